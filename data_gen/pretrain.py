@@ -1,0 +1,189 @@
+"""Make the base policy of the built-in task from nothing: `python -m data_gen.pretrain --output models/base`.
+
+A Qwen2 network imitates the documents of `data_gen.arithmetic`, mistakes included. Writes the model, the tokenizer and `pretraining.json`
+(configuration, cost, loss curve, accuracy of the most likely result per operation).
+"""
+
+import argparse
+import json
+import logging
+import random
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, get_wsd_schedule, set_seed
+
+from data_gen import arithmetic
+from data_gen.records import derive_seed
+from data_gen.tokenizer import train_tokenizer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Defaults make the policy that ships with the project."""
+
+    seed: int = 0
+    n_steps: int = 6000
+    documents_per_batch: int = 32  # larger batches learn more slowly per token
+    p_chain: float = 0.25  # share of the batches whose documents hold earlier attempts
+    max_earlier_attempts: int = 4
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.1
+    n_warmup_steps: int = 100
+    decay_share: float = 0.5  # of the steps, at the end
+    hidden_size: int = 96
+    n_layers: int = 4
+    n_heads: int = 3
+    n_kv_heads: int = 1
+    intermediate_size: int = 256
+    vocab_size: int = 352
+    context_length: int = 2048
+
+
+def documents(config: PretrainConfig) -> Iterator[list[list[dict[str, str]]]]:
+    """Endless batches of chats; the documents of a batch hold as many attempts of as many operations, so there is little padding."""
+    rng = random.Random(derive_seed(config.seed, "pretrain"))
+    while True:
+        n_earlier = rng.randint(1, config.max_earlier_attempts) if rng.random() < config.p_chain else 0
+        n_operations, batch = rng.randint(arithmetic.MIN_OPERATIONS, arithmetic.MAX_OPERATIONS), []
+        for _ in range(max(1, config.documents_per_batch // (n_earlier + 1))):
+            question, attempts = arithmetic.draw_document(rng, n_operations, n_earlier)
+            chat = []
+            for attempt in attempts:
+                chat += [{"role": "user", "content": question}, {"role": "assistant", "content": attempt}]
+            batch.append(chat)
+        yield batch
+
+
+def encode_batch(tokenizer: PreTrainedTokenizerFast, chats: list[list[dict[str, str]]]) -> dict[str, torch.Tensor]:
+    """input_ids and labels (B, T), padded on the right; only what the assistant writes is learnt.
+
+    Causal attention never looks at padding on the right, so the model needs no attention mask.
+    """
+    batch = tokenizer.apply_chat_template(
+        chats, return_dict=True, return_assistant_tokens_mask=True, padding=True, tokenizer_kwargs={"padding_side": "right"}
+    )
+    input_ids = torch.tensor(batch["input_ids"])
+    labels = torch.where(torch.tensor(batch["assistant_masks"]).bool(), input_ids, -100)
+    return {"input_ids": input_ids, "labels": labels}
+
+
+def build_model(config: PretrainConfig, tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
+    return Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=len(tokenizer),
+            hidden_size=config.hidden_size,
+            num_hidden_layers=config.n_layers,
+            num_attention_heads=config.n_heads,
+            num_key_value_heads=config.n_kv_heads,
+            intermediate_size=config.intermediate_size,
+            max_position_embeddings=config.context_length,
+            tie_word_embeddings=True,
+            initializer_range=0.05,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            bos_token_id=None,
+        )
+    )
+
+
+@torch.inference_mode()
+def operation_accuracy(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: int = 1, n_attempts: int = 4000) -> dict[str, float]:
+    """Share of operations whose right line is the most likely one, without and (`*_misconception`) in misconception contexts.
+
+    Read from one forward pass over right solutions: greedy decoding writes a line exactly when it is the argmax at each of its tokens.
+    """
+    rng = random.Random(derive_seed(seed, "operation accuracy"))
+    hits: dict[str, list[bool]] = defaultdict(list)
+    newline = tokenizer.encode("\n")[0]
+    for _ in range(n_attempts // 50):
+        chains = [arithmetic.draw_chain(rng) for _ in range(50)]
+        texts = [arithmetic.solution_text(chain, chain.totals()) for chain in chains]
+        chats = [
+            [{"role": "user", "content": chain.question()}, {"role": "assistant", "content": text}]
+            for chain, text in zip(chains, texts, strict=True)
+        ]
+        batch = encode_batch(tokenizer, chats)
+        labels = batch.pop("labels")[:, 1:]
+        is_argmax = model(**batch).logits[:, :-1].argmax(-1) == labels
+        for chain, row_labels, row_hits in zip(chains, labels, is_argmax, strict=True):
+            start = int((row_labels != -100).nonzero()[0])
+            ends = (row_labels == newline).nonzero().flatten().tolist()
+            for (name, operands), v, end in zip(chain.operations, [chain.start, *chain.values()][:-1], ends, strict=True):
+                kind = name + "_misconception" * (len(operands) == 1 and arithmetic.is_misconception_context(name, v, operands[0]))
+                hits[kind].append(bool(row_hits[start : end + 1].all()))
+                start = end + 1
+    return {name: round(sum(values) / len(values), 3) for name, values in sorted(hits.items())}
+
+
+def pretrain(config: PretrainConfig, output: Path) -> None:
+    set_seed(config.seed)
+    stream = documents(config)
+    sample_texts = [message["content"] for _ in range(60) for chat in next(stream) for message in chat]
+    tokenizer = train_tokenizer(sample_texts, config.vocab_size, config.context_length)
+    model = build_model(config, tokenizer)
+    n_parameters = model.num_parameters()
+    n_decay = int(config.decay_share * config.n_steps)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay)
+    schedule = get_wsd_schedule(
+        optimizer,
+        num_warmup_steps=config.n_warmup_steps,
+        num_decay_steps=n_decay,
+        num_training_steps=config.n_steps,
+        decay_type="linear",
+    )
+    curve, n_tokens, running = [], 0, []
+    started, cpu_started = time.perf_counter(), time.process_time()
+    for step in range(1, config.n_steps + 1):
+        batch = encode_batch(tokenizer, next(stream))
+        labels = batch.pop("labels")
+        # only positions that predict an assistant token need their logits over the vocabulary
+        hidden = model.model(**batch, use_cache=False).last_hidden_state[:, :-1]  # (B, T-1, H)
+        targets = labels[:, 1:]
+        loss = cross_entropy(model.lm_head(hidden[targets != -100]), targets[targets != -100])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        n_tokens += int((batch["input_ids"] != tokenizer.pad_token_id).sum())
+        running.append(loss.item())
+        if step % 200 == 0 or step == config.n_steps:
+            curve.append({"step": step, "loss": round(sum(running) / len(running), 4), "tokens": n_tokens})
+            running = []
+            rate = n_tokens / (time.perf_counter() - started)
+            logger.info("step %d of %d: loss %.4f, %.0f tokens/s", step, config.n_steps, curve[-1]["loss"], rate)
+    model.eval()
+    cost = {
+        "n_parameters": n_parameters,
+        "n_tokens": n_tokens,
+        "wall_seconds": round(time.perf_counter() - started),
+        "cpu_seconds": round(time.process_time() - cpu_started),
+    }
+    model.save_pretrained(output)
+    tokenizer.save_pretrained(output)
+    facts = {"config": asdict(config), "cost": cost, "operation_accuracy": operation_accuracy(model, tokenizer), "loss_curve": curve}
+    (output / "pretraining.json").write_text(json.dumps(facts, indent=1) + "\n")
+    logger.info("wrote %s: %s", output, json.dumps(facts["operation_accuracy"]))
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True)
+    for name, value in asdict(PretrainConfig()).items():
+        parser.add_argument(f"--{name}", type=type(value), default=value)
+    arguments = vars(parser.parse_args())
+    output = arguments.pop("output")
+    pretrain(PretrainConfig(**arguments), output)
+
+
+if __name__ == "__main__":
+    main()
