@@ -55,3 +55,107 @@ INCORRECT = Verdict(VerdictKind.INCORRECT)
 def unknown(reason: str) -> Verdict:
     """Reasons: no_answer, truncated, unparsable, timeout, ambiguous."""
     return Verdict(VerdictKind.UNKNOWN, reason)
+
+
+class FinishReason(StrEnum):
+    EOS = "eos"  # the policy ended the text
+    STOP = "stop"  # the stop rule of the request fired (end of a step)
+    LENGTH = "length"  # cut by max_new_tokens or the context: truncated, not finished
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How one draw is made. `temperature` 0 is greedy; `stop` ends a draw with the token that completes this separator (None: run to EOS)."""
+
+    max_new_tokens: int
+    temperature: float = 1.0
+    stop: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens: got {self.max_new_tokens}, expected at least 1")
+        if self.temperature < 0:
+            raise ValueError(f"temperature: got {self.temperature}, expected 0 (greedy) or more")
+
+    @property
+    def params_hash(self) -> str:
+        return content_hash("sampling params", self.max_new_tokens, self.temperature, self.stop)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens a draw cost: generated, prefilled (computed), and read from a cache instead of being computed."""
+
+    n_generated: int = 0
+    n_prefilled: int = 0
+    n_cached: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(self.n_generated + other.n_generated, self.n_prefilled + other.n_prefilled, self.n_cached + other.n_cached)
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One draw: what the policy wrote after a prefix.
+
+    `token_ids` are exactly the ids drawn, EOS included where the draw ended with it; `text` is their text without EOS.
+    `logprobs` are the natural log-probabilities of `token_ids` under the policy at temperature 1, whatever temperature drew them.
+    """
+
+    token_ids: tuple[int, ...]
+    text: str
+    logprobs: tuple[float, ...]
+    finish_reason: FinishReason
+    usage: Usage = Usage()
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A whole attempt at a problem: the `index`-th draw from its prompt, or a text from elsewhere (then without ids and log-probs)."""
+
+    problem_id: str
+    index: int
+    text: str
+    finish_reason: FinishReason = FinishReason.EOS
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class GradedSolution:
+    """A solution, the answer read from it (None: none found) and the verdict on it."""
+
+    solution: Solution
+    answer: str | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class StepEstimate:
+    """Monte Carlo evidence on the prefix that ends with a step.
+
+    `n_correct` of `n_rollouts` rollouts from the prefix were right; `n_unknown` of them got no verdict or were truncated and count as failures
+    of the budget. `method`: rollouts (drawn here), witness (a right solution runs through this prefix, so n_rollouts may be 0) or none
+    (never probed). `stopping`: fixed (always the full n) or first_success (n_correct / n_rollouts is then biased as a fraction).
+    """
+
+    n_correct: int = 0
+    n_rollouts: int = 0
+    n_unknown: int = 0
+    method: str = "none"
+    stopping: str = "fixed"
+
+
+@dataclass(frozen=True)
+class LabeledSolution:
+    """A graded solution, its steps (texts without separators), their estimates and labels (None: no label, masked in training)."""
+
+    graded: GradedSolution
+    steps: tuple[str, ...]
+    estimates: tuple[StepEstimate, ...]
+    labels: tuple[bool | None, ...]
+    usage: Usage = field(default=Usage())
+
+    def __post_init__(self) -> None:
+        if not len(self.steps) == len(self.estimates) == len(self.labels):
+            raise ValueError(f"{len(self.steps)} steps, {len(self.estimates)} estimates, {len(self.labels)} labels: expected one of each a step")

@@ -1,0 +1,27 @@
+"""What the rest of the toolkit asks of a language model that writes solutions."""
+
+from typing import Protocol
+
+from data_gen.records import Completion, SamplingParams
+
+
+class Policy(Protocol):
+    """`policy_id` is a content hash of weights, tokenizer and chat template; `base_seed` names the stream of sampling noise."""
+
+    policy_id: str
+    base_seed: int
+    context_length: int
+
+    def encode_prompt(self, question: str) -> tuple[int, ...]:
+        """Ids of the prompt for a question, up to where the policy's answer begins."""
+        ...
+
+    async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
+        """One draw after `prefix_ids`.
+
+        The noise of a token is a pure function of (base_seed, policy_id, hash of prefix_ids, index, offset from the end of the prefix),
+        whatever else is being drawn: asking again gives the same draw, different `index` values never share noise.
+        Many calls run concurrently; cancelling one frees its place in the batch.
+        Raises ValueError if the prefix leaves no room in the context.
+        """
+        ...

@@ -1,0 +1,42 @@
+"""Scorers in use: the protocol, and the incremental scorer that computes every distinct token of a tree of steps once."""
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class ScorerUsage:
+    """Tokens a scorer computed anew, and tokens it read from its cache instead."""
+
+    n_new: int = 0
+    n_reused: int = 0
+
+    def __add__(self, other: "ScorerUsage") -> "ScorerUsage":
+        return ScorerUsage(self.n_new + other.n_new, self.n_reused + other.n_reused)
+
+
+class ScoringTree(Protocol):
+    """One problem's tree of steps. `root` is the head (the question); a step text has no separator at its end."""
+
+    root: Node
+    usage: ScorerUsage
+
+    def extend(self, parent: Node, step: str) -> Node:
+        """The child of `parent` with this step; the same text gives the same node. Computes nothing yet."""
+        ...
+
+    async def score(self, node: Node) -> float:
+        """The score in [0, 1] at the end of the node's step; ancestors are computed on the way and keep their scores."""
+        ...
+
+
+class Scorer(Protocol):
+    """A trained PRM (`scores_steps`) or ORM (scores finished paths only)."""
+
+    scorer_id: str
+    scores_steps: bool
+
+    def session(self, question: str) -> AbstractAsyncContextManager["ScoringTree"]:
+        """`async with scorer.session(question) as tree`: closing it frees the tree's cache."""
+        ...
