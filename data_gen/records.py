@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
 
 def derive_seed(*parts: object) -> int:
@@ -77,7 +78,7 @@ class SamplingParams:
         if self.temperature < 0:
             raise ValueError(f"temperature: got {self.temperature}, expected 0 (greedy) or more")
 
-    @property
+    @cached_property
     def params_hash(self) -> str:
         return content_hash("sampling params", self.max_new_tokens, self.temperature, self.stop)
 
@@ -159,3 +160,7 @@ class LabeledSolution:
     def __post_init__(self) -> None:
         if not len(self.steps) == len(self.estimates) == len(self.labels):
             raise ValueError(f"{len(self.steps)} steps, {len(self.estimates)} estimates, {len(self.labels)} labels: expected one of each a step")
+
+
+class InputError(ValueError):
+    """What the user gave (a file, a config, a model, a command line) cannot be used; the message says what came, what was wanted, and where."""

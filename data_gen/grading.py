@@ -1,0 +1,37 @@
+"""Verdicts on whole solutions: correct, incorrect, or unknown with a reason. An unknown is never a negative label."""
+
+from typing import Protocol
+
+from data_gen.records import CORRECT, INCORRECT, FinishReason, GradedSolution, Problem, Solution, unknown
+
+
+class Grader(Protocol):
+    """`grader_version` names everything that a verdict depends on besides the gold answer and the solution; stored verdicts carry it."""
+
+    grader_version: str
+
+    def grade(self, problem: Problem, solution: Solution) -> GradedSolution:
+        """The answer read from the solution and the verdict on it; safe to call from several threads."""
+        ...
+
+
+class ArithmeticGrader:
+    """The built-in task: the `Answer:` line against the gold answer, value by value.
+
+    `last_value_only` is the ablation in which the intermediate values do not count, so that a wrong step can still end right.
+    """
+
+    def __init__(self, last_value_only: bool = False) -> None:
+        self.last_value_only = last_value_only
+        self.grader_version = "arithmetic-last-value-1" if last_value_only else "arithmetic-1"
+
+    def grade(self, problem: Problem, solution: Solution) -> GradedSolution:
+        is_truncated = solution.finish_reason is FinishReason.LENGTH
+        _, found, rest = solution.text.rpartition("Answer:")
+        line, end, _ = rest.partition("\n")
+        answer = line.strip()
+        if not found or not answer or (is_truncated and not end):  # a line that the length limit cut may lack its last values
+            return GradedSolution(solution, None, unknown("truncated" if is_truncated else "no_answer"))
+        gold = problem.gold_answer
+        is_equal = answer.split()[-1] == gold.split()[-1] if self.last_value_only else answer == gold
+        return GradedSolution(solution, answer, CORRECT if is_equal else INCORRECT)
