@@ -108,17 +108,22 @@ def draw_chain(rng: random.Random, n_operations: int | None = None) -> Chain:
     return Chain(rng.randrange(10), operations)
 
 
+def error_rate(name: str, v: int, operands: tuple[int, ...]) -> float:
+    """How often the pretraining text gets this operation wrong."""
+    is_trap = len(operands) == 1 and is_misconception_context(name, v, operands[0])
+    return MISCONCEPTION_RATE if is_trap else OPERATIONS[name].noise
+
+
 def draw_total(name: str, v: int, operands: tuple[int, ...], rng: random.Random) -> int:
-    """The total that the pretraining text writes: right, a misconception, or noise."""
-    operation = OPERATIONS[name]
-    total = operation.total(v, *operands)
-    wrong_rate = operation.noise
-    if len(operands) == 1 and is_misconception_context(name, v, operands[0]):
-        wrong_rate = MISCONCEPTION_RATE
-        if rng.random() < MISCONCEPTION_RATE * MISCONCEPTION_SHARE:
-            return v + operands[0] + 1
-        wrong_rate = MISCONCEPTION_RATE * (1 - MISCONCEPTION_SHARE) / (1 - MISCONCEPTION_RATE * MISCONCEPTION_SHARE)
-    return total + rng.randint(1, 9) if rng.random() < wrong_rate else total
+    """The total that the pretraining text writes: right, the misconception, or noise (a different last digit)."""
+    total = OPERATIONS[name].total(v, *operands)
+    if rng.random() >= error_rate(name, v, operands):
+        return total
+    is_trap = len(operands) == 1 and is_misconception_context(name, v, operands[0])
+    misconception = v + operands[0] + 1
+    if is_trap and misconception % 10 != total % 10 and rng.random() < MISCONCEPTION_SHARE:
+        return misconception
+    return total + rng.randint(1, 9)
 
 
 def step_line(name: str, v: int, operands: tuple[int, ...], total: int) -> str:
@@ -133,6 +138,21 @@ def solution_text(chain: Chain, totals: list[int]) -> str:
         lines.append(step_line(name, v, operands, total))
         v = total % 10
     return "\n".join([*lines, f"Answer: {' '.join(str(total % 10) for total in totals)}"])
+
+
+def parse_question(question: str) -> Chain:
+    """The chain of a question written by `Chain.question`. Raises ValueError for any other text."""
+    start, separator, operations = question.removesuffix(".").removeprefix("Start with ").partition(": ")
+    if not separator:
+        raise ValueError(f"not a question of the built-in task: {question!r}")
+    words = [operation.split() for operation in operations.split(", ")]
+    return Chain(int(start), tuple((name, tuple(map(int, operands))) for name, *operands in words))
+
+
+def parse_totals(written: str) -> list[int]:
+    """The totals on the whole operation lines of a solution's beginning (what stands before `keep`, where that is written)."""
+    lines = [line for line in written.split("\n")[:-1] if " = " in line]
+    return [int(line.split(" = ")[1].split(",")[0]) for line in lines]
 
 
 def first_error(chain: Chain, totals: list[int]) -> int | None:

@@ -2,7 +2,7 @@
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,14 @@ class ScorerUsage:
 class ScoringTree(Protocol):
     """One problem's tree of steps. `root` is the head (the question); a step text has no separator at its end."""
 
-    root: Node
+    root: Any
     usage: ScorerUsage
 
-    def extend(self, parent: Node, step: str) -> Node:
+    def extend(self, parent: Any, step: str) -> Any:
         """The child of `parent` with this step; the same text gives the same node. Computes nothing yet."""
         ...
 
-    async def score(self, node: Node) -> float:
+    async def score(self, node: Any) -> float:
         """The score in [0, 1] at the end of the node's step; ancestors are computed on the way and keep their scores."""
         ...
 

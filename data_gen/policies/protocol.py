@@ -16,6 +16,10 @@ class Policy(Protocol):
         """Ids of the prompt for a question, up to where the policy's answer begins."""
         ...
 
+    def token_bytes(self) -> list[bytes]:
+        """The bytes that each token id stands for (special tokens: none)."""
+        ...
+
     async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
         """One draw after `prefix_ids`.
 
