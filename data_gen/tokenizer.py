@@ -49,3 +49,17 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, context_length: int) 
         chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
     )
+
+
+def load_tokenizer(path: str, trust_remote_code: bool = False) -> "PreTrainedTokenizerFast":
+    """The tokenizer of a model folder or Hub name, as it was saved.
+
+    `AutoTokenizer` of transformers 5 turns the tokenizer of any qwen2 folder into a Qwen2Tokenizer with Qwen's own splitting rule, so that a
+    tokenizer made by `train_tokenizer` would come back with other ids and without an error.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config
+
+    if get_tokenizer_config(path).get("tokenizer_class") in ("TokenizersBackend", "PreTrainedTokenizerFast"):
+        return PreTrainedTokenizerFast.from_pretrained(path)
+    return AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
