@@ -3,10 +3,11 @@
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from data_gen.records import InputError
+from data_gen.config import InputError
 
 
 def read_jsonl(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -22,30 +23,41 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int:
     """Write one object a line and return how many. The file gets its name only when it is complete and on disk."""
-    path = Path(path)
+    n_rows = 0
+    with _whole_file(Path(path)) as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+            n_rows += 1
+    return n_rows
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file that gets its name only when it is complete and on disk."""
+    with _whole_file(Path(path)) as file:
+        file.write(text)
+
+
+@contextmanager
+def _whole_file(path: Path) -> Iterator[TextIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    n_rows = 0
     try:
         with temporary.open("w", encoding="utf-8") as file:
-            for row in rows:
-                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
-                n_rows += 1
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)  # only still there if something above failed
-    return n_rows
 
 
 def _parse_object(line: bytes, where: str) -> dict[str, Any]:
     try:
-        value = json.loads(line.decode("utf-8").removeprefix("\ufeff"))
+        value = json.loads(line.rstrip().decode("utf-8").removeprefix("\ufeff"))
     except UnicodeDecodeError as error:
         raise InputError(f"{where}: not UTF-8 (byte {error.start} of the line is 0x{line[error.start]:02x})") from error
     except json.JSONDecodeError as error:
-        raise InputError(f"{where}: not JSON ({error.msg} at character {error.pos}): {_shorten(line)}") from error
+        raise InputError(f"{where}: not JSON ({error.msg} at character {error.pos + 1}): {_shorten(line)}") from error
     if not isinstance(value, dict):
         raise InputError(f"{where}: got a JSON {type(value).__name__}, expected an object: {_shorten(line)}")
     return value

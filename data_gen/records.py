@@ -160,7 +160,3 @@ class LabeledSolution:
     def __post_init__(self) -> None:
         if not len(self.steps) == len(self.estimates) == len(self.labels):
             raise ValueError(f"{len(self.steps)} steps, {len(self.estimates)} estimates, {len(self.labels)} labels: expected one of each a step")
-
-
-class InputError(ValueError):
-    """What the user gave (a file, a config, a model, a command line) cannot be used; the message says what came, what was wanted, and where."""
