@@ -1,0 +1,91 @@
+"""(question, steps) → token ids and step positions: the one encoding that training and scoring share.
+
+The ids of a path are `head + step_1 + marker + step_2 + marker + …`. Each piece is tokenized by itself and only then joined, so the ids of a prefix of
+the path are a prefix of its ids, whatever the tokenizer would have merged across the border; a scorer extends a path without encoding it again.
+A step's score is read at its marker, one reserved token that no text encodes to. With the tokenizer that ships with the project::
+
+    question "Start with 3: plus 4.", steps ["3 plus 4 = 7", "Answer: 7"]
+    <|user|>Start with 3: plus 4.<|end|><|assistant|>3 plus 4 = 7\\n<|step|>Answer: 7\\n<|step|>
+                                                                  score 1 ┘              score 2 ┘
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from data_gen.tokenizer import MARKER
+
+Layout = Literal["chat", "plain"]
+
+# Tokens that a tokenizer keeps for such a use and that its text never holds, in order of choice: this project's, the one of Qwen2.5-Math-PRM,
+# the one of Qwen2.5 that those models renamed to <extra_0> (made for images, never seen in text), and Llama 3's.
+RESERVED_MARKERS = (MARKER, "<extra_0>", "<|quad_end|>", "<|reserved_special_token_0|>")
+
+
+@dataclass(frozen=True)
+class EncodingFacts:
+    """What a checkpoint must remember to be encoded for as it was trained. `step_separator` ends every step, the last one too."""
+
+    layout: Layout
+    step_separator: str
+    marker_token: str
+
+
+@dataclass(frozen=True)
+class ScorerEncoding:
+    """Encodes questions and steps with a tokenizer. Steps come without their separator."""
+
+    tokenizer: Any
+    facts: EncodingFacts
+
+    @cached_property
+    def marker_id(self) -> int:
+        """Raises ValueError if the tokenizer has no such token."""
+        marker_id = self.tokenizer.get_vocab().get(self.facts.marker_token)
+        if marker_id is None:
+            raise ValueError(f"step marker {self.facts.marker_token!r}: not a token of {self.tokenizer.name_or_path or 'the tokenizer'}")
+        return int(marker_id)
+
+    def encode_head(self, question: str) -> tuple[int, ...]:
+        """Ids of all that stands before the first step: the chat template up to the assistant's turn, or the plain question and a newline."""
+        if self.facts.layout == "chat":
+            chat = [{"role": "user", "content": question}]
+            return tuple(self.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False))
+        ids = self.tokenizer.encode(question + "\n", add_special_tokens=False)
+        return (*self._start_ids, *ids)
+
+    def encode_step(self, step: str) -> tuple[int, ...]:
+        """Ids of a step, its separator and the marker, which is the last id and occurs nowhere else."""
+        ids = self.tokenizer(step + self.facts.step_separator, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return (*ids, self.marker_id)
+
+    def encode(self, question: str, steps: Sequence[str]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Ids of the path and, for each step, the position of its marker."""
+        ids, positions = list(self.encode_head(question)), []
+        for step in steps:
+            ids += self.encode_step(step)
+            positions.append(len(ids) - 1)
+        return tuple(ids), tuple(positions)
+
+    @cached_property
+    def _start_ids(self) -> tuple[int, ...]:
+        """The token that this tokenizer starts every text with, if it does."""
+        bos = self.tokenizer.bos_token_id
+        return (bos,) if bos is not None and self.tokenizer.encode("a")[0] == bos else ()
+
+
+def prepare_encoding(tokenizer: Any, step_separator: str) -> ScorerEncoding:
+    """The encoding for a scorer that is to be trained; gives `tokenizer` the marker and the padding token that it lacks.
+
+    Padding must be another token than EOS: transformers reads an ORM's score at the last token that is not padding, vLLM at the last token.
+    """
+    vocabulary = tokenizer.get_vocab()
+    marker = next((token for token in RESERVED_MARKERS if token in vocabulary), None)
+    if marker is None:
+        tokenizer.add_special_tokens({"extra_special_tokens": [MARKER]}, replace_extra_special_tokens=False)
+        marker = MARKER
+    if tokenizer.pad_token is None or tokenizer.pad_token in (tokenizer.eos_token, marker):
+        tokenizer.add_special_tokens({"pad_token": "<|finetune_right_pad_id|>" if "<|finetune_right_pad_id|>" in vocabulary else "<|pad|>"})
+    layout: Layout = "chat" if tokenizer.chat_template else "plain"
+    return ScorerEncoding(tokenizer, EncodingFacts(layout, step_separator, marker))
