@@ -36,6 +36,5 @@ def read_facts(model_config: Any) -> CheckpointFacts:
         return TypeAdapter(CheckpointFacts).validate_python(found)
     except ValidationError as error:
         first = error.errors()[0]
-        raise InputError(
-            f"{name}: config.json: {CONFIG_KEY}.{'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}"
-        ) from None
+        where = ".".join(map(str, (CONFIG_KEY, *first["loc"])))
+        raise InputError(f"{name}: config.json: {where}: {first['msg']}, got {first['input']!r}") from None

@@ -1,8 +1,9 @@
 """(question, steps) → token ids and step positions: the one encoding that training and scoring share.
 
-The ids of a path are `head + step_1 + marker + step_2 + marker + …`. Each piece is tokenized by itself and only then joined, so the ids of a prefix of
-the path are a prefix of its ids, whatever the tokenizer would have merged across the border; a scorer extends a path without encoding it again.
-A step's score is read at its marker, one reserved token that no text encodes to. With the tokenizer that ships with the project::
+The ids of a path are `head + step_1 + marker + step_2 + marker + …`. Each piece is tokenized by itself and only then joined, so the ids of a
+prefix of the path are a prefix of its ids, whatever the tokenizer would have merged across the border; a scorer extends a path without
+encoding it again. A step's score is read at its marker, one reserved token that no step's text encodes to. With the tokenizer of the built-in
+policy::
 
     question "Start with 3: plus 4.", steps ["3 plus 4 = 7", "Answer: 7"]
     <|user|>Start with 3: plus 4.<|end|><|assistant|>3 plus 4 = 7\\n<|step|>Answer: 7\\n<|step|>
@@ -18,8 +19,8 @@ from data_gen.tokenizer import MARKER
 
 Layout = Literal["chat", "plain"]
 
-# Tokens that a tokenizer keeps for such a use and that its text never holds, in order of choice: this project's, the one of Qwen2.5-Math-PRM,
-# the one of Qwen2.5 that those models renamed to <extra_0> (made for images, never seen in text), and Llama 3's.
+# Tokens that a tokenizer keeps for such a use and that text never holds, in order of choice: this project's, the one of Qwen2.5-Math-PRM,
+# the one that those models renamed (it is in every Qwen2.5, made for images), and Llama 3's.
 RESERVED_MARKERS = (MARKER, "<extra_0>", "<|quad_end|>", "<|reserved_special_token_0|>")
 
 
@@ -48,7 +49,7 @@ class ScorerEncoding:
         return int(marker_id)
 
     def encode_head(self, question: str) -> tuple[int, ...]:
-        """Ids of all that stands before the first step: the chat template up to the assistant's turn, or the plain question and a newline."""
+        """Ids of what stands before the first step: the chat template up to the assistant's turn, or the plain question and a newline."""
         if self.facts.layout == "chat":
             chat = [{"role": "user", "content": question}]
             return tuple(self.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False))
