@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-# Before any test module imports torch or a Hub library: one thread a process (spinning threads are many times slower on shared cores), no network.
+# Before any test module imports torch or a Hub library: no network, and one thread a process (more are many times slower on shared cores).
 for name, value in {
     "OMP_NUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",

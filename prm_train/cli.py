@@ -1,0 +1,57 @@
+"""`prm-train`: the commands of the pipeline under one name. A command's module is imported when it runs, so that help answers at once."""
+
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+
+# In pipeline order: what it does in one line, and the module, which also runs as `python -m module` (or `accelerate launch -m module`).
+COMMANDS = {
+    "sample": ("data_gen.sample", "draw solutions of problems from a policy and grade them"),
+    "label": ("data_gen.label", "value the steps of solutions by Monte Carlo rollouts"),
+    "build": ("data_gen.build", "turn graded and labelled solutions into training rows"),
+    "train-prm": ("prm_train.train_prm", "train a process reward model on step values"),
+    "train-orm": ("prm_train.train_orm", "train an outcome reward model on verdicts"),
+    "search": ("prm_train.search.run", "search with a policy and a scorer: majority, best-of-N, beam search"),
+    "evaluate": ("prm_train.evaluation.evaluate", "compare methods with intervals and write the report"),
+    "quickstart": ("prm_train.quickstart", "run all of the above on the built-in task"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command = arguments[0] if arguments else "--help"
+    if command in ("-h", "--help"):
+        print(usage())
+    elif command == "--version":
+        from importlib.metadata import version
+
+        print(f"prm-train {version('prm-train')}")
+    elif command in COMMANDS:
+        run(command, arguments[1:])
+    else:
+        near = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(COMMANDS)}"
+        sys.stderr.write(f"prm-train: error: no command {command!r}; {hint}\n")
+        raise SystemExit(2)
+
+
+def usage() -> str:
+    lines = [f"  {name:<11} {line}" for name, (_, line) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: prm-train COMMAND [--config file.yaml] [--key value …]",
+            "",
+            "The commands in the order of the pipeline:",
+            *lines,
+            "",
+            "prm-train COMMAND --help lists a command's settings; prm-train --version prints the version.",
+        ]
+    )
+
+
+def run(command: str, arguments: Sequence[str]) -> None:
+    from data_gen.config import run_command
+
+    module = importlib.import_module(COMMANDS[command][0])
+    run_command(lambda: module.main(arguments), f"prm-train {command}")
