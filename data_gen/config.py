@@ -161,7 +161,7 @@ for _kind, _pattern, _first in (
 def _read_yaml(config_class: type["DataclassInstance"], path: Path, settings: dict[str, Setting]) -> None:
     """Put what the file sets into `settings`."""
     if not path.is_file():
-        raise ConfigError(f"--config {path}: no such file")
+        raise ConfigError(f"{path}: no such file, expected a YAML file of settings")
     try:
         root = yaml.compose(path.read_text(encoding="utf-8"), _Yaml12Loader)
         if root is not None:

@@ -55,3 +55,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
     module = importlib.import_module(COMMANDS[command][0])
     run_command(lambda: module.main(arguments), f"prm-train {command}")
+
+
+if __name__ == "__main__":
+    main()

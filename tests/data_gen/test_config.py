@@ -162,7 +162,7 @@ def test_bad_command_line_is_refused_with_name_got_and_wanted() -> None:
         "--is_resumed (command line) has no value; expected --is_resumed value, for a switch --is_resumed true"
     )
     assert refusal("--lora", "{rank: 1, rnk: 2}").startswith('lora: got {"rank": 1, "rnk": 2}, expected its fields one by one')
-    assert refusal("--config", "no/such.yaml") == "--config no/such.yaml: no such file"
+    assert refusal("--config", "no/such.yaml") == "no/such.yaml: no such file, expected a YAML file of settings"
     assert refusal("--optimizer.learning_rate.x", "1").startswith("unknown key optimizer.learning_rate.x (command line)")
 
 

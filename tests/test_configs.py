@@ -1,0 +1,48 @@
+"""Every file under configs/ loads: those of a command with its config class, those of accelerate and deepspeed with their own readers."""
+
+import dataclasses
+import importlib
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+
+from data_gen.config import load_yaml
+from prm_train.cli import COMMANDS
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+FILES = sorted(path.relative_to(CONFIGS) for path in CONFIGS.rglob("*") if path.is_file())
+
+
+def config_class(command: str) -> type:
+    """The dataclass of the command's module that is named after it, as TrainPrmConfig of train-prm."""
+    module = importlib.import_module(COMMANDS[command][0])
+    name = "".join(part.capitalize() for part in command.split("-")) + "Config"
+    found = getattr(module, name)
+    assert dataclasses.is_dataclass(found)
+    assert inspect.isclass(found)
+    return found
+
+
+def test_there_are_configs() -> None:
+    assert FILES
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_config_loads(file: Path) -> None:
+    folder, path = file.parts[0], CONFIGS / file
+    if folder == "accelerate":
+        from accelerate.commands.config.config_args import load_config_from_file
+
+        load_config_from_file(str(path))
+    elif folder == "deepspeed":
+        assert "zero_optimization" in json.loads(path.read_text())
+    else:
+        assert path.suffix == ".yaml", f"{file}: expected configs/<command>/<name>.yaml"
+        load_yaml(config_class(folder), path)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_names_its_config_class(command: str) -> None:
+    config_class(command)
