@@ -3,10 +3,10 @@
 A problem reads ``Start with 3: fold 4, times 9, mix 9, minus 3.`` and every operation keeps the last digit of its result.
 A solution works one operation a line and then lists every intermediate value::
 
-    3 fold 4 = 9
-    9 times 9 = 81, keep 1
-    1 mix 9 = 8
-    8 minus 3 = 5
+    3 fold 4=9
+    9 times 9=81, keep 1
+    1 mix 9=8
+    8 minus 3=5
     Answer: 9 1 8 5
 
 The text that the base policy imitates is wrong on purpose, in three ways that a search must be able to tell apart:
@@ -14,7 +14,7 @@ The text that the base policy imitates is wrong on purpose, in three ways that a
 - *noise*: every operation goes wrong now and then (`Operation.noise`); a vote or a lower temperature removes these errors;
 - *misconceptions*: in a fixed 2/7 of the contexts of times, mix and fold the most likely result is a wrong one (`v + k + 1`), so greedy
   decoding and voting keep the error and only a verifier helps;
-- *capacity*: ``knead j k`` is mix and fold in one go, done in the head: 1,000 facts that a network of 0.4 M parameters does not learn.
+- *capacity*: ``knead j k`` has no rule, it is a table of 1,000 digits, too rare in the text for a network of 0.4 M parameters to learn by heart.
 
 Since the answer lists every value, a wrong step can never end in a right answer. `last_value_only` grades the ablation in which it can.
 """
@@ -50,13 +50,17 @@ def _fold(v: int, k: int) -> int:
     return 7 * v + v * k + k * k
 
 
+def _knead(v: int, j: int, k: int) -> int:
+    return derive_seed("knead", v, j, k) % 10
+
+
 OPERATIONS = {
     "plus": Operation(lambda v, k: v + k, noise=0.02, shows_total=True),
     "minus": Operation(lambda v, k: (v - k) % 10, noise=0.05),
     "times": Operation(lambda v, k: v * k, noise=0.07, shows_total=True, has_misconception=True),
     "mix": Operation(_mix, noise=0.10, has_misconception=True),
     "fold": Operation(_fold, noise=0.15, has_misconception=True),
-    "knead": Operation(lambda v, j, k: _fold(_mix(v, j) % 10, k), noise=0.05, n_operands=2),
+    "knead": Operation(_knead, noise=0.05, n_operands=2),
 }
 
 # Which operations a problem draws from, from easy to hard; a level is drawn uniformly.
@@ -128,7 +132,7 @@ def draw_total(name: str, v: int, operands: tuple[int, ...], rng: random.Random)
 
 def step_line(name: str, v: int, operands: tuple[int, ...], total: int) -> str:
     shown = f"{total}, keep {total % 10}" if OPERATIONS[name].shows_total and total > 9 else str(total % 10)
-    return f"{v} {name} {' '.join(map(str, operands))} = {shown}"
+    return f"{v} {name} {' '.join(map(str, operands))}={shown}"
 
 
 def solution_text(chain: Chain, totals: list[int]) -> str:
@@ -151,8 +155,8 @@ def parse_question(question: str) -> Chain:
 
 def parse_totals(written: str) -> list[int]:
     """The totals on the whole operation lines of a solution's beginning (what stands before `keep`, where that is written)."""
-    lines = [line for line in written.split("\n")[:-1] if " = " in line]
-    return [int(line.split(" = ")[1].split(",")[0]) for line in lines]
+    lines = [line for line in written.split("\n")[:-1] if "=" in line]
+    return [int(line.split("=")[1].split(",")[0]) for line in lines]
 
 
 def first_error(chain: Chain, totals: list[int]) -> int | None:

@@ -102,7 +102,7 @@ def operation_accuracy(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFa
     """
     rng = random.Random(derive_seed(seed, "operation accuracy"))
     hits: dict[str, list[bool]] = defaultdict(list)
-    newline = tokenizer.encode("\n")[0]
+    (newline,) = tokenizer.encode("\n")
     for _ in range(n_attempts // 50):
         chains = [arithmetic.draw_chain(rng) for _ in range(50)]
         texts = [arithmetic.solution_text(chain, chain.totals()) for chain in chains]

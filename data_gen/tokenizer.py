@@ -1,13 +1,14 @@
 """The tokenizer of models that are built here: byte-level BPE, so that any text has an encoding, with the tokens the toolkit reserves.
 
-Digits are single tokens (with or without the space before them) and a newline never merges with anything.
+Digits are single tokens.
 """
 
+import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
 
 PAD, EOS, USER, ASSISTANT, MARKER = "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|step|>"
 SPECIAL_TOKENS = [PAD, EOS, USER, ASSISTANT, MARKER, "<|think|>", "<|wait|>", *(f"<|reserved_{i}|>" for i in range(5))]
@@ -23,28 +24,26 @@ CHAT_TEMPLATE = (
 )
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int, context_length: int) -> "PreTrainedTokenizerFast":
-    """Byte-level BPE learnt from `texts`; at least 256 bytes + the special tokens."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
+def train_tokenizer(texts: Iterable[str], vocab_size: int, context_length: int) -> "Qwen2Tokenizer":
+    """Byte-level BPE learnt from `texts` under Qwen2's splitting rule; at least 256 bytes + the special tokens.
 
-    tokenizer = Tokenizer(models.BPE())
-    pieces = Regex(r"\n| ?\d| ?\p{L}+| ?[^\s\p{L}\d]+|[^\S\n]+")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(pieces, behavior="isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=SPECIAL_TOKENS,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
+    The rule is Qwen2's because AutoTokenizer gives every qwen2 folder that rule, whatever its tokenizer.json says.
+    """
+    from tokenizers import pre_tokenizers, trainers
+    from transformers import Qwen2Tokenizer
+
+    empty = Qwen2Tokenizer(vocab={}, merges=[], unk_token=None, pad_token=PAD, eos_token=EOS)
+    backend = empty.backend_tokenizer
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=SPECIAL_TOKENS, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+    backend.train_from_iterator(texts, trainer)
+    learnt = json.loads(backend.to_str())["model"]
+    return Qwen2Tokenizer(
+        vocab=learnt["vocab"],
+        merges=[tuple(merge) for merge in learnt["merges"]],
+        unk_token=None,
         pad_token=PAD,
         eos_token=EOS,
+        additional_special_tokens=SPECIAL_TOKENS[2:],
         model_max_length=context_length,
         chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
@@ -54,8 +53,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, context_length: int) 
 def load_tokenizer(path: str, trust_remote_code: bool = False) -> "PreTrainedTokenizerFast":
     """The tokenizer of a model folder or Hub name, as it was saved.
 
-    `AutoTokenizer` of transformers 5 turns the tokenizer of any qwen2 folder into a Qwen2Tokenizer with Qwen's own splitting rule, so that a
-    tokenizer made by `train_tokenizer` would come back with other ids and without an error.
+    `AutoTokenizer` of transformers 5 turns the tokenizer of any qwen2 folder into a Qwen2Tokenizer with Qwen's own splitting rule: other ids and
+    no error, where the folder was saved with another rule.
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
     from transformers.models.auto.tokenization_auto import get_tokenizer_config

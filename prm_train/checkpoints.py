@@ -10,13 +10,14 @@ from prm_train.aggregation import Aggregation
 from prm_train.encoding import EncodingFacts
 
 CONFIG_KEY = "prm_train"
+Kind = Literal["prm", "orm"]
 
 
 @dataclass(frozen=True)
 class CheckpointFacts:
     """`labels` tells a reader what the training labels were; `aggregation` makes one score of a path's step scores (an ORM has one)."""
 
-    kind: Literal["prm", "orm"]
+    kind: Kind
     encoding: EncodingFacts
     labels: str
     aggregation: Aggregation

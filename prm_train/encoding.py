@@ -1,9 +1,9 @@
 """(question, steps) → token ids and step positions: the one encoding that training and scoring share.
 
-The ids of a path are `head + step_1 + marker + step_2 + marker + …`. Each piece is tokenized by itself and only then joined, so the ids of a
-prefix of the path are a prefix of its ids, whatever the tokenizer would have merged across the border; a scorer extends a path without
-encoding it again. A step's score is read at its marker, one reserved token that no step's text encodes to. With the tokenizer of the built-in
-policy::
+The ids of a path are `head + step_1 + marker + step_2 + marker + …`. Each piece is tokenized by itself and only then joined, so the ids
+of a prefix of the path are a prefix of its ids, whatever the tokenizer would have merged across the border; a scorer extends a path
+without encoding it again. A step's score is read at its marker, one reserved token that no step's text encodes to. With the tokenizer of
+the built-in policy::
 
     question "Start with 3: plus 4.", steps ["3 plus 4 = 7", "Answer: 7"]
     <|user|>Start with 3: plus 4.<|end|><|assistant|>3 plus 4 = 7\\n<|step|>Answer: 7\\n<|step|>
