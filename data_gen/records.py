@@ -94,6 +94,9 @@ class Usage:
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(self.n_generated + other.n_generated, self.n_prefilled + other.n_prefilled, self.n_cached + other.n_cached)
 
+    def __sub__(self, other: "Usage") -> "Usage":
+        return Usage(self.n_generated - other.n_generated, self.n_prefilled - other.n_prefilled, self.n_cached - other.n_cached)
+
 
 @dataclass(frozen=True)
 class Completion:

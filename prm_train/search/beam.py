@@ -1,0 +1,108 @@
+"""Beam search against a PRM (Snell et al. 2024, section 5.2): N paths, the best N / M of them get M next steps each.
+
+    draw N first steps
+    until N paths are finished or none is open:
+        score the new steps
+        finished paths become candidates and leave the beam
+        the best ceil(open / M) of the distinct open paths stay, each draws M next steps
+
+What differs from the usual loop, and why: it stops as soon as no open path can become a candidate (no path is generated that is thrown away at
+the end); a path that hits a limit is kept as unfinished and never votes; a step is scored when it is new and never again; equal paths are
+one path, so that the beam is not filled with copies of one.
+"""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from data_gen.grading import Grader
+from data_gen.ledger import LedgerPolicy
+from data_gen.records import FinishReason, SamplingParams, Solution
+from data_gen.steps import split_steps
+from prm_train.aggregation import Aggregation, aggregate
+from prm_train.scoring import Scorer, ScorerUsage, ScoringTree
+from prm_train.search.best_of_n import as_candidate
+from prm_train.search.candidates import Candidate
+
+
+@dataclass(frozen=True)
+class BeamConfig:
+    """`n` paths (N), `width` next steps a kept path (M)."""
+
+    n: int = 16
+    width: int = field(default=4, metadata={"help": "next steps drawn from each kept path (M in the paper)"})
+    max_steps: int = 40
+    aggregation: Aggregation = field(default="min", metadata={"help": "how the step scores of a path make its rank"})
+
+
+@dataclass(frozen=True)
+class Path:
+    """A path of the search: what was written, its node in the scorer's tree, its step scores so far."""
+
+    token_ids: tuple[int, ...]
+    text: str
+    node: Any
+    scores: tuple[float, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    finish_reason: FinishReason = FinishReason.STOP
+
+
+async def beam_search(
+    policy: LedgerPolicy, grader: Grader, scorer: Scorer, name: str, params: SamplingParams, config: BeamConfig
+) -> tuple[list[Candidate], ScorerUsage]:
+    """At most N candidates, in the order in which they finished, scored under `name`. `params.stop` is the step separator.
+
+    `params.max_new_tokens` bounds the whole path. Raises ValueError without a separator or with a scorer that cannot score single steps.
+    """
+    if params.stop is None:
+        raise ValueError("beam search draws step by step: params.stop is None, expected the step separator")
+    if not scorer.scores_steps:
+        raise ValueError(f"beam search ranks unfinished paths: {scorer.scorer_id} scores finished ones only, expected a PRM")
+    prompt_ids = policy.encode_prompt(policy.problem.question)
+    finished: list[Path] = []
+    n_drawn: Counter[tuple[int, ...]] = Counter()  # a path that is expanded again continues its stream of draws
+    async with scorer.session(policy.problem.question) as tree:
+        kept, n_children = [Path(prompt_ids, "", tree.root)], config.n
+        for _ in range(config.max_steps):
+            requests = []
+            for path in kept:
+                for _ in range(min(n_children, config.n - len(finished) - len(requests))):
+                    requests.append((path, n_drawn[path.token_ids]))
+                    n_drawn[path.token_ids] += 1
+            children = await asyncio.gather(
+                *(next_step(policy, tree, path, len(prompt_ids), params, index) for path, index in requests)
+            )
+            finished += [child for child in children if child.finish_reason is not FinishReason.STOP]
+            open_paths = {child.text: child for child in children if child.finish_reason is FinishReason.STOP}
+            n_kept = -(-(config.n - len(finished)) // config.width)
+            kept = sorted(open_paths.values(), key=lambda path: -aggregate(path.scores, config.aggregation))[:n_kept]
+            n_children = config.width
+            if not kept:
+                break
+        usage = tree.usage
+    finished += kept  # only after max_steps: open paths are unfinished candidates
+    return [_candidate(policy, grader, path, index, len(prompt_ids), name) for index, path in enumerate(finished)], usage
+
+
+async def next_step(
+    policy: LedgerPolicy, tree: ScoringTree, path: Path, n_prompt: int, params: SamplingParams, index: int
+) -> Path:
+    """The `index`-th next step of a path, scored."""
+    n_left = params.max_new_tokens - (len(path.token_ids) - n_prompt)
+    if n_left < 1:
+        return Path(path.token_ids, path.text, path.node, path.scores, path.logprobs, FinishReason.LENGTH)
+    draw = await policy.sample(path.token_ids, params, index)
+    finish_reason = FinishReason.LENGTH if len(draw.token_ids) > n_left else draw.finish_reason
+    node, scores = path.node, path.scores
+    for step in split_steps(draw.text, params.stop or ""):
+        node = tree.extend(node, step)
+        scores = (*scores, await tree.score(node))
+    return Path(path.token_ids + draw.token_ids, path.text + draw.text, node, scores, path.logprobs + draw.logprobs, finish_reason)
+
+
+def _candidate(policy: LedgerPolicy, grader: Grader, path: Path, index: int, n_prompt: int, name: str) -> Candidate:
+    finish_reason = FinishReason.LENGTH if path.finish_reason is FinishReason.STOP else path.finish_reason
+    solution = Solution(policy.problem.problem_id, index, path.text, finish_reason, path.token_ids[n_prompt:], path.logprobs)
+    candidate = as_candidate(grader.grade(policy.problem, solution))
+    return Candidate(**{**vars(candidate), "scores": {name: path.scores} if path.scores else {}})

@@ -1,0 +1,64 @@
+"""Best-of-N: draw whole solutions once, score each once; every N, vote and aggregation is then read from the same candidates.
+
+Vanilla and weighted best-of-N as in Snell et al. 2024, section 5.1; the choice itself is in `voting`.
+"""
+
+import asyncio
+from dataclasses import replace
+
+from data_gen.grading import Grader
+from data_gen.ledger import LedgerPolicy
+from data_gen.records import FinishReason, GradedSolution, Problem, SamplingParams
+from data_gen.rollouts import Prefix, draw_solution
+from data_gen.steps import split_steps
+from prm_train.scoring import Scorer, ScorerUsage, ScoringTree
+from prm_train.search.candidates import Candidate
+
+
+def as_candidate(graded: GradedSolution) -> Candidate:
+    solution = graded.solution
+    return Candidate(
+        problem_id=solution.problem_id,
+        index=solution.index,
+        text=solution.text,
+        answer=graded.answer,
+        is_correct=graded.verdict.is_correct,
+        is_finished=solution.finish_reason is not FinishReason.LENGTH,
+        logprob_sum=sum(solution.logprobs),
+        n_tokens=len(solution.token_ids),
+    )
+
+
+async def draw_candidates(policy: LedgerPolicy, grader: Grader, params: SamplingParams, indices: range) -> list[Candidate]:
+    """The draws with these indices from the problem's prompt, graded but not scored."""
+    prompt = Prefix(policy.encode_prompt(policy.problem.question))
+    draws = [draw_solution(policy, grader, prompt, params, index) for index in indices]
+    return [as_candidate(graded) for graded in await asyncio.gather(*draws)]
+
+
+async def score_path(tree: ScoringTree, steps: tuple[str, ...], scores_steps: bool) -> tuple[float, ...]:
+    """The scores of a finished path: one a step from a PRM, the last alone from an ORM."""
+    nodes = [tree.root]
+    for step in steps:
+        nodes.append(tree.extend(nodes[-1], step))
+    last = await tree.score(nodes[-1])  # computes the ancestors on the way
+    return tuple([await tree.score(node) for node in nodes[1:-1]] + [last]) if scores_steps else (last,)
+
+
+async def score_candidates(
+    problem: Problem, candidates: list[Candidate], scorer: Scorer, name: str, separator: str
+) -> tuple[list[Candidate], ScorerUsage]:
+    """The candidates with the scorer's scores under `name`; one tree for all, so what they share is computed once.
+
+    A candidate without a step (an empty text) keeps no score and never takes part in a choice by score.
+    """
+
+    async def one(tree: ScoringTree, candidate: Candidate) -> Candidate:
+        steps = split_steps(candidate.text, separator)
+        if not steps:
+            return candidate
+        return replace(candidate, scores={**candidate.scores, name: await score_path(tree, steps, scorer.scores_steps)})
+
+    async with scorer.session(problem.question) as tree:
+        scored = await asyncio.gather(*(one(tree, candidate) for candidate in candidates))
+        return list(scored), tree.usage

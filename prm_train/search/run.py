@@ -1,0 +1,176 @@
+"""`prm-train search`: draw, score and search a set of problems. What it writes is evidence, one line a problem; `evaluate` makes accuracies of it.
+
+Draws go into a ledger and a finished problem is appended to results.jsonl at once, so an interrupted search goes on where it stopped.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from data_gen.config import InputError, parse_config
+from data_gen.grading import Grader, GraderName, load_grader
+from data_gen.jsonl import write_text
+from data_gen.ledger import Ledger, LedgerPolicy
+from data_gen.problems import ProblemSource, load_problems
+from data_gen.records import Problem, SamplingParams, Usage
+from data_gen.runs import PolicyConfig, claim_run, for_each
+from prm_train.aggregation import Aggregation
+from prm_train.incremental import load_scorer
+from prm_train.scoring import Scorer, ScorerUsage
+from prm_train.search.beam import BeamConfig, beam_search
+from prm_train.search.best_of_n import draw_candidates, score_candidates
+from prm_train.search.candidates import Candidate
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """Sample, score and search problems with a policy and trained scorers."""
+
+    output: Path = field(metadata={"help": "run folder"})
+    problems: ProblemSource = field(default_factory=ProblemSource)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    prm: str | None = field(default=None, metadata={"help": "folder or Hub name of a PRM"})
+    orm: str | None = field(default=None, metadata={"help": "folder or Hub name of an ORM"})
+    n_samples: int = field(default=64, metadata={"help": "candidates a problem and temperature"})
+    temperature: float = field(default=1.0, metadata={"help": "temperature of the scored candidates, of beam search and of the difficulty draws"})
+    other_temperatures: tuple[float, ...] = field(default=(), metadata={"help": "further candidates, not scored, for voting and log-prob baselines"})
+    n_difficulty_draws: int = field(default=32, metadata={"help": "draws beyond n_samples that only sort problems by difficulty"})
+    beams: tuple[int, ...] = field(default=(), metadata={"help": "N of the beam searches to run, for example 4,16,64"})
+    beam_width: int = field(default=4, metadata={"help": "next steps drawn from each kept path (M)"})
+    beam_aggregation: Aggregation = "min"
+    max_new_tokens: int = 256
+    step_separator: str = "\n"
+    grader: GraderName = "auto"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one method cost on one problem: tokens of the policy and of the scorer."""
+
+    policy: Usage = Usage()
+    scorer: ScorerUsage = ScorerUsage()
+
+
+@dataclass(frozen=True)
+class ProblemResult:
+    """All candidates of one problem. `samples` by temperature (the scored ones under `temperature`), `beams` by N."""
+
+    problem: Problem
+    temperature: float
+    greedy: Candidate
+    samples: dict[float, tuple[Candidate, ...]]
+    beams: dict[int, tuple[Candidate, ...]]
+    n_difficulty_correct: int
+    n_difficulty_draws: int
+    costs: dict[str, Cost]
+
+
+@dataclass(frozen=True)
+class Searcher:
+    """What a search needs besides the problem."""
+
+    config: SearchConfig
+    policy: LedgerPolicy
+    grader: Grader
+    scorers: dict[str, Scorer]
+
+    async def search(self) -> ProblemResult:
+        config, costs = self.config, {}
+        (greedy,) = await draw_candidates(self.policy, self.grader, SamplingParams(config.max_new_tokens, 0.0), range(1))
+        samples = {}
+        for temperature in (config.temperature, *config.other_temperatures):
+            params = SamplingParams(config.max_new_tokens, temperature)
+            before = self.policy.usage
+            samples[temperature] = await draw_candidates(self.policy, self.grader, params, range(config.n_samples))
+            costs[f"samples T={temperature:g}"] = Cost(self.policy.usage - before)
+        for name, scorer in self.scorers.items():
+            samples[config.temperature], scored = await score_candidates(
+                self.policy.problem, samples[config.temperature], scorer, name, config.step_separator
+            )
+            costs[f"score {name}"] = Cost(scorer=scored)
+        held_out = range(config.n_samples, config.n_samples + config.n_difficulty_draws)
+        extra = await draw_candidates(self.policy, self.grader, SamplingParams(config.max_new_tokens, config.temperature), held_out)
+        beams = {}
+        for n in config.beams:
+            before = self.policy.usage
+            beams[n], scored = await self.beam(n)
+            costs[f"beam {n}"] = Cost(self.policy.usage - before, scored)
+        return ProblemResult(
+            self.policy.problem,
+            config.temperature,
+            greedy,
+            {temperature: tuple(candidates) for temperature, candidates in samples.items()},
+            {n: tuple(candidates) for n, candidates in beams.items()},
+            sum(candidate.is_correct for candidate in extra),
+            len(extra),
+            costs,
+        )
+
+    async def beam(self, n: int) -> tuple[list[Candidate], ScorerUsage]:
+        config = self.config
+        params = SamplingParams(config.max_new_tokens, config.temperature, config.step_separator)
+        beam = BeamConfig(n, config.beam_width, aggregation=config.beam_aggregation)
+        return await beam_search(self.policy, self.grader, self.scorers["prm"], "prm", params, beam)
+
+
+def read_results(path: Path) -> list[ProblemResult]:
+    """The finished problems of a search; a last line that a killed process cut short is left out."""
+    adapter, results = TypeAdapter(ProblemResult), []
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    for number, line in enumerate(lines, 1):
+        if number == len(lines) and not line.endswith(b"\n"):
+            break
+        try:
+            results.append(adapter.validate_json(line))
+        except ValidationError as error:
+            raise InputError(f"{path}:{number}: not a search result: {error.errors()[0]['msg']}") from error
+    return results
+
+
+async def search_problems(problems: list[Problem], config: SearchConfig, ledger: Ledger) -> None:
+    """Search what results.jsonl does not hold yet."""
+    path, adapter = config.output / "results.jsonl", TypeAdapter(ProblemResult)
+    done = read_results(path)
+    if path.exists():  # drops a line that was cut short
+        write_text(path, "".join(adapter.dump_json(result).decode() + "\n" for result in done))
+    finished = {result.problem.problem_id for result in done}
+    if len(finished) == len(problems):
+        return
+    policy, grader = config.policy.load(), load_grader(config.grader, config.problems.source)
+    scorers = {name: load_scorer(folder) for name, folder in (("prm", config.prm), ("orm", config.orm)) if folder is not None}
+    with path.open("a") as file:
+
+        async def one(problem: Problem) -> None:
+            result = await Searcher(config, LedgerPolicy(policy, ledger, problem), grader, scorers).search()
+            file.write(adapter.dump_json(result).decode() + "\n")
+            file.flush()
+
+        rest = [problem for problem in problems if problem.problem_id not in finished]
+        await for_each(rest, one, what="search", unit="problems", at_once=64)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    config = parse_config(SearchConfig, argv)
+    if config.beams and config.prm is None:
+        raise InputError(f"beams: got {list(config.beams)} without a PRM, expected prm to name one")
+    problems = load_problems(config.problems)
+    claim_run(config.output, config)
+    started = time.perf_counter()
+    with Ledger(config.output / "ledger.sqlite") as ledger:
+        asyncio.run(search_problems(problems, config, ledger))
+    facts = {"n_problems": len(problems), "seconds": round(time.perf_counter() - started, 1)}
+    write_text(config.output / "search.json", json.dumps(facts) + "\n")
+    logger.info("%s: %s", config.output, json.dumps(facts))
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    main()
