@@ -1,0 +1,259 @@
+"""The scorer that computes every distinct token of a tree of steps once.
+
+Whatever the open sessions ask for while the model is busy is merged. A wave takes the requested steps in order and gives each a row, from its
+deepest cached ancestor down to it; steps that rows share are computed by the first of them, and the others wait a wave. So 64 candidates
+of one problem cost 64 rows in a few waves. Rows of like length go through the model together: only new tokens are computed, and the
+head reads only the ends of steps.
+
+Not here: which paths to extend (`prm_train.search`), and how the scores of a path become one (`prm_train.aggregation`).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import chain
+from typing import Protocol
+
+from transformers import PreTrainedModel
+
+from prm_train.scoring import ScorerUsage
+from prm_train.step_cache import StepCache, StepNode
+from prm_train.step_model import StepModel
+
+BATCHES_PER_WAVE = 4  # rows of a wave are sorted by length before they are cut into batches
+FULL_WAVE = 256  # requests that are not kept waiting for more
+QUIET_TURNS = 3  # of the event loop without a new request: whoever could ask has asked (a gather of gathers needs three)
+
+
+class StepEncoding(Protocol):
+    """What the scorer asks of `prm_train.encoding`; the ids of a step end with the marker at which its score is read."""
+
+    def encode_head(self, question: str) -> tuple[int, ...]: ...
+
+    def encode_step(self, step: str) -> tuple[int, ...]: ...
+
+
+@dataclass(slots=True)
+class Row:
+    """What one row of a batch computes: `nodes`, each the parent of the next, behind the cached path to `past` (None: from the head on)."""
+
+    past: StepNode | None
+    nodes: list[StepNode] = field(default_factory=list)
+    n_kept: int = 0  # of the nodes, from the first on, that are to be cached
+    n_new: int = 0
+
+    @property
+    def n_past(self) -> int:
+        return 0 if self.past is None else self.past.n_path_tokens
+
+
+class IncrementalTree:
+    """A session's tree: see `prm_train.scoring.ScoringTree`."""
+
+    def __init__(self, scorer: "IncrementalScorer", question: str) -> None:
+        token_ids = scorer.encode_head(question)
+        self.usage = ScorerUsage()
+        self.is_closed = False
+        self._scorer = scorer
+        self.root = self._new_node(None, token_ids)
+
+    def extend(self, parent: StepNode, step: str) -> StepNode:
+        """The child of `parent` with this step.
+
+        Raises ValueError if the step is blank, the node is another tree's, or the path becomes longer than the model's context.
+        """
+        self._check(parent)
+        child = parent.children.get(step)
+        if child is None:
+            if not step.strip():
+                raise ValueError(f"step {step!r}: got a blank step, expected text (a separator at the end of a solution is not a step)")
+            child = parent.children[step] = self._new_node(parent, self._scorer.encode_step(step))
+        return child
+
+    async def score(self, node: StepNode) -> float:
+        """The score in [0, 1] at the end of `node`; for an ORM, of the path that ends here as a finished solution."""
+        self._check(node)
+        if node.parent is None:
+            raise ValueError("got the root, expected a node that `extend` returned: the question alone has no score")
+        if node.score is None:
+            return await self._scorer.request(node)
+        return node.score
+
+    def close(self) -> None:
+        self.is_closed = True
+        self._scorer.forget(self.root)
+
+    def _new_node(self, parent: StepNode | None, token_ids: tuple[int, ...]) -> StepNode:
+        n_path_tokens = len(token_ids) + (parent.n_path_tokens if parent else 0)
+        if n_path_tokens > self._scorer.context_length:
+            raise ValueError(f"path of {n_path_tokens} tokens: longer than the scorer's context of {self._scorer.context_length}")
+        return StepNode(self, parent, token_ids, n_path_tokens)
+
+    def _check(self, node: StepNode) -> None:
+        if self.is_closed:
+            raise RuntimeError("the scoring session is closed")
+        if node.tree is not self:
+            raise ValueError("got a node of another session's tree, expected one of this tree")
+
+
+class IncrementalScorer:
+    """A PRM (token classification, two classes) or ORM (sequence classification, one class) that scores trees of steps.
+
+    A PRM's score is sigmoid(z1 - z0) at the marker that ends a step, an ORM's sigmoid(z) at the marker that ends the solution.
+    `cache_bytes` bounds the keys and values kept for all sessions together (what is evicted is computed again when needed, and counted
+    as new); `max_batch_tokens` bounds rows x (past + new tokens) of a batch, padding included, where one row alone does not exceed it.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        encoding: StepEncoding,
+        *,
+        scorer_id: str,
+        cache_bytes: int = 2**30,
+        max_batch_tokens: int = 4096,
+    ) -> None:
+        self.scorer_id = scorer_id
+        self.encode_head = encoding.encode_head
+        self.encode_step = lru_cache(maxsize=2**14)(encoding.encode_step)  # samples of a problem repeat its steps
+        self.max_batch_tokens = max_batch_tokens
+        self._model = StepModel(model)
+        self.scores_steps = self._model.scores_steps
+        self.context_length = self._model.context_length
+        self._cache = StepCache(cache_bytes, self._model.layout.bytes_per_token)
+        self._requests: dict[StepNode, list[asyncio.Future[float]]] = {}
+        self._server: asyncio.Task[None] | None = None
+
+    @property
+    def n_cached_bytes(self) -> int:
+        return self._cache.n_bytes
+
+    @asynccontextmanager
+    async def session(self, question: str) -> AsyncIterator[IncrementalTree]:
+        """A tree for one question; leaving it frees what it cached. Raises ValueError if the question alone fills the context."""
+        tree = IncrementalTree(self, question)
+        try:
+            yield tree
+        finally:
+            tree.close()
+
+    def request(self, node: StepNode) -> "asyncio.Future[float]":
+        """The score of `node` once a batch has computed it. The task that serves requests lives as long as there are any."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[float] = loop.create_future()
+        self._requests.setdefault(node, []).append(future)
+        if self._server is None or self._server.done():
+            self._server = loop.create_task(self._serve())
+            self._server.add_done_callback(self._fail_unanswered)
+        return future
+
+    def forget(self, node: StepNode) -> None:
+        """Drop what is cached of a node and all below it."""
+        nodes = [node]
+        while nodes:
+            node = nodes.pop()
+            self._cache.discard(node)
+            nodes += node.children.values()
+
+    async def _serve(self) -> None:
+        while self._requests:
+            await self._wait_for_more()
+            for batch in self._batches(self._plan()):
+                self._compute(batch)
+            self._answer()
+
+    def _fail_unanswered(self, server: "asyncio.Task[None]") -> None:
+        """A fault in the model is every waiting caller's; so is the end of the event loop."""
+        error = None if server.cancelled() else server.exception()
+        if error is None and not server.cancelled():
+            return
+        for future in chain.from_iterable(self._requests.values()):
+            if error is None:
+                future.cancel()
+            elif not future.done():
+                future.set_exception(error)
+        self._requests.clear()
+
+    async def _wait_for_more(self) -> None:
+        n_quiet = 0
+        while n_quiet < QUIET_TURNS and len(self._requests) < FULL_WAVE:
+            n_requests = len(self._requests)
+            await asyncio.sleep(0)
+            n_quiet = n_quiet + 1 if len(self._requests) == n_requests else 0
+
+    def _answer(self) -> None:
+        """Answer the requests whose scores are there, refuse those whose session was closed, keep the others that are still wanted."""
+        requests, self._requests = self._requests, {}
+        for node, futures in requests.items():
+            wanted = [future for future in futures if not future.done()]  # a cancelled caller's is done
+            if node.score is not None:
+                for future in wanted:
+                    future.set_result(node.score)
+            elif node.tree.is_closed:
+                for future in wanted:
+                    future.set_exception(RuntimeError("the scoring session was closed before this score was computed"))
+            elif wanted:
+                self._requests[node] = wanted
+
+    def _plan(self) -> list[Row]:
+        """Rows for the next wave, from the first requests on, up to `BATCHES_PER_WAVE` batches of tokens."""
+        self._cache.unpin()
+        self._answer()
+        rows: list[Row] = []
+        row_of: dict[StepNode, Row] = {}  # the rows that compute what is to be cached
+        n_kept_tokens = n_tokens = 0
+        for node in self._requests:
+            nodes: list[StepNode] = []
+            ancestor: StepNode | None = node
+            while ancestor is not None and ancestor not in self._cache and ancestor not in row_of:
+                nodes.append(ancestor)
+                ancestor = ancestor.parent
+            row = row_of.get(ancestor) if ancestor is not None else None
+            if row is None:
+                row = Row(past=ancestor)
+                rows.append(row)
+                self._cache.touch(ancestor)
+            elif row.nodes[-1] is not ancestor:
+                continue  # another row goes on from there: wait for the keys and values
+            for new in reversed(nodes):
+                if row.n_kept == len(row.nodes) and self._cache.make_room(n_kept_tokens + len(new.token_ids)):
+                    row.n_kept += 1
+                    row_of[new] = row
+                    n_kept_tokens += len(new.token_ids)
+                row.nodes.append(new)
+                row.n_new += len(new.token_ids)
+                n_tokens += len(new.token_ids)
+            if n_tokens >= BATCHES_PER_WAVE * self.max_batch_tokens:
+                break
+        return rows
+
+    def _batches(self, rows: list[Row]) -> Iterator[list[Row]]:
+        batch: list[Row] = []
+        max_past = 0
+        for row in sorted(rows, key=lambda row: (row.n_new, row.n_past), reverse=True):
+            max_past = max(max_past, row.n_past)
+            if batch and (len(batch) + 1) * (max_past + batch[0].n_new) > self.max_batch_tokens:
+                yield batch
+                batch, max_past = [], row.n_past
+            batch.append(row)
+        if batch:
+            yield batch
+
+    def _compute(self, batch: Sequence[Row]) -> None:
+        """One forward pass; scores, cache and usage are written once it is done."""
+        pasts = [self._cache.path(row.past) for row in batch]
+        ids = [[token for node in row.nodes for token in node.token_ids] for row in batch]
+        scored = [[node for node in row.nodes if node.parent is not None] for row in batch]  # the head has no score
+        ends = [[node.n_path_tokens - row.n_past - 1 for node in nodes] for row, nodes in zip(batch, scored, strict=True)]
+        scores, packed = self._model.forward(pasts, ids, ends)
+        for row, nodes, row_scores, segments in zip(batch, scored, scores, packed, strict=True):
+            for node, score in zip(nodes, row_scores, strict=True):
+                if node.score is None:  # a step computed again after an eviction keeps the score it had
+                    node.score = score
+            if row.n_kept:
+                kept = row.nodes[: row.n_kept]
+                sizes = [len(node.token_ids) for node in kept]
+                self._cache.store(kept, segments[: sum(sizes)].split(sizes))
+            row.nodes[0].tree.usage += ScorerUsage(n_new=row.n_new, n_reused=row.n_past)

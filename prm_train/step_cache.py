@@ -1,0 +1,82 @@
+"""Keys and values of scored steps, kept within a byte budget."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(eq=False, slots=True)
+class StepNode:
+    """A step of a tree, or its head (`parent` None): the step's own tokens, and its score once it is computed."""
+
+    tree: Any
+    parent: "StepNode | None"
+    token_ids: tuple[int, ...]
+    n_path_tokens: int  # from the head to the end of this step
+    score: float | None = None
+    children: dict[str, "StepNode"] = field(default_factory=dict)
+
+
+class StepCache:
+    """Packed keys and values by node; the least recently used leaves make room for new ones.
+
+    Whoever uses a node uses its ancestors, and `touch` moves them behind it. So the oldest entry never has a cached child, and what is
+    cached always reaches back to its head.
+    """
+
+    def __init__(self, max_bytes: int, bytes_per_token: int) -> None:
+        self.max_bytes = max_bytes
+        self.bytes_per_token = bytes_per_token
+        self.n_bytes = 0
+        self._entries: OrderedDict[StepNode, Tensor] = OrderedDict()  # least recently used first
+        self._pinned: set[StepNode] = set()
+
+    def __contains__(self, node: StepNode) -> bool:
+        return node in self._entries
+
+    def path(self, node: StepNode | None) -> list[Tensor]:
+        """The segments from the head to the end of `node`, which must be cached."""
+        segments = []
+        while node is not None:
+            segments.append(self._entries[node])
+            node = node.parent
+        return segments[::-1]
+
+    def unpin(self) -> None:
+        """Everything may be evicted again."""
+        self._pinned.clear()
+
+    def touch(self, node: StepNode | None) -> None:
+        """Mark a cached node and its ancestors as used now, and keep them until `unpin`."""
+        while node is not None:
+            self._entries.move_to_end(node)
+            self._pinned.add(node)
+            node = node.parent
+
+    def make_room(self, n_tokens: int) -> bool:
+        """Evict until `n_tokens` more fit; False where pinned nodes are in the way."""
+        n_wanted = n_tokens * self.bytes_per_token
+        if n_wanted > self.max_bytes:
+            return False
+        while self.n_bytes + n_wanted > self.max_bytes:
+            oldest = next(iter(self._entries))
+            if oldest in self._pinned:
+                return False
+            self.discard(oldest)
+        return True
+
+    def store(self, nodes: Sequence[StepNode], segments: Sequence[Float[Tensor, "token token_width"]]) -> None:
+        """Keep copies of a chain of nodes, each the parent of the next one. `make_room` first."""
+        for node, segment in zip(nodes, segments, strict=True):
+            self._entries[node] = segment.clone()
+            self.n_bytes += len(segment) * self.bytes_per_token
+        self.touch(nodes[-1])
+
+    def discard(self, node: StepNode) -> None:
+        segment = self._entries.pop(node, None)
+        if segment is not None:
+            self.n_bytes -= len(segment) * self.bytes_per_token
