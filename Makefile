@@ -20,14 +20,14 @@ help: ## list the targets
 
 setup: $(VENV)/.installed ## create .venv with the pinned dependencies and this project
 
-# torch goes first and by itself: its exact pin may be met by a build with a local version (2.13.0+cpu), which the rest then keeps.
+# torch goes first and by itself: its pin may be met by a build with a local version, which sorts higher (2.13.0+cpu) and which the rest then keeps.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo 'Python 3.11 or newer is needed: make setup PYTHON=/path/to/python3.11' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo '$(PYTHON) has no venv module: on Debian and Ubuntu run  apt install python3-venv' >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $$(grep '^torch==' constraints.txt)
+	$(BIN)/python -m pip install -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
 	$(BIN)/python -m pip install -c constraints.txt -e '.[deepspeed,wandb,dev]'
 	@touch $@
 
