@@ -65,8 +65,6 @@ class AlgebraWorker:
         except WorkerError as error:  # a broken installation must not pass for answers that nobody can judge
             how = f"echo '{{}}' | {' '.join(command)}"
             raise RuntimeError(f"the grading worker did not start: {error.reason}; to see why, run: {how}") from error
-                f"the grading worker did not start: {error.reason}; to see why, run: echo '{{}}' | {' '.join(command)}"
-            ) from error
 
     def _stop(self) -> None:
         if self._process is not None:
