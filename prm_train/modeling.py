@@ -1,0 +1,117 @@
+"""The network of a scorer: a language model's backbone with a new head, optional LoRA; saved as a plain transformers checkpoint.
+
+A PRM is an AutoModelForTokenClassification with two classes (bad, good), an ORM an AutoModelForSequenceClassification with one logit whose
+sigmoid is the score. While it is trained the head is kept and computed in float32: small updates of it would round away in bfloat16.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import dropout, linear
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoModelForTokenClassification
+
+from data_gen.config import InputError
+from data_gen.runs import BASE_POLICY
+from data_gen.tokenizer import load_tokenizer
+from prm_train.checkpoints import CheckpointFacts, Kind, read_facts, write_facts
+from prm_train.encoding import ScorerEncoding, prepare_encoding
+from prm_train.training_config import LoraSettings, TrainingConfig
+
+AUTO_CLASSES = {"prm": AutoModelForTokenClassification, "orm": AutoModelForSequenceClassification}
+# The class 1 of a PRM is the good step. An ORM's one logit counts as a label of its own (binary cross-entropy, sigmoid when served).
+HEADS: dict[Kind, dict[str, Any]] = {
+    "prm": {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}, "classifier_dropout": 0.0},
+    "orm": {"id2label": {0: "correct"}, "label2id": {"correct": 0}, "problem_type": "multi_label_classification"},
+}
+
+
+class Float32Head(nn.Linear):
+    """The head while it is trained: its own precision (at least float32, also under autocast) and dropout; weights under the same names."""
+
+    def __init__(self, head: nn.Linear, p_dropout: float) -> None:
+        super().__init__(head.in_features, head.out_features, bias=head.bias is not None, device="meta")
+        dtype = torch.promote_types(head.weight.dtype, torch.float32)
+        self.weight = nn.Parameter(head.weight.detach().to(dtype))
+        self.bias = nn.Parameter(head.bias.detach().to(dtype)) if head.bias is not None else None
+        self.p_dropout = p_dropout
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        with torch.autocast(hidden.device.type, enabled=False):
+            hidden = dropout(hidden.to(self.weight.dtype), self.p_dropout, self.training)
+            return linear(hidden, self.weight, self.bias)
+
+
+def build_scorer(kind: Kind, config: TrainingConfig) -> tuple[Any, ScorerEncoding]:
+    """A network to be trained, from the causal language model `config.model`, and the encoding that goes with it.
+
+    The head is new, so seed torch before. Raises InputError if the architecture has no such head or no dropout to set.
+    """
+    path = str(BASE_POLICY) if config.model == "base" else config.model
+    tokenizer = load_tokenizer(path, config.trust_remote_code)
+    encoding = prepare_encoding(tokenizer, config.step_separator)
+    model_config = AutoConfig.from_pretrained(path, trust_remote_code=config.trust_remote_code)
+    auto_class = AUTO_CLASSES[kind]
+    if type(model_config) not in auto_class._model_mapping and not config.trust_remote_code:
+        raise InputError(f"model {path}: transformers has no {auto_class.__name__} for {model_config.model_type}")
+    model_config.update({**HEADS[kind], "pad_token_id": tokenizer.pad_token_id})
+    if config.backbone_dropout:
+        if not hasattr(model_config, "attention_dropout"):
+            raise InputError(f"backbone_dropout {config.backbone_dropout}: {model_config.model_type} has no attention_dropout; expected 0")
+        model_config.attention_dropout = config.backbone_dropout
+    model = auto_class.from_pretrained(
+        path, config=model_config, dtype=getattr(torch, config.dtype), trust_remote_code=config.trust_remote_code
+    )
+    _make_room(model, len(tokenizer))
+    model.score = Float32Head(model.score, config.head_dropout)
+    return (_with_lora(model, kind, config.lora, encoding.marker_id) if config.lora else model), encoding
+
+
+def _make_room(model: Any, n_tokens: int) -> None:
+    """Embeddings for tokens that were added to the tokenizer: the mean of the others."""
+    n_known = model.get_input_embeddings().weight.shape[0]
+    if n_tokens > n_known:
+        weight = model.resize_token_embeddings(n_tokens, mean_resizing=False).weight
+        with torch.no_grad():
+            weight[n_known:] = weight[:n_known].mean(0)
+
+
+def _with_lora(model: Any, kind: Kind, lora: LoraSettings, marker_id: int) -> Any:
+    """Low-rank updates of all linear layers; the head and the marker's embedding are trained whole."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        task_type={"prm": "TOKEN_CLS", "orm": "SEQ_CLS"}[kind],
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules="all-linear",
+        exclude_modules=["score"],
+        modules_to_save=["score"],
+        trainable_token_indices=[marker_id],
+    )
+    return get_peft_model(model, config)
+
+
+def save_scorer(model: Any, encoding: ScorerEncoding, facts: CheckpointFacts, folder: Path) -> None:
+    """Write a checkpoint that transformers loads by itself: LoRA merged, the head's weights beside the backbone's, facts in config.json.
+
+    Raises RuntimeError if the written tokenizer, loaded again, encodes otherwise than the one that training used.
+    """
+    if hasattr(model, "merge_and_unload"):
+        model = model.merge_and_unload()
+    write_facts(facts, model.config)
+    model.config.use_cache = True
+    model.save_pretrained(folder)
+    encoding.tokenizer.save_pretrained(folder)
+    sample = "Start: 12.5 + 3\n\nx = 7, {y}", ["One step, 1 + 2 = 3.", "\\frac{1}{2} \n Answer: 7"]
+    if ScorerEncoding(load_tokenizer(str(folder)), encoding.facts).encode(*sample) != encoding.encode(*sample):
+        raise RuntimeError(f"{folder}: the saved tokenizer gives other ids than the one in training, so scores would be meaningless")
+
+
+def load_checkpoint(path: str, dtype: str = "float32") -> tuple[Any, ScorerEncoding, CheckpointFacts]:
+    """A trained scorer in evaluation mode, its encoding and what its scores mean. Raises InputError if `train-*` did not write it."""
+    facts = read_facts(AutoConfig.from_pretrained(path))
+    model = AUTO_CLASSES[facts.kind].from_pretrained(path, dtype=getattr(torch, dtype)).eval()
+    return model, ScorerEncoding(load_tokenizer(path), facts.encoding), facts

@@ -1,0 +1,74 @@
+"""Settings of `train-prm` and `train-orm`. Loads without torch."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Interval
+
+from prm_train.aggregation import Aggregation
+
+Share = Annotated[float, Interval(ge=0, lt=1)]
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """Low-rank updates of all linear layers instead of training every weight; merged into the model when it is saved."""
+
+    rank: Annotated[int, Ge(1)] = 16
+    alpha: Annotated[float, Gt(0)] = 32.0
+    dropout: Share = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """What training a PRM and an ORM share. One optimizer step sees batch_size * n_accumulated * processes rows."""
+
+    rows: Path = field(metadata={"help": "JSON lines that `prm-train build` wrote, or of the same layout"})
+    output: Path = field(metadata={"help": "folder for the checkpoint; training/ inside it holds the report"})
+    model: str = field(default="base", metadata={"help": "causal language model to start from: 'base', a folder or a Hub name"})
+    step_separator: str = "\n"
+    max_length: Annotated[int, Ge(2)] = field(default=1024, metadata={"help": "tokens of a row"})
+    validation_share: Share = field(default=0.1, metadata={"help": "of the questions, by a hash of their text"})
+
+    n_epochs: Annotated[float, Gt(0)] = 1.0
+    batch_size: Annotated[int, Ge(1)] = field(default=16, metadata={"help": "rows of one forward pass in one process"})
+    n_accumulated: Annotated[int, Ge(1)] = field(default=1, metadata={"help": "forward passes of one optimizer step"})
+    learning_rate: Annotated[float, Gt(0)] = 1e-5
+    head_learning_rate: Annotated[float, Gt(0)] | None = field(default=None, metadata={"help": "of the new head; null: as the rest"})
+    lr_schedule: Literal["linear", "cosine", "constant_with_warmup"] = "cosine"
+    warmup_share: Share = field(default=0.05, metadata={"help": "of the optimizer steps"})
+    adam_betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    max_grad_norm: Annotated[float, Ge(0)] = field(default=1.0, metadata={"help": "0: gradients are not clipped"})
+    head_dropout: Share = 0.0
+    backbone_dropout: Share = field(default=0.0, metadata={"help": "of the attention weights"})
+    lora: LoraSettings | None = None
+    seed: int = 0
+
+    dtype: Literal["float32", "bfloat16", "float64"] = field(default="float32", metadata={"help": "of the backbone; the head has float32"})
+    bf16_autocast: bool = field(default=False, metadata={"help": "compute in bfloat16, keep the weights in `dtype`"})
+    gradient_checkpointing: bool = False
+    use_cpu: bool = field(default=False, metadata={"help": "even beside a GPU; several CPU processes without DeepSpeed need it"})
+    ddp_backend: Literal["gloo", "nccl"] | None = field(default=None, metadata={"help": "gloo for DeepSpeed without a GPU"})
+    trust_remote_code: bool = False
+
+    keep: Literal["last", "lowest_validation_loss"] = field(default="last", metadata={"help": "which epoch's weights are kept"})
+    resume: bool = field(default=True, metadata={"help": "go on from what output holds; false: start over"})
+    n_steps_between_logs: Annotated[int, Ge(1)] = 50
+    n_steps_between_saves: Annotated[int, Ge(1)] | None = field(default=None, metadata={"help": "to resume from; null: once an epoch"})
+    report_to: Literal["none", "wandb", "tensorboard"] = "none"
+    run_name: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainPrmConfig(TrainingConfig):
+    """Train a process reward model on labelled steps. Runs by itself or under `accelerate launch -m prm_train.train_prm`."""
+
+    label_kind: Literal["hard", "soft"] = field(default="hard", metadata={"help": "hard: the rows' labels; soft: n_correct / n_rollouts"})
+    aggregation: Aggregation = field(default="min", metadata={"help": "how the checkpoint's users make one score of the step scores"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOrmConfig(TrainingConfig):
+    """Train an outcome reward model on whole solutions. Runs by itself or under `accelerate launch -m prm_train.train_orm`."""

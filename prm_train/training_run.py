@@ -1,0 +1,203 @@
+"""One training from rows to checkpoint: refused if the folder holds another, skipped if finished, resumed if broken off.
+
+`output` gets the checkpoint; `output/training` holds the run: config.json (what it is), checkpoint-N (to resume from, deleted at the
+end) and report.json (its end: data, loss curve, validation metrics, cost), which is written last.
+"""
+
+import json
+import logging
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
+from transformers.utils import logging as transformers_logging
+
+from data_gen.config import InputError, dump_config
+from data_gen.jsonl import write_text
+from data_gen.runs import claim_run
+from prm_train.checkpoints import CheckpointFacts, Kind
+from prm_train.encoding import ScorerEncoding
+from prm_train.examples import Example, ExampleSet, split_by_question
+from prm_train.modeling import build_scorer, save_scorer
+from prm_train.trainer import RewardTrainer
+from prm_train.training_config import TrainingConfig
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What differs between training a PRM and an ORM: the examples made from the rows, and what the checkpoint says of itself."""
+
+    kind: Kind
+    examples: Callable[[ScorerEncoding], ExampleSet]
+    facts: Callable[[ScorerEncoding], CheckpointFacts]
+
+
+def run_training(task: Task, config: TrainingConfig) -> None:
+    """Train, or go on training, or do nothing if `config.output` holds the finished training already.
+
+    Raises InputError if it holds a training with another configuration, and if no label is left to train on.
+    """
+    folder = config.output / "training"
+    arguments = training_arguments(config, folder)
+    with arguments.main_process_first(desc="claim the output folder"):
+        if arguments.process_index == 0:
+            _claim(folder, config)
+    if (folder / "report.json").exists():
+        logger.info("%s: this training is finished; nothing to do", config.output)
+        return
+    transformers_logging.set_verbosity_error()  # its load report lists the new head and the old language model head, both meant
+    set_seed(config.seed)
+    model, encoding = build_scorer(task.kind, config)
+    data = task.examples(encoding)
+    training, validation = split_by_question(data.examples, config.validation_share)
+    _check_split(training, validation, config)
+    trainer = RewardTrainer(task.kind, model, arguments, encoding.tokenizer.pad_token_id, training, validation, config.head_learning_rate)
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Progress(f"train {task.kind}"))
+    started, cpu_started = time.perf_counter(), time.process_time()
+    trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder))
+    if validation and config.keep == "lowest_validation_loss":
+        trainer.evaluate()
+    cost = {"wall_seconds": round(time.perf_counter() - started, 1), "cpu_seconds": round(time.process_time() - cpu_started, 1)}
+    if arguments.process_index == 0:
+        save_scorer(trainer.accelerator.unwrap_model(trainer.model), encoding, task.facts(encoding), config.output)
+        report = _report(config, trainer.state, training, validation, data.left_out, cost)
+        write_text(folder / "report.json", json.dumps(report, indent=1) + "\n")
+        for checkpoint in folder.glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
+        logger.info("%s: %s", config.output, json.dumps(report["validation"][-1] if validation else report["cost"]))
+    trainer.end()
+
+
+def training_arguments(config: TrainingConfig, folder: Path) -> TrainingArguments:
+    has_validation = config.validation_share > 0
+    saves = {"save_strategy": "epoch"}
+    if config.n_steps_between_saves:
+        saves = {"save_strategy": "steps", "save_steps": config.n_steps_between_saves}
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=config.n_epochs,
+        per_device_train_batch_size=config.batch_size,
+        per_device_eval_batch_size=2 * config.batch_size,
+        gradient_accumulation_steps=config.n_accumulated,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=config.lr_schedule,
+        warmup_steps=config.warmup_share,
+        adam_beta1=config.adam_betas[0],
+        adam_beta2=config.adam_betas[1],
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        gradient_checkpointing=config.gradient_checkpointing,
+        bf16=config.bf16_autocast,
+        seed=config.seed,
+        use_cpu=config.use_cpu,
+        ddp_backend=config.ddp_backend,
+        dataloader_pin_memory=False,
+        remove_unused_columns=False,
+        eval_strategy="epoch" if has_validation else "no",
+        logging_steps=config.n_steps_between_logs,
+        load_best_model_at_end=config.keep == "lowest_validation_loss",
+        metric_for_best_model="loss" if has_validation else None,
+        save_total_limit=1,
+        disable_tqdm=True,
+        report_to=config.report_to,
+        run_name=config.run_name,
+        **saves,
+    )
+
+
+class Progress(TrainerCallback):
+    """One bar with rate, time left and the last loss; one log line each validation."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.bar: Any = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            mininterval = 0.2 if sys.stderr.isatty() else 5
+            self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.name, unit=" steps", mininterval=mininterval)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.bar is not None:
+            self.bar.update(state.global_step - self.bar.n)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
+        if self.bar is not None and "loss" in logs:
+            self.bar.set_postfix_str(f"loss {logs['loss']:.4f}", refresh=False)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
+        if self.bar is not None:
+            shown = {name: round(value, 4) for name, value in _validation_entry(metrics).items()}
+            logger.info("%s, epoch %.4g: %s", self.name, state.epoch, json.dumps(shown))
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def last_whole_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint-N whose saving was not broken off: Trainer writes trainer_state.json last."""
+    whole = []
+    for state in folder.glob("checkpoint-*/trainer_state.json"):
+        try:
+            json.loads(state.read_text())
+        except json.JSONDecodeError:
+            continue
+        whole.append(state.parent)
+    return str(max(whole, key=lambda path: int(path.name.removeprefix("checkpoint-")))) if whole else None
+
+
+def _claim(folder: Path, config: TrainingConfig) -> None:
+    if not config.resume and folder.exists():
+        shutil.rmtree(folder)
+    claim_run(folder, config)
+
+
+def _check_split(training: Sequence[Example], validation: Sequence[Example], config: TrainingConfig) -> None:
+    n_questions = len({example.question for example in (*training, *validation)})
+    if not training or (config.validation_share and not validation):
+        raise InputError(
+            f"{config.rows}: {n_questions} questions with validation_share {config.validation_share} give {len(training)} training and "
+            f"{len(validation)} validation rows; expected some of each (validation_share 0 trains on everything)"
+        )
+
+
+def _validation_entry(logs: dict[str, float]) -> dict[str, float]:
+    timing = ("eval_runtime", "eval_samples_per_second", "eval_steps_per_second", "eval_model_preparation_time")
+    return {name.removeprefix("eval_"): value for name, value in logs.items() if name.startswith("eval_") and name not in timing}
+
+
+def _report(
+    config: TrainingConfig,
+    state: Any,
+    training: Sequence[Example],
+    validation: Sequence[Example],
+    left_out: Counter[str],
+    cost: dict[str, float],
+) -> dict[str, Any]:
+    """What a reader asks of a finished training. The curve's losses are means since the entry before; one entry an evaluation."""
+    shown = ("step", "loss", "grad_norm", "learning_rate")
+    curve = [{name: entry[name] for name in shown} for entry in state.log_history if "loss" in entry]
+    evaluations = [{"step": entry["step"], **_validation_entry(entry)} for entry in state.log_history if "eval_loss" in entry]
+    return {
+        "config": dump_config(config),
+        "n_steps": state.global_step,
+        "n_training_rows": len(training),
+        "n_training_labels": sum(len(example.targets) for example in training),
+        "n_training_tokens": sum(len(example.input_ids) for example in training),
+        "n_validation_rows": len(validation),
+        "left_out": dict(left_out),
+        "cost": cost,
+        "loss_curve": curve,
+        "validation": evaluations,
+    }
