@@ -1,23 +1,29 @@
 """The scorer that computes every distinct token of a tree of steps once.
 
-Whatever the open sessions ask for while the model is busy is merged. A wave takes the requested steps in order and gives each a row, from its
-deepest cached ancestor down to it; steps that rows share are computed by the first of them, and the others wait a wave. So 64 candidates
-of one problem cost 64 rows in a few waves. Rows of like length go through the model together: only new tokens are computed, and the
-head reads only the ends of steps.
+Whatever the open sessions ask for while the model is busy is merged. A wave takes the requested steps in order and gives each a row, from
+its deepest cached ancestor down to it; steps that rows share are computed by the first of them, and the others wait a wave. So 64
+candidates of one problem cost 64 rows in a few waves. Rows of like length go through the model together: only new tokens are computed,
+and the head reads only the ends of steps.
 
 Not here: which paths to extend (`prm_train.search`), and how the scores of a path become one (`prm_train.aggregation`).
 """
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from itertools import chain
 from typing import Protocol
 
+import torch
 from transformers import PreTrainedModel
 
+from data_gen.records import content_hash
+from prm_train.checkpoints import CheckpointFacts
+from prm_train.encoding import ScorerEncoding
+from prm_train.modeling import load_checkpoint
 from prm_train.scoring import ScorerUsage
 from prm_train.step_cache import StepCache, StepNode
 from prm_train.step_model import StepModel
@@ -178,9 +184,11 @@ class IncrementalScorer:
 
     async def _wait_for_more(self) -> None:
         n_quiet = 0
-        while n_quiet < QUIET_TURNS and len(self._requests) < FULL_WAVE:
+        while n_quiet < QUIET_TURNS:
             n_requests = len(self._requests)
             await asyncio.sleep(0)
+            if len(self._requests) >= FULL_WAVE:
+                return
             n_quiet = n_quiet + 1 if len(self._requests) == n_requests else 0
 
     def _answer(self) -> None:
@@ -214,6 +222,7 @@ class IncrementalScorer:
             if row is None:
                 row = Row(past=ancestor)
                 rows.append(row)
+                n_tokens += row.n_past
                 self._cache.touch(ancestor)
             elif row.nodes[-1] is not ancestor:
                 continue  # another row goes on from there: wait for the keys and values
@@ -257,3 +266,31 @@ class IncrementalScorer:
                 sizes = [len(node.token_ids) for node in kept]
                 self._cache.store(kept, segments[: sum(sizes)].split(sizes))
             row.nodes[0].tree.usage += ScorerUsage(n_new=row.n_new, n_reused=row.n_past)
+
+
+def load_scorer(
+    path: str,
+    *,
+    dtype: str = "float32",
+    device: str = "cpu",
+    trust_remote_code: bool = False,
+    cache_bytes: int = 2**30,
+    max_batch_tokens: int = 4096,
+) -> IncrementalScorer:
+    """The scorer that `train-prm` or `train-orm` wrote to a folder, or that was published under a Hub name.
+
+    Raises InputError if it is none of these. On a GPU more `max_batch_tokens` are faster, as far as its memory goes.
+    """
+    model, encoding, facts = load_checkpoint(path, dtype, trust_remote_code)
+    scorer_id = _scorer_id(model, encoding, facts)
+    return IncrementalScorer(model.to(device), encoding, scorer_id=scorer_id, cache_bytes=cache_bytes, max_batch_tokens=max_batch_tokens)
+
+
+def _scorer_id(model: PreTrainedModel, encoding: ScorerEncoding, facts: CheckpointFacts) -> str:
+    """A content hash of whatever decides a score: the weights as loaded, the tokenizer, the encoding."""
+    weights = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        weights.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+    tokenizer = (sorted(encoding.tokenizer.get_vocab().items()), encoding.tokenizer.chat_template)
+    return content_hash("scorer", weights.hexdigest(), tokenizer, asdict(facts))

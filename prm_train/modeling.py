@@ -110,8 +110,8 @@ def save_scorer(model: Any, encoding: ScorerEncoding, facts: CheckpointFacts, fo
         raise RuntimeError(f"{folder}: the saved tokenizer gives other ids than the one in training, so scores would be meaningless")
 
 
-def load_checkpoint(path: str, dtype: str = "float32") -> tuple[Any, ScorerEncoding, CheckpointFacts]:
+def load_checkpoint(path: str, dtype: str = "float32", trust_remote_code: bool = False) -> tuple[Any, ScorerEncoding, CheckpointFacts]:
     """A trained scorer in evaluation mode, its encoding and what its scores mean. Raises InputError if `train-*` did not write it."""
-    facts = read_facts(AutoConfig.from_pretrained(path))
-    model = AUTO_CLASSES[facts.kind].from_pretrained(path, dtype=getattr(torch, dtype)).eval()
-    return model, ScorerEncoding(load_tokenizer(path), facts.encoding), facts
+    facts = read_facts(AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code))
+    model = AUTO_CLASSES[facts.kind].from_pretrained(path, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code).eval()
+    return model, ScorerEncoding(load_tokenizer(path, trust_remote_code), facts.encoding), facts

@@ -1,6 +1,5 @@
 """Scorers in use: what search asks of them. `prm_train.incremental` is the one that runs a model."""
 
-from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -41,15 +40,3 @@ class Scorer(Protocol):
     def session(self, question: str) -> AbstractAsyncContextManager["ScoringTree"]:
         """`async with scorer.session(question) as tree`: closing it frees the tree's cache."""
         ...
-
-
-async def score_path(tree: ScoringTree, steps: Sequence[str]) -> tuple[float, ...]:
-    """The score of each step of a path from the root; one wait, since scoring the last step scores those on the way."""
-    nodes = []
-    node = tree.root
-    for step in steps:
-        node = tree.extend(node, step)
-        nodes.append(node)
-    if nodes:
-        await tree.score(nodes[-1])
-    return tuple([await tree.score(node) for node in nodes])

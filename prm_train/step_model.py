@@ -1,8 +1,8 @@
 """A PRM or ORM as a function from (what is cached of a path, its new tokens) to the scores of its new steps.
 
-The keys and values of one token over all layers are packed into one row of `token_width` numbers, those of a step into a matrix of its tokens
-by token_width. So the past of a batch is gathered with one concatenation, and what the model computes is packed already when it returns:
-the cache layers that it writes to are views of the batch's buffer.
+The keys and values of one token over all layers are packed into one row of `token_width` numbers, those of a step into a matrix of its
+tokens by token_width. So the past of a batch is gathered with one concatenation, and what the model computes is packed already when it
+returns: the cache layers that it writes to are views of the batch's buffer.
 """
 
 from collections.abc import Sequence
