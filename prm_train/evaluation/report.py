@@ -1,0 +1,153 @@
+"""The report of a search run: one HTML page to read, a JSON file for programs, and a table for the terminal.
+
+The page (`report.html.jinja`) is a single file without scripts and with nothing to fetch, made for a phone, a wide screen, paper, light
+and dark. Its numbers are those of a `SearchReport` (`results`), its sentences come from `findings` and its drawings from `plots`; here
+they are only laid out. Whoever fills the record has the ledger and the scorers and takes the intervals from `estimators`.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from prm_train.evaluation import findings, plots
+from prm_train.evaluation.charts import interval_glyph, linear_axis
+from prm_train.evaluation.estimators import Interval, expected_calibration_error
+from prm_train.evaluation.findings import CHANCE
+from prm_train.evaluation.results import CEILING, METHODS, PairedDifference, SearchReport, StageCost, VerifierQuality, method_label, to_json
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A method's row in the table of accuracies: an interval (None: not measured) for each N, and which are the best of their column."""
+
+    method: str
+    label: str
+    style: str
+    description: str
+    cells: tuple[Interval | None, ...]
+    is_best: tuple[bool, ...]
+
+
+def write_report(report: SearchReport, path: Path) -> None:
+    """Write the page to `path` and the record beside it as JSON, each under its name only when it is complete."""
+    _write_whole(path, render(report))
+    _write_whole(path.with_suffix(".json"), to_json(report))
+
+
+def render(report: SearchReport) -> str:
+    """The page as HTML. Every text of the record is escaped."""
+    environment = Environment(
+        loader=PackageLoader("prm_train.evaluation", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "percent": findings.percent,
+        "span": findings.span,
+        "points": findings.points,
+        "short_count": findings.short_count,
+        "duration": findings.duration,
+        "unbroken": unbroken,
+    }
+    return environment.get_template("report.html.jinja").render(
+        report=report,
+        verdict=findings.verdict(report),
+        declines=findings.declines(report),
+        describe_difference=findings.describe_difference,
+        rows=table_rows(report),
+        accuracy_plot=plots.accuracy_plot(report),
+        quintile_plots=plots.quintile_plots(report) if report.accuracy_by_quintile else [],
+        token_plot=plots.token_plot(report) if report.tokens else None,
+        reliability_plot=plots.reliability_plot(report.reliability) if report.reliability else None,
+        calibration_error=expected_calibration_error(report.reliability) if report.reliability else None,
+        loss_plots=[plots.loss_plot(model, [c for c in report.losses if c.model == model]) for model in _models(report)],
+        paired_rows=_paired_rows(report.paired),
+        verifier_rows=_verifier_rows(report.verifiers),
+        total=total_cost(report.run.stages),
+    )
+
+
+def table_rows(report: SearchReport) -> list[TableRow]:
+    """One row a method. The best of a column is the highest mean, the ceiling left out; its lead may lie within the intervals."""
+    styles = plots.method_styles(report)
+    rivals = [report.accuracy[name] for name in report.methods if name != CEILING]
+    best = {n: max((curve[n].mean for curve in rivals if n in curve), default=None) for n in report.sample_counts}
+    rows = []
+    for name in report.methods:
+        cells = tuple(report.accuracy[name].get(n) for n in report.sample_counts)
+        numbered = zip(report.sample_counts, cells, strict=True)
+        is_best = tuple(name != CEILING and cell is not None and cell.mean == best[n] for n, cell in numbered)
+        texts = [METHODS[name].description] if name in METHODS else []
+        texts += [f"Here: {report.settings[name]}."] if name in report.settings else []
+        rows.append(TableRow(name, method_label(name), styles[name], " ".join(texts), cells, is_best))
+    return rows
+
+
+def unbroken(sentence: str) -> str:
+    """The sentence with its numbers held together by non-breaking spaces and joiners, so that no line ends inside one."""
+    return re.sub(r" %| = ", lambda found: found.group().replace(" ", "\N{NO-BREAK SPACE}"), sentence).replace("–", "–\N{WORD JOINER}")
+
+
+def total_cost(stages: Iterable[StageCost]) -> StageCost:
+    """The sum over stages."""
+    known = list(stages)
+    return StageCost(
+        "total",
+        wall_seconds=sum(stage.wall_seconds for stage in known),
+        cpu_seconds=sum(stage.cpu_seconds for stage in known),
+        n_generated=sum(stage.n_generated for stage in known),
+        n_prefilled=sum(stage.n_prefilled for stage in known),
+        n_cached=sum(stage.n_cached for stage in known),
+        n_scorer_new=sum(stage.n_scorer_new for stage in known),
+        n_scorer_reused=sum(stage.n_scorer_reused for stage in known),
+        flops=sum(stage.flops for stage in known),
+    )
+
+
+def summary_table(report: SearchReport) -> str:
+    """Plain text for a terminal of 80 columns: methods by N with intervals below the means, single samples, then the verdict."""
+    counts = report.sample_counts
+    lines = ["Test problems solved, % (95 % interval below)", "", " " * 16 + "".join(f"{f'N={n}':>9}" for n in counts)]
+    for row in table_rows(report):
+        lines.append(f"{row.label:<16}" + "".join(f"{100 * cell.mean:>9.1f}" if cell else f"{'–':>9}" for cell in row.cells))
+        lines.append(" " * 16 + "".join(f"{f'{100 * cell.low:.0f}–{100 * cell.high:.0f}' if cell else '':>9}" for cell in row.cells))
+    for single in report.single_samples:
+        lines.append(f"{single.label:<16}{100 * single.accuracy.mean:>9.1f}   ({findings.span(single.accuracy)})")
+    lines += ["", *(_paired_line(pair) for pair in report.paired), "", *findings.verdict(report), *findings.declines(report)]
+    return "\n".join(lines)
+
+
+def _paired_line(pair: PairedDifference) -> str:
+    interval = pair.difference
+    numbers = f"{findings.points(interval.mean)} ({findings.points(interval.low)} to {findings.points(interval.high)}) points"
+    return f"{numbers:<34} {findings.describe_difference(pair)}"
+
+
+def _paired_rows(pairs: Iterable[PairedDifference]) -> list[tuple[PairedDifference, Markup]]:
+    known = list(pairs)
+    axis = linear_axis([0.0, *(end for pair in known for end in (pair.difference.low, pair.difference.high))], "")
+    return [(pair, interval_glyph(pair.difference, axis, 0.0, findings.describe_difference(pair))) for pair in known]
+
+
+def _verifier_rows(verifiers: Iterable[VerifierQuality]) -> list[tuple[VerifierQuality, Markup]]:
+    known = list(verifiers)
+    axis = linear_axis([CHANCE, 1.0, *(verifier.within_problem_auroc.low for verifier in known)], "")
+    rows = []
+    for verifier in known:
+        interval = verifier.within_problem_auroc
+        spoken = f"{verifier.name}: {interval.mean:.3f}, from {interval.low:.3f} to {interval.high:.3f}, chance is {CHANCE}"
+        rows.append((verifier, interval_glyph(interval, axis, CHANCE, spoken)))
+    return rows
+
+
+def _write_whole(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)
+
+
+def _models(report: SearchReport) -> list[str]:
+    return list(dict.fromkeys(curve.model for curve in report.losses))
