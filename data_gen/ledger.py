@@ -173,6 +173,13 @@ class Ledger:
         values = (*key, gold_hash, grader_version, verdict.kind.value, verdict.reason, answer)
         self._execute("INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
+    def n_pages(self) -> int:
+        return int(self._db.execute("PRAGMA page_count").fetchone()[0])
+
+    def limit_size(self, n_pages: int) -> None:
+        """From here on the file may not grow beyond so many pages: a draw that does not fit is a full disk."""
+        self._db.execute(f"PRAGMA max_page_count = {n_pages:d}")
+
     def n_draws(self) -> int:
         return int(self._db.execute("SELECT count(*) FROM draws").fetchone()[0])
 

@@ -1,0 +1,160 @@
+"""`prm-train quickstart`: the whole pipeline on the built-in task, from problems to a report, two processes at a time.
+
+    sample ─ label ─ build ─ train PRM and ORM ─ search validation problems ─ choose settings ─ search test problems ─ evaluate
+
+Each stage runs the same commands that a user would type (they are logged and stored in stages/). A finished stage is not run again, and the
+commands themselves continue what they had begun, so the quickstart can be interrupted anywhere and started again.
+"""
+
+import json
+import logging
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from data_gen.config import InputError, parse_config
+from data_gen.jsonl import write_text
+from data_gen.runs import claim_run
+from prm_train.evaluation.evaluate import choose_settings
+
+logger = logging.getLogger(__name__)
+N_PROCESSES = 2
+
+
+@dataclass(frozen=True)
+class QuickstartConfig:
+    """Defaults give the published figures on two CPU cores in under a quarter of an hour."""
+
+    output: Path = Path("runs/quickstart")
+    seed: int = field(default=0, metadata={"help": "of problems, draws and training"})
+    policy: str = field(default="base", metadata={"help": "'base' (shipped) or the folder of another policy of the built-in task"})
+    n_train_problems: int = 2000
+    n_solutions: int = field(default=4, metadata={"help": "solutions a training problem"})
+    n_rollouts: int = field(default=8, metadata={"help": "at most, for each probe of the search for the first error"})
+    n_validation_problems: int = 150
+    n_test_problems: int = 500
+    n_samples: int = field(default=64, metadata={"help": "candidates a problem"})
+    beams: tuple[int, ...] = (4, 16, 64)
+    temperatures: tuple[float, ...] = field(default=(0.3, 0.5, 0.7, 1.0), metadata={"help": "tried for the baselines on validation problems"})
+    n_epochs: float = 4.0
+    learning_rate: float = 1e-3
+    batch_size: int = 16
+    max_new_tokens: int = 160
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Commands that run side by side; the stage is done when all are."""
+
+    name: str
+    commands: tuple[tuple[str, ...], ...]
+
+
+def problem_arguments(config: QuickstartConfig, split: str, n: int, shard: int) -> tuple[str, ...]:
+    return (
+        *("--problems.source", "arithmetic", "--problems.split", split, "--problems.seed", str(config.seed)),
+        *("--problems.n", str(n), "--problems.shard", f"{shard}/{N_PROCESSES}"),
+        *("--policy.model", config.policy, "--policy.base_seed", str(config.seed), "--max_new_tokens", str(config.max_new_tokens)),
+    )
+
+
+def training_stages(config: QuickstartConfig) -> list[Stage]:
+    folder = config.output
+    runs = [folder / f"train-{shard}" for shard in range(N_PROCESSES)]
+    sample = [
+        ("data_gen.sample", "--output", str(run), "--n_samples", str(config.n_solutions))
+        + problem_arguments(config, "train", config.n_train_problems, shard)
+        for shard, run in enumerate(runs)
+    ]
+    label = [("data_gen.label", "--run", str(run), "--n_rollouts", str(config.n_rollouts)) for run in runs]
+    build = ("data_gen.build", "--runs", ",".join(map(str, runs)), "--output", str(folder / "rows"))
+    recipe = (
+        *("--model", config.policy, "--n_epochs", str(config.n_epochs), "--learning_rate", str(config.learning_rate)),
+        *("--batch_size", str(config.batch_size), "--seed", str(config.seed), "--use_cpu", "true"),
+    )
+    train = [
+        (f"prm_train.train_{kind}", "--rows", str(folder / "rows" / f"{kind}.jsonl"), "--output", str(folder / kind), *recipe)
+        for kind in ("prm", "orm")
+    ]
+    return [Stage("sample", tuple(sample)), Stage("label", tuple(label)), Stage("build", (build,)), Stage("train", tuple(train))]
+
+
+def search_folders(config: QuickstartConfig, split: str) -> list[Path]:
+    return [config.output / f"{split}-{shard}" for shard in range(N_PROCESSES)]
+
+
+def search_stage(config: QuickstartConfig, split: str, n: int, temperatures: Sequence[float], beams: Sequence[int], aggregation: str) -> Stage:
+    """`temperatures` are those of the unscored candidates, besides 1."""
+    scorers = ("--prm", str(config.output / "prm"), "--orm", str(config.output / "orm"))
+    knobs = ("--n_samples", str(config.n_samples), "--beam_aggregation", aggregation)
+    lists = (("--other_temperatures", [t for t in temperatures if t != 1.0]), ("--beams", beams))
+    options = tuple(part for name, values in lists if values for part in (name, ",".join(map(str, values))))
+    commands = [
+        ("prm_train.search.run", "--output", str(folder), *scorers, *knobs, *options, *problem_arguments(config, split, n, shard))
+        for shard, folder in enumerate(search_folders(config, split))
+    ]
+    return Stage(f"search {split}", tuple(commands))
+
+
+def run_stage(stage: Stage, folder: Path) -> None:
+    """Run what is not done yet. Raises InputError naming the command that failed."""
+    done = folder / "stages" / f"{stage.name.replace(' ', '-')}.json"
+    if done.exists():
+        logger.info("%s: done before", stage.name)
+        return
+    logger.info("%s", stage.name)
+    started, cpu_started = time.perf_counter(), child_cpu_seconds()
+    processes = []
+    for position, command in enumerate(stage.commands):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_POSITION": str(position)}
+        processes.append(subprocess.Popen([sys.executable, "-m", *command], env=environment))
+    try:
+        exit_codes = [process.wait() for process in processes]
+    finally:
+        for process in processes:  # after an interrupt, or a failure of the other one
+            process.terminate()
+            process.wait()
+    for command, exit_code in zip(stage.commands, exit_codes, strict=True):
+        if exit_code:
+            raise InputError(f"stage {stage.name}: exit code {exit_code} of: python -m {' '.join(command)}")
+    facts = {
+        "stage": stage.name,
+        "wall_seconds": round(time.perf_counter() - started, 1),
+        "cpu_seconds": round(child_cpu_seconds() - cpu_started, 1),
+        "commands": [" ".join(("python", "-m", *command)) for command in stage.commands],
+    }
+    write_text(done, json.dumps(facts, indent=1) + "\n")
+
+
+def child_cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    config = parse_config(QuickstartConfig, argv)
+    logging.getLogger().setLevel(logging.INFO)
+    claim_run(config.output, config)
+    for stage in training_stages(config):
+        run_stage(stage, config.output)
+    run_stage(search_stage(config, "validation", config.n_validation_problems, config.temperatures, (), "min"), config.output)
+    chosen = choose_settings(search_folders(config, "validation"))
+    write_text(config.output / "chosen.json", json.dumps(chosen.as_dict(), indent=1) + "\n")
+    run_stage(
+        search_stage(config, "test", config.n_test_problems, chosen.temperatures, config.beams, chosen.prm_aggregation), config.output
+    )
+    folders = {split: ",".join(map(str, search_folders(config, split))) for split in ("validation", "test")}
+    evaluate = ("--validation", folders["validation"], "--test", folders["test"], "--output", str(config.output))
+    from prm_train.evaluation.evaluate import main as evaluate_main
+
+    evaluate_main(evaluate)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    main()
