@@ -115,7 +115,7 @@ def axes(frame: Frame) -> Markup:
         x, _ = frame.at(value, frame.y.low)
         parts += [tag("line", class_="tick-mark", x1=x, x2=x, y1=frame.bottom, y2=frame.bottom + 4)]
         parts += [tag("text", text, class_="tick middle", x=x, y=frame.bottom + 17)]
-    parts.append(tag("text", frame.x.title, class_="axis-title middle", x=frame.left + frame.width / 2, y=frame.bottom + 35))
+    parts.append(tag("text", frame.x.title, class_="axis-title", x=frame.left, y=frame.bottom + 35))
     return tag("g", *parts)
 
 
@@ -170,7 +170,7 @@ def spread_labels(wanted: Sequence[float], gap: float, low: float, high: float) 
 
 def interval_glyph(interval: Interval, axis: Axis, reference: float, description: str) -> Markup:
     """A dot with its whisker on a small scale, and the line at `reference` that it is to be compared with: for a cell of a table."""
-    width, height = 110.0, 20.0
+    width, height = 100.0, 20.0
     low, mean, high, base = (6 + (width - 12) * axis.fraction(value) for value in (interval.low, interval.mean, interval.high, reference))
     parts = [
         tag("line", class_="zero", x1=base, x2=base, y1=1, y2=height - 1),

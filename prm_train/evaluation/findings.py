@@ -7,7 +7,7 @@ others, whichever way the mean points.
 from collections.abc import Sequence
 
 from prm_train.evaluation.estimators import Interval
-from prm_train.evaluation.results import ALL_PROBLEMS, CEILING, PairedDifference, SearchReport, VerifierQuality, method_phrase
+from prm_train.evaluation.results import ALL_PROBLEMS, CEILING, PairedDifference, SearchReport, VerifierQuality, method_label, method_phrase
 
 CHANCE = 0.5  # AUROC of a coin
 DIRECTION_WORDS = {1: "beats", -1: "loses to", 0: "cannot be told apart from"}
@@ -76,7 +76,7 @@ def describe_difference(pair: PairedDifference) -> str:
     """What a paired difference shows, without its numbers."""
     where = "" if pair.problems == ALL_PROBLEMS else f" on the {pair.problems}"
     direction = DIRECTION_WORDS[pair.difference.direction]
-    return f"{_capital(method_phrase(pair.method))} {direction} {method_phrase(pair.baseline)} at N = {pair.n}{where}."
+    return f"{_capital(method_label(pair.method))} {direction} {method_label(pair.baseline)} at N = {pair.n}{where}."
 
 
 def _accuracy_sentence(report: SearchReport) -> str:

@@ -79,7 +79,7 @@ def token_plot(report: SearchReport) -> Plot:
         if name in report.tokens
     }
     lines = _method_lines(report, curves)
-    x = decade_axis((value for one in lines for value, _ in one.points), "tokens a problem, generated and scored (logarithmic)")
+    x = decade_axis((value for one in lines for value, _ in one.points), "tokens a problem, generated + scored (log scale)")
     title = "Accuracy against tokens spent on a problem"
     return Plot(*(_line_plot(title, lines, layout.frame(x, _accuracy_axis(lines)), layout) for layout in (WIDE, NARROW)))
 

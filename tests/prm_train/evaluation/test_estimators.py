@@ -102,10 +102,11 @@ def test_quintiles_refuse_what_cannot_be_binned():
 
 
 def test_reliability_bins_by_hand():
-    bins = reliability_bins([0.1, 0.3, 0.5, 0.9, 1.0], [False, True, True, True, False], n_bins=2)
-    assert bins == (ReliabilityBin(0.2, 0.5, 2), ReliabilityBin(pytest.approx(0.8), pytest.approx(2 / 3), 3))
-    assert expected_calibration_error(bins) == pytest.approx((2 * 0.3 + 3 * (0.8 - 2 / 3)) / 5)
+    low, high = reliability_bins([0.125, 0.25, 0.5, 0.75, 1.0], [False, True, True, True, False], n_bins=2)
+    assert low == ReliabilityBin(0.1875, 0.5, 2)
+    assert high == ReliabilityBin(0.75, 2 / 3, 3)
+    assert expected_calibration_error([low, high]) == pytest.approx((2 * 0.3125 + 3 * (0.75 - 2 / 3)) / 5)
 
 
 def test_reliability_bins_leave_out_empty_bins():
-    assert reliability_bins([0.95, 0.96], [True, True]) == (ReliabilityBin(pytest.approx(0.955), 1.0, 2),)
+    assert reliability_bins([1.0, 1.0], [True, False]) == (ReliabilityBin(1.0, 0.5, 2),)

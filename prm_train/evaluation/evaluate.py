@@ -1,0 +1,310 @@
+"""`prm-train evaluate`: accuracies, differences and verifier quality from the results of `prm-train search`, as JSON, HTML and a table.
+
+Whatever has to be chosen (temperatures of the baselines, the form of log-prob selection, the aggregation of step scores) is chosen on validation
+problems. Accuracies at N come from the disjoint blocks of N among the candidates of a test problem, difficulty from draws beyond them.
+"""
+
+import json
+import logging
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_gen.config import InputError, parse_config
+from data_gen.jsonl import write_text
+from prm_train.aggregation import Aggregation, aggregate
+from prm_train.evaluation.estimators import (
+    N_QUINTILES,
+    Interval,
+    block_accuracy,
+    bootstrap_interval,
+    difficulty_quintiles,
+    paired_difference,
+)
+from prm_train.evaluation.facts import example_solutions, label_statistics, loss_curves, run_facts, step_quality
+from prm_train.evaluation.report import summary_table, write_report
+from prm_train.evaluation.results import PairedDifference, SearchReport, SingleSample, TokensPerProblem, VerifierQuality, to_json
+from prm_train.metrics import auroc
+from prm_train.search.candidates import Candidate
+from prm_train.search.run import ProblemResult, read_results
+from prm_train.search.voting import best_of_n, majority_vote, pass_at_n, weighted_vote
+
+logger = logging.getLogger(__name__)
+
+Chooser = Callable[[Sequence[Candidate]], Candidate | None]
+LogprobForm = Literal["sum, best", "mean, best", "sum, weighted", "mean, weighted"]
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Make a report of one or more shards of a search on test problems, with settings chosen on validation problems."""
+
+    validation: tuple[Path, ...] = field(metadata={"help": "folders of `prm-train search` on validation problems"})
+    test: tuple[Path, ...] = field(metadata={"help": "folders of `prm-train search` on test problems"})
+    output: Path = field(metadata={"help": "folder for report.html and report.json"})
+    labeled: tuple[Path, ...] = field(default=(), metadata={"help": "folders of `prm-train label`, for the label section"})
+    prm: Path | None = field(default=None, metadata={"help": "the trained PRM, for its loss curve"})
+    orm: Path | None = field(default=None, metadata={"help": "the trained ORM, for its loss curve"})
+    stages: Path | None = field(default=None, metadata={"help": "folder of the quickstart's stage files, for the cost section"})
+    seed: int = field(default=0, metadata={"help": "of the bootstrap"})
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What validation problems decide."""
+
+    pass_at_1_temperature: float
+    majority_temperature: float
+    logprob_temperature: float
+    logprob_form: LogprobForm
+    prm_aggregation: Aggregation
+
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        return tuple(sorted({self.pass_at_1_temperature, self.majority_temperature, self.logprob_temperature}))
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def logprob_score(form: LogprobForm, candidate: Candidate) -> float:
+    """Log-probability of the candidate, per token for the mean forms; as a weight of a vote it is exponentiated."""
+    value = candidate.logprob_sum / (max(candidate.n_tokens, 1) if form.startswith("mean") else 1)
+    return math.exp(value) if form.endswith("weighted") else value
+
+
+def by_logprob(form: LogprobForm) -> Chooser:
+    return partial(weighted_vote if form.endswith("weighted") else best_of_n, score=partial(logprob_score, form))
+
+
+def scorer_score(name: str, how: Aggregation, candidate: Candidate) -> float:
+    """The scorer's one score of a candidate; 0 for a text without a step, which no scorer reads."""
+    scores = candidate.scores.get(name)
+    return aggregate(scores, how) if scores else 0.0
+
+
+def accuracies(results: Sequence[ProblemResult], temperature: float, choose: Chooser, n: int) -> NDArray[np.float64]:
+    """One accuracy a problem: the mean over blocks of `n` candidates of whether the chosen one is right (none chosen: wrong)."""
+
+    def is_solved(block: Sequence[Candidate]) -> bool:
+        chosen = choose(block)
+        return chosen is not None and chosen.is_correct
+
+    return np.array([block_accuracy(result.samples[temperature], n, is_solved) for result in results])
+
+
+def within_problem_aurocs(results: Sequence[ProblemResult], temperature: float, score: Callable[[Candidate], float]) -> NDArray[np.float64]:
+    """AUROC inside each problem that has both right and wrong candidates."""
+    areas = []
+    for result in results:
+        candidates = result.samples[temperature]
+        area = auroc([score(candidate) for candidate in candidates], [candidate.is_correct for candidate in candidates])
+        if area is not None:
+            areas.append(area)
+    return np.array(areas)
+
+
+def read_shards(folders: Sequence[Path]) -> list[ProblemResult]:
+    """The results of all shards, by problem id. Raises InputError if there are none, or a shard is unfinished."""
+    for folder in folders:
+        if not (folder / "search.json").exists():
+            raise InputError(f"{folder}: no finished search there; expected the output folder of `prm-train search`")
+    results = [result for folder in folders for result in read_results(folder / "results.jsonl")]
+    return sorted(results, key=lambda result: result.problem.problem_id)
+
+
+def choose_settings(folders: Sequence[Path]) -> Chosen:
+    """Best settings on validation problems, at the largest N."""
+    results = read_shards(folders)
+    scored = results[0].temperature
+    temperatures = sorted(results[0].samples)
+    n = len(results[0].samples[scored])
+
+    def accuracy(temperature: float, choose: Chooser, n: int) -> float:
+        return float(accuracies(results, temperature, choose, n).mean())
+
+    logprob = {(t, form): accuracy(t, by_logprob(form), n) for t in temperatures for form in get_args(LogprobForm)}
+    logprob_temperature, logprob_form = max(logprob, key=lambda key: logprob[key])
+    aurocs = {how: within_problem_aurocs(results, scored, partial(scorer_score, "prm", how)).mean() for how in get_args(Aggregation)}
+    return Chosen(
+        pass_at_1_temperature=max(temperatures, key=lambda t: accuracy(t, pass_at_n, 1)),
+        majority_temperature=max(temperatures, key=lambda t: accuracy(t, majority_vote, n)),
+        logprob_temperature=logprob_temperature,
+        logprob_form=logprob_form,
+        prm_aggregation=max(aurocs, key=lambda how: float(aurocs[how])),
+    )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Test results and the settings they are read with; each property is one part of the report."""
+
+    results: list[ProblemResult]
+    chosen: Chosen
+    seed: int
+
+    @property
+    def scored_temperature(self) -> float:
+        return self.results[0].temperature
+
+    def interval(self, values: Any) -> Interval:
+        return bootstrap_interval(values, np.random.default_rng(self.seed))
+
+    def methods(self) -> dict[str, tuple[float, Chooser]]:
+        """The temperature and the chooser of each method that selects among samples."""
+        chosen, t = self.chosen, self.scored_temperature
+        methods: dict[str, tuple[float, Chooser]] = {
+            "majority": (chosen.majority_temperature, majority_vote),
+            "logprob": (chosen.logprob_temperature, by_logprob(chosen.logprob_form)),
+            "pass_at_n": (t, pass_at_n),
+        }
+        for name, how in (("prm", chosen.prm_aggregation), ("orm", "last")):
+            if any(name in candidate.scores for candidate in self.results[0].samples[t]):
+                score = partial(scorer_score, name, how)
+                methods[f"{name}_vanilla"] = (t, partial(best_of_n, score=score))
+                methods[f"{name}_weighted"] = (t, partial(weighted_vote, score=score))
+        return methods
+
+    def correct(self) -> dict[str, dict[int, NDArray[np.float64]]]:
+        """Accuracy of each method at each N on each problem."""
+        n_samples = len(self.results[0].samples[self.scored_temperature])
+        counts = [n for n in (1, 2, 4, 8, 16, 32, 64, 128, 256) if n <= n_samples]
+        table = {
+            name: {n: accuracies(self.results, temperature, choose, n) for n in counts}
+            for name, (temperature, choose) in self.methods().items()
+        }
+        beams = sorted(self.results[0].beams)
+        vote = partial(weighted_vote, score=partial(scorer_score, "prm", self.chosen.prm_aggregation))
+        if beams:
+            table["beam"] = {n: np.array([_is_right(vote(result.beams[n])) for result in self.results], dtype=float) for n in beams}
+        return table
+
+    def quintiles(self) -> NDArray[np.int64]:
+        return difficulty_quintiles([result.n_difficulty_correct / max(result.n_difficulty_draws, 1) for result in self.results])
+
+    def single_samples(self) -> tuple[SingleSample, ...]:
+        greedy = SingleSample(0.0, self.interval([result.greedy.is_correct for result in self.results]))
+        temperatures = sorted({self.scored_temperature, self.chosen.pass_at_1_temperature})
+        return (greedy, *(SingleSample(t, self.interval(accuracies(self.results, t, pass_at_n, 1))) for t in temperatures))
+
+    def tokens(self, methods: Sequence[str]) -> dict[str, dict[int, TokensPerProblem]]:
+        """Mean tokens a problem: of N of the samples in proportion to N, of each beam search its own."""
+
+        def mean(cost: str, n: int | None, scorer: bool) -> float:
+            entries = [result.costs[cost] for result in self.results]
+            total = sum(each.scorer.n_new if scorer else each.policy.n_generated for each in entries) / len(entries)
+            return total if n is None else total * n / len(self.results[0].samples[self.scored_temperature])
+
+        table: dict[str, dict[int, TokensPerProblem]] = {}
+        for name in methods:
+            if name == "beam":
+                table[name] = {n: TokensPerProblem(mean(f"beam {n}", None, False), mean(f"beam {n}", None, True)) for n in self.results[0].beams}
+                continue
+            temperature, scorer = self.methods()[name][0], name.split("_")[0]
+            table[name] = {
+                n: TokensPerProblem(
+                    mean(f"samples T={temperature:g}", n, False), mean(f"score {scorer}", n, True) if scorer in ("prm", "orm") else 0.0
+                )
+                for n in (1, 2, 4, 8, 16, 32, 64)
+                if n <= len(self.results[0].samples[temperature])
+            }
+        return table
+
+    def verifiers(self) -> tuple[VerifierQuality, ...]:
+        chosen, t = self.chosen, self.scored_temperature
+        rows = []
+        names = self.methods()
+        if "prm_weighted" in names:
+            areas = within_problem_aurocs(self.results, t, partial(scorer_score, "prm", chosen.prm_aggregation))
+            note = f"{len(areas)} of {len(self.results)} problems have right and wrong samples"
+            quality = step_quality(self.results)
+            rows.append(VerifierQuality("PRM", self.interval(areas), f"{chosen.prm_aggregation}, chosen on validation", quality.auroc, quality.brier, note))
+        if "orm_weighted" in names:
+            rows.append(VerifierQuality("ORM", self.interval(within_problem_aurocs(self.results, t, partial(scorer_score, "orm", "last")))))
+        forms: tuple[LogprobForm, LogprobForm] = ("sum, best", "mean, best")
+        best = max((within_problem_aurocs(self.results, t, partial(logprob_score, form)) for form in forms), key=lambda areas: areas.mean())
+        rows.append(VerifierQuality("policy's log-prob", self.interval(best), note="the better of sum and mean a token"))
+        return tuple(rows)
+
+    def paired(self, correct: dict[str, dict[int, NDArray[np.float64]]]) -> tuple[PairedDifference, ...]:
+        if "prm_weighted" not in correct:
+            return ()
+        weighted, rng = correct["prm_weighted"], partial(np.random.default_rng, self.seed)
+        greedy = np.array([result.greedy.is_correct for result in self.results], dtype=float)
+        ns = [n for n in (4, 16, 64) if n in weighted]
+        pairs = [
+            PairedDifference("prm_weighted", baseline, n, paired_difference(weighted[n], correct[baseline][n], rng()))
+            for baseline in ("majority", "logprob", "orm_weighted")
+            if baseline in correct
+            for n in ns
+        ]
+        pairs += [PairedDifference("prm_weighted", "greedy", n, paired_difference(weighted[n], greedy, rng())) for n in ns]
+        hard = self.quintiles() >= N_QUINTILES - 2
+        for n, beam in correct.get("beam", {}).items():
+            if n in weighted:
+                pairs.append(PairedDifference("beam", "prm_weighted", n, paired_difference(beam, weighted[n], rng())))
+                on_hard = paired_difference(beam[hard], weighted[n][hard], rng())
+                pairs.append(PairedDifference("beam", "prm_weighted", n, on_hard, problems="the two hardest quintiles"))
+        return tuple(pairs)
+
+
+def _is_right(candidate: Candidate | None) -> bool:
+    return candidate is not None and candidate.is_correct
+
+
+def evaluate(config: EvaluateConfig) -> SearchReport:
+    validation, results = read_shards(config.validation), read_shards(config.test)
+    evaluation = Evaluation(results, choose_settings(config.validation), config.seed)
+    correct, quintiles = evaluation.correct(), evaluation.quintiles()
+
+    def by_quintile(values: NDArray[np.float64]) -> tuple[Interval, ...]:
+        return tuple(evaluation.interval(values[quintiles == q]) for q in range(N_QUINTILES))
+
+    pass_at_1 = accuracies(results, evaluation.scored_temperature, pass_at_n, 1)
+    chosen = evaluation.chosen
+    return SearchReport(
+        run=run_facts(config.stages, config.test, {"validation": len(validation), "test": len(results)}, config.labeled),
+        accuracy={name: {n: evaluation.interval(values) for n, values in curve.items()} for name, curve in correct.items()},
+        accuracy_by_quintile={name: {n: by_quintile(values) for n, values in curve.items()} for name, curve in correct.items()},
+        tokens=evaluation.tokens(list(correct)),
+        settings={
+            "majority": f"T = {chosen.majority_temperature:g}, chosen on validation",
+            "logprob": f"{chosen.logprob_form}, T = {chosen.logprob_temperature:g}, chosen on validation",
+            "prm_weighted": f"T = {evaluation.scored_temperature:g}, {chosen.prm_aggregation} of the step scores",
+        },
+        single_samples=evaluation.single_samples(),
+        pass_at_1_by_quintile=by_quintile(pass_at_1),
+        paired=evaluation.paired(correct),
+        verifiers=evaluation.verifiers(),
+        reliability=step_quality(results).bins if "prm_weighted" in correct else (),
+        losses=loss_curves(config.prm, config.orm),
+        labels=label_statistics(config.labeled),
+        examples=example_solutions(results),
+        notes=(
+            "The answer of the built-in task lists every intermediate value, so a wrong step cannot end in a right answer. "
+            "Grading gives one verdict for the whole answer; no step label comes from it.",
+            "Difficulty quintiles are made from draws that no accuracy is computed from.",
+        )
+        if results[0].problem.problem_id.startswith("arithmetic-")
+        else (),
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    config = parse_config(EvaluateConfig, argv)
+    report = evaluate(config)
+    write_text(config.output / "report.json", to_json(report))
+    write_report(report, config.output / "report.html")
+    sys.stdout.write(summary_table(report) + f"\n\nreport: {config.output / 'report.html'}\n")
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    main()
