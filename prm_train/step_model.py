@@ -149,5 +149,6 @@ def _scores_steps(model: PreTrainedModel) -> bool:
 
 def _context_length(model: PreTrainedModel) -> int:
     config = model.config.get_text_config()
-    has_window = "sliding_attention" in (getattr(config, "layer_types", None) or ())
-    return int(min(config.max_position_embeddings, config.sliding_window) if has_window else config.max_position_embeddings)
+    layer_types = getattr(config, "layer_types", None) or ("sliding_attention",)  # without them, every layer has the window
+    window = getattr(config, "sliding_window", None) if "sliding_attention" in layer_types else None
+    return int(min(config.max_position_embeddings, window or config.max_position_embeddings))
