@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 from prm_train.evaluation.estimators import Interval
 
 LABEL_GAP = 15.0  # between two names at the ends of lines
+MAX_NAME = 15  # characters of such a name that its margin holds
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,8 @@ def end_labels(frame: Frame, ends: Sequence[tuple[float, float, str, str]]) -> M
     for (x, y, text, style), label_y in zip(ends, at, strict=True):
         bend, end = max(frame.right, x) + 3, frame.right + 9
         leader = tag("polyline", class_="leader", points=f"{x + 3:.1f},{y:.1f} {bend:.1f},{y:.1f} {end:.1f},{label_y:.1f}")
-        parts.append(tag("g", leader, tag("text", text, class_="name", x=end + 3, y=label_y + 4), class_=style))
+        name = text if len(text) <= MAX_NAME else f"{text[: MAX_NAME - 1]}…"
+        parts.append(tag("g", leader, tag("text", name, class_="name", x=end + 3, y=label_y + 4), class_=style))
     return tag("g", *parts)
 
 
