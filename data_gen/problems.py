@@ -72,6 +72,11 @@ def load_problems(source: ProblemSource) -> list[Problem]:
     return chosen
 
 
+def question_id(question: str) -> str:
+    """The problem_id of a question that comes without one."""
+    return content_hash("problem", question)[:16]
+
+
 def split_by_question(problems: Iterable[Problem], shares: Mapping[str, float], seed: int = 0) -> dict[str, list[Problem]]:
     """Problems by the name of their part, each part about its share of them. A hash of the question decides, so the same question is in the
     same part in every run and data set. Raises ValueError unless the shares are positive and sum to 1."""
@@ -189,7 +194,7 @@ def _as_problem(row: Row, source: ProblemSource) -> Problem | None:
         if source.skip_without_answer:
             return None
         raise InputError(f"{row.where}: no gold answer; expected {where_expected} (skip_without_answer: true leaves such rows out)")
-    problem_id = _text(row, source.id_field) if source.id_field else content_hash("problem", question)[:16]
+    problem_id = _text(row, source.id_field) if source.id_field else question_id(question)
     return Problem(problem_id, question, gold_answer)
 
 

@@ -1,0 +1,84 @@
+"""Candidates: the graded and scored solutions of a problem that every vote and best-of-N choice is made from, and files of them."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from data_gen.config import InputError
+from data_gen.jsonl import read_jsonl, write_jsonl
+from data_gen.records import Problem
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The `index`-th solution of a problem.
+
+    `is_correct` is False where the verdict is unknown, too; `is_finished` is False for a text cut by a length limit. `logprob_sum` is the
+    natural log-probability of its `n_tokens` tokens under the policy. `scores` holds by scorer the scores in [0, 1] of its steps (a PRM) or
+    of its end alone (an ORM).
+    """
+
+    problem_id: str
+    index: int
+    text: str
+    answer: str | None
+    is_correct: bool
+    is_finished: bool = True
+    logprob_sum: float = 0.0
+    n_tokens: int = 0
+    scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    @property
+    def can_vote(self) -> bool:
+        """Whether it may be chosen at all: it is finished and states an answer."""
+        return self.is_finished and self.answer is not None
+
+
+def write_candidates(path: str | Path, candidates: Iterable[Candidate]) -> None:
+    """One JSON line a candidate; the file appears whole or not at all."""
+    write_jsonl(path, (asdict(candidate) for candidate in candidates))
+
+
+def read_candidates(path: str | Path) -> dict[str, list[Candidate]]:
+    """The candidates of each problem in order of their index. Raises InputError naming file and line, also for an index given twice."""
+    adapter, by_problem = TypeAdapter(Candidate), dict[str, dict[int, Candidate]]()
+    for number, fields in read_jsonl(path):
+        try:
+            candidate = adapter.validate_json(json.dumps(fields), strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise InputError(f"{path}:{number}: no candidate: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        others = by_problem.setdefault(candidate.problem_id, {})
+        if candidate.index in others:
+            raise InputError(f"{path}:{number}: candidate {candidate.index} of problem {candidate.problem_id} a second time")
+        others[candidate.index] = candidate
+    return {problem_id: [some[index] for index in sorted(some)] for problem_id, some in by_problem.items()}
+
+
+def read_qwen_candidates(path: str | Path) -> list[tuple[Problem, list[Candidate]]]:
+    """Problems and candidates of a result file of the Qwen2.5-Math evaluation, verdicts and answers as stored there.
+
+    `pred_score` is the scalar of a reward model; its sigmoid becomes the one score of scorer `rm`.
+    """
+    return [_qwen_problem(f"{path}:{number}", row) for number, row in read_jsonl(path)]
+
+
+def _qwen_problem(where: str, row: dict[str, Any]) -> tuple[Problem, list[Candidate]]:
+    columns = ("code", "pred", "score", "pred_score")
+    missing = [name for name in ("idx", "question", "gt", *columns) if name not in row]
+    if missing:
+        raise InputError(f"{where}: no field {', '.join(missing)}; fields present: {', '.join(row)}")
+    lengths = {name: len(row[name]) for name in columns}
+    if len(set(lengths.values())) != 1:
+        raise InputError(f"{where}: {lengths}; expected one of each for every sample")
+    problem = Problem(str(row["idx"]), row["question"], row["gt"])
+    samples = zip(*(row[name] for name in columns), strict=True)
+    return problem, [
+        Candidate(problem.problem_id, index, text, answer or None, is_correct, scores={"rm": (1 / (1 + math.exp(-scalar)),)})
+        for index, (text, answer, is_correct, (scalar,)) in enumerate(samples)
+    ]

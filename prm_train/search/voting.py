@@ -1,0 +1,74 @@
+"""Choosing one candidate of a problem: majority, weighted and vanilla best-of-N (Wang et al. 2023; Snell et al. 2024, section 5.1).
+
+Pure functions of the candidates in the order in which they were drawn, so that N samples are the first N of a longer list. A candidate that
+is cut off or states no answer is never chosen and never votes. Every tie goes to the earliest candidate. None as a choice means that nobody
+can be chosen, which counts as a wrong answer.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from data_gen.answers import answer_key
+from prm_train.aggregation import Aggregation, aggregate
+from prm_train.search.candidates import Candidate
+
+
+def majority_vote(candidates: Sequence[Candidate]) -> Candidate | None:
+    """The earliest candidate with the most frequent answer."""
+    return weighted_vote(candidates, [1.0] * len(candidates))
+
+
+def weighted_vote(candidates: Sequence[Candidate], weights: Sequence[float | None]) -> Candidate | None:
+    """The earliest candidate with the answer whose candidates weigh most in sum. A weight of None keeps a candidate out.
+
+    Equal answers are those with one `answer_key`. Raises ValueError unless there is one weight a candidate, each 0 or more.
+    """
+    voters: dict[str, Candidate] = {}
+    votes: dict[str, list[float]] = {}
+    for candidate, weight in zip(candidates, weights, strict=True):
+        if weight is None or candidate.answer is None or not candidate.is_finished:
+            continue
+        if not 0 <= weight < math.inf:
+            raise ValueError(f"weight of candidate {candidate.index} of {candidate.problem_id}: got {weight}, expected 0 or more")
+        key = answer_key(candidate.answer)
+        voters.setdefault(key, candidate)
+        votes.setdefault(key, []).append(weight)
+    # exact sums: the order of the candidates must not decide between equal sums; max takes the first of them
+    return voters[max(votes, key=lambda key: math.fsum(votes[key]))] if votes else None
+
+
+def best_of(candidates: Sequence[Candidate], scores: Sequence[float | None]) -> Candidate | None:
+    """The candidate with the highest score (vanilla best-of-N); None as a score keeps a candidate out. Raises ValueError for a NaN."""
+    best, best_score = None, -math.inf
+    for candidate, score in zip(candidates, scores, strict=True):
+        if score is None or not candidate.can_vote:
+            continue
+        if math.isnan(score):
+            raise ValueError(f"score of candidate {candidate.index} of {candidate.problem_id}: got nan, expected a number")
+        if best is None or score > best_score:
+            best, best_score = candidate, score
+    return best
+
+
+def has_correct(candidates: Sequence[Candidate]) -> bool:
+    """Whether any candidate is right (pass@N): the ceiling of every choice among them."""
+    return any(candidate.is_correct for candidate in candidates)
+
+
+def is_right(choice: Candidate | None) -> bool:
+    """Whether a choice solved its problem."""
+    return choice is not None and choice.is_correct
+
+
+def path_scores(candidates: Sequence[Candidate], scorer: str, how: Aggregation) -> list[float | None]:
+    """One score in [0, 1] a candidate from the step scores of a scorer; None for a candidate that it did not score."""
+    return [aggregate(candidate.scores[scorer], how) if candidate.scores.get(scorer) else None for candidate in candidates]
+
+
+def logprob_scores(candidates: Sequence[Candidate], form: Literal["sum", "mean"]) -> list[float | None]:
+    """The policy's own log-probability of each candidate, whole or per token: a score without a verifier. Its exponential is a weight."""
+    return [
+        None if not candidate.n_tokens else candidate.logprob_sum / (candidate.n_tokens if form == "mean" else 1)
+        for candidate in candidates
+    ]

@@ -1,0 +1,96 @@
+import math
+from pathlib import Path
+
+import pytest
+
+from prm_train.search.candidates import Candidate, read_qwen_candidates
+from prm_train.search.voting import best_of, has_correct, is_right, logprob_scores, majority_vote, path_scores, weighted_vote
+
+
+def candidates(*answers: str | None, **fields: object) -> list[Candidate]:
+    return [Candidate("p", index, f"text {index}", answer, answer == "7", **fields) for index, answer in enumerate(answers)]  # type: ignore[arg-type]
+
+
+def chosen(candidate: Candidate | None) -> int | None:
+    return None if candidate is None else candidate.index
+
+
+def test_the_majority_wins_and_is_shown_by_its_earliest_candidate() -> None:
+    assert chosen(majority_vote(candidates("5", "7", "6", "7"))) == 1
+
+
+def test_a_tie_goes_to_the_answer_that_came_first() -> None:
+    assert chosen(majority_vote(candidates("5", "7", "7", "5"))) == 0
+    mirrored = candidates("5", "5", "5", "7", "7", "7"), [0.3, 0.2, 0.1, 0.1, 0.2, 0.3]
+    assert chosen(weighted_vote(*mirrored)) == 0  # added up in order, 0.6 against 0.6000000000000001
+    assert chosen(best_of(candidates("5", "7"), [0.5, 0.5])) == 0
+
+
+def test_equal_answers_in_other_words_vote_together() -> None:
+    assert chosen(majority_vote(candidates("6", "1/2", "0.5", r"\frac{1}{2}", "6"))) == 1
+    assert chosen(majority_vote(candidates("9 1 8", "91 8", "9 1 8", "91 8", "91 8"))) == 1  # lists of values are not joined
+
+
+def test_candidates_without_an_answer_or_an_end_never_vote() -> None:
+    cut = candidates("7", "7", is_finished=False)
+    some = [*cut, *candidates(None, None, None, "5")]
+    assert majority_vote(some) is some[5]
+    assert best_of(some, [0.9, 0.9, 0.8, 0.8, 0.8, 0.1]) is some[5]
+    assert majority_vote(cut) is None
+    assert best_of(candidates(None), [1.0]) is None
+    assert majority_vote([]) is None
+    assert not is_right(None)
+
+
+def test_weights_decide_a_vote_and_none_keeps_out() -> None:
+    some = candidates("5", "5", "7")
+    assert chosen(weighted_vote(some, [0.3, 0.3, 0.7])) == 2
+    assert chosen(weighted_vote(some, [0.4, 0.4, 0.7])) == 0
+    assert chosen(weighted_vote(some, [None, 0.4, 0.2])) == 1
+    assert chosen(weighted_vote(some, [0.0, 0.0, 0.0])) == 0
+    assert weighted_vote(some, [None, None, None]) is None
+
+
+def test_vanilla_best_of_n_takes_the_highest_score_of_any_sign() -> None:
+    some = candidates("5", "7", "6")
+    assert chosen(best_of(some, [-3.0, -1.0, -2.0])) == 1
+    assert chosen(best_of(some, [-math.inf, None, -math.inf])) == 0
+
+
+def test_weights_and_scores_that_mean_nothing_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"weight of candidate 1 of p: got -0\.5, expected 0 or more"):
+        weighted_vote(candidates("5", "7"), [0.5, -0.5])
+    with pytest.raises(ValueError, match="weight of candidate 0 of p: got nan"):
+        weighted_vote(candidates("5"), [math.nan])
+    with pytest.raises(ValueError, match="score of candidate 0 of p: got nan"):
+        best_of(candidates("5"), [math.nan])
+    with pytest.raises(ValueError, match="shorter"):
+        weighted_vote(candidates("5", "7"), [1.0])
+
+
+def test_path_scores_aggregate_the_scores_of_one_scorer() -> None:
+    scored = candidates("7", scores={"prm": (0.5, 0.8), "orm": (0.3,)}) + candidates("5")
+    assert path_scores(scored, "prm", "min") == [0.5, None]
+    assert path_scores(scored, "prm", "last") == [0.8, None]
+    assert path_scores(scored, "orm", "last") == [0.3, None]
+
+
+def test_logprob_scores_are_whole_or_per_token() -> None:
+    some = candidates("7", logprob_sum=-6.0, n_tokens=4) + candidates("5")
+    assert logprob_scores(some, "sum") == [-6.0, None]
+    assert logprob_scores(some, "mean") == [-1.5, None]
+
+
+def test_pass_at_n_is_whether_any_is_right() -> None:
+    assert has_correct(candidates("5", None, "7"))
+    assert not has_correct(candidates("5", None))
+
+
+def test_published_samples_give_the_published_accuracies(real_data: Path) -> None:
+    problems = [some for _, some in read_qwen_candidates(real_data / "samples/qwen_math_cot_100.jsonl")]
+    sizes = (1, 2, 4, 8)
+    first = {n: [(some[:n], path_scores(some[:n], "rm", "last")) for some in problems] for n in sizes}
+    assert [sum(is_right(majority_vote(some)) for some, _ in first[n]) for n in sizes] == [90, 90, 93, 93]
+    assert [sum(is_right(best_of(some, scores)) for some, scores in first[n]) for n in sizes] == [90, 93, 93, 94]
+    assert sum(is_right(weighted_vote(some, scores)) for some, scores in first[8]) == 94
+    assert sum(has_correct(some) for some, _ in first[8]) == 96
