@@ -21,6 +21,7 @@ from data_gen.config import InputError, parse_config
 from data_gen.jsonl import write_text
 from data_gen.runs import claim_run
 from prm_train.evaluation.evaluate import choose_settings
+from prm_train.evaluation.evaluate import main as evaluate
 
 logger = logging.getLogger(__name__)
 N_PROCESSES = 2
@@ -149,10 +150,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         search_stage(config, "test", config.n_test_problems, chosen.temperatures, config.beams, chosen.prm_aggregation), config.output
     )
     folders = {split: ",".join(map(str, search_folders(config, split))) for split in ("validation", "test")}
-    evaluate = ("--validation", folders["validation"], "--test", folders["test"], "--output", str(config.output))
-    from prm_train.evaluation.evaluate import main as evaluate_main
-
-    evaluate_main(evaluate)
+    runs = ",".join(str(config.output / f"train-{shard}") for shard in range(N_PROCESSES))
+    evaluate(
+        (
+            *("--validation", folders["validation"], "--test", folders["test"], "--output", str(config.output), "--labeled", runs),
+            *("--prm", str(config.output / "prm"), "--orm", str(config.output / "orm"), "--stages", str(config.output / "stages")),
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -96,8 +96,10 @@ class Searcher:
                 self.policy.problem, samples[config.temperature], scorer, name, config.step_separator
             )
             costs[f"score {name}"] = Cost(scorer=scored)
+        before = self.policy.usage
         held_out = range(config.n_samples, config.n_samples + config.n_difficulty_draws)
         extra = await draw_candidates(self.policy, self.grader, SamplingParams(config.max_new_tokens, config.temperature), held_out)
+        costs["difficulty draws"] = Cost(self.policy.usage - before)
         beams = {}
         for n in config.beams:
             before = self.policy.usage
@@ -157,6 +159,21 @@ async def search_problems(problems: list[Problem], config: SearchConfig, ledger:
         await for_each(rest, one, what="search", unit="problems", at_once=64)
 
 
+def summary(results: list[ProblemResult], seconds: float) -> dict[str, object]:
+    """Totals of a search over its problems."""
+    costs = [cost for result in results for cost in result.costs.values()]
+    policy, scorer = sum((cost.policy for cost in costs), Usage()), sum((cost.scorer for cost in costs), ScorerUsage())
+    return {
+        "n_problems": len(results),
+        "n_generated": policy.n_generated,
+        "n_prefilled": policy.n_prefilled,
+        "n_cached": policy.n_cached,
+        "n_scorer_new": scorer.n_new,
+        "n_scorer_reused": scorer.n_reused,
+        "seconds": round(seconds, 1),
+    }
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(SearchConfig, argv)
     if config.beams and config.prm is None:
@@ -166,7 +183,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     started = time.perf_counter()
     with Ledger(config.output / "ledger.sqlite") as ledger:
         asyncio.run(search_problems(problems, config, ledger))
-    facts = {"n_problems": len(problems), "seconds": round(time.perf_counter() - started, 1)}
+    facts = summary(read_results(config.output / "results.jsonl"), time.perf_counter() - started)
     write_text(config.output / "search.json", json.dumps(facts) + "\n")
     logger.info("%s: %s", config.output, json.dumps(facts))
 

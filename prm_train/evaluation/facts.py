@@ -1,0 +1,207 @@
+"""What a report shows besides accuracies, read from the files that the stages left: costs, labels, losses, step scores against the truth."""
+
+import json
+import os
+import platform
+import struct
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_gen import arithmetic
+from data_gen.records import Problem
+from data_gen.runs import BASE_POLICY
+from data_gen.steps import split_steps
+from prm_train.evaluation.estimators import ReliabilityBin, reliability_bins
+from prm_train.evaluation.results import LabelStatistics, LossCurve, RunFacts, ScoredSolution, ScoredStep, StageCost
+from prm_train.metrics import auroc, brier
+from prm_train.search.candidates import Candidate
+from prm_train.search.run import ProblemResult
+
+
+def machine_name() -> str:
+    """Processor, cores and Python of this machine."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = names[0] if names else model
+    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def n_parameters(folder: Path) -> int:
+    """Parameters of a checkpoint, from the headers of its safetensors files (no weight is read)."""
+    total = 0
+    for path in folder.glob("*.safetensors"):
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(length))
+        for name, tensor in header.items():
+            if name != "__metadata__":
+                size = 1
+                for dimension in tensor["shape"]:
+                    size *= dimension
+                total += size
+    return total
+
+
+def step_truth(problem: Problem, text: str) -> list[bool | None] | None:
+    """For the built-in task, whether each step is right: True before the first wrong step, False at it, None after it (None elsewhere).
+
+    Only reports may use this. Labels come from rollouts alone.
+    """
+    if not problem.problem_id.startswith("arithmetic-"):
+        return None
+    steps = split_steps(text, "\n")
+    right = arithmetic.parse_question(problem.question)
+    wanted = split_steps(arithmetic.solution_text(right, right.totals()), "\n")
+    first = next((i for i, step in enumerate(steps) if i >= len(wanted) or step != wanted[i]), len(steps))
+    return [True if i < first else False if i == first else None for i in range(len(steps))]
+
+
+@dataclass(frozen=True)
+class StepQuality:
+    """PRM step scores against the truth, on steps up to the first wrong one; None and empty where the truth is not known."""
+
+    auroc: float | None = None
+    brier: float | None = None
+    bins: tuple[ReliabilityBin, ...] = ()
+
+
+def step_quality(results: Sequence[ProblemResult], n_candidates: int = 16) -> StepQuality:
+    """Over the first candidates of each problem."""
+    scores, truths = [], []
+    for result in results:
+        for candidate in result.samples[result.temperature][:n_candidates]:
+            truth = step_truth(result.problem, candidate.text)
+            for score, is_right in zip(candidate.scores.get("prm", ()), truth or (), strict=False):
+                if is_right is not None:
+                    scores.append(score)
+                    truths.append(is_right)
+    if not scores:
+        return StepQuality()
+    return StepQuality(auroc(scores, truths), brier(scores, truths), reliability_bins(scores, truths))
+
+
+def example_solutions(results: Sequence[ProblemResult]) -> tuple[ScoredSolution, ...]:
+    """Three examples: a right solution, a wrong one whose error the PRM sees, and a wrong one that it takes for right."""
+
+    def lowest(candidate: Candidate) -> float:
+        return min(candidate.scores["prm"])
+
+    pool = [(r.problem, c) for r in results for c in r.samples[r.temperature][:4] if c.scores.get("prm") and c.is_finished]
+    wanted = (
+        ("A right solution.", [pair for pair in pool if pair[1].is_correct], max),
+        ("A wrong solution: the score drops where it goes wrong.", [pair for pair in pool if not pair[1].is_correct], min),
+        ("The PRM's worst mistake among these: a wrong solution that it rates highest.", [p for p in pool if not p[1].is_correct], max),
+    )
+    examples = []
+    for comment, pairs, pick in wanted:
+        if not pairs:
+            continue
+        problem, candidate = pick(pairs, key=lambda pair: lowest(pair[1]))
+        steps = split_steps(candidate.text, "\n")
+        truth = step_truth(problem, candidate.text) or [None] * len(steps)
+        scored = tuple(ScoredStep(*row) for row in zip(steps, candidate.scores["prm"], truth, strict=True))
+        examples.append(ScoredSolution(problem.question, scored, "correct" if candidate.is_correct else "incorrect", comment))
+    return tuple(examples)
+
+
+def loss_curves(prm: Path | None, orm: Path | None) -> tuple[LossCurve, ...]:
+    curves = []
+    for name, folder in (("PRM", prm), ("ORM", orm)):
+        if folder is None:
+            continue
+        report = json.loads((folder / "training" / "report.json").read_text())
+        for split, entries in (("train", report["loss_curve"]), ("validation", report["validation"])):
+            if entries:
+                updates, losses = zip(*((entry["step"], entry["loss"]) for entry in entries), strict=True)
+                curves.append(LossCurve(name, split, updates, losses))
+    return tuple(curves)
+
+
+def label_statistics(folders: Sequence[Path]) -> LabelStatistics | None:
+    """Sums over the shards of a labelled run."""
+    if not folders:
+        return None
+    samples = [json.loads((folder / "sample.json").read_text()) for folder in folders]
+    labels = [json.loads((folder / "label.json").read_text()) for folder in folders]
+    names = {"True": "right", "False": "wrong (first error)", "None": "after the first error"}
+    n_labeled = sum(each["n_labeled_solutions"] for each in labels)
+    return LabelStatistics(
+        n_solutions=sum(each["n_solutions"] for each in samples),
+        verdicts=_total(each["verdicts"] for each in samples),
+        step_labels={names[name]: count for name, count in _total(each["labels"] for each in labels).items()},
+        dropped=_total(each["unlabeled"] for each in labels),
+        n_rollouts=sum(each["n_rollouts"] for each in labels),
+        tokens_per_labeled_solution=sum(each["n_generated"] for each in labels) / max(n_labeled, 1),
+    )
+
+
+def run_facts(stages: Path | None, searches: Sequence[Path], n_problems: Mapping[str, int], labeled: Sequence[Path]) -> RunFacts:
+    """What ran and what it cost; stage times are known for a quickstart only."""
+    search = json.loads((searches[0] / "config.json").read_text())
+    costs: tuple[StageCost, ...] = ()
+    if stages is not None:
+        costs = tuple(stage_costs(stages, searches, labeled, search))
+        quickstart = json.loads((stages.parent / "config.json").read_text())
+        command, config = f"prm-train quickstart --seed {quickstart['seed']}", quickstart
+    else:
+        command, config = "prm-train search, then prm-train evaluate", search
+    if labeled:
+        n_problems = {"training": sum(1 for folder in labeled for _ in (folder / "problems.jsonl").open()), **n_problems}
+    source = search["problems"]["source"]
+    return RunFacts(
+        task="multi-step arithmetic (built in)" if source == "arithmetic" else source,
+        seed=search["policy"]["base_seed"],
+        n_problems=n_problems,
+        command=command,
+        config_text=json.dumps(config, indent=1),
+        machine=machine_name(),
+        stages=costs,
+    )
+
+
+def stage_costs(stages: Path, searches: Sequence[Path], labeled: Sequence[Path], search: Mapping[str, Any]) -> Iterator[StageCost]:
+    """One entry a stage, in the order in which they ended. FLOPs are 2 a parameter and token forward, 6 in training (Kaplan et al. 2020)."""
+    policy = BASE_POLICY if search["policy"]["model"] == "base" else Path(search["policy"]["model"])
+    n_policy = n_parameters(policy)
+    n_scorer = n_parameters(Path(search["prm"])) if search["prm"] else 0
+    tokens = {
+        "sample": _total(json.loads((folder / "sample.json").read_text()) for folder in labeled),
+        "label": _total(json.loads((folder / "label.json").read_text()) for folder in labeled),
+    }
+    for path in sorted(stages.glob("*.json"), key=lambda path: path.stat().st_mtime):
+        facts = json.loads(path.read_text())
+        name = facts["stage"]
+        spent = tokens.get(name, Counter())
+        if name.startswith("search "):
+            folders = searches[0].parent.glob(f"{name.removeprefix('search ')}-*")
+            spent = _total(json.loads((folder / "search.json").read_text()) for folder in folders)
+        if name == "train":
+            reports = [json.loads(report.read_text()) for report in stages.parent.glob("*/training/report.json")]
+            n_trained = sum(report["n_training_tokens"] * report["config"]["n_epochs"] for report in reports)
+            yield StageCost(name, facts["wall_seconds"], facts["cpu_seconds"], flops=6 * n_scorer * n_trained)
+            continue
+        forward = 2 * n_policy * (spent["n_generated"] + spent["n_prefilled"]) + 2 * n_scorer * spent["n_scorer_new"]
+        yield StageCost(
+            name,
+            facts["wall_seconds"],
+            facts["cpu_seconds"],
+            spent["n_generated"],
+            spent["n_prefilled"],
+            spent["n_cached"],
+            spent["n_scorer_new"],
+            spent["n_scorer_reused"],
+            float(forward),
+        )
+
+
+def _total(counts: Iterable[Mapping[str, Any]]) -> Counter[str]:
+    """Sum of the whole numbers of several summaries; other entries are left out."""
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update({name: value for name, value in each.items() if isinstance(value, int)})
+    return total
