@@ -14,7 +14,7 @@ The text that the base policy imitates is wrong on purpose, in three ways that a
 - *noise*: every operation goes wrong now and then (`Operation.noise`); a vote or a lower temperature removes these errors;
 - *misconceptions*: in a fixed 2/7 of the contexts of times, mix and fold the most likely result is a wrong one (`v + k + 1`), so greedy
   decoding and voting keep the error and only a verifier helps;
-- *capacity*: ``knead j k`` has no rule, it is a table of 1,000 digits, too rare in the text for a network of 0.4 M parameters to learn by heart.
+- *capacity*: ``knead j k`` has no rule, it is a table of 1,000 digits, too rare in the text for a network of 0.4 M parameters to learn.
 
 Since the answer lists every value, a wrong step can never end in a right answer. `last_value_only` grades the ablation in which it can.
 """

@@ -1,4 +1,7 @@
-"""`prm-train label`: label the steps of a run's solutions by Monte Carlo rollouts. Rollouts go into the run's ledger; running again continues."""
+"""`prm-train label`: label the steps of a run's solutions by Monte Carlo rollouts.
+
+Rollouts go into the run's ledger; running again continues.
+"""
 
 import asyncio
 import json

@@ -1,9 +1,9 @@
 """Labels for the steps of a solution, from rollouts alone.
 
-- `locate_first_error`: binary search for the first step after which no rollout succeeds (the search of OmegaPRM, Luo et al. 2024, section 3.2,
-  without its tree). A right solution needs no rollouts: it is itself a success that runs through each of its prefixes.
-- `estimate_every_step`: a fixed number of rollouts after every step (Math-Shepherd, Wang et al. 2024, section 3.2; soft labels as in
-  Snell et al. 2024, appendix D).
+- `locate_first_error`: binary search for the first step after which no rollout succeeds (the search of OmegaPRM, Luo et al. 2024, without
+  its tree). A right solution needs no rollouts: it is itself a success that runs through each of its prefixes.
+- `estimate_every_step`: a fixed number of rollouts after every step (Math-Shepherd, Wang et al. 2024; soft labels as in Snell et al. 2024,
+  appendix D).
 """
 
 from data_gen.grading import Grader
@@ -37,8 +37,8 @@ async def locate_first_error(
 ) -> LabeledSolution:
     """True before the first error, False at it, None after it (what follows an error has no defined label).
 
-    A step is good if any of `n_rollouts` rollouts from the prefix that ends with it succeeds; the last step of a wrong solution is bad without
-    a rollout. Costs at most ceil(log2(number of steps)) estimates. Raises ValueError for a solution whose verdict is unknown.
+    A step is good if any of `n_rollouts` rollouts from the prefix that ends with it succeeds; the last step of a wrong solution is bad
+    without a rollout. Costs at most ceil(log2(number of steps)) estimates. Raises ValueError for a solution whose verdict is unknown.
     """
     steps = split_steps(graded.solution.text, separator)
     check_labelable(graded, steps, prefixes)

@@ -1,8 +1,8 @@
 """The durable record of every draw: labels, pass rates, votes and difficulty are views of it.
 
-One SQLite file in WAL mode on a local disk, one writing process. A draw is stored once under (policy_id, prefix_hash, params_hash, base_seed,
-index) and never changed. Draws are committed in groups, at the latest half a second after they were made: a killed run loses at most those, and
-since the noise of a draw is a function of its key, the next run makes the same ones again. `LedgerPolicy` puts a ledger in front of any policy.
+One SQLite file in WAL mode on a local disk, one writing process. A draw is stored once under (policy_id, prefix_hash, params_hash,
+base_seed, index) and never changed. Draws are committed in groups, about every half second: a killed run loses at most one group, and since
+the noise of a draw is a function of its key, the next run makes the same ones again. `LedgerPolicy` puts a ledger in front of any policy.
 """
 
 import asyncio
@@ -99,7 +99,9 @@ class Ledger:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._lock.close()
-            raise LedgerError(f"{path}: another process is writing this ledger; expected one writer (give each process its own shard)") from None
+            raise LedgerError(
+                f"{path}: another process is writing this ledger; expected one writer (give each process its own shard)"
+            ) from None
         self._db = sqlite3.connect(path)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
@@ -145,10 +147,14 @@ class Ledger:
         ).fetchone()
         return None if row is None else _completion(row)
 
-    def add(self, key: "DrawKey", problem_id: str, prefix_ids: tuple[int, ...], parent: bytes | None, params: SamplingParams, draw: Completion) -> None:
+    def add(
+        self, key: "DrawKey", problem_id: str, prefix_ids: tuple[int, ...], parent: bytes | None, params: SamplingParams, draw: Completion
+    ) -> None:
         """Store a new draw. Raises LedgerError if its key exists: a stored draw is never changed."""
         if key.prefix_hash not in self._known_prefixes:
-            self._execute("INSERT OR IGNORE INTO prefixes VALUES (?, ?, ?, ?)", (key.prefix_hash, parent, problem_id, _pack("i", prefix_ids)))
+            self._execute(
+                "INSERT OR IGNORE INTO prefixes VALUES (?, ?, ?, ?)", (key.prefix_hash, parent, problem_id, _pack("i", prefix_ids))
+            )
             self._known_prefixes.add(key.prefix_hash)
         if key.params_hash not in self._known_params:
             self._execute("INSERT OR IGNORE INTO params VALUES (?, ?)", (key.params_hash, json.dumps(asdict(params), sort_keys=True)))

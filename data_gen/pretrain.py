@@ -95,7 +95,9 @@ def build_model(config: PretrainConfig, tokenizer: PreTrainedTokenizerFast) -> Q
 
 
 @torch.inference_mode()
-def operation_accuracy(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: int = 1, n_attempts: int = 4000) -> dict[str, float]:
+def operation_accuracy(
+    model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: int = 1, n_attempts: int = 4000
+) -> dict[str, float]:
     """Share of operations whose right line is the most likely one, without and (`*_misconception`) in misconception contexts.
 
     Read from one forward pass over right solutions: greedy decoding writes a line exactly when it is the argmax at each of its tokens.

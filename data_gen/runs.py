@@ -30,7 +30,9 @@ BASE_POLICY = Path(__file__).parent / "base_policy"
 class PolicyConfig:
     """The language model that writes solutions."""
 
-    model: str = field(default="base", metadata={"help": "'base' (the policy that ships with the built-in task), 'simulated', a folder or a Hub name"})
+    model: str = field(
+        default="base", metadata={"help": "'base' (the policy that ships with the built-in task), 'simulated', a folder or a Hub name"}
+    )
     base_seed: int = field(default=0, metadata={"help": "names the stream of sampling noise"})
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = "cpu"
@@ -87,7 +89,9 @@ def read_records(path: Path, kind: type[Result]) -> Iterator[Result]:
             except ValidationError as error:
                 first = error.errors()[0]
                 where = ".".join(map(str, first["loc"]))
-                raise InputError(f"{path}:{number}: not a {kind.__name__}: {where}: {first['msg']}, got {str(first['input'])[:80]!r}") from error
+                raise InputError(
+                    f"{path}:{number}: not a {kind.__name__}: {where}: {first['msg']}, got {str(first['input'])[:80]!r}"
+                ) from error
 
 
 async def for_each(

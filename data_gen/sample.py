@@ -49,7 +49,9 @@ async def sample_problem(
     return tuple(await asyncio.gather(*draws))
 
 
-async def sample_problems(problems: list[Problem], policy: Policy, grader: Grader, ledger: Ledger, config: SampleConfig) -> tuple[list[GradedSolution], Usage]:
+async def sample_problems(
+    problems: list[Problem], policy: Policy, grader: Grader, ledger: Ledger, config: SampleConfig
+) -> tuple[list[GradedSolution], Usage]:
     async def one(problem: Problem) -> tuple[tuple[GradedSolution, ...], Usage]:
         recorded = LedgerPolicy(policy, ledger, problem)
         return await sample_problem(problem, recorded, grader, config.params, range(config.n_samples)), recorded.usage

@@ -41,7 +41,9 @@ class QuickstartConfig:
     n_test_problems: int = 500
     n_samples: int = field(default=64, metadata={"help": "candidates a problem"})
     beams: tuple[int, ...] = (4, 16, 64)
-    temperatures: tuple[float, ...] = field(default=(0.3, 0.5, 0.7, 1.0), metadata={"help": "tried for the baselines on validation problems"})
+    temperatures: tuple[float, ...] = field(
+        default=(0.3, 0.5, 0.7, 1.0), metadata={"help": "tried for the baselines on validation problems"}
+    )
     n_epochs: float = 4.0
     learning_rate: float = 1e-3
     batch_size: int = 16
@@ -89,7 +91,9 @@ def search_folders(config: QuickstartConfig, split: str) -> list[Path]:
     return [config.output / f"{split}-{shard}" for shard in range(N_PROCESSES)]
 
 
-def search_stage(config: QuickstartConfig, split: str, n: int, temperatures: Sequence[float], beams: Sequence[int], aggregation: str) -> Stage:
+def search_stage(
+    config: QuickstartConfig, split: str, n: int, temperatures: Sequence[float], beams: Sequence[int], aggregation: str
+) -> Stage:
     """`temperatures` are those of the unscored candidates, besides 1."""
     scorers = ("--prm", str(config.output / "prm"), "--orm", str(config.output / "orm"))
     knobs = ("--n_samples", str(config.n_samples), "--beam_aggregation", aggregation)

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_gen.config import InputError, parse_config
-from data_gen.jsonl import write_text
 from prm_train.aggregation import Aggregation, aggregate
 from prm_train.evaluation.estimators import (
     N_QUINTILES,
@@ -30,15 +29,17 @@ from prm_train.evaluation.estimators import (
 )
 from prm_train.evaluation.facts import example_solutions, label_statistics, loss_curves, run_facts, step_quality
 from prm_train.evaluation.report import summary_table, write_report
-from prm_train.evaluation.results import PairedDifference, SearchReport, SingleSample, TokensPerProblem, VerifierQuality, to_json
+from prm_train.evaluation.results import PairedDifference, SearchReport, SingleSample, TokensPerProblem, VerifierQuality
 from prm_train.metrics import auroc
 from prm_train.search.candidates import Candidate
 from prm_train.search.run import ProblemResult, read_results
-from prm_train.search.voting import best_of_n, majority_vote, pass_at_n, weighted_vote
+from prm_train.search.voting import best_of, is_right, logprob_scores, majority_vote, path_scores, weighted_vote
 
 logger = logging.getLogger(__name__)
 
+Scores = Callable[[Sequence[Candidate]], list[float | None]]
 Chooser = Callable[[Sequence[Candidate]], Candidate | None]
+LogprobKind = Literal["sum", "mean"]
 LogprobForm = Literal["sum, best", "mean, best", "sum, weighted", "mean, weighted"]
 
 
@@ -74,38 +75,50 @@ class Chosen:
         return asdict(self)
 
 
-def logprob_score(form: LogprobForm, candidate: Candidate) -> float:
-    """Log-probability of the candidate, per token for the mean forms; as a weight of a vote it is exponentiated."""
-    value = candidate.logprob_sum / (max(candidate.n_tokens, 1) if form.startswith("mean") else 1)
-    return math.exp(value) if form.endswith("weighted") else value
+def best_by(score: Scores, candidates: Sequence[Candidate]) -> Candidate | None:
+    """Vanilla best-of-N under a score."""
+    return best_of(candidates, score(candidates))
+
+
+def vote_by(score: Scores, candidates: Sequence[Candidate]) -> Candidate | None:
+    """Weighted best-of-N under a score."""
+    return weighted_vote(candidates, score(candidates))
+
+
+def probabilities(form: LogprobKind, candidates: Sequence[Candidate]) -> list[float | None]:
+    """`logprob_scores` exponentiated, as the weights of a vote."""
+    return [None if score is None else math.exp(score) for score in logprob_scores(candidates, form)]
 
 
 def by_logprob(form: LogprobForm) -> Chooser:
-    return partial(weighted_vote if form.endswith("weighted") else best_of_n, score=partial(logprob_score, form))
+    kind: LogprobKind = "sum" if form.startswith("sum") else "mean"
+    if form.endswith("weighted"):
+        return partial(vote_by, partial(probabilities, kind))
+    return partial(best_by, partial(logprob_scores, form=kind))
 
 
-def scorer_score(name: str, how: Aggregation, candidate: Candidate) -> float:
-    """The scorer's one score of a candidate; 0 for a text without a step, which no scorer reads."""
-    scores = candidate.scores.get(name)
-    return aggregate(scores, how) if scores else 0.0
+def scorer_scores(name: str, how: Aggregation) -> Scores:
+    return partial(path_scores, scorer=name, how=how)
+
+
+def anyone_right(candidates: Sequence[Candidate]) -> Candidate | None:
+    """The choice of somebody who knows the answer: pass@N, and of one candidate pass@1."""
+    return next((candidate for candidate in candidates if candidate.is_correct), None)
 
 
 def accuracies(results: Sequence[ProblemResult], temperature: float, choose: Chooser, n: int) -> NDArray[np.float64]:
     """One accuracy a problem: the mean over blocks of `n` candidates of whether the chosen one is right (none chosen: wrong)."""
 
-    def is_solved(block: Sequence[Candidate]) -> bool:
-        chosen = choose(block)
-        return chosen is not None and chosen.is_correct
-
-    return np.array([block_accuracy(result.samples[temperature], n, is_solved) for result in results])
+    return np.array([block_accuracy(result.samples[temperature], n, lambda block: is_right(choose(block))) for result in results])
 
 
-def within_problem_aurocs(results: Sequence[ProblemResult], temperature: float, score: Callable[[Candidate], float]) -> NDArray[np.float64]:
-    """AUROC inside each problem that has both right and wrong candidates."""
+def within_problem_aurocs(results: Sequence[ProblemResult], temperature: float, scores: Scores) -> NDArray[np.float64]:
+    """AUROC inside each problem that has both right and wrong candidates; a candidate without a score ranks last."""
     areas = []
     for result in results:
         candidates = result.samples[temperature]
-        area = auroc([score(candidate) for candidate in candidates], [candidate.is_correct for candidate in candidates])
+        ranks = [-math.inf if score is None else score for score in scores(candidates)]
+        area = auroc(ranks, [candidate.is_correct for candidate in candidates])
         if area is not None:
             areas.append(area)
     return np.array(areas)
@@ -132,9 +145,9 @@ def choose_settings(folders: Sequence[Path]) -> Chosen:
 
     logprob = {(t, form): accuracy(t, by_logprob(form), n) for t in temperatures for form in get_args(LogprobForm)}
     logprob_temperature, logprob_form = max(logprob, key=lambda key: logprob[key])
-    aurocs = {how: within_problem_aurocs(results, scored, partial(scorer_score, "prm", how)).mean() for how in get_args(Aggregation)}
+    aurocs = {how: within_problem_aurocs(results, scored, scorer_scores("prm", how)).mean() for how in get_args(Aggregation)}
     return Chosen(
-        pass_at_1_temperature=max(temperatures, key=lambda t: accuracy(t, pass_at_n, 1)),
+        pass_at_1_temperature=max(temperatures, key=lambda t: accuracy(t, anyone_right, 1)),
         majority_temperature=max(temperatures, key=lambda t: accuracy(t, majority_vote, n)),
         logprob_temperature=logprob_temperature,
         logprob_form=logprob_form,
@@ -163,13 +176,13 @@ class Evaluation:
         methods: dict[str, tuple[float, Chooser]] = {
             "majority": (chosen.majority_temperature, majority_vote),
             "logprob": (chosen.logprob_temperature, by_logprob(chosen.logprob_form)),
-            "pass_at_n": (t, pass_at_n),
+            "pass_at_n": (t, anyone_right),
         }
-        for name, how in (("prm", chosen.prm_aggregation), ("orm", "last")):
+        scorers: tuple[tuple[str, Aggregation], ...] = (("prm", chosen.prm_aggregation), ("orm", "last"))
+        for name, how in scorers:
             if any(name in candidate.scores for candidate in self.results[0].samples[t]):
-                score = partial(scorer_score, name, how)
-                methods[f"{name}_vanilla"] = (t, partial(best_of_n, score=score))
-                methods[f"{name}_weighted"] = (t, partial(weighted_vote, score=score))
+                methods[f"{name}_vanilla"] = (t, partial(best_by, scorer_scores(name, how)))
+                methods[f"{name}_weighted"] = (t, partial(vote_by, scorer_scores(name, how)))
         return methods
 
     def correct(self) -> dict[str, dict[int, NDArray[np.float64]]]:
@@ -181,9 +194,9 @@ class Evaluation:
             for name, (temperature, choose) in self.methods().items()
         }
         beams = sorted(self.results[0].beams)
-        vote = partial(weighted_vote, score=partial(scorer_score, "prm", self.chosen.prm_aggregation))
+        vote = partial(vote_by, scorer_scores("prm", self.chosen.prm_aggregation))
         if beams:
-            table["beam"] = {n: np.array([_is_right(vote(result.beams[n])) for result in self.results], dtype=float) for n in beams}
+            table["beam"] = {n: np.array([is_right(vote(result.beams[n])) for result in self.results], dtype=float) for n in beams}
         return table
 
     def quintiles(self) -> NDArray[np.int64]:
@@ -192,7 +205,7 @@ class Evaluation:
     def single_samples(self) -> tuple[SingleSample, ...]:
         greedy = SingleSample(0.0, self.interval([result.greedy.is_correct for result in self.results]))
         temperatures = sorted({self.scored_temperature, self.chosen.pass_at_1_temperature})
-        return (greedy, *(SingleSample(t, self.interval(accuracies(self.results, t, pass_at_n, 1))) for t in temperatures))
+        return (greedy, *(SingleSample(t, self.interval(accuracies(self.results, t, anyone_right, 1))) for t in temperatures))
 
     def tokens(self, methods: Sequence[str]) -> dict[str, dict[int, TokensPerProblem]]:
         """Mean tokens a problem: of N of the samples in proportion to N, of each beam search its own."""
@@ -205,7 +218,9 @@ class Evaluation:
         table: dict[str, dict[int, TokensPerProblem]] = {}
         for name in methods:
             if name == "beam":
-                table[name] = {n: TokensPerProblem(mean(f"beam {n}", None, False), mean(f"beam {n}", None, True)) for n in self.results[0].beams}
+                table[name] = {
+                    n: TokensPerProblem(mean(f"beam {n}", None, False), mean(f"beam {n}", None, True)) for n in self.results[0].beams
+                }
                 continue
             temperature, scorer = self.methods()[name][0], name.split("_")[0]
             table[name] = {
@@ -222,14 +237,18 @@ class Evaluation:
         rows = []
         names = self.methods()
         if "prm_weighted" in names:
-            areas = within_problem_aurocs(self.results, t, partial(scorer_score, "prm", chosen.prm_aggregation))
+            areas = within_problem_aurocs(self.results, t, scorer_scores("prm", chosen.prm_aggregation))
             note = f"{len(areas)} of {len(self.results)} problems have right and wrong samples"
             quality = step_quality(self.results)
-            rows.append(VerifierQuality("PRM", self.interval(areas), f"{chosen.prm_aggregation}, chosen on validation", quality.auroc, quality.brier, note))
+            rows.append(
+                VerifierQuality(
+                    "PRM", self.interval(areas), f"{chosen.prm_aggregation}, chosen on validation", quality.auroc, quality.brier, note
+                )
+            )
         if "orm_weighted" in names:
-            rows.append(VerifierQuality("ORM", self.interval(within_problem_aurocs(self.results, t, partial(scorer_score, "orm", "last")))))
-        forms: tuple[LogprobForm, LogprobForm] = ("sum, best", "mean, best")
-        best = max((within_problem_aurocs(self.results, t, partial(logprob_score, form)) for form in forms), key=lambda areas: areas.mean())
+            rows.append(VerifierQuality("ORM", self.interval(within_problem_aurocs(self.results, t, scorer_scores("orm", "last")))))
+        by_form = [within_problem_aurocs(self.results, t, partial(logprob_scores, form=form)) for form in get_args(LogprobKind)]
+        best = max(by_form, key=lambda areas: float(areas.mean()))
         rows.append(VerifierQuality("policy's log-prob", self.interval(best), note="the better of sum and mean a token"))
         return tuple(rows)
 
@@ -255,10 +274,6 @@ class Evaluation:
         return tuple(pairs)
 
 
-def _is_right(candidate: Candidate | None) -> bool:
-    return candidate is not None and candidate.is_correct
-
-
 def evaluate(config: EvaluateConfig) -> SearchReport:
     validation, results = read_shards(config.validation), read_shards(config.test)
     evaluation = Evaluation(results, choose_settings(config.validation), config.seed)
@@ -267,7 +282,7 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
     def by_quintile(values: NDArray[np.float64]) -> tuple[Interval, ...]:
         return tuple(evaluation.interval(values[quintiles == q]) for q in range(N_QUINTILES))
 
-    pass_at_1 = accuracies(results, evaluation.scored_temperature, pass_at_n, 1)
+    pass_at_1 = accuracies(results, evaluation.scored_temperature, anyone_right, 1)
     chosen = evaluation.chosen
     return SearchReport(
         run=run_facts(config.stages, config.test, {"validation": len(validation), "test": len(results)}, config.labeled),
@@ -300,7 +315,6 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(EvaluateConfig, argv)
     report = evaluate(config)
-    write_text(config.output / "report.json", to_json(report))
     write_report(report, config.output / "report.html")
     sys.stdout.write(summary_table(report) + f"\n\nreport: {config.output / 'report.html'}\n")
 

@@ -70,9 +70,7 @@ async def beam_search(
                 for _ in range(min(n_children, config.n - len(finished) - len(requests))):
                     requests.append((path, n_drawn[path.token_ids]))
                     n_drawn[path.token_ids] += 1
-            children = await asyncio.gather(
-                *(next_step(policy, tree, path, len(prompt_ids), params, index) for path, index in requests)
-            )
+            children = await asyncio.gather(*(next_step(policy, tree, path, len(prompt_ids), params, index) for path, index in requests))
             finished += [child for child in children if child.finish_reason is not FinishReason.STOP]
             open_paths = {child.text: child for child in children if child.finish_reason is FinishReason.STOP}
             n_kept = -(-(config.n - len(finished)) // config.width)
@@ -85,9 +83,7 @@ async def beam_search(
     return [_candidate(policy, grader, path, index, len(prompt_ids), name) for index, path in enumerate(finished)], usage
 
 
-async def next_step(
-    policy: LedgerPolicy, tree: ScoringTree, path: Path, n_prompt: int, params: SamplingParams, index: int
-) -> Path:
+async def next_step(policy: LedgerPolicy, tree: ScoringTree, path: Path, n_prompt: int, params: SamplingParams, index: int) -> Path:
     """The `index`-th next step of a path, scored."""
     n_left = params.max_new_tokens - (len(path.token_ids) - n_prompt)
     if n_left < 1:

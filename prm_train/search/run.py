@@ -40,8 +40,12 @@ class SearchConfig:
     prm: str | None = field(default=None, metadata={"help": "folder or Hub name of a PRM"})
     orm: str | None = field(default=None, metadata={"help": "folder or Hub name of an ORM"})
     n_samples: int = field(default=64, metadata={"help": "candidates a problem and temperature"})
-    temperature: float = field(default=1.0, metadata={"help": "temperature of the scored candidates, of beam search and of the difficulty draws"})
-    other_temperatures: tuple[float, ...] = field(default=(), metadata={"help": "further candidates, not scored, for voting and log-prob baselines"})
+    temperature: float = field(
+        default=1.0, metadata={"help": "temperature of the scored candidates, of beam search and of the difficulty draws"}
+    )
+    other_temperatures: tuple[float, ...] = field(
+        default=(), metadata={"help": "further candidates, not scored, for voting and log-prob baselines"}
+    )
     n_difficulty_draws: int = field(default=32, metadata={"help": "draws beyond n_samples that only sort problems by difficulty"})
     beams: tuple[int, ...] = field(default=(), metadata={"help": "N of the beam searches to run, for example 4,16,64"})
     beam_width: int = field(default=4, metadata={"help": "next steps drawn from each kept path (M)"})

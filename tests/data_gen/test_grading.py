@@ -213,6 +213,8 @@ def test_a_loop_of_digits_is_an_unknown_in_no_time(math_grader: MathGrader) -> N
     assert (graded.answer, said(graded.verdict)) == (None, "too_long")
     assert said(math_grader.grade(problem("12"), solution("A: 1\n" * 40_000)).verdict) == "incorrect"
     assert said(math_grader.grade(problem("12"), solution("12 " * 70_000, FinishReason.LENGTH)).verdict) == "truncated"
+    assert find_answer("Answer: " * 30_000 + "the answer is 5.") == "5"
+    assert said(math_grader.compare("5 cm", "5 " + "ab" * 400 + "!")) == "incorrect"
     assert time.monotonic() - started < 5
 
 

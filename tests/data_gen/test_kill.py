@@ -19,7 +19,9 @@ def command(module: str, *arguments: str) -> list[str]:
 
 def sample(run: Path) -> None:
     problems = ("--problems.n", "150", "--problems.split", "train")
-    subprocess.run(command("data_gen.sample", "--output", str(run), *problems, "--policy.model", "simulated"), check=True, capture_output=True)
+    subprocess.run(
+        command("data_gen.sample", "--output", str(run), *problems, "--policy.model", "simulated"), check=True, capture_output=True
+    )
 
 
 def label(run: Path) -> list[str]:
