@@ -82,8 +82,9 @@ def leaf_names(config_class: type["DataclassInstance"], prefix: str = "") -> Ite
 
 
 def describe(config_class: type["DataclassInstance"]) -> str:
-    """The docstring of the module that defines the config, then one entry a setting."""
-    about = inspect.getdoc(sys.modules[config_class.__module__]) or config_class.__name__
+    """The docstring of the command (or of the config where that has a module to itself), then one entry a setting."""
+    module = sys.modules[config_class.__module__]
+    about = inspect.getdoc(module if hasattr(module, "main") else config_class) or config_class.__name__
     usage = "Settings: --key value or --key=value, or lines of the YAML file that --config names (the command line wins)."
     return "\n".join([about, "", usage, "", "  --config path", *_entries(config_class, None, "")]) + "\n"
 
@@ -96,7 +97,7 @@ def _entries(config_class: type["DataclassInstance"], base: Any, prefix: str) ->
         nested = nested_class(field_type)
         if nested:
             if default is None:
-                yield _entry(f"{prefix}{name} null = null", f"{words.get(name, '')} Setting one of the next replaces null:")
+                yield _entry(f"{prefix}{name} null = null", f"{words.get(name, '')} Setting one of the next replaces null:".strip())
             yield from _entries(nested, default if isinstance(default, nested) else None, f"{prefix}{name}.")
         else:
             shown = "(required)" if default is MISSING else f"= {TypeAdapter(field_type).dump_json(default).decode()}"
