@@ -20,6 +20,7 @@ MAX_ANSWER_LENGTH = 1000  # characters; longer ones are loops of a policy, not a
 # --- where a solution states its answer
 
 _STATED = re.compile(r"^[ \t]*(?:####|A:|\**(?:Final[ ])?Answer:\**)(.*)$|\banswer is:?(.*)$", re.IGNORECASE | re.MULTILINE)
+_ANSWER_IS = re.compile(r"\banswer is:?", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"\.(?=\s|$)|\bI hope\b")
 
 
@@ -38,10 +39,10 @@ def find_answer(text: str, is_truncated: bool = False) -> str | None:
     matches = list(_STATED.finditer(stated))
     if not matches:
         return None
-    line, sentence = matches[-1].groups()
-    answer = _SENTENCE_END.split(sentence, maxsplit=1)[0] if line is None else line
-    inner = find_answer(answer) if line is not None and "answer is" in answer.lower() else None  # "Final Answer: The final answer is 5."
-    return inner or answer.strip().strip("*").strip().rstrip(".") or None
+    line, sentence = matches[-1].groups(default="")
+    sentence = sentence or "".join(_ANSWER_IS.split(line)[1:][-1:])  # Final Answer: The final answer is $5$. I hope it is correct.
+    answer: str = _SENTENCE_END.split(sentence, maxsplit=1)[0] if sentence else line
+    return answer.strip().strip("*").strip().rstrip(".") or None
 
 
 def find_boxed(text: str) -> str | None:
@@ -129,7 +130,7 @@ _NUMBER = re.compile(
       |(?P<decimal>{_DECIMAL})(?:\s*(?:\\times|\\cdot|[x×*])\s*10\s*\^\s*\{{?\s*(?P<power>[-+]?\d{{1,3}})\s*\}}?|[eE](?P<exponent>[-+]?\d{{1,3}}))?)
     (?:\s*(?P<magnitude>{"|".join(_MAGNITUDES)}))?
     (?:\s*(?P<percent>%|percent)|\s*[$£€]|\s+(?!(?:{_NOT_UNITS})\b)
-      (?P<unit>(?:[a-zA-Z]{{3,}}|cm|mm|km|kg|ml|ft|in|lb|oz|mi|mg|am|pm|m|g)(?:[ ]?[a-zA-Z]+|\^\{{?[23]\}}?)*))?""",
+      (?P<unit>(?:[a-zA-Z]{{3,}}|cm|mm|km|kg|ml|ft|in|lb|oz|mi|mg|am|pm|m|g)(?:[ ][a-zA-Z]+|\^\{{?[23]\}}?)*))?""",
     re.VERBOSE,
 )
 
