@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_gen.config import parse_config
+from data_gen.config import parse_config, run_command
 from data_gen.jsonl import write_text
 from data_gen.records import LabeledSolution, Problem
 from data_gen.rows import orm_rows, prm_rows, write_rows
@@ -37,5 +37,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main()
+    run_command(main, "build")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from data_gen.config import load_yaml, parse_config
+from data_gen.config import load_yaml, parse_config, run_command
 from data_gen.grading import Grader, load_grader
 from data_gen.jsonl import write_text
 from data_gen.labeling import estimate_every_step, locate_first_error, step_prefixes, unlabelable_reason
@@ -95,5 +95,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main()
+    run_command(main, "label")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_gen.config import parse_config
+from data_gen.config import parse_config, run_command
 from data_gen.grading import Grader, GraderName, load_grader
 from data_gen.jsonl import write_text
 from data_gen.ledger import Ledger, LedgerPolicy
@@ -91,5 +91,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main()
+    run_command(main, "sample")

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_gen.config import InputError, parse_config
+from data_gen.config import InputError, parse_config, run_command
 from data_gen.jsonl import write_text
 from data_gen.runs import claim_run
 from prm_train.evaluation.evaluate import choose_settings
@@ -164,5 +164,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main()
+    run_command(main, "quickstart")

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from data_gen.config import InputError, parse_config
+from data_gen.config import InputError, parse_config, run_command
 from prm_train.aggregation import Aggregation, aggregate
 from prm_train.evaluation.estimators import (
     N_QUINTILES,
@@ -320,5 +320,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main()
+    run_command(main, "evaluate")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from data_gen.config import InputError, parse_config
+from data_gen.config import InputError, parse_config, run_command
 from data_gen.grading import Grader, GraderName, load_grader
 from data_gen.jsonl import write_text
 from data_gen.ledger import Ledger, LedgerPolicy
@@ -193,5 +193,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main()
+    run_command(main, "search")
