@@ -27,9 +27,9 @@ _SENTENCE_END = re.compile(r"\.(?=\s|$)|\bI hope\b")
 def find_answer(text: str, is_truncated: bool = False) -> str | None:
     r"""The last answer that `text` states: `\boxed{x}`, else a line `#### x`, `A: x` or `Answer: x`, else `answer is x`; None if none.
 
-    Text before `</think>` is left out. In truncated text an open box and the last line are no answers: the rest of them may be missing.
+    Thoughts (`<think>...</think>`, closed or not) are left out. In truncated text an open box and the last line are no answers: the rest of them may be missing.
     """
-    text = text.rpartition("</think>")[2]
+    text = text.rpartition("</think>")[2].partition("<think>")[0]
     boxed = find_boxed(text)
     if boxed is not None:
         return boxed.strip() or None

@@ -77,6 +77,7 @@ def test_the_ablation_compares_only_the_last_value() -> None:
         (r"\boxed{}", None),
         ("<think>maybe \\boxed{1}</think>It is \\boxed{2}.", "2"),
         ("<think>maybe \\boxed{1}</think>I give up.", None),
+        ("<think>maybe \\boxed{1}, or", None),
         ("48/2 = 24\n#### 72", "72"),
         ("She has 5 left\nA: 1,234", "1,234"),
         ("Answer: 9 1 8 5", "9 1 8 5"),
