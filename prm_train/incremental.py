@@ -121,6 +121,10 @@ class IncrementalScorer:
         cache_bytes: int = 2**30,
         max_batch_tokens: int = 4096,
     ) -> None:
+        if max_batch_tokens < 1:
+            raise ValueError(f"max_batch_tokens: got {max_batch_tokens}, expected at least 1")
+        if cache_bytes < 0:
+            raise ValueError(f"cache_bytes: got {cache_bytes}, expected 0 (keep nothing between batches) or more")
         self.scorer_id = scorer_id
         self.encode_head = encoding.encode_head
         self.encode_step = lru_cache(maxsize=2**14)(encoding.encode_step)  # samples of a problem repeat its steps

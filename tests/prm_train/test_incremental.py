@@ -173,6 +173,20 @@ def test_sessions_that_wait_together_share_a_batch():
     assert batch_sizes == [3, 3]  # the heads with aa and b, then every c behind its aa
 
 
+def test_callers_are_answered_while_many_others_wait():
+    async def search() -> tuple[int, int]:
+        async with make_scorer(max_batch_tokens=16).session("Q?") as tree:
+            others = [asyncio.create_task(tree.score(tree.extend(tree.root, str(number)))) for number in range(101, 400)]
+            await tree.score(tree.extend(tree.root, "100"))
+            n_new = tree.usage.n_new
+            await asyncio.gather(*others)
+            return n_new, tree.usage.n_new
+
+    at_first_answer, at_the_end = asyncio.run(search())
+    assert at_first_answer == 6  # the head, 2, and the step 100: all others wait for the head's keys and values
+    assert at_the_end == 2 + 300 * 4
+
+
 def test_an_evicted_step_is_computed_again_and_counted_and_keeps_its_score():
     scorer = make_scorer(cache_bytes=5 * BYTES_PER_TOKEN)
 
@@ -302,12 +316,16 @@ def test_steps_and_nodes_that_cannot_be_scored_are_refused():
     asyncio.run(misuse())
 
 
-def test_other_models_are_refused():
+def test_other_models_and_settings_are_refused():
     with pytest.raises(ValueError, match="Qwen2ForTokenClassification with 3 classes: expected a token classifier with 2"):
         make_scorer(Qwen2ForTokenClassification(Qwen2Config(num_labels=3, **SIZES)))
     with pytest.raises(ValueError, match="LlamaForSequenceClassification with 2 classes"):
         make_scorer(LlamaForSequenceClassification(LlamaConfig(num_labels=2, **SIZES)))
     bert = BertConfig(num_labels=2, vocab_size=100, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=48)
+    with pytest.raises(ValueError, match="max_batch_tokens: got 0"):
+        make_scorer(max_batch_tokens=0)
+    with pytest.raises(ValueError, match="cache_bytes: got -1"):
+        make_scorer(cache_bytes=-1)
     with pytest.raises(ValueError, match="BertModel does not cache keys and values"):
         make_scorer(BertForTokenClassification(bert))
 
