@@ -3,7 +3,7 @@
 The dataclass is the only place that knows a setting's name, type and default; a YAML file holds only what a run changes, and an override
 reaches into nested dataclasses with dots::
 
-    prm-train label --config configs/label/quickstart.yaml --n_rollouts 16 --sampling.temperature=0.7
+    prm-train train-prm --config configs/train_prm/lora.yaml --batch_size 8 --lora.rank=16
 
 A field is a number, bool, str, Path, Literal, Enum, an Optional, tuple, list or dict of those, or another dataclass. Values are strict: 1.5
 is no int, "3" no number and yes no bool. What does not fit is refused with its name, what came, what was wanted and where it stood.
@@ -33,7 +33,7 @@ Config = TypeVar("Config", bound="DataclassInstance")
 
 
 class InputError(ValueError):
-    """What the user gave cannot be used: a command ends with this message alone and exit code 2."""
+    """Something that only the user can mend, as input that cannot be used: a command ends with this message alone and exit code 2."""
 
 
 class ConfigError(InputError):
@@ -42,7 +42,7 @@ class ConfigError(InputError):
 
 @dataclass(frozen=True)
 class Setting:
-    """A value that was given, and where: `configs/label/quickstart.yaml:3` or `command line`."""
+    """A value that was given, and where: `configs/train_prm/lora.yaml:3` or `command line`."""
 
     value: Any
     where: str

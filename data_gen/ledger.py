@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
+from data_gen.config import InputError
 from data_gen.grading import Grader
 from data_gen.policies.protocol import Policy
 from data_gen.records import (
@@ -54,7 +55,7 @@ COMMIT_EVERY_DRAWS = 512
 COMMIT_EVERY_SECONDS = 0.5
 
 
-class LedgerError(RuntimeError):
+class LedgerError(InputError):
     """The ledger cannot be written (disk full, or another process is writing it). What was committed before is safe."""
 
 

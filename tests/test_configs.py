@@ -12,6 +12,7 @@ from data_gen.config import load_yaml
 from prm_train.cli import COMMANDS
 
 CONFIGS = Path(__file__).parents[1] / "configs"
+COMMAND_FOLDERS = {command.replace("-", "_"): command for command in COMMANDS}
 FILES = sorted(path.relative_to(CONFIGS) for path in CONFIGS.rglob("*") if path.is_file())
 
 
@@ -40,7 +41,7 @@ def test_config_loads(file: Path) -> None:
         assert "zero_optimization" in json.loads(path.read_text())
     else:
         assert path.suffix == ".yaml", f"{file}: expected configs/<command>/<name>.yaml"
-        load_yaml(config_class(folder), path)
+        load_yaml(config_class(COMMAND_FOLDERS[folder]), path)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
