@@ -27,7 +27,8 @@ _SENTENCE_END = re.compile(r"\.(?=\s|$)|\bI hope\b")
 def find_answer(text: str, is_truncated: bool = False) -> str | None:
     r"""The last answer that `text` states: `\boxed{x}`, else a line `#### x`, `A: x` or `Answer: x`, else `answer is x`; None if none.
 
-    Thoughts (`<think>...</think>`, closed or not) are left out. In truncated text an open box and the last line are no answers: the rest of them may be missing.
+    Thoughts (`<think>...</think>`, closed or not) are left out. In truncated text an open box and the last line are no answers: the rest
+    of them may be missing.
     """
     text = text.rpartition("</think>")[2].partition("<think>")[0]
     boxed = find_boxed(text)
