@@ -12,7 +12,6 @@ for name, value in {
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "WANDB_MODE": "offline",
-    "MPLBACKEND": "Agg",
 }.items():
     os.environ.setdefault(name, value)
 
