@@ -4,15 +4,13 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from data_gen.config import InputError
 from data_gen.records import derive_seed
+from data_gen.rows import OrmRow, PrmRow
 from data_gen.steps import split_steps
 from prm_train.encoding import ScorerEncoding
-
-if TYPE_CHECKING:
-    from data_gen.rows import OrmRow, PrmRow
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +35,9 @@ class ExampleSet:
     left_out: Counter[str]
 
 
-def prm_examples(rows: Sequence["PrmRow"], encoding: ScorerEncoding, label_kind: LabelKind, max_length: int) -> ExampleSet:
-    """One example a row. A row longer than `max_length` tokens loses its last steps; steps without a label get no position.
+def prm_examples(rows: Sequence[PrmRow], encoding: ScorerEncoding, label_kind: LabelKind, max_length: int) -> ExampleSet:
+    """One example a row. Steps without a label get no position; what follows the last labelled step is cut off, since with causal attention
+    no score sees it. A row longer than `max_length` tokens loses its last steps.
 
     Raises InputError if no labelled step is left, or as `step_targets` does.
     """
@@ -46,7 +45,6 @@ def prm_examples(rows: Sequence["PrmRow"], encoding: ScorerEncoding, label_kind:
     for row in rows:
         input_ids, ends = encoding.encode(row.prompt, row.completions)
         targets = step_targets(row, label_kind)
-        n_kept = sum(end < max_length for end in ends)
         labelled = [(end, target) for end, target in zip(ends, targets, strict=True) if target is not None]
         kept = [(end, target) for end, target in labelled if end < max_length]
         left_out["labelled steps beyond max_length"] += len(labelled) - len(kept)
@@ -56,11 +54,11 @@ def prm_examples(rows: Sequence["PrmRow"], encoding: ScorerEncoding, label_kind:
             left_out["rows with every label beyond max_length"] += 1
         else:
             positions, values = zip(*kept, strict=True)
-            examples.append(Example(row.prompt, input_ids[: ends[n_kept - 1] + 1], positions, values))
+            examples.append(Example(row.prompt, input_ids[: positions[-1] + 1], positions, values))
     return _counted(examples, left_out, f"{len(rows)} PRM rows", max_length)
 
 
-def step_targets(row: "PrmRow", label_kind: LabelKind) -> list[float | None]:
+def step_targets(row: PrmRow, label_kind: LabelKind) -> list[float | None]:
     """What each step's score is trained towards, None where it has no label.
 
     hard: the row's labels. soft: the value n_correct / n_rollouts of the prefix that ends with the step. Raises InputError where rollouts
@@ -78,7 +76,7 @@ def step_targets(row: "PrmRow", label_kind: LabelKind) -> list[float | None]:
     return [n_correct / n_rollouts if n_rollouts else None for n_correct, n_rollouts in counts]
 
 
-def orm_examples(rows: Sequence["OrmRow"], encoding: ScorerEncoding, max_length: int) -> ExampleSet:
+def orm_examples(rows: Sequence[OrmRow], encoding: ScorerEncoding, max_length: int) -> ExampleSet:
     """One example a row, its score read at the end of its last step. Raises InputError if no row is left.
 
     A row longer than `max_length` tokens is left out: half a solution has no outcome.

@@ -13,7 +13,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(TrainOrmConfig, argv)
     # only now, so that a mistake in the configuration is answered at once
     from data_gen.rows import OrmRow, read_rows
-
     from prm_train.checkpoints import CheckpointFacts
     from prm_train.examples import orm_examples
     from prm_train.training_run import Task, run_training

@@ -55,6 +55,7 @@ def run_training(task: Task, config: TrainingConfig) -> None:
         logger.info("%s: this training is finished; nothing to do", config.output)
         return
     transformers_logging.set_verbosity_error()  # its load report lists the new head and the old language model head, both meant
+    transformers_logging.disable_progress_bar()
     set_seed(config.seed)
     model, encoding = build_scorer(task.kind, config)
     data = task.examples(encoding)
@@ -80,9 +81,9 @@ def run_training(task: Task, config: TrainingConfig) -> None:
 
 def training_arguments(config: TrainingConfig, folder: Path) -> TrainingArguments:
     has_validation = config.validation_share > 0
-    saves = {"save_strategy": "epoch"}
+    saves: dict[str, Any] = {"save_strategy": "epoch"}
     if config.n_steps_between_saves:
-        saves = {"save_strategy": "steps", "save_steps": config.n_steps_between_saves}
+        saves: dict[str, Any] = {"save_strategy": "steps", "save_steps": config.n_steps_between_saves}
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=config.n_epochs,

@@ -1,0 +1,36 @@
+"""A language model small enough to train in a test."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a random Qwen2 language model of two layers, with a tokenizer of the project."""
+    from transformers import Qwen2Config, Qwen2ForCausalLM, set_seed
+
+    from data_gen.tokenizer import train_tokenizer
+
+    folder = tmp_path_factory.mktemp("tiny_policy")
+    tokenizer = train_tokenizer(["Start with 3: plus 4, times 2.\n3 plus 4 = 7\n7 times 2 = 14, keep 4\nAnswer: 7 4"], 300, 256)
+    set_seed(0)
+    model = Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=len(tokenizer),
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            intermediate_size=32,
+            max_position_embeddings=256,
+            tie_word_embeddings=True,
+            initializer_range=0.2,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            bos_token_id=None,
+        )
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

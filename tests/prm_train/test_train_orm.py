@@ -1,0 +1,73 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, pipeline
+
+from data_gen.config import load_yaml
+from data_gen.rows import OrmRow, read_rows, write_rows
+from prm_train.examples import orm_examples, split_by_question
+from prm_train.modeling import load_checkpoint
+from prm_train.train_orm import main
+from prm_train.training_config import TrainOrmConfig
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    """60 solutions of 20 questions; one is wrong where it says 9."""
+    made = [
+        OrmRow(f"p{i // 3}", f"Start with {i // 3}", f"{i % 10} plus 1 = {'9' if i % 3 else '8'}\nAnswer: {i % 7}", i % 3 == 0)
+        for i in range(60)
+    ]
+    write_rows(tmp_path / "orm.jsonl", made)
+    return tmp_path / "orm.jsonl"
+
+
+def train(rows: Path, tiny_policy: Path, output: Path, *more: str) -> dict:
+    settings = {"rows": rows, "output": output, "model": tiny_policy, "learning_rate": 0.01, "n_epochs": 12.0, "validation_share": 0.3}
+    main([word for name, value in settings.items() for word in (f"--{name}", str(value))] + list(more))
+    return json.loads((output / "training" / "report.json").read_text())
+
+
+def test_training_learns_to_rank_solutions_within_a_problem(rows, tiny_policy, tmp_path):
+    report = train(rows, tiny_policy, tmp_path / "orm", "--batch_size", "4")
+    last = report["validation"][-1]
+    assert (last["auroc"], last["within_problem_auroc"]) == (1.0, 1.0)
+    assert last["loss"] < report["validation"][0]["loss"]
+
+
+@pytest.mark.parametrize("more", [(), ("--lora.rank", "4"), ("--batch_size", "3", "--n_accumulated", "2")])
+def test_the_checkpoint_on_disk_has_the_loss_that_training_reported(rows, tiny_policy, tmp_path, more):
+    report = train(rows, tiny_policy, tmp_path / "orm", "--n_epochs", "3", *more)
+    model, encoding, facts = load_checkpoint(str(tmp_path / "orm"))
+    assert (facts.kind, facts.aggregation) == ("orm", "last")
+    losses = []
+    for example in split_by_question(orm_examples(read_rows(rows, OrmRow), encoding, 1024).examples, 0.3)[1]:
+        score = model(input_ids=torch.tensor([example.input_ids])).logits[0, 0].sigmoid()
+        losses.append(-(score if example.targets[0] else 1 - score).log().item())
+    assert sum(losses) / len(losses) == pytest.approx(report["validation"][-1]["loss"], rel=1e-5)
+
+
+def test_a_score_is_the_sigmoid_of_the_logit_at_the_last_marker_with_padding_or_without(rows, tiny_policy, tmp_path):
+    train(rows, tiny_policy, tmp_path / "orm", "--n_epochs", "3")
+    model, loading = AutoModelForSequenceClassification.from_pretrained(tmp_path / "orm", output_loading_info=True)
+    assert not loading["missing_keys"]
+    assert not loading["unexpected_keys"]
+    _, encoding, _ = load_checkpoint(str(tmp_path / "orm"))
+    ids, _ = encoding.encode("Start with 3", ["3 plus 1 = 8", "Answer: 4"])
+    pad_id = encoding.tokenizer.pad_token_id
+    assert pad_id == model.config.pad_token_id != encoding.tokenizer.eos_token_id
+    with torch.no_grad():
+        alone = model(input_ids=torch.tensor([ids])).logits
+        padded = model(input_ids=torch.tensor([ids + (pad_id,) * 7])).logits
+        hidden = model.model(input_ids=torch.tensor([ids])).last_hidden_state[0, -1]
+    assert torch.allclose(alone, padded, atol=1e-6)
+    assert alone.item() == pytest.approx((model.score.weight[0] @ hidden).item(), abs=1e-6)
+    served = pipeline("text-classification", model=model, tokenizer=encoding.tokenizer)(encoding.tokenizer.decode(ids))
+    assert served == [{"label": "correct", "score": pytest.approx(alone.sigmoid().item(), abs=1e-6)}]
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs/train_orm").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_config_loads(path):
+    assert load_yaml(TrainOrmConfig, path).n_epochs > 0

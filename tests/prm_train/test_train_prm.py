@@ -1,0 +1,145 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForTokenClassification
+
+from data_gen.config import InputError, load_yaml
+from data_gen.rows import PrmRow, read_rows, write_rows
+from prm_train.checkpoints import CheckpointFacts
+from prm_train.encoding import EncodingFacts
+from prm_train.examples import LabelKind, prm_examples, split_by_question
+from prm_train.modeling import load_checkpoint
+from prm_train.train_prm import main
+from prm_train.training_config import TrainPrmConfig
+from prm_train.training_run import last_whole_checkpoint
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    """40 solutions of 20 questions; a step is wrong where it says 9."""
+    made = []
+    for i in range(40):
+        steps = (f"{i % 10} plus 1 = {(i + 1) % 10}", f"then {i // 10} = {'9' if i % 2 else '8'}", "Answer: 1")
+        labels = (True, i % 2 == 0, None if i % 2 else True)
+        counts = (4, 0 if i % 2 else 3, 0)
+        made.append(
+            PrmRow(f"p{i // 2}", f"Start with {i // 2}", steps, labels, counts, (4, 4, 0), (0, 0, 0), ("fixed",) * 3, ("rollouts",) * 3)
+        )
+    write_rows(tmp_path / "prm.jsonl", made)
+    return tmp_path / "prm.jsonl"
+
+
+def arguments(rows: Path, tiny_policy: Path, output: Path) -> list[str]:
+    settings = {"rows": rows, "output": output, "model": tiny_policy, "learning_rate": 0.01, "n_epochs": 3.0, "validation_share": 0.3}
+    return [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+
+
+def train(rows: Path, tiny_policy: Path, output: Path, *more: str) -> dict:
+    main([*arguments(rows, tiny_policy, output), *more])
+    return json.loads((output / "training" / "report.json").read_text())
+
+
+def validation_loss(output: Path, rows: Path, label_kind: LabelKind = "hard") -> float:
+    """Of the checkpoint as it lies there, one example at a time."""
+    model, encoding, _ = load_checkpoint(str(output))
+    examples = prm_examples(read_rows(rows, PrmRow), encoding, label_kind, 1024).examples
+    losses = []
+    for example in split_by_question(examples, 0.3)[1]:
+        scores = model(input_ids=torch.tensor([example.input_ids])).logits[0, list(example.positions)].softmax(-1)[:, 1]
+        losses += [-(t * s.log() + (1 - t) * (1 - s).log()).item() for s, t in zip(scores, example.targets, strict=True)]
+    return sum(losses) / len(losses)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        (),
+        ("--lora.rank", "4", "--lora.dropout", "0.1"),
+        ("--keep", "lowest_validation_loss", "--head_dropout", "0.1", "--backbone_dropout", "0.1"),
+        ("--label_kind", "soft", "--aggregation", "last", "--n_accumulated", "2", "--batch_size", "4"),
+    ],
+)
+def test_the_checkpoint_on_disk_has_the_loss_that_training_reported(rows, tiny_policy, tmp_path, more):
+    output = tmp_path / "prm"
+    report = train(rows, tiny_policy, output, *more)
+    label_kind: LabelKind = "soft" if "soft" in more else "hard"
+    assert validation_loss(output, rows, label_kind) == pytest.approx(report["validation"][-1]["loss"], rel=1e-5)
+    assert sorted(path.name for path in output.iterdir()) == [
+        "chat_template.jinja",
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "training",
+    ]
+    assert sorted(path.name for path in (output / "training").iterdir()) == ["config.json", "report.json"]
+
+
+def test_training_learns_what_separates_the_labels(rows, tiny_policy, tmp_path):
+    report = train(rows, tiny_policy, tmp_path / "prm", "--n_epochs", "30", "--batch_size", "4")
+    assert report["validation"][-1]["step_auroc"] == 1.0
+    assert report["validation"][-1]["loss"] < 0.1 < report["validation"][0]["loss"]
+
+
+def test_the_checkpoint_loads_with_transformers_alone_and_says_what_it_is(rows, tiny_policy, tmp_path):
+    output = tmp_path / "prm"
+    train(rows, tiny_policy, output, "--lora.rank", "4")
+    model, loading = AutoModelForTokenClassification.from_pretrained(output, output_loading_info=True)
+    assert not loading["missing_keys"]
+    assert not loading["unexpected_keys"]
+    assert (model.num_labels, model.config.id2label, model.config.use_cache) == (2, {0: "bad", 1: "good"}, True)
+    assert model.config.classifier_dropout == 0.0
+    _, _, facts = load_checkpoint(str(output))
+    labels = "whether the step is right, from Monte Carlo rollouts: 1 up to the first error, 0 at it"
+    assert facts == CheckpointFacts("prm", EncodingFacts("chat", "\n", "<|step|>"), labels, "min")
+    assert AutoConfig.from_pretrained(output).prm_train["encoding"]["marker_token"] == "<|step|>"
+
+
+def test_a_model_that_is_no_checkpoint_of_ours_is_refused(tiny_policy):
+    with pytest.raises(InputError, match="has no 'prm_train'; expected a model that train-prm or train-orm has written"):
+        load_checkpoint(str(tiny_policy))
+
+
+def test_a_finished_training_is_not_repeated_and_another_one_is_refused(rows, tiny_policy, tmp_path):
+    output = tmp_path / "prm"
+    train(rows, tiny_policy, output)
+    written = (output / "model.safetensors").stat().st_mtime_ns
+    train(rows, tiny_policy, output)
+    assert (output / "model.safetensors").stat().st_mtime_ns == written
+    with pytest.raises(InputError, match="another configuration: seed is 0, got 1"):
+        train(rows, tiny_policy, output, "--seed", "1")
+
+
+def test_training_killed_at_any_moment_ends_with_the_weights_of_unbroken_training(rows, tiny_policy, tmp_path):
+    more = ("--batch_size", "2", "--n_epochs", "10", "--n_steps_between_saves", "4")
+    train(rows, tiny_policy, tmp_path / "whole", *more)
+    output = tmp_path / "killed"
+    command = [sys.executable, "-m", "prm_train.train_prm", *arguments(rows, tiny_policy, output), *more]
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while last_whole_checkpoint(output / "training") is None and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL, process.communicate()[1].decode()[-2000:]
+    (output / "training" / "checkpoint-1000").mkdir()  # a save that was broken off
+    train(rows, tiny_policy, output, *more)
+    assert (output / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
+
+
+def test_rows_of_too_few_questions_to_split_are_refused(rows, tiny_policy, tmp_path):
+    one = tmp_path / "one.jsonl"
+    one.write_text(rows.read_text().splitlines()[0] + "\n")
+    with pytest.raises(InputError, match=r"1 questions with validation_share 0\.3 give"):
+        train(one, tiny_policy, tmp_path / "prm")
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs/train_prm").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_config_loads(path):
+    assert load_yaml(TrainPrmConfig, path).n_epochs > 0

@@ -1,0 +1,208 @@
+"""The trainer on a tiny model; run as a script it is one process of the test that needs two."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import torch
+from transformers import TrainerCallback, TrainingArguments, set_seed
+
+from prm_train.checkpoints import Kind
+from prm_train.collators import LengthGroupedSampler, StepCollator
+from prm_train.examples import Example
+from prm_train.modeling import build_scorer
+from prm_train.trainer import RewardTrainer, gather_labelled, validation_metrics
+from prm_train.training_config import TrainOrmConfig
+
+CUTS = [(8, 1), (2, 4), (1, 8)]  # batch size, accumulated batches
+
+
+def examples(kind: Kind, n_examples: int = 8) -> list[Example]:
+    """Paths of 6, 9, 12, … tokens with 1, 2, 3, 4, 1, … labelled steps, so that a mean over batches is not the mean over labels."""
+    made = []
+    for i in range(n_examples):
+        input_ids = tuple(20 + (7 * i + 3 * j) % 200 for j in range(6 + 3 * i))
+        n_labels = 1 + i % 4 if kind == "prm" else 1
+        positions = tuple(range(len(input_ids) - n_labels, len(input_ids)))
+        made.append(Example(f"question {i // 2}", input_ids, positions, tuple((i + j) % 3 / 2 for j in range(n_labels))))
+    return made
+
+
+def make_trainer(
+    kind: Kind, policy: Path, output: Path, dtype: Literal["float32", "float64"] = "float32", **settings: Any
+) -> RewardTrainer:
+    set_seed(0)
+    config = TrainOrmConfig(rows=Path("unused"), output=output, model=str(policy), dtype=dtype)
+    model, encoding = build_scorer(kind, config)
+    settings = {"max_grad_norm": 0.0, "logging_steps": 1, "save_strategy": "no", "learning_rate": 0.01} | settings
+    arguments = TrainingArguments(
+        output_dir=str(output), use_cpu=True, report_to="none", disable_tqdm=True, remove_unused_columns=False, **settings
+    )
+    return RewardTrainer(kind, model, arguments, encoding.tokenizer.pad_token_id, examples(kind), examples(kind))
+
+
+class KeepGradient(TrainerCallback):
+    """The gradient of the first optimizer step, as one vector."""
+
+    gradient: torch.Tensor | None = None
+
+    def on_pre_optimizer_step(self, args, state, control, model, **kwargs):
+        if self.gradient is None:
+            self.gradient = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+
+
+def first_step(
+    kind: Kind, policy: Path, output: Path, dtype: Literal["float32", "float64"], cut: tuple[int, int]
+) -> tuple[float, torch.Tensor]:
+    """Loss and gradient of one optimizer step on all 8 examples."""
+    batch_size, n_accumulated = cut
+    trainer = make_trainer(
+        kind, policy, output, dtype, max_steps=1, per_device_train_batch_size=batch_size, gradient_accumulation_steps=n_accumulated
+    )
+    keep = KeepGradient()
+    trainer.add_callback(keep)
+    trainer.train()
+    assert keep.gradient is not None
+    return trainer.state.log_history[0]["loss"], keep.gradient
+
+
+def relative_distance(a: torch.Tensor, b: torch.Tensor) -> float:
+    return ((a - b).norm() / b.norm()).item()
+
+
+@pytest.mark.parametrize("kind", ["prm", "orm"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-6), ("float32", 1e-4)])
+def test_loss_and_gradient_do_not_depend_on_how_rows_are_cut(kind, dtype, tolerance, tiny_policy, tmp_path):
+    loss, gradient = first_step(kind, tiny_policy, tmp_path, dtype, CUTS[0])
+    assert gradient.norm() > 0.01
+    for cut in CUTS[1:]:
+        other_loss, other_gradient = first_step(kind, tiny_policy, tmp_path, dtype, cut)
+        assert other_loss == pytest.approx(loss, rel=tolerance)
+        assert relative_distance(other_gradient, gradient) < tolerance
+
+
+@pytest.mark.parametrize("kind", ["prm", "orm"])
+def test_the_logged_loss_is_the_mean_over_labels(kind, tiny_policy, tmp_path):
+    trainer = make_trainer(kind, tiny_policy, tmp_path, "float64", per_device_eval_batch_size=1)
+    total, n_labels = 0.0, 0
+    trainer.model.eval()
+    for example in examples(kind):
+        logits = trainer.model(input_ids=torch.tensor([example.input_ids])).logits[0]
+        for position, target in zip(example.positions, example.targets, strict=True):
+            logit = logits[position, 1] - logits[position, 0] if kind == "prm" else logits[0]
+            total -= (target * logit.sigmoid().log() + (1 - target) * (1 - logit.sigmoid()).log()).item()
+            n_labels += 1
+    assert n_labels == (20 if kind == "prm" else 8)
+    loss, _ = first_step(kind, tiny_policy, tmp_path, "float64", (2, 4))
+    assert loss == pytest.approx(total / n_labels, rel=1e-6)
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(total / n_labels, rel=1e-9)
+
+
+def test_two_processes_give_the_loss_and_gradient_of_one(tiny_policy, tmp_path):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [*launch, __file__, str(tiny_policy), str(tmp_path)]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    kinds: tuple[Kind, ...] = ("prm", "orm")
+    for kind in kinds:
+        loss, gradient = first_step(kind, tiny_policy, tmp_path, "float64", (8, 1))
+        found = torch.load(tmp_path / f"{kind}.pt")
+        assert found["n_processes"] == 2
+        assert found["loss"] == pytest.approx(loss, rel=1e-6)
+        assert relative_distance(found["gradient"], gradient) < 1e-6
+        trainer = make_trainer(kind, tiny_policy, tmp_path, "float64")
+        metrics = trainer.evaluate()
+        for name in ("eval_loss", f"eval_{'step_' if kind == 'prm' else ''}within_problem_auroc"):
+            assert found["metrics"][name] == pytest.approx(metrics[name], rel=1e-9)
+
+
+def one_of_two_processes(policy: Path, output: Path) -> None:
+    kinds: tuple[Kind, ...] = ("prm", "orm")
+    for kind in kinds:
+        loss, gradient = first_step(kind, policy, output, "float64", (2, 2))
+        trainer = make_trainer(kind, policy, output, "float64", per_device_eval_batch_size=3)
+        metrics = trainer.evaluate()
+        if trainer.args.process_index == 0:
+            facts = {"loss": loss, "gradient": gradient, "metrics": metrics, "n_processes": trainer.args.world_size}
+            torch.save(facts, output / f"{kind}.pt")
+    trainer.end()
+
+
+def test_the_head_can_have_its_own_learning_rate(tiny_policy, tmp_path):
+    trainer = make_trainer("prm", tiny_policy, tmp_path, weight_decay=0.1)
+    trainer.head_learning_rate = 0.5
+    groups = trainer.create_optimizer().param_groups
+    n_parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
+    assert [group["lr"] for group in groups] == [0.01, 0.01, 0.5]
+    assert sum(parameter.numel() for parameter in groups[2]["params"]) == 2 * 16 + 2
+    assert sum(parameter.numel() for group in groups for parameter in group["params"]) == n_parameters
+
+
+class StopAt(TrainerCallback):
+    def __init__(self, n_steps: int) -> None:
+        self.n_steps = n_steps
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_training_stop = state.global_step == self.n_steps
+
+
+def test_training_resumed_in_the_middle_of_an_epoch_ends_as_unbroken_training(tiny_policy, tmp_path):
+    settings: dict[str, Any] = {"num_train_epochs": 3, "per_device_train_batch_size": 2, "save_strategy": "steps", "save_steps": 1}
+    whole = make_trainer("prm", tiny_policy, tmp_path / "whole", **settings)
+    whole.train()
+    broken = make_trainer("prm", tiny_policy, tmp_path / "broken", **settings)
+    broken.add_callback(StopAt(6))
+    broken.train()
+    resumed = make_trainer("prm", tiny_policy, tmp_path / "broken", **settings)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "broken" / "checkpoint-6"))
+    assert resumed.state.global_step == 12
+    for name, weight in whole.model.state_dict().items():
+        assert torch.equal(weight, resumed.model.state_dict()[name]), name
+
+
+def test_collated_labels_stand_at_step_positions_only():
+    batch = StepCollator(pad_id=0)([Example("q", (5, 6, 7), (0, 2), (1.0, 0.25)), Example("q", (8,), (0,), (0.0,))])
+    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 0, 0]]
+    assert batch["labels"].tolist() == [[1.0, -100.0, 0.25], [0.0, -100.0, -100.0]]
+
+
+def test_labelled_places_move_to_the_front():
+    values = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    labels = torch.tensor([[-100.0, 1.0, 0.0], [0.0, -100.0, -100.0]])
+    found_values, found_labels = gather_labelled(values, labels)
+    assert found_values.tolist() == [[2.0, 3.0], [4.0, 5.0]]
+    assert found_labels.tolist() == [[1.0, 0.0], [0.0, -100.0]]
+
+
+def test_groups_hold_examples_of_like_length_and_every_example_comes_once():
+    lengths = [1 + (37 * i) % 90 for i in range(90)]
+    sampler = LengthGroupedSampler(lengths, group_size=4, seed=0)
+    order = list(sampler)
+    assert sorted(order) == list(range(90))
+    groups = [[lengths[i] for i in order[at : at + 4]] for at in range(0, 90, 4)]
+    assert all(max(group) - min(group) <= 4 for group in groups)
+    firsts = [group[0] for group in groups[:-1]]
+    assert firsts not in (sorted(firsts), sorted(firsts, reverse=True))
+    assert order == list(sampler)
+    sampler.set_epoch(1)
+    assert order != list(sampler)
+
+
+def test_validation_metrics_leave_out_what_is_undefined():
+    import numpy as np
+
+    found = validation_metrics(np.array([0.0, np.log(3)]), np.array([1.0, 1.0]), ["a", "a"], "step_")
+    assert found == {
+        "step_brier": pytest.approx((0.25 + 0.0625) / 2),
+        "step_ece": pytest.approx((0.5 + 0.25) / 2),
+        "loss": pytest.approx((np.log(2) + np.log(4 / 3)) / 2),
+        "n_labels": 2,
+    }
+
+
+if __name__ == "__main__":
+    one_of_two_processes(Path(sys.argv[1]), Path(sys.argv[2]))
