@@ -83,7 +83,7 @@ def training_arguments(config: TrainingConfig, folder: Path) -> TrainingArgument
     has_validation = config.validation_share > 0
     saves: dict[str, Any] = {"save_strategy": "epoch"}
     if config.n_steps_between_saves:
-        saves: dict[str, Any] = {"save_strategy": "steps", "save_steps": config.n_steps_between_saves}
+        saves = {"save_strategy": "steps", "save_steps": config.n_steps_between_saves}
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=config.n_epochs,
