@@ -97,7 +97,10 @@ def read_records(path: Path, kind: type[Result]) -> Iterator[Result]:
 async def for_each(
     items: Iterable[Item], work: Callable[[Item], Awaitable[Result]], *, what: str, unit: str, at_once: int = 1024
 ) -> list[Result]:
-    """`work` on every item, up to `at_once` concurrently, results in the order of the items, with rate and time left on a terminal."""
+    """`work` on every item, up to `at_once` concurrently, results in the order of the items, with rate and time left.
+
+    The first failure ends the others and is raised as it is.
+    """
     items = list(items)
     places = asyncio.Semaphore(at_once)
     is_log = not sys.stderr.isatty()
@@ -109,6 +112,9 @@ async def for_each(
             progress.update()
             return result
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(item)) for item in items]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(item)) for item in items]
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
     return [task.result() for task in tasks]

@@ -24,7 +24,7 @@ from data_gen.records import content_hash
 from prm_train.checkpoints import CheckpointFacts
 from prm_train.encoding import ScorerEncoding
 from prm_train.modeling import load_checkpoint
-from prm_train.scoring import ScorerUsage
+from prm_train.scoring import PathTooLongError, ScorerUsage
 from prm_train.step_cache import StepCache, StepNode
 from prm_train.step_model import StepModel
 
@@ -68,7 +68,7 @@ class IncrementalTree:
     def extend(self, parent: StepNode, step: str) -> StepNode:
         """The child of `parent` with this step.
 
-        Raises ValueError if the step is blank, the node is another tree's, or the path becomes longer than the model's context.
+        Raises ValueError if the step is blank or the node is another tree's, PathTooLongError if the path outgrows the model's context.
         """
         self._check(parent)
         child = parent.children.get(step)
@@ -94,7 +94,7 @@ class IncrementalTree:
     def _new_node(self, parent: StepNode | None, token_ids: tuple[int, ...]) -> StepNode:
         n_path_tokens = len(token_ids) + (parent.n_path_tokens if parent else 0)
         if n_path_tokens > self._scorer.context_length:
-            raise ValueError(f"path of {n_path_tokens} tokens: longer than the scorer's context of {self._scorer.context_length}")
+            raise PathTooLongError(f"path of {n_path_tokens} tokens: longer than the scorer's context of {self._scorer.context_length}")
         return StepNode(self, parent, token_ids, n_path_tokens)
 
     def _check(self, node: StepNode) -> None:

@@ -4,6 +4,12 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from data_gen.config import InputError
+
+
+class PathTooLongError(InputError):
+    """A question and its steps do not fit into the scorer's context."""
+
 
 @dataclass(frozen=True)
 class ScorerUsage:

@@ -21,7 +21,7 @@ from data_gen.ledger import LedgerPolicy
 from data_gen.records import FinishReason, SamplingParams, Solution
 from data_gen.steps import split_steps
 from prm_train.aggregation import Aggregation, aggregate
-from prm_train.scoring import Scorer, ScorerUsage, ScoringTree
+from prm_train.scoring import PathTooLongError, Scorer, ScorerUsage, ScoringTree
 from prm_train.search.best_of_n import as_candidate
 from prm_train.search.candidates import Candidate
 
@@ -91,9 +91,12 @@ async def next_step(policy: LedgerPolicy, tree: ScoringTree, path: Path, n_promp
     draw = await policy.sample(path.token_ids, params, index)
     finish_reason = FinishReason.LENGTH if len(draw.token_ids) > n_left else draw.finish_reason
     node, scores = path.node, path.scores
-    for step in split_steps(draw.text, params.stop or ""):
-        node = tree.extend(node, step)
-        scores = (*scores, await tree.score(node))
+    try:
+        for step in split_steps(draw.text, params.stop or ""):
+            node = tree.extend(node, step)
+            scores = (*scores, await tree.score(node))
+    except PathTooLongError:
+        finish_reason = FinishReason.LENGTH
     return Path(path.token_ids + draw.token_ids, path.text + draw.text, node, scores, path.logprobs + draw.logprobs, finish_reason)
 
 

@@ -11,7 +11,7 @@ from data_gen.ledger import LedgerPolicy
 from data_gen.records import FinishReason, GradedSolution, Problem, SamplingParams
 from data_gen.rollouts import Prefix, draw_solution
 from data_gen.steps import split_steps
-from prm_train.scoring import Scorer, ScorerUsage, ScoringTree
+from prm_train.scoring import PathTooLongError, Scorer, ScorerUsage, ScoringTree
 from prm_train.search.candidates import Candidate
 
 
@@ -50,14 +50,18 @@ async def score_candidates(
 ) -> tuple[list[Candidate], ScorerUsage]:
     """The candidates with the scorer's scores under `name`; one tree for all, so what they share is computed once.
 
-    A candidate without a step (an empty text) keeps no score and never takes part in a choice by score.
+    A candidate without a step (an empty text), or too long for the scorer, gets no score and never takes part in a choice by score.
     """
 
     async def one(tree: ScoringTree, candidate: Candidate) -> Candidate:
         steps = split_steps(candidate.text, separator)
         if not steps:
             return candidate
-        return replace(candidate, scores={**candidate.scores, name: await score_path(tree, steps, scorer.scores_steps)})
+        try:
+            scores = await score_path(tree, steps, scorer.scores_steps)
+        except PathTooLongError:
+            return candidate
+        return replace(candidate, scores={**candidate.scores, name: scores})
 
     async with scorer.session(problem.question) as tree:
         scored = await asyncio.gather(*(one(tree, candidate) for candidate in candidates))

@@ -1,0 +1,106 @@
+"""What other labels would give, on the candidates of a finished quickstart: `python benchmarks/label_experiments.py runs/seed-0`.
+
+- `true`: the PRM of the quickstart trained on the true first error of the same solutions, the upper bound of any labelling (experiment only);
+- `last_value_only`: everything from sampling on with a grader that compares the last value alone, so that a wrong step may end right.
+
+Trains a PRM for each with the quickstart's recipe, scores the quickstart's test candidates with it, and writes within-problem AUROC and weighted
+best-of-N beside those of the quickstart's own PRM to benchmarks/results/label_experiments.json.
+"""
+
+import argparse
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from data_gen.build import main as build
+from data_gen.label import main as label
+from data_gen.records import Problem
+from data_gen.rows import PrmRow, read_rows, write_rows
+from data_gen.runs import for_each, read_records
+from data_gen.sample import main as sample
+from prm_train.evaluation.estimators import bootstrap_interval
+from prm_train.evaluation.evaluate import accuracies, read_shards, scorer_scores, vote_by, within_problem_aurocs
+from prm_train.evaluation.facts import step_truth
+from prm_train.incremental import load_scorer
+from prm_train.search.best_of_n import score_candidates
+from prm_train.search.run import ProblemResult
+from prm_train.train_prm import main as train_prm
+
+RESULT = Path(__file__).parent / "results" / "label_experiments.json"
+
+
+def true_rows(run: Path) -> tuple[list[PrmRow], dict[str, float]]:
+    """The quickstart's rows with true labels, and how often the Monte Carlo first error was the true one."""
+    problems = {p.problem_id: p for shard in sorted(run.glob("train-*")) for p in read_records(shard / "problems.jsonl", Problem)}
+    rows, n_wrong, n_exact = [], 0, 0
+    for row in read_rows(run / "rows" / "prm.jsonl", PrmRow):
+        truth = tuple(step_truth(problems[row.problem_id], "\n".join(row.completions)) or ())
+        rows.append(replace(row, labels=truth))
+        if False in truth:
+            n_wrong += 1
+            n_exact += row.labels == truth
+    return rows, {"n_wrong_solutions": n_wrong, "first_error_exact": round(n_exact / n_wrong, 4)}
+
+
+def train(run: Path, rows: Path, output: Path) -> None:
+    config = json.loads((run / "prm" / "training" / "config.json").read_text())
+    kept = ("model", "n_epochs", "learning_rate", "batch_size", "seed")
+    train_prm(["--rows", str(rows), "--output", str(output), "--use_cpu", "true", *(x for k in kept for x in (f"--{k}", str(config[k])))])
+
+
+async def rescore(results: Sequence[ProblemResult], folder: Path) -> list[ProblemResult]:
+    scorer = load_scorer(str(folder))
+
+    async def one(result: ProblemResult) -> ProblemResult:
+        t = result.temperature
+        scored, _ = await score_candidates(result.problem, list(result.samples[t]), scorer, "prm", "\n")
+        return replace(result, samples={**result.samples, t: tuple(scored)})
+
+    return await for_each(results, one, what="score", unit="problems", at_once=64)
+
+
+def quality(results: Sequence[ProblemResult], run: Path) -> dict[str, object]:
+    t, how = results[0].temperature, json.loads((run / "chosen.json").read_text())["prm_aggregation"]
+    interval = partial(bootstrap_interval, rng=np.random.default_rng(0))
+    vote = partial(vote_by, scorer_scores("prm", how))
+    weighted = {str(n): asdict(interval(accuracies(results, t, vote, n))) for n in (4, 16, 64)}
+    return {"within_problem_auroc": asdict(interval(within_problem_aurocs(results, t, scorer_scores("prm", how)))), "prm_weighted": weighted}
+
+
+def last_value_rows(run: Path, work: Path) -> Path:
+    for shard in sorted(run.glob("train-*")):
+        config, output = json.loads((shard / "config.json").read_text()), work / shard.name
+        source = config["problems"]
+        problems = [x for key in ("split", "seed", "n", "shard") for x in (f"--problems.{key}", str(source[key]))]
+        policy = ["--policy.model", config["policy"]["model"], "--policy.base_seed", str(config["policy"]["base_seed"])]
+        knobs = [x for key in ("n_samples", "max_new_tokens") for x in (f"--{key}", str(config[key]))]
+        sample(["--output", str(output), *problems, *policy, *knobs, "--grader", "arithmetic_last_value"])
+        label(["--run", str(output)])
+    build(["--runs", ",".join(str(work / shard.name) for shard in sorted(run.glob("train-*"))), "--output", str(work / "rows")])
+    return work / "rows" / "prm.jsonl"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of a finished quickstart")
+    run = parser.parse_args().run
+    results = read_shards(sorted(run.glob("test-*")))
+    figures: dict[str, object] = {"run": json.loads((run / "config.json").read_text()), "rollouts": quality(results, run)}
+    rows, exactness = true_rows(run)
+    write_rows(run / "experiments" / "true.jsonl", rows)
+    train(run, run / "experiments" / "true.jsonl", run / "experiments" / "prm-true")
+    true = quality(asyncio.run(rescore(results, run / "experiments" / "prm-true")), run)
+    figures |= {"labels": exactness, "true": true}
+    train(run, last_value_rows(run, run / "experiments" / "last-value"), run / "experiments" / "prm-last-value")
+    figures["last_value_only"] = quality(asyncio.run(rescore(results, run / "experiments" / "prm-last-value")), run)
+    RESULT.write_text(json.dumps(figures, indent=1) + "\n")
+    print(json.dumps(figures, indent=1))
+
+
+if __name__ == "__main__":
+    main()
