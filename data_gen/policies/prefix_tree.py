@@ -1,0 +1,101 @@
+"""Keys and values of prefixes that were computed before, kept within a byte budget and found by their longest match."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple, Optional
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+class Segment(NamedTuple):
+    """Keys and values of consecutive tokens, laid out as decoding reads them fastest."""
+
+    keys: Float[Tensor, "layer head dim token"]
+    values: Float[Tensor, "layer head token dim"]
+
+    @property
+    def n_bytes(self) -> int:
+        return self.keys.nbytes + self.values.nbytes
+
+    def first(self, n_tokens: int) -> "Segment":
+        return Segment(self.keys[..., :n_tokens], self.values[..., :n_tokens, :])
+
+
+@dataclass(eq=False, slots=True)
+class _Node:
+    """Ids that follow the first `offset` ids of the parent's segment, and their keys and values."""
+
+    parent: Optional["_Node"]
+    offset: int
+    token_ids: tuple[int, ...]
+    segment: Segment | None
+    children: dict[tuple[int, int], "_Node"] = field(default_factory=dict)  # (offset, first id) → child
+
+
+class PrefixTree:
+    """A tree of token ids in which what paths share is stored once. A child may branch off inside its parent's segment.
+
+    Over `max_bytes` the segment that was used least recently goes; one that others continue is always used later than they are.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        if max_bytes < 0:
+            raise ValueError(f"max_bytes: got {max_bytes}, expected 0 (keep nothing) or more")
+        self.max_bytes = max_bytes
+        self.n_bytes = 0
+        self._root = _Node(None, 0, (), None)
+        self._by_last_use: OrderedDict[_Node, None] = OrderedDict()
+
+    def lookup(self, token_ids: tuple[int, ...]) -> tuple[int, list[Segment]]:
+        """How many of the first ids are known, and their keys and values, one segment after another."""
+        path, n_known = self._longest_path(token_ids)
+        return n_known, [node.segment.first(n) for node, n in path if node.segment is not None]
+
+    def insert(self, token_ids: tuple[int, ...], read: Callable[[int], Segment]) -> None:
+        """Keep what is not known yet of `token_ids`: `read(start)` copies the keys and values from that id on."""
+        path, n_known = self._longest_path(token_ids)
+        if n_known == len(token_ids) or not self.max_bytes:
+            return
+        parent, offset = path[-1] if path else (self._root, 0)
+        node = _Node(parent, offset, token_ids[n_known:], segment := read(n_known))
+        parent.children[offset, node.token_ids[0]] = node
+        self._by_last_use[node] = None
+        self._touch(path)
+        self.n_bytes += segment.n_bytes
+        while self.n_bytes > self.max_bytes:
+            self._evict()
+
+    def _longest_path(self, token_ids: tuple[int, ...]) -> tuple[list[tuple[_Node, int]], int]:
+        """The nodes that spell the longest known start of `token_ids`, each with how many of its ids are used."""
+        path: list[tuple[_Node, int]] = []
+        node, n_used, n_known = self._root, 0, 0
+        while n_known < len(token_ids):
+            child = node.children.get((n_used, token_ids[n_known]))
+            if child is None:
+                break
+            node, n_used = child, _n_common(child.token_ids, token_ids[n_known : n_known + len(child.token_ids)])
+            n_known += n_used
+            path.append((node, n_used))
+        self._touch(path)
+        return path, n_known
+
+    def _touch(self, path: list[tuple[_Node, int]]) -> None:
+        for node, _ in reversed(path):  # parents last, so that the least recently used is never a parent
+            self._by_last_use.move_to_end(node)
+
+    def _evict(self) -> None:
+        node, _ = self._by_last_use.popitem(last=False)
+        assert node.parent is not None
+        assert node.segment is not None
+        assert not node.children
+        del node.parent.children[node.offset, node.token_ids[0]]
+        self.n_bytes -= node.segment.n_bytes
+
+
+def _n_common(a: tuple[int, ...], b: tuple[int, ...]) -> int:
+    """Length of the common start."""
+    if a == b:
+        return len(a)
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

@@ -1,0 +1,225 @@
+"""A causal language model over rows of unequal length: their keys and values, and the forward passes that add to them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import softmax
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.cache_utils import DynamicCache
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+from data_gen.policies.prefix_tree import Segment
+
+ATTENTION = "ragged_decode"
+
+
+class KeyValueRows:
+    """Preallocated rows of up to `capacity` positions, every row filled to its own length.
+
+    Keys are stored transposed, which makes their product with one query a row about twice as fast on a CPU. Memory beyond a row's length
+    is masked, and starts as zeros because attention gives it the weight 0, and 0 times NaN would be NaN.
+    """
+
+    def __init__(self, layout: "CacheLayout", capacity: int) -> None:
+        self.capacity = capacity
+        self.keys = torch.zeros(layout.n_layers, 0, layout.n_heads, layout.head_dim, capacity, dtype=layout.dtype, device=layout.device)
+        self.values = torch.zeros(layout.n_layers, 0, layout.n_heads, capacity, layout.head_dim, dtype=layout.dtype, device=layout.device)
+
+    def reserve(self, n_rows: int) -> None:
+        """Make room; rows double, so that a growing batch is copied rarely."""
+        old_rows = self.keys.shape[1]
+        if n_rows > old_rows:
+            self.keys, self.values = (_with_rows(tensor, max(n_rows, 2 * old_rows)) for tensor in (self.keys, self.values))
+
+    def write(self, row: int, start: int, segment: Segment) -> None:
+        end = start + segment.keys.shape[-1]
+        self.keys[:, row, :, :, start:end] = segment.keys
+        self.values[:, row, :, start:end] = segment.values
+
+    def read(self, row: int, start: int, end: int) -> Segment:
+        """A copy of the keys and values of some positions."""
+        return Segment(self.keys[:, row, :, :, start:end].clone(), self.values[:, row, :, start:end].clone())
+
+    def copy_rows(self, source: "KeyValueRows", from_rows: list[int], to_rows: list[int], n_positions: int) -> None:
+        """Copy the first positions of rows of `source` (which may be these rows themselves)."""
+        self.keys[:, to_rows, :, :, :n_positions] = source.keys[:, from_rows, :, :, :n_positions]
+        self.values[:, to_rows, :, :n_positions] = source.values[:, from_rows, :, :n_positions]
+
+
+def _with_rows(tensor: Tensor, n_rows: int) -> Tensor:
+    grown = tensor.new_zeros(tensor.shape[0], n_rows, *tensor.shape[2:])
+    grown[:, : tensor.shape[1]] = tensor
+    return grown
+
+
+class _Block:
+    """Rows of one capacity in a decoding step: where each row's new token goes, and the additive mask of what it sees."""
+
+    def __init__(self, rows: KeyValueRows, lengths: Int[Tensor, " row"], start: int) -> None:
+        n_rows, n_heads = len(lengths), rows.keys.shape[2]
+        self.span = slice(start, start + n_rows)
+        self.rows, self.lengths = torch.arange(n_rows, device=rows.keys.device), lengths
+        self.n_seen = int(lengths.max()) + 1
+        unseen = torch.arange(self.n_seen, device=rows.keys.device) > lengths[:, None]
+        mask = torch.zeros(unseen.shape, dtype=rows.keys.dtype, device=rows.keys.device).masked_fill_(unseen, float("-inf"))
+        self.mask = mask[:, None].expand(-1, n_heads, -1).reshape(n_rows * n_heads, 1, self.n_seen)
+        self.keys, self.values = rows.keys, rows.values
+
+    def attend(
+        self,
+        layer: int,
+        query: Float[Tensor, "row query_head dim"],
+        key: Float[Tensor, "row head dim"],
+        value: Float[Tensor, "row head dim"],
+        scaling: float,
+    ) -> Float[Tensor, "row query_head dim"]:
+        """The query heads that share a key head are the rows of one small product: keys and values are read once and never repeated."""
+        keys, values = self.keys[layer], self.values[layer]
+        keys[self.rows, :, :, self.lengths] = key
+        values[self.rows, :, self.lengths] = value
+        seen_keys = keys[: len(self.rows), :, :, : self.n_seen].flatten(0, 1)
+        seen_values = values[: len(self.rows), :, : self.n_seen].flatten(0, 1)
+        grouped = query.reshape(len(seen_keys), -1, query.shape[-1])
+        weights = softmax(torch.baddbmm(self.mask, grouped, seen_keys, alpha=scaling), dim=-1, dtype=torch.float32)
+        return torch.bmm(weights.to(value.dtype), seen_values).view(query.shape)
+
+
+def ragged_decode_attention(
+    module: torch.nn.Module,
+    query: Float[Tensor, "batch query_head token dim"],
+    key: Float[Tensor, "batch head token dim"],
+    value: Float[Tensor, "batch head token dim"],
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    ragged_blocks: list[_Block] | None = None,
+    **kwargs: Any,
+) -> tuple[Float[Tensor, "batch token query_head dim"], None]:
+    """Attention of a decoding step, in which each "token" of the one batch entry is the newest of its own row; else transformers' own."""
+    if ragged_blocks is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+    query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))  # (row, head, dim)
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    layer: int = module.layer_idx  # type: ignore[assignment]
+    parts = [block.attend(layer, query[block.span], key[block.span], value[block.span], scaling) for block in ragged_blocks]
+    return (parts[0] if len(parts) == 1 else torch.cat(parts))[None], None
+
+
+AttentionInterface.register(ATTENTION, ragged_decode_attention)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+
+
+@dataclass(frozen=True)
+class CacheLayout:
+    """Shape and kind of the keys and values of one row."""
+
+    n_layers: int
+    n_heads: int
+    head_dim: int
+    dtype: torch.dtype
+    device: torch.device
+
+
+class RaggedModel:
+    """The two forward passes of sampling. Raises ValueError for a model whose results they would not reproduce.
+
+    Takes the model over: sets its attention implementation (which passes anything but decoding steps on to transformers' own).
+    """
+
+    def __init__(self, model: PreTrainedModel, context_length: int) -> None:
+        self.model = model
+        self.context_length = context_length
+        self.layout = _cache_layout(model)
+        model.set_attn_implementation(ATTENTION)
+        self._check()
+
+    def decode(self, blocks: Sequence[tuple[KeyValueRows, list[int]]], token_ids: list[int]) -> Float[Tensor, "row vocabulary"]:
+        """Feed one token to each of the first rows of each block, at the row's length, and return the logits (float32) of what follows."""
+        device = self.layout.device
+        positions = torch.tensor([length for _, lengths in blocks for length in lengths], device=device)
+        ragged_blocks, start = [], 0
+        for rows, lengths in blocks:
+            ragged_blocks.append(_Block(rows, positions[start : start + len(lengths)], start))
+            start += len(lengths)
+        output = self.model(
+            input_ids=torch.tensor([token_ids], device=device),
+            position_ids=positions[None],
+            attention_mask=torch.zeros(1, 1, 1, 1, dtype=self.layout.dtype, device=device),  # 4 dimensions: transformers builds none
+            use_cache=False,
+            ragged_blocks=ragged_blocks,
+        )
+        return output.logits[0].float()
+
+    def prefill(self, pasts: list[list[Segment]], token_ids: list[tuple[int, ...]]) -> list[Segment]:
+        """The keys and values of `token_ids`, each continuing its own past; padded on the right, where causal attention never looks."""
+        n_rows, n_new = len(token_ids), max(map(len, token_ids))
+        n_past = [sum(segment.keys.shape[-1] for segment in past) for past in pasts]
+        past_rows = KeyValueRows(self.layout, max(n_past))
+        past_rows.reserve(n_rows)
+        for row, past in enumerate(pasts):
+            start = 0
+            for segment in past:
+                past_rows.write(row, start, segment)
+                start += segment.keys.shape[-1]
+        past_length = torch.tensor(n_past)[:, None, None]
+        new, seen = torch.arange(n_new), torch.arange(max(n_past) + n_new)
+        is_seen = (seen < past_length) | ((seen >= max(n_past)) & (seen - max(n_past) <= new[:, None]))  # (B, T, P + T)
+        padded = torch.zeros(n_rows, n_new, dtype=torch.long)
+        for row, ids in enumerate(token_ids):
+            padded[row, : len(ids)] = torch.tensor(ids)
+        positions = (past_length[:, 0] + new).clamp(max=self.context_length - 1)  # padding may run past the context
+        cache = DynamicCache(list(zip(past_rows.keys.transpose(-1, -2), past_rows.values, strict=True)))
+        device = self.layout.device
+        self.model.base_model(
+            input_ids=padded.to(device),
+            position_ids=positions.to(device),
+            attention_mask=is_seen[:, None].to(device),
+            past_key_values=cache,
+            use_cache=True,
+        )
+        keys = torch.stack([layer.keys[:, :, max(n_past) :] for layer in cache.layers], dim=1).transpose(-1, -2)
+        values = torch.stack([layer.values[:, :, max(n_past) :] for layer in cache.layers], dim=1)
+        return [Segment(keys[row], values[row]).first(len(ids)) for row, ids in enumerate(token_ids)]
+
+    @torch.inference_mode()
+    def _check(self) -> None:
+        """Raise ValueError unless both passes together give the logits of the plain model, up to rounding."""
+        n_vocabulary = self.model.get_input_embeddings().num_embeddings
+        long, short = ([i * step % n_vocabulary for i in range(1, n + 1)] for n, step in ((8, 7919), (4, 104729)))
+        wanted = torch.stack(
+            [self.model(input_ids=torch.tensor([ids], device=self.layout.device)).logits[0, -1] for ids in (long, short)]
+        ).float()
+        rows = KeyValueRows(self.layout, len(long))
+        rows.reserve(2)
+        for row, (ids, n_known) in enumerate(((long, 4), (short, 2))):
+            known = self.prefill([[]], [tuple(ids[:n_known])])[0]
+            rows.write(row, 0, known)
+            rows.write(row, n_known, self.prefill([[known]], [tuple(ids[n_known:-1])])[0])
+        got = self.decode([(rows, [len(long) - 1, len(short) - 1])], [long[-1], short[-1]])
+        error, scale = (got - wanted).abs().max().item(), wanted.abs().max().item()
+        if not error <= torch.finfo(self.layout.dtype).eps ** 0.5 * scale:
+            raise ValueError(
+                f"{self.model.config.model_type}: step by step, logits differ by {error:.2g} (of up to {scale:.2g}) from those of "
+                "the whole text; the model does something with positions or its cache that sampling here does not know"
+            )
+
+
+@torch.inference_mode()
+def _cache_layout(model: PreTrainedModel) -> CacheLayout:
+    """Read off the cache that one token leaves.
+
+    Raises ValueError for a model whose cache is not plain keys and values of every position (sliding window, linear attention, …).
+    """
+    token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+    layers = model(input_ids=token, use_cache=True).past_key_values.layers
+    shapes = {(type(layer).__name__, tuple(layer.keys.shape), tuple(layer.values.shape)) for layer in layers}
+    keys = layers[0].keys
+    if shapes != {("DynamicLayer", tuple(keys.shape), tuple(keys.shape))}:
+        raise ValueError(
+            f"{model.config.model_type}: cache layers (kind, keys, values) {sorted(shapes)}; expected DynamicLayer of one shape"
+        )
+    return CacheLayout(len(layers), keys.shape[1], keys.shape[3], keys.dtype, keys.device)

@@ -1,0 +1,283 @@
+"""The batch of draws under way: every step gives each row one token, finished rows leave at once and new ones take their places.
+
+A draw joins with the keys and values of all its prefix but the last id, which is fed in the next step together with everybody's. Draws of
+one prefix share a row until its logits are there, and fork then. So a prefix is computed once however many draws are made from it, and a
+draw that continues a known prefix by its last token costs no computation of its own before its first step.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Optional
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from data_gen.policies.prefix_tree import PrefixTree, Segment
+from data_gen.policies.ragged_model import KeyValueRows, RaggedModel
+from data_gen.records import FinishReason, SamplingParams, Usage
+from data_gen.steps import StepScanner
+
+PREFILL_TOKENS = 4096  # padded tokens in one forward pass over prefixes
+SMALLEST_TIER = 64  # positions
+MAX_IDLE_SHARE = 0.125  # of the rows, before the others close ranks
+SMALL_VOCABULARY = 4096  # up to here float32 sums of probabilities are exact to about 1e-6; beyond it float64 is worth its price
+
+
+@dataclass(eq=False, slots=True)
+class Draw:
+    """One draw on its way to a completion. `noise` gives the uniform number of each token in turn."""
+
+    prefix_ids: tuple[int, ...]
+    params: SamplingParams
+    n_room: int  # tokens that it may have
+    noise: random.Random
+    scanner: StepScanner | None
+    scan_state: int = StepScanner.START
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+    n_prefilled: int = 0
+    n_cached: int = 0
+    next_id: int = 0  # the id to be fed next
+    n_fed: int = 0  # ids whose keys and values are in the cache
+    tier: Optional["Tier"] = None
+    row: int = 0
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(len(self.token_ids), self.n_prefilled, self.n_cached)
+
+    def record(self, token_id: int, logprob: float, eos_ids: frozenset[int]) -> bool:
+        """Append a token; whether the draw ends with it."""
+        self.token_ids.append(token_id)
+        self.logprobs.append(logprob)
+        self.next_id = token_id
+        if token_id in eos_ids:
+            self.finish_reason = FinishReason.EOS
+            return True
+        if self.scanner is not None:
+            self.scan_state, is_end = self.scanner.advance(self.scan_state, token_id)
+            if is_end:
+                self.finish_reason = FinishReason.STOP
+                return True
+        if len(self.token_ids) == self.n_room:
+            self.finish_reason = FinishReason.LENGTH
+            return True
+        return False
+
+
+@dataclass(eq=False, slots=True)
+class Tier:
+    """The rows of one capacity, and the draws in them (None: an idle row, whose results nobody reads)."""
+
+    cache: KeyValueRows
+    draws: list[Draw | None] = field(default_factory=list)
+    idle: list[int] = field(default_factory=list)
+
+    def put(self, draw: Draw) -> None:
+        if self.idle:
+            draw.row = self.idle.pop()
+            self.draws[draw.row] = draw
+        else:
+            draw.row = len(self.draws)
+            self.draws.append(draw)
+            self.cache.reserve(len(self.draws))
+        draw.tier = self
+
+    def free(self, draw: Draw) -> None:
+        self.draws[draw.row] = None
+        self.idle.append(draw.row)
+        draw.tier = None
+
+    def close_ranks(self) -> None:
+        """Move the last rows into the idle ones."""
+        n_rows = len(self.draws) - len(self.idle)
+        last = [draw for draw in self.draws[n_rows:] if draw is not None]
+        del self.draws[n_rows:]
+        targets = [row for row in self.idle if row < n_rows]
+        self.idle = []
+        if last:
+            self.cache.copy_rows(self.cache, [draw.row for draw in last], targets, max(draw.n_fed for draw in last))
+            for draw, row in zip(last, targets, strict=True):
+                self.draws[row], draw.row = draw, row
+
+
+class RowBatch:
+    """Draws under way over one model. `prefix_cache_bytes` bounds what is kept of prefixes between draws.
+
+    Rows are kept in tiers of capacity 64, 128, 256, …, and move on as they grow: a few long draws do not make all the others pay for
+    attention over their length.
+    """
+
+    def __init__(self, model: RaggedModel, eos_ids: Sequence[int], max_rows: int, prefix_cache_bytes: int) -> None:
+        self.max_rows = max_rows
+        self.prefixes = PrefixTree(prefix_cache_bytes)
+        self._model = model
+        self._eos_ids = frozenset(eos_ids)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the draws under way."""
+        self.n_draws = 0
+        self._tiers: list[Tier] = []
+        self._forks: list[tuple[Draw, list[Draw]]] = []  # draws that wait for the first logits of another of the same prefix
+
+    @torch.inference_mode()
+    def admit(self, draws: Sequence[Draw]) -> None:
+        """Let draws join; at most `max_rows - n_draws` of them."""
+        groups: dict[tuple[int, ...], list[Draw]] = {}
+        for draw in draws:
+            groups.setdefault(draw.prefix_ids, []).append(draw)
+        # Sorted, a prefix that another one begins with stands right before it; it waits and then finds itself in the tree.
+        ordered = sorted(groups)
+        is_begun = [following[: len(prefix)] == prefix for prefix, following in pairwise(ordered)] + [False]
+        for wave in (False, True):
+            self._join([groups[prefix] for prefix, begun in zip(ordered, is_begun, strict=True) if begun == wave])
+        self.n_draws += len(draws)
+
+    def _join(self, groups: list[list[Draw]]) -> None:
+        """Place the first draw of each group, with the keys and values of all its prefix but the last id; the others fork from it."""
+        incomplete: list[tuple[Draw, list[Segment]]] = []
+        for leader, *others in groups:
+            leader.n_cached, segments = self.prefixes.lookup(leader.prefix_ids[:-1])
+            leader.n_prefilled = len(leader.prefix_ids) - leader.n_cached
+            for draw in others:
+                draw.n_cached = len(draw.prefix_ids)
+            if others:
+                self._forks.append((leader, others))
+            if leader.n_prefilled > 1:
+                incomplete.append((leader, segments))
+            else:
+                self._place(leader, segments)
+        incomplete.sort(key=lambda item: item[0].n_prefilled)
+        while incomplete:
+            n_fit = max(1, PREFILL_TOKENS // incomplete[-1][0].n_prefilled)
+            self._prefill(incomplete[-n_fit:])
+            del incomplete[-n_fit:]
+
+    def _prefill(self, incomplete: list[tuple[Draw, list[Segment]]]) -> None:
+        new_ids = [leader.prefix_ids[leader.n_cached : -1] for leader, _ in incomplete]
+        new_segments = self._model.prefill([segments for _, segments in incomplete], new_ids)
+        for (leader, segments), new in zip(incomplete, new_segments, strict=True):
+            self._place(leader, [*segments, new])
+            self._remember(leader)
+
+    def _place(self, draw: Draw, segments: list[Segment]) -> None:
+        draw.next_id = draw.prefix_ids[-1]
+        draw.n_fed = len(draw.prefix_ids) - 1
+        tier = self._tier(draw.n_fed)
+        tier.put(draw)
+        start = 0
+        for segment in segments:
+            tier.cache.write(draw.row, start, segment)
+            start += segment.keys.shape[-1]
+
+    def _tier(self, position: int) -> Tier:
+        """The smallest tier that holds this position."""
+        for tier in self._tiers:
+            if position < tier.cache.capacity:
+                return tier
+        capacity = 2 * self._tiers[-1].cache.capacity if self._tiers else SMALLEST_TIER
+        self._tiers.append(Tier(KeyValueRows(self._model.layout, capacity)))
+        return self._tier(position)
+
+    @torch.inference_mode()
+    def step(self) -> list[Draw]:
+        """Give every draw one token; returns those that finished."""
+        for tier in list(self._tiers):
+            self._promote(tier)
+            if len(tier.idle) > MAX_IDLE_SHARE * len(tier.draws):
+                tier.close_ranks()
+        forks, self._forks = self._forks, []
+        draws, logits = self._decode(forks)
+        uniforms = torch.tensor([draw.noise.random() for draw in draws], dtype=torch.float64)
+        tokens, logprobs = choose_tokens(logits, uniforms, torch.tensor([draw.params.temperature for draw in draws]))
+        finished = [
+            draw for draw, token, logprob in zip(draws, tokens, logprobs, strict=True) if draw.record(token, logprob, self._eos_ids)
+        ]
+        for leader, others in forks:
+            self._fork(leader, [draw for draw in others if draw.finish_reason is None])
+        for draw in finished:
+            if draw.finish_reason is FinishReason.STOP:
+                self._remember(draw)  # a search that continues this step will compute it no second time
+            self.drop(draw)
+        return finished
+
+    def _decode(self, forks: list[tuple[Draw, list[Draw]]]) -> tuple[list[Draw], Float[Tensor, "draw vocabulary"]]:
+        """All draws and the logits of what follows them; those of a fork have the logits of the draw that they wait for."""
+        tiers = [tier for tier in self._tiers if tier.draws]
+        rows = [draw for tier in tiers for draw in tier.draws]
+        blocks = [(tier.cache, [0 if draw is None else draw.n_fed for draw in tier.draws]) for tier in tiers]
+        logits = self._model.decode(blocks, [0 if draw is None else draw.next_id for draw in rows])
+        row_of = {draw: row for row, draw in enumerate(rows) if draw is not None}
+        for draw in row_of:
+            draw.n_fed += 1
+        draws, origins = list(row_of), list(row_of.values())
+        for leader, others in forks:
+            draws += others
+            origins += [row_of[leader]] * len(others)
+        if len(draws) == len(rows) and not forks:
+            return draws, logits
+        return draws, logits[torch.tensor(origins, device=logits.device)]
+
+    def drop(self, draw: Draw) -> None:
+        """Forget one draw."""
+        if draw.tier is not None:
+            draw.tier.free(draw)
+        self.n_draws -= 1
+
+    def _promote(self, tier: Tier) -> None:
+        """Move rows that are full to the next tier."""
+        full = [draw for draw in tier.draws if draw is not None and draw.n_fed == tier.cache.capacity]
+        if full:
+            target, from_rows = self._tier(tier.cache.capacity), [draw.row for draw in full]
+            for draw in full:
+                tier.free(draw)
+                target.put(draw)
+            target.cache.copy_rows(tier.cache, from_rows, [draw.row for draw in full], tier.cache.capacity)
+
+    def _fork(self, leader: Draw, others: list[Draw]) -> None:
+        """Give draws of one prefix rows of their own, copied from the one that computed it."""
+        if not others:
+            return
+        tier = leader.tier
+        assert tier is not None
+        for draw in others:
+            draw.n_fed = leader.n_fed
+            tier.put(draw)
+        tier.cache.copy_rows(tier.cache, [leader.row] * len(others), [draw.row for draw in others], leader.n_fed)
+
+    def _remember(self, draw: Draw) -> None:
+        """Keep the keys and values of all ids of a draw that were fed."""
+        tier, row, end = draw.tier, draw.row, draw.n_fed
+        if tier is None:  # it ended with its first token, before it had a row
+            return
+        self.prefixes.insert((*draw.prefix_ids, *draw.token_ids)[:end], lambda start: tier.cache.read(row, start, end))
+
+
+def choose_tokens(
+    logits: Float[Tensor, "row vocabulary"], uniforms: Float[Tensor, " row"], temperatures: Float[Tensor, " row"]
+) -> tuple[list[int], list[float]]:
+    """One token a row, by inverting the cumulative distribution at the row's uniform number, and its log-probability at temperature 1.
+
+    Temperature 0 takes the most likely token. Ids are summed in ascending order, so that a token depends on nothing but its row.
+    """
+    uniforms, temperatures = uniforms.to(logits.device), temperatures.to(logits.device)
+    log_total = logits.logsumexp(-1)
+    if bool((temperatures == 1).all()):
+        weights = (logits - log_total[:, None]).exp_()
+    else:
+        weights = (logits / temperatures.where(temperatures > 0, 1.0)[:, None]).softmax(-1)
+    cumulative = weights.cumsum(-1, dtype=torch.float32 if logits.shape[-1] <= SMALL_VOCABULARY else torch.float64)
+    total = cumulative[:, -1:]
+    # Rounding may not reach the total: a token without weight would be chosen.
+    threshold = torch.minimum((uniforms[:, None] * total).to(total.dtype), torch.nextafter(total, torch.zeros_like(total)))
+    tokens = torch.searchsorted(cumulative, threshold, right=True)
+    is_greedy = temperatures == 0
+    if bool(is_greedy.any()):
+        tokens = torch.where(is_greedy[:, None], logits.argmax(-1, keepdim=True), tokens)
+    logprobs = logits.gather(1, tokens)[:, 0] - log_total
+    return tokens[:, 0].tolist(), logprobs.tolist()
