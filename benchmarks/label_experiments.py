@@ -1,10 +1,10 @@
 """What other labels would give, on the candidates of a finished quickstart: `python benchmarks/label_experiments.py runs/seed-0`.
 
-- `true`: the PRM of the quickstart trained on the true first error of the same solutions, the upper bound of any labelling (experiment only);
+- `true`: the quickstart's PRM trained on the true first error of the same solutions, the upper bound of any labelling (experiment only);
 - `last_value_only`: everything from sampling on with a grader that compares the last value alone, so that a wrong step may end right.
 
-Trains a PRM for each with the quickstart's recipe, scores the quickstart's test candidates with it, and writes within-problem AUROC and weighted
-best-of-N beside those of the quickstart's own PRM to benchmarks/results/label_experiments.json.
+Trains a PRM for each with the quickstart's recipe, scores the quickstart's test candidates with it, and writes within-problem AUROC and
+weighted best-of-N beside those of the quickstart's own PRM to benchmarks/results/label_experiments.json.
 """
 
 import argparse
@@ -69,7 +69,8 @@ def quality(results: Sequence[ProblemResult], run: Path) -> dict[str, object]:
     interval = partial(bootstrap_interval, rng=np.random.default_rng(0))
     vote = partial(vote_by, scorer_scores("prm", how))
     weighted = {str(n): asdict(interval(accuracies(results, t, vote, n))) for n in (4, 16, 64)}
-    return {"within_problem_auroc": asdict(interval(within_problem_aurocs(results, t, scorer_scores("prm", how)))), "prm_weighted": weighted}
+    auroc = interval(within_problem_aurocs(results, t, scorer_scores("prm", how)))
+    return {"within_problem_auroc": asdict(auroc), "prm_weighted": weighted}
 
 
 def last_value_rows(run: Path, work: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The figures of several quickstart runs (one a seed) in one file: `python benchmarks/quickstart_figures.py runs/seed-0 runs/seed-1 runs/seed-2`.
+"""The figures of several quickstart runs in one file: `python benchmarks/quickstart_figures.py runs/seed-0 runs/seed-1 runs/seed-2`.
 
 Reads report.json and stages/ of each run, writes benchmarks/results/quickstart.json and prints what must hold for every seed.
 """

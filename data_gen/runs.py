@@ -75,7 +75,7 @@ def claim_run(folder: Path, config: Any) -> None:
 
 def write_records(path: Path, kind: type, records: Iterable[object]) -> None:
     """One JSON line a record, written whole or not at all."""
-    adapter = TypeAdapter(kind)
+    adapter: TypeAdapter[object] = TypeAdapter(kind)
     write_text(path, "".join(adapter.dump_json(record).decode() + "\n" for record in records))
 
 

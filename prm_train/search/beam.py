@@ -65,7 +65,7 @@ async def beam_search(
     async with scorer.session(policy.problem.question) as tree:
         kept, n_children = [Path(prompt_ids, "", tree.root)], config.n
         for _ in range(config.max_steps):
-            requests = []
+            requests: list[tuple[Path, int]] = []
             for path in kept:
                 for _ in range(min(n_children, config.n - len(finished) - len(requests))):
                     requests.append((path, n_drawn[path.token_ids]))

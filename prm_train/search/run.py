@@ -7,7 +7,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -84,7 +84,7 @@ class Searcher:
     config: SearchConfig
     policy: LedgerPolicy
     grader: Grader
-    scorers: dict[str, Scorer]
+    scorers: Mapping[str, Scorer]
 
     async def search(self) -> ProblemResult:
         config, costs = self.config, {}
