@@ -15,8 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from data_gen.policies.key_value_rows import KeyValueRows
 from data_gen.policies.prefix_tree import PrefixTree, Segment
-from data_gen.policies.ragged_model import KeyValueRows, RaggedModel
+from data_gen.policies.ragged_model import RaggedModel
 from data_gen.records import FinishReason, SamplingParams, Usage
 from data_gen.steps import StepScanner
 

@@ -160,7 +160,7 @@ def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tupl
     ids.discard(None)
     if not ids:
         raise ValueError(
-            f"{model.config.name_or_path or model.config.model_type}: neither tokenizer nor model names an EOS token; its texts would not end"
+            f"{model.config.name_or_path or model.config.model_type}: neither tokenizer nor model names an EOS token to end a text"
         )
     return tuple(sorted(ids))
 

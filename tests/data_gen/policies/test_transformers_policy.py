@@ -12,6 +12,8 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
 )
 
 from data_gen.policies.transformers_policy import TransformersPolicy, load_policy
@@ -42,6 +44,7 @@ def make_model(tokenizer, kind="qwen2", **shape):
     config_class, model_class = {
         "qwen2": (Qwen2Config, Qwen2ForCausalLM),
         "llama": (LlamaConfig, LlamaForCausalLM),
+        "qwen3": (Qwen3Config, Qwen3ForCausalLM),
         "mistral": (MistralConfig, MistralForCausalLM),
     }[kind]
     torch.manual_seed(0)
@@ -71,7 +74,7 @@ def prompts(tokenizer, n):
     return [tuple(tokenizer.encode("3 plus 4 = 7\n" * (i % 3) + "minus"[: i % 6] + str(i))) for i in range(n)]
 
 
-@pytest.mark.parametrize("kind", ["qwen2", "llama"])
+@pytest.mark.parametrize("kind", ["qwen2", "llama", "qwen3"])  # the first two have a decoder of their own, the third runs in transformers
 def test_greedy_draws_are_those_of_generate(tokenizer, kind):
     policy = TransformersPolicy(make_model(tokenizer, kind), tokenizer, max_rows=5)
     plain = make_model(tokenizer, kind)
@@ -248,7 +251,7 @@ def test_a_failure_of_the_model_reaches_every_caller_and_the_policy_recovers(tok
     model = make_model(tokenizer)
     policy = TransformersPolicy(model, tokenizer, max_rows=2)
     [wanted] = gather(policy, [((30,), FREE, 0)])
-    hook = model.lm_head.register_forward_pre_hook(lambda *_: 1 / 0)
+    hook = model.model.rotary_emb.register_forward_pre_hook(lambda *_: 1 / 0)
 
     async def run():
         return await asyncio.gather(*(policy.sample((30,), FREE, index) for index in range(4)), return_exceptions=True)
