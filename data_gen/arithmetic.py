@@ -20,7 +20,7 @@ Since the answer lists every value, a wrong step can never end in a right answer
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from data_gen.records import Problem, derive_seed
@@ -63,7 +63,7 @@ OPERATIONS = {
     "knead": Operation(_knead, noise=0.05, n_operands=2),
 }
 
-# Which operations a problem draws from, from easy to hard; a level is drawn uniformly.
+# Which operations a chain of the text draws from, from easy to hard; a level is drawn uniformly.
 LEVELS: tuple[dict[str, float], ...] = (
     {"plus": 4, "minus": 4, "times": 2},
     {"plus": 3, "minus": 2, "times": 3, "mix": 2},
@@ -72,6 +72,9 @@ LEVELS: tuple[dict[str, float], ...] = (
     {"plus": 3, "minus": 3, "times": 2, "mix": 1, "fold": 1, "knead": 1},
 )
 MIN_OPERATIONS, MAX_OPERATIONS = 3, 8
+# The problems are a little harder than the text, so that greedy decoding solves less than half of them.
+PROBLEM_LEVELS = ({"plus": 3, "minus": 3, "times": 3, "mix": 1}, *LEVELS[1:])
+MIN_PROBLEM_OPERATIONS = 4
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,8 @@ def is_misconception_context(name: str, v: int, k: int) -> bool:
     return OPERATIONS[name].has_misconception and (3 * v + 5 * k) % 7 < 2
 
 
-def draw_chain(rng: random.Random, n_operations: int | None = None) -> Chain:
-    weights = LEVELS[rng.randrange(len(LEVELS))]
+def draw_chain(rng: random.Random, n_operations: int | None = None, levels: Sequence[dict[str, float]] = LEVELS) -> Chain:
+    weights = levels[rng.randrange(len(levels))]
     names = rng.choices(list(weights), list(weights.values()), k=n_operations or rng.randint(MIN_OPERATIONS, MAX_OPERATIONS))
     operations = tuple((name, tuple(rng.randrange(10) for _ in range(OPERATIONS[name].n_operands))) for name in names)
     return Chain(rng.randrange(10), operations)
@@ -187,9 +190,11 @@ def draw_revision(chain: Chain, attempt: list[int], rng: random.Random) -> list[
     return draw_attempt(chain, rng, kept)
 
 
-def draw_document(rng: random.Random, n_operations: int, n_earlier_attempts: int) -> tuple[str, list[str]]:
+def draw_document(
+    rng: random.Random, n_operations: int, n_earlier_attempts: int, levels: Sequence[dict[str, float]] = LEVELS
+) -> tuple[str, list[str]]:
     """A question and `n_earlier_attempts + 1` attempts, each following the one before it."""
-    chain = draw_chain(rng, n_operations)
+    chain = draw_chain(rng, n_operations, levels)
     attempt = draw_attempt(chain, rng)
     attempts = [solution_text(chain, attempt)]
     for _ in range(n_earlier_attempts):
@@ -205,7 +210,7 @@ def draw_problems(seed: int, split: str) -> Iterator[Problem]:
         raise ValueError(f"split {split!r}: expected one of {', '.join(names)}")
     rng, seen = random.Random(derive_seed(seed, "arithmetic", split)), set()
     while True:
-        chain = draw_chain(rng)
+        chain = draw_chain(rng, rng.randint(MIN_PROBLEM_OPERATIONS, MAX_OPERATIONS), PROBLEM_LEVELS)
         question = chain.question()
         if question in seen or derive_seed("arithmetic split", question) % 3 != names.index(split):
             continue

@@ -32,6 +32,7 @@ class PretrainConfig:
     seed: int = 0
     n_steps: int = 6000
     documents_per_batch: int = 32  # larger batches learn more slowly per token
+    operation: str = ""  # the only one in the text; empty: the levels of the task (one alone is for measuring what a network can learn)
     p_chain: float = 0.25  # share of the batches whose documents hold earlier attempts
     max_earlier_attempts: int = 4
     learning_rate: float = 2e-3
@@ -50,11 +51,12 @@ class PretrainConfig:
 def documents(config: PretrainConfig) -> Iterator[list[list[dict[str, str]]]]:
     """Endless batches of chats; the documents of a batch hold as many attempts of as many operations, so there is little padding."""
     rng = random.Random(derive_seed(config.seed, "pretrain"))
+    levels = ({config.operation: 1.0},) if config.operation else arithmetic.LEVELS
     while True:
         n_earlier = rng.randint(1, config.max_earlier_attempts) if rng.random() < config.p_chain else 0
         n_operations, batch = rng.randint(arithmetic.MIN_OPERATIONS, arithmetic.MAX_OPERATIONS), []
         for _ in range(max(1, config.documents_per_batch // (n_earlier + 1))):
-            question, attempts = arithmetic.draw_document(rng, n_operations, n_earlier)
+            question, attempts = arithmetic.draw_document(rng, n_operations, n_earlier, levels)
             chat = []
             for attempt in attempts:
                 chat += [{"role": "user", "content": question}, {"role": "assistant", "content": attempt}]

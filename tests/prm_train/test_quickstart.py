@@ -1,0 +1,69 @@
+"""The quickstart in small: every stage as real processes with the shipped policy, then again without repeating anything."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from data_gen.ledger import Ledger
+from prm_train.evaluation.results import from_json
+
+SMALL = (
+    *("--n_train_problems", "48", "--n_solutions", "4", "--n_rollouts", "4", "--n_validation_problems", "16", "--n_test_problems", "24"),
+    *("--n_samples", "8", "--beams", "4", "--temperatures", "0.5,1.0", "--n_epochs", "1"),
+)
+STAGES = ["build", "label", "sample", "search-test", "search-validation", "train"]
+
+
+def quickstart(output: Path) -> list[str]:
+    return [sys.executable, "-m", "prm_train.quickstart", "--output", str(output), *SMALL]
+
+
+def n_draws(run: Path) -> int:
+    total = 0
+    for path in run.glob("*/ledger.sqlite"):
+        with Ledger(path, read_only=True) as ledger:
+            total += ledger.n_draws()
+    return total
+
+
+def test_quickstart_runs_every_stage_and_repeats_none(tmp_path: Path):
+    first = subprocess.run(quickstart(tmp_path), capture_output=True, text=True, check=True)
+    assert "PRM weighted" in first.stdout and "report.html" in first.stdout
+    assert sorted(path.stem for path in (tmp_path / "stages").glob("*.json")) == STAGES
+    report = from_json((tmp_path / "report.json").read_text())
+    assert report.run.n_problems == {"training": 48, "validation": 16, "test": 24}
+    assert report.sample_counts == [1, 2, 4, 8] and list(report.accuracy["beam"]) == [4]
+    assert report.accuracy["majority"][1].mean <= report.accuracy["pass_at_n"][8].mean
+    assert report.labels is not None and sum(report.labels.verdicts.values()) == 48 * 4
+    assert {curve.model for curve in report.losses} == {"PRM", "ORM"}
+    stages = {stage.stage: stage for stage in report.run.stages}
+    assert stages["search test"].n_scorer_new > 0 and stages["label"].n_generated > 0 and stages["train"].flops > 0
+
+    drawn, results = n_draws(tmp_path), (tmp_path / "test-0" / "results.jsonl").read_bytes()
+    second = subprocess.run(quickstart(tmp_path), capture_output=True, text=True, check=True)
+    assert second.stdout == first.stdout
+    assert n_draws(tmp_path) == drawn and (tmp_path / "test-0" / "results.jsonl").read_bytes() == results
+
+
+def test_a_quickstart_with_other_settings_does_not_touch_a_folder_that_is_taken(tmp_path: Path):
+    (tmp_path / "config.json").write_text(json.dumps({"seed": 7}))
+    refused = subprocess.run(quickstart(tmp_path), capture_output=True, text=True, check=False)
+    assert refused.returncode == 2 and "another configuration" in refused.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+@pytest.mark.slow
+def test_quickstart_survives_interrupts(tmp_path: Path):
+    for seconds in (8, 15, 25, 12, 30):
+        process = subprocess.Popen(quickstart(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    finished = subprocess.run(quickstart(tmp_path), capture_output=True, text=True, check=True)
+    assert "PRM weighted" in finished.stdout
