@@ -46,15 +46,13 @@ def pad(examples: Sequence[Example], pad_id: int) -> Tensor:
     return torch.tensor([example.input_ids + (pad_id,) * (n_tokens - len(example.input_ids)) for example in examples])
 
 
-class LengthGroupedSampler(Sampler[int]):
-    """Random groups of examples of like length, so that little is padding.
+class GroupSampler(Sampler[int]):
+    """Random groups of examples, each sorted by length. A group is what one optimizer step sees.
 
-    A group is what one optimizer step sees, so that it sees the same examples however they are cut into batches, accumulation and
-    processes. Examples are sorted by length within random pools of groups; groups come in random order (transformers' sampler of this
-    name goes from long to short in each pool).
+    So a step sees the same examples however they are cut into batches, accumulation and processes, and the more batches a step is cut into,
+    the less of them is padding. Groups of like length, the usual remedy against padding, teach less a step: short PRM examples are those
+    with an early error, so such groups differ in their labels (built-in task, 4,000 rows, 3 epochs: step AUROC 0.80 instead of 0.88).
     """
-
-    N_GROUPS_IN_POOL = 50
 
     def __init__(self, lengths: Sequence[int], group_size: int, seed: int) -> None:
         self.lengths = lengths
@@ -71,11 +69,5 @@ class LengthGroupedSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "epoch", self.epoch))
         shuffled = torch.randperm(len(self.lengths), generator=generator).tolist()
-        pool_size = self.group_size * self.N_GROUPS_IN_POOL
-        pools = [sorted(shuffled[at : at + pool_size], key=lambda i: self.lengths[i]) for at in range(0, len(shuffled), pool_size)]
-        groups = [pool[at : at + self.group_size] for pool in pools for at in range(0, len(pool), self.group_size)]
-        groups.sort(key=lambda group: len(group) < self.group_size)  # a group that is not full ends the epoch
-        n_full = len(self.lengths) // self.group_size
-        order = [*torch.randperm(n_full, generator=generator).tolist(), *range(n_full, len(groups))]
-        for place in order:
-            yield from groups[place]
+        for at in range(0, len(shuffled), self.group_size):
+            yield from sorted(shuffled[at : at + self.group_size], key=lambda i: self.lengths[i])

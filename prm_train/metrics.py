@@ -1,8 +1,7 @@
-"""How good scores are against labels: ranking (AUROC), probability (Brier, calibration), and both within a problem."""
+"""How good scores are against labels: ranking (AUROC, also within a problem) and distance (Brier). Calibration: estimators.py."""
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,36 +33,6 @@ def within_problem_auroc(scores: Sequence[float], labels: Sequence[bool], proble
 def brier(scores: ArrayLike, targets: ArrayLike) -> float:
     """Mean squared distance of scores and targets, both in [0, 1]; 0.25 for a constant score of one half against hard labels."""
     return float(np.mean((np.asarray(scores, dtype=float) - np.asarray(targets, dtype=float)) ** 2))
-
-
-@dataclass(frozen=True)
-class ReliabilityBin:
-    """Scores in [low, high): how many, their mean, and the mean of their targets (equal in a calibrated scorer)."""
-
-    low: float
-    high: float
-    n_scores: int
-    mean_score: float
-    mean_target: float
-
-
-def reliability_bins(scores: ArrayLike, targets: ArrayLike, n_bins: int = 10) -> list[ReliabilityBin]:
-    """Bins of equal width over [0, 1] (1 belongs to the last), without those that hold no score."""
-    values, wanted = np.asarray(scores, dtype=float), np.asarray(targets, dtype=float)
-    places = np.minimum((values * n_bins).astype(int), n_bins - 1)
-    bins = []
-    for place in np.unique(places):
-        inside = places == place
-        means = float(values[inside].mean()), float(wanted[inside].mean())
-        bins.append(ReliabilityBin(place / n_bins, (place + 1) / n_bins, int(inside.sum()), *means))
-    return bins
-
-
-def expected_calibration_error(scores: ArrayLike, targets: ArrayLike, n_bins: int = 10) -> float:
-    """Mean distance of score and target over the reliability bins, weighted by their scores (Naeini et al. 2015)."""
-    bins = reliability_bins(scores, targets, n_bins)
-    n_scores = sum(each.n_scores for each in bins)
-    return sum(each.n_scores * abs(each.mean_score - each.mean_target) for each in bins) / n_scores
 
 
 def _average_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:

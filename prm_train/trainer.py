@@ -10,17 +10,18 @@ from torch.utils.data import Sampler, SequentialSampler
 from transformers import EvalPrediction, Trainer, TrainingArguments
 
 from prm_train.checkpoints import Kind
-from prm_train.collators import LengthGroupedSampler, OutcomeCollator, StepCollator
+from prm_train.collators import GroupSampler, OutcomeCollator, StepCollator
+from prm_train.evaluation.estimators import expected_calibration_error, reliability_bins
 from prm_train.examples import Example
 from prm_train.losses import UNLABELLED, binary_cross_entropy, step_logits
-from prm_train.metrics import auroc, brier, expected_calibration_error, within_problem_auroc
+from prm_train.metrics import auroc, brier, within_problem_auroc
 
 
 class RewardTrainer(Trainer):
     """Trains a network of `build_scorer` on examples.
 
-    Differences from Trainer: batches of like length; the loss is a sum over labelled places divided by their number in the whole
-    optimizer step (Trainer's own loss of these heads grows with accumulation and processes); an optional learning rate of the head;
+    Differences from Trainer: batches as `GroupSampler` makes them; the loss is a sum over labelled places divided by their number in the
+    whole optimizer step (Trainer's own loss of these heads grows with accumulation and processes); an optional learning rate of the head;
     validation compares only labelled places, over the whole validation set at once. Raises ValueError on several GPUs in one process.
     """
 
@@ -92,7 +93,7 @@ class RewardTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
         lengths = [len(example.input_ids) for example in self.train_dataset]
         n_rows = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        return LengthGroupedSampler(lengths, n_rows, self.args.seed)
+        return GroupSampler(lengths, n_rows, self.args.seed)
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Sampler:
         """In order (they are sorted by length): `metrics` pairs predictions with examples."""
@@ -116,7 +117,7 @@ def validation_metrics(logits: np.ndarray, targets: np.ndarray, questions: Seque
         f"{prefix}auroc": auroc(scores, is_positive),
         f"{prefix}within_problem_auroc": within_problem_auroc(list(scores), list(is_positive), questions),
         f"{prefix}brier": brier(scores, targets),
-        f"{prefix}ece": expected_calibration_error(scores, targets),
+        f"{prefix}ece": expected_calibration_error(reliability_bins(scores, targets)),
         "loss": float(loss.mean()),
         "n_labels": len(targets),
     }

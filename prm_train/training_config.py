@@ -22,7 +22,10 @@ class LoraSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """What training a PRM and an ORM share. One optimizer step sees batch_size * n_accumulated * processes rows."""
+    """What training a PRM and an ORM share.
+
+    One optimizer step sees batch_size * n_accumulated * processes rows, sorted by length: more and smaller batches hold less padding.
+    """
 
     rows: Path = field(metadata={"help": "JSON lines that `prm-train build` wrote, or of the same layout"})
     output: Path = field(metadata={"help": "folder for the checkpoint; training/ inside it holds the report"})

@@ -1,6 +1,6 @@
 import pytest
 
-from prm_train.metrics import auroc, brier, expected_calibration_error, reliability_bins, within_problem_auroc
+from prm_train.metrics import auroc, brier, within_problem_auroc
 
 
 def test_auroc_counts_the_pairs_in_the_right_order():
@@ -35,14 +35,3 @@ def test_within_problem_auroc_leaves_out_problems_with_one_kind():
 
 def test_brier_is_the_mean_squared_distance():
     assert brier([1.0, 0.5], [0.0, 0.25]) == pytest.approx((1 + 0.0625) / 2)
-
-
-def test_reliability_bins_compare_mean_score_and_mean_target():
-    bins = reliability_bins([0.05, 0.15, 0.19, 1.0], [0.0, 1.0, 0.0, 1.0], n_bins=10)
-    assert [(each.low, each.n_scores) for each in bins] == [(0.0, 1), (0.1, 2), (0.9, 1)]
-    assert (bins[1].high, bins[1].mean_score, bins[1].mean_target) == pytest.approx((0.2, 0.17, 0.5))
-
-
-def test_calibration_error_weighs_bins_by_their_scores():
-    # bin [.1,.2): |.17 - .5| with weight 2/4; bin [0,.1): .05 with 1/4; bin [.9,1]: 0
-    assert expected_calibration_error([0.05, 0.15, 0.19, 1.0], [0.0, 1.0, 0.0, 1.0]) == pytest.approx((0.05 + 2 * 0.33) / 4)

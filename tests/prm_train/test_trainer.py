@@ -11,7 +11,7 @@ import torch
 from transformers import TrainerCallback, TrainingArguments, set_seed
 
 from prm_train.checkpoints import Kind
-from prm_train.collators import LengthGroupedSampler, StepCollator
+from prm_train.collators import GroupSampler, StepCollator
 from prm_train.examples import Example
 from prm_train.modeling import build_scorer
 from prm_train.trainer import RewardTrainer, gather_labelled, validation_metrics
@@ -178,15 +178,14 @@ def test_labelled_places_move_to_the_front():
     assert found_labels.tolist() == [[1.0, 0.0], [0.0, -100.0]]
 
 
-def test_groups_hold_examples_of_like_length_and_every_example_comes_once():
+def test_an_optimizer_step_sees_random_examples_sorted_by_length():
     lengths = [1 + (37 * i) % 90 for i in range(90)]
-    sampler = LengthGroupedSampler(lengths, group_size=4, seed=0)
+    sampler = GroupSampler(lengths, group_size=8, seed=0)
     order = list(sampler)
     assert sorted(order) == list(range(90))
-    groups = [[lengths[i] for i in order[at : at + 4]] for at in range(0, 90, 4)]
-    assert all(max(group) - min(group) <= 4 for group in groups)
-    firsts = [group[0] for group in groups[:-1]]
-    assert firsts not in (sorted(firsts), sorted(firsts, reverse=True))
+    groups = [[lengths[i] for i in order[at : at + 8]] for at in range(0, 90, 8)]
+    assert all(group == sorted(group) for group in groups)
+    assert all(max(group) - min(group) > 30 for group in groups[:-1])
     assert order == list(sampler)
     sampler.set_epoch(1)
     assert order != list(sampler)
