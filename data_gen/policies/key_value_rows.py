@@ -64,14 +64,16 @@ class Block:
     """Rows of one capacity in a decoding step: where each row's new token goes, and the additive mask of what it sees."""
 
     def __init__(self, rows: KeyValueRows, lengths: Int[Tensor, " row"], start: int) -> None:
-        n_rows, n_heads = len(lengths), rows.keys.shape[2]
+        n_rows, n_heads, device = len(lengths), rows.keys.shape[2], rows.keys.device
+        n_seen = int(lengths.max()) + 1
         self.span = slice(start, start + n_rows)
-        self.rows, self.lengths = torch.arange(n_rows, device=rows.keys.device), lengths
-        self.n_seen = int(lengths.max()) + 1
-        unseen = torch.arange(self.n_seen, device=rows.keys.device) > lengths[:, None]
-        mask = torch.zeros(unseen.shape, dtype=rows.keys.dtype, device=rows.keys.device).masked_fill_(unseen, float("-inf"))
-        self.mask = mask[:, None].expand(-1, n_heads, -1).reshape(n_rows * n_heads, 1, self.n_seen)
-        self.keys, self.values = rows.keys, rows.values
+        self._rows, self._lengths = torch.arange(n_rows, device=device), lengths
+        unseen = torch.arange(n_seen, device=device) > lengths[:, None]
+        mask = torch.zeros(unseen.shape, dtype=rows.keys.dtype, device=device).masked_fill_(unseen, float("-inf"))
+        self._mask = mask[:, None].expand(-1, n_heads, -1).reshape(n_rows * n_heads, 1, n_seen)
+        self._keys, self._values = rows.keys.unbind(0), rows.values.unbind(0)
+        self._seen_keys = rows.keys[:, :n_rows, :, :, :n_seen].flatten(1, 2).unbind(0)  # (row × head, dim, position) of each layer
+        self._seen_values = rows.values[:, :n_rows, :, :n_seen].flatten(1, 2).unbind(0)
 
     def attend(
         self,
@@ -82,11 +84,9 @@ class Block:
         scaling: float,
     ) -> Float[Tensor, "row query_head dim"]:
         """The query heads that share a key head are the rows of one small product: keys and values are read once and never repeated."""
-        keys, values = self.keys[layer], self.values[layer]
-        keys[self.rows, :, :, self.lengths] = key
-        values[self.rows, :, self.lengths] = value
-        seen_keys = keys[: len(self.rows), :, :, : self.n_seen].flatten(0, 1)
-        seen_values = values[: len(self.rows), :, : self.n_seen].flatten(0, 1)
-        grouped = query.reshape(len(seen_keys), -1, query.shape[-1])
-        weights = softmax(torch.baddbmm(self.mask, grouped, seen_keys, alpha=scaling), dim=-1, dtype=torch.float32)
-        return torch.bmm(weights.to(value.dtype), seen_values).view(query.shape)
+        self._keys[layer][self._rows, :, :, self._lengths] = key
+        self._values[layer][self._rows, :, self._lengths] = value
+        keys, values = self._seen_keys[layer], self._seen_values[layer]
+        grouped = query.reshape(len(keys), -1, query.shape[-1])
+        weights = softmax(torch.baddbmm(self._mask, grouped, keys, alpha=scaling), dim=-1, dtype=torch.float32)
+        return torch.bmm(weights.to(values.dtype), values).view(query.shape)

@@ -75,7 +75,7 @@ class PrefixTree:
             child = node.children.get((n_used, token_ids[n_known]))
             if child is None:
                 break
-            node, n_used = child, _n_common(child.token_ids, token_ids[n_known : n_known + len(child.token_ids)])
+            node, n_used = child, n_common(child.token_ids, token_ids[n_known : n_known + len(child.token_ids)])
             n_known += n_used
             path.append((node, n_used))
         self._touch(path)
@@ -94,7 +94,7 @@ class PrefixTree:
         self.n_bytes -= node.segment.n_bytes
 
 
-def _n_common(a: tuple[int, ...], b: tuple[int, ...]) -> int:
+def n_common(a: tuple[int, ...], b: tuple[int, ...]) -> int:
     """Length of the common start."""
     if a == b:
         return len(a)

@@ -5,69 +5,23 @@ one prefix share a row until its logits are there, and fork then. So a prefix is
 draw that continues a known prefix by its last token costs no computation of its own before its first step.
 """
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Optional
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from data_gen.policies.draw import Draw, choose_tokens
 from data_gen.policies.key_value_rows import KeyValueRows
-from data_gen.policies.prefix_tree import PrefixTree, Segment
+from data_gen.policies.prefix_tree import PrefixTree, Segment, n_common
 from data_gen.policies.ragged_model import RaggedModel
-from data_gen.records import FinishReason, SamplingParams, Usage
-from data_gen.steps import StepScanner
+from data_gen.records import FinishReason
 
+WORTH_WAITING_TOKENS = 16  # saved by a prefix that waits for one that it shares them with
 PREFILL_TOKENS = 4096  # padded tokens in one forward pass over prefixes
 SMALLEST_TIER = 64  # positions
 MAX_IDLE_SHARE = 0.125  # of the rows, before the others close ranks
-SMALL_VOCABULARY = 4096  # up to here float32 sums of probabilities are exact to about 1e-6; beyond it float64 is worth its price
-
-
-@dataclass(eq=False, slots=True)
-class Draw:
-    """One draw on its way to a completion. `noise` gives the uniform number of each token in turn."""
-
-    prefix_ids: tuple[int, ...]
-    params: SamplingParams
-    n_room: int  # tokens that it may have
-    noise: random.Random
-    scanner: StepScanner | None
-    scan_state: int = StepScanner.START
-    token_ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    finish_reason: FinishReason | None = None
-    n_prefilled: int = 0
-    n_cached: int = 0
-    next_id: int = 0  # the id to be fed next
-    n_fed: int = 0  # ids whose keys and values are in the cache
-    tier: Optional["Tier"] = None
-    row: int = 0
-
-    @property
-    def usage(self) -> Usage:
-        return Usage(len(self.token_ids), self.n_prefilled, self.n_cached)
-
-    def record(self, token_id: int, logprob: float, eos_ids: frozenset[int]) -> bool:
-        """Append a token; whether the draw ends with it."""
-        self.token_ids.append(token_id)
-        self.logprobs.append(logprob)
-        self.next_id = token_id
-        if token_id in eos_ids:
-            self.finish_reason = FinishReason.EOS
-            return True
-        if self.scanner is not None:
-            self.scan_state, is_end = self.scanner.advance(self.scan_state, token_id)
-            if is_end:
-                self.finish_reason = FinishReason.STOP
-                return True
-        if len(self.token_ids) == self.n_room:
-            self.finish_reason = FinishReason.LENGTH
-            return True
-        return False
 
 
 @dataclass(eq=False, slots=True)
@@ -132,12 +86,22 @@ class RowBatch:
         groups: dict[tuple[int, ...], list[Draw]] = {}
         for draw in draws:
             groups.setdefault(draw.prefix_ids, []).append(draw)
-        # Sorted, a prefix that another one begins with stands right before it; it waits and then finds itself in the tree.
-        ordered = sorted(groups)
-        is_begun = [following[: len(prefix)] == prefix for prefix, following in pairwise(ordered)] + [False]
-        for wave in (False, True):
-            self._join([groups[prefix] for prefix, begun in zip(ordered, is_begun, strict=True) if begun == wave])
+        for prefixes in self._waves(list(groups)):
+            self._join([groups[prefix] for prefix in prefixes])
         self.n_draws += len(draws)
+
+    def _waves(self, prefixes: list[tuple[int, ...]]) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+        """Those to compute at once, and those that wait for them because they then find much of themselves, or all, in the tree."""
+        at_once: list[tuple[int, ...]] = []
+        later = []
+        for prefix in sorted(prefixes, reverse=True):  # of those before it, the nearest shares most; what begins with a prefix is before it
+            n_known, _ = self.prefixes.lookup(prefix[:-1])
+            n_shared = n_common(prefix[:-1], at_once[-1][:-1]) if at_once else 0
+            if n_shared > n_known and n_shared >= min(n_known + WORTH_WAITING_TOKENS, len(prefix) - 1):
+                later.append(prefix)
+            else:
+                at_once.append(prefix)
+        return at_once, later
 
     def _join(self, groups: list[list[Draw]]) -> None:
         """Place the first draw of each group, with the keys and values of all its prefix but the last id; the others fork from it."""
@@ -257,28 +221,3 @@ class RowBatch:
         if tier is None:  # it ended with its first token, before it had a row
             return
         self.prefixes.insert((*draw.prefix_ids, *draw.token_ids)[:end], lambda start: tier.cache.read(row, start, end))
-
-
-def choose_tokens(
-    logits: Float[Tensor, "row vocabulary"], uniforms: Float[Tensor, " row"], temperatures: Float[Tensor, " row"]
-) -> tuple[list[int], list[float]]:
-    """One token a row, by inverting the cumulative distribution at the row's uniform number, and its log-probability at temperature 1.
-
-    Temperature 0 takes the most likely token. Ids are summed in ascending order, so that a token depends on nothing but its row.
-    """
-    uniforms, temperatures = uniforms.to(logits.device), temperatures.to(logits.device)
-    log_total = logits.logsumexp(-1)
-    if bool((temperatures == 1).all()):
-        weights = (logits - log_total[:, None]).exp_()
-    else:
-        weights = (logits / temperatures.where(temperatures > 0, 1.0)[:, None]).softmax(-1)
-    cumulative = weights.cumsum(-1, dtype=torch.float32 if logits.shape[-1] <= SMALL_VOCABULARY else torch.float64)
-    total = cumulative[:, -1:]
-    # Rounding may not reach the total: a token without weight would be chosen.
-    threshold = torch.minimum((uniforms[:, None] * total).to(total.dtype), torch.nextafter(total, torch.zeros_like(total)))
-    tokens = torch.searchsorted(cumulative, threshold, right=True)
-    is_greedy = temperatures == 0
-    if bool(is_greedy.any()):
-        tokens = torch.where(is_greedy[:, None], logits.argmax(-1, keepdim=True), tokens)
-    logprobs = logits.gather(1, tokens)[:, 0] - log_total
-    return tokens[:, 0].tolist(), logprobs.tolist()

@@ -14,8 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from data_gen import steps
 from data_gen.ledger import prefix_hash
+from data_gen.policies.draw import Draw
 from data_gen.policies.ragged_model import RaggedModel
-from data_gen.policies.row_batch import Draw, RowBatch
+from data_gen.policies.row_batch import RowBatch
 from data_gen.records import Completion, SamplingParams, Usage, content_hash, derive_seed
 from data_gen.steps import StepScanner
 

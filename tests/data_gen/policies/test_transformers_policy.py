@@ -149,6 +149,16 @@ def test_usage_books_a_shared_prefix_once_and_reads_known_ones_from_the_cache(to
     assert [(c.usage.n_prefilled, c.usage.n_cached) for c in nested] == [(1, n + 2), (6, n - 1)]
 
 
+def test_prefixes_that_branch_from_one_start_compute_it_once(tokenizer):
+    policy = TransformersPolicy(make_model(tokenizer), tokenizer)
+    start = tuple(range(30, 60))
+    paths = [(*start, *branch, 99) for branch in ((70, 71), (80, 81, 82), (90,))]
+    completions = gather(policy, [(path, FREE, 0) for path in paths])
+    assert sorted((c.usage.n_prefilled, c.usage.n_cached) for c in completions) == [(3, 30), (4, 30), (32, 0)]
+    alone = TransformersPolicy(make_model(tokenizer), tokenizer, prefix_cache_bytes=0)
+    assert ids_of(completions) == [ids_of(gather(alone, [(path, FREE, 0)]))[0] for path in paths]
+
+
 def force_text(model, tokenizer, pieces):
     """Make `model` write these tokens one after another, whatever it reads: position p is followed by pieces[p]."""
     hidden = model.config.hidden_size
