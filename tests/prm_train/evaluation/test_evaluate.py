@@ -1,0 +1,120 @@
+"""Accuracies, choices and differences on results that are small enough to work out by hand."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter
+
+from data_gen.config import InputError
+from data_gen.records import Problem, Usage
+from prm_train.evaluation.evaluate import (
+    Chosen,
+    Evaluation,
+    accuracies,
+    anyone_right,
+    best_by,
+    by_logprob,
+    choose_settings,
+    scorer_scores,
+    vote_by,
+    within_problem_aurocs,
+)
+from prm_train.evaluation.facts import step_quality, step_truth
+from prm_train.scoring import ScorerUsage
+from prm_train.search.candidates import Candidate
+from prm_train.search.run import Cost, ProblemResult, read_results
+from prm_train.search.voting import majority_vote
+
+# (answer, right, log-prob, PRM step scores) of four candidates
+ROWS = (
+    ("1", False, -1.0, (0.9, 0.2)),
+    ("2", True, -4.0, (0.8, 0.9)),
+    ("1", False, -1.5, (0.5, 0.5)),
+    ("1", False, -2.0, (0.1, 0.1)),
+)
+
+
+def result(name: str = "p0", rows: tuple[tuple[str, bool, float, tuple[float, ...]], ...] = ROWS, temperature: float = 1.0) -> ProblemResult:
+    candidates = tuple(
+        Candidate(name, i, "a\nb", answer, right, logprob_sum=logprob, n_tokens=2, scores={"prm": scores})
+        for i, (answer, right, logprob, scores) in enumerate(rows)
+    )
+    cost = Cost(Usage(n_generated=80), ScorerUsage(n_new=40))
+    return ProblemResult(
+        Problem(name, "?", "2"),
+        temperature,
+        greedy=candidates[0],
+        samples={temperature: candidates, 0.5: candidates[::-1]},
+        beams={4: candidates[:2]},
+        n_difficulty_correct=1,
+        n_difficulty_draws=4,
+        costs={f"samples T={temperature:g}": cost, "samples T=0.5": cost, "score prm": cost, "beam 4": cost},
+    )
+
+
+def test_methods_choose_what_their_definition_says():
+    results = [result()]
+    assert accuracies(results, 1.0, majority_vote, 4).tolist() == [0.0]
+    assert accuracies(results, 1.0, anyone_right, 1).tolist() == [0.25]
+    assert accuracies(results, 1.0, anyone_right, 2).tolist() == [0.5]  # the blocks (0, 1) and (2, 3)
+    assert accuracies(results, 1.0, partial(best_by, scorer_scores("prm", "min")), 4).tolist() == [1.0]
+    # votes under min: answer 1 has 0.2 + 0.5 + 0.1 = 0.8, answer 2 has 0.8: a tie, which goes to the earliest
+    assert accuracies(results, 1.0, partial(vote_by, scorer_scores("prm", "min")), 4).tolist() == [0.0]
+    assert accuracies(results, 1.0, partial(vote_by, scorer_scores("prm", "last")), 4).tolist() == [1.0]  # 0.8 against 0.9
+    assert accuracies(results, 1.0, by_logprob("sum, best"), 4).tolist() == [0.0]
+
+
+def test_auroc_is_taken_inside_a_problem_that_has_both_kinds():
+    all_wrong = result("p1", tuple((answer, False, logprob, scores) for answer, _, logprob, scores in ROWS))
+    assert within_problem_aurocs([result(), all_wrong], 1.0, scorer_scores("prm", "min")).tolist() == [1.0]
+    assert within_problem_aurocs([result()], 1.0, scorer_scores("prm", "mean")).tolist() == [1.0]
+
+
+def test_differences_are_paired_and_beams_are_read_at_their_own_n():
+    evaluation = Evaluation([result(f"p{i}") for i in range(10)], Chosen(1.0, 1.0, 1.0, "sum, best", "last"), seed=0)
+    correct = evaluation.correct()
+    assert sorted(correct) == ["beam", "logprob", "majority", "pass_at_n", "prm_vanilla", "prm_weighted"]
+    assert correct["beam"][4].tolist() == [1.0] * 10
+    pairs = {(pair.method, pair.baseline, pair.n, pair.problems): pair.difference.mean for pair in evaluation.paired(correct)}
+    assert pairs[("prm_weighted", "majority", 4, "all test problems")] == 1.0
+    assert pairs[("beam", "prm_weighted", 4, "the two hardest quintiles")] == 0.0
+    tokens = evaluation.tokens(list(correct))
+    assert (tokens["prm_weighted"][2].n_generated, tokens["prm_weighted"][2].n_scorer) == (40.0, 20.0)
+    assert tokens["majority"][4].n_scorer == 0.0 and tokens["beam"][4].n_scorer == 40.0
+
+
+def test_settings_are_chosen_on_validation_results(tmp_path: Path):
+    adapter = TypeAdapter(ProblemResult)
+    (tmp_path / "results.jsonl").write_bytes(b"".join(adapter.dump_json(result(f"p{i}")) + b"\n" for i in range(6)))
+    with pytest.raises(InputError, match="no finished search there"):
+        choose_settings([tmp_path])
+    (tmp_path / "search.json").write_text("{}")
+    chosen = choose_settings([tmp_path])
+    assert chosen.prm_aggregation == "min"  # all four rank alike here: the first wins
+    assert chosen.pass_at_1_temperature in (0.5, 1.0)
+
+
+def test_a_line_that_a_killed_search_cut_short_is_left_out(tmp_path: Path):
+    line = TypeAdapter(ProblemResult).dump_json(result()) + b"\n"
+    (tmp_path / "r.jsonl").write_bytes(line + line[:50])
+    assert read_results(tmp_path / "r.jsonl") == [result()]
+    (tmp_path / "r.jsonl").write_bytes(line[:50] + b"\n" + line)
+    with pytest.raises(InputError, match=r"r\.jsonl:1: not a search result"):
+        read_results(tmp_path / "r.jsonl")
+
+
+def test_truth_of_steps_is_known_for_the_built_in_task_only():
+    problem = Problem("arithmetic-test-0-1", "Start with 3: plus 4, minus 2, plus 6.", "7 5 1")
+    assert step_truth(problem, "3 plus 4=7\n7 minus 2=6\n6 plus 6=12, keep 2\nAnswer: 7 6 2") == [True, False, None, None]
+    assert step_truth(problem, "3 plus 4=7\n7 minus 2=5\n5 plus 6=11, keep 1\nAnswer: 7 5 2") == [True, True, True, False]
+    assert step_truth(Problem("p", "?", "2"), "a\nb") is None
+
+
+def test_step_quality_reads_scores_up_to_the_first_error():
+    problem = Problem("arithmetic-test-0-1", "Start with 3: plus 4, minus 2.", "7 5")
+    candidate = Candidate(problem.problem_id, 0, "3 plus 4=7\n7 minus 2=6\nAnswer: 7 6", "7 6", False, scores={"prm": (0.9, 0.3, 0.99)})
+    one = ProblemResult(problem, 1.0, candidate, {1.0: (candidate,)}, {}, 0, 1, {})
+    quality = step_quality([one])
+    assert quality.auroc == 1.0
+    assert quality.brier == pytest.approx((0.1**2 + 0.3**2) / 2)
