@@ -33,6 +33,7 @@ class PolicyConfig:
     model: str = field(
         default="base", metadata={"help": "'base' (the policy that ships with the built-in task), 'simulated', a folder or a Hub name"}
     )
+    prompt_template: str = field(default="{question}", metadata={"help": "what the policy is asked; holds {question}, may hold examples"})
     base_seed: int = field(default=0, metadata={"help": "names the stream of sampling noise"})
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = "cpu"
@@ -49,6 +50,7 @@ class PolicyConfig:
         return load_policy(
             str(BASE_POLICY) if self.model == "base" else self.model,
             base_seed=self.base_seed,
+            prompt_template=self.prompt_template,
             dtype=self.dtype,
             device=self.device,
             max_rows=self.max_rows,

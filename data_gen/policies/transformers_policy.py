@@ -13,6 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from data_gen import steps
+from data_gen.config import InputError
 from data_gen.ledger import prefix_hash
 from data_gen.policies.draw import Draw
 from data_gen.policies.ragged_model import RaggedModel
@@ -21,6 +22,7 @@ from data_gen.records import Completion, SamplingParams, Usage, content_hash, de
 from data_gen.steps import StepScanner
 
 PREFIX_CACHE_BYTES = 2**28
+QUESTION = "{question}"  # what a prompt template holds in the place of the question
 
 
 class TransformersPolicy:
@@ -37,10 +39,14 @@ class TransformersPolicy:
         tokenizer: PreTrainedTokenizerBase,
         *,
         base_seed: int = 0,
+        prompt_template: str = QUESTION,
         max_rows: int = 256,
         prefix_cache_bytes: int = PREFIX_CACHE_BYTES,
     ) -> None:
+        if QUESTION not in prompt_template:
+            raise InputError(f"prompt_template: got {prompt_template!r}, expected a text that holds {QUESTION}")
         self.tokenizer = tokenizer
+        self.prompt_template = prompt_template
         self.base_seed = base_seed
         self.context_length: int = model.config.max_position_embeddings
         self.eos_ids = _eos_ids(model, tokenizer)
@@ -56,10 +62,14 @@ class TransformersPolicy:
         self._scheduler: asyncio.Task[None] | None = None
 
     def encode_prompt(self, question: str) -> tuple[int, ...]:
-        """The question in the chat template, up to where the assistant begins; for a tokenizer without one, the question and a newline."""
+        """The question in the prompt template, as a user's message up to where the assistant begins.
+
+        For a tokenizer without chat template (a base model): the prompt template, where few-shot examples go, and a newline.
+        """
+        prompt = self.prompt_template.replace(QUESTION, question)
         if self.tokenizer.chat_template is None:
-            return tuple(self.tokenizer.encode(question + "\n"))
-        chat = [{"role": "user", "content": question}]
+            return tuple(self.tokenizer.encode(prompt + "\n"))
+        chat = [{"role": "user", "content": prompt}]
         return tuple(self.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False))
 
     def token_bytes(self) -> list[bytes]:
@@ -77,7 +87,10 @@ class TransformersPolicy:
     def _new_draw(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Draw:
         n_free = self.context_length - len(prefix_ids)
         if n_free < 1:
-            raise ValueError(f"a prefix of {len(prefix_ids)} tokens leaves no room in a context of {self.context_length} tokens")
+            beginning = self.tokenizer.decode(prefix_ids[:40])
+            raise InputError(
+                f"a prefix of {len(prefix_ids)} tokens leaves no room in a context of {self.context_length} tokens; it begins {beginning!r}"
+            )
         if not prefix_ids or not 0 <= min(prefix_ids) <= max(prefix_ids) < self._vocabulary_size:
             raise ValueError(f"prefix {prefix_ids[:8]}… of {len(prefix_ids)} ids: expected one or more ids in [0, {self._vocabulary_size})")
         noise = random.Random(derive_seed(self.base_seed, self.policy_id, prefix_hash(prefix_ids).hex(), index))
@@ -141,16 +154,16 @@ def load_policy(
     name_or_path: str,
     *,
     base_seed: int = 0,
+    prompt_template: str = QUESTION,
     dtype: str = "float32",
     device: str = "cpu",
     max_rows: int = 256,
-    prefix_cache_bytes: int = PREFIX_CACHE_BYTES,
     trust_remote_code: bool = False,
 ) -> TransformersPolicy:
     """The policy of a folder or a Hub name. `dtype` and weights are part of its identity: another dtype is another policy."""
     tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
     model = AutoModelForCausalLM.from_pretrained(name_or_path, dtype=dtype, trust_remote_code=trust_remote_code).to(device)
-    return TransformersPolicy(model, tokenizer, base_seed=base_seed, max_rows=max_rows, prefix_cache_bytes=prefix_cache_bytes)
+    return TransformersPolicy(model, tokenizer, base_seed=base_seed, prompt_template=prompt_template, max_rows=max_rows)
 
 
 def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
