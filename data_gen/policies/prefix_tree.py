@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Optional
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -30,7 +31,7 @@ class _Node:
     parent: Optional["_Node"]
     offset: int
     token_ids: tuple[int, ...]
-    segment: Segment | None
+    segment: Segment
     children: dict[tuple[int, int], "_Node"] = field(default_factory=dict)  # (offset, first id) → child
 
 
@@ -45,13 +46,15 @@ class PrefixTree:
             raise ValueError(f"max_bytes: got {max_bytes}, expected 0 (keep nothing) or more")
         self.max_bytes = max_bytes
         self.n_bytes = 0
-        self._root = _Node(None, 0, (), None)
+        nothing = torch.empty(0, 0, 0, 0)
+        self._root = _Node(None, 0, (), Segment(nothing, nothing))
         self._by_last_use: OrderedDict[_Node, None] = OrderedDict()
 
     def lookup(self, token_ids: tuple[int, ...]) -> tuple[int, list[Segment]]:
         """How many of the first ids are known, and their keys and values, one segment after another."""
         path, n_known = self._longest_path(token_ids)
-        return n_known, [node.segment.first(n) for node, n in path if node.segment is not None]
+        segments = [node.segment if n == len(node.token_ids) else node.segment.first(n) for node, n in path]
+        return n_known, segments
 
     def insert(self, token_ids: tuple[int, ...], read: Callable[[int], Segment]) -> None:
         """Keep what is not known yet of `token_ids`: `read(start)` copies the keys and values from that id on."""
@@ -88,7 +91,6 @@ class PrefixTree:
     def _evict(self) -> None:
         node, _ = self._by_last_use.popitem(last=False)
         assert node.parent is not None
-        assert node.segment is not None
         assert not node.children
         del node.parent.children[node.offset, node.token_ids[0]]
         self.n_bytes -= node.segment.n_bytes

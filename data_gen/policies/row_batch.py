@@ -86,31 +86,29 @@ class RowBatch:
         groups: dict[tuple[int, ...], list[Draw]] = {}
         for draw in draws:
             groups.setdefault(draw.prefix_ids, []).append(draw)
-        for prefixes in self._waves(list(groups)):
-            self._join([groups[prefix] for prefix in prefixes])
+        ordered = sorted(groups, reverse=True)  # a prefix comes after those that begin with it
+        waiting = self._join(ordered, groups, may_wait=True)
+        self._join(waiting, groups, may_wait=False)
         self.n_draws += len(draws)
 
-    def _waves(self, prefixes: list[tuple[int, ...]]) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
-        """Those to compute at once, and those that wait for them because they then find much of themselves, or all, in the tree."""
-        at_once: list[tuple[int, ...]] = []
-        later = []
-        for prefix in sorted(prefixes, reverse=True):  # of those before it, the nearest shares most; what begins with a prefix is before it
-            n_known, _ = self.prefixes.lookup(prefix[:-1])
-            n_shared = n_common(prefix[:-1], at_once[-1][:-1]) if at_once else 0
-            if n_shared > n_known and n_shared >= min(n_known + WORTH_WAITING_TOKENS, len(prefix) - 1):
-                later.append(prefix)
-            else:
-                at_once.append(prefix)
-        return at_once, later
+    def _join(self, prefixes: list[tuple[int, ...]], groups: dict[tuple[int, ...], list[Draw]], *, may_wait: bool) -> list[tuple[int, ...]]:
+        """Place the first draw of each group, with the keys and values of all its prefix but the last id; the others fork from it.
 
-    def _join(self, groups: list[list[Draw]]) -> None:
-        """Place the first draw of each group, with the keys and values of all its prefix but the last id; the others fork from it."""
+        Returns the prefixes that wait, since after the others are computed they find much more of themselves in the tree.
+        """
         incomplete: list[tuple[Draw, list[Segment]]] = []
-        for leader, *others in groups:
-            leader.n_cached, segments = self.prefixes.lookup(leader.prefix_ids[:-1])
-            leader.n_prefilled = len(leader.prefix_ids) - leader.n_cached
+        waiting: list[tuple[int, ...]] = []
+        for prefix in prefixes:
+            leader, *others = groups[prefix]
+            n_cached, segments = self.prefixes.lookup(prefix[:-1])
+            if n_cached < len(prefix) - 1 and incomplete and may_wait:
+                n_shared = n_common(prefix[:-1], incomplete[-1][0].prefix_ids[:-1])  # in this order the nearest one shares most
+                if n_shared >= min(n_cached + WORTH_WAITING_TOKENS, len(prefix) - 1):
+                    waiting.append(prefix)
+                    continue
+            leader.n_cached, leader.n_prefilled = n_cached, len(prefix) - n_cached
             for draw in others:
-                draw.n_cached = len(draw.prefix_ids)
+                draw.n_cached = len(prefix)
             if others:
                 self._forks.append((leader, others))
             if leader.n_prefilled > 1:
@@ -122,6 +120,7 @@ class RowBatch:
             n_fit = max(1, PREFILL_TOKENS // incomplete[-1][0].n_prefilled)
             self._prefill(incomplete[-n_fit:])
             del incomplete[-n_fit:]
+        return waiting
 
     def _prefill(self, incomplete: list[tuple[Draw, list[Segment]]]) -> None:
         new_ids = [leader.prefix_ids[leader.n_cached : -1] for leader, _ in incomplete]
