@@ -49,8 +49,10 @@ def true_rows(run: Path) -> tuple[list[PrmRow], dict[str, float]]:
 
 def train(run: Path, rows: Path, output: Path) -> None:
     config = json.loads((run / "prm" / "training" / "config.json").read_text())
-    kept = ("model", "n_epochs", "learning_rate", "batch_size", "seed")
-    train_prm(["--rows", str(rows), "--output", str(output), "--use_cpu", "true", *(x for k in kept for x in (f"--{k}", str(config[k])))])
+    kept = ("model", "n_epochs", "learning_rate", "batch_size", "n_accumulated", "lr_schedule", "seed")
+    recipe = [x for key in kept for x in (f"--{key}", str(config[key]))]
+    betas = ",".join(map(str, config["adam_betas"]))
+    train_prm(["--rows", str(rows), "--output", str(output), "--use_cpu", "true", "--adam_betas", betas, *recipe])
 
 
 async def rescore(results: Sequence[ProblemResult], folder: Path) -> list[ProblemResult]:
