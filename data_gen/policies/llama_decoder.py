@@ -1,7 +1,7 @@
 """The decoding step of small Llama-like networks, written out.
 
 The arithmetic of transformers' modules with fewer and larger operations: where a network is tiny, calls cost more than arithmetic.
-Covers what Llama and Qwen2 are made of: RMS norms, rotary positions, grouped-query attention with or without biases, gated SiLU.
+Covers what Llama and Qwen2 are made of: RMS norms, rotary positions, grouped queries with or without biases, gated SiLU.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import linear, silu
+from torch.nn.functional import silu
 from transformers import PreTrainedModel
 
 from data_gen.policies.key_value_rows import Block
@@ -21,15 +21,16 @@ MAX_HIDDEN_SIZE = 512  # beyond it the arithmetic dominates, and copies of the w
 def has_llama_decoder(model: PreTrainedModel) -> bool:
     """Whether `LlamaDecoder` may stand in for the model: small, float32, on a CPU, and made of plain modules."""
     config = model.config
-    if config.model_type not in MODEL_TYPES or config.hidden_size > MAX_HIDDEN_SIZE or config.hidden_act != "silu":
-        return False
-    if model.dtype != torch.float32 or model.device.type != "cpu":
-        return False
-    return {type(module) for module in model.model.layers.modules() if not list(module.children())} <= {
-        nn.Linear,
-        type(model.model.norm),
-        type(model.model.layers[0].mlp.act_fn),
-    }
+    return (
+        config.model_type in MODEL_TYPES
+        and config.hidden_size <= MAX_HIDDEN_SIZE
+        and config.hidden_act == "silu"
+        and not getattr(config, "attention_bias", False)
+        and not getattr(config, "mlp_bias", False)
+        and model.dtype == torch.float32
+        and model.device.type == "cpu"
+        and all(type(module) is nn.Linear for name, module in model.model.layers.named_modules() if name.endswith("_proj"))
+    )
 
 
 class LlamaDecoder:
@@ -42,7 +43,7 @@ class LlamaDecoder:
         self._n_heads, self._n_kv_heads = model.config.num_attention_heads, model.config.num_key_value_heads
         self._scaling: float = inner.layers[0].self_attn.scaling
         self._layers = [_Layer(layer) for layer in inner.layers]
-        self._head = model.lm_head.weight * inner.norm.weight
+        self._head = _transposed([model.lm_head.weight], inner.norm.weight)
         self._eps = torch.tensor(inner.norm.variance_epsilon)
 
     def __call__(
@@ -55,15 +56,15 @@ class LlamaDecoder:
         sin = torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)
         n_rotated = self._n_heads + self._n_kv_heads
         for index, layer in enumerate(self._layers):
-            states = linear(self._normed(x), layer.qkv, layer.qkv_bias).view(len(x), n_rotated + self._n_kv_heads, -1)
+            states = torch.addmm(layer.qkv_bias, self._normed(x), layer.qkv).view(len(x), n_rotated + self._n_kv_heads, -1)
             rotated, value = states[:, :n_rotated], states[:, n_rotated:]
             rotated = (rotated * cos).addcmul_(rotated.roll(half, -1), sin)
             query, key = rotated[:, : self._n_heads], rotated[:, self._n_heads :]
             parts = [block.attend(index, query[block.span], key[block.span], value[block.span], self._scaling) for block in blocks]
-            x += linear((parts[0] if len(parts) == 1 else torch.cat(parts)).flatten(1), layer.out, layer.out_bias)
-            gate, up = linear(self._normed(x), layer.gate_up, layer.gate_up_bias).chunk(2, dim=-1)
-            x += linear(silu(gate, inplace=True).mul_(up), layer.down, layer.down_bias)
-        return linear(self._normed(x), self._head)
+            x = torch.addmm(x, (parts[0] if len(parts) == 1 else torch.cat(parts)).flatten(1), layer.out)
+            gate, up = torch.mm(self._normed(x), layer.gate_up).chunk(2, dim=-1)
+            x = torch.addmm(x, silu(gate, inplace=True).mul_(up), layer.down)
+        return torch.mm(self._normed(x), self._head)
 
     def _normed(self, x: Float[Tensor, "row hidden"]) -> Float[Tensor, "row hidden"]:
         norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
@@ -71,16 +72,19 @@ class LlamaDecoder:
 
 
 class _Layer:
-    """One layer's weights, those that read the same input joined."""
+    """One layer's weights, (input, output) in memory because such products are the faster; those that read the same input are joined."""
 
     def __init__(self, layer: Any) -> None:
         attention, mlp = layer.self_attn, layer.mlp
-        self.qkv, self.qkv_bias = _joined([attention.q_proj, attention.k_proj, attention.v_proj], layer.input_layernorm.weight)
-        self.out, self.out_bias = attention.o_proj.weight, attention.o_proj.bias
-        self.gate_up, self.gate_up_bias = _joined([mlp.gate_proj, mlp.up_proj], layer.post_attention_layernorm.weight)
-        self.down, self.down_bias = mlp.down_proj.weight, mlp.down_proj.bias
+        projections = [attention.q_proj, attention.k_proj, attention.v_proj]
+        self.qkv = _transposed([projection.weight for projection in projections], layer.input_layernorm.weight)
+        biases = [projection.bias for projection in projections]
+        self.qkv_bias = self.qkv.new_zeros(self.qkv.shape[1]) if biases[0] is None else torch.cat(biases)
+        self.out = _transposed([attention.o_proj.weight])
+        self.gate_up = _transposed([mlp.gate_proj.weight, mlp.up_proj.weight], layer.post_attention_layernorm.weight)
+        self.down = _transposed([mlp.down_proj.weight])
 
 
-def _joined(linears: list[nn.Linear], scale: Float[Tensor, " hidden"]) -> tuple[Tensor, Tensor | None]:
-    weight = torch.cat([linear_.weight for linear_ in linears]) * scale
-    return weight, None if linears[0].bias is None else torch.cat([linear_.bias for linear_ in linears])
+def _transposed(weights: list[Tensor], scale: Tensor | None = None) -> Float[Tensor, "input output"]:
+    weight = torch.cat(weights)
+    return (weight if scale is None else weight * scale).t().contiguous()

@@ -54,10 +54,9 @@ class Tier:
         del self.draws[n_rows:]
         targets = [row for row in self.idle if row < n_rows]
         self.idle = []
-        if last:
-            self.cache.copy_rows(self.cache, [draw.row for draw in last], targets, max(draw.n_fed for draw in last))
-            for draw, row in zip(last, targets, strict=True):
-                self.draws[row], draw.row = draw, row
+        for draw, row in zip(last, targets, strict=True):
+            self.cache.copy_row(self.cache, draw.row, row)
+            self.draws[row], draw.row = draw, row
 
 
 class RowBatch:
@@ -195,24 +194,20 @@ class RowBatch:
 
     def _promote(self, tier: Tier) -> None:
         """Move rows that are full to the next tier."""
-        full = [draw for draw in tier.draws if draw is not None and draw.n_fed == tier.cache.capacity]
-        if full:
-            target, from_rows = self._tier(tier.cache.capacity), [draw.row for draw in full]
-            for draw in full:
-                tier.free(draw)
-                target.put(draw)
-            target.cache.copy_rows(tier.cache, from_rows, [draw.row for draw in full], tier.cache.capacity)
+        for draw in [draw for draw in tier.draws if draw is not None and draw.n_fed == tier.cache.capacity]:
+            target, row = self._tier(draw.n_fed), draw.row
+            tier.free(draw)
+            target.put(draw)
+            target.cache.copy_row(tier.cache, row, draw.row)
 
     def _fork(self, leader: Draw, others: list[Draw]) -> None:
         """Give draws of one prefix rows of their own, copied from the one that computed it."""
-        if not others:
-            return
         tier = leader.tier
         assert tier is not None
         for draw in others:
             draw.n_fed = leader.n_fed
             tier.put(draw)
-        tier.cache.copy_rows(tier.cache, [leader.row] * len(others), [draw.row for draw in others], leader.n_fed)
+            tier.cache.copy_row(tier.cache, leader.row, draw.row)
 
     def _remember(self, draw: Draw) -> None:
         """Keep the keys and values of all ids of a draw that were fed."""

@@ -1,0 +1,163 @@
+"""Sampling with `TransformersPolicy` against `model.generate`, on the same model, in the same process: `python benchmarks/sampling.py`.
+
+- *steps*: every path is continued by one greedy step (to a newline or EOS), then by the next, as a search does; both must write the same
+  tokens. `generate` gets batches of 64 paths, padded on the left, and its fastest stop rule (newline as a second EOS).
+- *solutions*: whole solutions at temperature 1, several of each prompt; lengths differ, so `generate` waits for the longest of its batch.
+- *rollouts*: from every step of those greedy solutions to the end, several of each prefix, as Monte Carlo labels need them.
+
+Rates are generated tokens that belong to a completion per cpu-second; contenders take turns, and the median of the rounds is reported.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM
+
+from data_gen import arithmetic
+from data_gen.policies.transformers_policy import TransformersPolicy, load_policy
+from data_gen.records import SamplingParams
+from data_gen.runs import BASE_POLICY
+from data_gen.steps import step_spans
+
+Ids = tuple[int, ...]
+BATCH = 64
+BASELINE = "generate, batch 64"
+MAX_STEP_TOKENS, MAX_SOLUTION_TOKENS = 40, 160
+
+
+class Generate:
+    """The baseline: batches of 64 prefixes through `model.generate`."""
+
+    def __init__(self, folder: str, policy: TransformersPolicy) -> None:
+        self.model = AutoModelForCausalLM.from_pretrained(folder).eval()
+        self.eos_ids = policy.eos_ids
+        self.newline = policy.token_bytes().index(b"\n")
+
+    def draw(self, prefixes: list[Ids], max_new_tokens: int, temperature: float, is_step: bool) -> list[Ids]:
+        ends = [*self.eos_ids, *([self.newline] if is_step else [])]
+        completions = []
+        for start in range(0, len(prefixes), BATCH):
+            batch = prefixes[start : start + BATCH]
+            width = max(map(len, batch))
+            ids = torch.tensor([(0,) * (width - len(prefix)) + prefix for prefix in batch])
+            mask = torch.tensor([(0,) * (width - len(prefix)) + (1,) * len(prefix) for prefix in batch])
+            sampling = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
+            output = self.model.generate(
+                ids, attention_mask=mask, max_new_tokens=max_new_tokens, eos_token_id=ends, pad_token_id=0, **sampling
+            )
+            for row in output[:, width:].tolist():
+                n_tokens = next((i + 1 for i, token_id in enumerate(row) if token_id in ends), len(row))
+                completions.append(tuple(row[:n_tokens]))
+        return completions
+
+
+class Engine:
+    """Ours: everything is asked for at once."""
+
+    def __init__(self, policy: TransformersPolicy) -> None:
+        self.policy = policy
+        self.n_draws = 0
+
+    def draw(self, prefixes: list[Ids], max_new_tokens: int, temperature: float, is_step: bool) -> list[Ids]:
+        params = SamplingParams(max_new_tokens, temperature, "\n" if is_step else None)
+        first_index, self.n_draws = self.n_draws, self.n_draws + len(prefixes)
+
+        async def draw_all() -> list[Ids]:
+            draws = [self.policy.sample(prefix, params, first_index + i) for i, prefix in enumerate(prefixes)]
+            return [completion.token_ids for completion in await asyncio.gather(*draws)]
+
+        return asyncio.run(draw_all())
+
+
+Contender = Generate | Engine
+
+
+def write_in_steps(contender: Contender, prompts: list[Ids], ends: tuple[int, ...]) -> list[Ids]:
+    """Greedy paths, step by step until EOS; returns what was written after each prompt."""
+    paths = list(prompts)
+    growing = list(range(len(paths)))
+    while growing:
+        steps = contender.draw([paths[i] for i in growing], MAX_STEP_TOKENS, 0.0, True)
+        for i, step in zip(growing, steps, strict=True):
+            paths[i] += step
+        growing = [i for i in growing if paths[i][-1] not in ends and len(paths[i]) - len(prompts[i]) < MAX_SOLUTION_TOKENS]
+    return [path[len(prompt) :] for prompt, path in zip(prompts, paths, strict=True)]
+
+
+def timed(work: Callable[..., list[Ids]], *arguments: Any) -> tuple[list[Ids], float]:
+    """The completions and the tokens per cpu-second."""
+    started = time.process_time()
+    completions = work(*arguments)
+    return completions, sum(map(len, completions)) / (time.process_time() - started)
+
+
+def one_round(folder: str, round_: int, n_problems: int) -> dict[str, dict[str, float]]:
+    """Tokens per cpu-second of each contender in each workload, on other problems in each round. Raises if greedy texts differ."""
+    engines = {n_rows: load_policy(folder, max_rows=n_rows) for n_rows in (64, 256)}
+    policy = engines[64]
+    contenders: dict[str, Contender] = {BASELINE: Generate(folder, policy)}
+    contenders |= {f"engine, {n_rows} rows": Engine(engine) for n_rows, engine in engines.items()}
+    prompts = [policy.encode_prompt(problem.question) for problem in islice(arithmetic.draw_problems(round_, "validation"), n_problems)]
+
+    rates: dict[str, dict[str, float]] = {"steps": {}, "solutions": {}, "rollouts": {}}
+    texts = {}
+    for name, contender in contenders.items():
+        texts[name], rates["steps"][name] = timed(write_in_steps, contender, prompts, policy.eos_ids)
+    different = [i for i, wanted in enumerate(texts[BASELINE]) if any(text[i] != wanted for text in texts.values())]
+    if different:
+        raise AssertionError(f"greedy texts of {len(different)} of {n_problems} prompts differ, the first that of prompt {different[0]}")
+
+    some = prompts[: n_problems // 4]
+    solutions = [prompt for prompt in some for _ in range(16)]
+    rollouts = []
+    for prompt, text in zip(some[: len(some) // 2], texts[BASELINE], strict=False):
+        for _, end in step_spans(text, policy.token_bytes(), "\n")[:-1]:
+            rollouts += [prompt + text[:end]] * 8
+    for name, contender in contenders.items():
+        _, rates["solutions"][name] = timed(contender.draw, solutions, MAX_SOLUTION_TOKENS, 1.0, False)
+    contenders["engine, 256 rows, no prefix cache"] = Engine(
+        TransformersPolicy(AutoModelForCausalLM.from_pretrained(folder), policy.tokenizer, max_rows=256, prefix_cache_bytes=0)
+    )
+    for name, contender in contenders.items():
+        _, rates["rollouts"][name] = timed(contender.draw, rollouts, MAX_SOLUTION_TOKENS, 1.0, False)
+    return rates
+
+
+def cpu_model() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=str(BASE_POLICY), help="folder of the policy of the built-in task")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--problems", type=int, default=256)
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "sampling.json")
+    arguments = parser.parse_args()
+
+    torch.set_num_threads(1)
+    transformers.utils.logging.disable_progress_bar()
+    rounds = [one_round(arguments.model, round_, arguments.problems) for round_ in range(arguments.rounds)]
+    result: dict[str, Any] = {"machine": cpu_model(), "n_problems": arguments.problems, "n_rounds": arguments.rounds}
+    for workload in rounds[0]:
+        for name in rounds[0][workload]:
+            rate = statistics.median(rates[workload][name] for rates in rounds)
+            ratio = statistics.median(rates[workload][name] / rates[workload][BASELINE] for rates in rounds)
+            print(f"{workload:10} {name:34} {rate:8.0f} tokens per cpu-second {ratio:6.2f} × generate")
+            result.setdefault(workload, {})[name] = {"tokens_per_cpu_second": round(rate), "ratio_to_generate": round(ratio, 2)}
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
