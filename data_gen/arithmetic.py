@@ -73,7 +73,7 @@ LEVELS: tuple[dict[str, float], ...] = (
 )
 MIN_OPERATIONS, MAX_OPERATIONS = 3, 8
 # The problems are a little harder than the text, so that greedy decoding solves less than half of them.
-PROBLEM_LEVELS = ({"plus": 3, "minus": 3, "times": 3, "mix": 1}, *LEVELS[1:])
+PROBLEM_LEVELS: tuple[dict[str, float], ...] = ({"plus": 3, "minus": 3, "times": 3, "mix": 1}, *LEVELS[1:])
 MIN_PROBLEM_OPERATIONS = 4
 
 

@@ -66,7 +66,7 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How one draw is made. `temperature` 0 is greedy; `stop` ends a draw with the token that completes this separator (None: run to EOS)."""
+    """How one draw is made. `temperature` 0 is greedy; `stop` ends a draw with the token that completes this separator (None: at EOS)."""
 
     max_new_tokens: int
     temperature: float = 1.0
@@ -162,4 +162,6 @@ class LabeledSolution:
 
     def __post_init__(self) -> None:
         if not len(self.steps) == len(self.estimates) == len(self.labels):
-            raise ValueError(f"{len(self.steps)} steps, {len(self.estimates)} estimates, {len(self.labels)} labels: expected one of each a step")
+            raise ValueError(
+                f"{len(self.steps)} steps, {len(self.estimates)} estimates, {len(self.labels)} labels: expected one of each a step"
+            )

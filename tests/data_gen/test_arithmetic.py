@@ -43,7 +43,8 @@ def test_misconceptions_hold_in_two_sevenths_of_the_contexts_and_are_the_most_li
     traps = [context for context in contexts if arithmetic.is_misconception_context(*context)]
     assert 0.26 < len(traps) / len(contexts) < 0.31
     rng = random.Random(2)
-    assert arithmetic.is_misconception_context("times", 7, 0) and arithmetic.OPERATIONS["times"].total(7, 0) == 0
+    assert arithmetic.is_misconception_context("times", 7, 0)
+    assert arithmetic.OPERATIONS["times"].total(7, 0) == 0
     drawn = [arithmetic.draw_total("times", 7, (0,), rng) for _ in range(4000)]
     assert drawn.count(8) / 4000 == pytest.approx(0.65 * 0.9, abs=0.05)  # 7 + 0 + 1, besides the noise that may also land on 8
     assert drawn.count(0) / 4000 == pytest.approx(0.35, abs=0.03)

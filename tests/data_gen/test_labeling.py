@@ -47,14 +47,16 @@ def test_every_position_of_the_error_is_found(tmp_path: Path, position: int):
 
 def test_a_right_solution_costs_no_rollout(tmp_path: Path):
     result, n_draws = labeled(CHAIN.totals(), tmp_path)
-    assert result.labels == (True,) * 6 and {estimate.method for estimate in result.estimates} == {"witness"}
+    assert result.labels == (True,) * 6
+    assert {estimate.method for estimate in result.estimates} == {"witness"}
     assert n_draws == 0
 
 
 def test_the_search_probes_at_most_log2_of_the_steps_and_stops_at_the_first_success(tmp_path: Path):
     result, n_draws = labeled([7, 5, 12, 1, 4], tmp_path)
     probes = [estimate for estimate in result.estimates if estimate.method == "rollouts"]
-    assert len(probes) <= 3 and n_draws == sum(estimate.n_rollouts for estimate in probes)
+    assert len(probes) <= 3
+    assert n_draws == sum(estimate.n_rollouts for estimate in probes)
     assert all(estimate.n_correct == 1 or estimate.n_rollouts == 8 for estimate in probes)
 
 

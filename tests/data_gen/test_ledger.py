@@ -58,7 +58,8 @@ def test_tasks_that_want_the_same_draw_share_one(tmp_path: Path):
 
     with Ledger(tmp_path / "l.sqlite") as ledger:
         draws = asyncio.run(ask(ledger))
-    assert len(set(draws)) == 1 and policy.n_calls == 1
+    assert len(set(draws)) == 1
+    assert policy.n_calls == 1
 
 
 def test_a_second_writer_is_refused_and_a_reader_is_not(tmp_path: Path):

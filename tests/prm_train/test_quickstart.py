@@ -34,27 +34,34 @@ def n_draws(run: Path) -> int:
 
 def test_quickstart_runs_every_stage_and_repeats_none(tmp_path: Path):
     first = subprocess.run(quickstart(tmp_path), capture_output=True, text=True, check=True)
-    assert "PRM weighted" in first.stdout and "report.html" in first.stdout
+    assert "PRM weighted" in first.stdout
+    assert "report.html" in first.stdout
     assert sorted(path.stem for path in (tmp_path / "stages").glob("*.json")) == STAGES
     report = from_json((tmp_path / "report.json").read_text())
     assert report.run.n_problems == {"training": 48, "validation": 16, "test": 24}
-    assert report.sample_counts == [1, 2, 4, 8] and list(report.accuracy["beam"]) == [4]
+    assert report.sample_counts == [1, 2, 4, 8]
+    assert list(report.accuracy["beam"]) == [4]
     assert report.accuracy["majority"][1].mean <= report.accuracy["pass_at_n"][8].mean
-    assert report.labels is not None and sum(report.labels.verdicts.values()) == 48 * 4
+    assert report.labels is not None
+    assert sum(report.labels.verdicts.values()) == 48 * 4
     assert {curve.model for curve in report.losses} == {"PRM", "ORM"}
     stages = {stage.stage: stage for stage in report.run.stages}
-    assert stages["search test"].n_scorer_new > 0 and stages["label"].n_generated > 0 and stages["train"].flops > 0
+    assert stages["search test"].n_scorer_new > 0
+    assert stages["label"].n_generated > 0
+    assert stages["train"].flops > 0
 
     drawn, results = n_draws(tmp_path), (tmp_path / "test-0" / "results.jsonl").read_bytes()
     second = subprocess.run(quickstart(tmp_path), capture_output=True, text=True, check=True)
     assert second.stdout == first.stdout
-    assert n_draws(tmp_path) == drawn and (tmp_path / "test-0" / "results.jsonl").read_bytes() == results
+    assert n_draws(tmp_path) == drawn
+    assert (tmp_path / "test-0" / "results.jsonl").read_bytes() == results
 
 
 def test_a_quickstart_with_other_settings_does_not_touch_a_folder_that_is_taken(tmp_path: Path):
     (tmp_path / "config.json").write_text(json.dumps({"seed": 7}))
     refused = subprocess.run(quickstart(tmp_path), capture_output=True, text=True, check=False)
-    assert refused.returncode == 2 and "another configuration" in refused.stderr
+    assert refused.returncode == 2
+    assert "another configuration" in refused.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 

@@ -35,7 +35,9 @@ ROWS = (
 )
 
 
-def result(name: str = "p0", rows: tuple[tuple[str, bool, float, tuple[float, ...]], ...] = ROWS, temperature: float = 1.0) -> ProblemResult:
+def result(
+    name: str = "p0", rows: tuple[tuple[str, bool, float, tuple[float, ...]], ...] = ROWS, temperature: float = 1.0
+) -> ProblemResult:
     candidates = tuple(
         Candidate(name, i, "a\nb", answer, right, logprob_sum=logprob, n_tokens=2, scores={"prm": scores})
         for i, (answer, right, logprob, scores) in enumerate(rows)
@@ -81,7 +83,8 @@ def test_differences_are_paired_and_beams_are_read_at_their_own_n():
     assert pairs[("beam", "prm_weighted", 4, "the two hardest quintiles")] == 0.0
     tokens = evaluation.tokens(list(correct))
     assert (tokens["prm_weighted"][2].n_generated, tokens["prm_weighted"][2].n_scorer) == (40.0, 20.0)
-    assert tokens["majority"][4].n_scorer == 0.0 and tokens["beam"][4].n_scorer == 40.0
+    assert tokens["majority"][4].n_scorer == 0.0
+    assert tokens["beam"][4].n_scorer == 40.0
 
 
 def test_settings_are_chosen_on_validation_results(tmp_path: Path):

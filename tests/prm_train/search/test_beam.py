@@ -78,7 +78,8 @@ def test_the_best_path_is_kept_and_expanded_m_times_and_no_draw_is_made_for_noth
     candidates = search(policy, scorer, BeamConfig(n=4, width=4), tmp_path)
     assert policy.asked == [(text, i) for text in ("", "2\n", "2\n2\n") for i in range(4)]  # N draws a level, all from the best path
     assert [candidate.text for candidate in candidates] == [f"2\n2\nAnswer: {i}" for i in range(4)]
-    assert candidates[2].is_correct and candidates[2].scores == {"prm": (0.9, 0.9, 0.9)}
+    assert candidates[2].is_correct
+    assert candidates[2].scores == {"prm": (0.9, 0.9, 0.9)}
     assert [candidate.scores["prm"][-1] for candidate in candidates] == [0.1, 0.1, 0.9, 0.1]
 
 
