@@ -138,9 +138,10 @@ class GradedSolution:
 class StepEstimate:
     """Monte Carlo evidence on the prefix that ends with a step.
 
-    `n_correct` of `n_rollouts` rollouts from the prefix were right; `n_unknown` of them got no verdict or were truncated and count as failures
-    of the budget. `method`: rollouts (drawn here), witness (a right solution runs through this prefix; no rollouts), terminal (the end of
-    the solution: its own verdict) or none (never probed). `stopping`: fixed (always the full n) or first_success (n_correct / n_rollouts is then biased as a fraction).
+    `n_correct` of `n_rollouts` rollouts from the prefix were right; `n_unknown` of them got no verdict or were truncated and count as
+    failures of the budget. `method`: rollouts (drawn here), witness (a right solution runs through this prefix; no rollouts), terminal (the
+    end of the solution: its own verdict) or none (never probed). `stopping`: fixed (always the full n) or first_success, under which
+    n_correct / n_rollouts is biased as a fraction.
     """
 
     n_correct: int = 0

@@ -32,7 +32,7 @@ async def estimate_value(
     """Success counts of up to `n_rollouts` rollouts with indices 0, 1, …; `first_success` ends at the first right one.
 
     Truncated rollouts and those without a verdict count as failures of the budget and are reported in `n_unknown`.
-    Rollouts are drawn one after the other: the batch is filled by the many prefixes that are open at a time, and a stopped estimate wastes none.
+    Rollouts are drawn one after the other: the many prefixes that are open at a time fill the batch, and a stopped estimate wastes none.
     """
     n_correct = n_unknown = n_drawn = 0
     for index in range(n_rollouts):

@@ -34,7 +34,12 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, context_length: int) 
 
     empty = Qwen2Tokenizer(vocab={}, merges=[], unk_token=None, pad_token=PAD, eos_token=EOS)
     backend = empty.backend_tokenizer
-    trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=SPECIAL_TOKENS, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=SPECIAL_TOKENS,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
     backend.train_from_iterator(texts, trainer)
     learnt = json.loads(backend.to_str())["model"]
     return Qwen2Tokenizer(
@@ -53,7 +58,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, context_length: int) 
 def load_tokenizer(path: str, trust_remote_code: bool = False) -> "PreTrainedTokenizerFast":
     """The tokenizer of a model folder or Hub name, as it was saved.
 
-    `AutoTokenizer` of transformers 5 turns the tokenizer of any qwen2 folder into a Qwen2Tokenizer with Qwen's own splitting rule: other ids and
+    `AutoTokenizer` of transformers 5 turns the tokenizer of any qwen2 folder into a Qwen2Tokenizer with Qwen's splitting rule: other ids and
     no error, where the folder was saved with another rule.
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast

@@ -69,8 +69,10 @@ def training_stages(config: QuickstartConfig) -> list[Stage]:
     folder = config.output
     runs = [folder / f"train-{shard}" for shard in range(N_PROCESSES)]
     sample = [
-        ("data_gen.sample", "--output", str(run), "--n_samples", str(config.n_solutions))
-        + problem_arguments(config, "train", config.n_train_problems, shard)
+        (
+            *("data_gen.sample", "--output", str(run), "--n_samples", str(config.n_solutions)),
+            *problem_arguments(config, "train", config.n_train_problems, shard),
+        )
         for shard, run in enumerate(runs)
     ]
     label = [("data_gen.label", "--run", str(run), "--n_rollouts", str(config.n_rollouts)) for run in runs]

@@ -1,10 +1,10 @@
 """`prm-train evaluate`: accuracies, differences and verifier quality from the results of `prm-train search`, as JSON, HTML and a table.
 
-Whatever has to be chosen (temperatures of the baselines, the form of log-prob selection, the aggregation of step scores) is chosen on validation
-problems. Accuracies at N come from the disjoint blocks of N among the candidates of a test problem, difficulty from draws beyond them.
+Whatever has to be chosen (temperatures of the baselines, the form of log-prob selection, the aggregation of step scores) is chosen on
+validation problems. Accuracies at N come from the disjoint blocks of N among the candidates of a test problem, difficulty from draws beyond
+them.
 """
 
-import json
 import logging
 import math
 import sys
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_gen.config import InputError, parse_config, run_command
-from prm_train.aggregation import Aggregation, aggregate
+from prm_train.aggregation import Aggregation
 from prm_train.evaluation.estimators import (
     N_QUINTILES,
     Interval,

@@ -1,4 +1,4 @@
-"""What a report shows besides accuracies, read from the files that the stages left: costs, labels, losses, step scores against the truth."""
+"""What a report shows besides accuracies, from the files that the stages left: costs, labels, losses, step scores against the truth."""
 
 import json
 import os
@@ -165,7 +165,7 @@ def run_facts(stages: Path | None, searches: Sequence[Path], n_problems: Mapping
 
 
 def stage_costs(stages: Path, searches: Sequence[Path], labeled: Sequence[Path], search: Mapping[str, Any]) -> Iterator[StageCost]:
-    """One entry a stage, in the order in which they ended. FLOPs are 2 a parameter and token forward, 6 in training (Kaplan et al. 2020)."""
+    """One entry a stage, in the order in which they ended. FLOPs are 2 a parameter and token, 6 in training (Kaplan et al. 2020)."""
     policy = BASE_POLICY if search["policy"]["model"] == "base" else Path(search["policy"]["model"])
     n_policy = n_parameters(policy)
     n_scorer = n_parameters(Path(search["prm"])) if search["prm"] else 0

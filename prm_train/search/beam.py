@@ -6,8 +6,8 @@
         finished paths become candidates and leave the beam
         the best ceil(open / M) of the distinct open paths stay, each draws M next steps
 
-What differs from the usual loop, and why: it stops as soon as no open path can become a candidate (no path is generated that is thrown away at
-the end); a path that hits a limit is kept as unfinished and never votes; a step is scored when it is new and never again; equal paths are
+What differs from the usual loop, and why: it stops as soon as no open path can become a candidate (no path is generated only to be thrown
+away); a path that hits a limit is kept as unfinished and never votes; a step is scored when it is new and never again; equal paths are
 one path, so that the beam is not filled with copies of one.
 """
 

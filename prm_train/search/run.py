@@ -1,4 +1,4 @@
-"""`prm-train search`: draw, score and search a set of problems. What it writes is evidence, one line a problem; `evaluate` makes accuracies of it.
+"""`prm-train search`: draw, score and search a set of problems. It writes evidence, one line a problem; `evaluate` makes accuracies of it.
 
 Draws go into a ledger and a finished problem is appended to results.jsonl at once, so an interrupted search goes on where it stopped.
 """

@@ -1,4 +1,4 @@
-"""`prm-train label` killed with SIGKILL at random moments: nothing committed is lost or changed, nothing is drawn twice, the end is the same."""
+"""`prm-train label` killed with SIGKILL at random moments: nothing committed is lost, nothing is drawn twice, the end is the same."""
 
 import os
 import random

@@ -82,15 +82,20 @@ def test_a_key_is_never_written_twice(tmp_path: Path):
         assert ledger.find(key) == completion
 
 
+def fill(path: Path) -> None:
+    with Ledger(path) as ledger:
+        ledger.limit_size(ledger.n_pages() + 4)
+        for index in range(1, 2000):
+            draw(LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM), index)
+
+
 def test_a_full_disk_is_said_and_what_was_committed_stays(tmp_path: Path):
     path = tmp_path / "l.sqlite"
     with Ledger(path) as ledger:
         kept = draw(LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM), 0)
         ledger.commit()
-    with pytest.raises(LedgerError, match=r"l\.sqlite: database or disk is full.*run the same command again"), Ledger(path) as ledger:
-        ledger.limit_size(ledger.n_pages() + 4)
-        for index in range(1, 2000):
-            draw(LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM), index)
+    with pytest.raises(LedgerError, match=r"l\.sqlite: database or disk is full.*run the same command again"):
+        fill(path)
     with Ledger(path) as ledger:
         assert draw(LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM), 0) == kept
 

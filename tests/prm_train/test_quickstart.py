@@ -32,6 +32,10 @@ def n_draws(run: Path) -> int:
     return total
 
 
+def table(printed: str) -> str:
+    return printed[printed.index("Test problems solved") :]
+
+
 def test_quickstart_runs_every_stage_and_repeats_none(tmp_path: Path):
     first = subprocess.run(quickstart(tmp_path), capture_output=True, text=True, check=True)
     assert "PRM weighted" in first.stdout
@@ -52,7 +56,7 @@ def test_quickstart_runs_every_stage_and_repeats_none(tmp_path: Path):
 
     drawn, results = n_draws(tmp_path), (tmp_path / "test-0" / "results.jsonl").read_bytes()
     second = subprocess.run(quickstart(tmp_path), capture_output=True, text=True, check=True)
-    assert second.stdout == first.stdout
+    assert table(second.stdout) == table(first.stdout)
     assert n_draws(tmp_path) == drawn
     assert (tmp_path / "test-0" / "results.jsonl").read_bytes() == results
 
