@@ -58,8 +58,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, context_length: int) 
 def load_tokenizer(path: str, trust_remote_code: bool = False) -> "PreTrainedTokenizerFast":
     """The tokenizer of a model folder or Hub name, as it was saved.
 
-    `AutoTokenizer` of transformers 5 turns the tokenizer of any qwen2 folder into a Qwen2Tokenizer with Qwen's splitting rule: other ids and
-    no error, where the folder was saved with another rule.
+    `AutoTokenizer` of transformers 5 turns the tokenizer of any qwen2 folder into a Qwen2Tokenizer with its own splitting rule: other
+    ids and no error, where the folder was saved with another rule.
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
     from transformers.models.auto.tokenization_auto import get_tokenizer_config
