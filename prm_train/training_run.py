@@ -34,10 +34,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Task:
-    """What differs between training a PRM and an ORM: the examples made from the rows, and what the checkpoint says of itself."""
+    """What differs between training a PRM and an ORM: the examples of so many tokens at most, and what the checkpoint says of itself."""
 
     kind: Kind
-    examples: Callable[[ScorerEncoding], ExampleSet]
+    examples: Callable[[ScorerEncoding, int], ExampleSet]
     facts: Callable[[ScorerEncoding], CheckpointFacts]
 
 
@@ -58,10 +58,12 @@ def run_training(task: Task, config: TrainingConfig) -> None:
     transformers_logging.disable_progress_bar()
     set_seed(config.seed)
     model, encoding = build_scorer(task.kind, config)
-    data = task.examples(encoding)
+    data = task.examples(encoding, max_length(config, model))
     training, validation = split_by_question(data.examples, config.validation_share)
     _check_split(training, validation, config)
     trainer = RewardTrainer(task.kind, model, arguments, encoding.tokenizer.pad_token_id, training, validation, config.head_learning_rate)
+    if trainer.is_deepspeed_enabled:
+        _check_deepspeed(trainer.accelerator.deepspeed_plugin, config)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress(f"train {task.kind}"))
     started, cpu_started = time.perf_counter(), time.process_time()
@@ -69,14 +71,23 @@ def run_training(task: Task, config: TrainingConfig) -> None:
     if validation and config.keep == "lowest_validation_loss":
         trainer.evaluate()
     cost = {"wall_seconds": round(time.perf_counter() - started, 1), "cpu_seconds": round(time.process_time() - cpu_started, 1)}
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_deepspeed_enabled else None  # from all processes
     if arguments.process_index == 0:
-        save_scorer(trainer.accelerator.unwrap_model(trainer.model), encoding, task.facts(encoding), config.output)
+        save_scorer(trainer.accelerator.unwrap_model(trainer.model), encoding, task.facts(encoding), config.output, weights)
         report = _report(config, trainer.state, training, validation, data.left_out, cost)
         write_text(folder / "report.json", json.dumps(report, indent=1) + "\n")
         for checkpoint in folder.glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
         logger.info("%s: %s", config.output, json.dumps(report["validation"][-1] if validation else report["cost"]))
     trainer.end()
+
+
+def max_length(config: TrainingConfig, model: Any) -> int:
+    """The most tokens of a row: `config.max_length`, or the model's context where that is shorter."""
+    context = getattr(model.config, "max_position_embeddings", None) or config.max_length
+    if context < config.max_length:
+        logger.info("%s: its context of %d tokens is shorter than max_length %d", config.model, context, config.max_length)
+    return min(context, config.max_length)
 
 
 def training_arguments(config: TrainingConfig, folder: Path) -> TrainingArguments:
@@ -171,6 +182,18 @@ def _check_split(training: Sequence[Example], validation: Sequence[Example], con
             f"{config.rows}: {n_questions} questions with validation_share {config.validation_share} give {len(training)} training and "
             f"{len(validation)} validation rows; expected some of each (validation_share 0 trains on everything)"
         )
+
+
+def _check_deepspeed(plugin: Any, config: TrainingConfig) -> None:
+    """Refuse at the start what could not be saved at the end."""
+    if plugin.get_value("zero_optimization.stage") != 3:
+        return
+    if config.dtype == "bfloat16":
+        raise InputError("dtype bfloat16 with DeepSpeed ZeRO stage 3 would keep the head in bfloat16; expected float32 and bf16_autocast")
+    if config.lora:
+        raise InputError("lora with DeepSpeed ZeRO stage 3: no process holds whole weights to merge the updates into; expected stage 2")
+    if not plugin.get_value("zero_optimization.stage3_gather_16bit_weights_on_model_save"):
+        raise InputError("DeepSpeed ZeRO stage 3 would save no weights; expected zero3_save_16bit_model: true in accelerate's config")
 
 
 def _validation_entry(logs: dict[str, float]) -> dict[str, float]:

@@ -1,0 +1,101 @@
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import BertConfig, BertLMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
+
+from data_gen.config import InputError
+from prm_train.checkpoints import CheckpointFacts
+from prm_train.modeling import build_scorer, load_checkpoint, save_scorer
+from prm_train.training_config import LoraSettings, TrainOrmConfig
+
+
+@pytest.fixture(scope="module")
+def foreign_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama whose tokenizer has one special token and no chat template."""
+    folder = tmp_path_factory.mktemp("foreign")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    tokenizer.train_from_iterator([], trainers.BpeTrainer(special_tokens=["</s>"], initial_alphabet=alphabet, show_progress=False))
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>").save_pretrained(folder)
+    set_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 128}
+    LlamaForCausalLM(LlamaConfig(vocab_size=257, bos_token_id=None, eos_token_id=0, **sizes)).save_pretrained(folder)
+    return folder
+
+
+def config(policy: Path, **settings) -> TrainOrmConfig:
+    return TrainOrmConfig(rows=Path("unused"), output=Path("unused"), model=str(policy), **settings)
+
+
+@pytest.mark.parametrize("kind", ["prm", "orm"])
+def test_the_head_of_a_bfloat16_model_works_in_float32(kind, tiny_policy):
+    model, encoding = build_scorer(kind, config(tiny_policy, dtype="bfloat16"))
+    ids = torch.tensor([encoding.encode("Start with 3", ["3 plus 4 = 7"])[0]])
+    assert model.model.embed_tokens.weight.dtype == torch.bfloat16
+    assert model.score.weight.dtype == torch.float32
+    assert model(input_ids=ids).logits.dtype == torch.float32
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model(input_ids=ids).logits.dtype == torch.float32
+
+
+def test_head_dropout_acts_in_training_only(tiny_policy):
+    model, encoding = build_scorer("orm", config(tiny_policy, head_dropout=0.5))
+    ids = torch.tensor([encoding.encode("Start with 3", ["3 plus 4 = 7"])[0]])
+    assert model.train()(input_ids=ids).logits.item() != model(input_ids=ids).logits.item()
+    assert model.eval()(input_ids=ids).logits.item() == model(input_ids=ids).logits.item()
+
+
+def test_a_model_without_marker_and_padding_gets_them_with_embeddings(foreign_policy):
+    model, encoding = build_scorer("prm", config(foreign_policy))
+    assert (encoding.facts.layout, encoding.marker_id, encoding.tokenizer.pad_token_id) == ("plain", 257, 258)
+    assert model.get_input_embeddings().weight.shape == (259, 16)
+    assert model.config.pad_token_id == 258
+
+
+def test_lora_trains_head_and_marker_whole_and_of_the_rest_only_low_rank_updates(foreign_policy, tmp_path):
+    set_seed(0)
+    model, encoding = build_scorer("prm", config(foreign_policy, lora=LoraSettings(rank=2)))
+    (old,) = (weight.clone() for name, weight in model.state_dict().items() if "embed_tokens" in name and weight.shape == (259, 16))
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    assert {name.split(".default")[0].rpartition(".")[2] for name in trained} == {
+        "lora_A",
+        "lora_B",
+        "modules_to_save",
+        "trainable_tokens_delta",
+    }
+    ids, _ = encoding.encode("one", ["two", "three"])
+    optimizer = torch.optim.SGD([parameter for parameter in model.parameters() if parameter.requires_grad], lr=1.0)
+    for _ in range(2):  # the first step moves only B, which starts at zero
+        model(input_ids=torch.tensor([ids])).logits[0, -1, 1].backward()
+        optimizer.step()
+    scores = model(input_ids=torch.tensor([ids])).logits
+    save_scorer(model, encoding, CheckpointFacts("prm", encoding.facts, "test", "min"), tmp_path)
+    saved, again, _ = load_checkpoint(str(tmp_path))
+    assert again.encode("one", ["two", "three"])[0] == ids
+    assert torch.allclose(saved(input_ids=torch.tensor([ids])).logits, scores, atol=1e-6)
+    embeddings = saved.get_input_embeddings().weight
+    assert torch.equal(embeddings[:257], old[:257])
+    assert not torch.equal(embeddings[257], old[257])
+
+
+def test_an_architecture_without_the_head_is_refused(tiny_policy, tmp_path):
+    from transformers import AutoTokenizer, Gemma3nTextConfig
+
+    AutoTokenizer.from_pretrained(tiny_policy).save_pretrained(tmp_path)
+    Gemma3nTextConfig().save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="transformers has no AutoModelForTokenClassification for gemma3n_text"):
+        build_scorer("prm", config(tmp_path))
+
+
+def test_dropout_that_an_architecture_does_not_have_is_refused(tiny_policy, tmp_path):
+    from transformers import AutoTokenizer
+
+    AutoTokenizer.from_pretrained(tiny_policy).save_pretrained(tmp_path)
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    BertLMHeadModel(BertConfig(vocab_size=300, is_decoder=True, **sizes)).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"backbone_dropout 0\.1: bert has no attention_dropout"):
+        build_scorer("prm", config(tmp_path, backbone_dropout=0.1))
