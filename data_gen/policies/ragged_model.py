@@ -95,7 +95,9 @@ class RaggedModel:
         for row, ids in enumerate(token_ids):
             padded[row, : len(ids)] = torch.tensor(ids)
         positions = (past_length[:, 0] + new).clamp(max=self.context_length - 1)  # padding may run past the context
-        cache = DynamicCache(list(zip(past_rows.keys.transpose(-1, -2), past_rows.values, strict=True)))
+        cache = DynamicCache()
+        for layer, (keys, values) in enumerate(zip(past_rows.keys.transpose(-1, -2), past_rows.values, strict=True)):
+            cache.update(keys, values, layer)
         device = self.layout.device
         self.model.base_model(
             input_ids=padded.to(device),
@@ -137,7 +139,10 @@ def _cache_layout(model: PreTrainedModel) -> CacheLayout:
     Raises ValueError for a model whose cache is not plain keys and values of every position (sliding window, linear attention, …).
     """
     token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
-    layers = model(input_ids=token, use_cache=True).past_key_values.layers
+    cache = getattr(model(input_ids=token, use_cache=True), "past_key_values", None)
+    if cache is None:
+        raise ValueError(f"{model.config.model_type}: the model has no cache of keys and values")
+    layers = cache.layers
     shapes = {(type(layer).__name__, tuple(layer.keys.shape), tuple(layer.values.shape)) for layer in layers}
     keys = layers[0].keys
     if shapes != {("DynamicLayer", tuple(keys.shape), tuple(keys.shape))}:

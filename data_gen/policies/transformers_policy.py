@@ -126,20 +126,19 @@ class TransformersPolicy:
 
     def _on_end(self, scheduler: asyncio.Task[None]) -> None:
         """Nobody waits for ever: what ended the scheduler before its time ends the draws that it had in hand."""
-        if scheduler.cancelled():
-            error: BaseException = asyncio.CancelledError("the task that advances the batch was cancelled")
-        else:
-            failure = scheduler.exception()
-            if failure is None:
-                return
-            error = RuntimeError("sampling failed")
-            error.__cause__ = failure
+        failure = None if scheduler.cancelled() else scheduler.exception()
+        if failure is None and not scheduler.cancelled():
+            return
         futures = [*self._under_way.values(), *(future for _, future in self._waiting)]
         self._under_way.clear()
         self._waiting.clear()
         self._batch.clear()
         for future in futures:
-            if not future.done():
+            if failure is None:
+                future.cancel()
+            elif not future.done():
+                error = RuntimeError("sampling failed")
+                error.__cause__ = failure
                 future.set_exception(error)
 
     def _completion(self, draw: Draw) -> Completion:

@@ -282,6 +282,18 @@ def test_a_model_without_eos_is_refused_and_pad_is_not_needed(tokenizer):
     assert len(gather(TransformersPolicy(make_model(tokenizer), padless), [((30,), FREE, 0)])) == 1
 
 
+def test_a_bfloat16_model_samples_and_is_another_policy(tokenizer, policy):
+    half = TransformersPolicy(make_model(tokenizer).to(torch.bfloat16), tokenizer)
+    assert half.policy_id != policy.policy_id
+    request = (prompts(tokenizer, 3)[2], FREE, 0)
+    [completion] = gather(half, [request])
+    assert gather(half, [request])[0].token_ids == completion.token_ids
+    ids = torch.tensor([(*request[0], *completion.token_ids)])
+    with torch.inference_mode():
+        logprobs = make_model(tokenizer).to(torch.bfloat16)(ids).logits[0, len(request[0]) - 1 : -1].float().log_softmax(-1)
+    assert completion.logprobs == pytest.approx(logprobs.gather(1, ids[0, len(request[0]) :, None])[:, 0].tolist(), abs=0.2)
+
+
 def test_models_whose_cache_is_not_plain_are_refused(tokenizer):
     with pytest.raises(ValueError, match="DynamicSlidingWindowLayer"):
         TransformersPolicy(make_model(tokenizer, "mistral", sliding_window=8), tokenizer)
