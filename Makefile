@@ -47,8 +47,9 @@ types: setup ## mypy
 slow: setup ## the proofs that take minutes: kills and resumes, several processes
 	$(BIN)/python -m pytest -q -m slow $(ARGS)
 
-bench: setup ## every script of benchmarks/, one after the other; each prints ratios
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+bench: setup ## sampling against generate, incremental scoring against whole paths: prints ratios
+	$(BIN)/python -m benchmarks.sampling
+	$(BIN)/python -m benchmarks.scoring
 
 pretrain: setup ## make the base policy of the built-in task from nothing, as it is shipped
 	$(BIN)/python -m data_gen.pretrain --output data_gen/base_policy

@@ -37,7 +37,7 @@ class SearchConfig:
     output: Path = field(metadata={"help": "run folder"})
     problems: ProblemSource = field(default_factory=ProblemSource)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
-    prm: str | None = field(default=None, metadata={"help": "folder or Hub name of a PRM"})
+    prm: str | None = field(default=None, metadata={"help": "folder or Hub name of a PRM; it runs on the policy's device in its dtype"})
     orm: str | None = field(default=None, metadata={"help": "folder or Hub name of an ORM"})
     n_samples: int = field(default=64, metadata={"help": "candidates a problem and temperature"})
     temperature: float = field(
@@ -151,7 +151,8 @@ async def search_problems(problems: list[Problem], config: SearchConfig, ledger:
     if len(finished) == len(problems):
         return
     policy, grader = config.policy.load(), load_grader(config.grader, config.problems.source)
-    scorers = {name: load_scorer(folder) for name, folder in (("prm", config.prm), ("orm", config.orm)) if folder is not None}
+    how = {"dtype": config.policy.dtype, "device": config.policy.device, "trust_remote_code": config.policy.trust_remote_code}
+    scorers = {name: load_scorer(folder, **how) for name, folder in (("prm", config.prm), ("orm", config.orm)) if folder is not None}
     with path.open("a") as file:
 
         async def one(problem: Problem) -> None:
