@@ -151,8 +151,12 @@ async def search_problems(problems: list[Problem], config: SearchConfig, ledger:
     if len(finished) == len(problems):
         return
     policy, grader = config.policy.load(), load_grader(config.grader, config.problems.source)
-    how = {"dtype": config.policy.dtype, "device": config.policy.device, "trust_remote_code": config.policy.trust_remote_code}
-    scorers = {name: load_scorer(folder, **how) for name, folder in (("prm", config.prm), ("orm", config.orm)) if folder is not None}
+    where = config.policy
+    scorers = {
+        name: load_scorer(folder, dtype=where.dtype, device=where.device, trust_remote_code=where.trust_remote_code)
+        for name, folder in (("prm", config.prm), ("orm", config.orm))
+        if folder is not None
+    }
     with path.open("a") as file:
 
         async def one(problem: Problem) -> None:
