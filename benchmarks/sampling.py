@@ -1,7 +1,7 @@
 """Sampling with `TransformersPolicy` against `model.generate`, on the same model, in the same process: `python benchmarks/sampling.py`.
 
 - *steps*: every path is continued by one greedy step (to a newline or EOS), then by the next, as a search does; both must write the same
-  tokens. `generate` gets batches of 64 paths, padded on the left, and its fastest stop rule (newline as a second EOS).
+  tokens. `generate` gets batches of 64 unfinished paths, padded on the left, and its fastest stop rule (newline as a second EOS).
 - *solutions*: whole solutions at temperature 1, several of each prompt; lengths differ, so `generate` waits for the longest of its batch.
 - *rollouts*: from every step of those greedy solutions to the end, several of each prefix, as Monte Carlo labels need them.
 
@@ -59,38 +59,48 @@ class Generate:
                 completions.append(tuple(row[:n_tokens]))
         return completions
 
+    def write_in_steps(self, prompts: list[Ids]) -> list[Ids]:
+        paths = list(prompts)
+        growing = list(range(len(paths)))
+        while growing:
+            steps = self.draw([paths[i] for i in growing], MAX_STEP_TOKENS, 0.0, True)
+            for i, step in zip(growing, steps, strict=True):
+                paths[i] += step
+            growing = [i for i in growing if paths[i][-1] not in self.eos_ids and len(paths[i]) - len(prompts[i]) < MAX_SOLUTION_TOKENS]
+        return [path[len(prompt) :] for prompt, path in zip(prompts, paths, strict=True)]
+
 
 class Engine:
-    """Ours: everything is asked for at once."""
+    """Ours: everything is asked for at once, and every path goes its own way."""
 
     def __init__(self, policy: TransformersPolicy) -> None:
         self.policy = policy
-        self.n_draws = 0
 
     def draw(self, prefixes: list[Ids], max_new_tokens: int, temperature: float, is_step: bool) -> list[Ids]:
         params = SamplingParams(max_new_tokens, temperature, "\n" if is_step else None)
-        first_index, self.n_draws = self.n_draws, self.n_draws + len(prefixes)
 
         async def draw_all() -> list[Ids]:
-            draws = [self.policy.sample(prefix, params, first_index + i) for i, prefix in enumerate(prefixes)]
+            draws = [self.policy.sample(prefix, params, index) for index, prefix in enumerate(prefixes)]
             return [completion.token_ids for completion in await asyncio.gather(*draws)]
 
         return asyncio.run(draw_all())
 
+    def write_in_steps(self, prompts: list[Ids]) -> list[Ids]:
+        params = SamplingParams(MAX_STEP_TOKENS, 0.0, "\n")
+
+        async def write(prompt: Ids) -> Ids:
+            text: Ids = ()
+            while not text or (text[-1] not in self.policy.eos_ids and len(text) < MAX_SOLUTION_TOKENS):
+                text += (await self.policy.sample(prompt + text, params, 0)).token_ids
+            return text
+
+        async def write_all() -> list[Ids]:
+            return list(await asyncio.gather(*map(write, prompts)))
+
+        return asyncio.run(write_all())
+
 
 Contender = Generate | Engine
-
-
-def write_in_steps(contender: Contender, prompts: list[Ids], ends: tuple[int, ...]) -> list[Ids]:
-    """Greedy paths, step by step until EOS; returns what was written after each prompt."""
-    paths = list(prompts)
-    growing = list(range(len(paths)))
-    while growing:
-        steps = contender.draw([paths[i] for i in growing], MAX_STEP_TOKENS, 0.0, True)
-        for i, step in zip(growing, steps, strict=True):
-            paths[i] += step
-        growing = [i for i in growing if paths[i][-1] not in ends and len(paths[i]) - len(prompts[i]) < MAX_SOLUTION_TOKENS]
-    return [path[len(prompt) :] for prompt, path in zip(prompts, paths, strict=True)]
 
 
 def timed(work: Callable[..., list[Ids]], *arguments: Any) -> tuple[list[Ids], float]:
@@ -111,7 +121,7 @@ def one_round(folder: str, round_: int, n_problems: int) -> dict[str, dict[str, 
     rates: dict[str, dict[str, float]] = {"steps": {}, "solutions": {}, "rollouts": {}}
     texts = {}
     for name, contender in contenders.items():
-        texts[name], rates["steps"][name] = timed(write_in_steps, contender, prompts, policy.eos_ids)
+        texts[name], rates["steps"][name] = timed(contender.write_in_steps, prompts)
     different = [i for i, wanted in enumerate(texts[BASELINE]) if any(text[i] != wanted for text in texts.values())]
     if different:
         raise AssertionError(f"greedy texts of {len(different)} of {n_problems} prompts differ, the first that of prompt {different[0]}")

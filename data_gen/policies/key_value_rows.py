@@ -39,10 +39,12 @@ class KeyValueRows:
         if n_rows > old_rows:
             self.keys, self.values = (_with_rows(tensor, max(n_rows, 2 * old_rows)) for tensor in (self.keys, self.values))
 
-    def write(self, row: int, start: int, segment: Segment) -> None:
-        end = start + segment.keys.shape[-1]
-        self.keys[:, row, :, :, start:end] = segment.keys
-        self.values[:, row, :, start:end] = segment.values
+    def fill(self, row: int, segments: list[Segment]) -> None:
+        """Write a row from its first position on. Joined first, many small segments cost one copy into the row."""
+        if segments:
+            keys = torch.cat([segment.keys for segment in segments], dim=-1)
+            self.keys[:, row, :, :, : keys.shape[-1]] = keys
+            self.values[:, row, :, : keys.shape[-1]] = torch.cat([segment.values for segment in segments], dim=-2)
 
     def read(self, row: int, start: int, end: int) -> Segment:
         """A copy of the keys and values of some positions."""

@@ -84,10 +84,7 @@ class RaggedModel:
         past_rows = KeyValueRows(self.layout, max(n_past))
         past_rows.reserve(n_rows)
         for row, past in enumerate(pasts):
-            start = 0
-            for segment in past:
-                past_rows.write(row, start, segment)
-                start += segment.keys.shape[-1]
+            past_rows.fill(row, past)
         past_length = torch.tensor(n_past)[:, None, None]
         new, seen = torch.arange(n_new), torch.arange(max(n_past) + n_new)
         is_seen = (seen < past_length) | ((seen >= max(n_past)) & (seen - max(n_past) <= new[:, None]))  # (B, T, P + T)
@@ -121,8 +118,7 @@ class RaggedModel:
         rows.reserve(2)
         for row, (ids, n_known) in enumerate(((long, 4), (short, 2))):
             known = self.prefill([[]], [tuple(ids[:n_known])])[0]
-            rows.write(row, 0, known)
-            rows.write(row, n_known, self.prefill([[known]], [tuple(ids[n_known:-1])])[0])
+            rows.fill(row, [known, *self.prefill([[known]], [tuple(ids[n_known:-1])])])
         got = self.decode([(rows, [len(long) - 1, len(short) - 1])], [long[-1], short[-1]])
         error, scale = (got - wanted).abs().max().item(), wanted.abs().max().item()
         if not error <= torch.finfo(self.layout.dtype).eps ** 0.5 * scale:

@@ -133,10 +133,7 @@ class RowBatch:
         draw.n_fed = len(draw.prefix_ids) - 1
         tier = self._tier(draw.n_fed)
         tier.put(draw)
-        start = 0
-        for segment in segments:
-            tier.cache.write(draw.row, start, segment)
-            start += segment.keys.shape[-1]
+        tier.cache.fill(draw.row, segments)
 
     def _tier(self, position: int) -> Tier:
         """The smallest tier that holds this position."""
