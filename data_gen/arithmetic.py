@@ -25,6 +25,7 @@ from dataclasses import dataclass
 
 from data_gen.records import Problem, derive_seed
 
+STEP_SEPARATOR = "\n"
 MISCONCEPTION_RATE = 0.65  # of the results in a misconception context are wrong
 MISCONCEPTION_SHARE = 0.9  # of those are the misconception itself, the rest are noise
 REPAIR_RATE = 0.7  # an attempt that follows a wrong one gets the first wrong step right this often

@@ -20,8 +20,9 @@ from data_gen.labeling import estimate_every_step, locate_first_error, step_pref
 from data_gen.ledger import Ledger, LedgerPolicy
 from data_gen.policies.protocol import Policy
 from data_gen.records import GradedSolution, LabeledSolution, Problem, Usage
+from data_gen.rollouts import draw_solutions
 from data_gen.runs import for_each, read_records, write_records
-from data_gen.sample import SampleConfig, sample_problem
+from data_gen.sample import SampleConfig
 
 logger = logging.getLogger(__name__)
 METHODS = {"first_error": locate_first_error, "every_step": estimate_every_step}
@@ -47,34 +48,46 @@ async def label_solution(
     return await METHODS[config.method](policy, grader, graded, prefixes, sampling.step_separator, sampling.params, config.n_rollouts)
 
 
+@dataclass(frozen=True)
+class Labeling:
+    """What became of the solutions of some problems (a labelled solution, or why it has no labels), and what the distinct rollouts cost."""
+
+    outcomes: list[LabeledSolution | str]
+    n_rollouts: int
+    usage: Usage
+
+
 async def label_problems(
     problems: list[Problem], policy: Policy, grader: Grader, ledger: Ledger, sampling: SampleConfig, config: LabelConfig
-) -> tuple[list[LabeledSolution | str], Usage]:
+) -> Labeling:
     vocabulary = policy.token_bytes()
 
-    async def one(problem: Problem) -> tuple[list[LabeledSolution | str], Usage]:
-        drawn = await sample_problem(problem, LedgerPolicy(policy, ledger, problem), grader, sampling.params, range(sampling.n_samples))
+    async def one(problem: Problem) -> Labeling:
+        drawn = await draw_solutions(LedgerPolicy(policy, ledger, problem), grader, sampling.params, range(sampling.n_samples))
         rollouts = LedgerPolicy(policy, ledger, problem)
         outcomes = await asyncio.gather(*(label_solution(graded, rollouts, grader, sampling, config, vocabulary) for graded in drawn))
-        return outcomes, rollouts.usage
+        return Labeling(outcomes, rollouts.n_draws, rollouts.usage)
 
-    results = await for_each(problems, one, what="label", unit="problems")
-    return [labeled for outcomes, _ in results for labeled in outcomes], sum((usage for _, usage in results), Usage())
+    parts = await for_each(problems, one, what="label", unit="problems")
+    outcomes = [outcome for part in parts for outcome in part.outcomes]
+    return Labeling(outcomes, sum(part.n_rollouts for part in parts), sum((part.usage for part in parts), Usage()))
 
 
-def summary(outcomes: list[LabeledSolution | str], usage: Usage, seconds: float) -> dict[str, object]:
-    labeled = [outcome for outcome in outcomes if isinstance(outcome, LabeledSolution)]
-    labels = Counter(str(label) for each in labeled for label in each.labels)
-    n_rollouts = sum(estimate.n_rollouts for each in labeled for estimate in each.estimates if estimate.method == "rollouts")
+def summary(labeling: Labeling, config: LabelConfig, seconds: float) -> dict[str, object]:
+    """Label counts, unlabelled solutions by reason, and the price."""
+    labeled = [outcome for outcome in labeling.outcomes if isinstance(outcome, LabeledSolution)]
+    reasons = Counter(outcome for outcome in labeling.outcomes if isinstance(outcome, str))
     return {
+        "method": config.method,
+        "n_rollouts_at_most": config.n_rollouts,
         "n_labeled_solutions": len(labeled),
         "n_wrong_solutions": sum(not each.graded.verdict.is_correct for each in labeled),
-        "unlabeled": dict(sorted(Counter(outcome for outcome in outcomes if isinstance(outcome, str)).items())),
-        "labels": dict(sorted(labels.items())),
-        "n_rollouts": n_rollouts,
-        "n_generated": usage.n_generated,
-        "n_prefilled": usage.n_prefilled,
-        "n_cached": usage.n_cached,
+        "unlabeled": dict(sorted(reasons.items())),
+        "labels": dict(sorted(Counter(str(label) for each in labeled for label in each.labels).items())),
+        "n_rollouts": labeling.n_rollouts,
+        "n_generated": labeling.usage.n_generated,
+        "n_prefilled": labeling.usage.n_prefilled,
+        "n_cached": labeling.usage.n_cached,
         "seconds": round(seconds, 1),
     }
 
@@ -86,10 +99,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     grader = load_grader(sampling.grader, sampling.problems.source)
     started = time.perf_counter()
     with Ledger(config.run / "ledger.sqlite") as ledger:
-        outcomes, usage = asyncio.run(label_problems(problems, sampling.policy.load(), grader, ledger, sampling, config))
-    labeled = [outcome for outcome in outcomes if isinstance(outcome, LabeledSolution)]
+        labeling = asyncio.run(label_problems(problems, sampling.policy.load(), grader, ledger, sampling, config))
+    labeled = [outcome for outcome in labeling.outcomes if isinstance(outcome, LabeledSolution)]
     write_records(config.run / "labels.jsonl", LabeledSolution, labeled)
-    facts = summary(outcomes, usage, time.perf_counter() - started)
+    facts = summary(labeling, config, time.perf_counter() - started)
     write_text(config.run / "label.json", json.dumps(facts, indent=1) + "\n")
     logger.info("%s: %s", config.run, json.dumps(facts))
 

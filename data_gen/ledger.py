@@ -190,6 +190,11 @@ class Ledger:
     def n_draws(self) -> int:
         return int(self._db.execute("SELECT count(*) FROM draws").fetchone()[0])
 
+    def total_usage(self) -> Usage:
+        """What all stored draws cost."""
+        totals = self._db.execute("SELECT total(n_generated), total(n_prefilled), total(n_cached) FROM draws").fetchone()
+        return Usage(*map(int, totals))
+
     def contents(self) -> Iterator[tuple[object, ...]]:
         """Every stored row but the usage counts, in key order: two ledgers with equal contents hold the same evidence."""
         yield from self._db.execute("SELECT * FROM params ORDER BY hash")
@@ -213,7 +218,9 @@ class LedgerPolicy:
     def __init__(self, policy: Policy, ledger: Ledger, problem: Problem) -> None:
         self.policy_id, self.base_seed, self.context_length = policy.policy_id, policy.base_seed, policy.context_length
         self.problem = problem
-        self.usage = Usage()  # what the draws asked for cost when they were made, in this run or an earlier one
+        self.usage = Usage()  # what the distinct draws that were asked for cost when they were made, in this run or an earlier one
+        self.n_draws = 0  # how many they are
+        self._charged: set[DrawKey] = set()
         self._policy, self._ledger = policy, ledger
         self._gold_hash = content_hash(problem.question, problem.gold_answer)
         self._root = prefix_hash(policy.encode_prompt(problem.question))
@@ -241,7 +248,10 @@ class LedgerPolicy:
             finally:
                 del self._ledger.in_flight[key]
                 made.set()
-        self.usage += draw.usage
+        if key not in self._charged:
+            self._charged.add(key)
+            self.n_draws += 1
+            self.usage += draw.usage
         return draw
 
     def grade(self, grader: Grader, key: DrawKey, solution: Solution) -> GradedSolution:

@@ -1,5 +1,6 @@
 """Monte Carlo value of a prefix: draw continuations from it, grade the whole answers, stop by a stated rule."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +25,12 @@ async def draw_solution(policy: LedgerPolicy, grader: Grader, prefix: Prefix, pa
     text = prefix.text + draw.text
     solution = Solution(policy.problem.problem_id, index, text, draw.finish_reason, draw.token_ids, draw.logprobs)
     return policy.grade(grader, policy.key(prefix.token_ids, params, index), solution)
+
+
+async def draw_solutions(policy: LedgerPolicy, grader: Grader, params: SamplingParams, indices: range) -> tuple[GradedSolution, ...]:
+    """The draws with these indices from the prompt of the policy's problem, graded."""
+    prompt = Prefix(policy.encode_prompt(policy.problem.question))
+    return tuple(await asyncio.gather(*(draw_solution(policy, grader, prompt, params, index) for index in indices)))
 
 
 async def estimate_value(

@@ -16,7 +16,7 @@ from data_gen.ledger import Ledger, LedgerPolicy
 from data_gen.policies.protocol import Policy
 from data_gen.problems import ProblemSource, load_problems
 from data_gen.records import GradedSolution, Problem, SamplingParams, Usage
-from data_gen.rollouts import Prefix, draw_solution
+from data_gen.rollouts import draw_solutions
 from data_gen.runs import PolicyConfig, claim_run, for_each, write_records
 
 logger = logging.getLogger(__name__)
@@ -40,21 +40,12 @@ class SampleConfig:
         return SamplingParams(self.max_new_tokens, self.temperature)
 
 
-async def sample_problem(
-    problem: Problem, policy: LedgerPolicy, grader: Grader, params: SamplingParams, indices: range
-) -> tuple[GradedSolution, ...]:
-    """The draws with these indices from the problem's prompt, graded."""
-    prompt = Prefix(policy.encode_prompt(problem.question))
-    draws = [draw_solution(policy, grader, prompt, params, index) for index in indices]
-    return tuple(await asyncio.gather(*draws))
-
-
 async def sample_problems(
     problems: list[Problem], policy: Policy, grader: Grader, ledger: Ledger, config: SampleConfig
 ) -> tuple[list[GradedSolution], Usage]:
     async def one(problem: Problem) -> tuple[tuple[GradedSolution, ...], Usage]:
         recorded = LedgerPolicy(policy, ledger, problem)
-        return await sample_problem(problem, recorded, grader, config.params, range(config.n_samples)), recorded.usage
+        return await draw_solutions(recorded, grader, config.params, range(config.n_samples)), recorded.usage
 
     results = await for_each(problems, one, what="sample", unit="problems")
     return [graded for solutions, _ in results for graded in solutions], sum((usage for _, usage in results), Usage())

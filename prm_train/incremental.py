@@ -21,6 +21,7 @@ import torch
 from transformers import PreTrainedModel
 
 from data_gen.records import content_hash
+from prm_train.aggregation import Aggregation
 from prm_train.checkpoints import CheckpointFacts
 from prm_train.encoding import ScorerEncoding
 from prm_train.modeling import load_checkpoint
@@ -118,6 +119,7 @@ class IncrementalScorer:
         encoding: StepEncoding,
         *,
         scorer_id: str,
+        aggregation: Aggregation = "min",
         cache_bytes: int = 2**30,
         max_batch_tokens: int = 4096,
     ) -> None:
@@ -126,6 +128,7 @@ class IncrementalScorer:
         if cache_bytes < 0:
             raise ValueError(f"cache_bytes: got {cache_bytes}, expected 0 (keep nothing between batches) or more")
         self.scorer_id = scorer_id
+        self.aggregation = aggregation
         self.encode_head = encoding.encode_head
         self.encode_step = lru_cache(maxsize=2**14)(encoding.encode_step)  # samples of a problem repeat its steps
         self.max_batch_tokens = max_batch_tokens
@@ -287,7 +290,14 @@ def load_scorer(
     """
     model, encoding, facts = load_checkpoint(path, dtype, trust_remote_code)
     scorer_id = _scorer_id(model, encoding, facts)
-    return IncrementalScorer(model.to(device), encoding, scorer_id=scorer_id, cache_bytes=cache_bytes, max_batch_tokens=max_batch_tokens)
+    return IncrementalScorer(
+        model.to(device),
+        encoding,
+        scorer_id=scorer_id,
+        aggregation=facts.aggregation,
+        cache_bytes=cache_bytes,
+        max_batch_tokens=max_batch_tokens,
+    )
 
 
 def _scorer_id(model: PreTrainedModel, encoding: ScorerEncoding, facts: CheckpointFacts) -> str:

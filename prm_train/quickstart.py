@@ -6,6 +6,7 @@ Each stage runs the same commands that a user would type (they are logged and st
 commands themselves continue what they had begun, so the quickstart can be interrupted anywhere and started again.
 """
 
+import fcntl
 import json
 import logging
 import os
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from data_gen.config import InputError, parse_config, run_command
@@ -109,7 +110,7 @@ def search_stage(
     return Stage(f"search {split}", tuple(commands))
 
 
-def run_stage(stage: Stage, folder: Path) -> None:
+def run_stage(stage: Stage, folder: Path, lock: int) -> None:
     """Run what is not done yet. Raises InputError naming the command that failed."""
     done = folder / "stages" / f"{stage.name.replace(' ', '-')}.json"
     if done.exists():
@@ -120,7 +121,7 @@ def run_stage(stage: Stage, folder: Path) -> None:
     processes = []
     for position, command in enumerate(stage.commands):
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_POSITION": str(position)}
-        processes.append(subprocess.Popen([sys.executable, "-m", *command], env=environment))
+        processes.append(subprocess.Popen([sys.executable, "-m", *command], env=environment, pass_fds=[lock]))
     try:
         exit_codes = [process.wait() for process in processes]
     finally:
@@ -130,13 +131,13 @@ def run_stage(stage: Stage, folder: Path) -> None:
     for command, exit_code in zip(stage.commands, exit_codes, strict=True):
         if exit_code:
             raise InputError(f"stage {stage.name}: exit code {exit_code} of: python -m {' '.join(command)}")
-    facts = {
-        "stage": stage.name,
-        "wall_seconds": round(time.perf_counter() - started, 1),
-        "cpu_seconds": round(child_cpu_seconds() - cpu_started, 1),
-        "commands": [" ".join(("python", "-m", *command)) for command in stage.commands],
-    }
-    write_text(done, json.dumps(facts, indent=1) + "\n")
+    commands = [" ".join(("python", "-m", *command)) for command in stage.commands]
+    write_stage(folder, stage.name, time.perf_counter() - started, child_cpu_seconds() - cpu_started, commands)
+
+
+def write_stage(folder: Path, stage: str, wall_seconds: float, cpu_seconds: float, commands: Sequence[str]) -> None:
+    facts = {"stage": stage, "wall_seconds": round(wall_seconds, 1), "cpu_seconds": round(cpu_seconds, 1), "commands": list(commands)}
+    write_text(folder / "stages" / f"{stage.replace(' ', '-')}.json", json.dumps(facts, indent=1) + "\n")
 
 
 def child_cpu_seconds() -> float:
@@ -146,24 +147,37 @@ def child_cpu_seconds() -> float:
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(QuickstartConfig, argv)
-    logging.getLogger().setLevel(logging.INFO)
     claim_run(config.output, config)
+    with (config.output / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{config.output}: a quickstart is running there, or a process of a killed one is ending") from None
+        run_stages(config, lock.fileno())
+
+
+def run_stages(config: QuickstartConfig, lock: int) -> None:
+    """All stages. The commands inherit the lock, so that those of a killed quickstart cannot meet those of the next one."""
     for stage in training_stages(config):
-        run_stage(stage, config.output)
-    run_stage(search_stage(config, "validation", config.n_validation_problems, config.temperatures, (), "min"), config.output)
+        run_stage(stage, config.output, lock)
+    run_stage(search_stage(config, "validation", config.n_validation_problems, config.temperatures, (), "min"), config.output, lock)
+    started = time.perf_counter()
     chosen = choose_settings(search_folders(config, "validation"))
-    write_text(config.output / "chosen.json", json.dumps(chosen.as_dict(), indent=1) + "\n")
-    run_stage(
-        search_stage(config, "test", config.n_test_problems, chosen.temperatures, config.beams, chosen.prm_aggregation), config.output
-    )
+    write_text(config.output / "chosen.json", json.dumps(asdict(chosen), indent=1) + "\n")
+    choosing_seconds = time.perf_counter() - started
+    stage = search_stage(config, "test", config.n_test_problems, chosen.temperatures, config.beams, chosen.prm_aggregation)
+    run_stage(stage, config.output, lock)
+    started = time.perf_counter()
     folders = {split: ",".join(map(str, search_folders(config, split))) for split in ("validation", "test")}
     runs = ",".join(str(config.output / f"train-{shard}") for shard in range(N_PROCESSES))
-    evaluate(
-        (
-            *("--validation", folders["validation"], "--test", folders["test"], "--output", str(config.output), "--labeled", runs),
-            *("--prm", str(config.output / "prm"), "--orm", str(config.output / "orm"), "--stages", str(config.output / "stages")),
-        )
+    arguments = (
+        *("--validation", folders["validation"], "--test", folders["test"], "--output", str(config.output), "--labeled", runs),
+        *("--prm", str(config.output / "prm"), "--orm", str(config.output / "orm"), "--stages", str(config.output / "stages")),
     )
+    evaluate(arguments)
+    command = " ".join(("python", "-m", "prm_train.evaluation.evaluate", *arguments))
+    wall_seconds = choosing_seconds + time.perf_counter() - started
+    write_stage(config.output, "evaluate", wall_seconds, time.process_time(), [command])
 
 
 if __name__ == "__main__":

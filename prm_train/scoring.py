@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from data_gen.config import InputError
+from prm_train.aggregation import Aggregation
 
 
 class PathTooLongError(InputError):
@@ -42,6 +43,7 @@ class Scorer(Protocol):
 
     scorer_id: str
     scores_steps: bool
+    aggregation: Aggregation  # how its step scores make the score of a path
 
     def session(self, question: str) -> AbstractAsyncContextManager["ScoringTree"]:
         """`async with scorer.session(question) as tree`: closing it frees the tree's cache."""

@@ -5,14 +5,16 @@ validation problems. Accuracies at N come from the disjoint blocks of N among th
 them.
 """
 
+import json
 import logging
 import math
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +38,7 @@ from prm_train.search.run import ProblemResult, read_results
 from prm_train.search.voting import best_of, is_right, logprob_scores, majority_vote, path_scores, weighted_vote
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 Scores = Callable[[Sequence[Candidate]], list[float | None]]
 Chooser = Callable[[Sequence[Candidate]], Candidate | None]
@@ -62,17 +65,15 @@ class Chosen:
     """What validation problems decide."""
 
     pass_at_1_temperature: float
-    majority_temperature: float
-    logprob_temperature: float
-    logprob_form: LogprobForm
+    majority: dict[int, float]  # N → temperature
+    logprob: dict[int, tuple[float, LogprobForm]]  # N → temperature and form
+    logprob_auroc: LogprobKind
     prm_aggregation: Aggregation
 
     @property
     def temperatures(self) -> tuple[float, ...]:
-        return tuple(sorted({self.pass_at_1_temperature, self.majority_temperature, self.logprob_temperature}))
-
-    def as_dict(self) -> dict[str, object]:
-        return asdict(self)
+        """Every temperature that a method of the test needs."""
+        return tuple(sorted({self.pass_at_1_temperature, *self.majority.values(), *(t for t, _ in self.logprob.values())}))
 
 
 def best_by(score: Scores, candidates: Sequence[Candidate]) -> Candidate | None:
@@ -86,8 +87,10 @@ def vote_by(score: Scores, candidates: Sequence[Candidate]) -> Candidate | None:
 
 
 def probabilities(form: LogprobKind, candidates: Sequence[Candidate]) -> list[float | None]:
-    """`logprob_scores` exponentiated, as the weights of a vote."""
-    return [None if score is None else math.exp(score) for score in logprob_scores(candidates, form)]
+    """`logprob_scores` exponentiated, as the weights of a vote; relative to the highest, so that those of long texts do not vanish."""
+    scores = logprob_scores(candidates, form)
+    highest = max((score for score in scores if score is not None), default=0.0)
+    return [None if score is None else math.exp(score - highest) for score in scores]
 
 
 def by_logprob(form: LogprobForm) -> Chooser:
@@ -113,10 +116,11 @@ def accuracies(results: Sequence[ProblemResult], temperature: float, choose: Cho
 
 
 def within_problem_aurocs(results: Sequence[ProblemResult], temperature: float, scores: Scores) -> NDArray[np.float64]:
-    """AUROC inside each problem that has both right and wrong candidates; a candidate without a score ranks last."""
+    """AUROC inside each problem that has both right and wrong candidates; without a score a candidate ranks last, without a verdict it is
+    left out."""
     areas = []
     for result in results:
-        candidates = result.samples[temperature]
+        candidates = [candidate for candidate in result.samples[temperature] if not candidate.is_unknown]
         ranks = [-math.inf if score is None else score for score in scores(candidates)]
         area = auroc(ranks, [candidate.is_correct for candidate in candidates])
         if area is not None:
@@ -130,28 +134,40 @@ def read_shards(folders: Sequence[Path]) -> list[ProblemResult]:
         if not (folder / "search.json").exists():
             raise InputError(f"{folder}: no finished search there; expected the output folder of `prm-train search`")
     results = [result for folder in folders for result in read_results(folder / "results.jsonl")]
-    return sorted(results, key=lambda result: result.problem.problem_id)
+    results.sort(key=lambda result: result.problem.problem_id)
+    for one, other in pairwise(results):
+        if one.problem.problem_id == other.problem.problem_id:
+            raise InputError(f"problem {one.problem.problem_id} is in {', '.join(map(str, folders))} more than once; expected shards")
+    return results
+
+
+def sample_counts(results: Sequence[ProblemResult]) -> list[int]:
+    """The N at which methods are compared: powers of 2 up to the number of candidates."""
+    n_samples = len(results[0].samples[results[0].temperature])
+    return [2**i for i in range(n_samples.bit_length()) if 2**i <= n_samples]
 
 
 def choose_settings(folders: Sequence[Path]) -> Chosen:
-    """Best settings on validation problems, at the largest N."""
+    """The settings that are best on validation problems: for the baselines at each N, so that no N is compared with a weak baseline."""
     results = read_shards(folders)
-    scored = results[0].temperature
-    temperatures = sorted(results[0].samples)
-    n = len(results[0].samples[scored])
+    scored, temperatures = results[0].temperature, sorted(results[0].samples)
 
-    def accuracy(temperature: float, choose: Chooser, n: int) -> float:
-        return float(accuracies(results, temperature, choose, n).mean())
+    def best(candidates: Iterable[T], accuracy: Callable[[T], NDArray[np.float64]]) -> T:
+        return max(candidates, key=lambda candidate: float(accuracy(candidate).mean()))
 
-    logprob = {(t, form): accuracy(t, by_logprob(form), n) for t in temperatures for form in get_args(LogprobForm)}
-    logprob_temperature, logprob_form = max(logprob, key=lambda key: logprob[key])
-    aurocs = {how: within_problem_aurocs(results, scored, scorer_scores("prm", how)).mean() for how in get_args(Aggregation)}
+    def best_majority(n: int) -> float:
+        return best(temperatures, lambda t: accuracies(results, t, majority_vote, n))
+
+    def best_logprob(n: int) -> tuple[float, LogprobForm]:
+        forms = [(t, form) for t in temperatures for form in get_args(LogprobForm)]
+        return best(forms, lambda form: accuracies(results, form[0], by_logprob(form[1]), n))
+
     return Chosen(
-        pass_at_1_temperature=max(temperatures, key=lambda t: accuracy(t, anyone_right, 1)),
-        majority_temperature=max(temperatures, key=lambda t: accuracy(t, majority_vote, n)),
-        logprob_temperature=logprob_temperature,
-        logprob_form=logprob_form,
-        prm_aggregation=max(aurocs, key=lambda how: float(aurocs[how])),
+        pass_at_1_temperature=best(temperatures, lambda t: accuracies(results, t, anyone_right, 1)),
+        majority={n: best_majority(n) for n in sample_counts(results)},
+        logprob={n: best_logprob(n) for n in sample_counts(results)},
+        logprob_auroc=best(get_args(LogprobKind), lambda kind: within_problem_aurocs(results, scored, partial(logprob_scores, form=kind))),
+        prm_aggregation=best(get_args(Aggregation), lambda how: within_problem_aurocs(results, scored, scorer_scores("prm", how))),
     )
 
 
@@ -170,33 +186,38 @@ class Evaluation:
     def interval(self, values: Any) -> Interval:
         return bootstrap_interval(values, np.random.default_rng(self.seed))
 
-    def methods(self) -> dict[str, tuple[float, Chooser]]:
-        """The temperature and the chooser of each method that selects among samples."""
+    def methods(self) -> dict[str, Callable[[int], tuple[float, Chooser]]]:
+        """Each method that selects among samples: N → the temperature of the samples and the chooser."""
         chosen, t = self.chosen, self.scored_temperature
-        methods: dict[str, tuple[float, Chooser]] = {
-            "majority": (chosen.majority_temperature, majority_vote),
-            "logprob": (chosen.logprob_temperature, by_logprob(chosen.logprob_form)),
-            "pass_at_n": (t, anyone_right),
+
+        def logprob(n: int) -> tuple[float, Chooser]:
+            temperature, form = chosen.logprob[n]
+            return temperature, by_logprob(form)
+
+        def at_scored_temperature(choose: Chooser) -> Callable[[int], tuple[float, Chooser]]:
+            return lambda n: (t, choose)
+
+        methods = {
+            "majority": lambda n: (chosen.majority[n], majority_vote),
+            "logprob": logprob,
+            "pass_at_n": at_scored_temperature(anyone_right),
         }
         scorers: tuple[tuple[str, Aggregation], ...] = (("prm", chosen.prm_aggregation), ("orm", "last"))
         for name, how in scorers:
             if any(name in candidate.scores for candidate in self.results[0].samples[t]):
-                methods[f"{name}_vanilla"] = (t, partial(best_by, scorer_scores(name, how)))
-                methods[f"{name}_weighted"] = (t, partial(vote_by, scorer_scores(name, how)))
+                scores = scorer_scores(name, how)
+                methods[f"{name}_vanilla"] = at_scored_temperature(partial(best_by, scores))
+                methods[f"{name}_weighted"] = at_scored_temperature(partial(vote_by, scores))
         return methods
 
     def correct(self) -> dict[str, dict[int, NDArray[np.float64]]]:
         """Accuracy of each method at each N on each problem."""
-        n_samples = len(self.results[0].samples[self.scored_temperature])
-        counts = [n for n in (1, 2, 4, 8, 16, 32, 64, 128, 256) if n <= n_samples]
-        table = {
-            name: {n: accuracies(self.results, temperature, choose, n) for n in counts}
-            for name, (temperature, choose) in self.methods().items()
-        }
+        counts = sample_counts(self.results)
+        table = {name: {n: accuracies(self.results, *method(n), n) for n in counts} for name, method in self.methods().items()}
         beams = sorted(self.results[0].beams)
         vote = partial(vote_by, scorer_scores("prm", self.chosen.prm_aggregation))
         if beams:
-            table["beam"] = {n: np.array([is_right(vote(result.beams[n])) for result in self.results], dtype=float) for n in beams}
+            table["beam"] = {n: np.array([float(is_right(vote(result.beams[n]))) for result in self.results]) for n in beams}
         return table
 
     def quintiles(self) -> NDArray[np.int64]:
@@ -222,13 +243,12 @@ class Evaluation:
                     n: TokensPerProblem(mean(f"beam {n}", None, False), mean(f"beam {n}", None, True)) for n in self.results[0].beams
                 }
                 continue
-            temperature, scorer = self.methods()[name][0], name.split("_")[0]
+            method, scorer = self.methods()[name], name.split("_")[0]
             table[name] = {
                 n: TokensPerProblem(
-                    mean(f"samples T={temperature:g}", n, False), mean(f"score {scorer}", n, True) if scorer in ("prm", "orm") else 0.0
+                    mean(f"samples T={method(n)[0]:g}", n, False), mean(f"score {scorer}", n, True) if scorer in ("prm", "orm") else 0.0
                 )
-                for n in (1, 2, 4, 8, 16, 32, 64)
-                if n <= len(self.results[0].samples[temperature])
+                for n in sample_counts(self.results)
             }
         return table
 
@@ -247,9 +267,10 @@ class Evaluation:
             )
         if "orm_weighted" in names:
             rows.append(VerifierQuality("ORM", self.interval(within_problem_aurocs(self.results, t, scorer_scores("orm", "last")))))
-        by_form = [within_problem_aurocs(self.results, t, partial(logprob_scores, form=form)) for form in get_args(LogprobKind)]
-        best = max(by_form, key=lambda areas: float(areas.mean()))
-        rows.append(VerifierQuality("policy's log-prob", self.interval(best), note="the better of sum and mean a token"))
+        areas = within_problem_aurocs(self.results, t, partial(logprob_scores, form=chosen.logprob_auroc))
+        rows.append(
+            VerifierQuality("policy's log-prob", self.interval(areas), note=f"{chosen.logprob_auroc} over tokens, chosen on validation")
+        )
         return tuple(rows)
 
     def paired(self, correct: dict[str, dict[int, NDArray[np.float64]]]) -> tuple[PairedDifference, ...]:
@@ -274,9 +295,29 @@ class Evaluation:
         return tuple(pairs)
 
 
+def spell(chosen: Mapping[int, float | tuple[float, str]]) -> str:
+    """`N=4: 0.7, N=16: 1`; runs of N with the same choice are one entry."""
+    entries: list[str] = []
+    last: object = None
+    for n, choice in chosen.items():
+        if choice != last:
+            entries.append(f"from N={n}: {choice:g}" if isinstance(choice, float) else f"from N={n}: {choice[0]:g} {choice[1]}")
+        last = choice
+    return "; ".join(entries)
+
+
 def evaluate(config: EvaluateConfig) -> SearchReport:
     validation, results = read_shards(config.validation), read_shards(config.test)
+    shared = {each.problem.question for each in validation} & {each.problem.question for each in results}
+    if shared:
+        raise InputError(f"{len(shared)} of {len(results)} test questions are validation questions too; expected none: {min(shared)!r:.80}")
+    step_separator = json.loads((config.test[0] / "config.json").read_text())["step_separator"]
     evaluation = Evaluation(results, choose_settings(config.validation), config.seed)
+    missing = [t for t in evaluation.chosen.temperatures if t not in results[0].samples]
+    if missing:
+        raise InputError(f"test: no samples at T = {missing}, which validation chose; expected them among other_temperatures of the search")
+    if len(results) < N_QUINTILES:
+        raise InputError(f"test: {len(results)} problems, expected at least {N_QUINTILES} for the difficulty quintiles")
     correct, quintiles = evaluation.correct(), evaluation.quintiles()
 
     def by_quintile(values: NDArray[np.float64]) -> tuple[Interval, ...]:
@@ -290,8 +331,8 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
         accuracy_by_quintile={name: {n: by_quintile(values) for n, values in curve.items()} for name, curve in correct.items()},
         tokens=evaluation.tokens(list(correct)),
         settings={
-            "majority": f"T = {chosen.majority_temperature:g}, chosen on validation",
-            "logprob": f"{chosen.logprob_form}, T = {chosen.logprob_temperature:g}, chosen on validation",
+            "majority": f"T chosen on validation for each N ({spell(chosen.majority)})",
+            "logprob": f"T and form chosen on validation for each N ({spell(chosen.logprob)})",
             "prm_weighted": f"T = {evaluation.scored_temperature:g}, {chosen.prm_aggregation} of the step scores",
         },
         single_samples=evaluation.single_samples(),
@@ -301,11 +342,12 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
         reliability=step_quality(results).bins if "prm_weighted" in correct else (),
         losses=loss_curves(config.prm, config.orm),
         labels=label_statistics(config.labeled),
-        examples=example_solutions(results),
+        examples=example_solutions(results, step_separator),
         notes=(
             "The answer of the built-in task lists every intermediate value, so a wrong step cannot end in a right answer. "
             "Grading gives one verdict for the whole answer; no step label comes from it.",
             "Difficulty quintiles are made from draws that no accuracy is computed from.",
+            "Scorer tokens of N samples are counted as N / 64 of those of 64, whose common prefixes are computed once.",
         )
         if results[0].problem.problem_id.startswith("arithmetic-")
         else (),

@@ -54,9 +54,9 @@ def step_truth(problem: Problem, text: str) -> list[bool | None] | None:
     """
     if not problem.problem_id.startswith("arithmetic-"):
         return None
-    steps = split_steps(text, "\n")
+    steps = split_steps(text, arithmetic.STEP_SEPARATOR)
     right = arithmetic.parse_question(problem.question)
-    wanted = split_steps(arithmetic.solution_text(right, right.totals()), "\n")
+    wanted = split_steps(arithmetic.solution_text(right, right.totals()), arithmetic.STEP_SEPARATOR)
     first = next((i for i, step in enumerate(steps) if i >= len(wanted) or step != wanted[i]), len(steps))
     return [True if i < first else False if i == first else None for i in range(len(steps))]
 
@@ -76,7 +76,10 @@ def step_quality(results: Sequence[ProblemResult], n_candidates: int = 16) -> St
     for result in results:
         for candidate in result.samples[result.temperature][:n_candidates]:
             truth = step_truth(result.problem, candidate.text)
-            for score, is_right in zip(candidate.scores.get("prm", ()), truth or (), strict=False):
+            step_scores = candidate.scores.get("prm")
+            if truth is None or step_scores is None:
+                continue
+            for score, is_right in zip(step_scores, truth, strict=True):
                 if is_right is not None:
                     scores.append(score)
                     truths.append(is_right)
@@ -85,7 +88,7 @@ def step_quality(results: Sequence[ProblemResult], n_candidates: int = 16) -> St
     return StepQuality(auroc(scores, truths), brier(scores, truths), reliability_bins(scores, truths))
 
 
-def example_solutions(results: Sequence[ProblemResult]) -> tuple[ScoredSolution, ...]:
+def example_solutions(results: Sequence[ProblemResult], step_separator: str) -> tuple[ScoredSolution, ...]:
     """Three examples: a right solution, a wrong one whose error the PRM sees, and a wrong one that it takes for right."""
 
     def lowest(candidate: Candidate) -> float:
@@ -102,7 +105,7 @@ def example_solutions(results: Sequence[ProblemResult]) -> tuple[ScoredSolution,
         if not pairs:
             continue
         problem, candidate = pick(pairs, key=lambda pair: lowest(pair[1]))
-        steps = split_steps(candidate.text, "\n")
+        steps = split_steps(candidate.text, step_separator)
         truth = step_truth(problem, candidate.text) or [None] * len(steps)
         scored = tuple(ScoredStep(*row) for row in zip(steps, candidate.scores["prm"], truth, strict=True))
         examples.append(ScoredSolution(problem.question, scored, "correct" if candidate.is_correct else "incorrect", comment))

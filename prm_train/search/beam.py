@@ -4,15 +4,14 @@
     until N paths are finished or none is open:
         score the new steps
         finished paths become candidates and leave the beam
-        the best ceil(open / M) of the distinct open paths stay, each draws M next steps
+        N' = N - finished paths; the best ceil(N' / M) of the distinct open paths stay and draw N' next steps between them, M each
 
 What differs from the usual loop, and why: it stops as soon as no open path can become a candidate (no path is generated only to be thrown
 away); a path that hits a limit is kept as unfinished and never votes; a step is scored when it is new and never again; equal paths are
-one path, so that the beam is not filled with copies of one.
+one path, whose copies' share of next steps goes to all that stay, so that N is spent.
 """
 
 import asyncio
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,21 +60,18 @@ async def beam_search(
         raise ValueError(f"beam search ranks unfinished paths: {scorer.scorer_id} scores finished ones only, expected a PRM")
     prompt_ids = policy.encode_prompt(policy.problem.question)
     finished: list[Path] = []
-    n_drawn: Counter[tuple[int, ...]] = Counter()  # a path that is expanded again continues its stream of draws
     async with scorer.session(policy.problem.question) as tree:
-        kept, n_children = [Path(prompt_ids, "", tree.root)], config.n
+        kept, n_open = [Path(prompt_ids, "", tree.root)], config.n
         for _ in range(config.max_steps):
-            requests: list[tuple[Path, int]] = []
-            for path in kept:
-                for _ in range(min(n_children, config.n - len(finished) - len(requests))):
-                    requests.append((path, n_drawn[path.token_ids]))
-                    n_drawn[path.token_ids] += 1
+            # n_open next steps between the kept paths, as evenly as they go
+            shares = [n_open // len(kept) + (rank < n_open % len(kept)) for rank in range(len(kept))]
+            requests = [(path, index) for path, share in zip(kept, shares, strict=True) for index in range(share)]
             children = await asyncio.gather(*(next_step(policy, tree, path, len(prompt_ids), params, index) for path, index in requests))
             finished += [child for child in children if child.finish_reason is not FinishReason.STOP]
+            n_open = config.n - len(finished)
             open_paths = {child.text: child for child in children if child.finish_reason is FinishReason.STOP}
-            n_kept = -(-(config.n - len(finished)) // config.width)
-            kept = sorted(open_paths.values(), key=lambda path: -aggregate(path.scores, config.aggregation))[:n_kept]
-            n_children = config.width
+            by_rank = sorted(open_paths.values(), key=lambda path: -aggregate(path.scores, config.aggregation))
+            kept = by_rank[: -(-n_open // config.width)]
             if not kept:
                 break
         usage = tree.usage
@@ -85,7 +81,7 @@ async def beam_search(
 
 async def next_step(policy: LedgerPolicy, tree: ScoringTree, path: Path, n_prompt: int, params: SamplingParams, index: int) -> Path:
     """The `index`-th next step of a path, scored."""
-    n_left = params.max_new_tokens - (len(path.token_ids) - n_prompt)
+    n_left = min(params.max_new_tokens - (len(path.token_ids) - n_prompt), policy.context_length - len(path.token_ids))
     if n_left < 1:
         return Path(path.token_ids, path.text, path.node, path.scores, path.logprobs, FinishReason.LENGTH)
     draw = await policy.sample(path.token_ids, params, index)

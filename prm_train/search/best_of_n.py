@@ -9,7 +9,7 @@ from dataclasses import replace
 from data_gen.grading import Grader
 from data_gen.ledger import LedgerPolicy
 from data_gen.records import FinishReason, GradedSolution, Problem, SamplingParams
-from data_gen.rollouts import Prefix, draw_solution
+from data_gen.rollouts import draw_solutions
 from data_gen.steps import split_steps
 from prm_train.scoring import PathTooLongError, Scorer, ScorerUsage, ScoringTree
 from prm_train.search.candidates import Candidate
@@ -24,6 +24,7 @@ def as_candidate(graded: GradedSolution) -> Candidate:
         answer=graded.answer,
         is_correct=graded.verdict.is_correct,
         is_finished=solution.finish_reason is not FinishReason.LENGTH,
+        is_unknown=graded.verdict.is_unknown,
         logprob_sum=sum(solution.logprobs),
         n_tokens=len(solution.token_ids),
     )
@@ -31,9 +32,7 @@ def as_candidate(graded: GradedSolution) -> Candidate:
 
 async def draw_candidates(policy: LedgerPolicy, grader: Grader, params: SamplingParams, indices: range) -> list[Candidate]:
     """The draws with these indices from the problem's prompt, graded but not scored."""
-    prompt = Prefix(policy.encode_prompt(policy.problem.question))
-    draws = [draw_solution(policy, grader, prompt, params, index) for index in indices]
-    return [as_candidate(graded) for graded in await asyncio.gather(*draws)]
+    return [as_candidate(graded) for graded in await draw_solutions(policy, grader, params, indices)]
 
 
 async def score_path(tree: ScoringTree, steps: tuple[str, ...], scores_steps: bool) -> tuple[float, ...]:

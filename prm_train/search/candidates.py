@@ -18,9 +18,9 @@ from data_gen.records import Problem
 class Candidate:
     """The `index`-th solution of a problem.
 
-    `is_correct` is False where the verdict is unknown, too; `is_finished` is False for a text cut by a length limit. `logprob_sum` is the
-    natural log-probability of its `n_tokens` tokens under the policy. `scores` holds by scorer the scores in [0, 1] of its steps (a PRM) or
-    of its end alone (an ORM).
+    `is_correct` is False where the verdict is unknown (`is_unknown`), too; `is_finished` is False for a text cut by a length limit.
+    `logprob_sum` is the natural log-probability of its `n_tokens` tokens under the policy. `scores` holds by scorer the scores in [0, 1] of
+    its steps (a PRM) or of its end alone (an ORM).
     """
 
     problem_id: str
@@ -32,6 +32,7 @@ class Candidate:
     logprob_sum: float = 0.0
     n_tokens: int = 0
     scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    is_unknown: bool = False
 
     @property
     def can_vote(self) -> bool:

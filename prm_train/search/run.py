@@ -8,7 +8,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -17,6 +17,7 @@ from data_gen.config import InputError, parse_config, run_command
 from data_gen.grading import Grader, GraderName, load_grader
 from data_gen.jsonl import write_text
 from data_gen.ledger import Ledger, LedgerPolicy
+from data_gen.policies.protocol import Policy
 from data_gen.problems import ProblemSource, load_problems
 from data_gen.records import Problem, SamplingParams, Usage
 from data_gen.runs import PolicyConfig, claim_run, for_each
@@ -49,7 +50,8 @@ class SearchConfig:
     n_difficulty_draws: int = field(default=32, metadata={"help": "draws beyond n_samples that only sort problems by difficulty"})
     beams: tuple[int, ...] = field(default=(), metadata={"help": "N of the beam searches to run, for example 4,16,64"})
     beam_width: int = field(default=4, metadata={"help": "next steps drawn from each kept path (M)"})
-    beam_aggregation: Aggregation = "min"
+    beam_max_steps: int = field(default=40, metadata={"help": "a path with more steps is cut there and cannot vote"})
+    beam_aggregation: Aggregation | None = field(default=None, metadata={"help": "ranks unfinished paths; null: the PRM checkpoint's own"})
     max_new_tokens: int = 256
     step_separator: str = "\n"
     grader: GraderName = "auto"
@@ -82,49 +84,53 @@ class Searcher:
     """What a search needs besides the problem."""
 
     config: SearchConfig
-    policy: LedgerPolicy
+    policy: Policy
+    ledger: Ledger
     grader: Grader
     scorers: Mapping[str, Scorer]
 
-    async def search(self) -> ProblemResult:
-        config, costs = self.config, {}
-        (greedy,) = await draw_candidates(self.policy, self.grader, SamplingParams(config.max_new_tokens, 0.0), range(1))
-        samples = {}
-        for temperature in (config.temperature, *config.other_temperatures):
-            params = SamplingParams(config.max_new_tokens, temperature)
-            before = self.policy.usage
-            samples[temperature] = await draw_candidates(self.policy, self.grader, params, range(config.n_samples))
-            costs[f"samples T={temperature:g}"] = Cost(self.policy.usage - before)
-        for name, scorer in self.scorers.items():
-            samples[config.temperature], scored = await score_candidates(
-                self.policy.problem, samples[config.temperature], scorer, name, config.step_separator
-            )
-            costs[f"score {name}"] = Cost(scorer=scored)
-        before = self.policy.usage
+    async def search(self, problem: Problem) -> ProblemResult:
+        config, costs = self.config, dict[str, Cost]()
+
+        async def draw(name: str, temperature: float, indices: range) -> list[Candidate]:
+            policy = LedgerPolicy(self.policy, self.ledger, problem)
+            candidates = await draw_candidates(policy, self.grader, SamplingParams(config.max_new_tokens, temperature), indices)
+            costs[name] = Cost(policy.usage)
+            return candidates
+
+        (greedy,) = await draw("greedy", 0.0, range(1))
+        samples = {
+            temperature: await draw(f"samples T={temperature:g}", temperature, range(config.n_samples))
+            for temperature in (config.temperature, *config.other_temperatures)
+        }
         held_out = range(config.n_samples, config.n_samples + config.n_difficulty_draws)
-        extra = await draw_candidates(self.policy, self.grader, SamplingParams(config.max_new_tokens, config.temperature), held_out)
-        costs["difficulty draws"] = Cost(self.policy.usage - before)
+        extra = await draw("difficulty draws", config.temperature, held_out)
+        scored = samples[config.temperature]
+        for name, scorer in self.scorers.items():
+            scored, usage = await score_candidates(problem, scored, scorer, name, config.step_separator)
+            costs[f"score {name}"] = Cost(scorer=usage)
         beams = {}
         for n in config.beams:
-            before = self.policy.usage
-            beams[n], scored = await self.beam(n)
-            costs[f"beam {n}"] = Cost(self.policy.usage - before, scored)
+            policy = LedgerPolicy(self.policy, self.ledger, problem)  # a beam is charged for every draw it asks for, whoever made it
+            beams[n], usage = await self.beam(policy, n)
+            costs[f"beam {n}"] = Cost(policy.usage, usage)
         return ProblemResult(
-            self.policy.problem,
+            problem,
             config.temperature,
             greedy,
-            {temperature: tuple(candidates) for temperature, candidates in samples.items()},
+            {temperature: tuple(candidates) for temperature, candidates in {**samples, config.temperature: scored}.items()},
             {n: tuple(candidates) for n, candidates in beams.items()},
             sum(candidate.is_correct for candidate in extra),
             len(extra),
             costs,
         )
 
-    async def beam(self, n: int) -> tuple[list[Candidate], ScorerUsage]:
+    async def beam(self, policy: LedgerPolicy, n: int) -> tuple[list[Candidate], ScorerUsage]:
         config = self.config
         params = SamplingParams(config.max_new_tokens, config.temperature, config.step_separator)
-        beam = BeamConfig(n, config.beam_width, aggregation=config.beam_aggregation)
-        return await beam_search(self.policy, self.grader, self.scorers["prm"], "prm", params, beam)
+        assert config.beam_aggregation is not None  # set from the checkpoint when the scorers were loaded
+        beam = BeamConfig(n, config.beam_width, config.beam_max_steps, config.beam_aggregation)
+        return await beam_search(policy, self.grader, self.scorers["prm"], "prm", params, beam)
 
 
 def read_results(path: Path) -> list[ProblemResult]:
@@ -141,6 +147,18 @@ def read_results(path: Path) -> list[ProblemResult]:
     return results
 
 
+def claim_models(folder: Path, models: dict[str, str]) -> None:
+    """Results belong to the weights that made them, not to their path. Raises InputError if others began this search."""
+    path = folder / "models.json"
+    found = json.loads(path.read_text()) if path.exists() else models
+    for name, model_id in models.items():
+        if found.get(name) != model_id:
+            raise InputError(
+                f"{path}: the {name} of this search was {found.get(name)}, got {model_id}: other weights; choose another output"
+            )
+    write_text(path, json.dumps(models, indent=1) + "\n")
+
+
 async def search_problems(problems: list[Problem], config: SearchConfig, ledger: Ledger) -> None:
     """Search what results.jsonl does not hold yet."""
     path, adapter = config.output / "results.jsonl", TypeAdapter(ProblemResult)
@@ -148,8 +166,6 @@ async def search_problems(problems: list[Problem], config: SearchConfig, ledger:
     if path.exists():  # drops a line that was cut short
         write_text(path, "".join(adapter.dump_json(result).decode() + "\n" for result in done))
     finished = {result.problem.problem_id for result in done}
-    if len(finished) == len(problems):
-        return
     policy, grader = config.policy.load(), load_grader(config.grader, config.problems.source)
     where = config.policy
     scorers = {
@@ -157,10 +173,14 @@ async def search_problems(problems: list[Problem], config: SearchConfig, ledger:
         for name, folder in (("prm", config.prm), ("orm", config.orm))
         if folder is not None
     }
+    claim_models(config.output, {"policy": policy.policy_id, **{name: scorer.scorer_id for name, scorer in scorers.items()}})
+    if config.beams and config.beam_aggregation is None:
+        config = replace(config, beam_aggregation=scorers["prm"].aggregation)
+    searcher = Searcher(config, policy, ledger, grader, scorers)
     with path.open("a") as file:
 
         async def one(problem: Problem) -> None:
-            result = await Searcher(config, LedgerPolicy(policy, ledger, problem), grader, scorers).search()
+            result = await searcher.search(problem)
             file.write(adapter.dump_json(result).decode() + "\n")
             file.flush()
 
@@ -168,15 +188,19 @@ async def search_problems(problems: list[Problem], config: SearchConfig, ledger:
         await for_each(rest, one, what="search", unit="problems", at_once=64)
 
 
-def summary(results: list[ProblemResult], seconds: float) -> dict[str, object]:
-    """Totals of a search over its problems."""
-    costs = [cost for result in results for cost in result.costs.values()]
-    policy, scorer = sum((cost.policy for cost in costs), Usage()), sum((cost.scorer for cost in costs), ScorerUsage())
+def summary(results: list[ProblemResult], usage: Usage, seconds: float) -> dict[str, object]:
+    """Totals of a search: `usage` of the distinct draws, the scorers' tokens, and the candidates that got no verdict or no score."""
+    scorer = sum((cost.scorer for result in results for cost in result.costs.values()), ScorerUsage())
+    scored = [candidate for result in results for candidate in result.samples[result.temperature]]
+    names = {name for candidate in scored for name in candidate.scores}
     return {
         "n_problems": len(results),
-        "n_generated": policy.n_generated,
-        "n_prefilled": policy.n_prefilled,
-        "n_cached": policy.n_cached,
+        "n_candidates": len(scored),
+        "n_without_verdict": sum(candidate.is_unknown for candidate in scored),
+        "n_without_score": sum(len(candidate.scores) < len(names) for candidate in scored),
+        "n_generated": usage.n_generated,
+        "n_prefilled": usage.n_prefilled,
+        "n_cached": usage.n_cached,
         "n_scorer_new": scorer.n_new,
         "n_scorer_reused": scorer.n_reused,
         "seconds": round(seconds, 1),
@@ -192,7 +216,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     started = time.perf_counter()
     with Ledger(config.output / "ledger.sqlite") as ledger:
         asyncio.run(search_problems(problems, config, ledger))
-    facts = summary(read_results(config.output / "results.jsonl"), time.perf_counter() - started)
+        usage = ledger.total_usage()
+    facts = summary(read_results(config.output / "results.jsonl"), usage, time.perf_counter() - started)
     write_text(config.output / "search.json", json.dumps(facts) + "\n")
     logger.info("%s: %s", config.output, json.dumps(facts))
 

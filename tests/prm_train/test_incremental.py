@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -63,7 +64,7 @@ def llama_orm() -> PreTrainedModel:
     return LlamaForSequenceClassification(LlamaConfig(num_labels=1, **SIZES)).eval()
 
 
-def make_scorer(model: PreTrainedModel | None = None, **settings: int) -> IncrementalScorer:
+def make_scorer(model: PreTrainedModel | None = None, **settings: Any) -> IncrementalScorer:
     return IncrementalScorer(model or qwen2_prm(), CharacterEncoding(), scorer_id="tiny", **settings)
 
 

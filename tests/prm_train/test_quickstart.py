@@ -1,5 +1,6 @@
 """The quickstart in small: every stage as real processes with the shipped policy, then again without repeating anything."""
 
+import fcntl
 import json
 import os
 import signal
@@ -10,14 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from data_gen.config import InputError
 from data_gen.ledger import Ledger
+from data_gen.runs import claim_run
 from prm_train.evaluation.results import from_json
+from prm_train.quickstart import QuickstartConfig, main
 
 SMALL = (
     *("--n_train_problems", "48", "--n_solutions", "4", "--n_rollouts", "4", "--n_validation_problems", "16", "--n_test_problems", "24"),
     *("--n_samples", "8", "--beams", "4", "--temperatures", "0.5,1.0", "--n_epochs", "1"),
 )
-STAGES = ["build", "label", "sample", "search-test", "search-validation", "train"]
+STAGES = ["build", "evaluate", "label", "sample", "search-test", "search-validation", "train"]
 
 
 def quickstart(output: Path) -> list[str]:
@@ -67,6 +71,15 @@ def test_a_quickstart_with_other_settings_does_not_touch_a_folder_that_is_taken(
     assert refused.returncode == 2
     assert "another configuration" in refused.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_two_quickstarts_in_one_folder_do_not_meet(tmp_path: Path):
+    config = QuickstartConfig(output=tmp_path / "run")
+    claim_run(config.output, config)
+    with (config.output / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="a quickstart is running there"):
+            main(["--output", str(config.output)])
 
 
 @pytest.mark.slow

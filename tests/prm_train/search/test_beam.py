@@ -10,6 +10,7 @@ import pytest
 from data_gen.grading import ArithmeticGrader
 from data_gen.ledger import Ledger, LedgerPolicy
 from data_gen.records import Completion, FinishReason, Problem, SamplingParams, Usage
+from prm_train.aggregation import Aggregation
 from prm_train.scoring import ScorerUsage
 from prm_train.search.beam import BeamConfig, beam_search
 from prm_train.search.candidates import Candidate
@@ -44,7 +45,9 @@ class ScriptedPolicy:
 class ScriptedScorer:
     """`judge(steps)` is the score of the last of them; nodes are tuples of steps."""
 
-    scorer_id, scores_steps = "scripted", True
+    scorer_id = "scripted"
+    scores_steps = True
+    aggregation: Aggregation = "min"
 
     def __init__(self, judge: Callable[[tuple[str, ...]], float]) -> None:
         self.judge, self.root, self.usage = judge, (), ScorerUsage()
@@ -98,10 +101,10 @@ def test_finished_paths_leave_the_beam_and_the_search_ends_with_n_of_them(tmp_pa
     assert [so_far for so_far, _ in policy.asked] == [""] * 4 + ["on\n"] * 2 + ["on\non\n"]  # 2 of 4 finish, 1 of 2, 1 of 1
 
 
-def test_equal_paths_are_one_path_and_its_draws_continue(tmp_path: Path):
+def test_equal_paths_are_one_path_and_n_is_spent_all_the_same(tmp_path: Path):
     policy = ScriptedPolicy(lambda so_far, index: "same\n" if not so_far else f"Answer: {index}")
     search(policy, ScriptedScorer(lambda steps: 0.5), BeamConfig(n=4, width=2), tmp_path)
-    assert policy.asked[4:] == [("same\n", 0), ("same\n", 1)]  # M draws for the one path, not M for each of its four copies
+    assert policy.asked[4:] == [("same\n", 0), ("same\n", 1), ("same\n", 2), ("same\n", 3)]  # different draws, not two of each
 
 
 def test_a_path_at_a_limit_is_unfinished_and_cannot_vote(tmp_path: Path):
