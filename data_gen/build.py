@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_gen.config import parse_config, run_command
+from data_gen.config import InputError, parse_config, run_command
 from data_gen.jsonl import write_text
 from data_gen.records import LabeledSolution, Problem
 from data_gen.rows import orm_rows, prm_rows, write_rows
@@ -25,7 +25,11 @@ class BuildConfig:
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(BuildConfig, argv)
-    problems = {problem.problem_id: problem for run in config.runs for problem in read_records(run / "problems.jsonl", Problem)}
+    problems: dict[str, Problem] = {}
+    for run in config.runs:
+        for problem in read_records(run / "problems.jsonl", Problem):
+            if problems.setdefault(problem.problem_id, problem) != problem:
+                raise InputError(f"{run}: problem {problem.problem_id} is another problem in an earlier run; expected one id a problem")
     labeled = [each for run in config.runs for each in read_records(run / "labels.jsonl", LabeledSolution)]
     for_prm, prm_counts = prm_rows(labeled, problems)
     for_orm, orm_counts = orm_rows([each.graded for each in labeled], problems)

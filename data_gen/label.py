@@ -23,6 +23,7 @@ from data_gen.records import GradedSolution, LabeledSolution, Problem, Usage
 from data_gen.rollouts import draw_solutions
 from data_gen.runs import for_each, read_records, write_records
 from data_gen.sample import SampleConfig
+from data_gen.steps import split_steps
 
 logger = logging.getLogger(__name__)
 METHODS = {"first_error": locate_first_error, "every_step": estimate_every_step}
@@ -45,6 +46,8 @@ async def label_solution(
     if reason is not None:
         return reason
     prefixes = step_prefixes(policy, graded, vocabulary, sampling.step_separator)
+    if len(prefixes) != len(split_steps(graded.solution.text, sampling.step_separator)):
+        return "steps_unaligned"  # a token carries the end of one separator and a whole step more
     return await METHODS[config.method](policy, grader, graded, prefixes, sampling.step_separator, sampling.params, config.n_rollouts)
 
 

@@ -53,6 +53,7 @@ async def locate_first_error(
             first_open = middle + 1
         else:
             first_bad = middle
+    estimates[-1] = StepEstimate(method="terminal") if estimates[-1].method == "none" else estimates[-1]
     for i in range(first_bad):  # a success after a later step runs through every earlier one
         if estimates[i].method == "none":
             estimates[i] = WITNESS

@@ -1,8 +1,9 @@
 """The durable record of every draw: labels, pass rates, votes and difficulty are views of it.
 
 One SQLite file in WAL mode on a local disk, one writing process. A draw is stored once under (policy_id, prefix_hash, params_hash,
-base_seed, index) and never changed. Draws are committed in groups, about every half second: a killed run loses at most one group, and since
-the noise of a draw is a function of its key, the next run makes the same ones again. `LedgerPolicy` puts a ledger in front of any policy.
+base_seed, index) and never changed. Draws are committed in groups, at the latest half a second after they were made: a killed run loses
+at most one group, and since the noise of a draw is a function of its key, the next run makes the same ones again. `LedgerPolicy` puts a
+ledger in front of any policy.
 """
 
 import asyncio
@@ -10,7 +11,6 @@ import fcntl
 import json
 import logging
 import sqlite3
-import time
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -59,6 +59,13 @@ class LedgerError(InputError):
     """The ledger cannot be written (disk full, or another process is writing it). What was committed before is safe."""
 
 
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:  # outside of one, whoever adds commits
+        return None
+
+
 class DrawKey(NamedTuple):
     """What a draw is: the ledger holds one row for each."""
 
@@ -87,7 +94,7 @@ class Ledger:
         self._known_params: set[str] = set()
         self.in_flight: dict[DrawKey, asyncio.Event] = {}
         self._n_pending = 0
-        self._last_commit = time.monotonic()
+        self._timer: asyncio.TimerHandle | None = None
         self._lock = None
         if read_only:
             if not path.exists():
@@ -126,7 +133,10 @@ class Ledger:
         """Make everything added so far durable. Raises LedgerError when the disk is full."""
         if self._db.in_transaction:
             self._execute("COMMIT")
-        self._n_pending, self._last_commit = 0, time.monotonic()
+        self._n_pending = 0
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _execute(self, sql: str, values: tuple[object, ...] = ()) -> None:
         try:
@@ -164,8 +174,14 @@ class Ledger:
         usage = (draw.usage.n_generated, draw.usage.n_prefilled, draw.usage.n_cached)
         self._execute("INSERT INTO draws VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*key, *values, *usage))
         self._n_pending += 1
-        if self._n_pending >= COMMIT_EVERY_DRAWS or time.monotonic() - self._last_commit > COMMIT_EVERY_SECONDS:
+        self._commit_soon()
+
+    def _commit_soon(self) -> None:
+        """Commit now if much is pending, else in a moment, whether or not another draw comes by then."""
+        if self._n_pending >= COMMIT_EVERY_DRAWS:
             self.commit()
+        elif self._timer is None and (loop := _running_loop()):
+            self._timer = loop.call_later(COMMIT_EVERY_SECONDS, self.commit)
 
     def find_verdict(self, key: "DrawKey", gold_hash: str, grader_version: str) -> tuple[str | None, Verdict] | None:
         """The stored (answer, verdict) of this grader on a draw, if there is one."""
@@ -179,6 +195,7 @@ class Ledger:
     def add_verdict(self, key: "DrawKey", gold_hash: str, grader_version: str, answer: str | None, verdict: Verdict) -> None:
         values = (*key, gold_hash, grader_version, verdict.kind.value, verdict.reason, answer)
         self._execute("INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        self._commit_soon()
 
     def n_pages(self) -> int:
         return int(self._db.execute("PRAGMA page_count").fetchone()[0])

@@ -9,10 +9,9 @@ Nothing is left out silently: a row without a usable answer is an error that nam
 
 import json
 import logging
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import accumulate, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -75,19 +74,6 @@ def load_problems(source: ProblemSource) -> list[Problem]:
 def question_id(question: str) -> str:
     """The problem_id of a question that comes without one."""
     return content_hash("problem", question)[:16]
-
-
-def split_by_question(problems: Iterable[Problem], shares: Mapping[str, float], seed: int = 0) -> dict[str, list[Problem]]:
-    """Problems by the name of their part, each part about its share of them. A hash of the question decides, so the same question is in the
-    same part in every run and data set. Raises ValueError unless the shares are positive and sum to 1."""
-    if not shares or min(shares.values()) <= 0 or abs(sum(shares.values()) - 1) > 1e-9:
-        raise ValueError(f"shares: got {dict(shares)}, expected positive shares that sum to 1")
-    parts: dict[str, list[Problem]] = {name: [] for name in shares}
-    names, bounds = list(shares), list(accumulate(shares.values()))
-    for problem in problems:
-        place = derive_seed(seed, "split", problem.question) / 2**63  # in [0, 1)
-        parts[names[min(bisect_right(bounds, place), len(names) - 1)]].append(problem)
-    return parts
 
 
 def _check(source: ProblemSource) -> None:

@@ -84,6 +84,8 @@ def write_records(path: Path, kind: type, records: Iterable[object]) -> None:
 def read_records(path: Path, kind: type[Result]) -> Iterator[Result]:
     """The records that `write_records` wrote. Raises InputError naming file and line."""
     adapter = TypeAdapter(kind)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected the command before this one to have written it")
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:

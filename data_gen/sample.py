@@ -18,6 +18,7 @@ from data_gen.problems import ProblemSource, load_problems
 from data_gen.records import GradedSolution, Problem, SamplingParams, Usage
 from data_gen.rollouts import draw_solutions
 from data_gen.runs import PolicyConfig, claim_run, for_each, write_records
+from data_gen.steps import check_separator
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,9 @@ class SampleConfig:
     max_new_tokens: int = field(default=256, metadata={"help": "tokens of a solution; longer ones are truncated and counted"})
     step_separator: str = "\n"
     grader: GraderName = "auto"
+
+    def __post_init__(self) -> None:
+        check_separator(self.step_separator)
 
     @property
     def params(self) -> SamplingParams:

@@ -16,9 +16,20 @@ if TYPE_CHECKING:
 _BLANK = " \t\n\r\v\f"
 
 
+def check_separator(separator: str) -> None:
+    """Raises ValueError for an empty separator, and for the two characters backslash and n where a newline was meant."""
+    if not separator:
+        raise ValueError("step separator: got '', expected at least one character")
+    if "\\n" in separator:
+        raise ValueError(
+            f"step separator: got {separator!r}, which holds a backslash and an n; expected real newlines, "
+            "in a shell $'\\n\\n', in a YAML file \"\\n\\n\""
+        )
+
+
 def split_steps(text: str, separator: str) -> tuple[str, ...]:
     """The step texts, without separators; blank ones are left out, so a trailing separator makes no empty step."""
-    _check_separator(separator)
+    check_separator(separator)
     return tuple(step for step in text.split(separator) if step.strip(_BLANK))
 
 
@@ -54,7 +65,7 @@ class StepScanner:
     START = 0
 
     def __init__(self, token_bytes: Sequence[bytes], separator: str) -> None:
-        _check_separator(separator)
+        check_separator(separator)
         self._token_bytes = token_bytes
         self._separator = separator.encode()
         self._known: dict[tuple[int, int], tuple[int, bool]] = {}
@@ -138,8 +149,3 @@ def _sentencepiece_bytes(token: str) -> bytes:
 
 def _is_blank(data: bytes) -> bool:
     return not data.strip(_BLANK.encode())
-
-
-def _check_separator(separator: str) -> None:
-    if not separator:
-        raise ValueError("step separator: got '', expected at least one character")

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Interval
 
+from data_gen.steps import check_separator
 from prm_train.aggregation import Aggregation
 
 Share = Annotated[float, Interval(ge=0, lt=1)]
@@ -62,6 +63,14 @@ class TrainingConfig:
     n_steps_between_saves: Annotated[int, Ge(1)] | None = field(default=None, metadata={"help": "to resume from; null: once an epoch"})
     report_to: Literal["none", "wandb", "tensorboard"] = "none"
     run_name: str | None = None
+
+    def __post_init__(self) -> None:
+        check_separator(self.step_separator)
+        if self.keep == "lowest_validation_loss" and (not self.validation_share or self.n_steps_between_saves):
+            raise ValueError(
+                f"keep: got {self.keep!r} with validation_share {self.validation_share} and n_steps_between_saves "
+                f"{self.n_steps_between_saves}, expected a validation share and a save an epoch (n_steps_between_saves null)"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

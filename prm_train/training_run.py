@@ -11,7 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +172,7 @@ def last_whole_checkpoint(folder: Path) -> str | None:
 def _claim(folder: Path, config: TrainingConfig) -> None:
     if not config.resume and folder.exists():
         shutil.rmtree(folder)
-    claim_run(folder, config)
+    claim_run(folder, replace(config, resume=True))  # how a run was begun is not what it is
 
 
 def _check_split(training: Sequence[Example], validation: Sequence[Example], config: TrainingConfig) -> None:

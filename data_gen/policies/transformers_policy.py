@@ -10,7 +10,7 @@ import random
 from collections import deque
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from data_gen import steps
 from data_gen.config import InputError
@@ -20,6 +20,7 @@ from data_gen.policies.ragged_model import RaggedModel
 from data_gen.policies.row_batch import RowBatch
 from data_gen.records import Completion, SamplingParams, Usage, content_hash, derive_seed
 from data_gen.steps import StepScanner
+from data_gen.tokenizer import load_tokenizer
 
 PREFIX_CACHE_BYTES = 2**28
 QUESTION = "{question}"  # what a prompt template holds in the place of the question
@@ -160,7 +161,7 @@ def load_policy(
     trust_remote_code: bool = False,
 ) -> TransformersPolicy:
     """The policy of a folder or a Hub name. `dtype` and weights are part of its identity: another dtype is another policy."""
-    tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
+    tokenizer = load_tokenizer(name_or_path, trust_remote_code)
     model = AutoModelForCausalLM.from_pretrained(name_or_path, dtype=dtype, trust_remote_code=trust_remote_code).to(device)
     return TransformersPolicy(model, tokenizer, base_seed=base_seed, prompt_template=prompt_template, max_rows=max_rows)
 

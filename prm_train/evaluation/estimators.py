@@ -57,14 +57,6 @@ def block_accuracy(candidates: Sequence[T], n: int, is_solved: Callable[[Sequenc
     return sum(bool(is_solved(candidates[block * n : (block + 1) * n])) for block in range(n_blocks)) / n_blocks
 
 
-def pass_at_k(n_samples: int, n_correct: int, k: int) -> float:
-    """Chance that at least one of `k` draws is right, estimated without bias from `n_samples` draws (Chen et al. 2021, sec. 2.1):
-    1 - C(n - c, k) / C(n, k)."""
-    if not 0 <= n_correct <= n_samples or not 1 <= k <= n_samples:
-        raise ValueError(f"pass_at_k({n_samples}, {n_correct}, {k}): expected 0 <= n_correct <= n_samples and 1 <= k <= n_samples")
-    return 1.0 - math.comb(n_samples - n_correct, k) / math.comb(n_samples, k)
-
-
 def bootstrap_interval(values: ArrayLike, rng: np.random.Generator, n_resamples: int = N_RESAMPLES) -> Interval:
     """Mean of `values` (one a problem) and its 95 % percentile bootstrap interval over problems.
 

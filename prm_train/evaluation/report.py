@@ -13,6 +13,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from data_gen.jsonl import write_text
 from prm_train.evaluation import findings, plots
 from prm_train.evaluation.charts import interval_glyph, linear_axis
 from prm_train.evaluation.estimators import Interval, expected_calibration_error
@@ -34,8 +35,8 @@ class TableRow:
 
 def write_report(report: SearchReport, path: Path) -> None:
     """Write the page to `path` and the record beside it as JSON, each under its name only when it is complete."""
-    _write_whole(path, render(report))
-    _write_whole(path.with_suffix(".json"), to_json(report))
+    write_text(path, render(report))
+    write_text(path.with_suffix(".json"), to_json(report))
 
 
 def render(report: SearchReport) -> str:
@@ -140,13 +141,6 @@ def _verifier_rows(verifiers: Iterable[VerifierQuality]) -> list[tuple[VerifierQ
         spoken = f"{verifier.name}: {interval.mean:.3f}, from {interval.low:.3f} to {interval.high:.3f}, chance is {CHANCE}"
         rows.append((verifier, interval_glyph(interval, axis, CHANCE, spoken)))
     return rows
-
-
-def _write_whole(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
 
 
 def _models(report: SearchReport) -> list[str]:

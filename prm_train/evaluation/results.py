@@ -119,7 +119,6 @@ class PairedDifference:
     n: int
     difference: Interval
     problems: str = ALL_PROBLEMS
-    meaning: str = ""
 
 
 @dataclass(frozen=True)

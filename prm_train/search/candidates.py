@@ -1,16 +1,13 @@
 """Candidates: the graded and scored solutions of a problem that every vote and best-of-N choice is made from, and files of them."""
 
-import json
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from data_gen.config import InputError
-from data_gen.jsonl import read_jsonl, write_jsonl
+from data_gen.jsonl import read_jsonl
 from data_gen.records import Problem
 
 
@@ -38,27 +35,6 @@ class Candidate:
     def can_vote(self) -> bool:
         """Whether it may be chosen at all: it is finished and states an answer."""
         return self.is_finished and self.answer is not None
-
-
-def write_candidates(path: str | Path, candidates: Iterable[Candidate]) -> None:
-    """One JSON line a candidate; the file appears whole or not at all."""
-    write_jsonl(path, (asdict(candidate) for candidate in candidates))
-
-
-def read_candidates(path: str | Path) -> dict[str, list[Candidate]]:
-    """The candidates of each problem in order of their index. Raises InputError naming file and line, also for an index given twice."""
-    adapter, by_problem = TypeAdapter(Candidate), dict[str, dict[int, Candidate]]()
-    for number, fields in read_jsonl(path):
-        try:
-            candidate = adapter.validate_json(json.dumps(fields), strict=True)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise InputError(f"{path}:{number}: no candidate: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-        others = by_problem.setdefault(candidate.problem_id, {})
-        if candidate.index in others:
-            raise InputError(f"{path}:{number}: candidate {candidate.index} of problem {candidate.problem_id} a second time")
-        others[candidate.index] = candidate
-    return {problem_id: [some[index] for index in sorted(some)] for problem_id, some in by_problem.items()}
 
 
 def read_qwen_candidates(path: str | Path) -> list[tuple[Problem, list[Candidate]]]:

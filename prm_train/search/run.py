@@ -21,6 +21,7 @@ from data_gen.policies.protocol import Policy
 from data_gen.problems import ProblemSource, load_problems
 from data_gen.records import Problem, SamplingParams, Usage
 from data_gen.runs import PolicyConfig, claim_run, for_each
+from data_gen.steps import check_separator
 from prm_train.aggregation import Aggregation
 from prm_train.incremental import load_scorer
 from prm_train.scoring import Scorer, ScorerUsage
@@ -55,6 +56,11 @@ class SearchConfig:
     max_new_tokens: int = 256
     step_separator: str = "\n"
     grader: GraderName = "auto"
+
+    def __post_init__(self) -> None:
+        check_separator(self.step_separator)
+        if self.beams and self.prm is None:
+            raise ValueError(f"beams: got {list(self.beams)} without a PRM, expected prm to name one")
 
 
 @dataclass(frozen=True)
@@ -209,8 +215,6 @@ def summary(results: list[ProblemResult], usage: Usage, seconds: float) -> dict[
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(SearchConfig, argv)
-    if config.beams and config.prm is None:
-        raise InputError(f"beams: got {list(config.beams)} without a PRM, expected prm to name one")
     problems = load_problems(config.problems)
     claim_run(config.output, config)
     started = time.perf_counter()

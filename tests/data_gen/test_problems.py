@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data_gen.config import InputError
-from data_gen.problems import ProblemSource, load_problems, split_by_question
+from data_gen.problems import ProblemSource, load_problems
 from data_gen.records import Problem
 
 
@@ -127,16 +127,6 @@ def test_a_local_dataset_is_read_by_its_split(tmp_path: Path) -> None:
     assert answers(ProblemSource(source=str(tmp_path), split="test")) == ["0", "1", "2"]
     with pytest.raises(InputError, match="split 'train'"):
         load_problems(ProblemSource(source=str(tmp_path)))
-
-
-def test_split_by_question_is_stable_and_about_the_shares() -> None:
-    problems = [Problem(str(i), f"What is {i}?", str(i)) for i in range(2000)]
-    parts = split_by_question(problems, {"train": 0.8, "validation": 0.2})
-    assert split_by_question(problems[::-1], {"train": 0.8, "validation": 0.2})["train"] == parts["train"][::-1]
-    assert sorted(parts["train"] + parts["validation"], key=lambda problem: int(problem.problem_id)) == problems
-    assert 340 < len(parts["validation"]) < 460  # 400 expected, standard deviation 18
-    with pytest.raises(ValueError, match="expected positive shares that sum to 1"):
-        split_by_question(problems, {"train": 0.8})
 
 
 # --- real files

@@ -7,15 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from data_gen.config import InputError
+from data_gen.config import InputError, load_yaml, parse_config
 from data_gen.ledger import Ledger
 from data_gen.runs import claim_run
 from prm_train.evaluation.results import from_json
-from prm_train.quickstart import QuickstartConfig, main
+from prm_train.quickstart import QuickstartConfig, main, training_stages
+from prm_train.training_config import TrainingConfig, TrainOrmConfig, TrainPrmConfig
 
 SMALL = (
     *("--n_train_problems", "48", "--n_solutions", "4", "--n_rollouts", "4", "--n_validation_problems", "16", "--n_test_problems", "24"),
@@ -63,6 +65,14 @@ def test_quickstart_runs_every_stage_and_repeats_none(tmp_path: Path):
     assert table(second.stdout) == table(first.stdout)
     assert n_draws(tmp_path) == drawn
     assert (tmp_path / "test-0" / "results.jsonl").read_bytes() == results
+
+
+@pytest.mark.parametrize(("kind", "config_class"), [("prm", TrainPrmConfig), ("orm", TrainOrmConfig)])
+def test_the_published_recipe_is_the_one_that_the_quickstart_trains_with(kind: str, config_class: type[TrainingConfig]):
+    (stage,) = [stage for stage in training_stages(QuickstartConfig()) if stage.name == "train"]
+    (arguments,) = [command[1:] for command in stage.commands if command[0] == f"prm_train.train_{kind}"]
+    published = load_yaml(config_class, Path(__file__).parents[2] / "configs" / f"train_{kind}" / "quickstart.yaml")
+    assert replace(parse_config(config_class, arguments), use_cpu=False) == published
 
 
 def test_a_quickstart_with_other_settings_does_not_touch_a_folder_that_is_taken(tmp_path: Path):

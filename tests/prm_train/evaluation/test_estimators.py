@@ -9,7 +9,6 @@ from prm_train.evaluation.estimators import (
     difficulty_quintiles,
     expected_calibration_error,
     paired_difference,
-    pass_at_k,
     reliability_bins,
 )
 
@@ -25,15 +24,6 @@ def test_block_accuracy_averages_over_disjoint_blocks_and_leaves_the_rest():
 def test_block_accuracy_refuses_more_samples_than_there_are():
     with pytest.raises(ValueError, match="got 3, expected 1 to 2"):
         block_accuracy([True, False], 3, any)
-
-
-def test_pass_at_k_by_hand():
-    assert pass_at_k(4, 1, 1) == pytest.approx(1 / 4)
-    assert pass_at_k(4, 2, 2) == pytest.approx(5 / 6)  # of six pairs only one holds no right draw
-    assert pass_at_k(4, 3, 2) == 1.0
-    assert pass_at_k(4, 0, 4) == 0.0
-    with pytest.raises(ValueError, match=r"pass_at_k\(4, 5, 1\)"):
-        pass_at_k(4, 5, 1)
 
 
 def test_bootstrap_interval_is_exact_for_one_problem_and_for_constant_values():

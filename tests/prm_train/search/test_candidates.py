@@ -4,33 +4,16 @@ from pathlib import Path
 import pytest
 
 from data_gen.config import InputError
-from prm_train.search.candidates import Candidate, read_candidates, read_qwen_candidates, write_candidates
+from prm_train.search.candidates import Candidate, read_qwen_candidates
 
 FIRST = Candidate("a", 0, "1\n2", "2", True, True, -1.5, 3, {"prm": (0.5, 0.25), "orm": (0.125,)})
 CUT = Candidate("a", 1, "1\n", None, False, is_finished=False)
-
-
-def test_candidates_come_back_as_they_were_written_in_order_of_their_index(tmp_path: Path) -> None:
-    path = tmp_path / "candidates.jsonl"
-    other = Candidate("b", 0, "x", "x", False)
-    write_candidates(path, [CUT, other, FIRST])
-    assert read_candidates(path) == {"a": [FIRST, CUT], "b": [other]}
 
 
 def test_only_a_finished_candidate_with_an_answer_can_vote() -> None:
     assert FIRST.can_vote
     assert not CUT.can_vote
     assert not Candidate("a", 0, "x", None, False).can_vote
-
-
-def test_a_bad_line_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "candidates.jsonl"
-    write_candidates(path, [FIRST, FIRST])
-    with pytest.raises(InputError, match=r"candidates\.jsonl:2: candidate 0 of problem a a second time"):
-        read_candidates(path)
-    path.write_text('{"problem_id": "a", "index": "0"}\n')
-    with pytest.raises(InputError, match=r"candidates\.jsonl:1: no candidate: index: "):
-        read_candidates(path)
 
 
 def test_a_qwen_row_becomes_a_problem_and_its_candidates(tmp_path: Path) -> None:
