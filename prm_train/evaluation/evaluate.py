@@ -291,7 +291,7 @@ class Evaluation:
             if n in weighted:
                 pairs.append(PairedDifference("beam", "prm_weighted", n, paired_difference(beam, weighted[n], rng())))
                 on_hard = paired_difference(beam[hard], weighted[n][hard], rng())
-                pairs.append(PairedDifference("beam", "prm_weighted", n, on_hard, problems="the two hardest quintiles"))
+                pairs.append(PairedDifference("beam", "prm_weighted", n, on_hard, problems="two hardest quintiles"))
         return tuple(pairs)
 
 
