@@ -10,7 +10,7 @@ import logging
 import random
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -47,16 +47,20 @@ class PretrainConfig:
     vocab_size: int = 352
     context_length: int = 2048
 
+    @property
+    def levels(self) -> tuple[dict[str, float], ...]:
+        """Which operations the chains of the text draw from."""
+        return ({self.operation: 1.0},) if self.operation else arithmetic.LEVELS
+
 
 def documents(config: PretrainConfig) -> Iterator[list[list[dict[str, str]]]]:
     """Endless batches of chats; the documents of a batch hold as many attempts of as many operations, so there is little padding."""
     rng = random.Random(derive_seed(config.seed, "pretrain"))
-    levels = ({config.operation: 1.0},) if config.operation else arithmetic.LEVELS
     while True:
         n_earlier = rng.randint(1, config.max_earlier_attempts) if rng.random() < config.p_chain else 0
         n_operations, batch = rng.randint(arithmetic.MIN_OPERATIONS, arithmetic.MAX_OPERATIONS), []
         for _ in range(max(1, config.documents_per_batch // (n_earlier + 1))):
-            question, attempts = arithmetic.draw_document(rng, n_operations, n_earlier, levels)
+            question, attempts = arithmetic.draw_document(rng, n_operations, n_earlier, config.levels)
             chat = []
             for attempt in attempts:
                 chat += [{"role": "user", "content": question}, {"role": "assistant", "content": attempt}]
@@ -98,7 +102,7 @@ def build_model(config: PretrainConfig, tokenizer: PreTrainedTokenizerFast) -> Q
 
 @torch.inference_mode()
 def operation_accuracy(
-    model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: int = 1, n_attempts: int = 4000
+    model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, levels: Sequence[dict[str, float]], seed: int = 1, n_attempts: int = 4000
 ) -> dict[str, float]:
     """Share of operations whose right line is the most likely one, without and (`*_misconception`) in misconception contexts.
 
@@ -108,7 +112,7 @@ def operation_accuracy(
     hits: dict[str, list[bool]] = defaultdict(list)
     (newline,) = tokenizer.encode("\n")
     for _ in range(n_attempts // 50):
-        chains = [arithmetic.draw_chain(rng) for _ in range(50)]
+        chains = [arithmetic.draw_chain(rng, levels=levels) for _ in range(50)]
         texts = [arithmetic.solution_text(chain, chain.totals()) for chain in chains]
         chats = [
             [{"role": "user", "content": chain.question()}, {"role": "assistant", "content": text}]
@@ -173,7 +177,12 @@ def pretrain(config: PretrainConfig, output: Path) -> None:
     }
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
-    facts = {"config": asdict(config), "cost": cost, "operation_accuracy": operation_accuracy(model, tokenizer), "loss_curve": curve}
+    facts = {
+        "config": asdict(config),
+        "cost": cost,
+        "operation_accuracy": operation_accuracy(model, tokenizer, config.levels),
+        "loss_curve": curve,
+    }
     (output / "pretraining.json").write_text(json.dumps(facts, indent=1) + "\n")
     logger.info("wrote %s: %s", output, json.dumps(facts["operation_accuracy"]))
 
