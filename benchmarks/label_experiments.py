@@ -23,8 +23,8 @@ from data_gen.records import Problem
 from data_gen.rows import PrmRow, read_rows, write_rows
 from data_gen.runs import for_each, read_records
 from data_gen.sample import main as sample
+from prm_train.evaluation.choosing import accuracies, read_shards, scorer_scores, vote_by, within_problem_aurocs
 from prm_train.evaluation.estimators import bootstrap_interval
-from prm_train.evaluation.evaluate import accuracies, read_shards, scorer_scores, vote_by, within_problem_aurocs
 from prm_train.evaluation.facts import step_truth
 from prm_train.incremental import load_scorer
 from prm_train.search.best_of_n import score_candidates

@@ -8,9 +8,8 @@ from pydantic import TypeAdapter
 
 from data_gen.config import InputError
 from data_gen.records import Problem, Usage
-from prm_train.evaluation.evaluate import (
+from prm_train.evaluation.choosing import (
     Chosen,
-    Evaluation,
     accuracies,
     anyone_right,
     best_by,
@@ -20,6 +19,7 @@ from prm_train.evaluation.evaluate import (
     vote_by,
     within_problem_aurocs,
 )
+from prm_train.evaluation.evaluate import Evaluation
 from prm_train.evaluation.facts import step_quality, step_truth
 from prm_train.scoring import ScorerUsage
 from prm_train.search.candidates import Candidate
