@@ -9,7 +9,7 @@ import pytest
 from data_gen.grading import ArithmeticGrader
 from data_gen.ledger import Ledger, LedgerError, LedgerPolicy
 from data_gen.policies.simulated import SimulatedPolicy
-from data_gen.records import Completion, FinishReason, Problem, SamplingParams, Solution, Usage
+from data_gen.records import Completion, FinishReason, GradedSolution, Problem, SamplingParams, Solution, Usage, unknown
 
 PROBLEM = Problem("p1", "Start with 3: fold 4, times 9.", "9 1")
 PARAMS = SamplingParams(max_new_tokens=200)
@@ -112,3 +112,32 @@ def test_a_verdict_is_kept_for_its_grader_and_gold_answer(tmp_path: Path):
     with sqlite3.connect(tmp_path / "l.sqlite") as db:
         rows = db.execute("SELECT grader_version, kind, answer FROM verdicts ORDER BY grader_version").fetchall()
     assert rows == [("arithmetic-1", "incorrect", "4 1"), ("arithmetic-last-value-1", "correct", "4 1")]
+
+
+class SlowGrader:
+    grader_version = "slow-1"
+
+    def grade(self, problem: Problem, solution: Solution) -> GradedSolution:
+        return GradedSolution(solution, "9 1", unknown("timeout"))
+
+
+def test_a_time_out_is_not_kept_as_a_verdict(tmp_path: Path):
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        recorded = LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM)
+        key = recorded.key(recorded.encode_prompt(PROBLEM.question), PARAMS, 0)
+        assert recorded.grade(SlowGrader(), key, Solution("p1", 0, "Answer: 9 1")).verdict == unknown("timeout")
+    with sqlite3.connect(tmp_path / "l.sqlite") as db:
+        assert db.execute("SELECT count(*) FROM verdicts").fetchone() == (0,)
+
+
+def test_draws_are_committed_by_the_clock_without_another_draw(tmp_path: Path):
+    async def draw_and_wait(ledger: Ledger) -> int:
+        recorded = LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM)
+        for index in range(3):
+            await recorded.sample(recorded.encode_prompt(PROBLEM.question), PARAMS, index)
+        await asyncio.sleep(1.0)  # twice the promise
+        with Ledger(tmp_path / "l.sqlite", read_only=True) as reader:
+            return reader.n_draws()
+
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        assert asyncio.run(draw_and_wait(ledger)) == 3
