@@ -1,12 +1,14 @@
 """The figures of several quickstart runs in one file: `python benchmarks/quickstart_figures.py runs/seed-0 runs/seed-1 runs/seed-2`.
 
-Reads report.json and stages/ of each run, writes benchmarks/results/quickstart.json and prints what must hold for every seed.
+Reads report.json and stages/ of each run, writes benchmarks/results/quickstart.json and prints the tables of the README.
 """
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from prm_train.evaluation.estimators import Interval
 from prm_train.evaluation.results import ALL_PROBLEMS, SearchReport, from_json
@@ -25,7 +27,7 @@ def difference(report: SearchReport, method: str, baseline: str, n: int, hard: b
     raise ValueError(f"the report compares no {method} with {baseline} at N = {n}")
 
 
-def seed_figures(run: Path) -> dict[str, object]:
+def seed_figures(run: Path) -> dict[str, Any]:
     report = from_json((run / "report.json").read_text())
     stages = [json.loads(path.read_text()) for path in (run / "stages").glob("*.json")]
     greedy, *others = report.single_samples
@@ -54,19 +56,62 @@ def seed_figures(run: Path) -> dict[str, object]:
     }
 
 
+METHODS = {
+    "prm_weighted": "PRM, weighted best-of-N",
+    "prm_vanilla": "PRM, vanilla best-of-N",
+    "beam": "PRM, beam search (M = 4)",
+    "orm_weighted": "ORM, weighted best-of-N",
+    "majority": "majority vote, best T",
+    "logprob": "log-prob selection, best T and form",
+    "pass_at_n": "pass@N (ceiling)",
+}
+
+
+def percent(value: dict[str, float]) -> str:
+    return f"{100 * value['mean']:.1f} ({100 * value['low']:.1f}–{100 * value['high']:.1f})"
+
+
+def points(value: dict[str, float]) -> str:
+    return f"{100 * value['mean']:+.1f} ({100 * value['low']:+.1f} to {100 * value['high']:+.1f})"
+
+
+def markdown(seeds: list[dict[str, Any]]) -> str:
+    """The two tables of the README: methods on the first seed, and what must hold for every seed."""
+    first = seeds[0]
+    lines = [f"| test problems solved, % (95 % interval), seed {first['seed']} | N = 4 | N = 16 | N = 64 |", "|---|---|---|---|"]
+    for method, name in METHODS.items():
+        cells = (percent(first["accuracy"][method][n]) for n in ("4", "16", "64"))
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += [f"| greedy, one sample | {percent(first['greedy'])} | | |", ""]
+    rows: dict[str, Callable[[dict[str, Any]], str]] = {
+        "three seeds (problems, draws, training)": lambda seed: f"seed {seed['seed']}",
+        "within-problem AUROC: PRM": lambda seed: f"{seed['prm_within_problem_auroc']['mean']:.3f}",
+        "… ORM": lambda seed: f"{seed['orm_within_problem_auroc']['mean']:.3f}",
+        "… policy's log-prob": lambda seed: f"{seed['logprob_within_problem_auroc']['mean']:.3f}",
+        "greedy / pass@1 at T = 1, %": lambda seed: f"{100 * seed['greedy']['mean']:.1f} / {100 * seed['pass_at_1']['mean']:.1f}",
+        "pass@1 by difficulty quintile, %": lambda seed: " ".join(f"{100 * rate:.0f}" for rate in seed["pass_at_1_by_quintile"]),
+        "PRM weighted − majority, N = 4, points": lambda seed: points(seed["weighted_minus_majority"]["4"]),
+        "PRM weighted − majority, N = 16, points": lambda seed: points(seed["weighted_minus_majority"]["16"]),
+        "PRM weighted − majority, N = 64, points": lambda seed: points(seed["weighted_minus_majority"]["64"]),
+        "PRM weighted − log-prob, N = 64": lambda seed: points(seed["weighted64_minus_logprob64"]),
+        "PRM weighted − greedy, N = 64": lambda seed: points(seed["weighted_minus_greedy"]["64"]),
+        "beam − weighted, N = 4, two hardest quintiles": lambda seed: points(seed["beam4_minus_weighted4_hard"]),
+        "beam − weighted, N = 16, two hardest quintiles": lambda seed: points(seed["beam_minus_weighted_hard"]["16"]),
+        "beam − weighted, N = 64, two hardest quintiles": lambda seed: points(seed["beam_minus_weighted_hard"]["64"]),
+        "minutes on 2 cores / cpu-seconds": lambda seed: f"{seed['wall_minutes']} / {seed['cpu_seconds']}",
+    }
+    table = [f"| {name} | {' | '.join(cell(seed) for seed in seeds)} |" for name, cell in rows.items()]
+    return "\n".join([*lines, table[0], "|---|" + "---|" * len(seeds), *table[1:]])
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+")
     runs = parser.parse_args().runs
     seeds = [seed_figures(run) for run in runs]
     machine = from_json((runs[0] / "report.json").read_text()).run.machine
     RESULT.write_text(json.dumps({"seeds": seeds, "machine": machine}, indent=1) + "\n")
-    for each in seeds:
-        print(f"seed {each['seed']}: {each['wall_minutes']} minutes, {each['cpu_seconds']} cpu-seconds")
-        for name in ("greedy", "pass_at_1", "prm_within_problem_auroc", "orm_within_problem_auroc", "logprob_within_problem_auroc"):
-            print(f"  {name}: {each[name]}")
-        for name in ("weighted_minus_majority", "weighted64_minus_logprob64", "beam4_minus_weighted4_hard"):
-            print(f"  {name}: {each[name]}")
+    print(markdown(seeds))
 
 
 if __name__ == "__main__":

@@ -212,6 +212,7 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
     def by_quintile(values: NDArray[np.float64]) -> tuple[Interval, ...]:
         return tuple(evaluation.interval(values[quintiles == q]) for q in range(N_QUINTILES))
 
+    n_samples = len(results[0].samples[evaluation.scored_temperature])
     pass_at_1 = accuracies(results, evaluation.scored_temperature, anyone_right, 1)
     chosen = evaluation.chosen
     return SearchReport(
@@ -236,7 +237,7 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
             "The answer of the built-in task lists every intermediate value, so a wrong step cannot end in a right answer. "
             "Grading gives one verdict for the whole answer; no step label comes from it.",
             "Difficulty quintiles are made from draws that no accuracy is computed from.",
-            "Scorer tokens of N samples are counted as N / 64 of those of 64, whose common prefixes are computed once.",
+            f"Scorer tokens of N samples are counted as N / {n_samples} of those of {n_samples}, whose common prefixes are computed once.",
         )
         if results[0].problem.problem_id.startswith("arithmetic-")
         else (),
