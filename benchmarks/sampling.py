@@ -24,8 +24,8 @@ from transformers import AutoModelForCausalLM
 
 from data_gen import arithmetic
 from data_gen.policies.transformers_policy import TransformersPolicy, load_policy
+from data_gen.policy_config import BASE_POLICY
 from data_gen.records import SamplingParams
-from data_gen.runs import BASE_POLICY
 from data_gen.steps import step_spans
 
 Ids = tuple[int, ...]

@@ -15,8 +15,8 @@ class Grader(Protocol):
 
     grader_version: str
 
-    def grade(self, problem: Problem, solution: Solution) -> GradedSolution:
-        """The answer read from the solution and the verdict on it; safe to call from several threads."""
+    async def grade(self, problem: Problem, solution: Solution) -> GradedSolution:
+        """The answer read from the solution and the verdict on it; many are awaited at a time, and a slow one holds up no other."""
         ...
 
 
@@ -30,7 +30,7 @@ class ArithmeticGrader:
         self.last_value_only = last_value_only
         self.grader_version = "arithmetic-last-value-1" if last_value_only else "arithmetic-1"
 
-    def grade(self, problem: Problem, solution: Solution) -> GradedSolution:
+    async def grade(self, problem: Problem, solution: Solution) -> GradedSolution:
         is_truncated = solution.finish_reason is FinishReason.LENGTH
         _, found, rest = solution.text.rpartition("Answer:")
         line, end, _ = rest.partition("\n")
@@ -53,7 +53,7 @@ class MathGrader:
         self._worker = AlgebraWorker(timeout_seconds, memory_gib)
         self._verdicts: dict[tuple[str, str], Verdict] = {}
 
-    def grade(self, problem: Problem, solution: Solution) -> GradedSolution:
+    async def grade(self, problem: Problem, solution: Solution) -> GradedSolution:
         is_truncated = solution.finish_reason is FinishReason.LENGTH
         answer = find_answer(solution.text, is_truncated)
         if answer is None:

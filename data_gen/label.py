@@ -11,44 +11,26 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from data_gen.config import load_yaml, parse_config, run_command
 from data_gen.grading import Grader, load_grader
 from data_gen.jsonl import write_text
-from data_gen.labeling import estimate_every_step, locate_first_error, step_prefixes, unlabelable_reason
+from data_gen.labeling import LabelingTask, LabelSettings, label_samples
 from data_gen.ledger import Ledger, LedgerPolicy
 from data_gen.policies.protocol import Policy
-from data_gen.records import GradedSolution, LabeledSolution, Problem, Usage
+from data_gen.records import LabeledSolution, Problem, Usage
 from data_gen.rollouts import draw_solutions
 from data_gen.runs import for_each, read_records, write_records
 from data_gen.sample import SampleConfig
-from data_gen.steps import split_steps
 
 logger = logging.getLogger(__name__)
-METHODS = {"first_error": locate_first_error, "every_step": estimate_every_step}
 
 
-@dataclass(frozen=True)
-class LabelConfig:
+@dataclass(frozen=True, kw_only=True)
+class LabelConfig(LabelSettings):
     """Label the steps of the solutions of a run that `sample` made."""
 
     run: Path = field(metadata={"help": "run folder of `prm-train sample`"})
-    method: Literal["first_error", "every_step"] = "first_error"
-    n_rollouts: int = field(default=8, metadata={"help": "rollouts a step (first_error: at most, it stops at the first success)"})
-
-
-async def label_solution(
-    graded: GradedSolution, policy: LedgerPolicy, grader: Grader, sampling: SampleConfig, config: LabelConfig, vocabulary: list[bytes]
-) -> LabeledSolution | str:
-    """The labelled solution, or the reason why it has no labels."""
-    reason = unlabelable_reason(graded)
-    if reason is not None:
-        return reason
-    prefixes = step_prefixes(policy, graded, vocabulary, sampling.step_separator)
-    if len(prefixes) != len(split_steps(graded.solution.text, sampling.step_separator)):
-        return "steps_unaligned"  # a token carries the end of one separator and a whole step more
-    return await METHODS[config.method](policy, grader, graded, prefixes, sampling.step_separator, sampling.params, config.n_rollouts)
 
 
 @dataclass(frozen=True)
@@ -68,8 +50,8 @@ async def label_problems(
     async def one(problem: Problem) -> Labeling:
         drawn = await draw_solutions(LedgerPolicy(policy, ledger, problem), grader, sampling.params, range(sampling.n_samples))
         rollouts = LedgerPolicy(policy, ledger, problem)
-        outcomes = await asyncio.gather(*(label_solution(graded, rollouts, grader, sampling, config, vocabulary) for graded in drawn))
-        return Labeling(outcomes, rollouts.n_draws, rollouts.usage)
+        outcomes = await label_samples(LabelingTask(rollouts, grader, drawn, vocabulary, sampling.step_separator, sampling.params, config))
+        return Labeling(list(outcomes), rollouts.n_draws, rollouts.usage)
 
     parts = await for_each(problems, one, what="label", unit="problems")
     outcomes = [outcome for part in parts for outcome in part.outcomes]

@@ -6,6 +6,10 @@
   appendix D).
 """
 
+import asyncio
+from dataclasses import dataclass, field
+from typing import Literal
+
 from data_gen.grading import Grader
 from data_gen.ledger import LedgerPolicy
 from data_gen.records import FinishReason, GradedSolution, LabeledSolution, SamplingParams, StepEstimate
@@ -13,6 +17,48 @@ from data_gen.rollouts import Prefix, estimate_value
 from data_gen.steps import split_steps, step_spans
 
 WITNESS = StepEstimate(method="witness", stopping="first_success")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSettings:
+    """How step labels are made."""
+
+    method: Literal["first_error", "every_step"] = "first_error"
+    n_rollouts: int = field(default=8, metadata={"help": "rollouts a step (first_error: at most, it stops at the first success)"})
+
+
+@dataclass(frozen=True)
+class LabelingTask:
+    """One problem whose solutions are to be labelled, and everything that takes.
+
+    `samples` are the problem's graded draws with indices 0, 1, …: a fixed number of rollouts from the root. `vocabulary` holds the bytes of
+    each token id, `params` are those of the rollouts, which go through `policy` into its ledger.
+    """
+
+    policy: LedgerPolicy
+    grader: Grader
+    samples: tuple[GradedSolution, ...]
+    vocabulary: list[bytes]
+    separator: str
+    params: SamplingParams
+    settings: LabelSettings
+
+
+async def label_samples(task: LabelingTask) -> tuple[LabeledSolution | str, ...]:
+    """For each of the task's solutions its labels, or the reason why it has none."""
+    return tuple(await asyncio.gather(*(label_solution(task, graded) for graded in task.samples)))
+
+
+async def label_solution(task: LabelingTask, graded: GradedSolution) -> LabeledSolution | str:
+    """The labelled solution, or the reason why it has no labels."""
+    reason = unlabelable_reason(graded)
+    if reason is not None:
+        return reason
+    prefixes = step_prefixes(task.policy, graded, task.vocabulary, task.separator)
+    if len(prefixes) != len(split_steps(graded.solution.text, task.separator)):
+        return "steps_unaligned"  # a token carries the end of one separator and a whole step more
+    method = {"first_error": locate_first_error, "every_step": estimate_every_step}[task.settings.method]
+    return await method(task.policy, task.grader, graded, prefixes, task.separator, task.params, task.settings.n_rollouts)
 
 
 def step_prefixes(policy: LedgerPolicy, graded: GradedSolution, vocabulary: list[bytes], separator: str) -> list[Prefix]:

@@ -271,7 +271,7 @@ class LedgerPolicy:
             self.usage += draw.usage
         return draw
 
-    def grade(self, grader: Grader, key: DrawKey, solution: Solution) -> GradedSolution:
+    async def grade(self, grader: Grader, key: DrawKey, solution: Solution) -> GradedSolution:
         """The grader's verdict on the solution that a draw completed, graded once per grader version and gold answer.
 
         A time-out is not stored: a later run, on a machine that is less busy, may know better.
@@ -279,7 +279,7 @@ class LedgerPolicy:
         stored = self._ledger.find_verdict(key, self._gold_hash, grader.grader_version)
         if stored is not None:
             return GradedSolution(solution, *stored)
-        graded = grader.grade(self.problem, solution)
+        graded = await grader.grade(self.problem, solution)
         if graded.verdict.reason != "timeout":
             self._ledger.add_verdict(key, self._gold_hash, grader.grader_version, graded.answer, graded.verdict)
         return graded

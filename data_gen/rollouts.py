@@ -24,7 +24,7 @@ async def draw_solution(policy: LedgerPolicy, grader: Grader, prefix: Prefix, pa
     draw = await policy.sample(prefix.token_ids, params, index)
     text = prefix.text + draw.text
     solution = Solution(policy.problem.problem_id, index, text, draw.finish_reason, draw.token_ids, draw.logprobs)
-    return policy.grade(grader, policy.key(prefix.token_ids, params, index), solution)
+    return await policy.grade(grader, policy.key(prefix.token_ids, params, index), solution)
 
 
 async def draw_solutions(policy: LedgerPolicy, grader: Grader, params: SamplingParams, indices: range) -> tuple[GradedSolution, ...]:

@@ -1,4 +1,4 @@
-"""A run folder and what commands share: the policy section of a config, records as JSON lines, many problems at a time with a progress bar.
+"""A run folder and what commands share: records as JSON lines, many problems at a time with a progress bar.
 
 A run folder holds config.json, problems.jsonl, ledger.sqlite and the views made from them (solutions.jsonl, labels.jsonl, summaries).
 """
@@ -8,54 +8,18 @@ import json
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from tqdm import tqdm
 
 from data_gen.config import InputError, dump_config
 from data_gen.jsonl import write_text
-from data_gen.policies.protocol import Policy
 
 logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-BASE_POLICY = Path(__file__).parent / "base_policy"
-
-
-@dataclass(frozen=True)
-class PolicyConfig:
-    """The language model that writes solutions."""
-
-    model: str = field(
-        default="base", metadata={"help": "'base' (the policy that ships with the built-in task), 'simulated', a folder or a Hub name"}
-    )
-    prompt_template: str = field(default="{question}", metadata={"help": "what the policy is asked; holds {question}, may hold examples"})
-    base_seed: int = field(default=0, metadata={"help": "names the stream of sampling noise"})
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    device: str = "cpu"
-    max_rows: int = field(default=256, metadata={"help": "rows of the batch"})
-    trust_remote_code: bool = False
-
-    def load(self) -> Policy:
-        if self.model == "simulated":
-            from data_gen.policies.simulated import SimulatedPolicy
-
-            return SimulatedPolicy(self.base_seed)
-        from data_gen.policies.transformers_policy import load_policy
-
-        return load_policy(
-            str(BASE_POLICY) if self.model == "base" else self.model,
-            base_seed=self.base_seed,
-            prompt_template=self.prompt_template,
-            dtype=self.dtype,
-            device=self.device,
-            max_rows=self.max_rows,
-            trust_remote_code=self.trust_remote_code,
-        )
 
 
 def claim_run(folder: Path, config: Any) -> None:

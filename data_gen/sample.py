@@ -14,10 +14,11 @@ from data_gen.grading import Grader, GraderName, load_grader
 from data_gen.jsonl import write_text
 from data_gen.ledger import Ledger, LedgerPolicy
 from data_gen.policies.protocol import Policy
+from data_gen.policy_config import PolicyConfig
 from data_gen.problems import ProblemSource, load_problems
 from data_gen.records import GradedSolution, Problem, SamplingParams, Usage
 from data_gen.rollouts import draw_solutions
-from data_gen.runs import PolicyConfig, claim_run, for_each, write_records
+from data_gen.runs import claim_run, for_each, write_records
 from data_gen.steps import check_separator
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from torch.nn.functional import dropout, linear
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 from data_gen.config import InputError
-from data_gen.runs import BASE_POLICY
+from data_gen.policy_config import BASE_POLICY
 from data_gen.tokenizer import load_tokenizer
 from prm_train.checkpoints import CheckpointFacts, Kind, read_facts, write_facts
 from prm_train.encoding import ScorerEncoding, prepare_encoding

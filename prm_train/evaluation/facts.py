@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from data_gen import arithmetic
+from data_gen.policy_config import BASE_POLICY
 from data_gen.records import Problem
-from data_gen.runs import BASE_POLICY
 from data_gen.steps import split_steps
 from prm_train.evaluation.estimators import ReliabilityBin, reliability_bins
 from prm_train.evaluation.results import LabelStatistics, LossCurve, RunFacts, ScoredSolution, ScoredStep, StageCost

@@ -76,7 +76,7 @@ async def beam_search(
                 break
         usage = tree.usage
     finished += kept  # only after max_steps: open paths are unfinished candidates
-    return [_candidate(policy, grader, path, index, len(prompt_ids), name) for index, path in enumerate(finished)], usage
+    return [await _candidate(policy, grader, path, index, len(prompt_ids), name) for index, path in enumerate(finished)], usage
 
 
 async def next_step(policy: LedgerPolicy, tree: ScoringTree, path: Path, n_prompt: int, params: SamplingParams, index: int) -> Path:
@@ -96,8 +96,8 @@ async def next_step(policy: LedgerPolicy, tree: ScoringTree, path: Path, n_promp
     return Path(path.token_ids + draw.token_ids, path.text + draw.text, node, scores, path.logprobs + draw.logprobs, finish_reason)
 
 
-def _candidate(policy: LedgerPolicy, grader: Grader, path: Path, index: int, n_prompt: int, name: str) -> Candidate:
+async def _candidate(policy: LedgerPolicy, grader: Grader, path: Path, index: int, n_prompt: int, name: str) -> Candidate:
     finish_reason = FinishReason.LENGTH if path.finish_reason is FinishReason.STOP else path.finish_reason
     solution = Solution(policy.problem.problem_id, index, path.text, finish_reason, path.token_ids[n_prompt:], path.logprobs)
-    candidate = as_candidate(grader.grade(policy.problem, solution))
+    candidate = as_candidate(await grader.grade(policy.problem, solution))
     return Candidate(**{**vars(candidate), "scores": {name: path.scores} if path.scores else {}})

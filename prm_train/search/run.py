@@ -18,9 +18,10 @@ from data_gen.grading import Grader, GraderName, load_grader
 from data_gen.jsonl import write_text
 from data_gen.ledger import Ledger, LedgerPolicy
 from data_gen.policies.protocol import Policy
+from data_gen.policy_config import PolicyConfig
 from data_gen.problems import ProblemSource, load_problems
 from data_gen.records import Problem, SamplingParams, Usage
-from data_gen.runs import PolicyConfig, claim_run, for_each
+from data_gen.runs import claim_run, for_each
 from data_gen.steps import check_separator
 from prm_train.aggregation import Aggregation
 from prm_train.incremental import load_scorer

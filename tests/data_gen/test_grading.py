@@ -1,3 +1,4 @@
+import asyncio
 import json
 import os
 import signal
@@ -50,14 +51,14 @@ def said(verdict: Verdict) -> str:
     ],
 )
 def test_arithmetic_grades_the_whole_answer_line(text: str, finish_reason: FinishReason, answer: str | None, verdict: str) -> None:
-    graded = ArithmeticGrader().grade(problem("7 4"), solution(text, finish_reason))
+    graded = asyncio.run(ArithmeticGrader().grade(problem("7 4"), solution(text, finish_reason)))
     assert (graded.answer, said(graded.verdict)) == (answer, verdict)
 
 
 def test_the_ablation_compares_only_the_last_value() -> None:
     grader = ArithmeticGrader(last_value_only=True)
-    assert grader.grade(problem("7 4"), solution("Answer: 9 4")).verdict.is_correct
-    assert said(grader.grade(problem("7 4"), solution("Answer: 7 5")).verdict) == "incorrect"
+    assert asyncio.run(grader.grade(problem("7 4"), solution("Answer: 9 4"))).verdict.is_correct
+    assert said(asyncio.run(grader.grade(problem("7 4"), solution("Answer: 7 5"))).verdict) == "incorrect"
     assert grader.grader_version != ArithmeticGrader().grader_version
 
 
@@ -228,10 +229,10 @@ def test_memory_that_runs_out_is_an_unknown() -> None:
 
 def test_a_loop_of_digits_is_an_unknown_in_no_time(math_grader: MathGrader) -> None:
     started = time.monotonic()
-    graded = math_grader.grade(problem("12"), solution("\\boxed{" + "12" * 100_000 + "}"))
+    graded = asyncio.run(math_grader.grade(problem("12"), solution("\\boxed{" + "12" * 100_000 + "}")))
     assert (graded.answer, said(graded.verdict)) == (None, "too_long")
-    assert said(math_grader.grade(problem("12"), solution("A: 1\n" * 40_000)).verdict) == "incorrect"
-    assert said(math_grader.grade(problem("12"), solution("12 " * 70_000, FinishReason.LENGTH)).verdict) == "truncated"
+    assert said(asyncio.run(math_grader.grade(problem("12"), solution("A: 1\n" * 40_000))).verdict) == "incorrect"
+    assert said(asyncio.run(math_grader.grade(problem("12"), solution("12 " * 70_000, FinishReason.LENGTH))).verdict) == "truncated"
     assert find_answer("Answer: " * 30_000 + "the answer is 5.") == "5"
     assert compare_exactly("5 cm", "5 " + "ab" * 400 + "!") is None  # the pattern of a unit does not backtrack for ever
     assert time.monotonic() - started < 5
@@ -253,7 +254,7 @@ def test_gsm8k_model_solutions_get_the_published_labels(real_data: Path, math_gr
         gold = find_answer(row["ground_truth"])
         assert gold is not None
         for name in ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification"):
-            verdict = math_grader.grade(problem(gold), solution(row[name]["solution"])).verdict
+            verdict = asyncio.run(math_grader.grade(problem(gold), solution(row[name]["solution"]))).verdict
             counts[said(verdict) if verdict.is_unknown else f"same: {verdict.is_correct == row[name]['is_correct']}"] += 1
     assert counts == {"same: True": 5265, "no_answer": 11}
 
@@ -263,7 +264,7 @@ def test_qwen_math_solutions_get_the_published_labels_but_for_one_that_was_wrong
     different = []
     for row in rows:
         for text, is_correct in zip(row["code"], row["score"], strict=True):
-            graded = math_grader.grade(problem(row["gt"]), solution(text))
+            graded = asyncio.run(math_grader.grade(problem(row["gt"]), solution(text)))
             if graded.verdict.is_unknown or graded.verdict.is_correct != is_correct:
                 different.append((row["idx"], row["gt"], graded.answer, said(graded.verdict)))
     assert different == [(72, "10{,}000", "10000", "correct")]
@@ -271,4 +272,4 @@ def test_qwen_math_solutions_get_the_published_labels_but_for_one_that_was_wrong
 
 def test_math_500_solutions_state_their_stored_answers(real_data: Path, math_grader: MathGrader) -> None:
     rows = [json.loads(line) for line in (real_data / "math/math500.jsonl").read_text().splitlines()]
-    assert sum(math_grader.grade(problem(row["answer"]), solution(row["solution"])).verdict.is_correct for row in rows) == 500
+    assert sum(asyncio.run(math_grader.grade(problem(row["answer"]), solution(row["solution"]))).verdict.is_correct for row in rows) == 500

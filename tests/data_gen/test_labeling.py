@@ -25,8 +25,9 @@ def labeled(totals: list[int], folder: Path, method=locate_first_error, n_rollou
     grader = ArithmeticGrader()
     with Ledger(folder / "l.sqlite") as ledger:
         policy = LedgerPolicy(SimulatedPolicy(), ledger, problem)
-        prefixes = step_prefixes(policy, grader.grade(problem, solution), policy.token_bytes(), "\n")
-        result = asyncio.run(method(policy, grader, grader.grade(problem, solution), prefixes, "\n", PARAMS, n_rollouts))
+        graded = asyncio.run(grader.grade(problem, solution))
+        prefixes = step_prefixes(policy, graded, policy.token_bytes(), "\n")
+        result = asyncio.run(method(policy, grader, graded, prefixes, "\n", PARAMS, n_rollouts))
         n_draws = ledger.n_draws()
     return result, n_draws
 
@@ -84,7 +85,7 @@ def test_a_solution_without_a_verdict_gets_no_labels(tmp_path: Path):
     grader, solution = ArithmeticGrader(), Solution("p", 4, "3 plus 4=7", FinishReason.EOS, tuple(b"3 plus 4=7"))
     with Ledger(tmp_path / "l.sqlite") as ledger:
         policy = LedgerPolicy(SimulatedPolicy(), ledger, problem)
-        graded: GradedSolution = grader.grade(problem, solution)
+        graded: GradedSolution = asyncio.run(grader.grade(problem, solution))
         prefixes = step_prefixes(policy, graded, policy.token_bytes(), "\n")
         with pytest.raises(ValueError, match=r"solution 4 of p: its verdict is unknown \(no_answer\)"):
             asyncio.run(locate_first_error(policy, grader, graded, prefixes, "\n", PARAMS, 8))

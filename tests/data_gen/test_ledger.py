@@ -105,9 +105,9 @@ def test_a_verdict_is_kept_for_its_grader_and_gold_answer(tmp_path: Path):
         recorded = LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM)
         key = recorded.key(recorded.encode_prompt(PROBLEM.question), PARAMS, 0)
         solution = Solution("p1", 0, "Answer: 4 1")
-        assert not recorded.grade(ArithmeticGrader(), key, solution).verdict.is_correct
-        assert recorded.grade(ArithmeticGrader(last_value_only=True), key, solution).verdict.is_correct
-        assert not recorded.grade(ArithmeticGrader(), key, solution).verdict.is_correct
+        assert not asyncio.run(recorded.grade(ArithmeticGrader(), key, solution)).verdict.is_correct
+        assert asyncio.run(recorded.grade(ArithmeticGrader(last_value_only=True), key, solution)).verdict.is_correct
+        assert not asyncio.run(recorded.grade(ArithmeticGrader(), key, solution)).verdict.is_correct
         ledger.commit()
     with sqlite3.connect(tmp_path / "l.sqlite") as db:
         rows = db.execute("SELECT grader_version, kind, answer FROM verdicts ORDER BY grader_version").fetchall()
@@ -117,7 +117,7 @@ def test_a_verdict_is_kept_for_its_grader_and_gold_answer(tmp_path: Path):
 class SlowGrader:
     grader_version = "slow-1"
 
-    def grade(self, problem: Problem, solution: Solution) -> GradedSolution:
+    async def grade(self, problem: Problem, solution: Solution) -> GradedSolution:
         return GradedSolution(solution, "9 1", unknown("timeout"))
 
 
@@ -125,7 +125,7 @@ def test_a_time_out_is_not_kept_as_a_verdict(tmp_path: Path):
     with Ledger(tmp_path / "l.sqlite") as ledger:
         recorded = LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM)
         key = recorded.key(recorded.encode_prompt(PROBLEM.question), PARAMS, 0)
-        assert recorded.grade(SlowGrader(), key, Solution("p1", 0, "Answer: 9 1")).verdict == unknown("timeout")
+        assert asyncio.run(recorded.grade(SlowGrader(), key, Solution("p1", 0, "Answer: 9 1"))).verdict == unknown("timeout")
     with sqlite3.connect(tmp_path / "l.sqlite") as db:
         assert db.execute("SELECT count(*) FROM verdicts").fetchone() == (0,)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from data_gen import arithmetic
+from data_gen.policy_config import BASE_POLICY
 from data_gen.pretrain import PretrainConfig, documents, encode_batch, pretrain
-from data_gen.runs import BASE_POLICY
 from data_gen.tokenizer import ASSISTANT, EOS, MARKER, PAD, SPECIAL_TOKENS, USER
 
 
