@@ -140,8 +140,9 @@ class StepEstimate:
 
     `n_correct` of `n_rollouts` rollouts from the prefix were right; `n_unknown` of them got no verdict or were truncated and count as
     failures of the budget. `method`: rollouts (drawn here), witness (a right solution runs through this prefix; no rollouts), terminal (the
-    end of the solution: its own verdict) or none (never probed). `stopping`: fixed (always the full n) or first_success, under which
-    n_correct / n_rollouts is biased as a fraction.
+    end of the solution: its own verdict) or none (never probed). `stopping` is fixed (always the full n) or the rule that ended the draws
+    (first_success, sequential, interval, posterior): under those n_correct / n_rollouts is biased as a fraction, its likelihood is not.
+    [low, high] holds the value with at least 95 % probability over the draws, whatever the rule.
     """
 
     n_correct: int = 0
@@ -149,17 +150,25 @@ class StepEstimate:
     n_unknown: int = 0
     method: str = "none"
     stopping: str = "fixed"
+    low: float = 0.0
+    high: float = 1.0
 
 
 @dataclass(frozen=True)
 class LabeledSolution:
-    """A graded solution, its steps (texts without separators), their estimates and labels (None: no label, masked in training)."""
+    """A graded solution, its steps (texts without separators), their estimates and labels (None: no label, masked in training).
+
+    `root` is the value of the prompt, from the problem's own samples. `non_monotone` are the steps at or after the located error from which
+    rollouts succeed again: the policy corrected itself, or the error was none.
+    """
 
     graded: GradedSolution
     steps: tuple[str, ...]
     estimates: tuple[StepEstimate, ...]
     labels: tuple[bool | None, ...]
     usage: Usage = field(default=Usage())
+    root: StepEstimate = StepEstimate()
+    non_monotone: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self.steps) == len(self.estimates) == len(self.labels):
