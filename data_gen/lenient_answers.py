@@ -1,0 +1,193 @@
+r"""A second, laxer opinion on whether two answers agree, for one use: to refuse to call an attempt wrong.
+
+A grader that misses one right answer in a hundred fills half of the "wrong" attempts of a strong policy with right ones, so an attempt
+counts as wrong only if even this comparison finds no way to read it as the gold answer. Agreement here is no verdict: `MathGrader` decides
+what is correct.
+"""
+
+import math
+import re
+
+from data_gen.answers import MAX_ANSWER_LENGTH, Number, answer_key, plain, read_number
+
+RELATIVE_ROUNDING = 1e-2
+
+_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|-?\.\d+")
+_LAYOUT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|left|right|displaystyle|quad)(?![a-z])")
+_UNIT_AFTER_NUMBER = re.compile(r"(?<=[\d})])\s*(?:\\(?:text|mathrm|mbox|textbf|textrm)\s*\{[^{}]*\}|[a-zA-Z]{2,}\.?)[\s\S]*$")
+_ASSIGNED = re.compile(r"^\s*[a-zA-Z](?:\([a-z]\))?\s*(?:=|\\in(?![a-z]))\s*")
+_TOKEN = re.compile(r"\\?[a-zA-Z]+|\d+(?:\.\d+)?|\.\d+|\S")
+_ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*\{[a-zA-Z]*\}")
+_BETWEEN_PARTS = re.compile(r",|;|\\\\|&|\bor\b|\band\b")
+
+
+def agrees_leniently(gold_answer: str, answer: str) -> bool:
+    r"""Whether `answer` can be read as the gold answer: what a strict grader may miss counts as agreement.
+
+    Equal but for case, punctuation, LaTeX, a unit, a percent sign or `x =`; numbers equal when rounded (1 % relative where either has decimals
+    or is no integer: 1.57 for \frac{\pi}{2}, 0.33 for 1/3; two integers must be equal); the gold number as the last number of the answer; the
+    gold word or choice among the words of the answer; the same values in another order. Never raises; answers longer than 1,000 characters
+    never agree.
+    """
+    if max(len(gold_answer), len(answer)) > MAX_ANSWER_LENGTH:
+        return False
+    return (
+        answer_key(gold_answer) == answer_key(answer)
+        or _bare(gold_answer) == _bare(answer)
+        or _values_agree(gold_answer, answer)
+        or _ends_with_number(gold_answer, answer)
+        or _names_gold_words(gold_answer, answer)
+        or _same_parts(gold_answer, answer)
+    )
+
+
+def _bare(answer: str) -> str:
+    """Letters, digits and signs alone, without layout commands, units after a number and `x =`."""
+    text = _ASSIGNED.sub("", plain(answer))
+    text = _LAYOUT.sub("", _UNIT_AFTER_NUMBER.sub("", text) or text).casefold()
+    return "".join(character for character in text if character.isalnum() or character in "+-/^.").strip(".")
+
+
+def _values_agree(gold_answer: str, answer: str) -> bool:
+    gold, other = _approximate(gold_answer), _approximate(answer)
+    if gold is None or other is None:
+        return False
+    ratios = [1.0]
+    if any("%" in text or "percent" in text for text in (gold_answer, answer)) or 0 < abs(gold) < 1 or 0 < abs(other) < 1:
+        ratios += [100.0, 0.01]  # a percentage as its number or as its fraction
+    return any(_is_rounding(gold * ratio, other) for ratio in ratios)
+
+
+def _is_rounding(one: float, other: float) -> bool:
+    if one == int(one) and other == int(other):
+        return one == other
+    return abs(one - other) <= RELATIVE_ROUNDING * max(abs(one), abs(other))
+
+
+def _approximate(answer: str) -> float | None:
+    """The value of an answer that is a number or an expression of numbers, else None."""
+    text = _ASSIGNED.sub("", plain(answer))
+    number: Number | None = read_number(text)
+    if number is not None:
+        try:
+            return float(number.value)
+        except OverflowError:
+            return None
+    return evaluate(text)
+
+
+def _ends_with_number(gold_answer: str, answer: str) -> bool:
+    gold = read_number(gold_answer)
+    numbers = _NUMBER.findall(plain(answer))
+    last = read_number(numbers[-1]) if numbers else None
+    return gold is not None and last is not None and gold.value == last.value
+
+
+def _names_gold_words(gold_answer: str, answer: str) -> bool:
+    gold, words = _words(gold_answer), _words(answer)
+    if not gold or any(character.isdigit() for character in gold_answer):
+        return False
+    return any(words[i : i + len(gold)] == gold for i in range(len(words) - len(gold) + 1))
+
+
+def _words(answer: str) -> list[str]:
+    return re.findall(r"[^\W\d_]+", _LAYOUT.sub("", plain(answer)).casefold())
+
+
+def _same_parts(gold_answer: str, answer: str) -> bool:
+    """The same values in other brackets or as a matrix; in another order where the gold answer has no brackets to give them one."""
+    texts = [_ENVIRONMENT.sub("", plain(text)) for text in (gold_answer, answer)]
+    gold, other = [[_bare(part) for part in _BETWEEN_PARTS.split(text)] for text in texts]
+    is_ordered = texts[0].startswith(("(", "[")) or texts[0] != plain(gold_answer)
+    return len(gold) > 1 and (gold == other if is_ordered else sorted(gold) == sorted(other))
+
+
+# --- the approximate value of an expression of numbers
+
+
+class _NotNumeric(Exception):
+    pass
+
+
+def evaluate(text: str) -> float | None:
+    r"""The value of an expression of numbers, \pi, e, \sqrt, \frac, powers and brackets as a float; None if it is anything else."""
+    if len(text) > 200:
+        return None
+    parser = _Parser(_TOKEN.findall(text))
+    try:
+        value = parser.sum()
+    except (_NotNumeric, ArithmeticError, ValueError, RecursionError):
+        return None
+    return value if parser.at_end() and isinstance(value, float) and math.isfinite(value) else None
+
+
+class _Parser:
+    """Recursive descent over at most 200 characters: sum of products of signed powers."""
+
+    def __init__(self, tokens: list[str]) -> None:
+        self.tokens = tokens
+        self.position = 0
+
+    def at_end(self) -> bool:
+        return self.position == len(self.tokens)
+
+    def peek(self) -> str:
+        return "" if self.at_end() else self.tokens[self.position]
+
+    def take(self, *wanted: str) -> str | None:
+        if self.peek() in wanted and not self.at_end():
+            self.position += 1
+            return self.tokens[self.position - 1]
+        return None
+
+    def sum(self) -> float:
+        value = self.product()
+        while sign := self.take("+", "-"):
+            value += self.product() if sign == "+" else -self.product()
+        return value
+
+    def product(self) -> float:
+        value = self.power()
+        while True:
+            if self.take("*", "\\cdot", "\\times", "×"):
+                value *= self.power()
+            elif self.take("/"):
+                value /= self.power()
+            elif self.peek() in ("(", "{", "e") or self.peek().startswith("\\") or self.peek()[:1].isdecimal():
+                value *= self.power()  # 2\pi, 3\sqrt2
+            else:
+                return value
+
+    def power(self) -> float:
+        if self.take("-"):
+            return -self.power()
+        value = self.atom()
+        if self.take("^"):
+            value = math.pow(value, self.power())
+        return value
+
+    def atom(self) -> float:
+        token = self.peek()
+        self.position += 1
+        if token in ("(", "{"):
+            value = self.sum()
+            if not self.take(")" if token == "(" else "}"):
+                raise _NotNumeric
+            return value
+        if token == "\\frac":
+            return self.atom() / self.atom()
+        if token == "\\sqrt":
+            index = 2.0
+            if self.take("["):
+                index = self.sum()
+                if not self.take("]"):
+                    raise _NotNumeric
+            return math.pow(self.atom(), 1 / index)
+        if token in ("\\pi", "π", "pi"):
+            return math.pi
+        if token == "e":
+            return math.e
+        try:
+            return float(token)
+        except ValueError:
+            raise _NotNumeric from None
