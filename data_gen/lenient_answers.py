@@ -24,10 +24,10 @@ _BETWEEN_PARTS = re.compile(r",|;|\\\\|&|\bor\b|\band\b")
 def agrees_leniently(gold_answer: str, answer: str) -> bool:
     r"""Whether `answer` can be read as the gold answer: what a strict grader may miss counts as agreement.
 
-    Equal but for case, punctuation, LaTeX, a unit, a percent sign or `x =`; numbers equal when rounded (1 % relative where either has decimals
-    or is no integer: 1.57 for \frac{\pi}{2}, 0.33 for 1/3; two integers must be equal); the gold number as the last number of the answer; the
-    gold word or choice among the words of the answer; the same values in another order. Never raises; answers longer than 1,000 characters
-    never agree.
+    Equal but for case, punctuation, LaTeX, a unit, a percent sign or `x =`; numbers equal when rounded (1 % relative where either has
+    decimals: 1.57 for \frac{\pi}{2}, 0.33 for 1/3; two integers must be equal); the gold number as the last number of the answer; the gold
+    word or choice among the words of the answer; the same values in another order. Never raises; answers longer than 1,000 characters never
+    agree.
     """
     if max(len(gold_answer), len(answer)) > MAX_ANSWER_LENGTH:
         return False
@@ -105,7 +105,7 @@ def _same_parts(gold_answer: str, answer: str) -> bool:
 # --- the approximate value of an expression of numbers
 
 
-class _NotNumeric(Exception):
+class _NotNumericError(Exception):
     pass
 
 
@@ -116,7 +116,7 @@ def evaluate(text: str) -> float | None:
     parser = _Parser(_TOKEN.findall(text))
     try:
         value = parser.sum()
-    except (_NotNumeric, ArithmeticError, ValueError, RecursionError):
+    except (_NotNumericError, ArithmeticError, ValueError, RecursionError):
         return None
     return value if parser.at_end() and isinstance(value, float) and math.isfinite(value) else None
 
@@ -172,7 +172,7 @@ class _Parser:
         if token in ("(", "{"):
             value = self.sum()
             if not self.take(")" if token == "(" else "}"):
-                raise _NotNumeric
+                raise _NotNumericError
             return value
         if token == "\\frac":
             return self.atom() / self.atom()
@@ -181,7 +181,7 @@ class _Parser:
             if self.take("["):
                 index = self.sum()
                 if not self.take("]"):
-                    raise _NotNumeric
+                    raise _NotNumericError
             return math.pow(self.atom(), 1 / index)
         if token in ("\\pi", "π", "pi"):
             return math.pi
@@ -190,4 +190,4 @@ class _Parser:
         try:
             return float(token)
         except ValueError:
-            raise _NotNumeric from None
+            raise _NotNumericError from None
