@@ -3,28 +3,31 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 from data_gen.config import InputError
 from data_gen.records import derive_seed
 from data_gen.rows import OrmRow, PrmRow
 from data_gen.steps import split_steps
 from prm_train.encoding import ScorerEncoding
+from prm_train.targets import LabelAlgebra, step_targets, with_mean_weight_one
 
 logger = logging.getLogger(__name__)
-
-LabelKind = Literal["hard", "soft"]
 
 
 @dataclass(frozen=True)
 class Example:
-    """Ids of a path, the positions in them where a score is wanted, and the targets in [0, 1] there. An ORM has one position, the last."""
+    """Ids of a path and the positions in them where a score is wanted, with targets in [0, 1] and weights there.
+
+    An ORM has one position, the last. `step_indices` says which step of its solution each position ends.
+    """
 
     question: str
     input_ids: tuple[int, ...]
     positions: tuple[int, ...]
     targets: tuple[float, ...]
+    weights: tuple[float, ...]
+    step_indices: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True)
@@ -35,45 +38,30 @@ class ExampleSet:
     left_out: Counter[str]
 
 
-def prm_examples(rows: Sequence[PrmRow], encoding: ScorerEncoding, label_kind: LabelKind, max_length: int) -> ExampleSet:
-    """One example a row. Steps without a label get no position; what follows the last labelled step is cut off, since with causal attention
-    no score sees it. A row longer than `max_length` tokens loses its last steps.
+def prm_examples(rows: Sequence[PrmRow], encoding: ScorerEncoding, algebra: LabelAlgebra, max_length: int) -> ExampleSet:
+    """One example a row. Steps without a target get no position; what follows the last target is cut off, since with causal attention
+    no score sees it. A row longer than `max_length` tokens loses its last steps. Weights average 1 over all examples.
 
     Raises InputError if no labelled step is left, or as `step_targets` does.
     """
     examples, left_out = [], Counter[str]()
     for row in rows:
         input_ids, ends = encoding.encode(row.prompt, row.completions)
-        targets = step_targets(row, label_kind)
-        labelled = [(end, target) for end, target in zip(ends, targets, strict=True) if target is not None]
-        kept = [(end, target) for end, target in labelled if end < max_length]
+        targets = enumerate(zip(ends, step_targets(row, algebra), strict=True))
+        labelled = [(end, target.value, target.weight, step) for step, (end, target) in targets if target is not None]
+        kept = [place for place in labelled if place[0] < max_length]
         left_out["labelled steps beyond max_length"] += len(labelled) - len(kept)
         if not labelled:
             left_out["rows without a label"] += 1
         elif not kept:
             left_out["rows with every label beyond max_length"] += 1
         else:
-            positions, values = zip(*kept, strict=True)
-            examples.append(Example(row.prompt, input_ids[: positions[-1] + 1], positions, values))
-    return _counted(examples, left_out, f"{len(rows)} PRM rows", max_length)
-
-
-def step_targets(row: PrmRow, label_kind: LabelKind) -> list[float | None]:
-    """What each step's score is trained towards, None where it has no label.
-
-    hard: the row's labels. soft: the value n_correct / n_rollouts of the prefix that ends with the step. Raises InputError where rollouts
-    stopped at their first success, since that fraction is then biased upwards.
-    """
-    if label_kind == "hard":
-        return [None if label is None else float(label) for label in row.labels]
-    for index, (stopping, n_rollouts) in enumerate(zip(row.stopping, row.n_rollouts, strict=True)):
-        if stopping != "fixed" and n_rollouts:
-            raise InputError(
-                f"problem {row.problem_id}, step {index}: label_kind soft needs a fixed number of rollouts, got stopping {stopping!r}, "
-                "whose n_correct / n_rollouts is biased; label with a fixed number, or train with label_kind hard"
-            )
-    counts = zip(row.n_correct, row.n_rollouts, strict=True)
-    return [n_correct / n_rollouts if n_rollouts else None for n_correct, n_rollouts in counts]
+            left_out["rows cut at max_length"] += len(kept) < len(labelled)
+            positions, values, weights, steps = zip(*kept, strict=True)
+            examples.append(Example(row.prompt, input_ids[: positions[-1] + 1], positions, values, weights, steps))
+    found = _counted(examples, left_out, f"{len(rows)} PRM rows", max_length)
+    weighted = zip(found.examples, with_mean_weight_one([example.weights for example in found.examples]), strict=True)
+    return replace(found, examples=tuple(replace(example, weights=weights) for example, weights in weighted))
 
 
 def orm_examples(rows: Sequence[OrmRow], encoding: ScorerEncoding, max_length: int) -> ExampleSet:
@@ -90,7 +78,7 @@ def orm_examples(rows: Sequence[OrmRow], encoding: ScorerEncoding, max_length: i
         elif len(input_ids) > max_length:
             left_out["rows longer than max_length"] += 1
         else:
-            examples.append(Example(row.prompt, input_ids, ends[-1:], (float(row.label),)))
+            examples.append(Example(row.prompt, input_ids, ends[-1:], (float(row.label),), (1.0,), (len(steps) - 1,)))
     return _counted(examples, left_out, f"{len(rows)} ORM rows", max_length)
 
 

@@ -6,7 +6,7 @@
 from collections.abc import Sequence
 
 from data_gen.config import parse_config, run_command
-from prm_train.training_config import TrainOrmConfig
+from prm_train.training_config import LossSettings, TrainOrmConfig
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -21,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     task = Task(
         kind="orm",
         examples=lambda encoding, max_length: orm_examples(rows, encoding, max_length),
+        loss=LossSettings(),
         facts=lambda encoding: CheckpointFacts("orm", encoding.facts, "whether the whole solution's answer is right", "last"),
     )
     run_training(task, config)

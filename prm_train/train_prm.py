@@ -8,11 +8,6 @@ from collections.abc import Sequence
 from data_gen.config import parse_config, run_command
 from prm_train.training_config import TrainPrmConfig
 
-LABELS = {
-    "hard": "whether the step is right, from Monte Carlo rollouts: 1 up to the first error, 0 at it",
-    "soft": "value of the prefix that ends with the step: share of right rollouts from it",
-}
-
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(TrainPrmConfig, argv)
@@ -25,8 +20,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = read_rows(config.rows, PrmRow)
     task = Task(
         kind="prm",
-        examples=lambda encoding, max_length: prm_examples(rows, encoding, config.label_kind, max_length),
-        facts=lambda encoding: CheckpointFacts("prm", encoding.facts, LABELS[config.label_kind], config.aggregation),
+        examples=lambda encoding, max_length: prm_examples(rows, encoding, config, max_length),
+        loss=config,
+        facts=lambda encoding: CheckpointFacts("prm", encoding.facts, config.semantics, config.aggregation),
     )
     run_training(task, config)
 

@@ -1,74 +1,124 @@
 """RewardTrainer: transformers.Trainer for PRMs and ORMs, with a loss that is exact and metrics on the labelled places only."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import DistributedType
 from torch import Tensor
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import EvalPrediction, Trainer, TrainingArguments
 
-from prm_train.checkpoints import Kind
-from prm_train.collators import GroupSampler, OutcomeCollator, StepCollator
+from prm_train.collators import Collator, GroupSampler
 from prm_train.evaluation.estimators import expected_calibration_error, reliability_bins
 from prm_train.examples import Example
-from prm_train.losses import UNLABELLED, binary_cross_entropy, step_logits
+from prm_train.losses import UNLABELLED, place_loss, step_logits
 from prm_train.metrics import auroc, brier, within_problem_auroc
+from prm_train.training_config import LossSettings
 
 
 class RewardTrainer(Trainer):
     """Trains a network of `build_scorer` on examples.
 
-    Differences from Trainer: batches as `GroupSampler` makes them; the loss is a sum over labelled places divided by their number in the
-    whole optimizer step (Trainer's own loss of these heads grows with accumulation and processes); an optional learning rate of the head;
-    validation compares only labelled places, over the whole validation set at once. Raises ValueError on several GPUs in one process.
+    Differences from Trainer: an optimizer step takes `per_device_train_batch_size` rows of each process, which the collator cuts into
+    forward passes (`gradient_accumulation_steps` is 1); the loss is a sum over labelled places divided by their number in the whole step
+    (Trainer's own loss of these heads grows with accumulation and processes); an optional learning rate of the head; validation compares
+    only labelled places, over the whole validation set at once. Raises ValueError on several GPUs in one process.
     """
 
     def __init__(
         self,
-        kind: Kind,
         model: Any,
         arguments: TrainingArguments,
-        pad_id: int,
+        collator: Collator,
         training: Sequence[Example],
         validation: Sequence[Example],
+        loss: LossSettings,
         head_learning_rate: float | None = None,
     ) -> None:
         if arguments.n_gpu > 1:
-            command = f"accelerate launch -m prm_train.train_{kind}"
+            command = f"accelerate launch -m prm_train.train_{collator.kind}"
             raise ValueError(f"{arguments.n_gpu} GPUs in one process, expected one process a GPU: start with `{command}`")
-        self.kind = kind
+        if arguments.gradient_accumulation_steps != 1:
+            raise ValueError(
+                f"gradient_accumulation_steps: got {arguments.gradient_accumulation_steps}, expected 1: the collator cuts a step"
+            )
+        self.kind = collator.kind
         self.head_learning_rate = head_learning_rate
+        self.place_loss = place_loss(loss)
         self.validation = sorted(validation, key=lambda example: len(example.input_ids))
-        model.config.use_cache = False
+        model.config.use_cache = False  # with a cache, packed rows would attend to each other
         super().__init__(
             model=model,
             args=arguments,
-            data_collator=StepCollator(pad_id) if kind == "prm" else OutcomeCollator(pad_id),
+            data_collator=collator,
             train_dataset=training,
             eval_dataset=self.validation or None,
-            compute_loss_func=self.loss,
+            compute_loss_func=self.step_loss,  # makes Trainer count the labels of the step over all processes
             compute_metrics=self.metrics,
         )
 
-    def place_logits(self, outputs: Any) -> Tensor:
-        """Logits of the score, of the shape of the labels: (B, T) for a PRM, (B, 1) for an ORM."""
+    def place_logits(self, model: Any, batch: dict[str, Tensor]) -> Tensor:
+        """Log-odds of the score, of the shape of the labels: (B, T) for a PRM, (B, 1) for an ORM."""
+        outputs = model(**{name: tensor for name, tensor in batch.items() if name in ("input_ids", "position_ids")})
         return step_logits(outputs.logits) if self.kind == "prm" else outputs.logits
 
-    def loss(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor) -> Tensor:
-        """`num_items_in_batch` counts the labels of all accumulated batches of all processes; Trainer sums what this returns over them."""
-        return binary_cross_entropy(self.place_logits(outputs), labels, num_items_in_batch)
+    def step_loss(self, model: Any, batch: dict[str, Tensor], n_labelled: Tensor) -> Tensor:
+        """The share of one forward pass in the loss of the optimizer step, whose labels on all processes are `n_labelled`."""
+        logits, labels = self.place_logits(model, batch), batch["labels"]
+        row_sizes = row_label_counts(labels, batch.get("position_ids"))
+        is_labelled = labels != UNLABELLED
+        logits = logits[is_labelled].to(torch.promote_types(logits.dtype, torch.float32))
+        targets, weights = labels[is_labelled].to(logits.dtype), batch["weights"][is_labelled].to(logits.dtype)
+        return self.place_loss(logits, targets, weights, n_labelled, row_sizes)
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Tensor | None = None) -> Tensor:
+        """Forward and backward of every pass of the step; gradients are exchanged with the last one."""
+        model.train()
+        inputs = self._prepare_inputs(inputs)
+        batches, n_processes = self._same_number_everywhere(inputs["batches"]), self.accelerator.num_processes
+        # DDP averages the gradients of the processes, and DeepSpeed must not divide by passes: what comes out is the loss of all rows
+        options = {"scale_wrt_gas": False} if self.is_deepspeed_enabled else {}
+        total = torch.zeros((), device=self.args.device)
+        for index, batch in enumerate(batches):
+            is_last = index == len(batches) - 1
+            self.accelerator.gradient_state._set_sync_gradients(is_last)
+            with contextlib.nullcontext() if is_last else self.accelerator.no_sync(model), self.compute_loss_context_manager():
+                loss = self.step_loss(model, batch, num_items_in_batch) * n_processes
+                self.accelerator.backward(loss, **options)
+            total = total + loss.detach()
+        return total
+
+    def _same_number_everywhere(self, batches: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
+        """Under DeepSpeed all processes must make equally many passes; one that has fewer repeats its first row without labels."""
+        if self.accelerator.distributed_type is not DistributedType.DEEPSPEED or self.accelerator.num_processes == 1:
+            return batches
+        n_batches = int(self.accelerator.gather(torch.tensor([len(batches)], device=self.args.device)).max())
+        first = {name: tensor[:1] for name, tensor in batches[0].items()}
+        empty = first | {"labels": torch.full_like(first["labels"], UNLABELLED)}
+        return [empty] * (n_batches - len(batches)) + batches
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Of forward and backward: 6 a parameter and token, padding included."""
+        n_tokens = sum(batch["input_ids"].numel() for batch in inputs["batches"])
+        return int(6 * n_tokens * sum(parameter.numel() for parameter in self.model.parameters()))
 
     def prediction_step(
-        self, model: Any, inputs: dict[str, Tensor], prediction_loss_only: bool, ignore_keys: list[str] | None = None
+        self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: list[str] | None = None
     ) -> tuple[None, Tensor, Tensor]:
         """Logits and targets of the labelled places (B, S). No loss: a mean of batch means is not the loss, `metrics` computes that."""
-        inputs = self._prepare_inputs(inputs)
-        labels = inputs.pop("labels")
-        with torch.no_grad():
-            logits = self.place_logits(model(**inputs))
-        return (None, *gather_labelled(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels))
+        found: list[tuple[Tensor, Tensor]] = []
+        for batch in self._prepare_inputs(inputs)["batches"]:
+            with torch.no_grad():
+                logits = self.place_logits(model, batch)
+            found += labelled_places(
+                logits.to(torch.promote_types(logits.dtype, torch.float32)), batch["labels"], batch.get("position_ids")
+            )
+        logits, labels = zip(*found, strict=True)
+        fill = {"batch_first": True, "padding_value": UNLABELLED}
+        return None, torch.nn.utils.rnn.pad_sequence(logits, **fill), torch.nn.utils.rnn.pad_sequence(labels, **fill)
 
     def metrics(self, prediction: EvalPrediction) -> dict[str, float]:
         """Of the whole validation set. Soft targets count as positive for AUROC from 0.5 up."""
@@ -92,20 +142,27 @@ class RewardTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
         lengths = [len(example.input_ids) for example in self.train_dataset]
-        n_rows = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        return GroupSampler(lengths, n_rows, self.args.seed)
+        n_processes = self.args.world_size
+        return GroupSampler(lengths, self.args.train_batch_size * n_processes, self.args.seed, n_processes)
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Sampler:
         """In order (they are sorted by length): `metrics` pairs predictions with examples."""
         return SequentialSampler(eval_dataset)
 
 
-def gather_labelled(values: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The values and labels of the labelled places of each row, moved to the front: (B, S) of (B, T), S the most labels of a row."""
+def labelled_places(values: Tensor, labels: Tensor, position_ids: Tensor | None) -> list[tuple[Tensor, Tensor]]:
+    """For each row, the values and labels of its labelled places: (S,) each, of (B, T), or of the rows packed into (1, T)."""
+    is_labelled, sizes = labels != UNLABELLED, row_label_counts(labels, position_ids)
+    return list(zip(values[is_labelled].split(sizes), labels[is_labelled].split(sizes), strict=True))
+
+
+def row_label_counts(labels: Tensor, position_ids: Tensor | None) -> list[int]:
+    """How many labels each row has; a packed row begins where its position is 0."""
     is_labelled = labels != UNLABELLED
-    n_places = int(is_labelled.sum(1).max())
-    order = (~is_labelled).int().argsort(dim=1, stable=True)[:, :n_places]
-    return values.gather(1, order), labels.gather(1, order)
+    if position_ids is None:
+        return [int(n) for n in is_labelled.sum(1)]
+    row = (position_ids[0] == 0).cumsum(0) - 1
+    return [int(n) for n in torch.bincount(row[is_labelled[0]], minlength=int(row[-1]) + 1)]
 
 
 def validation_metrics(logits: np.ndarray, targets: np.ndarray, questions: Sequence[str], prefix: str) -> dict[str, float]:

@@ -8,6 +8,7 @@ from annotated_types import Ge, Gt, Interval
 
 from data_gen.steps import check_separator
 from prm_train.aggregation import Aggregation
+from prm_train.targets import LabelAlgebra
 
 Share = Annotated[float, Interval(ge=0, lt=1)]
 
@@ -25,7 +26,8 @@ class LoraSettings:
 class TrainingConfig:
     """What training a PRM and an ORM share.
 
-    One optimizer step sees batch_size * n_accumulated * processes rows, sorted by length: more and smaller batches hold less padding.
+    One optimizer step sees batch_size * n_accumulated * processes rows, sorted by length: more and smaller forward passes hold less
+    padding. With `batch_tokens` it sees the same rows, cut by tokens instead.
     """
 
     rows: Path = field(metadata={"help": "JSON lines that `prm-train build` wrote, or of the same layout"})
@@ -38,6 +40,12 @@ class TrainingConfig:
     n_epochs: Annotated[float, Gt(0)] = 1.0
     batch_size: Annotated[int, Ge(1)] = field(default=16, metadata={"help": "rows of one forward pass in one process"})
     n_accumulated: Annotated[int, Ge(1)] = field(default=1, metadata={"help": "forward passes of one optimizer step"})
+    batch_tokens: Annotated[int, Ge(1)] | None = field(
+        default=None, metadata={"help": "tokens of one forward pass, padding included, in place of batch_size rows"}
+    )
+    packing: bool = field(
+        default=False, metadata={"help": "the rows of a pass one behind the other, without padding; for GPU kernels, slow on a CPU"}
+    )
     learning_rate: Annotated[float, Gt(0)] = 1e-5
     head_learning_rate: Annotated[float, Gt(0)] | None = field(default=None, metadata={"help": "of the new head; null: as the rest"})
     lr_schedule: Literal["linear", "cosine", "constant_with_warmup"] = "cosine"
@@ -66,6 +74,8 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_separator(self.step_separator)
+        if self.batch_tokens is not None and self.batch_tokens < self.max_length:
+            raise ValueError(f"batch_tokens: got {self.batch_tokens}, expected at least max_length {self.max_length}")
         if self.keep == "lowest_validation_loss" and (not self.validation_share or self.n_steps_between_saves):
             raise ValueError(
                 f"keep: got {self.keep!r} with validation_share {self.validation_share} and n_steps_between_saves "
@@ -74,13 +84,34 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainPrmConfig(TrainingConfig):
+class LossSettings:
+    """Which of `prm_train.losses`, and its settings."""
+
+    loss: Literal["binary_cross_entropy", "cross_entropy", "mse", "focal", "pqm"] = "binary_cross_entropy"
+    focal_gamma: Annotated[float, Ge(0)] = field(default=2.0, metadata={"help": "focal: how fast well judged steps stop counting"})
+    pqm_margin: float = field(default=4.0, metadata={"help": "pqm: how far wrong steps are kept below right ones (zeta in the paper)"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainPrmConfig(TrainingConfig, LabelAlgebra, LossSettings):
     """Train a process reward model on labelled steps. Runs by itself or under `accelerate launch -m prm_train.train_prm`."""
 
-    label_kind: Literal["hard", "soft"] = field(default="hard", metadata={"help": "hard: the rows' labels; soft: n_correct / n_rollouts"})
     aggregation: Aggregation = field(default="min", metadata={"help": "how the checkpoint's users make one score of the step scores"})
+
+    def __post_init__(self) -> None:
+        TrainingConfig.__post_init__(self)
+        LabelAlgebra.__post_init__(self)
+        if self.loss == "cross_entropy" and self.label_kind != "hard":
+            raise ValueError(
+                f"loss cross_entropy: got label_kind {self.label_kind}, expected hard; binary_cross_entropy takes soft targets"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOrmConfig(TrainingConfig):
     """Train an outcome reward model on whole solutions. Runs by itself or under `accelerate launch -m prm_train.train_orm`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.packing:
+            raise ValueError("packing: got true, expected false: transformers reads an ORM's score at the end of a row")

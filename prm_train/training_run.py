@@ -23,21 +23,25 @@ from data_gen.config import InputError, dump_config
 from data_gen.jsonl import write_text
 from data_gen.runs import claim_run
 from prm_train.checkpoints import CheckpointFacts, Kind
+from prm_train.collators import Batching, Collator
 from prm_train.encoding import ScorerEncoding
 from prm_train.examples import Example, ExampleSet, split_by_question
 from prm_train.modeling import build_scorer, save_scorer
 from prm_train.trainer import RewardTrainer
-from prm_train.training_config import TrainingConfig
+from prm_train.training_config import LossSettings, TrainingConfig
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Task:
-    """What differs between training a PRM and an ORM: the examples of so many tokens at most, and what the checkpoint says of itself."""
+    """What differs between training a PRM and an ORM: the examples of so many tokens at most, the loss,
+    and what the checkpoint says of itself.
+    """
 
     kind: Kind
     examples: Callable[[ScorerEncoding, int], ExampleSet]
+    loss: LossSettings
     facts: Callable[[ScorerEncoding], CheckpointFacts]
 
 
@@ -61,7 +65,16 @@ def run_training(task: Task, config: TrainingConfig) -> None:
     data = task.examples(encoding, max_length(config, model))
     training, validation = split_by_question(data.examples, config.validation_share)
     _check_split(training, validation, config)
-    trainer = RewardTrainer(task.kind, model, arguments, encoding.tokenizer.pad_token_id, training, validation, config.head_learning_rate)
+    n_rows = config.batch_size if config.batch_tokens is None else config.batch_size * config.n_accumulated
+    trainer = RewardTrainer(
+        model,
+        arguments,
+        Collator(task.kind, encoding.tokenizer.pad_token_id, Batching(n_rows, config.batch_tokens, config.packing)),
+        training,
+        validation,
+        task.loss,
+        config.head_learning_rate,
+    )
     if trainer.is_deepspeed_enabled:
         _check_deepspeed(trainer.accelerator.deepspeed_plugin, config)
     trainer.remove_callback(PrinterCallback)
@@ -98,9 +111,8 @@ def training_arguments(config: TrainingConfig, folder: Path) -> TrainingArgument
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=config.n_epochs,
-        per_device_train_batch_size=config.batch_size,
-        per_device_eval_batch_size=2 * config.batch_size,
-        gradient_accumulation_steps=config.n_accumulated,
+        per_device_train_batch_size=config.batch_size * config.n_accumulated,  # the rows of a step; Batching cuts them
+        per_device_eval_batch_size=config.batch_size * config.n_accumulated,
         learning_rate=config.learning_rate,
         lr_scheduler_type=config.lr_schedule,
         warmup_steps=config.warmup_share,

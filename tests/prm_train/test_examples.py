@@ -6,8 +6,10 @@ from data_gen.config import InputError
 from data_gen.rows import OrmRow, PrmRow
 from data_gen.tokenizer import load_tokenizer
 from prm_train.encoding import ScorerEncoding, prepare_encoding
-from prm_train.examples import Example, orm_examples, prm_examples, split_by_question, step_targets
+from prm_train.examples import Example, orm_examples, prm_examples, split_by_question
+from prm_train.targets import LabelAlgebra, step_targets
 
+HARD, SOFT = LabelAlgebra(), LabelAlgebra(label_kind="soft")
 STEPS = ("3 plus 4 = 7", "7 times 2 = 15, keep 5", "Answer: 7 5")
 
 
@@ -21,39 +23,39 @@ def row(labels=(True, False, None), n_correct=(3, 0, 0), n_rollouts=(8, 8, 0), s
 
 
 def test_a_prm_example_ends_with_its_last_labelled_step(encoding):
-    (example,) = prm_examples([row()], encoding, "hard", max_length=100).examples
+    (example,) = prm_examples([row()], encoding, HARD, max_length=100).examples
     ids, ends = encoding.encode("Start with 3", STEPS[:2])
-    assert example == Example("Start with 3", ids, ends, (1.0, 0.0))
+    assert example == Example("Start with 3", ids, ends, (1.0, 0.0), (1.0, 1.0), (0, 1))
 
 
 def test_soft_targets_are_shares_of_right_rollouts_and_unprobed_steps_are_masked():
-    assert step_targets(row(), "soft") == [0.375, 0.0, None]
-    assert step_targets(row(), "hard") == [1.0, 0.0, None]
+    assert step_targets(row(), SOFT) == [(0.375, 1.0), (0.0, 1.0), None]
+    assert step_targets(row(), HARD) == [(1.0, 1.0), (0.0, 1.0), None]
 
 
 def test_soft_targets_from_rollouts_that_stopped_early_are_refused():
     with pytest.raises(InputError, match=r"problem p0, step 0: label_kind soft needs a fixed number .* got stopping 'first_success'"):
-        step_targets(row(stopping="first_success"), "soft")
+        step_targets(row(stopping="first_success"), SOFT)
 
 
 def test_a_step_in_the_middle_without_a_label_gets_no_position(encoding):
-    (example,) = prm_examples([row(labels=(True, None, False))], encoding, "hard", max_length=100).examples
+    (example,) = prm_examples([row(labels=(True, None, False))], encoding, HARD, max_length=100).examples
     ids, ends = encoding.encode("Start with 3", STEPS)
-    assert example == Example("Start with 3", ids, (ends[0], ends[2]), (1.0, 0.0))
+    assert example == Example("Start with 3", ids, (ends[0], ends[2]), (1.0, 0.0), (1.0, 1.0), (0, 2))
 
 
 def test_a_long_prm_row_loses_its_last_steps_and_they_are_counted(encoding):
     ids, ends = encoding.encode("Start with 3", STEPS)
     all_labelled = row(labels=(True, True, False))
-    found = prm_examples([all_labelled, all_labelled], encoding, "hard", max_length=len(ids) - 1)
-    assert found.examples[0] == Example("Start with 3", ids[: ends[1] + 1], ends[:2], (1.0, 1.0))
-    assert found.left_out == {"labelled steps beyond max_length": 2}
+    found = prm_examples([all_labelled, all_labelled], encoding, HARD, max_length=len(ids) - 1)
+    assert found.examples[0] == Example("Start with 3", ids[: ends[1] + 1], ends[:2], (1.0, 1.0), (1.0, 1.0), (0, 1))
+    assert found.left_out == {"labelled steps beyond max_length": 2, "rows cut at max_length": 2}
 
 
 def test_rows_that_lose_every_label_are_counted_by_reason(encoding):
     unlabelled, late = row(labels=(None, None, None)), row(labels=(None, None, True))
     _, ends = encoding.encode("Start with 3", STEPS)
-    found = prm_examples([row(), unlabelled, late], encoding, "hard", max_length=ends[1] + 1)
+    found = prm_examples([row(), unlabelled, late], encoding, HARD, max_length=ends[1] + 1)
     assert len(found.examples) == 1
     assert found.left_out == {
         "rows without a label": 1,
@@ -64,7 +66,7 @@ def test_rows_that_lose_every_label_are_counted_by_reason(encoding):
 
 def test_no_label_left_is_an_error_that_says_why(encoding):
     with pytest.raises(InputError, match=r"1 PRM rows: no label is left to train on \(2 labelled steps beyond max_length"):
-        prm_examples([row()], encoding, "hard", max_length=3)
+        prm_examples([row()], encoding, HARD, max_length=3)
     with pytest.raises(InputError, match="there are no rows"):
         orm_examples([], encoding, max_length=100)
 
@@ -72,7 +74,7 @@ def test_no_label_left_is_an_error_that_says_why(encoding):
 def test_an_orm_example_is_the_whole_solution_scored_at_its_end(encoding):
     (example,) = orm_examples([OrmRow("p0", "Start with 3", "\n".join(STEPS), True)], encoding, max_length=100).examples
     ids, ends = encoding.encode("Start with 3", STEPS)
-    assert example == Example("Start with 3", ids, (ends[2],), (1.0,))
+    assert example == Example("Start with 3", ids, (ends[2],), (1.0,), (1.0,), (2,))
 
 
 def test_solutions_too_long_for_an_orm_are_left_out_and_counted(encoding):
@@ -83,7 +85,7 @@ def test_solutions_too_long_for_an_orm_are_left_out_and_counted(encoding):
 
 
 def test_all_examples_of_a_question_are_on_one_side():
-    examples = [Example(f"question {i % 500}", (i,), (0,), (1.0,)) for i in range(1000)]
+    examples = [Example(f"question {i % 500}", (i,), (0,), (1.0,), (1.0,)) for i in range(1000)]
     training, validation = split_by_question(examples, 0.2)
     assert len(training) + len(validation) == 1000
     assert not {example.question for example in training} & {example.question for example in validation}

@@ -14,8 +14,9 @@ from data_gen.config import InputError, load_yaml
 from data_gen.rows import PrmRow, read_rows, write_rows
 from prm_train.checkpoints import CheckpointFacts
 from prm_train.encoding import EncodingFacts
-from prm_train.examples import LabelKind, prm_examples, split_by_question
+from prm_train.examples import prm_examples, split_by_question
 from prm_train.modeling import load_checkpoint
+from prm_train.targets import LabelAlgebra
 from prm_train.train_prm import main
 from prm_train.training_config import TrainPrmConfig
 from prm_train.training_run import last_whole_checkpoint
@@ -46,10 +47,10 @@ def train(rows: Path, tiny_policy: Path, output: Path, *more: str) -> dict:
     return json.loads((output / "training" / "report.json").read_text())
 
 
-def validation_loss(output: Path, rows: Path, label_kind: LabelKind = "hard") -> float:
+def validation_loss(output: Path, rows: Path, algebra: LabelAlgebra = LabelAlgebra()) -> float:
     """Of the checkpoint as it lies there, one example at a time."""
     model, encoding, _ = load_checkpoint(str(output))
-    examples = prm_examples(read_rows(rows, PrmRow), encoding, label_kind, 1024).examples
+    examples = prm_examples(read_rows(rows, PrmRow), encoding, algebra, 1024).examples
     losses = []
     for example in split_by_question(examples, 0.3)[1]:
         scores = model(input_ids=torch.tensor([example.input_ids])).logits[0, list(example.positions)].softmax(-1)[:, 1]
@@ -64,13 +65,14 @@ def validation_loss(output: Path, rows: Path, label_kind: LabelKind = "hard") ->
         ("--lora.rank", "4", "--lora.dropout", "0.1"),
         ("--keep", "lowest_validation_loss", "--head_dropout", "0.1", "--backbone_dropout", "0.1"),
         ("--label_kind", "soft", "--aggregation", "last", "--n_accumulated", "2", "--batch_size", "4"),
+        ("--loss", "pqm", "--batch_tokens", "200", "--max_length", "200", "--packing", "true"),
     ],
 )
 def test_the_checkpoint_on_disk_has_the_loss_that_training_reported(rows, tiny_policy, tmp_path, more):
     output = tmp_path / "prm"
     report = train(rows, tiny_policy, output, *more)
-    label_kind: LabelKind = "soft" if "soft" in more else "hard"
-    assert validation_loss(output, rows, label_kind) == pytest.approx(report["validation"][-1]["loss"], rel=1e-5)
+    algebra = LabelAlgebra(label_kind="soft") if "soft" in more else LabelAlgebra()
+    assert validation_loss(output, rows, algebra) == pytest.approx(report["validation"][-1]["loss"], rel=1e-5)
     assert sorted(path.name for path in output.iterdir()) == [
         "chat_template.jinja",
         "config.json",
@@ -97,7 +99,7 @@ def test_the_checkpoint_loads_with_transformers_alone_and_says_what_it_is(rows, 
     assert (model.num_labels, model.config.id2label, model.config.use_cache) == (2, {0: "bad", 1: "good"}, True)
     assert model.config.classifier_dropout == 0.0
     _, _, facts = load_checkpoint(str(output))
-    labels = "whether the step is right, from Monte Carlo rollouts: 1 up to the first error, 0 at it"
+    labels = "whether the step is right, as the rows' labels say"
     assert facts == CheckpointFacts("prm", EncodingFacts("chat", "\n", "<|step|>"), labels, "min")
     assert AutoConfig.from_pretrained(output).prm_train["encoding"]["marker_token"] == "<|step|>"
 

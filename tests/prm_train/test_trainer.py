@@ -11,13 +11,15 @@ import torch
 from transformers import TrainerCallback, TrainingArguments, set_seed
 
 from prm_train.checkpoints import Kind
-from prm_train.collators import GroupSampler, StepCollator
+from prm_train.collators import Batching, Collator, GroupSampler
 from prm_train.examples import Example
 from prm_train.modeling import build_scorer
-from prm_train.trainer import RewardTrainer, gather_labelled, validation_metrics
-from prm_train.training_config import TrainOrmConfig
+from prm_train.trainer import RewardTrainer, labelled_places, validation_metrics
+from prm_train.training_config import LossSettings, TrainOrmConfig
 
-CUTS = [(8, 1), (2, 4), (1, 8)]  # batch size, accumulated batches
+ONE_PASS, BINARY = Batching(8), LossSettings()
+CUTS = [Batching(2), Batching(1), Batching(8, batch_tokens=60)]  # 4, 8 and 4 passes
+ONE_STEP: dict[str, Any] = {"max_steps": 1, "per_device_train_batch_size": 8}
 
 
 def examples(kind: Kind, n_examples: int = 8) -> list[Example]:
@@ -27,12 +29,20 @@ def examples(kind: Kind, n_examples: int = 8) -> list[Example]:
         input_ids = tuple(20 + (7 * i + 3 * j) % 200 for j in range(6 + 3 * i))
         n_labels = 1 + i % 4 if kind == "prm" else 1
         positions = tuple(range(len(input_ids) - n_labels, len(input_ids)))
-        made.append(Example(f"question {i // 2}", input_ids, positions, tuple((i + j) % 3 / 2 for j in range(n_labels))))
+        targets, weights = tuple((i + j) % 3 / 2 for j in range(n_labels)), tuple(1.0 + (i + j) % 2 for j in range(n_labels))
+        made.append(Example(f"question {i // 2}", input_ids, positions, targets, weights))
     return made
 
 
 def make_trainer(
-    kind: Kind, policy: Path, output: Path, dtype: Literal["float32", "float64"] = "float32", **settings: Any
+    kind: Kind,
+    policy: Path,
+    output: Path,
+    dtype: Literal["float32", "float64"] = "float32",
+    *,
+    batching: Batching = ONE_PASS,
+    loss: LossSettings = BINARY,
+    **settings: Any,
 ) -> RewardTrainer:
     set_seed(0)
     config = TrainOrmConfig(rows=Path("unused"), output=output, model=str(policy), dtype=dtype)
@@ -41,7 +51,8 @@ def make_trainer(
     arguments = TrainingArguments(
         output_dir=str(output), use_cpu=True, report_to="none", disable_tqdm=True, remove_unused_columns=False, **settings
     )
-    return RewardTrainer(kind, model, arguments, encoding.tokenizer.pad_token_id, examples(kind), examples(kind))
+    collator = Collator(kind, encoding.tokenizer.pad_token_id, batching)
+    return RewardTrainer(model, arguments, collator, examples(kind), examples(kind), loss)
 
 
 class KeepGradient(TrainerCallback):
@@ -54,14 +65,8 @@ class KeepGradient(TrainerCallback):
             self.gradient = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
 
 
-def first_step(
-    kind: Kind, policy: Path, output: Path, dtype: Literal["float32", "float64"], cut: tuple[int, int]
-) -> tuple[float, torch.Tensor]:
+def first_step(trainer: RewardTrainer) -> tuple[float, torch.Tensor]:
     """Loss and gradient of one optimizer step on all 8 examples."""
-    batch_size, n_accumulated = cut
-    trainer = make_trainer(
-        kind, policy, output, dtype, max_steps=1, per_device_train_batch_size=batch_size, gradient_accumulation_steps=n_accumulated
-    )
     keep = KeepGradient()
     trainer.add_callback(keep)
     trainer.train()
@@ -76,29 +81,49 @@ def relative_distance(a: torch.Tensor, b: torch.Tensor) -> float:
 @pytest.mark.parametrize("kind", ["prm", "orm"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-6), ("float32", 1e-4)])
 def test_loss_and_gradient_do_not_depend_on_how_rows_are_cut(kind, dtype, tolerance, tiny_policy, tmp_path):
-    loss, gradient = first_step(kind, tiny_policy, tmp_path, dtype, CUTS[0])
+    loss, gradient = first_step(make_trainer(kind, tiny_policy, tmp_path, dtype, **ONE_STEP))
     assert gradient.norm() > 0.01
-    for cut in CUTS[1:]:
-        other_loss, other_gradient = first_step(kind, tiny_policy, tmp_path, dtype, cut)
+    for cut in CUTS:
+        other_loss, other_gradient = first_step(make_trainer(kind, tiny_policy, tmp_path, dtype, batching=cut, **ONE_STEP))
         assert other_loss == pytest.approx(loss, rel=tolerance)
         assert relative_distance(other_gradient, gradient) < tolerance
 
 
+@pytest.mark.parametrize("loss", [LossSettings(loss="binary_cross_entropy"), LossSettings(loss="pqm")], ids=lambda loss: loss.loss)
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-6), ("float32", 1e-4)])
+def test_packed_rows_have_the_loss_and_gradient_of_padded_ones(loss, dtype, tolerance, tiny_policy, tmp_path):
+    expected, gradient = first_step(make_trainer("prm", tiny_policy, tmp_path, dtype, batching=Batching(1), loss=loss, **ONE_STEP))
+    for packed in (Batching(8, is_packed=True), Batching(8, batch_tokens=60, is_packed=True)):
+        found, other_gradient = first_step(make_trainer("prm", tiny_policy, tmp_path, dtype, batching=packed, loss=loss, **ONE_STEP))
+        assert found == pytest.approx(expected, rel=tolerance)
+        assert relative_distance(other_gradient, gradient) < tolerance
+
+
+def test_a_pass_holds_at_most_so_many_rows_and_tokens():
+    lengths = [len(example.input_ids) for example in examples("prm")]
+    assert lengths == [6, 9, 12, 15, 18, 21, 24, 27]
+    assert [len(batch) for batch in Batching(3).cut(examples("prm"))] == [3, 3, 2]
+    # 3 x 12 = 36, 2 x 18 = 36, then 21, 24 and 27 alone, since 2 x 24 > 40
+    assert [len(batch) for batch in Batching(8, batch_tokens=40).cut(examples("prm"))] == [3, 2, 1, 1, 1]
+    # 6 + 9 + 12 + 15 = 42, 18 + 21 = 39, 24, 27
+    assert [len(batch) for batch in Batching(8, batch_tokens=44, is_packed=True).cut(examples("prm"))] == [4, 2, 1, 1]
+
+
 @pytest.mark.parametrize("kind", ["prm", "orm"])
 def test_the_logged_loss_is_the_mean_over_labels(kind, tiny_policy, tmp_path):
-    trainer = make_trainer(kind, tiny_policy, tmp_path, "float64", per_device_eval_batch_size=1)
-    total, n_labels = 0.0, 0
+    trainer = make_trainer(kind, tiny_policy, tmp_path, "float64", batching=Batching(1))
+    total, unweighted, n_labels = 0.0, 0.0, 0
     trainer.model.eval()
     for example in examples(kind):
         logits = trainer.model(input_ids=torch.tensor([example.input_ids])).logits[0]
-        for position, target in zip(example.positions, example.targets, strict=True):
+        for position, target, weight in zip(example.positions, example.targets, example.weights, strict=True):
             logit = logits[position, 1] - logits[position, 0] if kind == "prm" else logits[0]
-            total -= (target * logit.sigmoid().log() + (1 - target) * (1 - logit.sigmoid()).log()).item()
-            n_labels += 1
+            entropy = -(target * logit.sigmoid().log() + (1 - target) * (1 - logit.sigmoid()).log()).item()
+            total, unweighted, n_labels = total + weight * entropy, unweighted + entropy, n_labels + 1
     assert n_labels == (20 if kind == "prm" else 8)
-    loss, _ = first_step(kind, tiny_policy, tmp_path, "float64", (2, 4))
+    loss, _ = first_step(make_trainer(kind, tiny_policy, tmp_path, "float64", batching=Batching(2), **ONE_STEP))
     assert loss == pytest.approx(total / n_labels, rel=1e-6)
-    assert trainer.evaluate()["eval_loss"] == pytest.approx(total / n_labels, rel=1e-9)
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(unweighted / n_labels, rel=1e-9)
 
 
 def test_two_processes_give_the_loss_and_gradient_of_one(tiny_policy, tmp_path):
@@ -109,7 +134,7 @@ def test_two_processes_give_the_loss_and_gradient_of_one(tiny_policy, tmp_path):
     assert finished.returncode == 0, finished.stderr[-3000:]
     kinds: tuple[Kind, ...] = ("prm", "orm")
     for kind in kinds:
-        loss, gradient = first_step(kind, tiny_policy, tmp_path, "float64", (8, 1))
+        loss, gradient = first_step(make_trainer(kind, tiny_policy, tmp_path, "float64", **ONE_STEP))
         found = torch.load(tmp_path / f"{kind}.pt")
         assert found["n_processes"] == 2
         assert found["loss"] == pytest.approx(loss, rel=1e-6)
@@ -123,7 +148,9 @@ def test_two_processes_give_the_loss_and_gradient_of_one(tiny_policy, tmp_path):
 def one_of_two_processes(policy: Path, output: Path) -> None:
     kinds: tuple[Kind, ...] = ("prm", "orm")
     for kind in kinds:
-        loss, gradient = first_step(kind, policy, output, "float64", (2, 2))
+        loss, gradient = first_step(
+            make_trainer(kind, policy, output, "float64", batching=Batching(2), **{**ONE_STEP, "per_device_train_batch_size": 4})
+        )
         trainer = make_trainer(kind, policy, output, "float64", per_device_eval_batch_size=3)
         metrics = trainer.evaluate()
         if trainer.args.process_index == 0:
@@ -165,17 +192,26 @@ def test_training_resumed_in_the_middle_of_an_epoch_ends_as_unbroken_training(ti
 
 
 def test_collated_labels_stand_at_step_positions_only():
-    batch = StepCollator(pad_id=0)([Example("q", (5, 6, 7), (0, 2), (1.0, 0.25)), Example("q", (8,), (0,), (0.0,))])
+    two = [Example("q", (5, 6, 7), (0, 2), (1.0, 0.25), (1.0, 3.0)), Example("q", (8,), (0,), (0.0,), (1.0,))]
+    found = Collator("prm", 0, Batching(2))(two)
+    assert found["labels"].tolist() == [1.0, 0.25, 0.0]
+    (batch,) = found["batches"]
     assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 0, 0]]
     assert batch["labels"].tolist() == [[1.0, -100.0, 0.25], [0.0, -100.0, -100.0]]
+    assert batch["weights"].tolist() == [[1.0, 0.0, 3.0], [1.0, 0.0, 0.0]]
+    (batch,) = Collator("prm", 0, Batching(2, is_packed=True))(two)["batches"]
+    assert batch["input_ids"].tolist() == [[5, 6, 7, 8]]
+    assert batch["position_ids"].tolist() == [[0, 1, 2, 0]]
+    assert batch["labels"].tolist() == [[1.0, -100.0, 0.25, 0.0]]
 
 
-def test_labelled_places_move_to_the_front():
-    values = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
-    labels = torch.tensor([[-100.0, 1.0, 0.0], [0.0, -100.0, -100.0]])
-    found_values, found_labels = gather_labelled(values, labels)
-    assert found_values.tolist() == [[2.0, 3.0], [4.0, 5.0]]
-    assert found_labels.tolist() == [[1.0, 0.0], [0.0, -100.0]]
+def test_labelled_places_are_found_row_by_row_padded_or_packed():
+    values, labels = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), torch.tensor([[-100.0, 1.0, 0.0], [0.0, -100.0, -100.0]])
+    padded = [(value.tolist(), label.tolist()) for value, label in labelled_places(values, labels, None)]
+    assert padded == [([2.0, 3.0], [1.0, 0.0]), ([4.0], [0.0])]
+    positions = torch.tensor([[0, 1, 2, 0, 1, 2]])
+    packed = labelled_places(values.reshape(1, 6), labels.reshape(1, 6), positions)
+    assert [(value.tolist(), label.tolist()) for value, label in packed] == padded
 
 
 def test_an_optimizer_step_sees_random_examples_sorted_by_length():
