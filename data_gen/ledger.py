@@ -207,6 +207,10 @@ class Ledger:
     def n_draws(self) -> int:
         return int(self._db.execute("SELECT count(*) FROM draws").fetchone()[0])
 
+    def sources(self) -> list[tuple[str, str]]:
+        """(policy_id, grader_version) of the graded draws, each once."""
+        return list(self._db.execute("SELECT DISTINCT policy_id, grader_version FROM verdicts ORDER BY 1, 2"))
+
     def total_usage(self) -> Usage:
         """What all stored draws cost."""
         totals = self._db.execute("SELECT total(n_generated), total(n_prefilled), total(n_cached) FROM draws").fetchone()
