@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from accelerate.utils import DistributedType
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import EvalPrediction, Trainer, TrainingArguments
 
@@ -79,6 +80,7 @@ class RewardTrainer(Trainer):
         model.train()
         inputs = self._prepare_inputs(inputs)
         batches, n_processes = self._same_number_everywhere(inputs["batches"]), self.accelerator.num_processes
+        assert num_items_in_batch is not None  # counted since there is a compute_loss_func
         # DDP averages the gradients of the processes, and DeepSpeed must not divide by passes: what comes out is the loss of all rows
         options = {"scale_wrt_gas": False} if self.is_deepspeed_enabled else {}
         total = torch.zeros((), device=self.args.device)
@@ -113,12 +115,9 @@ class RewardTrainer(Trainer):
         for batch in self._prepare_inputs(inputs)["batches"]:
             with torch.no_grad():
                 logits = self.place_logits(model, batch)
-            found += labelled_places(
-                logits.to(torch.promote_types(logits.dtype, torch.float32)), batch["labels"], batch.get("position_ids")
-            )
-        logits, labels = zip(*found, strict=True)
-        fill = {"batch_first": True, "padding_value": UNLABELLED}
-        return None, torch.nn.utils.rnn.pad_sequence(logits, **fill), torch.nn.utils.rnn.pad_sequence(labels, **fill)
+            found += labelled_places(logits, batch["labels"], batch.get("position_ids"))
+        logits = pad_sequence([logits for logits, _ in found], batch_first=True)
+        return None, logits, pad_sequence([labels for _, labels in found], batch_first=True, padding_value=UNLABELLED)
 
     def metrics(self, prediction: EvalPrediction) -> dict[str, float]:
         """Of the whole validation set. Soft targets count as positive for AUROC from 0.5 up."""

@@ -22,7 +22,7 @@ ROW = PrmRow(
 STOPPED = replace(ROW, stopping=("first_success",) * 4, n_correct=(1, 1, 0, 0), n_rollouts=(2, 5, 8, 0))
 
 
-def targets(row: PrmRow, **settings) -> list[tuple[float, float] | None]:
+def targets(row: PrmRow, **settings):
     return step_targets(row, LabelAlgebra(**settings))
 
 
