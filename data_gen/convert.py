@@ -1,0 +1,147 @@
+"""`prm-train convert`: step labels from one public format into another.
+
+    prm-train convert --input phase2_train.jsonl --from prm800k --output prm.jsonl --to trl
+
+A .json file is one list of rows, any other holds one a line; `train-prm` reads what `--to trl` writes. Every row is written, read back in
+the target's format and compared: whatever did not survive is a loss. The first loss ends the command, and no file appears, unless
+`--lossy true` says that losses are only to be counted. What a format cannot say at all (a value as + or -) is refused either way.
+"""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from data_gen.config import parse_config, run_command
+from data_gen.formats import math_shepherd, openr_aps, prm800k, processbench, trl_stepwise
+from data_gen.formats.stepwise import Reading, RowError, StepwiseRow
+from data_gen.jsonl import read_objects, write_objects
+
+logger = logging.getLogger(__name__)
+
+FormatName = Literal["trl", "math_shepherd", "prm800k", "openr_aps", "openr_aps_tree", "processbench"]
+
+
+class Format(NamedTuple):
+    """`read` and `write` take where a row stands, for their errors."""
+
+    read: Callable[[Mapping[str, Any], str], Reading]
+    write: Callable[[StepwiseRow, str], dict[str, Any]]
+
+
+FORMATS: dict[FormatName, Format] = {
+    "trl": Format(trl_stepwise.read_row, trl_stepwise.write_row),
+    "math_shepherd": Format(math_shepherd.read_row, math_shepherd.write_row),
+    "prm800k": Format(prm800k.read_row, prm800k.write_row),
+    "openr_aps": Format(openr_aps.read_flat_row, openr_aps.write_flat_row),
+    "openr_aps_tree": Format(openr_aps.read_tree_row, openr_aps.write_tree_row),
+    "processbench": Format(processbench.read_row, processbench.write_row),
+}
+
+
+@dataclass(frozen=True)
+class ConvertConfig:
+    """Rewrite a file of step labels."""
+
+    input: Path
+    from_: FormatName = field(metadata={"help": "format of the input; on the command line --from (from is a word of Python's own)"})
+    output: Path
+    to: FormatName
+    lossy: bool = field(default=False, metadata={"help": "write what the target can hold and count what it cannot"})
+    extras: bool = field(default=True, metadata={"help": "keep the source's other fields as columns; false: question, steps, labels alone"})
+    hard_above: float | None = field(
+        default=None, metadata={"help": "turn values into labels: true above this (Math-Shepherd: 0; openr: 0.5); null: keep values"}
+    )
+    bad_rows: Literal["refuse", "drop"] = field(
+        default="refuse",
+        metadata={"help": "a row that breaks its format: end with its line, or leave it out and count it (never for broken JSON)"},
+    )
+
+    def __post_init__(self) -> None:
+        if self.input.resolve() == self.output.resolve():
+            raise ValueError(f"output: {self.output} is the input; expected another file")
+        if self.hard_above is not None and not 0 <= self.hard_above < 1:
+            raise ValueError(f"hard_above: got {self.hard_above}, expected 0 or more and less than 1")
+
+
+@dataclass
+class Conversion:
+    """What happened to the rows so far."""
+
+    n_read: int = 0
+    n_written: int = 0
+    n_null_labels: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    lost: Counter[str] = field(default_factory=Counter)
+
+
+def convert(config: ConvertConfig) -> Conversion:
+    """Write the output and say what became of the rows. Raises InputError that names file and line."""
+    conversion = Conversion()
+    write_objects(config.output, _converted(config, conversion))
+    return conversion
+
+
+def _converted(config: ConvertConfig, conversion: Conversion) -> Iterator[dict[str, Any]]:
+    source, target = FORMATS[config.from_], FORMATS[config.to]
+    for number, fields in read_objects(config.input):
+        where = f"{config.input}:{number}"
+        conversion.n_read += 1
+        try:
+            reading = source.read(fields, where)
+            written = [(row, target.write(row, where)) for row in (_wanted(row, config) for row in reading.rows)]
+            lost = sum((_lost(row, fields, target, where) for row, fields in written), reading.left_out)
+        except RowError as error:
+            if config.bad_rows == "refuse":
+                raise
+            conversion.dropped[error.reason] += 1
+            logger.warning("dropped: %s", error)
+            continue
+        if lost and not config.lossy:
+            raise RowError(
+                where, f"{config.to} cannot hold all of this row", f": lost would be {_words(lost)}; --lossy true drops and counts it"
+            )
+        conversion.lost += lost
+        for row, converted in written:
+            conversion.n_written += 1
+            conversion.n_null_labels += row.labels.count(None)
+            yield converted
+
+
+def _wanted(row: StepwiseRow, config: ConvertConfig) -> StepwiseRow:
+    threshold = config.hard_above
+    if threshold is not None:
+        row = replace(row, labels=tuple(label > threshold if isinstance(label, float) else label for label in row.labels))
+    return row if config.extras else replace(row, extra={})
+
+
+def _lost(row: StepwiseRow, written: Mapping[str, Any], target: Format, where: str) -> Counter[str]:
+    """What reading the written row gives differently."""
+    rows = target.read(written, where).rows
+    if len(rows) != 1:
+        return Counter({"row": 1})
+    back = rows[0]
+    lost = Counter(name for name in ("prompt", "completions", "labels") if getattr(back, name) != getattr(row, name))
+    lost.update(f"column {name}" for name, value in row.extra.items() if name not in back.extra or back.extra[name] != value)
+    return lost
+
+
+def _words(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} ({n})" for name, n in sorted(counts.items()))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    import sys
+
+    arguments = sys.argv[1:] if argv is None else argv
+    config = parse_config(ConvertConfig, [f"--from_{word[6:]}" if word.partition("=")[0] == "--from" else word for word in arguments])
+    done = convert(config)
+    facts = {"n_read": done.n_read, "n_written": done.n_written, "n_null_labels": done.n_null_labels}
+    logger.info("%s: %s", config.output, json.dumps({**facts, "dropped": dict(done.dropped), "lost": dict(done.lost)}))
+
+
+if __name__ == "__main__":
+    run_command(main, "convert")
