@@ -1,30 +1,44 @@
-"""Labels for the steps of a solution, from rollouts alone.
+"""Labels for the steps of a solution, from rollouts alone. A solution has K steps; a rollout continues it after one of them.
 
-- `locate_first_error`: binary search for the first step after which no rollout succeeds (the search of OmegaPRM, Luo et al. 2024, without
-  its tree). A right solution needs no rollouts: it is itself a success that runs through each of its prefixes.
-- `estimate_every_step`: a fixed number of rollouts after every step (Math-Shepherd, Wang et al. 2024; soft labels as in Snell et al. 2024,
-  appendix D).
+- `estimate_every_step`: a number of rollouts after every step (Math-Shepherd, Wang et al. 2024; soft values as in Snell et al. 2024,
+  appendix D). The number is fixed, or drawing stops when an interval that allows for stopping is narrow enough.
+- `locate_first_error`: binary search for the first step after which no rollout succeeds (the search of OmegaPRM without its tree).
+- `locate_by_tests`: the same search where each decision is a sequential test of whether the step destroyed most of the prompt's value.
+- `locate_by_posterior`: rollouts where they tell most about the first error per token, until its place is likely enough (`posterior`).
+- `omega_search` (in `omega`): the tree of OmegaPRM, Luo et al. 2024.
+
+The search for a first error gives True before it, False at it and None after it: what follows an error has no defined label. A right
+solution costs it no rollout: the solution is itself a success that runs through each of its prefixes.
 """
 
 import asyncio
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from data_gen.grading import Grader
+from data_gen.label_settings import LabelSettings
 from data_gen.ledger import LedgerPolicy
-from data_gen.records import FinishReason, GradedSolution, LabeledSolution, SamplingParams, StepEstimate
-from data_gen.rollouts import Prefix, estimate_value
+from data_gen.omega import omega_search
+from data_gen.posterior import FirstErrorPosterior
+from data_gen.records import GradedSolution, LabeledSolution, SamplingParams, StepEstimate
+from data_gen.rollouts import (
+    FIRST_SUCCESS,
+    FIXED,
+    NOT_PROBED,
+    WITNESS,
+    Prefix,
+    RolloutSource,
+    Tally,
+    estimate_root,
+    estimate_value,
+    terminal,
+    unlabelable_reason,
+    until_decided,
+    until_narrow,
+)
+from data_gen.sequential import SequentialTest
 from data_gen.steps import split_steps, step_spans
-
-WITNESS = StepEstimate(method="witness", stopping="first_success")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelSettings:
-    """How step labels are made."""
-
-    method: Literal["first_error", "every_step"] = "first_error"
-    n_rollouts: int = field(default=8, metadata={"help": "rollouts a step (first_error: at most, it stops at the first success)"})
 
 
 @dataclass(frozen=True)
@@ -44,24 +58,62 @@ class LabelingTask:
     settings: LabelSettings
 
 
+@dataclass(frozen=True)
+class StepPath:
+    """A solution cut into its steps: `prefixes[i]` ends with step i, token-exact. `root` is the value of the prompt."""
+
+    graded: GradedSolution
+    steps: tuple[str, ...]
+    prefixes: tuple[Prefix, ...]
+    root: StepEstimate = NOT_PROBED
+
+    def n_tokens_left(self) -> list[int]:
+        """What the solution itself took after each step but the last: the guess of what a rollout from there will cost."""
+        ends = [len(prefix.token_ids) for prefix in self.prefixes]
+        return [max(1, ends[-1] - end) for end in ends[:-1]]
+
+
 async def label_samples(task: LabelingTask) -> tuple[LabeledSolution | str, ...]:
-    """For each of the task's solutions its labels, or the reason why it has none."""
-    return tuple(await asyncio.gather(*(label_solution(task, graded) for graded in task.samples)))
+    """For each of the task's solutions its labels, or the reason why it has none. OmegaPRM also labels rollouts that it searched."""
+    source = RolloutSource(task.policy, task.grader, task.params)
+    if task.settings.method == "omega":
+        return await omega_search(source, task.samples, task.vocabulary, task.separator, task.settings)
+    root = estimate_root(task.samples)
+    return tuple(await asyncio.gather(*(_label_sample(task, source, graded, root) for graded in task.samples)))
 
 
-async def label_solution(task: LabelingTask, graded: GradedSolution) -> LabeledSolution | str:
-    """The labelled solution, or the reason why it has no labels."""
+async def _label_sample(task: LabelingTask, source: RolloutSource, graded: GradedSolution, root: StepEstimate) -> LabeledSolution | str:
     reason = unlabelable_reason(graded)
     if reason is not None:
         return reason
-    prefixes = step_prefixes(task.policy, graded, task.vocabulary, task.separator)
-    if len(prefixes) != len(split_steps(graded.solution.text, task.separator)):
+    path = StepPath(
+        graded,
+        split_steps(graded.solution.text, task.separator),
+        step_prefixes(task.policy, graded, task.vocabulary, task.separator),
+        root,
+    )
+    if len(path.prefixes) != len(path.steps):
         return "steps_unaligned"  # a token carries the end of one separator and a whole step more
-    method = {"first_error": locate_first_error, "every_step": estimate_every_step}[task.settings.method]
-    return await method(task.policy, task.grader, graded, prefixes, task.separator, task.params, task.settings.n_rollouts)
+    return await label_path(source, path, task.settings)
 
 
-def step_prefixes(policy: LedgerPolicy, graded: GradedSolution, vocabulary: list[bytes], separator: str) -> list[Prefix]:
+async def label_path(source: RolloutSource, path: StepPath, settings: LabelSettings) -> LabeledSolution:
+    """One solution's labels by one of the methods that label a solution by itself. Raises ValueError if its verdict is unknown."""
+    check_labelable(path)
+    if settings.method == "every_step":
+        return await estimate_every_step(source, path, settings)
+    if path.graded.verdict.is_correct:
+        return witnessed(path)
+    if settings.method == "first_error":
+        labeled = await locate_first_error(source, path, settings)
+    elif settings.method == "sequential":
+        labeled = await locate_by_tests(source, path, settings)
+    else:
+        labeled = await locate_by_posterior(source, path, settings)
+    return await check_around_error(source, path, labeled, settings.n_check)
+
+
+def step_prefixes(policy: LedgerPolicy, graded: GradedSolution, vocabulary: list[bytes], separator: str) -> tuple[Prefix, ...]:
     """The prefix that ends with each step, token-exact: ids are those that the policy wrote, never tokenized again."""
     ids = graded.solution.token_ids
     prompt_ids = policy.encode_prompt(policy.problem.question)
@@ -69,74 +121,139 @@ def step_prefixes(policy: LedgerPolicy, graded: GradedSolution, vocabulary: list
     for _, end in step_spans(ids, vocabulary, separator):
         text = b"".join(vocabulary[token] for token in ids[:end]).decode(errors="replace")
         prefixes.append(Prefix(prompt_ids + ids[:end], text))
-    return prefixes
+    return tuple(prefixes)
 
 
-async def locate_first_error(
-    policy: LedgerPolicy,
-    grader: Grader,
-    graded: GradedSolution,
-    prefixes: list[Prefix],
-    separator: str,
-    params: SamplingParams,
-    n_rollouts: int,
-) -> LabeledSolution:
-    """True before the first error, False at it, None after it (what follows an error has no defined label).
+async def estimate_every_step(source: RolloutSource, path: StepPath, settings: LabelSettings) -> LabeledSolution:
+    """An estimate after every step but the last, whose value is the verdict itself; hard label: any success."""
+    if settings.stopping == "interval":
+        n_rollouts, rule = settings.max_rollouts, until_narrow(settings.interval_width)
+    else:
+        n_rollouts, rule = settings.n_rollouts, FIXED
+    estimates = await asyncio.gather(*(estimate_value(source, prefix, n_rollouts, rule) for prefix in path.prefixes[:-1]))
+    last = terminal(path.graded.verdict.is_correct)
+    if rule is FIXED:  # the counts that rollouts would give
+        last = replace(last, n_correct=n_rollouts * path.graded.verdict.is_correct, n_rollouts=n_rollouts)
+    labels = (*(estimate.n_correct > 0 for estimate in estimates), path.graded.verdict.is_correct)
+    return LabeledSolution(path.graded, path.steps, (*estimates, last), labels, root=path.root)
 
-    A step is good if any of `n_rollouts` rollouts from the prefix that ends with it succeeds; the last step of a wrong solution is bad
-    without a rollout. Costs at most ceil(log2(number of steps)) estimates. Raises ValueError for a solution whose verdict is unknown.
+
+async def locate_first_error(source: RolloutSource, path: StepPath, settings: LabelSettings) -> LabeledSolution:
+    """A step is good if any of n_rollouts rollouts after it succeeds; the last step of a wrong solution is bad without a rollout.
+
+    Costs at most ceil(log2(number of steps)) estimates, each stopped at its first success: more rollouts could not change its label.
     """
-    steps = split_steps(graded.solution.text, separator)
-    check_labelable(graded, steps, prefixes)
-    if graded.verdict.is_correct:
-        return LabeledSolution(graded, steps, (WITNESS,) * len(steps), (True,) * len(steps))
-    estimates = [StepEstimate()] * len(steps)
-    first_bad, first_open = len(steps) - 1, 0  # the first error lies in [first_open, first_bad]
+    estimates: dict[int, StepEstimate] = {}
+    first_bad, first_open = len(path.steps) - 1, 0  # the first error lies in [first_open, first_bad]
     while first_open < first_bad:
         middle = (first_open + first_bad) // 2
-        estimates[middle] = await estimate_value(policy, grader, prefixes[middle], params, n_rollouts, "first_success")
+        estimates[middle] = await estimate_value(source, path.prefixes[middle], settings.n_rollouts, FIRST_SUCCESS)
         if estimates[middle].n_correct:
             first_open = middle + 1
         else:
             first_bad = middle
-    estimates[-1] = StepEstimate(method="terminal") if estimates[-1].method == "none" else estimates[-1]
-    for i in range(first_bad):  # a success after a later step runs through every earlier one
-        if estimates[i].method == "none":
-            estimates[i] = WITNESS
-    labels = tuple(True if i < first_bad else False if i == first_bad else None for i in range(len(steps)))
-    return LabeledSolution(graded, steps, tuple(estimates), labels)
+    return labeled_up_to(path, first_bad, estimates)
 
 
-async def estimate_every_step(
-    policy: LedgerPolicy,
-    grader: Grader,
-    graded: GradedSolution,
-    prefixes: list[Prefix],
-    separator: str,
-    params: SamplingParams,
-    n_rollouts: int,
-) -> LabeledSolution:
-    """A fixed-n estimate after every step but the last, whose value is the verdict itself; hard label: any success."""
-    steps = split_steps(graded.solution.text, separator)
-    check_labelable(graded, steps, prefixes)
-    estimates = [await estimate_value(policy, grader, prefix, params, n_rollouts, "fixed") for prefix in prefixes[:-1]]
-    # every continuation of a finished solution is that solution
-    estimates.append(StepEstimate(n_rollouts * graded.verdict.is_correct, n_rollouts, 0, "terminal", "fixed"))
-    return LabeledSolution(graded, steps, tuple(estimates), tuple(estimate.n_correct > 0 for estimate in estimates))
+async def locate_by_tests(source: RolloutSource, path: StepPath, settings: LabelSettings) -> LabeledSolution:
+    """Binary search whose every decision is a sequential test (`SequentialTest`) against the value that the solution had so far.
+
+    H0: the value after a step is at most `low_share` of it, H1: at least `high_share`. The value so far is that of the prompt's samples,
+    pooled with the rollouts after the steps already found good, half a success and half a failure added: it rises as the policy's does.
+    """
+    estimates: dict[int, StepEstimate] = {}
+    n_correct, n_rollouts = path.root.n_correct, path.root.n_rollouts
+    first_bad, first_open = len(path.steps) - 1, 0
+    while first_open < first_bad:
+        middle = (first_open + first_bad) // 2
+        value = (n_correct + 0.5) / (n_rollouts + 1)
+        test = SequentialTest(
+            settings.low_share * value, settings.high_share * value, settings.false_positive_rate, settings.false_negative_rate
+        )
+        estimate = estimates[middle] = await estimate_value(source, path.prefixes[middle], settings.max_rollouts, until_decided(test))
+        if test.leaning(estimate.n_correct, estimate.n_rollouts):
+            first_open = middle + 1
+            n_correct, n_rollouts = n_correct + estimate.n_correct, n_rollouts + estimate.n_rollouts
+        else:
+            first_bad = middle
+    return labeled_up_to(path, first_bad, estimates)
 
 
-def check_labelable(graded: GradedSolution, steps: tuple[str, ...], prefixes: list[Prefix]) -> None:
-    where = f"solution {graded.solution.index} of {graded.solution.problem_id}"
-    if graded.verdict.is_unknown:
-        raise ValueError(f"{where}: its verdict is unknown ({graded.verdict.reason}); expected correct or incorrect")
-    if len(steps) != len(prefixes):
-        raise ValueError(f"{where}: {len(steps)} steps in the text and {len(prefixes)} in the token ids; expected the same number")
+async def locate_by_posterior(source: RolloutSource, path: StepPath, settings: LabelSettings) -> LabeledSolution:
+    """Rollouts one by one, each where it tells most per token, until one step is the first error with probability 1 - error_rate.
+
+    Where max_solution_rollouts do not suffice the error is not located: steps that precede it with that probability are True, others None.
+    """
+    n_steps = len(path.steps)
+    if n_steps == 1:
+        return labeled_up_to(path, 0, {})
+    posterior = FirstErrorPosterior(n_steps, path.root.n_correct, path.root.n_rollouts)
+    costs = np.array(path.n_tokens_left(), dtype=float)
+    tallies = [Tally() for _ in range(n_steps - 1)]
+    for _ in range(settings.max_solution_rollouts):
+        if posterior.probabilities.max() >= 1 - settings.error_rate:
+            break
+        step = posterior.next_step(costs)
+        graded = await source.draw(path.prefixes[step], tallies[step].n_rollouts)
+        posterior.observe(step, tallies[step].add(graded))
+    estimates = {step: tally.estimate("posterior") for step, tally in enumerate(tallies) if tally.n_rollouts}
+    error = int(posterior.probabilities.argmax())
+    if posterior.probabilities[error] >= 1 - settings.error_rate:
+        return labeled_up_to(path, error, estimates)
+    n_good = int((np.cumsum(posterior.probabilities) <= settings.error_rate).sum())
+    return labeled_up_to(path, None, estimates, n_good)
 
 
-def unlabelable_reason(graded: GradedSolution) -> str | None:
-    """Why a solution gets no step labels (None: it gets them)."""
-    if graded.solution.finish_reason is FinishReason.LENGTH:
-        return "truncated"
-    if graded.verdict.is_unknown:
-        return graded.verdict.reason
-    return None
+def labeled_up_to(path: StepPath, error: int | None, estimates: dict[int, StepEstimate], n_good: int = 0) -> LabeledSolution:
+    """True before the first error, False at it, None after it; without a located error, True for the first `n_good` steps and None after.
+
+    A success after a later step witnesses every step before it that has no rollouts of its own. Steps from the error on whose rollouts
+    succeeded are `non_monotone`.
+    """
+    n_steps, n_good = len(path.steps), n_good if error is None else error
+    labels = [True if i < n_good else False if i == error else None for i in range(n_steps)]
+    last_success = max((i for i in range(n_good) if i in estimates and estimates[i].n_correct), default=0)
+    filled = {i: WITNESS for i in range(last_success)} | {n_steps - 1: terminal(path.graded.verdict.is_correct)} | estimates
+    recovered = () if error is None else tuple(i for i in range(error, n_steps) if i in estimates and estimates[i].n_correct)
+    return LabeledSolution(
+        path.graded,
+        path.steps,
+        tuple(filled.get(i, NOT_PROBED) for i in range(n_steps)),
+        tuple(labels),
+        root=path.root,
+        non_monotone=recovered,
+    )
+
+
+async def check_around_error(source: RolloutSource, path: StepPath, labeled: LabeledSolution, n_rollouts: int) -> LabeledSolution:
+    """A search trusts that what is lost stays lost. `n_rollouts` before and at the located error, half way from it to the end and just
+    before the end, wherever fewer were drawn and none succeeded, show where that is not so: steps from the error on from which rollouts
+    succeed join `non_monotone`.
+    """
+    if not n_rollouts or False not in labeled.labels:
+        return labeled
+    error, last = labeled.labels.index(False), len(path.steps) - 1
+    around = {error - 1, error, (error + last) // 2, last - 1} & set(range(last))
+    estimates = {i: estimate for i, estimate in enumerate(labeled.estimates) if estimate.method == "rollouts"}
+    open_steps = [i for i in sorted(around) if _is_open(labeled.estimates[i], n_rollouts)]
+    found = await asyncio.gather(*(estimate_value(source, path.prefixes[i], n_rollouts) for i in open_steps))
+    return labeled_up_to(path, error, estimates | dict(zip(open_steps, found, strict=True)))
+
+
+def _is_open(estimate: StepEstimate, n_rollouts: int) -> bool:
+    return estimate.method != "witness" and estimate.n_correct == 0 and estimate.n_rollouts < n_rollouts
+
+
+def witnessed(path: StepPath) -> LabeledSolution:
+    """A right solution: every label True, without a rollout."""
+    return LabeledSolution(path.graded, path.steps, (WITNESS,) * len(path.steps), (True,) * len(path.steps), root=path.root)
+
+
+def check_labelable(path: StepPath) -> None:
+    where = f"solution {path.graded.solution.index} of {path.graded.solution.problem_id}"
+    if path.graded.verdict.is_unknown:
+        raise ValueError(f"{where}: its verdict is unknown ({path.graded.verdict.reason}); expected correct or incorrect")
+    if len(path.steps) != len(path.prefixes):
+        raise ValueError(
+            f"{where}: {len(path.steps)} steps in the text and {len(path.prefixes)} in the token ids; expected the same number"
+        )
