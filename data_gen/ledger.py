@@ -14,6 +14,7 @@ import sqlite3
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -37,26 +38,30 @@ from data_gen.records import (
 
 logger = logging.getLogger(__name__)
 
+# Draws lie in the order in which they were made, so that writing touches the end of the file and not a random place of it a draw.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS params (hash TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS prefixes (
-    hash BLOB PRIMARY KEY, parent_hash BLOB, problem_id TEXT NOT NULL, token_ids BLOB NOT NULL) WITHOUT ROWID;
+    id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, parent_hash BLOB, problem_id TEXT NOT NULL, token_ids BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS draws (
+    id INTEGER PRIMARY KEY,
     policy_id TEXT NOT NULL, prefix_hash BLOB NOT NULL, params_hash TEXT NOT NULL, base_seed INTEGER NOT NULL, draw_index INTEGER NOT NULL,
     token_ids BLOB NOT NULL, text TEXT NOT NULL, logprobs BLOB NOT NULL, finish_reason TEXT NOT NULL,
     n_generated INTEGER NOT NULL, n_prefilled INTEGER NOT NULL, n_cached INTEGER NOT NULL,
-    PRIMARY KEY (prefix_hash, policy_id, params_hash, base_seed, draw_index)) WITHOUT ROWID;
+    UNIQUE (prefix_hash, policy_id, params_hash, base_seed, draw_index));
 CREATE TABLE IF NOT EXISTS verdicts (
-    policy_id TEXT NOT NULL, prefix_hash BLOB NOT NULL, params_hash TEXT NOT NULL, base_seed INTEGER NOT NULL, draw_index INTEGER NOT NULL,
-    gold_hash TEXT NOT NULL, grader_version TEXT NOT NULL, kind TEXT NOT NULL, reason TEXT NOT NULL, answer TEXT,
-    PRIMARY KEY (prefix_hash, policy_id, params_hash, base_seed, draw_index, gold_hash, grader_version)) WITHOUT ROWID;
+    draw INTEGER NOT NULL REFERENCES draws, gold_hash TEXT NOT NULL, grader_version TEXT NOT NULL,
+    kind TEXT NOT NULL, reason TEXT NOT NULL, answer TEXT,
+    PRIMARY KEY (draw, gold_hash, grader_version)) WITHOUT ROWID;
 """
+SCHEMA_VERSION = 2
 COMMIT_EVERY_DRAWS = 512
 COMMIT_EVERY_SECONDS = 0.5
+N_STREAMS_IN_MEMORY = 16384  # of which the ledger remembers what they hold; about 20 MB
 
 
 class LedgerError(InputError):
-    """The ledger cannot be written (disk full, or another process is writing it). What was committed before is safe."""
+    """The ledger cannot be read or written (disk full, another process is writing it). What was committed before is safe."""
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -67,7 +72,7 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 class DrawKey(NamedTuple):
-    """What a draw is: the ledger holds one row for each."""
+    """What a draw is: the ledger holds one row for each. All but the index name the stream that the draw belongs to."""
 
     policy_id: str
     prefix_hash: bytes
@@ -76,13 +81,36 @@ class DrawKey(NamedTuple):
     draw_index: int
 
 
-def _pack(kind: str, values: Sequence[int] | Sequence[float]) -> bytes:
+def pack(kind: str, values: Sequence[int] | Sequence[float]) -> bytes:
+    """Token ids ("i", 4 bytes each) or log-probabilities ("f", 4 bytes each) as the ledger stores them."""
     return array(kind, values).tobytes()
 
 
+@lru_cache(maxsize=4096)  # policy and ledger both ask, for every draw
 def prefix_hash(token_ids: tuple[int, ...]) -> bytes:
     """16 bytes that stand for a token prefix."""
-    return sha256(_pack("i", token_ids)).digest()[:16]
+    return sha256(pack("i", token_ids)).digest()[:16]
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write, also beside the writing process. Raises LedgerError if there is no ledger."""
+    if not path.is_file():
+        raise LedgerError(f"{path}: no such file; expected a ledger")
+    database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    _check_version(database, path)
+    return database
+
+
+def _check_version(database: sqlite3.Connection, path: Path) -> None:
+    try:
+        version = int(database.execute("PRAGMA user_version").fetchone()[0])
+        n_tables = int(database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
+    except sqlite3.DatabaseError as error:
+        database.close()
+        raise LedgerError(f"{path}: not a readable ledger: {error}") from error
+    if n_tables and version != SCHEMA_VERSION:
+        database.close()
+        raise LedgerError(f"{path}: ledger of layout {version}, expected {SCHEMA_VERSION}; made by another version of this program")
 
 
 class Ledger:
@@ -90,16 +118,15 @@ class Ledger:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
-        self._known_prefixes: set[bytes] = set()
+        self._rows: dict[tuple[object, ...], dict[int, int]] = {}  # of some streams: draw index to row
         self._known_params: set[str] = set()
         self.in_flight: dict[DrawKey, asyncio.Event] = {}
         self._n_pending = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._failure: LedgerError | None = None
         self._lock = None
         if read_only:
-            if not path.exists():
-                raise FileNotFoundError(f"no ledger at {path}")
-            self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+            self._db = open_for_reading(path)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = path.with_name(path.name + ".lock").open("w")
@@ -111,17 +138,22 @@ class Ledger:
                 f"{path}: another process is writing this ledger; expected one writer (give each process its own shard)"
             ) from None
         self._db = sqlite3.connect(path)
+        _check_version(self._db, path)
         self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")  # a power cut may cost the last commits, a killed process none
+        self._db.execute("PRAGMA cache_size=-16384")  # KiB
         self._db.executescript(SCHEMA)
+        self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     def __enter__(self) -> "Ledger":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._lock is not None and kind is not LedgerError:
-            self.commit()
-        self.close()
+        try:
+            if self._lock is not None and kind is not LedgerError:
+                self.commit()
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Close without committing what is pending."""
@@ -130,17 +162,26 @@ class Ledger:
             self._lock.close()
 
     def commit(self) -> None:
-        """Make everything added so far durable. Raises LedgerError when the disk is full."""
-        if self._db.in_transaction:
-            self._execute("COMMIT")
-        self._n_pending = 0
+        """Make everything added so far durable. Raises LedgerError when the disk is full, also if a commit by the clock found it so."""
+        if self._failure is not None:
+            raise self._failure
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._db.in_transaction:
+            self._execute("COMMIT")
+        self._n_pending = 0
 
-    def _execute(self, sql: str, values: tuple[object, ...] = ()) -> None:
+    def _commit_by_clock(self) -> None:
+        self._timer = None
         try:
-            self._db.execute(sql, values)
+            self.commit()
+        except LedgerError as error:
+            self._failure = error  # the event loop would only log it: the next call raises it
+
+    def _execute(self, sql: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
+        try:
+            return self._db.execute(sql, values)
         except sqlite3.OperationalError as error:
             raise LedgerError(
                 f"{self.path}: {error}; the last {self._n_pending} draws are not stored, all earlier ones are: "
@@ -149,52 +190,71 @@ class Ledger:
         except sqlite3.IntegrityError as error:
             raise LedgerError(f"{self.path}: {error}; expected one row for each key") from error
 
+    def _stream(self, key: "DrawKey") -> dict[int, int]:
+        """Row of each stored draw of the key's stream, by draw index: one query a stream instead of one a draw."""
+        stream = key[:4]
+        rows = self._rows.get(stream)
+        if rows is None:
+            found = self._db.execute(
+                "SELECT draw_index, id FROM draws WHERE policy_id = ? AND prefix_hash = ? AND params_hash = ? AND base_seed = ?", stream
+            )
+            rows = self._rows[stream] = dict(found.fetchall())
+            if len(self._rows) > N_STREAMS_IN_MEMORY:
+                del self._rows[next(iter(self._rows))]
+        return rows
+
     def find(self, key: "DrawKey") -> Completion | None:
         """The stored draw, if there is one."""
-        row = self._db.execute(
-            "SELECT token_ids, text, logprobs, finish_reason, n_generated, n_prefilled, n_cached FROM draws"
-            " WHERE policy_id = ? AND prefix_hash = ? AND params_hash = ? AND base_seed = ? AND draw_index = ?",
-            key,
-        ).fetchone()
-        return None if row is None else _completion(row)
+        row_id = self._stream(key).get(key.draw_index)
+        if row_id is None:
+            return None
+        columns = "token_ids, text, logprobs, finish_reason, n_generated, n_prefilled, n_cached"
+        return _completion(self._db.execute(f"SELECT {columns} FROM draws WHERE id = ?", (row_id,)).fetchone())
 
     def add(
         self, key: "DrawKey", problem_id: str, prefix_ids: tuple[int, ...], parent: bytes | None, params: SamplingParams, draw: Completion
     ) -> None:
-        """Store a new draw. Raises LedgerError if its key exists: a stored draw is never changed."""
-        if key.prefix_hash not in self._known_prefixes:
-            self._execute(
-                "INSERT OR IGNORE INTO prefixes VALUES (?, ?, ?, ?)", (key.prefix_hash, parent, problem_id, _pack("i", prefix_ids))
-            )
-            self._known_prefixes.add(key.prefix_hash)
+        """Store a new draw. `parent` is the hash of the prompt that the prefix continues, None for a prompt.
+
+        Raises LedgerError if its key exists: a stored draw is never changed.
+        """
+        rows = self._stream(key)
+        if not rows:
+            values = (key.prefix_hash, parent, problem_id, pack("i", prefix_ids))
+            self._execute("INSERT OR IGNORE INTO prefixes (hash, parent_hash, problem_id, token_ids) VALUES (?, ?, ?, ?)", values)
         if key.params_hash not in self._known_params:
             self._execute("INSERT OR IGNORE INTO params VALUES (?, ?)", (key.params_hash, json.dumps(asdict(params), sort_keys=True)))
             self._known_params.add(key.params_hash)
-        values = (_pack("i", draw.token_ids), draw.text, _pack("f", draw.logprobs), draw.finish_reason.value)
+        what = (pack("i", draw.token_ids), draw.text, pack("f", draw.logprobs), draw.finish_reason.value)
         usage = (draw.usage.n_generated, draw.usage.n_prefilled, draw.usage.n_cached)
-        self._execute("INSERT INTO draws VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*key, *values, *usage))
+        cursor = self._execute("INSERT INTO draws VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*key, *what, *usage))
+        assert cursor.lastrowid is not None
+        rows[key.draw_index] = cursor.lastrowid
         self._n_pending += 1
         self._commit_soon()
 
     def _commit_soon(self) -> None:
         """Commit now if much is pending, else in a moment, whether or not another draw comes by then."""
-        if self._n_pending >= COMMIT_EVERY_DRAWS:
+        if self._n_pending >= COMMIT_EVERY_DRAWS or self._failure is not None:
             self.commit()
         elif self._timer is None and (loop := _running_loop()):
-            self._timer = loop.call_later(COMMIT_EVERY_SECONDS, self.commit)
+            self._timer = loop.call_later(COMMIT_EVERY_SECONDS, self._commit_by_clock)
 
     def find_verdict(self, key: "DrawKey", gold_hash: str, grader_version: str) -> tuple[str | None, Verdict] | None:
         """The stored (answer, verdict) of this grader on a draw, if there is one."""
         row = self._db.execute(
-            "SELECT answer, kind, reason FROM verdicts WHERE policy_id = ? AND prefix_hash = ? AND params_hash = ? AND base_seed = ?"
-            " AND draw_index = ? AND gold_hash = ? AND grader_version = ?",
-            (*key, gold_hash, grader_version),
+            "SELECT answer, kind, reason FROM verdicts WHERE draw = ? AND gold_hash = ? AND grader_version = ?",
+            (self._stream(key).get(key.draw_index), gold_hash, grader_version),
         ).fetchone()
         return None if row is None else (row[0], Verdict(VerdictKind(row[1]), row[2]))
 
     def add_verdict(self, key: "DrawKey", gold_hash: str, grader_version: str, answer: str | None, verdict: Verdict) -> None:
-        values = (*key, gold_hash, grader_version, verdict.kind.value, verdict.reason, answer)
-        self._execute("INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        """Store what this grader says of a stored draw. Raises LedgerError if the ledger has no such draw, or this verdict already."""
+        row_id = self._stream(key).get(key.draw_index)
+        if row_id is None:
+            raise LedgerError(f"{self.path}: a verdict on draw {key.draw_index} of prefix {key.prefix_hash.hex()}, which is not stored")
+        values = (row_id, gold_hash, grader_version, verdict.kind.value, verdict.reason, answer)
+        self._execute("INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?)", values)
         self._commit_soon()
 
     def n_pages(self) -> int:
@@ -209,7 +269,9 @@ class Ledger:
 
     def sources(self) -> list[tuple[str, str]]:
         """(policy_id, grader_version) of the graded draws, each once."""
-        return list(self._db.execute("SELECT DISTINCT policy_id, grader_version FROM verdicts ORDER BY 1, 2"))
+        return list(
+            self._db.execute("SELECT DISTINCT policy_id, grader_version FROM verdicts JOIN draws ON draws.id = verdicts.draw ORDER BY 1, 2")
+        )
 
     def total_usage(self) -> Usage:
         """What all stored draws cost."""
@@ -217,19 +279,22 @@ class Ledger:
         return Usage(*map(int, totals))
 
     def contents(self) -> Iterator[tuple[object, ...]]:
-        """Every stored row but the usage counts, in key order: two ledgers with equal contents hold the same evidence."""
-        yield from self._db.execute("SELECT * FROM params ORDER BY hash")
-        yield from self._db.execute("SELECT * FROM prefixes ORDER BY hash")
+        """Every stored row but the usage counts, each after the name of its table, in key order: equal contents are equal evidence."""
+        yield from self._db.execute("SELECT 'params', * FROM params ORDER BY hash")
+        yield from self._db.execute("SELECT 'prefixes', hash, parent_hash, problem_id, token_ids FROM prefixes ORDER BY hash")
+        key = "policy_id, prefix_hash, params_hash, base_seed, draw_index"
         yield from self._db.execute(
-            "SELECT policy_id, prefix_hash, params_hash, base_seed, draw_index, token_ids, text, logprobs, finish_reason FROM draws"
+            f"SELECT 'draws', {key}, token_ids, text, logprobs, finish_reason FROM draws"
             " ORDER BY prefix_hash, policy_id, params_hash, base_seed, draw_index"
+        )
+        yield from self._db.execute(
+            f"SELECT 'verdicts', {key}, gold_hash, grader_version, kind, reason, answer FROM verdicts JOIN draws ON draws.id = draw"
+            " ORDER BY prefix_hash, policy_id, params_hash, base_seed, draw_index, gold_hash, grader_version"
         )
 
 
 def _completion(row: tuple[bytes, str, bytes, str, int, int, int]) -> Completion:
-    token_ids, logprobs = array("i"), array("f")
-    token_ids.frombytes(row[0])
-    logprobs.frombytes(row[2])
+    token_ids, logprobs = array("i", row[0]), array("f", row[2])
     return Completion(tuple(token_ids), row[1], tuple(logprobs), FinishReason(row[3]), Usage(*row[4:]))
 
 

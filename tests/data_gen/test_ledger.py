@@ -1,7 +1,11 @@
 """The ledger: one row a key, nothing committed is lost, an interrupted run ends like an unbroken one."""
 
 import asyncio
+import resource
 import sqlite3
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,7 @@ from data_gen.grading import ArithmeticGrader
 from data_gen.ledger import Ledger, LedgerError, LedgerPolicy
 from data_gen.policies.simulated import SimulatedPolicy
 from data_gen.records import Completion, FinishReason, GradedSolution, Problem, SamplingParams, Solution, Usage, unknown
+from data_gen.rollouts import draw_solutions
 
 PROBLEM = Problem("p1", "Start with 3: fold 4, times 9.", "9 1")
 PARAMS = SamplingParams(max_new_tokens=200)
@@ -104,6 +109,7 @@ def test_a_verdict_is_kept_for_its_grader_and_gold_answer(tmp_path: Path):
     with Ledger(tmp_path / "l.sqlite") as ledger:
         recorded = LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM)
         key = recorded.key(recorded.encode_prompt(PROBLEM.question), PARAMS, 0)
+        draw(recorded, 0)
         solution = Solution("p1", 0, "Answer: 4 1")
         assert not asyncio.run(recorded.grade(ArithmeticGrader(), key, solution)).verdict.is_correct
         assert asyncio.run(recorded.grade(ArithmeticGrader(last_value_only=True), key, solution)).verdict.is_correct
@@ -141,3 +147,111 @@ def test_draws_are_committed_by_the_clock_without_another_draw(tmp_path: Path):
 
     with Ledger(tmp_path / "l.sqlite") as ledger:
         assert asyncio.run(draw_and_wait(ledger)) == 3
+
+
+def test_a_commit_by_the_clock_that_fails_is_said_by_the_next_call_and_at_the_end(tmp_path: Path):
+    async def draw_and_wait(ledger: Ledger) -> None:
+        recorded = LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM)
+        for index in range(300):
+            await recorded.sample(recorded.encode_prompt(PROBLEM.question), PARAMS, index)
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (65536, hard))
+        try:
+            await asyncio.sleep(0.7)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    def whole_run() -> None:
+        with Ledger(tmp_path / "l.sqlite") as ledger:
+            asyncio.run(draw_and_wait(ledger))
+            with pytest.raises(LedgerError, match=r"the last 300 draws are not stored"):
+                draw(LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM), 300)
+
+    with pytest.raises(LedgerError, match=r"I/O error; the last 300 draws are not stored"):
+        whole_run()
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        assert ledger.n_draws() == 0
+
+
+def test_what_the_ledger_remembers_of_streams_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("data_gen.ledger.N_STREAMS_IN_MEMORY", 3)
+    policy = CountingPolicy()
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        for _ in range(2):  # the second time, streams that were forgotten are found on disk
+            for start in range(10):
+                problem = Problem(f"p{start}", f"Start with {start}: fold 4, times 9.", "9 1")
+                recorded = LedgerPolicy(policy, ledger, problem)
+                asyncio.run(recorded.sample(recorded.encode_prompt(problem.question), PARAMS, 0))
+        assert ledger.n_draws() == 10
+        assert len(ledger._rows) == 3
+    assert policy.n_calls == 10
+
+
+def test_grading_anew_draws_nothing(tmp_path: Path):
+    policy = CountingPolicy()
+
+    def grade_twenty(problem: Problem, grader: ArithmeticGrader) -> int:
+        with Ledger(tmp_path / "l.sqlite") as ledger:
+            graded = asyncio.run(draw_solutions(LedgerPolicy(policy, ledger, problem), grader, PARAMS, range(20)))
+        return sum(each.verdict.is_correct for each in graded)
+
+    n_right = grade_twenty(PROBLEM, ArithmeticGrader())
+    assert policy.n_calls == 20
+    last_value_only = grade_twenty(PROBLEM, ArithmeticGrader(last_value_only=True))
+    assert grade_twenty(Problem("p1", PROBLEM.question, "the gold answer was wrong"), ArithmeticGrader()) == 0
+    assert grade_twenty(PROBLEM, ArithmeticGrader()) == n_right <= last_value_only
+    assert policy.n_calls == 20
+    with sqlite3.connect(tmp_path / "l.sqlite") as db:
+        counts = db.execute("SELECT grader_version, gold_hash, count(*) FROM verdicts GROUP BY 1, 2 ORDER BY 1, 3").fetchall()
+    assert [(version, n) for version, _, n in counts] == [("arithmetic-1", 20), ("arithmetic-1", 20), ("arithmetic-last-value-1", 20)]
+    assert len({gold_hash for _, gold_hash, _ in counts}) == 2
+
+
+READER = """
+import sys, time
+from pathlib import Path
+from data_gen.ledger import Ledger, open_for_reading
+path, seen, deadline = Path(sys.argv[1]), [], time.monotonic() + 20
+while not path.exists():
+    time.sleep(0.01)
+print("ready", flush=True)
+while time.monotonic() < deadline and (not seen or seen[-1] < 600):
+    db = open_for_reading(path)
+    db.execute("BEGIN")  # one moment of the ledger
+    n = db.execute("SELECT count(*) FROM draws").fetchone()[0]
+    orphans = db.execute("SELECT count(*) FROM draws WHERE prefix_hash NOT IN (SELECT hash FROM prefixes)").fetchone()[0]
+    assert not orphans, orphans
+    seen += [n] if n not in seen[-1:] else []
+    db.close()
+print(*seen)
+"""
+
+
+def test_a_second_process_reads_while_the_first_one_writes(tmp_path: Path):
+    path = tmp_path / "l.sqlite"
+    with Ledger(path) as ledger, subprocess.Popen([sys.executable, "-c", READER, str(path)], stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "ready\n"
+        recorded = LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM)
+        for index in range(600):
+            draw(recorded, index)
+            if index % 20 == 19:
+                ledger.commit()
+                time.sleep(0.02)
+        seen = [int(word) for word in reader.stdout.read().split()]
+    assert reader.returncode == 0
+    assert seen == sorted(seen)  # what was read once is there for ever
+    assert seen[-1] == 600
+    assert len(seen) >= 3, "the reader never saw the ledger grow"
+
+
+def test_files_that_are_no_ledger_are_refused(tmp_path: Path):
+    with pytest.raises(LedgerError, match="no such file; expected a ledger"):
+        Ledger(tmp_path / "none.sqlite", read_only=True)
+    (tmp_path / "text.sqlite").write_text("not a database " * 100)
+    with pytest.raises(LedgerError, match=r"text\.sqlite: not a readable ledger: file is not a database"):
+        Ledger(tmp_path / "text.sqlite", read_only=True)
+    with sqlite3.connect(tmp_path / "old.sqlite") as db:
+        db.execute("CREATE TABLE draws (x)")
+    with pytest.raises(LedgerError, match=r"old\.sqlite: ledger of layout 0, expected 2"):
+        Ledger(tmp_path / "old.sqlite")
