@@ -9,7 +9,9 @@ from collections.abc import Sequence
 COMMANDS = {
     "sample": ("data_gen.sample", "draw solutions of problems from a policy and grade them"),
     "label": ("data_gen.label", "value the steps of solutions by Monte Carlo rollouts"),
+    "consensus": ("data_gen.consensus_command", "keep the labelled solutions whose first error a judge confirms"),
     "build": ("data_gen.build", "turn graded and labelled solutions into training rows"),
+    "convert": ("data_gen.convert", "step labels from one public format into another"),
     "train-prm": ("prm_train.train_prm", "train a process reward model on step values"),
     "train-orm": ("prm_train.train_orm", "train an outcome reward model on verdicts"),
     "search": ("prm_train.search.run", "search with a policy and a scorer: majority, best-of-N, beam search"),
