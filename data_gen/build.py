@@ -1,43 +1,189 @@
-"""`prm-train build`: training rows from labelled runs. A pure function of the labels: no draw is made."""
+"""`prm-train build`: training rows from sampled and labelled runs. A pure function of what the runs hold: no draw is made.
+
+    prm          steps with labels and the counts behind them             from labels.jsonl
+    orm          solutions with their verdicts                            from solutions.jsonl, as the rest
+    orm_pairs    a right and a wrong solution of one question
+    orm_history  a solution after earlier attempts, with its verdict
+    revision     wrong attempts, the closest last, then a right answer
+
+Writes <kind>.jsonl, or <kind>-train.jsonl and <kind>-validation.jsonl with a `validation_share` (whole questions on one side),
+contamination.jsonl where test sets are named, and build.json: the settings, where the rows come from, what they hold and what was left out
+by reason.
+"""
 
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from data_gen.config import InputError, parse_config, run_command
-from data_gen.jsonl import write_text
-from data_gen.records import LabeledSolution, Problem
-from data_gen.rows import orm_rows, prm_rows, write_rows
-from data_gen.runs import read_records
+from annotated_types import Ge, Interval
+
+from data_gen.chains import ChainPrompts
+from data_gen.config import InputError, dump_config, parse_config, run_command
+from data_gen.contamination import ContaminationSettings, find_contamination, question_key
+from data_gen.filters import Filter, FilterSettings, usable_solutions
+from data_gen.jsonl import write_jsonl, write_text
+from data_gen.outcome_rows import PairSettings, history_rows, orm_pairs, orm_rows, shuffled_chains
+from data_gen.questions import RecordsByQuestion, read_problems
+from data_gen.records import GradedSolution, LabeledSolution, Problem, derive_seed
+from data_gen.revisions import DistanceAudit, RevisionSettings, revision_rows
+from data_gen.row_facts import RowFacts, describe_runs, label_meaning
+from data_gen.rows import AnyRow, RowKind
+from data_gen.step_rows import LabelView, prm_rows
 
 logger = logging.getLogger(__name__)
+Split = Literal["train", "validation"]
 
 
 @dataclass(frozen=True)
 class BuildConfig:
-    """PRM and ORM rows from the labelled solutions of one or more runs (the shards of one job, for example)."""
+    """Training rows from one or more runs (the shards of one job, for example)."""
 
-    runs: tuple[Path, ...] = field(metadata={"help": "run folders of `prm-train label`"})
-    output: Path = field(metadata={"help": "folder for prm.jsonl and orm.jsonl"})
+    runs: tuple[Path, ...] = field(metadata={"help": "run folders of `prm-train sample`, for prm also of `label`"})
+    output: Path = field(metadata={"help": "folder for the rows and build.json"})
+    kinds: tuple[RowKind, ...] = field(default=("prm", "orm"), metadata={"help": "which rows"})
+    labels: LabelView = field(default_factory=LabelView)
+    filters: FilterSettings = field(default_factory=FilterSettings)
+    pairs: PairSettings = field(default_factory=PairSettings)
+    revision: RevisionSettings = field(default_factory=RevisionSettings)
+    history_attempts: Annotated[int, Ge(0)] = field(default=4, metadata={"help": "earlier attempts at most that an orm_history row shows"})
+    chain: ChainPrompts = field(default_factory=ChainPrompts)
+    contamination: ContaminationSettings = field(default_factory=ContaminationSettings)
+    validation_share: Annotated[float, Interval(ge=0, lt=1)] = field(
+        default=0.0, metadata={"help": "share of the questions that go to validation files; 0: no split, one file a kind"}
+    )
+    seed: int = field(default=0, metadata={"help": "of every random choice"})
+
+    def __post_init__(self) -> None:
+        if not self.runs:
+            raise ValueError("runs: got none, expected at least one folder")
+        if not self.kinds or len(set(self.kinds)) < len(self.kinds):
+            raise ValueError(f"kinds: got {', '.join(self.kinds) or 'none'}, expected each once")
+
+
+class Builder:
+    """The rows of each kind, question by question; what is left out is counted in `left_out`."""
+
+    def __init__(self, config: BuildConfig, problems: dict[str, Problem]) -> None:
+        self.config = config
+        self.left_out = {kind: Counter[str]() for kind in config.kinds}
+        self.audit = DistanceAudit()
+        self._filter = Filter(config.filters.max_characters, has_second_opinion(config))
+        self._samples: RecordsByQuestion[GradedSolution] | None = None
+        self._labeled: RecordsByQuestion[LabeledSolution] | None = None
+        if set(config.kinds) - {"prm"}:
+            self._samples = RecordsByQuestion([run / "solutions.jsonl" for run in config.runs], GradedSolution, problems)
+        if "prm" in config.kinds:
+            self._labeled = RecordsByQuestion([run / "labels.jsonl" for run in config.runs], LabeledSolution, problems)
+
+    def rows(self, kind: RowKind, problem: Problem) -> Sequence[AnyRow]:
+        """The rows of one kind for one question."""
+        config, left_out = self.config, self.left_out[kind]
+        if kind == "prm":
+            assert self._labeled is not None
+            from_labels, reasons = prm_rows(problem, self._labeled.of(problem), config.labels, self._filter)
+            left_out.update(reasons)
+            return from_labels
+        assert self._samples is not None
+        usable, reasons = usable_solutions(problem, self._samples.of(problem), self._filter)
+        left_out.update(reasons)
+        if kind == "orm":
+            return orm_rows(problem, usable)
+        if kind == "orm_pairs":
+            return orm_pairs(problem, usable, config.pairs, config.seed)
+        if kind == "orm_history":
+            chains = shuffled_chains(problem, usable, config.history_attempts, config.seed)
+            return [row for chain in chains for row in history_rows(problem, chain, config.history_attempts, config.chain)]
+        trajectories, reasons, audit = revision_rows(problem, usable, config.revision, config.chain, config.seed)
+        left_out.update(reasons)
+        self.audit.merge(audit)
+        return trajectories
+
+
+def has_second_opinion(config: BuildConfig) -> bool:
+    """`auto` asks the lenient comparison unless the grader of every run compares values exactly, as the built-in task's does."""
+    if config.filters.second_opinion != "auto":
+        return config.filters.second_opinion == "always"
+    return not all(_grades_exactly(run) for run in config.runs)
+
+
+def _grades_exactly(run: Path) -> bool:
+    path = run / "config.json"
+    if not path.is_file():
+        return False
+    sampled = json.loads(path.read_text())
+    grader, source = sampled.get("grader", ""), sampled.get("problems", {}).get("source", "")
+    return str(grader).startswith("arithmetic") or (grader == "auto" and source == "arithmetic")
+
+
+def split_of(problem: Problem, validation_share: float) -> Split:
+    """The side of a question, from its words alone: copies of it in other layouts, runs and machines are on the same side."""
+    is_validation = derive_seed("validation split", question_key(problem.question)) % 10_000 < 10_000 * validation_share
+    return "validation" if is_validation else "train"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(BuildConfig, argv)
-    problems: dict[str, Problem] = {}
-    for run in config.runs:
-        for problem in read_records(run / "problems.jsonl", Problem):
-            if problems.setdefault(problem.problem_id, problem) != problem:
-                raise InputError(f"{run}: problem {problem.problem_id} is another problem in an earlier run; expected one id a problem")
-    labeled = [each for run in config.runs for each in read_records(run / "labels.jsonl", LabeledSolution)]
-    for_prm, prm_counts = prm_rows(labeled, problems)
-    for_orm, orm_counts = orm_rows([each.graded for each in labeled], problems)
-    write_rows(config.output / "prm.jsonl", for_prm)
-    write_rows(config.output / "orm.jsonl", for_orm)
-    facts = {"n_problems": len(problems), "prm": {"n_rows": len(for_prm), **prm_counts}, "orm": {"n_rows": len(for_orm), **orm_counts}}
+    problems = read_problems(config.runs)
+    facts: dict[str, Any] = {"config": dump_config(config), "runs": describe_runs(config.runs), "n_problems": len(problems)}
+    kept = list(problems.values())
+    if config.contamination.test_sets:
+        kept = write_contamination(kept, config, facts)
+    builder = Builder(config, problems)
+    sides: dict[Split, list[Problem]] = {"train": [], "validation": []}
+    for problem in kept:
+        sides[split_of(problem, config.validation_share)].append(problem)
+    facts["n_problems_by_split"] = {split: len(some) for split, some in sides.items() if some}
+    facts["files"] = {}
+    for kind in config.kinds:
+        write_kind(kind, sides, builder, facts)
     write_text(config.output / "build.json", json.dumps(facts, indent=1) + "\n")
-    logger.info("%s: %s", config.output, json.dumps(facts))
+    shown = {kind: {name: facts[kind][name] for name in ("n_rows", "left_out")} for kind in config.kinds}
+    logger.info("%s: %s", config.output, json.dumps(shown))
+
+
+def write_contamination(problems: list[Problem], config: BuildConfig, facts: dict[str, Any]) -> list[Problem]:
+    """Write the matches with the test sets, note them in `facts`, and return the problems that stay."""
+    matches, summary = find_contamination(problems, config.contamination)
+    write_jsonl(config.output / "contamination.jsonl", map(asdict, matches))
+    matching = {match.problem_id for match in matches}
+    n_dropped = len(matching) if config.contamination.drop else 0
+    facts["contamination"] = {"test_sets": summary, "n_matching_problems": len(matching), "n_dropped_problems": n_dropped}
+    logger.info("contamination: %s; %d problems match, %d left out", json.dumps(summary), len(matching), n_dropped)
+    if not config.contamination.drop:
+        return problems
+    kept = [problem for problem in problems if problem.problem_id not in matching]
+    if not kept:
+        raise InputError(f"contamination: each of the {len(problems)} problems is in a test set; no rows are left")
+    return kept
+
+
+def write_kind(kind: RowKind, sides: dict[Split, list[Problem]], builder: Builder, facts: dict[str, Any]) -> None:
+    """Write the files of one kind, row by row, and note in `facts` what is in them."""
+    config = builder.config
+    row_facts = RowFacts(kind)
+
+    def rows(problems: Sequence[Problem]) -> Iterator[dict[str, Any]]:
+        for problem in problems:
+            for row in builder.rows(kind, problem):
+                row_facts.add(row)
+                yield asdict(row)
+
+    names: dict[Split, str] = {"train": f"{kind}-train.jsonl", "validation": f"{kind}-validation.jsonl"}
+    if not config.validation_share:
+        names = {"train": f"{kind}.jsonl"}
+    facts["files"][kind] = names
+    by_split = {split: write_jsonl(config.output / name, rows(sides[split])) for split, name in names.items()}
+    left_out = dict(sorted((+builder.left_out[kind]).items()))
+    facts[kind] = {"n_rows": sum(by_split.values()), "n_rows_by_split": by_split, "left_out": left_out, **row_facts.summary()}
+    facts[kind]["label_meaning"] = label_meaning(kind, config.labels)
+    if kind == "revision":
+        facts[kind]["distances"] = builder.audit.table()
+    if not facts[kind]["n_rows"]:
+        logger.warning("%s: no rows (left out: %s)", kind, json.dumps(left_out))
 
 
 if __name__ == "__main__":

@@ -1,38 +1,46 @@
-"""Training rows in the layout of public Hub datasets, so that existing sets load unchanged and ours load anywhere.
+r"""Layouts of training rows: those of public Hub datasets, so that existing sets load unchanged and ours load anywhere.
 
-A PRM row is TRL's stepwise supervision plus the Monte Carlo evidence behind each label; an ORM row is TRL's unpaired preference::
+A PRM row is TRL's stepwise supervision plus the Monte Carlo evidence behind each label; an ORM row is TRL's unpaired preference, a pair its
+preference; rows that show earlier attempts are chats (see `data_gen.chains`), and training learns the `completion` alone::
 
     {"problem_id": "p7", "prompt": "Start with 3: ...", "completions": ["3 fold 4 = 9", "9 times 9 = 80, keep 0", "Answer: 9 0"],
      "labels": [true, false, null], "n_correct": [3, 0, 0], "n_rollouts": [4, 8, 0], "n_unknown": [0, 1, 0],
-     "stopping": ["first_success", "first_success", "fixed"], "method": ["rollouts", "rollouts", "none"]}
-    {"problem_id": "p7", "prompt": "Start with 3: ...", "completion": "3 fold 4 = 9\\n9 times ...", "label": false}
+     "stopping": ["first_success", "first_success", "fixed"], "method": ["rollouts", "rollouts", "none"],
+     "low": [0.33, 0.0, 0.0], "high": [0.99, 0.32, 1.0]}                                                             prm
+    {"problem_id": "p7", "prompt": "Start with 3: ...", "completion": "3 fold 4 = 9\n9 times ...", "label": false}   orm
+    {"problem_id": "p7", "prompt": "Start with 3: ...", "chosen": "3 fold ...", "rejected": "3 fold ..."}            orm_pairs
+    {"problem_id": "p7", "prompt": [{"role": "user", "content": "Start with 3: ..."}, {"role": "assistant", ...}, {"role": "user", ...}],
+     "completion": [{"role": "assistant", "content": "3 fold ..."}], "label": true, "n_attempts": 1, "sample_indices": [2, 0]}  orm_history
+    {"problem_id": "p7", "prompt": [...], "completion": [...], "kind": "revision", "n_attempts": 1, "edit_distance": 12,
+     "sample_indices": [2, 0]}                                                                                       revision
 
-A label is null where nothing is known. n_correct / n_rollouts is an unbiased value only where `stopping` is fixed.
+A label is null where nothing is known. n_correct / n_rollouts is an unbiased value only where `stopping` is fixed; [low, high] holds the
+value with 95 % probability whatever the rule.
 """
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
+from data_gen.chains import Message
 from data_gen.config import InputError
 from data_gen.jsonl import read_jsonl, write_jsonl
 from data_gen.problems import question_id
-from data_gen.records import GradedSolution, LabeledSolution, Problem
 
 if TYPE_CHECKING:
     from datasets import Features
 
-EVIDENCE = {"n_correct": 0, "n_rollouts": 0, "n_unknown": 0, "stopping": "fixed", "method": "none"}  # and what a row without it means
+# What a PRM row knows of each step besides its label, and what a step without rollouts has there.
+EVIDENCE = {"n_correct": 0, "n_rollouts": 0, "n_unknown": 0, "stopping": "fixed", "method": "none", "low": 0.0, "high": 1.0}
 
 
 @dataclass(frozen=True)
 class PrmRow:
-    """A question, the steps of a solution, and label and evidence for each of them."""
+    """A question, the steps of a solution, and label and evidence for each of them. `low` and `high` left empty mean [0, 1]: not known."""
 
     problem_id: str
     prompt: str
@@ -43,14 +51,22 @@ class PrmRow:
     n_unknown: tuple[int, ...]
     stopping: tuple[str, ...]
     method: tuple[str, ...]
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        if not self.low and not self.high:
+            object.__setattr__(self, "low", (0.0,) * len(self.completions))
+            object.__setattr__(self, "high", (1.0,) * len(self.completions))
         for name in ("labels", *EVIDENCE):
             if len(getattr(self, name)) != len(self.completions):
                 raise ValueError(f"{len(getattr(self, name))} {name} for {len(self.completions)} completions; expected one for each")
         for step, (n_correct, n_rollouts) in enumerate(zip(self.n_correct, self.n_rollouts, strict=True)):
             if not 0 <= n_correct <= n_rollouts:
                 raise ValueError(f"step {step}: {n_correct} correct of {n_rollouts} rollouts; expected 0 <= n_correct <= n_rollouts")
+        for step, (low, high) in enumerate(zip(self.low, self.high, strict=True)):
+            if not 0 <= low <= high <= 1:
+                raise ValueError(f"step {step}: interval [{low}, {high}]; expected 0 <= low <= high <= 1")
 
 
 @dataclass(frozen=True)
@@ -63,50 +79,56 @@ class OrmRow:
     label: bool
 
 
-Row = TypeVar("Row", PrmRow, OrmRow)
+@dataclass(frozen=True)
+class OrmPair:
+    """A question, a solution whose answer is right, and one whose answer is wrong."""
+
+    problem_id: str
+    prompt: str
+    chosen: str
+    rejected: str
 
 
-def prm_rows(labeled: Iterable[LabeledSolution], problems: Mapping[str, Problem]) -> tuple[list[PrmRow], dict[str, int]]:
-    """A row for each distinct solution that has a label, and how many solutions were left out by reason."""
-    rows, left_out, seen = [], Counter[str](), set()
-    for each in labeled:
-        problem = _problem_of(each.graded, problems)
-        key = problem.problem_id, each.steps
-        if all(label is None for label in each.labels):
-            left_out["no_label"] += 1
-        elif key in seen:
-            left_out["duplicate"] += 1
-        else:
-            seen.add(key)
-            evidence: dict[str, Any] = {name: tuple(getattr(estimate, name) for estimate in each.estimates) for name in EVIDENCE}
-            rows.append(PrmRow(problem.problem_id, problem.question, each.steps, each.labels, **evidence))
-    return rows, dict(left_out)
+@dataclass(frozen=True)
+class OrmHistoryRow:
+    """An ORM row whose prompt shows `n_attempts` earlier attempts. `sample_indices`: the attempts as shown, then the completion."""
+
+    problem_id: str
+    prompt: tuple[Message, ...]
+    completion: tuple[Message, ...]
+    label: bool
+    n_attempts: int
+    sample_indices: tuple[int, ...]
 
 
-def orm_rows(graded: Iterable[GradedSolution], problems: Mapping[str, Problem]) -> tuple[list[OrmRow], dict[str, int]]:
-    """A row for each distinct solution with a verdict, and how many solutions were left out by reason: an unknown is no negative label."""
-    rows, left_out, seen = [], Counter[str](), set()
-    for each in graded:
-        problem = _problem_of(each, problems)
-        key = problem.problem_id, each.solution.text
-        if each.verdict.is_unknown:
-            left_out[f"unknown: {each.verdict.reason}"] += 1
-        elif key in seen:
-            left_out["duplicate"] += 1
-        else:
-            seen.add(key)
-            rows.append(OrmRow(problem.problem_id, problem.question, each.solution.text, each.verdict.is_correct))
-    return rows, dict(left_out)
+RevisionKind = Literal["revision", "first_attempt", "keep"]
 
 
-def _problem_of(graded: GradedSolution, problems: Mapping[str, Problem]) -> Problem:
-    problem_id = graded.solution.problem_id
-    if problem_id not in problems:
-        raise InputError(f"solution {graded.solution.index} of problem {problem_id}: not one of the {len(problems)} problems")
-    return problems[problem_id]
+@dataclass(frozen=True)
+class RevisionRow:
+    """A right answer after `n_attempts` earlier ones.
+
+    `kind`: revision (all of them wrong), first_attempt (there are none) or keep (the last one is right, and the completion repeats it).
+    `edit_distance`: characters between the last wrong attempt and the completion, null where there is none. `sample_indices`: the attempts
+    as shown, then the completion.
+    """
+
+    problem_id: str
+    prompt: tuple[Message, ...]
+    completion: tuple[Message, ...]
+    kind: RevisionKind
+    n_attempts: int
+    edit_distance: int | None
+    sample_indices: tuple[int, ...]
 
 
-def write_rows(path: str | Path, rows: Sequence[PrmRow] | Sequence[OrmRow]) -> None:
+AnyRow = PrmRow | OrmRow | OrmPair | OrmHistoryRow | RevisionRow
+Row = TypeVar("Row", bound=AnyRow)
+RowKind = Literal["prm", "orm", "orm_pairs", "orm_history", "revision"]
+ROW_TYPES: dict[RowKind, type[AnyRow]] = dict(zip(get_args(RowKind), get_args(AnyRow), strict=True))
+
+
+def write_rows(path: str | Path, rows: Sequence[AnyRow]) -> None:
     """One JSON line a row; the file appears whole or not at all."""
     write_jsonl(path, (asdict(row) for row in rows))
 
@@ -141,12 +163,22 @@ def _first_fault(error: ValidationError) -> str:
     return f"{'.'.join(map(str, first['loc']))}: got {first['input']!r:.80}, {message[0].lower()}{message[1:]}"
 
 
-def features(kind: type[PrmRow] | type[OrmRow]) -> "Features":
+def features(kind: type[AnyRow]) -> "Features":
     """Column types of a dataset of such rows; without them a first shard of null labels would get the wrong type."""
     from datasets import Features, List, Value
 
     text, number, flag = Value("string"), Value("int32"), Value("bool")
-    if kind is OrmRow:
-        return Features({"problem_id": text, "prompt": text, "completion": text, "label": flag})
-    per_step = {"completions": text, "labels": flag, **{name: number if default == 0 else text for name, default in EVIDENCE.items()}}
-    return Features({"problem_id": text, "prompt": text, **{name: List(kind_of_step) for name, kind_of_step in per_step.items()}})
+    chat, indices = List({"role": text, "content": text}), List(number)
+    by_type = {str: text, int: number, float: Value("float64")}
+    evidence = {name: List(by_type[type(nothing)]) for name, nothing in EVIDENCE.items()}
+    columns: dict[type[AnyRow], dict[str, Any]] = {
+        PrmRow: {"prompt": text, "completions": List(text), "labels": List(flag), **evidence},
+        OrmRow: {"prompt": text, "completion": text, "label": flag},
+        OrmPair: {"prompt": text, "chosen": text, "rejected": text},
+        OrmHistoryRow: {"prompt": chat, "completion": chat, "label": flag, "n_attempts": number, "sample_indices": indices},
+        RevisionRow: {
+            **{"prompt": chat, "completion": chat, "kind": text},
+            **{"n_attempts": number, "edit_distance": number, "sample_indices": indices},
+        },
+    }
+    return Features({"problem_id": text, **columns[kind]})
