@@ -1,0 +1,184 @@
+"""`prm-train ledger`: counts, faults by name with exit code 1, rows that hold everything."""
+
+import asyncio
+import json
+import math
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from data_gen.config import InputError
+from data_gen.grading import ArithmeticGrader
+from data_gen.ledger import Ledger, LedgerPolicy, pack, prefix_hash
+from data_gen.ledger_command import main
+from data_gen.policies.simulated import SimulatedPolicy
+from data_gen.records import CORRECT, INCORRECT, Completion, FinishReason, Problem, SamplingParams, Usage, unknown
+from data_gen.rollouts import draw_solutions
+
+PROMPT, PREFIX, PARAMS = (1, 2, 3), (1, 2, 3, 4, 5), SamplingParams(max_new_tokens=8)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A prompt with three draws, two of them equal, and a prefix that continues it with one."""
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        recorded = LedgerPolicy(SimulatedPolicy(), ledger, Problem("p1", "Start with 3: fold 4, times 9.", "9 1"))
+        for index, ids in enumerate([(4, 5), (4, 5), (6, 7, 8)]):
+            finish = FinishReason.LENGTH if index == 2 else FinishReason.EOS
+            draw = Completion(ids, f"draw {index}", (math.log(0.5),) * len(ids), finish, Usage(len(ids), 3 if index == 0 else 0, 3))
+            ledger.add(recorded.key(PROMPT, PARAMS, index), "p1", PROMPT, None, PARAMS, draw)
+            ledger.add_verdict(recorded.key(PROMPT, PARAMS, index), "gold", "g-1", "9 1", (CORRECT, INCORRECT, unknown("truncated"))[index])
+        ledger.add_verdict(recorded.key(PROMPT, PARAMS, 0), "gold", "g-2", None, INCORRECT)
+        draw = Completion((9,), "d", (-0.25,), FinishReason.EOS, Usage(1, 2, 3))
+        ledger.add(recorded.key(PREFIX, PARAMS, 0), "p1", PREFIX, prefix_hash(PROMPT), PARAMS, draw)
+    return tmp_path
+
+
+def test_stats_count_what_was_drawn_said_and_spent(run: Path, capsys: pytest.CaptureFixture[str]):
+    main(["stats", str(run)])
+    shown = json.loads(capsys.readouterr().out)
+    assert shown == {
+        "path": str(run / "ledger.sqlite"),
+        "policies": {
+            "simulated-arithmetic-1": {
+                "n_problems": 1,
+                "n_prefixes": 2,
+                "n_draws": 4,
+                "n_generated": 8,
+                "n_prefilled": 5,
+                "n_cached": 12,
+                "finish_reasons": {"eos": 3, "length": 1},
+                "verdicts": {"g-1": {"correct": 1, "incorrect": 1, "unknown:truncated": 1}, "g-2": {"incorrect": 1}},
+                "draws": [
+                    {
+                        "max_new_tokens": 8,
+                        "stop": None,
+                        "temperature": 1.0,
+                        "n_prefixes": 2,
+                        "n_draws": 4,
+                        "distinct_ratio": 0.75,
+                        "n_repeats": 1,
+                        "expected_repeats": 0.5,  # the second may repeat the first, 0.25, and the third too
+                        "findings": [],
+                        "untested": ["shared noise: no two prompts after which draws begin alike now and then"],
+                    }
+                ],
+            }
+        },
+    }
+
+
+def test_export_writes_all_that_is_known_of_a_draw(run: Path):
+    main(["export", "--inputs", str(run), "--output", str(run / "draws.jsonl")])
+    rows = [json.loads(line) for line in (run / "draws.jsonl").read_text().splitlines()]
+    assert len(rows) == 4
+    (first,) = [row for row in rows if row["parent_hash"] is None and row["index"] == 0]
+    assert first == {
+        "policy_id": "simulated-arithmetic-1",
+        "problem_id": "p1",
+        "prefix_hash": prefix_hash(PROMPT).hex(),
+        "parent_hash": None,
+        "prefix_ids": [1, 2, 3],
+        "params": {"max_new_tokens": 8, "stop": None, "temperature": 1.0},
+        "base_seed": 0,
+        "index": 0,
+        "token_ids": [4, 5],
+        "text": "draw 0",
+        "logprobs": [pytest.approx(math.log(0.5))] * 2,
+        "finish_reason": "eos",
+        "n_generated": 2,
+        "n_prefilled": 3,
+        "n_cached": 3,
+        "verdicts": [
+            {"grader_version": "g-1", "gold_hash": "gold", "kind": "correct", "reason": "", "answer": "9 1"},
+            {"grader_version": "g-2", "gold_hash": "gold", "kind": "incorrect", "reason": "", "answer": None},
+        ],
+    }
+    (rollout,) = [row for row in rows if row["parent_hash"] == prefix_hash(PROMPT).hex()]
+    assert (rollout["prefix_ids"], rollout["text"], rollout["verdicts"]) == ([1, 2, 3, 4, 5], "d", [])
+
+
+def test_verify_finds_nothing_in_a_sound_ledger(run: Path, capsys: pytest.CaptureFixture[str]):
+    main(["verify", str(run)])
+    assert capsys.readouterr().out == f"{run / 'ledger.sqlite'}: sound\n"
+
+
+PROMPT_NAME = prefix_hash(PROMPT).hex()
+
+
+@pytest.mark.parametrize(
+    ("sql", "fault"),
+    [
+        (f"UPDATE prefixes SET token_ids = x'{pack('i', (7, 8)).hex()}' WHERE parent_hash IS NULL", "prefix_hash is not that of the token"),
+        (f"UPDATE prefixes SET parent_hash = x'{prefix_hash(PREFIX).hex()}' WHERE parent_hash IS NULL", "does not continue its parent: 1"),
+        ("DELETE FROM prefixes WHERE parent_hash IS NULL", f"a draw without its prefix: 3\n  draw 1 (index 0 of prefix {PROMPT_NAME})"),
+        ("DELETE FROM params", "a draw without its params: 4"),
+        ("UPDATE params SET json = json_set(json, '$.temperature', 0.5)", "params_hash is not that of the params: 1"),
+        ("UPDATE params SET json = json_set(json, '$.beams', 3)", "unreadable params: 1"),
+        ("UPDATE draws SET n_generated = 9 WHERE id = 3", f"number of ids: 1\n  draw 3 (index 2 of prefix {PROMPT_NAME}): 9 for 3 ids"),
+        ("UPDATE draws SET logprobs = zeroblob(4) WHERE id = 1", "log-probabilities and ids differ in number: 1"),
+        ("UPDATE draws SET logprobs = x'0000803f' WHERE id = 4", "a log-probability above 0: 1"),
+        ("UPDATE draws SET finish_reason = 'done' WHERE id = 4", "unknown finish reason: 1"),
+        ("UPDATE draws SET n_cached = -1 WHERE id = 4", "negative token count: 1"),
+        ("DELETE FROM draws WHERE id = 1", "a verdict without its draw: 2\n  verdict of 'g-1' on draw 1"),
+        ("UPDATE verdicts SET kind = 'right' WHERE draw = 2", "unknown kind of verdict: 1"),
+        ("UPDATE verdicts SET reason = 'timeout' WHERE draw = 2", "a reason belongs to an unknown verdict and to no other: 1"),
+        (  # the first two draws were equal and likely; here they are as unlikely as copies are
+            f"UPDATE draws SET logprobs = x'{pack('f', (-20.0, -20.0)).hex()}' WHERE id < 3",
+            "draws are not independent: 2\n  policy simulated-arithmetic-1",
+        ),
+    ],
+)
+def test_verify_names_what_is_wrong_and_fails(run: Path, capsys: pytest.CaptureFixture[str], sql: str, fault: str):
+    with sqlite3.connect(run / "ledger.sqlite") as database:
+        database.execute(sql)
+    database.close()
+    with pytest.raises(SystemExit) as caught:
+        main(["verify", str(run)])
+    assert caught.value.code == 1
+    assert fault in capsys.readouterr().out
+
+
+def test_verify_reports_damaged_pages_and_goes_on_with_the_next_ledger(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    damaged, sound = tmp_path / "damaged.sqlite", tmp_path / "sound.sqlite"
+    for path in (damaged, sound):
+        with Ledger(path) as ledger:
+            recorded = LedgerPolicy(SimulatedPolicy(), ledger, Problem("p1", "Start with 3: fold 4, times 9.", "9 1"))
+            asyncio.run(draw_solutions(recorded, ArithmeticGrader(), SamplingParams(200), range(200)))
+    content = bytearray(damaged.read_bytes())
+    content[40000:60000] = bytes(20000)
+    damaged.write_bytes(content)
+    with pytest.raises(SystemExit) as caught:
+        main(["verify", str(damaged), str(sound)])
+    assert caught.value.code == 1
+    shown = capsys.readouterr().out
+    assert f"{damaged}: damaged file" in shown
+    assert f"{sound}: sound" in shown
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["stat", "x"], 'action: got "stat", expected one of stats, verify, merge, export'),
+        (["stats", "none.sqlite"], "none.sqlite: no such file; expected a ledger"),
+        (["stats"], "no value for inputs"),
+        (["merge", "a.sqlite"], "output: got None, expected a file (action merge)"),
+        (["verify", "a.sqlite", "--output", "b.sqlite"], "output: got b.sqlite, expected none: nothing is written (action verify)"),
+    ],
+)
+def test_what_cannot_be_done_is_said(argv: list[str], message: str):
+    with pytest.raises(InputError) as caught:
+        main(argv)
+    assert message in str(caught.value)
+
+
+def test_paths_may_hold_commas_and_be_given_as_words_or_as_a_setting(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = tmp_path / "a,b.sqlite"
+    with Ledger(path) as ledger:
+        recorded = LedgerPolicy(SimulatedPolicy(), ledger, Problem("p1", "Start with 3: fold 4, times 9.", "9 1"))
+        assert asyncio.run(recorded.sample(recorded.encode_prompt("Start with 3: fold 4, times 9."), PARAMS, 0)).token_ids
+    main(["verify", str(path)])
+    main(["merge", str(path), "--output", str(tmp_path / "c.sqlite")])
+    main(["verify", "--inputs", str(tmp_path / "c.sqlite")])
+    assert capsys.readouterr().out == f"{path}: sound\n{tmp_path / 'c.sqlite'}: sound\n"
