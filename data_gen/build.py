@@ -182,6 +182,7 @@ def write_kind(kind: RowKind, sides: dict[Split, list[Problem]], builder: Builde
     facts[kind]["label_meaning"] = label_meaning(kind, config.labels)
     if kind == "revision":
         facts[kind]["distances"] = builder.audit.table()
+        logger.info("edits from right answers to wrong attempts, means:\n%s", "\n".join(builder.audit.lines()))
     if not facts[kind]["n_rows"]:
         logger.warning("%s: no rows (left out: %s)", kind, json.dumps(left_out))
 

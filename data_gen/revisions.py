@@ -6,11 +6,11 @@ others, drawn at random, come before it. A model is trained on the right answer 
 
     question, random wrong attempt, random wrong attempt, closest wrong attempt -> right answer                  (m = 3)
 
-Three things are added to the paper, each a setting. Wrong attempts must be trustworthy: a grader that misses 1 % of the right answers of a
-strong policy fills half of its wrong pool with right ones, and the closest one is the likeliest of them to be right. So the second opinion
-of `data_gen.filters` comes first, and a question is dropped if what may still be such misses is too large a share of its pool. Questions
-with many right answers are capped. And rows that keep an answer that is already right may be added: the paper's models turn 38 % of their
-right answers into wrong ones.
+Three things are added to the paper, each a setting. Wrong attempts must be trustworthy: where a policy is right nine times in ten and the
+grader misses 1 % of that, two in five of the attempts shown last are right ones (benchmarks/revisions.py), the closest being the likeliest
+to be right. So the second opinion of `data_gen.filters` comes first, and a question is dropped if what may still be such misses is too
+large a share of its wrong attempts. Questions with many right answers are capped. And rows that keep an answer that is already right may
+be added: the paper's models turn 38 % of their right answers into wrong ones.
 """
 
 from collections import Counter, defaultdict
@@ -208,6 +208,18 @@ class DistanceAudit:
         """One entry a number of attempts, and `all`; `random_mean` is what a random choice of the last attempt would give."""
         entries = {str(n_attempts): _entry(self._sums[n_attempts]) for n_attempts in sorted(self._sums)}
         return {"all": _entry(sum(self._sums.values(), np.zeros(len(self.SUMS)))), **entries}
+
+    def lines(self) -> list[str]:
+        """The table as text, one line a number of attempts."""
+        head = (
+            f"{'attempts':>8} {'trajectories':>12} {'with choice':>11} {'closest':>8} {'random':>8} {'ties':>5} {'other if normalized':>19}"
+        )
+        return [head, *(_line(name, entry) for name, entry in self.table().items())]
+
+
+def _line(name: str, entry: dict[str, float | int | None]) -> str:
+    cells = ("-" if value is None else str(value) for value in entry.values())
+    return f"{name:>8} " + " ".join(f"{cell:>{width}}" for cell, width in zip(cells, (12, 11, 8, 8, 5, 19), strict=True))
 
 
 def _entry(sums: NDArray[np.float64]) -> dict[str, float | int | None]:
