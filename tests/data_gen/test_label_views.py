@@ -1,0 +1,59 @@
+import pytest
+
+from data_gen.config import InputError
+from data_gen.label_views import SOLVED, advantage, first_error, hard, likelihood, soft
+from data_gen.records import StepEstimate
+from data_gen.rollouts import WITNESS, terminal
+
+ROOT = StepEstimate(6, 8, 0, "rollouts")
+FIXED = (StepEstimate(4, 8, 0, "rollouts"), StepEstimate(1, 8, 0, "rollouts"), StepEstimate(0, 8, 1, "rollouts"), StepEstimate())
+STOPPED = StepEstimate(1, 3, 0, "rollouts", "first_success")
+
+
+def test_hard_labels_ask_whether_any_rollout_succeeded() -> None:
+    assert hard(FIXED) == (True, True, False, None)
+    assert hard((STOPPED, WITNESS, terminal(False))) == (True, True, False)
+    assert hard((WITNESS, terminal(True))) == (True, True)
+
+
+def test_a_threshold_asks_for_a_share_of_them() -> None:
+    assert hard(FIXED, threshold=0.2) == (True, False, False, None)
+    assert hard((WITNESS, FIXED[0]), threshold=0.5) == (None, False)
+    with pytest.raises(InputError, match=r"step 0: hard with a threshold needs a fixed number of rollouts.*got stopping 'first_success'"):
+        hard((STOPPED,), threshold=0.5)
+    with pytest.raises(InputError, match="threshold: got 1, expected 0 or more"):
+        hard(FIXED, threshold=1)
+
+
+def test_soft_values_are_fractions_of_a_fixed_number() -> None:
+    assert soft((*FIXED, WITNESS, terminal(False))) == (0.5, 0.125, 0.0, None, None, 0.0)
+    assert soft((StepEstimate(3, 12, 0, "rollouts", "interval"),)) == (0.25,)
+
+
+@pytest.mark.parametrize("stopping", ["first_success", "sequential", "posterior"])
+def test_a_biased_fraction_is_no_soft_value(stopping: str) -> None:
+    with pytest.raises(InputError, match=f"step 1: soft needs a fixed number of rollouts.*got stopping '{stopping}'"):
+        soft((FIXED[0], StepEstimate(1, 3, 0, "rollouts", stopping)))
+
+
+def test_an_advantage_is_what_a_step_adds() -> None:
+    assert advantage(ROOT, FIXED) == (-0.25, -0.375, -0.125, None)
+    assert advantage(StepEstimate(), FIXED) == (None, -0.375, -0.125, None)
+
+
+def test_counts_keep_their_likelihood_under_any_stopping_rule() -> None:
+    assert likelihood((STOPPED, FIXED[1], WITNESS)) == ((1, 2), (1, 7), (0, 0))
+
+
+@pytest.mark.parametrize(
+    ("labels", "error"),
+    [
+        ((True, False, None), 1),
+        ((None, True, False), 2),
+        ((True, True), SOLVED),
+        ((True, None), None),
+        ((), None),
+    ],
+)
+def test_the_first_error_is_known_only_where_labels_say_so(labels: tuple[bool | None, ...], error: int | None) -> None:
+    assert first_error(labels) == error
