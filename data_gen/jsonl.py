@@ -70,7 +70,7 @@ def read_objects(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int:
     """Write one object a line and return how many. The file gets its name only when it is complete and on disk."""
     n_rows = 0
-    with _whole_file(Path(path)) as file:
+    with whole_file(Path(path)) as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
             n_rows += 1
@@ -88,12 +88,12 @@ def write_objects(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file that gets its name only when it is complete and on disk."""
-    with _whole_file(Path(path)) as file:
+    with whole_file(Path(path)) as file:
         file.write(text)
 
 
 @contextmanager
-def _whole_file(path: Path) -> Iterator[TextIO]:
+def whole_file(path: Path) -> Iterator[TextIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -116,7 +116,7 @@ def _parse_object(line: bytes, where: str) -> dict[str, Any]:
         raise InputError(f"{where}: not UTF-8 (byte {error.start} of the line is 0x{line[error.start]:02x})") from error
     value, end = _decode(text, 0, where)
     if end != len(text):
-        raise InputError(f"{where}: not JSON (Extra data at character {end + 1}): {_shorten(text)}")
+        raise InputError(f"{where}: not JSON (Extra data at character {_after_blank(text, end) + 1}): {_shorten(text)}")
     return _checked_object(value, text, where)
 
 

@@ -7,7 +7,6 @@ r"""Problems with known answers, from the built-in task, JSONL or JSON files, or
 Nothing is left out silently: a row without a usable answer is an error that names it, or counted in the log where the config allows it.
 """
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 from data_gen.answers import find_boxed
 from data_gen.arithmetic import draw_problems
 from data_gen.config import InputError
-from data_gen.jsonl import read_jsonl
+from data_gen.jsonl import read_objects
 from data_gen.records import Problem, content_hash, derive_seed
 
 logger = logging.getLogger(__name__)
@@ -124,23 +123,8 @@ def _read(source: ProblemSource) -> Iterator[Problem]:
 
 def _rows(source: ProblemSource) -> Iterator[Row]:
     if _is_file(source):
-        path = Path(source.source)
-        if path.suffix != ".json":
-            return (Row(f"{path}:{number}", fields) for number, fields in read_jsonl(path))
-        return iter(_json_rows(path))
+        return (Row(f"{source.source}:{number}", fields) for number, fields in read_objects(source.source))
     return _dataset_rows(source)
-
-
-def _json_rows(path: Path) -> list[Row]:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; expected a JSON list of objects")
-    try:
-        items = json.loads(path.read_bytes())
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: not JSON: {error}") from error
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise InputError(f"{path}: got a JSON {type(items).__name__}, expected a list of objects")
-    return [Row(f"{path}, item {index}", item) for index, item in enumerate(items)]
 
 
 def _dataset_rows(source: ProblemSource) -> Iterator[Row]:

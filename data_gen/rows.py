@@ -62,8 +62,12 @@ class PrmRow:
             if len(getattr(self, name)) != len(self.completions):
                 raise ValueError(f"{len(getattr(self, name))} {name} for {len(self.completions)} completions; expected one for each")
         for step, (n_correct, n_rollouts) in enumerate(zip(self.n_correct, self.n_rollouts, strict=True)):
-            if not 0 <= n_correct <= n_rollouts:
-                raise ValueError(f"step {step}: {n_correct} correct of {n_rollouts} rollouts; expected 0 <= n_correct <= n_rollouts")
+            if not 0 <= n_correct <= n_rollouts < 2**31:
+                raise ValueError(f"step {step}: {n_correct} correct of {n_rollouts} rollouts; expected 0 <= n_correct <= n_rollouts < 2^31")
+            if not 0 <= self.n_unknown[step] <= n_rollouts - n_correct:
+                raise ValueError(
+                    f"step {step}: {self.n_unknown[step]} unknown and {n_correct} correct of {n_rollouts} rollouts; expected no more in all"
+                )
         for step, (low, high) in enumerate(zip(self.low, self.high, strict=True)):
             if not 0 <= low <= high <= 1:
                 raise ValueError(f"step {step}: interval [{low}, {high}]; expected 0 <= low <= high <= 1")
