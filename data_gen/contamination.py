@@ -9,7 +9,6 @@ found; questions of fewer than n words match exactly or not at all. Templates fi
 are reported with both texts, to be judged.
 """
 
-import json
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -21,7 +20,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Interval
 
 from data_gen.config import InputError
-from data_gen.jsonl import read_jsonl
+from data_gen.jsonl import read_objects
 from data_gen.records import Problem, content_hash
 
 QUESTION_FIELDS = ("question", "problem", "prompt")
@@ -140,23 +139,8 @@ def find_contamination(problems: Iterable[Problem], settings: ContaminationSetti
 
 def read_questions(path: Path) -> Iterator[str]:
     """The questions of a JSONL file or a JSON list: of each row the first of the fields question, problem and prompt that is text."""
-    for where, fields in _rows(path):
+    for line, fields in read_objects(path):
         question = next((fields[name] for name in QUESTION_FIELDS if isinstance(fields.get(name), str)), None)
         if question is None:
-            raise InputError(f"{where}: no text in field {', '.join(QUESTION_FIELDS)}; fields present: {', '.join(fields)}")
+            raise InputError(f"{path}:{line}: no text in field {', '.join(QUESTION_FIELDS)}; fields present: {', '.join(fields)}")
         yield question
-
-
-def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if path.suffix != ".json":
-        yield from ((f"{path}:{number}", fields) for number, fields in read_jsonl(path))
-        return
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; expected a JSON list of objects")
-    try:
-        items = json.loads(path.read_bytes())
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: not JSON: {error}") from error
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise InputError(f"{path}: got a JSON {type(items).__name__}, expected a list of objects")
-    yield from ((f"{path}, item {index}", item) for index, item in enumerate(items))
