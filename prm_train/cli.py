@@ -9,9 +9,11 @@ from collections.abc import Sequence
 COMMANDS = {
     "sample": ("data_gen.sample", "draw solutions of problems from a policy and grade them"),
     "label": ("data_gen.label", "value the steps of solutions by Monte Carlo rollouts"),
+    "ledger": ("data_gen.ledger_command", "count, check, merge or export ledgers of draws"),
     "consensus": ("data_gen.consensus_command", "keep the labelled solutions whose first error a judge confirms"),
     "build": ("data_gen.build", "turn graded and labelled solutions into training rows"),
     "convert": ("data_gen.convert", "step labels from one public format into another"),
+    "publish-data": ("data_gen.publish_data", "write training rows as a dataset with a card, and push it to the Hub"),
     "train-prm": ("prm_train.train_prm", "train a process reward model on step values"),
     "train-orm": ("prm_train.train_orm", "train an outcome reward model on verdicts"),
     "search": ("prm_train.search.run", "search with a policy and a scorer: majority, best-of-N, beam search"),
@@ -39,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def usage() -> str:
-    lines = [f"  {name:<11} {line}" for name, (_, line) in COMMANDS.items()]
+    lines = [f"  {name:<12} {line}" for name, (_, line) in COMMANDS.items()]
     return "\n".join(
         [
             "usage: prm-train COMMAND [--config file.yaml] [--key value …]",

@@ -12,7 +12,20 @@ def test_help_lists_the_commands_in_pipeline_order_and_loads_nothing_heavy() -> 
     code = f"import sys; from prm_train.cli import main; main(['--help']); sys.exit(', '.join({heavy} & set(sys.modules)) or 0)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     listed = [line.split()[0] for line in shown.splitlines() if line.startswith("  ")]
-    assert listed == ["sample", "label", "consensus", "build", "convert", "train-prm", "train-orm", "search", "evaluate", "quickstart"]
+    assert listed == [
+        "sample",
+        "label",
+        "ledger",
+        "consensus",
+        "build",
+        "convert",
+        "publish-data",
+        "train-prm",
+        "train-orm",
+        "search",
+        "evaluate",
+        "quickstart",
+    ]
 
 
 def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -24,7 +37,7 @@ def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     ("command", "hint"),
     [
         ("train-pmr", "did you mean train-prm?"),
-        ("fly", "expected one of sample, label, consensus, build, convert, train-prm, train-orm, search, evaluate, quickstart"),
+        ("fly", f"expected one of {', '.join(cli.COMMANDS)}"),
     ],
 )
 def test_unknown_command_is_refused_with_the_nearest_name(capsys: pytest.CaptureFixture[str], command: str, hint: str) -> None:
