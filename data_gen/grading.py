@@ -1,13 +1,26 @@
 """Verdicts on whole solutions: correct, incorrect, or unknown with a reason. An unknown is never a negative label."""
 
+import asyncio
+import os
+import threading
+import time
+from concurrent.futures import Future
+from functools import partial
 from importlib.metadata import version
-from typing import Literal, Protocol
+from typing import Any, Protocol
 
-from data_gen.answers import MAX_ANSWER_LENGTH, compare_exactly, find_answer
-from data_gen.grading_worker import AlgebraWorker, WorkerError
+from data_gen.answer_equality import compare_exactly
+from data_gen.answer_notation import MAX_ANSWER_LENGTH
+from data_gen.answers import find_answer
+from data_gen.config import InputError
+from data_gen.function_grading import load_function_grader
+from data_gen.grading_pool import AlgebraPool, Reply
 from data_gen.records import CORRECT, INCORRECT, FinishReason, GradedSolution, Problem, Solution, Verdict, unknown
 
-GraderName = Literal["auto", "arithmetic", "arithmetic_last_value", "math"]
+GraderName = str  # auto, arithmetic, arithmetic_last_value, math, or module:function; `load_grader` checks it
+N_WORKERS = min(4, os.cpu_count() or 1)  # of which a run starts as many as it has questions for
+N_STORED_VERDICTS = 65536
+RETRY_SECONDS = 600.0  # how long a time-out stands for its pair of answers
 
 
 class Grader(Protocol):
@@ -43,15 +56,20 @@ class ArithmeticGrader:
 
 
 class MathGrader:
-    """Answers of GSM8K and MATH: exact rules about numbers and notation first, then algebra by math-verify in a process that can be killed.
+    """Answers of GSM8K and MATH: exact rules about numbers and notation first, then algebra by math-verify in processes that can be killed.
 
-    An answer that cannot be parsed, is longer than MAX_ANSWER_LENGTH or takes more than `timeout_seconds` or `memory_gib` is unknown.
+    Unknown verdicts name their reason: no_answer, truncated, too_long (more than MAX_ANSWER_LENGTH characters), ambiguous (see
+    answer_equality.py), unparsable, unparsable_gold, and timeout, memory or crash of the algebra. A pair of answers is worked out once,
+    however many ask at a time; a time-out stands for RETRY_SECONDS and is then tried again. Any thread and event loop may grade.
     """
 
-    def __init__(self, timeout_seconds: float = 5.0, memory_gib: float = 4.0) -> None:
-        self.grader_version = f"math-1, math-verify {version('math-verify')}"
-        self._worker = AlgebraWorker(timeout_seconds, memory_gib)
+    def __init__(self, timeout_seconds: float = 5.0, memory_gib: float = 2.0, n_workers: int = N_WORKERS) -> None:
+        self.grader_version = f"math-2, math-verify {version('math-verify')}"
+        self._pool = AlgebraPool(n_workers, timeout_seconds, memory_gib)
         self._verdicts: dict[tuple[str, str], Verdict] = {}
+        self._timed_out: dict[tuple[str, str], float] = {}
+        self._in_flight: dict[tuple[str, str], Future[Reply]] = {}
+        self._lock = threading.Lock()
 
     async def grade(self, problem: Problem, solution: Solution) -> GradedSolution:
         is_truncated = solution.finish_reason is FinishReason.LENGTH
@@ -60,31 +78,94 @@ class MathGrader:
             return GradedSolution(solution, None, unknown("truncated" if is_truncated else "no_answer"))
         if len(answer) > MAX_ANSWER_LENGTH:
             return GradedSolution(solution, None, unknown("too_long"))
-        return GradedSolution(solution, answer, self.compare(problem.gold_answer, answer))
+        verdict = self._compare_without_algebra(problem.gold_answer, answer)
+        if verdict is None:
+            verdict = _read(await asyncio.wrap_future(_copy(self._compare_by_algebra(problem.gold_answer, answer))))
+        return GradedSolution(solution, answer, verdict)
 
     def compare(self, gold_answer: str, answer: str) -> Verdict:
-        """Whether an answer equals the gold answer; each pair is worked out once."""
-        pair = gold_answer, answer
-        if pair not in self._verdicts:
-            self._verdicts[pair] = compare_exactly(gold_answer, answer) or self._compare_by_algebra(gold_answer, answer)
-        return self._verdicts[pair]
+        """Whether an answer equals the gold answer; blocks while it is worked out."""
+        verdict = self._compare_without_algebra(gold_answer, answer)
+        return _read(self._compare_by_algebra(gold_answer, answer).result()) if verdict is None else verdict
 
     def close(self) -> None:
-        """End the worker process; it also ends with this object."""
-        self._worker.close()
+        """End the worker processes; they also end with this object."""
+        self._pool.close()
 
-    def _compare_by_algebra(self, gold_answer: str, answer: str) -> Verdict:
-        try:
-            reply = self._worker.ask(gold_answer, answer)
-        except WorkerError as error:
-            return unknown(error.reason)
-        if "unknown" in reply:
-            return unknown(reply["unknown"])
-        return CORRECT if reply["is_equal"] else INCORRECT
+    def _compare_without_algebra(self, gold_answer: str, answer: str) -> Verdict | None:
+        """The verdict if the pair is known or exact rules settle it."""
+        pair = gold_answer, answer
+        verdict = self._verdicts.get(pair)
+        if verdict is not None:
+            return verdict
+        if max(len(gold_answer), len(answer)) > MAX_ANSWER_LENGTH:
+            return unknown("too_long")
+        verdict = compare_exactly(gold_answer, answer)
+        if verdict is not None:
+            self._store(pair, verdict)
+        elif time.monotonic() < self._timed_out.get(pair, 0.0):
+            return unknown("timeout")
+        return verdict
+
+    def _compare_by_algebra(self, gold_answer: str, answer: str) -> Future[Reply]:
+        pair = gold_answer, answer
+        with self._lock:
+            future = self._in_flight.get(pair)
+            if future is not None:
+                return future
+            future = self._in_flight[pair] = self._pool.ask(gold_answer, answer)
+        future.add_done_callback(partial(self._keep, pair))
+        return future
+
+    def _keep(self, pair: tuple[str, str], future: Future[Reply]) -> None:
+        with self._lock:
+            del self._in_flight[pair]
+            if future.exception() is not None:
+                return
+            verdict = _read(future.result())
+            if verdict.reason == "timeout":
+                self._timed_out[pair] = time.monotonic() + RETRY_SECONDS
+                _drop_oldest(self._timed_out)
+            elif verdict.reason != "closed":
+                self._store(pair, verdict)
+
+    def _store(self, pair: tuple[str, str], verdict: Verdict) -> None:
+        self._verdicts[pair] = verdict
+        _drop_oldest(self._verdicts)
+
+
+def _drop_oldest(stored: dict[tuple[str, str], Any]) -> None:
+    if len(stored) > N_STORED_VERDICTS:
+        del stored[next(iter(stored))]
+
+
+def _read(reply: Reply) -> Verdict:
+    if "unknown" in reply:
+        return unknown(reply["unknown"])
+    return CORRECT if reply["is_equal"] else INCORRECT
+
+
+def _copy(future: Future[Reply]) -> Future[Reply]:
+    """A future for one of several that wait: cancelling it leaves the others theirs."""
+    own: Future[Reply] = Future()
+
+    def pass_on(done: Future[Reply]) -> None:
+        if own.set_running_or_notify_cancel():
+            error = done.exception()
+            own.set_result(done.result()) if error is None else own.set_exception(error)
+
+    future.add_done_callback(pass_on)
+    return own
 
 
 def load_grader(name: GraderName, source: str) -> Grader:
-    """The grader of this name; `auto` takes the one that fits the source of the problems (see ProblemSource)."""
+    """The grader of this name; `auto` takes the one that fits the source of the problems (see ProblemSource). Raises InputError."""
     if name == "auto":
         name = "arithmetic" if source == "arithmetic" else "math"
-    return MathGrader() if name == "math" else ArithmeticGrader(last_value_only=name == "arithmetic_last_value")
+    if name == "math":
+        return MathGrader()
+    if name in ("arithmetic", "arithmetic_last_value"):
+        return ArithmeticGrader(last_value_only=name == "arithmetic_last_value")
+    if ":" in name:
+        return load_function_grader(name)
+    raise InputError(f"grader: got {name!r}, expected auto, arithmetic, arithmetic_last_value, math or module:function")

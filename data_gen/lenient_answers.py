@@ -5,10 +5,11 @@ counts as wrong only if even this comparison finds no way to read it as the gold
 what is correct.
 """
 
-import math
 import re
 
-from data_gen.answers import MAX_ANSWER_LENGTH, Number, answer_key, plain, read_number
+from data_gen.answer_notation import MAX_ANSWER_LENGTH, plain, read_number
+from data_gen.answers import answer_key
+from data_gen.expressions import evaluate
 
 RELATIVE_ROUNDING = 1e-2
 
@@ -16,7 +17,6 @@ _NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|-?\.\d+")
 _LAYOUT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|left|right|displaystyle|quad)(?![a-z])")
 _UNIT_AFTER_NUMBER = re.compile(r"(?<=[\d})])\s*(?:\\(?:text|mathrm|mbox|textbf|textrm)\s*\{[^{}]*\}|[a-zA-Z]{2,}\.?)[\s\S]*$")
 _ASSIGNED = re.compile(r"^\s*[a-zA-Z](?:\([a-z]\))?\s*(?:=|\\in(?![a-z]))\s*")
-_TOKEN = re.compile(r"\\?[a-zA-Z]+|\d+(?:\.\d+)?|\.\d+|\S")
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*\{[a-zA-Z]*\}")
 _BETWEEN_PARTS = re.compile(r",|;|\\\\|&|\bor\b|\band\b")
 
@@ -67,7 +67,7 @@ def _is_rounding(one: float, other: float) -> bool:
 def _approximate(answer: str) -> float | None:
     """The value of an answer that is a number or an expression of numbers, else None."""
     text = _ASSIGNED.sub("", plain(answer))
-    number: Number | None = read_number(text)
+    number = read_number(text)
     if number is not None:
         try:
             return float(number.value)
@@ -100,94 +100,3 @@ def _same_parts(gold_answer: str, answer: str) -> bool:
     gold, other = [[_bare(part) for part in _BETWEEN_PARTS.split(text)] for text in texts]
     is_ordered = texts[0].startswith(("(", "[")) or texts[0] != plain(gold_answer)
     return len(gold) > 1 and (gold == other if is_ordered else sorted(gold) == sorted(other))
-
-
-# --- the approximate value of an expression of numbers
-
-
-class _NotNumericError(Exception):
-    pass
-
-
-def evaluate(text: str) -> float | None:
-    r"""The value of an expression of numbers, \pi, e, \sqrt, \frac, powers and brackets as a float; None if it is anything else."""
-    if len(text) > 200:
-        return None
-    parser = _Parser(_TOKEN.findall(text))
-    try:
-        value = parser.sum()
-    except (_NotNumericError, ArithmeticError, ValueError, RecursionError):
-        return None
-    return value if parser.at_end() and isinstance(value, float) and math.isfinite(value) else None
-
-
-class _Parser:
-    """Recursive descent over at most 200 characters: sum of products of signed powers."""
-
-    def __init__(self, tokens: list[str]) -> None:
-        self.tokens = tokens
-        self.position = 0
-
-    def at_end(self) -> bool:
-        return self.position == len(self.tokens)
-
-    def peek(self) -> str:
-        return "" if self.at_end() else self.tokens[self.position]
-
-    def take(self, *wanted: str) -> str | None:
-        if self.peek() in wanted and not self.at_end():
-            self.position += 1
-            return self.tokens[self.position - 1]
-        return None
-
-    def sum(self) -> float:
-        value = self.product()
-        while sign := self.take("+", "-"):
-            value += self.product() if sign == "+" else -self.product()
-        return value
-
-    def product(self) -> float:
-        value = self.power()
-        while True:
-            if self.take("*", "\\cdot", "\\times", "×"):
-                value *= self.power()
-            elif self.take("/"):
-                value /= self.power()
-            elif self.peek() in ("(", "{", "e") or self.peek().startswith("\\") or self.peek()[:1].isdecimal():
-                value *= self.power()  # 2\pi, 3\sqrt2
-            else:
-                return value
-
-    def power(self) -> float:
-        if self.take("-"):
-            return -self.power()
-        value = self.atom()
-        if self.take("^"):
-            value = math.pow(value, self.power())
-        return value
-
-    def atom(self) -> float:
-        token = self.peek()
-        self.position += 1
-        if token in ("(", "{"):
-            value = self.sum()
-            if not self.take(")" if token == "(" else "}"):
-                raise _NotNumericError
-            return value
-        if token == "\\frac":
-            return self.atom() / self.atom()
-        if token == "\\sqrt":
-            index = 2.0
-            if self.take("["):
-                index = self.sum()
-                if not self.take("]"):
-                    raise _NotNumericError
-            return math.pow(self.atom(), 1 / index)
-        if token in ("\\pi", "π", "pi"):
-            return math.pi
-        if token == "e":
-            return math.e
-        try:
-            return float(token)
-        except ValueError:
-            raise _NotNumericError from None

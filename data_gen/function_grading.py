@@ -1,0 +1,78 @@
+"""A grader of one's own: `grader: module:function` in a config, or `--grader module:function`.
+
+    def grade(question: str, gold_answer: str, solution: str) -> bool | None | Verdict
+
+True is correct, False incorrect, None unknown; a `Verdict` (data_gen.records) says why it is unknown. The module is found as `python -c`
+would find it: in the working directory or among what is installed. A plain function is called in threads, several at a time, so that a slow
+one holds up no draw; one that needs the main thread (signals, math-verify's own time-outs) is written `async def`. What it raises ends the
+run: a fault is no verdict. data_gen/program_grading.py is an example.
+"""
+
+import asyncio
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import cast
+
+from data_gen.answers import find_answer
+from data_gen.config import InputError
+from data_gen.records import CORRECT, INCORRECT, FinishReason, GradedSolution, Problem, Solution, Verdict, unknown
+
+Opinion = bool | Verdict | None
+PARAMETERS = ["question", "gold_answer", "solution"]
+
+
+class FunctionGrader:
+    """Verdicts by a function. `grader_version` holds its name and a hash of its module's source, so that an edit voids stored verdicts.
+
+    A truncated solution that the function does not call correct is unknown (truncated): what was cut off might have been right.
+    """
+
+    def __init__(self, name: str, function: Callable[[str, str, str], Opinion | Awaitable[Opinion]], source: bytes) -> None:
+        self.name = name
+        self.grader_version = f"{name} {hashlib.sha256(source).hexdigest()[:16]}"
+        self._function = function
+
+    async def grade(self, problem: Problem, solution: Solution) -> GradedSolution:
+        arguments = problem.question, problem.gold_answer, solution.text
+        if inspect.iscoroutinefunction(self._function):
+            opinion = await self._function(*arguments)
+        else:
+            opinion = await asyncio.to_thread(cast(Callable[[str, str, str], Opinion], self._function), *arguments)
+        verdict = self._verdict(opinion)
+        is_truncated = solution.finish_reason is FinishReason.LENGTH
+        if is_truncated and not verdict.is_correct:
+            verdict = unknown("truncated")
+        return GradedSolution(solution, find_answer(solution.text, is_truncated), verdict)
+
+    def _verdict(self, opinion: object) -> Verdict:
+        if isinstance(opinion, Verdict):
+            return opinion
+        if opinion is None:
+            return unknown("undecided")
+        if isinstance(opinion, bool):
+            return CORRECT if opinion else INCORRECT
+        raise InputError(f"grader {self.name}: returned {opinion!r}, expected True, False, None or a Verdict")
+
+
+def load_function_grader(name: str) -> FunctionGrader:
+    """The grader of `module:function`. Raises InputError where there is none or it takes other arguments."""
+    module_name, _, function_name = name.partition(":")
+    if str(Path.cwd()) not in sys.path and "" not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = importlib.util.find_spec(module_name)
+    except (ModuleNotFoundError, ValueError):  # a package on the way is missing; an empty name
+        found = None
+    if found is None or found.origin is None or not found.origin.endswith(".py"):
+        raise InputError(f"grader {name}: found no Python module {module_name!r} in {Path.cwd()} or among what is installed")
+    function = getattr(importlib.import_module(module_name), function_name, None)
+    if not inspect.isroutine(function):
+        raise InputError(f"grader {name}: {found.origin} has no function {function_name!r}")
+    if list(inspect.signature(function).parameters) != PARAMETERS:
+        raise InputError(f"grader {name}: takes {inspect.signature(function)}, expected ({', '.join(PARAMETERS)})")
+    return FunctionGrader(name, function, Path(found.origin).read_bytes())
