@@ -27,7 +27,7 @@ def claim_run(folder: Path, config: Any) -> None:
     wanted, path = dump_config(config), folder / "config.json"
     if path.exists():
         found = json.loads(path.read_text())
-        different = [key for key in wanted if found.get(key) != wanted[key]]
+        different = [key for key in wanted if key != "output" and found.get(key) != wanted[key]]  # a run may be moved
         if different:
             key = different[0]
             raise InputError(
