@@ -27,6 +27,10 @@ class HubError(InputError):
     """The Hub cannot be reached or refuses."""
 
 
+class TemporaryHubError(HubError):
+    """The same push may work later."""
+
+
 @dataclass(frozen=True)
 class HubRepository:
     """Where to push: `repo_id` is 'user/name', `token_env` names the environment variable that holds the token."""
@@ -44,27 +48,15 @@ def push_folder(folder: Path, repository: HubRepository, message: str, replaced:
     reached or refuses, and where a repository that exists is public and a private one was asked for.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
 
     api = HfApi(token=find_token(repository.token_env))
-    for pause in (*PAUSES_SECONDS, None):
+    for pause in PAUSES_SECONDS:
         try:
-            return _push_once(api, folder, repository, message, replaced)
-        except OfflineModeIsEnabled:
-            raise HubError(f"{repository.repo_id}: HF_HUB_OFFLINE is set; unset it to push") from None
-        except (HTTPError, RuntimeError) as error:
-            cause = error.__cause__ if type(error) is RuntimeError else error  # the client wraps a failed upload of a large file
-            if not isinstance(cause, HTTPError):
-                raise
-            if isinstance(cause, HfHubHTTPError) and cause.response.status_code < 500:
-                raise HubError(_explain(cause, api, repository)) from error
-            if pause is None:
-                raise HubError(
-                    f"{repository.repo_id}: no answer to work with from {api.endpoint}: {_one_line(cause)}; try again later"
-                ) from error
-            logger.warning("%s: %s; trying again in %.0f s", repository.repo_id, _one_line(cause), pause)
+            return _push(api, folder, repository, message, replaced)
+        except TemporaryHubError as fault:
+            logger.warning("%s; trying again in %.0f s", fault, pause)
             time.sleep(pause)
-    raise AssertionError("unreachable: the last attempt returns or raises")
+    return _push(api, folder, repository, message, replaced)
 
 
 def find_token(token_env: str) -> str:
@@ -78,21 +70,38 @@ def find_token(token_env: str) -> str:
     return token
 
 
-def _push_once(api: "HfApi", folder: Path, repository: HubRepository, message: str, replaced: Sequence[str]) -> str:
+def _push(api: "HfApi", folder: Path, repository: HubRepository, message: str, replaced: Sequence[str]) -> str:
+    """One attempt. Raises HubError where the Hub refuses, TemporaryHubError where it or the connection failed."""
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
+
     name, kind = repository.repo_id, repository.kind
-    api.create_repo(name, repo_type=kind, private=repository.is_private, exist_ok=True)
-    if repository.is_private and not api.repo_info(name, repo_type=kind).private:
-        raise HubError(f"{name}: this {kind} exists and is public, expected a private one; choose another name, or set private to false")
-    commit = api.upload_folder(
-        repo_id=name, repo_type=kind, folder_path=folder, commit_message=message, delete_patterns=list(replaced) or None
-    )
+    try:
+        api.create_repo(name, repo_type=kind, private=repository.is_private, exist_ok=True)
+        if repository.is_private and not api.repo_info(name, repo_type=kind).private:
+            raise HubError(f"{name}: this {kind} exists and is public, expected a private one; choose another name or private false")
+        commit = api.upload_folder(
+            repo_id=name, repo_type=kind, folder_path=folder, commit_message=message, delete_patterns=list(replaced) or None
+        )
+    except OfflineModeIsEnabled:
+        raise HubError(f"{name}: HF_HUB_OFFLINE is set; unset it to push") from None
+    except (HTTPError, RuntimeError, ValueError) as error:
+        cause = error if isinstance(error, HTTPError) else error.__cause__  # the client wraps some of its own errors
+        if not isinstance(cause, HTTPError):
+            raise
+        if not isinstance(cause, HfHubHTTPError):
+            raise TemporaryHubError(f"{name}: {api.endpoint} cannot be reached ({_one_line(cause)})") from error
+        if cause.response.status_code >= 500:
+            raise TemporaryHubError(f"{name}: {api.endpoint} failed ({_said(cause)})") from error
+        if cause is not error and cause.response.status_code == 400:
+            raise HubError(f"{name}: {api.endpoint} refused: {_one_line(error)}") from error
+        raise HubError(_explain(cause, api, repository)) from error
     return str(commit.commit_url)
 
 
 def _explain(error: "HfHubHTTPError", api: "HfApi", repository: HubRepository) -> str:
     """One line for a person: what was refused, what the Hub says, and what would help."""
     status, name, token_env = error.response.status_code, repository.repo_id, repository.token_env
-    said = f"({status}: {error.server_message or error.response.reason_phrase})"
+    said = f"({_said(error)})"
     if status == 401:
         return f"{name}: {api.endpoint} does not know the token of {token_env} {said}; expected a valid access token"
     if status == 403:
@@ -102,6 +111,10 @@ def _explain(error: "HfHubHTTPError", api: "HfApi", repository: HubRepository) -
     if status in (409, 412):
         return f"{name}: something else changed the repository at the same time {said}; run the same command again"
     return f"{name}: {api.endpoint} refused {said}"
+
+
+def _said(error: "HfHubHTTPError") -> str:
+    return f"{error.response.status_code}: {error.server_message or error.response.reason_phrase}"
 
 
 def _one_line(error: BaseException) -> str:

@@ -100,12 +100,13 @@ class Repository:
 
 @dataclass
 class Fault:
-    """The next `n_times` requests of this method whose path matches are answered with `status`."""
+    """The next `n_times` requests of this method whose path matches are answered with `status`; `is_late`: after they were carried out."""
 
     method: str
     pattern: str
     status: int
     n_times: int
+    is_late: bool
 
 
 class Hub:
@@ -118,14 +119,14 @@ class Hub:
         self.requests: list[str] = []
         self.faults: list[Fault] = []
 
-    def fail(self, method: str, pattern: str, *, status: int = 500, n_times: int = 1) -> None:
-        self.faults.append(Fault(method, pattern, status, n_times))
+    def fail(self, method: str, pattern: str, *, status: int = 500, n_times: int = 1, is_late: bool = False) -> None:
+        self.faults.append(Fault(method, pattern, status, n_times, is_late))
 
-    def take_fault(self, method: str, path: str) -> int | None:
+    def take_fault(self, method: str, path: str) -> Fault | None:
         for fault in self.faults:
             if fault.n_times and fault.method == method and re.search(fault.pattern, path):
                 fault.n_times -= 1
-                return fault.status
+                return fault
         return None
 
     def account_of(self, request: Request) -> Account | None:
@@ -184,7 +185,7 @@ async def create_repository(hub: Hub, request: Request) -> Response:
     account, wanted = hub.writer(request), await request.json()
     kind, owner = wanted.get("type", "model"), wanted.get("organization") or account.name
     if owner != account.name:
-        raise HubError(403, f'You don\'t have the rights to create a {kind} under the namespace "{owner}"')
+        raise HubError(403, f"You don't have the rights to create a {kind} under the namespace {owner}")
     repo_id = f"{owner}/{wanted['name']}"
     url = f"{request.base_url}{URL_PREFIX[kind]}{repo_id}"
     if (kind, repo_id) in hub.repositories:
@@ -387,11 +388,13 @@ def application(hub: Hub) -> Starlette:
     def endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             hub.requests.append(f"{request.method} {request.url.path}")
-            status = hub.take_fault(request.method, request.url.path)
+            fault = hub.take_fault(request.method, request.url.path)
             try:
-                if status is not None:
-                    raise HubError(status, "a fault that the test asked for")
-                return await handler(hub, request)
+                if fault is None or fault.is_late:
+                    response = await handler(hub, request)
+                if fault is not None:
+                    raise HubError(fault.status, "a fault that the test asked for")
+                return response
             except HubError as error:
                 headers = {"X-Error-Message": error.message} | ({"X-Error-Code": error.code} if error.code else {})
                 return JSONResponse({"error": error.message}, error.status, headers)

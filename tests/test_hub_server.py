@@ -126,7 +126,7 @@ attempt(lambda: api.hf_hub_download("me/m", "config.json"))
         "done True",
         "HfHubHTTPError 409 You already created this model repo",
         "done True",
-        'HfHubHTTPError 403 You don\'t have the rights to create a model under the namespace "other"',
+        "HfHubHTTPError 403 You don't have the rights to create a model under the namespace other",
         "HfHubHTTPError 401 Invalid credentials in Authorization header",
         "HfHubHTTPError 401 Invalid username or password.",
         "HfHubHTTPError 403 Forbidden: you must use a write token to upload to a repository.",
