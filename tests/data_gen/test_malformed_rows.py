@@ -63,11 +63,11 @@ def replaced(name: str, old: str, new: str) -> Callable[[Json], None]:
     return lambda row: row.update({name: row[name].replace(old, new)})
 
 
-NOT_TEXT = (None, [], {}, True, 3, 0.5, ["a"])
-NOT_LIST = (None, {}, True, 3, "a", {"a": 1})
-NOT_DICT = (None, [], True, 3, "a", [{}])
-NOT_LABEL = (-100, -1, 0, 1, 2, 10**30, "true", "+", [], {}, 1.5, -0.1)
-NOT_COUNT = (-1, 0.5, "3", True, None, [], {})
+NOT_TEXT: Sequence[Any] = (None, [], {}, True, 3, 0.5, ["a"])
+NOT_LIST: Sequence[Any] = (None, {}, True, 3, "a", {"a": 1})
+NOT_DICT: Sequence[Any] = (None, [], True, 3, "a", [{}])
+NOT_LABEL: Sequence[Any] = (-100, -1, 0, 1, 2, 10**30, "true", "+", [], {}, 1.5, -0.1)
+NOT_COUNT: Sequence[Any] = (-1, 0.5, "3", True, None, [], {})
 STEPS = ["3 * 4 = 12", "2 + 12 = 15"]
 
 TRL = Reader(
@@ -146,7 +146,7 @@ def aps_flat(i: int) -> Json:
     return {"question": f"Q{i}?", "final_answer": "3", "reasoning_steps": steps, "question_id": i}
 
 
-NOT_VALUE = (None, True, "0.5", [], {}, 1.5, -0.5, 2, -1, 10**30)
+NOT_VALUE: Sequence[Any] = (None, True, "0.5", [], {}, 1.5, -0.5, 2, -1, 10**30)
 APS_FLAT = Reader(
     with_format("openr_aps"),
     aps_flat,
