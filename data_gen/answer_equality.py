@@ -37,7 +37,7 @@ def compare_exactly(gold_answer: str, answer: str) -> Verdict | None:
 
 
 def _compare_texts(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
-    for rule in (_tuple_or_thousands, _degrees, _words, _bases, _clocks, _assigned, _parts, _values):
+    for rule in (_tuple_or_thousands, _degrees, _words, _prose, _bases, _clocks, _assigned, _parts, _values):
         verdict = rule(gold, answer)
         if verdict is not None:
             return verdict
@@ -80,6 +80,14 @@ _PI_MULTIPLE = re.compile(
 _WITH_BASE = re.compile(r"(\w+)_\{?(\d+)\}?")
 _CLOCK_OR_RATIO = re.compile(r"(\d+(?::\d+)+)(?:\s*([apAP])\.?\s?[mM]\.?)?")
 _ASSIGNED = re.compile(r"([a-zA-Z])\s*=\s*([^=<>]+)")
+_LONG_WORD = re.compile(r"[a-zA-Z]{3,}")
+_FORMULA_WORD = re.compile(r"sqrt|frac|infty|emptyset|\b(?:a?(?:sin|cos|tan)h?|log|ln|exp|max|min|mod|pi)\b", re.IGNORECASE)
+_NUMBER_WORD = re.compile(
+    r"zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|teen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
+    r"|half|third|quarter|dozen|hundred|thousand|[mb]illion|plus|minus|times|over|square|cube|root|factorial|choose|percent|none|infinit",
+    re.IGNORECASE,
+)
+_DIGITS = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 _SINGLE_LETTER = re.compile(r"\(?([a-zA-Z])\)?")
 
 
@@ -115,6 +123,18 @@ def _words(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
         return None  # may be products: xyz and zxy
     words = [set(text.split()) for text in texts]
     return AMBIGUOUS if words[0] <= words[1] or words[1] <= words[0] else INCORRECT
+
+
+def _prose(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
+    """A number against a sentence: another answer, unless the sentence names the number or spells one out."""
+    number, prose = (gold.number, answer.plain) if gold.number else (answer.number, gold.plain)
+    if number is None or "\\" in prose or not _LONG_WORD.search(prose):
+        return None
+    if _FORMULA_WORD.search(prose):
+        return None
+    named = [read_number(one) for one in _DIGITS.findall(prose)]
+    is_named = any(one is not None and one.value == number.value for one in named)
+    return AMBIGUOUS if is_named or _NUMBER_WORD.search(prose) else INCORRECT
 
 
 def _bases(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:

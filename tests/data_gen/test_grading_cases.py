@@ -132,6 +132,9 @@ yes | Yes | correct
 yes | yes it is | ambiguous             # words that contain the other's words may mean the same, or "not even"
 5 | I do not know | incorrect           # an answer was given, and it is another one
 50 | 10+John's age | incorrect
+18 | about 18 | ambiguous               # a sentence that names the number may state it
+18 | about 17 | incorrect
+1/2 | one half | ambiguous              # a number in words is not read beyond twelve
 
 # roots, powers, complex numbers
 \sqrt8 | 2\sqrt2 | correct
