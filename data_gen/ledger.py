@@ -40,16 +40,16 @@ logger = logging.getLogger(__name__)
 
 # Draws lie in the order in which they were made, so that writing touches the end of the file and not a random place of it a draw.
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS params (hash TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS prefixes (
+CREATE TABLE params (hash TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE prefixes (
     id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, parent_hash BLOB, problem_id TEXT NOT NULL, token_ids BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS draws (
+CREATE TABLE draws (
     id INTEGER PRIMARY KEY,
     policy_id TEXT NOT NULL, prefix_hash BLOB NOT NULL, params_hash TEXT NOT NULL, base_seed INTEGER NOT NULL, draw_index INTEGER NOT NULL,
     token_ids BLOB NOT NULL, text TEXT NOT NULL, logprobs BLOB NOT NULL, finish_reason TEXT NOT NULL,
     n_generated INTEGER NOT NULL, n_prefilled INTEGER NOT NULL, n_cached INTEGER NOT NULL,
     UNIQUE (prefix_hash, policy_id, params_hash, base_seed, draw_index));
-CREATE TABLE IF NOT EXISTS verdicts (
+CREATE TABLE verdicts (
     draw INTEGER NOT NULL REFERENCES draws, gold_hash TEXT NOT NULL, grader_version TEXT NOT NULL,
     kind TEXT NOT NULL, reason TEXT NOT NULL, answer TEXT,
     PRIMARY KEY (draw, gold_hash, grader_version)) WITHOUT ROWID;
@@ -96,12 +96,23 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     """A connection that cannot write, also beside the writing process. Raises LedgerError if there is no ledger."""
     if not path.is_file():
         raise LedgerError(f"{path}: no such file; expected a ledger")
-    database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-    _check_version(database, path)
+    try:
+        database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    except sqlite3.OperationalError as error:
+        raise LedgerError(f"{path}: {error}") from error
+    if not _has_tables(database, path):
+        database.close()
+        raise LedgerError(f"{path}: an empty file; expected a ledger")
     return database
 
 
-def _check_version(database: sqlite3.Connection, path: Path) -> None:
+def create_tables(database: sqlite3.Connection) -> None:
+    """All or, where the process is killed, none."""
+    database.executescript(f"BEGIN; {SCHEMA}; PRAGMA user_version={SCHEMA_VERSION}; COMMIT")
+
+
+def _has_tables(database: sqlite3.Connection, path: Path) -> bool:
+    """Whether this is a ledger, not a new file. Raises LedgerError and closes it if it is anything else."""
     try:
         version = int(database.execute("PRAGMA user_version").fetchone()[0])
         n_tables = int(database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
@@ -111,6 +122,7 @@ def _check_version(database: sqlite3.Connection, path: Path) -> None:
     if n_tables and version != SCHEMA_VERSION:
         database.close()
         raise LedgerError(f"{path}: ledger of layout {version}, expected {SCHEMA_VERSION}; made by another version of this program")
+    return n_tables > 0
 
 
 class Ledger:
@@ -138,12 +150,12 @@ class Ledger:
                 f"{path}: another process is writing this ledger; expected one writer (give each process its own shard)"
             ) from None
         self._db = sqlite3.connect(path)
-        _check_version(self._db, path)
+        has_tables = _has_tables(self._db, path)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")  # a power cut may cost the last commits, a killed process none
         self._db.execute("PRAGMA cache_size=-16384")  # KiB
-        self._db.executescript(SCHEMA)
-        self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        if not has_tables:
+            create_tables(self._db)
 
     def __enter__(self) -> "Ledger":
         return self

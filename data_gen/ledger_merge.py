@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_gen.ledger import SCHEMA, SCHEMA_VERSION, LedgerError, open_for_reading
+from data_gen.ledger import LedgerError, create_tables, open_for_reading
 
 LOGPROB_TOLERANCE = 1e-3  # a batch of another shape moves log-probabilities by about 1e-6 in float32
 KEY = ("prefix_hash", "policy_id", "params_hash", "base_seed", "draw_index")
@@ -63,8 +63,7 @@ def _union(sources: Sequence[Path], path: Path) -> list[MergedShard]:
         database.execute("PRAGMA synchronous=OFF")  # the whole file is synchronised once, below
         database.execute("PRAGMA journal_mode=OFF")
         database.execute("PRAGMA cache_size=-65536")  # KiB
-        database.executescript(SCHEMA)
-        database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        create_tables(database)
         database.create_function("is_close", 2, _is_close, deterministic=True)
         merged = [_take(database, source) for source in sources]
     with path.open("rb") as file:
