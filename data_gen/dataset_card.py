@@ -242,9 +242,11 @@ def commands(facts: DatasetFacts, publication: Publication) -> str:
     for number, run in enumerate(facts.runs, 1):
         config = sample_file(facts, number)
         settings = "".join(f" --{name} {value}" for name, value in run.labeling.items())
-        for folder, shard in zip(run.folders, run.shards, strict=True):
-            lines.append(f"prm-train sample --config {config} --output {folder}" + (f" --problems.shard {shard}" if shard else ""))
-            lines += [f"prm-train label --run {folder}{settings}"] * bool(settings)
+        for folder, sampled, shard in zip(run.folders, run.sampled, run.shards, strict=True):
+            lines.append(f"prm-train sample --config {config} --output {sampled}" + (f" --problems.shard {shard}" if shard else ""))
+            lines += [f"prm-train label --run {sampled}{settings}"] * bool(settings)
+            if run.consensus:
+                lines.append(f"prm-train consensus --run {sampled} --output {folder}  # judge: {run.consensus['judge']}")
     folders = ",".join(folder for run in facts.runs for folder in run.folders)
     config = "--config build.yaml " if facts.build_settings else ""
     lines.append(f"prm-train build {config}--runs {folders} --output rows")

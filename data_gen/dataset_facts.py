@@ -15,7 +15,7 @@ from typing import Any
 
 from data_gen.ledger import Ledger, LedgerError
 from data_gen.rows import PrmRow
-from data_gen.scrubbing import public_path, public_settings
+from data_gen.scrubbing import public_path, public_settings, public_text
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,8 @@ class RunFacts:
     `sampling` and `labeling` are their settings, `sample_settings` those of sampling that are no defaults; numbers are sums over the runs.
     """
 
-    folders: tuple[str, ...]
+    folders: tuple[str, ...]  # what was built from
+    sampled: tuple[str, ...]  # where it was sampled and labelled: another folder if a judge came after that
     shards: tuple[str | None, ...]  # of the folders: the part 'i/n' of the problems that each worked on
     sampling: Mapping[str, Any]
     sample_settings: Mapping[str, Any]
@@ -72,6 +73,7 @@ class RunFacts:
     unlabeled: Mapping[str, int]
     n_rollouts: int
     n_generated: int
+    consensus: Mapping[str, Any]  # the judge's name, n_solutions, n_kept and left_out by reason; nothing if there was no judge
     policy_ids: tuple[str, ...]
     graders: tuple[str, ...]
 
@@ -81,7 +83,8 @@ class DatasetFacts:
     """Everything that the card says, but for what its author says (title, license, problems)."""
 
     kinds: tuple[KindFacts, ...]
-    n_shared_problems: int  # problems with rows in more than one split, of whatever kinds
+    n_problems: int  # with rows of any kind
+    n_shared_problems: int  # with rows in more than one split, of whatever kinds
     steps: StepFacts | None  # None: no PRM rows
     runs: tuple[RunFacts, ...]
     build: Mapping[str, Any]  # build.json as it is
@@ -146,7 +149,7 @@ def run_facts(build: Mapping[str, Any], sample_defaults: Mapping[str, Any]) -> t
     folders = build.get("config", {}).get("runs") or [run["run"] for run in described]
     groups: dict[str, list[tuple[Path, Mapping[str, Any]]]] = {}
     for folder, run in zip(map(Path, folders), described, strict=True):
-        key = json.dumps([_sampling(run), _labeling(run)], sort_keys=True)
+        key = json.dumps([_sampling(run), _labeling(run), _judge(run)], sort_keys=True)
         groups.setdefault(key, []).append((folder, run))
     return tuple(_merge(group, sample_defaults) for group in groups.values())
 
@@ -162,18 +165,37 @@ def _sampling(run: Mapping[str, Any]) -> dict[str, Any]:
 
 def _labeling(run: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of `prm-train label`; nothing for a run that was only sampled."""
-    summary = run["label"] or {}
-    settings = summary.get("settings") or {"method": summary.get("method"), "n_rollouts": summary.get("n_rollouts_at_most")}
-    public: dict[str, Any] = public_settings({name: value for name, value in settings.items() if value is not None and name != "run"})
+    summary = run["label"]
+    if not summary:
+        return {}
+    settings = summary.get("settings", {"n_rollouts": summary["n_rollouts_at_most"]})
+    public: dict[str, Any] = public_settings({"method": summary["method"], **settings})
     return public
+
+
+def _judge(run: Mapping[str, Any]) -> str | None:
+    """The model that judged the labels, or the file that its judgements came in."""
+    if not run.get("consensus"):
+        return None
+    config = run["consensus"]["config"]
+    return public_text(config["judge"]["model"]) if config["judge"] else public_path(config["judgements"])
 
 
 def _merge(group: Sequence[tuple[Path, Mapping[str, Any]]], sample_defaults: Mapping[str, Any]) -> RunFacts:
     samples = [run["sample"] or {} for _, run in group]
     labels = [run["label"] or {} for _, run in group]
-    sources = {source for folder, _ in group for source in _ledger_sources(folder / "ledger.sqlite")}
+    judged = [run["consensus"] for _, run in group if run.get("consensus")]
+    consensus = {
+        "judge": _judge(group[0][1]),
+        "n_solutions": sum(each["n_solutions"] for each in judged),
+        "n_kept": sum(each["n_kept"] for each in judged),
+        "left_out": _total(each["left_out"] for each in judged),
+    }
+    sampled = [Path(run["consensus"]["config"]["run"]) if run.get("consensus") else folder for folder, run in group]
+    sources = {source for folder in sampled for source in _ledger_sources(folder / "ledger.sqlite")}
     return RunFacts(
         folders=tuple(public_path(folder) for folder, _ in group),
+        sampled=tuple(public_path(folder) for folder in sampled),
         shards=tuple((run["config"] or {}).get("problems", {}).get("shard") for _, run in group),
         sampling=_sampling(group[0][1]),
         sample_settings=different(_sampling(group[0][1]), sample_defaults),
@@ -184,6 +206,7 @@ def _merge(group: Sequence[tuple[Path, Mapping[str, Any]]], sample_defaults: Map
         unlabeled=_total(label.get("unlabeled", {}) for label in labels),
         n_rollouts=sum(label.get("n_rollouts", 0) for label in labels),
         n_generated=sum(each.get("n_generated", 0) for each in (*samples, *labels)),
+        consensus=consensus if judged else {},
         policy_ids=tuple(sorted({policy for policy, _ in sources})),
         graders=tuple(sorted({grader for _, grader in sources})),
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 from data_gen.config import load_yaml, parse_config, run_command
 from data_gen.grading import Grader, load_grader
 from data_gen.jsonl import write_text
+from data_gen.label_settings import settings_read
 from data_gen.labeling import LabelingTask, LabelSettings, label_samples
 from data_gen.ledger import Ledger, LedgerPolicy
 from data_gen.policies.protocol import Policy
@@ -64,6 +65,7 @@ def summary(labeling: Labeling, config: LabelConfig, seconds: float) -> dict[str
     reasons = Counter(outcome for outcome in labeling.outcomes if isinstance(outcome, str))
     return {
         "method": config.method,
+        "settings": {name: getattr(config, name) for name in sorted(settings_read(config))},
         "n_rollouts_at_most": config.n_rollouts,
         "n_labeled_solutions": len(labeled),
         "n_wrong_solutions": sum(not each.graded.verdict.is_correct for each in labeled),

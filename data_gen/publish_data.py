@@ -139,6 +139,7 @@ def write_dataset(files: Sequence[RowsFile], folder: Path, config: PublishDataCo
     build = read_build(config.rows)
     facts = DatasetFacts(
         kinds=tuple(kinds),
+        n_problems=len(splits_of),
         n_shared_problems=sum(len(splits) > 1 for splits in splits_of.values()),
         steps=steps,
         runs=run_facts(build, dump_config(SampleConfig(output=Path("run")))),

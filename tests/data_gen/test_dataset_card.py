@@ -15,6 +15,7 @@ from data_gen.sample import SampleConfig
 EXAMPLE = {"problem_id": "p1", "prompt": "1 + 1?", "completions": ["1 + 1 = 2", "Answer: 2"], "labels": [True, None]}
 RUN = RunFacts(
     folders=("runs/a", "runs/b"),
+    sampled=("runs/a", "runs/b"),
     shards=("0/2", "1/2"),
     sampling={
         "problems": {"source": "gsm8k/train.jsonl", "split": None},
@@ -33,6 +34,7 @@ RUN = RunFacts(
     unlabeled={"truncated": 20},
     n_rollouts=1234,
     n_generated=98765,
+    consensus={},
     policy_ids=("abc123",),
     graders=("math-1",),
 )
@@ -41,12 +43,14 @@ FACTS = DatasetFacts(
         KindFacts("prm", (SplitFacts("train", 2000, 90), SplitFacts("validation", 1, 1)), {"problem_id": "string"}, EXAMPLE),
         KindFacts("revision", (SplitFacts("train", 500, 40),), {"kind": "string"}, {"kind": "revision"}),
     ),
+    n_problems=95,
     n_shared_problems=0,
     steps=StepFacts(
         {"true": 70, "false": 20, "null": 10}, {("rollouts", "first_success"): 60, ("witness", "first_success"): 40}, 200, 5, 3
     ),
     runs=(RUN,),
     build={
+        "n_problems": 100,
         "prm": {"left_out": {"duplicate": 9}},
         "contamination": {
             "test_sets": {"math500": {"n_questions": 500, "n_exact": 2, "n_overlap": 1}},
@@ -116,6 +120,7 @@ def test_the_card_states_the_facts():
         "| verdicts | 100 correct, 280 incorrect, 20 unknown (truncated) |",
         "| rollouts | 1,234 drawn (one that serves several rows counts once), `n_rollouts` 8 |",
         "| not labelled | 20 solutions: truncated |",
+        "The runs worked on 100 problems; 95 of them have rows.",
         "| `prm` | duplicate | 9 |",
         "Split by question: no problem has rows in more than one split, whatever the configuration.",
         "| math500 | 500 | 2 | 1 |",
@@ -137,6 +142,26 @@ def test_the_commands_name_each_shard():
         "prm-train build --config build.yaml --runs runs/a,runs/b --output rows\n"
         "prm-train publish-data --rows rows --license mit --output dataset\n"
     ]
+
+
+def test_a_judge_is_named_with_what_it_left_out():
+    consensus = {"judge": "judge-72b", "n_solutions": 40, "n_kept": 30, "left_out": {"judge: earlier": 8, "judge unknown: no answer": 2}}
+    judged = replace(RUN, folders=("runs/agreed",), sampled=("runs/a",), shards=(None,), consensus=consensus)
+    card = render(replace(FACTS, runs=(judged,)), PUBLICATION)
+    assert "| judge | `judge-72b`: the 30 of 40 (75 %) labelled solutions were kept whose first error it confirmed |" in card
+    assert "| judge disagreed | 8 solutions: judge: earlier; 2 solutions: judge unknown: no answer |" in card
+    assert blocks(card, "bash")[0].splitlines()[1:4] == [
+        "prm-train label --run runs/a --method first_error --n_rollouts 8",
+        "prm-train consensus --run runs/a --output runs/agreed  # judge: judge-72b",
+        "prm-train build --config build.yaml --runs runs/agreed --output rows",
+    ]
+
+
+def test_a_run_without_settings_is_described_by_what_is_known():
+    unknown = replace(RUN, sampling={}, sample_settings={}, labeling={}, policy_ids=())
+    card = render(replace(FACTS, runs=(unknown,)), PUBLICATION)
+    assert "| verdicts | 100 correct, 280 incorrect, 20 unknown (truncated) |" in card
+    assert "| policy |" not in card
 
 
 def test_the_shown_config_loads_as_the_config_it_shows(tmp_path: Path):

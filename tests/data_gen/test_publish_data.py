@@ -65,6 +65,9 @@ def test_the_folder_loads_as_the_rows(rows: Path, tmp_path: Path):
         assert {split: list(loaded[split]) for split in loaded} == {split: lines(rows / name) for split, name in splits.items()}
     configs = yaml.safe_load(card.split("---\n")[1])["configs"]
     assert [config["config_name"] for config in configs] == ["prm", "orm"]
+    assert "--method first_error --n_check 0 --n_rollouts 4\n" in card
+    assert "| policy_id | `simulated-arithmetic-1` " in card
+    assert "The runs worked on 8 problems; 8 of them have rows." in card
 
 
 def test_the_code_of_the_card_runs_where_it_says(rows: Path, tmp_path: Path):
