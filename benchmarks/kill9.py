@@ -171,7 +171,12 @@ def main() -> None:
         cases[name] = counts
         print(f"{name}: {counts}, {time.monotonic() - started:.0f} s", flush=True)
     shown = [" ".join(["prm-train", *arguments_of(case.command, Path("RUN"), case)[2:]]) for case in CASES]
-    result = {**summary(cases), "commands": shown, "seed": arguments.seed, "machine": machine_name()}
+    result = {
+        "command": f"python -m benchmarks.kill9 --seed {arguments.seed}",
+        **summary(cases),
+        "commands": shown,
+        "machine": machine_name(),
+    }
     write_text(arguments.output, json.dumps(result, indent=1) + "\n")
 
 

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 FALSE_ALARM = 1e-6  # chance that a test which finds nothing wrong by right says that there is
 INEXACT = 1.25  # probabilities of another batch shape or a low precision are off: by less than this factor is no finding
-N_HEAD = 16  # tokens of a draw's beginning that are compared
+N_HEAD = 32  # tokens of a draw's beginning that are compared
 N_COMPARED = 16  # draws of a prompt that are compared
 N_NAMED = 5  # prefixes that a report names
 

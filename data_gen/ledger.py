@@ -114,8 +114,9 @@ def create_tables(database: sqlite3.Connection) -> None:
 def _has_tables(database: sqlite3.Connection, path: Path) -> bool:
     """Whether this is a ledger, not a new file. Raises LedgerError and closes it if it is anything else."""
     try:
-        version = int(database.execute("PRAGMA user_version").fetchone()[0])
-        n_tables = int(database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
+        # in one query, since a writer may make the tables between two
+        query = "SELECT user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_user_version"
+        version, n_tables = map(int, database.execute(query).fetchone())
     except sqlite3.DatabaseError as error:
         database.close()
         raise LedgerError(f"{path}: not a readable ledger: {error}") from error

@@ -118,9 +118,10 @@ def _refuse_conflicts(database: sqlite3.Connection, path: Path) -> None:
     same_draw = " AND ".join(f"mine.{column} = theirs.{column}" for column in KEY)
     conflicts = {
         "params {}": "SELECT hash FROM shard.params AS theirs JOIN main.params AS mine USING (hash) WHERE mine.json != theirs.json",
-        "prefix {}": (
-            "SELECT lower(hex(hash)) FROM shard.prefixes AS theirs JOIN main.prefixes AS mine USING (hash) WHERE"
-            " mine.token_ids != theirs.token_ids OR mine.parent_hash IS NOT theirs.parent_hash OR mine.problem_id != theirs.problem_id"
+        "prefix {} (of problem {} here, of {} there)": (
+            "SELECT lower(hex(hash)), theirs.problem_id, mine.problem_id"
+            " FROM shard.prefixes AS theirs JOIN main.prefixes AS mine USING (hash) WHERE mine.problem_id != theirs.problem_id"
+            " OR mine.token_ids != theirs.token_ids OR mine.parent_hash IS NOT theirs.parent_hash"
         ),
         "draw {4} (policy {1}, prefix {0}, params {2}, base seed {3})": (
             "SELECT lower(hex(theirs.prefix_hash)), theirs.policy_id, theirs.params_hash, theirs.base_seed, theirs.draw_index"

@@ -82,7 +82,7 @@ def test_a_merged_ledger_goes_on_as_any_other(tmp_path: Path):
         ("UPDATE draws SET logprobs = x'0000803f' WHERE draw_index = 1", r"draw 1 \("),
         ("UPDATE draws SET finish_reason = 'length' WHERE draw_index = 0", r"draw 0 \("),
         ("UPDATE verdicts SET kind = 'unknown', reason = 'no_answer'", r"verdict of 'arithmetic-1' on draw 0 of prefix [0-9a-f]{32}"),
-        ("UPDATE prefixes SET problem_id = 'p7'", r"prefix [0-9a-f]{32} has another content"),
+        ("UPDATE prefixes SET problem_id = 'p7'", r"prefix [0-9a-f]{32} \(of problem p7 here, of p1 there\) has another content"),
         ("UPDATE params SET json = '{}'", r"params [0-9a-f]{32} has"),
     ],
 )
