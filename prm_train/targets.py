@@ -84,7 +84,7 @@ def _target(row: PrmRow, step: int, algebra: LabelAlgebra) -> Target | None:
         label = row.labels[step]
         return None if label is None else Target(float(label), weight or 1.0)
     if n_rollouts == 0:
-        return None
+        return _verdict_target(row, step, weight or float(max(row.n_rollouts)) or 1.0)
     is_likelihood = algebra.label_kind == "likelihood"
     is_any_success = algebra.label_kind == "hard" and algebra.hard_threshold == 0
     if row.stopping[step] != "fixed" and not is_likelihood and not is_any_success:
@@ -98,6 +98,12 @@ def _target(row: PrmRow, step: int, algebra: LabelAlgebra) -> Target | None:
     if algebra.label_kind == "smoothed":
         return Target((n_correct + algebra.smoothing) / (n_rollouts + 2 * algebra.smoothing), weight)
     return Target(n_correct / n_rollouts, weight)
+
+
+def _verdict_target(row: PrmRow, step: int, weight: float) -> Target | None:
+    """The end of a finished solution has the verdict as its value, with the weight of the row's best known step; None elsewhere."""
+    is_known = row.method[step] == "terminal" and row.low[step] == row.high[step]
+    return Target(row.low[step], weight) if is_known else None
 
 
 def _first_without_success(row: PrmRow) -> int:

@@ -42,6 +42,14 @@ def test_the_likelihood_takes_counts_of_every_stopping_rule():
     assert targets(STOPPED, label_kind="likelihood") == [(0.5, 2.0), (0.2, 5.0), (0.0, 8.0), None]
 
 
+def test_the_value_at_the_end_of_a_solution_is_its_verdict():
+    ended = replace(STOPPED, method=("rollouts", "rollouts", "rollouts", "terminal"), low=(0.1, 0.0, 0.0, 0.0), high=(1.0, 0.7, 0.3, 0.0))
+    assert targets(ended, label_kind="likelihood") == [(0.5, 2.0), (0.2, 5.0), (0.0, 8.0), (0.0, 8.0)]
+    right = replace(ROW, method=("rollouts", "rollouts", "rollouts", "terminal"), low=(0.3, 0.0, 0.0, 1.0), high=(1.0, 0.6, 0.7, 1.0))
+    assert targets(right, label_kind="soft") == [(0.75, 1.0), (0.125, 1.0), (0.0, 1.0), (1.0, 1.0)]
+    assert targets(replace(right, low=(), high=()), label_kind="soft")[-1] is None  # rows without intervals do not say the verdict
+
+
 def test_smoothed_targets_are_the_mean_under_a_beta_prior():
     assert targets(ROW, label_kind="smoothed", smoothing=1.0) == [(0.7, 1.0), (0.2, 1.0), (1 / 6, 1.0), None]
 
