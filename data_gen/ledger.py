@@ -86,7 +86,7 @@ def pack(kind: str, values: Sequence[int] | Sequence[float]) -> bytes:
     return array(kind, values).tobytes()
 
 
-@lru_cache(maxsize=4096)  # policy and ledger both ask, for every draw
+@lru_cache(maxsize=256)  # policy and ledger both ask, for every draw; the ids of a long prefix take 300 KB
 def prefix_hash(token_ids: tuple[int, ...]) -> bytes:
     """16 bytes that stand for a token prefix."""
     return sha256(pack("i", token_ids)).digest()[:16]
