@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from itertools import chain
+from itertools import chain, zip_longest
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -75,9 +75,6 @@ class RowsFile:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    from datasets import disable_progress_bars
-
-    disable_progress_bars()
     config = parse_config(PublishDataConfig, argv)
     files = find_rows(config.rows)
     refuse_secrets(file.path for file in files)
@@ -182,16 +179,18 @@ def type_words(column: Any) -> str:
 
 def check_readable(files: Sequence[RowsFile], folder: Path) -> None:
     """Load the folder as its users will and compare each row with the line it came from. Raises InputError naming the first difference."""
-    from datasets import load_dataset
+    from datasets import disable_progress_bars, load_dataset
 
+    disable_progress_bars()
     with tempfile.TemporaryDirectory() as cache:
         for file in files:
             loaded = load_dataset(str(folder), file.kind, split=file.split, cache_dir=cache)
-            lines = list(read_jsonl(file.path))
             where = f"{folder}: configuration {file.kind}, split {file.split}"
-            if len(loaded) != len(lines):
-                raise InputError(f"{where}: {len(loaded)} rows after re-reading, {len(lines)} in {file.path}; nothing was published")
-            for found, (number, wanted) in zip(loaded, lines, strict=True):
+            for found, line in zip_longest(loaded, read_jsonl(file.path)):
+                if found is None or line is None:
+                    more, less = (file.path, "it") if found is None else ("it", file.path)
+                    raise InputError(f"{where}: {more} has more rows than {less}; nothing was published")
+                number, wanted = line
                 for name in wanted:
                     if found.get(name) != wanted[name]:
                         raise InputError(
