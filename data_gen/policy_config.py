@@ -1,37 +1,89 @@
 """The policy section of a config: which language model writes solutions, and where it runs. Loads without torch."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
+from data_gen.config import InputError
+from data_gen.policies.api_keys import check_api_key_env
 from data_gen.policies.protocol import Policy
 
 BASE_POLICY = Path(__file__).parent / "base_policy"
+IN_PROCESS_ONLY = ("engine", "dtype", "device", "max_rows")
+SERVERS_ONLY = ("api_key_env", "tokenizer", "revision", "max_concurrency", "timeout_seconds", "n_attempts", "retry_seconds")
 
 
 @dataclass(frozen=True)
 class PolicyConfig:
-    """The language model that writes solutions."""
+    """The language model that writes solutions. It runs in this process, or behind `servers`."""
 
     model: str = field(
-        default="base", metadata={"help": "'base' (the policy that ships with the built-in task), 'simulated', a folder or a Hub name"}
+        default="base",
+        metadata={
+            "help": "'base' (the policy that ships with the built-in task), 'simulated', a folder or a Hub name; what `servers` call it"
+        },
     )
     prompt_template: str = field(default="{question}", metadata={"help": "what the policy is asked; holds {question}, may hold examples"})
     base_seed: int = field(default=0, metadata={"help": "names the stream of sampling noise"})
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    device: str = "cpu"
-    max_rows: int = field(default=256, metadata={"help": "rows of the batch"})
     trust_remote_code: bool = False
+    engine: Literal["transformers", "vllm"] = field(default="transformers", metadata={"help": "what runs the model in this process"})
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: str = field(default="cpu", metadata={"help": "for the engine transformers; vllm finds its own"})
+    max_rows: int = field(default=256, metadata={"help": "rows of the batch"})
+    servers: tuple[str, ...] = field(
+        default=(), metadata={"help": "URLs of OpenAI-compatible servers, or @file with one a line (for servers that move between runs)"}
+    )
+    api_key_env: str | None = field(default=None, metadata={"help": "NAME of the environment variable that holds the servers' API key"})
+    tokenizer: str | None = field(
+        default=None, metadata={"help": "folder or Hub name of the tokenizer of the servers' model (null: `model`)"}
+    )
+    revision: str = field(default="", metadata={"help": "what the servers' weights are, in your words: another revision is another policy"})
+    max_concurrency: int = field(default=128, metadata={"help": "draws under way at each server"})
+    timeout_seconds: float = field(default=600.0, metadata={"help": "for a server's reply"})
+    n_attempts: int = field(default=10, metadata={"help": "requests for one draw until the run gives up"})
+    retry_seconds: float = field(default=0.5, metadata={"help": "pause before a draw is asked for again, doubled each time"})
+
+    def __post_init__(self) -> None:
+        unused = IN_PROCESS_ONLY if self.servers else SERVERS_ONLY + ("device",) * (self.engine == "vllm")
+        changed = [each.name for each in fields(self) if each.name in unused and getattr(self, each.name) != each.default]
+        if changed:
+            where = "with servers" if self.servers else f"for a policy in this process (engine {self.engine})"
+            raise ValueError(f"{changed[0]}: has no effect {where}; expected it to be left out")
+        if self.engine == "vllm" and self.model == "simulated":
+            raise ValueError("engine: the simulated policy is no model that vllm could run; expected transformers")
+        check_api_key_env(self.api_key_env)
+        for number in ("max_rows", "max_concurrency", "timeout_seconds", "n_attempts", "retry_seconds"):
+            if getattr(self, number) <= 0:
+                raise ValueError(f"{number}: got {getattr(self, number)}, expected more than 0")
+        for url in self.servers:
+            if not url.startswith("@"):
+                server_url(url)
 
     def load(self) -> Policy:
+        """Raises InputError, among others for a server that does not answer or that cannot make step rollouts."""
+        model = str(BASE_POLICY) if self.model == "base" else self.model
+        if self.servers:
+            return self._connect()
         if self.model == "simulated":
             from data_gen.policies.simulated import SimulatedPolicy
 
             return SimulatedPolicy(self.base_seed)
+        if self.engine == "vllm":
+            from data_gen.policies.vllm_policy import load_vllm_policy
+
+            return load_vllm_policy(
+                model,
+                base_seed=self.base_seed,
+                prompt_template=self.prompt_template,
+                dtype=self.dtype,
+                max_rows=self.max_rows,
+                trust_remote_code=self.trust_remote_code,
+            )
         from data_gen.policies.transformers_policy import load_policy
 
         return load_policy(
-            str(BASE_POLICY) if self.model == "base" else self.model,
+            model,
             base_seed=self.base_seed,
             prompt_template=self.prompt_template,
             dtype=self.dtype,
@@ -39,3 +91,40 @@ class PolicyConfig:
             max_rows=self.max_rows,
             trust_remote_code=self.trust_remote_code,
         )
+
+    def _connect(self) -> Policy:
+        from data_gen.policies.openai_servers import connect
+        from data_gen.policies.server_requests import RequestSettings
+        from data_gen.policies.vocabulary import load_vocabulary
+
+        tokenizer = self.tokenizer or self.model
+        vocabulary = load_vocabulary(
+            str(BASE_POLICY) if tokenizer == "base" else tokenizer, self.prompt_template, trust_remote_code=self.trust_remote_code
+        )
+        settings = RequestSettings(self.api_key_env, self.max_concurrency, self.timeout_seconds, self.n_attempts, self.retry_seconds)
+        return connect(server_urls(self.servers), self.model, vocabulary, settings, base_seed=self.base_seed, revision=self.revision)
+
+
+def server_urls(servers: tuple[str, ...]) -> tuple[str, ...]:
+    """The base URLs that `servers` names, those of `@file` entries included. Raises InputError for a file without any."""
+    urls: list[str] = []
+    for entry in servers:
+        if not entry.startswith("@"):
+            urls.append(server_url(entry))
+            continue
+        path = Path(entry[1:])
+        lines = path.read_text(encoding="utf-8").split() if path.is_file() else []
+        if not lines:
+            raise InputError(f"servers: {path}: expected a file with the URL of a server on each line")
+        urls += [server_url(line) for line in lines]
+    return tuple(dict.fromkeys(urls))
+
+
+def server_url(url: str) -> str:
+    """`http://host:port` of a server's URL, with or without the `/v1` of other clients. Raises InputError, which shows no password."""
+    parts = urlsplit(url)
+    if "@" in parts.netloc:
+        raise InputError("servers: a URL holds a user name or a password; expected http://host:port, and the key in api_key_env's variable")
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query:
+        raise InputError(f"servers: got {url!r}, expected a URL such as http://localhost:8000")
+    return url.rstrip("/").removesuffix("/v1").rstrip("/")

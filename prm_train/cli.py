@@ -18,6 +18,7 @@ COMMANDS = {
     "train-orm": ("prm_train.train_orm", "train an outcome reward model on verdicts"),
     "search": ("prm_train.search.run", "search with a policy and a scorer: majority, best-of-N, beam search"),
     "evaluate": ("prm_train.evaluation.evaluate", "compare methods with intervals and write the report"),
+    "serve-policy": ("data_gen.serve_policy", "serve a policy over HTTP for other processes to draw from"),
     "quickstart": ("prm_train.quickstart", "run all of the above on the built-in task"),
 }
 

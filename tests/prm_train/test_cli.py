@@ -24,6 +24,7 @@ def test_help_lists_the_commands_in_pipeline_order_and_loads_nothing_heavy() -> 
         "train-orm",
         "search",
         "evaluate",
+        "serve-policy",
         "quickstart",
     ]
 

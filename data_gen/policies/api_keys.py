@@ -1,0 +1,22 @@
+"""API keys come from the environment: a config holds the name of the variable, and no message shows a value that may be a key."""
+
+import os
+import re
+
+from data_gen.config import InputError
+
+
+def check_api_key_env(name: str | None) -> None:
+    """Raises ValueError for what looks like anything but a variable's name: it may be the key itself."""
+    if name is not None and not re.fullmatch("[A-Z_][A-Z0-9_]*", name):
+        raise ValueError("api_key_env: expected the NAME of an environment variable, in capitals, such as SERVER_API_KEY; never the key")
+
+
+def read_api_key(name: str | None) -> str | None:
+    """The key in the variable of this name. Raises InputError where the variable is not set."""
+    if name is None:
+        return None
+    key = os.environ.get(name, "").strip()
+    if not key:
+        raise InputError(f"api_key_env: the environment variable {name} is not set; expected it to hold the API key")
+    return key

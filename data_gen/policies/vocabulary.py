@@ -1,0 +1,89 @@
+"""What is known here of the tokens of a language model that runs elsewhere: how a prompt is encoded and what each id stands for."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from data_gen import steps
+from data_gen.config import InputError
+from data_gen.policies.simulated import EOS_ID, SimulatedPolicy
+from data_gen.records import content_hash
+from data_gen.tokenizer import load_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+QUESTION = "{question}"  # what a prompt template holds in the place of the question
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """`fingerprint` is a content hash of tokenizer and chat template; `context_length` is None where the model's files do not say it."""
+
+    token_bytes: list[bytes]
+    eos_ids: frozenset[int]
+    encode_prompt: Callable[[str], tuple[int, ...]]
+    fingerprint: str
+    context_length: int | None = None
+
+    def text(self, token_ids: Sequence[int]) -> str:
+        return b"".join([self.token_bytes[token_id] for token_id in token_ids]).decode(errors="replace")
+
+    def __contains__(self, token_id: int) -> bool:
+        return 0 <= token_id < len(self.token_bytes)
+
+
+def load_vocabulary(name_or_path: str, prompt_template: str = QUESTION, trust_remote_code: bool = False) -> Vocabulary:
+    """The vocabulary of a folder or Hub name; "simulated" is that of the simulated policy, whose tokens are bytes.
+
+    A question is asked in the prompt template, as a user's message up to where the assistant begins; for a tokenizer without chat template
+    it is the prompt template and a newline. Where the folder holds the model's config too, the ids that pad its embeddings count as known
+    and every EOS that it names ends a text. Raises InputError for a template without question.
+    """
+    if QUESTION not in prompt_template:
+        raise InputError(f"prompt_template: got {prompt_template!r}, expected a text that holds {QUESTION}")
+    if name_or_path == "simulated":
+        simulated = SimulatedPolicy()
+        return Vocabulary(
+            simulated.token_bytes(), frozenset({EOS_ID}), simulated.encode_prompt, simulated.policy_id, simulated.context_length
+        )
+    tokenizer = load_tokenizer(name_or_path, trust_remote_code)
+
+    def encode_prompt(question: str) -> tuple[int, ...]:
+        prompt = prompt_template.replace(QUESTION, question)
+        if tokenizer.chat_template is None:
+            return tuple(tokenizer.encode(prompt + "\n"))
+        chat = [{"role": "user", "content": prompt}]
+        return tuple(tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False))
+
+    config = _model_config(name_or_path, trust_remote_code)
+    known = steps.token_bytes(tokenizer)
+    n_padding = max(getattr(config, "vocab_size", 0) - len(known), 0)
+    fingerprint = content_hash(tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template)
+    context_length = getattr(config, "max_position_embeddings", None)
+    return Vocabulary(known + [b""] * n_padding, _eos_ids(name_or_path, tokenizer, config), encode_prompt, fingerprint, context_length)
+
+
+def _model_config(name_or_path: str, trust_remote_code: bool) -> "PretrainedConfig | None":
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError):  # a folder with a tokenizer and no model (or one that this transformers does not know): all we need
+        return None
+
+
+def _eos_ids(name_or_path: str, tokenizer: "PreTrainedTokenizerBase", config: "PretrainedConfig | None") -> frozenset[int]:
+    """Every id that ends a text: instruct models often have more than the tokenizer's one."""
+    from transformers import GenerationConfig
+
+    try:
+        generation_eos = GenerationConfig.from_pretrained(name_or_path).eos_token_id
+    except OSError:  # no generation_config.json
+        generation_eos = None
+    ids: set[int | None] = set()
+    for eos in (tokenizer.eos_token_id, getattr(config, "eos_token_id", None), generation_eos):
+        ids |= set(eos) if isinstance(eos, list) else {eos}
+    if not ids - {None}:
+        raise InputError(f"{name_or_path}: neither the tokenizer nor a generation config names an EOS token to end a text")
+    return frozenset(token_id for token_id in ids if token_id is not None)

@@ -1,0 +1,87 @@
+"""`prm-train serve-policy`: a policy behind `/v1/completions`, for other processes and machines to draw from (`policy.servers`).
+
+It runs the engine of this package; for a large model on accelerators start vLLM's own server, which the same client talks to.
+"""
+
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from data_gen.config import InputError, parse_config, run_command
+from data_gen.policies.api_keys import check_api_key_env, read_api_key
+from data_gen.policies.protocol import Policy
+from data_gen.policy_config import PolicyConfig
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ServePolicyConfig:
+    """Serve a policy over HTTP, as vLLM's server does."""
+
+    model: str = field(
+        default="base", metadata={"help": "'base' (the policy that ships with the built-in task), 'simulated', a folder or a Hub name"}
+    )
+    name: str | None = field(default=None, metadata={"help": "what clients call the model (null: as `model`)"})
+    host: str = field(default="127.0.0.1", metadata={"help": "address to listen on; 0.0.0.0 lets every machine in that can reach this one"})
+    port: int = field(default=8000, metadata={"help": "0 takes a free one, which the log names"})
+    api_key_env: str | None = field(
+        default=None, metadata={"help": "NAME of the environment variable with the API key that requests must carry"}
+    )
+    base_seed: int = field(default=0, metadata={"help": "names the stream of sampling noise; a request's seed picks the draw in it"})
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: str = "cpu"
+    max_rows: int = field(default=256, metadata={"help": "rows of the batch"})
+    trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        check_api_key_env(self.api_key_env)
+
+    @property
+    def policy(self) -> PolicyConfig:
+        return PolicyConfig(
+            model=self.model,
+            base_seed=self.base_seed,
+            dtype=self.dtype,
+            device=self.device,
+            max_rows=self.max_rows,
+            trust_remote_code=self.trust_remote_code,
+        )
+
+
+def text_encoder(policy: Policy) -> Callable[[str], tuple[int, ...]]:
+    """Ids of a text as it stands, without prompt template."""
+    from data_gen.policies.simulated import SimulatedPolicy
+
+    if isinstance(policy, SimulatedPolicy):
+        return lambda text: tuple(text.encode())
+    from data_gen.policies.transformers_policy import TransformersPolicy
+
+    assert isinstance(policy, TransformersPolicy)
+    return lambda text: tuple(policy.tokenizer.encode(text))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    config = parse_config(ServePolicyConfig, argv)
+    try:
+        import uvicorn
+
+        from data_gen.policies.completions_server import CompletionsServer
+    except ImportError as error:
+        raise InputError(f"serve-policy needs starlette and uvicorn ({error}): pip install 'prm-train[serve]'") from error
+    key = read_api_key(config.api_key_env)
+    try:
+        listener = socket.create_server((config.host, config.port), backlog=2048)
+    except OSError as error:
+        raise InputError(f"cannot listen on {config.host}:{config.port}: {error.strerror}; expected a free port (--port)") from error
+    policy = config.policy.load()
+    name = config.name or config.model
+    server = CompletionsServer(policy, text_encoder(policy), name, key)
+    logger.info("serving %s on http://%s:%d (policy_id %s)", name, config.host, listener.getsockname()[1], policy.policy_id)
+    uvicorn.Server(uvicorn.Config(server.app, log_level="warning", access_log=False)).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    run_command(main, "serve-policy")
