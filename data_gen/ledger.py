@@ -359,9 +359,11 @@ class LedgerPolicy:
         A time-out is not stored: a later run, on a machine that is less busy, may know better.
         """
         stored = self._ledger.find_verdict(key, self._gold_hash, grader.grader_version)
-        if stored is not None:
-            return GradedSolution(solution, *stored)
-        graded = await grader.grade(self.problem, solution)
-        if graded.verdict.reason != "timeout":
-            self._ledger.add_verdict(key, self._gold_hash, grader.grader_version, graded.answer, graded.verdict)
-        return graded
+        if stored is None:
+            graded = await grader.grade(self.problem, solution)
+            stored = self._ledger.find_verdict(key, self._gold_hash, grader.grader_version)  # of another task that graded it meanwhile
+            if stored is None:
+                if graded.verdict.reason != "timeout":
+                    self._ledger.add_verdict(key, self._gold_hash, grader.grader_version, graded.answer, graded.verdict)
+                return graded
+        return GradedSolution(solution, *stored)

@@ -136,6 +136,23 @@ def test_a_time_out_is_not_kept_as_a_verdict(tmp_path: Path):
         assert db.execute("SELECT count(*) FROM verdicts").fetchone() == (0,)
 
 
+class WaitingGrader(ArithmeticGrader):
+    async def grade(self, problem: Problem, solution: Solution) -> GradedSolution:
+        await asyncio.sleep(0.01)
+        return await super().grade(problem, solution)
+
+
+def test_tasks_that_grade_the_same_draw_at_once_agree_on_one_verdict(tmp_path: Path):
+    async def grade_twice(ledger: Ledger) -> list[tuple[GradedSolution, ...]]:
+        rollouts = [LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM) for _ in range(2)]
+        return await asyncio.gather(*(draw_solutions(policy, WaitingGrader(), PARAMS, range(3)) for policy in rollouts))
+
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        first, second = asyncio.run(grade_twice(ledger))
+        assert first == second
+        assert sum(row[0] == "verdicts" for row in ledger.contents()) == 3
+
+
 def test_draws_are_committed_by_the_clock_without_another_draw(tmp_path: Path):
     async def draw_and_wait(ledger: Ledger) -> int:
         recorded = LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM)
