@@ -7,15 +7,17 @@ what is correct.
 
 import re
 
+from data_gen.answer_equality import AMBIGUOUS, compare_exactly
 from data_gen.answer_notation import MAX_ANSWER_LENGTH, plain, read_number
-from data_gen.answers import answer_key
+from data_gen.answers import is_words
 from data_gen.expressions import evaluate
+from data_gen.records import CORRECT
 
 RELATIVE_ROUNDING = 1e-2
 
 _NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|-?\.\d+")
 _LAYOUT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|left|right|displaystyle|quad)(?![a-z])")
-_UNIT_AFTER_NUMBER = re.compile(r"(?<=[\d})])\s*(?:\\(?:text|mathrm|mbox|textbf|textrm)\s*\{[^{}]*\}|[a-zA-Z]{2,}\.?)[\s\S]*$")
+_UNIT_AFTER_NUMBER = re.compile(r"(?:(?<=[\d})])\s*|(?<=\S)\s+)[a-zA-Z]{2,}.*$", re.DOTALL)
 _ASSIGNED = re.compile(r"^\s*[a-zA-Z](?:\([a-z]\))?\s*(?:=|\\in(?![a-z]))\s*")
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*\{[a-zA-Z]*\}")
 _BETWEEN_PARTS = re.compile(r",|;|\\\\|&|\bor\b|\band\b")
@@ -32,7 +34,7 @@ def agrees_leniently(gold_answer: str, answer: str) -> bool:
     if max(len(gold_answer), len(answer)) > MAX_ANSWER_LENGTH:
         return False
     return (
-        answer_key(gold_answer) == answer_key(answer)
+        compare_exactly(gold_answer, answer) in (CORRECT, AMBIGUOUS)
         or _bare(gold_answer) == _bare(answer)
         or _values_agree(gold_answer, answer)
         or _ends_with_number(gold_answer, answer)
@@ -77,15 +79,17 @@ def _approximate(answer: str) -> float | None:
 
 
 def _ends_with_number(gold_answer: str, answer: str) -> bool:
-    gold = read_number(gold_answer)
-    numbers = _NUMBER.findall(plain(answer))
-    last = read_number(numbers[-1]) if numbers else None
-    return gold is not None and last is not None and gold.value == last.value
+    gold, written = read_number(gold_answer), plain(answer)
+    numbers = list(_NUMBER.finditer(written))
+    if gold is None or not numbers or "}" in written[numbers[-1].end() :]:  # the 2 of 6\\sqrt{2} ends nothing
+        return False
+    last = read_number(numbers[-1][0])
+    return last is not None and gold.value == last.value
 
 
 def _names_gold_words(gold_answer: str, answer: str) -> bool:
     gold, words = _words(gold_answer), _words(answer)
-    if not gold or any(character.isdigit() for character in gold_answer):
+    if not gold or (len(gold) > 1 and not is_words(" ".join(gold))) or re.search(r"[\d+*/^=-]", gold_answer):
         return False
     return any(words[i : i + len(gold)] == gold for i in range(len(words) - len(gold) + 1))
 

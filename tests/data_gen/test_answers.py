@@ -1,5 +1,8 @@
+import time
+
 import pytest
 
+from data_gen.answer_notation import read_number
 from data_gen.answers import answer_key, find_answer
 
 # --- where an answer stands
@@ -28,6 +31,19 @@ from data_gen.answers import answer_key, find_answer
         ("Final Answer: The final answer is $17$. I hope it is correct.", "$17$"),
         ("A: 5\nNo, wait.\nA: 6", "6"),
         ("25", None),
+        ("The answer is (A).", "(A)"),
+        ("I find (A) tempting, and (B) too.", None),
+        ("The answer is: $18", "$18"),
+        ("The answer is:\n\n**42**\n", "42"),
+        ("### Answer: 7", "7"),
+        ("**Answer**: 7", "7"),
+        ("The answer is 4. No, the answer is 5.", "5"),
+        (r"So \boxed{12}. I hope this helps!", "12"),
+        (r"\boxed{1} and \fbox{2}", "2"),
+        (r"\boxed{\text{a } \{b\}}", r"\text{a } \{b\}"),
+        ("Line one\r\n#### 72\r\n", "72"),
+        ("\x00#### 5", None),
+        ("#### \ud800", "\ud800"),
         ("", None),
     ],
 )
@@ -56,3 +72,21 @@ def test_an_answer_at_the_edge_of_truncated_text_is_not_read(text: str, answer: 
 )
 def test_answer_keys_group_what_is_written_differently(one: str, other: str, is_same: bool) -> None:
     assert (answer_key(one) == answer_key(other)) is is_same
+
+
+def test_long_texts_are_read_in_linear_time() -> None:
+    started = time.monotonic()
+    assert find_answer("Answer: " * 30_000 + "the answer is 5.") == "5"
+    assert find_answer("A: 1\n" * 40_000) == "1"
+    assert find_answer("\\boxed{" * 30_000) is None
+    assert find_answer("\\boxed{1}" * 30_000) == "1"
+    assert find_answer("\\boxed" + " " * 200_000) is None
+    assert find_answer(" \t" * 100_000 + "none") is None
+    assert find_answer("#" * 200_000 + "none") == "#" * 199_996 + "none"
+    assert find_answer("*" * 200_000) is None
+    assert find_answer("{" * 200_000 + "<think>" * 10_000) is None
+    assert read_number("5 " + "ab" * 400 + "!") is None  # the pattern of a unit does not backtrack for ever
+    assert read_number("1" * 999 + "!") is None
+    assert read_number("\\frac{" * 140) is None
+    assert answer_key("5" * 100_000) == "5" * 100_000
+    assert time.monotonic() - started < 5
