@@ -89,7 +89,7 @@ class MathGrader:
         return _read(self._compare_by_algebra(gold_answer, answer).result()) if verdict is None else verdict
 
     def close(self) -> None:
-        """End the worker processes; they also end with this object."""
+        """End the worker processes, and with ClosedError whatever still waits for them; they also end with this object."""
         self._pool.close()
 
     def _compare_without_algebra(self, gold_answer: str, answer: str) -> Verdict | None:
@@ -126,7 +126,7 @@ class MathGrader:
             if verdict.reason == "timeout":
                 self._timed_out[pair] = time.monotonic() + RETRY_SECONDS
                 _drop_oldest(self._timed_out)
-            elif verdict.reason != "closed":
+            else:
                 self._store(pair, verdict)
 
     def _store(self, pair: tuple[str, str], verdict: Verdict) -> None:

@@ -25,11 +25,20 @@ GRACE_SECONDS = 10.0  # a worker ends its own work in time; past this it is stuc
 
 Reply = dict[str, Any]
 Question = tuple[str, str, Future[Reply]]
-CLOSED: Reply = {"unknown": "closed"}
+
+
+class ClosedError(RuntimeError):
+    """The pool was closed before it could answer: no verdict, not even an unknown one."""
+
+    def __init__(self) -> None:
+        super().__init__("the grader is closed")
 
 
 class AlgebraPool:
-    """`ask` returns at once; its future holds `{"is_equal": bool}` or `{"unknown": reason}`, or RuntimeError where no worker starts."""
+    """`ask` returns at once; its future holds `{"is_equal": bool}` or `{"unknown": reason}`, or RuntimeError where no worker starts.
+
+    Reasons are those of grading_worker.py, and crash where a question has ended two workers.
+    """
 
     def __init__(self, n_workers: int, timeout_seconds: float, memory_gib: float) -> None:
         if n_workers < 1:
@@ -43,7 +52,7 @@ class AlgebraPool:
 
     def ask(self, gold: str, answer: str) -> Future[Reply]:
         if not self._finalizer.alive:
-            raise RuntimeError("the grader is closed")
+            raise ClosedError
         future: Future[Reply] = Future()
         with self._lock:
             self._open.add(future)
@@ -60,7 +69,7 @@ class AlgebraPool:
         return [worker.process.pid for worker in self._running if worker.process is not None]
 
     def close(self) -> None:
-        """End all processes; questions that are open get the reply `{"unknown": "closed"}`."""
+        """End all processes; who still waits gets ClosedError."""
         self._finalizer()
 
 
@@ -80,7 +89,7 @@ def _end(questions: "SimpleQueue[Question | None]", workers: "list[AlgebraWorker
     while not questions.empty():
         question = questions.get()
         if question is not None and question[2].set_running_or_notify_cancel():
-            question[2].set_result(CLOSED)
+            question[2].set_exception(ClosedError())
     for worker in workers:
         questions.put(None)
         worker.close()
@@ -97,13 +106,11 @@ class AlgebraWorker:
         self._lock = threading.RLock()
 
     def ask(self, gold: str, answer: str) -> Reply:
-        """The worker's reply. Raises RuntimeError if it does not start."""
+        """The worker's reply. Raises RuntimeError if it does not start, ClosedError after `close`."""
         question = json.dumps({"gold": gold, "answer": answer}).encode() + b"\n"
         for _ in range(2):  # a process that someone killed costs a restart, not a verdict
             try:
                 process = self._running_process()
-                if process is None:
-                    return CLOSED
                 assert process.stdin is not None
                 process.stdin.write(question)
                 process.stdin.flush()
@@ -113,7 +120,7 @@ class AlgebraWorker:
                 return {"unknown": "timeout"}
             except BrokenPipeError:
                 self.stop()
-        return CLOSED if self._is_closed else {"unknown": "crash"}
+        return {"unknown": "crash"}
 
     def close(self) -> None:
         """End the process for good, from any thread; the thread that asks notices by the end of its pipe."""
@@ -132,7 +139,7 @@ class AlgebraWorker:
                     pipe.close()
             self.process = None
 
-    def _running_process(self) -> "subprocess.Popen[bytes] | None":
+    def _running_process(self) -> "subprocess.Popen[bytes]":
         if self.process is not None and self.process.poll() is None:
             return self.process
         self.stop()
@@ -142,7 +149,7 @@ class AlgebraWorker:
         pipe = subprocess.PIPE
         with self._lock:
             if self._is_closed:
-                return None
+                raise ClosedError
             self.process = subprocess.Popen(
                 command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=environment, start_new_session=True
             )
@@ -151,7 +158,7 @@ class AlgebraWorker:
         except (TimeoutError, BrokenPipeError) as error:  # a broken installation must not pass for answers that nobody can judge
             self.stop()
             if self._is_closed:
-                return None
+                raise ClosedError from error
             raise RuntimeError(f"the grading worker did not start; to see why, run: {' '.join(command)} < /dev/null") from error
         return self.process
 

@@ -54,7 +54,7 @@ INCORRECT = Verdict(VerdictKind.INCORRECT)
 
 
 def unknown(reason: str) -> Verdict:
-    """Reasons: no_answer, truncated, unparsable, timeout, ambiguous."""
+    """Reasons: no_answer, truncated, too_long, ambiguous, unparsable, unparsable_gold, timeout, memory, crash, undecided."""
     return Verdict(VerdictKind.UNKNOWN, reason)
 
 
