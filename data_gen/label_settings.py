@@ -22,7 +22,7 @@ class LabelSettings:
     high_share: float = field(default=0.8, metadata={"help": "sequential: and right if it leaves at least this share"})
     false_positive_rate: float = field(default=0.05, metadata={"help": "sequential: how often a wrong step may pass"})
     false_negative_rate: float = field(default=0.05, metadata={"help": "sequential: how often a right step may fail"})
-    error_rate: float = field(default=0.05, metadata={"help": "posterior: stop at a first error this likely to be another one"})
+    error_rate: float = field(default=0.04, metadata={"help": "posterior: stop at a first error this likely to be another one"})
     max_solution_rollouts: int = field(default=400, metadata={"help": "posterior: on one solution"})
     omega_alpha: float = field(default=0.5, metadata={"help": "omega: Q = alpha^(1 - MC) * beta^(length / omega_length)"})
     omega_beta: float = 0.9

@@ -12,6 +12,7 @@ solution costs it no rollout: the solution is itself a success that runs through
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,7 +21,7 @@ from data_gen.grading import Grader
 from data_gen.label_settings import LabelSettings
 from data_gen.ledger import LedgerPolicy
 from data_gen.omega import omega_search
-from data_gen.posterior import FirstErrorPosterior
+from data_gen.posterior import FirstErrorPosterior, PromptEvidence
 from data_gen.records import GradedSolution, LabeledSolution, SamplingParams, StepEstimate
 from data_gen.rollouts import (
     FIRST_SUCCESS,
@@ -79,27 +80,40 @@ async def label_samples(task: LabelingTask) -> tuple[LabeledSolution | str, ...]
     if task.settings.method == "omega":
         return await omega_search(source, task.samples, task.vocabulary, task.separator, task.settings)
     root = estimate_root(task.samples)
-    return tuple(await asyncio.gather(*(_label_sample(task, source, graded, root) for graded in task.samples)))
+    cut = [_path(task, graded, root) for graded in task.samples]
+    labeled = iter(await label_paths(source, [path for path in cut if isinstance(path, StepPath)], task.settings))
+    return tuple(next(labeled) if isinstance(path, StepPath) else path for path in cut)
 
 
-async def _label_sample(task: LabelingTask, source: RolloutSource, graded: GradedSolution, root: StepEstimate) -> LabeledSolution | str:
+def _path(task: LabelingTask, graded: GradedSolution, root: StepEstimate) -> "StepPath | str":
+    """The solution cut into its steps, or the reason why it gets no labels."""
     reason = unlabelable_reason(graded)
     if reason is not None:
         return reason
-    path = StepPath(
-        graded,
-        split_steps(graded.solution.text, task.separator),
-        step_prefixes(task.policy, graded, task.vocabulary, task.separator),
-        root,
-    )
-    if len(path.prefixes) != len(path.steps):
+    steps = split_steps(graded.solution.text, task.separator)
+    prefixes = step_prefixes(task.policy, graded, task.vocabulary, task.separator)
+    if len(prefixes) != len(steps):
         return "steps_unaligned"  # a token carries the end of one separator and a whole step more
-    return await label_path(source, path, task.settings)
+    return StepPath(graded, steps, prefixes, root)
 
 
-async def label_path(source: RolloutSource, path: StepPath, settings: LabelSettings) -> LabeledSolution:
-    """One solution's labels by one of the methods that label a solution by itself. Raises ValueError if its verdict is unknown."""
-    check_labelable(path)
+async def label_paths(source: RolloutSource, paths: Sequence[StepPath], settings: LabelSettings) -> list[LabeledSolution]:
+    """The labels of a problem's solutions by one of the methods that label solutions by themselves.
+
+    All are labelled at once, but by `posterior` one after the other, since each learns from those before it. Raises ValueError for a
+    solution whose verdict is unknown.
+    """
+    if not paths:
+        return []
+    for path in paths:
+        check_labelable(path)
+    evidence = PromptEvidence(paths[0].root.n_correct, paths[0].root.n_rollouts)
+    if settings.method == "posterior":
+        return [await _label_path(source, path, settings, evidence) for path in paths]
+    return list(await asyncio.gather(*(_label_path(source, path, settings, evidence) for path in paths)))
+
+
+async def _label_path(source: RolloutSource, path: StepPath, settings: LabelSettings, evidence: PromptEvidence) -> LabeledSolution:
     if settings.method == "every_step":
         return await estimate_every_step(source, path, settings)
     if path.graded.verdict.is_correct:
@@ -109,7 +123,7 @@ async def label_path(source: RolloutSource, path: StepPath, settings: LabelSetti
     elif settings.method == "sequential":
         labeled = await locate_by_tests(source, path, settings)
     else:
-        labeled = await locate_by_posterior(source, path, settings)
+        labeled = await locate_by_posterior(source, path, settings, evidence)
     return await check_around_error(source, path, labeled, settings.n_check)
 
 
@@ -179,29 +193,35 @@ async def locate_by_tests(source: RolloutSource, path: StepPath, settings: Label
     return labeled_up_to(path, first_bad, estimates)
 
 
-async def locate_by_posterior(source: RolloutSource, path: StepPath, settings: LabelSettings) -> LabeledSolution:
+async def locate_by_posterior(source: RolloutSource, path: StepPath, settings: LabelSettings, evidence: PromptEvidence) -> LabeledSolution:
     """Rollouts one by one, each where it tells most per token, until one step is the first error with probability 1 - error_rate.
 
     Where max_solution_rollouts do not suffice the error is not located: steps that precede it with that probability are True, others None.
+    Adds what it drew to the problem's `evidence`.
     """
-    n_steps = len(path.steps)
-    if n_steps == 1:
-        return labeled_up_to(path, 0, {})
-    posterior = FirstErrorPosterior(n_steps, path.root.n_correct, path.root.n_rollouts)
+    n_steps, prefixes = len(path.steps), path.prefixes[:-1]
+    posterior = FirstErrorPosterior(n_steps, evidence.belief({prefix.token_ids for prefix in prefixes}))
+    tallies = [Tally() for _ in prefixes]
+    for step, prefix in enumerate(prefixes):  # what is known from another solution that begins alike
+        for index in range(len(evidence.outcomes.get(prefix.token_ids, ()))):
+            posterior.observe(step, tallies[step].add(await source.draw(prefix, index)))
     costs = np.array(path.n_tokens_left(), dtype=float)
-    tallies = [Tally() for _ in range(n_steps - 1)]
     for _ in range(settings.max_solution_rollouts):
         if posterior.probabilities.max() >= 1 - settings.error_rate:
             break
         step = posterior.next_step(costs)
-        graded = await source.draw(path.prefixes[step], tallies[step].n_rollouts)
-        posterior.observe(step, tallies[step].add(graded))
-    estimates = {step: tally.estimate("posterior") for step, tally in enumerate(tallies) if tally.n_rollouts}
-    error = int(posterior.probabilities.argmax())
-    if posterior.probabilities[error] >= 1 - settings.error_rate:
-        return labeled_up_to(path, error, estimates)
+        is_success = tallies[step].add(await source.draw(prefixes[step], tallies[step].n_rollouts))
+        posterior.observe(step, is_success)
+        evidence.outcomes.setdefault(prefixes[step].token_ids, []).append(is_success)
     n_good = int((np.cumsum(posterior.probabilities) <= settings.error_rate).sum())
-    return labeled_up_to(path, None, estimates, n_good)
+    error: int | None = int(posterior.probabilities.argmax())
+    if posterior.probabilities[error] < 1 - settings.error_rate:
+        error = None
+    for step in range(n_good if error is None else error):
+        if tallies[step].n_rollouts:
+            evidence.good[prefixes[step].token_ids] = (step + 1) / n_steps
+    estimates = {step: tally.estimate("posterior") for step, tally in enumerate(tallies) if tally.n_rollouts}
+    return labeled_up_to(path, error, estimates, n_good)
 
 
 def labeled_up_to(path: StepPath, error: int | None, estimates: dict[int, StepEstimate], n_good: int = 0) -> LabeledSolution:

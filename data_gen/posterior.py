@@ -9,12 +9,13 @@ The model of a wrong solution of K steps, all of whose unknowns have a stated pr
 - from the error on the value is a share of what it was: 0 with probability 1/2, a small share otherwise (the policy sometimes recovers).
 
 A rollout after step i succeeds with that value, so each draw multiplies a table over (e, V, d, share) by its likelihood. The next rollout
-starts where the expected information about e is greatest per token it will cost: late prefixes are cheap, early ones are asked only where
-they tell. A success is evidence here and no proof: a lucky rollout after the error does not settle the label, as it does in a search that
-asks whether any rollout succeeds. Adaptive group testing in this form goes back to Lindley (1956).
+starts where the expected information about e is greatest per token it will cost (Lindley 1956): late prefixes are cheap, early ones are
+asked only where they tell. A success is evidence here and no proof: a lucky rollout after the error does not settle the label, as it does
+in a search that asks whether any rollout succeeds. The solutions of a problem are labelled one after the other: rollouts after the good
+steps of one say what V is for the next.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -31,30 +32,59 @@ SHARES = {0.0: 0.5, 0.02: 0.2, 0.06: 0.15, 0.15: 0.1, 0.3: 0.05}  # share of the
 class ErrorModel:
     """The grid for solutions of K steps: G combinations of (V, d, share), and the value after each of the first K - 1 steps."""
 
-    value: Array  # (G,) V
-    log_prior: Array  # (G,) of d and share; V's is added with the counts of the root
+    log_prior: Array  # (G,) of the share
     before: Array  # (K - 1, G) value after a step before the error
     after: Array  # (K - 1, G) value after the error or a later step
 
 
+def _value_before(done: float) -> Array:
+    """(V, d) grid of the value of a prefix without error that is this share of a solution."""
+    values = (np.arange(N_VALUES) + 0.5) / N_VALUES
+    result: Array = values[:, None] ** (1 - np.array(list(DRIFTS)) * done)
+    return np.clip(result, 1e-9, 1 - 1e-9)
+
+
 @lru_cache(maxsize=256)
 def error_model(n_steps: int) -> ErrorModel:
-    values = (np.arange(N_VALUES) + 0.5) / N_VALUES
-    value, drift, share = (axis.ravel() for axis in np.meshgrid(values, list(DRIFTS), list(SHARES), indexing="ij"))
-    prior = np.outer(list(DRIFTS.values()), list(SHARES.values())).ravel()
-    done = (np.arange(n_steps - 1)[:, None] + 1) / n_steps
-    before = np.clip(value ** (1 - drift * done), 1e-9, 1 - 1e-9)
-    after = np.clip(before * share, 1e-9, 1)  # never quite 0: a grader may err
-    return ErrorModel(value, np.tile(np.log(prior), N_VALUES), before, after)
+    n_shares, n_cells = len(SHARES), N_VALUES * len(DRIFTS)
+    before = np.empty((n_steps - 1, n_cells * n_shares))
+    for i in range(n_steps - 1):
+        before[i] = np.repeat(_value_before((i + 1) / n_steps), n_shares)
+    after = np.clip(before * np.tile(list(SHARES), n_cells), 1e-9, 1)  # never quite 0: a grader may err
+    return ErrorModel(np.tile(np.log(list(SHARES.values())), n_cells), before, after)
+
+
+@dataclass
+class PromptEvidence:
+    """What a problem's samples, and the rollouts after its solutions' steps, say of V and d.
+
+    `outcomes` holds the rollouts of each prefix in the order of their indices, `good` how much of a solution each prefix is that was found
+    to hold no error: its rollouts inform every solution that it is no part of. Solutions that it is part of have its rollouts for nothing.
+    """
+
+    n_correct: int
+    n_total: int
+    outcomes: dict[tuple[int, ...], list[bool]] = field(default_factory=dict)
+    good: dict[tuple[int, ...], float] = field(default_factory=dict)
+
+    def belief(self, own: set[tuple[int, ...]]) -> Array:
+        """Log-weights of the (V, d) grid for a solution with these prefixes."""
+        root = _value_before(0)
+        result: Array = np.log(list(DRIFTS.values())) + self.n_correct * np.log(root) + (self.n_total - self.n_correct) * np.log1p(-root)
+        for prefix, done in self.good.items():
+            if prefix not in own:
+                n_right, value = sum(self.outcomes[prefix]), _value_before(done)
+                result += n_right * np.log(value) + (len(self.outcomes[prefix]) - n_right) * np.log1p(-value)
+        return result
 
 
 class FirstErrorPosterior:
-    """What is known of the first error of a wrong solution of `n_steps` steps; `root_correct` of `root_total` samples were right."""
+    """What is known of the first error of a wrong solution of `n_steps` steps. `belief`: log-weights of the (V, d) grid."""
 
-    def __init__(self, n_steps: int, root_correct: int, root_total: int) -> None:
+    def __init__(self, n_steps: int, belief: Array) -> None:
         self._model = model = error_model(n_steps)
-        log_root = root_correct * np.log(model.value) + (root_total - root_correct) * np.log1p(-model.value)
-        self._log_weights = np.tile(model.log_prior + log_root, (n_steps, 1))  # (K, G)
+        log_weights = model.log_prior + np.repeat(belief, len(SHARES))
+        self._log_weights = np.tile(log_weights, (n_steps, 1))  # (K, G)
         self._is_before = np.arange(n_steps - 1)[:, None] < np.arange(n_steps)  # (K - 1, K): step i comes before the error e
         self._normalize()
 

@@ -1,7 +1,6 @@
 """What both comparisons of labelling methods share: the methods, one method on one wrong solution, and the figures."""
 
 import json
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +11,15 @@ from data_gen.grading import Grader
 from data_gen.jsonl import write_text
 from data_gen.label_settings import LabelSettings
 from data_gen.label_views import first_error
-from data_gen.labeling import StepPath, label_path, step_prefixes
+from data_gen.labeling import StepPath, label_paths, step_prefixes
 from data_gen.ledger import Ledger, LedgerPolicy
 from data_gen.omega import Cuts, Node, Tree
 from data_gen.policies.protocol import Policy
-from data_gen.records import GradedSolution, Problem, SamplingParams
-from data_gen.rollouts import RolloutSource, estimate_root
+from data_gen.records import GradedSolution, Problem, SamplingParams, StepEstimate
+from data_gen.rollouts import RolloutSource, draw_solutions, estimate_root
 from data_gen.steps import split_steps
 from prm_train.evaluation.estimators import bootstrap_interval
+from prm_train.evaluation.facts import machine_name
 
 RESULT = Path(__file__).parent.parent / "results" / "labeling.json"
 METHODS = {
@@ -44,58 +44,65 @@ class Question:
 
 @dataclass(frozen=True)
 class Located:
-    """What a method said of one wrong solution. `n_tokens` generated for its rollouts, `n_sample_tokens` its share of the samples."""
+    """What a method said of a question's wrong solutions (None: not located), and the tokens and number of the rollouts it asked for."""
 
-    is_located: bool
-    is_exact: bool
+    errors: tuple[int | None, ...]
     n_tokens: int
     n_rollouts: int
-    n_sample_tokens: float
 
 
-async def locate(  # noqa: PLR0913
-    question: Question,
-    wrong: GradedSolution,
-    true_error: int,
-    settings: LabelSettings,
-    params: SamplingParams,
-    grader: Grader,
-    ledger: Ledger,
-    policy: Policy,
-) -> Located:
-    """One method on one wrong solution; it is charged for each distinct draw it asks for, whether or not the ledger has it already."""
-    recorded = LedgerPolicy(policy, ledger, question.problem)
-    source, root = RolloutSource(recorded, grader, params), estimate_root(question.samples)
-    prefixes = step_prefixes(recorded, wrong, policy.token_bytes(), "\n")
-    if settings.method == "omega":  # one search from the root, as each wrong sample of a tree gets
-        tree = Tree(source, Cuts(policy.token_bytes(), "\n", 0), settings)
-        search = await tree.search(Node((), root, question.samples), wrong)
-        error: int | None = tree.cuts.ends(search.ids).index(search.zero_end)
-    else:
-        path = StepPath(wrong, split_steps(wrong.solution.text, "\n"), prefixes, root)
-        error = first_error((await label_path(source, path, settings)).labels)
-    sample_tokens = sum(len(sample.solution.token_ids) for sample in question.samples) / len(question.wrong)
-    return Located(error is not None, error == true_error, recorded.usage.n_generated, recorded.n_draws, sample_tokens)
+@dataclass(frozen=True)
+class Bench:
+    """Where all methods draw from. One ledger: a draw that two methods ask for is made once and charged to both."""
+
+    policy: Policy
+    grader: Grader
+    params: SamplingParams
+    ledger: Ledger
+
+    async def samples(self, problem: Problem, indices: range) -> tuple[GradedSolution, ...]:
+        return await draw_solutions(LedgerPolicy(self.policy, self.ledger, problem), self.grader, self.params, indices)
+
+    async def locate(self, question: Question, settings: LabelSettings) -> Located:
+        """One method on the wrong solutions of a question."""
+        recorded = LedgerPolicy(self.policy, self.ledger, question.problem)
+        source, root = RolloutSource(recorded, self.grader, self.params), estimate_root(question.samples)
+        errors: list[int | None]
+        if settings.method == "omega":  # a search of each from the root, in one tree
+            tree = Tree(source, Cuts(self.policy.token_bytes(), "\n", 0), settings)
+            searches = [await tree.search(Node((), root, question.samples), wrong) for wrong in question.wrong]
+            errors = [tree.cuts.ends(search.ids).index(search.zero_end) for search in searches]
+        else:
+            paths = [self._path(recorded, wrong, root) for wrong in question.wrong]
+            errors = [first_error(labeled.labels) for labeled in await label_paths(source, paths, settings)]
+        return Located(tuple(errors), recorded.usage.n_generated, recorded.n_draws)
+
+    def _path(self, recorded: LedgerPolicy, wrong: GradedSolution, root: StepEstimate) -> StepPath:
+        prefixes = step_prefixes(recorded, wrong, self.policy.token_bytes(), "\n")
+        return StepPath(wrong, split_steps(wrong.solution.text, "\n"), prefixes, root)
 
 
-def figures(found: Sequence[Sequence[Located]], method: str) -> dict[str, object]:
-    """Shares and means over all solutions; the interval is from a bootstrap of the questions, whose solutions share much."""
-    located = [each for question in found for each in question]
-    uses_samples = method in USES_SAMPLES
-    mean_tokens = float(np.mean([each.n_tokens for each in located]))
-    sample_tokens = float(np.mean([each.n_sample_tokens for each in located])) if uses_samples else 0.0
-    by_question = [float(np.mean([each.is_exact for each in question])) for question in found if question]
-    interval = bootstrap_interval(np.array(by_question), np.random.default_rng(0))
+def figures(
+    questions: Sequence[Question], found: Sequence[Located], truth: Sequence[Sequence[int]], uses_samples: bool
+) -> dict[str, object]:
+    """Shares and means over all solutions; the interval is from a bootstrap of the questions, whose solutions share much.
+
+    A method that uses the samples is charged for all of a question's, shared among its labelled solutions.
+    """
+    hits = [[a == b for a, b in zip(located.errors, true, strict=True)] for located, true in zip(found, truth, strict=True) if true]
+    n = sum(map(len, hits))
+    sample_tokens = sum(len(sample.solution.token_ids) for question in questions for sample in question.samples) * uses_samples
+    interval = bootstrap_interval([float(np.mean(hit)) for hit in hits], np.random.default_rng(0))
     return {
-        "exact": round(float(np.mean([each.is_exact for each in located])), 4),
+        "exact": round(sum(map(sum, hits)) / n, 4),
         "exact_low": round(interval.low, 4),
         "exact_high": round(interval.high, 4),
-        "located": round(float(np.mean([each.is_located for each in located])), 4),
-        "tokens_per_solution": round(mean_tokens + sample_tokens, 1),
-        "of_which_samples": round(sample_tokens, 1),
-        "rollouts_per_solution": round(float(np.mean([each.n_rollouts for each in located])), 1),
-        "n_solutions": len(located),
-        "n_questions": len(by_question),
+        "located": round(sum(error is not None for located in found for error in located.errors) / n, 4),
+        "tokens_per_solution": round((sum(located.n_tokens for located in found) + sample_tokens) / n, 1),
+        "of_which_samples": round(sample_tokens / n, 1),
+        "rollouts_per_solution": round(sum(located.n_rollouts for located in found) / n, 1),
+        "n_solutions": n,
+        "n_questions": len(hits),
     }
 
 
@@ -114,5 +121,5 @@ def save(section: str, content: object, command: str) -> None:
     report = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     report[section] = content
     report.setdefault("commands", {})[section] = command
-    report["machine"] = f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}, one core"
+    report["machine"] = machine_name()
     write_text(RESULT, json.dumps(report, indent=1) + "\n")

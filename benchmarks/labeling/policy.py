@@ -40,11 +40,12 @@ class World:
         return rng.choices(range(n_right, N_STEPS), weights)[0]
 
 
-def draw_problem(level: str, drift: float, number: int) -> Problem:
-    """The `number`-th question of a level, always the same one."""
-    rng = random.Random(derive_seed("labeling benchmark", level, number))
-    q = rng.betavariate(*LEVELS[level])
-    return Problem(f"{level}-{number}", f"{level} {number}: q {q:.6f} drift {drift:g}", gold_answer="1")
+def draw_problems(level: str, drift: float, n: int) -> list[Problem]:
+    """`n` questions whose q are the quantiles of the level's distribution, so that few questions stand for it well."""
+    rng, per_question = random.Random(derive_seed("labeling benchmark", level)), 201
+    drawn = sorted(rng.betavariate(*LEVELS[level]) for _ in range(n * per_question))
+    quantiles = drawn[per_question // 2 :: per_question]
+    return [Problem(f"{level}-{i}", f"{level} {i}: q {q:.6f} drift {drift:g}", gold_answer="1") for i, q in enumerate(quantiles)]
 
 
 def true_error(text: str) -> int:

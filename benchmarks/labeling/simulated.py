@@ -12,60 +12,54 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.labeling.compare import METHODS, Located, Question, figures, locate, print_section, save
-from benchmarks.labeling.policy import LEVELS, ExactPolicy, draw_problem, true_error
+from benchmarks.labeling.compare import METHODS, USES_SAMPLES, Bench, Question, figures, print_section, save
+from benchmarks.labeling.policy import LEVELS, ExactPolicy, draw_problems, true_error
 from data_gen.grading import ArithmeticGrader
 from data_gen.label_settings import LabelSettings
-from data_gen.ledger import Ledger, LedgerPolicy
+from data_gen.ledger import Ledger
 from data_gen.records import Problem, SamplingParams
-from data_gen.rollouts import draw_solutions
 
 PARAMS = SamplingParams(max_new_tokens=400)
 N_SAMPLES, N_WRONG, MAX_DRAWS = 32, 8, 4096
-OURS = {"ours": METHODS["ours"]}
 SECTIONS = {  # drift of the value before the error, wrong solutions a question (None: all of its samples' own), methods
     "simulated": (0.0, N_WRONG, METHODS),
     "simulated_drift": (1.0, N_WRONG, METHODS),
-    "simulated_all_wrong": (0.0, None, OURS),
+    "simulated_all_wrong": (0.0, None, {"ours": METHODS["ours"]}),
 }
 
 
-async def draw_question(problem: Problem, ledger: Ledger, policy: ExactPolicy, n_wrong: int | None) -> Question:
-    recorded, grader = LedgerPolicy(policy, ledger, problem), ArithmeticGrader()
-    drawn = list(await draw_solutions(recorded, grader, PARAMS, range(N_SAMPLES)))
+async def draw_question(bench: Bench, problem: Problem, n_wrong: int | None) -> Question:
+    drawn = list(await bench.samples(problem, range(N_SAMPLES)))
     while n_wrong is not None and sum(not each.verdict.is_correct for each in drawn) < n_wrong and len(drawn) < MAX_DRAWS:
-        drawn += await draw_solutions(recorded, grader, PARAMS, range(len(drawn), len(drawn) + N_SAMPLES))
+        drawn += await bench.samples(problem, range(len(drawn), len(drawn) + N_SAMPLES))
     wrong = [each for each in drawn if not each.verdict.is_correct]
     return Question(problem, tuple(drawn[:N_SAMPLES]), tuple(wrong[:n_wrong]))
 
 
 async def compare(
-    level: str, drift: float, numbers: range, n_wrong: int | None, methods: dict[str, LabelSettings], ledger: Ledger
-) -> dict[str, list[list[Located]]]:
-    """For each method, what it said of the wrong solutions of each question."""
-    policy = ExactPolicy()
-    found: dict[str, list[list[Located]]] = {name: [] for name in methods}
-    for number in numbers:
-        question = await draw_question(draw_problem(level, drift, number), ledger, policy, n_wrong)
-        for name, settings in methods.items():
-            calls = (
-                locate(question, wrong, true_error(wrong.solution.text), settings, PARAMS, ArithmeticGrader(), ledger, policy)
-                for wrong in question.wrong
-            )
-            found[name].append(list(await asyncio.gather(*calls)))
-    return found
+    bench: Bench, problems: Sequence[Problem], n_wrong: int | None, methods: dict[str, LabelSettings]
+) -> dict[str, dict[str, object]]:
+    """The figures of each method on the wrong solutions of these problems."""
+    questions = [await draw_question(bench, problem, n_wrong) for problem in problems]
+    truth = [[true_error(wrong.solution.text) for wrong in question.wrong] for question in questions]
+    report = {}
+    for name, settings in methods.items():
+        found = [await bench.locate(question, settings) for question in questions]
+        report[name] = figures(questions, found, truth, name in USES_SAMPLES)
+    return report
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--questions", type=int, default=150, help="questions a level")
+    parser.add_argument("--questions", type=int, default=200, help="questions a level")
     n_questions = parser.parse_args(argv).questions
     for section, (drift, n_wrong, methods) in SECTIONS.items():
         levels = {}
         for level in LEVELS:
+            problems = draw_problems(level, drift, n_questions)
             with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "ledger.sqlite") as ledger:
-                found = asyncio.run(compare(level, drift, range(n_questions), n_wrong, methods, ledger))
-            levels[level] = {name: figures(located, name) for name, located in found.items()}
+                bench = Bench(ExactPolicy(), ArithmeticGrader(), PARAMS, ledger)
+                levels[level] = asyncio.run(compare(bench, problems, n_wrong, methods))
             print_section(f"{section}, {level}", levels[level])
         save(section, levels, f"python -m benchmarks.labeling.simulated --questions {n_questions}")
 

@@ -11,7 +11,7 @@ import pytest
 from data_gen import arithmetic
 from data_gen.grading import ArithmeticGrader
 from data_gen.label_settings import LabelSettings
-from data_gen.labeling import LabelingTask, StepPath, label_path, label_samples, step_prefixes
+from data_gen.labeling import LabelingTask, StepPath, label_paths, label_samples, step_prefixes
 from data_gen.ledger import Ledger, LedgerPolicy
 from data_gen.policies.simulated import SimulatedPolicy, success_probability
 from data_gen.records import FinishReason, LabeledSolution, Problem, SamplingParams, Solution, StepEstimate
@@ -37,7 +37,8 @@ async def labeled_path(
     source = RolloutSource(LedgerPolicy(SimulatedPolicy(base_seed), ledger, PROBLEM), ArithmeticGrader(), PARAMS)
     graded = await source.grader.grade(PROBLEM, solution(totals))
     prefixes = step_prefixes(source.policy, graded, source.policy.token_bytes(), "\n")
-    return await label_path(source, StepPath(graded, split_steps(graded.solution.text, "\n"), prefixes, root), settings)
+    path = StepPath(graded, split_steps(graded.solution.text, "\n"), prefixes, root)
+    return (await label_paths(source, [path], settings))[0]
 
 
 ROOT = StepEstimate(24, 32, 0, "rollouts")
@@ -185,7 +186,7 @@ def test_a_solution_without_a_verdict_gets_no_labels(tmp_path: Path):
         source = RolloutSource(LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM), ArithmeticGrader(), PARAMS)
         graded = await source.grader.grade(PROBLEM, Solution("p", 4, "3 plus 4=7", FinishReason.EOS, tuple(b"3 plus 4=7")))
         prefixes = step_prefixes(source.policy, graded, source.policy.token_bytes(), "\n")
-        await label_path(source, StepPath(graded, ("3 plus 4=7",), prefixes), LabelSettings())
+        await label_paths(source, [StepPath(graded, ("3 plus 4=7",), prefixes)], LabelSettings())
 
     with Ledger(tmp_path / "l.sqlite") as ledger, pytest.raises(ValueError, match=r"solution 4 of p: its verdict is unknown \(no_answer\)"):
         asyncio.run(run(ledger))

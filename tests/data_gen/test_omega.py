@@ -213,5 +213,6 @@ def test_cut_at_the_ends_of_steps_a_tree_gives_the_labels_of_steps(tmp_path: Pat
         assert "\n".join(each.steps) == each.graded.solution.text
         totals = arithmetic.parse_totals(each.graded.solution.text)
         error = arithmetic.first_error(CHAIN, totals)
+        assert error is not None
         assert each.labels[error] is False or each.labels[error] is None  # None: this edge was exported with another solution
         assert all(label is not False for step, label in enumerate(each.labels) if step != error)
