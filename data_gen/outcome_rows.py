@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from math import lcm
 from random import Random
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from annotated_types import Ge
 
@@ -17,6 +17,8 @@ from data_gen.filters import right_and_wrong
 from data_gen.records import GradedSolution, Problem, derive_seed
 from data_gen.revisions import character_distances
 from data_gen.rows import OrmHistoryRow, OrmPair, OrmRow
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,13 @@ def orm_pairs(problem: Problem, usable: Sequence[GradedSolution], settings: Pair
     if settings.max_per_question is not None:
         most = min(most, settings.max_per_question)
     if settings.choose == "random":
-        pairs = [_nth_pair(right, wrong, n) for n in range(most)]
+        pairs = [nth_pair(right, wrong, n) for n in range(most)]
     return [
         OrmPair(problem.problem_id, problem.question, chosen.solution.text, rejected.solution.text) for chosen, rejected in pairs[:most]
     ]
 
 
-def _nth_pair(right: Sequence[GradedSolution], wrong: Sequence[GradedSolution], n: int) -> tuple[GradedSolution, GradedSolution]:
+def nth_pair(right: Sequence[T], wrong: Sequence[T], n: int) -> tuple[T, T]:
     """The n-th of all pairs in an order that uses every solution of a side once before any of them again."""
     shift = n // lcm(len(right), len(wrong))  # both sides are back at their start: pair them the next way round
     return right[n % len(right)], wrong[(n + shift) % len(wrong)]

@@ -13,8 +13,10 @@ the built-in policy::
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any, Literal
 
+from data_gen.chains import Message
 from data_gen.tokenizer import MARKER
 
 Layout = Literal["chat", "plain"]
@@ -50,11 +52,15 @@ class ScorerEncoding:
 
     def encode_head(self, question: str) -> tuple[int, ...]:
         """Ids of what stands before the first step: the chat template up to the assistant's turn, or the plain question and a newline."""
+        return self.encode_chat((Message("user", question),))
+
+    def encode_chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """A head that holds more than the question: earlier attempts, say, as `data_gen.chains` lays them out."""
         if self.facts.layout == "chat":
-            chat = [{"role": "user", "content": question}]
+            chat = [{"role": message.role, "content": message.content} for message in messages]
             return tuple(self.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False))
-        ids = self.tokenizer.encode(question + "\n", add_special_tokens=False)
-        return (*self._start_ids, *ids)
+        ids = [self.tokenizer.encode(message.content + "\n", add_special_tokens=False) for message in messages]
+        return (*self._start_ids, *chain.from_iterable(ids))
 
     def encode_step(self, step: str) -> tuple[int, ...]:
         """Ids of a step, its separator and the marker, which is the last id and occurs nowhere else."""

@@ -59,7 +59,7 @@ def prm_examples(rows: Sequence[PrmRow], encoding: ScorerEncoding, algebra: Labe
             left_out["rows cut at max_length"] += len(kept) < len(labelled)
             positions, values, weights, steps = zip(*kept, strict=True)
             examples.append(Example(row.prompt, input_ids[: positions[-1] + 1], positions, values, weights, steps))
-    found = _counted(examples, left_out, f"{len(rows)} PRM rows", max_length)
+    found = counted(examples, left_out, f"{len(rows)} PRM rows", max_length)
     weighted = zip(found.examples, with_mean_weight_one([example.weights for example in found.examples]), strict=True)
     return replace(found, examples=tuple(replace(example, weights=weights) for example, weights in weighted))
 
@@ -79,7 +79,7 @@ def orm_examples(rows: Sequence[OrmRow], encoding: ScorerEncoding, max_length: i
             left_out["rows longer than max_length"] += 1
         else:
             examples.append(Example(row.prompt, input_ids, ends[-1:], (float(row.label),), (1.0,), (len(steps) - 1,)))
-    return _counted(examples, left_out, f"{len(rows)} ORM rows", max_length)
+    return counted(examples, left_out, f"{len(rows)} ORM rows", max_length)
 
 
 def split_by_question(examples: Sequence[Example], validation_share: float) -> tuple[list[Example], list[Example]]:
@@ -91,7 +91,7 @@ def split_by_question(examples: Sequence[Example], validation_share: float) -> t
     return sides
 
 
-def _counted(examples: list[Example], left_out: Counter[str], what: str, max_length: int) -> ExampleSet:
+def counted(examples: list[Example], left_out: Counter[str], what: str, max_length: int) -> ExampleSet:
     left_out = +left_out
     if left_out:
         logger.warning("%s, max_length %d: left out %s", what, max_length, ", ".join(f"{n} {reason}" for reason, n in left_out.items()))

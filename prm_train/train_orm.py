@@ -1,30 +1,63 @@
-"""`prm-train train-orm`: an outcome reward model from whole solutions labelled right or wrong.
+"""`prm-train train-orm`: an outcome reward model from whole solutions that are right or wrong, one by one or in pairs.
 
 `accelerate launch -m prm_train.train_orm --config …` does the same on several processes.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from data_gen.config import parse_config, run_command
+from data_gen.config import InputError, parse_config, run_command
 from prm_train.training_config import LossSettings, TrainOrmConfig
+
+if TYPE_CHECKING:
+    from prm_train.encoding import ScorerEncoding
+    from prm_train.examples import Example, ExampleSet
+    from prm_train.outcome_examples import Pair
+    from prm_train.training_run import Task
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(TrainOrmConfig, argv)
     # only now, so that a mistake in the configuration is answered at once
-    from data_gen.rows import OrmRow, read_rows
-    from prm_train.checkpoints import CheckpointFacts
-    from prm_train.examples import orm_examples
-    from prm_train.training_run import Task, run_training
+    from prm_train.training_run import run_training
 
-    rows = read_rows(config.rows, OrmRow)
-    task = Task(
-        kind="orm",
-        examples=lambda encoding, max_length: orm_examples(rows, encoding, max_length),
-        loss=LossSettings(),
-        facts=lambda encoding: CheckpointFacts("orm", encoding.facts, "whether the whole solution's answer is right", "last"),
-    )
-    run_training(task, config)
+    run_training(orm_task(config), config)
+
+
+def orm_task(config: TrainOrmConfig) -> "Task":
+    """Raises InputError if the rows are malformed or cannot be paired."""
+    from data_gen.rows import OrmHistoryRow, OrmPair
+    from prm_train.checkpoints import CheckpointFacts
+    from prm_train.outcome_examples import outcome_examples, pairs_of_rows, pairs_within_questions, read_outcome_rows
+    from prm_train.training_run import Task
+
+    rows = read_outcome_rows(config.rows)
+    label = "whether the whole solution's answer is right"
+
+    def examples(encoding: "ScorerEncoding", max_length: int) -> "ExampleSet":
+        return outcome_examples(rows, encoding, max_length)
+
+    def facts(encoding: "ScorerEncoding") -> CheckpointFacts:
+        return CheckpointFacts("orm", encoding.facts, label, "last")
+
+    if config.objective == "pointwise":
+        return Task("orm", examples, LossSettings(), facts)
+    if any(isinstance(row, OrmHistoryRow) for row in rows):
+        raise InputError(
+            f"{config.rows}: rows with earlier attempts, which differ in them, so that pairs would too; expected objective pointwise"
+        )
+
+    from prm_train.pairwise import PairTask
+
+    def pairs(solutions: Sequence["Example"], encoding: "ScorerEncoding") -> "list[Pair]":
+        given = [row for row in rows if isinstance(row, OrmPair)]
+        return (
+            pairs_of_rows(given, solutions, encoding)
+            if given
+            else pairs_within_questions(solutions, config.max_pairs_per_question, config.seed)
+        )
+
+    return PairTask("orm", examples, LossSettings(), facts, pairs)
 
 
 if __name__ == "__main__":
