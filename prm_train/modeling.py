@@ -2,9 +2,14 @@
 
 A PRM is an AutoModelForTokenClassification with two classes (bad, good), an ORM an AutoModelForSequenceClassification with one logit whose
 sigmoid is the score. While it is trained the head is kept and computed in float32: small updates of it would round away in bfloat16.
+
+Three dropouts, each its own setting: of the head's input (head_dropout), of the attention weights (backbone_dropout), and of what goes into
+the low-rank updates (lora.dropout).
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +23,9 @@ from data_gen.policy_config import BASE_POLICY
 from data_gen.tokenizer import load_tokenizer
 from prm_train.checkpoints import CheckpointFacts, Kind, read_facts, write_facts
 from prm_train.encoding import ScorerEncoding, prepare_encoding
-from prm_train.training_config import LoraSettings, TrainingConfig
+from prm_train.gathering import gathered
+from prm_train.lora import add_lora, load_trained, merged
+from prm_train.training_config import TrainingConfig
 
 AUTO_CLASSES = {"prm": AutoModelForTokenClassification, "orm": AutoModelForSequenceClassification}
 # The class 1 of a PRM is the good step. An ORM's one logit counts as a label of its own (binary cross-entropy, sigmoid when served).
@@ -35,7 +42,9 @@ class Float32Head(nn.Linear):
         super().__init__(head.in_features, head.out_features, bias=head.bias is not None, device="meta")
         self.weight, self.bias, self.p_dropout = head.weight, head.bias, p_dropout
         if torch.promote_types(head.weight.dtype, torch.float32) != head.weight.dtype:
-            self.float()
+            with gathered([parameter for parameter in (head.weight, head.bias) if parameter is not None]):
+                self.weight = nn.Parameter(head.weight.detach().float())
+                self.bias = nn.Parameter(head.bias.detach().float()) if head.bias is not None else None
 
     def forward(self, hidden: Tensor) -> Tensor:
         with torch.autocast(hidden.device.type, enabled=False):
@@ -60,31 +69,41 @@ def build_scorer(kind: Kind, config: TrainingConfig) -> tuple[Any, ScorerEncodin
         if not hasattr(model_config, "attention_dropout"):
             raise InputError(f"backbone_dropout {config.backbone_dropout}: {model_config.model_type} has no attention_dropout; expected 0")
         model_config.attention_dropout = config.backbone_dropout
+    options = {} if config.attention == "auto" else {"attn_implementation": config.attention}
+    if config.quantization == "nf4":
+        options |= _four_bit_options(config)
     model = auto_class.from_pretrained(
-        path, config=model_config, dtype=getattr(torch, config.dtype), trust_remote_code=config.trust_remote_code
+        path, config=model_config, dtype=getattr(torch, config.dtype), trust_remote_code=config.trust_remote_code, **options
     )
     if len(tokenizer) > model_config.get_text_config().vocab_size:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     model.config.pad_token_id = tokenizer.pad_token_id  # only now, since it may be one of the new tokens
     model.score = Float32Head(model.score, config.head_dropout)
-    return (_with_lora(model, kind, config.lora, encoding.marker_id) if config.lora else model), encoding
+    return (add_lora(model, kind, config.lora, encoding.marker_id) if config.lora else model), encoding
 
 
-def _with_lora(model: Any, kind: Kind, lora: LoraSettings, marker_id: int) -> Any:
-    """Low-rank updates of all linear layers; the head and the marker's embedding are trained whole."""
-    from peft import LoraConfig, get_peft_model
+def _four_bit_options(config: TrainingConfig) -> dict[str, Any]:
+    """The base in 4 bits (NF4, scales quantized too), head and embeddings excepted. Raises InputError where bitsandbytes is missing."""
+    if find_spec("bitsandbytes") is None:
+        raise InputError("quantization nf4: bitsandbytes is not installed; expected `pip install 'prm-train[qlora]'`")
+    from transformers import BitsAndBytesConfig
 
-    config = LoraConfig(
-        task_type={"prm": "TOKEN_CLS", "orm": "SEQ_CLS"}[kind],
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules="all-linear",
-        exclude_modules=["score"],
-        modules_to_save=["score"],
-        trainable_token_indices=[marker_id],
+    device = "cpu" if config.use_cpu or not torch.cuda.is_available() else torch.cuda.current_device()
+    settings = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, config.dtype),
+        llm_int8_skip_modules=["score"],
     )
-    return get_peft_model(model, config)
+    return {"quantization_config": settings, "device_map": {"": device}}
+
+
+def rebuild_scorer(kind: Kind, config: TrainingConfig, trained: Mapping[str, Tensor]) -> Any:
+    """The scorer with LoRA in whole and unquantized on the CPU: the base loaded again, and the weights that training has changed."""
+    model, _ = build_scorer(kind, replace(config, quantization="none", attention="auto"))
+    load_trained(model, trained)
+    return model
 
 
 def save_scorer(
@@ -92,11 +111,11 @@ def save_scorer(
 ) -> None:
     """Write a checkpoint that transformers loads by itself: LoRA merged, the head's weights beside the backbone's, facts in config.json.
 
-    `weights` are those of a model without LoRA, where they had to be gathered from several processes. Raises RuntimeError if the written
-    tokenizer, loaded again, encodes otherwise than the one that training used.
+    `weights` are the model's where they had to be gathered from several processes. A model with LoRA is used up. Raises RuntimeError if the
+    written tokenizer, loaded again, encodes otherwise than the one that training used.
     """
     if hasattr(model, "merge_and_unload"):
-        model, weights = model.merge_and_unload(), None
+        model = merged(model)
     write_facts(facts, model.config)
     model.config.use_cache = True
     model.save_pretrained(folder, state_dict=weights)

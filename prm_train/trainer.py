@@ -94,8 +94,9 @@ class RewardTrainer(Trainer):
         return total
 
     def _same_number_everywhere(self, batches: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
-        """Under DeepSpeed all processes must make equally many passes; one that has fewer repeats its first row without labels."""
-        if self.accelerator.distributed_type is not DistributedType.DEEPSPEED or self.accelerator.num_processes == 1:
+        """Where weights are spread over processes, all must make equally many passes: one that has fewer adds its first row, unlabelled."""
+        spread = (DistributedType.DEEPSPEED, DistributedType.FSDP)
+        if self.accelerator.distributed_type not in spread or self.accelerator.num_processes == 1:
             return batches
         n_batches = int(self.accelerator.gather(torch.tensor([len(batches)], device=self.args.device)).max())
         first = {name: tensor[:1] for name, tensor in batches[0].items()}
@@ -112,10 +113,13 @@ class RewardTrainer(Trainer):
     ) -> tuple[None, Tensor, Tensor]:
         """Logits and targets of the labelled places (B, S). No loss: a mean of batch means is not the loss, `metrics` computes that."""
         found: list[tuple[Tensor, Tensor]] = []
-        for batch in self._prepare_inputs(inputs)["batches"]:
+        own = self._prepare_inputs(inputs)["batches"]
+        batches = self._same_number_everywhere(own)
+        for index, batch in enumerate(batches):
             with torch.no_grad():
                 logits = self.place_logits(model, batch)
-            found += labelled_places(logits, batch["labels"], batch.get("position_ids"))
+            if index >= len(batches) - len(own):  # not one that only keeps the other processes company
+                found += labelled_places(logits, batch["labels"], batch.get("position_ids"))
         logits = pad_sequence([logits for logits, _ in found], batch_first=True)
         return None, logits, pad_sequence([labels for _, labels in found], batch_first=True, padding_value=UNLABELLED)
 
@@ -131,12 +135,7 @@ class RewardTrainer(Trainer):
         is_new = self.optimizer is None
         optimizer = super().create_optimizer(model)
         if is_new and self.head_learning_rate is not None:
-            head = {id(parameter) for name, parameter in self.model.named_parameters() if "score" in name.split(".")}
-            taken = []
-            for group in optimizer.param_groups:
-                taken += [parameter for parameter in group["params"] if id(parameter) in head]
-                group["params"] = [parameter for parameter in group["params"] if id(parameter) not in head]
-            optimizer.add_param_group({"params": taken, "lr": self.head_learning_rate, "weight_decay": 0.0})
+            head_at_its_rate(optimizer, self.model, self.head_learning_rate)
         return optimizer
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
@@ -147,6 +146,16 @@ class RewardTrainer(Trainer):
     def _get_eval_sampler(self, eval_dataset: Any) -> Sampler:
         """In order (they are sorted by length): `metrics` pairs predictions with examples."""
         return SequentialSampler(eval_dataset)
+
+
+def head_at_its_rate(optimizer: torch.optim.Optimizer, model: Any, learning_rate: float) -> None:
+    """Move the head's parameters to a group of their own, without weight decay."""
+    head = {id(parameter) for name, parameter in model.named_parameters() if "score" in name.split(".")}
+    taken = []
+    for group in optimizer.param_groups:
+        taken += [parameter for parameter in group["params"] if id(parameter) in head]
+        group["params"] = [parameter for parameter in group["params"] if id(parameter) not in head]
+    optimizer.add_param_group({"params": taken, "lr": learning_rate, "weight_decay": 0.0})
 
 
 def labelled_places(values: Tensor, labels: Tensor, position_ids: Tensor | None) -> list[tuple[Tensor, Tensor]]:

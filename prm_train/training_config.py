@@ -19,7 +19,7 @@ class LoraSettings:
 
     rank: Annotated[int, Ge(1)] = 16
     alpha: Annotated[float, Gt(0)] = 32.0
-    dropout: Share = 0.0
+    dropout: Share = field(default=0.0, metadata={"help": "of what goes into the updates"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +56,19 @@ class TrainingConfig:
     head_dropout: Share = 0.0
     backbone_dropout: Share = field(default=0.0, metadata={"help": "of the attention weights"})
     lora: LoraSettings | None = None
+    quantization: Literal["none", "nf4"] = field(
+        default="none", metadata={"help": "nf4: the base in 4 bits under lora (QLoRA); merged into the unquantized base when it is saved"}
+    )
     seed: int = 0
 
     dtype: Literal["float32", "bfloat16", "float64"] = field(default="float32", metadata={"help": "of the backbone; the head has float32"})
     bf16_autocast: bool = field(default=False, metadata={"help": "compute in bfloat16, keep the weights in `dtype`"})
     gradient_checkpointing: bool = False
-    use_cpu: bool = field(default=False, metadata={"help": "even beside a GPU; several CPU processes without DeepSpeed need it"})
-    ddp_backend: Literal["gloo", "nccl"] | None = field(default=None, metadata={"help": "gloo for DeepSpeed without a GPU"})
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = field(
+        default="auto", metadata={"help": "kernels; packing on a GPU wants flash_attention_2, the only one for rows of varying length"}
+    )
+    use_cpu: bool = field(default=False, metadata={"help": "even beside a GPU"})
+    ddp_backend: Literal["gloo", "nccl"] | None = field(default=None, metadata={"help": "null: nccl on GPUs, gloo on CPUs"})
     trust_remote_code: bool = False
 
     keep: Literal["last", "lowest_validation_loss"] = field(default="last", metadata={"help": "which epoch's weights are kept"})
@@ -74,6 +80,11 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_separator(self.step_separator)
+        if self.quantization != "none" and (self.lora is None or self.dtype == "float64"):
+            raise ValueError(
+                f"quantization: got {self.quantization!r} with lora {self.lora} and dtype {self.dtype}, expected lora settings, since "
+                "weights of 4 bits cannot be trained themselves, and float32 or bfloat16 to compute in"
+            )
         if self.batch_tokens is not None and self.batch_tokens < self.max_length:
             raise ValueError(f"batch_tokens: got {self.batch_tokens}, expected at least max_length {self.max_length}")
         if self.keep == "lowest_validation_loss" and (not self.validation_share or self.n_steps_between_saves):
@@ -111,7 +122,18 @@ class TrainPrmConfig(TrainingConfig, LabelAlgebra, LossSettings):
 class TrainOrmConfig(TrainingConfig):
     """Train an outcome reward model on whole solutions. Runs by itself or under `accelerate launch -m prm_train.train_orm`."""
 
+    objective: Literal["pointwise", "pairs"] = field(
+        default="pointwise", metadata={"help": "pointwise: each solution against its label; pairs: right over wrong in a question, by TRL"}
+    )
+    max_pairs_per_question: Annotated[int, Ge(1)] | None = field(
+        default=8, metadata={"help": "pairs: made of the rows where these are no pairs; null: all"}
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.packing:
             raise ValueError("packing: got true, expected false: transformers reads an ORM's score at the end of a row")
+        if self.objective == "pairs" and self.batch_tokens is not None:
+            raise ValueError(
+                f"batch_tokens: got {self.batch_tokens} with objective pairs, expected null: TRL's passes are of batch_size pairs"
+            )

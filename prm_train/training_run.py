@@ -1,7 +1,7 @@
 """One training from rows to checkpoint: refused if the folder holds another, skipped if finished, resumed if broken off.
 
 `output` gets the checkpoint; `output/training` holds the run: config.json (what it is), checkpoint-N (to resume from, deleted at the
-end) and report.json (its end: data, loss curve, validation metrics, cost), which is written last.
+end) and report.json (its end: data, loss curve, validation metrics, parity of the checkpoint on disk, cost), which is written last.
 """
 
 import json
@@ -11,12 +11,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from transformers.utils import logging as transformers_logging
 
 from data_gen.config import InputError, dump_config
@@ -26,7 +27,10 @@ from prm_train.checkpoints import CheckpointFacts, Kind
 from prm_train.collators import Batching, Collator
 from prm_train.encoding import ScorerEncoding
 from prm_train.examples import Example, ExampleSet, split_by_question
-from prm_train.modeling import build_scorer, save_scorer
+from prm_train.gathering import gathered_weights
+from prm_train.launching import check_accelerator, check_launch, device_settings
+from prm_train.modeling import build_scorer, rebuild_scorer, save_scorer
+from prm_train.parity import Parity, check_parity, max_abs_difference, parity_rows, scores_of
 from prm_train.trainer import RewardTrainer
 from prm_train.training_config import LossSettings, TrainingConfig
 
@@ -35,8 +39,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Task:
-    """What differs between training a PRM and an ORM: the examples of so many tokens at most, the loss,
-    and what the checkpoint says of itself.
+    """What differs between trainings: the examples of so many tokens at most, the loss, and what the checkpoint says of itself.
+
+    The methods train a PRM or a pointwise ORM; other kinds of training override them.
     """
 
     kind: Kind
@@ -44,14 +49,36 @@ class Task:
     loss: LossSettings
     facts: Callable[[ScorerEncoding], CheckpointFacts]
 
+    def arguments(self, config: TrainingConfig, folder: Path) -> TrainingArguments:
+        return training_arguments(config, folder)
+
+    def build(self, config: TrainingConfig) -> tuple[Any, ScorerEncoding]:
+        """The network to be trained and its encoding."""
+        return build_scorer(self.kind, config)
+
+    def trainer(
+        self, model: Any, arguments: Any, encoding: ScorerEncoding, data: tuple[list[Example], list[Example]], config: TrainingConfig
+    ) -> Any:
+        """A transformers.Trainer for (training, validation) examples."""
+        n_rows = config.batch_size if config.batch_tokens is None else config.batch_size * config.n_accumulated
+        batching = Batching(n_rows, config.batch_tokens, config.packing)
+        collator = Collator(self.kind, encoding.tokenizer.pad_token_id, batching)
+        return RewardTrainer(model, arguments, collator, *data, self.loss, config.head_learning_rate)
+
+    def save(self, trainer: Any, encoding: ScorerEncoding, rows: Sequence[Example], config: TrainingConfig) -> Parity | None:
+        """Write the checkpoint and compare its scores of `rows` with those in memory; None on all processes but the main one."""
+        return save_trained(trainer, encoding, self.facts(encoding), rows, config)
+
 
 def run_training(task: Task, config: TrainingConfig) -> None:
     """Train, or go on training, or do nothing if `config.output` holds the finished training already.
 
-    Raises InputError if it holds a training with another configuration, and if no label is left to train on.
+    Raises InputError if it holds a training with another configuration, if no label is left to train on, and if the way it was launched
+    would not train one model; RuntimeError if the checkpoint does not score as the trained model.
     """
     folder = config.output / "training"
-    arguments = training_arguments(config, folder)
+    arguments = task.arguments(config, folder)
+    check_launch(arguments, config)
     with arguments.main_process_first(desc="claim the output folder"):
         if arguments.process_index == 0:
             _claim(folder, config)
@@ -61,22 +88,12 @@ def run_training(task: Task, config: TrainingConfig) -> None:
     transformers_logging.set_verbosity_error()  # its load report lists the new head and the old language model head, both meant
     transformers_logging.disable_progress_bar()
     set_seed(config.seed)
-    model, encoding = build_scorer(task.kind, config)
+    model, encoding = task.build(config)
     data = task.examples(encoding, max_length(config, model))
     training, validation = split_by_question(data.examples, config.validation_share)
     _check_split(training, validation, config)
-    n_rows = config.batch_size if config.batch_tokens is None else config.batch_size * config.n_accumulated
-    trainer = RewardTrainer(
-        model,
-        arguments,
-        Collator(task.kind, encoding.tokenizer.pad_token_id, Batching(n_rows, config.batch_tokens, config.packing)),
-        training,
-        validation,
-        task.loss,
-        config.head_learning_rate,
-    )
-    if trainer.is_deepspeed_enabled:
-        _check_deepspeed(trainer.accelerator.deepspeed_plugin, config)
+    trainer = task.trainer(model, arguments, encoding, (training, validation), config)
+    check_accelerator(trainer.accelerator)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress(f"train {task.kind}"))
     started, cpu_started = time.perf_counter(), time.process_time()
@@ -84,15 +101,38 @@ def run_training(task: Task, config: TrainingConfig) -> None:
     if validation and config.keep == "lowest_validation_loss":
         trainer.evaluate()
     cost = {"wall_seconds": round(time.perf_counter() - started, 1), "cpu_seconds": round(time.process_time() - cpu_started, 1)}
-    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_deepspeed_enabled else None  # from all processes
-    if arguments.process_index == 0:
-        save_scorer(trainer.accelerator.unwrap_model(trainer.model), encoding, task.facts(encoding), config.output, weights)
-        report = _report(config, trainer.state, training, validation, data.left_out, cost)
+    parity = task.save(trainer, encoding, parity_rows(validation or training), config)
+    if parity is not None:
+        report = _report(config, trainer.state, training, validation, data.left_out, cost) | {"parity": asdict(parity)}
         write_text(folder / "report.json", json.dumps(report, indent=1) + "\n")
         for checkpoint in folder.glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
         logger.info("%s: %s", config.output, json.dumps(report["validation"][-1] if validation else report["cost"]))
     trainer.end()
+
+
+def save_trained(
+    trainer: Any, encoding: ScorerEncoding, facts: CheckpointFacts, rows: Sequence[Example], config: TrainingConfig
+) -> Parity | None:
+    """Write the checkpoint from the main process and compare its scores with those of the model in memory; None on the others.
+
+    All processes must come here, since each may hold a part of the weights. Raises RuntimeError if the scores differ.
+    """
+    with trainer.compute_loss_context_manager():
+        scores = scores_of(trainer.model_wrapped, facts.kind, rows)
+    model, is_main = trainer.accelerator.unwrap_model(trainer.model), trainer.args.process_index == 0
+    weights = gathered_weights(model, only_trained=config.lora is not None, keep=is_main)
+    if not is_main:
+        return None
+    unset_hf_deepspeed_config()  # from here on models are loaded whole, by this process alone
+    if not config.lora:
+        save_scorer(model, encoding, facts, config.output, weights)
+        return check_parity(config.output, facts.kind, rows, scores, config)
+    whole = rebuild_scorer(facts.kind, config, weights)
+    trained_scores, scores = scores, scores_of(whole, facts.kind, rows) if config.quantization != "none" else scores
+    save_scorer(whole, encoding, facts, config.output)
+    parity = check_parity(config.output, facts.kind, rows, scores, config)
+    return parity if config.quantization == "none" else replace(parity, quantization_difference=max_abs_difference(trained_scores, scores))
 
 
 def max_length(config: TrainingConfig, model: Any) -> int:
@@ -103,12 +143,13 @@ def max_length(config: TrainingConfig, model: Any) -> int:
     return min(context, config.max_length)
 
 
-def training_arguments(config: TrainingConfig, folder: Path) -> TrainingArguments:
+def training_arguments(config: TrainingConfig, folder: Path, kind: type[Any] = TrainingArguments, **more: Any) -> Any:
+    """As an object of class `kind`, where a trainer has its own; `more` replaces settings and adds some."""
     has_validation = config.validation_share > 0
     saves: dict[str, Any] = {"save_strategy": "epoch"}
     if config.n_steps_between_saves:
         saves = {"save_strategy": "steps", "save_steps": config.n_steps_between_saves}
-    return TrainingArguments(
+    settings: dict[str, Any] = dict(
         output_dir=str(folder),
         num_train_epochs=config.n_epochs,
         per_device_train_batch_size=config.batch_size * config.n_accumulated,  # the rows of a step; Batching cuts them
@@ -121,10 +162,7 @@ def training_arguments(config: TrainingConfig, folder: Path) -> TrainingArgument
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
         gradient_checkpointing=config.gradient_checkpointing,
-        bf16=config.bf16_autocast,
         seed=config.seed,
-        use_cpu=config.use_cpu,
-        ddp_backend=config.ddp_backend,
         dataloader_pin_memory=False,
         remove_unused_columns=False,
         eval_strategy="epoch" if has_validation else "no",
@@ -135,8 +173,10 @@ def training_arguments(config: TrainingConfig, folder: Path) -> TrainingArgument
         disable_tqdm=True,
         report_to=config.report_to,
         run_name=config.run_name,
+        **device_settings(config),
         **saves,
     )
+    return kind(**(settings | more))
 
 
 class Progress(TrainerCallback):
@@ -194,18 +234,6 @@ def _check_split(training: Sequence[Example], validation: Sequence[Example], con
             f"{config.rows}: {n_questions} questions with validation_share {config.validation_share} give {len(training)} training and "
             f"{len(validation)} validation rows; expected some of each (validation_share 0 trains on everything)"
         )
-
-
-def _check_deepspeed(plugin: Any, config: TrainingConfig) -> None:
-    """Refuse at the start what could not be saved at the end."""
-    if plugin.get_value("zero_optimization.stage") != 3:
-        return
-    if config.dtype == "bfloat16":
-        raise InputError("dtype bfloat16 with DeepSpeed ZeRO stage 3 would keep the head in bfloat16; expected float32 and bf16_autocast")
-    if config.lora:
-        raise InputError("lora with DeepSpeed ZeRO stage 3: no process holds whole weights to merge the updates into; expected stage 2")
-    if not plugin.get_value("zero_optimization.stage3_gather_16bit_weights_on_model_save"):
-        raise InputError("DeepSpeed ZeRO stage 3 would save no weights; expected zero3_save_16bit_model: true in accelerate's config")
 
 
 def _validation_entry(logs: dict[str, float]) -> dict[str, float]:
