@@ -1,7 +1,7 @@
 """Training targets and figures read from labels and their evidence: None or refused where the evidence does not define them.
 
-`hard` a bool a step, `soft` the value after it, `advantage` what the step added to the value, `first_error` where a solution goes wrong,
-`likelihood` the counts themselves: weights for a loss that needs no unbiased fraction.
+`hard` a bool a step, `soft` the value after it, `advantage` what the step added to the value, `likelihood` the counts themselves: weights
+for a loss that needs no unbiased fraction. Where a solution first goes wrong: `data_gen.first_error`.
 """
 
 from collections.abc import Sequence
@@ -9,8 +9,6 @@ from itertools import pairwise
 
 from data_gen.config import InputError
 from data_gen.records import StepEstimate
-
-SOLVED = -1  # the first error of a solution without one, as in ProcessBench
 
 
 def hard(estimates: Sequence[StepEstimate], threshold: float = 0.0) -> tuple[bool | None, ...]:
@@ -58,13 +56,6 @@ def advantage(root: StepEstimate, estimates: Sequence[StepEstimate]) -> tuple[fl
 def likelihood(estimates: Sequence[StepEstimate]) -> tuple[tuple[int, int], ...]:
     """(successes, failures) after each step, for the loss -(s log v + f log(1 - v)), which no stopping rule biases; (0, 0): no evidence."""
     return tuple((estimate.n_correct, estimate.n_rollouts - estimate.n_correct) for estimate in estimates)
-
-
-def first_error(labels: Sequence[bool | None]) -> int | None:
-    """Index of the first False; SOLVED (-1) where every label is True; None where labels end before either."""
-    if False in labels:
-        return list(labels).index(False)
-    return SOLVED if labels and all(labels) else None
 
 
 def _fraction(step: int, estimate: StepEstimate, view: str) -> float:

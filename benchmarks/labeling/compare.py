@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from data_gen.first_error import first_error
 from data_gen.grading import Grader
 from data_gen.jsonl import write_text
 from data_gen.label_settings import LabelSettings
-from data_gen.label_views import first_error
 from data_gen.labeling import StepPath, label_paths, step_prefixes
 from data_gen.ledger import Ledger, LedgerPolicy
 from data_gen.omega import Cuts, Node, Tree

@@ -51,7 +51,7 @@ async def compare(
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--questions", type=int, default=200, help="questions a level")
+    parser.add_argument("--questions", type=int, default=150, help="questions a level")
     n_questions = parser.parse_args(argv).questions
     for section, (drift, n_wrong, methods) in SECTIONS.items():
         levels = {}

@@ -1,7 +1,7 @@
 import pytest
 
 from data_gen.config import InputError
-from data_gen.label_views import SOLVED, advantage, first_error, hard, likelihood, soft
+from data_gen.label_views import advantage, hard, likelihood, soft
 from data_gen.records import StepEstimate
 from data_gen.rollouts import WITNESS, terminal
 
@@ -43,17 +43,3 @@ def test_an_advantage_is_what_a_step_adds() -> None:
 
 def test_counts_keep_their_likelihood_under_any_stopping_rule() -> None:
     assert likelihood((STOPPED, FIXED[1], WITNESS)) == ((1, 2), (1, 7), (0, 0))
-
-
-@pytest.mark.parametrize(
-    ("labels", "error"),
-    [
-        ((True, False, None), 1),
-        ((None, True, False), 2),
-        ((True, True), SOLVED),
-        ((True, None), None),
-        ((), None),
-    ],
-)
-def test_the_first_error_is_known_only_where_labels_say_so(labels: tuple[bool | None, ...], error: int | None) -> None:
-    assert first_error(labels) == error
