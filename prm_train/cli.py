@@ -14,6 +14,7 @@ COMMANDS = {
     "build": ("data_gen.build", "turn graded and labelled solutions into training rows"),
     "convert": ("data_gen.convert", "step labels from one public format into another"),
     "publish-data": ("data_gen.publish_data", "write training rows as a dataset with a card, and push it to the Hub"),
+    "estimate-memory": ("prm_train.memory_estimate", "what a training will take on each GPU"),
     "train-prm": ("prm_train.train_prm", "train a process reward model on step values"),
     "train-orm": ("prm_train.train_orm", "train an outcome reward model on verdicts"),
     "search": ("prm_train.search.run", "search with a policy and a scorer: majority, best-of-N, beam search"),
@@ -42,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def usage() -> str:
-    lines = [f"  {name:<12} {line}" for name, (_, line) in COMMANDS.items()]
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}} {line}" for name, (_, line) in COMMANDS.items()]
     return "\n".join(
         [
             "usage: prm-train COMMAND [--config file.yaml] [--key value …]",
