@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.hostile_answers import hostile_solutions
-from data_gen.answer_notation import read_answer
+from data_gen.answer_equality import compare_exactly
+from data_gen.answer_notation import MAX_ANSWER_LENGTH, read_answer
 from data_gen.answers import answer_key, find_answer
 from data_gen.grading import MathGrader
-from data_gen.records import Problem, Solution, Verdict
+from data_gen.records import INCORRECT, Problem, Solution, Verdict
 
 OUTPUT = Path(__file__).parent / "results" / "grading.json"
 HOSTILE_LIMIT_SECONDS = 0.25
@@ -140,7 +141,10 @@ def measure_agreement(sets: dict[str, list[Case]]) -> dict[str, Any]:
 
 
 def measure_hostile(n_hostile: int, n_at_once: int, seed: int) -> dict[str, Any]:
-    """Verdicts, the slowest one and peak memory of a process, over generated answers; a correct one would be a fault."""
+    """Verdicts, the slowest one and peak memory of a process, over generated answers.
+
+    None of the answers equals its gold answer: what is not unknown must be incorrect, by exact rules or by algebra that ended in time.
+    """
     grader = MathGrader(timeout_seconds=HOSTILE_LIMIT_SECONDS, n_workers=n_at_once)
 
     def grade(case: tuple[str, str]) -> tuple[str, float]:
@@ -151,12 +155,17 @@ def measure_hostile(n_hostile: int, n_at_once: int, seed: int) -> dict[str, Any]
     with ThreadPoolExecutor(n_at_once) as threads:
         list(threads.map(grade, [("5", rf"\boxed{{9^{{9^{{{i}}}}}}}") for i in range(9, 9 + 4 * n_at_once)]))  # all workers have started
         results = list(threads.map(grade, hostile_solutions(seed, n_hostile)))
+    answers = ((gold, find_answer(text)) for gold, text in hostile_solutions(seed, n_hostile))
+    by_rules = Counter(
+        answer is not None and len(answer) <= MAX_ANSWER_LENGTH and compare_exactly(gold, answer) for gold, answer in answers
+    )
     grader.close()
     peaks = [resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return {
         "n_hostile": n_hostile,
         "hangs": sum(seconds > HANG_SECONDS for _, seconds in results),
         "hostile_verdicts": dict(sorted(Counter(verdict for verdict, _ in results).items())),
+        "incorrect_by_exact_rules": by_rules[INCORRECT],
         "limit_seconds": HOSTILE_LIMIT_SECONDS,
         "max_seconds": round(max(seconds for _, seconds in results), 2),
         "max_rss_mib": round(peaks[1]),

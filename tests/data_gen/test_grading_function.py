@@ -120,12 +120,13 @@ def test_the_sample_command_grades_by_a_function_and_again_when_it_changes(worki
     arguments = ["--output", "run", "--policy.model", "simulated", "--problems.n", "3", "--n_samples", "2"]
     name = write_module(working_directory, "kind_grader", body)
     sample([*arguments, "--grader", name])
-    kind = json.loads(Path("run/sample.json").read_text())
+    kind = [json.loads(line) for line in Path("run/solutions.jsonl").read_text().splitlines()]
     write_module(working_directory, "kind_grader", body.replace("return gold", "return None and gold"))
     sample([*arguments, "--grader", name])
-    unsure = json.loads(Path("run/sample.json").read_text())
-    assert kind["verdicts"].keys() <= {"correct", "incorrect"}
-    assert (unsure["verdicts"], unsure["n_generated"]) == ({"unknown:undecided": 6}, 0)  # the same draws under other verdicts
+    unsure = [json.loads(line) for line in Path("run/solutions.jsonl").read_text().splitlines()]
+    assert {row["verdict"]["kind"] for row in kind} <= {"correct", "incorrect"}
+    assert [row["verdict"]["reason"] for row in unsure] == ["undecided"] * 6
+    assert [row["solution"] for row in unsure] == [row["solution"] for row in kind]  # the same draws
 
 
 def test_programs_are_graded_by_the_tests_in_their_rows(working_directory: Path) -> None:
