@@ -189,7 +189,7 @@ def main() -> None:
         name = f"{case.command}, {case.policy} policy"
         cases[name] = counts
         print(f"{name}: {counts}, {time.monotonic() - started:.0f} s", flush=True)
-    shown = [" ".join(["prm-train", *arguments_of(case.command, Path("RUN"), case)[2:]]) for case in CASES]
+    shown = [" ".join(["prm-train", case.command, *arguments_of(case.command, Path("RUN"), case)[3:]]) for case in CASES]
     result = {
         "command": f"python -m benchmarks.kill9 --seed {arguments.seed}",
         **summary(cases),
