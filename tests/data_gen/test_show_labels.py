@@ -1,0 +1,87 @@
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from data_gen.config import InputError
+from data_gen.records import CORRECT, INCORRECT, GradedSolution, LabeledSolution, Problem, Solution, StepEstimate
+from data_gen.rollouts import NOT_PROBED, WITNESS, terminal
+from data_gen.runs import write_records
+from data_gen.show_labels import Agreement, agreement, choose, label_files, show_labels
+
+HALF = StepEstimate(4, 8, 0, "rollouts", "fixed", 0.157, 0.843)
+LOST = StepEstimate(0, 8, 1, "rollouts", "first_success", 0.0, 0.369)
+ROOT = StepEstimate(24, 32, 0, "rollouts", "fixed", 0.566, 0.885)
+
+
+def solution(index: int, labels: tuple[bool | None, ...], non_monotone: tuple[int, ...] = ()) -> LabeledSolution:
+    is_right = all(labels)
+    steps = ("3 plus 4=7", "7 minus 2=6", "Answer: 7 6")
+    graded = GradedSolution(Solution("p", index, "\n".join(steps)), "7 6", CORRECT if is_right else INCORRECT)
+    estimates = (WITNESS,) * 3 if is_right else (HALF, LOST, terminal(False))
+    return LabeledSolution(graded, steps, estimates, labels, root=ROOT, non_monotone=non_monotone)
+
+
+RIGHT = solution(0, (True, True, True))
+WRONG = solution(1, (True, False, None), non_monotone=(2,))
+
+
+def printed(run: Path, n: int, color: bool = False) -> str:
+    console = Console(file=StringIO(), width=140, force_terminal=color, color_system="standard" if color else None)
+    show_labels(run, n, console)
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    write_records(tmp_path / "problems.jsonl", Problem, [Problem("p", "Start with 3: plus 4, minus 2.", "7 5")])
+    write_records(tmp_path / "labels.jsonl", LabeledSolution, [RIGHT, WRONG])
+    return tmp_path
+
+
+def test_a_solution_is_shown_with_values_intervals_and_the_located_error(run: Path) -> None:
+    lines = printed(run, 1).splitlines()
+    assert lines[0].strip() == "p, solution 1: incorrect answer 7 6"
+    rows = [line.split() for line in lines if line.split() and line.split()[0] in ("0", "1", "2")]
+    assert rows[0][1:3] == ["right", "4/8"]
+    assert rows[0][3] == "···━━━━━━━●━━━━━━━···"  # 0.157 * 20 = 3, 0.843 * 20 = 17, 4/8 in the middle
+    assert rows[1][1:3] == ["wrong", "0/8"]
+    assert rows[1][3] == "●━━━━━━━·············"
+    assert rows[1][4:] == ["rollouts,", "first_success,", "1", "unknown", "7", "minus", "2=6"]
+    assert rows[2][1:] == ["-", "terminal", "Answer:", "7", "6"]
+    assert "value of the prompt 24/32, 95 % in [0.57, 0.89]; rollouts succeed again after step 2" in "\n".join(lines)
+    assert "Start with 3: plus 4, minus 2." in "\n".join(lines)
+
+
+def test_the_located_error_is_red(run: Path) -> None:
+    assert "\x1b[1;31mwrong\x1b[0m" in printed(run, 1, color=True)
+
+
+def test_wrong_solutions_come_first_and_right_ones_fill_up(run: Path) -> None:
+    assert choose(run / "labels.jsonl", 1) == [WRONG]
+    assert choose(run / "labels.jsonl", 5) == [WRONG, RIGHT]
+
+
+def test_methods_are_compared_on_the_solutions_where_both_located_an_error(run: Path) -> None:
+    ours = [RIGHT, WRONG, solution(2, (True, False, None)), solution(3, (True, None, None))]
+    theirs = [RIGHT, WRONG, solution(2, (False, False, False)), solution(3, (True, False, False))]
+    assert agreement({"ours": ours, "theirs": theirs}) == {("ours", "theirs"): Agreement(2, 1)}
+    for name, labeled in (("posterior", ours), ("every_step", theirs)):
+        write_records(run / f"labels-{name}.jsonl", LabeledSolution, labeled)
+    assert list(label_files(run)) == ["every_step", "posterior"]
+    table = [line.split() for line in printed(run, 0).splitlines()]
+    assert ["every_step", "posterior", "1", "2", "0.500"] in table
+
+
+def test_a_run_without_labels_is_refused(tmp_path: Path) -> None:
+    write_records(tmp_path / "problems.jsonl", Problem, [])
+    with pytest.raises(InputError, match=r"labels\.jsonl: no such file"):
+        printed(tmp_path, 1)
+
+
+def test_what_was_never_probed_shows_nothing(run: Path) -> None:
+    bare = LabeledSolution(WRONG.graded, WRONG.steps, (NOT_PROBED,) * 3, (None,) * 3)
+    write_records(run / "labels.jsonl", LabeledSolution, [bare])
+    assert "━" not in printed(run, 1)
