@@ -83,10 +83,12 @@ def _target(row: PrmRow, step: int, algebra: LabelAlgebra) -> Target | None:
     if algebra.label_kind == "hard" and algebra.hard_threshold is None:
         label = row.labels[step]
         return None if label is None else Target(float(label), weight or 1.0)
-    if n_rollouts == 0:
-        return _verdict_target(row, step, weight or float(max(row.n_rollouts)) or 1.0)
     is_likelihood = algebra.label_kind == "likelihood"
     is_any_success = algebra.label_kind == "hard" and algebra.hard_threshold == 0
+    if n_rollouts == 0:
+        if row.method[step] == "witness" and is_any_success:
+            return Target(1.0, weight or 1.0)
+        return _verdict_target(row, step, weight or float(max(row.n_rollouts)) or 1.0)
     if row.stopping[step] != "fixed" and not is_likelihood and not is_any_success:
         raise InputError(
             f"problem {row.problem_id}, step {step}: label_kind {algebra.label_kind} needs a fixed number of rollouts, got stopping "

@@ -50,6 +50,12 @@ def test_the_value_at_the_end_of_a_solution_is_its_verdict():
     assert targets(replace(right, low=(), high=()), label_kind="soft")[-1] is None  # rows without intervals do not say the verdict
 
 
+def test_a_witnessed_step_had_some_success():
+    witnessed = replace(STOPPED, method=("witness", "rollouts", "rollouts", "none"), n_correct=(0, 1, 0, 0), n_rollouts=(0, 5, 8, 0))
+    assert targets(witnessed, hard_threshold=0.0) == [(1.0, 1.0), (1.0, 1.0), (0.0, 1.0), None]
+    assert targets(witnessed, label_kind="likelihood")[0] is None  # some success, of how many draws nobody knows
+
+
 def test_smoothed_targets_are_the_mean_under_a_beta_prior():
     assert targets(ROW, label_kind="smoothed", smoothing=1.0) == [(0.7, 1.0), (0.2, 1.0), (1 / 6, 1.0), None]
 
