@@ -161,6 +161,14 @@ def test_edges_are_exact_token_spans_and_come_once(tmp_path: Path):
     assert len({each.graded.solution.index for each in solutions}) == len(solutions)
 
 
+def test_a_node_with_any_right_rollout_is_positive(tmp_path: Path):
+    """The paper's label is MC > 0; openr exports MC > 0.5."""
+    searched = [each for each in labeled(tmp_path, OMEGA) if isinstance(each, LabeledSolution) and not each.graded.verdict.is_correct]
+    probed = [pair for each in searched for pair in zip(each.labels, each.estimates, strict=True) if pair[1].method == "rollouts"]
+    assert all(label is (estimate.n_correct > 0) for label, estimate in probed)
+    assert any(0 < estimate.n_correct < 4 and label for label, estimate in probed)
+
+
 def test_the_end_of_a_wrong_rollout_is_a_zero_without_rollouts(tmp_path: Path):
     ends = [each for each in labeled(tmp_path, OMEGA) if isinstance(each, LabeledSolution) and each.labels[-1] is False]
     assert ends
