@@ -28,7 +28,10 @@ RESERVED_MARKERS = (MARKER, "<extra_0>", "<|quad_end|>", "<|reserved_special_tok
 
 @dataclass(frozen=True)
 class EncodingFacts:
-    """What a checkpoint must remember to be encoded for as it was trained. `step_separator` ends every step, the last one too."""
+    """What a checkpoint must remember to be encoded for as it was trained. `step_separator` ends every step, the last one too.
+
+    Checkpoints whose scores are read off a language model's own tokens have no marker: an empty one.
+    """
 
     layout: Layout
     step_separator: str
@@ -64,8 +67,11 @@ class ScorerEncoding:
 
     def encode_step(self, step: str) -> tuple[int, ...]:
         """Ids of a step, its separator and the marker, which is the last id and occurs nowhere else."""
-        ids = self.tokenizer(step + self.facts.step_separator, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return (*ids, self.marker_id)
+        return (*self.encode_text(step + self.facts.step_separator), self.marker_id)
+
+    def encode_text(self, text: str) -> tuple[int, ...]:
+        """Ids of a piece of the path. What looks like a special token in it is not one."""
+        return tuple(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
 
     def encode(self, question: str, steps: Sequence[str]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Ids of the path and, for each step, the position of its marker."""

@@ -289,7 +289,7 @@ def load_scorer(
     Raises InputError if it is none of these. On a GPU more `max_batch_tokens` are faster, as far as its memory goes.
     """
     model, encoding, facts = load_checkpoint(path, dtype, trust_remote_code)
-    scorer_id = _scorer_id(model, encoding, facts)
+    scorer_id = content_id((model,), encoding, facts)
     return IncrementalScorer(
         model.to(device),
         encoding,
@@ -300,11 +300,12 @@ def load_scorer(
     )
 
 
-def _scorer_id(model: PreTrainedModel, encoding: ScorerEncoding, facts: CheckpointFacts) -> str:
+def content_id(models: Sequence[PreTrainedModel], encoding: ScorerEncoding, facts: CheckpointFacts) -> str:
     """A content hash of whatever decides a score: the weights as loaded, the tokenizer, the encoding."""
     weights = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        weights.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+    for model in models:
+        for name, tensor in sorted(model.state_dict().items()):
+            weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            weights.update(tensor.contiguous().reshape(-1).view(torch.uint8).cpu().numpy())
     tokenizer = (sorted(encoding.tokenizer.get_vocab().items()), encoding.tokenizer.chat_template)
     return content_hash("scorer", weights.hexdigest(), tokenizer, asdict(facts))

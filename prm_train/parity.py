@@ -58,14 +58,19 @@ def check_parity(folder: Path, kind: Kind, examples: Sequence[Example], scores: 
     """Load the checkpoint and compare with `scores`, those of the model in memory. Raises RuntimeError if they are not the same."""
     dtype = "float64" if config.dtype == "float64" else "float32"
     model = AUTO_CLASSES[kind].from_pretrained(folder, dtype=getattr(torch, dtype), trust_remote_code=config.trust_remote_code)
+    return compare_scores(scores, scores_of(model, kind, examples), config, len(examples))
+
+
+def compare_scores(trained: Sequence[float], loaded: Sequence[float], config: TrainingConfig, n_rows: int) -> Parity:
+    """Scores in memory and those of the checkpoint. Raises RuntimeError if they are not the same."""
     tolerance = TOLERANCES["bfloat16" if config.bf16_autocast else config.dtype]
-    difference = max_abs_difference(scores_of(model, kind, examples), scores)
+    difference = max_abs_difference(loaded, trained)
     if not difference <= tolerance:  # also when it is not a number
         raise RuntimeError(
-            f"{folder}: scores of {len(examples)} rows differ by up to {difference:.2g} from those of the trained model, expected at most "
+            f"{config.output}: scores of {n_rows} rows differ by up to {difference:.2g} from those of the trained model, expected at most "
             f"{tolerance:g}; the checkpoint is not the model that was trained (training/checkpoint-* still holds that)"
         )
-    return Parity(len(examples), len(scores), difference, tolerance)
+    return Parity(n_rows, len(trained), difference, tolerance)
 
 
 def max_abs_difference(a: Sequence[float], b: Sequence[float]) -> float:

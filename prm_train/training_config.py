@@ -137,3 +137,25 @@ class TrainOrmConfig(TrainingConfig):
             raise ValueError(
                 f"batch_tokens: got {self.batch_tokens} with objective pairs, expected null: TRL's passes are of batch_size pairs"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainImplicitPrmConfig(TrainingConfig):
+    """Train an implicit PRM on whole solutions. Runs by itself or under `accelerate launch -m prm_train.train_implicit_prm`."""
+
+    beta: Annotated[float, Gt(0)] = field(default=0.05, metadata={"help": "log-odds for each nat by which the reference is surpassed"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _refuse_settings_of_a_head(self)
+        if self.quantization != "none":
+            raise ValueError(f"quantization: got {self.quantization!r}, expected none: rounding the model moves it away from its reference")
+
+
+def _refuse_settings_of_a_head(config: TrainingConfig) -> None:
+    """What is trained is a language model as it is, in rows that are not packed."""
+    if config.head_learning_rate is not None or config.head_dropout or config.packing:
+        raise ValueError(
+            f"head_learning_rate {config.head_learning_rate}, head_dropout {config.head_dropout}, packing {config.packing}: expected null, "
+            "0 and false, since no head is added to the language model"
+        )

@@ -1,0 +1,55 @@
+"""Language models to be trained as such (implicit PRMs, generative verifiers): loaded with or without LoRA, and made whole again."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+from data_gen.config import InputError
+from data_gen.policy_config import BASE_POLICY
+from data_gen.tokenizer import load_tokenizer
+from prm_train.encoding import EncodingFacts, ScorerEncoding
+from prm_train.gathering import gathered_weights
+from prm_train.lora import add_lora, load_trained, merged
+from prm_train.modeling import four_bit_options
+from prm_train.training_config import TrainingConfig
+
+
+def build_language_model(config: TrainingConfig) -> tuple[Any, ScorerEncoding]:
+    """The causal language model `config.model`, to be trained, and an encoding with its own tokenizer, unchanged and without a marker.
+
+    Raises InputError if there is no dropout to set.
+    """
+    path = str(BASE_POLICY) if config.model == "base" else config.model
+    tokenizer = load_tokenizer(path, config.trust_remote_code)
+    facts = EncodingFacts("chat" if tokenizer.chat_template else "plain", config.step_separator, marker_token="")
+    model_config = AutoConfig.from_pretrained(path, trust_remote_code=config.trust_remote_code)
+    if config.backbone_dropout:
+        if not hasattr(model_config, "attention_dropout"):
+            raise InputError(f"backbone_dropout {config.backbone_dropout}: {model_config.model_type} has no attention_dropout; expected 0")
+        model_config.attention_dropout = config.backbone_dropout
+    options = {} if config.attention == "auto" else {"attn_implementation": config.attention}
+    if config.quantization == "nf4":
+        options |= four_bit_options(config)
+    model = AutoModelForCausalLM.from_pretrained(
+        path, config=model_config, dtype=getattr(torch, config.dtype), trust_remote_code=config.trust_remote_code, **options
+    )
+    return (add_lora(model, "revision", config.lora) if config.lora else model), ScorerEncoding(tokenizer, facts)
+
+
+def whole_language_model(trainer: Any, config: TrainingConfig) -> Any | None:
+    """The trained model on the CPU of the main process, updates merged, weights gathered; None on the others. All must come here."""
+    is_main = trainer.args.process_index == 0
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    weights = gathered_weights(model, only_trained=config.lora is not None, keep=is_main)
+    if not is_main:
+        return None
+    unset_hf_deepspeed_config()
+    whole, _ = build_language_model(replace(config, quantization="none", attention="auto", backbone_dropout=0.0))
+    if config.lora:
+        load_trained(whole, weights)
+        return merged(whole)
+    whole.load_state_dict(weights)
+    return whole

@@ -1,0 +1,32 @@
+"""`prm-train train-implicit-prm`: step rewards from whole solutions that are right or wrong.
+
+`accelerate launch -m prm_train.train_implicit_prm --config …` does the same on several processes.
+"""
+
+from collections.abc import Sequence
+
+from data_gen.config import parse_config, run_command
+from prm_train.training_config import LossSettings, TrainImplicitPrmConfig
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    config = parse_config(TrainImplicitPrmConfig, argv)
+    # only now, so that a mistake in the configuration is answered at once
+    from data_gen.rows import OrmRow, read_rows
+    from prm_train.implicit_prm import ImplicitPrmFacts, ImplicitPrmTask, implicit_examples
+    from prm_train.training_run import run_training
+
+    rows = read_rows(config.rows, OrmRow)
+    label = "whether the whole solution's answer is right; a step's score is the sigmoid of the log-ratios up to it"
+    task = ImplicitPrmTask(
+        kind="implicit_prm",
+        examples=lambda encoding, max_length: implicit_examples(rows, encoding, max_length),
+        loss=LossSettings(),
+        facts=lambda encoding: ImplicitPrmFacts("implicit_prm", encoding.facts, label, "last", beta=config.beta),
+        beta=config.beta,
+    )
+    run_training(task, config)
+
+
+if __name__ == "__main__":
+    run_command(main, "train-implicit-prm")
