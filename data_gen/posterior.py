@@ -27,6 +27,8 @@ N_VALUES = 24  # grid points of V
 DRIFTS = {0.0: 0.5, 1.0: 0.5}  # d and its prior
 SHARES = {0.0: 0.5, 0.02: 0.2, 0.06: 0.15, 0.15: 0.1, 0.3: 0.05}  # share of the value that survives the error, and its prior
 
+_SHARES = np.array(list(SHARES))
+
 
 @dataclass(frozen=True)
 class ErrorModel:
@@ -35,6 +37,7 @@ class ErrorModel:
     log_prior: Array  # (G,) of the share
     before: Array  # (K - 1, G) value after a step before the error
     after: Array  # (K - 1, G) value after the error or a later step
+    before_by_value: Array  # (K - 1, G / shares) the distinct columns of `before`
 
 
 def _value_before(done: float) -> Array:
@@ -47,11 +50,12 @@ def _value_before(done: float) -> Array:
 @lru_cache(maxsize=256)
 def error_model(n_steps: int) -> ErrorModel:
     n_shares, n_cells = len(SHARES), N_VALUES * len(DRIFTS)
-    before = np.empty((n_steps - 1, n_cells * n_shares))
+    by_value = np.empty((n_steps - 1, n_cells))
     for i in range(n_steps - 1):
-        before[i] = np.repeat(_value_before((i + 1) / n_steps), n_shares)
-    after = np.clip(before * np.tile(list(SHARES), n_cells), 1e-9, 1)  # never quite 0: a grader may err
-    return ErrorModel(np.tile(np.log(list(SHARES.values())), n_cells), before, after)
+        by_value[i] = _value_before((i + 1) / n_steps).ravel()
+    before = np.repeat(by_value, n_shares, axis=1)
+    after = np.clip(before * np.tile(_SHARES, n_cells), 1e-9, 1)  # never quite 0: a grader may err
+    return ErrorModel(np.tile(np.log(list(SHARES.values())), n_cells), before, after, by_value)
 
 
 @dataclass
@@ -104,7 +108,9 @@ class FirstErrorPosterior:
 
     def next_step(self, costs: Array) -> int:
         """The step after which a rollout tells most about the error, per token: `costs` (K - 1,) are the tokens it is expected to take."""
-        joint = np.where(self._is_before, self._model.before @ self._weights.T, self._model.after @ self._weights.T)  # P(success, e)
+        by_share = self._weights.reshape(len(self.probabilities), -1, len(SHARES))
+        before, after = ((self._model.before_by_value @ (by_share @ share).T) for share in (np.ones(len(SHARES)), _SHARES))
+        joint = np.where(self._is_before, before, after)  # (K - 1, K): P(success, e)
         success = joint.sum(axis=1)
         expected = success * _entropy(joint / success[:, None])
         rest = np.maximum(self.probabilities - joint, 0)
@@ -114,5 +120,6 @@ class FirstErrorPosterior:
 
 def _entropy(probabilities: Array) -> Array:
     """In nats, over the last axis."""
-    result: Array = -(probabilities * np.log(np.maximum(probabilities, 1e-300))).sum(axis=-1)
+    logs = np.log(np.maximum(probabilities, 1e-300))
+    result: Array = -np.einsum("...i,...i->...", probabilities, logs)
     return result
