@@ -52,7 +52,8 @@ class Collator:
     """`{"labels": targets of all places of the optimizer step (P,), "batches": [what one forward pass takes, ...]}`.
 
     A batch holds `input_ids` (B, T), `labels` and `weights`: (B, T) for a PRM, UNLABELLED but at labelled step positions, and (B, 1) for an
-    ORM; if packed, `position_ids` (1, T) begin at 0 with every row. Trainer counts the labels of a step in the flat tensor.
+    ORM; if packed, `position_ids` (1, T) begin at 0 with every row. Trainer counts the labels of a step in the flat tensor. Of a group's
+    fillers one is kept where there is nothing else.
     """
 
     kind: Kind
@@ -60,6 +61,7 @@ class Collator:
     batching: Batching
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
+        examples = [example for example in examples if example.targets != (UNLABELLED,)] or examples[:1]
         labels = torch.tensor([target for example in examples for target in example.targets])
         collate = self._packed if self.batching.is_packed else self._padded
         return {"labels": labels, "batches": [collate(batch) for batch in self.batching.cut(examples)]}
@@ -95,7 +97,8 @@ class GroupSampler(Sampler[int]):
 
     So a step sees the same examples however they are cut into batches and processes, and the more batches a step is cut into, the less of
     them is padding. Groups of like length, the usual remedy against padding, teach less a step: short PRM examples are those with an
-    early error, so such groups differ in their labels. Each of `n_processes` gets every n-th example of the sorted group.
+    early error, so such groups differ in their labels. Each of `n_processes` gets every n-th example of the sorted group; a last group that
+    is not whole is filled up with the index behind the last example (see `filler`), as otherwise some rows would be taken twice.
     """
 
     def __init__(self, lengths: Sequence[int], group_size: int, seed: int, n_processes: int = 1) -> None:
@@ -109,12 +112,24 @@ class GroupSampler(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        if self.n_processes == 1:
+            return len(self.lengths)
+        return -(-len(self.lengths) // self.group_size) * self.group_size
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "epoch", self.epoch))
         shuffled = torch.randperm(len(self.lengths), generator=generator).tolist()
         for at in range(0, len(shuffled), self.group_size):
             by_length = sorted(shuffled[at : at + self.group_size], key=lambda i: self.lengths[i])
-            is_whole = len(by_length) == self.group_size
-            yield from (i for rank in range(self.n_processes) for i in by_length[rank :: self.n_processes]) if is_whole else by_length
+            if self.n_processes == 1:
+                yield from by_length
+                continue
+            for rank in range(self.n_processes):
+                own = by_length[rank :: self.n_processes]
+                yield from own
+                yield from [len(self.lengths)] * (self.group_size // self.n_processes - len(own))
+
+
+def filler(example: Example) -> Example:
+    """One token without a label, to make the shares of all processes equally long."""
+    return Example("", example.input_ids[:1], (0,), (UNLABELLED,), (0.0,))

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.integrations.deepspeed import deepspeed_config, is_deepspeed_zero3_enabled
 
 
 @contextlib.contextmanager
@@ -19,6 +20,24 @@ def gathered(parameters: Sequence[Tensor]) -> Any:
 
     with deepspeed.zero.GatheredParameters(partitioned):
         yield
+
+
+@contextlib.contextmanager
+def partitioned_in(dtype: torch.dtype) -> Any:
+    """Inside, models are loaded in `dtype` under ZeRO stage 3 too, which makes every weight float32 unless DeepSpeed's bf16 mode is on.
+
+    On for the loading alone: while training it would round the head.
+    """
+    config = deepspeed_config() if is_deepspeed_zero3_enabled() else None
+    if config is None or dtype != torch.bfloat16:
+        yield
+        return
+    before = config.get("bf16")
+    config["bf16"] = {"enabled": True}
+    try:
+        yield
+    finally:
+        config["bf16"] = before
 
 
 def gathered_weights(model: Any, *, only_trained: bool, keep: bool) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ from data_gen.policy_config import BASE_POLICY
 from data_gen.tokenizer import load_tokenizer
 from prm_train.checkpoints import CheckpointFacts, Kind, read_facts, write_facts
 from prm_train.encoding import ScorerEncoding, prepare_encoding
-from prm_train.gathering import gathered
+from prm_train.gathering import gathered, partitioned_in
 from prm_train.lora import add_lora, load_trained, merged
 from prm_train.training_config import TrainingConfig
 
@@ -71,10 +71,13 @@ def build_scorer(kind: Kind, config: TrainingConfig) -> tuple[Any, ScorerEncodin
         model_config.attention_dropout = config.backbone_dropout
     options = {} if config.attention == "auto" else {"attn_implementation": config.attention}
     if config.quantization == "nf4":
-        options |= _four_bit_options(config)
-    model = auto_class.from_pretrained(
-        path, config=model_config, dtype=getattr(torch, config.dtype), trust_remote_code=config.trust_remote_code, **options
-    )
+        options |= four_bit_options(config)
+    dtype = getattr(torch, config.dtype)
+    with partitioned_in(dtype):
+        model = auto_class.from_pretrained(path, config=model_config, dtype=dtype, trust_remote_code=config.trust_remote_code, **options)
+    for layer in model.modules():  # bitsandbytes' CPU format for inference could not be trained again after a validation
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
     if len(tokenizer) > model_config.get_text_config().vocab_size:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     model.config.pad_token_id = tokenizer.pad_token_id  # only now, since it may be one of the new tokens
@@ -82,7 +85,7 @@ def build_scorer(kind: Kind, config: TrainingConfig) -> tuple[Any, ScorerEncodin
     return (add_lora(model, kind, config.lora, encoding.marker_id) if config.lora else model), encoding
 
 
-def _four_bit_options(config: TrainingConfig) -> dict[str, Any]:
+def four_bit_options(config: TrainingConfig) -> dict[str, Any]:
     """The base in 4 bits (NF4, scales quantized too), head and embeddings excepted. Raises InputError where bitsandbytes is missing."""
     if find_spec("bitsandbytes") is None:
         raise InputError("quantization nf4: bitsandbytes is not installed; expected `pip install 'prm-train[qlora]'`")

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import EvalPrediction, Trainer, TrainingArguments
 
-from prm_train.collators import Collator, GroupSampler
+from prm_train.collators import Collator, GroupSampler, filler
 from prm_train.evaluation.estimators import expected_calibration_error, reliability_bins
 from prm_train.examples import Example
 from prm_train.losses import UNLABELLED, place_loss, step_logits
@@ -55,7 +55,7 @@ class RewardTrainer(Trainer):
             model=model,
             args=arguments,
             data_collator=collator,
-            train_dataset=training,
+            train_dataset=[*training, filler(training[0])] if arguments.world_size > 1 else training,
             eval_dataset=self.validation or None,
             compute_loss_func=self.step_loss,  # makes Trainer count the labels of the step over all processes
             compute_metrics=self.metrics,
@@ -139,8 +139,9 @@ class RewardTrainer(Trainer):
         return optimizer
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
-        lengths = [len(example.input_ids) for example in self.train_dataset]
         n_processes = self.args.world_size
+        examples = self.train_dataset[:-1] if n_processes > 1 else self.train_dataset  # the last one is the filler
+        lengths = [len(example.input_ids) for example in examples]
         return GroupSampler(lengths, self.args.train_batch_size * n_processes, self.args.seed, n_processes)
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Sampler:
