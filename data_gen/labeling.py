@@ -144,7 +144,7 @@ async def estimate_every_step(source: RolloutSource, path: StepPath, settings: L
         n_rollouts, rule = settings.max_rollouts, until_narrow(settings.interval_width)
     else:
         n_rollouts, rule = settings.n_rollouts, FIXED
-    estimates = await asyncio.gather(*(estimate_value(source, prefix, n_rollouts, rule) for prefix in path.prefixes[:-1]))
+    estimates = [await estimate_value(source, prefix, n_rollouts, rule) for prefix in path.prefixes[:-1]]
     last = terminal(path.graded.verdict.is_correct)
     if rule is FIXED:  # the counts that rollouts would give
         last = replace(last, n_correct=n_rollouts * path.graded.verdict.is_correct, n_rollouts=n_rollouts)
