@@ -17,6 +17,8 @@ COMMANDS = {
     "estimate-memory": ("prm_train.memory_estimate", "what a training will take on each GPU"),
     "train-prm": ("prm_train.train_prm", "train a process reward model on step values"),
     "train-orm": ("prm_train.train_orm", "train an outcome reward model on verdicts"),
+    "train-implicit-prm": ("prm_train.train_implicit_prm", "train an implicit PRM: step rewards from verdicts, as log-ratios"),
+    "train-verifier": ("prm_train.train_verifier", "train a generative verifier, which says Yes or No after each step"),
     "search": ("prm_train.search.run", "search with a policy and a scorer: majority, best-of-N, beam search"),
     "evaluate": ("prm_train.evaluation.evaluate", "compare methods with intervals and write the report"),
     "serve-policy": ("data_gen.serve_policy", "serve a policy over HTTP for other processes to draw from"),

@@ -152,6 +152,20 @@ class TrainImplicitPrmConfig(TrainingConfig):
             raise ValueError(f"quantization: got {self.quantization!r}, expected none: rounding the model moves it away from its reference")
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainVerifierConfig(TrainingConfig):
+    """Train a generative verifier on labelled steps. Runs by itself or under `accelerate launch -m prm_train.train_verifier`."""
+
+    ask: str = field(default="Right so far?", metadata={"help": "what the model is asked after each step; it answers Yes or No"})
+    aggregation: Aggregation = field(default="prod", metadata={"help": "how the checkpoint's users make one score of the step scores"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _refuse_settings_of_a_head(self)
+        if self.batch_tokens is not None:
+            raise ValueError(f"batch_tokens: got {self.batch_tokens}, expected null: TRL's passes are of batch_size rows")
+
+
 def _refuse_settings_of_a_head(config: TrainingConfig) -> None:
     """What is trained is a language model as it is, in rows that are not packed."""
     if config.head_learning_rate is not None or config.head_dropout or config.packing:

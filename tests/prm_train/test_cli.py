@@ -23,6 +23,8 @@ def test_help_lists_the_commands_in_pipeline_order_and_loads_nothing_heavy() -> 
         "estimate-memory",
         "train-prm",
         "train-orm",
+        "train-implicit-prm",
+        "train-verifier",
         "search",
         "evaluate",
         "serve-policy",

@@ -1,0 +1,224 @@
+"""Generative verifier: a language model that is asked after each step whether all is right so far, and answers in a word.
+
+The preset for SFT (TRL's SFTTrainer) from PRM rows, near to ThinkPRM (Khalifa et al. 2025) and GenRM (Zhang et al. 2024) without their
+written critique, which rows with labels alone do not hold. One row is one text, and the loss is on the words behind the question marks::
+
+    <|user|>Start with 3: plus 4, times 2.<|end|><|assistant|>Right so far? Yes
+    3 plus 4 = 7
+    Right so far? Yes
+    7 times 2 = 15
+    Right so far? No
+
+The text ends with its first No, since what follows an error has no label; so the verdicts before a step are always Yes, and the score of a
+step is p(Yes) / (p(Yes) + p(No)) = sigmoid(logit(Yes) - logit(No)) where its verdict would stand: the probability that the step is right if
+all before are. That is a token classifier whose head is two rows of the language model's, which is how it is scored: incrementally, by
+`prm_train.incremental`. Words of several tokens are told apart by their first.
+"""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForTokenClassification
+from trl import SFTConfig, SFTTrainer
+
+from data_gen.rows import PrmRow
+from data_gen.tokenizer import load_tokenizer
+from prm_train.checkpoints import CheckpointFacts, read_facts, write_facts
+from prm_train.collators import Batching, Collator
+from prm_train.encoding import EncodingFacts, ScorerEncoding
+from prm_train.examples import Example, ExampleSet, prm_examples
+from prm_train.incremental import IncrementalScorer, content_id
+from prm_train.language_models import build_language_model, whole_language_model
+from prm_train.losses import UNLABELLED
+from prm_train.parity import Parity, compare_scores, scores_of
+from prm_train.targets import LabelAlgebra
+from prm_train.trainer import validation_metrics
+from prm_train.training_config import TrainingConfig
+from prm_train.training_run import Task, training_arguments
+
+WORDS = ((" Yes", " No"), ("Yes", "No"))  # the first pair whose first tokens differ; most tokenizers have words with their space
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifierFacts(CheckpointFacts):
+    """What is asked after the question and each step, and the two answers."""
+
+    ask: str
+    yes: str
+    no: str
+
+
+@dataclass(frozen=True)
+class VerdictEncoding(ScorerEncoding):
+    """A path with the question `ask` behind it and behind each of its steps; a step begins with the Yes to the question before it."""
+
+    ask: str
+    yes: str
+    no: str
+
+    @property
+    def word_ids(self) -> tuple[int, int]:
+        """The first tokens of No and Yes."""
+        return self.encode_text(self.no)[0], self.encode_text(self.yes)[0]
+
+    def encode_head(self, question: str) -> tuple[int, ...]:
+        return (*super().encode_head(question), *self.encode_text(self.ask))
+
+    def encode_step(self, step: str) -> tuple[int, ...]:
+        return (*self.encode_text(self.yes), *self.encode_text(f"\n{step}{self.facts.step_separator}{self.ask}"))
+
+
+def verdict_encoding(tokenizer: Any, facts: EncodingFacts, ask: str) -> VerdictEncoding:
+    """With the words that the tokenizer tells apart by their first token."""
+    encodings = [VerdictEncoding(tokenizer, facts, ask, yes, no) for yes, no in WORDS]
+    return next(each for each in encodings if each.word_ids[0] != each.word_ids[1])
+
+
+def verdict_examples(rows: Sequence[PrmRow], encoding: VerdictEncoding, max_length: int) -> ExampleSet:
+    """One example a row, up to its first error or its last label; positions are those before the verdicts. Raises as `prm_examples`."""
+    n_reserved = max(len(encoding.encode_text(word)) for word in (encoding.yes, encoding.no))
+    return prm_examples(rows, encoding, LabelAlgebra(until_first_error=True), max_length - n_reserved)
+
+
+def sft_row(example: Example, encoding: VerdictEncoding) -> dict[str, list[int]]:
+    """The text with its last verdict, and labels on the verdicts of labelled steps alone."""
+    words = [encoding.encode_text(encoding.yes if target else encoding.no) for target in example.targets]
+    input_ids = [*example.input_ids, *words[-1]]
+    labels = [int(UNLABELLED)] * len(input_ids)
+    for position, word in zip(example.positions, words, strict=True):
+        labels[position + 1 : position + 1 + len(word)] = word
+    assert all(label in (UNLABELLED, token) for label, token in zip(labels, input_ids, strict=True))
+    return {"input_ids": input_ids, "labels": labels}
+
+
+class VerifierTrainer(SFTTrainer):
+    """TRL's trainer on verdict texts, with the metrics of a PRM on validation steps, of which p(Yes) is the score."""
+
+    def __init__(
+        self, model: Any, arguments: SFTConfig, encoding: VerdictEncoding, training: Sequence[Example], validation: Sequence[Example]
+    ) -> None:
+        self.encoding = encoding
+        self.validation = sorted(validation, key=lambda example: len(example.input_ids))
+        self.batching = Batching(arguments.per_device_eval_batch_size)
+        super().__init__(
+            model=model,
+            args=arguments,
+            train_dataset=Dataset.from_list([sft_row(example, encoding) for example in training]),
+            eval_dataset=Dataset.from_list([sft_row(example, encoding) for example in validation]) if validation else None,
+            processing_class=encoding.tokenizer,
+        )
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "eval_loss" in logs:
+            logits, targets, questions = self.validation_logits()
+            found = validation_metrics(logits, targets, questions, "step_")
+            logs |= {f"eval_{name}": value for name, value in found.items() if name != "loss"}
+        super().log(logs, start_time)
+
+    def validation_logits(self) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """Log-odds of Yes, target and question of each labelled step, on every process alike."""
+        collator = Collator("prm", self.encoding.tokenizer.pad_token_id or 0, self.batching)
+        logits: list[Tensor] = []
+        targets: list[Tensor] = []
+        for batch in collator(self.validation)["batches"]:
+            is_labelled = batch["labels"] != UNLABELLED
+            with torch.no_grad():
+                found = self.model_wrapped(input_ids=batch["input_ids"].to(self.args.device)).logits[is_labelled.to(self.args.device)]
+            no, yes = self.encoding.word_ids
+            logits.append((found[:, yes] - found[:, no]).float().cpu())
+            targets.append(batch["labels"][is_labelled])
+        questions = [example.question for example in self.validation for _ in example.targets]
+        return torch.cat(logits).numpy(), torch.cat(targets).numpy(), questions
+
+
+@dataclass(frozen=True)
+class VerifierTask(Task):
+    """A training from PRM rows to a language model that says Yes and No."""
+
+    ask: str
+
+    def arguments(self, config: TrainingConfig, folder: Path) -> SFTConfig:
+        return training_arguments(
+            config,
+            folder,
+            SFTConfig,
+            per_device_train_batch_size=config.batch_size,
+            per_device_eval_batch_size=config.batch_size,
+            gradient_accumulation_steps=config.n_accumulated,
+            max_length=None,
+        )
+
+    def build(self, config: TrainingConfig) -> tuple[Any, VerdictEncoding]:
+        model, encoding = build_language_model(config)
+        return model, verdict_encoding(encoding.tokenizer, encoding.facts, self.ask)
+
+    def trainer(
+        self, model: Any, arguments: Any, encoding: Any, data: tuple[list[Example], list[Example]], config: TrainingConfig
+    ) -> VerifierTrainer:
+        return VerifierTrainer(model, arguments, encoding, *data)
+
+    def save(self, trainer: Any, encoding: Any, rows: Sequence[Example], config: TrainingConfig) -> Parity | None:
+        """The language model, and whether it scores `rows` as in memory when it is loaded as a token classifier."""
+        trainer.model.eval()
+        no, yes = encoding.word_ids
+        trained: list[float] = []
+        for row in rows:
+            with torch.no_grad(), trainer.compute_loss_context_manager():
+                logits = trainer.model_wrapped(input_ids=torch.tensor([row.input_ids], device=trainer.args.device)).logits[0].double()
+            trained += torch.sigmoid(logits[list(row.positions), yes] - logits[list(row.positions), no]).tolist()
+        model = whole_language_model(trainer, config)
+        if model is None:
+            return None
+        write_facts(self.facts(encoding), model.config)
+        model.config.use_cache = True
+        model.save_pretrained(config.output)
+        encoding.tokenizer.save_pretrained(config.output)
+        loaded, _, _ = load_verdict_classifier(str(config.output), "float64" if config.dtype == "float64" else "float32")
+        return compare_scores(trained, scores_of(loaded, "prm", rows), config, len(rows))
+
+
+def as_classifier(model: Any, no: int, yes: int) -> Any:
+    """A token classifier (No, Yes) that shares the language model's backbone; its head are two rows of the language model's."""
+    config = deepcopy(model.config)
+    config.num_labels = 2
+    with torch.device("meta"):
+        classifier = AutoModelForTokenClassification.from_config(config)
+    words = model.get_output_embeddings()
+    head = nn.Linear(words.in_features, 2, bias=words.bias is not None, dtype=words.weight.dtype, device=words.weight.device)
+    head.weight.data = words.weight.data[[no, yes]].clone()
+    if words.bias is not None:
+        head.bias.data = words.bias.data[[no, yes]].clone()
+    setattr(classifier, classifier.base_model_prefix, model.base_model)
+    setattr(classifier, "score" if hasattr(classifier, "score") else "classifier", head)
+    return classifier.eval()
+
+
+def load_verdict_classifier(path: str, dtype: str, trust_remote_code: bool = False) -> tuple[Any, VerdictEncoding, VerifierFacts]:
+    """Raises InputError if `train-verifier` did not write it."""
+    facts = read_facts(AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code), VerifierFacts)
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code)
+    encoding = VerdictEncoding(load_tokenizer(path, trust_remote_code), facts.encoding, facts.ask, facts.yes, facts.no)
+    return as_classifier(model, *encoding.word_ids), encoding, facts
+
+
+def load_generative_verifier(
+    path: str,
+    *,
+    dtype: str = "float32",
+    device: str = "cpu",
+    trust_remote_code: bool = False,
+    cache_bytes: int = 2**30,
+    max_batch_tokens: int = 4096,
+) -> IncrementalScorer:
+    """The scorer that `train-verifier` wrote to a folder. Raises InputError if it did not."""
+    model, encoding, facts = load_verdict_classifier(path, dtype, trust_remote_code)
+    scorer_id = content_id((model,), encoding, facts)
+    options = {"cache_bytes": cache_bytes, "max_batch_tokens": max_batch_tokens}
+    return IncrementalScorer(model.to(device), encoding, scorer_id=scorer_id, aggregation=facts.aggregation, **options)
