@@ -30,8 +30,9 @@ class LabelSettings:
     omega_c_puct: float = 0.125
     omega_searches: int = field(default=100, metadata={"help": "omega: rollouts searched for their first error, a problem"})
     omega_pieces: int = field(default=16, metadata={"help": "omega: token spans that a solution of mean length is cut into"})
-    omega_cuts: Literal["tokens", "steps"] = field(
-        default="tokens", metadata={"help": "omega: cut at equal token spans, as the paper does, or at the ends of steps"}
+    omega_cuts: Literal["steps", "tokens"] = field(
+        default="steps",
+        metadata={"help": "omega: cut at the ends of steps, where a search scores, or at equal token spans, as in the paper"},
     )
 
     def __post_init__(self) -> None:

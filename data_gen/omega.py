@@ -11,9 +11,10 @@ The pseudo-code, with MC(s) = right / all rollouts from node s::
 
 Invariants: a popped rollout never returns; U is worked out anew for the whole pool at each selection; a prefix, known by the hash of its
 token ids, is estimated once; a search probes at most ceil(log2(pieces)) prefixes; steps are exact token spans. Differences from the paper:
-the samples that a question filter would draw are the root's rollouts and not thrown away; a rollout is cut at multiples of one span,
-counted from the prompt (mean length / omega_pieces tokens, moved to the next whole character), or at the ends of steps; the end of a wrong
-rollout is a zero without rollouts (`method` terminal); right samples are exported as witnesses of their own prefixes.
+the samples that a question filter would draw are the root's rollouts and not thrown away; with omega_cuts `tokens` a rollout is cut at
+multiples of one span, counted from the prompt (mean length / omega_pieces tokens, moved to the next whole character), with `steps`, the
+default, at the ends of steps, where scorers read their scores (they would put a separator after each span); the end of a wrong rollout is a
+zero without rollouts (`method` terminal); right samples are exported as witnesses of their own prefixes.
 """
 
 import math

@@ -25,7 +25,7 @@ RESULT = Path(__file__).parent.parent / "results" / "labeling.json"
 METHODS = {
     "brute8": LabelSettings(method="every_step", n_rollouts=8),
     "brute16": LabelSettings(method="every_step", n_rollouts=16),
-    "omega8": LabelSettings(method="omega", n_rollouts=8, omega_cuts="steps"),
+    "omega8": LabelSettings(method="omega", n_rollouts=8),
     "first_error8": LabelSettings(method="first_error", n_rollouts=8),
     "sequential": LabelSettings(method="sequential"),
     "ours": LabelSettings(method="posterior"),

@@ -19,7 +19,7 @@ from data_gen.policies.simulated import SimulatedPolicy
 from data_gen.records import CORRECT, INCORRECT, GradedSolution, LabeledSolution, Problem, SamplingParams, Solution, StepEstimate, unknown
 from data_gen.rollouts import RolloutSource, draw_solutions
 
-OMEGA = LabelSettings(method="omega", omega_searches=25)
+OMEGA = LabelSettings(method="omega", omega_searches=25, omega_cuts="tokens")
 PARAMS = SamplingParams(max_new_tokens=400)
 PROBLEM = Problem("p", "question: q 0.6 drift 0", "1")
 
@@ -51,7 +51,7 @@ def policy_of(problem: Problem) -> Policy:
 
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory) -> Grown:
-    return grow(tmp_path_factory.mktemp("tree"), PROBLEM, LabelSettings(method="omega", omega_searches=40))
+    return grow(tmp_path_factory.mktemp("tree"), PROBLEM, LabelSettings(method="omega", omega_searches=40, omega_cuts="tokens"))
 
 
 def labeled(folder: Path, settings: LabelSettings, problem: Problem = PROBLEM, n_samples: int = 16) -> tuple[LabeledSolution | str, ...]:
@@ -76,7 +76,7 @@ def test_each_prefix_is_estimated_once(tmp_path: Path, grown: Grown):
     """openr's published sample holds 90 nodes of 86 prefixes."""
     tree, _, n_draws = grown
     assert n_draws == 8 * (len(tree.nodes) - 1)  # the root's rollouts are the samples: none is drawn again
-    tree, searches, n_draws = grow(tmp_path, ARITHMETIC, LabelSettings(method="omega", omega_cuts="steps"), 24)
+    tree, searches, n_draws = grow(tmp_path, ARITHMETIC, LabelSettings(method="omega"), 24)
     assert sum(search.n_probes for search in searches) > len(tree.nodes) - 1  # short solutions share prefixes
     assert n_draws <= 8 * (len(tree.nodes) - 1)
     assert all(node.estimate.n_rollouts == 8 for node in tree.nodes.values() if node.ids)
@@ -213,7 +213,7 @@ def test_cuts_never_split_a_character(span: int):
 
 
 def test_cut_at_the_ends_of_steps_a_tree_gives_the_labels_of_steps(tmp_path: Path):
-    settings = LabelSettings(method="omega", omega_cuts="steps", omega_searches=20)
+    settings = LabelSettings(method="omega", omega_searches=20)
     solutions = [each for each in labeled(tmp_path, settings, ARITHMETIC, 24) if isinstance(each, LabeledSolution)]
     searched = [each for each in solutions if not each.graded.verdict.is_correct]
     assert searched
