@@ -94,6 +94,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[TextIO]:
+    """A text file to write that gets its name only when the block has ended without an error, and everything is on disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

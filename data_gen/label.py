@@ -1,28 +1,29 @@
 """`prm-train label`: label the steps of a run's solutions by Monte Carlo rollouts.
 
-Rollouts go into the run's ledger; running again continues.
+Rollouts go into the run's ledger; running again continues. `--forecast true` labels the solutions of twenty of the problems, says what the
+whole will cost, and ends; `--dry_run true` labels what `prm-train sample --dry_run true` made.
 """
 
 import asyncio
 import json
 import logging
-import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_gen.config import load_yaml, parse_config, run_command
+from data_gen.config import InputError, load_yaml, parse_config, run_command
 from data_gen.grading import Grader, load_grader
 from data_gen.jsonl import write_text
-from data_gen.label_settings import settings_read
-from data_gen.labeling import LabelingTask, LabelSettings, label_samples
+from data_gen.label_settings import LabelSettings, settings_read
+from data_gen.labeling import LabelingTask, label_samples
 from data_gen.ledger import Ledger, LedgerPolicy
 from data_gen.policies.protocol import Policy
+from data_gen.progress import MeteredPolicy, Progress
 from data_gen.records import LabeledSolution, Problem, Usage
 from data_gen.rollouts import draw_solutions
-from data_gen.runs import for_each, read_records, write_records
-from data_gen.sample import SampleConfig
+from data_gen.runs import N_OPEN, claim_models, count_lines, read_records, records_in_order, work_through
+from data_gen.sample import DRY_RUN, SampleConfig, load_run_policy, pilot_problems, report_forecast, run_facts, say_if_simulated
 
 logger = logging.getLogger(__name__)
 
@@ -32,66 +33,168 @@ class LabelConfig(LabelSettings):
     """Label the steps of the solutions of a run that `sample` made."""
 
     run: Path = field(metadata={"help": "run folder of `prm-train sample`"})
+    n_open: int = field(default=N_OPEN, metadata={"help": "problems under way at a time: more fill more servers, fewer need less cache"})
+    forecast: bool = field(default=False, metadata={"help": "label 20 problems spread over the run, print what all will cost, and end"})
+    dry_run: bool = field(default=False, metadata={"help": "label the run of `prm-train sample --dry_run true`: run/dry-run"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.n_open < 1:
+            raise ValueError(f"n_open: got {self.n_open}, expected at least 1")
 
 
 @dataclass(frozen=True)
-class Labeling:
-    """What became of the solutions of some problems (a labelled solution, or why it has no labels), and what the distinct rollouts cost."""
+class Labeled:
+    """What became of the solutions of one problem (a labelled solution, or why it has no labels), and what the distinct rollouts cost."""
 
-    outcomes: list[LabeledSolution | str]
+    outcomes: tuple[LabeledSolution | str, ...]
     n_rollouts: int
     usage: Usage
 
+    @property
+    def solutions(self) -> list[LabeledSolution]:
+        return [outcome for outcome in self.outcomes if isinstance(outcome, LabeledSolution)]
+
+
+class LabelCounts:
+    """What is told of a labelling run, counted while its results pass by. A label is a step's True or False."""
+
+    def __init__(self, config: LabelConfig) -> None:
+        self.config = config
+        self.usage = Usage()
+        self.n_rollouts = self.n_solutions = self.n_wrong = self.n_unknown = self.n_movable = 0
+        self.labels, self.unlabeled = Counter[str](), Counter[str]()
+
+    def add(self, labeled: Labeled) -> None:
+        self.usage += labeled.usage
+        self.n_rollouts += labeled.n_rollouts
+        self.unlabeled.update(outcome for outcome in labeled.outcomes if isinstance(outcome, str))
+        for each in labeled.solutions:
+            self.n_solutions += 1
+            self.n_wrong += not each.graded.verdict.is_correct
+            self.labels.update(map(str, each.labels))
+            self.n_unknown += sum(estimate.n_unknown for estimate in each.estimates)
+            self.n_movable += n_movable_labels(each, self.config.method)
+
+    @property
+    def n_labels(self) -> int:
+        return self.labels["True"] + self.labels["False"]
+
+    def facts(self) -> dict[str, object]:
+        return {
+            "method": self.config.method,
+            "settings": {name: getattr(self.config, name) for name in sorted(settings_read(self.config))},
+            "n_labeled_solutions": self.n_solutions,
+            "n_wrong_solutions": self.n_wrong,
+            "unlabeled": dict(sorted(self.unlabeled.items())),
+            "labels": dict(sorted(self.labels.items())),
+            "n_unknown_rollouts": self.n_unknown,
+            "n_labels_unknowns_could_move": self.n_movable,
+            "share_of_labels_unknowns_could_move": round(self.n_movable / max(self.n_labels, 1), 6),
+            "n_rollouts": self.n_rollouts,
+            "n_generated": self.usage.n_generated,
+            "n_prefilled": self.usage.n_prefilled,
+            "n_cached": self.usage.n_cached,
+            "tokens_per_label": round(self.usage.n_generated / max(self.n_labels, 1), 1),
+            "tokens_per_labeled_solution": round(self.usage.n_generated / max(self.n_solutions, 1), 1),
+        }
+
+
+def n_movable_labels(labeled: LabeledSolution, method: str) -> int:
+    """At most how many labels of a solution would be others if the rollouts that count as failures for want of a verdict had been right.
+
+    A success is never taken back, so True stays True, and False moves only where a rollout without verdict was drawn after that step
+    (`every_step`) or after it or a later one (a search). Tests against the value so far may move anywhere: every success raises it.
+    """
+    is_unsure = [estimate.n_unknown > 0 for estimate in labeled.estimates]
+    if method in ("sequential", "posterior"):
+        return sum(label is not None for label in labeled.labels) * (any(is_unsure) or labeled.root.n_unknown > 0)
+    if method == "every_step":
+        return sum(label is False and unsure for label, unsure in zip(labeled.labels, is_unsure, strict=True))
+    return sum(label is False and any(is_unsure[step:]) for step, label in enumerate(labeled.labels))
+
 
 async def label_problems(
-    problems: list[Problem], policy: Policy, grader: Grader, ledger: Ledger, sampling: SampleConfig, config: LabelConfig
-) -> Labeling:
+    problems: Iterable[Problem],
+    policy: Policy,
+    grader: Grader,
+    ledger: Ledger,
+    sampling: SampleConfig,
+    config: LabelConfig,
+    take: Callable[[int, Labeled], None],
+) -> None:
+    """Label the solutions of each problem; `take` gets its number and what became of them as soon as all are done."""
     vocabulary = policy.token_bytes()
 
-    async def one(problem: Problem) -> Labeling:
+    async def one(problem: Problem) -> Labeled:
         drawn = await draw_solutions(LedgerPolicy(policy, ledger, problem), grader, sampling.params, range(sampling.n_samples))
         rollouts = LedgerPolicy(policy, ledger, problem)
         outcomes = await label_samples(LabelingTask(rollouts, grader, drawn, vocabulary, sampling.step_separator, sampling.params, config))
-        return Labeling(list(outcomes), rollouts.n_draws, rollouts.usage)
+        return Labeled(outcomes, rollouts.n_draws, rollouts.usage)
 
-    parts = await for_each(problems, one, what="label", unit="problems")
-    outcomes = [outcome for part in parts for outcome in part.outcomes]
-    return Labeling(outcomes, sum(part.n_rollouts for part in parts), sum((part.usage for part in parts), Usage()))
-
-
-def summary(labeling: Labeling, config: LabelConfig, seconds: float) -> dict[str, object]:
-    """Label counts, unlabelled solutions by reason, and the price."""
-    labeled = [outcome for outcome in labeling.outcomes if isinstance(outcome, LabeledSolution)]
-    reasons = Counter(outcome for outcome in labeling.outcomes if isinstance(outcome, str))
-    return {
-        "method": config.method,
-        "settings": {name: getattr(config, name) for name in sorted(settings_read(config))},
-        "n_rollouts_at_most": config.n_rollouts,
-        "n_labeled_solutions": len(labeled),
-        "n_wrong_solutions": sum(not each.graded.verdict.is_correct for each in labeled),
-        "unlabeled": dict(sorted(reasons.items())),
-        "labels": dict(sorted(Counter(str(label) for each in labeled for label in each.labels).items())),
-        "n_rollouts": labeling.n_rollouts,
-        "n_generated": labeling.usage.n_generated,
-        "n_prefilled": labeling.usage.n_prefilled,
-        "n_cached": labeling.usage.n_cached,
-        "seconds": round(seconds, 1),
-    }
+    await work_through(problems, one, take, config.n_open)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(LabelConfig, argv)
-    sampling = load_yaml(SampleConfig, config.run / "config.json")
-    problems = list(read_records(config.run / "problems.jsonl", Problem))
+    run = config.run / DRY_RUN if config.dry_run else config.run
+    check_sampled(run, may_be_begun=config.forecast)
+    sampling = load_yaml(SampleConfig, run / "config.json")
+    n_problems = count_lines(run / "problems.jsonl")
+    policy = load_run_policy(sampling, read_records(run / "problems.jsonl", Problem))
+    claim_models(run, {"policy": policy.policy_id})
+    with Ledger(run / "ledger.sqlite") as ledger:
+        if config.forecast:
+            forecast_labeling(run, n_problems, MeteredPolicy(policy), ledger, sampling, config)
+        else:
+            label_run(run, n_problems, MeteredPolicy(policy), ledger, sampling, config)
+
+
+def check_sampled(run: Path, *, may_be_begun: bool) -> None:
+    """Raises InputError if the run was not sampled to its end; a forecast draws what its twenty problems lack."""
+    for name in ("config.json", "models.json", "problems.jsonl", *(() if may_be_begun else ("sample.json",))):
+        if not (run / name).exists():
+            raise InputError(f"{run / name}: no such file; expected a run that `prm-train sample` finished (started again it goes on)")
+
+
+def label_run(run: Path, n_problems: int, policy: MeteredPolicy, ledger: Ledger, sampling: SampleConfig, config: LabelConfig) -> None:
+    """Labels for all problems of the run into labels.jsonl, and label.json."""
+    problems, grader = read_records(run / "problems.jsonl", Problem), load_grader(sampling.grader, sampling.problems.source)
+    counts = LabelCounts(config)
+    with (
+        records_in_order(run / "labels.jsonl", LabeledSolution) as add,
+        Progress("label", n_problems, lambda: policy.line(counts.n_labels, counts.usage)) as progress,
+    ):
+
+        def take(number: int, labeled: Labeled) -> None:
+            add(number, labeled.solutions)
+            counts.add(labeled)
+            progress.update()
+
+        asyncio.run(label_problems(problems, policy, grader, ledger, sampling, config, take))
+    facts = {**counts.facts(), **run_facts(policy, counts.n_labels, sampling)}
+    write_text(run / "label.json", json.dumps(facts, indent=1) + "\n")
+    logger.info("%s: %s", run / "label.json", json.dumps(facts))
+    say_if_simulated(sampling)
+    logger.info("labels: %s; next: prm-train build --runs %s --output %s", run / "labels.jsonl", run, run / "rows")
+
+
+def forecast_labeling(
+    run: Path, n_problems: int, policy: MeteredPolicy, ledger: Ledger, sampling: SampleConfig, config: LabelConfig
+) -> None:
+    """Label the pilot, and write forecast-label.json."""
     grader = load_grader(sampling.grader, sampling.problems.source)
-    started = time.perf_counter()
-    with Ledger(config.run / "ledger.sqlite") as ledger:
-        labeling = asyncio.run(label_problems(problems, sampling.policy.load(), grader, ledger, sampling, config))
-    labeled = [outcome for outcome in labeling.outcomes if isinstance(outcome, LabeledSolution)]
-    write_records(config.run / "labels.jsonl", LabeledSolution, labeled)
-    facts = summary(labeling, config, time.perf_counter() - started)
-    write_text(config.run / "label.json", json.dumps(facts, indent=1) + "\n")
-    logger.info("%s: %s", config.run, json.dumps(facts))
+    costs: list[dict[str, float]] = []
+
+    def take(number: int, labeled: Labeled) -> None:
+        counts = LabelCounts(config)
+        counts.add(labeled)
+        usage = {"n_generated": labeled.usage.n_generated, "n_prefilled": labeled.usage.n_prefilled, "n_cached": labeled.usage.n_cached}
+        costs.append({"n_labeled_solutions": counts.n_solutions, "n_labels": counts.n_labels, "n_rollouts": labeled.n_rollouts, **usage})
+
+    pilot = pilot_problems(run, n_problems)
+    asyncio.run(label_problems(pilot, policy, grader, ledger, sampling, config, take))
+    report_forecast(run / "forecast-label.json", costs, n_problems, policy, sampling)
 
 
 if __name__ == "__main__":

@@ -1,37 +1,39 @@
-"""A run folder and what commands share: records as JSON lines, many problems at a time with a progress bar.
+"""A run folder and what commands share: whose it is, records as JSON lines, many problems at a time.
 
-A run folder holds config.json, problems.jsonl, ledger.sqlite and the views made from them (solutions.jsonl, labels.jsonl, summaries).
+A run folder holds config.json, models.json, problems.jsonl, ledger.sqlite and the views made from them (solutions.jsonl, labels.jsonl,
+summaries). What grows with the number of problems stays on disk: they are read, worked on and written as they come.
 """
 
 import asyncio
 import json
-import logging
-import sys
+import tempfile
+from array import array
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
-from tqdm import tqdm
 
-from data_gen.config import InputError, dump_config
-from data_gen.jsonl import write_text
+from data_gen.config import InputError, dump_config, load_yaml
+from data_gen.jsonl import whole_file, write_text
+from data_gen.progress import Progress
 
-logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+N_OPEN = 512  # problems at a time: each has several draws under way
 
 
 def claim_run(folder: Path, config: Any) -> None:
     """Write `config.json`, or check that the run that is already there has the same configuration. Raises InputError where it has not."""
     wanted, path = dump_config(config), folder / "config.json"
     if path.exists():
-        found = json.loads(path.read_text())
-        different = [key for key in wanted if key != "output" and found.get(key) != wanted[key]]  # a run may be moved
+        found = dump_config(load_yaml(type(config), path))  # a setting that is newer than the run has its default there
+        different = [key for key in wanted if found[key] != wanted[key]]
         if different:
             key = different[0]
             raise InputError(
-                f"{path}: this folder holds a run with another configuration: {key} is {found.get(key)!r}, got {wanted[key]!r}; "
+                f"{path}: this folder holds a run with another configuration: {key} is {found[key]!r}, got {wanted[key]!r}; "
                 "choose another output folder, or delete this one"
             )
         return
@@ -39,10 +41,31 @@ def claim_run(folder: Path, config: Any) -> None:
     write_text(path, json.dumps(wanted, indent=1) + "\n")
 
 
+def claim_models(folder: Path, models: dict[str, str]) -> None:
+    """Write the ids of the models, or check that they are those that began the run: results belong to weights, not to their path.
+
+    Raises InputError if others began it.
+    """
+    path = folder / "models.json"
+    found = json.loads(path.read_text()) if path.exists() else models
+    for name, model_id in models.items():
+        if found.get(name) != model_id:
+            raise InputError(
+                f"{path}: the {name} of this run was {found.get(name)}, got {model_id}: other weights, tokenizer or precision; "
+                "choose another output, or put back the model that began this one"
+            )
+    write_text(path, json.dumps(models, indent=1) + "\n")
+
+
+# --- records as JSON lines
+
+
 def write_records(path: Path, kind: type, records: Iterable[object]) -> None:
     """One JSON line a record, written whole or not at all."""
     adapter: TypeAdapter[object] = TypeAdapter(kind)
-    write_text(path, "".join(adapter.dump_json(record).decode() + "\n" for record in records))
+    with whole_file(path) as file:
+        for record in records:
+            file.write(adapter.dump_json(record).decode() + "\n")
 
 
 def read_records(path: Path, kind: type[Result]) -> Iterator[Result]:
@@ -62,27 +85,79 @@ def read_records(path: Path, kind: type[Result]) -> Iterator[Result]:
                 ) from error
 
 
-async def for_each(
-    items: Iterable[Item], work: Callable[[Item], Awaitable[Result]], *, what: str, unit: str, at_once: int = 1024
-) -> list[Result]:
-    """`work` on every item, up to `at_once` concurrently, results in the order of the items, with rate and time left.
+def count_lines(path: Path) -> int:
+    """How many records a file holds."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected the command before this one to have written it")
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
 
-    The first failure ends the others and is raised as it is.
+
+@contextmanager
+def records_in_order(path: Path, kind: type) -> Iterator[Callable[[int, Iterable[object]], None]]:
+    """`with records_in_order(path, kind) as add:` and `add(number, records)` for each group, in any order of the numbers 0, 1, ….
+
+    The file has the groups in the order of their numbers and appears whole, when the block ends without an error. A group waits on disk for
+    those before it, not in memory: a problem that takes an hour holds up nobody.
     """
+    adapter: TypeAdapter[object] = TypeAdapter(kind)
+    starts, sizes = array("q"), array("q")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path.parent) as spool:
+
+        def add(number: int, records: Iterable[object]) -> None:
+            missing = array("q", [-1] * (number + 1 - len(starts)))
+            starts.extend(missing)
+            sizes.extend(missing)
+            assert starts[number] < 0, f"{path}: group {number} came twice"
+            starts[number] = spool.tell()
+            sizes[number] = spool.write(b"".join(adapter.dump_json(record) + b"\n" for record in records))
+
+        yield add
+        assert min(starts, default=0) >= 0, f"{path}: group {starts.index(-1)} never came"
+        with whole_file(path) as file:
+            for start, size in zip(starts, sizes, strict=True):
+                spool.seek(start)
+                file.write(spool.read(size).decode())
+
+
+# --- many problems at a time
+
+
+async def work_through(
+    items: Iterable[Item], work: Callable[[Item], Awaitable[Result]], take: Callable[[int, Result], None], n_open: int = N_OPEN
+) -> None:
+    """`work` on every item, `n_open` of them at any time; `take` gets an item's number and result as soon as there is one.
+
+    An item is asked for when a place is free, so `items` may be longer than what memory holds, and whoever is done takes the next one: a
+    slow item holds up no other. The first failure ends the others and is raised as it is.
+    """
+    numbered = enumerate(items)
+
+    async def worker() -> None:
+        for number, item in numbered:
+            take(number, await work(item))
+            await asyncio.sleep(0)  # work that never waits must not keep the others, the ledger's clock and Ctrl-C out
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(n_open):
+                group.create_task(worker())
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+
+
+async def for_each(
+    items: Iterable[Item], work: Callable[[Item], Awaitable[Result]], *, what: str, unit: str, at_once: int = N_OPEN
+) -> list[Result]:
+    """`work_through` for items and results that fit in memory: the results in the order of the items, with a line of progress."""
     items = list(items)
-    places = asyncio.Semaphore(at_once)
-    is_log = not sys.stderr.isatty()
-    with tqdm(total=len(items), desc=what, unit=f" {unit}", mininterval=5 if is_log else 0.2, dynamic_ncols=True) as progress:
+    results: dict[int, Result] = {}
+    with Progress(what, len(items), unit=unit) as progress:
 
-        async def one(item: Item) -> Result:
-            async with places:
-                result = await work(item)
+        def take(number: int, result: Result) -> None:
+            results[number] = result
             progress.update()
-            return result
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(item)) for item in items]
-        except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-    return [task.result() for task in tasks]
+        await work_through(items, work, take, at_once)
+    return [results[number] for number in range(len(items))]

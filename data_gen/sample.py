@@ -1,27 +1,33 @@
-"""`prm-train sample`: draw solutions for problems and grade them. Draws go into the run's ledger; running again continues it."""
+"""`prm-train sample`: draw solutions for problems and grade them. Draws go into the run's ledger; running again continues it.
+
+`--forecast true` draws for twenty of the problems, says what the whole will cost, and ends; `--dry_run true` runs the same pipeline in the
+folder `dry-run` with a simulated policy, to see without a model that a config works.
+"""
 
 import asyncio
 import json
 import logging
-import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from data_gen.config import parse_config, run_command
+from data_gen.forecast import forecast, forecast_text, pilot_positions
 from data_gen.grading import Grader, GraderName, load_grader
 from data_gen.jsonl import write_text
 from data_gen.ledger import Ledger, LedgerPolicy
 from data_gen.policies.protocol import Policy
 from data_gen.policy_config import PolicyConfig
 from data_gen.problems import ProblemSource, load_problems
+from data_gen.progress import MeteredPolicy, Progress
 from data_gen.records import GradedSolution, Problem, SamplingParams, Usage
 from data_gen.rollouts import draw_solutions
-from data_gen.runs import claim_run, for_each, write_records
+from data_gen.runs import N_OPEN, claim_models, claim_run, read_records, records_in_order, work_through, write_records
 from data_gen.steps import check_separator
 
 logger = logging.getLogger(__name__)
+DRY_RUN = "dry-run"
 
 
 @dataclass(frozen=True)
@@ -36,54 +42,180 @@ class SampleConfig:
     max_new_tokens: int = field(default=256, metadata={"help": "tokens of a solution; longer ones are truncated and counted"})
     step_separator: str = "\n"
     grader: GraderName = "auto"
+    n_open: int = field(default=N_OPEN, metadata={"help": "problems under way at a time: more fill more servers, fewer need less cache"})
+    forecast: bool = field(default=False, metadata={"help": "draw for 20 problems spread over the source, say what all will cost, and end"})
+    dry_run: bool = field(
+        default=False, metadata={"help": "a simulated policy instead of the configured one, in the folder output/dry-run"}
+    )
 
     def __post_init__(self) -> None:
         check_separator(self.step_separator)
+        for name in ("n_samples", "n_open"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1")
 
     @property
     def params(self) -> SamplingParams:
         return SamplingParams(self.max_new_tokens, self.temperature)
 
 
+@dataclass(frozen=True)
+class Sampled:
+    """The solutions of one problem, and what their draws cost when they were made, in this run or an earlier one."""
+
+    solutions: tuple[GradedSolution, ...]
+    usage: Usage
+
+
+class SampleCounts:
+    """What is told of a sampling run, counted while its results pass by. A label here is a verdict that is not unknown."""
+
+    def __init__(self) -> None:
+        self.n_problems = 0
+        self.usage = Usage()
+        self.verdicts = Counter[str]()
+        self.finish_reasons = Counter[str]()
+
+    def add(self, sampled: Sampled) -> None:
+        self.n_problems += 1
+        self.usage += sampled.usage
+        for each in sampled.solutions:
+            self.verdicts[f"{each.verdict.kind}{':' * bool(each.verdict.reason)}{each.verdict.reason}"] += 1
+            self.finish_reasons[each.solution.finish_reason.value] += 1
+
+    @property
+    def n_labels(self) -> int:
+        return self.verdicts["correct"] + self.verdicts["incorrect"]
+
+    def facts(self) -> dict[str, object]:
+        n_solutions = self.verdicts.total()
+        return {
+            "n_problems": self.n_problems,
+            "n_solutions": n_solutions,
+            "verdicts": dict(sorted(self.verdicts.items())),
+            "finish_reasons": dict(sorted(self.finish_reasons.items())),
+            "pass_at_1": self.verdicts["correct"] / n_solutions,
+            "n_generated": self.usage.n_generated,
+            "n_prefilled": self.usage.n_prefilled,
+            "n_cached": self.usage.n_cached,
+            "tokens_per_label": round(self.usage.n_generated / max(self.n_labels, 1), 1),
+        }
+
+
 async def sample_problems(
-    problems: list[Problem], policy: Policy, grader: Grader, ledger: Ledger, config: SampleConfig
-) -> tuple[list[GradedSolution], Usage]:
-    async def one(problem: Problem) -> tuple[tuple[GradedSolution, ...], Usage]:
+    problems: Iterable[Problem],
+    policy: Policy,
+    grader: Grader,
+    ledger: Ledger,
+    config: SampleConfig,
+    take: Callable[[int, Sampled], None],
+) -> None:
+    """Draw and grade; `take` gets the number of a problem and its solutions as soon as it has them all."""
+
+    async def one(problem: Problem) -> Sampled:
         recorded = LedgerPolicy(policy, ledger, problem)
-        return await draw_solutions(recorded, grader, config.params, range(config.n_samples)), recorded.usage
+        return Sampled(await draw_solutions(recorded, grader, config.params, range(config.n_samples)), recorded.usage)
 
-    results = await for_each(problems, one, what="sample", unit="problems")
-    return [graded for solutions, _ in results for graded in solutions], sum((usage for _, usage in results), Usage())
+    await work_through(problems, one, take, config.n_open)
 
 
-def summary(graded: list[GradedSolution], usage: Usage, seconds: float) -> dict[str, object]:
-    """Verdict and finish counts, tokens and rate of a sampling run."""
-    verdicts = Counter(f"{each.verdict.kind}{':' * bool(each.verdict.reason)}{each.verdict.reason}" for each in graded)
-    return {
-        "n_solutions": len(graded),
-        "verdicts": dict(sorted(verdicts.items())),
-        "finish_reasons": dict(sorted(Counter(each.solution.finish_reason.value for each in graded).items())),
-        "pass_at_1": sum(each.verdict.is_correct for each in graded) / len(graded),
-        "n_generated": usage.n_generated,
-        "n_prefilled": usage.n_prefilled,
-        "n_cached": usage.n_cached,
-        "seconds": round(seconds, 1),
-    }
+def load_run_policy(config: SampleConfig, problems: Iterable[Problem]) -> Policy:
+    """The policy of a run: the configured one, in a dry run one that is told the gold answers."""
+    if config.dry_run:
+        from data_gen.policies.simulated import SimulatedSolver
+
+        gold_answers = {problem.question: problem.gold_answer for problem in problems}
+        return SimulatedSolver(gold_answers, config.step_separator, config.policy.base_seed)
+    return config.policy.load()
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(SampleConfig, argv)
+    run = config.output / DRY_RUN if config.dry_run else config.output
     problems = load_problems(config.problems)
-    claim_run(config.output, config)
-    write_records(config.output / "problems.jsonl", Problem, problems)
+    claim_run(run, replace(config, output=run, forecast=False, n_open=N_OPEN))  # neither changes what is drawn
+    write_records(run / "problems.jsonl", Problem, problems)
+    policy = load_run_policy(config, problems)
+    claim_models(run, {"policy": policy.policy_id})
+    n_problems = len(problems)
+    del problems  # from here on they are read from the file
+    with Ledger(run / "ledger.sqlite") as ledger:
+        if config.forecast:
+            forecast_sampling(run, n_problems, MeteredPolicy(policy), ledger, config)
+        else:
+            sample_run(run, n_problems, MeteredPolicy(policy), ledger, config)
+
+
+def sample_run(run: Path, n_problems: int, policy: MeteredPolicy, ledger: Ledger, config: SampleConfig) -> None:
+    """Solutions of all problems of the run into solutions.jsonl, and sample.json."""
+    problems, grader = read_records(run / "problems.jsonl", Problem), load_grader(config.grader, config.problems.source)
+    counts = SampleCounts()
+    with (
+        records_in_order(run / "solutions.jsonl", GradedSolution) as add,
+        Progress("sample", n_problems, lambda: policy.line(counts.n_labels, counts.usage)) as progress,
+    ):
+
+        def take(number: int, sampled: Sampled) -> None:
+            add(number, sampled.solutions)
+            counts.add(sampled)
+            progress.update()
+
+        asyncio.run(sample_problems(problems, policy, grader, ledger, config, take))
+    facts = {**counts.facts(), **run_facts(policy, counts.n_labels, config)}
+    write_text(run / "sample.json", json.dumps(facts, indent=1) + "\n")
+    logger.info("%s: %s", run / "sample.json", json.dumps(facts))
+    say_if_simulated(config)
+    logger.info(
+        "solutions: %s; next: prm-train label --run %s%s", run / "solutions.jsonl", config.output, " --dry_run true" * config.dry_run
+    )
+
+
+def forecast_sampling(run: Path, n_problems: int, policy: MeteredPolicy, ledger: Ledger, config: SampleConfig) -> None:
+    """Sample the pilot, and write forecast-sample.json."""
     grader = load_grader(config.grader, config.problems.source)
-    started = time.perf_counter()
-    with Ledger(config.output / "ledger.sqlite") as ledger:
-        graded, usage = asyncio.run(sample_problems(problems, config.policy.load(), grader, ledger, config))
-    write_records(config.output / "solutions.jsonl", GradedSolution, graded)
-    facts = summary(graded, usage, time.perf_counter() - started)
-    write_text(config.output / "sample.json", json.dumps(facts, indent=1) + "\n")
-    logger.info("%s: %s", config.output, json.dumps(facts))
+    costs: list[dict[str, float]] = []
+
+    def take(number: int, sampled: Sampled) -> None:
+        counts = SampleCounts()
+        counts.add(sampled)
+        usage = {"n_generated": sampled.usage.n_generated, "n_prefilled": sampled.usage.n_prefilled, "n_cached": sampled.usage.n_cached}
+        costs.append({"n_labels": counts.n_labels, "n_draws": len(sampled.solutions), **usage})
+
+    pilot = pilot_problems(run, n_problems)
+    asyncio.run(sample_problems(pilot, policy, grader, ledger, config, take))
+    report_forecast(run / "forecast-sample.json", costs, n_problems, policy, config)
+
+
+# --- what label shares with sample
+
+
+def pilot_problems(run: Path, n_problems: int) -> list[Problem]:
+    """The problems of the run that a forecast is made from: the same for sample and label."""
+    positions = set(pilot_positions(n_problems))
+    return [problem for number, problem in enumerate(read_records(run / "problems.jsonl", Problem)) if number in positions]
+
+
+def report_forecast(path: Path, costs: list[dict[str, float]], n_problems: int, policy: MeteredPolicy, config: SampleConfig) -> None:
+    """Write the forecast that the pilot's costs make, and show it."""
+    seconds_per_token = policy.seconds / policy.n_generated if policy.n_generated else None
+    totals = forecast(costs, n_problems, seconds_per_token)
+    facts = {"n_problems": n_problems, "n_pilot": len(costs), "totals": {name: asdict(total) for name, total in totals.items()}}
+    write_text(path, json.dumps({**facts, **run_facts(policy, 0, config)}, indent=1) + "\n")
+    logger.info("%s", forecast_text(totals, n_problems))
+    say_if_simulated(config)
+    if seconds_per_token is None:
+        logger.info("no time: the pilot's draws were all in the ledger; the forecast that drew them had one")
+
+
+def say_if_simulated(config: SampleConfig) -> None:
+    if config.dry_run:
+        logger.info("a dry run: tokens and seconds are those of a simulated policy and say nothing of the configured one")
+
+
+def run_facts(policy: MeteredPolicy, n_labels: int, config: SampleConfig) -> dict[str, object]:
+    """Who drew, and what this process did; `seconds` at the top are wall seconds."""
+    facts = policy.facts(n_labels)
+    return {"policy_id": policy.policy_id, "is_simulated": config.dry_run, "seconds": facts["seconds"], "this_process": facts}
 
 
 if __name__ == "__main__":

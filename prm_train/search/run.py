@@ -21,7 +21,7 @@ from data_gen.policies.protocol import Policy
 from data_gen.policy_config import PolicyConfig
 from data_gen.problems import ProblemSource, load_problems
 from data_gen.records import Problem, SamplingParams, Usage
-from data_gen.runs import claim_run, for_each
+from data_gen.runs import claim_models, claim_run, for_each
 from data_gen.steps import check_separator
 from prm_train.aggregation import Aggregation
 from prm_train.incremental import load_scorer
@@ -152,18 +152,6 @@ def read_results(path: Path) -> list[ProblemResult]:
         except ValidationError as error:
             raise InputError(f"{path}:{number}: not a search result: {error.errors()[0]['msg']}") from error
     return results
-
-
-def claim_models(folder: Path, models: dict[str, str]) -> None:
-    """Results belong to the weights that made them, not to their path. Raises InputError if others began this search."""
-    path = folder / "models.json"
-    found = json.loads(path.read_text()) if path.exists() else models
-    for name, model_id in models.items():
-        if found.get(name) != model_id:
-            raise InputError(
-                f"{path}: the {name} of this search was {found.get(name)}, got {model_id}: other weights; choose another output"
-            )
-    write_text(path, json.dumps(models, indent=1) + "\n")
 
 
 async def search_problems(problems: list[Problem], config: SearchConfig, ledger: Ledger) -> None:
