@@ -1,0 +1,205 @@
+"""Three PRM recipes and three ORM recipes on the same held-out candidates: `python -m benchmarks.recipes runs/quickstart`.
+
+Takes a finished quickstart. All recipes learn from the same solutions of the same policy and are read on the quickstart's test candidates
+(500 problems x 64); what differs is the label, the loss, and how step scores become the score of a solution:
+
+- `hard`: the first error by binary search, labels right / wrong / none (the quickstart's own PRM), made for min;
+- `soft`: the value after every step, 8 rollouts each (Snell et al. 2024, appendix D), made for last;
+- `binomial`: the likelihood of the counts where rollouts stop as soon as the value's interval is narrow enough, made for last;
+- `pointwise`, …: ORMs (see ORM_RECIPES).
+
+Every figure is a mean over problems with its 95 % interval, and its paired difference from `hard` with min. Writes what it trains to
+RUN/recipes and the figures to benchmarks/results/recipes.json. About half an hour on one core; a stopped run goes on where it was.
+"""
+
+import argparse
+import asyncio
+import json
+import shutil
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_gen.build import main as build
+from data_gen.label import main as label
+from prm_train.aggregation import Aggregation
+from prm_train.evaluation.choosing import accuracies, best_by, read_shards, scorer_scores, vote_by, within_problem_aurocs
+from prm_train.evaluation.estimators import bootstrap_interval, paired_difference
+from prm_train.evaluation.facts import machine_name
+from prm_train.incremental import load_scorer
+from prm_train.search.best_of_n import score_candidates
+from prm_train.search.run import ProblemResult
+from prm_train.train_orm import main as train_orm
+from prm_train.train_prm import main as train_prm
+
+RESULT = Path(__file__).parent / "results" / "recipes.json"
+COUNTS = (4, 16, 64)
+LABELINGS: dict[str, tuple[str, ...]] = {
+    "every_step": ("--method", "every_step", "--n_rollouts", "8"),
+    "interval": ("--method", "every_step", "--stopping", "interval", "--interval_width", "0.6", "--max_rollouts", "8"),
+}
+Item, Result = TypeVar("Item"), TypeVar("Result")
+Values = dict[str, NDArray[np.float64]]  # figure → one value a problem
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one scorer is trained.
+
+    `rows` names a labelling of LABELINGS, or a file that the quickstart built; `settings` are what differs from the quickstart's own recipe
+    (nothing: its own scorer is taken).
+    """
+
+    kind: str
+    rows: str
+    settings: tuple[str, ...] = ()
+    aggregations: tuple[Aggregation, ...] = ("last", "min", "prod")
+    made_for: Aggregation = "last"
+
+
+PRM_RECIPES = {
+    "hard": Recipe("prm", "prm", made_for="min"),
+    "soft": Recipe("prm", "every_step", ("--label_kind", "soft", "--aggregation", "last")),
+    "binomial": Recipe("prm", "interval", ("--label_kind", "likelihood", "--aggregation", "last")),
+}
+ORM_RECIPES = {"pointwise": Recipe("orm", "orm", aggregations=("last",))}
+REFERENCE = ("hard", "min")
+
+
+def label_again(run: Path, name: str) -> dict[str, Any]:
+    """Label the quickstart's solutions by another method and build rows; what that cost, over both shards."""
+    folder = run / "recipes" / name
+    shards = []
+    for source in sorted(run.glob("train-*")):
+        shard = folder / source.name
+        if not (shard / "label.json").exists():
+            shard.mkdir(parents=True, exist_ok=True)
+            for part in ("config.json", "problems.jsonl", "solutions.jsonl"):
+                shutil.copy(source / part, shard)
+            drawn = run / "recipes" / "every_step" / source.name / "ledger.sqlite"
+            if drawn.exists() and not (shard / drawn.name).exists():
+                shutil.copy(drawn, shard)  # the same draws; what a labelling asks for is counted as its own cost
+            label(["--run", str(shard), *LABELINGS[name]])
+        shards.append(shard)
+    if not (folder / "rows" / "build.json").exists():
+        build(["--runs", ",".join(map(str, shards)), "--output", str(folder / "rows"), "--kinds", "prm"])
+    return label_cost(shards)
+
+
+def label_cost(shards: Sequence[Path]) -> dict[str, Any]:
+    facts = [json.loads((shard / "label.json").read_text()) for shard in shards]
+    return {key: sum(each[key] for each in facts) for key in ("n_labeled_solutions", "n_rollouts", "n_generated", "n_prefilled")}
+
+
+def rows_of(run: Path, recipe: Recipe) -> Path:
+    return run / "recipes" / recipe.rows / "rows" / "prm.jsonl" if recipe.rows in LABELINGS else run / "rows" / f"{recipe.rows}.jsonl"
+
+
+def train(run: Path, recipe: Recipe, rows: Path, output: Path) -> Path:
+    """A scorer trained as the quickstart trains its own, but for the recipe's settings, which come last."""
+    config = json.loads((run / recipe.kind / "training" / "config.json").read_text())
+    kept = ("model", "n_epochs", "learning_rate", "batch_size", "n_accumulated", "lr_schedule", "seed")
+    settings = [text for key in kept for text in (f"--{key}", str(config[key]))]
+    betas = ",".join(map(str, config["adam_betas"]))
+    arguments = ["--rows", str(rows), "--output", str(output), "--use_cpu", "true", "--adam_betas", betas, *settings, *recipe.settings]
+    {"prm": train_prm, "orm": train_orm}[recipe.kind](arguments)
+    return output
+
+
+async def in_groups(items: Sequence[Item], work: Callable[[Item], Awaitable[Result]], size: int = 64) -> list[Result]:
+    """`work` on every item, `size` of them side by side."""
+    results: list[Result] = []
+    for start in range(0, len(items), size):
+        results += await asyncio.gather(*(work(item) for item in items[start : start + size]))
+    return results
+
+
+async def rescored(results: Sequence[ProblemResult], folder: Path, kind: str) -> list[ProblemResult]:
+    """The same candidates with this scorer's scores under `kind`."""
+    scorer = load_scorer(str(folder))
+
+    async def one(result: ProblemResult) -> ProblemResult:
+        candidates = list(result.samples[result.temperature])
+        scored, _ = await score_candidates(result.problem, candidates, scorer, kind, "\n")
+        return replace(result, samples={**result.samples, result.temperature: tuple(scored)})
+
+    return await in_groups(results, one)
+
+
+def figures(results: Sequence[ProblemResult], kind: str, how: Aggregation) -> Values:
+    """Within-problem AUROC (problems with right and wrong candidates only), and weighted and plain best-of-N."""
+    t, scores = results[0].temperature, scorer_scores(kind, how)
+    values = {"within_problem_auroc": within_problem_aurocs(results, t, scores)}
+    for n in COUNTS:
+        values[f"weighted_{n}"] = accuracies(results, t, partial(vote_by, scores), n)
+        values[f"best_{n}"] = accuracies(results, t, partial(best_by, scores), n)
+    return values
+
+
+def described(values: Values, reference: Values) -> dict[str, Any]:
+    """Means with intervals, and paired differences from the reference."""
+    rng = partial(np.random.default_rng, 0)
+    return {
+        "means": {name: asdict(bootstrap_interval(value, rng())) for name, value in values.items()},
+        "minus_reference": {name: asdict(paired_difference(value, reference[name], rng())) for name, value in values.items()},
+    }
+
+
+def measure(run: Path, name: str, recipe: Recipe, results: Sequence[ProblemResult]) -> dict[Aggregation, Values]:
+    """The figures of one recipe, whose values are kept beside its scorer."""
+    output = run / "recipes" / f"{recipe.kind}-{name}"
+    stored = output / "values.json"
+    if not stored.exists():
+        if recipe.settings:
+            train(run, recipe, rows_of(run, recipe), output)
+            results = asyncio.run(rescored(results, output, recipe.kind))
+        output.mkdir(parents=True, exist_ok=True)
+        found = {how: figures(results, recipe.kind, how) for how in recipe.aggregations}
+        stored.write_text(json.dumps({how: {key: value.tolist() for key, value in each.items()} for how, each in found.items()}))
+    return {how: {key: np.array(value) for key, value in each.items()} for how, each in json.loads(stored.read_text()).items()}
+
+
+def compare(run: Path) -> dict[str, Any]:
+    results = read_shards(sorted(run.glob("test-*")))
+    costs = {name: label_again(run, name) for name in LABELINGS}
+    costs["prm"] = label_cost(sorted(run.glob("train-*")))
+    costs["orm"] = {"n_labeled_solutions": costs["prm"]["n_labeled_solutions"], "n_rollouts": 0, "n_generated": 0, "n_prefilled": 0}
+    recipes = PRM_RECIPES | ORM_RECIPES
+    measured = {name: measure(run, name, recipe, results) for name, recipe in recipes.items()}
+    reference = measured[REFERENCE[0]]["min"]
+    return {
+        name: {
+            "kind": recipe.kind,
+            "made_for": recipe.made_for,
+            "settings": " ".join(recipe.settings),
+            "labels": costs[recipe.rows],
+            "by_aggregation": {how: described(values, reference) for how, values in measured[name].items()},
+        }
+        for name, recipe in recipes.items()
+    }
+
+
+def write_figures(run: Path, part: str, found: dict[str, Any]) -> None:
+    """Put a part into recipes.json beside the others."""
+    figures = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    config = json.loads((run / "config.json").read_text())
+    commands = figures.get("commands", {}) | {part: f"python -m benchmarks.{part} runs/quickstart"}
+    figures |= {"machine": machine_name(), "seed": config["seed"], "quickstart": config, "commands": commands, part: found}
+    RESULT.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of a finished quickstart")
+    run = parser.parse_args(argv).run
+    write_figures(run, "recipes", compare(run))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

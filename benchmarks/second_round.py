@@ -1,0 +1,210 @@
+"""A second round of labels, on what beam search makes of the first PRM: `python -m benchmarks.second_round runs/quickstart`.
+
+Beam search finds paths that its PRM likes; with many beams it finds those that the PRM likes by mistake, and solves fewer problems. Here
+the PRM of a finished quickstart searches new training problems with N = 16, the steps of the paths found are labelled by rollouts as the
+first ones were, and a PRM is trained on the rows of both rounds. A control gets, on the same problems, as many distinct solutions that were
+sampled without search. Each of the three PRMs then searches half of the quickstart's test problems.
+
+Writes what it makes to RUN/second_round and the figures to benchmarks/results/recipes.json. About half an hour on one core; a stopped run
+goes on where it was.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.recipes import PRM_RECIPES, described, figures, in_groups, rescored, train, write_figures
+from data_gen.filters import Filter
+from data_gen.grading import Grader, load_grader
+from data_gen.label_settings import LabelSettings
+from data_gen.labeling import LabelingTask, label_samples
+from data_gen.ledger import Ledger, LedgerPolicy
+from data_gen.policies.protocol import Policy
+from data_gen.policy_config import PolicyConfig
+from data_gen.problems import ProblemSource, load_problems
+from data_gen.records import FinishReason, GradedSolution, LabeledSolution, Problem, SamplingParams, Solution
+from data_gen.rollouts import draw_solutions
+from data_gen.rows import PrmRow, read_rows, write_rows
+from data_gen.step_rows import LabelView, prm_rows
+from prm_train.aggregation import Aggregation
+from prm_train.evaluation.choosing import read_shards, scorer_scores, vote_by
+from prm_train.incremental import load_scorer
+from prm_train.scoring import Scorer
+from prm_train.search.beam import BeamConfig, beam_search
+from prm_train.search.candidates import Candidate
+from prm_train.search.run import ProblemResult
+from prm_train.search.run import main as search
+from prm_train.search.voting import is_right
+
+N_PROBLEMS, N_BEAMS, N_DRAWS, BEAMS, SEPARATOR = 300, 16, 64, (4, 16, 64), "\n"
+TEST_SHARD = 0  # of the two that the quickstart searched: about 250 problems
+
+
+class RecordingGrader:
+    """Keeps the solutions that it is asked about, token ids included, which the candidates of a search do not hold."""
+
+    def __init__(self, grader: Grader) -> None:
+        self.grader, self.grader_version = grader, grader.grader_version
+        self.graded: list[GradedSolution] = []
+
+    async def grade(self, problem: Problem, solution: Solution) -> GradedSolution:
+        self.graded.append(await self.grader.grade(problem, solution))
+        return self.graded[-1]
+
+
+@dataclass(frozen=True)
+class Round:
+    """What the second round needs, and its settings, which are the quickstart's."""
+
+    policy: Policy
+    grader: Grader
+    scorer: Scorer
+    ledger: Ledger
+    params: SamplingParams
+    aggregation: Aggregation
+
+    async def paths(self, problem: Problem) -> list[GradedSolution]:
+        """The distinct finished solutions of a beam search with the first PRM."""
+        policy, recorder = LedgerPolicy(self.policy, self.ledger, problem), RecordingGrader(self.grader)
+        params = SamplingParams(self.params.max_new_tokens, self.params.temperature, SEPARATOR)
+        await beam_search(policy, recorder, self.scorer, "prm", params, BeamConfig(N_BEAMS, aggregation=self.aggregation))
+        return distinct(recorder.graded)
+
+    async def samples(self, problem: Problem, n: int) -> list[GradedSolution]:
+        """The first `n` distinct solutions of at most N_DRAWS."""
+        drawn = await draw_solutions(LedgerPolicy(self.policy, self.ledger, problem), self.grader, self.params, range(N_DRAWS))
+        return distinct(drawn)[:n]
+
+    async def label(self, problem: Problem, solutions: Sequence[GradedSolution]) -> tuple[list[PrmRow], int, int]:
+        """Rows of the solutions, labelled as the first round's were, and the rollouts and generated tokens that took."""
+        policy = LedgerPolicy(self.policy, self.ledger, problem)
+        vocabulary = self.policy.token_bytes()
+        task = LabelingTask(policy, self.grader, tuple(solutions), vocabulary, SEPARATOR, self.params, LabelSettings(n_rollouts=8))
+        labeled = [each for each in await label_samples(task) if isinstance(each, LabeledSolution)]
+        return prm_rows(problem, labeled, LabelView(), Filter(second_opinion=False))[0], policy.n_draws, policy.usage.n_generated
+
+
+def distinct(graded: Sequence[GradedSolution]) -> list[GradedSolution]:
+    """One of each text; finished ones with a verdict only."""
+    usable = [each for each in graded if each.solution.finish_reason is FinishReason.EOS and not each.verdict.is_unknown]
+    return list({each.solution.text: each for each in usable}.values())
+
+
+def new_rows(run: Path, name: str) -> tuple[list[PrmRow], dict[str, Any]]:
+    """The rows that the second round adds (`beam`), or those of the control (`samples`), and what they hold and cost."""
+    folder, config = run / "second_round", json.loads((run / "config.json").read_text())
+    rows_path, facts_path = folder / f"{name}.jsonl", folder / f"{name}.json"
+    if not facts_path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        source = ProblemSource(split="train", seed=config["seed"], n=N_PROBLEMS, offset=config["n_train_problems"])
+        with Ledger(folder / "ledger.sqlite") as ledger:
+            round_ = Round(
+                PolicyConfig(model=config["policy"], base_seed=config["seed"]).load(),
+                load_grader("auto", "arithmetic"),
+                load_scorer(str(run / "prm")),
+                ledger,
+                SamplingParams(config["max_new_tokens"], 1.0),
+                chosen_aggregation(run),
+            )
+            rows, facts = asyncio.run(_label_problems(round_, load_problems(source), name))
+        write_rows(rows_path, rows)
+        facts_path.write_text(json.dumps(facts) + "\n")
+    return list(read_rows(rows_path, PrmRow)), json.loads(facts_path.read_text())
+
+
+async def _label_problems(round_: Round, problems: Sequence[Problem], name: str) -> tuple[list[PrmRow], dict[str, Any]]:
+    async def one(problem: Problem) -> tuple[list[PrmRow], int, int]:
+        solutions = await round_.paths(problem)  # from the ledger, if the other kind of rows was made before
+        if name == "samples":
+            solutions = await round_.samples(problem, len(solutions))
+        return await round_.label(problem, solutions)
+
+    parts = await in_groups(problems, one)
+    rows = [row for part, _, _ in parts for row in part]
+    right = [False not in row.labels for row in rows]
+    facts = {
+        "n_problems": len(problems),
+        "n_rows": len(rows),
+        "share_right": round(sum(right) / len(right), 4),
+        "n_rollouts": sum(n for _, n, _ in parts),
+        "n_generated": sum(n for _, _, n in parts),
+    }
+    return rows, facts
+
+
+def chosen_aggregation(run: Path) -> Aggregation:
+    how: Aggregation = json.loads((run / "chosen.json").read_text())["prm_aggregation"]
+    return how
+
+
+def search_test(run: Path, prm: Path, output: Path) -> list[ProblemResult]:
+    """Beam searches of the quickstart's test problems with another PRM; samples are not drawn but for the one that the command asks for."""
+    config = json.loads((run / "config.json").read_text())
+    problems = {"split": "test", "seed": config["seed"], "n": config["n_test_problems"], "shard": f"{TEST_SHARD}/2"}
+    settings = {
+        "output": output,
+        "prm": prm,
+        "beams": ",".join(map(str, BEAMS)),
+        "beam_aggregation": chosen_aggregation(run),
+        "n_samples": 1,
+        "n_difficulty_draws": 0,
+        "max_new_tokens": config["max_new_tokens"],
+        "policy.model": config["policy"],
+        "policy.base_seed": config["seed"],
+    } | {f"problems.{key}": value for key, value in problems.items()}
+    search([text for key, value in settings.items() for text in (f"--{key}", str(value))])
+    return read_shards([output])
+
+
+def beam_values(results: Sequence[ProblemResult], how: Aggregation) -> dict[str, Any]:
+    """For each N, whether the choice is right, and which share of the returned paths is: one value a problem."""
+    vote = partial(vote_by, scorer_scores("prm", how))
+
+    def share_right(paths: Sequence[Candidate]) -> float:
+        return sum(path.is_correct for path in paths) / max(len(paths), 1)
+
+    chosen = {f"beam_{n}": np.array([float(is_right(vote(result.beams[n]))) for result in results]) for n in BEAMS}
+    return chosen | {f"paths_right_{n}": np.array([share_right(result.beams[n]) for result in results]) for n in BEAMS}
+
+
+def compare(run: Path) -> dict[str, Any]:
+    how, first_rows = chosen_aggregation(run), list(read_rows(run / "rows" / "prm.jsonl", PrmRow))
+    first = read_shards([run / f"test-{TEST_SHARD}"])
+    values = {"first": beam_values(first, how) | figures(first, "prm", how)}
+    facts: dict[str, Any] = {}
+    for name in ("beam", "samples"):
+        rows, facts[name] = new_rows(run, name)
+        path = run / "second_round" / f"both-{name}.jsonl"
+        write_rows(path, [*first_rows, *rows])
+        prm = train(run, PRM_RECIPES["hard"], path, run / "second_round" / f"prm-{name}")
+        searched = search_test(run, prm, run / "second_round" / f"test-{name}")
+        if [each.problem for each in searched] != [each.problem for each in first]:
+            raise ValueError(f"{run}: the test problems are not those of the quickstart's own search")
+        values[name] = beam_values(searched, how) | figures(asyncio.run(rescored(first, prm, "prm")), "prm", how)
+    return {
+        "n_test_problems": len(first),
+        "n_first_rows": len(first_rows),
+        "aggregation": how,
+        "second_rows": facts,
+        "results": {name: described(each, values["first"]) for name, each in values.items()},
+        "beam_minus_samples": described(values["beam"], values["samples"])["minus_reference"],
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of a finished quickstart")
+    run = parser.parse_args(argv).run
+    write_figures(run, "second_round", compare(run))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
