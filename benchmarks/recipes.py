@@ -44,7 +44,8 @@ LABELINGS: dict[str, tuple[str, ...]] = {
     "every_step": ("--method", "every_step", "--n_rollouts", "8"),
     "interval": ("--method", "every_step", "--stopping", "interval", "--interval_width", "0.6", "--max_rollouts", "8"),
 }
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 Values = dict[str, NDArray[np.float64]]  # figure → one value a problem
 
 
