@@ -1,7 +1,8 @@
 """`prm-train label`: label the steps of a run's solutions by Monte Carlo rollouts.
 
 Rollouts go into the run's ledger; running again continues. `--forecast true` labels the solutions of twenty of the problems, says what the
-whole will cost, and ends; `--dry_run true` labels what `prm-train sample --dry_run true` made.
+whole will cost, and ends; `--dry_run true` labels what `prm-train sample --dry_run true` made. labels.jsonl, which `build` reads, holds the
+labels of the last run; each method's are kept beside it under labels-<method>.jsonl. `--show 3` prints three of the labelled solutions.
 """
 
 import asyncio
@@ -11,6 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from rich.console import Console
 
 from data_gen.config import InputError, load_yaml, parse_config, run_command
 from data_gen.grading import Grader, load_grader
@@ -24,6 +27,7 @@ from data_gen.records import LabeledSolution, Problem, Usage
 from data_gen.rollouts import draw_solutions
 from data_gen.runs import N_OPEN, claim_models, count_lines, read_records, records_in_order, work_through
 from data_gen.sample import DRY_RUN, SampleConfig, load_run_policy, pilot_problems, report_forecast, run_facts, say_if_simulated
+from data_gen.show_labels import keep_by_method, show_labels
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +41,14 @@ class LabelConfig(LabelSettings):
     forecast: bool = field(default=False, metadata={"help": "label 20 problems spread over the run, print what all will cost, and end"})
     dry_run: bool = field(default=False, metadata={"help": "label the run of `prm-train sample --dry_run true`: run/dry-run"})
 
+    show: int = field(default=0, metadata={"help": "then print so many labelled solutions, wrong ones first, and how far methods agree"})
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.n_open < 1:
             raise ValueError(f"n_open: got {self.n_open}, expected at least 1")
+        if self.show < 0:
+            raise ValueError(f"show: got {self.show}, expected 0 or more")
 
 
 @dataclass(frozen=True)
@@ -148,6 +156,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             forecast_labeling(run, n_problems, MeteredPolicy(policy), ledger, sampling, config)
         else:
             label_run(run, n_problems, MeteredPolicy(policy), ledger, sampling, config)
+    if config.show and not config.forecast:
+        show_labels(run, config.show, Console())
 
 
 def check_sampled(run: Path, *, may_be_begun: bool) -> None:
@@ -172,6 +182,7 @@ def label_run(run: Path, n_problems: int, policy: MeteredPolicy, ledger: Ledger,
             progress.update()
 
         asyncio.run(label_problems(problems, policy, grader, ledger, sampling, config, take))
+    keep_by_method(run, config.method)
     facts = {**counts.facts(), **run_facts(policy, counts.n_labels, sampling)}
     write_text(run / "label.json", json.dumps(facts, indent=1) + "\n")
     logger.info("%s: %s", run / "label.json", json.dumps(facts))

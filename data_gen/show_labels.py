@@ -4,6 +4,7 @@
 labels-<method>.jsonl; where a run holds several, a table says how often each two name the same first error.
 """
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, islice
@@ -39,6 +40,14 @@ def show_labels(run: Path, n: int, console: Console) -> None:
         console.print(agreement_table(agreement({name: list(read_records(path, LabeledSolution)) for name, path in files.items()})))
 
 
+def keep_by_method(run: Path, method: str) -> None:
+    """Copy labels.jsonl to labels-<method>.jsonl, whole or not at all, so that labels of several methods can be compared."""
+    kept = run / f"labels-{method}.jsonl"
+    unfinished = kept.with_suffix(".part")
+    shutil.copyfile(run / "labels.jsonl", unfinished)
+    unfinished.replace(kept)
+
+
 def label_files(run: Path) -> dict[str, Path]:
     """The run's label files by the name of their method; labels.jsonl alone where no other was kept."""
     named = {path.stem.removeprefix("labels-"): path for path in sorted(run.glob("labels-*.jsonl"))}
@@ -58,6 +67,8 @@ def solution_table(labeled: LabeledSolution, question: str) -> Table:
     title = Text.assemble((f"{solution.problem_id}, solution {solution.index}: ", "bold"), _verdict(labeled))
     if verdict.reason:
         title.append(f" ({verdict.reason})")
+    if question:
+        title.append(f"\n{question}", "default")
     root = labeled.root
     caption = f"value of the prompt {_value(root)}, 95 % in [{root.low:.2f}, {root.high:.2f}]" if root.n_rollouts else ""
     if labeled.non_monotone:
@@ -68,7 +79,7 @@ def solution_table(labeled: LabeledSolution, question: str) -> Table:
     table.add_column("value", justify="right")
     table.add_column(f"0{'95 %'.center(BAR_WIDTH - 2)}1", no_wrap=True, width=BAR_WIDTH)
     table.add_column("evidence", no_wrap=True)
-    table.add_column(Text(question or "text"), ratio=1)
+    table.add_column("text", ratio=1)
     for i, (step, estimate, label) in enumerate(zip(labeled.steps, labeled.estimates, labeled.labels, strict=True)):
         mark, style = {True: ("right", "green"), False: ("wrong", "bold red"), None: ("-", "dim")}[label]
         style = "yellow" if i in labeled.non_monotone and label is not False else style
