@@ -7,7 +7,9 @@ that follows only blank text ends nothing: leading blank lines belong to the nex
 """
 
 import json
+from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -41,16 +43,22 @@ def join_steps(steps: Sequence[str], separator: str) -> str:
 def step_spans(token_ids: Sequence[int], token_bytes: Sequence[bytes], separator: str) -> list[tuple[int, int]]:
     """`(start, end)` of each step in `token_ids`; the spans follow each other without gaps from 0.
 
-    The last step may lack its separator. Ids after the last step that hold no text (EOS, blank lines) are in no span.
+    The last step may lack its separator. Ids after the last step that hold no text (EOS, blank lines) are in no span. This is the rule of
+    `StepScanner` for a text that is there as a whole, and many times faster.
     """
-    scanner = StepScanner(token_bytes, separator)
-    spans, start, state = [], 0, StepScanner.START
-    for position, token_id in enumerate(token_ids):
-        state, is_end = scanner.advance(state, token_id)
-        if is_end:
-            spans.append((start, position + 1))
-            start = position + 1
-    if start < len(token_ids) and scanner.has_text(state):
+    check_separator(separator)
+    mark = separator.encode()
+    pieces = [token_bytes[token_id] for token_id in token_ids]
+    ends = list(accumulate(map(len, pieces)))  # the byte up to which each token goes
+    *texts, rest = b"".join(pieces).split(mark)
+    spans, start, position = [], 0, 0
+    for text in texts:
+        position += len(text) + len(mark)
+        end = bisect_left(ends, position) + 1  # after the token that completes the separator
+        if end > start and not _is_blank(text):
+            spans.append((start, end))
+            start = end
+    if start < len(token_ids) and not _is_blank(rest):
         spans.append((start, len(token_ids)))
     return spans
 

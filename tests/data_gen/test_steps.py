@@ -102,3 +102,18 @@ def test_token_bytes_of_sentencepiece_tokens():
 def test_token_bytes_refuses_other_tokenizers():
     with pytest.raises(ValueError, match="WordPiece"):
         token_bytes(_sentencepiece_like(decoders.WordPiece()))
+
+
+@pytest.mark.parametrize("separator", ["\n", "\n\n", "-#", "aab"])
+def test_spans_of_a_whole_text_end_where_the_scanner_sees_its_steps_end(separator: str):
+    table = [b"a", b"b", b"\n", b"\n\n", b" ", b"", b"-", b"#", b"a\n\nb", b".\n", b"\n\n\n", b"aa", b"aab aab", "é".encode(), b"#-#"]
+    rng, scanner = random.Random(0), StepScanner(table, separator)
+    for _ in range(2000):
+        ids = rng.choices(range(len(table)), k=rng.randrange(12))
+        ends, state = [], StepScanner.START
+        for position, token_id in enumerate(ids, start=1):
+            state, is_end = scanner.advance(state, token_id)
+            ends += [position] * is_end
+        if scanner.has_text(state) and ends[-1:] != [len(ids)]:
+            ends.append(len(ids))
+        assert step_spans(ids, table, separator) == list(zip([0, *ends], ends, strict=False)), ids
