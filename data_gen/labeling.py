@@ -24,6 +24,7 @@ from data_gen.omega import omega_search
 from data_gen.posterior import FirstErrorPosterior, PromptEvidence
 from data_gen.records import GradedSolution, LabeledSolution, SamplingParams, StepEstimate
 from data_gen.rollouts import (
+    CHECK,
     FIRST_SUCCESS,
     FIXED,
     NOT_PROBED,
@@ -85,7 +86,7 @@ async def label_samples(task: LabelingTask) -> tuple[LabeledSolution | str, ...]
     return tuple(next(labeled) if isinstance(path, StepPath) else path for path in cut)
 
 
-def _path(task: LabelingTask, graded: GradedSolution, root: StepEstimate) -> "StepPath | str":
+def _path(task: LabelingTask, graded: GradedSolution, root: StepEstimate) -> StepPath | str:
     """The solution cut into its steps, or the reason why it gets no labels."""
     reason = unlabelable_reason(graded)
     if reason is not None:
@@ -131,10 +132,10 @@ def step_prefixes(policy: LedgerPolicy, graded: GradedSolution, vocabulary: list
     """The prefix that ends with each step, token-exact: ids are those that the policy wrote, never tokenized again."""
     ids = graded.solution.token_ids
     prompt_ids = policy.encode_prompt(policy.problem.question)
-    prefixes = []
-    for _, end in step_spans(ids, vocabulary, separator):
-        text = b"".join(vocabulary[token] for token in ids[:end]).decode(errors="replace")
-        prefixes.append(Prefix(prompt_ids + ids[:end], text))
+    written, prefixes = b"", []
+    for start, end in step_spans(ids, vocabulary, separator):
+        written += b"".join([vocabulary[token] for token in ids[start:end]])
+        prefixes.append(Prefix(prompt_ids + ids[:end], written.decode(errors="replace")))
     return tuple(prefixes)
 
 
@@ -256,7 +257,10 @@ async def check_around_error(source: RolloutSource, path: StepPath, labeled: Lab
     around = {error - 1, error, (error + last) // 2, last - 1} & set(range(last))
     estimates = {i: estimate for i, estimate in enumerate(labeled.estimates) if estimate.method == "rollouts"}
     open_steps = [i for i in sorted(around) if _is_open(labeled.estimates[i], n_rollouts)]
-    found = await asyncio.gather(*(estimate_value(source, path.prefixes[i], n_rollouts) for i in open_steps))
+    rules = [CHECK if i in estimates else FIXED for i in open_steps]
+    found = await asyncio.gather(
+        *(estimate_value(source, path.prefixes[i], n_rollouts, rule) for i, rule in zip(open_steps, rules, strict=True))
+    )
     return labeled_up_to(path, error, estimates | dict(zip(open_steps, found, strict=True)))
 
 

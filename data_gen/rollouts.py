@@ -90,6 +90,7 @@ class StoppingRule:
 
 
 FIXED = StoppingRule("fixed", lambda tally: False)
+CHECK = StoppingRule("check", lambda tally: False)  # a fixed number, but of a prefix that was chosen because its first ones failed
 FIRST_SUCCESS = StoppingRule("first_success", lambda tally: tally.n_correct > 0)
 
 
