@@ -123,8 +123,10 @@ def server_urls(servers: tuple[str, ...]) -> tuple[str, ...]:
 def server_url(url: str) -> str:
     """`http://host:port` of a server's URL, with or without the `/v1` of other clients. Raises InputError, which shows no password."""
     parts = urlsplit(url)
-    if "@" in parts.netloc:
-        raise InputError("servers: a URL holds a user name or a password; expected http://host:port, and the key in api_key_env's variable")
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query:
+    if "@" in parts.netloc or parts.query:  # either may hold a key
+        raise InputError(
+            "servers: a URL holds a user, a password or a query; expected http://host:port; a key goes into api_key_env's variable"
+        )
+    if parts.scheme not in ("http", "https") or not parts.netloc:
         raise InputError(f"servers: got {url!r}, expected a URL such as http://localhost:8000")
     return url.rstrip("/").removesuffix("/v1").rstrip("/")

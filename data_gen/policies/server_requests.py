@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
@@ -56,6 +57,7 @@ class ServerPool:
     def __init__(self, urls: tuple[str, ...], settings: RequestSettings) -> None:
         self.servers = [Server(url, settings.max_concurrency, 2 * settings.retry_seconds) for url in urls]
         self._settings, self._key = settings, read_api_key(settings.api_key_env)
+        self._came_back = asyncio.Event()
         self._client = httpx.AsyncClient(
             headers={} if self._key is None else {"Authorization": f"Bearer {self._key}"},
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=len(urls) * settings.max_concurrency),
@@ -86,6 +88,8 @@ class ServerPool:
         while len(faults) < self._settings.n_attempts:
             server = choose(ranked, tried)
             if server is None:
+                if not tried and all(each.is_failing for each in ranked):  # or a draw would wait for ever for what never comes back
+                    faults.append(f"{ranked[0].url}: set aside after: {ranked[0].last_fault}")
                 await self._pause(ranked, tried, n_rounds, jitter_seed)
                 n_rounds += bool(tried)
                 tried.clear()
@@ -101,6 +105,8 @@ class ServerPool:
                     tried.add(server)
                     faults.append(f"{server.url}: {fault}")
                 else:
+                    if server.is_failing:
+                        self._wake_all()
                     server.succeeded()
                     return reply
         counts = "; ".join(f"{n} × {fault}" for fault, n in Counter(faults).most_common())
@@ -111,14 +117,21 @@ class ServerPool:
         if isinstance(fault, _PassingFaultError) and fault.retry_after_seconds is not None:
             server.ask_again_in(fault.retry_after_seconds)
         else:
-            server.failed(is_trial)
+            server.failed(str(fault), is_trial)
 
     async def _pause(self, ranked: list[Server], tried: set[Server], n_rounds: int, jitter_seed: int) -> None:
-        """Until the first server opens, and at least the backoff of this round where all of them were tried in it."""
+        """Until the first server opens or comes back, and at least the backoff of this round where all of them were tried in it."""
         opens_in = min(server.closed_until for server in ranked) - time.monotonic()
         longest = min(self._settings.retry_seconds * 2**n_rounds, LONGEST_BACKOFF_SECONDS) if tried else 0.0
         jitter = 0.5 + (derive_seed("backoff", jitter_seed, n_rounds) % 1024) / 2048  # in [0.5, 1): what failed together comes back apart
-        await asyncio.sleep(max(opens_in, longest * jitter, 0.0))
+        await asyncio.sleep(longest * jitter)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._came_back.wait(), max(opens_in - longest * jitter + 0.001, 0.0))
+
+    def _wake_all(self) -> None:
+        """End the pauses of all draws that wait for a server."""
+        self._came_back.set()
+        self._came_back = asyncio.Event()
 
     async def _send(self, server: Server, method: str, path: str, body: dict[str, object] | None) -> bytes:
         try:

@@ -28,6 +28,7 @@ class Server:
         self.url = url
         self.places = asyncio.Semaphore(max_concurrency)
         self.closed_until = 0.0
+        self.last_fault = ""
         self._n_failures = 0
         self._first_pause_seconds = self._pause_seconds = pause_seconds
 
@@ -37,17 +38,21 @@ class Server:
     def has_room(self) -> bool:
         return not self.places.locked()
 
+    @property
+    def is_failing(self) -> bool:
+        return self._n_failures >= FAILURES_IN_A_ROW
+
     def start(self) -> bool:
         """Whether the request that starts now is the one that tries a server which was set aside; the others wait for how it fares."""
-        is_trial = self._n_failures >= FAILURES_IN_A_ROW
-        if is_trial:
+        if self.is_failing:
             self._close_for(self._pause_seconds)
-        return is_trial
+        return self.is_failing
 
     def succeeded(self) -> None:
         self.closed_until, self._n_failures, self._pause_seconds = 0.0, 0, self._first_pause_seconds
 
-    def failed(self, is_trial: bool) -> None:
+    def failed(self, fault: str, is_trial: bool) -> None:
+        self.last_fault = fault
         self._n_failures += 1
         if is_trial or self._n_failures == FAILURES_IN_A_ROW:  # what else was under way when it went down says nothing new
             self._close_for(self._pause_seconds)

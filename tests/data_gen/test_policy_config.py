@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import pytest
+
+from data_gen.config import InputError, parse_config
+from data_gen.policies.simulated import SimulatedPolicy
+from data_gen.policy_config import PolicyConfig, server_url, server_urls
+
+
+def test_urls_are_taken_with_and_without_v1():
+    for url in ("http://a:8000", "http://a:8000/", "http://a:8000/v1", "http://a:8000/v1/"):
+        assert server_url(url) == "http://a:8000"
+    assert server_url("https://example.org/llm/v1") == "https://example.org/llm"
+
+
+def test_a_file_of_urls_is_read_when_the_policy_is_loaded(tmp_path: Path):
+    (tmp_path / "servers.txt").write_text("http://a:1/v1\n\nhttp://b:2\nhttp://a:1\n")
+    assert server_urls(("http://c:3", f"@{tmp_path}/servers.txt")) == ("http://c:3", "http://a:1", "http://b:2")
+    with pytest.raises(InputError, match=r"missing.txt: expected a file with the URL of a server on each line"):
+        server_urls((f"@{tmp_path}/missing.txt",))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--servers", "http://a:1", "--dtype", "bfloat16"], "dtype: has no effect with servers"),
+        (["--servers", "http://a:1", "--engine", "vllm"], "engine: has no effect with servers"),
+        (["--servers", "http://a:1", "--device", "cuda"], "device: has no effect with servers"),
+        (["--api_key_env", "KEY"], r"api_key_env: has no effect for a policy in this process \(engine transformers\)"),
+        (["--revision", "2"], "revision: has no effect for a policy in this process"),
+        (["--engine", "vllm", "--device", "cuda"], r"device: has no effect for a policy in this process \(engine vllm\)"),
+        (["--engine", "vllm", "--model", "simulated"], "the simulated policy is no model that vllm could run"),
+        (["--servers", "localhost:8000"], "servers: got 'localhost:8000', expected a URL such as http://localhost:8000"),
+        (["--servers", "http://a:1", "--n_attempts", "0"], "n_attempts: got 0, expected more than 0"),
+        (["--max_rows", "-1"], "max_rows: got -1"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(arguments: list[str], message: str):
+    with pytest.raises(InputError, match=message):
+        parse_config(PolicyConfig, arguments)
+
+
+def test_what_may_be_a_secret_is_refused_and_never_shown():
+    for key in ("sk-Ab12Cd34", "Ab12Cd34Ef56"):
+        with pytest.raises(InputError, match="expected the NAME of an environment variable") as caught:
+            parse_config(PolicyConfig, ["--servers", "http://a:1", "--api_key_env", key])
+        assert key not in str(caught.value)
+    for url in ("http://me:hush@a:1", "http://a:1/v1?key=hush"):
+        with pytest.raises(InputError, match="a URL holds a user, a password or a query") as caught:
+            server_url(url)
+        assert "hush" not in str(caught.value)
+
+
+def test_a_key_that_is_not_set_is_said_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    config = PolicyConfig(model="simulated", servers=("http://127.0.0.1:9",), api_key_env="NO_SUCH_KEY")
+    with pytest.raises(InputError, match="the environment variable NO_SUCH_KEY is not set"):
+        config.load()
+
+
+def test_defaults_run_the_base_policy_in_this_process():
+    config = PolicyConfig()
+    assert (config.model, config.engine, config.dtype, config.device, config.servers) == ("base", "transformers", "float32", "cpu", ())
+    assert isinstance(PolicyConfig(model="simulated", base_seed=3).load(), SimulatedPolicy)
+
+
+def test_vllm_that_is_not_installed_is_said_in_one_line():
+    try:
+        import vllm  # noqa: F401
+    except ImportError:
+        with pytest.raises(InputError, match=r"engine vllm: No module named 'vllm'; install it with pip install 'prm-train\[vllm\]'"):
+            PolicyConfig(engine="vllm").load()
+    else:
+        pytest.skip("vllm is installed")
