@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from torch import Tensor, nn
+from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForTokenClassification
 from trl import SFTConfig, SFTTrainer
 
@@ -39,9 +39,9 @@ from prm_train.language_models import build_language_model, whole_language_model
 from prm_train.losses import UNLABELLED
 from prm_train.parity import Parity, compare_scores, scores_of
 from prm_train.targets import LabelAlgebra
-from prm_train.trainer import validation_metrics
 from prm_train.training_config import TrainingConfig
 from prm_train.training_run import Task, training_arguments
+from prm_train.validation import step_metrics
 
 WORDS = ((" Yes", " No"), ("Yes", "No"))  # the first pair whose first tokens differ; most tokenizers have words with their space
 
@@ -106,7 +106,6 @@ class VerifierTrainer(SFTTrainer):
     ) -> None:
         self.encoding = encoding
         self.validation = sorted(validation, key=lambda example: len(example.input_ids))
-        self.batching = Batching(arguments.per_device_eval_batch_size)
         super().__init__(
             model=model,
             args=arguments,
@@ -117,25 +116,22 @@ class VerifierTrainer(SFTTrainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "eval_loss" in logs:
-            logits, targets, questions = self.validation_logits()
-            found = validation_metrics(logits, targets, questions, "step_")
+            found = step_metrics(*self.validation_logits())
             logs |= {f"eval_{name}": value for name, value in found.items() if name != "loss"}
         super().log(logs, start_time)
 
-    def validation_logits(self) -> tuple[np.ndarray, np.ndarray, list[str]]:
-        """Log-odds of Yes, target and question of each labelled step, on every process alike."""
-        collator = Collator("prm", self.encoding.tokenizer.pad_token_id or 0, self.batching)
-        logits: list[Tensor] = []
-        targets: list[Tensor] = []
+    def validation_logits(self) -> tuple[list[np.ndarray], list[Example]]:
+        """The log-odds of Yes at the labelled steps of the validation examples (S,) each, and the examples, on every process alike."""
+        collator = Collator("prm", self.encoding.tokenizer.pad_token_id or 0, Batching(self.args.per_device_eval_batch_size))
+        no, yes = self.encoding.word_ids
+        found: list[np.ndarray] = []
+        self.model.eval()
         for batch in collator(self.validation)["batches"]:
             is_labelled = batch["labels"] != UNLABELLED
-            with torch.no_grad():
-                found = self.model_wrapped(input_ids=batch["input_ids"].to(self.args.device)).logits[is_labelled.to(self.args.device)]
-            no, yes = self.encoding.word_ids
-            logits.append((found[:, yes] - found[:, no]).float().cpu())
-            targets.append(batch["labels"][is_labelled])
-        questions = [example.question for example in self.validation for _ in example.targets]
-        return torch.cat(logits).numpy(), torch.cat(targets).numpy(), questions
+            with torch.no_grad(), self.compute_loss_context_manager():
+                logits = self.model_wrapped(input_ids=batch["input_ids"].to(self.args.device)).logits[is_labelled.to(self.args.device)]
+            found += [row.numpy() for row in (logits[:, yes] - logits[:, no]).float().cpu().split(is_labelled.sum(1).tolist())]
+        return found, self.validation
 
 
 @dataclass(frozen=True)

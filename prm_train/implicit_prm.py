@@ -12,13 +12,13 @@ A checkpoint is a causal language model with the reference beside it, in the fol
 policy would write: the head, then the steps with their separators, no marker.
 """
 
-import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -36,6 +36,7 @@ from prm_train.encoding import ScorerEncoding
 from prm_train.examples import Example, ExampleSet, orm_examples
 from prm_train.incremental import content_id
 from prm_train.language_models import build_language_model, whole_language_model
+from prm_train.metrics import sigmoid
 from prm_train.parity import Parity, compare_scores
 from prm_train.scoring import PathTooLongError, ScorerUsage
 from prm_train.trainer import RewardTrainer
@@ -251,7 +252,7 @@ class ImplicitPrmScorer:
         return [float(log_ratios[start:end].sum()) for start, end in pairwise(ends)]
 
     def score(self, reward_sum: float) -> float:
-        return 1 / (1 + math.exp(-reward_sum))
+        return float(sigmoid(np.array(self.facts.calibration.scale * reward_sum + self.facts.calibration.bias)))
 
 
 def load_implicit_prm(path: str, dtype: str = "float32", device: str = "cpu", trust_remote_code: bool = False) -> ImplicitPrmScorer:

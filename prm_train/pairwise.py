@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from torch import Tensor
 from trl import RewardConfig
 from trl import RewardTrainer as BradleyTerryTrainer
 
@@ -26,9 +25,10 @@ from prm_train.collators import Batching, Collator
 from prm_train.encoding import ScorerEncoding
 from prm_train.examples import Example
 from prm_train.outcome_examples import Pair
-from prm_train.trainer import head_at_its_rate, validation_metrics
+from prm_train.trainer import head_at_its_rate
 from prm_train.training_config import TrainingConfig
 from prm_train.training_run import Task, training_arguments
+from prm_train.validation import outcome_metrics
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,7 @@ class PairTrainer(BradleyTerryTrainer):
             eval_dataset=as_dataset(validation_pairs) if validation_pairs else None,
             processing_class=encoding.tokenizer,
         )
-        batching = Batching(2 * arguments.per_device_eval_batch_size)
-        self.collator, self.batching = Collator("orm", encoding.tokenizer.pad_token_id, batching), batching
+        self.collator = Collator("orm", encoding.tokenizer.pad_token_id, Batching(2 * arguments.per_device_eval_batch_size))
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         is_new = self.optimizer is None
@@ -94,20 +93,23 @@ class PairTrainer(BradleyTerryTrainer):
         return optimizer
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """TRL's pair loss and accuracy; with those of validation, how the single solutions are scored."""
+        """TRL's loss and accuracy of the pairs; with those of validation, how the single solutions are ranked."""
         if "eval_loss" in logs:
-            found = validation_metrics(*self.solution_logits(), [example.question for example in self.validation], "")
-            logs |= {f"eval_{name}": value for name, value in found.items() if "auroc" in name}
+            logits, solutions = self.validation_logits()
+            labels = np.array([example.targets[-1] for example in solutions])
+            found = outcome_metrics(np.concatenate(logits), labels, [example.question for example in solutions])
+            logs |= {f"eval_{name}": value for name, value in found.items() if name.endswith(("auroc", "accuracy"))}
         super().log(logs, start_time)
 
-    def solution_logits(self) -> tuple[np.ndarray, np.ndarray]:
-        """Logits and labels of the validation solutions (N,), on every process alike."""
-        logits: list[Tensor] = []
-        for batch in self.batching.cut(self.validation):
-            input_ids = self.collator(batch)["batches"][0]["input_ids"].to(self.args.device)
-            with torch.no_grad():
-                logits.append(self.model_wrapped(input_ids=input_ids).logits[:, 0].float().cpu())
-        return torch.cat(logits).numpy(), np.array([example.targets[-1] for example in self.validation])
+    def validation_logits(self) -> tuple[list[np.ndarray], list[Example]]:
+        """The logit of each validation solution (1,), and the solutions, on every process alike."""
+        found: list[np.ndarray] = []
+        self.model.eval()
+        for batch in self.collator(self.validation)["batches"]:
+            with torch.no_grad(), self.compute_loss_context_manager():
+                logits = self.model_wrapped(input_ids=batch["input_ids"].to(self.args.device)).logits
+            found += list(logits.float().cpu().numpy())
+        return found, self.validation
 
 
 def as_dataset(pairs: Sequence[Pair]) -> Dataset:
