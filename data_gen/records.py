@@ -141,7 +141,7 @@ class StepEstimate:
     `n_correct` of `n_rollouts` rollouts from the prefix were right; `n_unknown` of them got no verdict or were truncated and count as
     failures of the budget. `method`: rollouts (drawn here), witness (a right solution runs through this prefix; no rollouts), terminal (the
     end of the solution: its own verdict) or none (never probed). `stopping` is fixed (always the full n) or the rule that ended the draws
-    (first_success, sequential, interval, posterior, check): under those n_correct / n_rollouts is biased as a fraction, its likelihood is not.
+    (first_success, sequential, interval, posterior, check): under those n_correct / n_rollouts is biased, its likelihood is not.
     [low, high] holds the value with at least 95 % probability over the draws, whatever the rule.
     """
 
