@@ -1,11 +1,14 @@
 """What a scorer's config.json says besides the network: how to encode for it and what its scores mean. One key, `prm_train`."""
 
-from dataclasses import asdict, dataclass
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from data_gen.config import InputError
+from data_gen.jsonl import write_text
 from prm_train.aggregation import Aggregation
 from prm_train.encoding import EncodingFacts
 
@@ -15,13 +18,49 @@ Facts = TypeVar("Facts", bound="CheckpointFacts")
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """score = sigmoid(scale * logit + bias), where `logit` is what the network alone says. The default changes nothing."""
+
+    method: Literal["none", "temperature", "platt"] = "none"
+    scale: float = 1.0
+    bias: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.scale > 0:
+            raise ValueError(f"calibration: got scale {self.scale}, expected more than 0, since scores must keep their order")
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A step is wrong if its score is below `value`. `tuned_on`: the solutions that chose it; `f1`, ProcessBench's, is of others."""
+
+    tuned_on: str
+    value: float
+    f1: float | None = None
+
+
+@dataclass(frozen=True)
 class CheckpointFacts:
-    """`labels` tells a reader what the training labels were; `aggregation` makes one score of a path's step scores (an ORM has one)."""
+    """`labels` tells a reader what the training labels were; `aggregation` makes one score of a path's step scores (an ORM has one).
+
+    Checkpoints written before there was calibration lack it, and their scores are those of the network.
+    """
 
     kind: Kind
     encoding: EncodingFacts
     labels: str
     aggregation: Aggregation
+    calibration: Calibration = field(default=Calibration())
+    thresholds: tuple[Threshold, ...] = ()
+
+
+def score_facts(facts: CheckpointFacts) -> dict[str, Any]:
+    """What of the facts decides a score: thresholds do not, nor does a calibration that changes nothing."""
+    found = asdict(facts)
+    del found["thresholds"]
+    if facts.calibration == Calibration():
+        del found["calibration"]
+    return found
 
 
 def write_facts(facts: CheckpointFacts, model_config: Any) -> None:
@@ -40,3 +79,30 @@ def read_facts(model_config: Any, kind: type[Facts] = CheckpointFacts) -> Facts:
         first = error.errors()[0]
         where = ".".join(map(str, (CONFIG_KEY, *first["loc"])))
         raise InputError(f"{name}: config.json: {where}: {first['msg']}, got {first['input']!r}") from None
+
+
+def store_calibration(folder: Path, calibration: Calibration, thresholds: tuple[Threshold, ...]) -> None:
+    """Write a calibration into the config.json of a checkpoint. The thresholds are of calibrated scores: earlier ones are dropped."""
+    _store(folder, {"calibration": asdict(calibration), "thresholds": [asdict(threshold) for threshold in thresholds]})
+
+
+def store_threshold(folder: Path, threshold: Threshold) -> None:
+    """Write one threshold into the config.json of a checkpoint; an earlier one that was tuned on the same set is replaced."""
+    others = [each for each in _read(folder)[CONFIG_KEY].get("thresholds", ()) if each["tuned_on"] != threshold.tuned_on]
+    _store(folder, {"thresholds": [*others, asdict(threshold)]})
+
+
+def _store(folder: Path, new: dict[str, Any]) -> None:
+    config = _read(folder)
+    config[CONFIG_KEY] |= new
+    write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise InputError(f"{folder}: no config.json there; expected the folder of a checkpoint, on this machine")
+    config: dict[str, Any] = json.loads(path.read_text())
+    if CONFIG_KEY not in config:
+        raise InputError(f"{path}: no {CONFIG_KEY!r}; expected a model that train-prm or train-orm has written")
+    return config

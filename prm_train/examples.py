@@ -3,14 +3,15 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from data_gen.config import InputError
+from data_gen.first_error import NO_ERROR, first_error
 from data_gen.records import derive_seed
 from data_gen.rows import OrmRow, PrmRow
 from data_gen.steps import split_steps
 from prm_train.encoding import ScorerEncoding
-from prm_train.targets import LabelAlgebra, step_targets, with_mean_weight_one
+from prm_train.targets import LabelAlgebra, Target, step_targets, with_mean_weight_one
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +21,9 @@ class Example:
     """Ids of a path and the positions in them where a score is wanted, with targets in [0, 1] and weights there.
 
     An ORM has one position, the last. `step_indices` says which step of its solution each position ends.
+
+    The rest is evidence that validation compares with and training does not see: the counts of a fixed number of rollouts at each position
+    (0 of 0 where there was no fixed number; none at all for an ORM), and the first wrong step (see `data_gen.first_error`).
     """
 
     question: str
@@ -28,6 +32,9 @@ class Example:
     targets: tuple[float, ...]
     weights: tuple[float, ...]
     step_indices: tuple[int, ...] = (0,)
+    n_correct: tuple[int, ...] = field(default=(), compare=False)
+    n_rollouts: tuple[int, ...] = field(default=(), compare=False)
+    first_error: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -47,10 +54,12 @@ def prm_examples(rows: Sequence[PrmRow], encoding: ScorerEncoding, algebra: Labe
     examples, left_out = [], Counter[str]()
     for row in rows:
         input_ids, ends = encoding.encode(row.prompt, row.completions)
-        targets = enumerate(zip(ends, step_targets(row, algebra), strict=True))
-        labelled = [(end, target.value, target.weight, step) for step, (end, target) in targets if target is not None]
+        targets = step_targets(row, algebra)
+        places = enumerate(zip(ends, targets, strict=True))
+        labelled = [(end, target.value, target.weight, step) for step, (end, target) in places if target is not None]
         kept = [place for place in labelled if place[0] < max_length]
         left_out["labelled steps beyond max_length"] += len(labelled) - len(kept)
+        left_out["steps beyond max_length"] += sum(end >= max_length for end in ends)
         if not labelled:
             left_out["rows without a label"] += 1
         elif not kept:
@@ -58,7 +67,9 @@ def prm_examples(rows: Sequence[PrmRow], encoding: ScorerEncoding, algebra: Labe
         else:
             left_out["rows cut at max_length"] += len(kept) < len(labelled)
             positions, values, weights, steps = zip(*kept, strict=True)
-            examples.append(Example(row.prompt, input_ids[: positions[-1] + 1], positions, values, weights, steps))
+            error = _first_error(row, targets, algebra, steps, is_whole=ends[-1] < max_length)
+            ids = input_ids[: positions[-1] + 1]
+            examples.append(Example(row.prompt, ids, positions, values, weights, steps, *_counts(row, steps), error))
     found = counted(examples, left_out, f"{len(rows)} PRM rows", max_length)
     weighted = zip(found.examples, with_mean_weight_one([example.weights for example in found.examples]), strict=True)
     return replace(found, examples=tuple(replace(example, weights=weights) for example, weights in weighted))
@@ -82,13 +93,30 @@ def orm_examples(rows: Sequence[OrmRow], encoding: ScorerEncoding, max_length: i
     return counted(examples, left_out, f"{len(rows)} ORM rows", max_length)
 
 
+def _counts(row: PrmRow, steps: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """n_correct and n_rollouts of the steps whose rollouts were of a fixed number, 0 of 0 for the others."""
+    fixed = [(row.n_correct[step], row.n_rollouts[step]) if row.stopping[step] == "fixed" else (0, 0) for step in steps]
+    return tuple(c for c, _ in fixed), tuple(n for _, n in fixed)
+
+
+def _first_error(row: PrmRow, targets: Sequence[Target | None], algebra: LabelAlgebra, steps: Sequence[int], is_whole: bool) -> int | None:
+    """By the hard labels that training sees, else by the row's own; None where it is no kept step, or may have been cut off."""
+    labels = [None if target is None else target.value == 1 for target in targets] if algebra.label_kind == "hard" else row.labels
+    error = first_error(labels)
+    return error if error in steps or (error == NO_ERROR and is_whole) else None
+
+
 def split_by_question(examples: Sequence[Example], validation_share: float) -> tuple[list[Example], list[Example]]:
     """(training, validation) examples. All examples of a question are on one side, the same one in every run and for PRM and ORM."""
     sides: tuple[list[Example], list[Example]] = ([], [])
     for example in examples:
-        is_validation = derive_seed("validation question", example.question) % 10_000 < 10_000 * validation_share
-        sides[is_validation].append(example)
+        sides[is_validation_question(example.question, validation_share)].append(example)
     return sides
+
+
+def is_validation_question(question: str, validation_share: float) -> bool:
+    """Whether the question is one of those kept for validation."""
+    return derive_seed("validation question", question) % 10_000 < 10_000 * validation_share
 
 
 def counted(examples: list[Example], left_out: Counter[str], what: str, max_length: int) -> ExampleSet:

@@ -12,25 +12,26 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
 from typing import Protocol
 
 import torch
-from transformers import PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 
 from data_gen.records import content_hash
 from prm_train.aggregation import Aggregation
-from prm_train.checkpoints import CheckpointFacts
+from prm_train.checkpoints import Calibration, CheckpointFacts, read_facts, score_facts
 from prm_train.encoding import ScorerEncoding
 from prm_train.modeling import load_checkpoint
-from prm_train.scoring import PathTooLongError, ScorerUsage
+from prm_train.scoring import PathTooLongError, Scorer, ScorerUsage
 from prm_train.step_cache import StepCache, StepNode
 from prm_train.step_model import StepModel
 
 BATCHES_PER_WAVE = 4  # rows of a wave are sorted by length before they are cut into batches
 FULL_WAVE = 256  # requests that are not kept waiting for more
+UNCALIBRATED = Calibration()
 QUIET_TURNS = 3  # of the event loop without a new request: whoever could ask has asked (a gather of gathers needs three)
 
 
@@ -108,7 +109,7 @@ class IncrementalTree:
 class IncrementalScorer:
     """A PRM (token classification, two classes) or ORM (sequence classification, one class) that scores trees of steps.
 
-    A PRM's score is sigmoid(z1 - z0) at the marker that ends a step, an ORM's sigmoid(z) at the marker that ends the solution.
+    A PRM's score is the calibrated sigmoid of z1 - z0 at the marker that ends a step, an ORM's of z at the marker that ends the solution.
     `cache_bytes` bounds the keys and values kept for all sessions together (what is evicted is computed again when needed, and counted
     as new); `max_batch_tokens` bounds rows x (past + new tokens) of a batch, padding included, where one row alone does not exceed it.
     """
@@ -120,6 +121,7 @@ class IncrementalScorer:
         *,
         scorer_id: str,
         aggregation: Aggregation = "min",
+        calibration: Calibration = UNCALIBRATED,
         cache_bytes: int = 2**30,
         max_batch_tokens: int = 4096,
     ) -> None:
@@ -132,7 +134,7 @@ class IncrementalScorer:
         self.encode_head = encoding.encode_head
         self.encode_step = lru_cache(maxsize=2**14)(encoding.encode_step)  # samples of a problem repeat its steps
         self.max_batch_tokens = max_batch_tokens
-        self._model = StepModel(model)
+        self._model = StepModel(model, calibration)
         self.scores_steps = self._model.scores_steps
         self.context_length = self._model.context_length
         self._cache = StepCache(cache_bytes, self._model.layout.bytes_per_token)
@@ -283,11 +285,16 @@ def load_scorer(
     trust_remote_code: bool = False,
     cache_bytes: int = 2**30,
     max_batch_tokens: int = 4096,
-) -> IncrementalScorer:
-    """The scorer that `train-prm` or `train-orm` wrote to a folder, or that was published under a Hub name.
+) -> Scorer:
+    """The scorer that a `train-…` command wrote to a folder, or that was published under a Hub name.
 
-    Raises InputError if it is none of these. On a GPU more `max_batch_tokens` are faster, as far as its memory goes.
+    Raises InputError if it is none of these. On a GPU more `max_batch_tokens` are faster, as far as its memory goes. (An implicit PRM has
+    no cache.)
     """
+    if read_facts(AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)).kind == "implicit_prm":
+        from prm_train.implicit_prm import load_implicit_prm
+
+        return load_implicit_prm(path, dtype, device, trust_remote_code)
     model, encoding, facts = load_checkpoint(path, dtype, trust_remote_code)
     scorer_id = content_id((model,), encoding, facts)
     return IncrementalScorer(
@@ -295,17 +302,18 @@ def load_scorer(
         encoding,
         scorer_id=scorer_id,
         aggregation=facts.aggregation,
+        calibration=facts.calibration,
         cache_bytes=cache_bytes,
         max_batch_tokens=max_batch_tokens,
     )
 
 
 def content_id(models: Sequence[PreTrainedModel], encoding: ScorerEncoding, facts: CheckpointFacts) -> str:
-    """A content hash of whatever decides a score: the weights as loaded, the tokenizer, the encoding."""
+    """A content hash of whatever decides a score: the weights as loaded, the tokenizer, the encoding, the calibration."""
     weights = hashlib.sha256()
     for model in models:
         for name, tensor in sorted(model.state_dict().items()):
             weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             weights.update(tensor.contiguous().reshape(-1).view(torch.uint8).cpu().numpy())
     tokenizer = (sorted(encoding.tokenizer.get_vocab().items()), encoding.tokenizer.chat_template)
-    return content_hash("scorer", weights.hexdigest(), tokenizer, asdict(facts))
+    return content_hash("scorer", weights.hexdigest(), tokenizer, score_facts(facts))

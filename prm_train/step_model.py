@@ -16,6 +16,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, DynamicLayer
 
+from prm_train.checkpoints import Calibration
+
 
 class BufferLayer(DynamicLayer):
     """One layer's view of a batch's buffer; the model's new keys and values are written behind the past that is in it."""
@@ -79,13 +81,16 @@ class KVLayout:
 
 
 class StepModel:
-    """A token classifier of two classes (PRM: the score is sigmoid(z1 - z0)) or a sequence classifier of one (ORM: sigmoid(z)).
+    """A token classifier of two classes (PRM: the logit is z1 - z0) or a sequence classifier of one (ORM: z).
+
+    The score is sigmoid(scale * logit + bias), scale and bias those of the calibration.
 
     `context_length` is the number of tokens up to which every layer sees the whole path.
     Raises ValueError for other models, and for those that do not cache keys and values of each token.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, calibration: Calibration) -> None:
+        self.calibration = calibration
         self.scores_steps = _scores_steps(model)
         self.context_length = _context_length(model)
         self._backbone = model.eval().base_model
@@ -118,7 +123,8 @@ class StepModel:
         ).last_hidden_state  # (B, T, H)
         rows = [row for row, ends in enumerate(step_ends) for _ in ends]
         logits = self._head(hidden[rows, [end for ends in step_ends for end in ends]]).double()  # (steps, classes)
-        scores = iter(torch.sigmoid(logits[:, -1] - logits[:, 0] if self.scores_steps else logits[:, 0]).tolist())
+        log_odds = logits[:, -1] - logits[:, 0] if self.scores_steps else logits[:, 0]
+        scores = iter(torch.sigmoid(self.calibration.scale * log_odds + self.calibration.bias).tolist())
         return [list(islice(scores, len(ends))) for ends in step_ends], buffer[:, n_past:]
 
     @torch.inference_mode()

@@ -13,11 +13,10 @@ from torch.utils.data import Sampler, SequentialSampler
 from transformers import EvalPrediction, Trainer, TrainingArguments
 
 from prm_train.collators import Collator, GroupSampler, filler
-from prm_train.evaluation.estimators import expected_calibration_error, reliability_bins
 from prm_train.examples import Example
 from prm_train.losses import UNLABELLED, place_loss, step_logits
-from prm_train.metrics import auroc, brier, within_problem_auroc
 from prm_train.training_config import LossSettings
+from prm_train.validation import outcome_metrics, step_metrics
 
 
 class RewardTrainer(Trainer):
@@ -124,11 +123,32 @@ class RewardTrainer(Trainer):
         return None, logits, pad_sequence([labels for _, labels in found], batch_first=True, padding_value=UNLABELLED)
 
     def metrics(self, prediction: EvalPrediction) -> dict[str, float]:
-        """Of the whole validation set. Soft targets count as positive for AUROC from 0.5 up."""
+        """Of the whole validation set: see `prm_train.validation`."""
         is_labelled = prediction.label_ids != UNLABELLED
-        logits, targets = prediction.predictions[is_labelled], prediction.label_ids[is_labelled]
-        questions = [example.question for example, row in zip(self.validation, is_labelled, strict=True) for _ in range(row.sum())]
-        return validation_metrics(logits, targets, questions, "step_" if self.kind == "prm" else "")
+        logits = [row[places] for row, places in zip(prediction.predictions, is_labelled, strict=True)]
+        if self.kind == "prm":
+            return step_metrics(logits, self.validation)
+        return outcome_metrics(np.concatenate(logits), prediction.label_ids[:, 0], [example.question for example in self.validation])
+
+    def validation_logits(self) -> tuple[list[np.ndarray], list[Example]]:
+        """The logits of the validation examples' places (S,) each, and the examples, on every process alike."""
+        return self.logits_of(self.validation), self.validation
+
+    def logits_of(self, examples: Sequence[Example]) -> list[np.ndarray]:
+        """The logits of the examples' places, (S,) each. All processes must call it with the same examples.
+
+        It leaves no trace in training: random states are as before.
+        """
+        self.compute_metrics: Any = None
+        order = sorted(range(len(examples)), key=lambda i: len(examples[i].input_ids))
+        try:
+            with torch.random.fork_rng(devices=[]):  # a loader draws a number; dropout is off
+                loader = self.get_test_dataloader([examples[i] for i in order])
+                found = self.evaluation_loop(loader, "scoring", prediction_loss_only=False)
+        finally:
+            self.compute_metrics = self.metrics
+        rows = {i: row[: len(examples[i].targets)] for i, row in zip(order, found.predictions, strict=True)}
+        return [rows[i] for i in range(len(examples))]
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """AdamW as Trainer makes it; the head's parameters move to a group of their own where they have their own rate."""
@@ -172,19 +192,3 @@ def row_label_counts(labels: Tensor, position_ids: Tensor | None) -> list[int]:
         return [int(n) for n in is_labelled.sum(1)]
     row = (position_ids[0] == 0).cumsum(0) - 1
     return [int(n) for n in torch.bincount(row[is_labelled[0]], minlength=int(row[-1]) + 1)]
-
-
-def validation_metrics(logits: np.ndarray, targets: np.ndarray, questions: Sequence[str], prefix: str) -> dict[str, float]:
-    """loss (nats), AUROC over all places and within a question, Brier score, calibration error; AUROCs only where both kinds occur."""
-    scores = 1 / (1 + np.exp(-logits.astype(float)))
-    loss = np.logaddexp(0, logits.astype(float)) - targets * logits
-    is_positive = targets >= 0.5
-    found = {
-        f"{prefix}auroc": auroc(scores, is_positive),
-        f"{prefix}within_problem_auroc": within_problem_auroc(list(scores), list(is_positive), questions),
-        f"{prefix}brier": brier(scores, targets),
-        f"{prefix}ece": expected_calibration_error(reliability_bins(scores, targets)),
-        "loss": float(loss.mean()),
-        "n_labels": len(targets),
-    }
-    return {name: value for name, value in found.items() if value is not None}

@@ -49,7 +49,7 @@ def test_a_long_prm_row_loses_its_last_steps_and_they_are_counted(encoding):
     all_labelled = row(labels=(True, True, False))
     found = prm_examples([all_labelled, all_labelled], encoding, HARD, max_length=len(ids) - 1)
     assert found.examples[0] == Example("Start with 3", ids[: ends[1] + 1], ends[:2], (1.0, 1.0), (1.0, 1.0), (0, 1))
-    assert found.left_out == {"labelled steps beyond max_length": 2, "rows cut at max_length": 2}
+    assert found.left_out == {"labelled steps beyond max_length": 2, "steps beyond max_length": 2, "rows cut at max_length": 2}
 
 
 def test_rows_that_lose_every_label_are_counted_by_reason(encoding):
@@ -61,7 +61,27 @@ def test_rows_that_lose_every_label_are_counted_by_reason(encoding):
         "rows without a label": 1,
         "rows with every label beyond max_length": 1,
         "labelled steps beyond max_length": 1,
+        "steps beyond max_length": 3,
     }
+
+
+def test_an_example_keeps_what_validation_compares_with(encoding):
+    fixed = row(labels=(True, False, None), n_correct=(3, 0, 0), n_rollouts=(8, 8, 0))
+    (example,) = prm_examples([fixed], encoding, HARD, max_length=100).examples
+    assert (example.n_correct, example.n_rollouts, example.first_error) == ((3, 0), (8, 8), 1)
+    stopped = row(labels=(True, True, True), n_correct=(1, 1, 1), n_rollouts=(3, 1, 1), stopping="first_success")
+    (example,) = prm_examples([stopped], encoding, HARD, max_length=100).examples
+    assert (example.n_correct, example.n_rollouts, example.first_error) == ((0, 0, 0), (0, 0, 0), -1)
+    above_half = LabelAlgebra(label_kind="hard", hard_threshold=0.5)
+    (example,) = prm_examples([fixed], encoding, above_half, max_length=100).examples
+    assert (example.targets, example.first_error) == ((0.0, 0.0), 0)
+
+
+def test_a_first_error_that_was_cut_off_is_not_known(encoding):
+    _, ends = encoding.encode("Start with 3", STEPS)
+    rows = [row(labels=(True, True, False)), row(labels=(True, True, True)), row(labels=(False, True, None))]
+    found = prm_examples(rows, encoding, HARD, max_length=ends[1] + 1).examples
+    assert [example.first_error for example in found] == [None, None, 0]
 
 
 def test_no_label_left_is_an_error_that_says_why(encoding):
