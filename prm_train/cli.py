@@ -19,6 +19,7 @@ COMMANDS = {
     "train-orm": ("prm_train.train_orm", "train an outcome reward model on verdicts"),
     "train-implicit-prm": ("prm_train.train_implicit_prm", "train an implicit PRM: step rewards from verdicts, as log-ratios"),
     "train-verifier": ("prm_train.train_verifier", "train a generative verifier, which says Yes or No after each step"),
+    "publish": ("prm_train.publish", "write a scorer as a folder that loads anywhere, with a card, and push it to the Hub"),
     "search": ("prm_train.search.run", "search with a policy and a scorer: majority, best-of-N, beam search"),
     "evaluate": ("prm_train.evaluation.evaluate", "compare methods with intervals and write the report"),
     "serve-policy": ("data_gen.serve_policy", "serve a policy over HTTP for other processes to draw from"),

@@ -25,6 +25,7 @@ def test_help_lists_the_commands_in_pipeline_order_and_loads_nothing_heavy() -> 
         "train-orm",
         "train-implicit-prm",
         "train-verifier",
+        "publish",
         "search",
         "evaluate",
         "serve-policy",
