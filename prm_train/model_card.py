@@ -3,7 +3,7 @@
 import json
 import textwrap
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -79,7 +79,8 @@ def render(facts: CardFacts, publication: Publication) -> str:
     environment = Environment(
         loader=PackageLoader("prm_train", "."), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    environment.filters |= {"json": lambda value: json.dumps(value, ensure_ascii=False), "wrapped": wrapped, "number": number}
+    filters: dict[str, Callable[..., str]] = {"json": to_json, "wrapped": wrapped, "number": number}
+    environment.filters |= filters
     kind = facts.export.facts.kind
     return environment.get_template("model_card.md.jinja").render(
         front_matter=yaml.safe_dump(front_matter(facts, publication), sort_keys=False, allow_unicode=True, width=1000),
@@ -150,6 +151,10 @@ def pooler(facts: CardFacts) -> dict[str, Any]:
     if facts.export.facts.kind == "orm":
         return {"task": "classify"}
     return {"task": "token_classify", "tok_pooling_type": "STEP", "step_tag_id": facts.marker_id}
+
+
+def to_json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def wrapped(values: Sequence[object]) -> str:
