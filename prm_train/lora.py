@@ -14,9 +14,15 @@ from torch import Tensor, nn
 from prm_train.gathering import gathered
 from prm_train.training_config import LoraSettings
 
-LoraTask = Literal["prm", "orm", "revision"]
+LoraTask = Literal["prm", "orm", "revision", "implicit_prm", "generative_verifier"]
 # What peft calls them. Under another name it would wrap the head's random weights in LoRA, or look for methods that the model lacks.
-TASK_TYPES: dict[LoraTask, str] = {"prm": "TOKEN_CLS", "orm": "SEQ_CLS", "revision": "CAUSAL_LM"}
+TASK_TYPES: dict[LoraTask, str] = {
+    "prm": "TOKEN_CLS",
+    "orm": "SEQ_CLS",
+    "revision": "CAUSAL_LM",
+    "implicit_prm": "CAUSAL_LM",
+    "generative_verifier": "CAUSAL_LM",
+}
 
 
 class MarkerEmbedding(nn.Module):
@@ -48,7 +54,7 @@ def add_lora(model: Any, task: LoraTask, settings: LoraSettings, marker_id: int 
     """The model with low-rank updates; a scorer's head and its marker's embedding are trained whole."""
     from peft import LoraConfig, get_peft_model
 
-    trained_whole = [] if task == "revision" else ["score"]
+    trained_whole = [] if TASK_TYPES[task] == "CAUSAL_LM" else ["score"]
     if marker_id is not None:
         model.set_input_embeddings(MarkerEmbedding(model.get_input_embeddings(), marker_id))
         trained_whole.append("marker")
@@ -58,7 +64,7 @@ def add_lora(model: Any, task: LoraTask, settings: LoraSettings, marker_id: int 
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules="all-linear",
-        exclude_modules=["score"],
+        exclude_modules=["score"] if trained_whole else None,
         modules_to_save=trained_whole or None,
     )
     return get_peft_model(model, config)

@@ -1,14 +1,31 @@
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import BertConfig, BertLMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
+from transformers import (
+    AutoModelForCausalLM,
+    BertConfig,
+    BertLMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    TrainingArguments,
+    set_seed,
+)
 
 from data_gen.config import InputError
 from prm_train.checkpoints import CheckpointFacts
-from prm_train.modeling import build_scorer, load_checkpoint, save_scorer
-from prm_train.training_config import LoraSettings, TrainOrmConfig
+from prm_train.collators import Batching, Collator
+from prm_train.examples import Example
+from prm_train.gathering import gathered_weights
+from prm_train.lora import add_lora, load_trained
+from prm_train.modeling import build_scorer, load_checkpoint, rebuild_scorer, save_scorer
+from prm_train.parity import scores_of
+from prm_train.trainer import RewardTrainer
+from prm_train.training_config import LoraSettings, LossSettings, TrainOrmConfig
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +94,86 @@ def test_lora_trains_head_and_marker_whole_and_of_the_rest_only_low_rank_updates
     embeddings = saved.get_input_embeddings().weight
     assert torch.equal(embeddings[:257], old[:257])
     assert not torch.equal(embeddings[257], old[257])
+
+
+@pytest.mark.parametrize(("kind", "task_type"), [("prm", "TOKEN_CLS"), ("orm", "SEQ_CLS")])
+def test_lora_knows_its_task_and_leaves_the_head_alone(kind, task_type, tiny_policy):
+    model, _ = build_scorer(kind, config(tiny_policy, lora=LoraSettings(rank=2), dtype="bfloat16"))
+    assert model.peft_config["default"].task_type == task_type
+    low_rank = {name.split(".lora_A")[0].rpartition(".")[2] for name, _ in model.named_parameters() if "lora_A" in name}
+    assert low_rank == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+    assert {parameter.dtype for parameter in model.parameters() if parameter.requires_grad} == {torch.float32}
+    assert {parameter.dtype for name, parameter in model.named_parameters() if "embedding" in name} == {torch.bfloat16}
+
+
+def test_lora_of_a_language_model_updates_linear_layers_alone(tiny_policy):
+    model = AutoModelForCausalLM.from_pretrained(tiny_policy)
+    ids = torch.tensor([[5, 6, 7]])
+    before = model(input_ids=ids).logits
+    adapted = add_lora(model, "revision", LoraSettings(rank=2))
+    assert adapted.peft_config["default"].task_type == "CAUSAL_LM"
+    assert {name.split(".default")[0].rpartition(".")[2] for name, p in adapted.named_parameters() if p.requires_grad} == {
+        "lora_A",
+        "lora_B",
+    }
+    assert torch.allclose(adapted(input_ids=ids).logits, before, atol=1e-5)
+
+
+def test_the_three_dropouts_act_each_by_itself_and_in_training_only(tiny_policy, tmp_path):
+    """TRL sets lora_dropout to 0 when a model with LoRA is handed to it (its disable_dropout comes after get_peft_model)."""
+    settings: dict[str, dict[str, Any]] = {
+        "lora": {"lora": LoraSettings(rank=2, dropout=0.5)},
+        "head": {"lora": LoraSettings(rank=2), "head_dropout": 0.5},
+        "backbone": {"lora": LoraSettings(rank=2), "backbone_dropout": 0.5},
+        "none": {"lora": LoraSettings(rank=2)},
+    }
+    for name, setting in settings.items():
+        set_seed(0)
+        model, encoding = build_scorer("prm", config(tiny_policy, **setting))
+        for parameter_name, parameter in model.named_parameters():
+            if "lora_B" in parameter_name:
+                torch.nn.init.normal_(parameter)
+        arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none")
+        ids, ends = encoding.encode("Start with 3", ["3 plus 4 = 7"])
+        rows = [Example("q", ids, ends, (1.0,), (1.0,))]
+        trained = RewardTrainer(model, arguments, Collator("prm", 0, Batching(1)), rows, [], LossSettings()).model.train()
+        logits = [trained(input_ids=torch.tensor([ids])).logits[0, -1, 1].item() for _ in range(2)]
+        assert (logits[0] == logits[1]) == (name == "none"), name
+        trained.eval()
+        logits = [trained(input_ids=torch.tensor([ids])).logits[0, -1, 1].item() for _ in range(2)]
+        assert logits[0] == logits[1], name
+
+
+def test_the_trained_weights_of_another_model_are_refused(tiny_policy):
+    model, _ = build_scorer("prm", config(tiny_policy, lora=LoraSettings(rank=2)))
+    with pytest.raises(ValueError, match=r"got \['score'\] too many, \['base_model"):
+        load_trained(model, {"score": torch.zeros(1)})
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+def test_a_base_in_4_bits_is_trained_around_and_merged_into_the_unquantized_one(tiny_policy, tmp_path):
+    settings = config(tiny_policy, lora=LoraSettings(rank=2), quantization="nf4", use_cpu=True)
+    set_seed(0)
+    model, encoding = build_scorer("prm", settings)
+    layers = model.base_model.model.model.layers
+    assert layers[0].mlp.up_proj.base_layer.weight.dtype == torch.uint8
+    assert layers[0].mlp.up_proj.base_layer.weight.quant_state.quant_type == "nf4"
+    ids = torch.tensor([encoding.encode("Start with 3", ["3 plus 4 = 7"])[0]])
+    optimizer = torch.optim.SGD([parameter for parameter in model.parameters() if parameter.requires_grad], lr=0.1)
+    for _ in range(2):
+        model.eval()(input_ids=ids)  # a validation between two steps
+        model.train()(input_ids=ids).logits[0, -1, 1].backward()
+        optimizer.step()
+    trained = gathered_weights(model, only_trained=True, keep=True)
+    assert any("lora_B" in name and weight.abs().max() > 0 for name, weight in trained.items())
+    whole = rebuild_scorer("prm", settings, trained)
+    scores = scores_of(whole, "prm", [Example("q", tuple(ids[0].tolist()), (len(ids[0]) - 1,), (1.0,), (1.0,))])
+    save_scorer(whole, encoding, CheckpointFacts("prm", encoding.facts, "test", "min"), tmp_path)
+    saved, _, _ = load_checkpoint(str(tmp_path))
+    assert saved(input_ids=ids).logits[0, -1].softmax(-1)[1].item() == pytest.approx(scores[0], abs=1e-6)
+    assert saved.model.layers[0].mlp.up_proj.weight.dtype == torch.float32
+    quantized = model.eval()(input_ids=ids).logits[0, -1].softmax(-1)[1].item()
+    assert 0 < abs(quantized - scores[0]) < 0.3
 
 
 def test_an_architecture_without_the_head_is_refused(tiny_policy, tmp_path):

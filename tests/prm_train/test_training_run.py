@@ -1,0 +1,106 @@
+"""What a run promises beyond its loss: broken off and resumed it ends the same, and it reports that the checkpoint is the model."""
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import TrainerCallback
+
+from data_gen.rows import PrmRow
+from prm_train.checkpoints import CheckpointFacts
+from prm_train.examples import prm_examples
+from prm_train.training_config import LoraSettings, TrainPrmConfig
+from prm_train.training_run import Task, run_training
+
+
+def rows() -> list[PrmRow]:
+    """24 solutions of 12 questions; a step is wrong where it says 9."""
+    made = []
+    for i in range(24):
+        steps, labels = (f"{i % 5} plus 1 = {i % 5 + 1}", f"so {'9' if i % 2 else '8'}"), (True, i % 2 == 0)
+        none = (0, 0)
+        made.append(PrmRow(f"p{i // 2}", f"Start with {i // 2}", steps, labels, none, none, none, ("fixed",) * 2, ("rollouts",) * 2))
+    return made
+
+
+class StopAt(TrainerCallback):
+    def __init__(self, n_steps: int) -> None:
+        self.n_steps = n_steps
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_training_stop = state.global_step == self.n_steps
+
+
+class BrokenTask(Task):
+    """Is broken off after so many steps."""
+
+    def trainer(self, *arguments: Any) -> Any:
+        trainer = super().trainer(*arguments)
+        trainer.add_callback(StopAt(5))
+        return trainer
+
+    def save(self, *arguments: Any) -> None:
+        return None
+
+
+def run(policy: Path, output: Path, task: type[Task] = Task, **settings: Any) -> None:
+    config = TrainPrmConfig(
+        rows=Path("unused"),
+        output=output,
+        model=str(policy),
+        learning_rate=0.01,
+        n_epochs=2,
+        batch_size=4,
+        validation_share=0.2,
+        n_steps_between_saves=2,
+        **settings,
+    )
+    run_training(
+        task(
+            kind="prm",
+            examples=lambda encoding, max_length: prm_examples(rows(), encoding, config, max_length),
+            loss=config,
+            facts=lambda encoding: CheckpointFacts("prm", encoding.facts, config.semantics, config.aggregation),
+        ),
+        config,
+    )
+
+
+@pytest.mark.parametrize("lora", [None, LoraSettings(rank=2, dropout=0.2)], ids=["whole", "lora"])
+def test_a_training_that_was_broken_off_ends_with_the_weights_of_an_unbroken_one(lora, tiny_policy, tmp_path):
+    settings = {"lora": lora, "head_dropout": 0.1, "head_learning_rate": 0.05}
+    run(tiny_policy, tmp_path / "whole", **settings)
+    run(tiny_policy, tmp_path / "broken", BrokenTask, **settings)
+    assert not (tmp_path / "broken" / "model.safetensors").exists()
+    assert [path.name for path in (tmp_path / "broken" / "training").glob("checkpoint-*")] == ["checkpoint-4"]
+    run(tiny_policy, tmp_path / "broken", **settings)
+    whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "broken"))
+    for name, weight in whole.items():
+        assert torch.equal(weight, resumed[name]), name
+    marker = load_file(tiny_policy / "model.safetensors")["model.embed_tokens.weight"] != whole["model.embed_tokens.weight"]
+    assert marker.any(1).sum() == 1 if lora else marker.any(1).sum() > 1  # of the embeddings LoRA trains the step marker's alone
+
+
+def parity(output: Path) -> dict[str, Any]:
+    return json.loads((output / "training" / "report.json").read_text())["parity"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_report_compares_the_checkpoint_with_the_trained_model(dtype, tiny_policy, tmp_path):
+    run(tiny_policy, tmp_path, lora=LoraSettings(rank=2), dtype=dtype)
+    found = parity(tmp_path)
+    assert found["n_scores"] == 2 * found["n_rows"] > 0
+    assert found["max_abs_difference"] <= found["tolerance"] == {"float32": 1e-4, "bfloat16": 0.05}[dtype]
+    assert found["quantization_difference"] is None
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+def test_a_training_around_a_base_in_4_bits_reports_what_the_bits_cost(tiny_policy, tmp_path):
+    run(tiny_policy, tmp_path, lora=LoraSettings(rank=2), quantization="nf4")
+    found = parity(tmp_path)
+    assert found["max_abs_difference"] < 1e-6
+    assert 0 < found["quantization_difference"] < 0.5
