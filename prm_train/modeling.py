@@ -82,7 +82,7 @@ def build_scorer(kind: Kind, config: TrainingConfig) -> tuple[Any, ScorerEncodin
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     model.config.pad_token_id = tokenizer.pad_token_id  # only now, since it may be one of the new tokens
     model.score = Float32Head(model.score, config.head_dropout)
-    return (add_lora(model, kind, config.lora, encoding.marker_id) if config.lora else model), encoding
+    return (add_lora(model, "prm" if kind == "prm" else "orm", config.lora, encoding.marker_id) if config.lora else model), encoding
 
 
 def four_bit_options(config: TrainingConfig) -> dict[str, Any]:
@@ -131,5 +131,11 @@ def save_scorer(
 def load_checkpoint(path: str, dtype: str = "float32", trust_remote_code: bool = False) -> tuple[Any, ScorerEncoding, CheckpointFacts]:
     """A trained scorer in evaluation mode, its encoding and what its scores mean. Raises InputError if `train-*` did not write it."""
     facts = read_facts(AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code))
+    if facts.kind == "generative_verifier":
+        from prm_train.generative_verifier import load_verdict_classifier
+
+        return load_verdict_classifier(path, dtype, trust_remote_code)
+    if facts.kind not in AUTO_CLASSES:
+        raise InputError(f"{path}: got a checkpoint of kind {facts.kind}, expected one of a single network")
     model = AUTO_CLASSES[facts.kind].from_pretrained(path, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code).eval()
     return model, ScorerEncoding(load_tokenizer(path, trust_remote_code), facts.encoding), facts
