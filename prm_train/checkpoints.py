@@ -68,8 +68,13 @@ def write_facts(facts: CheckpointFacts, model_config: Any) -> None:
     setattr(model_config, CONFIG_KEY, asdict(facts))
 
 
-def read_facts(model_config: Any, kind: type[Facts] = CheckpointFacts) -> Facts:  # type: ignore[assignment]
-    """Raises InputError if the model is no checkpoint of this project, or of another kind."""
+def read_facts(model_config: Any) -> CheckpointFacts:
+    """Raises InputError if the model is no checkpoint of this project."""
+    return read_facts_of(model_config, CheckpointFacts)
+
+
+def read_facts_of(model_config: Any, kind: type[Facts]) -> Facts:
+    """The facts of a kind that has more of them. Raises InputError if the checkpoint is of another kind."""
     found, name = getattr(model_config, CONFIG_KEY, None), model_config.name_or_path
     if found is None:
         raise InputError(f"{name}: its config.json has no {CONFIG_KEY!r}; expected a model that train-prm or train-orm has written")
@@ -79,6 +84,13 @@ def read_facts(model_config: Any, kind: type[Facts] = CheckpointFacts) -> Facts:
         first = error.errors()[0]
         where = ".".join(map(str, (CONFIG_KEY, *first["loc"])))
         raise InputError(f"{name}: config.json: {where}: {first['msg']}, got {first['input']!r}") from None
+
+
+def read_config_facts(path: str, trust_remote_code: bool = False) -> CheckpointFacts:
+    """The facts of a checkpoint's config.json alone, of a folder or a Hub name."""
+    from transformers import AutoConfig
+
+    return read_facts(AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code))
 
 
 def store_calibration(folder: Path, calibration: Calibration, thresholds: tuple[Threshold, ...]) -> None:

@@ -30,11 +30,11 @@ from trl import SFTConfig, SFTTrainer
 
 from data_gen.rows import PrmRow
 from data_gen.tokenizer import load_tokenizer
-from prm_train.checkpoints import CheckpointFacts, read_facts, write_facts
+from prm_train.aggregation import Aggregation
+from prm_train.checkpoints import CheckpointFacts, read_facts_of, write_facts
 from prm_train.collators import Batching, Collator
 from prm_train.encoding import EncodingFacts, ScorerEncoding
 from prm_train.examples import Example, ExampleSet, prm_examples
-from prm_train.incremental import IncrementalScorer, content_id
 from prm_train.language_models import build_language_model, whole_language_model
 from prm_train.losses import UNLABELLED
 from prm_train.parity import Parity, compare_scores, scores_of
@@ -81,8 +81,17 @@ def verdict_encoding(tokenizer: Any, facts: EncodingFacts, ask: str) -> VerdictE
     return next(each for each in encodings if each.word_ids[0] != each.word_ids[1])
 
 
-def verdict_examples(rows: Sequence[PrmRow], encoding: VerdictEncoding, max_length: int) -> ExampleSet:
+def verifier_facts(encoding: ScorerEncoding, aggregation: Aggregation) -> VerifierFacts:
+    """Of a checkpoint that was trained with a VerdictEncoding."""
+    assert isinstance(encoding, VerdictEncoding)
+    label = "whether the step is right, as the rows' labels say, if all before it are"
+    ask, yes, no = encoding.ask, encoding.yes, encoding.no
+    return VerifierFacts("generative_verifier", encoding.facts, label, aggregation, ask=ask, yes=yes, no=no)
+
+
+def verdict_examples(rows: Sequence[PrmRow], encoding: ScorerEncoding, max_length: int) -> ExampleSet:
     """One example a row, up to its first error or its last label; positions are those before the verdicts. Raises as `prm_examples`."""
+    assert isinstance(encoding, VerdictEncoding)
     n_reserved = max(len(encoding.encode_text(word)) for word in (encoding.yes, encoding.no))
     return prm_examples(rows, encoding, LabelAlgebra(until_first_error=True), max_length - n_reserved)
 
@@ -198,23 +207,7 @@ def as_classifier(model: Any, no: int, yes: int) -> Any:
 
 def load_verdict_classifier(path: str, dtype: str, trust_remote_code: bool = False) -> tuple[Any, VerdictEncoding, VerifierFacts]:
     """Raises InputError if `train-verifier` did not write it."""
-    facts = read_facts(AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code), VerifierFacts)
+    facts = read_facts_of(AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code), VerifierFacts)
     model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code)
     encoding = VerdictEncoding(load_tokenizer(path, trust_remote_code), facts.encoding, facts.ask, facts.yes, facts.no)
     return as_classifier(model, *encoding.word_ids), encoding, facts
-
-
-def load_generative_verifier(
-    path: str,
-    *,
-    dtype: str = "float32",
-    device: str = "cpu",
-    trust_remote_code: bool = False,
-    cache_bytes: int = 2**30,
-    max_batch_tokens: int = 4096,
-) -> IncrementalScorer:
-    """The scorer that `train-verifier` wrote to a folder. Raises InputError if it did not."""
-    model, encoding, facts = load_verdict_classifier(path, dtype, trust_remote_code)
-    scorer_id = content_id((model,), encoding, facts)
-    options = {"cache_bytes": cache_bytes, "max_batch_tokens": max_batch_tokens}
-    return IncrementalScorer(model.to(device), encoding, scorer_id=scorer_id, aggregation=facts.aggregation, **options)

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -30,7 +29,7 @@ from data_gen.config import InputError
 from data_gen.rows import OrmRow
 from data_gen.tokenizer import load_tokenizer
 from prm_train.aggregation import Aggregation
-from prm_train.checkpoints import CheckpointFacts, read_facts, write_facts
+from prm_train.checkpoints import CheckpointFacts, read_facts_of, write_facts
 from prm_train.collators import Batching, Collator
 from prm_train.encoding import ScorerEncoding
 from prm_train.examples import Example, ExampleSet, orm_examples
@@ -153,7 +152,7 @@ class ImplicitPrmTask(Task):
     def save(self, trainer: Any, encoding: ScorerEncoding, rows: Sequence[Example], config: TrainingConfig) -> Parity | None:
         """The trained model, its reference, and whether both together score `rows` as in memory."""
         known = {example.input_ids: example for example in (*trainer.train_dataset, *trainer.validation)}
-        rows = [known[row.input_ids] for row in rows]  # now with their reference
+        rows = [known[row.input_ids] for row in rows]  # with their reference
         trainer.model.eval()
         with torch.no_grad(), trainer.compute_loss_context_manager():
             batches = trainer._prepare_inputs(trainer.data_collator(rows))["batches"]
@@ -167,9 +166,10 @@ class ImplicitPrmTask(Task):
         encoding.tokenizer.save_pretrained(config.output)
         reference, _ = build_language_model(replace(config, lora=None, attention="auto", backbone_dropout=0.0))
         reference.save_pretrained(config.output / REFERENCE)
-        scorer = load_implicit_prm(str(config.output), dtype="float64" if config.dtype == "float64" else "float32")
-        loaded = [sum(scorer.rewards(row.input_ids, (row.n_head, len(row.input_ids)))) for row in rows]  # type: ignore[attr-defined]
-        return compare_scores(torch.sigmoid(logits.double()).tolist(), torch.tensor(loaded).double().sigmoid().tolist(), config, len(rows))
+        scorer = load_implicit_prm(str(config.output), "float64" if config.dtype == "float64" else "float32")
+        ends = [(len(encoding.encode_head(row.question)), len(row.input_ids)) for row in rows]
+        loaded = [scorer.rewards(row.input_ids, each)[0] for row, each in zip(rows, ends, strict=True)]
+        return compare_scores(torch.sigmoid(logits.double()).tolist(), sigmoid(loaded).tolist(), config, len(rows))
 
 
 @dataclass(eq=False, slots=True)
@@ -252,12 +252,12 @@ class ImplicitPrmScorer:
         return [float(log_ratios[start:end].sum()) for start, end in pairwise(ends)]
 
     def score(self, reward_sum: float) -> float:
-        return float(sigmoid(np.array(self.facts.calibration.scale * reward_sum + self.facts.calibration.bias)))
+        return float(sigmoid(self.facts.calibration.scale * reward_sum + self.facts.calibration.bias))
 
 
 def load_implicit_prm(path: str, dtype: str = "float32", device: str = "cpu", trust_remote_code: bool = False) -> ImplicitPrmScorer:
     """The scorer that `train-implicit-prm` wrote to a folder. Raises InputError if it did not."""
-    facts = read_facts(AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code), ImplicitPrmFacts)
+    facts = read_facts_of(AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code), ImplicitPrmFacts)
     options: dict[str, Any] = {"dtype": getattr(torch, dtype), "trust_remote_code": trust_remote_code}
     model = AutoModelForCausalLM.from_pretrained(path, **options).to(device)
     reference = AutoModelForCausalLM.from_pretrained(path, subfolder=REFERENCE, **options).to(device)

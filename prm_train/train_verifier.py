@@ -13,18 +13,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(TrainVerifierConfig, argv)
     # only now, so that a mistake in the configuration is answered at once
     from data_gen.rows import PrmRow, read_rows
-    from prm_train.generative_verifier import VerifierFacts, VerifierTask, verdict_examples
+    from prm_train.generative_verifier import VerifierTask, verdict_examples, verifier_facts
     from prm_train.training_run import run_training
 
     rows = read_rows(config.rows, PrmRow)
-    label = "whether the step is right, as the rows' labels say, if all before it are"
     task = VerifierTask(
         kind="generative_verifier",
         examples=lambda encoding, max_length: verdict_examples(rows, encoding, max_length),
         loss=LossSettings(),
-        facts=lambda each: VerifierFacts(
-            "generative_verifier", each.facts, label, config.aggregation, ask=each.ask, yes=each.yes, no=each.no
-        ),
+        facts=lambda encoding: verifier_facts(encoding, config.aggregation),
         ask=config.ask,
     )
     run_training(task, config)
