@@ -40,7 +40,6 @@ class LabelConfig(LabelSettings):
     n_open: int = field(default=N_OPEN, metadata={"help": "problems under way at a time: more fill more servers, fewer need less cache"})
     forecast: bool = field(default=False, metadata={"help": "label 20 problems spread over the run, print what all will cost, and end"})
     dry_run: bool = field(default=False, metadata={"help": "label the run of `prm-train sample --dry_run true`: run/dry-run"})
-
     show: int = field(default=0, metadata={"help": "then print so many labelled solutions, wrong ones first, and how far methods agree"})
 
     def __post_init__(self) -> None:
@@ -53,7 +52,7 @@ class LabelConfig(LabelSettings):
 
 @dataclass(frozen=True)
 class Labeled:
-    """What became of the solutions of one problem (a labelled solution, or why it has no labels), and what the distinct rollouts cost."""
+    """What became of the solutions of one problem: labelled, or the reason why not; and what the rollouts cost that are not its samples."""
 
     outcomes: tuple[LabeledSolution | str, ...]
     n_rollouts: int
@@ -132,13 +131,14 @@ async def label_problems(
     take: Callable[[int, Labeled], None],
 ) -> None:
     """Label the solutions of each problem; `take` gets its number and what became of them as soon as all are done."""
-    vocabulary = policy.token_bytes()
+    vocabulary, params = policy.token_bytes(), sampling.params
 
     async def one(problem: Problem) -> Labeled:
-        drawn = await draw_solutions(LedgerPolicy(policy, ledger, problem), grader, sampling.params, range(sampling.n_samples))
-        rollouts = LedgerPolicy(policy, ledger, problem)
-        outcomes = await label_samples(LabelingTask(rollouts, grader, drawn, vocabulary, sampling.step_separator, sampling.params, config))
-        return Labeled(outcomes, rollouts.n_draws, rollouts.usage)
+        recorded = LedgerPolicy(policy, ledger, problem)
+        drawn = await draw_solutions(recorded, grader, params, range(sampling.n_samples))
+        n_drawn, spent = recorded.n_draws, recorded.usage
+        outcomes = await label_samples(LabelingTask(recorded, grader, drawn, vocabulary, sampling.step_separator, params, config))
+        return Labeled(outcomes, recorded.n_draws - n_drawn, recorded.usage - spent)
 
     await work_through(problems, one, take, config.n_open)
 

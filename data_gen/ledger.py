@@ -133,6 +133,7 @@ class Ledger:
         self.path = path
         self._rows: dict[tuple[object, ...], dict[int, int]] = {}  # of some streams: draw index to row
         self._known_params: set[str] = set()
+        self._ungraded: set[int] = set()  # rows added here that have no verdict yet: no need to look for one
         self.in_flight: dict[DrawKey, asyncio.Event] = {}
         self._n_pending = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -243,6 +244,9 @@ class Ledger:
         cursor = self._execute("INSERT INTO draws VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*key, *what, *usage))
         assert cursor.lastrowid is not None
         rows[key.draw_index] = cursor.lastrowid
+        self._ungraded.add(cursor.lastrowid)
+        if len(self._ungraded) > N_STREAMS_IN_MEMORY:  # draws that nobody grades, as the steps of a search
+            self._ungraded.clear()
         self._n_pending += 1
         self._commit_soon()
 
@@ -255,9 +259,12 @@ class Ledger:
 
     def find_verdict(self, key: "DrawKey", gold_hash: str, grader_version: str) -> tuple[str | None, Verdict] | None:
         """The stored (answer, verdict) of this grader on a draw, if there is one."""
+        row_id = self._stream(key).get(key.draw_index)
+        if row_id in self._ungraded:
+            return None
         row = self._db.execute(
             "SELECT answer, kind, reason FROM verdicts WHERE draw = ? AND gold_hash = ? AND grader_version = ?",
-            (self._stream(key).get(key.draw_index), gold_hash, grader_version),
+            (row_id, gold_hash, grader_version),
         ).fetchone()
         return None if row is None else (row[0], Verdict(VerdictKind(row[1]), row[2]))
 
@@ -266,6 +273,7 @@ class Ledger:
         row_id = self._stream(key).get(key.draw_index)
         if row_id is None:
             raise LedgerError(f"{self.path}: a verdict on draw {key.draw_index} of prefix {key.prefix_hash.hex()}, which is not stored")
+        self._ungraded.discard(row_id)
         values = (row_id, gold_hash, grader_version, verdict.kind.value, verdict.reason, answer)
         self._execute("INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?)", values)
         self._commit_soon()

@@ -111,10 +111,11 @@ async def sample_problems(
     take: Callable[[int, Sampled], None],
 ) -> None:
     """Draw and grade; `take` gets the number of a problem and its solutions as soon as it has them all."""
+    params = config.params
 
     async def one(problem: Problem) -> Sampled:
         recorded = LedgerPolicy(policy, ledger, problem)
-        return Sampled(await draw_solutions(recorded, grader, config.params, range(config.n_samples)), recorded.usage)
+        return Sampled(await draw_solutions(recorded, grader, params, range(config.n_samples)), recorded.usage)
 
     await work_through(problems, one, take, config.n_open)
 
