@@ -52,23 +52,26 @@ class RequestSettings:
 
 
 class ServerPool:
-    """Open connections to some servers, within one event loop: `async with ServerPool(urls, settings) as pool`."""
+    """Open connections to some servers, within one event loop: `async with ServerPool(urls, settings) as pool`.
+
+    Each request under way has an HTTP client of its own, which keeps its one connection: what httpx's pool does for a request grows with
+    the square of its connections.
+    """
 
     def __init__(self, urls: tuple[str, ...], settings: RequestSettings) -> None:
         self.servers = [Server(url, settings.max_concurrency, 2 * settings.retry_seconds) for url in urls]
         self._settings, self._key = settings, read_api_key(settings.api_key_env)
         self._came_back = asyncio.Event()
-        self._client = httpx.AsyncClient(
-            headers={} if self._key is None else {"Authorization": f"Bearer {self._key}"},
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=len(urls) * settings.max_concurrency),
-            timeout=httpx.Timeout(settings.timeout_seconds, connect=min(CONNECT_SECONDS, settings.timeout_seconds), pool=None),
-        )
+        self._tls = httpx.create_ssl_context()
+        self._clients: list[httpx.AsyncClient] = []
+        self._idle: dict[Server, list[httpx.AsyncClient]] = {server: [] for server in self.servers}
 
     async def __aenter__(self) -> "ServerPool":
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        await self._client.aclose()
+        for client in self._clients:
+            await client.aclose()
 
     async def get(self, path: str, read: Callable[[bytes], Read]) -> Read:
         return await self._ask("GET", path, None, b"", 0, read)
@@ -97,9 +100,9 @@ class ServerPool:
             async with server.places:
                 if not server.is_open():  # it went down while this draw waited for a place
                     continue
-                is_trial = server.start()
+                is_trial, client = server.start(), self._idle_client(server)
                 try:
-                    reply = read(await self._send(server, method, path, body))
+                    reply = read(await self._send(client, server, method, path, body))
                 except (_PassingFaultError, WrongReplyError) as fault:
                     self._note(server, fault, is_trial)
                     tried.add(server)
@@ -109,8 +112,23 @@ class ServerPool:
                         self._wake_all()
                     server.succeeded()
                     return reply
+                finally:
+                    self._idle[server].append(client)
         counts = "; ".join(f"{n} × {fault}" for fault, n in Counter(faults).most_common())
         raise ServerError(f"{len(faults)} attempts failed: {counts}")
+
+    def _idle_client(self, server: Server) -> httpx.AsyncClient:
+        if self._idle[server]:
+            return self._idle[server].pop()
+        seconds = self._settings.timeout_seconds
+        client = httpx.AsyncClient(
+            base_url=server.url,
+            headers={} if self._key is None else {"Authorization": f"Bearer {self._key}"},
+            timeout=httpx.Timeout(seconds, connect=min(CONNECT_SECONDS, seconds)),
+            verify=self._tls,
+        )
+        self._clients.append(client)
+        return client
 
     @staticmethod
     def _note(server: Server, fault: _PassingFaultError | WrongReplyError, is_trial: bool) -> None:
@@ -133,9 +151,9 @@ class ServerPool:
         self._came_back.set()
         self._came_back = asyncio.Event()
 
-    async def _send(self, server: Server, method: str, path: str, body: dict[str, object] | None) -> bytes:
+    async def _send(self, client: httpx.AsyncClient, server: Server, method: str, path: str, body: dict[str, object] | None) -> bytes:
         try:
-            response = await self._client.request(method, server.url + path, json=body)
+            response = await client.request(method, path, json=body)
         except httpx.TimeoutException as error:
             raise _PassingFaultError(f"no answer in time ({type(error).__name__})") from None
         except httpx.RequestError as error:

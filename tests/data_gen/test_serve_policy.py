@@ -1,0 +1,193 @@
+"""`prm-train serve-policy` as a client sees it: a real process, asked over HTTP."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from data_gen.policies.completions_server import CompletionsServer
+from data_gen.policies.simulated import SimulatedPolicy
+from data_gen.records import Completion, SamplingParams
+
+QUESTION = "Start with 3: plus 4, minus 2.\n"
+STEPS = ["3 plus 4=7\n", "7 minus 2=5\n", "Answer: 7 5"]
+
+
+def ask(url: str, **body: Any) -> httpx.Response:
+    return httpx.post(f"{url}/v1/completions", json={"prompt": QUESTION, "max_tokens": 200} | body, timeout=30)
+
+
+def choices(url: str, **body: Any) -> list[dict[str, Any]]:
+    answer = ask(url, **body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["choices"]
+
+
+def test_models_and_health(simulated_server):
+    assert httpx.get(f"{simulated_server.url}/health").status_code == 200
+    [card] = httpx.get(f"{simulated_server.url}/v1/models").json()["data"]
+    assert (card["id"], card["max_model_len"], card["policy_id"]) == ("simulated", 4096, "simulated-arithmetic-1")
+
+
+def test_a_completion_is_that_of_the_policy_with_the_seed_as_index(simulated_server):
+    [choice] = choices(simulated_server.url, seed=5, logprobs=0, return_token_ids=True)
+    prompt = tuple(QUESTION.encode())
+    drawn = asyncio.run(SimulatedPolicy().sample(prompt, SamplingParams(200), 5))
+    assert choice == {
+        "index": 0,
+        "text": drawn.text,
+        "finish_reason": "stop",
+        "stop_reason": None,
+        "token_ids": list(drawn.token_ids),
+        "prompt_token_ids": list(prompt),
+        "logprobs": {
+            "tokens": [*drawn.text, ""],
+            "token_logprobs": [0.0] * len(drawn.token_ids),
+            "text_offset": list(range(len(drawn.token_ids))),
+            "top_logprobs": None,
+        },
+    }
+    assert choices(simulated_server.url, seed=5, prompt=list(prompt)) == choices(simulated_server.url, seed=5)
+
+
+def test_usage_counts_prompt_and_completion_tokens(simulated_server):
+    usage = ask(simulated_server.url, seed=0, max_tokens=5, n=3).json()["usage"]
+    assert (usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]) == (len(QUESTION), 15, len(QUESTION) + 15)
+
+
+def test_several_choices_are_the_draws_of_the_seeds_that_follow(simulated_server):
+    three = [choice["text"] for choice in choices(simulated_server.url, seed=7, n=3)]
+    assert three == [choices(simulated_server.url, seed=seed)[0]["text"] for seed in (7, 8, 9)]
+    two_prompts = choices(simulated_server.url, seed=7, n=2, prompt=[QUESTION, QUESTION + STEPS[0]])
+    assert [choice["index"] for choice in two_prompts] == [0, 1, 2, 3]
+    assert [choice["text"] for choice in two_prompts[:2]] == three[:2]
+    assert two_prompts[2]["text"].startswith("7 minus 2")
+
+
+def test_requests_without_seed_differ(simulated_server):
+    hard = "Start with 3: " + ", ".join(["knead 4 7, fold 5"] * 5) + ".\n"
+    assert len({choices(simulated_server.url, prompt=hard)[0]["text"] for _ in range(10)}) > 1
+
+
+def test_a_stop_string_ends_the_text_before_it_and_the_ids_after_it(simulated_server):
+    [choice] = choices(simulated_server.url, seed=1, stop="\n", return_token_ids=True)
+    assert (choice["text"], choice["finish_reason"], choice["stop_reason"]) == ("3 plus 4=7", "stop", "\n")
+    assert bytes(choice["token_ids"]) == b"3 plus 4=7\n"
+    [choice] = choices(simulated_server.url, seed=1, stop=["\n"], include_stop_str_in_output=True)
+    assert choice["text"] == "3 plus 4=7\n"
+
+
+def test_max_tokens_cuts(simulated_server):
+    [choice] = choices(simulated_server.url, seed=1, max_tokens=6)
+    assert (choice["text"], choice["finish_reason"], choice["stop_reason"]) == ("3 plus", "length", None)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"prompt": ""}, "prompt: empty, expected one or more tokens"),
+        ({"prompt": [5, 300]}, "prompt: token id 300, expected ids in [0, 257)"),
+        ({"prompt": [-1]}, "prompt: token id -1, expected ids in [0, 257)"),
+        ({"prompt": None}, "prompt: Field required"),
+        ({"prompt": [65] * 4096}, "prompt: 4096 tokens leave no room in a context of 4096 tokens"),
+        ({"prompt": "What is love?\n"}, "prompt: "),
+        ({"max_tokens": 0}, "max_tokens: Input should be greater than or equal to 1"),
+        ({"temperature": -1}, "temperature: Input should be greater than or equal to 0"),
+        ({"temperature": "hot"}, "temperature: Input should be a valid number"),
+        ({"n": 5000}, "n: 1 prompts with 5000 choices each; expected at most 4096 choices"),
+        ({"top_p": 0.9}, "top_p: got 0.9; this server draws from the model's own distribution, expected 1"),
+        ({"stream": True}, "stream: got True"),
+        ({"echo": True}, "echo: got True"),
+        ({"stop": ["a", "b"]}, "stop: got ['a', 'b'], expected one string that is not empty"),
+        ({"logprobs": 5}, "logprobs: Input should be less than or equal to 1"),
+        ({"guided_regex": "a*"}, "guided_regex: Extra inputs are not permitted"),
+        ({"seed": 1.5}, "seed: Input should be a valid integer"),
+    ],
+)
+def test_bad_requests_are_refused_with_the_field(simulated_server, body: dict[str, Any], message: str):
+    answer = ask(simulated_server.url, **body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"].startswith(message)
+
+
+def test_what_is_no_json_and_no_known_model_is_refused(simulated_server):
+    answer = httpx.post(f"{simulated_server.url}/v1/completions", content=b'{"prompt": "x')
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"].startswith("body: not JSON")
+    assert ask(simulated_server.url, model="gpt").status_code == 404
+    assert httpx.get(f"{simulated_server.url}/v1/completions").status_code == 405
+
+
+def test_neutral_values_of_what_is_not_offered_are_taken(simulated_server):
+    neutral = {
+        "top_p": 1.0,
+        "top_k": -1,
+        "min_p": 0.0,
+        "repetition_penalty": 1.0,
+        "logit_bias": {},
+        "echo": False,
+        "user": "me",
+        "suffix": None,
+    }
+    assert choices(simulated_server.url, seed=3, **neutral) == choices(simulated_server.url, seed=3)
+
+
+class EndlessPolicy:
+    """Draws that never end, and are noted when they are cancelled."""
+
+    policy_id, base_seed, context_length = "endless", 0, 100
+
+    def __init__(self) -> None:
+        self.n_begun = 0
+        self.n_cancelled = 0
+
+    def encode_prompt(self, question: str) -> tuple[int, ...]:
+        return tuple(question.encode())
+
+    def token_bytes(self) -> list[bytes]:
+        return [bytes([i]) for i in range(256)]
+
+    async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
+        self.n_begun += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.n_cancelled += 1
+        raise AssertionError("an event that nobody sets")
+
+
+def test_a_client_that_goes_away_ends_its_draws():
+    policy = EndlessPolicy()
+    app = CompletionsServer(policy, policy.encode_prompt, "endless").app
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{url}/v1/completions", json={"prompt": "x", "n": 3}, timeout=0.5)
+    patience = time.monotonic() + 10
+    while policy.n_cancelled < 3 and time.monotonic() < patience:
+        time.sleep(0.01)
+    assert (policy.n_begun, policy.n_cancelled) == (3, 3)
+    server.should_exit = True
+    thread.join(10)
+
+
+def test_a_port_in_use_and_a_missing_package_are_said_in_one_line(simulated_server):
+    command = [sys.executable, "-m", "data_gen.serve_policy", "--model", "simulated", "--port", str(simulated_server.port)]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "error: cannot listen on 127.0.0.1:" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    code = "import sys; sys.modules['uvicorn'] = None; from prm_train.cli import main; main(['serve-policy', '--model', 'simulated'])"
+    refused = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "pip install 'prm-train[serve]'" in refused.stderr.splitlines()[-1]
