@@ -13,7 +13,7 @@ from prm_train.aggregation import Aggregation
 from prm_train.encoding import EncodingFacts
 
 CONFIG_KEY = "prm_train"
-Kind = Literal["prm", "orm", "implicit_prm", "generative_verifier"]
+Kind = Literal["prm", "orm", "implicit_prm", "generative_verifier", "revision"]
 Facts = TypeVar("Facts", bound="CheckpointFacts")
 
 

@@ -19,9 +19,11 @@ COMMANDS = {
     "train-orm": ("prm_train.train_orm", "train an outcome reward model on verdicts"),
     "train-implicit-prm": ("prm_train.train_implicit_prm", "train an implicit PRM: step rewards from verdicts, as log-ratios"),
     "train-verifier": ("prm_train.train_verifier", "train a generative verifier, which says Yes or No after each step"),
+    "train-revision": ("prm_train.train_revision", "train a model that revises its attempts"),
     "publish": ("prm_train.publish", "write a scorer as a folder that loads anywhere, with a card, and push it to the Hub"),
     "search": ("prm_train.search.run", "search with a policy and a scorer: majority, best-of-N, beam search"),
     "evaluate": ("prm_train.evaluation.evaluate", "compare methods with intervals and write the report"),
+    "processbench": ("prm_train.evaluation.processbench", "find the first wrong steps of ProcessBench with a PRM"),
     "serve-policy": ("data_gen.serve_policy", "serve a policy over HTTP for other processes to draw from"),
     "quickstart": ("prm_train.quickstart", "run all of the above on the built-in task"),
 }

@@ -25,9 +25,11 @@ def test_help_lists_the_commands_in_pipeline_order_and_loads_nothing_heavy() -> 
         "train-orm",
         "train-implicit-prm",
         "train-verifier",
+        "train-revision",
         "publish",
         "search",
         "evaluate",
+        "processbench",
         "serve-policy",
         "quickstart",
     ]
