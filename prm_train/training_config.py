@@ -166,6 +166,33 @@ class TrainVerifierConfig(TrainingConfig):
             raise ValueError(f"batch_tokens: got {self.batch_tokens}, expected null: TRL's passes are of batch_size rows")
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainRevisionConfig(TrainingConfig):
+    """Train a model that revises its attempts. Runs by itself or under `accelerate launch -m prm_train.train_revision`."""
+
+    stop_after_minimum: Annotated[int, Ge(0)] | None = field(
+        default=None,
+        metadata={"help": "end training so many evaluations after the lowest validation loss, as the paper does; null: all epochs"},
+    )
+    n_revised_chains: Annotated[int, Ge(0)] = field(
+        default=200, metadata={"help": "held-out chains whose next attempts are drawn and graded at the end; 0: none"}
+    )
+    grader: str = field(default="math", metadata={"help": "grader of those attempts, as of `sample`"})
+    max_new_tokens: Annotated[int, Ge(1)] = field(default=256, metadata={"help": "tokens of such an attempt"})
+    temperature: Annotated[float, Ge(0)] = field(default=0.0, metadata={"help": "of such an attempt; 0 is greedy"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _refuse_settings_of_a_head(self)
+        if self.batch_tokens is not None:
+            raise ValueError(f"batch_tokens: got {self.batch_tokens}, expected null: TRL's passes are of batch_size rows")
+        if self.stop_after_minimum is not None and (not self.validation_share or self.keep != "last"):
+            raise ValueError(
+                f"stop_after_minimum: got {self.stop_after_minimum} with validation_share {self.validation_share} and keep {self.keep}, "
+                "expected a validation share and keep last"
+            )
+
+
 def _refuse_settings_of_a_head(config: TrainingConfig) -> None:
     """What is trained is a language model as it is, in rows that are not packed."""
     if config.head_learning_rate is not None or config.head_dropout or config.packing:

@@ -21,6 +21,8 @@ from prm_train.train_prm import main
 from prm_train.training_config import TrainPrmConfig
 from prm_train.training_run import last_whole_checkpoint
 
+HARD = LabelAlgebra()
+
 
 @pytest.fixture
 def rows(tmp_path: Path) -> Path:
@@ -47,7 +49,7 @@ def train(rows: Path, tiny_policy: Path, output: Path, *more: str) -> dict:
     return json.loads((output / "training" / "report.json").read_text())
 
 
-def validation_loss(output: Path, rows: Path, algebra: LabelAlgebra = LabelAlgebra()) -> float:
+def validation_loss(output: Path, rows: Path, algebra: LabelAlgebra = HARD) -> float:
     """Of the checkpoint as it lies there, one example at a time."""
     model, encoding, _ = load_checkpoint(str(output))
     examples = prm_examples(read_rows(rows, PrmRow), encoding, algebra, 1024).examples

@@ -1,0 +1,131 @@
+"""Training a revision model with TRL's SFTTrainer, when to stop, and what the report says of its revisions."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from data_gen.grading import load_grader
+from data_gen.jsonl import write_text
+from data_gen.policies.transformers_policy import load_policy
+from data_gen.records import SamplingParams
+from data_gen.rows import RevisionRow
+from prm_train.checkpoints import write_facts
+from prm_train.encoding import ScorerEncoding
+from prm_train.examples import Example, is_validation_question
+from prm_train.language_models import build_language_model, whole_language_model
+from prm_train.parity import Parity, compare_scores
+from prm_train.revision_examples import sft_row
+from prm_train.revision_metrics import next_attempts, revision_rates
+from prm_train.training_config import TrainingConfig, TrainRevisionConfig
+from prm_train.training_run import Task, training_arguments
+
+logger = logging.getLogger(__name__)
+
+
+class StopAfterMinimum(TrainerCallback):
+    """Ends the training `n_evaluations` after the lowest validation loss so far, so that the last weights are those of the paper's rule.
+
+    The validation chains are not the model's own, so their loss is no good guide: models from slightly after its minimum revise better
+    (Snell et al. 2024, App. H). The losses are read from the trainer's state, which a resumed training has, too.
+    """
+
+    def __init__(self, n_evaluations: int) -> None:
+        self.n_evaluations = n_evaluations
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        losses = [entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry]
+        n_since = len(losses) - 1 - losses.index(min(losses))
+        if n_since >= self.n_evaluations:
+            logger.info("%d evaluations since the lowest validation loss (%.4f): training ends", n_since, min(losses))
+            control.should_training_stop = True
+
+
+@dataclass(frozen=True)
+class RevisionTask(Task):
+    """A training from revision rows to a language model."""
+
+    def arguments(self, config: TrainingConfig, folder: Path) -> SFTConfig:
+        return training_arguments(
+            config,
+            folder,
+            SFTConfig,
+            per_device_train_batch_size=config.batch_size,
+            per_device_eval_batch_size=config.batch_size,
+            gradient_accumulation_steps=config.n_accumulated,
+            max_length=None,
+        )
+
+    def build(self, config: TrainingConfig) -> tuple[Any, ScorerEncoding]:
+        return build_language_model(config)
+
+    def trainer(
+        self, model: Any, arguments: Any, encoding: ScorerEncoding, data: tuple[list[Example], list[Example]], config: TrainingConfig
+    ) -> SFTTrainer:
+        training, validation = ([sft_row(example) for example in examples] for examples in data)
+        trainer = SFTTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=Dataset.from_list(training),
+            eval_dataset=Dataset.from_list(validation) if validation else None,
+            processing_class=encoding.tokenizer,
+        )
+        if isinstance(config, TrainRevisionConfig) and config.stop_after_minimum is not None:
+            trainer.add_callback(StopAfterMinimum(config.stop_after_minimum))
+        return trainer
+
+    def save(self, trainer: Any, encoding: ScorerEncoding, rows: Sequence[Example], config: TrainingConfig) -> Parity | None:
+        """The language model, and whether it gives the tokens of the answers in `rows` the probabilities that they had in memory."""
+        with trainer.compute_loss_context_manager():
+            trained = token_probabilities(trainer.model_wrapped, rows)
+        model = whole_language_model(trainer, config)
+        if model is None:
+            return None
+        write_facts(self.facts(encoding), model.config)
+        model.config.use_cache = True
+        model.save_pretrained(config.output)
+        encoding.tokenizer.save_pretrained(config.output)
+        dtype = torch.float64 if config.dtype == "float64" else torch.float32
+        loaded = AutoModelForCausalLM.from_pretrained(config.output, dtype=dtype, trust_remote_code=config.trust_remote_code)
+        return compare_scores(trained, token_probabilities(loaded, rows), config, len(rows))
+
+
+@torch.no_grad()
+def token_probabilities(model: Any, rows: Sequence[Example]) -> list[float]:
+    """The probability of each token of the answers, given all before it."""
+    model.eval()
+    device = next(model.parameters()).device
+    found: list[float] = []
+    for row in rows:
+        ids = torch.tensor([row.input_ids], device=device)
+        before = [position - 1 for position in row.positions]
+        probabilities = model(input_ids=ids).logits[0, before].double().softmax(-1)
+        found += probabilities.gather(1, ids[0, list(row.positions)][:, None])[:, 0].tolist()
+    return found
+
+
+def report_rates(rows: Sequence[RevisionRow], config: TrainRevisionConfig) -> None:
+    """Draw the next attempt after held-out chains with the saved model, and add the rates to the report, once."""
+    path = config.output / "training" / "report.json"
+    if not path.exists():  # another process than the first
+        return
+    report = json.loads(path.read_text())
+    held_out = [row for row in rows if row.kind == "revision" and is_validation_question(row.prompt[0].content, config.validation_share)]
+    if "revisions" in report or not held_out or not config.n_revised_chains:
+        return
+    chains = held_out[:: max(1, len(held_out) // config.n_revised_chains)][: config.n_revised_chains]
+    policy = load_policy(str(config.output), trust_remote_code=config.trust_remote_code)
+    grader = load_grader(config.grader, "")
+    params = SamplingParams(config.max_new_tokens, config.temperature)
+    attempts = asyncio.run(next_attempts(policy, policy.tokenizer, grader, chains, params))
+    report["revisions"] = asdict(revision_rates(attempts))
+    write_text(path, json.dumps(report, indent=1) + "\n")
+    logger.info("%s: %s", config.output, json.dumps(report["revisions"]))

@@ -1,0 +1,35 @@
+"""`prm-train train-revision`: a model that revises its attempts, by SFT on revision trajectories (Snell et al. 2024, section 6.1, App. H).
+
+`accelerate launch -m prm_train.train_revision --config …` does the same on several processes. The checkpoint is a plain causal language
+model: it runs as a policy in `sample` and `search`. The report says what it does with held-out chains.
+"""
+
+from collections.abc import Sequence
+
+from data_gen.config import parse_config, run_command
+from prm_train.training_config import LossSettings, TrainRevisionConfig
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    config = parse_config(TrainRevisionConfig, argv)
+    # only now, so that a mistake in the configuration is answered at once
+    from data_gen.rows import RevisionRow, read_rows
+    from prm_train.checkpoints import CheckpointFacts
+    from prm_train.revision_examples import revision_examples
+    from prm_train.revision_training import RevisionTask, report_rates
+    from prm_train.training_run import run_training
+
+    rows = read_rows(config.rows, RevisionRow)
+    labels = f"right answers after up to {max(row.n_attempts for row in rows) if rows else 0} earlier attempts"
+    task = RevisionTask(
+        kind="revision",
+        examples=lambda encoding, max_length: revision_examples(rows, encoding.tokenizer, max_length),
+        loss=LossSettings(),
+        facts=lambda encoding: CheckpointFacts("revision", encoding.facts, labels, "last"),
+    )
+    run_training(task, config)
+    report_rates(rows, config)
+
+
+if __name__ == "__main__":
+    run_command(main, "train-revision")

@@ -1,0 +1,115 @@
+"""Revision models really trained on a tiny network, and their rates on chains worked by hand."""
+
+import json
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForCausalLM, TrainerControl, TrainerState
+
+from data_gen import sample
+from data_gen.chains import Message
+from data_gen.config import InputError
+from data_gen.records import CORRECT, INCORRECT, unknown
+from data_gen.rows import RevisionRow, write_rows
+from prm_train.revision_metrics import NextAttempt, revision_rates, with_right_attempt
+from prm_train.revision_training import StopAfterMinimum
+from prm_train.train_revision import main
+
+
+def row(i: int, n_attempts: int) -> RevisionRow:
+    """The right answer is always 7, whatever the attempts before it."""
+    question = Message("user", f"Start with {i}: plus 4.")
+    wrong = [turn for k in range(n_attempts) for turn in (Message("assistant", f"{i} plus 4 = {k}\nAnswer: {k}"), question)]
+    right = Message("assistant", f"{i} plus 4 = 7\nAnswer: 7")
+    return RevisionRow(f"p{i}", (question, *wrong), (right,), "revision" if n_attempts else "first_attempt", n_attempts, 2, (0,))
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    write_rows(tmp_path / "revision.jsonl", [row(i, i % 3) for i in range(40)])
+    return tmp_path / "revision.jsonl"
+
+
+def train(rows: Path, tiny_policy: Path, output: Path, *more: str) -> dict:
+    settings = {"rows": rows, "output": output, "model": tiny_policy, "learning_rate": 0.01, "n_epochs": 4.0, "validation_share": 0.3}
+    words = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+    main([*words, "--grader", "arithmetic", "--batch_size", "4", "--use_cpu", "true", "--max_new_tokens", "40", *more])
+    return json.loads((output / "training" / "report.json").read_text())
+
+
+def test_training_learns_the_answer_and_the_report_says_what_becomes_of_held_out_chains(rows, tiny_policy, tmp_path):
+    report = train(rows, tiny_policy, tmp_path / "model", "--n_epochs", "12.0")
+    losses = [entry["loss"] for entry in report["validation"]]
+    assert losses[-1] < 0.3 * losses[0]
+    assert report["parity"]["max_abs_difference"] < 1e-4
+    rates = report["revisions"]
+    assert rates["n_chains"] > 0
+    assert rates["wrong_to_correct"]["mean"] + rates["correct_to_correct"]["mean"] > 1  # "Answer: 7" is all there is to learn
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    assert model.config.prm_train["kind"] == "revision"
+    before = (tmp_path / "model" / "training" / "report.json").read_text()
+    train(rows, tiny_policy, tmp_path / "model", "--n_epochs", "12.0")  # finished: nothing is trained or drawn again
+    assert (tmp_path / "model" / "training" / "report.json").read_text() == before
+
+
+def test_a_revision_model_runs_as_a_policy(rows, tiny_policy, tmp_path):
+    train(rows, tiny_policy, tmp_path / "model", "--lora.rank", "4", "--n_revised_chains", "0")
+    problems = ("--problems.n", "3", "--policy.model", str(tmp_path / "model"))
+    sample.main(["--output", str(tmp_path / "run"), *problems, "--max_new_tokens", "20"])
+    assert len((tmp_path / "run" / "solutions.jsonl").read_text().splitlines()) == 12
+
+
+def test_accumulated_batches_give_the_loss_of_one(rows, tiny_policy, tmp_path):
+    settings = ("--n_epochs", "1.0", "--n_revised_chains", "0", "--n_steps_between_logs", "1", "--max_grad_norm", "0.0")
+    whole = train(rows, tiny_policy, tmp_path / "a", *settings, "--batch_size", "8")
+    parts = train(rows, tiny_policy, tmp_path / "b", *settings, "--batch_size", "2", "--n_accumulated", "4")
+    for a, b in zip(whole["loss_curve"], parts["loss_curve"], strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-3)
+        assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-3)
+
+
+def evaluate(callback: StopAfterMinimum, losses: list[float]) -> bool:
+    """Whether training stops after evaluations with these losses."""
+    state, control = TrainerState(log_history=[{"eval_loss": loss} for loss in losses]), TrainerControl()
+    callback.on_evaluate(None, state, control)
+    return control.should_training_stop
+
+
+def test_training_ends_so_many_evaluations_after_the_minimum():
+    assert not evaluate(StopAfterMinimum(2), [1.0, 0.5, 0.6])
+    assert evaluate(StopAfterMinimum(2), [1.0, 0.5, 0.6, 0.7])
+    assert not evaluate(StopAfterMinimum(2), [1.0, 0.5, 0.6, 0.4, 0.5])  # a new minimum counts anew
+    assert evaluate(StopAfterMinimum(0), [1.0])
+
+
+def test_stopping_after_the_minimum_needs_a_validation_share(rows, tiny_policy, tmp_path):
+    with pytest.raises(InputError, match=r"stop_after_minimum: got 1 with validation_share 0\.0 and keep last"):
+        train(rows, tiny_policy, tmp_path / "model", "--validation_share", "0.0", "--stop_after_minimum", "1")
+
+
+def test_rates_are_means_over_questions_and_an_unknown_is_neither():
+    attempts = [
+        NextAttempt("a", 1, False, CORRECT),
+        NextAttempt("a", 2, False, INCORRECT),
+        NextAttempt("b", 1, False, CORRECT),
+        NextAttempt("a", 1, True, CORRECT),
+        NextAttempt("a", 2, True, unknown("truncated")),
+        NextAttempt("b", 1, True, INCORRECT),
+    ]
+    rates = revision_rates(attempts)
+    assert (rates.n_chains, rates.n_unknown) == (3, 1)
+    assert rates.wrong_to_correct.mean == pytest.approx(0.75)  # (1/2 + 1) / 2
+    assert rates.correct_to_correct.mean == pytest.approx(0.25)  # (1/2 + 0) / 2
+    assert rates.correct_to_wrong.mean == pytest.approx(0.5)  # (0 + 1) / 2
+    assert {n: each.mean for n, each in rates.wrong_to_correct_by_attempts.items()} == {1: 1.0, 2: 0.0}
+
+
+def test_the_right_answer_takes_the_place_of_the_last_attempt():
+    chain = with_right_attempt(row(3, 2)).prompt
+    assert [message.content for message in chain] == [
+        "Start with 3: plus 4.",
+        "3 plus 4 = 0\nAnswer: 0",
+        "Start with 3: plus 4.",
+        "3 plus 4 = 7\nAnswer: 7",
+        "Start with 3: plus 4.",
+    ]
