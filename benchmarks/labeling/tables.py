@@ -37,10 +37,12 @@ def cell(figures: Mapping[str, Any]) -> str:
 def main() -> None:
     report, text = json.loads(RESULT.read_text()), README.read_text()
     for section in ("simulated", "simulated_drift", "simulated_all_wrong", "builtin"):
-        begin, end = f"<!-- {section} -->\n", f"\n<!-- /{section} -->"
+        if section not in report:
+            continue
+        begin, end = f"<!-- {section} -->\n", f"<!-- /{section} -->"
         content = {"built-in": report["builtin"]} if section == "builtin" else report[section]
         before, rest = text.split(begin)
-        text = before + begin + table(content) + end + rest.split(end)[1]
+        text = before + begin + table(content) + "\n" + end + rest.split(end)[1]
     write_text(README, text)
 
 
