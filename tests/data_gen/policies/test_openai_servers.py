@@ -18,8 +18,9 @@ QUESTIONS = [f"Start with {i}: plus {i + 2}, times 7, mix 8, plus 6, minus 1." f
 FREE, STEP = SamplingParams(300), SamplingParams(300, stop="\n")
 
 
-def connected(*servers: str, **settings) -> Policy:
-    return PolicyConfig(**{"model": "simulated", "retry_seconds": 0.02} | settings, servers=servers).load()
+def connected(*servers: str, **changes: Any) -> Policy:
+    settings: dict[str, Any] = {"model": "simulated", "retry_seconds": 0.02} | changes
+    return PolicyConfig(**settings, servers=servers).load()
 
 
 def gather(policy: Policy, requests) -> list[Completion]:
