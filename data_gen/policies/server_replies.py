@@ -164,15 +164,19 @@ def _is_eos(choice: _Choice, ids: tuple[int, ...], vocabulary: Vocabulary) -> bo
 
 
 def _check_text(text: str, ids: tuple[int, ...], request: CompletionRequest, vocabulary: Vocabulary) -> None:
-    """The text must be that of the ids. Where a stop string fired it may end before, with or after the stop string."""
+    """The text must be that of the ids, with or without an EOS that has one. Where a stop string fired it may end before or with it."""
     got, wanted = _visible(text), _visible(_text_after(request.prompt_ids, ids, vocabulary))
-    if got == wanted:
+    if got in (wanted, _visible(_text_after(request.prompt_ids, _without_eos(ids, vocabulary), vocabulary))):
         return
     if request.stop is not None and wanted.startswith(got):
         stop = _visible(request.stop)
         if got.endswith(stop) or wanted[len(got) :].startswith(stop):
             return
     raise WrongReplyError(f"text {text[:60]!r} beside ids of the text {wanted[:60]!r}")
+
+
+def _without_eos(ids: tuple[int, ...], vocabulary: Vocabulary) -> tuple[int, ...]:
+    return ids[:-1] if ids[-1] in vocabulary.eos_ids else ids
 
 
 def _visible(text: str) -> str:

@@ -49,6 +49,14 @@ def test_a_text_that_ends_elsewhere_is_refused():
         read_reply(reply([67, 257], "C", stop_reason="\n\n"), STEP, VOCABULARY)
 
 
+def test_an_eos_with_a_text_of_its_own_may_be_shown_or_not():
+    vocabulary = Vocabulary([*(bytes([i]) for i in range(256)), b"<end>"], frozenset({256}), lambda text: tuple(text.encode()), "v")
+    for text in ("C", "C<end>"):
+        assert read_reply(reply([67, 256], text), REQUEST, vocabulary).is_eos
+    with pytest.raises(WrongReplyError):
+        read_reply(reply([67, 256], ""), REQUEST, vocabulary)
+
+
 def test_half_a_character_is_no_difference():
     euro = list("€".encode())
     read_reply(reply([67, *euro[:2], 256], "C�"), REQUEST, VOCABULARY)
