@@ -27,6 +27,7 @@ def test_help_lists_the_commands_in_pipeline_order_and_loads_nothing_heavy() -> 
         "train-verifier",
         "train-revision",
         "publish",
+        "verify-export",
         "search",
         "evaluate",
         "processbench",

@@ -1,0 +1,206 @@
+"""A checkpoint as transformers computes it, and how far what vLLM returned for the same ids is from that."""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from data_gen.arithmetic import draw_attempt, draw_chain, solution_text
+from data_gen.chains import Message
+from data_gen.config import InputError
+from data_gen.rows import OrmRow, PrmRow, RevisionRow, read_rows
+from data_gen.steps import join_steps, split_steps
+from data_gen.tokenizer import load_tokenizer
+from prm_train.checkpoints import read_facts
+from prm_train.encoding import EncodingFacts, ScorerEncoding
+from prm_train.export import QWEN_PRM, check_padding, read_qwen_prm
+from prm_train.modeling import HEADS, load_checkpoint
+
+N_WORST = 5
+ROW_KINDS = {"prm": PrmRow, "orm": OrmRow, "causal_lm": RevisionRow}
+
+
+@dataclass(frozen=True)
+class ServedPath:
+    """What stands before the solution, and its steps without separators."""
+
+    messages: tuple[Message, ...]
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class EncodedPath:
+    """`positions` are those of the markers; a language model has none."""
+
+    ids: tuple[int, ...]
+    positions: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model in evaluation mode and how to encode for it. `kind` decides what its scores are: see `scores`."""
+
+    kind: Literal["prm", "orm", "causal_lm"]
+    name: str
+    architecture: str
+    model: Any
+    encoding: ScorerEncoding
+
+    @property
+    def marker_id(self) -> int | None:
+        return self.encoding.marker_id if self.kind == "prm" else None
+
+    @property
+    def context_length(self) -> int:
+        return int(self.model.config.max_position_embeddings)
+
+    def encode(self, path: ServedPath) -> EncodedPath:
+        ids, positions = list(self.encoding.encode_chat(path.messages)), []
+        if self.kind == "causal_lm":
+            ids += self.encoding.encode_text(join_steps(path.steps, self.encoding.facts.step_separator))
+        else:
+            for step in path.steps:
+                ids += self.encoding.encode_step(step)
+                positions.append(len(ids) - 1)
+        return EncodedPath(tuple(ids), tuple(positions))
+
+    @torch.no_grad()
+    def scores(self, path: EncodedPath) -> list[float]:
+        """p(class 1) of each step, the one score of a solution (its raw logit under problem_type regression), or each token's log-prob."""
+        logits = self.model(input_ids=torch.tensor([path.ids])).logits[0].float()
+        if self.kind == "prm":
+            found = logits[list(path.positions)].softmax(-1)[:, 1]
+        elif self.kind == "orm":
+            found = logits if self.model.config.problem_type == "regression" else logits.sigmoid()
+        else:
+            found = logits[:-1].log_softmax(-1).gather(1, torch.tensor(path.ids[1:])[:, None])[:, 0]
+        return [float(score) for score in found]
+
+
+def load_subject(folder: Path, dtype: str) -> Subject:
+    """A PRM or ORM of this project, in transformers' classes or in Qwen's PRM layout, or any causal language model. Raises InputError."""
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder}: no config.json there; expected the folder of a model")
+    config = AutoConfig.from_pretrained(folder)
+    architecture = (config.architectures or [""])[0]
+    if architecture.endswith("ForCausalLM"):
+        tokenizer = load_tokenizer(str(folder))
+        facts = EncodingFacts("chat" if tokenizer.chat_template else "plain", "\n", marker_token="")
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
+        return Subject("causal_lm", str(folder), architecture, model, ScorerEncoding(tokenizer, facts))
+    if architecture == QWEN_PRM:
+        checkpoint_facts = read_facts(config)
+        model = read_qwen_prm(folder).to(getattr(torch, dtype))
+        model.config.update({"id2label": config.id2label, "label2id": config.label2id})
+        encoding = ScorerEncoding(load_tokenizer(str(folder)), checkpoint_facts.encoding)
+    else:
+        model, encoding, checkpoint_facts = load_checkpoint(str(folder), dtype)
+    if checkpoint_facts.kind not in ("prm", "orm"):
+        raise InputError(f"{folder}: a checkpoint of kind {checkpoint_facts.kind}; expected a PRM, an ORM or a causal language model")
+    model.score.float().register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))  # vLLM's heads compute in float32
+    return Subject("orm" if checkpoint_facts.kind == "orm" else "prm", str(folder), architecture, model, encoding)
+
+
+def read_paths(rows: Path, subject: Subject, n_rows: int) -> list[ServedPath]:
+    """Up to n_rows of the rows, evenly spread. Raises InputError if these are not the rows of such a model."""
+    found: list[Any] = list(read_rows(rows, ROW_KINDS[subject.kind]))
+    if not found:
+        raise InputError(f"{rows}: no row to score")
+    return [_path_of(row, subject.encoding.facts.step_separator) for row in found[:: max(1, len(found) // n_rows)][:n_rows]]
+
+
+def _path_of(row: PrmRow | OrmRow | RevisionRow, separator: str) -> ServedPath:
+    if isinstance(row, PrmRow):
+        return ServedPath((Message("user", row.prompt),), row.completions)
+    if isinstance(row, OrmRow):
+        return ServedPath((Message("user", row.prompt),), split_steps(row.completion, separator))
+    return ServedPath(row.prompt, split_steps(row.completion[-1].content, separator))
+
+
+def sample_paths(n_paths: int) -> list[ServedPath]:
+    """Right and wrong solutions of the built-in task, always the same ones."""
+    rng = random.Random(0)
+    chains = [draw_chain(rng) for _ in range(n_paths)]
+    solutions = [solution_text(each, draw_attempt(each, rng)) for each in chains]
+    return [ServedPath((Message("user", each.question()),), tuple(text.split("\n"))) for each, text in zip(chains, solutions, strict=True)]
+
+
+def config_faults(served: Subject, wanted: Sequence[EncodedPath], found: Sequence[EncodedPath]) -> list[str]:
+    """What a client of the served model would stumble over: its padding, its labels, a tokenizer with other ids than the reference's."""
+    faults, config = [], served.model.config
+    if served.kind != "causal_lm":
+        try:
+            check_padding(config, served.name)
+        except InputError as fault:
+            faults.append(str(fault))
+        expected = HEADS[served.kind]["id2label"]
+        if config.id2label != expected or config.label2id != {label: index for index, label in expected.items()}:
+            faults.append(f"labels: got id2label {config.id2label}, label2id {config.label2id}; expected {expected} and its inverse")
+    n_other = sum(one != other for one, other in zip(wanted, found, strict=True))
+    if n_other:
+        faults.append(f"tokenizer: {n_other} of {len(wanted)} paths have other ids than with the tokenizer of the reference")
+    if max(len(path.ids) for path in wanted) > served.context_length:
+        raise InputError(f"{served.name}: a path of {max(len(path.ids) for path in wanted)} tokens, context {served.context_length}")
+    return faults
+
+
+# --- comparing
+
+
+@dataclass(frozen=True)
+class Place:
+    """Score number `index` of a path, as transformers and as vLLM has it."""
+
+    path: int
+    index: int
+    transformers: float
+    vllm: float
+
+    @property
+    def difference(self) -> float:
+        return abs(self.transformers - self.vllm)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`read_by`: vLLM's pooling. `error`: why there is nothing to compare; the differences are None then."""
+
+    read_by: str
+    n_scores: int
+    max_abs_difference: float | None
+    mean_abs_difference: float | None
+    worst: tuple[Place, ...] = ()
+    error: str | None = None
+
+    def is_within(self, tolerance: float) -> bool:
+        return self.max_abs_difference is not None and self.max_abs_difference <= tolerance
+
+
+def compare(read_by: str, returned: Sequence[Any], served: Subject, reference: Subject, paths: Sequence[EncodedPath]) -> Comparison:
+    """`returned` holds, for each path, what `prm_train.vllm_scoring` got from vLLM pooled by `read_by`."""
+    places: list[Place] = []
+    for number, (rows, path) in enumerate(zip(returned, paths, strict=True)):
+        scores, wanted = served_scores(read_by, rows, served, path), reference.scores(path)
+        if len(scores) != len(wanted):
+            error = f"path {number}: got {len(scores)} scores from vLLM, expected {len(wanted)}"
+            return Comparison(read_by, 0, None, None, error=error)
+        places += [Place(number, i, one, other) for i, (one, other) in enumerate(zip(wanted, scores, strict=True))]
+    worst = sorted(places, key=lambda place: (math.isnan(place.difference), place.difference), reverse=True)[:N_WORST]
+    mean = sum(place.difference for place in places) / len(places)
+    return Comparison(read_by, len(places), worst[0].difference, mean, tuple(worst))
+
+
+def served_scores(read_by: str, returned: Any, served: Subject, path: EncodedPath) -> list[float]:
+    """The scores as a client takes them from what vLLM returned: of a PRM those of the class that the checkpoint labels good."""
+    if served.kind == "orm":
+        return [returned]
+    if served.kind == "causal_lm":
+        return list(returned)
+    good = next((index for index, label in served.model.config.id2label.items() if label == "good"), 1)
+    rows = [returned[position] for position in path.positions if position < len(returned)] if read_by == "ALL" else returned
+    return [row[good] for row in rows]

@@ -1,0 +1,76 @@
+"""Scores of real vLLM engines against transformers: `make test-vllm`, which runs where vLLM is."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from transformers import set_seed
+
+from prm_train import verify_export
+from prm_train.checkpoints import CheckpointFacts, Kind
+from prm_train.modeling import build_scorer, save_scorer
+from prm_train.served_parity import compare, load_subject, sample_paths
+from prm_train.training_config import TrainingConfig
+from prm_train.vllm_scoring import Request, answer
+
+pytestmark = pytest.mark.vllm
+
+
+def scorer(kind: Kind, tiny_policy: Path, folder: Path) -> Path:
+    set_seed(0)
+    model, encoding = build_scorer(kind, TrainingConfig(rows=Path(), output=Path(), model=str(tiny_policy)))
+    save_scorer(model, encoding, CheckpointFacts(kind, encoding.facts, "none", "min"), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prm(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return scorer("prm", tiny_policy, tmp_path_factory.mktemp("prm"))
+
+
+def test_a_prm_is_served_as_it_is(prm, tmp_path, capsys):
+    verify_export.main([str(prm), "--n_rows", "3", "--report", str(tmp_path / "report.json")])
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["is_same"]
+    assert [each["read_by"] for each in report["comparisons"]] == ["ALL", "STEP"]
+    assert report["comparisons"][0]["n_scores"] == sum(len(path.steps) for path in sample_paths(3))
+    assert capsys.readouterr().out.count("  same\n") == 2
+
+
+def test_a_head_with_its_classes_the_other_way_round_fails(prm, tmp_path, capsys):
+    folder = tmp_path / "swapped"
+    shutil.copytree(prm, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["id2label"], config["label2id"] = {"0": "good", "1": "bad"}, {"good": 0, "bad": 1}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(SystemExit) as caught:
+        verify_export.main([str(folder), "--n_rows", "3"])
+    assert caught.value.code == 1
+    out = capsys.readouterr().out
+    assert out.count("NOT THE SAME") == 2
+    assert "fault: labels: got id2label" in out
+
+
+def test_step_pooling_without_a_tag_returns_nothing_and_is_not_taken_for_agreement(prm, monkeypatch):
+    for name, value in {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "1"}.items():
+        monkeypatch.setenv(name, value)
+    subject = load_subject(prm, "float32")
+    paths = [subject.encode(path) for path in sample_paths(2)]
+    absent = subject.encoding.tokenizer.get_vocab()["<|wait|>"]
+    request = Request(str(prm), "prm", "float32", [path.ids for path in paths], ("STEP",), absent, 256)
+    returned = answer(request)["found"]["STEP"]
+    assert returned == [[], []]
+    assert compare("STEP", returned, subject, subject, paths).error == f"path 0: got 0 scores from vLLM, expected {len(paths[0].positions)}"
+
+
+@pytest.mark.parametrize("problem_type", ["multi_label_classification", "regression"])
+def test_an_orm_is_served_as_it_is(problem_type, tiny_policy, tmp_path):
+    folder = scorer("orm", tiny_policy, tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"problem_type": problem_type}))
+    verify_export.main([str(folder), "--n_rows", "3"])
+
+
+def test_a_language_model_is_served_as_it_is(tiny_policy):
+    verify_export.main([str(tiny_policy), "--n_rows", "3"])
