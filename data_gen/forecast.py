@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 N_PILOT = 20
-N_RESAMPLES = 4000
+N_RESAMPLES = 2000
 LEVEL = 0.9
 
 
@@ -49,7 +49,7 @@ def forecast_total(costs: Sequence[float], n_problems: int, rng: random.Random) 
     widening = math.sqrt(n_pilot / (n_pilot - 1))
     totals = []
     for _ in range(N_RESAMPLES):
-        resampled = mean + widening * (statistics.fmean(rng.choices(costs, k=n_pilot)) - mean)
+        resampled = mean + widening * (sum(rng.choices(costs, k=n_pilot)) / n_pilot - mean)
         totals.append(known + max(0.0, n_rest * resampled + math.sqrt(n_rest) * spread * rng.gauss(0, 1)))
     totals.sort()
     tail = round((1 - LEVEL) / 2 * N_RESAMPLES)
