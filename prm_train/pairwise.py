@@ -105,7 +105,7 @@ class PairTrainer(BradleyTerryTrainer):
         """The logit of each validation solution (1,), and the solutions, on every process alike."""
         found: list[np.ndarray] = []
         self.model.eval()
-        for batch in self.collator(self.validation)["batches"]:
+        for batch in self.collator(self.validation)["batches"] if self.validation else ():
             with torch.no_grad(), self.compute_loss_context_manager():
                 logits = self.model_wrapped(input_ids=batch["input_ids"].to(self.args.device)).logits
             found += list(logits.float().cpu().numpy())

@@ -3,7 +3,9 @@
 `accelerate launch -m prm_train.train_orm --config …` does the same on several processes.
 """
 
+import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from data_gen.config import InputError, parse_config, run_command
@@ -15,13 +17,27 @@ if TYPE_CHECKING:
     from prm_train.outcome_examples import Pair
     from prm_train.training_run import Task
 
+logger = logging.getLogger(__name__)
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(TrainOrmConfig, argv)
     # only now, so that a mistake in the configuration is answered at once
     from prm_train.training_run import run_training
 
+    if config.objective == "pairs" and config.calibration == "none":
+        config = with_platt(config)
     run_training(orm_task(config), config)
+
+
+def with_platt(config: TrainOrmConfig) -> TrainOrmConfig:
+    """Pairs fix differences of logits alone: without a calibration their sigmoids mean nothing."""
+    if config.validation_share:
+        return replace(config, calibration="platt")
+    logger.warning(
+        "objective pairs with validation_share 0: no calibration; scores rank the solutions of a question and are no probabilities"
+    )
+    return config
 
 
 def orm_task(config: TrainOrmConfig) -> "Task":
