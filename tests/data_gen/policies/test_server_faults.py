@@ -18,6 +18,7 @@ from data_gen.config import InputError
 from data_gen.label import main as label
 from data_gen.ledger import Ledger
 from data_gen.policy_config import PolicyConfig
+from data_gen.records import SamplingParams
 from data_gen.sample import main as sample
 
 KEY = "sk-Vn7-not-for-print"
@@ -59,6 +60,10 @@ def answer_to_another_prompt(reply: Reply) -> bytes:
     return good(changed(reply, prompt_token_ids=[*prompt[:-2], prompt[-2] % 250 + 1, prompt[-1]]))
 
 
+def without_token_ids(reply: Reply) -> bytes:
+    return good(changed(reply, token_ids=None))
+
+
 def changed(reply: Reply, **changes: Any) -> Reply:
     return reply | {"choices": [reply["choices"][0] | changes]}
 
@@ -85,10 +90,15 @@ SPOILED: dict[str, Callable[[Reply], bytes] | None] = {
 
 
 class FaultyProxy:
-    """A server on the loopback that passes requests on to `upstream` and spoils every third draw, each kind of fault in turn."""
+    """A server on the loopback that passes requests on to `upstream` and spoils every third draw, each kind of fault in turn.
 
-    def __init__(self, upstream: str) -> None:
+    `spoil_all` spoils each draw in one way instead. `prompts` are those that came.
+    """
+
+    def __init__(self, upstream: str, spoil_all: Callable[[Reply], bytes] | None = None) -> None:
         self.injected: Counter[str] = Counter()
+        self.prompts: list[bytes] = []
+        self._spoil_all = spoil_all
         self.n_draws = 0
         self.url = ""
         self._upstream = upstream
@@ -123,9 +133,12 @@ class FaultyProxy:
         method, path, _ = head.split("\r\n")[0].split()
         headers = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if line)
         body = await reader.readexactly(int(headers.get("content-length", 0)))
-        passed_on = {"Authorization": headers["authorization"].replace("bearer", "Bearer").replace(KEY.lower(), KEY)}
+        passed_on = {"Authorization": f"Bearer {KEY}"} if headers.get("authorization") == f"bearer {KEY.lower()}" else {}
         upstream = await self._client.request(method, self._upstream + path, content=body, headers=passed_on)
-        fault = self._next_fault() if path == "/v1/completions" and upstream.is_success else None
+        is_draw = path == "/v1/completions" and upstream.is_success
+        if is_draw:
+            self.prompts.append(bytes(json.loads(body)["prompt"]))
+        fault = self._next_fault() if is_draw and self._spoil_all is None else None
         if fault == "reset":
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
@@ -133,7 +146,7 @@ class FaultyProxy:
         if fault == "no answer":
             await reader.read()  # until the client gives up
             return False
-        spoil = SPOILED[fault] if fault else None
+        spoil = SPOILED[fault] if fault else self._spoil_all if is_draw else None
         writer.write(response(upstream.status_code, upstream.content) if spoil is None else spoil(upstream.json()))
         await writer.drain()
         return fault != "half a body"
@@ -153,10 +166,17 @@ def keyed_server(serve) -> str:
 
 
 @pytest.fixture
-def proxy(keyed_server: str) -> Iterator[FaultyProxy]:
-    proxy = FaultyProxy(keyed_server)
-    yield proxy
-    proxy.close()
+def put_before() -> Iterator[Callable[..., FaultyProxy]]:
+    """Put a proxy before a server; it is closed when the test ends."""
+    proxies: list[FaultyProxy] = []
+
+    def put(upstream: str, spoil_all: Callable[[Reply], bytes] | None = None) -> FaultyProxy:
+        proxies.append(FaultyProxy(upstream, spoil_all))
+        return proxies[-1]
+
+    yield put
+    for proxy in proxies:
+        proxy.close()
 
 
 def sample_and_label(run: Path, url: str) -> None:
@@ -168,7 +188,7 @@ def sample_and_label(run: Path, url: str) -> None:
 
 def test_faulty_servers_change_no_label_and_no_draw(
     keyed_server: str,
-    proxy: FaultyProxy,
+    put_before: Callable[..., FaultyProxy],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -176,6 +196,7 @@ def test_faulty_servers_change_no_label_and_no_draw(
 ):
     monkeypatch.setenv("CLIENT_KEY", KEY)
     caplog.set_level(logging.DEBUG)
+    proxy = put_before(keyed_server)
     sample_and_label(tmp_path / "sound", keyed_server)
     sample_and_label(tmp_path / "faulty", proxy.url)
 
@@ -198,10 +219,41 @@ def test_faulty_servers_change_no_label_and_no_draw(
 
 
 def test_the_last_error_names_server_and_fault_and_never_the_key(
-    keyed_server: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    keyed_server: str, put_before: Callable[..., FaultyProxy], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("CLIENT_KEY", KEY)
-    monkeypatch.setattr(proxy, "_next_fault", lambda: "HTTP 500")
+    proxy = put_before(keyed_server, http_500)
     with pytest.raises(InputError, match=rf"3 attempts failed: 3 × {proxy.url}: HTTP 500 Internal error near \*\*\*") as caught:
         PolicyConfig(model="simulated", servers=(proxy.url,), api_key_env="CLIENT_KEY", n_attempts=3, retry_seconds=0.01).load()
     assert KEY not in str(caught.value)
+
+
+def test_an_endpoint_without_token_ids_is_refused(simulated_server, put_before: Callable[..., FaultyProxy]):
+    proxy = put_before(simulated_server.url, without_token_ids)
+    with pytest.raises(InputError) as caught:
+        PolicyConfig(model="simulated", servers=(proxy.url,)).load()
+    assert str(caught.value) == (
+        f"{proxy.url}: returns no token ids; step rollouts need an endpoint that continues token ids, such as vLLM"
+    )
+
+
+def test_all_draws_of_a_problem_go_to_one_replica(simulated_server, put_before: Callable[..., FaultyProxy]):
+    replicas = [put_before(simulated_server.url, good) for _ in range(3)]
+    policy = PolicyConfig(model="simulated", servers=tuple(replica.url for replica in replicas)).load()
+    questions = [f"Start with {i}: plus {j}, minus 2, plus 6." for i in range(1, 7) for j in range(1, 6)]
+
+    async def draw_and_continue(question: str) -> None:
+        prompt = policy.encode_prompt(question)
+        step = await policy.sample(prompt, SamplingParams(100, stop="\n"), 0)
+        await asyncio.gather(*(policy.sample(prompt + step.token_ids, SamplingParams(100), index) for index in range(4)))
+
+    async def draw_all() -> None:
+        await asyncio.gather(*(draw_and_continue(question) for question in questions))
+
+    for replica in replicas:
+        replica.prompts.clear()  # of the probe
+    asyncio.run(draw_all())
+    asked = [Counter(prompt.split(b"\n")[0].decode() for prompt in replica.prompts) for replica in replicas]
+    assert all(len(each) > 0 for each in asked)
+    assert sum(asked, Counter()) == dict.fromkeys(questions, 5)
+    assert all(set(each.values()) == {5} for each in asked)
