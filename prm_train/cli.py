@@ -22,6 +22,7 @@ COMMANDS = {
     "train-revision": ("prm_train.train_revision", "train a model that revises its attempts"),
     "publish": ("prm_train.publish", "write a scorer as a folder that loads anywhere, with a card, and push it to the Hub"),
     "verify-export": ("prm_train.verify_export", "compare the scores of a checkpoint in transformers and in vLLM"),
+    "calibrate": ("prm_train.calibrate", "make a scorer's scores probabilities, on held-out questions"),
     "search": ("prm_train.search.run", "search with a policy and a scorer: majority, best-of-N, beam search"),
     "evaluate": ("prm_train.evaluation.evaluate", "compare methods with intervals and write the report"),
     "processbench": ("prm_train.evaluation.processbench", "find the first wrong steps of ProcessBench with a PRM"),

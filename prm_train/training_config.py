@@ -75,7 +75,22 @@ class TrainingConfig:
     resume: bool = field(default=True, metadata={"help": "go on from what output holds; false: start over"})
     n_steps_between_logs: Annotated[int, Ge(1)] = 50
     n_steps_between_saves: Annotated[int, Ge(1)] | None = field(default=None, metadata={"help": "to resume from; null: once an epoch"})
-    report_to: Literal["none", "wandb", "tensorboard"] = "none"
+    calibration: Literal["none", "temperature", "platt"] = field(
+        default="none", metadata={"help": "of the scores, fitted on half of the validation questions (an ORM on pairs has platt anyway)"}
+    )
+
+    candidates: Path | None = field(
+        default=None, metadata={"help": "results.jsonl of a search: best-of-N on its held-out problems at each validation"}
+    )
+    n_candidates: Annotated[int, Ge(1)] = field(default=16, metadata={"help": "of each of those problems"})
+    n_candidate_problems: Annotated[int, Ge(1)] = field(default=200, metadata={"help": "at most"})
+    monitoring_share: Annotated[float, Gt(0)] = field(
+        default=0.02,
+        metadata={"help": "of the training's seconds, at most, for best-of-N; to keep to it, it takes fewer problems or waits"},
+    )
+    report_to: Literal["none", "wandb", "tensorboard"] = field(
+        default="none", metadata={"help": "wandb: TensorBoard where it is not installed, or has no account and is not offline"}
+    )
     run_name: str | None = None
 
     def __post_init__(self) -> None:
@@ -87,6 +102,11 @@ class TrainingConfig:
             )
         if self.batch_tokens is not None and self.batch_tokens < self.max_length:
             raise ValueError(f"batch_tokens: got {self.batch_tokens}, expected at least max_length {self.max_length}")
+        if not self.validation_share and (self.calibration != "none" or self.candidates is not None):
+            raise ValueError(
+                f"validation_share: got 0 with calibration {self.calibration} and candidates {self.candidates}, expected more: the one is "
+                "fitted on validation questions, the others are chosen from at each validation"
+            )
         if self.keep == "lowest_validation_loss" and (not self.validation_share or self.n_steps_between_saves):
             raise ValueError(
                 f"keep: got {self.keep!r} with validation_share {self.validation_share} and n_steps_between_saves "

@@ -23,13 +23,15 @@ from transformers.utils import logging as transformers_logging
 from data_gen.config import InputError, dump_config
 from data_gen.jsonl import write_text
 from data_gen.runs import claim_run
-from prm_train.checkpoints import CheckpointFacts, Kind
+from prm_train.calibration import CalibrationError, CalibrationFit, calibrate
+from prm_train.checkpoints import CheckpointFacts, Kind, store_calibration
 from prm_train.collators import Batching, Collator
 from prm_train.encoding import ScorerEncoding
 from prm_train.examples import Example, ExampleSet, split_by_question
 from prm_train.gathering import gathered_weights
 from prm_train.launching import check_accelerator, check_launch, device_settings
 from prm_train.modeling import build_scorer, rebuild_scorer, save_scorer
+from prm_train.monitoring import BestOfN, RunFacts, finish_tracking, frozen_problems, tracker
 from prm_train.parity import Parity, check_parity, max_abs_difference, parity_rows, scores_of
 from prm_train.trainer import RewardTrainer
 from prm_train.training_config import LossSettings, TrainingConfig
@@ -96,19 +98,50 @@ def run_training(task: Task, config: TrainingConfig) -> None:
     check_accelerator(trainer.accelerator)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress(f"train {task.kind}"))
+    trainer.add_callback(RunFacts(trainer, config, _data_facts(training, validation, data.left_out)))
+    if config.candidates is not None:
+        trainer.add_callback(_best_of_n(trainer, task, config, encoding, training))
     started, cpu_started = time.perf_counter(), time.process_time()
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder))
     if validation and config.keep == "lowest_validation_loss":
         trainer.evaluate()
     cost = {"wall_seconds": round(time.perf_counter() - started, 1), "cpu_seconds": round(time.process_time() - cpu_started, 1)}
+    calibration = _fit_calibration(trainer, config) if validation else None
     parity = task.save(trainer, encoding, parity_rows(validation or training), config)
     if parity is not None:
         report = _report(config, trainer.state, training, validation, data.left_out, cost) | {"parity": asdict(parity)}
+        if calibration is not None:
+            store_calibration(config.output, calibration.calibration, calibration.thresholds)
+            report["calibration"] = asdict(calibration)
         write_text(folder / "report.json", json.dumps(report, indent=1) + "\n")
         for checkpoint in folder.glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
-        logger.info("%s: %s", config.output, json.dumps(report["validation"][-1] if validation else report["cost"]))
+        logger.info("%s: %s", config.output, _shown(report["validation"][-1]) if validation else report["cost"])
+    finish_tracking(trainer)
     trainer.end()
+
+
+def _best_of_n(trainer: Any, task: Task, config: TrainingConfig, encoding: ScorerEncoding, training: Sequence[Example]) -> BestOfN:
+    """Raises InputError for trainings of other kinds, and if no candidates are left."""
+    if not hasattr(trainer, "logits_of") or task.kind not in ("prm", "orm"):
+        raise InputError(f"candidates {config.candidates}: this training has no best-of-N ({task.kind}); expected null")
+    questions = {example.question for example in training}
+    problems = frozen_problems(config, task.kind, encoding, max_length(config, trainer.model), questions)
+    n_rows = config.batch_size * config.n_accumulated * trainer.args.world_size
+    tokens_a_step = n_rows * sum(len(example.input_ids) for example in training) / len(training)
+    return BestOfN(trainer, problems, task.facts(encoding).aggregation, config.monitoring_share, tokens_a_step)
+
+
+def _fit_calibration(trainer: Any, config: TrainingConfig) -> CalibrationFit | None:
+    """None where none is wanted, or none can be had: that is said, and no reason to lose a training. All processes must come here."""
+    if config.calibration == "none":
+        return None
+    try:
+        logits, examples = trainer.validation_logits()
+        return calibrate(logits, examples, config.calibration)
+    except CalibrationError as error:
+        logger.warning("%s: no calibration is stored: %s", config.output, error)
+        return None
 
 
 def save_trained(
@@ -171,7 +204,7 @@ def training_arguments(config: TrainingConfig, folder: Path, kind: type[Any] = T
         metric_for_best_model="loss" if has_validation else None,
         save_total_limit=1,
         disable_tqdm=True,
-        report_to=config.report_to,
+        report_to=tracker(config.report_to, folder),
         run_name=config.run_name,
         **device_settings(config),
         **saves,
@@ -201,8 +234,7 @@ class Progress(TrainerCallback):
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
         if self.bar is not None:
-            shown = {name: round(value, 4) for name, value in _validation_entry(metrics).items()}
-            logger.info("%s, epoch %.4g: %s", self.name, state.epoch, json.dumps(shown))
+            logger.info("%s, epoch %.4g: %s", self.name, state.epoch, _shown(_validation_entry(metrics)))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.bar is not None:
@@ -241,6 +273,20 @@ def _validation_entry(logs: dict[str, float]) -> dict[str, float]:
     return {name.removeprefix("eval_"): value for name, value in logs.items() if name.startswith("eval_") and name not in timing}
 
 
+def _shown(metrics: dict[str, float]) -> str:
+    """For a log line: without the numbers of single step positions."""
+    whole = {name: value for name, value in metrics.items() if not (name.startswith("step_") and "_at_" in name)}
+    return json.dumps({name: round(value, 4) for name, value in whole.items()})
+
+
+def _data_facts(training: Sequence[Example], validation: Sequence[Example], left_out: Counter[str]) -> dict[str, int]:
+    """Rows and labels by what became of them; the names of what was left out are `prm_train.examples`' own."""
+    parts = (("training", training), ("validation", validation))
+    counts = {f"{name} rows": len(part) for name, part in parts}
+    labels = {f"{name} labels": sum(len(example.targets) for example in part) for name, part in parts}
+    return counts | labels | {f"left out: {reason}": n for reason, n in left_out.items()}
+
+
 def _report(
     config: TrainingConfig,
     state: Any,
@@ -252,7 +298,13 @@ def _report(
     """What a reader asks of a finished training. The curve's losses are means since the entry before; one entry an evaluation."""
     shown = ("step", "loss", "grad_norm", "learning_rate")
     curve = [{name: entry[name] for name in shown} for entry in state.log_history if "loss" in entry]
-    evaluations = [{"step": entry["step"], **_validation_entry(entry)} for entry in state.log_history if "eval_loss" in entry]
+    evaluations: list[dict[str, float]] = []
+    for entry in state.log_history:
+        found = _validation_entry(entry)
+        if "loss" in found:
+            evaluations.append({"step": entry["step"], **found})
+        elif found:
+            evaluations[-1] |= found  # best-of-N, which follows a validation
     return {
         "config": dump_config(config),
         "n_steps": state.global_step,

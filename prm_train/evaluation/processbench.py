@@ -105,7 +105,7 @@ def read_split(folder: Path, split: str, n_solutions: int | None = None) -> list
     path = next((file for file in files if file.is_file()), None)
     if path is None:
         raise InputError(f"{files[0]}: no such file; expected the folder of ProcessBench with a file for each of its splits")
-    solutions = []
+    solutions: list[JudgedSolution] = []
     for number, fields in read_objects(path):
         if len(solutions) == n_solutions:
             break
@@ -188,8 +188,8 @@ def measure(
             is_right = (bounds[split][:, 0] < threshold) & (threshold <= bounds[split][:, 1])
             resampled[name].append(bootstrap.f1(is_right))
             f1 = float(f1_at([threshold], bounds[split], kinds[split])[0])
-            accuracies = (float(is_right[kind].mean()) for kind in (kinds[split], ~kinds[split]))
-            at[name] = FirstErrors(threshold, *accuracies, _interval(f1, resampled[name][-1]))
+            on_erroneous, on_correct = (float(is_right[kind].mean()) for kind in (kinds[split], ~kinds[split]))
+            at[name] = FirstErrors(threshold, on_erroneous, on_correct, _interval(f1, resampled[name][-1]))
         n_erroneous = int(kinds[split].sum())
         n_too_long = sum(len(row) < len(solution.steps) for solution, row in zip(solutions, scores, strict=True))
         splits[split] = SplitResult(n_erroneous, len(solutions) - n_erroneous, n_too_long, at)

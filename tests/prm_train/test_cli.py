@@ -28,6 +28,7 @@ def test_help_lists_the_commands_in_pipeline_order_and_loads_nothing_heavy() -> 
         "train-revision",
         "publish",
         "verify-export",
+        "calibrate",
         "search",
         "evaluate",
         "processbench",

@@ -76,7 +76,7 @@ def test_a_split_of_one_kind_is_refused():
 
 
 def test_published_counts_and_f1_of_real_labels(real_data):
-    scored = {}
+    scored: dict[str, tuple[list[JudgedSolution], list[tuple[float, ...]]]] = {}
     for split, counts in COUNTS.items():
         solutions = read_split(real_data / "processbench", split)
         assert (sum(each.error != NO_ERROR for each in solutions), sum(each.error == NO_ERROR for each in solutions)) == counts

@@ -1,0 +1,127 @@
+"""`prm-train calibrate`: fit a calibration and a threshold for an existing checkpoint, and write them into its config.json.
+
+Rows of questions that the checkpoint was trained on are left out, as far as its training/config.json tells which they were. Half of the
+others fit, half measure: see `prm_train.calibration`. An earlier calibration is replaced; calibration.json beside it says what it is worth.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge
+
+from data_gen.config import InputError, parse_config, run_command
+from data_gen.jsonl import read_jsonl, write_text
+from prm_train.targets import LabelAlgebra
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from prm_train.calibration import CalibrationFit
+    from prm_train.examples import Example
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateConfig(LabelAlgebra):
+    """Calibrate a PRM or ORM on rows of held-out questions; the label settings say what scores of a PRM are to mean."""
+
+    checkpoint: Path
+    rows: Path = field(metadata={"help": "JSON lines as for train-prm or train-orm"})
+    method: Literal["platt", "temperature", "none"] = field(
+        default="platt", metadata={"help": "platt: scale and bias; temperature: scale alone; none: a threshold alone"}
+    )
+    batch_tokens: Annotated[int, Ge(1)] = field(default=8192, metadata={"help": "tokens of one forward pass, padding included"})
+    device: str = "cpu"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    trust_remote_code: bool = False
+
+
+def held_out(checkpoint: Path, examples: "Sequence[Example]") -> "list[Example]":
+    """The examples of questions that the checkpoint was not trained on. Raises InputError if none is left."""
+    trained_on = training_questions(checkpoint)
+    if trained_on is None:
+        logger.warning("%s: nothing there tells which questions it was trained on; taking all rows to be held out", checkpoint)
+        return list(examples)
+    kept = [example for example in examples if example.question not in trained_on]
+    logger.info("%d of %d solutions are left out: their questions were trained on", len(examples) - len(kept), len(examples))
+    if not kept:
+        raise InputError(f"{checkpoint}: it was trained on the questions of all {len(examples)} solutions; expected other questions")
+    return kept
+
+
+def training_questions(checkpoint: Path) -> set[str] | None:
+    """The questions of the rows that trained it; None where there is no trace of them."""
+    from prm_train.examples import is_validation_question
+
+    path = checkpoint / "training" / "config.json"
+    if not path.is_file():
+        return None
+    settings = json.loads(path.read_text())
+    rows, share = Path(settings["rows"]), settings["validation_share"]
+    if not rows.is_file():
+        return None
+    questions = {_question(fields.get("prompt")) for _, fields in read_jsonl(rows)}
+    return {question for question in questions if not is_validation_question(question, share)}
+
+
+def _question(prompt: Any) -> str:
+    """Of a plain prompt, or of a chat, whose first message of the user it is."""
+    return prompt if isinstance(prompt, str) else next(message["content"] for message in prompt if message["role"] == "user")
+
+
+def place_logits(model: Any, kind: Any, examples: "Sequence[Example]", batch_tokens: int) -> "list[np.ndarray]":
+    """The log-odds at the places of each example (S,), from a checkpoint in evaluation mode."""
+    import torch
+
+    from prm_train.collators import Batching, Collator
+    from prm_train.losses import step_logits
+    from prm_train.trainer import labelled_places
+
+    order = sorted(range(len(examples)), key=lambda i: len(examples[i].input_ids))
+    found: list[np.ndarray] = []
+    for batch in Collator(kind, 0, Batching(len(examples), batch_tokens))([examples[i] for i in order])["batches"]:
+        with torch.inference_mode():
+            logits = model(input_ids=batch["input_ids"].to(model.device)).logits.double().cpu()
+        values = step_logits(logits) if kind == "prm" else logits
+        found += [row.numpy() for row, _ in labelled_places(values, batch["labels"], None)]
+    by_place = dict(zip(order, found, strict=True))
+    return [by_place[i] for i in range(len(examples))]
+
+
+def calibrate_checkpoint(config: CalibrateConfig) -> "CalibrationFit":
+    """Fit, measure and write. Raises InputError for what is no PRM or ORM of ours, and CalibrationError where no fit can be had."""
+    from data_gen.rows import PrmRow, read_rows
+    from prm_train.calibration import calibrate
+    from prm_train.checkpoints import store_calibration
+    from prm_train.examples import prm_examples
+    from prm_train.modeling import load_checkpoint
+    from prm_train.outcome_examples import outcome_examples, read_outcome_rows
+
+    model, encoding, facts = load_checkpoint(str(config.checkpoint), config.dtype, config.trust_remote_code)
+    max_length = model.config.get_text_config().max_position_embeddings
+    if facts.kind == "prm":
+        if config.semantics != facts.labels:
+            logger.warning("trained on %r, calibrated for %r: see the label settings", facts.labels, config.semantics)
+        examples = prm_examples(read_rows(config.rows, PrmRow), encoding, config, max_length).examples
+    else:
+        examples = outcome_examples(read_outcome_rows(config.rows), encoding, max_length).examples
+    kept = held_out(config.checkpoint, examples)
+    found = calibrate(place_logits(model.to(config.device), facts.kind, kept, config.batch_tokens), kept, config.method)
+    store_calibration(config.checkpoint, found.calibration, found.thresholds)
+    write_text(config.checkpoint / "calibration.json", json.dumps(asdict(found), indent=1) + "\n")
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    config = parse_config(CalibrateConfig, argv)
+    found = calibrate_checkpoint(config)
+    logger.info("%s: %s", config.checkpoint, json.dumps(asdict(found)))
+
+
+if __name__ == "__main__":
+    run_command(main, "calibrate")

@@ -1,0 +1,133 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data_gen.config import InputError
+from data_gen.rows import OrmRow, PrmRow, read_rows, write_rows
+from prm_train.calibrate import main, place_logits, training_questions
+from prm_train.calibration import CalibrationError
+from prm_train.examples import is_validation_question, prm_examples
+from prm_train.modeling import load_checkpoint
+from prm_train.targets import LabelAlgebra
+from prm_train.train_orm import main as train_orm
+from prm_train.train_prm import main as train_prm
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+def write_prm(path: Path, name: str, n: int) -> Path:
+    """Two solutions a question; a step is wrong where it says 9, but for one question in four."""
+    made = []
+    for i in range(n):
+        wrong = i % 2 == 1
+        steps = (f"{i % 10} plus 1 = {(i + 1) % 10}", f"then {i // 10} = {'9' if wrong != (i % 8 > 5) else '8'}")
+        made.append(
+            PrmRow(f"p{i // 2}", f"{name} {i // 2}", steps, (True, not wrong), (4, 0), (4, 4), (0, 0), ("fixed",) * 2, ("rollouts",) * 2)
+        )
+    write_rows(path, made)
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    rows = write_prm(folder / "prm.jsonl", "Start with", 80)
+    settings = {
+        "rows": rows,
+        "output": folder / "prm",
+        "model": tiny_policy,
+        "learning_rate": 0.02,
+        "n_epochs": 12.0,
+        "validation_share": 0.3,
+    }
+    train_prm([word for name, value in settings.items() for word in (f"--{name}", str(value))])
+    return folder
+
+
+@pytest.fixture
+def checkpoint(trained: Path, tmp_path: Path) -> Path:
+    shutil.copytree(trained / "prm", tmp_path / "prm")
+    return tmp_path / "prm"
+
+
+def test_questions_that_trained_the_checkpoint_do_not_calibrate_it(trained, checkpoint):
+    questions = {f"Start with {i}" for i in range(40)}
+    seen = {question for question in questions if not is_validation_question(question, 0.3)}
+    assert training_questions(checkpoint) == seen
+    assert 20 < len(seen) < 36
+    main(["--checkpoint", str(checkpoint), "--rows", str(trained / "prm.jsonl")])
+    found = json.loads((checkpoint / "calibration.json").read_text())
+    assert found["n_questions_fitted"] + found["n_questions_measured"] == 40 - len(seen)
+
+
+def test_new_questions_calibrate_and_the_scorer_uses_it(checkpoint, tmp_path):
+    rows = write_prm(tmp_path / "new.jsonl", "Go on with", 120)
+    weights = (checkpoint / "model.safetensors").read_bytes()
+    main(["--checkpoint", str(checkpoint), "--rows", str(rows), "--method", "platt"])
+    found = json.loads((checkpoint / "calibration.json").read_text())
+    assert found["n_questions_fitted"] + found["n_questions_measured"] == 60
+    assert found["after"]["log_loss"] < found["before"]["log_loss"]  # too sure of what one question in four denies
+    assert found["calibration"]["scale"] < 1
+    _, _, facts = load_checkpoint(str(checkpoint))
+    assert facts.calibration.scale == found["calibration"]["scale"]
+    assert [threshold.tuned_on for threshold in facts.thresholds] == ["none (fixed)", "own validation"]
+    assert (checkpoint / "model.safetensors").read_bytes() == weights
+    main(
+        ["--checkpoint", str(checkpoint), "--rows", str(rows), "--method", "none"]
+    )  # once more: from the network, not from the calibration
+    again = json.loads((checkpoint / "calibration.json").read_text())
+    assert again["before"] == again["after"] == found["before"]
+
+
+def test_logits_are_those_of_one_row_at_a_time(checkpoint, trained):
+    model, encoding, _ = load_checkpoint(str(checkpoint))
+    examples = prm_examples(read_rows(trained / "prm.jsonl", PrmRow)[:9], encoding, LabelAlgebra(), 256).examples
+    found = place_logits(model, "prm", examples, batch_tokens=150)
+    for example, row in zip(examples, found, strict=True):
+        with torch.inference_mode():
+            logits = model(input_ids=torch.tensor([example.input_ids])).logits[0, list(example.positions)]
+        np.testing.assert_allclose(row, (logits[:, 1] - logits[:, 0]).numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_checkpoint_without_a_trace_of_its_training_takes_all_rows(checkpoint, trained, caplog):
+    shutil.rmtree(checkpoint / "training")
+    main(["--checkpoint", str(checkpoint), "--rows", str(trained / "prm.jsonl")])
+    assert "nothing there tells which questions it was trained on" in caplog.text
+    found = json.loads((checkpoint / "calibration.json").read_text())
+    assert found["n_questions_fitted"] + found["n_questions_measured"] == 40
+
+
+def test_labels_of_another_meaning_are_pointed_out(checkpoint, trained, caplog):
+    main(["--checkpoint", str(checkpoint), "--rows", str(trained / "prm.jsonl"), "--label_kind", "soft"])
+    assert "trained on \"whether the step is right, as the rows' labels say\", calibrated for 'share of right rollouts" in caplog.text
+
+
+def test_rows_that_were_trained_on_or_are_too_few_are_refused(checkpoint, trained, tmp_path):
+    rows = read_rows(trained / "prm.jsonl", PrmRow)
+    write_rows(tmp_path / "seen.jsonl", [row for row in rows if not is_validation_question(row.prompt, 0.3)])
+    before = (checkpoint / "config.json").read_bytes()
+    with pytest.raises(InputError, match=r"it was trained on the questions of all \d+ solutions; expected other questions"):
+        main(["--checkpoint", str(checkpoint), "--rows", str(tmp_path / "seen.jsonl")])
+    with pytest.raises(CalibrationError, match="expected right and wrong ones in both"):
+        main(["--checkpoint", str(checkpoint), "--rows", str(write_prm(tmp_path / "one.jsonl", "Only", 2))])
+    assert (checkpoint / "config.json").read_bytes() == before
+
+
+def test_an_orm_is_calibrated_by_its_solutions(tiny_policy, tmp_path):
+    rows = [OrmRow(f"p{i // 2}", f"Start with {i // 2}", f"then {i % 7} = {i % 2}", bool(i % 2) != (i % 10 > 7)) for i in range(120)]
+    write_rows(tmp_path / "orm.jsonl", rows)
+    settings = {
+        "rows": tmp_path / "orm.jsonl",
+        "output": tmp_path / "orm",
+        "model": tiny_policy,
+        "learning_rate": 0.01,
+        "validation_share": 0.5,
+    }
+    train_orm([word for name, value in settings.items() for word in (f"--{name}", str(value))])
+    main(["--checkpoint", str(tmp_path / "orm"), "--rows", str(tmp_path / "orm.jsonl"), "--method", "temperature"])
+    _, _, facts = load_checkpoint(str(tmp_path / "orm"))
+    assert (facts.calibration.method, facts.calibration.bias, facts.thresholds) == ("temperature", 0.0, ())
