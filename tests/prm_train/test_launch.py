@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from data_gen.rows import PrmRow, read_rows, write_rows
@@ -150,7 +152,7 @@ def test_zero3_with_weights_and_optimizer_in_cpu_memory(rows, tiny_policy, tmp_p
 @pytest.mark.slow
 def test_the_line_for_deepspeeds_own_launcher(rows, tiny_policy, tmp_path, alone):
     variables = ["ACCELERATE_USE_DEEPSPEED=true", f"ACCELERATE_DEEPSPEED_CONFIG_FILE={ROOT}/configs/deepspeed/zero3.json"]
-    deepspeed = ["deepspeed", "--num_accelerators", "2", "--bind_cores_to_rank", "--no_local_rank", "--module", "prm_train.train_prm"]
+    deepspeed = ["deepspeed", "--num_accelerators", "2", "--no_local_rank", "--module", "prm_train.train_prm"]
     output = tmp_path / "prm"
     finished = launch("env", *variables, *deepspeed, *arguments(rows, tiny_policy, output, 2, *CUT_BY_TOKENS))
     assert (output / "training" / "report.json").exists(), finished.stderr[-4000:]
@@ -205,6 +207,67 @@ def test_both_kinds_of_deepspeed_settings_say_the_same(stage):
     assert accelerate.get("zero3_save_16bit_model", False) == deepspeed.get("stage3_gather_16bit_weights_on_model_save", False)
 
 
-@pytest.mark.parametrize("script", sorted((ROOT / "launch").rglob("*.s*")), ids=lambda path: path.name)
+@pytest.mark.slow
+def test_slurm_on_two_machines_starts_one_launcher_on_each(rows, tiny_policy, tmp_path, alone):
+    """`srun` and `scontrol` are stubs that take this machine for both; all the rest is real."""
+    stubs = {
+        "scontrol": "echo localhost\necho elsewhere",
+        "srun": 'shift\nSLURM_PROCID=1 "$@" &\nSLURM_PROCID=0 "$@"\nwait',
+    }
+    for name, text in stubs.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    slurm = [f"PATH={tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}", "SLURM_JOB_NUM_NODES=2", "SLURM_JOB_NODELIST=two"]
+    script = [
+        "SLURM_JOB_ID=4711",
+        f"SLURM_SUBMIT_DIR={ROOT}",
+        "N_PROCESSES=1",
+        "bash",
+        str(ROOT / "launch" / "slurm" / "train_nodes.sbatch"),
+    ]
+    output = tmp_path / "prm"
+    finished = launch("env", *slurm, *script, "zero2", "train-prm", *arguments(rows, tiny_policy, output, 2, *CUT_BY_TOKENS))
+    assert (output / "training" / "report.json").exists(), finished.stderr[-4000:]
+    assert_as_alone(json.loads((output / "training" / "report.json").read_text()), output, alone(), 1e-4)
+
+
+@pytest.mark.parametrize("script", ["train.sh", "pipeline.sh"])
 def test_scripts_parse(script):
-    assert subprocess.run(["bash", "-n", str(script)], capture_output=True).returncode == 0
+    assert subprocess.run(["bash", "-n", str(ROOT / "launch" / script)], capture_output=True).returncode == 0
+
+
+def test_a_set_of_configs_that_is_not_whole_is_refused():
+    finished = launch(str(ROOT / "launch" / "pipeline.sh"), "quickstart")
+    assert finished.returncode == 2
+    assert "sample/quickstart.yaml: no such file; the set quickstart is not whole" in finished.stderr
+
+
+@pytest.mark.parametrize("name", ["smoke", "gsm8k"])
+def test_the_configs_of_a_set_fit_together(name):
+    """What a stage reads is what the stages before it write."""
+    configs = {folder: load_yaml_file(folder, name) for folder in ("sample", "label", "build", "train_prm", "train_orm", "evaluate")}
+    searches = [load_yaml_file("search", each) for each in (f"{name}_validation", name)]
+    run = configs["sample"]["output"]
+    assert configs["label"]["run"] == run
+    assert configs["build"]["runs"] == configs["evaluate"]["labeled"] == [run]
+    for kind in ("prm", "orm"):
+        trained = configs[f"train_{kind}"]
+        assert trained["rows"] == f"{configs['build']['output']}/{kind}.jsonl"
+        assert {each[kind] for each in (*searches, configs["evaluate"])} == {trained["output"]}
+    assert [configs["evaluate"]["validation"], configs["evaluate"]["test"]] == [[search["output"]] for search in searches]
+
+
+def load_yaml_file(folder: str, name: str) -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "configs" / folder / f"{name}.yaml").read_text())
+
+
+@pytest.mark.slow
+def test_the_pipeline_runs_from_problems_to_a_report(tmp_path):
+    path = f"PATH={Path(sys.executable).parent}:{os.environ['PATH']}"
+    finished = launch("env", "-C", str(tmp_path), path, str(ROOT / "launch" / "pipeline.sh"), "smoke")
+    assert finished.returncode == 0, finished.stderr[-4000:]
+    assert "PRM weighted" in finished.stdout
+    run = tmp_path / "runs" / "smoke"
+    assert json.loads((run / "report.json").read_text())["sample_counts"] == [1, 2, 4, 8]
+    for kind in ("prm", "orm"):
+        assert json.loads((run / kind / "training" / "report.json").read_text())["parity"]["max_abs_difference"] < 1e-6
