@@ -58,13 +58,18 @@ class MeteredPolicy:
             "labels_per_second": round(n_labels / seconds, 2),
         }
 
+    @property
+    def n_cancelled(self) -> int:
+        """Tokens generated for draws that nobody needed any more, by engines that can cancel a draw under way."""
+        usage: Usage = getattr(self._policy, "cancelled_usage", Usage())
+        return usage.n_generated
+
     def facts(self, n_labels: int) -> dict[str, object]:
-        """What this process did, `n_labels` being how many labels it handed out. Cancelled tokens are those of draws that nobody needed."""
-        cancelled: Usage = getattr(self._policy, "cancelled_usage", Usage())  # of engines that can cancel a draw under way
+        """What this process did, `n_labels` being how many labels it handed out."""
         return {
             "n_draws": self.n_draws,
             "n_generated": self.n_generated,
-            "n_generated_and_cancelled": cancelled.n_generated,
+            "n_generated_and_cancelled": self.n_cancelled,
             "seconds": round(self.seconds, 2),
             "cpu_seconds": round(time.process_time() - self._cpu_start, 2),
             **self.rates(n_labels),
@@ -74,7 +79,8 @@ class MeteredPolicy:
         """Rates of this process, and the price of the `n_labels` labels that took `usage`, whichever process drew it."""
         tokens, draws, labels = self.rates(n_labels).values()
         price = f"{usage.n_generated / n_labels:,.1f} tokens a label" if n_labels else "no label yet"
-        return f"{tokens:,.0f} tokens/s, {draws:,.4g} draws/s, {labels:,.4g} labels/s, {price}"
+        wasted = f", {self.n_cancelled:,} tokens cancelled" if self.n_cancelled else ""
+        return f"{tokens:,.0f} tokens/s, {draws:,.4g} draws/s, {labels:,.4g} labels/s, {price}{wasted}"
 
 
 class Progress:
