@@ -97,16 +97,17 @@ class VllmPolicy(Policy):
             from vllm.v1.engine.async_llm import AsyncLLM
 
             self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**self._engine_arguments))
-            self._loop, self._closing = loop, _shut_down_at_the_end(self._engine)
+            self._loop, self._closing = loop, self._shut_down_at_the_end()
             await anext(self._closing)
         return self._engine
 
-
-async def _shut_down_at_the_end(engine: "AsyncLLM") -> AsyncGenerator[None, None]:
-    try:
-        yield
-    finally:
-        engine.shutdown()
+    async def _shut_down_at_the_end(self) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            self._engine.shutdown()
+            del self._engine  # left to the end of the process, it would complain
+            self._loop = None
 
 
 def load_vllm_policy(

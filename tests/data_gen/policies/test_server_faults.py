@@ -181,7 +181,16 @@ def put_before() -> Iterator[Callable[..., FaultyProxy]]:
 
 def sample_and_label(run: Path, url: str) -> None:
     policy = ("--policy.model", "simulated", "--policy.servers", url, "--policy.api_key_env", "CLIENT_KEY")
-    patience = ("--policy.retry_seconds", "0.01", "--policy.timeout_seconds", "1", "--policy.n_attempts", "25")
+    patience = (
+        "--policy.retry_seconds",
+        "0.01",
+        "--policy.timeout_seconds",
+        "4",
+        "--policy.n_attempts",
+        "40",
+        "--policy.max_concurrency",
+        "16",
+    )
     sample(["--output", str(run), "--problems.n", "8", "--problems.split", "train", *policy, *patience, "--n_samples", "3"])
     label(["--run", str(run), "--method", "every_step", "--n_rollouts", "3"])
 
