@@ -26,16 +26,16 @@ SETTINGS = ("--n_epochs", "1", "--learning_rate", "3e-4", "--use_cpu", "true")
 
 
 def build_llama(folder: Path) -> None:
-    """A random language model of Llama's architecture with the tokenizer of the built-in policy."""
+    """A random language model of Llama's architecture with the built-in policy's tokenizer. vLLM on a CPU wants heads of 32 or more."""
     tokenizer = load_tokenizer(str(BASE_POLICY))
     set_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=64,
-        num_hidden_layers=3,
+        hidden_size=128,
+        num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        intermediate_size=128,
+        intermediate_size=256,
         max_position_embeddings=1024,
         initializer_range=0.1,
         pad_token_id=tokenizer.pad_token_id,
@@ -69,6 +69,7 @@ def checkpoints(run: Path, folder: Path) -> dict[str, tuple[Path, Path | None]]:
 def verify(name: str, checkpoint: Path, rows: Path | None, dtype: str, report: Path) -> list[dict[str, Any]]:
     """One entry for each way of reading scores."""
     arguments = [str(checkpoint), "--dtype", dtype, "--report", str(report), *(("--rows", str(rows)) if rows else ())]
+    report.unlink(missing_ok=True)
     run = subprocess.run([sys.executable, "-m", "prm_train.verify_export", *arguments], check=False)
     found = json.loads(report.read_text())
     return [

@@ -20,10 +20,14 @@ from typing import Protocol
 import torch
 from transformers import AutoConfig, PreTrainedModel
 
+from data_gen.chains import Message
+from data_gen.config import InputError
 from data_gen.records import content_hash
+from data_gen.tokenizer import load_tokenizer
 from prm_train.aggregation import Aggregation
 from prm_train.checkpoints import Calibration, CheckpointFacts, read_facts, score_facts
 from prm_train.encoding import ScorerEncoding
+from prm_train.foreign.settings import AUTO, PrmFormat
 from prm_train.modeling import load_checkpoint
 from prm_train.scoring import PathTooLongError, Scorer, ScorerUsage
 from prm_train.step_cache import StepCache, StepNode
@@ -60,12 +64,11 @@ class Row:
 class IncrementalTree:
     """A session's tree: see `prm_train.scoring.ScoringTree`."""
 
-    def __init__(self, scorer: "IncrementalScorer", question: str) -> None:
-        token_ids = scorer.encode_head(question)
+    def __init__(self, scorer: "IncrementalScorer", head_ids: tuple[int, ...]) -> None:
         self.usage = ScorerUsage()
         self.is_closed = False
         self._scorer = scorer
-        self.root = self._new_node(None, token_ids)
+        self.root = self._new_node(None, head_ids)
 
     def extend(self, parent: StepNode, step: str) -> StepNode:
         """The child of `parent` with this step.
@@ -77,8 +80,12 @@ class IncrementalTree:
         if child is None:
             if not step.strip():
                 raise ValueError(f"step {step!r}: got a blank step, expected text (a separator at the end of a solution is not a step)")
-            child = parent.children[step] = self._new_node(parent, self._scorer.encode_step(step))
+            child = parent.children[step] = self._new_node(parent, self.encode_child(parent, step))
         return child
+
+    def encode_child(self, parent: StepNode, step: str) -> tuple[int, ...]:
+        """The ids of `step` behind those of `parent`; in our encoding they are the same behind every parent."""
+        return self._scorer.encode_step(step)
 
     async def score(self, node: StepNode) -> float:
         """The score in [0, 1] at the end of `node`; for an ORM, of the path that ends here as a finished solution."""
@@ -131,6 +138,7 @@ class IncrementalScorer:
             raise ValueError(f"cache_bytes: got {cache_bytes}, expected 0 (keep nothing between batches) or more")
         self.scorer_id = scorer_id
         self.aggregation = aggregation
+        self._encoding = encoding
         self.encode_head = encoding.encode_head
         self.encode_step = lru_cache(maxsize=2**14)(encoding.encode_step)  # samples of a problem repeat its steps
         self.max_batch_tokens = max_batch_tokens
@@ -148,7 +156,24 @@ class IncrementalScorer:
     @asynccontextmanager
     async def session(self, question: str) -> AsyncIterator[IncrementalTree]:
         """A tree for one question; leaving it frees what it cached. Raises ValueError if the question alone fills the context."""
-        tree = IncrementalTree(self, question)
+        tree = self.new_tree(question)
+        try:
+            yield tree
+        finally:
+            tree.close()
+
+    def new_tree(self, question: str) -> IncrementalTree:
+        return IncrementalTree(self, self.encode_head(question))
+
+    @asynccontextmanager
+    async def chat_session(self, messages: Sequence[Message]) -> AsyncIterator[IncrementalTree]:
+        """A tree behind a chat that shows more than the question: for a verifier of revisions, the attempts before (`data_gen.chains`).
+
+        Raises InputError if the scorer's encoding has no chats, as those of other projects.
+        """
+        if not isinstance(self._encoding, ScorerEncoding):
+            raise InputError(f"{type(self._encoding).__name__} encodes questions; expected a scorer that `train-orm` wrote")
+        tree = IncrementalTree(self, self._encoding.encode_chat(messages))
         try:
             yield tree
         finally:
@@ -285,17 +310,38 @@ def load_scorer(
     trust_remote_code: bool = False,
     cache_bytes: int = 2**30,
     max_batch_tokens: int = 4096,
+    prm_format: PrmFormat = AUTO,
 ) -> Scorer:
-    """The scorer that a `train-…` command wrote to a folder, or that was published under a Hub name.
+    """The scorer that a `train-…` command wrote to a folder, or that was published under a Hub name, by this project or by others.
 
     Raises InputError if it is none of these. On a GPU more `max_batch_tokens` are faster, as far as its memory goes. (An implicit PRM has
-    no cache.)
+    no cache.) `prm_format` names the format of others where their config.json does not say it.
     """
-    if read_facts(AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)).kind == "implicit_prm":
+    from prm_train.foreign.formats import format_of, load_foreign_scorer
+
+    foreign = format_of(path, prm_format)
+    if foreign is not None:
+        return load_foreign_scorer(
+            path,
+            foreign,
+            prm_format.separator,
+            dtype=dtype,
+            device=device,
+            cache_bytes=cache_bytes,
+            max_batch_tokens=max_batch_tokens,
+        )
+    config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+    if read_facts(config).kind == "implicit_prm":
         from prm_train.implicit_prm import load_implicit_prm
 
         return load_implicit_prm(path, dtype, device, trust_remote_code)
-    model, encoding, facts = load_checkpoint(path, dtype, trust_remote_code)
+    if config.architectures == ["Qwen2ForProcessRewardModel"]:  # `publish --layout qwen_prm`: their layout, our encoding
+        from prm_train.foreign.qwen import load_qwen_network
+
+        facts = read_facts(config)
+        model, encoding = load_qwen_network(path, dtype), ScorerEncoding(load_tokenizer(path), facts.encoding)
+    else:
+        model, encoding, facts = load_checkpoint(path, dtype, trust_remote_code)
     scorer_id = content_id((model,), encoding, facts)
     return IncrementalScorer(
         model.to(device),
@@ -310,10 +356,14 @@ def load_scorer(
 
 def content_id(models: Sequence[PreTrainedModel], encoding: ScorerEncoding, facts: CheckpointFacts) -> str:
     """A content hash of whatever decides a score: the weights as loaded, the tokenizer, the encoding, the calibration."""
+    tokenizer = (sorted(encoding.tokenizer.get_vocab().items()), encoding.tokenizer.chat_template)
+    return content_hash("scorer", weights_digest(models), tokenizer, score_facts(facts))
+
+
+def weights_digest(models: Sequence[PreTrainedModel]) -> str:
     weights = hashlib.sha256()
     for model in models:
         for name, tensor in sorted(model.state_dict().items()):
             weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             weights.update(tensor.contiguous().reshape(-1).view(torch.uint8).cpu().numpy())
-    tokenizer = (sorted(encoding.tokenizer.get_vocab().items()), encoding.tokenizer.chat_template)
-    return content_hash("scorer", weights.hexdigest(), tokenizer, score_facts(facts))
+    return weights.hexdigest()

@@ -24,6 +24,7 @@ from data_gen.records import Problem, SamplingParams, Usage
 from data_gen.runs import claim_models, claim_run, for_each
 from data_gen.steps import check_separator
 from prm_train.aggregation import Aggregation
+from prm_train.foreign.settings import AUTO, PrmFormat
 from prm_train.incremental import load_scorer
 from prm_train.scoring import Scorer, ScorerUsage
 from prm_train.search.beam import BeamConfig, beam_search
@@ -41,6 +42,7 @@ class SearchConfig:
     problems: ProblemSource = field(default_factory=ProblemSource)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     prm: str | None = field(default=None, metadata={"help": "folder or Hub name of a PRM; it runs on the policy's device in its dtype"})
+    prm_format: PrmFormat = field(default=AUTO, metadata={"help": "of a PRM of others whose config.json does not say it"})
     orm: str | None = field(default=None, metadata={"help": "folder or Hub name of an ORM"})
     n_samples: int = field(default=64, metadata={"help": "candidates a problem and temperature"})
     temperature: float = field(
@@ -164,8 +166,8 @@ async def search_problems(problems: list[Problem], config: SearchConfig, ledger:
     policy, grader = config.policy.load(), load_grader(config.grader, config.problems.source)
     where = config.policy
     scorers = {
-        name: load_scorer(folder, dtype=where.dtype, device=where.device, trust_remote_code=where.trust_remote_code)
-        for name, folder in (("prm", config.prm), ("orm", config.orm))
+        name: load_scorer(folder, dtype=where.dtype, device=where.device, trust_remote_code=where.trust_remote_code, prm_format=prm_format)
+        for name, folder, prm_format in (("prm", config.prm, config.prm_format), ("orm", config.orm, AUTO))
         if folder is not None
     }
     claim_models(config.output, {"policy": policy.policy_id, **{name: scorer.scorer_id for name, scorer in scorers.items()}})

@@ -1,0 +1,42 @@
+"""RLHFlow's PRMs: a chat in which the user gives step after step and the assistant answers each with "+" or "-".
+
+    user: question step 1    assistant: +    user: step 2    assistant: …
+
+The score of a step is p("+") / (p("+") + p("-")) where the answer to it begins; the answers before it are always "+", as the authors score.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import AutoModelForCausalLM
+
+from data_gen.config import InputError
+from data_gen.tokenizer import load_tokenizer
+from prm_train.foreign.paths import ForeignPrm, PathEncoding, load_whole
+from prm_train.generative_verifier import as_classifier
+
+
+@dataclass(frozen=True)
+class RlhflowEncoding(PathEncoding):
+    tokenizer: Any
+
+    def encode_path(self, question: str, steps: Sequence[str]) -> tuple[int, ...]:
+        """Up to where the last step's answer begins; without steps, what two different first steps have in common."""
+        if not steps:
+            one, other = (self.encode_path(question, (step,)) for step in ("a", "1"))
+            n_common = next(i for i, (left, right) in enumerate(zip(one, other, strict=False)) if left != right)
+            return one[: n_common - 1]  # the space before the step may be a token by itself, or part of the step's
+        turns = [f"{question} {steps[0]}", *steps[1:]]
+        chat = [message for turn in turns for message in ({"role": "user", "content": turn}, {"role": "assistant", "content": "+"})]
+        return tuple(self.tokenizer.apply_chat_template(chat[:-1], add_generation_prompt=True, return_dict=False))
+
+
+def load_rlhflow(path: str, dtype: str, separator: str) -> ForeignPrm:
+    """`separator` is not used: turns stand between steps. Raises InputError for a tokenizer without a chat template."""
+    tokenizer = load_tokenizer(path)
+    if not tokenizer.chat_template:
+        raise InputError(f"{path}: its tokenizer has no chat template, which this format needs")
+    model = load_whole(AutoModelForCausalLM, path, dtype)
+    good, bad = (tokenizer.encode(sign, add_special_tokens=False)[-1] for sign in "+-")
+    return ForeignPrm(as_classifier(model, bad, good), tokenizer, RlhflowEncoding(tokenizer), "min")

@@ -1,0 +1,40 @@
+"""Token classifiers from TRL's PRMTrainer: question, then each step and the separator, tokenized one by one; no chat template.
+
+[bos] ids(question) ids(step 1) ids(separator) ids(step 2) ids(separator) …
+                                            ^ score 1                   ^ score 2
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import AutoModelForTokenClassification
+
+from data_gen.config import InputError
+from data_gen.tokenizer import load_tokenizer
+from prm_train.foreign.paths import ForeignPrm, load_whole
+
+
+@dataclass(frozen=True)
+class TrlEncoding:
+    """`separator` is the training's step_separator, which the checkpoint does not say; TRL's default is a newline."""
+
+    tokenizer: Any
+    separator: str
+
+    def encode_head(self, question: str) -> tuple[int, ...]:
+        bos = self.tokenizer.bos_token_id
+        return (*(() if bos is None else (bos,)), *self._ids(question))
+
+    def encode_step(self, step: str) -> tuple[int, ...]:
+        return (*self._ids(step), *self._ids(self.separator))
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+
+def load_trl(path: str, dtype: str, separator: str) -> ForeignPrm:
+    model = load_whole(AutoModelForTokenClassification, path, dtype)
+    if model.config.num_labels != 2:
+        raise InputError(f"{path}: {model.config.num_labels} classes, expected 2 (bad, good)")
+    tokenizer = load_tokenizer(path)
+    return ForeignPrm(model, tokenizer, TrlEncoding(tokenizer, separator), "min")
