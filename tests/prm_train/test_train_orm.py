@@ -1,3 +1,4 @@
+import asyncio
 import json
 from pathlib import Path
 
@@ -5,9 +6,11 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, pipeline
 
-from data_gen.config import load_yaml
-from data_gen.rows import OrmRow, read_rows, write_rows
+from data_gen.chains import Message
+from data_gen.config import InputError, load_yaml
+from data_gen.rows import OrmHistoryRow, OrmRow, read_rows, write_rows
 from prm_train.examples import orm_examples, split_by_question
+from prm_train.incremental import load_scorer
 from prm_train.modeling import load_checkpoint
 from prm_train.train_orm import main
 from prm_train.training_config import TrainOrmConfig
@@ -66,6 +69,26 @@ def test_a_score_is_the_sigmoid_of_the_logit_at_the_last_marker_with_padding_or_
     assert alone.item() == pytest.approx((model.score.weight[0] @ hidden).item(), abs=1e-6)
     served = pipeline("text-classification", model=model, tokenizer=encoding.tokenizer)(encoding.tokenizer.decode(ids))
     assert served == [{"label": "correct", "score": pytest.approx(alone.sigmoid().item(), abs=1e-6)}]
+
+
+def test_a_verifier_of_revisions_reads_the_attempts_before(tiny_policy, tmp_path):
+    """All attempts say the same; they are right where the one before says 0, so that nothing but the history tells."""
+    user, made = Message("user", "Start with 3"), []
+    for i in range(60):
+        question = Message("user", f"Start with {i // 3}")
+        prompt = (question, Message("assistant", f"Answer: {i % 3}"), question)
+        made.append(OrmHistoryRow(f"p{i // 3}", prompt, (Message("assistant", "Answer: 1"),), i % 3 == 0, 1, (0, 1)))
+    write_rows(tmp_path / "history.jsonl", made)
+    report = train(tmp_path / "history.jsonl", tiny_policy, tmp_path / "orm", "--batch_size", "4", "--n_epochs", "6")
+    assert report["validation"][-1]["within_problem_auroc"] == 1.0
+    with pytest.raises(InputError, match="rows with earlier attempts, which differ in them"):
+        train(tmp_path / "history.jsonl", tiny_policy, tmp_path / "pairs", "--objective", "pairs")
+
+    async def score(before: str) -> float:
+        async with load_scorer(str(tmp_path / "orm")).chat_session((user, Message("assistant", before), user)) as tree:
+            return await tree.score(tree.extend(tree.root, "Answer: 1"))
+
+    assert asyncio.run(score("Answer: 0")) > 0.8 > 0.2 > asyncio.run(score("Answer: 1"))
 
 
 @pytest.mark.parametrize("path", sorted(Path("configs/train_orm").glob("*.yaml")), ids=lambda path: path.stem)
