@@ -3,7 +3,7 @@
 A real model, so the truth is estimated too: 256 rollouts after every step of a wrong solution, and the first step after which none
 succeeds. Problems are validation problems of which some of 32 samples are right and some wrong; up to 4 wrong solutions of each are
 labelled. Every method draws from the same ledger, where the rollouts for the truth already lie: its tokens are counted as if it had drawn
-them. `true_step` says how often the 256 rollouts point at the step that is arithmetically wrong. About five minutes on one core.
+them. `true_step` says how often the 256 rollouts point at the step that is arithmetically wrong. About four minutes on one core.
 """
 
 import argparse
@@ -68,7 +68,7 @@ async def compare(bench: Bench, n_problems: int) -> dict[str, dict[str, object]]
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--problems", type=int, default=40)
+    parser.add_argument("--problems", type=int, default=24)
     n_problems = parser.parse_args(argv).problems
     with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "ledger.sqlite") as ledger:
         bench = Bench(PolicyConfig().load(), ArithmeticGrader(), PARAMS, ledger)
