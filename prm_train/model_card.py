@@ -58,7 +58,6 @@ class CardFacts:
     example: WorkedExample
     report: Mapping[str, Any]  # training/report.json, {} where the checkpoint came without one
     build: Mapping[str, Any] = field(default_factory=dict)  # build.json of the training rows, {} where there is none
-    calibration: Mapping[str, Any] = field(default_factory=dict)
     quality: Mapping[str, Interval] = field(default_factory=dict)  # see held_out_quality; {} without held-out rows
     n_held_out_questions: int = 0
 
@@ -88,6 +87,8 @@ def render(facts: CardFacts, publication: Publication) -> str:
         facts=facts,
         kind=kind,
         encoding=facts.export.facts.encoding,
+        calibration=facts.export.facts.calibration,
+        thresholds=facts.export.facts.thresholds,
         location=publication.location,
         settings=shown_settings(facts.report),
         metrics=validation_metrics(facts),

@@ -13,7 +13,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -106,7 +106,6 @@ def write_model(config: PublishConfig, folder: Path) -> "Export":
         example=WorkedExample(paths[shortest], ids, ends if facts.kind == "prm" else ends[-1:], scores),
         report=report,
         build=read_json(config.rows.parent / "build.json"),
-        calibration=asdict(facts).get("calibration") or {},
         quality=held_out_quality(rows, export.scores) if is_held_out else {},
         n_held_out_questions=len({row.prompt for row in rows}) if is_held_out else 0,
     )
