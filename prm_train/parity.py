@@ -56,8 +56,8 @@ def scores_of(model: Any, kind: Kind, examples: Sequence[Example]) -> list[float
 
 def check_parity(folder: Path, kind: Kind, examples: Sequence[Example], scores: Sequence[float], config: TrainingConfig) -> Parity:
     """Load the checkpoint and compare with `scores`, those of the model in memory. Raises RuntimeError if they are not the same."""
-    dtype = "float64" if config.dtype == "float64" else "float32"
-    model = AUTO_CLASSES[kind].from_pretrained(folder, dtype=getattr(torch, dtype), trust_remote_code=config.trust_remote_code)
+    dtype = getattr(torch, config.dtype)
+    model = AUTO_CLASSES[kind].from_pretrained(folder, dtype=dtype, trust_remote_code=config.trust_remote_code)
     return compare_scores(scores, scores_of(model, kind, examples), config, len(examples))
 
 

@@ -11,7 +11,7 @@ import torch
 from transformers import TrainerCallback, TrainingArguments, set_seed
 
 from prm_train.checkpoints import Kind
-from prm_train.collators import Batching, Collator, GroupSampler
+from prm_train.collators import Batching, Collator, GroupSampler, filler
 from prm_train.examples import Example
 from prm_train.modeling import build_scorer
 from prm_train.trainer import RewardTrainer, labelled_places
@@ -225,6 +225,23 @@ def test_an_optimizer_step_sees_random_examples_sorted_by_length():
     assert order == list(sampler)
     sampler.set_epoch(1)
     assert order != list(sampler)
+
+
+def test_two_processes_share_a_step_and_a_last_one_that_is_not_whole_is_filled_up():
+    lengths = [30, 10, 50, 20, 40, 60]
+    order = list(GroupSampler(lengths, group_size=4, seed=0, n_processes=2))
+    first, last = order[:4], order[4:]
+    assert sorted(i for i in order if i < 6) == [0, 1, 2, 3, 4, 5]
+    by_length = sorted(first, key=lambda i: lengths[i])
+    assert first == [by_length[0], by_length[2], by_length[1], by_length[3]]  # two for each process
+    short, long = sorted((i for i in last if i < 6), key=lambda i: lengths[i])
+    assert last == [short, 6, long, 6]
+    row = Example("q", (5, 6, 7), (2,), (1.0,), (1.0,))
+    collator = Collator("orm", 0, Batching(2))
+    assert collator([row, filler(row)])["batches"][0]["input_ids"].tolist() == [[5, 6, 7]]
+    alone = collator([filler(row), filler(row)])
+    assert alone["labels"].tolist() == [-100.0]
+    assert alone["batches"][0]["labels"].tolist() == [[-100.0]]
 
 
 if __name__ == "__main__":
