@@ -47,7 +47,9 @@ class ProcessbenchConfig:
     checkpoint: str = field(metadata={"help": "folder or Hub name of a PRM"})
     data: Path = field(metadata={"help": "folder with a file a split: gsm8k.json, math.json, … (or .jsonl)"})
     splits: tuple[str, ...] = SPLITS
-    n_solutions: Annotated[int, Ge(1)] | None = field(default=None, metadata={"help": "of each split, its first ones; null: all"})
+    n_solutions: Annotated[int, Ge(1)] | None = field(
+        default=None, metadata={"help": "of each split, evenly spread over its file; null: all"}
+    )
     tune_on: str = field(default="gsm8k", metadata={"help": "the split whose best threshold is used on all"})
     store_threshold: bool = field(default=False, metadata={"help": "write that threshold into the checkpoint's config.json"})
     output: Path | None = field(default=None, metadata={"help": "JSON file for the results"})
@@ -100,20 +102,26 @@ class ProcessbenchResult:
 
 
 def read_split(folder: Path, split: str, n_solutions: int | None = None) -> list[JudgedSolution]:
-    """Raises InputError if there is no file of the split, or it holds something else."""
+    """All of a split, or `n_solutions` evenly spread. Raises InputError if there is no file of it, or one of something else."""
     files = [folder / f"{split}{suffix}" for suffix in (".json", ".jsonl")]
     path = next((file for file in files if file.is_file()), None)
     if path is None:
         raise InputError(f"{files[0]}: no such file; expected the folder of ProcessBench with a file for each of its splits")
     solutions: list[JudgedSolution] = []
     for number, fields in read_objects(path):
-        if len(solutions) == n_solutions:
-            break
         (row,) = processbench.read_row(fields, f"{path}:{number}").rows
         error = first_error([None if label is None else bool(label) for label in row.labels])
         assert error is not None  # the format has no other labels
         solutions.append(JudgedSolution(row.prompt, row.completions, error))
+    if n_solutions is not None and n_solutions < len(solutions):
+        solutions = [solutions[i * len(solutions) // n_solutions] for i in range(n_solutions)]
+    _check_kinds(split, [solution.error != NO_ERROR for solution in solutions])
     return solutions
+
+
+def _check_kinds(split: str, is_erroneous: Sequence[bool]) -> None:
+    if all(is_erroneous) or not any(is_erroneous):
+        raise InputError(f"{split}: {len(is_erroneous)} solutions, {sum(is_erroneous)} with an error; expected some with and some without")
 
 
 async def score_solutions(scorer: Scorer, solutions: Sequence[JudgedSolution], what: str) -> list[tuple[float, ...]]:
@@ -201,9 +209,9 @@ def measure(
 
 
 def _best(split: str, bounds: Floats, is_erroneous: NDArray[np.bool_]) -> float:
+    _check_kinds(split, list(is_erroneous))
     found = best_threshold([(low, high) for low, high in bounds], list(is_erroneous))
-    if found is None:
-        raise InputError(f"{split}: {len(bounds)} solutions, {int(is_erroneous.sum())} with an error; expected some with and some without")
+    assert found is not None  # there are both kinds
     return found[0]
 
 

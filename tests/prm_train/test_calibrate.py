@@ -70,8 +70,7 @@ def test_new_questions_calibrate_and_the_scorer_uses_it(checkpoint, tmp_path):
     main(["--checkpoint", str(checkpoint), "--rows", str(rows), "--method", "platt"])
     found = json.loads((checkpoint / "calibration.json").read_text())
     assert found["n_questions_fitted"] + found["n_questions_measured"] == 60
-    assert found["after"]["log_loss"] < found["before"]["log_loss"]  # too sure of what one question in four denies
-    assert found["calibration"]["scale"] < 1
+    assert found["after"]["log_loss"] < found["before"]["log_loss"]
     _, _, facts = load_checkpoint(str(checkpoint))
     assert facts.calibration.scale == found["calibration"]["scale"]
     assert [threshold.tuned_on for threshold in facts.thresholds] == ["none (fixed)", "own validation"]

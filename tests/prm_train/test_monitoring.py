@@ -43,7 +43,7 @@ def candidates(tmp_path: Path) -> Path:
     lines = []
     for i in range(30):
         code = ["1 plus 1 = 2\nthen 0 = 8\nAnswer: 8", *["1 plus 1 = 2\nthen 0 = 9\nAnswer: 9"] * 3]
-        question = "Start with 0" if i == 0 else f"Start again with {i}"
+        question = "Start with 1" if i == 0 else f"Start again with {i}"
         answers = {"pred": ["8", "9", "9", "9"], "score": [True, False, False, False], "pred_score": [[0.0]] * 4}
         lines.append(json.dumps({"idx": i, "question": question, "gt": "8", "code": code, **answers}))
     (tmp_path / "candidates.jsonl").write_text("\n".join(lines) + "\n")
@@ -147,7 +147,7 @@ def test_wandb_without_an_account_means_tensorboard(monkeypatch, tmp_path, caplo
 
 def test_best_of_n_is_logged_against_majority_and_pass_at_n(rows, candidates, tiny_policy, tmp_path, caplog):
     caplog.set_level("INFO")
-    more = ("--candidates", str(candidates), "--n_candidates", "4", "--monitoring_share", "100.0", "--n_epochs", "30", "--batch_size", "4")
+    more = ("--candidates", str(candidates), "--n_candidates", "4", "--monitoring_share", "100.0", "--n_epochs", "15", "--batch_size", "4")
     report = train(rows, tiny_policy, tmp_path / "prm", *more)
     assert "30 problems; left out 1 that training sees" in caplog.text
     last = report["validation"][-1]
@@ -164,7 +164,7 @@ def test_best_of_n_of_an_orm_reads_the_end(tiny_policy, candidates, tmp_path):
         completion = f"then 1 = {9 - i % 2}\nAnswer: {9 - i % 2}"
         lines.append(json.dumps({"prompt": f"Start with {i // 2}", "completion": completion, "label": bool(i % 2)}))
     (tmp_path / "orm.jsonl").write_text("\n".join(lines) + "\n")
-    more = ("--candidates", str(candidates), "--n_candidates", "4", "--monitoring_share", "100.0", "--n_epochs", "20", "--batch_size", "4")
+    more = ("--candidates", str(candidates), "--n_candidates", "4", "--monitoring_share", "100.0", "--n_epochs", "12", "--batch_size", "4")
     last = train(tmp_path / "orm.jsonl", tiny_policy, tmp_path / "orm", *more, main=train_orm)["validation"][-1]
     assert (last["pair_accuracy"], last["best_of_4"], last["majority_of_4"]) == (1.0, 1.0, 0.0)
 
@@ -248,7 +248,7 @@ def test_a_guess_that_is_far_too_low_costs_one_problem(monkeypatch):
 
 def test_candidates_come_from_a_search_or_the_qwen_layout(candidates, tmp_path):
     problem, first = read_candidates(candidates)[0]
-    assert (problem.question, [candidate.answer for candidate in first]) == ("Start with 0", ["8", "9", "9", "9"])
+    assert (problem.question, [candidate.answer for candidate in first]) == ("Start with 1", ["8", "9", "9", "9"])
     result = {
         "problem": {"problem_id": "p", "question": "q", "gold_answer": "8"},
         "temperature": 0.7,

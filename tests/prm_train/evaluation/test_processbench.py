@@ -90,6 +90,7 @@ def test_published_counts_and_f1_of_real_labels(real_data):
             assert at.f1.mean == pytest.approx(expected.f1)
             assert (at.accuracy_on_erroneous, at.accuracy_on_correct) == (expected.accuracy_on_erroneous, expected.accuracy_on_correct)
             assert 0.02 < at.f1.high - at.f1.low < 0.15
+    assert [each.error == NO_ERROR for each in read_split(real_data / "processbench", "gsm8k", 4)] == [False, False, True, True]
     assert mean[FIXED].mean == pytest.approx(sum(each.at[FIXED].f1.mean for each in splits.values()) / 4)
 
 
