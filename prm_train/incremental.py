@@ -23,7 +23,6 @@ from transformers import AutoConfig, PreTrainedModel
 from data_gen.chains import Message
 from data_gen.config import InputError
 from data_gen.records import content_hash
-from data_gen.tokenizer import load_tokenizer
 from prm_train.aggregation import Aggregation
 from prm_train.checkpoints import Calibration, CheckpointFacts, read_facts, score_facts
 from prm_train.encoding import ScorerEncoding
@@ -330,18 +329,11 @@ def load_scorer(
             cache_bytes=cache_bytes,
             max_batch_tokens=max_batch_tokens,
         )
-    config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-    if read_facts(config).kind == "implicit_prm":
+    if read_facts(AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)).kind == "implicit_prm":
         from prm_train.implicit_prm import load_implicit_prm
 
         return load_implicit_prm(path, dtype, device, trust_remote_code)
-    if config.architectures == ["Qwen2ForProcessRewardModel"]:  # `publish --layout qwen_prm`: their layout, our encoding
-        from prm_train.foreign.qwen import load_qwen_network
-
-        facts = read_facts(config)
-        model, encoding = load_qwen_network(path, dtype), ScorerEncoding(load_tokenizer(path), facts.encoding)
-    else:
-        model, encoding, facts = load_checkpoint(path, dtype, trust_remote_code)
+    model, encoding, facts = load_checkpoint(path, dtype, trust_remote_code)
     scorer_id = content_id((model,), encoding, facts)
     return IncrementalScorer(
         model.to(device),

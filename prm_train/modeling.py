@@ -130,7 +130,12 @@ def save_scorer(
 
 def load_checkpoint(path: str, dtype: str = "float32", trust_remote_code: bool = False) -> tuple[Any, ScorerEncoding, CheckpointFacts]:
     """A trained scorer in evaluation mode, its encoding and what its scores mean. Raises InputError if `train-*` did not write it."""
-    facts = read_facts(AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code))
+    config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+    facts = read_facts(config)
+    if config.architectures == ["Qwen2ForProcessRewardModel"]:  # `publish --layout qwen_prm`: our encoding, a head of two layers
+        from prm_train.foreign.qwen import load_qwen_network
+
+        return load_qwen_network(path, dtype), ScorerEncoding(load_tokenizer(path), facts.encoding), facts
     if facts.kind == "generative_verifier":
         from prm_train.generative_verifier import load_verdict_classifier
 

@@ -16,9 +16,8 @@ from data_gen.config import InputError
 from data_gen.rows import OrmRow, PrmRow, RevisionRow, read_rows
 from data_gen.steps import join_steps, split_steps
 from data_gen.tokenizer import load_tokenizer
-from prm_train.checkpoints import read_facts
 from prm_train.encoding import EncodingFacts, ScorerEncoding
-from prm_train.export import QWEN_PRM, check_padding, read_qwen_prm
+from prm_train.export import check_padding
 from prm_train.modeling import HEADS, load_checkpoint
 
 N_WORST = 5
@@ -93,13 +92,7 @@ def load_subject(folder: Path, dtype: str) -> Subject:
         facts = EncodingFacts("chat" if tokenizer.chat_template else "plain", "\n", marker_token="")
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
         return Subject("causal_lm", str(folder), architecture, model, ScorerEncoding(tokenizer, facts))
-    if architecture == QWEN_PRM:
-        checkpoint_facts = read_facts(config)
-        model = read_qwen_prm(folder).to(getattr(torch, dtype))
-        model.config.update({"id2label": config.id2label, "label2id": config.label2id})
-        encoding = ScorerEncoding(load_tokenizer(str(folder)), checkpoint_facts.encoding)
-    else:
-        model, encoding, checkpoint_facts = load_checkpoint(str(folder), dtype)
+    model, encoding, checkpoint_facts = load_checkpoint(str(folder), dtype)
     if checkpoint_facts.kind not in ("prm", "orm"):
         raise InputError(f"{folder}: a checkpoint of kind {checkpoint_facts.kind}; expected a PRM, an ORM or a causal language model")
     model.score.float().register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))  # vLLM's heads compute in float32
