@@ -4,9 +4,10 @@ The reward of a text is how much likelier a trained policy finds it than the pol
 
     reward(step) = beta * sum over the tokens of the step of  log pi(token | all before) - log pi_ref(token | all before)
 
-Rewards add up along a solution. Training (cross-entropy, their section 3) makes the sigmoid of a whole solution's sum the probability that
-its answer is right; the sum up to a step is then the log-odds of the prefix, and what the step adds is its own reward. So the score of a
-step is the sigmoid of the sum up to it (aggregation `last`), and `ImplicitPrmTree.reward` gives what it adds.
+Rewards add up along a solution. Training (their cross-entropy variant) makes the sigmoid of a whole solution's sum the probability that its
+answer is right; the sum up to a step is then a value of the prefix (their proposition 3.1: an exponential average over its continuations),
+and what the step adds is its own reward. So the score of a step is the sigmoid of the sum up to it (aggregation `last`), and
+`ImplicitPrmTree.reward` gives what it adds.
 
 A checkpoint is a causal language model with the reference beside it, in the folder `reference`; scoring runs both. Tokens are those that a
 policy would write: the head, then the steps with their separators, no marker.
