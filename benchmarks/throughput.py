@@ -5,9 +5,11 @@
   whole process, from the problem file to labels.jsonl, less what policy and grader take by themselves.
 - *commands*: `prm-train sample` and `label` on 10⁴ and 10⁵ questions of the built-in task with the simulated policy, as a user runs them:
   the memory of the processes.
-- *engine*: solutions of up to 160 tokens from a random network of 26 million parameters. The share is the CPU spent outside the engine's batch.
+- *engine*: solutions of up to 160 tokens from a random network of 27 million parameters. The share is the CPU spent outside the engine's
+  batch.
 
-Rates are per cpu-second where a shared machine's clock would mean little.
+Clocks of a shared machine mean little, CPU clocks too: neighbours slow memory and caches. So *scale* also times a fixed piece of work all
+along (`json.dumps` of a thousand numbers, 16 times in 1,000 draws) and tells the cost of a draw in units of it, which must not grow.
 """
 
 import argparse
@@ -35,6 +37,7 @@ from data_gen.sample import SampleConfig, sample_run
 
 RESULT = Path(__file__).parent / "results" / "throughput.json"
 N_STEPS = 6
+REFERENCE_EVERY, NUMBERS = 1000, list(range(1000))
 EOS_ID = 256
 
 
@@ -47,6 +50,8 @@ class CheapPolicy:
             "".join(f"Step {step} in words {text:02d}\n" for step in range(N_STEPS)) + f"Answer: {text // 12}" for text in range(16)
         ]
         self._completions: dict[tuple[int, int], Completion] = {}
+        self.n_draws = self.n_references = 0
+        self.reference_seconds = 0.0
 
     def encode_prompt(self, question: str) -> tuple[int, ...]:
         return tuple(f"{question}\n".encode())
@@ -55,6 +60,9 @@ class CheapPolicy:
         return [*(bytes([i]) for i in range(256)), b""]
 
     async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
+        self.n_draws += 1
+        if self.n_draws % REFERENCE_EVERY == 0:
+            self._time_reference()
         n_written = len(prefix_ids) - 1 - prefix_ids.index(10)
         which = prefix_hash(prefix_ids)[index % 16] & 15
         completion = self._completions.get((which, n_written))
@@ -65,6 +73,13 @@ class CheapPolicy:
             self._completions[which, n_written] = completion
         await asyncio.sleep(0)  # as an engine does: others have their turn
         return completion
+
+    def _time_reference(self) -> None:
+        started = time.process_time()
+        for _ in range(16):
+            json.dumps(NUMBERS)
+        self.reference_seconds += time.process_time() - started
+        self.n_references += 16
 
 
 def questions(n: int) -> Iterator[Problem]:
@@ -94,7 +109,8 @@ def scale(n_questions: int, folder: Path) -> dict[str, Any]:
     facts = json.loads((run / "label.json").read_text())
     n_labels = facts["labels"]["True"] + facts["labels"]["False"]
     n_draws = facts["n_rollouts"] + 4 * n_questions
-    own = policy_and_grader_seconds(policy)
+    reference = policy.reference_seconds / policy.n_references
+    seconds_per_draw = (cpu_ended - cpu_started - policy.reference_seconds) / n_draws - policy_and_grader_seconds()
     return {
         "n_questions": n_questions,
         "n_draws": n_draws,
@@ -103,15 +119,16 @@ def scale(n_questions: int, folder: Path) -> dict[str, Any]:
         "labels_per_cpu_second": round(n_labels / (cpu_ended - label_cpu_started)),
         "wall_seconds": round(ended - started, 1),
         "cpu_seconds": round(cpu_ended - cpu_started, 1),
-        "cpu_microseconds_per_draw": round(1e6 * ((cpu_ended - cpu_started) / n_draws - own), 1),
-        "of_policy_and_grader": round(1e6 * own, 1),
+        "cpu_microseconds_per_draw": round(1e6 * seconds_per_draw, 1),
+        "reference_microseconds": round(1e6 * reference, 1),
+        "references_per_draw": round(seconds_per_draw / reference, 3),
         "peak_mib": peak_mib(),
     }
 
 
-def policy_and_grader_seconds(policy: CheapPolicy, n: int = 20_000) -> float:
+def policy_and_grader_seconds(n: int = 20_000) -> float:
     """CPU seconds of one draw and its verdict without anything around them."""
-    grader, problem = ArithmeticGrader(), next(questions(1))
+    policy, grader, problem = CheapPolicy(), ArithmeticGrader(), next(questions(1))
     prompts = [policy.encode_prompt(each.question) for each in questions(n)]
     params = SamplingParams(256)
 
@@ -122,7 +139,7 @@ def policy_and_grader_seconds(policy: CheapPolicy, n: int = 20_000) -> float:
 
     started = time.process_time()
     asyncio.run(draw_all())
-    return (time.process_time() - started) / n
+    return (time.process_time() - started - policy.reference_seconds) / n
 
 
 def commands(n_questions: int, folder: Path) -> dict[str, Any]:
@@ -196,14 +213,17 @@ def main() -> None:
     parser.add_argument("--scale", type=int, nargs="+", default=[400, 4_000, 40_000], help="questions")
     parser.add_argument("--commands", type=int, nargs="+", default=[10_000, 100_000], help="questions")
     parser.add_argument("--n-engine-questions", type=int, default=50)
+    parser.add_argument("--parts", nargs="+", default=["scale", "commands", "engine"], help="the others are left as they are")
     arguments = parser.parse_args()
-    figures = {
-        "machine": f"{platform.machine()}, python {platform.python_version()}",
-        "scale": [in_own_process(scale, size) for size in arguments.scale],
-        "commands": [in_own_process(commands, size) for size in arguments.commands],
-        "engine": in_own_process(engine, arguments.n_engine_questions),
+    plan: dict[str, Callable[[], Any]] = {
+        "scale": lambda: [in_own_process(scale, size) for size in arguments.scale],
+        "commands": lambda: [in_own_process(commands, size) for size in arguments.commands],
+        "engine": lambda: in_own_process(engine, arguments.n_engine_questions),
     }
-    RESULT.write_text(json.dumps(figures, indent=1) + "\n")
+    for part in arguments.parts:
+        figures = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+        figures |= {"machine": f"{platform.machine()}, python {platform.python_version()}", part: plan[part]()}
+        RESULT.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":
