@@ -16,7 +16,6 @@ all before are. That is a token classifier whose head is two rows of the languag
 """
 
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForTokenClassification
+from transformers import AutoConfig, AutoModelForCausalLM
 from trl import SFTConfig, SFTTrainer
 
 from data_gen.rows import PrmRow
@@ -42,6 +40,7 @@ from prm_train.targets import LabelAlgebra
 from prm_train.training_config import TrainingConfig
 from prm_train.training_run import Task, training_arguments
 from prm_train.validation import step_metrics
+from prm_train.word_classifier import as_classifier
 
 WORDS = ((" Yes", " No"), ("Yes", "No"))  # the first pair whose first tokens differ; most tokenizers have words with their space
 
@@ -187,22 +186,6 @@ class VerifierTask(Task):
         encoding.tokenizer.save_pretrained(config.output)
         loaded, _, _ = load_verdict_classifier(str(config.output), "float64" if config.dtype == "float64" else "float32")
         return compare_scores(trained, scores_of(loaded, "prm", rows), config, len(rows))
-
-
-def as_classifier(model: Any, no: int, yes: int) -> Any:
-    """A token classifier (No, Yes) that shares the language model's backbone; its head are two rows of the language model's."""
-    config = deepcopy(model.config)
-    config.num_labels = 2
-    with torch.device("meta"):
-        classifier = AutoModelForTokenClassification.from_config(config)
-    words = model.get_output_embeddings()
-    head = nn.Linear(words.in_features, 2, bias=words.bias is not None, dtype=words.weight.dtype, device=words.weight.device)
-    head.weight.data = words.weight.data[[no, yes]].clone()
-    if words.bias is not None:
-        head.bias.data = words.bias.data[[no, yes]].clone()
-    setattr(classifier, classifier.base_model_prefix, model.base_model)
-    setattr(classifier, "score" if hasattr(classifier, "score") else "classifier", head)
-    return classifier.eval()
 
 
 def load_verdict_classifier(path: str, dtype: str, trust_remote_code: bool = False) -> tuple[Any, VerdictEncoding, VerifierFacts]:

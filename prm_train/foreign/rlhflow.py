@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from data_gen.config import InputError
 from data_gen.tokenizer import load_tokenizer
 from prm_train.foreign.paths import ForeignPrm, PathEncoding, load_whole
-from prm_train.generative_verifier import as_classifier
+from prm_train.word_classifier import as_classifier
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ from data_gen.config import ConfigError
 from data_gen.rows import EVIDENCE, PrmRow
 from data_gen.tokenizer import load_tokenizer
 from prm_train.encoding import EncodingFacts
-from prm_train.generative_verifier import VerdictEncoding, as_classifier, sft_row, verdict_encoding, verdict_examples
+from prm_train.generative_verifier import VerdictEncoding, sft_row, verdict_encoding, verdict_examples
 from prm_train.incremental import load_scorer
 from prm_train.modeling import load_checkpoint
 from prm_train.search.best_of_n import score_path
 from prm_train.train_verifier import main
+from prm_train.word_classifier import as_classifier
 
 QUESTION, STEPS = "Start with 3", ("3 plus 4 = 7", "7 times 2 = 15", "Answer: 7 5")
 
