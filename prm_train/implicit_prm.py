@@ -111,6 +111,7 @@ class ImplicitPrmTrainer(RewardTrainer):
     def __init__(self, beta: float, *arguments: Any) -> None:
         self.beta = beta
         super().__init__(*arguments)
+        self._loss_shifts_labels = False  # Trainer would count a language model's labels without the first, which is a row here
 
     def place_logits(self, model: Any, batch: dict[str, Tensor]) -> Tensor:
         return self.beta * (solution_log_probs(model, batch) - batch["reference"])

@@ -2,7 +2,7 @@ import asyncio
 import functools
 import json
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from data_gen.tokenizer import load_tokenizer
 from prm_train.checkpoints import Calibration, read_facts, store_calibration
 from prm_train.encoding import EncodingFacts
 from prm_train.implicit_prm import (
+    ImplicitExample,
     ImplicitPrmFacts,
     ImplicitPrmScorer,
     TextEncoding,
@@ -34,7 +35,7 @@ QUESTION, STEPS = "Start with 3: plus 4, times 2.", ("3 plus 4 = 7", "7 times 2 
 FACTS = ImplicitPrmFacts("implicit_prm", EncodingFacts("chat", "\n", ""), "outcome", "last", beta=0.5)
 
 
-def in_event_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+def in_event_loop(test: Callable[..., Coroutine[None, None, None]]) -> Callable[..., None]:
     @functools.wraps(test)
     def run(*arguments, **named):
         asyncio.run(test(*arguments, **named))
@@ -127,6 +128,7 @@ def test_log_probs_of_a_batch_ignore_the_question_and_padding(tiny_policy):
 def test_an_example_has_no_marker(tiny_policy):
     encoding = TextEncoding(load_tokenizer(str(tiny_policy)), FACTS.encoding)
     (example,) = implicit_examples([OrmRow("p", "Start with 3", "3 plus 4 = 7\n\nAnswer: 7", True)], encoding, 100).examples
+    assert isinstance(example, ImplicitExample)
     assert encoding.tokenizer.decode(example.input_ids) == "<|user|>Start with 3<|end|><|assistant|>3 plus 4 = 7\nAnswer: 7\n"
     assert encoding.tokenizer.decode(example.input_ids[example.n_head :]) == "3 plus 4 = 7\nAnswer: 7\n"
 
@@ -148,12 +150,25 @@ def train(rows: Path, policy: Path, output: Path, *more: str) -> dict:
     return json.loads((output / "training" / "report.json").read_text())
 
 
+def test_the_loss_is_the_mean_over_rows_however_a_step_is_cut(rows, tiny_policy, tmp_path):
+    for name, batch_size, n_accumulated in (("whole", "8", "1"), ("cut", "2", "4")):
+        more = ("--n_accumulated", n_accumulated, "--n_steps_between_logs", "1", "--n_epochs", "0.5", "--dtype", "float64", "--beta", "1")
+        report = train(rows, tiny_policy, tmp_path / name, *more, "--batch_size", batch_size)
+        losses = [entry["loss"] for entry in report["loss_curve"]]
+        assert losses[0] == pytest.approx(math.log(2), abs=1e-6)  # every log-ratio is 0 before training
+        if name == "whole":
+            expected = losses
+    assert losses == pytest.approx(expected, rel=1e-6)
+    assert len({*losses}) > 1
+
+
 @in_event_loop
 async def test_training_on_outcomes_finds_the_wrong_step(rows, tiny_policy, tmp_path):
     report = train(rows, tiny_policy, tmp_path / "prm", "--n_epochs", "6")
     assert report["validation"][-1]["within_problem_auroc"] == 1.0
     assert report["parity"]["max_abs_difference"] < 1e-6
     scorer = load_scorer(str(tmp_path / "prm"))
+    assert isinstance(scorer, ImplicitPrmScorer)
     assert (scorer.scores_steps, scorer.aggregation) == (True, "last")
     async with scorer.session("Start with 3") as tree:
         right, wrong = tree.extend(tree.root, "1 plus 1 = 8"), tree.extend(tree.root, "1 plus 1 = 9")

@@ -5,7 +5,7 @@ import pytest
 
 from data_gen.chains import Message
 from data_gen.config import InputError
-from data_gen.rows import OrmHistoryRow, OrmPair, OrmRow, write_rows
+from data_gen.rows import AnyRow, OrmHistoryRow, OrmPair, OrmRow, write_rows
 from data_gen.tokenizer import load_tokenizer
 from prm_train.encoding import ScorerEncoding, prepare_encoding
 from prm_train.examples import Example
@@ -35,7 +35,7 @@ def history(*attempts: str) -> tuple[Message, ...]:
 
 
 def test_a_file_holds_the_kind_of_rows_that_its_first_row_is(tmp_path):
-    rows = {
+    rows: dict[str, AnyRow] = {
         "orm": OrmRow("p", "q", "a\nb", True),
         "pairs": OrmPair("p", "q", "a", "b"),
         "history": OrmHistoryRow("p", history("a"), (Message("assistant", "b"),), True, 1, (0, 1)),

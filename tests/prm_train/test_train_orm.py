@@ -10,7 +10,7 @@ from data_gen.chains import Message
 from data_gen.config import InputError, load_yaml
 from data_gen.rows import OrmHistoryRow, OrmRow, read_rows, write_rows
 from prm_train.examples import orm_examples, split_by_question
-from prm_train.incremental import load_scorer
+from prm_train.incremental import IncrementalScorer, load_scorer
 from prm_train.modeling import load_checkpoint
 from prm_train.train_orm import main
 from prm_train.training_config import TrainOrmConfig
@@ -85,7 +85,9 @@ def test_a_verifier_of_revisions_reads_the_attempts_before(tiny_policy, tmp_path
         train(tmp_path / "history.jsonl", tiny_policy, tmp_path / "pairs", "--objective", "pairs")
 
     async def score(before: str) -> float:
-        async with load_scorer(str(tmp_path / "orm")).chat_session((user, Message("assistant", before), user)) as tree:
+        scorer = load_scorer(str(tmp_path / "orm"))
+        assert isinstance(scorer, IncrementalScorer)
+        async with scorer.chat_session((user, Message("assistant", before), user)) as tree:
             return await tree.score(tree.extend(tree.root, "Answer: 1"))
 
     assert asyncio.run(score("Answer: 0")) > 0.8 > 0.2 > asyncio.run(score("Answer: 1"))
