@@ -6,7 +6,7 @@ import pytest
 from data_gen.chains import Message
 from data_gen.config import InputError
 from data_gen.rows import AnyRow, OrmHistoryRow, OrmPair, OrmRow, write_rows
-from data_gen.tokenizer import load_tokenizer
+from data_gen.tokenizer import load_tokenizer, train_tokenizer
 from prm_train.encoding import ScorerEncoding, prepare_encoding
 from prm_train.examples import Example
 from prm_train.outcome_examples import (
@@ -92,6 +92,12 @@ def test_earlier_attempts_stand_before_the_attempt_that_is_scored(encoding):
         "3 plus 4 = 7\n<|step|>Answer: 7\n<|step|>"
     )
     assert (found.question, found.positions, found.targets) == ("Start with 3", (len(found.input_ids) - 1,), (1.0,))
+
+
+def test_without_a_chat_template_every_turn_is_a_line():
+    tokenizer = train_tokenizer(["one two"], 300, 64)
+    tokenizer.chat_template = None
+    assert tokenizer.decode(prepare_encoding(tokenizer, "\n").encode_chat(history("one"))) == "Start with 3\none\nStart with 3\n"
 
 
 def test_a_row_that_is_too_long_loses_its_oldest_attempts_and_never_the_last_one(encoding):
