@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[1]
-# In bfloat16 every number has 8 bits: scores of one network are up to 0.02 from its own in float32, whichever library computes them, and the
-# log-probs of its tokens up to 0.1. Log-probs are as large as logits, and so is their rounding.
+# In bfloat16 every number has 8 bits: scores of one network are up to 0.02 from its own in float32, whichever library computes them, and
+# the log-probs of its tokens up to 0.1. Log-probs are as large as logits, and so is their rounding.
 TOLERANCES = {"float32": 1e-5, "bfloat16": 0.05}
 LOGPROB_TOLERANCES = {"float32": 1e-4, "bfloat16": 0.25}
 
