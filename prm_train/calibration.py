@@ -15,6 +15,7 @@ Half of the questions fit the calibration and tune the threshold, the other half
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -64,7 +65,8 @@ class CalibrationFit:
 def calibrate(logits: Sequence[NDArray[np.floating]], examples: Sequence[Example], method: Method) -> CalibrationFit:
     """Fit on half of the questions, measure on the others. `logits` holds for each example those of its places (S,).
 
-    Raises CalibrationError if a half is empty or lacks right or wrong places, and if higher logits mean worse solutions.
+    Raises CalibrationError if a half is empty or lacks right or wrong places, if higher logits mean worse solutions, and if the log loss of
+    the other half gets worse (too few questions to fit on, or nothing to gain): then the network's own scores are better.
     """
     halves: tuple[list[int], list[int]] = ([], [])
     for index, example in enumerate(examples):
@@ -88,6 +90,11 @@ def calibrate(logits: Sequence[NDArray[np.floating]], examples: Sequence[Example
         *(method, found.n_questions_fitted, calibration.scale, calibration.bias, found.n_questions_measured),
         *(found.before.log_loss, found.after.log_loss, found.before.brier, found.after.brier, found.before.ece, found.after.ece),
     )
+    if found.after.log_loss > found.before.log_loss:
+        raise CalibrationError(
+            f"calibration {method} on {found.n_questions_fitted} questions makes log loss on {found.n_questions_measured} others worse: "
+            f"{found.before.log_loss:.4f} -> {found.after.log_loss:.4f}; the network's own scores are better"
+        )
     return found
 
 
@@ -121,15 +128,16 @@ def quality(logits: Floats, targets: Floats) -> Quality:
 
 def _maximum_likelihood(features: Floats, targets: Floats, weights: Floats) -> Floats:
     """Logistic regression of `targets` on `features` (N, K) without intercept, by Newton's method; steps that do not help are halved."""
+    product = partial(np.einsum, "nk,k->n")  # not BLAS, whose threads cost more than they save here
     parameters = np.zeros(features.shape[1])
     parameters[0] = 1.0
-    loss = log_loss(features @ parameters, targets, weights)
+    loss = log_loss(product(features, parameters), targets, weights)
     for _ in range(N_ITERATIONS):
-        scores = sigmoid(features @ parameters)
-        gradient = features.T @ (weights * (scores - targets))
-        curvature = (features * (weights * scores * (1 - scores))[:, None]).T @ features
+        scores = sigmoid(product(features, parameters))
+        gradient = np.einsum("nk,n->k", features, weights * (scores - targets))
+        curvature = np.einsum("nk,n,nl->kl", features, weights * scores * (1 - scores), features)
         step = np.linalg.solve(curvature + 1e-9 * np.trace(curvature) * np.eye(len(gradient)), gradient)
-        while (new_loss := log_loss(features @ (parameters - step), targets, weights)) > loss and np.abs(step).max() > 1e-12:
+        while (new_loss := log_loss(product(features, parameters - step), targets, weights)) > loss and np.abs(step).max() > 1e-12:
             step = step / 2
         if loss - new_loss < 1e-14:
             break

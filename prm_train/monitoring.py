@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -185,7 +185,7 @@ class BestOfN(TrainerCallback):
             right = np.concatenate([right, self._choices(self.problems[len(right) : len(right) + n])])
             self.own_seconds = spent_before + time.perf_counter() - began
             self.seconds_a_problem, self.is_measured = (self.own_seconds - spent_before) / len(right), True
-        self._tell(right, training_seconds)
+        self._tell(right, training_seconds, logger.info if state.is_world_process_zero else logger.debug)
 
     def _guess(self, seconds_a_step: float) -> float:
         """Until there is a measurement: as if scoring a token cost what training on it does, which is about three times as much."""
@@ -216,10 +216,10 @@ class BestOfN(TrainerCallback):
             rows.append([*map(is_right, chosen), has_correct(candidates)])
         return np.array(rows, dtype=float)
 
-    def _tell(self, right: np.ndarray, training_seconds: float) -> None:
+    def _tell(self, right: np.ndarray, training_seconds: float, say: Callable[..., None]) -> None:
         seconds = {"time/best_of_n_seconds": round(self.own_seconds, 3), "time/training_seconds": round(training_seconds, 3)}
         if len(right) < self.least:
-            logger.info(
+            say(
                 "best-of-%d: skipped; %d problems take about %.2g s, and of %.2g s (%.2g of the training's) %.2g s are spent",
                 *(self.n, self.least, self.least * self.seconds_a_problem),
                 *(self.share * training_seconds, self.share, self.own_seconds),
@@ -228,7 +228,7 @@ class BestOfN(TrainerCallback):
             return
         names = (f"best_of_{self.n}_weighted", f"best_of_{self.n}", f"majority_of_{self.n}", f"pass_at_{self.n}")
         found = dict(zip(names, right.mean(axis=0).tolist(), strict=True))
-        logger.info(
+        say(
             "on %d of %d held-out problems: %s; %.2g s so far, %.2f %% of the training's",
             *(len(right), len(self.problems), ", ".join(f"{name} {value:.3f}" for name, value in found.items())),
             *(self.own_seconds, 100 * self.own_seconds / training_seconds),

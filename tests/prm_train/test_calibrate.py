@@ -59,7 +59,7 @@ def test_questions_that_trained_the_checkpoint_do_not_calibrate_it(trained, chec
     seen = {question for question in questions if not is_validation_question(question, 0.3)}
     assert training_questions(checkpoint) == seen
     assert 20 < len(seen) < 36
-    main(["--checkpoint", str(checkpoint), "--rows", str(trained / "prm.jsonl")])
+    main(["--checkpoint", str(checkpoint), "--rows", str(trained / "prm.jsonl"), "--method", "none"])
     found = json.loads((checkpoint / "calibration.json").read_text())
     assert found["n_questions_fitted"] + found["n_questions_measured"] == 40 - len(seen)
 
@@ -94,14 +94,14 @@ def test_logits_are_those_of_one_row_at_a_time(checkpoint, trained):
 
 def test_a_checkpoint_without_a_trace_of_its_training_takes_all_rows(checkpoint, trained, caplog):
     shutil.rmtree(checkpoint / "training")
-    main(["--checkpoint", str(checkpoint), "--rows", str(trained / "prm.jsonl")])
+    main(["--checkpoint", str(checkpoint), "--rows", str(trained / "prm.jsonl"), "--method", "none"])
     assert "nothing there tells which questions it was trained on" in caplog.text
     found = json.loads((checkpoint / "calibration.json").read_text())
     assert found["n_questions_fitted"] + found["n_questions_measured"] == 40
 
 
 def test_labels_of_another_meaning_are_pointed_out(checkpoint, trained, caplog):
-    main(["--checkpoint", str(checkpoint), "--rows", str(trained / "prm.jsonl"), "--label_kind", "soft"])
+    main(["--checkpoint", str(checkpoint), "--rows", str(trained / "prm.jsonl"), "--label_kind", "soft", "--method", "none"])
     assert "trained on \"whether the step is right, as the rows' labels say\", calibrated for 'share of right rollouts" in caplog.text
 
 

@@ -91,8 +91,18 @@ def test_calibration_is_measured_on_questions_that_did_not_fit_it():
     assert found.after.log_loss < found.before.log_loss
     assert found.after.brier < found.before.brier
     # what the measuring half says has no influence on the fit
-    other = [row if index in fitted(examples) else -row for index, row in enumerate(rows)]
+    fitting = fitted(examples)
+    other = [row if index in fitting else 1.5 * row for index, row in enumerate(rows)]
     assert calibrate(other, examples, "platt").calibration == found.calibration
+
+
+def test_a_calibration_that_makes_other_questions_worse_is_refused():
+    logits, targets = drawn(8000, 1.0, 0.0)
+    rows, examples = solutions(logits, targets)
+    fitting = fitted(examples)
+    shifted = [row + 2.0 if index in fitting else row for index, row in enumerate(rows)]
+    with pytest.raises(CalibrationError, match=r"calibration platt on \d+ questions makes log loss on \d+ others worse"):
+        calibrate(shifted, examples, "platt")
 
 
 def fitted(examples: list[Example]) -> set[int]:
@@ -117,7 +127,7 @@ def test_thresholds_are_of_calibrated_scores_and_their_f1_is_of_the_other_half()
 
 
 def test_outcomes_have_no_threshold_of_steps():
-    logits, targets = drawn(400, 1.0, 0.0)
+    logits, targets = drawn(400, 0.3, 0.5)
     examples = [Example(f"question {i // 4}", (1,), (0,), (float(target),), (1.0,)) for i, target in enumerate(targets)]
     assert calibrate([logits[i : i + 1] for i in range(400)], examples, "platt").thresholds == ()
 

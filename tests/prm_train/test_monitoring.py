@@ -212,7 +212,7 @@ def best_of_n(clock: Clock, monkeypatch: pytest.MonkeyPatch, tokens_a_step: floa
 
     monkeypatch.setattr("prm_train.monitoring.time.perf_counter", lambda: clock.now)
     example, candidate = Example("q", (1, 2), (1,), (0.0,), (1.0,)), Candidate("p", 0, "8", "8", True)
-    state = SimpleNamespace(global_step=0)
+    state = SimpleNamespace(global_step=0, is_world_process_zero=True)
     callback = BestOfN(clock, [FrozenProblem((candidate,), (example,))] * 100, "last", share=0.02, tokens_a_step=tokens_a_step)
     callback.on_train_begin(None, state, None)
     return callback, state
