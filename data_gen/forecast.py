@@ -72,4 +72,6 @@ def forecast_text(totals: Mapping[str, Total], n_problems: int) -> str:
     lines = [f"forecast for {n_problems} problems (90 % interval):"]
     for name, total in totals.items():
         lines.append(f"  {name.removeprefix('n_'):>20} {total.expected:>16,.0f}   [{total.low:,.0f}, {total.high:,.0f}]")
+    if "seconds" in totals:
+        lines[-1] += " at the pilot's rate: a fuller batch is faster"
     return "\n".join(lines)
