@@ -151,7 +151,7 @@ def test_math_500_keeps_its_ids_and_stored_answers(real_data: Path) -> None:
 
 def test_math_train_has_two_problems_without_an_answer(real_data: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = str(real_data / "math/train_answers.json")
-    with pytest.raises(InputError, match="train_answers.json:9202: no gold answer"):
+    with pytest.raises(InputError, match=r"train_answers\.json:9202: no gold answer"):
         load_problems(ProblemSource(source=source, answer_field="final_answer"))
     problems = load_problems(ProblemSource(source=source, answer_field="final_answer", skip_without_answer=True))
     assert len(problems) == 7498

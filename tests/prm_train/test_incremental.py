@@ -25,7 +25,7 @@ from prm_train.checkpoints import CheckpointFacts
 from prm_train.encoding import prepare_encoding
 from prm_train.incremental import IncrementalScorer, IncrementalTree, load_scorer
 from prm_train.modeling import Kind, save_scorer
-from prm_train.scoring import Scorer, ScorerUsage
+from prm_train.scoring import Scorer, ScorerUsage, ScoringTree
 
 SIZES = {
     "vocab_size": 100,
@@ -68,7 +68,7 @@ def make_scorer(model: PreTrainedModel | None = None, **settings: Any) -> Increm
     return IncrementalScorer(model or qwen2_prm(), CharacterEncoding(), scorer_id="tiny", **settings)
 
 
-async def score_path(tree: IncrementalTree, steps: Sequence[str]) -> list[float]:
+async def score_path(tree: ScoringTree, steps: Sequence[str]) -> list[float]:
     nodes = [tree.root]
     for step in steps:
         nodes.append(tree.extend(nodes[-1], step))
@@ -349,7 +349,7 @@ def test_a_saved_scorer_scores_as_it_did_and_its_id_follows_its_weights(build, t
     question, steps = "Start with 3: plus 4.", ["3 plus 4 = 7", "Answer: 7"]
     before = IncrementalScorer(model, encoding, scorer_id="in memory")
 
-    async def one(scorer: IncrementalScorer) -> list[float]:
+    async def one(scorer: Scorer) -> list[float]:
         async with scorer.session(question) as tree:
             return await score_path(tree, steps)
 
