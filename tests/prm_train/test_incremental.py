@@ -23,7 +23,7 @@ from transformers import (
 from data_gen.tokenizer import train_tokenizer
 from prm_train.checkpoints import CheckpointFacts
 from prm_train.encoding import prepare_encoding
-from prm_train.incremental import IncrementalScorer, IncrementalTree, load_scorer
+from prm_train.incremental import IncrementalScorer, load_scorer
 from prm_train.modeling import Kind, save_scorer
 from prm_train.scoring import Scorer, ScorerUsage, ScoringTree
 
