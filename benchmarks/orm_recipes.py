@@ -2,8 +2,14 @@
 
 Scores 16 candidates of each of the quickstart's test problems with every checkpoint (an ORM, or any scorer whose own aggregation makes one
 of its step scores), beside the quickstart's own ORM and PRM, and writes to benchmarks/results/orm_recipes.json, with 95 % bootstraps over
-problems: AUROC inside a problem, its paired difference from the quickstart's ORM, and weighted best-of-4 and 16. How the checkpoints of the
-stored result were trained stands there, too (from each one's training/config.json).
+problems: AUROC inside a problem, its paired difference from the quickstart's ORM, and weighted best-of-4 and 16. How each checkpoint was trained stands
+there, too (from its training/config.json). Three recipes of the stored result lost against single solutions with labels:
+
+- `outcome at every step`: the outcome as the label of every step, the last one read (token-level verifiers, Cobbe et al. 2021);
+- `product of step scores`: binary cross-entropy of the product of the steps' sigmoids against the outcome;
+- `pairs from all rollouts`: `objective: pairs` on every whole solution in the ledger, rollouts joined to the prefix that they continue.
+
+The first two losses are in the tree no longer.
 """
 
 import argparse
