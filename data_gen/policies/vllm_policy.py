@@ -146,9 +146,23 @@ def load_vllm_policy(
         "enable_prefix_caching": True,
         "enable_log_requests": False,
         "disable_log_stats": True,
-    } | engine_arguments
+    }
+    arguments |= _cpu_arguments(context_length) | engine_arguments
     policy_id = content_hash("vllm", weights_hash(folder), vocabulary.fingerprint, dtype)
     return VllmPolicy(policy_id, vocabulary, context_length, arguments, base_seed)
+
+
+def _cpu_arguments(context_length: int) -> dict[str, Any]:
+    """What vLLM needs on a CPU: whole prompts, for one that is computed in pieces ends the engine if its request has a seed.
+
+    After a piece vLLM takes back the draw that nobody wanted by winding back the offset of the request's generator, which a generator on a
+    CPU does not have (vLLM 0.32). Nothing is compiled: that takes longer than it saves.
+    """
+    from vllm.platforms import current_platform
+
+    if not current_platform.is_cpu():
+        return {}
+    return {"enable_chunked_prefill": False, "max_num_batched_tokens": max(context_length, 4096), "enforce_eager": True}
 
 
 def weights_hash(folder: Path) -> str:
