@@ -2,8 +2,8 @@
 
 Scores 16 candidates of each of the quickstart's test problems with every checkpoint (an ORM, or any scorer whose own aggregation makes one
 of its step scores), beside the quickstart's own ORM and PRM, and writes to benchmarks/results/orm_recipes.json, with 95 % bootstraps over
-problems: AUROC inside a problem, its paired difference from the quickstart's ORM, and weighted best-of-4 and 16. How each checkpoint was trained stands
-there, too (from its training/config.json). Three recipes of the stored result lost against single solutions with labels:
+problems: AUROC inside a problem, its paired difference from the quickstart's ORM, and weighted best-of-4 and 16. How each checkpoint was
+trained stands there, too (from its training/report.json). Three recipes of the stored result lost against single solutions with labels:
 
 - `outcome at every step`: the outcome as the label of every step, the last one read (token-level verifiers, Cobbe et al. 2021);
 - `product of step scores`: binary cross-entropy of the product of the steps' sigmoids against the outcome;

@@ -104,16 +104,28 @@ def train(rows: Path, policy: Path, output: Path, *more: str) -> dict:
     return json.loads((output / "training" / "report.json").read_text())
 
 
-def test_training_on_pairs_gives_calibrated_scores_that_rank_a_problem(rows, tiny_policy, tmp_path):
-    report = train(rows, tiny_policy, tmp_path / "orm", "--n_epochs", "4")
-    assert report["validation"][-1]["within_problem_auroc"] == 1.0
+def test_scores_from_pairs_are_probabilities_on_other_questions(tiny_policy, tmp_path):
+    """Solutions with an 8 are right in 6 of 10 cases, those with a 9 in 1 of 10. Pairs alone would put the zero point between them."""
+    made = []
+    for question in range(40):
+        for i in range(6):
+            digit, is_right = (8, (question + i) % 5 < 3) if i < 3 else (9, (3 * question + i) % 10 == 0)
+            text = f"{i} plus 1 = {digit}\nAnswer: {(question + i) % 7}"
+            made.append(OrmRow(f"p{question}", f"Start with {question}", text, is_right))
+    write_rows(tmp_path / "noisy.jsonl", made)
+    report = train(tmp_path / "noisy.jsonl", tiny_policy, tmp_path / "orm", "--n_epochs", "2")
+    assert report["calibration"]["after"]["log_loss"] < report["calibration"]["before"]["log_loss"]
     assert report["parity"]["max_abs_difference"] < 1e-6
     model, encoding, facts = load_checkpoint(str(tmp_path / "orm"))
     assert (facts.kind, facts.calibration.method) == ("orm", "platt")
-    for digit, low, high in (("8", 0.6, 1.0), ("9", 0.0, 0.2)):
-        ids, _ = encoding.encode("Start with 3", [f"9 plus 1 = {digit}", "Answer: 2"])
+    for digit, low, high in (("8", 0.4, 0.8), ("9", 0.0, 0.3)):
+        ids, _ = encoding.encode("Start with 3", [f"2 plus 1 = {digit}", "Answer: 2"])
         logit = model(input_ids=torch.tensor([ids])).logits.item()
         assert low < 1 / (1 + math.exp(-facts.calibration.scale * logit - facts.calibration.bias)) < high
+
+
+def test_pairs_teach_what_tells_right_from_wrong(rows, tiny_policy, tmp_path):
+    assert train(rows, tiny_policy, tmp_path / "orm", "--n_epochs", "3")["validation"][-1]["within_problem_auroc"] == 1.0
 
 
 def test_a_stopped_training_on_pairs_goes_on_where_it_was(rows, tiny_policy, tmp_path):
