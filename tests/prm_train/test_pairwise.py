@@ -118,8 +118,8 @@ def test_scores_from_pairs_are_probabilities_on_other_questions(tiny_policy, tmp
     assert report["parity"]["max_abs_difference"] < 1e-6
     model, encoding, facts = load_checkpoint(str(tmp_path / "orm"))
     assert (facts.kind, facts.calibration.method) == ("orm", "platt")
-    for digit, low, high in (("8", 0.4, 0.8), ("9", 0.0, 0.3)):
-        ids, _ = encoding.encode("Start with 3", [f"2 plus 1 = {digit}", "Answer: 2"])
+    for shown, low, high in (("8", 0.4, 0.8), ("9", 0.0, 0.3)):
+        ids, _ = encoding.encode("Start with 3", [f"2 plus 1 = {shown}", "Answer: 2"])
         logit = model(input_ids=torch.tensor([ids])).logits.item()
         assert low < 1 / (1 + math.exp(-facts.calibration.scale * logit - facts.calibration.bias)) < high
 
