@@ -205,7 +205,7 @@ class Clock:
         self.logged.append(logs)
 
 
-def best_of_n(clock: Clock, monkeypatch: pytest.MonkeyPatch, tokens_a_step: float = 2.0) -> tuple[BestOfN, Any]:
+def best_of_n(clock: Clock, monkeypatch: pytest.MonkeyPatch, tokens_a_step: float = 2 / 3) -> tuple[BestOfN, Any]:
     from types import SimpleNamespace
 
     from prm_train.examples import Example
@@ -221,7 +221,7 @@ def best_of_n(clock: Clock, monkeypatch: pytest.MonkeyPatch, tokens_a_step: floa
 def test_it_waits_until_enough_problems_are_paid_for_and_then_takes_what_is(monkeypatch):
     clock = Clock()
     callback, state = best_of_n(clock, monkeypatch)
-    for seconds, n_expected in [(500.0, 0), (700.0, 24), (700.0, 0), (900.0, 32), (10_000.0, 100)]:
+    for seconds, n_expected in [(500.0, 0), (800.0, 25), (700.0, 0), (900.0, 32), (10_000.0, 100)]:
         clock.now += seconds
         state.global_step += int(seconds)
         before = clock.n_scored
@@ -229,21 +229,21 @@ def test_it_waits_until_enough_problems_are_paid_for_and_then_takes_what_is(monk
         assert clock.n_scored - before == n_expected
         assert clock.logged[-1].get("eval_n_candidate_problems", 0) == n_expected
         assert clock.logged[-1]["time/best_of_n_seconds"] <= 0.02 * clock.logged[-1]["time/training_seconds"]
-    # 0.02 x 1200 = 24, of 1900: 38 - 24 < 20, of 2800: 56 - 24 = 32, of 12,800: 256 - 56 > 100
-    assert [round(entry["time/training_seconds"]) for entry in clock.logged] == [500, 1200, 1900, 2800, 12_800]
+    # 0.02 x 1300 = 26, of 2000: 40 - 25 < 20, of 2900: 58 - 25 = 33, of 12,900: 258 - 57 > 100; the last second is the margin
+    assert [round(entry["time/training_seconds"]) for entry in clock.logged] == [500, 1300, 2000, 2900, 12_900]
 
 
 def test_a_guess_that_is_far_too_low_costs_one_problem(monkeypatch):
-    clock = Clock(seconds_a_problem=10.0)  # guessed at 0.1 s: a step of one second trains on 20 tokens, a problem has 2
+    clock = Clock(seconds_a_problem=10.0)  # guessed at 1/30 s: a step of one second trains on 20 tokens, a problem has 2
     callback, state = best_of_n(clock, monkeypatch, tokens_a_step=20.0)
     clock.now, state.global_step = 1000.0, 1000
     callback.on_evaluate(None, state, None)
     assert clock.n_scored == 1
     assert "eval_n_candidate_problems" not in clock.logged[-1]
     assert clock.logged[-1]["time/best_of_n_seconds"] == 10.0
-    clock.now += 9500.0  # 0.02 x 10,500 - 10 = 200 seconds
+    clock.now += 12_000.0  # 0.02 x 13,000 - 10 = 250 seconds, a margin of 10
     callback.on_evaluate(None, state, None)
-    assert clock.n_scored == 21
+    assert clock.n_scored == 25
 
 
 def test_candidates_come_from_a_search_or_the_qwen_layout(candidates, tmp_path):
