@@ -5,8 +5,11 @@ Takes a finished quickstart. All recipes learn from the same solutions of the sa
 
 - `hard`: the first error by binary search, labels right / wrong / none (the quickstart's own PRM), made for min;
 - `soft`: the value after every step, 8 rollouts each (Snell et al. 2024, appendix D), made for last;
-- `binomial`: the likelihood of the counts where rollouts stop as soon as the value's interval is narrow enough, made for last;
-- `pointwise`, …: ORMs (see ORM_RECIPES).
+- `binomial`: the likelihood of the counts where rollouts stop as soon as the value's interval is narrow enough, up to the first step after
+  which none succeeds, made for min;
+- `pointwise`: each solution against its verdict (the quickstart's own ORM);
+- `pairs`: right over wrong solutions of the same question (Bradley-Terry);
+- `verdicts`: the solution's verdict as the target of every step, read at the last (token-level verifier, Cobbe et al. 2021).
 
 Every figure is a mean over problems with its 95 % interval, and its paired difference from `hard` with min. Writes what it trains to
 RUN/recipes and the figures to benchmarks/results/recipes.json. About half an hour on one core; a stopped run goes on where it was.
@@ -28,6 +31,8 @@ from numpy.typing import NDArray
 
 from data_gen.build import main as build
 from data_gen.label import main as label
+from data_gen.rows import OrmRow, PrmRow, read_rows, write_rows
+from data_gen.steps import split_steps
 from prm_train.aggregation import Aggregation
 from prm_train.evaluation.choosing import accuracies, best_by, read_shards, scorer_scores, vote_by, within_problem_aurocs
 from prm_train.evaluation.estimators import bootstrap_interval, paired_difference
@@ -67,9 +72,13 @@ class Recipe:
 PRM_RECIPES = {
     "hard": Recipe("prm", "prm", made_for="min"),
     "soft": Recipe("prm", "every_step", ("--label_kind", "soft", "--aggregation", "last")),
-    "binomial": Recipe("prm", "interval", ("--label_kind", "likelihood", "--aggregation", "last")),
+    "binomial": Recipe("prm", "interval", ("--label_kind", "likelihood", "--until_first_error", "true"), made_for="min"),
 }
-ORM_RECIPES = {"pointwise": Recipe("orm", "orm", aggregations=("last",))}
+ORM_RECIPES = {
+    "pointwise": Recipe("orm", "orm", aggregations=("last",)),
+    "pairs": Recipe("orm", "orm", ("--objective", "pairs"), aggregations=("last",)),
+    "verdicts": Recipe("prm", "verdicts", ("--aggregation", "last"), aggregations=("last",)),
+}
 REFERENCE = ("hard", "min")
 
 
@@ -99,7 +108,21 @@ def label_cost(shards: Sequence[Path]) -> dict[str, Any]:
 
 
 def rows_of(run: Path, recipe: Recipe) -> Path:
-    return run / "recipes" / recipe.rows / "rows" / "prm.jsonl" if recipe.rows in LABELINGS else run / "rows" / f"{recipe.rows}.jsonl"
+    made = run / "recipes" / recipe.rows / "rows" / "prm.jsonl"
+    if recipe.rows == "verdicts":
+        write_rows(made, verdict_rows(run))
+    return made if recipe.rows in ("verdicts", *LABELINGS) else run / "rows" / f"{recipe.rows}.jsonl"
+
+
+def verdict_rows(run: Path) -> list[PrmRow]:
+    """The quickstart's solutions, each step with the verdict of the whole as its label and no other evidence."""
+    rows = []
+    for row in read_rows(run / "rows" / "orm.jsonl", OrmRow):
+        steps = split_steps(row.completion, "\n")
+        none = (0,) * len(steps)
+        evidence = (none, none, none, ("fixed",) * len(steps), ("none",) * len(steps))
+        rows.append(PrmRow(row.problem_id, row.prompt, steps, (row.label,) * len(steps), *evidence))
+    return rows
 
 
 def train(run: Path, recipe: Recipe, rows: Path, output: Path) -> Path:
@@ -170,13 +193,14 @@ def compare(run: Path) -> dict[str, Any]:
     results = read_shards(sorted(run.glob("test-*")))
     costs = {name: label_again(run, name) for name in LABELINGS}
     costs["prm"] = label_cost(sorted(run.glob("train-*")))
-    costs["orm"] = {"n_labeled_solutions": costs["prm"]["n_labeled_solutions"], "n_rollouts": 0, "n_generated": 0, "n_prefilled": 0}
+    without = {"n_labeled_solutions": costs["prm"]["n_labeled_solutions"], "n_rollouts": 0, "n_generated": 0, "n_prefilled": 0}
+    costs |= {"orm": without, "verdicts": without}
     recipes = PRM_RECIPES | ORM_RECIPES
     measured = {name: measure(run, name, recipe, results) for name, recipe in recipes.items()}
     reference = measured[REFERENCE[0]]["min"]
     return {
         name: {
-            "kind": recipe.kind,
+            "kind": "prm" if name in PRM_RECIPES else "orm",
             "made_for": recipe.made_for,
             "settings": " ".join(recipe.settings),
             "labels": costs[recipe.rows],
