@@ -168,8 +168,7 @@ def _labeling(run: Mapping[str, Any]) -> dict[str, Any]:
     summary = run["label"]
     if not summary:
         return {}
-    settings = summary.get("settings", {"n_rollouts": summary["n_rollouts_at_most"]})
-    public: dict[str, Any] = public_settings({"method": summary["method"], **settings})
+    public: dict[str, Any] = public_settings({"method": summary["method"], **summary["settings"]})
     return public
 
 

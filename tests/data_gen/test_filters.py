@@ -39,7 +39,7 @@ def test_a_wrong_answer_needs_a_second_opinion() -> None:
 
 def test_an_answer_like_that_of_a_right_solution_is_disputed_too() -> None:
     # the gold answer is written in a way that no comparison reads; the first solution was found right by other means
-    problem = Problem("p", "How many?", "eighteen, as anyone can see")
+    problem = Problem("p", "How many?", "f(18)")
     solutions = [graded(0, "a", CORRECT, "18"), graded(1, "b", INCORRECT, "18.0"), graded(2, "c", INCORRECT, "19")]
     assert kept(solutions, problem=problem) == ([0, 2], {"disputed": 1})
     assert kept(solutions[1:], problem=problem) == ([1, 2], {})
