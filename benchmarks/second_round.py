@@ -175,12 +175,12 @@ def beam_values(results: Sequence[ProblemResult], how: Aggregation) -> dict[str,
     return chosen | {f"paths_right_{n}": np.array([share_right(result.beams[n]) for result in results]) for n in BEAMS}
 
 
-def compare(run: Path) -> dict[str, Any]:
+def compare(run: Path, names: Sequence[str]) -> dict[str, Any]:
     how, first_rows = chosen_aggregation(run), list(read_rows(run / "rows" / "prm.jsonl", PrmRow))
     first = read_shards([run / f"test-{TEST_SHARD}"])
     values = {"first": beam_values(first, how) | figures(first, "prm", how)}
     facts: dict[str, Any] = {}
-    for name in ("beam", "samples"):
+    for name in names:
         rows, facts[name] = new_rows(run, name)
         path = run / "second_round" / f"both-{name}.jsonl"
         write_rows(path, [*first_rows, *rows])
@@ -189,21 +189,23 @@ def compare(run: Path) -> dict[str, Any]:
         if [each.problem for each in searched] != [each.problem for each in first]:
             raise ValueError(f"{run}: the test problems are not those of the quickstart's own search")
         values[name] = beam_values(searched, how) | figures(asyncio.run(rescored(first, prm, "prm")), "prm", how)
+    control = {"beam_minus_samples": described(values["beam"], values["samples"])["minus_reference"]} if "samples" in values else {}
     return {
         "n_test_problems": len(first),
         "n_first_rows": len(first_rows),
         "aggregation": how,
         "second_rows": facts,
         "results": {name: described(each, values["first"]) for name, each in values.items()},
-        "beam_minus_samples": described(values["beam"], values["samples"])["minus_reference"],
-    }
+    } | control
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of a finished quickstart")
-    run = parser.parse_args(argv).run
-    write_figures(run, "second_round", compare(run))
+    parser.add_argument("--without_control", action="store_true", help="only the second round, a third of the time less")
+    arguments = parser.parse_args(argv)
+    names = ("beam",) if arguments.without_control else ("beam", "samples")
+    write_figures(arguments.run, "second_round", compare(arguments.run, names))
 
 
 if __name__ == "__main__":
