@@ -12,6 +12,7 @@ import json
 import logging
 import sqlite3
 from array import array
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache
@@ -131,7 +132,7 @@ class Ledger:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
-        self._rows: dict[tuple[object, ...], dict[int, int]] = {}  # of some streams: draw index to row
+        self._rows: OrderedDict[tuple[object, ...], dict[int, int]] = OrderedDict()  # of some streams: draw index to row
         self._known_params: set[str] = set()
         self._ungraded: set[int] = set()  # rows added here that have no verdict yet: no need to look for one
         self.in_flight: dict[DrawKey, asyncio.Event] = {}
@@ -214,7 +215,7 @@ class Ledger:
             )
             rows = self._rows[stream] = dict(found.fetchall())
             if len(self._rows) > N_STREAMS_IN_MEMORY:
-                del self._rows[next(iter(self._rows))]
+                self._rows.popitem(last=False)  # to look for the first key of a dict takes longer the more were deleted before it
         return rows
 
     def find(self, key: "DrawKey") -> Completion | None:
