@@ -20,6 +20,7 @@ from annotated_types import Ge, Gt
 from data_gen.answers import find_boxed
 from data_gen.config import InputError
 from data_gen.first_error import NO_ERROR
+from data_gen.policies.api_keys import check_api_key_env
 from data_gen.records import content_hash
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class JudgeSettings:
     )
 
     def __post_init__(self) -> None:
+        check_api_key_env(self.api_key_env)
         parts = urlsplit(self.base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"base_url: got {self.base_url!r}, expected http://host[:port]/v1")

@@ -50,8 +50,6 @@ def read_judgements(path: Path) -> Iterator[Judgement]:
         problem_id, index = take(fields, "problem_id", (str,), where), take(fields, "index", (int,), where)
         first_error = take(fields, "first_error", (int, type(None)), where)
         texts = [take({name: "", **fields}, name, (str,), where) for name in ("reason", "asked", "answer")]
-        if index < 0:
-            raise RowError(where, "index is no solution", f": got {index}, expected 0 or more")
         if first_error is not None and first_error < NO_ERROR:
             raise RowError(
                 where, "first_error is no step", f": got {first_error}, expected {NO_ERROR} (none), 0 or more, or null (unknown)"

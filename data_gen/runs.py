@@ -30,7 +30,7 @@ def claim_run(folder: Path, config: Any) -> None:
     wanted, path = dump_config(config), folder / "config.json"
     if path.exists():
         found = dump_config(load_yaml(type(config), path))  # a setting that is newer than the run has its default there
-        different = [key for key in wanted if found[key] != wanted[key]]
+        different = [key for key in wanted if key != "output" and found[key] != wanted[key]]  # a folder may be moved
         if different:
             key = different[0]
             raise InputError(

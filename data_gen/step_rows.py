@@ -78,8 +78,8 @@ def view_labels(labeled: LabeledSolution, view: LabelView) -> tuple[bool | None,
 
 def _over_threshold(labeled: LabeledSolution, step: int, threshold: float) -> bool | None:
     estimate: StepEstimate = labeled.estimates[step]
-    if estimate.method == "witness":
-        return True
+    if estimate.method == "witness":  # a right solution runs through the step: its value is above 0, how far is not known
+        return True if threshold == 0 else None
     if not estimate.n_rollouts:
         return labeled.graded.verdict.is_correct if estimate.method == "terminal" else None
     if estimate.stopping != "fixed" and threshold > 0:

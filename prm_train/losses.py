@@ -64,7 +64,7 @@ def focal(
 
     Lin et al. 2017, section 3.2, in the form for soft targets (Li et al. 2020, equation 10); gamma 0 is binary_cross_entropy.
     """
-    distance = (targets - logits.sigmoid()).abs()
+    distance = (targets - logits.sigmoid()).abs().clamp_min(1e-12)  # gamma below 1 has no finite slope at 0
     entropy = binary_cross_entropy_with_logits(logits, targets, reduction="none")
     return (weights * distance**gamma * entropy).sum() / n_labelled
 

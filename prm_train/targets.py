@@ -5,6 +5,8 @@
     likelihood    the same target with weight n_rollouts: the binomial likelihood of the counts, right for every stopping rule
     smoothed      (n_correct + a) / (n_rollouts + 2 a): the mean of a Beta(a, a) prior after the counts; fixed-n counts only
 
+Where a search for the first error made the labels, right solutions have no counts (they witness themselves): only `hard` learns from them.
+
 A label says that a step is right, a value how often the policy succeeds from there: a checkpoint states which it was trained on.
 """
 
@@ -80,6 +82,11 @@ def with_mean_weight_one(weights: Sequence[tuple[float, ...]]) -> list[tuple[flo
 def _target(row: PrmRow, step: int, algebra: LabelAlgebra) -> Target | None:
     n_correct, n_rollouts = row.n_correct[step], row.n_rollouts[step]
     weight = float(n_rollouts) if algebra.weigh_by_rollouts or algebra.label_kind == "likelihood" else 1.0
+    if algebra.weigh_by_rollouts and algebra.label_kind != "likelihood" and n_rollouts and row.stopping[step] != "fixed":
+        raise InputError(
+            f"problem {row.problem_id}, step {step}: weigh_by_rollouts needs a fixed number of rollouts, got stopping "
+            f"{row.stopping[step]!r}, under which failures take more rollouts than successes"
+        )
     if algebra.label_kind == "hard" and algebra.hard_threshold is None:
         label = row.labels[step]
         return None if label is None else Target(float(label), weight or 1.0)

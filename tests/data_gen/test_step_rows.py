@@ -75,7 +75,8 @@ def test_labels_under_a_threshold_come_from_the_counts() -> None:
     assert view_labels(wrong, LabelView(hard_threshold=0.125)) == (True, True, False, False, False)
     assert view_labels(wrong, LabelView(hard_threshold=0.125, until_first_error=True)) == (True, True, False, None, None)
     right = labeled(("a", "b"), (StepEstimate(method="witness"), StepEstimate(method="terminal")), (None, None), CORRECT)
-    assert view_labels(right, LabelView(hard_threshold=0.5)) == (True, True)
+    assert view_labels(right, LabelView(hard_threshold=0)) == (True, True)
+    assert view_labels(right, LabelView(hard_threshold=0.5)) == (None, True)  # a witness says that the value is above 0 and no more
     assert view_labels(labeled(("a",), (NOTHING,), (True,)), LabelView(hard_threshold=0.5)) == (None,)
 
 

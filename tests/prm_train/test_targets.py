@@ -67,6 +67,11 @@ def test_shares_of_stopped_rollouts_are_refused(settings):
     assert targets(STOPPED, hard_threshold=0.0) == [(1.0, 1.0), (1.0, 1.0), (0.0, 1.0), None]  # any success: no share is read
 
 
+def test_weights_by_rollouts_that_stopped_early_are_refused():
+    with pytest.raises(InputError, match=r"problem p7, step 0: weigh_by_rollouts needs a fixed number of rollouts"):
+        targets(STOPPED, weigh_by_rollouts=True)
+
+
 def test_what_follows_the_first_error_can_be_masked():
     late = replace(ROW, labels=(True, False, True, False), n_correct=(6, 0, 2, 0), n_rollouts=(8, 8, 8, 8))
     assert targets(late, until_first_error=True) == [(1.0, 1.0), (0.0, 1.0), None, None]
