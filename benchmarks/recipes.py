@@ -1,4 +1,4 @@
-"""Three PRM recipes and three ORM recipes on the same held-out candidates: `python -m benchmarks.recipes runs/quickstart`.
+"""PRM recipes and ORM recipes on the same held-out candidates: `python -m benchmarks.recipes runs/quickstart`.
 
 Takes a finished quickstart. All recipes learn from the same solutions of the same policy and are read on the quickstart's test candidates
 (500 problems x 64); what differs is the label, the loss, and how step scores become the score of a solution:
@@ -7,6 +7,7 @@ Takes a finished quickstart. All recipes learn from the same solutions of the sa
 - `soft`: the value after every step, 8 rollouts each (Snell et al. 2024, appendix D), made for last;
 - `binomial`: the likelihood of the counts where rollouts stop as soon as the value's interval is narrow enough, up to the first step after
   which none succeeds, made for min;
+- `binomial, every step`: the same counts and likelihood after every step, made for last;
 - `pointwise`: each solution against its verdict (the quickstart's own ORM);
 - `pairs`: right over wrong solutions of the same question (Bradley-Terry);
 - `verdicts`: the solution's verdict as the target of every step, read at the last (token-level verifier, Cobbe et al. 2021).
@@ -31,12 +32,14 @@ from numpy.typing import NDArray
 
 from data_gen.build import main as build
 from data_gen.label import main as label
+from data_gen.records import Problem
 from data_gen.rows import OrmRow, PrmRow, read_rows, write_rows
+from data_gen.runs import read_records
 from data_gen.steps import split_steps
 from prm_train.aggregation import Aggregation
 from prm_train.evaluation.choosing import accuracies, best_by, read_shards, scorer_scores, vote_by, within_problem_aurocs
 from prm_train.evaluation.estimators import bootstrap_interval, paired_difference
-from prm_train.evaluation.facts import machine_name
+from prm_train.evaluation.facts import machine_name, step_truth
 from prm_train.incremental import load_scorer
 from prm_train.search.best_of_n import score_candidates
 from prm_train.search.run import ProblemResult
@@ -73,6 +76,7 @@ PRM_RECIPES = {
     "hard": Recipe("prm", "prm", made_for="min"),
     "soft": Recipe("prm", "every_step", ("--label_kind", "soft", "--aggregation", "last")),
     "binomial": Recipe("prm", "interval", ("--label_kind", "likelihood", "--until_first_error", "true"), made_for="min"),
+    "binomial, every step": Recipe("prm", "interval", ("--label_kind", "likelihood", "--aggregation", "last")),
 }
 ORM_RECIPES = {
     "pointwise": Recipe("orm", "orm", aggregations=("last",)),
@@ -100,6 +104,25 @@ def label_again(run: Path, name: str) -> dict[str, Any]:
     if not (folder / "rows" / "build.json").exists():
         build(["--runs", ",".join(map(str, shards)), "--output", str(folder / "rows"), "--kinds", "prm"])
     return label_cost(shards)
+
+
+def against_truth(run: Path, rows: Path) -> dict[str, float]:
+    """What rollouts say of steps whose truth the built-in task knows: the values of right and of first wrong steps, and what follows."""
+    problems = {p.problem_id: p for shard in sorted(run.glob("train-*")) for p in read_records(shard / "problems.jsonl", Problem)}
+    values: dict[bool | None, list[float]] = {True: [], False: [], None: []}
+    for row in read_rows(rows, PrmRow):
+        truth = step_truth(problems[row.problem_id], "\n".join(row.completions)) or ()
+        for is_right, n_correct, n_rollouts in zip(truth, row.n_correct, row.n_rollouts, strict=True):
+            if n_rollouts:
+                values[is_right].append(n_correct / n_rollouts)
+    right = np.array(values[True])
+    return {
+        "mean_value_of_right_steps": round(float(right.mean()), 4),
+        "deviation_of_right_steps": round(float(right.std()), 4),
+        "share_of_right_steps_without_success": round(float((right == 0).mean()), 4),
+        "mean_value_of_first_wrong_steps": round(float(np.mean(values[False])), 4),
+        "n_steps_after_the_first_wrong": len(values[None]),
+    }
 
 
 def label_cost(shards: Sequence[Path]) -> dict[str, Any]:
@@ -177,7 +200,7 @@ def described(values: Values, reference: Values) -> dict[str, Any]:
 
 def measure(run: Path, name: str, recipe: Recipe, results: Sequence[ProblemResult]) -> dict[Aggregation, Values]:
     """The figures of one recipe, whose values are kept beside its scorer."""
-    output = run / "recipes" / f"{recipe.kind}-{name}"
+    output = run / "recipes" / f"{recipe.kind}-{name.replace(', ', '-').replace(' ', '-')}"
     stored = output / "values.json"
     if not stored.exists():
         if recipe.settings:
@@ -191,7 +214,7 @@ def measure(run: Path, name: str, recipe: Recipe, results: Sequence[ProblemResul
 
 def compare(run: Path) -> dict[str, Any]:
     results = read_shards(sorted(run.glob("test-*")))
-    costs = {name: label_again(run, name) for name in LABELINGS}
+    costs = {name: label_again(run, name) | against_truth(run, run / "recipes" / name / "rows" / "prm.jsonl") for name in LABELINGS}
     costs["prm"] = label_cost(sorted(run.glob("train-*")))
     without = {"n_labeled_solutions": costs["prm"]["n_labeled_solutions"], "n_rollouts": 0, "n_generated": 0, "n_prefilled": 0}
     costs |= {"orm": without, "verdicts": without}
@@ -210,11 +233,11 @@ def compare(run: Path) -> dict[str, Any]:
     }
 
 
-def write_figures(run: Path, part: str, found: dict[str, Any]) -> None:
+def write_figures(run: Path, part: str, found: dict[str, Any], command: str) -> None:
     """Put a part into recipes.json beside the others."""
     figures = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     config = json.loads((run / "config.json").read_text())
-    commands = figures.get("commands", {}) | {part: f"python -m benchmarks.{part} runs/quickstart"}
+    commands = figures.get("commands", {}) | {part: f"python -m benchmarks.{command}"}
     figures |= {"machine": machine_name(), "seed": config["seed"], "quickstart": config, "commands": commands, part: found}
     RESULT.write_text(json.dumps(figures, indent=1) + "\n")
 
@@ -223,7 +246,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of a finished quickstart")
     run = parser.parse_args(argv).run
-    write_figures(run, "recipes", compare(run))
+    write_figures(run, "recipes", compare(run), "recipes runs/quickstart")
 
 
 if __name__ == "__main__":

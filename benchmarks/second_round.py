@@ -14,7 +14,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -175,20 +175,30 @@ def beam_values(results: Sequence[ProblemResult], how: Aggregation) -> dict[str,
     return chosen | {f"paths_right_{n}": np.array([share_right(result.beams[n]) for result in results]) for n in BEAMS}
 
 
-def compare(run: Path, names: Sequence[str]) -> dict[str, Any]:
+def trained_and_searched(run: Path, name: str, rows: Sequence[PrmRow], first: Sequence[ProblemResult], seed: int | None) -> dict[str, Any]:
+    """The figures of a PRM trained on these rows as the first one was, or with another seed of training."""
+    recipe, suffix = (
+        (PRM_RECIPES["hard"], "") if seed is None else (replace(PRM_RECIPES["hard"], settings=("--seed", str(seed))), f"-{seed}")
+    )
+    path = run / "second_round" / f"both-{name}.jsonl"
+    write_rows(path, rows)
+    prm = train(run, recipe, path, run / "second_round" / f"prm-{name}{suffix}")
+    searched = search_test(run, prm, run / "second_round" / f"test-{name}{suffix}")
+    if [each.problem for each in searched] != [each.problem for each in first]:
+        raise ValueError(f"{run}: the test problems are not those of the quickstart's own search")
+    how = chosen_aggregation(run)
+    return beam_values(searched, how) | figures(asyncio.run(rescored(first, prm, "prm")), "prm", how)
+
+
+def compare(run: Path, names: Sequence[str], seed: int | None) -> dict[str, Any]:
     how, first_rows = chosen_aggregation(run), list(read_rows(run / "rows" / "prm.jsonl", PrmRow))
     first = read_shards([run / f"test-{TEST_SHARD}"])
-    values = {"first": beam_values(first, how) | figures(first, "prm", how)}
+    own = beam_values(first, how) | figures(first, "prm", how)
+    values = {"first": own if seed is None else trained_and_searched(run, "none", first_rows, first, seed)}
     facts: dict[str, Any] = {}
     for name in names:
         rows, facts[name] = new_rows(run, name)
-        path = run / "second_round" / f"both-{name}.jsonl"
-        write_rows(path, [*first_rows, *rows])
-        prm = train(run, PRM_RECIPES["hard"], path, run / "second_round" / f"prm-{name}")
-        searched = search_test(run, prm, run / "second_round" / f"test-{name}")
-        if [each.problem for each in searched] != [each.problem for each in first]:
-            raise ValueError(f"{run}: the test problems are not those of the quickstart's own search")
-        values[name] = beam_values(searched, how) | figures(asyncio.run(rescored(first, prm, "prm")), "prm", how)
+        values[name] = trained_and_searched(run, name, [*first_rows, *rows], first, seed)
     control = {"beam_minus_samples": described(values["beam"], values["samples"])["minus_reference"]} if "samples" in values else {}
     return {
         "n_test_problems": len(first),
@@ -203,9 +213,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of a finished quickstart")
     parser.add_argument("--without_control", action="store_true", help="only the second round, a third of the time less")
+    parser.add_argument("--training_seed", type=int, help="train all PRMs again with this seed, the first one too: how much is chance")
     arguments = parser.parse_args(argv)
-    names = ("beam",) if arguments.without_control else ("beam", "samples")
-    write_figures(arguments.run, "second_round", compare(arguments.run, names))
+    names, seed = ("beam",) if arguments.without_control else ("beam", "samples"), arguments.training_seed
+    options = "" if seed is None else f" --training_seed {seed}"
+    part = "second_round" if seed is None else f"second_round_seed_{seed}"
+    write_figures(arguments.run, part, compare(arguments.run, names, seed), f"second_round runs/quickstart{options}")
 
 
 if __name__ == "__main__":
