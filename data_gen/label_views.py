@@ -1,7 +1,15 @@
-"""Training targets and figures read from labels and their evidence: None or refused where the evidence does not define them.
+"""Label algebra: what the evidence on the steps of a solution says of them. The one place where counts become labels and values.
 
-`hard` a bool a step, `soft` the value after it, `advantage` what the step added to the value, `likelihood` the counts themselves: weights
-for a loss that needs no unbiased fraction. Where a solution first goes wrong: `data_gen.first_error`.
+    hard          whether the value after a step is above a threshold; by default whether any rollout succeeded (Math-Shepherd)
+    soft          the value, n_correct / n_rollouts (Snell et al. 2024, App. D)
+    smoothed      (n_correct + a) / (n_rollouts + 2 a): the mean of a Beta(a, a) prior after the counts
+    advantage     what the step added to the value
+    likelihood    the counts themselves, for the loss -(s log v + f log(1 - v)), right under every stopping rule
+
+A step whose evidence does not define the view gets None. Where rollouts stopped at a success or a decision n_correct / n_rollouts means
+nothing, and views that need it raise InputError; after `interval` stopping it is off by up to 0.025 on average, within the interval that
+the estimate states, and counts as a value. A right solution is itself a success that runs through all of its steps, but one out of how
+many draws nobody knows: such a witness says that the value is positive, not what it is.
 """
 
 from collections.abc import Sequence
@@ -10,41 +18,34 @@ from itertools import pairwise
 from data_gen.config import InputError
 from data_gen.records import StepEstimate
 
+UNBIASED = ("fixed", "interval")
+
 
 def hard(estimates: Sequence[StepEstimate], threshold: float = 0.0) -> tuple[bool | None, ...]:
-    """Whether the value after each step is above `threshold`: by default whether any rollout succeeded (Math-Shepherd's hard estimation).
+    """Whether the value after each step is above `threshold`; None for a witnessed step where the threshold is above 0.
 
-    None for a step without evidence, and above threshold 0 for a witnessed one, whose value is only known to be positive. Raises InputError
-    for a threshold above 0 where rollouts stopped by what they showed.
+    Raises InputError for a threshold above 0 where n_correct / n_rollouts is biased.
     """
     if not 0 <= threshold < 1:
         raise InputError(f"threshold: got {threshold}, expected 0 or more and less than 1")
-    labels: list[bool | None] = []
-    for step, estimate in enumerate(estimates):
-        if estimate.method == "terminal":
-            labels.append(estimate.low == 1)
-        elif estimate.method == "witness":
-            labels.append(True if threshold == 0 else None)
-        elif not estimate.n_rollouts:
-            labels.append(None)
-        else:
-            labels.append(estimate.n_correct > 0 if threshold == 0 else _fraction(step, estimate, "hard with a threshold") > threshold)
-    return tuple(labels)
+    if threshold == 0:
+        return tuple(_has_success(estimate) for estimate in estimates)
+    values = _values(estimates, f"hard_threshold {threshold:g}")
+    return tuple(None if value is None else value > threshold for value in values)
 
 
 def soft(estimates: Sequence[StepEstimate]) -> tuple[float | None, ...]:
-    """The value after each step, n_correct / n_rollouts; None without rollouts (a witness says that the value is positive, not what it is).
+    """The value after each step, None without rollouts; after the last one, the verdict. Raises InputError for biased fractions."""
+    return _values(estimates, "a soft value")
 
-    After `interval` stopping the fraction is off by up to 0.025 on average, within the interval that the estimate states. Raises InputError
-    where rollouts stopped at a success or a decision: their fraction means nothing.
-    """
-    values: list[float | None] = []
-    for step, estimate in enumerate(estimates):
-        if estimate.method == "terminal":
-            values.append(estimate.low)
-        else:
-            values.append(_fraction(step, estimate, "soft") if estimate.n_rollouts else None)
-    return tuple(values)
+
+def smoothed(estimates: Sequence[StepEstimate], a: float) -> tuple[float | None, ...]:
+    """The value after each step under a Beta(a, a) prior; the verdict, which is known, as it is. Raises InputError as `soft` does."""
+    values = _values(estimates, "a smoothed value")
+    return tuple(
+        (estimate.n_correct + a) / (estimate.n_rollouts + 2 * a) if estimate.n_rollouts else value
+        for estimate, value in zip(estimates, values, strict=True)
+    )
 
 
 def advantage(root: StepEstimate, estimates: Sequence[StepEstimate]) -> tuple[float | None, ...]:
@@ -54,14 +55,41 @@ def advantage(root: StepEstimate, estimates: Sequence[StepEstimate]) -> tuple[fl
 
 
 def likelihood(estimates: Sequence[StepEstimate]) -> tuple[tuple[int, int], ...]:
-    """(successes, failures) after each step, for the loss -(s log v + f log(1 - v)), which no stopping rule biases; (0, 0): no evidence."""
+    """(successes, failures) after each step; (0, 0): no rollouts."""
     return tuple((estimate.n_correct, estimate.n_rollouts - estimate.n_correct) for estimate in estimates)
 
 
-def _fraction(step: int, estimate: StepEstimate, view: str) -> float:
-    if estimate.stopping not in ("fixed", "interval"):
-        raise InputError(
-            f"step {step}: {view} needs a fixed number of rollouts, or stopping by interval; got stopping {estimate.stopping!r}, "
-            "whose n_correct / n_rollouts is biased; label with method every_step, or train on hard labels or the likelihood"
-        )
-    return estimate.n_correct / estimate.n_rollouts
+def known_verdict(estimate: StepEstimate) -> float | None:
+    """1 or 0 at the end of a finished solution, None elsewhere and in rows that came without intervals, which do not say it."""
+    return estimate.low if estimate.method == "terminal" and estimate.low == estimate.high else None
+
+
+def with_witnesses(labels: Sequence[bool | None], estimates: Sequence[StepEstimate]) -> tuple[bool | None, ...]:
+    """The labels, True in place of False at steps of which no rollout succeeded by chance: one from a later step did, and ran through them.
+
+    A False without rollouts, or above whose threshold too few of them succeeded, stays.
+    """
+    last_success = max((step for step, estimate in enumerate(estimates) if _has_success(estimate)), default=-1)
+    return tuple(
+        True if label is False and step < last_success and estimate.n_rollouts and not estimate.n_correct else label
+        for step, (label, estimate) in enumerate(zip(labels, estimates, strict=True))
+    )
+
+
+def _has_success(estimate: StepEstimate) -> bool | None:
+    if estimate.method == "witness":
+        return True
+    if estimate.n_rollouts:
+        return estimate.n_correct > 0
+    verdict = known_verdict(estimate)
+    return None if verdict is None else verdict == 1
+
+
+def _values(estimates: Sequence[StepEstimate], view: str) -> tuple[float | None, ...]:
+    for step, estimate in enumerate(estimates):
+        if estimate.n_rollouts and estimate.stopping not in UNBIASED:
+            raise InputError(
+                f"step {step}: {view} needs a fixed number of rollouts, or stopping by interval; got stopping {estimate.stopping!r}, "
+                "whose n_correct / n_rollouts is biased; expected labels of method every_step, or hard labels, or the likelihood"
+            )
+    return tuple(e.n_correct / e.n_rollouts if e.n_rollouts else known_verdict(e) for e in estimates)

@@ -13,7 +13,7 @@ solution costs it no rollout: the solution is itself a success that runs through
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -147,8 +147,6 @@ async def estimate_every_step(source: RolloutSource, path: StepPath, settings: L
         n_rollouts, rule = settings.n_rollouts, FIXED
     estimates = [await estimate_value(source, prefix, n_rollouts, rule) for prefix in path.prefixes[:-1]]
     last = terminal(path.graded.verdict.is_correct)
-    if rule is FIXED:  # the counts that rollouts would give
-        last = replace(last, n_correct=n_rollouts * path.graded.verdict.is_correct, n_rollouts=n_rollouts)
     labels = (*(estimate.n_correct > 0 for estimate in estimates), path.graded.verdict.is_correct)
     return LabeledSolution(path.graded, path.steps, (*estimates, last), labels, root=path.root)
 

@@ -14,8 +14,8 @@ preference; rows that show earlier attempts are chats (see `data_gen.chains`), a
     {"problem_id": "p7", "prompt": [...], "completion": [...], "kind": "revision", "n_attempts": 1, "edit_distance": 12,
      "sample_indices": [2, 0]}                                                                                       revision
 
-A label is null where nothing is known. n_correct / n_rollouts is an unbiased value only where `stopping` is fixed; [low, high] holds the
-value with 95 % probability whatever the rule.
+A label is null where nothing is known. n_correct / n_rollouts is an unbiased value only where `stopping` is fixed, nearly so where it is
+interval; [low, high] holds the value with 95 % probability whatever the rule.
 """
 
 import json
@@ -30,6 +30,7 @@ from data_gen.chains import Message
 from data_gen.config import InputError
 from data_gen.jsonl import read_jsonl, write_jsonl
 from data_gen.problems import question_id
+from data_gen.records import StepEstimate
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -71,6 +72,12 @@ class PrmRow:
         for step, (low, high) in enumerate(zip(self.low, self.high, strict=True)):
             if not 0 <= low <= high <= 1:
                 raise ValueError(f"step {step}: interval [{low}, {high}]; expected 0 <= low <= high <= 1")
+
+    @property
+    def estimates(self) -> tuple[StepEstimate, ...]:
+        """The evidence on each step."""
+        columns = (self.n_correct, self.n_rollouts, self.n_unknown, self.method, self.stopping, self.low, self.high)
+        return tuple(StepEstimate(*each) for each in zip(*columns, strict=True))
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from data_gen.first_error import NO_ERROR, first_error
+from data_gen.label_views import UNBIASED, advantage
 from data_gen.records import LabeledSolution, Problem, StepEstimate
 from data_gen.runs import read_records
 
@@ -62,7 +63,7 @@ def choose(path: Path, n: int) -> list[LabeledSolution]:
 
 
 def solution_table(labeled: LabeledSolution, question: str) -> Table:
-    """A row a step: label, value with its interval, where the evidence comes from, text."""
+    """A row a step: label, value with its interval, what the step added to it, where the evidence comes from, text."""
     solution, verdict = labeled.graded.solution, labeled.graded.verdict
     title = Text.assemble((f"{solution.problem_id}, solution {solution.index}: ", "bold"), _verdict(labeled))
     if verdict.reason:
@@ -77,13 +78,14 @@ def solution_table(labeled: LabeledSolution, question: str) -> Table:
     table.add_column("step", justify="right")
     table.add_column("label")
     table.add_column("value", justify="right")
+    table.add_column("adds", justify="right")
     table.add_column(f"0{'95 %'.center(BAR_WIDTH - 2)}1", no_wrap=True, width=BAR_WIDTH)
     table.add_column("evidence", no_wrap=True)
     table.add_column("text", ratio=1)
-    for i, (step, estimate, label) in enumerate(zip(labeled.steps, labeled.estimates, labeled.labels, strict=True)):
+    for i, (step, estimate, label, added) in enumerate(zip(labeled.steps, labeled.estimates, labeled.labels, _added(labeled), strict=True)):
         mark, style = {True: ("right", "green"), False: ("wrong", "bold red"), None: ("-", "dim")}[label]
         style = "yellow" if i in labeled.non_monotone and label is not False else style
-        cells = (str(i), mark, _value(estimate), _bar(estimate), _evidence(estimate))
+        cells = (str(i), mark, _value(estimate), added, _bar(estimate), _evidence(estimate))
         table.add_row(*(Text(cell, style=style) for cell in cells), Text(step.strip("\n"), style=style))
     return table
 
@@ -120,6 +122,13 @@ def _verdict(labeled: LabeledSolution) -> tuple[str, str]:
 
 def _value(estimate: StepEstimate) -> str:
     return f"{estimate.n_correct}/{estimate.n_rollouts}" if estimate.n_rollouts else ""
+
+
+def _added(labeled: LabeledSolution) -> list[str]:
+    """What each step added to the value, where that is known."""
+    is_biased = any(estimate.n_rollouts and estimate.stopping not in UNBIASED for estimate in labeled.estimates)
+    values = [None] * len(labeled.steps) if is_biased else advantage(labeled.root, labeled.estimates)
+    return ["" if value is None else f"{value:+.2f}" for value in values]
 
 
 def _bar(estimate: StepEstimate) -> str:

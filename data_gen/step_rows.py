@@ -9,7 +9,8 @@ from annotated_types import Interval
 
 from data_gen.config import InputError
 from data_gen.filters import Filter
-from data_gen.records import LabeledSolution, Problem, StepEstimate
+from data_gen.label_views import hard, with_witnesses
+from data_gen.records import LabeledSolution, Problem
 from data_gen.rows import EVIDENCE, PrmRow
 
 
@@ -21,7 +22,9 @@ class LabelView:
         default=None,
         metadata={"help": "a step is right if more than this share of its rollouts succeed; null: as the labelling method says"},
     )
-    until_first_error: bool = field(default=False, metadata={"help": "no label after the first wrong step"})
+    until_first_error: bool = field(
+        default=False, metadata={"help": "no label after the first wrong step, and none is wrong from whose later steps rollouts succeeded"}
+    )
     non_monotone: Literal["keep", "mask", "drop"] = field(
         default="keep",
         metadata={"help": "solutions whose rollouts recover after the located error: keep, no label from that error on, or leave out"},
@@ -66,26 +69,18 @@ def view_labels(labeled: LabeledSolution, view: LabelView) -> tuple[bool | None,
     """The labels under a view. Raises InputError where counts cannot be compared with the threshold."""
     labels = labeled.labels
     if view.hard_threshold is not None:
-        labels = tuple(_over_threshold(labeled, step, view.hard_threshold) for step in range(len(labels)))
-    errors = (step for step, label in enumerate(labels) if label is False)
-    first_error = next(errors, len(labels))
+        try:
+            labels = hard(labeled.estimates, view.hard_threshold)
+        except InputError as fault:
+            solution = labeled.graded.solution
+            raise InputError(f"solution {solution.index} of problem {solution.problem_id}, {fault}") from None
     if labeled.non_monotone and view.non_monotone == "mask":
-        return tuple(label if step < first_error else None for step, label in enumerate(labels))
+        return tuple(label if step < _first_wrong(labels) else None for step, label in enumerate(labels))
     if view.until_first_error:
-        return tuple(label if step <= first_error else None for step, label in enumerate(labels))
+        labels = with_witnesses(labels, labeled.estimates)
+        return tuple(label if step <= _first_wrong(labels) else None for step, label in enumerate(labels))
     return labels
 
 
-def _over_threshold(labeled: LabeledSolution, step: int, threshold: float) -> bool | None:
-    estimate: StepEstimate = labeled.estimates[step]
-    if estimate.method == "witness":  # a right solution runs through the step: its value is above 0, how far is not known
-        return True if threshold == 0 else None
-    if not estimate.n_rollouts:
-        return labeled.graded.verdict.is_correct if estimate.method == "terminal" else None
-    if estimate.stopping != "fixed" and threshold > 0:
-        solution = labeled.graded.solution
-        raise InputError(
-            f"solution {solution.index} of problem {solution.problem_id}, step {step}: hard_threshold {threshold:g} needs a fixed number "
-            f"of rollouts, got stopping {estimate.stopping!r}, whose n_correct / n_rollouts is biased; expected fixed-n labels or 0"
-        )
-    return estimate.n_correct / estimate.n_rollouts > threshold
+def _first_wrong(labels: Sequence[bool | None]) -> int:
+    return labels.index(False) if False in labels else len(labels)

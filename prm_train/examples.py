@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from data_gen.config import InputError
 from data_gen.first_error import NO_ERROR, first_error
+from data_gen.label_views import with_witnesses
 from data_gen.records import derive_seed
 from data_gen.rows import OrmRow, PrmRow
 from data_gen.steps import split_steps
@@ -102,7 +103,7 @@ def _counts(row: PrmRow, steps: Sequence[int]) -> tuple[tuple[int, ...], tuple[i
 def _first_error(row: PrmRow, targets: Sequence[Target | None], algebra: LabelAlgebra, steps: Sequence[int], is_whole: bool) -> int | None:
     """By the hard labels that training sees, else by the row's own; None where it is no kept step, or may have been cut off."""
     labels = [None if target is None else target.value == 1 for target in targets] if algebra.label_kind == "hard" else row.labels
-    error = first_error(labels)
+    error = first_error(with_witnesses(labels, row.estimates))
     return error if error in steps or (error == NO_ERROR and is_whole) else None
 
 

@@ -1,9 +1,10 @@
-"""Label algebra: what the score of a step is trained towards, from a row's labels or from the counts of its rollouts. Loads without torch.
+"""What the score of a step is trained towards, from a row's labels or from the counts of its rollouts (`data_gen.label_views`, where the
+views are defined). Loads without torch.
 
     hard          the row's labels; or, with a threshold, whether more than this share of the rollouts succeeded
-    soft          n_correct / n_rollouts, the value of the prefix (Snell et al. 2024, App. D); fixed-n counts only
+    soft          n_correct / n_rollouts, the value of the prefix
     likelihood    the same target with weight n_rollouts: the binomial likelihood of the counts, right for every stopping rule
-    smoothed      (n_correct + a) / (n_rollouts + 2 a): the mean of a Beta(a, a) prior after the counts; fixed-n counts only
+    smoothed      the value under a Beta prior
 
 Where a search for the first error made the labels, right solutions have no counts (they witness themselves): only `hard` learns from them.
 
@@ -17,6 +18,7 @@ from typing import Annotated, Literal, NamedTuple
 from annotated_types import Gt, Interval
 
 from data_gen.config import InputError
+from data_gen.label_views import hard, known_verdict, likelihood, smoothed, soft, with_witnesses
 from data_gen.rows import PrmRow
 
 LabelKind = Literal["hard", "soft", "likelihood", "smoothed"]
@@ -41,7 +43,10 @@ class LabelAlgebra:
         default=None, metadata={"help": "hard: a step is right if more than this share of its rollouts succeed; null: the rows' own labels"}
     )
     smoothing: Annotated[float, Gt(0)] = field(default=1.0, metadata={"help": "smoothed: a of the Beta(a, a) prior"})
-    until_first_error: bool = field(default=False, metadata={"help": "steps after the first one of value 0 or label false get no target"})
+    until_first_error: bool = field(
+        default=False,
+        metadata={"help": "steps after the first one of value 0 or label false get no target; a success from a later step clears both"},
+    )
     weigh_by_rollouts: bool = field(default=False, metadata={"help": "a step counts in proportion to its rollouts"})
 
     def __post_init__(self) -> None:
@@ -65,12 +70,13 @@ class LabelAlgebra:
 
 def step_targets(row: PrmRow, algebra: LabelAlgebra) -> list[Target | None]:
     """The target of each step, None where it has none. Raises InputError where counts cannot be read as the algebra asks."""
-    targets = [_target(row, step, algebra) for step in range(len(row.completions))]
-    if not algebra.until_first_error:
-        return targets
-    errors = (step for step, target in enumerate(targets) if target is not None and target.value == 0)
-    first_error = next(errors, len(targets)) if algebra.label_kind != "smoothed" else _first_without_success(row)
-    return [target if step <= first_error else None for step, target in enumerate(targets)]
+    try:
+        values, weights = _values(row, algebra), _weights(row, algebra)
+    except InputError as fault:
+        raise InputError(f"problem {row.problem_id}, {fault}") from None
+    if algebra.until_first_error:
+        values = _until_first_error(row, algebra, values)
+    return [None if value is None else Target(value, weight) for value, weight in zip(values, weights, strict=True)]
 
 
 def with_mean_weight_one(weights: Sequence[tuple[float, ...]]) -> list[tuple[float, ...]]:
@@ -79,42 +85,41 @@ def with_mean_weight_one(weights: Sequence[tuple[float, ...]]) -> list[tuple[flo
     return [tuple(weight * n / total for weight in row) for row in weights]
 
 
-def _target(row: PrmRow, step: int, algebra: LabelAlgebra) -> Target | None:
-    n_correct, n_rollouts = row.n_correct[step], row.n_rollouts[step]
-    weight = float(n_rollouts) if algebra.weigh_by_rollouts or algebra.label_kind == "likelihood" else 1.0
-    if algebra.weigh_by_rollouts and algebra.label_kind != "likelihood" and n_rollouts and row.stopping[step] != "fixed":
-        raise InputError(
-            f"problem {row.problem_id}, step {step}: weigh_by_rollouts needs a fixed number of rollouts, got stopping "
-            f"{row.stopping[step]!r}, under which failures take more rollouts than successes"
-        )
-    if algebra.label_kind == "hard" and algebra.hard_threshold is None:
-        label = row.labels[step]
-        return None if label is None else Target(float(label), weight or 1.0)
-    is_likelihood = algebra.label_kind == "likelihood"
-    is_any_success = algebra.label_kind == "hard" and algebra.hard_threshold == 0
-    if n_rollouts == 0:
-        if row.method[step] == "witness" and is_any_success:
-            return Target(1.0, weight or 1.0)
-        return _verdict_target(row, step, weight or float(max(row.n_rollouts)) or 1.0)
-    if row.stopping[step] != "fixed" and not is_likelihood and not is_any_success:
-        raise InputError(
-            f"problem {row.problem_id}, step {step}: label_kind {algebra.label_kind} needs a fixed number of rollouts, got stopping "
-            f"{row.stopping[step]!r}, whose n_correct / n_rollouts is biased; expected label_kind hard or likelihood, or fixed-n labels"
-        )
+def _values(row: PrmRow, algebra: LabelAlgebra) -> list[float | None]:
+    estimates = row.estimates
     if algebra.label_kind == "hard":
-        assert algebra.hard_threshold is not None
-        return Target(float(n_correct / n_rollouts > algebra.hard_threshold), weight)
+        labels = row.labels if algebra.hard_threshold is None else hard(estimates, algebra.hard_threshold)
+        return [None if label is None else float(label) for label in labels]
+    if algebra.label_kind == "soft":
+        return list(soft(estimates))
     if algebra.label_kind == "smoothed":
-        return Target((n_correct + algebra.smoothing) / (n_rollouts + 2 * algebra.smoothing), weight)
-    return Target(n_correct / n_rollouts, weight)
+        return list(smoothed(estimates, algebra.smoothing))
+    counts = zip(likelihood(estimates), estimates, strict=True)
+    return [successes / (successes + failures) if successes + failures else known_verdict(each) for (successes, failures), each in counts]
 
 
-def _verdict_target(row: PrmRow, step: int, weight: float) -> Target | None:
-    """The end of a finished solution has the verdict as its value, with the weight of the row's best known step; None elsewhere."""
-    is_known = row.method[step] == "terminal" and row.low[step] == row.high[step]
-    return Target(row.low[step], weight) if is_known else None
+def _weights(row: PrmRow, algebra: LabelAlgebra) -> list[float]:
+    """Of each step 1, or its rollouts; what is known without rollouts then weighs as much as the best known step of the row."""
+    if algebra.label_kind != "likelihood" and not algebra.weigh_by_rollouts:
+        return [1.0] * len(row.completions)
+    for step, (n_rollouts, stopping) in enumerate(zip(row.n_rollouts, row.stopping, strict=True)):
+        if algebra.label_kind != "likelihood" and n_rollouts and stopping != "fixed":
+            raise InputError(
+                f"step {step}: weigh_by_rollouts needs a fixed number of rollouts, got stopping {stopping!r}, under which failures take "
+                "more rollouts than successes"
+            )
+    most = max(*row.n_rollouts, 1)
+    return [float(n_rollouts or most) for n_rollouts in row.n_rollouts]
 
 
-def _first_without_success(row: PrmRow) -> int:
-    counts = enumerate(zip(row.n_correct, row.n_rollouts, strict=True))
-    return next((step for step, (n_correct, n_rollouts) in counts if n_rollouts and not n_correct), len(row.completions))
+def _until_first_error(row: PrmRow, algebra: LabelAlgebra, values: list[float | None]) -> list[float | None]:
+    """The values up to the first step that is wrong by its label, or without a success; a success from a later step speaks for both."""
+    labels = with_witnesses(_labels(values) if algebra.label_kind == "hard" else hard(row.estimates), row.estimates)
+    if algebra.label_kind == "hard":
+        values = [None if label is None else float(label) for label in labels]
+    n_kept = labels.index(False) + 1 if False in labels else len(labels)
+    return values[:n_kept] + [None] * (len(labels) - n_kept)
+
+
+def _labels(values: Sequence[float | None]) -> list[bool | None]:
+    return [None if value is None else value == 1 for value in values]

@@ -3,6 +3,7 @@ import pytest
 from data_gen.config import InputError
 from data_gen.filters import Filter
 from data_gen.records import CORRECT, INCORRECT, GradedSolution, LabeledSolution, Problem, Solution, StepEstimate, Verdict
+from data_gen.rollouts import WITNESS, terminal
 from data_gen.rows import PrmRow
 from data_gen.step_rows import LabelView, prm_rows, view_labels
 
@@ -69,12 +70,14 @@ def test_a_solution_whose_wrong_answer_is_disputed_teaches_no_step() -> None:
 
 def test_labels_under_a_threshold_come_from_the_counts() -> None:
     counts = tuple(StepEstimate(n, 8, method="rollouts") for n in (8, 3, 1, 0))
-    wrong = labeled(("a", "b", "c", "d", "e"), (*counts, StepEstimate(method="terminal")), (True, True, True, False, False))
+    wrong = labeled(("a", "b", "c", "d", "e"), (*counts, terminal(False)), (True, True, True, False, False))
     assert view_labels(wrong, LabelView()) == (True, True, True, False, False)
     assert view_labels(wrong, LabelView(hard_threshold=0)) == (True, True, True, False, False)
     assert view_labels(wrong, LabelView(hard_threshold=0.125)) == (True, True, False, False, False)
     assert view_labels(wrong, LabelView(hard_threshold=0.125, until_first_error=True)) == (True, True, False, None, None)
-    right = labeled(("a", "b"), (StepEstimate(method="witness"), StepEstimate(method="terminal")), (None, None), CORRECT)
+    lucky = labeled(("a", "b", "c"), (counts[3], counts[1], terminal(False)), (False, True, False))
+    assert view_labels(lucky, LabelView(until_first_error=True)) == (True, True, False)  # what succeeded after b ran through a
+    right = labeled(("a", "b"), (WITNESS, terminal(True)), (None, None), CORRECT)
     assert view_labels(right, LabelView(hard_threshold=0)) == (True, True)
     assert view_labels(right, LabelView(hard_threshold=0.5)) == (None, True)  # a witness says that the value is above 0 and no more
     assert view_labels(labeled(("a",), (NOTHING,), (True,)), LabelView(hard_threshold=0.5)) == (None,)
@@ -84,7 +87,7 @@ def test_a_threshold_needs_a_fixed_number_of_rollouts() -> None:
     stopped = labeled(("a",), (StepEstimate(1, 3, 0, "rollouts", "first_success"),), (True,))
     assert view_labels(stopped, LabelView(hard_threshold=0)) == (True,)  # any success is any success, whenever the draws ended
     with pytest.raises(
-        InputError, match=r"solution 0 of problem a, step 0: hard_threshold 0\.25 needs a fixed number of rollouts, got stopping"
+        InputError, match=r"solution 0 of problem a, step 0: hard_threshold 0\.25 needs a fixed number of rollouts.* got stopping"
     ):
         view_labels(stopped, LabelView(hard_threshold=0.25))
 

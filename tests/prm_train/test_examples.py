@@ -34,7 +34,7 @@ def test_soft_targets_are_shares_of_right_rollouts_and_unprobed_steps_are_masked
 
 
 def test_soft_targets_from_rollouts_that_stopped_early_are_refused():
-    with pytest.raises(InputError, match=r"problem p0, step 0: label_kind soft needs a fixed number .* got stopping 'first_success'"):
+    with pytest.raises(InputError, match=r"problem p0, step 0: a soft value needs a fixed number .* got stopping 'first_success'"):
         step_targets(row(stopping="first_success"), SOFT)
 
 

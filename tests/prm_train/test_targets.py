@@ -62,7 +62,7 @@ def test_smoothed_targets_are_the_mean_under_a_beta_prior():
 
 @pytest.mark.parametrize("settings", [{"label_kind": "soft"}, {"label_kind": "smoothed"}, {"hard_threshold": 0.25}])
 def test_shares_of_stopped_rollouts_are_refused(settings):
-    with pytest.raises(InputError, match=r"problem p7, step 0: label_kind \w+ needs a fixed number .* got stopping 'first_success'"):
+    with pytest.raises(InputError, match=r"problem p7, step 0: .* needs a fixed number .* got stopping 'first_success'"):
         targets(STOPPED, **settings)
     assert targets(STOPPED, hard_threshold=0.0) == [(1.0, 1.0), (1.0, 1.0), (0.0, 1.0), None]  # any success: no share is read
 
@@ -74,9 +74,20 @@ def test_weights_by_rollouts_that_stopped_early_are_refused():
 
 def test_what_follows_the_first_error_can_be_masked():
     late = replace(ROW, labels=(True, False, True, False), n_correct=(6, 0, 2, 0), n_rollouts=(8, 8, 8, 8))
-    assert targets(late, until_first_error=True) == [(1.0, 1.0), (0.0, 1.0), None, None]
-    assert targets(late, label_kind="soft", until_first_error=True) == [(0.75, 1.0), (0.0, 1.0), None, None]
-    assert targets(late, label_kind="smoothed", until_first_error=True) == [(0.7, 1.0), (0.1, 1.0), None, None]
+    wrong = replace(late, n_correct=(6, 0, 0, 0))
+    assert targets(wrong, until_first_error=True) == [(1.0, 1.0), (0.0, 1.0), None, None]
+    assert targets(wrong, label_kind="soft", until_first_error=True) == [(0.75, 1.0), (0.0, 1.0), None, None]
+    assert targets(wrong, label_kind="smoothed", until_first_error=True) == [(0.7, 1.0), (0.1, 1.0), None, None]
+    # two rollouts from step 2 succeeded, and ran through step 1: that none of its own did was chance
+    assert targets(late, until_first_error=True) == [(1.0, 1.0), (1.0, 1.0), (1.0, 1.0), (0.0, 1.0)]
+    assert targets(late, label_kind="soft", until_first_error=True) == [(0.75, 1.0), (0.0, 1.0), (0.25, 1.0), (0.0, 1.0)]
+
+
+def test_a_right_solution_is_never_cut():
+    methods, low, high = ("rollouts", "rollouts", "rollouts", "terminal"), (0.3, 0.0, 0.0, 1.0), (1.0, 0.6, 0.7, 1.0)
+    right = replace(ROW, labels=(True, True, False, True), method=methods, low=low, high=high)
+    assert targets(right, until_first_error=True) == [(1.0, 1.0)] * 4
+    assert targets(right, label_kind="likelihood", until_first_error=True) == [(0.75, 8.0), (0.125, 8.0), (0.0, 4.0), (1.0, 8.0)]
 
 
 def test_weights_are_scaled_to_average_one():
