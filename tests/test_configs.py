@@ -13,7 +13,7 @@ from prm_train.cli import COMMANDS
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 COMMAND_FOLDERS = {command.replace("-", "_"): command for command in COMMANDS}
-FILES = sorted(path.relative_to(CONFIGS) for path in CONFIGS.rglob("*") if path.is_file())
+FILES = sorted(path.relative_to(CONFIGS) for path in CONFIGS.rglob("*") if path.is_file() and path.name != "README.md")
 
 
 def config_class(command: str) -> type:
