@@ -1,14 +1,14 @@
 """One training from rows to checkpoint: refused if the folder holds another, skipped if finished, resumed if broken off.
 
-`output` gets the checkpoint; `output/training` holds the run: config.json (what it is), checkpoint-N (to resume from, deleted at the
-end) and report.json (its end: data, loss curve, validation metrics, parity of the checkpoint on disk, cost), which is written last.
+`output` gets the checkpoint; `output/training` holds the run: config.json (what it is), checkpoint-N (to resume from) and cost.json (what
+it took so far), both deleted at the end, and report.json (its end: data, loss curve, validation metrics, parity of the checkpoint on disk,
+cost), which is written last.
 """
 
 import json
 import logging
 import shutil
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -35,6 +35,7 @@ from prm_train.monitoring import BestOfN, RunFacts, finish_tracking, frozen_prob
 from prm_train.parity import Parity, check_parity, max_abs_difference, parity_rows, scores_of
 from prm_train.trainer import RewardTrainer
 from prm_train.training_config import LossSettings, TrainingConfig
+from prm_train.training_cost import TrainingCost
 
 logger = logging.getLogger(__name__)
 
@@ -101,21 +102,23 @@ def run_training(task: Task, config: TrainingConfig) -> None:
     trainer.add_callback(RunFacts(trainer, config, _data_facts(training, validation, data.left_out)))
     if config.candidates is not None:
         trainer.add_callback(_best_of_n(trainer, task, config, encoding, training))
-    started, cpu_started = time.perf_counter(), time.process_time()
+    cost = TrainingCost(folder)
+    trainer.add_callback(cost)
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder))
     if validation and config.keep == "lowest_validation_loss":
         trainer.evaluate()
-    cost = {"wall_seconds": round(time.perf_counter() - started, 1), "cpu_seconds": round(time.process_time() - cpu_started, 1)}
+    seconds = cost.so_far()
     calibration = _fit_calibration(trainer, config) if validation else None
     parity = task.save(trainer, encoding, parity_rows(validation or training), config)
     if parity is not None:
-        report = _report(config, trainer.state, training, validation, data.left_out, cost) | {"parity": asdict(parity)}
+        report = _report(config, trainer.state, training, validation, data.left_out, seconds) | {"parity": asdict(parity)}
         if calibration is not None:
             store_calibration(config.output, calibration.calibration, calibration.thresholds)
             report["calibration"] = asdict(calibration)
         write_text(folder / "report.json", json.dumps(report, indent=1) + "\n")
         for checkpoint in folder.glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
+        cost.path.unlink()
         logger.info("%s: %s", config.output, _shown(report["validation"][-1]) if validation else report["cost"])
     finish_tracking(trainer)
     trainer.end()

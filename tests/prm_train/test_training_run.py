@@ -1,6 +1,7 @@
 """What a run promises beyond its loss: broken off and resumed it ends the same, and it reports that the checkpoint is the model."""
 
 import json
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,35 @@ def test_a_training_that_was_broken_off_ends_with_the_weights_of_an_unbroken_one
         assert torch.equal(weight, resumed[name]), name
     marker = load_file(tiny_policy / "model.safetensors")["model.embed_tokens.weight"] != whole["model.embed_tokens.weight"]
     assert marker.any(1).sum() == 1 if lora else marker.any(1).sum() > 1  # of the embeddings LoRA trains the step marker's alone
+
+
+class SlowBrokenTask(BrokenTask):
+    """Takes a tenth of a second a step, too."""
+
+    def trainer(self, *arguments: Any) -> Any:
+        trainer = super().trainer(*arguments)
+        trainer.add_callback(Slow())
+        return trainer
+
+
+class Slow(TrainerCallback):
+    def on_step_begin(self, args, state, control, **kwargs):
+        time.sleep(0.1)
+
+
+def test_the_cost_of_a_resumed_training_is_that_of_all_attempts(tiny_policy, tmp_path):
+    run(tiny_policy, tmp_path, SlowBrokenTask)
+    stored = tmp_path / "training" / "cost.json"
+    first = json.loads(stored.read_text())
+    assert first["wall_seconds"] >= 0.5  # five steps
+    stored.write_text(json.dumps({"wall_seconds": first["wall_seconds"] + 1000, "cpu_seconds": first["cpu_seconds"] + 500}))
+    run(tiny_policy, tmp_path, SlowBrokenTask)  # broken off once more at its very beginning: it has made its steps
+    assert json.loads(stored.read_text())["wall_seconds"] >= 1000 + first["wall_seconds"]
+    run(tiny_policy, tmp_path)
+    cost = json.loads((tmp_path / "training" / "report.json").read_text())["cost"]
+    assert 1000 + first["wall_seconds"] < cost["wall_seconds"] < 1100
+    assert 500 + first["cpu_seconds"] < cost["cpu_seconds"] < 600
+    assert not stored.exists()
 
 
 def parity(output: Path) -> dict[str, Any]:
