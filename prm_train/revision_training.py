@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, TrainerCallback
 from trl import SFTConfig, SFTTrainer
@@ -113,16 +114,17 @@ def token_probabilities(model: Any, rows: Sequence[Example]) -> list[float]:
 
 
 def report_rates(rows: Sequence[RevisionRow], config: TrainRevisionConfig) -> None:
-    """Draw the next attempt after held-out chains with the saved model, and add the rates to the report, once."""
-    path = config.output / "training" / "report.json"
-    if not path.exists():  # another process than the first
+    """Draw the next attempt after held-out chains with the saved model, where it was trained, and add the rates to the report, once."""
+    state = PartialState(cpu=config.use_cpu)
+    if not state.is_main_process:
         return
+    path = config.output / "training" / "report.json"
     report = json.loads(path.read_text())
     held_out = [row for row in rows if row.kind == "revision" and is_validation_question(row.prompt[0].content, config.validation_share)]
     if "revisions" in report or not held_out or not config.n_revised_chains:
         return
     chains = held_out[:: max(1, len(held_out) // config.n_revised_chains)][: config.n_revised_chains]
-    policy = load_policy(str(config.output), trust_remote_code=config.trust_remote_code)
+    policy = load_policy(str(config.output), dtype=config.dtype, device=str(state.device), trust_remote_code=config.trust_remote_code)
     grader = load_grader(config.grader, "")
     params = SamplingParams(config.max_new_tokens, config.temperature)
     attempts = asyncio.run(next_attempts(policy, policy.tokenizer, grader, chains, params))

@@ -2,18 +2,23 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from accelerate import PartialState
 from transformers import AutoModelForCausalLM, TrainerControl, TrainerState
 
 from data_gen import sample
 from data_gen.chains import Message
-from data_gen.config import InputError
+from data_gen.config import InputError, parse_config
+from data_gen.policies.transformers_policy import TransformersPolicy, load_policy
 from data_gen.records import CORRECT, INCORRECT, unknown
-from data_gen.rows import RevisionRow, write_rows
+from data_gen.rows import RevisionRow, read_rows, write_rows
+from prm_train import revision_training
 from prm_train.revision_metrics import NextAttempt, revision_rates, with_right_attempt
 from prm_train.revision_training import StopAfterMinimum
 from prm_train.train_revision import main
+from prm_train.training_config import TrainRevisionConfig
 
 
 def row(i: int, n_attempts: int) -> RevisionRow:
@@ -30,10 +35,14 @@ def rows(tmp_path: Path) -> Path:
     return tmp_path / "revision.jsonl"
 
 
-def train(rows: Path, tiny_policy: Path, output: Path, *more: str) -> dict:
+def arguments(rows: Path, tiny_policy: Path, output: Path, *more: str) -> list[str]:
     settings = {"rows": rows, "output": output, "model": tiny_policy, "learning_rate": 0.01, "n_epochs": 4.0, "validation_share": 0.3}
     words = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
-    main([*words, "--grader", "arithmetic", "--batch_size", "4", "--use_cpu", "true", "--max_new_tokens", "40", *more])
+    return [*words, "--grader", "arithmetic", "--batch_size", "4", "--use_cpu", "true", "--max_new_tokens", "40", *more]
+
+
+def train(rows: Path, tiny_policy: Path, output: Path, *more: str) -> dict:
+    main(arguments(rows, tiny_policy, output, *more))
     return json.loads((output / "training" / "report.json").read_text())
 
 
@@ -57,6 +66,27 @@ def test_a_revision_model_runs_as_a_policy(rows, tiny_policy, tmp_path):
     problems = ("--problems.n", "3", "--policy.model", str(tmp_path / "model"))
     sample.main(["--output", str(tmp_path / "run"), *problems, "--max_new_tokens", "20"])
     assert len((tmp_path / "run" / "solutions.jsonl").read_text().splitlines()) == 12
+
+
+def test_only_the_first_process_draws_in_the_dtype_of_the_training(rows, tiny_policy, tmp_path, monkeypatch):
+    loaded: list[tuple[str, str]] = []
+
+    def load_and_note(path: str, **settings: Any) -> TransformersPolicy:
+        loaded.append((settings["dtype"], settings["device"]))
+        return load_policy(path, **settings)
+
+    monkeypatch.setattr(revision_training, "load_policy", load_and_note)
+    settings = ("--n_epochs", "1.0", "--dtype", "bfloat16", "--n_revised_chains", "2")
+    report = train(rows, tiny_policy, tmp_path, *settings)
+    assert report.pop("revisions")["n_chains"] == 2
+    assert loaded == [("bfloat16", "cpu")]
+    path = tmp_path / "training" / "report.json"
+    path.write_text(json.dumps(report))
+    config = parse_config(TrainRevisionConfig, arguments(rows, tiny_policy, tmp_path, *settings))
+    monkeypatch.setitem(PartialState._shared_state, "process_index", 1)
+    revision_training.report_rates(read_rows(rows, RevisionRow), config)
+    assert "revisions" not in json.loads(path.read_text())
+    assert len(loaded) == 1
 
 
 def test_accumulated_batches_give_the_loss_of_one(rows, tiny_policy, tmp_path):
