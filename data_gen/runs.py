@@ -29,7 +29,12 @@ def claim_run(folder: Path, config: Any) -> None:
     """Write `config.json`, or check that the run that is already there has the same configuration. Raises InputError where it has not."""
     wanted, path = dump_config(config), folder / "config.json"
     if path.exists():
-        found = dump_config(load_yaml(type(config), path))  # a setting that is newer than the run has its default there
+        try:
+            found = dump_config(load_yaml(type(config), path))  # a setting that is newer than the run has its default there
+        except InputError as fault:
+            raise InputError(
+                f"{path}: this folder holds a run of another command ({fault}); choose another output folder, or delete this one"
+            ) from None
         different = [key for key in wanted if key != "output" and found[key] != wanted[key]]  # a folder may be moved
         if different:
             key = different[0]

@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from data_gen.pretrained import from_hub_or_folder
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
 
@@ -59,11 +61,12 @@ def load_tokenizer(path: str, trust_remote_code: bool = False) -> "PreTrainedTok
     """The tokenizer of a model folder or Hub name, as it was saved.
 
     `AutoTokenizer` of transformers 5 turns the tokenizer of any qwen2 folder into a Qwen2Tokenizer with its own splitting rule: other
-    ids and no error, where the folder was saved with another rule.
+    ids and no error, where the folder was saved with another rule. Raises InputError where there is none.
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
     from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
-    if get_tokenizer_config(path).get("tokenizer_class") in ("TokenizersBackend", "PreTrainedTokenizerFast"):
-        return PreTrainedTokenizerFast.from_pretrained(path)
-    return AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
+    with from_hub_or_folder(path):
+        if get_tokenizer_config(path).get("tokenizer_class") in ("TokenizersBackend", "PreTrainedTokenizerFast"):
+            return PreTrainedTokenizerFast.from_pretrained(path)
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)

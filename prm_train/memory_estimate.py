@@ -204,9 +204,11 @@ def _model_config(config: EstimateMemoryConfig) -> Any:
     from transformers import AutoConfig
 
     from data_gen.policy_config import BASE_POLICY
+    from data_gen.pretrained import from_hub_or_folder
 
     path = str(BASE_POLICY) if config.model == "base" else config.model
-    return AutoConfig.from_pretrained(path, trust_remote_code=config.trust_remote_code)
+    with from_hub_or_folder(path):
+        return AutoConfig.from_pretrained(path, trust_remote_code=config.trust_remote_code)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,18 @@
+"""Models by folder or Hub name that are not there: one sentence in place of a traceback."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from data_gen.config import InputError
+
+
+@contextmanager
+def from_hub_or_folder(path: str) -> Iterator[None]:
+    """Around `from_pretrained(path)`: what transformers did not find raises InputError. A failing disk stays an OSError, with its errno."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(f"model {path}: not loaded: {reason}; expected a local folder of a model, or a name on the Hub") from error
