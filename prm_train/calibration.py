@@ -70,7 +70,7 @@ def calibrate(logits: Sequence[NDArray[np.floating]], examples: Sequence[Example
     """
     halves: tuple[list[int], list[int]] = ([], [])
     for index, example in enumerate(examples):
-        halves[derive_seed("calibration question", example.question) % 2].append(index)
+        halves[not fits_calibration(example.question)].append(index)
     for half in halves:
         _check_half(half, examples)
     fitting, measuring = halves
@@ -96,6 +96,11 @@ def calibrate(logits: Sequence[NDArray[np.floating]], examples: Sequence[Example
             f"{found.before.log_loss:.4f} -> {found.after.log_loss:.4f}; the network's own scores are better"
         )
     return found
+
+
+def fits_calibration(question: str) -> bool:
+    """Whether the question is of the half that a calibration is fitted on; the other half says how good it is."""
+    return derive_seed("calibration question", question) % 2 == 0
 
 
 def fit(logits: Floats, targets: Floats, weights: Floats, method: Method) -> Calibration:

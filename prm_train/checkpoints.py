@@ -43,6 +43,9 @@ class Threshold:
 class CheckpointFacts:
     """`labels` tells a reader what the training labels were; `aggregation` makes one score of a path's step scores (an ORM has one).
 
+    Of an ORM: `is_reward` says that it was trained on pairs, so that its logit is a Bradley-Terry reward, whose differences within a
+    question mean something and whose zero point does not; `has_attempts` that its prompts show earlier attempts.
+
     Checkpoints written before there was calibration lack it, and their scores are those of the network.
     """
 
@@ -52,12 +55,36 @@ class CheckpointFacts:
     aggregation: Aggregation
     calibration: Calibration = field(default=Calibration())
     thresholds: tuple[Threshold, ...] = ()
+    is_reward: bool = False
+    has_attempts: bool = False
+
+
+# How a reader with transformers alone gets from a question and steps to numbers. config.json holds it, for people; nothing reads it back.
+HEAD = "head: the question (and earlier attempts) by the chat template up to the assistant's turn, in layout plain each turn and a newline"
+PIECES = "every piece is tokenized by itself, and the ids are joined"
+READINGS: dict[Kind, str] = {
+    "prm": f"{HEAD}; then for each step: step + step_separator, marker_token; {PIECES}. Score of a step: softmax at its marker, class good",
+    "orm": f"{HEAD}; then for each step: step + step_separator, marker_token; {PIECES}. Score: sigmoid of the one logit, a reward as it is",
+    "generative_verifier": (
+        f"{HEAD}, ask; then for each step: yes, newline + step + step_separator + ask; {PIECES}. Score of a step: softmax over the logits "
+        "of verdict_ids (No, Yes) at the last token of its piece, second of the two"
+    ),
+    "implicit_prm": (
+        f"{HEAD}; then for each step: step + step_separator; {PIECES}. Reward of a step: beta * sum over its tokens of log p here - log p "
+        "under the model in folder reference. Score of a step: sigmoid of the sum of rewards up to it"
+    ),
+    "revision": (
+        "the chat template over the question, each earlier attempt and the user's turn after it, up to the assistant's turn (without a "
+        "template: each turn and a newline); the model writes the next attempt and EOS"
+    ),
+}
 
 
 def score_facts(facts: CheckpointFacts) -> dict[str, Any]:
-    """What of the facts decides a score: thresholds do not, nor does a calibration that changes nothing."""
+    """What of the facts decides a score: thresholds and what only describes do not, nor does a calibration that changes nothing."""
     found = asdict(facts)
-    del found["thresholds"]
+    for name in ("thresholds", "is_reward", "has_attempts"):
+        del found[name]
     if facts.calibration == Calibration():
         del found["calibration"]
     return found
@@ -65,7 +92,7 @@ def score_facts(facts: CheckpointFacts) -> dict[str, Any]:
 
 def write_facts(facts: CheckpointFacts, model_config: Any) -> None:
     """Put the facts into a transformers config, which saves them with the model."""
-    setattr(model_config, CONFIG_KEY, asdict(facts))
+    setattr(model_config, CONFIG_KEY, asdict(facts) | {"reading": READINGS[facts.kind]})
 
 
 def read_facts(model_config: Any) -> CheckpointFacts:

@@ -47,11 +47,12 @@ WORDS = ((" Yes", " No"), ("Yes", "No"))  # the first pair whose first tokens di
 
 @dataclass(frozen=True, kw_only=True)
 class VerifierFacts(CheckpointFacts):
-    """What is asked after the question and each step, and the two answers."""
+    """What is asked after the question and each step, the two answers, and their first tokens: of No, of Yes."""
 
     ask: str
     yes: str
     no: str
+    verdict_ids: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def verifier_facts(encoding: ScorerEncoding, aggregation: Aggregation) -> Verifi
     assert isinstance(encoding, VerdictEncoding)
     label = "whether the step is right, as the rows' labels say, if all before it are"
     ask, yes, no = encoding.ask, encoding.yes, encoding.no
-    return VerifierFacts("generative_verifier", encoding.facts, label, aggregation, ask=ask, yes=yes, no=no)
+    return VerifierFacts("generative_verifier", encoding.facts, label, aggregation, ask=ask, yes=yes, no=no, verdict_ids=encoding.word_ids)
 
 
 def verdict_examples(rows: Sequence[PrmRow], encoding: ScorerEncoding, max_length: int) -> ExampleSet:

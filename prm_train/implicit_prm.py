@@ -55,9 +55,10 @@ class TextEncoding(ScorerEncoding):
 
 @dataclass(frozen=True, kw_only=True)
 class ImplicitPrmFacts(CheckpointFacts):
-    """`beta` turns log-ratios into log-odds."""
+    """`beta` turns log-ratios into log-odds; `reference` is the folder of the reference inside the checkpoint."""
 
     beta: float
+    reference: str = REFERENCE
 
 
 @dataclass(frozen=True)
@@ -262,6 +263,6 @@ def load_implicit_prm(path: str, dtype: str = "float32", device: str = "cpu", tr
     facts = read_facts_of(AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code), ImplicitPrmFacts)
     options: dict[str, Any] = {"dtype": getattr(torch, dtype), "trust_remote_code": trust_remote_code}
     model = AutoModelForCausalLM.from_pretrained(path, **options).to(device)
-    reference = AutoModelForCausalLM.from_pretrained(path, subfolder=REFERENCE, **options).to(device)
+    reference = AutoModelForCausalLM.from_pretrained(path, subfolder=facts.reference, **options).to(device)
     encoding = TextEncoding(load_tokenizer(path, trust_remote_code), facts.encoding)
     return ImplicitPrmScorer(model, reference, encoding, facts, content_id((model, reference), encoding, facts))

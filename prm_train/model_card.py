@@ -1,29 +1,37 @@
-"""The card of a published scorer, from facts alone: what the training report, the checkpoint and the data's build.json say."""
+"""The card of a published model, from facts alone: what the training report, the checkpoint and the data's build.json say.
+
+Sentences stand in `model_card.md.jinja`, which all kinds share, and in `model_card_<kind>.md.jinja`: what a model of that kind gives, the
+code that reads it, and how it is served. The code is Python that runs as it stands.
+"""
 
 import json
 import textwrap
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from data_gen.rows import PrmRow
 from data_gen.scrubbing import public_settings, public_text
-from prm_train.evaluation.estimators import Interval, bootstrap_interval
-from prm_train.export import Export, Layout, ScoredPath
-from prm_train.metrics import auroc, brier
+from prm_train.checkpoints import Kind
+from prm_train.evaluation.estimators import Interval
+from prm_train.export import Export, Layout
+from prm_train.scored_paths import EncodedPath, ScoredPath
 
-TITLES = {"prm": "Process reward model", "orm": "Outcome reward model"}
-TAGS = {"prm": "process-reward-model", "orm": "outcome-reward-model"}
-PIPELINES = {"prm": "token-classification", "orm": "text-classification"}
+TITLES: dict[Kind, str] = {
+    "prm": "Process reward model",
+    "orm": "Outcome reward model",
+    "generative_verifier": "Generative verifier",
+    "implicit_prm": "Implicit process reward model",
+    "revision": "Revision model",
+}
+PIPELINES: dict[Kind, str] = {"prm": "token-classification", "orm": "text-classification"}  # the others are language models
 # Settings of a training that a reader of the card would ask for, in this order.
 SHOWN_SETTINGS = (
     *("label_kind", "hard_threshold", "smoothing", "until_first_error", "weigh_by_rollouts", "loss", "objective"),
+    *("beta", "ask", "max_pairs_per_question", "stop_after_minimum"),
     *("n_epochs", "batch_size", "n_accumulated", "batch_tokens", "packing", "max_length", "validation_share"),
     *("learning_rate", "head_learning_rate", "lr_schedule", "warmup_share", "adam_betas", "weight_decay", "max_grad_norm"),
     *("head_dropout", "backbone_dropout", "lora", "quantization", "dtype", "bf16_autocast", "seed", "keep"),
@@ -38,11 +46,10 @@ AGGREGATION_WORDS = {
 
 @dataclass(frozen=True)
 class WorkedExample:
-    """A real path: its ids, the positions of the markers, and its scores."""
+    """A real path, its ids and the positions in them, and what the card's code prints for it."""
 
     path: ScoredPath
-    ids: tuple[int, ...]
-    positions: tuple[int, ...]
+    encoded: EncodedPath
     scores: tuple[float, ...]
 
 
@@ -54,12 +61,12 @@ class CardFacts:
     layout: Layout
     dtype: str
     base_model: str
-    marker_id: int
+    marker_id: int | None  # None where scores are read off a language model's own tokens
     example: WorkedExample
     report: Mapping[str, Any]  # training/report.json, {} where the checkpoint came without one
     build: Mapping[str, Any] = field(default_factory=dict)  # build.json of the training rows, {} where there is none
-    quality: Mapping[str, Interval] = field(default_factory=dict)  # see held_out_quality; {} without held-out rows
-    n_held_out_questions: int = 0
+    quality: Mapping[str, Interval] = field(default_factory=dict)  # see prm_train.held_out_quality; {} without held-out rows
+    n_quality_questions: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,11 +88,14 @@ def render(facts: CardFacts, publication: Publication) -> str:
     filters: dict[str, Callable[..., str]] = {"json": to_json, "wrapped": wrapped, "number": number}
     environment.filters |= filters
     kind = facts.export.facts.kind
-    return environment.get_template("model_card.md.jinja").render(
+    return environment.get_template(f"model_card_{kind}.md.jinja").render(
         front_matter=yaml.safe_dump(front_matter(facts, publication), sort_keys=False, allow_unicode=True, width=1000),
         title=publication.title or f"{TITLES[kind]} from {facts.base_model}",
         facts=facts,
         kind=kind,
+        checkpoint=facts.export.facts,
+        example=facts.example,
+        chat=[{"role": message.role, "content": message.content} for message in facts.example.path.messages],
         encoding=facts.export.facts.encoding,
         calibration=facts.export.facts.calibration,
         thresholds=facts.export.facts.thresholds,
@@ -105,14 +115,15 @@ def front_matter(facts: CardFacts, publication: Publication) -> dict[str, Any]:
     """What the Hub reads."""
     kind = facts.export.facts.kind
     metrics = [{"type": name, "value": value} for name, value in validation_metrics(facts).items()]
-    task = {"task": {"type": PIPELINES[kind]}, "dataset": {"name": "held-out questions of the training rows", "type": "validation"}}
+    pipeline = PIPELINES.get(kind, "text-generation")
+    task = {"task": {"type": pipeline}, "dataset": {"name": "held-out questions of the training rows", "type": "validation"}}
     is_public = "/" in facts.base_model
     return {
         "license": publication.license,
         "language": list(publication.languages),
         "library_name": "transformers",
-        "pipeline_tag": PIPELINES[kind],
-        "tags": ["prm-train", "reward-model", TAGS[kind], "reasoning"],
+        "pipeline_tag": pipeline,
+        "tags": ["prm-train", *(["reward-model"] if kind != "revision" else []), TITLES[kind].lower().replace(" ", "-"), "reasoning"],
         **({"base_model": facts.base_model, "base_model_relation": "finetune"} if is_public else {}),
         **({"datasets": list(publication.datasets)} if publication.datasets else {}),
         **({"model-index": [{"name": publication.location, "results": [{**task, "metrics": metrics}]}]} if metrics else {}),
@@ -124,22 +135,6 @@ def validation_metrics(facts: CardFacts) -> dict[str, float]:
     evaluations: Sequence[Mapping[str, Any]] = facts.report.get("validation", [])
     last = evaluations[-1] if evaluations else {}
     return {name: value for name, value in last.items() if isinstance(value, float)}
-
-
-def held_out_quality(rows: Sequence[Any], scores: Sequence[Sequence[float]]) -> dict[str, Interval]:
-    """Brier score, and AUROC inside a question where it has both kinds of label, with 95 % intervals over questions."""
-    by_question: dict[str, list[tuple[float, bool]]] = defaultdict(list)
-    for row, row_scores in zip(rows, scores, strict=True):
-        labels = row.labels if isinstance(row, PrmRow) else (row.label,)
-        places = zip(row_scores, labels, strict=True)
-        by_question[row.prompt] += [(score, label) for score, label in places if label is not None]
-    groups = [tuple(zip(*places, strict=True)) for places in by_question.values() if places]
-    found = {
-        "Brier score": [brier(*group) for group in groups],
-        "AUROC inside a question": [area for group in groups if (area := auroc(*group)) is not None],
-    }
-    rng = np.random.default_rng(0)
-    return {name: bootstrap_interval(values, rng) for name, values in found.items() if values}
 
 
 def shown_settings(report: Mapping[str, Any]) -> dict[str, Any]:

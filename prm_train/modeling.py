@@ -33,6 +33,13 @@ HEADS: dict[Kind, dict[str, Any]] = {
     "prm": {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}, "classifier_dropout": 0.0},
     "orm": {"id2label": {0: "correct"}, "label2id": {"correct": 0}, "problem_type": "multi_label_classification"},
 }
+# An ORM from pairs: servers return the logit as it is.
+REWARD_HEAD: dict[str, Any] = {"id2label": {0: "reward"}, "label2id": {"reward": 0}, "problem_type": "regression"}
+
+
+def head_settings(facts: CheckpointFacts) -> dict[str, Any]:
+    """What config.json says of a PRM's or an ORM's head: names of its classes, and the function that servers apply to its logits."""
+    return REWARD_HEAD if facts.is_reward else HEADS[facts.kind]
 
 
 class Float32Head(nn.Linear):
@@ -119,6 +126,7 @@ def save_scorer(
     """
     if hasattr(model, "merge_and_unload"):
         model = merged(model)
+    model.config.update(head_settings(facts))
     write_facts(facts, model.config)
     model.config.use_cache = True
     model.save_pretrained(folder, state_dict=weights)

@@ -3,7 +3,8 @@
     loss = -log sigmoid(logit of the right solution - logit of the wrong one)
 
 A pair compares inside a question, so nothing is earned by telling easy questions from hard ones, which is much of what labels of single
-solutions teach. For the same reason the logits have no zero point: Platt scaling on validation solutions gives them one.
+solutions teach. For the same reason the logits have no zero point: Platt scaling on validation solutions gives them one, for whoever needs
+a score in [0, 1] (`load_scorer`). The checkpoint itself says problem_type regression, so that servers return the logit, a reward.
 
 What TRL's trainer does by itself and is kept from here: rows longer than its max_length vanish without a word (`prm_train.examples` counts
 them), texts get an EOS and chats do not (it is given ids, those of our encoding), EOS becomes padding where there is none (the encoding has

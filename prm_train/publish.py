@@ -1,10 +1,11 @@
-"""`prm-train publish`: a trained PRM or ORM as a folder with a card, checked, and pushed to the Hub if a repository is named.
+"""`prm-train publish`: a trained model as a folder with a card, checked, and pushed to the Hub if a repository is named.
 
     prm-train publish --checkpoint runs/math/prm --rows runs/math/rows/prm.jsonl --output runs/math/public --license mit
     prm-train publish --config configs/publish/gsm8k.yaml --repo user/math-prm
 
-The folder appears when it was loaded again with transformers alone and encodes and scores the given rows as the checkpoint does; only then
-is anything pushed.
+It takes what any `train-…` command wrote: PRMs, ORMs (on single solutions, on pairs, with earlier attempts in view), revision models,
+generative verifiers and implicit PRMs. The folder appears when it was loaded again with transformers alone and encodes and scores the given
+rows as the checkpoint does; only then is anything pushed.
 """
 
 import json
@@ -13,7 +14,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -23,9 +24,12 @@ from data_gen.config import InputError, parse_config, run_command
 from data_gen.hub import DEFAULT_TOKEN_ENV, HubRepository, push_folder
 
 if TYPE_CHECKING:
-    from data_gen.rows import OrmRow, PrmRow
-    from prm_train.encoding import ScorerEncoding
-    from prm_train.export import Export, ScoredPath
+    from prm_train.export import Export
+    from prm_train.held_out_quality import Labels
+    from prm_train.model_card import WorkedExample
+    from prm_train.plain_checkpoints import PlainCheckpoint
+    from prm_train.scored_paths import ScoredPath
+    from prm_train.targets import LabelAlgebra
 
 logger = logging.getLogger(__name__)
 CARD = "README.md"
@@ -34,10 +38,10 @@ MODEL_TAG = "- prm-train"  # by this line of its card a folder is known as one t
 
 @dataclass(frozen=True)
 class PublishConfig:
-    """Publish a trained scorer as a model."""
+    """Publish a trained model."""
 
-    checkpoint: Path = field(metadata={"help": "folder that train-prm or train-orm wrote"})
-    rows: Path = field(metadata={"help": "rows that ids and scores are compared on, best those of the training"})
+    checkpoint: Path = field(metadata={"help": "folder that a train-… command wrote"})
+    rows: Path = field(metadata={"help": "rows of its kind that ids and scores are compared on, best those of the training"})
     output: Path = field(metadata={"help": "folder for the model; an earlier model of this command there is replaced"})
     license: str = field(metadata={"help": "the Hub's name of a license, as mit; mind that of the base model and of the data"})
     title: str | None = field(default=None, metadata={"help": "heading of the card; null: what the model is"})
@@ -80,34 +84,50 @@ def main(argv: Sequence[str] | None = None) -> None:
         logger.info("pushed: %s", url)
 
 
+@dataclass(frozen=True)
+class CheckedPath:
+    """A path to compare on, and the label of each of its scores."""
+
+    path: "ScoredPath"
+    labels: "Labels"
+
+
 def write_model(config: PublishConfig, folder: Path) -> "Export":
     """Weights, tokenizer, config and card into `folder`."""
     from data_gen.jsonl import write_text
     from data_gen.scrubbing import public_path, refuse_secrets
     from prm_train.export import export_checkpoint
-    from prm_train.model_card import CardFacts, Publication, WorkedExample, held_out_quality, render
-    from prm_train.modeling import load_checkpoint
+    from prm_train.held_out_quality import held_out_quality, is_probability
+    from prm_train.model_card import CardFacts, Publication, render
+    from prm_train.plain_checkpoints import load_plain, scorer_logits
 
-    _, encoding, facts = load_checkpoint(str(config.checkpoint))
+    checkpoint = load_plain(str(config.checkpoint))
+    facts, encoding = checkpoint.facts, checkpoint.encoding
     report = read_json(config.checkpoint / "training" / "report.json")
-    rows, is_held_out = choose_rows(config, facts.kind, report.get("config", {}).get("validation_share", 0.0))
-    paths = [path_of(row, encoding) for row in rows]
-    export = export_checkpoint(str(config.checkpoint), folder, paths, config.dtype, config.layout)
-    shortest = min(range(len(paths)), key=lambda i: sum(map(len, paths[i].steps)))
-    ids, ends = encoding.encode(paths[shortest].question, paths[shortest].steps)
-    scores = tuple(round(score, 4) for score in export.scores[shortest])
-    base_model = report.get("config", {}).get("model", "unknown")
+    settings = report.get("config", {})
+    algebra = label_algebra(facts.kind, settings)
+    checked, is_held_out = choose_paths(config, checkpoint, algebra, settings.get("validation_share", 0.0))
+    paths = [each.path for each in checked]
+    export = export_checkpoint(checkpoint, folder, paths, config.dtype, config.layout)
+    quality, n_questions = held_out_quality(
+        [path.question for path in paths],
+        [scorer_logits(facts, logits) for logits in export.logits],
+        [each.labels if is_held_out else () for each in checked],
+        facts,
+        with_brier=is_probability(facts, algebra),
+    )
+    base_model = settings.get("model", "unknown")
     card = CardFacts(
         export=export,
         layout=config.layout,
         dtype=config.dtype,
         base_model=public_path(base_model) if Path(base_model).is_absolute() else base_model,
-        marker_id=encoding.marker_id,
-        example=WorkedExample(paths[shortest], ids, ends if facts.kind == "prm" else ends[-1:], scores),
+        marker_id=encoding.marker_id if encoding.facts.marker_token else None,
+        example=worked_example(checkpoint, export, paths),
         report=report,
         build=read_json(config.rows.parent / "build.json"),
-        quality=held_out_quality(rows, export.scores) if is_held_out else {},
-        n_held_out_questions=len({row.prompt for row in rows}) if is_held_out else 0,
+        quality=quality,
+        n_quality_questions=n_questions,
     )
     location = config.repo or f"./{config.output.resolve().name}"
     text = render(card, Publication(location, config.license, config.title, config.datasets, config.languages))
@@ -116,27 +136,65 @@ def write_model(config: PublishConfig, folder: Path) -> "Export":
     return export
 
 
-def choose_rows(config: PublishConfig, kind: str, validation_share: float) -> "tuple[list[Any], bool]":
-    """Up to n_rows of the rows, evenly spread: those of questions that the training held out if it held any out, and whether they are."""
-    from data_gen.rows import OrmRow, PrmRow, read_rows
+def label_algebra(kind: str, settings: "dict[str, Any]") -> "LabelAlgebra":
+    """How the training made targets of PRM rows; `settings` are those of its report."""
+    from prm_train.targets import LabelAlgebra
+
+    if kind == "generative_verifier":
+        return LabelAlgebra(until_first_error=True)
+    return LabelAlgebra(**{each.name: settings[each.name] for each in fields(LabelAlgebra) if each.name in settings})
+
+
+def choose_paths(
+    config: PublishConfig, checkpoint: "PlainCheckpoint", algebra: "LabelAlgebra", validation_share: float
+) -> tuple[list[CheckedPath], bool]:
+    """The paths of up to n_rows rows, evenly spread: of questions that the training held out if it held any out, and whether they are.
+
+    Paths longer than the model's context are left out, and counted. Raises InputError for rows of another kind, and if no path is left.
+    """
     from prm_train.examples import is_validation_question
+    from prm_train.held_out_quality import labels_of
+    from prm_train.scored_paths import paths_of, read_scored_rows
 
-    rows: list[Any] = list(read_rows(config.rows, PrmRow if kind == "prm" else OrmRow))
-    if not rows:
-        raise InputError(f"{config.rows}: no row to compare scores on")
-    held_out = [row for row in rows if is_validation_question(row.prompt, validation_share)]
-    chosen = held_out or rows
-    return chosen[:: max(1, len(chosen) // config.n_rows)][: config.n_rows], bool(held_out)
+    rows = []
+    for row in read_scored_rows(config.rows, checkpoint.facts):
+        paths = paths_of(row, checkpoint.encoding.facts.step_separator)
+        rows.append((row, paths, is_validation_question(paths[0].question, validation_share)))
+    is_held_out = any(is_validation for _, _, is_validation in rows)
+    chosen = [(row, paths) for row, paths, is_validation in rows if is_validation == is_held_out]
+    found = dict.fromkeys(
+        CheckedPath(path, labels)
+        for row, paths in chosen[:: max(1, len(chosen) // config.n_rows)][: config.n_rows]
+        for path, labels in zip(paths, labels_of(row, [len(path.steps) for path in paths], checkpoint.facts, algebra), strict=True)
+        if path.steps
+    )
+    context = getattr(checkpoint.model.config.get_text_config(), "max_position_embeddings", None)
+    kept = [each for each in found if context is None or len(checkpoint.encode(each.path).ids) <= context]
+    if len(kept) < len(found):
+        logger.warning(
+            "%s: %d of %d paths are left out: longer than the context of %d tokens",
+            config.rows,
+            len(found) - len(kept),
+            len(found),
+            context,
+        )
+    if not kept:
+        raise InputError(
+            f"{config.rows}: none of {len(found)} solutions fits into the context of {context} tokens; expected some to compare on"
+        )
+    return kept, is_held_out
 
 
-def path_of(row: "PrmRow | OrmRow", encoding: "ScorerEncoding") -> "ScoredPath":
-    from data_gen.rows import PrmRow
-    from data_gen.steps import split_steps
-    from prm_train.export import ScoredPath
+def worked_example(checkpoint: "PlainCheckpoint", export: "Export", paths: "Sequence[ScoredPath]") -> "WorkedExample":
+    """The shortest path, of those with earlier attempts if there are any."""
+    from prm_train.model_card import WorkedExample
+    from prm_train.plain_checkpoints import shown
 
-    if isinstance(row, PrmRow):
-        return ScoredPath(row.prompt, tuple(row.completions))
-    return ScoredPath(row.prompt, split_steps(row.completion, encoding.facts.step_separator))
+    encoded = [checkpoint.encode(path) for path in paths]
+    shortest = min(range(len(paths)), key=lambda i: (len(paths[i].messages) == 1, len(encoded[i].ids)))
+    numbers = shown(checkpoint.facts, export.logits[shortest])
+    printed = (sum(numbers),) if checkpoint.facts.kind == "revision" else numbers
+    return WorkedExample(paths[shortest], encoded[shortest], tuple(round(number, 4) for number in printed))
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -13,42 +13,31 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from data_gen.arithmetic import draw_attempt, draw_chain, solution_text
 from data_gen.chains import Message
 from data_gen.config import InputError
-from data_gen.rows import OrmRow, PrmRow, RevisionRow, read_rows
-from data_gen.steps import join_steps, split_steps
+from data_gen.steps import join_steps
 from data_gen.tokenizer import load_tokenizer
+from prm_train.checkpoints import CONFIG_KEY, CheckpointFacts
 from prm_train.encoding import EncodingFacts, ScorerEncoding
 from prm_train.export import check_padding
-from prm_train.modeling import HEADS, load_checkpoint
+from prm_train.modeling import head_settings, load_checkpoint
+from prm_train.plain_checkpoints import load_plain
+from prm_train.scored_paths import EncodedPath, ScoredPath, encode_path, paths_of, read_scored_rows
 
 N_WORST = 5
-ROW_KINDS = {"prm": PrmRow, "orm": OrmRow, "causal_lm": RevisionRow}
-
-
-@dataclass(frozen=True)
-class ServedPath:
-    """What stands before the solution, and its steps without separators."""
-
-    messages: tuple[Message, ...]
-    steps: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class EncodedPath:
-    """`positions` are those of the markers; a language model has none."""
-
-    ids: tuple[int, ...]
-    positions: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model in evaluation mode and how to encode for it. `kind` decides what its scores are: see `scores`."""
+    """A model in evaluation mode and how to encode for it. `kind` decides what its scores are: see `scores`.
+
+    Language models of others have no facts of ours; their paths are read as revisions are, without the EOS.
+    """
 
     kind: Literal["prm", "orm", "causal_lm"]
     name: str
     architecture: str
     model: Any
     encoding: ScorerEncoding
+    facts: CheckpointFacts | None
 
     @property
     def marker_id(self) -> int | None:
@@ -58,15 +47,11 @@ class Subject:
     def context_length(self) -> int:
         return int(self.model.config.max_position_embeddings)
 
-    def encode(self, path: ServedPath) -> EncodedPath:
-        ids, positions = list(self.encoding.encode_chat(path.messages)), []
-        if self.kind == "causal_lm":
-            ids += self.encoding.encode_text(join_steps(path.steps, self.encoding.facts.step_separator))
-        else:
-            for step in path.steps:
-                ids += self.encoding.encode_step(step)
-                positions.append(len(ids) - 1)
-        return EncodedPath(tuple(ids), tuple(positions))
+    def encode(self, path: ScoredPath) -> EncodedPath:
+        if self.facts is not None:
+            return encode_path(path, self.encoding, self.facts.kind)
+        solution = self.encoding.encode_text(join_steps(path.steps, self.encoding.facts.step_separator))
+        return EncodedPath((*self.encoding.encode_chat(path.messages), *solution), ())
 
     @torch.no_grad()
     def scores(self, path: EncodedPath) -> list[float]:
@@ -87,51 +72,46 @@ def load_subject(folder: Path, dtype: str) -> Subject:
         raise InputError(f"{folder}: no config.json there; expected the folder of a model")
     config = AutoConfig.from_pretrained(folder)
     architecture = (config.architectures or [""])[0]
+    if architecture.endswith("ForCausalLM") and hasattr(config, CONFIG_KEY):
+        checkpoint = load_plain(str(folder))
+        return Subject(
+            "causal_lm", str(folder), architecture, checkpoint.model.to(getattr(torch, dtype)), checkpoint.encoding, checkpoint.facts
+        )
     if architecture.endswith("ForCausalLM"):
         tokenizer = load_tokenizer(str(folder))
         facts = EncodingFacts("chat" if tokenizer.chat_template else "plain", "\n", marker_token="")
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
-        return Subject("causal_lm", str(folder), architecture, model, ScorerEncoding(tokenizer, facts))
+        return Subject("causal_lm", str(folder), architecture, model, ScorerEncoding(tokenizer, facts), None)
     model, encoding, checkpoint_facts = load_checkpoint(str(folder), dtype)
-    if checkpoint_facts.kind not in ("prm", "orm"):
-        raise InputError(f"{folder}: a checkpoint of kind {checkpoint_facts.kind}; expected a PRM, an ORM or a causal language model")
     model.score.float().register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))  # vLLM's heads compute in float32
-    return Subject("orm" if checkpoint_facts.kind == "orm" else "prm", str(folder), architecture, model, encoding)
+    return Subject("orm" if checkpoint_facts.kind == "orm" else "prm", str(folder), architecture, model, encoding, checkpoint_facts)
 
 
-def read_paths(rows: Path, subject: Subject, n_rows: int) -> list[ServedPath]:
-    """Up to n_rows of the rows, evenly spread. Raises InputError if these are not the rows of such a model."""
-    found: list[Any] = list(read_rows(rows, ROW_KINDS[subject.kind]))
-    if not found:
-        raise InputError(f"{rows}: no row to score")
-    return [_path_of(row, subject.encoding.facts.step_separator) for row in found[:: max(1, len(found) // n_rows)][:n_rows]]
+def read_paths(rows: Path, subject: Subject, n_rows: int) -> list[ScoredPath]:
+    """The paths of up to n_rows of the rows, evenly spread. Raises InputError if these are not the rows of such a model."""
+    facts = subject.facts or CheckpointFacts("revision", subject.encoding.facts, "", "last")
+    found = read_scored_rows(rows, facts)
+    chosen = found[:: max(1, len(found) // n_rows)][:n_rows]
+    return [path for row in chosen for path in paths_of(row, facts.encoding.step_separator)]
 
 
-def _path_of(row: PrmRow | OrmRow | RevisionRow, separator: str) -> ServedPath:
-    if isinstance(row, PrmRow):
-        return ServedPath((Message("user", row.prompt),), row.completions)
-    if isinstance(row, OrmRow):
-        return ServedPath((Message("user", row.prompt),), split_steps(row.completion, separator))
-    return ServedPath(row.prompt, split_steps(row.completion[-1].content, separator))
-
-
-def sample_paths(n_paths: int) -> list[ServedPath]:
+def sample_paths(n_paths: int) -> list[ScoredPath]:
     """Right and wrong solutions of the built-in task, always the same ones."""
     rng = random.Random(0)
     chains = [draw_chain(rng) for _ in range(n_paths)]
     solutions = [solution_text(each, draw_attempt(each, rng)) for each in chains]
-    return [ServedPath((Message("user", each.question()),), tuple(text.split("\n"))) for each, text in zip(chains, solutions, strict=True)]
+    return [ScoredPath((Message("user", each.question()),), tuple(text.split("\n"))) for each, text in zip(chains, solutions, strict=True)]
 
 
 def config_faults(served: Subject, wanted: Sequence[EncodedPath], found: Sequence[EncodedPath]) -> list[str]:
     """What a client of the served model would stumble over: its padding, its labels, a tokenizer with other ids than the reference's."""
     faults, config = [], served.model.config
-    if served.kind != "causal_lm":
+    if served.kind != "causal_lm" and served.facts is not None:
         try:
             check_padding(config, served.name)
         except InputError as fault:
             faults.append(str(fault))
-        expected = HEADS[served.kind]["id2label"]
+        expected = head_settings(served.facts)["id2label"]
         if config.id2label != expected or config.label2id != {label: index for index, label in expected.items()}:
             faults.append(f"labels: got id2label {config.id2label}, label2id {config.label2id}; expected {expected} and its inverse")
     n_other = sum(one != other for one, other in zip(wanted, found, strict=True))

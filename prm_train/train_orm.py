@@ -40,6 +40,17 @@ def with_platt(config: TrainOrmConfig) -> TrainOrmConfig:
     return config
 
 
+def label_semantics(is_reward: bool, has_attempts: bool) -> str:
+    """What the training labels were, for the checkpoint and its card."""
+    if is_reward:
+        return "which of a right and a wrong solution of one question is the right one"
+    return (
+        "whether the last attempt's answer is right, with those before it in view"
+        if has_attempts
+        else "whether the solution's answer is right"
+    )
+
+
 def orm_task(config: TrainOrmConfig) -> "Task":
     """Raises InputError if the rows are malformed or cannot be paired."""
     from data_gen.rows import OrmHistoryRow, OrmPair
@@ -48,17 +59,20 @@ def orm_task(config: TrainOrmConfig) -> "Task":
     from prm_train.training_run import Task
 
     rows = read_outcome_rows(config.rows)
-    label = "whether the whole solution's answer is right"
+    has_attempts = any(isinstance(row, OrmHistoryRow) for row in rows)
+    is_reward = config.objective == "pairs"
 
     def examples(encoding: "ScorerEncoding", max_length: int) -> "ExampleSet":
         return outcome_examples(rows, encoding, max_length)
 
     def facts(encoding: "ScorerEncoding") -> CheckpointFacts:
-        return CheckpointFacts("orm", encoding.facts, label, "last")
+        return CheckpointFacts(
+            "orm", encoding.facts, label_semantics(is_reward, has_attempts), "last", is_reward=is_reward, has_attempts=has_attempts
+        )
 
-    if config.objective == "pointwise":
+    if not is_reward:
         return Task("orm", examples, LossSettings(), facts)
-    if any(isinstance(row, OrmHistoryRow) for row in rows):
+    if has_attempts:
         raise InputError(
             f"{config.rows}: rows with earlier attempts, which differ in them, so that pairs would too; expected objective pointwise"
         )

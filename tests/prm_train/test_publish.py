@@ -1,72 +1,244 @@
-"""Checkpoints of a real small training, published into a folder and pushed to the loopback Hub, loaded back by their users' means."""
+"""Checkpoints of real small trainings, published into a folder and pushed to the loopback Hub, loaded back by their users' means."""
 
 import json
+import math
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from transformers import AutoModelForTokenClassification
+from transformers import AutoModelForCausalLM, AutoModelForTokenClassification
 
+from data_gen.chains import Message
 from data_gen.config import InputError
-from data_gen.rows import OrmRow, PrmRow, write_rows
-from prm_train import publish, train_orm, train_prm
-from prm_train.export import ScoredPath, check_tokenizer, export_checkpoint, path_scores, read_qwen_prm, two_layer_head
-from prm_train.modeling import load_checkpoint
+from data_gen.rows import OrmHistoryRow, OrmPair, OrmRow, PrmRow, RevisionRow, write_rows
+from prm_train import export, publish, train_implicit_prm, train_orm, train_prm, train_revision, train_verifier
+from prm_train.checkpoints import Calibration, store_calibration
+from prm_train.export import check_tokenizer, export_checkpoint, give_padding, two_layer_head
+from prm_train.plain_checkpoints import load_plain, shown
+from prm_train.scored_paths import ScoredPath
 from tests.hub_server import Account, Hub, client_settings, serve
 
 STEPS = ("3 plus 4 = 7", "7 times 2 = 14, keep 4", "Answer: 7 4")
+SETTINGS = ("--validation_share", "0.3", "--use_cpu", "true", "--learning_rate", "0.01", "--n_epochs", "3", "--batch_size", "4")
+PATH = ScoredPath((Message("user", "Start with 3: plus 4, times 2."),), STEPS)
+
+# Name of a checkpoint → the command that trains it, and its settings. Rows are those of ROWS.
+TRAININGS: dict[str, tuple[Callable[[list[str]], None], tuple[str, ...]]] = {
+    "prm": (train_prm.main, ()),
+    "orm": (train_orm.main, ()),
+    "orm_pairs": (train_orm.main, ("--objective", "pairs")),
+    "orm_history": (train_orm.main, ()),
+    "generative_verifier": (train_verifier.main, ("--lora.rank", "4")),
+    "implicit_prm": (train_implicit_prm.main, ("--lora.rank", "4", "--beta", "0.5")),
+    "revision": (train_revision.main, ("--lora.rank", "4", "--grader", "arithmetic", "--max_new_tokens", "4")),
+}
+ROWS = {"generative_verifier": "prm", "implicit_prm": "orm"} | {
+    name: name for name in TRAININGS if name not in ("generative_verifier", "implicit_prm")
+}
+
+
+def write_all_rows(folder: Path) -> None:
+    """Twelve questions; of each a solution, right for every second one, and the same solution after a wrong attempt."""
+    questions = [f"Start with {i}: plus 4, times 2." for i in range(12)]
+    labels, text = (True, True, False), "\n".join(STEPS)
+    nothing = ((0,) * 3, (0,) * 3, (0,) * 3, ("fixed",) * 3, ("none",) * 3)
+    write_rows(folder / "prm.jsonl", [PrmRow(f"p{i}", each, STEPS, labels, *nothing) for i, each in enumerate(questions)])
+    write_rows(folder / "orm.jsonl", [OrmRow(f"p{i}", each, text, i % 2 == 0) for i, each in enumerate(questions)])
+    write_rows(folder / "orm_pairs.jsonl", [OrmPair(f"p{i}", each, text, f"{STEPS[0]}\nAnswer: 9") for i, each in enumerate(questions)])
+    chats = [(Message("user", each), Message("assistant", "Answer: 9"), Message("user", each)) for each in questions]
+    last = (Message("assistant", text),)
+    write_rows(folder / "orm_history.jsonl", [OrmHistoryRow(f"p{i}", each, last, i % 2 == 0, 1, (1, 0)) for i, each in enumerate(chats)])
+    write_rows(folder / "revision.jsonl", [RevisionRow(f"p{i}", each, last, "revision", 1, 30, (1, 0)) for i, each in enumerate(chats)])
 
 
 @pytest.fixture(scope="module")
-def runs(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with prm/, orm/ and their rows."""
+def project(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A folder with rows of all kinds and the checkpoint of that name, trained when it is first asked for."""
     folder = tmp_path_factory.mktemp("project")
-    questions = [f"Start with {i}: plus 4, times 2." for i in range(12)]
-    labels = (True, True, False)
-    nothing = ((0,) * 3, (0,) * 3, (0,) * 3, ("fixed",) * 3, ("none",) * 3)
-    write_rows(folder / "prm.jsonl", [PrmRow(f"p{i}", question, STEPS, labels, *nothing) for i, question in enumerate(questions)])
-    write_rows(folder / "orm.jsonl", [OrmRow(f"p{i}", question, "\n".join(STEPS), i % 2 == 0) for i, question in enumerate(questions)])
-    for kind, train in (("prm", train_prm.main), ("orm", train_orm.main)):
-        settings = ("--model", str(tiny_policy), "--validation_share", "0.3", "--use_cpu", "true")
-        train(["--rows", str(folder / f"{kind}.jsonl"), "--output", str(folder / kind), *settings])
-    return folder
+    write_all_rows(folder)
+
+    @cache
+    def with_checkpoint(name: str) -> Path:
+        train, more = TRAININGS[name]
+        train(
+            ["--rows", str(folder / f"{ROWS[name]}.jsonl"), "--output", str(folder / name), "--model", str(tiny_policy), *SETTINGS, *more]
+        )
+        if name == "orm_pairs":
+            store_calibration(folder / name, Calibration("platt", 0.5, 0.25), ())
+        return folder
+
+    return with_checkpoint
+
+
+@pytest.fixture(scope="module")
+def runs(project: Callable[[str], Path]) -> Path:
+    """The folder with prm/, orm/ and their rows."""
+    return project("prm") and project("orm")
 
 
 def publish_to(runs: Path, kind: str, output: Path, *more: str) -> str:
     """The card."""
-    where = ("--checkpoint", str(runs / kind), "--rows", str(runs / f"{kind}.jsonl"), "--output", str(output))
+    where = ("--checkpoint", str(runs / kind), "--rows", str(runs / f"{ROWS[kind]}.jsonl"), "--output", str(output))
     publish.main([*where, "--license", "mit", *more])
     return (output / "README.md").read_text()
 
 
-@pytest.mark.parametrize(("kind", "problem_type"), [("prm", None), ("orm", "multi_label_classification")])
-def test_the_code_of_the_card_prints_what_it_says(kind, problem_type, runs, tmp_path):
-    card = publish_to(runs, kind, tmp_path / "model")
-    transformers_code, own_code = re.findall(r"^```python\n(.*?)^```$", card, re.DOTALL | re.MULTILINE)
-    said = re.search(r"^prints `(\[.*\])`", card, re.MULTILINE)
-    assert said is not None
-    run = subprocess.run(
-        [sys.executable, "-c", transformers_code + own_code],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    printed, last = run.stdout.splitlines()[-2:]
-    assert printed == said[1]
-    assert float(last) == pytest.approx(json.loads(printed)[-1], abs=2e-4)
+def run_card(card: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[list[str], list[str]]:
+    """What the card's code printed, all of it as one program, and what the card says that it prints."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", card, re.DOTALL | re.MULTILINE)
+    assert not re.search(r"^(from|import) (prm_train|data_gen)", blocks[0], re.MULTILINE)  # transformers alone
+    monkeypatch.chdir(folder)
+    capsys.readouterr()
+    exec(compile("".join(blocks), "card", "exec"), {})
+    return capsys.readouterr().out.splitlines(), re.findall(r"^prints `(\[.*\])`", card, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_the_code_of_the_card_prints_what_it_says(name, project, tmp_path, monkeypatch, capsys):
+    card = publish_to(project(name), name, tmp_path / "model")
+    printed, (said,) = run_card(card, tmp_path, monkeypatch, capsys)
+    if name == "revision":
+        assert printed[-1] == said
+        assert -200 < json.loads(said)[0] < -1
+        return
+    assert said in printed
+    numbers, own_score = json.loads(said), float(printed[-1])
+    if name == "orm_pairs":
+        expected = 1 / (1 + math.exp(-0.5 * numbers[0] - 0.25))  # the scorer's score is the calibrated sigmoid of the reward
+    elif name == "implicit_prm":
+        assert all(abs(reward) > 0.001 for reward in numbers)
+        expected = 1 / (1 + math.exp(-sum(numbers)))
+        assert float(printed[-2]) == pytest.approx(expected, abs=2e-4)
+    else:
+        expected = numbers[-1]
+    assert own_score == pytest.approx(expected, abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "problem_type", "labels"),
+    [
+        ("prm", None, {"0": "bad", "1": "good"}),
+        ("orm", "multi_label_classification", {"0": "correct"}),
+        ("orm_history", "multi_label_classification", {"0": "correct"}),
+        ("orm_pairs", "regression", {"0": "reward"}),  # Bradley-Terry: servers return the logit as it is
+    ],
+)
+def test_the_config_says_what_the_outputs_mean(name, problem_type, labels, project, tmp_path):
+    publish_to(project(name), name, tmp_path / "model")
     config = json.loads((tmp_path / "model" / "config.json").read_text())
-    assert config["prm_train"]["kind"] == kind
-    assert config.get("problem_type") == problem_type
+    assert (config.get("problem_type"), config["id2label"]) == (problem_type, labels)
     assert config["pad_token_id"] != config["eos_token_id"]
+    facts = config["prm_train"]
+    assert (facts["is_reward"], facts["has_attempts"]) == (name == "orm_pairs", name == "orm_history")
+    assert facts["encoding"] == {"layout": "chat", "step_separator": "\n", "marker_token": "<|step|>"}
+    assert "tokenized by itself" in facts["reading"]
+
+
+def test_a_reward_is_no_probability_and_its_card_says_what_it_is(project, tmp_path):
+    card = " ".join(publish_to(project("orm_pairs"), "orm_pairs", tmp_path / "model").split())
+    assert "Within a question the difference of two rewards is the log-odds that the first solution is the right one" in card
+    assert "which of a right and a wrong solution of one question is the right one" in card
+    assert "probability that its answer is right" not in card
+    assert "probability that its answer is right" in " ".join(publish_to(project("orm"), "orm", tmp_path / "pointwise").split())
+
+
+@pytest.mark.parametrize("name", ["generative_verifier", "implicit_prm", "revision"])
+def test_a_language_model_is_a_plain_one_with_its_updates_merged(name, project, tiny_policy, tmp_path):
+    publish_to(project(name), name, tmp_path / "model")
+    model, loading = AutoModelForCausalLM.from_pretrained(tmp_path / "model", output_loading_info=True)
+    assert not any(loading.values())
+    trained = AutoModelForCausalLM.from_pretrained(project(name) / name)
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        assert torch.equal(model(input_ids=ids).logits, trained(input_ids=ids).logits)
+        assert not torch.allclose(model(input_ids=ids).logits, AutoModelForCausalLM.from_pretrained(tiny_policy)(input_ids=ids).logits)
+    facts = model.config.prm_train
+    assert facts["kind"] == name
+    if name == "generative_verifier":
+        vocabulary = load_plain(str(tmp_path / "model")).encoding.tokenizer.get_vocab()
+        assert (facts["yes"], facts["no"], facts["verdict_ids"]) == ("Yes", "No", [vocabulary["N"], vocabulary["Y"]])
+    if name == "implicit_prm":
+        reference = AutoModelForCausalLM.from_pretrained(tmp_path / "model", subfolder=facts["reference"])
+        with torch.no_grad():
+            assert torch.equal(reference(input_ids=ids).logits, AutoModelForCausalLM.from_pretrained(tiny_policy)(input_ids=ids).logits)
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "message"),
+    [
+        ("prm", "orm", "no PrmRow: no field completions; .*; a checkpoint of kind prm takes rows of kind prm"),
+        ("orm", "prm", "no OrmRow: no field completion; .*; a checkpoint of kind orm takes rows of kind orm or orm_pairs"),
+        ("orm", "orm_history", "got rows with earlier attempts; a checkpoint of kind orm takes rows of kind orm or orm_pairs"),
+        ("orm_history", "orm", "got rows without earlier attempts; a checkpoint of kind orm takes rows of kind orm_history"),
+        ("revision", "orm_history", "no RevisionRow: no field kind; .*; a checkpoint of kind revision takes rows of kind revision"),
+        ("implicit_prm", "orm_pairs", "no OrmRow: no field completion; .*; a checkpoint of kind implicit_prm takes rows of kind orm"),
+        ("generative_verifier", "revision", "a checkpoint of kind generative_verifier takes rows of kind prm"),
+    ],
+)
+def test_rows_of_another_kind_are_refused(name, rows, message, project, tmp_path):
+    folder = project(name)
+    where = ("--checkpoint", str(folder / name), "--rows", str(folder / f"{rows}.jsonl"), "--output", str(tmp_path / "model"))
+    with pytest.raises(InputError, match=message):
+        publish.main([*where, "--license", "mit"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_orm_from_single_solutions_is_compared_on_both_sides_of_pairs(project, tmp_path):
+    folder = project("orm")
+    where = ("--checkpoint", str(folder / "orm"), "--rows", str(folder / "orm_pairs.jsonl"), "--output", str(tmp_path / "model"))
+    publish.main([*where, "--license", "mit"])
+    n_held_out = json.loads((folder / "orm" / "training" / "report.json").read_text())["n_validation_rows"]
+    assert f"score {2 * n_held_out} solutions ({2 * n_held_out} scores)" in (tmp_path / "model" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "tolerances"), [("implicit_prm", "TOLERANCES"), ("orm_pairs", "LOGIT_TOLERANCES"), ("revision", "LOGIT_TOLERANCES")]
+)
+def test_numbers_that_are_not_those_of_the_checkpoint_stop_everything(name, tolerances, project, tmp_path, monkeypatch):
+    monkeypatch.setitem(getattr(export, tolerances), "bfloat16", 1e-7)
+    with pytest.raises(RuntimeError, match=r"scores differ by up to .* expected at most 1e-07"):
+        publish_to(project(name), name, tmp_path / "model", "--dtype", "bfloat16")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_paths_beyond_the_context_are_left_out(project, tmp_path, caplog):
+    """The tiny model has a context of 256 tokens."""
+    folder = project("revision")
+    rows = (folder / "revision.jsonl").read_text().splitlines(keepends=True)
+    chats = [json.loads(row) for row in rows]
+    for chat in chats[:-1]:
+        chat["completion"][0]["content"] = "7 times 2 = 14, keep 4\n" * 40
+    (tmp_path / "long.jsonl").write_text("".join(json.dumps(chat) + "\n" for chat in chats))
+    where = ("--checkpoint", str(folder / "revision"), "--rows", str(tmp_path / "long.jsonl"), "--output", str(tmp_path / "model"))
+    with pytest.raises(InputError, match=r"none of \d+ solutions fits into the context of 256 tokens"):
+        publish.main([*where, "--license", "mit"])
+
+
+def test_a_language_model_gets_a_padding_token_of_its_own(project, tmp_path):
+    original = load_plain(str(project("revision") / "revision"))
+    tokenizer = original.encoding.tokenizer
+    own = tokenizer.pad_token_id
+    tokenizer.pad_token = tokenizer.eos_token
+    export_checkpoint(original, tmp_path, [PATH])
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert (config["pad_token_id"], json.loads((tmp_path / "generation_config.json").read_text())["pad_token_id"]) == (own, own)
+    assert load_plain(str(tmp_path)).encoding.tokenizer.pad_token_id == own != config["eos_token_id"]
+
+
+def test_a_language_model_without_any_padding_token_is_refused(project, monkeypatch):
+    original = load_plain(str(project("revision") / "revision"))
+    monkeypatch.setattr(export, "PADDINGS", ("<unk>",))
+    original.encoding.tokenizer.pad_token = None
+    with pytest.raises(InputError, match=r"pad_token_id None, eos_token_id 1; expected a padding token of its own"):
+        give_padding(original)
 
 
 def test_the_card_says_what_was_measured_and_nothing_of_this_machine(runs, tmp_path):
@@ -78,7 +250,9 @@ def test_the_card_says_what_was_measured_and_nothing_of_this_machine(runs, tmp_p
     assert front["datasets"] == ["me/sums"]
     assert "# Judge of sums" in card
     assert f"| training labels | {report['n_training_labels']} |" in card
-    assert re.search(r"\| Brier score, \d+ questions \(95 % interval\) \| 0\.\d+ \(0\.\d+ to 0\.\d+\) \|", card)
+    assert re.search(r"Of the published weights, on \d+ questions that were not trained on:", card)
+    assert re.search(r"\| Brier score \| 0\.\d+ \(0\.\d+ to 0\.\d+\) \|", card)
+    assert re.search(r"\| AUROC inside a question \| [01]\S* \(", card)
     served = re.search(r"--pooler-config '(.*)'", card)
     assert served is not None
     assert json.loads(served[1]) == {"task": "token_classify", "tok_pooling_type": "STEP", "step_tag_id": 4}
@@ -97,10 +271,14 @@ def test_the_two_layer_layout_scores_the_same(runs, tmp_path):
     card = publish_to(runs, "prm", tmp_path / "model", "--layout", "qwen_prm")
     assert "Qwen2ForProcessRewardModel" in card
     assert json.loads((tmp_path / "model" / "config.json").read_text())["architectures"] == ["Qwen2ForProcessRewardModel"]
-    model, encoding, facts = load_checkpoint(str(runs / "prm"))
-    path = ScoredPath("Start with 3: plus 4, times 2.", STEPS)
-    expected = path_scores(model, encoding, facts, path)
-    assert path_scores(read_qwen_prm(tmp_path / "model"), encoding, facts, path) == pytest.approx(expected, abs=1e-6)
+    trained, written = load_plain(str(runs / "prm")), load_plain(str(tmp_path / "model"))
+    assert isinstance(written.model.score, torch.nn.Sequential)
+    assert shown(written.facts, written.logits(PATH)) == pytest.approx(shown(trained.facts, trained.logits(PATH)), abs=1e-6)
+
+
+def test_the_two_layer_layout_is_for_prms_alone(project, tmp_path):
+    with pytest.raises(InputError, match="layout qwen_prm holds a PRM on Qwen2, got kind orm on qwen2"):
+        publish_to(project("orm"), "orm", tmp_path / "model", "--layout", "qwen_prm")
 
 
 def test_two_layers_with_relu_hold_one_linear_map():
@@ -127,13 +305,23 @@ def test_padding_with_eos_is_refused_and_nothing_is_left(runs, tmp_path):
 
 
 def test_a_tokenizer_that_cuts_otherwise_is_refused(runs, tmp_path):
-    _, encoding, _ = load_checkpoint(str(runs / "prm"))
-    export_checkpoint(str(runs / "prm"), tmp_path, [ScoredPath("Start with 3: plus 4.", STEPS)])
+    original = load_plain(str(runs / "prm"))
+    export_checkpoint(original, tmp_path, [PATH])
     saved = json.loads((tmp_path / "tokenizer.json").read_text())
     saved["model"]["merges"] = saved["model"]["merges"][:2]
     (tmp_path / "tokenizer.json").write_text(json.dumps(saved))
-    with pytest.raises(RuntimeError, match=r"gives other ids for the path that begins 'Start with 3: plus 4\.'; nothing was published"):
-        check_tokenizer(tmp_path, encoding, [ScoredPath("Start with 3: plus 4.", STEPS)])
+    with pytest.raises(RuntimeError, match=r"gives other ids for the path that begins 'Start with 3: plus 4, times 2\.'; nothing was publ"):
+        check_tokenizer(tmp_path, original.encoding, "prm", [PATH])
+
+
+@pytest.mark.parametrize("name", ["revision", "generative_verifier"])
+def test_a_chat_template_that_got_lost_or_changed_is_refused(name, project, tmp_path):
+    original = load_plain(str(project(name) / name))
+    export_checkpoint(original, tmp_path, [PATH])
+    template = (tmp_path / "chat_template.jinja").read_text()
+    (tmp_path / "chat_template.jinja").write_text(template + "{# another #}")
+    with pytest.raises(RuntimeError, match=r"has chat_template .*another.*; nothing was published"):
+        check_tokenizer(tmp_path, original.encoding, original.facts.kind, [PATH])
 
 
 def test_another_folder_is_not_replaced(runs, tmp_path):

@@ -12,10 +12,11 @@ from data_gen.config import InputError
 from prm_train import verify_export
 from prm_train.checkpoints import CheckpointFacts, Kind
 from prm_train.modeling import build_scorer, save_scorer
-from prm_train.served_parity import Comparison, EncodedPath, Place, ServedPath, Subject, compare, config_faults, load_subject, sample_paths
+from prm_train.scored_paths import EncodedPath, ScoredPath
+from prm_train.served_parity import Comparison, Place, Subject, compare, config_faults, load_subject, sample_paths
 from prm_train.training_config import TrainingConfig
 
-PATH = ServedPath((Message("user", "Start with 3: plus 4, times 2."),), ("3 plus 4 = 7", "Answer: 7 4"))
+PATH = ScoredPath((Message("user", "Start with 3: plus 4, times 2."),), ("3 plus 4 = 7", "Answer: 7 4"))
 
 
 def scorer(kind: Kind, tiny_policy: Path, folder: Path) -> Path:

@@ -28,13 +28,16 @@ from transformers import (
     set_seed,
 )
 
+from data_gen.chains import Message
 from data_gen.config import InputError, parse_config
 from data_gen.tokenizer import load_tokenizer, train_tokenizer
 from prm_train.checkpoints import CheckpointFacts
-from prm_train.export import ScoredPath, export_checkpoint
+from prm_train.export import export_checkpoint
 from prm_train.foreign.settings import PrmFormat
 from prm_train.incremental import load_scorer
 from prm_train.modeling import build_scorer, load_checkpoint, save_scorer
+from prm_train.plain_checkpoints import load_plain
+from prm_train.scored_paths import ScoredPath
 from prm_train.search.run import SearchConfig
 from prm_train.training_config import TrainingConfig
 
@@ -306,7 +309,8 @@ def test_a_prm_of_this_project_in_qwens_layout_keeps_its_own_encoding(tiny_polic
     model, encoding = build_scorer("prm", TrainingConfig(rows=Path(), output=Path(), model=str(tiny_policy)))
     save_scorer(model, encoding, CheckpointFacts("prm", encoding.facts, "none", "min"), tmp_path / "prm")
     (tmp_path / "qwen").mkdir()
-    export_checkpoint(str(tmp_path / "prm"), tmp_path / "qwen", [ScoredPath(QUESTION, PATHS[0])], layout="qwen_prm")
+    path = ScoredPath((Message("user", QUESTION),), PATHS[0])
+    export_checkpoint(load_plain(str(tmp_path / "prm")), tmp_path / "qwen", [path], layout="qwen_prm")
     assert load_checkpoint(str(tmp_path / "qwen"))[0].config.id2label == {0: "bad", 1: "good"}
     own, theirs = (scores_in_tree(load_scorer(str(tmp_path / name)), at_once=True) for name in ("prm", "qwen"))
     for scores, others in zip(own, theirs, strict=True):
