@@ -84,3 +84,31 @@ def test_the_signal_before_the_end_saves_what_is_committed(tmp_path: Path):
     saved = contents(tmp_path / "run" / "shard-0" / "ledger.sqlite")
     assert set(saved) == set(contents(ledger))
     assert len(saved) > 100
+
+
+SLOW_MERGE = """#!/bin/bash
+if [ "$1 $2" = "ledger merge" ]; then
+    touch "{folder}/merging"
+    flock "$5.lock" sleep 2
+fi
+exec "{command}" "$@"
+"""
+
+
+def test_a_snapshot_that_is_being_saved_when_the_signal_comes_is_finished_before_the_last_one(tmp_path: Path):
+    (tmp_path / "bin").mkdir()
+    slow = tmp_path / "bin" / "prm-train"
+    slow.write_text(SLOW_MERGE.format(folder=tmp_path, command=Path(sys.executable).with_name("prm-train")))
+    slow.chmod(0o755)
+    variables = environment(tmp_path, 0, 1)
+    variables |= {"PATH": f"{slow.parent}{os.pathsep}{variables['PATH']}", "SAVE_EVERY_SECONDS": "2"}
+    process = subprocess.Popen(generate(tmp_path, 3000), env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "merging").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, b"another process is writing" in said) == (143, False), said.decode()[-2000:]
+    assert set(contents(tmp_path / "run" / "shard-0" / "ledger.sqlite")) == set(
+        contents(tmp_path / "disk" / "prm-generate-77-0" / "ledger.sqlite")
+    )

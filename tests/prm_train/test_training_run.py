@@ -106,7 +106,7 @@ def test_the_cost_of_a_resumed_training_is_that_of_all_attempts(tiny_policy, tmp
     first = json.loads(stored.read_text())
     assert first["wall_seconds"] >= 0.5  # five steps
     stored.write_text(json.dumps({"wall_seconds": first["wall_seconds"] + 1000, "cpu_seconds": first["cpu_seconds"] + 500}))
-    run(tiny_policy, tmp_path, SlowBrokenTask)  # broken off once more at its very beginning: it has made its steps
+    run(tiny_policy, tmp_path, SlowBrokenTask)  # broken off again after a step
     assert json.loads(stored.read_text())["wall_seconds"] >= 1000 + first["wall_seconds"]
     run(tiny_policy, tmp_path)
     cost = json.loads((tmp_path / "training" / "report.json").read_text())["cost"]
