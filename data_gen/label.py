@@ -20,10 +20,10 @@ from data_gen.grading import Grader, load_grader
 from data_gen.jsonl import write_text
 from data_gen.label_settings import LabelSettings, settings_read
 from data_gen.labeling import LabelingTask, label_samples
-from data_gen.ledger import Ledger, LedgerPolicy
+from data_gen.ledger import DrawKey, Ledger, LedgerPolicy
 from data_gen.policies.protocol import Policy
 from data_gen.progress import MeteredPolicy, Progress
-from data_gen.records import LabeledSolution, Problem, Usage
+from data_gen.records import FinishReason, GradedSolution, LabeledSolution, Problem, Solution, Usage
 from data_gen.rollouts import draw_solutions
 from data_gen.runs import N_OPEN, claim_models, count_lines, read_records, records_in_order, work_through
 from data_gen.sample import DRY_RUN, SampleConfig, load_run_policy, pilot_problems, report_forecast, run_facts, say_if_simulated
@@ -52,15 +52,33 @@ class LabelConfig(LabelSettings):
 
 @dataclass(frozen=True)
 class Labeled:
-    """What became of the solutions of one problem: labelled, or the reason why not; and what the rollouts cost that are not its samples."""
+    """What became of the solutions of one problem: labelled, or the reason why not.
+
+    Of the rollouts beyond its samples, each once: how many there are, how many were truncated or got no verdict, and what they cost.
+    """
 
     outcomes: tuple[LabeledSolution | str, ...]
     n_rollouts: int
+    n_unknown: int
     usage: Usage
 
     @property
     def solutions(self) -> list[LabeledSolution]:
         return [outcome for outcome in self.outcomes if isinstance(outcome, LabeledSolution)]
+
+
+class UnknownCountingPolicy(LedgerPolicy):
+    """Also knows which of its draws were truncated or got no verdict, and so count as failures of the budget."""
+
+    def __init__(self, policy: Policy, ledger: Ledger, problem: Problem) -> None:
+        super().__init__(policy, ledger, problem)
+        self.unknown: set[DrawKey] = set()
+
+    async def grade(self, grader: Grader, key: DrawKey, solution: Solution) -> GradedSolution:
+        graded = await super().grade(grader, key, solution)
+        if graded.verdict.is_unknown or solution.finish_reason is FinishReason.LENGTH:
+            self.unknown.add(key)
+        return graded
 
 
 class LabelCounts:
@@ -75,12 +93,12 @@ class LabelCounts:
     def add(self, labeled: Labeled) -> None:
         self.usage += labeled.usage
         self.n_rollouts += labeled.n_rollouts
+        self.n_unknown += labeled.n_unknown
         self.unlabeled.update(outcome for outcome in labeled.outcomes if isinstance(outcome, str))
         for each in labeled.solutions:
             self.n_solutions += 1
             self.n_wrong += not each.graded.verdict.is_correct
             self.labels.update(map(str, each.labels))
-            self.n_unknown += sum(estimate.n_unknown for estimate in each.estimates)
             self.n_movable += n_movable_labels(each, self.config.method)
 
     @property
@@ -95,7 +113,7 @@ class LabelCounts:
             "n_wrong_solutions": self.n_wrong,
             "unlabeled": dict(sorted(self.unlabeled.items())),
             "labels": dict(sorted(self.labels.items())),
-            "n_unknown_rollouts": self.n_unknown,
+            "n_unknown_rollouts": self.n_unknown,  # of n_rollouts, each once, however many solutions share its prefix
             "n_labels_unknowns_could_move": self.n_movable,
             "share_of_labels_unknowns_could_move": round(self.n_movable / max(self.n_labels, 1), 6),
             "n_rollouts": self.n_rollouts,
@@ -134,11 +152,11 @@ async def label_problems(
     vocabulary, params = policy.token_bytes(), sampling.params
 
     async def one(problem: Problem) -> Labeled:
-        recorded = LedgerPolicy(policy, ledger, problem)
+        recorded = UnknownCountingPolicy(policy, ledger, problem)
         drawn = await draw_solutions(recorded, grader, params, range(sampling.n_samples))
-        n_drawn, spent = recorded.n_draws, recorded.usage
+        n_drawn, n_unknown, spent = recorded.n_draws, len(recorded.unknown), recorded.usage
         outcomes = await label_samples(LabelingTask(recorded, grader, drawn, vocabulary, sampling.step_separator, params, config))
-        return Labeled(outcomes, recorded.n_draws - n_drawn, recorded.usage - spent)
+        return Labeled(outcomes, recorded.n_draws - n_drawn, len(recorded.unknown) - n_unknown, recorded.usage - spent)
 
     await work_through(problems, one, take, config.n_open)
 

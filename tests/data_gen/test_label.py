@@ -1,6 +1,8 @@
 import json
 import logging
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -121,10 +123,24 @@ def test_labels_that_rollouts_without_verdict_could_move_are_counted():
     assert n_movable_labels(solution(located, (0, 0, 0, 0)), "sequential") == 0
 
 
-def test_truncated_rollouts_and_the_labels_that_rest_on_them_are_told(tmp_path: Path):
+def test_rollouts_without_verdict_are_counted_once_and_so_are_the_labels_that_rest_on_them(tmp_path: Path):
+    sample(["--output", str(tmp_path), "--problems.n", "20", "--policy.model", "no/such-model", "--dry_run", "true"])
+    label(["--run", str(tmp_path), "--dry_run", "true", "--method", "every_step"])  # by a policy that often says "No answer."
+    run = tmp_path / "dry-run"
+    facts = json.loads((run / "label.json").read_text())
+    with closing(sqlite3.connect(run / "ledger.sqlite")) as database:
+        [[n_unknown]] = database.execute(  # of the draws from the ends of steps
+            "SELECT count(*) FROM draws JOIN verdicts ON draw = draws.id JOIN prefixes ON hash = prefix_hash"
+            " WHERE parent_hash IS NOT NULL AND (kind = 'unknown' OR finish_reason = 'length')"
+        )
+    solutions = list(read_records(run / "labels.jsonl", LabeledSolution))
+    told = sum(estimate.n_unknown for each in solutions for estimate in each.estimates)
+    assert 0 < facts["n_unknown_rollouts"] == n_unknown < told  # solutions share prefixes, each of which tells of its rollouts
+    assert facts["n_labels_unknowns_could_move"] <= facts["labels"]["False"]
+
+
+def test_truncated_solutions_get_no_labels_and_are_told(tmp_path: Path):
     sample(["--output", str(tmp_path), "--problems.n", "60", "--policy.model", "simulated", "--max_new_tokens", "90"])
     facts = labeled(tmp_path)
     assert facts["unlabeled"]["truncated"] > 0
-    solutions = list(read_records(tmp_path / "labels.jsonl", LabeledSolution))
-    assert facts["n_unknown_rollouts"] == sum(estimate.n_unknown for each in solutions for estimate in each.estimates)
-    assert facts["n_labels_unknowns_could_move"] <= facts["labels"]["False"]
+    assert facts["n_labeled_solutions"] + sum(facts["unlabeled"].values()) == 240
