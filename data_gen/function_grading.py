@@ -9,7 +9,6 @@ run: a fault is no verdict. data_gen/program_grading.py is an example.
 """
 
 import asyncio
-import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -21,20 +20,21 @@ from typing import cast
 from data_gen.answers import find_answer
 from data_gen.config import InputError
 from data_gen.records import CORRECT, INCORRECT, FinishReason, GradedSolution, Problem, Solution, Verdict, unknown
+from data_gen.source_hash import source_hash
 
 Opinion = bool | Verdict | None
 PARAMETERS = ["question", "gold_answer", "solution"]
 
 
 class FunctionGrader:
-    """Verdicts by a function. `grader_version` holds its name and a hash of its module's source, so that an edit voids stored verdicts.
+    """Verdicts by a function. An edit of its module, or of what that imports from its own package or folder, changes `grader_version`.
 
     A truncated solution that the function does not call correct is unknown (truncated): what was cut off might have been right.
     """
 
-    def __init__(self, name: str, function: Callable[[str, str, str], Opinion | Awaitable[Opinion]], source: bytes) -> None:
+    def __init__(self, name: str, function: Callable[[str, str, str], Opinion | Awaitable[Opinion]]) -> None:
         self.name = name
-        self.grader_version = f"{name} {hashlib.sha256(source).hexdigest()[:16]}"
+        self.grader_version = f"{name} {source_hash(FunctionGrader, name.partition(':')[0], 'data_gen.answers')}"
         self._function = function
 
     async def grade(self, problem: Problem, solution: Solution) -> GradedSolution:
@@ -75,4 +75,4 @@ def load_function_grader(name: str) -> FunctionGrader:
         raise InputError(f"grader {name}: {found.origin} has no function {function_name!r}")
     if list(inspect.signature(function).parameters) != PARAMETERS:
         raise InputError(f"grader {name}: takes {inspect.signature(function)}, expected ({', '.join(PARAMETERS)})")
-    return FunctionGrader(name, function, Path(found.origin).read_bytes())
+    return FunctionGrader(name, function)

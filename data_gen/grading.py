@@ -1,11 +1,11 @@
 """Verdicts on whole solutions: correct, incorrect, or unknown with a reason. An unknown is never a negative label."""
 
 import asyncio
+import functools
 import os
 import threading
 import time
 from concurrent.futures import Future
-from functools import partial
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -15,9 +15,11 @@ from data_gen.answers import find_answer
 from data_gen.config import InputError
 from data_gen.function_grading import load_function_grader
 from data_gen.grading_pool import AlgebraPool, Reply
-from data_gen.records import CORRECT, INCORRECT, FinishReason, GradedSolution, Problem, Solution, Verdict, unknown
+from data_gen.records import CORRECT, INCORRECT, FinishReason, GradedSolution, Problem, Solution, Verdict, content_hash, unknown
+from data_gen.source_hash import source_hash
 
 GraderName = str  # auto, arithmetic, arithmetic_last_value, math, or module:function; `load_grader` checks it
+MATH_MODULES = ("data_gen.answers", "data_gen.answer_equality", "data_gen.grading_worker")  # decide, with what they import
 N_WORKERS = min(4, os.cpu_count() or 1)  # of which a run starts as many as it has questions for
 N_STORED_VERDICTS = 65536
 RETRY_SECONDS = 600.0  # how long a time-out stands for its pair of answers
@@ -34,7 +36,7 @@ class Grader(Protocol):
 
 
 class ArithmeticGrader:
-    """The built-in task: the `Answer:` line against the gold answer, value by value.
+    """The built-in task: the `Answer:` line against the gold answer, value by value. Nothing outside of this class decides.
 
     `last_value_only` is the ablation in which the intermediate values do not count, so that a wrong step can still end right.
     """
@@ -64,7 +66,7 @@ class MathGrader:
     """
 
     def __init__(self, timeout_seconds: float = 5.0, memory_gib: float = 2.0, n_workers: int = N_WORKERS) -> None:
-        self.grader_version = f"math-2, math-verify {version('math-verify')}"
+        self.grader_version = _math_version()
         self._pool = AlgebraPool(n_workers, timeout_seconds, memory_gib)
         self._verdicts: dict[tuple[str, str], Verdict] = {}
         self._timed_out: dict[tuple[str, str], float] = {}
@@ -114,7 +116,7 @@ class MathGrader:
             if future is not None:
                 return future
             future = self._in_flight[pair] = self._pool.ask(gold_answer, answer)
-        future.add_done_callback(partial(self._keep, pair))
+        future.add_done_callback(functools.partial(self._keep, pair))
         return future
 
     def _keep(self, pair: tuple[str, str], future: Future[Reply]) -> None:
@@ -132,6 +134,13 @@ class MathGrader:
     def _store(self, pair: tuple[str, str], verdict: Verdict) -> None:
         self._verdicts[pair] = verdict
         _drop_oldest(self._verdicts)
+
+
+@functools.cache
+def _math_version() -> str:
+    """Of our own sources and of the packages that work out the algebra."""
+    libraries = [version(name) for name in ("sympy", "latex2sympy2_extended")]
+    return f"math-2, math-verify {version('math-verify')}, {content_hash(source_hash(MathGrader, *MATH_MODULES), *libraries)[:16]}"
 
 
 def _drop_oldest(stored: dict[tuple[str, str], Any]) -> None:

@@ -37,6 +37,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_gen import program_sandbox
 from data_gen.records import CORRECT, INCORRECT, Verdict, unknown
 
 CPU_SECONDS = 10
@@ -131,7 +132,7 @@ def run_program(program: str, test: dict[str, str] | None = None, stdin: str = "
 
 
 def _run(folder: str, task: int, stdin: int, output: int, result: int) -> int | None:
-    sandbox = [sys.executable, "-I", "-B", str(Path(__file__).with_name("program_sandbox.py")), str(task), str(result)]
+    sandbox = [sys.executable, "-I", "-B", program_sandbox.__file__, str(task), str(result)]
     environment = {"PATH": "/usr/bin:/bin", "HOME": folder, "TMPDIR": folder, "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         [*_name_spaces(), *sandbox],

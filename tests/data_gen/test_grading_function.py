@@ -94,6 +94,20 @@ def test_the_version_changes_with_the_source(working_directory: Path) -> None:
     assert load_grader(name, "arithmetic").grader_version != first
 
 
+def test_the_version_changes_with_what_the_module_imports_from_its_folder(working_directory: Path) -> None:
+    name = write_module(working_directory, "importing_grader", "from answer_units import unit\n" + PLAIN)
+    write_module(working_directory, "answer_units", "import answer_names\nunit = 'km'\n")
+    write_module(working_directory, "answer_names", "NAMES = 1\n")
+    versions = [load_grader(name, "arithmetic").grader_version]
+    for edited in ("answer_units", "answer_names"):
+        with (working_directory / f"{edited}.py").open("a") as file:
+            file.write("# edited\n")
+        versions.append(load_grader(name, "arithmetic").grader_version)
+    write_module(working_directory, "another_grader", PLAIN)
+    assert load_grader(name, "arithmetic").grader_version == versions[-1]
+    assert len(set(versions)) == 3
+
+
 @pytest.mark.parametrize(
     ("name", "body", "message"),
     [
