@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from data_gen.config import InputError
+from data_gen.policies.api_keys import check_variable_name
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -40,6 +41,9 @@ class HubRepository:
     is_private: bool
     token_env: str = DEFAULT_TOKEN_ENV
 
+    def __post_init__(self) -> None:
+        check_token_env(self.token_env)
+
 
 def push_folder(folder: Path, repository: HubRepository, message: str, replaced: Sequence[str] = ()) -> str:
     """Make the repository if there is none and commit the folder to it; returns the commit's URL.
@@ -57,6 +61,11 @@ def push_folder(folder: Path, repository: HubRepository, message: str, replaced:
             logger.warning("%s; trying again in %.0f s", fault, pause)
             time.sleep(pause)
     return _push(api, folder, repository, message, replaced)
+
+
+def check_token_env(name: str) -> None:
+    """Raises ValueError for what looks like anything but a variable's name: it may be the token itself."""
+    check_variable_name(name, "token_env", f"{DEFAULT_TOKEN_ENV}; never the token")
 
 
 def find_token(token_env: str) -> str:

@@ -24,7 +24,7 @@ from data_gen.build import BuildConfig
 from data_gen.config import InputError, dump_config, parse_config, run_command
 from data_gen.dataset_card import Publication, render
 from data_gen.dataset_facts import DatasetFacts, KindFacts, StepFacts, different, kind_facts, read_build, run_facts, step_facts
-from data_gen.hub import DEFAULT_TOKEN_ENV, HubRepository, push_folder
+from data_gen.hub import DEFAULT_TOKEN_ENV, HubRepository, check_token_env, push_folder
 from data_gen.jsonl import read_jsonl, write_text
 from data_gen.rows import ROW_TYPES, AnyRow, RowKind, features, read_rows
 from data_gen.sample import SampleConfig
@@ -63,6 +63,7 @@ class PublishDataConfig:
             raise ValueError(f"license: got {self.license!r}, expected the Hub's name of one, in small letters, as apache-2.0 or mit")
         if self.repo is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", self.repo):
             raise ValueError(f"repo: got {self.repo!r}, expected user/name")
+        check_token_env(self.token_env)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge
 
 from data_gen.config import InputError, parse_config, run_command
-from data_gen.hub import DEFAULT_TOKEN_ENV, HubRepository, push_folder
+from data_gen.hub import DEFAULT_TOKEN_ENV, HubRepository, check_token_env, push_folder
 
 if TYPE_CHECKING:
     from prm_train.export import Export
@@ -66,6 +66,7 @@ class PublishConfig:
             raise ValueError(f"license: got {self.license!r}, expected the Hub's name of one, in small letters, as apache-2.0 or mit")
         if self.repo is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", self.repo):
             raise ValueError(f"repo: got {self.repo!r}, expected user/name")
+        check_token_env(self.token_env)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""API keys come from the environment: a config holds the name of the variable, and no message shows a value that may be a key."""
+"""Secrets come from the environment: a config holds the name of the variable, and no message shows a value that may be a secret."""
 
 import os
 import re
@@ -8,8 +8,14 @@ from data_gen.config import InputError
 
 def check_api_key_env(name: str | None) -> None:
     """Raises ValueError for what looks like anything but a variable's name: it may be the key itself."""
-    if name is not None and not re.fullmatch("[A-Z_][A-Z0-9_]*", name):
-        raise ValueError("api_key_env: expected the NAME of an environment variable, in capitals, such as SERVER_API_KEY; never the key")
+    if name is not None:
+        check_variable_name(name, "api_key_env", "SERVER_API_KEY; never the key")
+
+
+def check_variable_name(name: str, setting: str, such_as: str) -> None:
+    """Raises ValueError, without the value, unless `name` is an environment variable's name in capitals."""
+    if not re.fullmatch("[A-Z_][A-Z0-9_]*", name):
+        raise ValueError(f"{setting}: expected the NAME of an environment variable, in capitals, such as {such_as}")
 
 
 def read_api_key(name: str | None) -> str | None:

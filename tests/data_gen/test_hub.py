@@ -4,13 +4,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from data_gen.config import InputError
-from data_gen.hub import find_token
+from data_gen.hub import HubRepository, find_token
+from data_gen.publish_data import main as publish_data
+from prm_train.publish import main as publish
 from tests.hub_server import Account, Hub, client_settings, serve
 
 ACCOUNTS = {"secret": Account("me"), "reader": Account("me", can_write=False), "stranger": Account("other")}
@@ -84,6 +86,18 @@ def test_refusals_are_told_in_one_line(hub: Hub, url: str, folder: Path):
         read_only,
     ]
     assert list(hub.repositories) == [("model", "me/m")]
+
+
+@pytest.mark.parametrize("command", [publish, publish_data], ids=["publish", "publish-data"])
+def test_a_token_in_the_place_of_its_variable_is_refused_and_not_shown(command: Callable[[list[str]], None], tmp_path: Path):
+    settings = {"checkpoint": "c", "rows": "r", "output": str(tmp_path / "o"), "license": "mit", "token_env": "hf_SecretToken"}
+    if command is publish_data:
+        del settings["checkpoint"]
+    with pytest.raises(InputError, match="token_env: expected the NAME of an environment variable, in capitals, such as HF_TOKEN") as told:
+        command([f"--{name}={value}" for name, value in settings.items()])
+    assert "hf_Secret" not in str(told.value)
+    with pytest.raises(ValueError, match="token_env: expected the NAME"):
+        HubRepository("me/m", "model", True, "hf_SecretToken")
 
 
 def test_faults_of_the_server_are_tried_again_and_never_leave_half_a_commit(hub: Hub, url: str, folder: Path):
