@@ -119,13 +119,17 @@ class ImplicitPrmTrainer(RewardTrainer):
 
 
 @torch.no_grad()
-def with_reference(examples: Sequence[Example], model: Any, collator: Collator, device: torch.device) -> list[Example]:
-    """The examples with their log-probabilities under `model`, which is not trained yet; in their order. Every process computes all."""
+def with_reference(examples: Sequence[Example], model: Any, collator: Collator, device: torch.device, bf16_autocast: bool) -> list[Example]:
+    """The examples with their log-probabilities under `model`, which is not trained yet; in their order. Every process computes all.
+
+    `bf16_autocast` as in the training, whose rounding a log-ratio would hold otherwise.
+    """
     order = sorted(range(len(examples)), key=lambda i: len(examples[i].input_ids))
     model.to(device).eval()
     found: list[float] = []
     for batch in collator([examples[i] for i in order])["batches"]:
-        found += solution_log_probs(model, {name: tensor.to(device) for name, tensor in batch.items()})[:, 0].tolist()
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16_autocast):
+            found += solution_log_probs(model, {name: tensor.to(device) for name, tensor in batch.items()})[:, 0].tolist()
     by_place = dict(zip(order, found, strict=True))
     return [replace(example, reference=by_place[i]) for i, example in enumerate(examples)]  # type: ignore[call-arg]
 
@@ -149,7 +153,8 @@ class ImplicitPrmTask(Task):
         n_rows = config.batch_size if config.batch_tokens is None else config.batch_size * config.n_accumulated
         pad_id = encoding.tokenizer.pad_token_id or 0  # any id: no token that counts sees padding
         collator = ImplicitCollator("orm", pad_id, Batching(n_rows, config.batch_tokens))
-        training, validation = (with_reference(examples, model, collator, arguments.device) for examples in data)
+        device, bf16 = arguments.device, config.bf16_autocast
+        training, validation = (with_reference(examples, model, collator, device, bf16) for examples in data)
         return ImplicitPrmTrainer(self.beta, model, arguments, collator, training, validation, self.loss)
 
     def save(self, trainer: Any, encoding: ScorerEncoding, rows: Sequence[Example], config: TrainingConfig) -> Parity | None:

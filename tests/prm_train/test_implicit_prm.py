@@ -162,6 +162,12 @@ def test_the_loss_is_the_mean_over_rows_however_a_step_is_cut(rows, tiny_policy,
     assert len({*losses}) > 1
 
 
+def test_the_reference_is_computed_in_the_precision_of_the_training(rows, tiny_policy, tmp_path):
+    more = ("--bf16_autocast", "true", "--beta", "20", "--n_steps_between_logs", "1", "--n_epochs", "0.3", "--learning_rate", "1e-9")
+    report = train(rows, tiny_policy, tmp_path / "prm", *more)
+    assert [entry["loss"] for entry in report["loss_curve"]] == pytest.approx([math.log(2)] * 4, abs=1e-3)  # every log-ratio is 0
+
+
 @in_event_loop
 async def test_training_on_outcomes_finds_the_wrong_step(rows, tiny_policy, tmp_path):
     report = train(rows, tiny_policy, tmp_path / "prm", "--n_epochs", "6")
