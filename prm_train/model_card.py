@@ -131,10 +131,10 @@ def front_matter(facts: CardFacts, publication: Publication) -> dict[str, Any]:
 
 
 def validation_metrics(facts: CardFacts) -> dict[str, float]:
-    """The last validation of the training, by name; counts left out."""
+    """The last validation of the training, by name; counts left out (TRL's count of tokens is a float)."""
     evaluations: Sequence[Mapping[str, Any]] = facts.report.get("validation", [])
     last = evaluations[-1] if evaluations else {}
-    return {name: value for name, value in last.items() if isinstance(value, float)}
+    return {name: value for name, value in last.items() if isinstance(value, float) and name != "num_tokens"}
 
 
 def shown_settings(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from data_gen.steps import join_steps
 from data_gen.tokenizer import load_tokenizer
 from prm_train.checkpoints import CONFIG_KEY, CheckpointFacts
 from prm_train.encoding import EncodingFacts, ScorerEncoding
-from prm_train.export import check_padding
+from prm_train.export import LOGIT_TOLERANCES, TOLERANCES, check_padding
 from prm_train.modeling import head_settings, load_checkpoint
 from prm_train.plain_checkpoints import load_plain
 from prm_train.scored_paths import EncodedPath, ScoredPath, encode_path, paths_of, read_scored_rows
@@ -42,6 +42,13 @@ class Subject:
     @property
     def marker_id(self) -> int | None:
         return self.encoding.marker_id if self.kind == "prm" else None
+
+    def tolerance(self, dtype: str) -> float:
+        """Largest difference that rounding makes. In bfloat16 every number has 8 bits: scores of one network are up to 0.02 from its own in
+        float32, whichever library computes them, and the log-probs of its tokens up to 0.1.
+        """
+        is_score = self.kind == "prm" or (self.kind == "orm" and self.model.config.problem_type != "regression")
+        return (TOLERANCES if is_score else LOGIT_TOLERANCES)[dtype]
 
     @property
     def context_length(self) -> int:
@@ -104,16 +111,19 @@ def sample_paths(n_paths: int) -> list[ScoredPath]:
 
 
 def config_faults(served: Subject, wanted: Sequence[EncodedPath], found: Sequence[EncodedPath]) -> list[str]:
-    """What a client of the served model would stumble over: its padding, its labels, a tokenizer with other ids than the reference's."""
+    """What a client of the served model would stumble over: padding, labels, problem_type, ids other than by the reference tokenizer."""
     faults, config = [], served.model.config
     if served.kind != "causal_lm" and served.facts is not None:
         try:
             check_padding(config, served.name)
         except InputError as fault:
             faults.append(str(fault))
-        expected = head_settings(served.facts)["id2label"]
+        settings = head_settings(served.facts)
+        expected = settings["id2label"]
         if config.id2label != expected or config.label2id != {label: index for index, label in expected.items()}:
             faults.append(f"labels: got id2label {config.id2label}, label2id {config.label2id}; expected {expected} and its inverse")
+        if config.problem_type != settings.get("problem_type"):  # by it servers choose what they apply to the logit
+            faults.append(f"problem_type: got {config.problem_type}, expected {settings.get('problem_type')}")
     n_other = sum(one != other for one, other in zip(wanted, found, strict=True))
     if n_other:
         faults.append(f"tokenizer: {n_other} of {len(wanted)} paths have other ids than with the tokenizer of the reference")

