@@ -8,7 +8,8 @@ that follows only blank text ends nothing: leading blank lines belong to the nex
 
 import json
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _BLANK = " \t\n\r\v\f"
+N_SCANNERS = 16  # kept for as many separators: a server is asked for any, and each scanner remembers what tokens do
 
 
 def check_separator(separator: str) -> None:
@@ -106,6 +108,11 @@ class StepScanner:
     def _longest_match(self, pending: bytes) -> int:
         """How many bytes at the end of `pending` begin the separator."""
         return next(n for n in range(len(pending), -1, -1) if self._separator.startswith(pending[len(pending) - n :]))
+
+
+def step_scanners(token_bytes: Sequence[bytes]) -> Callable[[str], StepScanner]:
+    """The scanner of a separator, of which those asked for last are kept."""
+    return lru_cache(N_SCANNERS)(partial(StepScanner, token_bytes))
 
 
 def token_bytes(tokenizer: "PreTrainedTokenizerBase") -> list[bytes]:

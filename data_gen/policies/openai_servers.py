@@ -21,7 +21,7 @@ from data_gen.policies.server_requests import RequestSettings, ServerPool
 from data_gen.policies.server_routing import RecentPrompts
 from data_gen.policies.vocabulary import Vocabulary
 from data_gen.records import Completion, SamplingParams, content_hash, derive_seed
-from data_gen.steps import StepScanner
+from data_gen.steps import step_scanners
 
 N_SEEDS = 2**53  # seeds below it are exact in every reader of JSON, and vLLM takes them
 
@@ -47,7 +47,7 @@ class OpenAIServersPolicy(Policy):
         self.context_length = context_length
         self._model, self._urls, self._settings, self._vocabulary = served.name, urls, settings, vocabulary
         self._prompts = RecentPrompts()
-        self._scanners: dict[str, StepScanner] = {}
+        self._scanner = step_scanners(vocabulary.token_bytes)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def encode_prompt(self, question: str) -> tuple[int, ...]:
@@ -72,14 +72,8 @@ class OpenAIServersPolicy(Policy):
                 "/v1/completions", asked.as_json(), affinity, seed, lambda body: read_reply(body, asked, self._vocabulary)
             )
 
-        return await draw_completion(draw, self._vocabulary, params, self._scanner(params.stop))
-
-    def _scanner(self, stop: str | None) -> StepScanner | None:
-        if stop is None:
-            return None
-        if stop not in self._scanners:
-            self._scanners[stop] = StepScanner(self._vocabulary.token_bytes, stop)
-        return self._scanners[stop]
+        scanner = None if params.stop is None else self._scanner(params.stop)
+        return await draw_completion(draw, self._vocabulary, params, scanner)
 
     async def _pool(self) -> ServerPool:
         """The connections of this event loop, which closes them when it ends: it closes the async generators that it has begun."""

@@ -20,7 +20,7 @@ class WrongReplyError(ValueError):
 
 
 class NoTokenIdsError(WrongReplyError):
-    """A reply without token ids: this server can continue texts, not token prefixes."""
+    """A reply without token ids, its own or the prompt's: this server can continue texts, not token prefixes."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,8 @@ def read_reply(body: bytes, request: CompletionRequest, vocabulary: Vocabulary) 
     finish = _checked_finish(choice, ids, request, vocabulary)
     _check_text(choice.text, ids, request, vocabulary)
     n_cached = (usage.prompt_tokens_details and usage.prompt_tokens_details.cached_tokens) or 0
+    if not 0 <= n_cached <= len(request.prompt_ids):
+        raise WrongReplyError(f"{n_cached} cached tokens of a prompt of {len(request.prompt_ids)}")
     return EngineDraw(
         ids,
         _checked_logprobs(choice, ids),
@@ -122,8 +124,8 @@ def read_reply(body: bytes, request: CompletionRequest, vocabulary: Vocabulary) 
 
 
 def _checked_ids(choice: _Choice, request: CompletionRequest, vocabulary: Vocabulary) -> tuple[int, ...]:
-    if choice.token_ids is None:
-        raise NoTokenIdsError("no token ids")
+    if choice.token_ids is None or choice.prompt_token_ids is None:
+        raise NoTokenIdsError("no token ids" if choice.token_ids is None else "no prompt_token_ids, which say what was continued")
     ids = tuple(choice.token_ids)
     if not 1 <= len(ids) <= request.max_tokens:
         raise WrongReplyError(f"{len(ids)} token ids, expected 1 to {request.max_tokens}")
@@ -132,7 +134,7 @@ def _checked_ids(choice: _Choice, request: CompletionRequest, vocabulary: Vocabu
         raise WrongReplyError(f"token id {strange[0]}, expected ids below {len(vocabulary.token_bytes)}")
     if any(token_id in vocabulary.eos_ids for token_id in ids[:-1]):
         raise WrongReplyError("token ids that go on after an EOS")
-    if choice.prompt_token_ids is not None and tuple(choice.prompt_token_ids) != request.prompt_ids:
+    if tuple(choice.prompt_token_ids) != request.prompt_ids:
         raise WrongReplyError("the answer to another prompt: its prompt_token_ids are not those that were sent")
     return ids
 

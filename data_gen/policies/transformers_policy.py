@@ -20,7 +20,6 @@ from data_gen.policies.ragged_model import RaggedModel
 from data_gen.policies.row_batch import RowBatch
 from data_gen.pretrained import from_hub_or_folder
 from data_gen.records import Completion, SamplingParams, Usage, content_hash, derive_seed
-from data_gen.steps import StepScanner
 from data_gen.tokenizer import load_tokenizer
 
 PREFIX_CACHE_BYTES = 2**28
@@ -57,7 +56,7 @@ class TransformersPolicy:
         self._vocabulary_size = model.get_input_embeddings().num_embeddings
         known = steps.token_bytes(tokenizer)
         self._token_bytes = known + [b""] * (self._vocabulary_size - len(known))  # embeddings are often padded beyond the vocabulary
-        self._scanners: dict[str, StepScanner] = {}
+        self._scanner = steps.step_scanners(self._token_bytes)
         self._batch = RowBatch(RaggedModel(model.eval(), self.context_length), self.eos_ids, max_rows, prefix_cache_bytes)
         self._waiting: deque[tuple[Draw, asyncio.Future[Draw]]] = deque()
         self._under_way: dict[Draw, asyncio.Future[Draw]] = {}
@@ -96,11 +95,7 @@ class TransformersPolicy:
         if not prefix_ids or not 0 <= min(prefix_ids) <= max(prefix_ids) < self._vocabulary_size:
             raise ValueError(f"prefix {prefix_ids[:8]}… of {len(prefix_ids)} ids: expected one or more ids in [0, {self._vocabulary_size})")
         noise = random.Random(derive_seed(self.base_seed, self.policy_id, prefix_hash(prefix_ids).hex(), index))
-        scanner = None
-        if params.stop is not None:
-            scanner = self._scanners.get(params.stop)
-            if scanner is None:
-                scanner = self._scanners[params.stop] = StepScanner(self._token_bytes, params.stop)
+        scanner = None if params.stop is None else self._scanner(params.stop)
         return Draw(prefix_ids, params, min(params.max_new_tokens, n_free), noise, scanner)
 
     async def _advance(self) -> None:

@@ -18,7 +18,7 @@ from data_gen.policies.openai_servers import N_SEEDS, check_prefix
 from data_gen.policies.protocol import Policy
 from data_gen.policies.vocabulary import QUESTION, Vocabulary, load_vocabulary
 from data_gen.records import Completion, SamplingParams, Usage, content_hash, derive_seed
-from data_gen.steps import StepScanner
+from data_gen.steps import step_scanners
 
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
@@ -40,7 +40,7 @@ class VllmPolicy(Policy):
         self.base_seed = base_seed
         self.context_length = context_length
         self._vocabulary, self._engine_arguments = vocabulary, engine_arguments
-        self._scanners: dict[str, StepScanner] = {}
+        self._scanner = step_scanners(vocabulary.token_bytes)
         self._request_numbers = count()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -54,9 +54,7 @@ class VllmPolicy(Policy):
         check_prefix(prefix_ids, self._vocabulary, self.context_length)
         seed = derive_seed(self.base_seed, self.policy_id, prefix_hash(prefix_ids).hex(), index) % N_SEEDS
         engine = await self._running_engine()
-        scanner = None
-        if params.stop is not None:
-            scanner = self._scanners.setdefault(params.stop, StepScanner(self._vocabulary.token_bytes, params.stop))
+        scanner = None if params.stop is None else self._scanner(params.stop)
         return await draw_completion(lambda stop: self._draw(engine, prefix_ids, params, seed, stop), self._vocabulary, params, scanner)
 
     async def _draw(

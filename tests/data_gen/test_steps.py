@@ -1,10 +1,11 @@
 import random
+import weakref
 
 import pytest
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
-from data_gen.steps import StepScanner, join_steps, split_steps, step_spans, token_bytes
+from data_gen.steps import N_SCANNERS, StepScanner, join_steps, split_steps, step_scanners, step_spans, token_bytes
 from data_gen.tokenizer import SPECIAL_TOKENS, train_tokenizer
 
 
@@ -117,3 +118,13 @@ def test_spans_of_a_whole_text_end_where_the_scanner_sees_its_steps_end(separato
         if scanner.has_text(state) and ends[-1:] != [len(ids)]:
             ends.append(len(ids))
         assert step_spans(ids, table, separator) == list(zip([0, *ends], ends, strict=False)), ids
+
+
+def test_scanners_are_kept_for_the_separators_asked_for_last():
+    scanner = step_scanners([bytes([i]) for i in range(256)])
+    first = scanner("0")
+    assert scanner("0") is first
+    kept = [weakref.ref(scanner(str(i))) for i in range(N_SCANNERS + 5)]
+    del first
+    assert sum(each() is not None for each in kept) == N_SCANNERS
+    assert scanner("0").advance(0, ord("a")) == (1, False)

@@ -16,8 +16,15 @@ STEP = CompletionRequest("m", (65, 66), max_tokens=4, temperature=1.0, seed=0, s
 
 
 def reply(ids: list[int], text: str, finish_reason: str | None = "stop", **changes: Any) -> bytes:
-    choice = {"text": text, "finish_reason": finish_reason, "token_ids": ids, "logprobs": {"token_logprobs": [-0.5] * len(ids)}}
+    logprobs = {"token_logprobs": [-0.5] * len(ids)}
+    choice = {"text": text, "finish_reason": finish_reason, "token_ids": ids, "prompt_token_ids": [65, 66], "logprobs": logprobs}
     whole = {"choices": [choice | changes], "usage": {"prompt_tokens": 2, "completion_tokens": len(ids)}}
+    return json.dumps(whole).encode()
+
+
+def cached(n: int) -> bytes:
+    whole = json.loads(reply([67, 68, 69, 70], "CDEF", "length"))
+    whole["usage"]["prompt_tokens_details"] = {"cached_tokens": n}
     return json.dumps(whole).encode()
 
 
@@ -25,9 +32,7 @@ def test_a_sound_reply_is_read():
     draw = read_reply(reply([67, 68, 256], "CD", prompt_token_ids=[65, 66], stop_reason=None), REQUEST, VOCABULARY)
     assert (draw.token_ids, draw.logprobs, draw.finish, draw.is_eos) == ((67, 68, 256), (-0.5, -0.5, -0.5), "stop", True)
     assert draw.usage == Usage(n_generated=3, n_prefilled=2, n_cached=0)
-    cached = json.loads(reply([67, 68, 69, 70], "CDEF", "length"))
-    cached["usage"]["prompt_tokens_details"] = {"cached_tokens": 1}
-    draw = read_reply(json.dumps(cached).encode(), REQUEST, VOCABULARY)
+    draw = read_reply(cached(1), REQUEST, VOCABULARY)
     assert (draw.finish, draw.is_eos, draw.usage) == ("length", False, Usage(4, 1, 1))
 
 
@@ -62,7 +67,7 @@ def test_half_a_character_is_no_difference():
     read_reply(reply([67, *euro[:2], 256], "C�"), REQUEST, VOCABULARY)
     read_reply(reply([67, *euro[:2], 256], "C"), REQUEST, VOCABULARY)
     continued = CompletionRequest("m", (65, euro[0]), max_tokens=4, temperature=1.0, seed=0)
-    read_reply(reply([*euro[1:], 67, 256], "€C"), continued, VOCABULARY)  # vLLM shows the whole character
+    read_reply(reply([*euro[1:], 67, 256], "€C", prompt_token_ids=[65, euro[0]]), continued, VOCABULARY)  # vLLM shows the whole character
     read_reply(reply([*euro[1:], 67, 256], "��C"), CompletionRequest("m", (65, 66), 4, 1.0, 0), VOCABULARY)
 
 
@@ -80,6 +85,9 @@ WRONG = {
     "ids as text": (reply([67, 256], "C", token_ids=["67", "256"]), "no completion: choices.0.token_ids.0 Input should be a valid integer"),
     "beyond EOS": (reply([256, 67], "C"), "go on after an EOS"),
     "another prompt": (reply([67, 256], "C", prompt_token_ids=[65, 67]), "the answer to another prompt"),
+    "no prompt": (reply([67, 256], "C", prompt_token_ids=None), "no prompt_token_ids, which say what was continued"),
+    "more cached than sent": (cached(3), "3 cached tokens of a prompt of 2"),
+    "fewer cached than none": (cached(-1), "-1 cached tokens of a prompt of 2"),
     "one wrong id": (reply([68, 256], "C"), "text 'C' beside ids of the text 'D'"),
     "text cut": (reply([67, 68, 256], "C"), "text 'C' beside ids of the text 'CD'"),
     "no logprobs": (reply([67, 256], "C", logprobs=None), "0 log-probabilities among 0 values, expected 2"),
@@ -107,6 +115,8 @@ def test_wrong_replies_are_refused_with_what_came(body: bytes, message: str):
 def test_a_reply_without_ids_is_its_own_error():
     with pytest.raises(NoTokenIdsError):
         read_reply(reply([67, 256], "C", token_ids=None), REQUEST, VOCABULARY)
+    with pytest.raises(NoTokenIdsError):
+        read_reply(reply([67, 256], "C", prompt_token_ids=None), REQUEST, VOCABULARY)
 
 
 def test_a_stop_that_is_not_in_the_ids_is_refused():
