@@ -1,8 +1,9 @@
 """The same scores from transformers and from vLLM: `python -m benchmarks.verify_export --run runs/quickstart` (ten minutes on two cores).
 
-Asks `prm-train verify-export` about six models: the PRM and the ORM of a finished quickstart, a PRM of Llama's architecture and one trained
-with LoRA (both trained here for some steps on the quickstart's rows), the first PRM in the layout of Qwen2.5-Math-PRM, and the built-in
-policy, a causal language model as revision models are. One of them also in bfloat16. Writes benchmarks/results/verify_export.json.
+Asks `prm-train verify-export` about seven models: the PRM and the ORM of a finished quickstart, a PRM of Llama's architecture, one trained
+with LoRA and an ORM on pairs, which is served as a raw reward (all three trained here for some steps on the quickstart's rows), the first
+PRM in the layout of Qwen2.5-Math-PRM, and the built-in policy, a causal language model as revision models are. The PRM and the ORM on pairs
+also in bfloat16. Writes benchmarks/results/verify_export.json.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 
 from data_gen.policy_config import BASE_POLICY
 from data_gen.tokenizer import load_tokenizer
-from prm_train import publish, train_prm
+from prm_train import publish, train_orm, train_prm
 
 RESULTS = Path(__file__).parent / "results" / "verify_export.json"
 SETTINGS = ("--n_epochs", "1", "--learning_rate", "3e-4", "--use_cpu", "true")
@@ -54,6 +55,8 @@ def checkpoints(run: Path, folder: Path) -> dict[str, tuple[Path, Path | None]]:
     build_llama(folder / "llama")
     for name, settings in {"llama-prm": ("--model", str(folder / "llama")), "lora-prm": ("--lora.rank", "8")}.items():
         train_prm.main(["--rows", str(few), "--output", str(folder / name), *settings, *SETTINGS])
+    outcomes = run / "rows" / "orm.jsonl"
+    train_orm.main(["--rows", str(outcomes), "--output", str(folder / "pairs"), "--objective", "pairs", *SETTINGS])
     where = ("--checkpoint", str(run / "prm"), "--rows", str(rows), "--output", str(folder / "qwen-layout"))
     publish.main([*where, "--license", "mit", "--layout", "qwen_prm", "--n_rows", "16"])
     return {
@@ -61,7 +64,8 @@ def checkpoints(run: Path, folder: Path) -> dict[str, tuple[Path, Path | None]]:
         "PRM, Llama": (folder / "llama-prm", rows),
         "PRM, LoRA merged": (folder / "lora-prm", rows),
         "PRM, Qwen2.5-Math-PRM's layout": (folder / "qwen-layout", rows),
-        "ORM (quickstart)": (run / "orm", run / "rows" / "orm.jsonl"),
+        "ORM (quickstart)": (run / "orm", outcomes),
+        "ORM on pairs, its reward": (folder / "pairs", outcomes),
         "language model (built-in policy)": (BASE_POLICY, None),
     }
 
@@ -98,7 +102,8 @@ def main() -> None:
         models = checkpoints(run, folder)
         for name, (checkpoint, rows) in models.items():
             found += verify(name, checkpoint, rows, "float32", folder / "report.json")
-        found += verify("PRM (quickstart)", run / "prm", run / "rows" / "prm.jsonl", "bfloat16", folder / "report.json")
+        for name in ("PRM (quickstart)", "ORM on pairs, its reward"):
+            found += verify(name, *models[name], "bfloat16", folder / "report.json")
     versions = {name: found[0][name] for name in ("transformers", "vllm")}
     entries = [{key: value for key, value in entry.items() if key not in versions} for entry in found]
     machine = f"{platform.machine()}, {os.cpu_count()} cores, CPU only"
