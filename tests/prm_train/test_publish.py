@@ -273,6 +273,30 @@ def test_the_card_says_what_was_measured_and_nothing_of_this_machine(runs, tmp_p
     assert str(runs) not in card
 
 
+def quality_table(card: str) -> list[str]:
+    """Names of the rows of the table of published scores."""
+    _, _, table = card.partition("Of the published weights, on ")
+    return re.findall(r"^\| ([\w ]+) \| [\d.]+ \(", table, re.MULTILINE)
+
+
+def test_a_card_has_a_brier_score_where_a_score_is_the_probability_of_a_label(project, tmp_path):
+    """Not of a PRM on values, whose labels are values; nor of a reward, unless a calibration gave it a zero point."""
+    shutil.copytree(project("prm"), tmp_path / "project")
+    runs = tmp_path / "project"
+    rows = [json.loads(line) for line in (runs / "prm.jsonl").read_text().splitlines()]
+    counts = {"n_correct": [8, 6, 1], "n_rollouts": [8, 8, 8]}
+    (runs / "prm.jsonl").write_text("".join(json.dumps(row | counts) + "\n" for row in rows))
+    assert quality_table(publish_to(runs, "prm", tmp_path / "hard")) == ["AUROC inside a question", "Brier score"]
+    report = json.loads((runs / "prm" / "training" / "report.json").read_text())
+    report["config"]["label_kind"] = "soft"
+    (runs / "prm" / "training" / "report.json").write_text(json.dumps(report))
+    assert quality_table(publish_to(runs, "prm", tmp_path / "soft")) == ["AUROC inside a question"]
+    shutil.copytree(project("orm_pairs") / "orm_pairs", runs / "orm_pairs", dirs_exist_ok=True)
+    assert quality_table(publish_to(runs, "orm_pairs", tmp_path / "calibrated")) == ["AUROC inside a question", "Brier score"]
+    store_calibration(runs / "orm_pairs", Calibration(), ())
+    assert quality_table(publish_to(runs, "orm_pairs", tmp_path / "reward")) == ["AUROC inside a question"]
+
+
 def test_weights_in_16_bits_are_compared_and_the_difference_is_told(runs, tmp_path):
     card = publish_to(runs, "prm", tmp_path / "model", "--dtype", "bfloat16")
     model = AutoModelForTokenClassification.from_pretrained(tmp_path / "model")
@@ -364,21 +388,29 @@ def url(hub: Hub) -> Iterator[str]:
         yield address
 
 
-def test_a_pushed_model_loads_by_name_and_scores_the_same(runs, hub, url, tmp_path):
-    where = ["--checkpoint", str(runs / "prm"), "--rows", str(runs / "prm.jsonl"), "--output", str(tmp_path / "model")]
+@pytest.mark.parametrize(
+    ("name", "model_class", "file"),
+    [
+        ("prm", "AutoModelForTokenClassification", "model.safetensors"),
+        ("implicit_prm", "AutoModelForCausalLM", "reference/model.safetensors"),
+    ],
+)
+def test_a_pushed_model_loads_by_name_and_scores_the_same(name, model_class, file, project, hub, url, tmp_path):
+    trained = str(project(name) / name)
+    where = ["--checkpoint", trained, "--rows", str(project(name) / f"{ROWS[name]}.jsonl"), "--output", str(tmp_path / "model")]
     code = f"""
 import asyncio, torch
-from transformers import AutoModelForTokenClassification
+from transformers import {model_class}
 from prm_train.incremental import load_scorer
 from prm_train.publish import main
-main({[*where, "--license", "mit", "--repo", "me/prm"]!r})
-local, pushed = (AutoModelForTokenClassification.from_pretrained(name) for name in ({str(runs / "prm")!r}, "me/prm"))
+main({[*where, "--license", "mit", "--repo", "me/model"]!r})
+local, pushed = ({model_class}.from_pretrained(name) for name in ({trained!r}, "me/model"))
 ids = torch.tensor([[5, 6, 7, 4]])
 assert torch.equal(local(input_ids=ids).logits, pushed(input_ids=ids).logits)
 async def score(name):
     async with load_scorer(name).session("Start with 3: plus 4.") as tree:
         return await tree.score(tree.extend(tree.root, "3 plus 4 = 7"))
-assert asyncio.run(score("me/prm")) == asyncio.run(score({str(runs / "prm")!r}))
+assert asyncio.run(score("me/model")) == asyncio.run(score({trained!r}))
 print("same")
 """
     hub.fail("POST", "/commit/main", status=500)  # once: the push is tried again
@@ -386,7 +418,7 @@ print("same")
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr[-2000:]
     assert run.stdout.splitlines()[-1] == "same"
-    assert set(hub.repositories["model", "me/prm"].files) >= {"README.md", "config.json", "model.safetensors", "tokenizer.json"}
+    assert set(hub.repositories["model", "me/model"].files) >= {"README.md", "config.json", "model.safetensors", "tokenizer.json", file}
 
 
 def test_a_wrong_token_is_told_in_one_line_and_the_folder_stays(runs, url, tmp_path):
