@@ -209,6 +209,7 @@ def training_arguments(config: TrainingConfig, folder: Path, kind: type[Any] = T
         disable_tqdm=True,
         report_to=tracker(config.report_to, folder),
         run_name=config.run_name,
+        ddp_find_unused_parameters=False,  # every weight takes part in every pass; looking for others costs a walk of the graph
         **device_settings(config),
         **saves,
     )
