@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from data_gen.config import InputError
 from data_gen.jsonl import write_text
+from data_gen.pretrained import load_model_config
 from prm_train.aggregation import Aggregation
 from prm_train.encoding import EncodingFacts
 
@@ -64,7 +65,7 @@ HEAD = "head: the question (and earlier attempts) by the chat template up to the
 PIECES = "every piece is tokenized by itself, and the ids are joined"
 READINGS: dict[Kind, str] = {
     "prm": f"{HEAD}; then for each step: step + step_separator, marker_token; {PIECES}. Score of a step: softmax at its marker, class good",
-    "orm": f"{HEAD}; then for each step: step + step_separator, marker_token; {PIECES}. Score: sigmoid of the logit, or it alone if is_reward",
+    "orm": f"{HEAD}; then for each step: step + step_separator, marker_token; {PIECES}. Score: sigmoid of the logit, if is_reward itself",
     "generative_verifier": (
         f"{HEAD}, ask; then for each step: yes, newline + step + step_separator + ask; {PIECES}. Score of a step: softmax over the logits "
         "of verdict_ids (No, Yes) at the last token of its piece, second of the two"
@@ -115,9 +116,7 @@ def read_facts_of(model_config: Any, kind: type[Facts]) -> Facts:
 
 def read_config_facts(path: str, trust_remote_code: bool = False) -> CheckpointFacts:
     """The facts of a checkpoint's config.json alone, of a folder or a Hub name."""
-    from transformers import AutoConfig
-
-    return read_facts(AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code))
+    return read_facts(load_model_config(path, trust_remote_code))
 
 
 def store_calibration(folder: Path, calibration: Calibration, thresholds: tuple[Threshold, ...]) -> None:
