@@ -65,7 +65,10 @@ HEAD = "head: the question (and earlier attempts) by the chat template up to the
 PIECES = "every piece is tokenized by itself, and the ids are joined"
 READINGS: dict[Kind, str] = {
     "prm": f"{HEAD}; then for each step: step + step_separator, marker_token; {PIECES}. Score of a step: softmax at its marker, class good",
-    "orm": f"{HEAD}; then for each step: step + step_separator, marker_token; {PIECES}. Score: sigmoid of the logit, if is_reward itself",
+    "orm": (
+        f"{HEAD}; then for each step: step + step_separator, marker_token; {PIECES}. Score: sigmoid of the one logit; where is_reward, the "
+        "logit itself, a reward"
+    ),
     "generative_verifier": (
         f"{HEAD}, ask; then for each step: yes, newline + step + step_separator + ask; {PIECES}. Score of a step: softmax over the logits "
         "of verdict_ids (No, Yes) at the last token of its piece, second of the two"
