@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from data_gen.config import InputError
 
@@ -16,3 +17,11 @@ def from_hub_or_folder(path: str) -> Iterator[None]:
             raise
         reason = str(error).strip().partition("\n")[0]
         raise InputError(f"model {path}: not loaded: {reason}; expected a local folder of a model, or a name on the Hub") from error
+
+
+def load_model_config(path: str, trust_remote_code: bool = False) -> Any:
+    """The config.json of a model as transformers reads it. Raises InputError where there is none."""
+    from transformers import AutoConfig
+
+    with from_hub_or_folder(path):
+        return AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)

@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 from trl import SFTConfig, SFTTrainer
 
+from data_gen.pretrained import load_model_config
 from data_gen.rows import PrmRow
 from data_gen.tokenizer import load_tokenizer
 from prm_train.aggregation import Aggregation
@@ -191,7 +192,7 @@ class VerifierTask(Task):
 
 def load_verdict_classifier(path: str, dtype: str, trust_remote_code: bool = False) -> tuple[Any, VerdictEncoding, VerifierFacts]:
     """Raises InputError if `train-verifier` did not write it."""
-    facts = read_facts_of(AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code), VerifierFacts)
+    facts = read_facts_of(load_model_config(path, trust_remote_code), VerifierFacts)
     model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code)
     encoding = VerdictEncoding(load_tokenizer(path, trust_remote_code), facts.encoding, facts.ask, facts.yes, facts.no)
     return as_classifier(model, *encoding.word_ids), encoding, facts

@@ -23,10 +23,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from data_gen.config import InputError
+from data_gen.pretrained import load_model_config
 from data_gen.rows import OrmRow
 from data_gen.tokenizer import load_tokenizer
 from prm_train.aggregation import Aggregation
@@ -265,7 +266,7 @@ class ImplicitPrmScorer:
 
 def load_implicit_prm(path: str, dtype: str = "float32", device: str = "cpu", trust_remote_code: bool = False) -> ImplicitPrmScorer:
     """The scorer that `train-implicit-prm` wrote to a folder. Raises InputError if it did not."""
-    facts = read_facts_of(AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code), ImplicitPrmFacts)
+    facts = read_facts_of(load_model_config(path, trust_remote_code), ImplicitPrmFacts)
     options: dict[str, Any] = {"dtype": getattr(torch, dtype), "trust_remote_code": trust_remote_code}
     model = AutoModelForCausalLM.from_pretrained(path, **options).to(device)
     reference = AutoModelForCausalLM.from_pretrained(path, subfolder=facts.reference, **options).to(device)

@@ -18,10 +18,11 @@ from itertools import chain
 from typing import Protocol
 
 import torch
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from data_gen.chains import Message
 from data_gen.config import InputError
+from data_gen.pretrained import load_model_config
 from data_gen.records import content_hash
 from prm_train.aggregation import Aggregation
 from prm_train.checkpoints import Calibration, CheckpointFacts, read_facts, score_facts
@@ -329,7 +330,7 @@ def load_scorer(
             cache_bytes=cache_bytes,
             max_batch_tokens=max_batch_tokens,
         )
-    if read_facts(AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)).kind == "implicit_prm":
+    if read_facts(load_model_config(path, trust_remote_code)).kind == "implicit_prm":
         from prm_train.implicit_prm import load_implicit_prm
 
         return load_implicit_prm(path, dtype, device, trust_remote_code)

@@ -4,11 +4,12 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from data_gen.config import InputError
 from data_gen.policy_config import BASE_POLICY
+from data_gen.pretrained import load_model_config
 from data_gen.tokenizer import load_tokenizer
 from prm_train.encoding import EncodingFacts, ScorerEncoding
 from prm_train.gathering import gathered_weights
@@ -25,7 +26,7 @@ def build_language_model(config: TrainingConfig) -> tuple[Any, ScorerEncoding]:
     path = str(BASE_POLICY) if config.model == "base" else config.model
     tokenizer = load_tokenizer(path, config.trust_remote_code)
     facts = EncodingFacts("chat" if tokenizer.chat_template else "plain", config.step_separator, marker_token="")
-    model_config = AutoConfig.from_pretrained(path, trust_remote_code=config.trust_remote_code)
+    model_config = load_model_config(path, config.trust_remote_code)
     if config.backbone_dropout:
         if not hasattr(model_config, "attention_dropout"):
             raise InputError(f"backbone_dropout {config.backbone_dropout}: {model_config.model_type} has no attention_dropout; expected 0")

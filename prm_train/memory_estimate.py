@@ -201,14 +201,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _model_config(config: EstimateMemoryConfig) -> Any:
-    from transformers import AutoConfig
-
     from data_gen.policy_config import BASE_POLICY
-    from data_gen.pretrained import from_hub_or_folder
+    from data_gen.pretrained import load_model_config
 
     path = str(BASE_POLICY) if config.model == "base" else config.model
-    with from_hub_or_folder(path):
-        return AutoConfig.from_pretrained(path, trust_remote_code=config.trust_remote_code)
+    return load_model_config(path, config.trust_remote_code)
 
 
 if __name__ == "__main__":

@@ -16,10 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout, linear
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoModelForTokenClassification
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 from data_gen.config import InputError
 from data_gen.policy_config import BASE_POLICY
+from data_gen.pretrained import load_model_config
 from data_gen.tokenizer import load_tokenizer
 from prm_train.checkpoints import CheckpointFacts, Kind, read_facts, write_facts
 from prm_train.encoding import ScorerEncoding, prepare_encoding
@@ -67,7 +68,7 @@ def build_scorer(kind: Kind, config: TrainingConfig) -> tuple[Any, ScorerEncodin
     path = str(BASE_POLICY) if config.model == "base" else config.model
     tokenizer = load_tokenizer(path, config.trust_remote_code)
     encoding = prepare_encoding(tokenizer, config.step_separator)
-    model_config = AutoConfig.from_pretrained(path, trust_remote_code=config.trust_remote_code)
+    model_config = load_model_config(path, config.trust_remote_code)
     auto_class = AUTO_CLASSES[kind]
     if type(model_config) not in auto_class._model_mapping and not config.trust_remote_code:
         raise InputError(f"model {path}: transformers has no {auto_class.__name__} for {model_config.model_type}")
@@ -138,7 +139,7 @@ def save_scorer(
 
 def load_checkpoint(path: str, dtype: str = "float32", trust_remote_code: bool = False) -> tuple[Any, ScorerEncoding, CheckpointFacts]:
     """A trained scorer in evaluation mode, its encoding and what its scores mean. Raises InputError if `train-*` did not write it."""
-    config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+    config = load_model_config(path, trust_remote_code)
     facts = read_facts(config)
     if config.architectures == ["Qwen2ForProcessRewardModel"]:  # `publish --layout qwen_prm`: our encoding, a head of two layers
         from prm_train.foreign.qwen import load_qwen_network

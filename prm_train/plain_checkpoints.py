@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
+from data_gen.pretrained import load_model_config
 from data_gen.tokenizer import load_tokenizer
 from prm_train.calibration import calibrated
 from prm_train.checkpoints import CheckpointFacts, read_facts, read_facts_of
@@ -65,7 +66,7 @@ class PlainCheckpoint:
 
 def load_plain(folder: str) -> PlainCheckpoint:
     """Raises InputError if no `train-…` command wrote it."""
-    config = AutoConfig.from_pretrained(folder)
+    config = load_model_config(folder)
     facts = read_facts(config)
     if facts.kind in ("prm", "orm"):
         model, encoding, facts = load_checkpoint(folder)

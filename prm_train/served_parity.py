@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 from data_gen.arithmetic import draw_attempt, draw_chain, solution_text
 from data_gen.chains import Message
 from data_gen.config import InputError
+from data_gen.pretrained import load_model_config
 from data_gen.steps import join_steps
 from data_gen.tokenizer import load_tokenizer
 from prm_train.checkpoints import CONFIG_KEY, CheckpointFacts
@@ -77,7 +78,7 @@ def load_subject(folder: Path, dtype: str) -> Subject:
     """A PRM or ORM of this project, in transformers' classes or in Qwen's PRM layout, or any causal language model. Raises InputError."""
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder}: no config.json there; expected the folder of a model")
-    config = AutoConfig.from_pretrained(folder)
+    config = load_model_config(str(folder))
     architecture = (config.architectures or [""])[0]
     if architecture.endswith("ForCausalLM") and hasattr(config, CONFIG_KEY):
         checkpoint = load_plain(str(folder))

@@ -19,6 +19,7 @@ from typing import Any, get_args
 from transformers import PretrainedConfig
 
 from data_gen.config import InputError
+from data_gen.pretrained import from_hub_or_folder
 from data_gen.records import content_hash
 from prm_train.checkpoints import CONFIG_KEY
 from prm_train.foreign.math_shepherd import load_math_shepherd
@@ -46,7 +47,8 @@ def format_of(path: str, prm_format: PrmFormat) -> ForeignFormat | None:
     """
     if prm_format.name != "auto":
         return prm_format.name
-    config: dict[str, Any] = PretrainedConfig.get_config_dict(path)[0]
+    with from_hub_or_folder(path):
+        config: dict[str, Any] = PretrainedConfig.get_config_dict(path)[0]
     if CONFIG_KEY in config:
         return None
     architecture = (config.get("architectures") or ["?"])[0]
