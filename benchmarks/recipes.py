@@ -10,10 +10,12 @@ Takes a finished quickstart. All recipes learn from the same solutions of the sa
 - `binomial, every step`: the same counts and likelihood after every step, made for last;
 - `pointwise`: each solution against its verdict (the quickstart's own ORM);
 - `pairs`: right over wrong solutions of the same question (Bradley-Terry);
-- `verdicts`: the solution's verdict as the target of every step, read at the last (token-level verifier, Cobbe et al. 2021).
+- `verdicts`: the solution's verdict as the target of every step, read at the last (token-level verifier, Cobbe et al. 2021);
+- `pointwise, equal cost`: pointwise with solutions of further problems, as many as cost the policy the tokens of the labels of `hard`; also
+  with a third of the passes over them.
 
 Every figure is a mean over problems with its 95 % interval, and its paired difference from `hard` with min. Writes what it trains to
-RUN/recipes and the figures to benchmarks/results/recipes.json. About half an hour on one core; a stopped run goes on where it was.
+RUN/recipes and the figures to benchmarks/results/recipes.json. About 65 minutes on one core; a stopped run goes on where it was.
 """
 
 import argparse
@@ -35,6 +37,7 @@ from data_gen.label import main as label
 from data_gen.records import Problem
 from data_gen.rows import OrmRow, PrmRow, read_rows, write_rows
 from data_gen.runs import read_records
+from data_gen.sample import main as sample
 from data_gen.steps import split_steps
 from prm_train.aggregation import Aggregation
 from prm_train.evaluation.choosing import accuracies, best_by, read_shards, scorer_scores, vote_by, within_problem_aurocs
@@ -82,6 +85,8 @@ ORM_RECIPES = {
     "pointwise": Recipe("orm", "orm", aggregations=("last",)),
     "pairs": Recipe("orm", "orm", ("--objective", "pairs"), aggregations=("last",)),
     "verdicts": Recipe("prm", "verdicts", ("--aggregation", "last"), aggregations=("last",)),
+    "pointwise, equal cost, 2 epochs": Recipe("orm", "more", ("--n_epochs", "2"), aggregations=("last",)),
+    "pointwise, equal cost": Recipe("orm", "more", ("--n_epochs", "6"), aggregations=("last",)),
 }
 REFERENCE = ("hard", "min")
 
@@ -104,6 +109,38 @@ def label_again(run: Path, name: str) -> dict[str, Any]:
     if not (folder / "rows" / "build.json").exists():
         build(["--runs", ",".join(map(str, shards)), "--output", str(folder / "rows"), "--kinds", "prm"])
     return label_cost(shards)
+
+
+def sample_more(run: Path, n_tokens: int) -> dict[str, Any]:
+    """Sample further problems as the quickstart does until that has cost about n_tokens, and build ORM rows of theirs and its own."""
+    folder, config = run / "recipes" / "more", json.loads((run / "config.json").read_text())
+    shards = sorted(run.glob("train-*"))
+    drawn = [json.loads((shard / "sample.json").read_text()) for shard in shards]
+    tokens_per_solution = sum(each["n_generated"] for each in drawn) / sum(each["n_solutions"] for each in drawn)
+    n_problems = round(n_tokens / tokens_per_solution / config["n_solutions"])
+    source = ("--problems.source", "arithmetic", "--problems.split", "train", "--problems.seed", str(config["seed"]))
+    part = (
+        "--problems.offset",
+        str(config["n_train_problems"]),
+        "--problems.n",
+        str(n_problems),
+        "--n_samples",
+        str(config["n_solutions"]),
+    )
+    policy = (
+        "--policy.model",
+        config["policy"],
+        "--policy.base_seed",
+        str(config["seed"]),
+        "--max_new_tokens",
+        str(config["max_new_tokens"]),
+    )
+    if not (folder / "sampled" / "sample.json").exists():
+        sample(["--output", str(folder / "sampled"), *source, *part, *policy])
+    if not (folder / "rows" / "build.json").exists():
+        build(["--runs", ",".join(map(str, (*shards, folder / "sampled"))), "--output", str(folder / "rows"), "--kinds", "orm"])
+    facts = json.loads((folder / "sampled" / "sample.json").read_text())
+    return {"n_labeled_solutions": 0, "n_rollouts": 0} | {key: facts[key] for key in ("n_solutions", "n_generated", "n_prefilled")}
 
 
 def against_truth(run: Path, rows: Path) -> dict[str, float]:
@@ -134,6 +171,8 @@ def rows_of(run: Path, recipe: Recipe) -> Path:
     made = run / "recipes" / recipe.rows / "rows" / "prm.jsonl"
     if recipe.rows == "verdicts":
         write_rows(made, verdict_rows(run))
+    if recipe.rows == "more":
+        return made.with_name("orm.jsonl")
     return made if recipe.rows in ("verdicts", *LABELINGS) else run / "rows" / f"{recipe.rows}.jsonl"
 
 
@@ -217,7 +256,7 @@ def compare(run: Path) -> dict[str, Any]:
     costs = {name: label_again(run, name) | against_truth(run, run / "recipes" / name / "rows" / "prm.jsonl") for name in LABELINGS}
     costs["prm"] = label_cost(sorted(run.glob("train-*")))
     without = {"n_labeled_solutions": costs["prm"]["n_labeled_solutions"], "n_rollouts": 0, "n_generated": 0, "n_prefilled": 0}
-    costs |= {"orm": without, "verdicts": without}
+    costs |= {"orm": without, "verdicts": without, "more": sample_more(run, costs["prm"]["n_generated"])}
     recipes = PRM_RECIPES | ORM_RECIPES
     measured = {name: measure(run, name, recipe, results) for name, recipe in recipes.items()}
     reference = measured[REFERENCE[0]]["min"]
