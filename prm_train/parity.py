@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
+from data_gen.subsets import evenly
 from prm_train.checkpoints import Kind
 from prm_train.examples import Example
 from prm_train.training_config import TrainingConfig
@@ -35,7 +36,7 @@ class Parity:
 
 def parity_rows(examples: Sequence[Example]) -> list[Example]:
     """Up to `N_ROWS` of them, evenly spread."""
-    return list(examples[:: max(1, len(examples) // N_ROWS)][:N_ROWS])
+    return evenly(examples, N_ROWS)
 
 
 @torch.no_grad()

@@ -22,6 +22,7 @@ from annotated_types import Ge
 
 from data_gen.config import InputError, parse_config, run_command
 from data_gen.hub import DEFAULT_TOKEN_ENV, HubRepository, check_token_env, push_folder
+from data_gen.subsets import evenly
 
 if TYPE_CHECKING:
     from prm_train.export import Export
@@ -165,7 +166,7 @@ def choose_paths(
     chosen = [(row, paths) for row, paths, is_validation in rows if is_validation == is_held_out]
     found = dict.fromkeys(
         CheckedPath(path, labels)
-        for row, paths in chosen[:: max(1, len(chosen) // config.n_rows)][: config.n_rows]
+        for row, paths in evenly(chosen, config.n_rows)
         for path, labels in zip(paths, labels_of(row, [len(path.steps) for path in paths], checkpoint.facts, algebra), strict=True)
         if path.steps
     )

@@ -19,6 +19,7 @@ from data_gen.jsonl import write_text
 from data_gen.policies.transformers_policy import load_policy
 from data_gen.records import SamplingParams
 from data_gen.rows import RevisionRow
+from data_gen.subsets import evenly
 from prm_train.checkpoints import write_facts
 from prm_train.encoding import ScorerEncoding
 from prm_train.examples import Example, is_validation_question
@@ -123,7 +124,7 @@ def report_rates(rows: Sequence[RevisionRow], config: TrainRevisionConfig) -> No
     held_out = [row for row in rows if row.kind == "revision" and is_validation_question(row.prompt[0].content, config.validation_share)]
     if "revisions" in report or not held_out or not config.n_revised_chains:
         return
-    chains = held_out[:: max(1, len(held_out) // config.n_revised_chains)][: config.n_revised_chains]
+    chains = evenly(held_out, config.n_revised_chains)
     policy = load_policy(str(config.output), dtype=config.dtype, device=str(state.device), trust_remote_code=config.trust_remote_code)
     grader = load_grader(config.grader, "")
     params = SamplingParams(config.max_new_tokens, config.temperature)

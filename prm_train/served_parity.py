@@ -15,6 +15,7 @@ from data_gen.chains import Message
 from data_gen.config import InputError
 from data_gen.pretrained import load_model_config
 from data_gen.steps import join_steps
+from data_gen.subsets import evenly
 from data_gen.tokenizer import load_tokenizer
 from prm_train.checkpoints import CONFIG_KEY, CheckpointFacts
 from prm_train.encoding import EncodingFacts, ScorerEncoding
@@ -98,8 +99,7 @@ def load_subject(folder: Path, dtype: str) -> Subject:
 def read_paths(rows: Path, subject: Subject, n_rows: int) -> list[ScoredPath]:
     """The paths of up to n_rows of the rows, evenly spread. Raises InputError if these are not the rows of such a model."""
     facts = subject.facts or CheckpointFacts("revision", subject.encoding.facts, "", "last")
-    found = read_scored_rows(rows, facts)
-    chosen = found[:: max(1, len(found) // n_rows)][:n_rows]
+    chosen = evenly(read_scored_rows(rows, facts), n_rows)
     return [path for row in chosen for path in paths_of(row, facts.encoding.step_separator)]
 
 

@@ -29,6 +29,7 @@ from data_gen.first_error import NO_ERROR, first_error
 from data_gen.formats import processbench
 from data_gen.jsonl import read_objects, write_text
 from data_gen.runs import for_each
+from data_gen.subsets import evenly
 from prm_train.evaluation.estimators import N_RESAMPLES, Interval
 from prm_train.metrics import Floats, best_threshold, f1_at, right_between
 from prm_train.scoring import PathTooLongError, Scorer
@@ -113,8 +114,8 @@ def read_split(folder: Path, split: str, n_solutions: int | None = None) -> list
         error = first_error([None if label is None else bool(label) for label in row.labels])
         assert error is not None  # the format has no other labels
         solutions.append(JudgedSolution(row.prompt, row.completions, error))
-    if n_solutions is not None and n_solutions < len(solutions):
-        solutions = [solutions[i * len(solutions) // n_solutions] for i in range(n_solutions)]
+    if n_solutions is not None:
+        solutions = evenly(solutions, n_solutions)
     _check_kinds(split, [solution.error != NO_ERROR for solution in solutions])
     return solutions
 
