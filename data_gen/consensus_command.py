@@ -14,7 +14,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
@@ -26,6 +26,7 @@ from data_gen.first_error import first_error
 from data_gen.jsonl import write_text
 from data_gen.judge import ChatJudge, JudgeSettings
 from data_gen.judgements import Judgement, JudgementLog, Key, open_judgements, read_judgements, read_processbench_errors, solution_hash
+from data_gen.label_views import cleared
 from data_gen.records import LabeledSolution, Problem
 from data_gen.runs import read_records, write_records
 
@@ -139,8 +140,9 @@ def _write_kept(config: ConsensusConfig, problems: dict[str, Problem], find: Fin
                     f"solution {_key(labeled)}: judged wrong at step {judgement.first_error}, but it has {len(labeled.steps)} steps"
                 )
             reason, verdict = judgement.reason or "no_reason", labeled.graded.verdict.kind.value
-            if agreement.add(first_error(labeled.labels), judgement.first_error, reason, verdict):
-                yield labeled
+            labels = cleared(labeled.labels, labeled.estimates)
+            if agreement.add(first_error(labels), judgement.first_error, reason, verdict):
+                yield replace(labeled, labels=labels)
 
     write_records(config.output / "labels.jsonl", LabeledSolution, kept())
     for name in ("problems.jsonl", "solutions.jsonl", "config.json", "sample.json", "label.json"):

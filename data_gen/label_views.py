@@ -6,10 +6,9 @@
     advantage     what the step added to the value
     likelihood    the counts themselves, for the loss -(s log v + f log(1 - v)), right under every stopping rule
 
-A step whose evidence does not define the view gets None. Where rollouts stopped at a success or a decision n_correct / n_rollouts means
-nothing, and views that need it raise InputError; after `interval` stopping it is off by up to 0.025 on average, within the interval that
-the estimate states, and counts as a value. A right solution is itself a success that runs through all of its steps, but one out of how
-many draws nobody knows: such a witness says that the value is positive, not what it is.
+A step whose evidence does not define the view gets None. Where what they showed stopped the rollouts n_correct / n_rollouts is biased, and
+views that need it raise InputError. A right solution is itself a success that runs through all of its steps, but one out of how many draws
+nobody knows: such a witness says that the value is positive, not what it is.
 """
 
 from collections.abc import Sequence
@@ -17,8 +16,6 @@ from itertools import pairwise
 
 from data_gen.config import InputError
 from data_gen.records import StepEstimate
-
-UNBIASED = ("fixed", "interval")
 
 
 def hard(estimates: Sequence[StepEstimate], threshold: float = 0.0) -> tuple[bool | None, ...]:
@@ -64,15 +61,16 @@ def known_verdict(estimate: StepEstimate) -> float | None:
     return estimate.low if estimate.method == "terminal" and estimate.low == estimate.high else None
 
 
-def with_witnesses(labels: Sequence[bool | None], estimates: Sequence[StepEstimate]) -> tuple[bool | None, ...]:
-    """The labels, True in place of False at steps of which no rollout succeeded by chance: one from a later step did, and ran through them.
+def cleared(labels: Sequence[bool | None], estimates: Sequence[StepEstimate]) -> tuple[bool | None, ...]:
+    """The labels; in a right solution True in place of False at steps of which no rollout happened to succeed: the solution itself did.
 
-    A False without rollouts, or above whose threshold too few of them succeeded, stays.
+    A False without rollouts, or where some succeeded and too few for a threshold, stays. So does each of a wrong solution: where rollouts
+    succeed after a step of which none did, either may be chance, and a step is lost sooner than a lucky rollout is proof.
     """
-    last_success = max((step for step, estimate in enumerate(estimates) if _has_success(estimate)), default=-1)
+    is_right = bool(estimates) and known_verdict(estimates[-1]) == 1
     return tuple(
-        True if label is False and step < last_success and estimate.n_rollouts and not estimate.n_correct else label
-        for step, (label, estimate) in enumerate(zip(labels, estimates, strict=True))
+        True if is_right and label is False and estimate.n_rollouts and not estimate.n_correct else label
+        for label, estimate in zip(labels, estimates, strict=True)
     )
 
 
@@ -87,9 +85,9 @@ def _has_success(estimate: StepEstimate) -> bool | None:
 
 def _values(estimates: Sequence[StepEstimate], view: str) -> tuple[float | None, ...]:
     for step, estimate in enumerate(estimates):
-        if estimate.n_rollouts and estimate.stopping not in UNBIASED:
+        if estimate.n_rollouts and estimate.stopping != "fixed":
             raise InputError(
-                f"step {step}: {view} needs a fixed number of rollouts, or stopping by interval; got stopping {estimate.stopping!r}, "
-                "whose n_correct / n_rollouts is biased; expected labels of method every_step, or hard labels, or the likelihood"
+                f"step {step}: {view} needs a fixed number of rollouts, got stopping {estimate.stopping!r}, whose n_correct / n_rollouts "
+                "is biased; expected labels of method every_step with stopping fixed, or hard labels, or the likelihood"
             )
     return tuple(e.n_correct / e.n_rollouts if e.n_rollouts else known_verdict(e) for e in estimates)

@@ -14,8 +14,8 @@ preference; rows that show earlier attempts are chats (see `data_gen.chains`), a
     {"problem_id": "p7", "prompt": [...], "completion": [...], "kind": "revision", "n_attempts": 1, "edit_distance": 12,
      "sample_indices": [2, 0]}                                                                                       revision
 
-A label is null where nothing is known. n_correct / n_rollouts is an unbiased value only where `stopping` is fixed, nearly so where it is
-interval; [low, high] holds the value with 95 % probability whatever the rule.
+A label is null where nothing is known. n_correct / n_rollouts is an unbiased value only where `stopping` is fixed; [low, high] holds the
+value with 95 % probability whatever the rule.
 """
 
 import json

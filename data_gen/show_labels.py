@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from data_gen.first_error import NO_ERROR, first_error
-from data_gen.label_views import UNBIASED, advantage
+from data_gen.label_views import advantage
 from data_gen.records import LabeledSolution, Problem, StepEstimate
 from data_gen.runs import read_records
 
@@ -126,7 +126,7 @@ def _value(estimate: StepEstimate) -> str:
 
 def _added(labeled: LabeledSolution) -> list[str]:
     """What each step added to the value, where that is known."""
-    is_biased = any(estimate.n_rollouts and estimate.stopping not in UNBIASED for estimate in labeled.estimates)
+    is_biased = any(estimate.n_rollouts and estimate.stopping != "fixed" for estimate in labeled.estimates)
     values = [None] * len(labeled.steps) if is_biased else advantage(labeled.root, labeled.estimates)
     return ["" if value is None else f"{value:+.2f}" for value in values]
 

@@ -9,7 +9,7 @@ from annotated_types import Interval
 
 from data_gen.config import InputError
 from data_gen.filters import Filter
-from data_gen.label_views import hard, with_witnesses
+from data_gen.label_views import cleared, hard
 from data_gen.records import LabeledSolution, Problem
 from data_gen.rows import EVIDENCE, PrmRow
 
@@ -77,7 +77,7 @@ def view_labels(labeled: LabeledSolution, view: LabelView) -> tuple[bool | None,
     if labeled.non_monotone and view.non_monotone == "mask":
         return tuple(label if step < _first_wrong(labels) else None for step, label in enumerate(labels))
     if view.until_first_error:
-        labels = with_witnesses(labels, labeled.estimates)
+        labels = cleared(labels, labeled.estimates)
         return tuple(label if step <= _first_wrong(labels) else None for step, label in enumerate(labels))
     return labels
 

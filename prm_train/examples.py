@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from data_gen.config import InputError
 from data_gen.first_error import NO_ERROR, first_error
-from data_gen.label_views import with_witnesses
+from data_gen.label_views import cleared
 from data_gen.records import derive_seed
 from data_gen.rows import OrmRow, PrmRow
 from data_gen.steps import split_steps
@@ -50,12 +50,14 @@ def prm_examples(rows: Sequence[PrmRow], encoding: ScorerEncoding, algebra: Labe
     """One example a row. Steps without a target get no position; what follows the last target is cut off, since with causal attention
     no score sees it. A row longer than `max_length` tokens loses its last steps. Weights average 1 over all examples.
 
-    Raises InputError if no labelled step is left, or as `step_targets` does.
+    Where rollouts weigh, a verdict weighs as much as the most of them. Raises InputError if no labelled step is left, or as `step_targets`
+    does.
     """
     examples, left_out = [], Counter[str]()
+    most_rollouts = float(max((n for row in rows for n in row.n_rollouts), default=0) or 1)
     for row in rows:
         input_ids, ends = encoding.encode(row.prompt, row.completions)
-        targets = step_targets(row, algebra)
+        targets = step_targets(row, algebra, most_rollouts)
         places = enumerate(zip(ends, targets, strict=True))
         labelled = [(end, target.value, target.weight, step) for step, (end, target) in places if target is not None]
         kept = [place for place in labelled if place[0] < max_length]
@@ -101,9 +103,11 @@ def _counts(row: PrmRow, steps: Sequence[int]) -> tuple[tuple[int, ...], tuple[i
 
 
 def _first_error(row: PrmRow, targets: Sequence[Target | None], algebra: LabelAlgebra, steps: Sequence[int], is_whole: bool) -> int | None:
-    """By the hard labels that training sees, else by the row's own; None where it is no kept step, or may have been cut off."""
+    """By the hard labels that training sees, else by the row's own; a right solution has none. None where it is no kept step, or may have
+    been cut off.
+    """
     labels = [None if target is None else target.value == 1 for target in targets] if algebra.label_kind == "hard" else row.labels
-    error = first_error(with_witnesses(labels, row.estimates))
+    error = first_error(cleared(labels, row.estimates))
     return error if error in steps or (error == NO_ERROR and is_whole) else None
 
 

@@ -44,6 +44,7 @@ from prm_train.validation import step_metrics
 from prm_train.word_classifier import as_classifier
 
 WORDS = ((" Yes", " No"), ("Yes", "No"))  # the first pair whose first tokens differ; most tokenizers have words with their space
+ALGEBRA = LabelAlgebra(until_first_error=True)  # hard labels: what follows a No is not asked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +95,7 @@ def verdict_examples(rows: Sequence[PrmRow], encoding: ScorerEncoding, max_lengt
     """One example a row, up to its first error or its last label; positions are those before the verdicts. Raises as `prm_examples`."""
     assert isinstance(encoding, VerdictEncoding)
     n_reserved = max(len(encoding.encode_text(word)) for word in (encoding.yes, encoding.no))
-    return prm_examples(rows, encoding, LabelAlgebra(until_first_error=True), max_length - n_reserved)
+    return prm_examples(rows, encoding, ALGEBRA, max_length - n_reserved)
 
 
 def sft_row(example: Example, encoding: VerdictEncoding) -> dict[str, list[int]]:

@@ -18,7 +18,7 @@ from typing import Annotated, Literal, NamedTuple
 from annotated_types import Gt, Interval
 
 from data_gen.config import InputError
-from data_gen.label_views import hard, known_verdict, likelihood, smoothed, soft, with_witnesses
+from data_gen.label_views import cleared, hard, known_verdict, likelihood, smoothed, soft
 from data_gen.rows import PrmRow
 
 LabelKind = Literal["hard", "soft", "likelihood", "smoothed"]
@@ -45,7 +45,7 @@ class LabelAlgebra:
     smoothing: Annotated[float, Gt(0)] = field(default=1.0, metadata={"help": "smoothed: a of the Beta(a, a) prior"})
     until_first_error: bool = field(
         default=False,
-        metadata={"help": "steps after the first one of value 0 or label false get no target; a success from a later step clears both"},
+        metadata={"help": "steps after the first one of value 0 or label false get no target, but in a right solution"},
     )
     weigh_by_rollouts: bool = field(default=False, metadata={"help": "a step counts in proportion to its rollouts"})
 
@@ -68,10 +68,13 @@ class LabelAlgebra:
         return text + (", up to the first error" if self.until_first_error else "")
 
 
-def step_targets(row: PrmRow, algebra: LabelAlgebra) -> list[Target | None]:
-    """The target of each step, None where it has none. Raises InputError where counts cannot be read as the algebra asks."""
+def step_targets(row: PrmRow, algebra: LabelAlgebra, weight_of_known: float = 1.0) -> list[Target | None]:
+    """The target of each step, None where it has none; where rollouts weigh, what is known without any has `weight_of_known`.
+
+    Raises InputError where counts cannot be read as the algebra asks.
+    """
     try:
-        values, weights = _values(row, algebra), _weights(row, algebra)
+        values, weights = _values(row, algebra), _weights(row, algebra, weight_of_known)
     except InputError as fault:
         raise InputError(f"problem {row.problem_id}, {fault}") from None
     if algebra.until_first_error:
@@ -98,8 +101,8 @@ def _values(row: PrmRow, algebra: LabelAlgebra) -> list[float | None]:
     return [successes / (successes + failures) if successes + failures else known_verdict(each) for (successes, failures), each in counts]
 
 
-def _weights(row: PrmRow, algebra: LabelAlgebra) -> list[float]:
-    """Of each step 1, or its rollouts; what is known without rollouts then weighs as much as the best known step of the row."""
+def _weights(row: PrmRow, algebra: LabelAlgebra, weight_of_known: float) -> list[float]:
+    """Of each step 1, or its rollouts."""
     if algebra.label_kind != "likelihood" and not algebra.weigh_by_rollouts:
         return [1.0] * len(row.completions)
     for step, (n_rollouts, stopping) in enumerate(zip(row.n_rollouts, row.stopping, strict=True)):
@@ -108,13 +111,12 @@ def _weights(row: PrmRow, algebra: LabelAlgebra) -> list[float]:
                 f"step {step}: weigh_by_rollouts needs a fixed number of rollouts, got stopping {stopping!r}, under which failures take "
                 "more rollouts than successes"
             )
-    most = max(*row.n_rollouts, 1)
-    return [float(n_rollouts or most) for n_rollouts in row.n_rollouts]
+    return [float(n_rollouts) or weight_of_known for n_rollouts in row.n_rollouts]
 
 
 def _until_first_error(row: PrmRow, algebra: LabelAlgebra, values: list[float | None]) -> list[float | None]:
-    """The values up to the first step that is wrong by its label, or without a success; a success from a later step speaks for both."""
-    labels = with_witnesses(_labels(values) if algebra.label_kind == "hard" else hard(row.estimates), row.estimates)
+    """The values up to the first step that is wrong by its label, or without a success; in a right solution no step is so by chance."""
+    labels = cleared(_labels(values) if algebra.label_kind == "hard" else hard(row.estimates), row.estimates)
     if algebra.label_kind == "hard":
         values = [None if label is None else float(label) for label in labels]
     n_kept = labels.index(False) + 1 if False in labels else len(labels)

@@ -21,6 +21,7 @@ from data_gen.rows import PrmRow, read_rows
 from data_gen.sample import DRY_RUN, SampleConfig
 from data_gen.sample import main as sample
 from prm_train.evaluation.evaluate import EvaluateConfig
+from prm_train.generative_verifier import ALGEBRA
 from prm_train.publish import PublishConfig
 from prm_train.quickstart import QuickstartConfig
 from prm_train.search.run import SearchConfig
@@ -141,7 +142,7 @@ def follow(lines: list[Line], written: Written) -> Iterator[tuple[Rows, LabelAlg
             assert config.output not in written.models, f"{line.text}: {config.output} holds another training"
             written.models.add(config.output)
             if rows.kind == "prm":
-                yield rows, config if isinstance(config, LabelAlgebra) else LabelAlgebra(), line.text
+                yield rows, config if isinstance(config, LabelAlgebra) else ALGEBRA, line.text
         else:
             WRITERS[line.command](config, line, written)
     written.labels |= labels
@@ -231,10 +232,11 @@ def test_every_line_reads_what_lines_above_it_wrote() -> None:
     assert sum("configs/train_prm/" in text or text.startswith("pipeline.sh") for text in texts) >= 12
 
 
-def targets_of(rows: Rows, algebra: LabelAlgebra, run: Path) -> int:
-    """How many steps have a target, with labels and rows made by the commands on a small run."""
+def targets_of(rows: Rows, algebra: LabelAlgebra, run: Path) -> set[float]:
+    """The targets of steps, with labels and rows made by the commands on a small run."""
     build((*rows.build, *("--runs", str(run), "--output", str(run / "rows"), "--kinds", "prm", "--contamination.test_sets", "[]")))
-    return sum(target is not None for row in read_rows(run / "rows" / "prm.jsonl", PrmRow) for target in step_targets(row, algebra))
+    made = read_rows(run / "rows" / "prm.jsonl", PrmRow)
+    return {target.value for row in made for target in step_targets(row, algebra) if target is not None}
 
 
 def test_the_labels_of_a_chain_are_what_its_training_takes(tmp_path: Path) -> None:
@@ -248,7 +250,7 @@ def test_the_labels_of_a_chain_are_what_its_training_takes(tmp_path: Path) -> No
         fewer = ("--omega_searches", "4") if "omega" in " ".join(arguments) else ()
         label((*arguments, "--run", str(tmp_path), "--dry_run", "false", *fewer))
         for rows, algebra, text in trainings:
-            assert targets_of(rows, algebra, tmp_path) > 0, f"{text} after {' '.join(arguments)}"
+            assert targets_of(rows, algebra, tmp_path) >= {0.0, 1.0}, f"{text} after {' '.join(arguments)}"
     label(("--run", str(tmp_path)))
     with pytest.raises(InputError, match=r"soft value needs a fixed number of rollouts.*'first_success'"):
         targets_of(Rows("prm", "\n"), LabelAlgebra(label_kind="soft"), tmp_path)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ from data_gen.config import InputError
 from data_gen.jsonl import read_jsonl, write_jsonl
 from data_gen.judgements import read_judgements
 from data_gen.records import CORRECT, INCORRECT, GradedSolution, LabeledSolution, Problem, Solution, StepEstimate
+from data_gen.rollouts import terminal
+from data_gen.rows import PrmRow, read_rows
 from data_gen.runs import read_records, write_records
+from prm_train.targets import LabelAlgebra, step_targets
 from tests.chat_server import FAULTS, ChatServer, serve
 
 N_SOLUTIONS = 60
@@ -165,6 +169,21 @@ def test_changed_steps_are_not_matched_with_an_old_judgement(run: Path, tmp_path
     write_run(run, [labeled("p0", 0, (True, True, True, True)), *solutions[1:]])
     with pytest.raises(InputError, match="solution 0 of problem p0: the stored judgement is of other steps"):
         consensus(run, tmp_path / "agreed", server)
+
+
+def test_what_is_kept_trains_on_the_error_that_was_confirmed(tmp_path: Path) -> None:
+    """Rollouts after every step: right solution whose step 1 failed by chance, and a wrong one with a lucky rollout after its error."""
+    counts = (StepEstimate(3, 8, method="rollouts"), StepEstimate(0, 8, method="rollouts"), StepEstimate(1, 8, method="rollouts"))
+    right, wrong = labeled("p0", 0, (True,) * 4), labeled("p0", 1, (True, False, True, False))
+    right = replace(right, labels=(True, False, True, True), estimates=(*counts, terminal(True)))
+    run = write_run(tmp_path / "run", [right, replace(wrong, estimates=(*counts, terminal(False)))])
+    judged = [{"problem_id": "p0", "index": 0, "first_error": -1}, {"problem_id": "p0", "index": 1, "first_error": 1}]
+    write_jsonl(tmp_path / "judged.jsonl", judged)
+    consensus_command.main(["--run", str(run), "--output", str(tmp_path / "out"), "--judgements", str(tmp_path / "judged.jsonl")])
+    build.main(["--runs", str(tmp_path / "out"), "--output", str(tmp_path / "rows"), "--kinds", "prm"])
+    rows = read_rows(tmp_path / "rows" / "prm.jsonl", PrmRow)
+    values = [[target and target.value for target in step_targets(row, LabelAlgebra(until_first_error=True))] for row in rows]
+    assert values == [[1.0] * 4, [1.0, 0.0, None, None]]
 
 
 def test_a_judgement_beyond_the_solution_is_refused(run: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from data_gen.config import InputError
-from data_gen.label_views import advantage, hard, likelihood, smoothed, soft, with_witnesses
+from data_gen.label_views import advantage, cleared, hard, likelihood, smoothed, soft
 from data_gen.records import StepEstimate
 from data_gen.rollouts import WITNESS, terminal
 
@@ -27,10 +27,9 @@ def test_a_threshold_asks_for_a_share_of_them() -> None:
 
 def test_soft_values_are_fractions_of_a_fixed_number() -> None:
     assert soft((*FIXED, WITNESS, terminal(False))) == (0.5, 0.125, 0.0, None, None, 0.0)
-    assert soft((StepEstimate(3, 12, 0, "rollouts", "interval"),)) == (0.25,)
 
 
-@pytest.mark.parametrize("stopping", ["first_success", "sequential", "posterior"])
+@pytest.mark.parametrize("stopping", ["first_success", "sequential", "posterior", "interval"])
 def test_a_biased_fraction_is_no_soft_value(stopping: str) -> None:
     with pytest.raises(InputError, match=f"step 1: a soft value needs a fixed number of rollouts.*got stopping '{stopping}'"):
         soft((FIXED[0], StepEstimate(1, 3, 0, "rollouts", stopping)))
@@ -40,18 +39,21 @@ def test_smoothed_values_shrink_counts_and_leave_the_verdict() -> None:
     assert smoothed((*FIXED[:3], WITNESS, terminal(True)), a=1.0) == (0.5, 0.2, 0.1, None, 1.0)
 
 
-def test_a_later_success_clears_a_step_of_which_no_rollout_succeeded() -> None:
-    by_chance = (FIXED[0], FIXED[2], FIXED[1], terminal(False))
-    assert hard(by_chance) == (True, False, True, False)
-    assert with_witnesses(hard(by_chance), by_chance) == (True, True, True, False)
-    assert with_witnesses((True, False, None), (FIXED[0], FIXED[2], terminal(True))) == (True, True, None)
+def test_a_right_solution_clears_its_steps_of_which_no_rollout_succeeded() -> None:
+    by_chance = (FIXED[0], FIXED[2], FIXED[1], terminal(True))
+    assert hard(by_chance) == (True, False, True, True)
+    assert cleared(hard(by_chance), by_chance) == (True, True, True, True)
+    below_threshold = (FIXED[1], FIXED[0], terminal(True))
+    assert cleared(hard(below_threshold, 0.2), below_threshold) == (False, True, True)
+    by_hand = (StepEstimate(), StepEstimate(), terminal(True))
+    assert cleared((True, False, True), by_hand) == (True, False, True)
 
 
-def test_a_label_that_no_rollout_made_is_not_cleared() -> None:
-    by_hand = (StepEstimate(), StepEstimate(), WITNESS)
-    assert with_witnesses((True, False, True), by_hand) == (True, False, True)
-    below_threshold = (FIXED[1], FIXED[0])
-    assert with_witnesses(hard(below_threshold, 0.2), below_threshold) == (False, True)
+def test_a_lucky_rollout_clears_no_step_of_a_wrong_solution() -> None:
+    lucky = (FIXED[0], FIXED[2], FIXED[1], terminal(False))
+    assert cleared(hard(lucky), lucky) == (True, False, True, False)
+    assert cleared((True, False, None, None), lucky) == (True, False, None, None)
+    assert cleared((), ()) == ()
 
 
 def test_an_advantage_is_what_a_step_adds() -> None:

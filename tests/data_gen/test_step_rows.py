@@ -75,8 +75,10 @@ def test_labels_under_a_threshold_come_from_the_counts() -> None:
     assert view_labels(wrong, LabelView(hard_threshold=0)) == (True, True, True, False, False)
     assert view_labels(wrong, LabelView(hard_threshold=0.125)) == (True, True, False, False, False)
     assert view_labels(wrong, LabelView(hard_threshold=0.125, until_first_error=True)) == (True, True, False, None, None)
+    by_chance = labeled(("a", "b", "c"), (counts[3], counts[1], terminal(True)), (False, True, True), CORRECT)
+    assert view_labels(by_chance, LabelView(until_first_error=True)) == (True, True, True)  # the solution itself succeeded after a
     lucky = labeled(("a", "b", "c"), (counts[3], counts[1], terminal(False)), (False, True, False))
-    assert view_labels(lucky, LabelView(until_first_error=True)) == (True, True, False)  # what succeeded after b ran through a
+    assert view_labels(lucky, LabelView(until_first_error=True)) == (False, None, None)
     right = labeled(("a", "b"), (WITNESS, terminal(True)), (None, None), CORRECT)
     assert view_labels(right, LabelView(hard_threshold=0)) == (True, True)
     assert view_labels(right, LabelView(hard_threshold=0.5)) == (None, True)  # a witness says that the value is above 0 and no more

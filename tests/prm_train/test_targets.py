@@ -44,7 +44,7 @@ def test_the_likelihood_takes_counts_of_every_stopping_rule():
 
 def test_the_value_at_the_end_of_a_solution_is_its_verdict():
     ended = replace(STOPPED, method=("rollouts", "rollouts", "rollouts", "terminal"), low=(0.1, 0.0, 0.0, 0.0), high=(1.0, 0.7, 0.3, 0.0))
-    assert targets(ended, label_kind="likelihood") == [(0.5, 2.0), (0.2, 5.0), (0.0, 8.0), (0.0, 8.0)]
+    assert targets(ended, label_kind="likelihood") == [(0.5, 2.0), (0.2, 5.0), (0.0, 8.0), (0.0, 1.0)]
     right = replace(ROW, method=("rollouts", "rollouts", "rollouts", "terminal"), low=(0.3, 0.0, 0.0, 1.0), high=(1.0, 0.6, 0.7, 1.0))
     assert targets(right, label_kind="soft") == [(0.75, 1.0), (0.125, 1.0), (0.0, 1.0), (1.0, 1.0)]
     assert targets(replace(right, low=(), high=()), label_kind="soft")[-1] is None  # rows without intervals do not say the verdict
@@ -78,16 +78,21 @@ def test_what_follows_the_first_error_can_be_masked():
     assert targets(wrong, until_first_error=True) == [(1.0, 1.0), (0.0, 1.0), None, None]
     assert targets(wrong, label_kind="soft", until_first_error=True) == [(0.75, 1.0), (0.0, 1.0), None, None]
     assert targets(wrong, label_kind="smoothed", until_first_error=True) == [(0.7, 1.0), (0.1, 1.0), None, None]
-    # two rollouts from step 2 succeeded, and ran through step 1: that none of its own did was chance
-    assert targets(late, until_first_error=True) == [(1.0, 1.0), (1.0, 1.0), (1.0, 1.0), (0.0, 1.0)]
-    assert targets(late, label_kind="soft", until_first_error=True) == [(0.75, 1.0), (0.0, 1.0), (0.25, 1.0), (0.0, 1.0)]
+    assert targets(late, until_first_error=True) == targets(wrong, until_first_error=True)  # a lucky rollout from step 2 proves nothing
 
 
 def test_a_right_solution_is_never_cut():
     methods, low, high = ("rollouts", "rollouts", "rollouts", "terminal"), (0.3, 0.0, 0.0, 1.0), (1.0, 0.6, 0.7, 1.0)
     right = replace(ROW, labels=(True, True, False, True), method=methods, low=low, high=high)
     assert targets(right, until_first_error=True) == [(1.0, 1.0)] * 4
-    assert targets(right, label_kind="likelihood", until_first_error=True) == [(0.75, 8.0), (0.125, 8.0), (0.0, 4.0), (1.0, 8.0)]
+    assert targets(right, label_kind="likelihood", until_first_error=True) == [(0.75, 8.0), (0.125, 8.0), (0.0, 4.0), (1.0, 1.0)]
+
+
+def test_where_rollouts_weigh_a_verdict_weighs_what_it_is_told():
+    ended = PrmRow("p7", "q", ("a",), (False,), (0,), (0,), (0,), ("fixed",), ("terminal",), low=(0.0,), high=(0.0,))
+    algebra = LabelAlgebra(label_kind="likelihood")
+    assert step_targets(ended, algebra, weight_of_known=16.0) == [(0.0, 16.0)]
+    assert step_targets(ended, LabelAlgebra(label_kind="soft"), weight_of_known=16.0) == [(0.0, 1.0)]
 
 
 def test_weights_are_scaled_to_average_one():
