@@ -61,8 +61,11 @@ class CheckpointFacts:
 
 
 # How a reader with transformers alone gets from a question and steps to numbers. config.json holds it, for people; nothing reads it back.
-HEAD = "head: the question (and earlier attempts) by the chat template up to the assistant's turn, in layout plain each turn and a newline"
-PIECES = "every piece is tokenized by itself, and the ids are joined"
+HEAD = (
+    "head: the question (and earlier attempts) by the chat template up to the assistant's turn; in layout plain BOS, where the tokenizer "
+    "begins every text with it, then each turn and a newline"
+)
+PIECES = "every piece, in layout plain every turn too, is tokenized by itself without adding BOS or EOS, and the ids are joined"
 READINGS: dict[Kind, str] = {
     "prm": f"{HEAD}; then for each step: step + step_separator, marker_token; {PIECES}. Score of a step: softmax at its marker, class good",
     "orm": (
@@ -78,8 +81,9 @@ READINGS: dict[Kind, str] = {
         "under the model in folder reference. Score of a step: sigmoid of the sum of rewards up to it"
     ),
     "revision": (
-        "the chat template over the question, each earlier attempt and the user's turn after it, up to the assistant's turn (without a "
-        "template: each turn and a newline); the model writes the next attempt and EOS"
+        "the chat template over the question, each earlier attempt and the user's turn after it, up to the assistant's turn; in layout "
+        "plain each turn and a newline, all as one text, with BOS where the tokenizer begins every text with it; the model writes the next "
+        "attempt and EOS"
     ),
 }
 
