@@ -1,10 +1,27 @@
-"""Models by folder or Hub name that are not there: one sentence in place of a traceback."""
+"""Models by folder or Hub name, and one sentence in place of a traceback where they are not there."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from data_gen.config import InputError
+
+
+def load_model_config(path: str, trust_remote_code: bool = False) -> Any:
+    """The config.json of a model as transformers reads it. Raises InputError where there is none, or an unknown one."""
+    from transformers import AutoConfig
+
+    with from_hub_or_folder(path):
+        try:
+            return AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+        except ValueError as error:
+            raise InputError(f"model {path}: {error}") from error
+
+
+def load_model(auto_class: Any, path: str, **options: Any) -> Any:
+    """`auto_class.from_pretrained(path)`. Raises InputError where there are no weights."""
+    with from_hub_or_folder(path):
+        return auto_class.from_pretrained(path, **options)
 
 
 @contextmanager
@@ -17,11 +34,3 @@ def from_hub_or_folder(path: str) -> Iterator[None]:
             raise
         reason = str(error).strip().partition("\n")[0]
         raise InputError(f"model {path}: not loaded: {reason}; expected a local folder of a model, or a name on the Hub") from error
-
-
-def load_model_config(path: str, trust_remote_code: bool = False) -> Any:
-    """The config.json of a model as transformers reads it. Raises InputError where there is none."""
-    from transformers import AutoConfig
-
-    with from_hub_or_folder(path):
-        return AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)

@@ -33,7 +33,7 @@ def claim_run(folder: Path, config: Any) -> None:
             found = dump_config(load_yaml(type(config), path))  # a setting that is newer than the run has its default there
         except InputError as fault:
             raise InputError(
-                f"{path}: this folder holds a run of another command ({fault}); choose another output folder, or delete this one"
+                f"{path}: this folder holds a run of another command or another version ({fault}); choose another output folder"
             ) from None
         different = [key for key in wanted if key != "output" and found[key] != wanted[key]]  # a folder may be moved
         if different:

@@ -57,8 +57,13 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, context_length: int) 
     )
 
 
+# Some templates (Llama 3.2's) tell the model today's date. This line before them tells the date that Llama 3.2 takes without a clock.
+FIXED_DATE = "{%- macro strftime_now(format) -%}26 Jul 2024{%- endmacro -%}"
+
+
 def load_tokenizer(path: str, trust_remote_code: bool = False) -> "PreTrainedTokenizerFast":
-    """The tokenizer of a model folder or Hub name, as it was saved.
+    """The tokenizer of a model folder or Hub name, as it was saved; a chat template that reads the clock gets a fixed date, so that a
+    question has the same ids tomorrow.
 
     `AutoTokenizer` of transformers 5 turns the tokenizer of any qwen2 folder into a Qwen2Tokenizer with its own splitting rule: other
     ids and no error, where the folder was saved with another rule. Raises InputError where there is none.
@@ -68,5 +73,10 @@ def load_tokenizer(path: str, trust_remote_code: bool = False) -> "PreTrainedTok
 
     with from_hub_or_folder(path):
         if get_tokenizer_config(path).get("tokenizer_class") in ("TokenizersBackend", "PreTrainedTokenizerFast"):
-            return PreTrainedTokenizerFast.from_pretrained(path)
-        return AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(path)
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
+    template = tokenizer.chat_template or ""
+    if "strftime_now" in template and not template.startswith(FIXED_DATE):
+        tokenizer.chat_template = FIXED_DATE + template
+    return tokenizer

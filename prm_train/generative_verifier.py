@@ -26,7 +26,7 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM
 from trl import SFTConfig, SFTTrainer
 
-from data_gen.pretrained import load_model_config
+from data_gen.pretrained import load_model, load_model_config
 from data_gen.rows import PrmRow
 from data_gen.tokenizer import load_tokenizer
 from prm_train.aggregation import Aggregation
@@ -194,6 +194,6 @@ class VerifierTask(Task):
 def load_verdict_classifier(path: str, dtype: str, trust_remote_code: bool = False) -> tuple[Any, VerdictEncoding, VerifierFacts]:
     """Raises InputError if `train-verifier` did not write it."""
     facts = read_facts_of(load_model_config(path, trust_remote_code), VerifierFacts)
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code)
+    model = load_model(AutoModelForCausalLM, path, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code)
     encoding = VerdictEncoding(load_tokenizer(path, trust_remote_code), facts.encoding, facts.ask, facts.yes, facts.no)
     return as_classifier(model, *encoding.word_ids), encoding, facts

@@ -27,7 +27,7 @@ from transformers import AutoModelForCausalLM
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from data_gen.config import InputError
-from data_gen.pretrained import load_model_config
+from data_gen.pretrained import load_model, load_model_config
 from data_gen.rows import OrmRow
 from data_gen.tokenizer import load_tokenizer
 from prm_train.aggregation import Aggregation
@@ -268,7 +268,7 @@ def load_implicit_prm(path: str, dtype: str = "float32", device: str = "cpu", tr
     """The scorer that `train-implicit-prm` wrote to a folder. Raises InputError if it did not."""
     facts = read_facts_of(load_model_config(path, trust_remote_code), ImplicitPrmFacts)
     options: dict[str, Any] = {"dtype": getattr(torch, dtype), "trust_remote_code": trust_remote_code}
-    model = AutoModelForCausalLM.from_pretrained(path, **options).to(device)
-    reference = AutoModelForCausalLM.from_pretrained(path, subfolder=facts.reference, **options).to(device)
+    model = load_model(AutoModelForCausalLM, path, **options).to(device)
+    reference = load_model(AutoModelForCausalLM, path, subfolder=facts.reference, **options).to(device)
     encoding = TextEncoding(load_tokenizer(path, trust_remote_code), facts.encoding)
     return ImplicitPrmScorer(model, reference, encoding, facts, content_id((model, reference), encoding, facts))

@@ -9,7 +9,7 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from data_gen.config import InputError
 from data_gen.policy_config import BASE_POLICY
-from data_gen.pretrained import load_model_config
+from data_gen.pretrained import load_model, load_model_config
 from data_gen.tokenizer import load_tokenizer
 from prm_train.encoding import EncodingFacts, ScorerEncoding
 from prm_train.gathering import gathered_weights
@@ -34,8 +34,13 @@ def build_language_model(config: TrainingConfig) -> tuple[Any, ScorerEncoding]:
     options = {} if config.attention == "auto" else {"attn_implementation": config.attention}
     if config.quantization == "nf4":
         options |= four_bit_options(config)
-    model = AutoModelForCausalLM.from_pretrained(
-        path, config=model_config, dtype=getattr(torch, config.dtype), trust_remote_code=config.trust_remote_code, **options
+    model = load_model(
+        AutoModelForCausalLM,
+        path,
+        config=model_config,
+        dtype=getattr(torch, config.dtype),
+        trust_remote_code=config.trust_remote_code,
+        **options,
     )
     return (add_lora(model, "revision", config.lora) if config.lora else model), ScorerEncoding(tokenizer, facts)
 

@@ -20,7 +20,7 @@ from transformers import AutoModelForSequenceClassification, AutoModelForTokenCl
 
 from data_gen.config import InputError
 from data_gen.policy_config import BASE_POLICY
-from data_gen.pretrained import load_model_config
+from data_gen.pretrained import load_model, load_model_config
 from data_gen.tokenizer import load_tokenizer
 from prm_train.checkpoints import CheckpointFacts, Kind, read_facts, write_facts
 from prm_train.encoding import ScorerEncoding, prepare_encoding
@@ -82,7 +82,11 @@ def build_scorer(kind: Kind, config: TrainingConfig) -> tuple[Any, ScorerEncodin
         options |= four_bit_options(config)
     dtype = getattr(torch, config.dtype)
     with partitioned_in(dtype):
-        model = auto_class.from_pretrained(path, config=model_config, dtype=dtype, trust_remote_code=config.trust_remote_code, **options)
+        model = load_model(auto_class, path, config=model_config, dtype=dtype, trust_remote_code=config.trust_remote_code, **options)
+    if not hasattr(model, "score"):
+        raise InputError(
+            f"model {path}: {type(model).__name__} has no head named score; expected an architecture such as Qwen, Llama or Mistral"
+        )
     for layer in model.modules():  # bitsandbytes' CPU format for inference could not be trained again after a validation
         if hasattr(layer, "support_avx512bf16_for_cpu"):
             layer.support_avx512bf16_for_cpu = False
@@ -151,5 +155,5 @@ def load_checkpoint(path: str, dtype: str = "float32", trust_remote_code: bool =
         return load_verdict_classifier(path, dtype, trust_remote_code)
     if facts.kind not in AUTO_CLASSES:
         raise InputError(f"{path}: got a checkpoint of kind {facts.kind}, expected one of a single network")
-    model = AUTO_CLASSES[facts.kind].from_pretrained(path, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code).eval()
-    return model, ScorerEncoding(load_tokenizer(path, trust_remote_code), facts.encoding), facts
+    model = load_model(AUTO_CLASSES[facts.kind], path, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code)
+    return model.eval(), ScorerEncoding(load_tokenizer(path, trust_remote_code), facts.encoding), facts

@@ -5,16 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from data_gen.config import InputError
 from data_gen.policies.transformers_policy import load_policy
 from data_gen.policy_config import BASE_POLICY
-from data_gen.pretrained import from_hub_or_folder
+from data_gen.pretrained import from_hub_or_folder, load_model_config
 from data_gen.tokenizer import load_tokenizer
 from prm_train.checkpoints import read_config_facts
 from prm_train.incremental import load_scorer
 from prm_train.memory_estimate import main as estimate_memory
 from prm_train.modeling import load_checkpoint
+from prm_train.train_prm import main as train_prm
 
 
 def test_a_name_that_the_hub_does_not_know_is_one_sentence(monkeypatch: pytest.MonkeyPatch):
@@ -41,3 +43,36 @@ def test_a_failing_disk_is_no_missing_model():
 def test_a_scorer_that_is_not_there_is_named(load: Callable[[str], object], tmp_path: Path):
     with pytest.raises(InputError, match=rf"model {tmp_path}/none: not loaded: .*; expected a local folder of a model"):
         load(f"{tmp_path}/none")
+
+
+def test_a_chat_template_that_reads_the_clock_gets_a_fixed_date(tmp_path: Path):
+    """As Llama 3.2's does: with today's date in the prompt the same question would have other ids tomorrow."""
+    tokenizer = load_tokenizer(str(BASE_POLICY))
+    day = "{%- if not date_string is defined %}{%- set date_string = strftime_now('%d %b %Y') %}{%- endif %}"
+    tokenizer.chat_template = day + "{{- 'Today Date: ' + date_string }}{{- messages[0]['content'] }}"
+    tokenizer.save_pretrained(tmp_path / "saved")
+    fixed = load_tokenizer(str(tmp_path / "saved"))
+    fixed.save_pretrained(tmp_path / "again")
+    chat = [{"role": "user", "content": " 1 + 1"}]
+    expected = "Today Date: 26 Jul 2024 1 + 1"
+    assert tokenizer.apply_chat_template(chat, tokenize=False) != expected
+    for each in (fixed, load_tokenizer(str(tmp_path / "again")), AutoTokenizer.from_pretrained(tmp_path / "again")):
+        assert each.apply_chat_template(chat, tokenize=False) == expected
+    assert load_tokenizer(str(tmp_path / "again")).chat_template == fixed.chat_template
+
+
+def test_a_model_that_transformers_does_not_know_is_named(tmp_path: Path):
+    (tmp_path / "config.json").write_text('{"model_type": "abacus"}')
+    with pytest.raises(InputError, match=rf"model {tmp_path}: .*abacus"):
+        load_model_config(str(tmp_path))
+
+
+def test_an_architecture_whose_head_has_another_name_is_refused(tmp_path: Path):
+    tokenizer = load_tokenizer(str(BASE_POLICY))
+    tokenizer.save_pretrained(tmp_path / "gpt2")
+    GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=8, n_layer=1, n_head=1)).save_pretrained(tmp_path / "gpt2")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "1 + 1?", "completions": ["2"], "labels": [true]}\n')
+    arguments = ["--rows", str(rows), "--output", str(tmp_path / "out"), "--model", str(tmp_path / "gpt2"), "--validation_share", "0"]
+    with pytest.raises(InputError, match="GPT2ForTokenClassification has no head named score"):
+        train_prm([*arguments, "--use_cpu", "true"])

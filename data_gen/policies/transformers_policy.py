@@ -18,7 +18,7 @@ from data_gen.ledger import prefix_hash
 from data_gen.policies.draw import Draw
 from data_gen.policies.ragged_model import RaggedModel
 from data_gen.policies.row_batch import RowBatch
-from data_gen.pretrained import from_hub_or_folder
+from data_gen.pretrained import load_model
 from data_gen.records import Completion, SamplingParams, Usage, content_hash, derive_seed
 from data_gen.tokenizer import load_tokenizer
 
@@ -158,8 +158,7 @@ def load_policy(
 ) -> TransformersPolicy:
     """The policy of a folder or a Hub name. `dtype` and weights are part of its identity: another dtype is another policy."""
     tokenizer = load_tokenizer(name_or_path, trust_remote_code)
-    with from_hub_or_folder(name_or_path):
-        model = AutoModelForCausalLM.from_pretrained(name_or_path, dtype=dtype, trust_remote_code=trust_remote_code)
+    model = load_model(AutoModelForCausalLM, name_or_path, dtype=dtype, trust_remote_code=trust_remote_code)
     return TransformersPolicy(model.to(device), tokenizer, base_seed=base_seed, prompt_template=prompt_template, max_rows=max_rows)
 
 

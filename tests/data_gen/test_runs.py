@@ -133,7 +133,8 @@ def test_a_run_may_be_continued_by_a_program_that_knows_a_setting_more(tmp_path:
 def test_a_folder_of_another_command_is_left_alone(tmp_path: Path):
     (tmp_path / "config.json").write_text('{"loss": "bce"}')
     with pytest.raises(
-        InputError, match=r"config\.json: this folder holds a run of another command \(unknown key loss .*choose another output"
+        InputError,
+        match=r"config\.json: this folder holds a run of another command or another version \(unknown key loss .*choose another output",
     ):
         claim_run(tmp_path, RunConfig(n=4))
 
