@@ -112,3 +112,34 @@ def test_a_snapshot_that_is_being_saved_when_the_signal_comes_is_finished_before
     assert set(contents(tmp_path / "run" / "shard-0" / "ledger.sqlite")) == set(
         contents(tmp_path / "disk" / "prm-generate-77-0" / "ledger.sqlite")
     )
+
+
+FULL_DISK = """#!/bin/bash
+if [ "$2" = "{folder}/run/shard-0/ledger.sqlite.partial" ]; then
+    if [ -e "{folder}/whole.sqlite" ]; then
+        head -c 5000 "$1" >"$2"
+        touch "{folder}/failed"
+        exit 1
+    fi
+    /bin/cp "$1" "{folder}/whole.sqlite"
+fi
+exec /bin/cp "$@"
+"""
+
+
+def test_a_copy_that_fails_leaves_the_shared_ledger_as_it_was(tmp_path: Path):
+    (tmp_path / "bin").mkdir()
+    full = tmp_path / "bin" / "cp"
+    full.write_text(FULL_DISK.format(folder=tmp_path))
+    full.chmod(0o755)
+    variables = environment(tmp_path, 0, 1)
+    variables |= {"PATH": f"{full.parent}{os.pathsep}{variables['PATH']}", "SAVE_EVERY_SECONDS": "1"}
+    process = subprocess.Popen(generate(tmp_path, 3000), env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "failed").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert b"no snapshot was saved" in said, said.decode()[-2000:]
+    assert process.returncode != 0
+    assert (tmp_path / "run" / "shard-0" / "ledger.sqlite").read_bytes() == (tmp_path / "whole.sqlite").read_bytes()
