@@ -46,7 +46,7 @@ def main() -> None:
     work = run / "experiments" / "revision"
     file, model = rows_of(run, work), work / "trained"
     rows = read_rows(file, RevisionRow)
-    held_out = [row for row in rows if row.kind == "revision" and is_validation_question(row.prompt[0].content, VALIDATION_SHARE)]
+    held_out = [row for row in rows if row.kind == "revision" and is_validation_question(row.question, VALIDATION_SHARE)]
     chains = held_out[:: max(1, len(held_out) // N_CHAINS)][:N_CHAINS]
     settings = {"rows": file, "output": model, "n_revised_chains": 0, "use_cpu": "true", **RECIPE}
     train_revision([word for key, value in settings.items() for word in (f"--{key}", str(value))])

@@ -26,6 +26,14 @@ class Message:
     content: str
 
 
+def first_question(chat: Sequence[Message]) -> str:
+    """What the user says first. Raises ValueError if the user says nothing."""
+    for message in chat:
+        if message.role == "user":
+            return message.content
+    raise ValueError(f"prompt: got turns of {', '.join(message.role for message in chat) or 'nobody'}, expected one of the user")
+
+
 @dataclass(frozen=True)
 class ChainPrompts:
     """What the user says before each attempt; `{question}` stands for the question."""

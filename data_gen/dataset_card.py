@@ -30,6 +30,7 @@ COLUMN_WORDS = {  # by kind, else for all
         "completion": "a solution",
         "label": "whether the answer of the completion is right",
         "n_attempts": "how many earlier attempts the prompt shows",
+        "question": "the question alone; the first turn of the prompt may say more",
         "sample_indices": "which draws of the policy these are: the attempts as shown, then the completion",
     },
     "prm": {

@@ -80,6 +80,7 @@ def history_rows(problem: Problem, chain: Sequence[GradedSolution], max_attempts
                 label=each.verdict.is_correct,
                 n_attempts=len(earlier),
                 sample_indices=(*(attempt.solution.index for attempt in earlier), each.solution.index),
+                question=problem.question,
             )
         )
     return rows

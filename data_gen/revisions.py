@@ -171,6 +171,7 @@ def _row(problem: Problem, attempts: Sequence[GradedSolution], target: Target, k
         n_attempts=len(attempts),
         edit_distance=int(target.characters[target.closest]) if kind == "revision" else None,
         sample_indices=(*(each.solution.index for each in attempts), target.graded.solution.index),
+        question=problem.question,
     )
 
 

@@ -10,12 +10,14 @@ preference; rows that show earlier attempts are chats (see `data_gen.chains`), a
     {"problem_id": "p7", "prompt": "Start with 3: ...", "completion": "3 fold 4 = 9\n9 times ...", "label": false}   orm
     {"problem_id": "p7", "prompt": "Start with 3: ...", "chosen": "3 fold ...", "rejected": "3 fold ..."}            orm_pairs
     {"problem_id": "p7", "prompt": [{"role": "user", "content": "Start with 3: ..."}, {"role": "assistant", ...}, {"role": "user", ...}],
-     "completion": [{"role": "assistant", "content": "3 fold ..."}], "label": true, "n_attempts": 1, "sample_indices": [2, 0]}  orm_history
+     "completion": [{"role": "assistant", "content": "3 fold ..."}], "label": true, "n_attempts": 1, "sample_indices": [2, 0],
+     "question": "Start with 3: ..."}                                                                                orm_history
     {"problem_id": "p7", "prompt": [...], "completion": [...], "kind": "revision", "n_attempts": 1, "edit_distance": 12,
-     "sample_indices": [2, 0]}                                                                                       revision
+     "sample_indices": [2, 0], "question": "Start with 3: ..."}                                                      revision
 
 A label is null where nothing is known. n_correct / n_rollouts is an unbiased value only where `stopping` is fixed; [low, high] holds the
-value with 95 % probability whatever the rule.
+value with 95 % probability whatever the rule. Where the first turn of a chat says more than the question (`data_gen.chains`: `first`),
+`question` is what it shares with the rows of other kinds: trainings hold out the same questions of all of them.
 """
 
 import json
@@ -26,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from data_gen.chains import Message
+from data_gen.chains import Message, first_question
 from data_gen.config import InputError
 from data_gen.jsonl import read_jsonl, write_jsonl
 from data_gen.problems import question_id
@@ -102,7 +104,10 @@ class OrmPair:
 
 @dataclass(frozen=True)
 class OrmHistoryRow:
-    """An ORM row whose prompt shows `n_attempts` earlier attempts. `sample_indices`: the attempts as shown, then the completion."""
+    """An ORM row whose prompt shows `n_attempts` earlier attempts. `sample_indices`: the attempts as shown, then the completion.
+
+    `question` left empty is the first turn of the user.
+    """
 
     problem_id: str
     prompt: tuple[Message, ...]
@@ -110,6 +115,10 @@ class OrmHistoryRow:
     label: bool
     n_attempts: int
     sample_indices: tuple[int, ...]
+    question: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "question", self.question or first_question(self.prompt))
 
 
 RevisionKind = Literal["revision", "first_attempt", "keep"]
@@ -121,7 +130,7 @@ class RevisionRow:
 
     `kind`: revision (all of them wrong), first_attempt (there are none) or keep (the last one is right, and the completion repeats it).
     `edit_distance`: characters between the last wrong attempt and the completion, null where there is none. `sample_indices`: the attempts
-    as shown, then the completion.
+    as shown, then the completion. `question` left empty is the first turn of the user.
     """
 
     problem_id: str
@@ -131,12 +140,21 @@ class RevisionRow:
     n_attempts: int
     edit_distance: int | None
     sample_indices: tuple[int, ...]
+    question: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "question", self.question or first_question(self.prompt))
 
 
 AnyRow = PrmRow | OrmRow | OrmPair | OrmHistoryRow | RevisionRow
 Row = TypeVar("Row", bound=AnyRow)
 RowKind = Literal["prm", "orm", "orm_pairs", "orm_history", "revision"]
 ROW_TYPES: dict[RowKind, type[AnyRow]] = dict(zip(get_args(RowKind), get_args(AnyRow), strict=True))
+
+
+def question_of(row: AnyRow) -> str:
+    """The question of a row of any kind, alone."""
+    return row.question if isinstance(row, OrmHistoryRow | RevisionRow) else row.prompt
 
 
 def write_rows(path: str | Path, rows: Sequence[AnyRow]) -> None:
@@ -182,14 +200,15 @@ def features(kind: type[AnyRow]) -> "Features":
     chat, indices = List({"role": text, "content": text}), List(number)
     by_type = {str: text, int: number, float: Value("float64")}
     evidence = {name: List(by_type[type(nothing)]) for name, nothing in EVIDENCE.items()}
+    history = {"label": flag, "n_attempts": number, "sample_indices": indices, "question": text}
     columns: dict[type[AnyRow], dict[str, Any]] = {
         PrmRow: {"prompt": text, "completions": List(text), "labels": List(flag), **evidence},
         OrmRow: {"prompt": text, "completion": text, "label": flag},
         OrmPair: {"prompt": text, "chosen": text, "rejected": text},
-        OrmHistoryRow: {"prompt": chat, "completion": chat, "label": flag, "n_attempts": number, "sample_indices": indices},
+        OrmHistoryRow: {"prompt": chat, "completion": chat, **history},
         RevisionRow: {
             **{"prompt": chat, "completion": chat, "kind": text},
-            **{"n_attempts": number, "edit_distance": number, "sample_indices": indices},
+            **{"n_attempts": number, "edit_distance": number, "sample_indices": indices, "question": text},
         },
     }
     return Features({"problem_id": text, **columns[kind]})

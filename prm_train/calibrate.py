@@ -65,13 +65,16 @@ def training_questions(checkpoint: Path) -> set[str] | None:
     rows, share = Path(settings["rows"]), settings["validation_share"]
     if not rows.is_file():
         return None
-    questions = {_question(fields.get("prompt")) for _, fields in read_jsonl(rows)}
+    questions = {_question(fields) for _, fields in read_jsonl(rows)}
     return {question for question in questions if not is_validation_question(question, share)}
 
 
-def _question(prompt: Any) -> str:
-    """Of a plain prompt, or of a chat, whose first message of the user it is."""
-    return prompt if isinstance(prompt, str) else next(message["content"] for message in prompt if message["role"] == "user")
+def _question(fields: dict[str, Any]) -> str:
+    """Of a row with a plain prompt, or with a chat: the question that it names, else the first message of the user."""
+    prompt = fields["prompt"]
+    if isinstance(prompt, str):
+        return prompt
+    return fields.get("question") or next(message["content"] for message in prompt if message["role"] == "user")
 
 
 def place_logits(model: Any, kind: Any, examples: "Sequence[Example]", batch_tokens: int) -> "list[np.ndarray]":

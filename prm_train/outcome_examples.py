@@ -63,7 +63,6 @@ def history_examples(rows: Sequence[OrmHistoryRow], encoding: ScorerEncoding, ma
     """
     examples, left_out = [], Counter[str]()
     for row in rows:
-        question = next(message.content for message in row.prompt if message.role == "user")
         steps = split_steps("".join(message.content for message in row.completion), encoding.facts.step_separator)
         last = [token for step in steps for token in encoding.encode_step(step)]
         prompt = row.prompt
@@ -76,7 +75,7 @@ def history_examples(rows: Sequence[OrmHistoryRow], encoding: ScorerEncoding, ma
             left_out["rows longer than max_length"] += 1
         else:
             input_ids = (*encoding.encode_chat(prompt), *last)
-            examples.append(Example(question, input_ids, (n_tokens - 1,), (float(row.label),), (1.0,), (len(steps) - 1,)))
+            examples.append(Example(row.question, input_ids, (n_tokens - 1,), (float(row.label),), (1.0,), (len(steps) - 1,)))
     return counted(examples, left_out, f"{len(rows)} ORM rows with history", max_length)
 
 

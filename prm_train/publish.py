@@ -88,10 +88,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 @dataclass(frozen=True)
 class CheckedPath:
-    """A path to compare on, and the label of each of its scores."""
+    """A path to compare on, the label of each of its scores, and the question of its row (the path's own may say more)."""
 
     path: "ScoredPath"
     labels: "Labels"
+    question: str
 
 
 def write_model(config: PublishConfig, folder: Path) -> "Export":
@@ -112,7 +113,7 @@ def write_model(config: PublishConfig, folder: Path) -> "Export":
     paths = [each.path for each in checked]
     export = export_checkpoint(checkpoint, folder, paths, config.dtype, config.layout)
     quality, n_questions = held_out_quality(
-        [path.question for path in paths],
+        [each.question for each in checked],
         [scorer_logits(facts, logits) for logits in export.logits],
         [each.labels if is_held_out else () for each in checked],
         facts,
@@ -154,6 +155,7 @@ def choose_paths(
 
     Paths longer than the model's context are left out, and counted. Raises InputError for rows of another kind, and if no path is left.
     """
+    from data_gen.rows import question_of
     from prm_train.examples import is_validation_question
     from prm_train.held_out_quality import labels_of
     from prm_train.scored_paths import paths_of, read_scored_rows
@@ -161,11 +163,11 @@ def choose_paths(
     rows = []
     for row in read_scored_rows(config.rows, checkpoint.facts):
         paths = paths_of(row, checkpoint.encoding.facts.step_separator)
-        rows.append((row, paths, is_validation_question(paths[0].question, validation_share)))
+        rows.append((row, paths, is_validation_question(question_of(row), validation_share)))
     is_held_out = any(is_validation for _, _, is_validation in rows)
     chosen = [(row, paths) for row, paths, is_validation in rows if is_validation == is_held_out]
     found = dict.fromkeys(
-        CheckedPath(path, labels)
+        CheckedPath(path, labels, question_of(row))
         for row, paths in evenly(chosen, config.n_rows)
         for path, labels in zip(paths, labels_of(row, [len(path.steps) for path in paths], checkpoint.facts, algebra), strict=True)
         if path.steps

@@ -68,7 +68,7 @@ def revision_examples(rows: Sequence[RevisionRow], tokenizer: Any, max_length: i
             continue
         positions = tuple(range(len(ids), len(ids) + len(answer_ids)))
         ones = (1.0,) * len(positions)
-        examples.append(Example(row.prompt[0].content, ids + answer_ids, positions, ones, ones, tuple(range(len(positions)))))
+        examples.append(Example(row.question, ids + answer_ids, positions, ones, ones, tuple(range(len(positions)))))
     return counted(examples, left_out, f"{len(rows)} revision rows", max_length)
 
 

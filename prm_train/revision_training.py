@@ -121,7 +121,7 @@ def report_rates(rows: Sequence[RevisionRow], config: TrainRevisionConfig) -> No
         return
     path = config.output / "training" / "report.json"
     report = json.loads(path.read_text())
-    held_out = [row for row in rows if row.kind == "revision" and is_validation_question(row.prompt[0].content, config.validation_share)]
+    held_out = [row for row in rows if row.kind == "revision" and is_validation_question(row.question, config.validation_share)]
     if "revisions" in report or not held_out or not config.n_revised_chains:
         return
     chains = evenly(held_out, config.n_revised_chains)

@@ -60,6 +60,10 @@ def orm_task(config: TrainOrmConfig) -> "Task":
 
     rows = read_outcome_rows(config.rows)
     has_attempts = any(isinstance(row, OrmHistoryRow) for row in rows)
+    if has_attempts and config.candidates is not None:
+        raise InputError(
+            f"candidates {config.candidates}: {config.rows} holds solutions after earlier attempts, which candidates are not; expected null"
+        )
     is_reward = config.objective == "pairs"
 
     def examples(encoding: "ScorerEncoding", max_length: int) -> "ExampleSet":

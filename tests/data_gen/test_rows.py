@@ -41,6 +41,7 @@ ROWS: list[AnyRow] = [
     OrmRow("a", "Question a?", "1\n2 \u2028 é", True),
     OrmPair("a", "Question a?", "right", "wrong"),
     OrmHistoryRow("a", CHAT, RIGHT, True, 1, (3, 0)),
+    OrmHistoryRow("a", CHAT, RIGHT, True, 1, (3, 0), "a?"),
     RevisionRow("a", CHAT, RIGHT, "revision", 1, 5, (3, 0)),
     RevisionRow("a", (QUESTION,), RIGHT, "first_attempt", 0, None, (0,)),
 ]
@@ -109,6 +110,7 @@ def test_a_missing_field_is_named_with_the_fields_present(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"prompt": [{"role": "system", "content": "x"}], "question": ""}, "prompt: got turns of system, expected one of the user"),
         ({"kind": "second"}, "kind: got 'second', input should be 'revision', 'first_attempt' or 'keep'"),
         ({"prompt": "Question a?"}, "prompt: got 'Question a\\?', input should be a valid array"),
         ({"completion": [{"role": "tool", "content": "x"}]}, "completion.0.role: got 'tool'"),
@@ -116,7 +118,7 @@ def test_a_missing_field_is_named_with_the_fields_present(tmp_path: Path) -> Non
 )
 def test_a_bad_chat_is_named_by_file_and_line(tmp_path: Path, changes: dict[str, object], message: str) -> None:
     path = tmp_path / "revision.jsonl"
-    path.write_text(json.dumps(asdict(ROWS[4]) | changes) + "\n")
+    path.write_text(json.dumps(asdict(ROWS[5]) | changes) + "\n")
     with pytest.raises(InputError, match=rf"revision\.jsonl:1: no RevisionRow: {message}"):
         read_rows(path, RevisionRow)
 

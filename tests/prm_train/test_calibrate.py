@@ -64,6 +64,15 @@ def test_questions_that_trained_the_checkpoint_do_not_calibrate_it(trained, chec
     assert found["n_questions_fitted"] + found["n_questions_measured"] == 40 - len(seen)
 
 
+def test_a_chat_names_its_question_since_its_first_turn_may_say_more(tmp_path):
+    questions = [f"Start with {i}" for i in range(40)]
+    chats = [{"prompt": [{"role": "user", "content": f"{each} Think."}], "question": each} for each in questions]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(each) + "\n" for each in chats))
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training" / "config.json").write_text(json.dumps({"rows": str(tmp_path / "rows.jsonl"), "validation_share": 0.3}))
+    assert training_questions(tmp_path) == {each for each in questions if not is_validation_question(each, 0.3)}
+
+
 def test_new_questions_calibrate_and_the_scorer_uses_it(checkpoint, tmp_path):
     rows = write_prm(tmp_path / "new.jsonl", "Go on with", 120)
     weights = (checkpoint / "model.safetensors").read_bytes()

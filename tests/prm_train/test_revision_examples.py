@@ -3,11 +3,17 @@ from pathlib import Path
 
 import pytest
 
-from data_gen.chains import Message
+from data_gen.chains import ChainPrompts, Message
 from data_gen.config import InputError
+from data_gen.outcome_rows import history_rows, orm_rows
+from data_gen.records import CORRECT, INCORRECT, GradedSolution, Problem, Solution
+from data_gen.revisions import RevisionSettings, revision_rows
 from data_gen.rows import RevisionRow
 from data_gen.tokenizer import load_tokenizer
+from prm_train.encoding import prepare_encoding
+from prm_train.examples import split_by_question
 from prm_train.losses import UNLABELLED
+from prm_train.outcome_examples import outcome_examples
 from prm_train.revision_examples import encode_answer, encode_chain, revision_examples, sft_row, without_oldest
 
 QUESTION, RIGHT = Message("user", "Start with 3: plus 4."), Message("assistant", "3 plus 4 = 7\nAnswer: 7")
@@ -81,3 +87,35 @@ def test_without_a_template_each_turn_ends_with_a_newline(tokenizer):
     plain.chat_template = None
     assert plain.decode(encode_chain(plain, row(1).prompt)) == ("Start with 3: plus 4.\n3 plus 4 = 6\nAnswer: 6\nStart with 3: plus 4.\n")
     assert encode_answer(plain, row(1).prompt, "7")[-1] == plain.eos_token_id
+
+
+def test_trainings_hold_out_the_same_questions_whatever_the_first_turn_says_besides(tokenizer):
+    prompts = ChainPrompts("{question} Answer in a box.", "Look again.")
+    plain, histories, revisions = [], [], []
+    for i in range(30):
+        problem = Problem(f"p{i}", f"Start with {i}: plus 4.", "7")
+        wrong = GradedSolution(Solution(problem.problem_id, 0, "Answer: 8"), "8", INCORRECT)
+        right = GradedSolution(Solution(problem.problem_id, 1, "Answer: 7"), "7", CORRECT)
+        plain += orm_rows(problem, [wrong, right])
+        histories += history_rows(problem, [wrong, right], 1, prompts)
+        revisions += revision_rows(problem, [wrong, right], RevisionSettings(floor=0.0), prompts, 0)[0]
+    encoding = prepare_encoding(tokenizer, "\n")
+    sets = (
+        outcome_examples(plain, encoding, 256),
+        outcome_examples(histories, encoding, 256),
+        revision_examples(revisions, tokenizer, 256),
+    )
+    held_out = [{example.question for example in split_by_question(found.examples, 0.4)[1]} for found in sets]
+    assert held_out[0] == held_out[1] == held_out[2]
+    assert 5 < len(held_out[0]) < 25
+    assert all(question.endswith("plus 4.") for question in held_out[0])
+    assert "Answer in a box." in tokenizer.decode(sets[2].examples[0].input_ids)
+
+
+def test_the_question_of_a_row_without_one_is_the_first_turn_of_the_user(tokenizer):
+    chat = (Message("system", "Be brief."), *row(1).prompt)
+    foreign = RevisionRow("p0", chat, (RIGHT,), "revision", 1, 2, (0,))
+    assert foreign.question == QUESTION.content
+    plain = deepcopy(tokenizer)
+    plain.chat_template = None  # the one of this tokenizer refuses a system turn
+    assert revision_examples([foreign], plain, 256).examples[0].question == QUESTION.content
