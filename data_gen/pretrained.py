@@ -1,7 +1,9 @@
 """Models by folder or Hub name, and one sentence in place of a traceback where they are not there."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from data_gen.config import InputError
@@ -22,6 +24,11 @@ def load_model(auto_class: Any, path: str, **options: Any) -> Any:
     """`auto_class.from_pretrained(path)`. Raises InputError where there are no weights."""
     with from_hub_or_folder(path):
         return auto_class.from_pretrained(path, **options)
+
+
+def is_hub_name(path: str) -> bool:
+    """Whether from_pretrained takes this for user/name on the Hub: it looks like that, and no folder here is called so."""
+    return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", path) is not None and not Path(path).is_dir()
 
 
 @contextmanager

@@ -7,7 +7,7 @@ others fit, half measure: see `prm_train.calibration`. An earlier calibration is
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -116,7 +116,8 @@ def calibrate_checkpoint(config: CalibrateConfig) -> "CalibrationFit":
     kept = held_out(config.checkpoint, examples)
     found = calibrate(place_logits(model.to(config.device), facts.kind, kept, config.batch_tokens), kept, config.method)
     store_calibration(config.checkpoint, found.calibration, found.thresholds)
-    write_text(config.checkpoint / "calibration.json", json.dumps(asdict(found), indent=1) + "\n")
+    label_settings = {each.name: getattr(config, each.name) for each in fields(LabelAlgebra)}  # `publish` says what scores mean by them
+    write_text(config.checkpoint / "calibration.json", json.dumps(asdict(found) | {"label_settings": label_settings}, indent=1) + "\n")
     return found
 
 

@@ -65,7 +65,7 @@ def export_checkpoint(
     facts, model, source = original.facts, original.model, original.model.config.name_or_path
     give_padding(original)
     expected = [shown(facts, original.logits(path)) for path in paths]
-    n_parameters, architecture = model.num_parameters(), type(model).__name__
+    architecture = type(model).__name__
     if layout == "qwen_prm":
         architecture = QWEN_PRM
         write_qwen_prm(original, folder, getattr(torch, dtype))
@@ -80,7 +80,7 @@ def export_checkpoint(
     tolerance = (LOGIT_TOLERANCES if facts.is_reward or facts.kind == "revision" else TOLERANCES)[dtype]
     if not difference <= tolerance:  # also when it is not a number
         raise RuntimeError(f"{folder}: scores differ by up to {difference:.2g} from those of {source}, expected at most {tolerance:g}")
-    return Export(facts, architecture, n_parameters, len(paths), sum(map(len, found)), difference, logits)
+    return Export(facts, architecture, written.model.num_parameters(), len(paths), sum(map(len, found)), difference, logits)
 
 
 def write_plain(original: PlainCheckpoint, folder: Path, dtype: torch.dtype) -> None:
@@ -159,7 +159,7 @@ def write_qwen_prm(original: PlainCheckpoint, folder: Path, dtype: torch.dtype) 
     head = model.score
     weights = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("score.")}
     weights |= {f"score.{name}": tensor for name, tensor in two_layer_head(head.weight.data, head.bias.data).items()}
-    config.update({**head_settings(original.facts), "architectures": [QWEN_PRM]})
+    config.update({**head_settings(original.facts), "architectures": [QWEN_PRM], "dtype": dtype})
     write_facts(original.facts, config)
     config.save_pretrained(folder)
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / "model.safetensors", metadata={"format": "pt"})

@@ -1,13 +1,15 @@
-"""How well the published scores tell right from wrong on questions that training did not see: intervals for the card.
+"""What a published score means, and how well it tells right from wrong on questions that training did not see: intervals for the card.
 
-Scores are those that `load_scorer` gives, calibrated. Labels are the targets that training would have taken from the rows, right from 0.5
-up. Order is measured of every scorer; the distance of scores from labels (Brier) only where a score is the probability of the label: not
-of a PRM that learnt values, whose distance from a hard label is no fault, nor of a Bradley-Terry reward that no calibration gave a zero
-point.
+Scores are those that `load_scorer` gives, calibrated. Labels are the targets that the calibration, or without one the training, would take
+from the rows, right from 0.5 up. Order is measured of every scorer; the distance of scores from labels (Brier) only where a score is the
+probability of the label: not of a PRM that learnt values, whose distance from a hard label is no fault, nor where a loss orders the steps
+alone and no calibration gave the scores a zero point.
 """
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,6 +21,8 @@ from prm_train.metrics import Floats, auroc, brier, sigmoid
 from prm_train.targets import LabelAlgebra, step_targets
 
 Labels = tuple[bool | None, ...]
+PROPER_LOSSES = ("binary_cross_entropy", "cross_entropy", "mse")  # least in the mean where a score is the mean target
+MIN_QUESTIONS = 5  # of an interval
 
 
 def labels_of(row: AnyRow, n_steps: Sequence[int], facts: CheckpointFacts, algebra: LabelAlgebra) -> tuple[Labels, ...]:
@@ -33,17 +37,56 @@ def labels_of(row: AnyRow, n_steps: Sequence[int], facts: CheckpointFacts, algeb
     return tuple((label,) for label in outcomes)
 
 
-def is_probability(facts: CheckpointFacts, algebra: LabelAlgebra) -> bool:
-    """Whether a score, as `load_scorer` gives it, is meant as the probability of its label."""
-    if facts.is_reward:
-        return facts.calibration.method == "platt"
-    return facts.kind in ("orm", "implicit_prm") or algebra.label_kind == "hard"
+@dataclass(frozen=True)
+class ScoreMeaning:
+    """What a score, as `load_scorer` gives it, says of a label of `algebra`: its probability, the value of the path, or an order alone.
+
+    `calibrated_for` are the semantics of that label where it is another than that of the training.
+    """
+
+    algebra: LabelAlgebra
+    says: Literal["probability", "value", "order"]
+    calibrated_for: str | None = None
+
+
+def score_meaning(facts: CheckpointFacts, training: Mapping[str, Any], calibration: Mapping[str, Any] | None) -> ScoreMeaning:
+    """`training` holds the settings of the training, {} where nobody knows them; `calibration` those of labels that a later calibration was
+    fitted on, None where there was none.
+
+    Scores mean what they were last fitted to. A loss that is not proper (pqm, focal) and pairs fix an order alone, which Platt's
+    calibration turns into probabilities; a temperature cannot, since it has no bias.
+    """
+    is_platt = facts.calibration.method == "platt"
+    if facts.kind == "generative_verifier":
+        return ScoreMeaning(LabelAlgebra(until_first_error=True), "probability")
+    if facts.kind != "prm":
+        return ScoreMeaning(LabelAlgebra(), "order" if facts.is_reward and not is_platt else "probability")
+    trained = _label_algebra(training)
+    meant = trained if calibration is None else _label_algebra(calibration)
+    is_fitted = is_platt or (training.get("loss") in PROPER_LOSSES and meant == trained)
+    is_known = training or calibration is not None
+    other = meant.semantics if calibration is not None and meant.semantics != facts.labels else None
+    if not is_fitted or not is_known:
+        return ScoreMeaning(meant, "order", other)
+    return ScoreMeaning(meant, "probability" if meant.label_kind == "hard" else "value", other)
+
+
+def _label_algebra(settings: Mapping[str, Any]) -> LabelAlgebra:
+    return LabelAlgebra(**{each.name: settings[each.name] for each in fields(LabelAlgebra) if each.name in settings})
+
+
+@dataclass(frozen=True)
+class QuestionInterval:
+    """The mean over so many questions, and its 95 % interval."""
+
+    interval: Interval
+    n_questions: int
 
 
 def held_out_quality(
     questions: Sequence[str], logits: Sequence[Floats], labels: Sequence[Labels], facts: CheckpointFacts, with_brier: bool
-) -> tuple[Mapping[str, Interval], int]:
-    """Intervals (95 %, over questions) by name, and of how many questions. One entry a path; `logits` are those of `load_scorer`'s scores.
+) -> Mapping[str, QuestionInterval]:
+    """Intervals by name, none over fewer than MIN_QUESTIONS. One entry a path; `logits` are those of `load_scorer`'s scores.
 
     AUROC is that inside a question, over questions with both kinds of label. Questions that fitted the calibration are left out.
     """
@@ -57,4 +100,4 @@ def held_out_quality(
         "Brier score": [brier(sigmoid(values), known) for values, known in groups] if with_brier else [],
     }
     rng = np.random.default_rng(0)
-    return {name: bootstrap_interval(values, rng) for name, values in found.items() if values}, len(groups)
+    return {name: QuestionInterval(bootstrap_interval(each, rng), len(each)) for name, each in found.items() if len(each) >= MIN_QUESTIONS}

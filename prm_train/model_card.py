@@ -16,8 +16,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from data_gen.scrubbing import public_settings, public_text
 from prm_train.checkpoints import Kind
-from prm_train.evaluation.estimators import Interval
 from prm_train.export import Export, Layout
+from prm_train.held_out_quality import QuestionInterval, ScoreMeaning
 from prm_train.scored_paths import EncodedPath, ScoredPath
 
 TITLES: dict[Kind, str] = {
@@ -60,13 +60,14 @@ class CardFacts:
     export: Export
     layout: Layout
     dtype: str
-    base_model: str
+    base_model: str | None  # as the training named it, None where that is not known
+    is_base_on_hub: bool
+    meaning: ScoreMeaning
     marker_id: int | None  # None where scores are read off a language model's own tokens
     example: WorkedExample
     report: Mapping[str, Any]  # training/report.json, {} where the checkpoint came without one
     build: Mapping[str, Any] = field(default_factory=dict)  # build.json of the training rows, {} where there is none
-    quality: Mapping[str, Interval] = field(default_factory=dict)  # see prm_train.held_out_quality; {} without held-out rows
-    n_quality_questions: int = 0
+    quality: Mapping[str, QuestionInterval] = field(default_factory=dict)  # see prm_train.held_out_quality; {} without held-out rows
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def render(facts: CardFacts, publication: Publication) -> str:
     kind = facts.export.facts.kind
     return environment.get_template(f"model_card_{kind}.md.jinja").render(
         front_matter=yaml.safe_dump(front_matter(facts, publication), sort_keys=False, allow_unicode=True, width=1000),
-        title=publication.title or f"{TITLES[kind]} from {facts.base_model}",
+        title=publication.title or TITLES[kind] + (f" from {facts.base_model}" if facts.base_model else ""),
         facts=facts,
         kind=kind,
         checkpoint=facts.export.facts,
@@ -117,14 +118,13 @@ def front_matter(facts: CardFacts, publication: Publication) -> dict[str, Any]:
     metrics = [{"type": name, "value": value} for name, value in validation_metrics(facts).items()]
     pipeline = PIPELINES.get(kind, "text-generation")
     task = {"task": {"type": pipeline}, "dataset": {"name": "held-out questions of the training rows", "type": "validation"}}
-    is_public = "/" in facts.base_model
     return {
         "license": publication.license,
         "language": list(publication.languages),
         "library_name": "transformers",
         "pipeline_tag": pipeline,
         "tags": ["prm-train", *(["reward-model"] if kind != "revision" else []), TITLES[kind].lower().replace(" ", "-"), "reasoning"],
-        **({"base_model": facts.base_model, "base_model_relation": "finetune"} if is_public else {}),
+        **({"base_model": facts.base_model, "base_model_relation": "finetune"} if facts.is_base_on_hub else {}),
         **({"datasets": list(publication.datasets)} if publication.datasets else {}),
         **({"model-index": [{"name": publication.location, "results": [{**task, "metrics": metrics}]}]} if metrics else {}),
     }

@@ -14,7 +14,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -25,6 +25,7 @@ from data_gen.hub import DEFAULT_TOKEN_ENV, HubRepository, check_token_env, push
 from data_gen.subsets import evenly
 
 if TYPE_CHECKING:
+    from prm_train.checkpoints import CheckpointFacts
     from prm_train.export import Export
     from prm_train.held_out_quality import Labels
     from prm_train.model_card import WorkedExample
@@ -98,9 +99,10 @@ class CheckedPath:
 def write_model(config: PublishConfig, folder: Path) -> "Export":
     """Weights, tokenizer, config and card into `folder`."""
     from data_gen.jsonl import write_text
+    from data_gen.pretrained import is_hub_name
     from data_gen.scrubbing import public_path, refuse_secrets
     from prm_train.export import export_checkpoint
-    from prm_train.held_out_quality import held_out_quality, is_probability
+    from prm_train.held_out_quality import held_out_quality, score_meaning
     from prm_train.model_card import CardFacts, Publication, render
     from prm_train.plain_checkpoints import load_plain, scorer_logits
 
@@ -108,29 +110,31 @@ def write_model(config: PublishConfig, folder: Path) -> "Export":
     facts, encoding = checkpoint.facts, checkpoint.encoding
     report = read_json(config.checkpoint / "training" / "report.json")
     settings = report.get("config", {})
-    algebra = label_algebra(facts.kind, settings)
-    checked, is_held_out = choose_paths(config, checkpoint, algebra, settings.get("validation_share", 0.0))
+    meaning = score_meaning(facts, settings, calibration_labels(config.checkpoint, facts))
+    checked, is_held_out = choose_paths(config, checkpoint, meaning.algebra, settings.get("validation_share", 0.0))
     paths = [each.path for each in checked]
     export = export_checkpoint(checkpoint, folder, paths, config.dtype, config.layout)
-    quality, n_questions = held_out_quality(
+    quality = held_out_quality(
         [each.question for each in checked],
         [scorer_logits(facts, logits) for logits in export.logits],
         [each.labels if is_held_out else () for each in checked],
         facts,
-        with_brier=is_probability(facts, algebra),
+        with_brier=meaning.says == "probability",
     )
-    base_model = settings.get("model", "unknown")
+    base_model = settings.get("model")
+    is_base_on_hub = base_model is not None and is_hub_name(base_model)
     card = CardFacts(
         export=export,
         layout=config.layout,
         dtype=config.dtype,
-        base_model=public_path(base_model) if Path(base_model).is_absolute() else base_model,
+        base_model=base_model if base_model is None or is_base_on_hub else public_path(base_model),
+        is_base_on_hub=is_base_on_hub,
+        meaning=meaning,
         marker_id=encoding.marker_id if encoding.facts.marker_token else None,
         example=worked_example(checkpoint, export, paths),
         report=report,
         build=read_json(config.rows.parent / "build.json"),
         quality=quality,
-        n_quality_questions=n_questions,
     )
     location = config.repo or f"./{config.output.resolve().name}"
     text = render(card, Publication(location, config.license, config.title, config.datasets, config.languages))
@@ -139,13 +143,18 @@ def write_model(config: PublishConfig, folder: Path) -> "Export":
     return export
 
 
-def label_algebra(kind: str, settings: "dict[str, Any]") -> "LabelAlgebra":
-    """How the training made targets of PRM rows; `settings` are those of its report."""
-    from prm_train.targets import LabelAlgebra
+def calibration_labels(checkpoint: Path, facts: "CheckpointFacts") -> dict[str, Any] | None:
+    """The label settings under which `prm-train calibrate` fitted the PRM's calibration; None if its training did, or there is none.
 
-    if kind == "generative_verifier":
-        return LabelAlgebra(until_first_error=True)
-    return LabelAlgebra(**{each.name: settings[each.name] for each in fields(LabelAlgebra) if each.name in settings})
+    Raises InputError where an earlier version fitted it, which did not store them.
+    """
+    found = read_json(checkpoint / "calibration.json")
+    if facts.kind != "prm" or facts.calibration.method == "none" or found.get("calibration") != asdict(facts.calibration):
+        return None
+    if "label_settings" not in found:
+        raise InputError(f"{checkpoint / 'calibration.json'}: no label_settings; expected those of `prm-train calibrate`: run it again")
+    settings: dict[str, Any] = found["label_settings"]
+    return settings
 
 
 def choose_paths(

@@ -112,6 +112,8 @@ def test_a_checkpoint_without_a_trace_of_its_training_takes_all_rows(checkpoint,
 def test_labels_of_another_meaning_are_pointed_out(checkpoint, trained, caplog):
     main(["--checkpoint", str(checkpoint), "--rows", str(trained / "prm.jsonl"), "--label_kind", "soft", "--method", "none"])
     assert "trained on \"whether the step is right, as the rows' labels say\", calibrated for 'share of right rollouts" in caplog.text
+    found = json.loads((checkpoint / "calibration.json").read_text())
+    assert LabelAlgebra(**found["label_settings"]) == LabelAlgebra(label_kind="soft")
 
 
 def test_rows_that_were_trained_on_or_are_too_few_are_refused(checkpoint, trained, tmp_path):

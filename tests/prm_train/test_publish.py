@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForTokenClassification
 
 from data_gen.chains import Message
@@ -46,8 +47,8 @@ ROWS = {"generative_verifier": "prm", "implicit_prm": "orm"} | {
 
 
 def write_all_rows(folder: Path) -> None:
-    """Twelve questions; of each a solution, right for every second one, and the same solution after a wrong attempt."""
-    questions = [f"Start with {i}: plus 4, times 2." for i in range(12)]
+    """Forty questions, ten held out; of each a solution, right for every second one, and the same solution after a wrong attempt."""
+    questions = [f"Start with {i}: plus 4, times 2." for i in range(40)]
     labels, text = (True, True, False), "\n".join(STEPS)
     nothing = ((0,) * 3, (0,) * 3, (0,) * 3, ("fixed",) * 3, ("none",) * 3)
     write_rows(folder / "prm.jsonl", [PrmRow(f"p{i}", each, STEPS, labels, *nothing) for i, each in enumerate(questions)])
@@ -227,7 +228,7 @@ def test_paths_beyond_the_context_are_left_out(project, tmp_path, caplog):
     folder = project("revision")
     rows = (folder / "revision.jsonl").read_text().splitlines(keepends=True)
     chats = [json.loads(row) for row in rows]
-    for chat in chats[:-1]:
+    for chat in chats:
         chat["completion"][0]["content"] = "7 times 2 = 14, keep 4\n" * 40
     (tmp_path / "long.jsonl").write_text("".join(json.dumps(chat) + "\n" for chat in chats))
     where = ("--checkpoint", str(folder / "revision"), "--rows", str(tmp_path / "long.jsonl"), "--output", str(tmp_path / "model"))
@@ -263,9 +264,9 @@ def test_the_card_says_what_was_measured_and_nothing_of_this_machine(runs, tmp_p
     assert front["datasets"] == ["me/sums"]
     assert "# Judge of sums" in card
     assert f"| training labels | {report['n_training_labels']} |" in card
-    assert re.search(r"Of the published weights, on \d+ questions that were not trained on:", card)
-    assert re.search(r"\| Brier score \| 0\.\d+ \(0\.\d+ to 0\.\d+\) \|", card)
-    assert re.search(r"\| AUROC inside a question \| [01]\S* \(", card)
+    assert "Of the published weights, on questions that were not trained on:" in card
+    assert re.search(r"\| Brier score \| [\d.e-]+ \([\d.e-]+ to [\d.e-]+\) \| 10 \|", card)
+    assert re.search(r"\| AUROC inside a question \| [01]\S* \(.*\) \| 10 \|", card)
     served = re.search(r"--pooler-config '(.*)'", card)
     assert served is not None
     assert json.loads(served[1]) == {"task": "token_classify", "tok_pooling_type": "STEP", "step_tag_id": 4}
@@ -275,26 +276,89 @@ def test_the_card_says_what_was_measured_and_nothing_of_this_machine(runs, tmp_p
 
 def quality_table(card: str) -> list[str]:
     """Names of the rows of the table of published scores."""
-    _, _, table = card.partition("Of the published weights, on ")
-    return re.findall(r"^\| ([\w ]+) \| [\d.]+ \(", table, re.MULTILINE)
+    _, _, table = card.partition("Of the published weights, on questions")
+    return re.findall(r"^\| ([\w ]+) \| [\d.e-]+ \(", table, re.MULTILINE)
+
+
+def change_report(checkpoint: Path, **settings: object) -> None:
+    path = checkpoint / "training" / "report.json"
+    report = json.loads(path.read_text())
+    path.write_text(json.dumps(report | {"config": report["config"] | settings}))
 
 
 def test_a_card_has_a_brier_score_where_a_score_is_the_probability_of_a_label(project, tmp_path):
-    """Not of a PRM on values, whose labels are values; nor of a reward, unless a calibration gave it a zero point."""
+    """Not of a PRM on values, whose labels are values; nor after a loss that orders alone, or of a reward, unless calibration gave a zero
+    point.
+    """
     shutil.copytree(project("prm"), tmp_path / "project")
     runs = tmp_path / "project"
     rows = [json.loads(line) for line in (runs / "prm.jsonl").read_text().splitlines()]
     counts = {"n_correct": [8, 6, 1], "n_rollouts": [8, 8, 8]}
     (runs / "prm.jsonl").write_text("".join(json.dumps(row | counts) + "\n" for row in rows))
-    assert quality_table(publish_to(runs, "prm", tmp_path / "hard")) == ["AUROC inside a question", "Brier score"]
-    report = json.loads((runs / "prm" / "training" / "report.json").read_text())
-    report["config"]["label_kind"] = "soft"
-    (runs / "prm" / "training" / "report.json").write_text(json.dumps(report))
-    assert quality_table(publish_to(runs, "prm", tmp_path / "soft")) == ["AUROC inside a question"]
+    card = publish_to(runs, "prm", tmp_path / "hard")
+    assert "the probability that the step is good, in the sense below." in card
+    assert quality_table(card) == ["AUROC inside a question", "Brier score"]
+    change_report(runs / "prm", label_kind="soft")
+    card = publish_to(runs, "prm", tmp_path / "soft")
+    assert "an estimate of the value of the solution up to it, in the sense below." in card
+    assert quality_table(card) == ["AUROC inside a question"]
+    change_report(runs / "prm", label_kind="hard", loss="pqm")
+    card = publish_to(runs, "prm", tmp_path / "pqm")
+    assert "a higher score means a better step. Take none for a probability." in card
+    assert quality_table(card) == ["AUROC inside a question"]
+    store_calibration(runs / "prm", Calibration("platt", 0.5, 0.25), ())
+    card = publish_to(runs, "prm", tmp_path / "pqm_platt")
+    assert "the probability that the step is good, in the sense below, once calibrated." in card
+    assert quality_table(card) == ["AUROC inside a question", "Brier score"]
+    fit = {"calibration": {"method": "platt", "scale": 0.5, "bias": 0.25}}
+    (runs / "prm" / "calibration.json").write_text(json.dumps(fit | {"label_settings": {"label_kind": "soft"}}))
+    card = publish_to(runs, "prm", tmp_path / "calibrated_for_values")
+    assert "calibrated on held-out questions for another label than that of the training, share of right rollouts from the end" in card
+    assert "an estimate of the value of the solution up to it, in the sense below, once calibrated." in card
+    assert quality_table(card) == ["AUROC inside a question"]
+    (runs / "prm" / "calibration.json").write_text(json.dumps(fit))
+    with pytest.raises(InputError, match=r"calibration\.json: no label_settings; expected those of `prm-train calibrate`: run it again"):
+        publish_to(runs, "prm", tmp_path / "unknown")
     shutil.copytree(project("orm_pairs") / "orm_pairs", runs / "orm_pairs", dirs_exist_ok=True)
     assert quality_table(publish_to(runs, "orm_pairs", tmp_path / "calibrated")) == ["AUROC inside a question", "Brier score"]
     store_calibration(runs / "orm_pairs", Calibration(), ())
     assert quality_table(publish_to(runs, "orm_pairs", tmp_path / "reward")) == ["AUROC inside a question"]
+
+
+def test_a_checkpoint_without_a_report_is_published_and_its_card_says_so(project, tmp_path):
+    for name in ("prm", "orm", "revision"):
+        shutil.copytree(project(name) / name, tmp_path / name)
+        shutil.rmtree(tmp_path / name / "training")
+        where = ("--checkpoint", str(tmp_path / name), "--rows", str(project(name) / f"{name}.jsonl"))
+        publish.main([*where, "--output", str(tmp_path / "public" / name), "--license", "mit"])
+        card = (tmp_path / "public" / name / "README.md").read_text()
+        assert "The checkpoint came without a training report." in card
+        assert "From which model is not recorded here." in card
+        assert "base_model" not in card
+        assert quality_table(card) == []  # nobody knows which questions were trained on
+    assert "Take none for a probability." in (tmp_path / "public" / "prm" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("model", "base_model", "title"),
+    [
+        ("base", None, "Outcome reward model from base"),
+        ("user/sft", "user/sft", "Outcome reward model from user/sft"),
+        ("runs/sft", None, "Outcome reward model from runs/sft"),  # a folder here
+        ("runs/my/sft", None, "Outcome reward model from runs/my/sft"),  # no name on the Hub, whether it is still there or not
+        ("../elsewhere/sft", None, "Outcome reward model from sft"),
+    ],
+)
+def test_only_a_name_of_the_hub_is_its_base_model(model, base_model, title, project, tmp_path, monkeypatch):
+    shutil.copytree(project("orm") / "orm", tmp_path / "orm")
+    change_report(tmp_path / "orm", model=model)
+    (tmp_path / "runs" / "sft").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    where = ("--checkpoint", "orm", "--rows", str(project("orm") / "orm.jsonl"), "--output", "public")
+    publish.main([*where, "--license", "mit"])
+    card = (tmp_path / "public" / "README.md").read_text()
+    assert yaml.safe_load(card.split("---\n")[1]).get("base_model") == base_model
+    assert f"# {title}\n" in card
 
 
 def test_weights_in_16_bits_are_compared_and_the_difference_is_told(runs, tmp_path):
@@ -316,8 +380,16 @@ def test_the_two_layer_layout_scores_the_same(runs, tmp_path):
     assert "Qwen2ForProcessRewardModel" in card
     assert json.loads((tmp_path / "model" / "config.json").read_text())["architectures"] == ["Qwen2ForProcessRewardModel"]
     trained, written = load_plain(str(runs / "prm")), load_plain(str(tmp_path / "model"))
+    assert trained.model.num_parameters() + 16 * 16 + 16 == written.model.num_parameters()  # the first layer's weights and bias
+    assert f"`Qwen2ForProcessRewardModel`, {written.model.num_parameters():,} parameters" in card
     assert isinstance(written.model.score, torch.nn.Sequential)
     assert shown(written.facts, written.logits(PATH)) == pytest.approx(shown(trained.facts, trained.logits(PATH)), abs=1e-6)
+
+
+def test_the_two_layer_layout_says_which_precision_its_weights_have(runs, tmp_path):
+    publish_to(runs, "prm", tmp_path / "model", "--layout", "qwen_prm", "--dtype", "bfloat16")
+    assert {tensor.dtype for tensor in load_file(tmp_path / "model" / "model.safetensors").values()} == {torch.bfloat16}
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["dtype"] == "bfloat16"
 
 
 def test_the_two_layer_layout_is_for_prms_alone(project, tmp_path):
