@@ -35,7 +35,7 @@ def rows_of(run: Path, work: Path) -> Path:
 def rates_of(model: str, rows: list[RevisionRow]) -> RevisionRates:
     policy = load_policy(model)
     return revision_rates(
-        asyncio.run(next_attempts(policy, policy.tokenizer, load_grader("arithmetic", ""), rows, SamplingParams(160, 0.0)))
+        *asyncio.run(next_attempts(policy, policy.tokenizer, load_grader("arithmetic", ""), rows, SamplingParams(160, 0.0)))
     )
 
 

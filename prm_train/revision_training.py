@@ -128,7 +128,12 @@ def report_rates(rows: Sequence[RevisionRow], config: TrainRevisionConfig) -> No
     policy = load_policy(str(config.output), dtype=config.dtype, device=str(state.device), trust_remote_code=config.trust_remote_code)
     grader = load_grader(config.grader, "")
     params = SamplingParams(config.max_new_tokens, config.temperature)
-    attempts = asyncio.run(next_attempts(policy, policy.tokenizer, grader, chains, params))
-    report["revisions"] = asdict(revision_rates(attempts))
+    attempts, n_left_out = asyncio.run(next_attempts(policy, policy.tokenizer, grader, chains, params))
+    if n_left_out:
+        told = (n_left_out, len(chains), params.max_new_tokens, policy.context_length)
+        logger.warning("%d of %d held-out chains and max_new_tokens %d are beyond the context of %d tokens: left out", *told)
+    if not attempts:
+        return
+    report["revisions"] = asdict(revision_rates(attempts, n_left_out))
     write_text(path, json.dumps(report, indent=1) + "\n")
     logger.info("%s: %s", config.output, json.dumps(report["revisions"]))

@@ -1,5 +1,6 @@
 """Revision models really trained on a tiny network, and their rates on chains worked by hand."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from transformers import AutoModelForCausalLM, TrainerControl, TrainerState
 from data_gen import sample
 from data_gen.chains import Message
 from data_gen.config import InputError, parse_config
+from data_gen.grading import load_grader
 from data_gen.policies.transformers_policy import TransformersPolicy, load_policy
-from data_gen.records import CORRECT, INCORRECT, unknown
+from data_gen.records import CORRECT, INCORRECT, SamplingParams, unknown
 from data_gen.rows import RevisionRow, read_rows, write_rows
 from prm_train import revision_training
-from prm_train.revision_metrics import NextAttempt, revision_rates, with_right_attempt
+from prm_train.revision_examples import encode_chain
+from prm_train.revision_metrics import NextAttempt, next_attempts, revision_rates, with_right_attempt
 from prm_train.revision_training import StopAfterMinimum
 from prm_train.train_revision import main
 from prm_train.training_config import TrainRevisionConfig
@@ -132,6 +135,33 @@ def test_rates_are_means_over_questions_and_an_unknown_is_neither():
     assert rates.correct_to_correct.mean == pytest.approx(0.25)  # (1/2 + 0) / 2
     assert rates.correct_to_wrong.mean == pytest.approx(0.5)  # (0 + 1) / 2
     assert {n: each.mean for n, each in rates.wrong_to_correct_by_attempts.items()} == {1: 1.0, 2: 0.0}
+
+
+def test_chains_beyond_the_context_lose_their_oldest_attempts_or_are_left_out_and_counted(tiny_policy):
+    policy, grader = load_policy(str(tiny_policy)), load_grader("arithmetic", "")
+    lengths = [len(encode_chain(policy.tokenizer, row(3, n).prompt)) for n in range(4)]  # the right attempt is as long as a wrong one
+
+    def draw(n_fitting: int) -> tuple[list[NextAttempt], int]:
+        params = SamplingParams(policy.context_length - lengths[n_fitting], 0.0)
+        return asyncio.run(next_attempts(policy, policy.tokenizer, grader, [row(3, 0), row(3, 1), row(3, 3)], params))
+
+    attempts, n_left_out = draw(2)
+    assert [(each.n_attempts, each.was_right, each.is_shortened) for each in attempts] == [
+        (1, False, False),
+        (1, True, False),
+        (2, False, True),
+        (2, True, True),
+    ]
+    rates = revision_rates(attempts, n_left_out)
+    assert (rates.n_chains, rates.n_shortened, rates.n_left_out) == (2, 2, 0)
+    assert list(rates.wrong_to_correct_by_attempts) == [1, 2]
+    assert draw(0) == ([], 2)
+
+
+def test_a_training_whose_held_out_chains_are_beyond_the_context_says_so_and_ends(rows, tiny_policy, tmp_path, caplog):
+    report = train(rows, tiny_policy, tmp_path / "model", "--n_epochs", "1.0", "--max_new_tokens", "250")
+    assert "revisions" not in report
+    assert "and max_new_tokens 250 are beyond the context of 256 tokens: left out" in caplog.text
 
 
 def test_the_right_answer_takes_the_place_of_the_last_attempt():
