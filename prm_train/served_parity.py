@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from huggingface_hub import snapshot_download
 from transformers import AutoModelForCausalLM
 
 from data_gen.arithmetic import draw_attempt, draw_chain, solution_text
 from data_gen.chains import Message
 from data_gen.config import InputError
-from data_gen.pretrained import load_model_config
+from data_gen.pretrained import from_hub_or_folder, is_hub_name, load_model_config
 from data_gen.steps import join_steps
 from data_gen.subsets import evenly
 from data_gen.tokenizer import load_tokenizer
@@ -31,11 +32,14 @@ N_WORST = 5
 class Subject:
     """A model in evaluation mode and how to encode for it. `kind` decides what its scores are: see `scores`.
 
+    `name` is what it was called, `folder` where its files are: elsewhere, if it came from the Hub.
+
     Language models of others have no facts of ours; their paths are read as revisions are, without the EOS.
     """
 
     kind: Literal["prm", "orm", "causal_lm"]
     name: str
+    folder: Path
     architecture: str
     model: Any
     encoding: ScorerEncoding
@@ -75,25 +79,33 @@ class Subject:
         return [float(score) for score in found]
 
 
-def load_subject(folder: Path, dtype: str) -> Subject:
-    """A PRM or ORM of this project, in transformers' classes or in Qwen's PRM layout, or any causal language model. Raises InputError."""
+def load_subject(name: Path, dtype: str) -> Subject:
+    """A PRM or ORM of this project, in transformers' classes or in Qwen's PRM layout, or any causal language model; a folder, or user/name
+    on the Hub, which is downloaded. Raises InputError.
+    """
+    folder = downloaded(str(name)) if is_hub_name(str(name)) else name
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder}: no config.json there; expected the folder of a model")
     config = load_model_config(str(folder))
     architecture = (config.architectures or [""])[0]
     if architecture.endswith("ForCausalLM") and hasattr(config, CONFIG_KEY):
         checkpoint = load_plain(str(folder))
-        return Subject(
-            "causal_lm", str(folder), architecture, checkpoint.model.to(getattr(torch, dtype)), checkpoint.encoding, checkpoint.facts
-        )
+        model = checkpoint.model.to(getattr(torch, dtype))
+        return Subject("causal_lm", str(name), folder, architecture, model, checkpoint.encoding, checkpoint.facts)
     if architecture.endswith("ForCausalLM"):
         tokenizer = load_tokenizer(str(folder))
         facts = EncodingFacts("chat" if tokenizer.chat_template else "plain", "\n", marker_token="")
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
-        return Subject("causal_lm", str(folder), architecture, model, ScorerEncoding(tokenizer, facts), None)
+        return Subject("causal_lm", str(name), folder, architecture, model, ScorerEncoding(tokenizer, facts), None)
     model, encoding, checkpoint_facts = load_checkpoint(str(folder), dtype)
     model.score.float().register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))  # vLLM's heads compute in float32
-    return Subject("orm" if checkpoint_facts.kind == "orm" else "prm", str(folder), architecture, model, encoding, checkpoint_facts)
+    return Subject("orm" if checkpoint_facts.kind == "orm" else "prm", str(name), folder, architecture, model, encoding, checkpoint_facts)
+
+
+def downloaded(name: str) -> Path:
+    """The files of a model on the Hub; those that are here already are not sent again. Raises InputError where there is none."""
+    with from_hub_or_folder(name):
+        return Path(snapshot_download(name))
 
 
 def read_paths(rows: Path, subject: Subject, n_rows: int) -> list[ScoredPath]:

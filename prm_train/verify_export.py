@@ -1,7 +1,7 @@
 """`prm-train verify-export`: does vLLM serve the scores that transformers computes?
 
     prm-train verify-export runs/math/public --rows runs/math/rows/prm.jsonl
-    prm-train verify-export runs/math/public --reference runs/math/prm --dtype bfloat16
+    prm-train verify-export user/math-prm --reference runs/math/prm --dtype bfloat16
 
 The same token ids go through both. A PRM is pooled in both ways that vLLM has, ALL (a score for every token, of which those at the markers
 are taken) and STEP (those at the markers alone); an ORM is read as a server returns it, one from pairs as its raw reward; of a language
@@ -38,7 +38,9 @@ ROOT = Path(__file__).parents[1]
 class VerifyExportConfig:
     """Compare the scores of a checkpoint in transformers and in vLLM."""
 
-    checkpoint: Path = field(metadata={"help": "folder of a PRM, an ORM or a causal language model; also the first word"})
+    checkpoint: Path = field(
+        metadata={"help": "a PRM, an ORM or a causal language model, a folder or a name on the Hub; also the first word"}
+    )
     reference: Path | None = field(default=None, metadata={"help": "take the scores of transformers from this checkpoint; null: the same"})
     rows: Path | None = field(
         default=None,
@@ -113,7 +115,7 @@ def ask_vllm(config: VerifyExportConfig, served: "Subject", ids: Sequence[Sequen
 
     python = vllm_interpreter(config.vllm_python)
     request = Request(
-        checkpoint=str(config.checkpoint.resolve()),
+        checkpoint=str(served.folder.resolve()),
         kind=served.kind,
         dtype=config.dtype,
         ids=ids,

@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +23,7 @@ from prm_train.modeling import HEADS, build_scorer, save_scorer
 from prm_train.scored_paths import EncodedPath, ScoredPath
 from prm_train.served_parity import Comparison, Place, Subject, compare, config_faults, load_subject, read_paths, sample_paths
 from prm_train.training_config import TrainingConfig
+from tests.hub_server import Account, Hub, client_settings, serve
 
 PATH = ScoredPath((Message("user", "Start with 3: plus 4, times 2."),), ("3 plus 4 = 7", "Answer: 7 4"))
 
@@ -188,3 +192,35 @@ def test_what_cannot_be_asked_is_refused_in_a_line(tiny_policy, tmp_path):
     broken.chmod(0o755)
     with pytest.raises(InputError, match="vLLM does not serve it; its last words:\nno such model"):
         verify_export.main([str(tiny_policy), "--vllm_python", str(broken)])
+
+
+def test_a_model_is_asked_for_by_its_name_on_the_hub(tiny_policy, tmp_path):
+    """As the cards of pushed models say. Python that stands for vLLM's says which folder it was given, and what is in it."""
+    checkpoint = scorer("prm", tiny_policy, tmp_path / "prm")
+    python = tmp_path / "python"
+    python.write_text(f"""#!{sys.executable}
+import json, pathlib, sys
+request = json.loads(pathlib.Path(sys.argv[3]).read_text())
+sys.exit(" ".join([request["kind"], *sorted(file.name for file in pathlib.Path(request["checkpoint"]).iterdir())]))
+""")
+    python.chmod(0o755)
+    code = f"""
+from pathlib import Path
+from data_gen.config import InputError
+from data_gen.hub import HubRepository, push_folder
+from prm_train.verify_export import main
+push_folder(Path({str(checkpoint)!r}), HubRepository("me/model", "model", True), "a message")
+for name in ("me/model", "me/none"):
+    try:
+        main([name, "--vllm_python", {str(python)!r}])
+    except InputError as fault:
+        print(fault)
+"""
+    with serve(Hub({"secret": Account("me")})) as url:
+        environment = os.environ | client_settings(url, home=tmp_path / "home", token="secret")
+        run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-2000:]
+    refused, said, unknown = run.stdout.splitlines()[-3:]
+    assert refused == "me/model: vLLM does not serve it; its last words:"
+    assert said == "prm " + " ".join(sorted(file.name for file in checkpoint.iterdir()))
+    assert unknown.startswith("model me/none: not loaded: 404 Client Error.")
