@@ -16,7 +16,7 @@ The text that the base policy imitates is wrong on purpose, in three ways that a
   decoding and voting keep the error and only a verifier helps;
 - *capacity*: ``knead j k`` has no rule, it is a table of 1,000 digits, too rare in the text for a network of 0.4 M parameters to learn.
 
-Since the answer lists every value, a wrong step can never end in a right answer. `last_value_only` grades the ablation in which it can.
+Since the answer lists every value, a wrong step hardly ever ends in a right answer. `last_value_only` grades the ablation in which it can.
 """
 
 import random

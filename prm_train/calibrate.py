@@ -42,31 +42,44 @@ class CalibrateConfig(LabelAlgebra):
 
 
 def held_out(checkpoint: Path, examples: "Sequence[Example]") -> "list[Example]":
-    """The examples of questions that the checkpoint was not trained on. Raises InputError if none is left."""
-    trained_on = training_questions(checkpoint)
-    if trained_on is None:
+    """The examples of questions that the checkpoint was not trained on. Raises InputError if none is left.
+
+    Where the rows that trained it are gone, those of questions that its training held out by their hash.
+    """
+    from prm_train.examples import is_validation_question
+
+    settings = training_settings(checkpoint)
+    share = settings.get("validation_share", 0.0)
+    trained_on = training_questions(Path(settings["rows"]), share) if settings else None
+    if trained_on is not None:
+        kept = [example for example in examples if example.question not in trained_on]
+    elif share:
+        logger.warning("%s: the rows that trained it are gone; keeping the %g of all questions that it held out", checkpoint, share)
+        kept = [example for example in examples if is_validation_question(example.question, share)]
+    else:
         logger.warning("%s: nothing there tells which questions it was trained on; taking all rows to be held out", checkpoint)
         return list(examples)
-    kept = [example for example in examples if example.question not in trained_on]
     logger.info("%d of %d solutions are left out: their questions were trained on", len(examples) - len(kept), len(examples))
     if not kept:
         raise InputError(f"{checkpoint}: it was trained on the questions of all {len(examples)} solutions; expected other questions")
     return kept
 
 
-def training_questions(checkpoint: Path) -> set[str] | None:
-    """The questions of the rows that trained it; None where there is no trace of them."""
+def training_settings(checkpoint: Path) -> dict[str, Any]:
+    """Those that the checkpoint was trained with, {} where they are not kept with it."""
+    path = checkpoint / "training" / "config.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return found
+
+
+def training_questions(rows: Path, validation_share: float) -> set[str] | None:
+    """The questions of the rows that a training with this share learnt from; None where there is no such file."""
     from prm_train.examples import is_validation_question
 
-    path = checkpoint / "training" / "config.json"
-    if not path.is_file():
-        return None
-    settings = json.loads(path.read_text())
-    rows, share = Path(settings["rows"]), settings["validation_share"]
     if not rows.is_file():
         return None
     questions = {_question(fields) for _, fields in read_jsonl(rows)}
-    return {question for question in questions if not is_validation_question(question, share)}
+    return {question for question in questions if not is_validation_question(question, validation_share)}
 
 
 def _question(fields: dict[str, Any]) -> str:

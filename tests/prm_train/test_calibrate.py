@@ -57,7 +57,7 @@ def checkpoint(trained: Path, tmp_path: Path) -> Path:
 def test_questions_that_trained_the_checkpoint_do_not_calibrate_it(trained, checkpoint):
     questions = {f"Start with {i}" for i in range(40)}
     seen = {question for question in questions if not is_validation_question(question, 0.3)}
-    assert training_questions(checkpoint) == seen
+    assert training_questions(trained / "prm.jsonl", 0.3) == seen
     assert 20 < len(seen) < 36
     main(["--checkpoint", str(checkpoint), "--rows", str(trained / "prm.jsonl"), "--method", "none"])
     found = json.loads((checkpoint / "calibration.json").read_text())
@@ -68,9 +68,7 @@ def test_a_chat_names_its_question_since_its_first_turn_may_say_more(tmp_path):
     questions = [f"Start with {i}" for i in range(40)]
     chats = [{"prompt": [{"role": "user", "content": f"{each} Think."}], "question": each} for each in questions]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(each) + "\n" for each in chats))
-    (tmp_path / "training").mkdir()
-    (tmp_path / "training" / "config.json").write_text(json.dumps({"rows": str(tmp_path / "rows.jsonl"), "validation_share": 0.3}))
-    assert training_questions(tmp_path) == {each for each in questions if not is_validation_question(each, 0.3)}
+    assert training_questions(tmp_path / "rows.jsonl", 0.3) == {each for each in questions if not is_validation_question(each, 0.3)}
 
 
 def test_new_questions_calibrate_and_the_scorer_uses_it(checkpoint, tmp_path):
@@ -107,6 +105,16 @@ def test_a_checkpoint_without_a_trace_of_its_training_takes_all_rows(checkpoint,
     assert "nothing there tells which questions it was trained on" in caplog.text
     found = json.loads((checkpoint / "calibration.json").read_text())
     assert found["n_questions_fitted"] + found["n_questions_measured"] == 40
+
+
+def test_where_the_training_rows_are_gone_the_questions_that_it_held_out_are_kept(checkpoint, trained, caplog):
+    settings = json.loads((checkpoint / "training" / "config.json").read_text())
+    (checkpoint / "training" / "config.json").write_text(json.dumps(settings | {"rows": "elsewhere/prm.jsonl"}))
+    main(["--checkpoint", str(checkpoint), "--rows", str(trained / "prm.jsonl"), "--method", "none"])
+    assert "the rows that trained it are gone" in caplog.text
+    found = json.loads((checkpoint / "calibration.json").read_text())
+    held_out = {f"Start with {i}" for i in range(40) if is_validation_question(f"Start with {i}", 0.3)}
+    assert found["n_questions_fitted"] + found["n_questions_measured"] == len(held_out)
 
 
 def test_labels_of_another_meaning_are_pointed_out(checkpoint, trained, caplog):
