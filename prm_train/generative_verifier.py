@@ -22,9 +22,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset
 from transformers import AutoModelForCausalLM
-from trl import SFTConfig, SFTTrainer
+from trl import SFTConfig
 
 from data_gen.pretrained import load_model, load_model_config
 from data_gen.rows import PrmRow
@@ -37,6 +36,7 @@ from prm_train.examples import Example, ExampleSet, prm_examples
 from prm_train.language_models import build_language_model, whole_language_model
 from prm_train.losses import UNLABELLED
 from prm_train.parity import Parity, compare_scores, scores_of
+from prm_train.sft_trainer import GroupedSFTTrainer
 from prm_train.targets import LabelAlgebra
 from prm_train.training_config import TrainingConfig
 from prm_train.training_run import Task, training_arguments
@@ -109,7 +109,7 @@ def sft_row(example: Example, encoding: VerdictEncoding) -> dict[str, list[int]]
     return {"input_ids": input_ids, "labels": labels}
 
 
-class VerifierTrainer(SFTTrainer):
+class VerifierTrainer(GroupedSFTTrainer):
     """TRL's trainer on verdict texts, with the metrics of a PRM on validation steps, of which p(Yes) is the score."""
 
     def __init__(
@@ -117,13 +117,8 @@ class VerifierTrainer(SFTTrainer):
     ) -> None:
         self.encoding = encoding
         self.validation = sorted(validation, key=lambda example: len(example.input_ids))
-        super().__init__(
-            model=model,
-            args=arguments,
-            train_dataset=Dataset.from_list([sft_row(example, encoding) for example in training]),
-            eval_dataset=Dataset.from_list([sft_row(example, encoding) for example in validation]) if validation else None,
-            processing_class=encoding.tokenizer,
-        )
+        rows = ([sft_row(example, encoding) for example in examples] for examples in (training, validation))
+        super().__init__(model, arguments, encoding.tokenizer, *rows)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "eval_loss" in logs:

@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from datasets import Dataset
-from transformers import AutoModelForCausalLM, TrainerCallback
-from trl import SFTConfig, SFTTrainer
+from transformers import AutoModelForCausalLM, TrainerCallback, TrainerState
+from trl import SFTConfig
 
 from data_gen.grading import load_grader
 from data_gen.jsonl import write_text
@@ -27,6 +26,7 @@ from prm_train.language_models import build_language_model, whole_language_model
 from prm_train.parity import Parity, compare_scores
 from prm_train.revision_examples import sft_row
 from prm_train.revision_metrics import next_attempts, revision_rates
+from prm_train.sft_trainer import GroupedSFTTrainer
 from prm_train.training_config import TrainingConfig, TrainRevisionConfig
 from prm_train.training_run import Task, training_arguments
 
@@ -43,12 +43,35 @@ class StopAfterMinimum(TrainerCallback):
     def __init__(self, n_evaluations: int) -> None:
         self.n_evaluations = n_evaluations
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def is_over(self, state: TrainerState) -> bool:
+        """Whether the training ends with the evaluations so far."""
         losses = [entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry]
-        n_since = len(losses) - 1 - losses.index(min(losses))
-        if n_since >= self.n_evaluations:
-            logger.info("%d evaluations since the lowest validation loss (%.4f): training ends", n_since, min(losses))
+        n_since = len(losses) - 1 - losses.index(min(losses)) if losses else -1
+        if n_since < self.n_evaluations:
+            return False
+        logger.info("%d evaluations since the lowest validation loss (%.4f): training ends", n_since, min(losses))
+        return True
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.is_over(state):
             control.should_training_stop = True
+
+
+class RevisionTrainer(GroupedSFTTrainer):
+    """Ends by `stopping` where there is one, also where a training that it had ended is resumed: Trainer does not remember that."""
+
+    stopping: StopAfterMinimum | None = None
+
+    def stop_by(self, stopping: StopAfterMinimum) -> None:
+        self.stopping = stopping
+        self.add_callback(stopping)
+
+    def train(self, resume_from_checkpoint: str | None = None, **more: Any) -> Any:
+        if resume_from_checkpoint is not None and self.stopping is not None:
+            state = TrainerState.load_from_json(str(Path(resume_from_checkpoint) / "trainer_state.json"))
+            if self.stopping.is_over(state):
+                self.args.max_steps = state.global_step  # a callback comes too late to prevent the first step
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **more)
 
 
 @dataclass(frozen=True)
@@ -71,17 +94,10 @@ class RevisionTask(Task):
 
     def trainer(
         self, model: Any, arguments: Any, encoding: ScorerEncoding, data: tuple[list[Example], list[Example]], config: TrainingConfig
-    ) -> SFTTrainer:
-        training, validation = ([sft_row(example) for example in examples] for examples in data)
-        trainer = SFTTrainer(
-            model=model,
-            args=arguments,
-            train_dataset=Dataset.from_list(training),
-            eval_dataset=Dataset.from_list(validation) if validation else None,
-            processing_class=encoding.tokenizer,
-        )
+    ) -> RevisionTrainer:
+        trainer = RevisionTrainer(model, arguments, encoding.tokenizer, *([sft_row(example) for example in examples] for examples in data))
         if isinstance(config, TrainRevisionConfig) and config.stop_after_minimum is not None:
-            trainer.add_callback(StopAfterMinimum(config.stop_after_minimum))
+            trainer.stop_by(StopAfterMinimum(config.stop_after_minimum))
         return trainer
 
     def save(self, trainer: Any, encoding: ScorerEncoding, rows: Sequence[Example], config: TrainingConfig) -> Parity | None:

@@ -2,11 +2,16 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from accelerate import PartialState
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, TrainerControl, TrainerState
 
 from data_gen import sample
@@ -19,9 +24,11 @@ from data_gen.rows import RevisionRow, read_rows, write_rows
 from prm_train import revision_training
 from prm_train.revision_examples import encode_chain
 from prm_train.revision_metrics import NextAttempt, next_attempts, revision_rates, with_right_attempt
-from prm_train.revision_training import StopAfterMinimum
+from prm_train.revision_training import RevisionTask, StopAfterMinimum
 from prm_train.train_revision import main
 from prm_train.training_config import TrainRevisionConfig
+
+ROOT = Path(__file__).parents[2]
 
 
 def row(i: int, n_attempts: int) -> RevisionRow:
@@ -115,6 +122,25 @@ def test_training_ends_so_many_evaluations_after_the_minimum():
     assert evaluate(StopAfterMinimum(0), [1.0])
 
 
+def test_a_training_that_was_killed_when_it_had_ended_by_the_rule_makes_no_step_more(rows, tiny_policy, tmp_path, monkeypatch):
+    settings = ("--stop_after_minimum", "0", "--n_revised_chains", "0")  # ends with its first evaluation
+    whole = train(rows, tiny_policy, tmp_path / "whole", *settings)
+    assert [entry["step"] for entry in whole["validation"]] == [whole["n_steps"]]
+    with monkeypatch.context() as killed:
+        killed.setattr(RevisionTask, "save", raise_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(rows, tiny_policy, tmp_path / "killed", *settings)
+    resumed = train(rows, tiny_policy, tmp_path / "killed", *settings)
+    assert resumed["n_steps"] == whole["n_steps"]
+    assert resumed["validation"] == whole["validation"]
+    weights, others = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
+    assert all(torch.equal(weight, others[name]) for name, weight in weights.items())
+
+
+def raise_interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
 def test_stopping_after_the_minimum_needs_a_validation_share(rows, tiny_policy, tmp_path):
     with pytest.raises(InputError, match=r"stop_after_minimum: got 1 with validation_share 0\.0 and keep last"):
         train(rows, tiny_policy, tmp_path / "model", "--validation_share", "0.0", "--stop_after_minimum", "1")
@@ -173,3 +199,28 @@ def test_the_right_answer_takes_the_place_of_the_last_attempt():
         "3 plus 4 = 7\nAnswer: 7",
         "Start with 3: plus 4.",
     ]
+
+
+def test_two_processes_take_every_row_once_and_learn_what_one_does(rows, tiny_policy, tmp_path):
+    """Steps of 12 rows, the last of an epoch of fewer; 3 rows a pass, 2 passes a process."""
+    settings = ("--n_epochs", "2.0", "--n_revised_chains", "0", "--n_steps_between_logs", "1")
+    alone = train(rows, tiny_policy, tmp_path / "one", *settings, "--batch_size", "12")
+    assert alone["n_training_rows"] % 12
+    command = [str(ROOT / "launch" / "train.sh"), "ddp", "train-revision"]
+    more = ("--batch_size", "3", "--n_accumulated", "2")  # the last of equal settings counts
+    finished = subprocess.run(
+        [*command, *arguments(rows, tiny_policy, tmp_path / "two", *settings, *more)],
+        env=os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "N_PROCESSES": "2"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    both = json.loads((tmp_path / "two" / "training" / "report.json").read_text())
+    assert len(both["loss_curve"]) == len(alone["loss_curve"]) == both["n_steps"]
+    for step, other in zip(both["loss_curve"], alone["loss_curve"], strict=True):
+        assert step["loss"] == pytest.approx(other["loss"], rel=1e-3)
+        assert step["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-3)
+    weights, others = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    assert all(torch.allclose(weight, others[name], atol=1e-3) for name, weight in weights.items())
