@@ -153,6 +153,8 @@ class TrainOrmConfig(TrainingConfig):
         super().__post_init__()
         if self.packing:
             raise ValueError("packing: got true, expected false: transformers reads an ORM's score at the end of a row")
+        if self.objective == "pairs":
+            _refuse_candidates(self, "objective pairs")
         if self.objective == "pairs" and self.batch_tokens is not None:
             raise ValueError(
                 f"batch_tokens: got {self.batch_tokens} with objective pairs, expected null: TRL's passes are of batch_size pairs"
@@ -168,6 +170,7 @@ class TrainImplicitPrmConfig(TrainingConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         _refuse_settings_of_a_head(self)
+        _refuse_candidates(self, "an implicit PRM")
         if self.quantization != "none":
             raise ValueError(f"quantization: got {self.quantization!r}, expected none: rounding the model moves it away from its reference")
 
@@ -182,6 +185,7 @@ class TrainVerifierConfig(TrainingConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         _refuse_settings_of_a_head(self)
+        _refuse_candidates(self, "a generative verifier")
         if self.batch_tokens is not None:
             raise ValueError(f"batch_tokens: got {self.batch_tokens}, expected null: TRL's passes are of batch_size rows")
 
@@ -204,6 +208,9 @@ class TrainRevisionConfig(TrainingConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         _refuse_settings_of_a_head(self)
+        _refuse_candidates(self, "a revision model")
+        if self.calibration != "none":
+            raise ValueError(f"calibration: got {self.calibration}, expected none: a revision model has no scores")
         if self.batch_tokens is not None:
             raise ValueError(f"batch_tokens: got {self.batch_tokens}, expected null: TRL's passes are of batch_size rows")
         if self.stop_after_minimum is not None and (not self.validation_share or self.keep != "last"):
@@ -219,4 +226,12 @@ def _refuse_settings_of_a_head(config: TrainingConfig) -> None:
         raise ValueError(
             f"head_learning_rate {config.head_learning_rate}, head_dropout {config.head_dropout}, packing {config.packing}: expected null, "
             "0 and false, since no head is added to the language model"
+        )
+
+
+def _refuse_candidates(config: TrainingConfig, trained: str) -> None:
+    """Best-of-N while training needs a network with a head for scores. `trained` is what is trained instead."""
+    if config.candidates is not None:
+        raise ValueError(
+            f"candidates: got {config.candidates} with {trained}, expected null: only a PRM and a pointwise ORM choose from them"
         )

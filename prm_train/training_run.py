@@ -125,9 +125,8 @@ def run_training(task: Task, config: TrainingConfig) -> None:
 
 
 def _best_of_n(trainer: Any, task: Task, config: TrainingConfig, encoding: ScorerEncoding, training: Sequence[Example]) -> BestOfN:
-    """Raises InputError for trainings of other kinds, and if no candidates are left."""
-    if not hasattr(trainer, "logits_of") or task.kind not in ("prm", "orm"):
-        raise InputError(f"candidates {config.candidates}: this training has no best-of-N ({task.kind}); expected null")
+    """Raises InputError if no candidates are left."""
+    assert task.kind in ("prm", "orm"), task.kind  # the configs of other kinds refuse candidates
     questions = {example.question for example in training}
     problems = frozen_problems(config, task.kind, encoding, max_length(config, trainer.model), questions)
     n_rows = config.batch_size * config.n_accumulated * trainer.args.world_size
