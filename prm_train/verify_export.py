@@ -50,7 +50,10 @@ class VerifyExportConfig:
     dtype: Literal["float32", "bfloat16"] = field(default="float32", metadata={"help": "that both compute in; heads have float32"})
     tolerance: Annotated[float, Gt(0)] | None = field(
         default=None,
-        metadata={"help": "largest difference of a score; null: 1e-5 in float32, 0.05 in bfloat16, of log-probs and rewards 1e-4 and 0.25"},
+        metadata={
+            "help": "largest difference of a score, a tenth of it in the mean of 16 or more; null: 1e-5 in float32, 0.05 in bfloat16, of "
+            "log-probs (with no bound of the mean) and rewards 1e-4 and 0.25"
+        },
     )
     vllm_python: Path | None = field(
         default=None, metadata={"help": "interpreter that has vLLM; null: this one if it has, else that of `make vllm-cpu`"}
@@ -92,12 +95,16 @@ def _as_options(argv: Sequence[str]) -> list[str]:
 
 def table(comparisons: "Sequence[Comparison]", tolerance: float) -> list[str]:
     """One line for each way of reading scores; where they differ by too much, the places that differ most."""
+    from prm_train.export import MEAN_SHARE
+
     lines = [f"  {'read by':<16} {'scores':>7} {'largest difference':>19} {'mean':>9}"]
     for each in comparisons:
         if each.max_abs_difference is None or each.mean_abs_difference is None:
             lines.append(f"  {each.read_by:<16} {'none':>7}  {each.error}")
             continue
-        verdict = "same" if each.is_within(tolerance) else f"NOT THE SAME: expected at most {tolerance:g}"
+        verdict = (
+            "same" if each.is_within(tolerance) else f"NOT THE SAME: expected at most {tolerance:g}, in the mean {MEAN_SHARE * tolerance:g}"
+        )
         lines.append(
             f"  {each.read_by:<16} {each.n_scores:>7} {each.max_abs_difference:>19.1e} {each.mean_abs_difference:>9.1e}  {verdict}"
         )

@@ -22,7 +22,7 @@ from data_gen.config import InputError
 from data_gen.rows import OrmHistoryRow, OrmPair, OrmRow, PrmRow, RevisionRow, write_rows
 from prm_train import export, publish, train_implicit_prm, train_orm, train_prm, train_revision, train_verifier
 from prm_train.checkpoints import Calibration, store_calibration
-from prm_train.export import check_tokenizer, export_checkpoint, give_padding, two_layer_head
+from prm_train.export import check_tokenizer, export_checkpoint, give_padding, is_same, two_layer_head
 from prm_train.plain_checkpoints import load_plain, shown
 from prm_train.scored_paths import ScoredPath
 from tests.hub_server import Account, Hub, client_settings, serve
@@ -214,12 +214,26 @@ def test_an_orm_from_single_solutions_is_compared_on_both_sides_of_pairs(project
 
 
 @pytest.mark.parametrize(
-    ("name", "tolerances"), [("implicit_prm", "TOLERANCES"), ("orm_pairs", "LOGIT_TOLERANCES"), ("revision", "LOGIT_TOLERANCES")]
+    ("name", "tolerances"),
+    [("prm", "TOLERANCES"), ("implicit_prm", "LOGIT_TOLERANCES"), ("orm_pairs", "LOGIT_TOLERANCES"), ("revision", "LOGIT_TOLERANCES")],
 )
 def test_numbers_that_are_not_those_of_the_checkpoint_stop_everything(name, tolerances, project, tmp_path, monkeypatch):
     monkeypatch.setitem(getattr(export, tolerances), "bfloat16", 1e-7)
-    with pytest.raises(RuntimeError, match=r"scores differ by up to .* expected at most 1e-07"):
+    with pytest.raises(RuntimeError, match=r"scores differ by up to .* expected at most 1e-07, in the mean 1e-08"):
         publish_to(project(name), name, tmp_path / "model", "--dtype", "bfloat16")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_many_scores_that_all_differ_a_little_are_not_those_of_the_checkpoint(runs, tmp_path, monkeypatch):
+    assert is_same(0.04, 0.004, 16, tolerance=0.05)
+    assert not is_same(0.04, 0.006, 16, tolerance=0.05)
+    assert is_same(0.04, 0.006, 15, tolerance=0.05)  # in a few scores a large one decides the mean
+    assert not is_same(0.06, 0.004, 16, tolerance=0.05)
+    assert not is_same(math.nan, math.nan, 3, tolerance=0.05)
+    assert not is_same(math.nan, math.nan, 16, tolerance=0.05)
+    monkeypatch.setattr(export, "MEAN_SHARE", 1e-7)
+    with pytest.raises(RuntimeError, match=r"30 scores differ by up to .*, in the mean .*, expected at most 0\.05, in the mean 5e-09"):
+        publish_to(runs, "prm", tmp_path / "model", "--dtype", "bfloat16")
     assert list(tmp_path.iterdir()) == []
 
 
