@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,13 @@ from data_gen.policies.transformers_policy import TransformersPolicy, load_polic
 from data_gen.records import CORRECT, INCORRECT, SamplingParams, unknown
 from data_gen.rows import RevisionRow, read_rows, write_rows
 from prm_train import revision_training
+from prm_train.examples import is_validation_question
+from prm_train.plain_checkpoints import load_plain
+from prm_train.publish import PublishConfig, choose_paths
 from prm_train.revision_examples import encode_chain
 from prm_train.revision_metrics import NextAttempt, next_attempts, revision_rates, with_right_attempt
 from prm_train.revision_training import RevisionTask, StopAfterMinimum
+from prm_train.targets import LabelAlgebra
 from prm_train.train_revision import main
 from prm_train.training_config import TrainRevisionConfig
 
@@ -199,6 +204,21 @@ def test_the_right_answer_takes_the_place_of_the_last_attempt():
         "3 plus 4 = 7\nAnswer: 7",
         "Start with 3: plus 4.",
     ]
+
+
+def test_training_and_publishing_hold_out_questions_whatever_the_first_turn_says_besides(rows, tiny_policy, tmp_path):
+    made = read_rows(rows, RevisionRow)
+    asked = [replace(each, prompt=(Message("user", f"{each.question} Think."), *each.prompt[1:])) for each in made]
+    write_rows(tmp_path / "asked.jsonl", asked)
+    report = train(tmp_path / "asked.jsonl", tiny_policy, tmp_path / "model", "--n_epochs", "1.0", "--n_revised_chains", "0")
+    held_out = {each.question for each in made if is_validation_question(each.question, 0.3)}
+    assert report["n_validation_rows"] == len(held_out) > 5
+    config = PublishConfig(
+        checkpoint=tmp_path / "model", rows=tmp_path / "asked.jsonl", output=tmp_path / "public", license="mit", n_rows=40
+    )
+    checked, is_held_out = choose_paths(config, load_plain(str(tmp_path / "model")), LabelAlgebra(), 0.3)
+    assert is_held_out
+    assert {each.question for each in checked} == held_out
 
 
 def test_two_processes_take_every_row_once_and_learn_what_one_does(rows, tiny_policy, tmp_path):
