@@ -27,6 +27,15 @@ def test_a_name_that_the_hub_does_not_know_is_one_sentence(monkeypatch: pytest.M
         estimate_memory(["--model", "nobody/none", "--rows", "rows.jsonl", "--output", "out"])
 
 
+def test_a_name_of_the_hub_is_user_and_name_and_no_folder_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert is_hub_name("Qwen/Qwen2.5-0.5B")
+    assert [path for path in ("base", "runs/my/sft", "./sft", "../sft", "/sft", "~/sft", "") if is_hub_name(path)] == []
+    assert is_hub_name("runs/sft")
+    (tmp_path / "runs" / "sft").mkdir(parents=True)
+    assert not is_hub_name("runs/sft")
+
+
 def test_a_folder_without_weights_is_named(tmp_path: Path):
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         (tmp_path / name).write_bytes((BASE_POLICY / name).read_bytes())
