@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 from data_gen.config import InputError
 from data_gen.policies.transformers_policy import load_policy
 from data_gen.policy_config import BASE_POLICY
-from data_gen.pretrained import from_hub_or_folder, load_model_config
+from data_gen.pretrained import from_hub_or_folder, is_hub_name, load_model_config
 from data_gen.tokenizer import load_tokenizer
 from prm_train.checkpoints import read_config_facts
 from prm_train.incremental import load_scorer
