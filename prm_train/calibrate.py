@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrateConfig(LabelAlgebra):
-    """Calibrate a PRM or ORM on rows of held-out questions; the label settings say what scores of a PRM are to mean."""
+    """Calibrate a scorer on rows of held-out questions; the label settings say what scores of steps are to mean."""
 
     checkpoint: Path
     rows: Path = field(metadata={"help": "JSON lines as for train-prm or train-orm"})
@@ -120,14 +120,15 @@ def calibrate_checkpoint(config: CalibrateConfig) -> "CalibrationFit":
 
     model, encoding, facts = load_checkpoint(str(config.checkpoint), config.dtype, config.trust_remote_code)
     max_length = model.config.get_text_config().max_position_embeddings
-    if facts.kind == "prm":
+    kind = "orm" if facts.kind == "orm" else "prm"  # a generative verifier, too, scores steps
+    if kind == "prm":
         if config.semantics != facts.labels:
             logger.warning("trained on %r, calibrated for %r: see the label settings", facts.labels, config.semantics)
         examples = prm_examples(read_rows(config.rows, PrmRow), encoding, config, max_length).examples
     else:
         examples = outcome_examples(read_outcome_rows(config.rows), encoding, max_length).examples
     kept = held_out(config.checkpoint, examples)
-    found = calibrate(place_logits(model.to(config.device), facts.kind, kept, config.batch_tokens), kept, config.method)
+    found = calibrate(place_logits(model.to(config.device), kind, kept, config.batch_tokens), kept, config.method)
     store_calibration(config.checkpoint, found.calibration, found.thresholds)
     label_settings = {each.name: getattr(config, each.name) for each in fields(LabelAlgebra)}  # `publish` says what scores mean by them
     write_text(config.checkpoint / "calibration.json", json.dumps(asdict(found) | {"label_settings": label_settings}, indent=1) + "\n")

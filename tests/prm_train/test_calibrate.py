@@ -15,6 +15,7 @@ from prm_train.modeling import load_checkpoint
 from prm_train.targets import LabelAlgebra
 from prm_train.train_orm import main as train_orm
 from prm_train.train_prm import main as train_prm
+from prm_train.train_verifier import main as train_verifier
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -149,3 +150,14 @@ def test_an_orm_is_calibrated_by_its_solutions(tiny_policy, tmp_path):
     main(["--checkpoint", str(tmp_path / "orm"), "--rows", str(tmp_path / "orm.jsonl"), "--method", "temperature"])
     _, _, facts = load_checkpoint(str(tmp_path / "orm"))
     assert (facts.calibration.method, facts.calibration.bias, facts.thresholds) == ("temperature", 0.0, ())
+
+
+def test_a_generative_verifier_is_calibrated_by_its_steps(tiny_policy, tmp_path):
+    rows = write_prm(tmp_path / "prm.jsonl", "Start with", 80)
+    settings = {"rows": rows, "output": tmp_path / "verifier", "model": tiny_policy, "learning_rate": 0.01, "validation_share": 0.5}
+    train_verifier([word for name, value in settings.items() for word in (f"--{name}", str(value))])
+    main(["--checkpoint", str(tmp_path / "verifier"), "--rows", str(rows), "--method", "none"])
+    found = json.loads((tmp_path / "verifier" / "calibration.json").read_text())
+    held_out = [row for row in read_rows(rows, PrmRow) if is_validation_question(row.prompt, 0.5)]
+    assert 0 < found["n_labels_measured"] < 2 * len(held_out)
+    assert found["thresholds"]
