@@ -102,6 +102,8 @@ def run_training(task: Task, config: TrainingConfig) -> None:
     trainer.add_callback(RunFacts(trainer, config, _data_facts(training, validation, data.left_out)))
     if config.candidates is not None:
         trainer.add_callback(_best_of_n(trainer, task, config, encoding, training))
+    if validation:
+        trainer.add_callback(SaveAfterValidation())
     cost = TrainingCost(folder)
     trainer.add_callback(cost)
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder))
@@ -122,6 +124,21 @@ def run_training(task: Task, config: TrainingConfig) -> None:
         logger.info("%s: %s", config.output, _shown(report["validation"][-1]) if validation else report["cost"])
     finish_tracking(trainer)
     trainer.end()
+
+
+class SaveAfterValidation(TrainerCallback):
+    """A checkpoint that is due at the last step of an epoch waits for the epoch's validation, so that it holds its figures."""
+
+    def __init__(self) -> None:
+        self.is_waiting = False
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if control.should_save and (state.epoch.is_integer() or state.global_step >= state.max_steps):
+            control.should_save, self.is_waiting = False, True
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        control.should_save |= self.is_waiting
+        self.is_waiting = False
 
 
 def _best_of_n(trainer: Any, task: Task, config: TrainingConfig, encoding: ScorerEncoding, training: Sequence[Example]) -> BestOfN:

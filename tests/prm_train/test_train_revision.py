@@ -127,8 +127,9 @@ def test_training_ends_so_many_evaluations_after_the_minimum():
     assert evaluate(StopAfterMinimum(0), [1.0])
 
 
-def test_a_training_that_was_killed_when_it_had_ended_by_the_rule_makes_no_step_more(rows, tiny_policy, tmp_path, monkeypatch):
-    settings = ("--stop_after_minimum", "0", "--n_revised_chains", "0")  # ends with its first evaluation
+@pytest.mark.parametrize("saves", [(), ("--n_steps_between_saves", "1")], ids=["once an epoch", "each step"])
+def test_a_training_that_was_killed_when_it_had_ended_by_the_rule_makes_no_step_more(saves, rows, tiny_policy, tmp_path, monkeypatch):
+    settings = ("--stop_after_minimum", "0", "--n_revised_chains", "0", *saves)  # ends with its first evaluation
     whole = train(rows, tiny_policy, tmp_path / "whole", *settings)
     assert [entry["step"] for entry in whole["validation"]] == [whole["n_steps"]]
     with monkeypatch.context() as killed:

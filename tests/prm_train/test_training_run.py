@@ -86,6 +86,25 @@ def test_a_training_that_was_broken_off_ends_with_the_weights_of_an_unbroken_one
     assert marker.any(1).sum() == 1 if lora else marker.any(1).sum() > 1  # of the embeddings LoRA trains the step marker's alone
 
 
+class UnsavedTask(Task):
+    """Is broken off when it has made its last step."""
+
+    def save(self, *arguments: Any) -> None:
+        return None
+
+
+def test_a_training_that_was_broken_off_before_it_was_saved_keeps_its_last_validation(tiny_policy, tmp_path):
+    run(tiny_policy, tmp_path / "whole")
+    whole = json.loads((tmp_path / "whole" / "training" / "report.json").read_text())
+    run(tiny_policy, tmp_path / "broken", UnsavedTask)
+    (last,) = (tmp_path / "broken" / "training").glob("checkpoint-*")
+    assert last.name == f"checkpoint-{whole['n_steps']}"
+    run(tiny_policy, tmp_path / "broken")
+    report = json.loads((tmp_path / "broken" / "training" / "report.json").read_text())
+    assert report["validation"] == whole["validation"]
+    assert [entry["step"] for entry in report["validation"]] == [whole["n_steps"] // 2, whole["n_steps"]]
+
+
 class SlowBrokenTask(BrokenTask):
     """Takes a tenth of a second a step, too."""
 
