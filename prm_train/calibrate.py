@@ -54,14 +54,22 @@ def held_out(checkpoint: Path, examples: "Sequence[Example]") -> "list[Example]"
     if trained_on is not None:
         kept = [example for example in examples if example.question not in trained_on]
     elif share:
-        logger.warning("%s: the rows that trained it are gone; keeping the %g of all questions that it held out", checkpoint, share)
+        logger.warning(
+            "%s: the rows that trained it are gone (%s), and any question but the %g that its training held out may have been among them",
+            checkpoint,
+            settings["rows"],
+            share,
+        )
         kept = [example for example in examples if is_validation_question(example.question, share)]
     else:
         logger.warning("%s: nothing there tells which questions it was trained on; taking all rows to be held out", checkpoint)
         return list(examples)
-    logger.info("%d of %d solutions are left out: their questions were trained on", len(examples) - len(kept), len(examples))
+    certainty = "was" if trained_on is not None else "may have been"
+    logger.info("%d of %d solutions are left out: it %s trained on their questions", len(examples) - len(kept), len(examples), certainty)
     if not kept:
-        raise InputError(f"{checkpoint}: it was trained on the questions of all {len(examples)} solutions; expected other questions")
+        raise InputError(
+            f"{checkpoint}: it {certainty} trained on the questions of all {len(examples)} solutions; expected other questions"
+        )
     return kept
 
 
@@ -115,23 +123,32 @@ def calibrate_checkpoint(config: CalibrateConfig) -> "CalibrationFit":
     from prm_train.calibration import calibrate
     from prm_train.checkpoints import store_calibration
     from prm_train.examples import prm_examples
+    from prm_train.generative_verifier import ALGEBRA
     from prm_train.modeling import load_checkpoint
     from prm_train.outcome_examples import outcome_examples, read_outcome_rows
 
     model, encoding, facts = load_checkpoint(str(config.checkpoint), config.dtype, config.trust_remote_code)
     max_length = model.config.get_text_config().max_position_embeddings
+    label_settings = {each.name: getattr(config, each.name) for each in fields(LabelAlgebra)}
+    algebra = LabelAlgebra(**label_settings)
+    if facts.kind == "generative_verifier":
+        if algebra not in (LabelAlgebra(), ALGEBRA):
+            raise InputError(
+                f"{config.checkpoint}: a generative verifier is calibrated for the labels it learns; got label settings {algebra}"
+            )
+        algebra = ALGEBRA
+    elif facts.kind == "prm" and algebra.semantics != facts.labels:
+        logger.warning("trained on %r, calibrated for %r: see the label settings", facts.labels, algebra.semantics)
     kind = "orm" if facts.kind == "orm" else "prm"  # a generative verifier, too, scores steps
     if kind == "prm":
-        if config.semantics != facts.labels:
-            logger.warning("trained on %r, calibrated for %r: see the label settings", facts.labels, config.semantics)
-        examples = prm_examples(read_rows(config.rows, PrmRow), encoding, config, max_length).examples
+        examples = prm_examples(read_rows(config.rows, PrmRow), encoding, algebra, max_length).examples
     else:
         examples = outcome_examples(read_outcome_rows(config.rows), encoding, max_length).examples
     kept = held_out(config.checkpoint, examples)
     found = calibrate(place_logits(model.to(config.device), kind, kept, config.batch_tokens), kept, config.method)
     store_calibration(config.checkpoint, found.calibration, found.thresholds)
-    label_settings = {each.name: getattr(config, each.name) for each in fields(LabelAlgebra)}  # `publish` says what scores mean by them
-    write_text(config.checkpoint / "calibration.json", json.dumps(asdict(found) | {"label_settings": label_settings}, indent=1) + "\n")
+    facts_found = asdict(found) | {"label_settings": asdict(algebra)}  # `publish` says what scores mean by them
+    write_text(config.checkpoint / "calibration.json", json.dumps(facts_found, indent=1) + "\n")
     return found
 
 

@@ -9,8 +9,9 @@ import torch
 from data_gen.config import InputError
 from data_gen.rows import OrmRow, PrmRow, read_rows, write_rows
 from prm_train.calibrate import main, place_logits, training_questions
-from prm_train.calibration import CalibrationError
+from prm_train.calibration import CalibrationError, fits_calibration
 from prm_train.examples import is_validation_question, prm_examples
+from prm_train.generative_verifier import ALGEBRA
 from prm_train.modeling import load_checkpoint
 from prm_train.targets import LabelAlgebra
 from prm_train.train_orm import main as train_orm
@@ -158,6 +159,8 @@ def test_a_generative_verifier_is_calibrated_by_its_steps(tiny_policy, tmp_path)
     train_verifier([word for name, value in settings.items() for word in (f"--{name}", str(value))])
     main(["--checkpoint", str(tmp_path / "verifier"), "--rows", str(rows), "--method", "none"])
     found = json.loads((tmp_path / "verifier" / "calibration.json").read_text())
-    held_out = [row for row in read_rows(rows, PrmRow) if is_validation_question(row.prompt, 0.5)]
-    assert 0 < found["n_labels_measured"] < 2 * len(held_out)
-    assert found["thresholds"]
+    assert LabelAlgebra(**found["label_settings"]) == ALGEBRA
+    measured = [row for row in read_rows(rows, PrmRow) if is_validation_question(row.prompt, 0.5) and not fits_calibration(row.prompt)]
+    assert found["n_labels_measured"] == 2 * len(measured)  # a wrong step is the last one here
+    with pytest.raises(InputError, match=r"calibrated for the labels it learns; got label settings .*soft"):
+        main(["--checkpoint", str(tmp_path / "verifier"), "--rows", str(rows), "--label_kind", "soft"])
