@@ -12,11 +12,13 @@ linear map fits into it exactly: for each class k with weights w_k, relu(w_k x) 
 others are 0.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -80,19 +82,35 @@ def export_checkpoint(
     logits = tuple(tuple(written.logits(path)) for path in paths)
     found = [shown(written.facts, row) for row in logits]
     differences = [abs(a - b) for row, other in zip(expected, found, strict=True) for a, b in zip(row, other, strict=True)]
-    largest, mean = max(differences), sum(differences) / len(differences)
+    largest, mean = float(np.max(differences)), float(np.mean(differences))  # NaN if one is
     tolerance = (LOGIT_TOLERANCES if facts.is_reward or facts.kind in ("implicit_prm", "revision") else TOLERANCES)[dtype]
-    if not is_same(largest, mean, len(differences), tolerance):
+    allowed = bounds(len(differences), tolerance)
+    if not allowed.hold(largest, mean):
         raise RuntimeError(
             f"{folder}: {len(differences)} scores differ by up to {largest:.2g}, in the mean {mean:.2g}, from those of {source}, expected "
-            f"at most {tolerance:g}, in the mean {MEAN_SHARE * tolerance:g}"
+            f"{allowed}"
         )
     return Export(facts, architecture, written.model.num_parameters(), len(paths), len(differences), largest, logits)
 
 
-def is_same(largest: float, mean: float, n_scores: int, tolerance: float) -> bool:
-    """Whether rounding explains the largest and the mean difference of so many scores; not where they are no numbers."""
-    return largest <= tolerance and (n_scores < MIN_SCORES or mean <= MEAN_SHARE * tolerance)
+@dataclass(frozen=True)
+class Bounds:
+    """How much of a difference rounding explains: of one score, and in the mean of all, if that is bounded."""
+
+    largest: float
+    mean: float | None
+
+    def hold(self, largest: float, mean: float) -> bool:
+        """Never where a score is no number: `max` may miss a NaN, the mean does not."""
+        return largest <= self.largest and math.isfinite(mean) and (self.mean is None or mean <= self.mean)
+
+    def __str__(self) -> str:
+        return f"at most {self.largest:g}" + ("" if self.mean is None else f", in the mean {self.mean:g}")
+
+
+def bounds(n_scores: int, tolerance: float) -> Bounds:
+    """Of so many scores, each of which may differ by `tolerance`."""
+    return Bounds(tolerance, MEAN_SHARE * tolerance if n_scores >= MIN_SCORES else None)
 
 
 def write_plain(original: PlainCheckpoint, folder: Path, dtype: torch.dtype) -> None:

@@ -20,7 +20,7 @@ from data_gen.subsets import evenly
 from data_gen.tokenizer import load_tokenizer
 from prm_train.checkpoints import CONFIG_KEY, CheckpointFacts
 from prm_train.encoding import EncodingFacts, ScorerEncoding
-from prm_train.export import LOGIT_TOLERANCES, TOLERANCES, check_padding, is_same
+from prm_train.export import LOGIT_TOLERANCES, TOLERANCES, Bounds, bounds, check_padding
 from prm_train.modeling import head_settings, load_checkpoint
 from prm_train.plain_checkpoints import load_plain
 from prm_train.scored_paths import EncodedPath, ScoredPath, encode_path, paths_of, read_scored_rows
@@ -174,11 +174,13 @@ class Comparison:
     error: str | None = None
 
     def is_within(self, tolerance: float) -> bool:
-        """Log-probs have no bound of their mean: those of improbable tokens stray too far in bfloat16."""
         if self.max_abs_difference is None or self.mean_abs_difference is None:
             return False
-        mean = 0.0 if self.read_by == "PROMPT_LOGPROBS" else self.mean_abs_difference
-        return is_same(self.max_abs_difference, mean, self.n_scores, tolerance)
+        return self.bounds(tolerance).hold(self.max_abs_difference, self.mean_abs_difference)
+
+    def bounds(self, tolerance: float) -> Bounds:
+        """Log-probs have none of their mean: those of improbable tokens stray too far in bfloat16."""
+        return Bounds(tolerance, None) if self.read_by == "PROMPT_LOGPROBS" else bounds(self.n_scores, tolerance)
 
 
 def compare(read_by: str, returned: Sequence[Any], served: Subject, reference: Subject, paths: Sequence[EncodedPath]) -> Comparison:

@@ -95,16 +95,12 @@ def _as_options(argv: Sequence[str]) -> list[str]:
 
 def table(comparisons: "Sequence[Comparison]", tolerance: float) -> list[str]:
     """One line for each way of reading scores; where they differ by too much, the places that differ most."""
-    from prm_train.export import MEAN_SHARE
-
     lines = [f"  {'read by':<16} {'scores':>7} {'largest difference':>19} {'mean':>9}"]
     for each in comparisons:
         if each.max_abs_difference is None or each.mean_abs_difference is None:
             lines.append(f"  {each.read_by:<16} {'none':>7}  {each.error}")
             continue
-        verdict = (
-            "same" if each.is_within(tolerance) else f"NOT THE SAME: expected at most {tolerance:g}, in the mean {MEAN_SHARE * tolerance:g}"
-        )
+        verdict = "same" if each.is_within(tolerance) else f"NOT THE SAME: expected {each.bounds(tolerance)}"
         lines.append(
             f"  {each.read_by:<16} {each.n_scores:>7} {each.max_abs_difference:>19.1e} {each.mean_abs_difference:>9.1e}  {verdict}"
         )

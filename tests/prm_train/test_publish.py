@@ -22,7 +22,7 @@ from data_gen.config import InputError
 from data_gen.rows import OrmHistoryRow, OrmPair, OrmRow, PrmRow, RevisionRow, write_rows
 from prm_train import export, publish, train_implicit_prm, train_orm, train_prm, train_revision, train_verifier
 from prm_train.checkpoints import Calibration, store_calibration
-from prm_train.export import check_tokenizer, export_checkpoint, give_padding, is_same, two_layer_head
+from prm_train.export import bounds, check_tokenizer, export_checkpoint, give_padding, two_layer_head
 from prm_train.plain_checkpoints import load_plain, shown
 from prm_train.scored_paths import ScoredPath
 from tests.hub_server import Account, Hub, client_settings, serve
@@ -225,16 +225,28 @@ def test_numbers_that_are_not_those_of_the_checkpoint_stop_everything(name, tole
 
 
 def test_many_scores_that_all_differ_a_little_are_not_those_of_the_checkpoint(runs, tmp_path, monkeypatch):
-    assert is_same(0.04, 0.004, 16, tolerance=0.05)
-    assert not is_same(0.04, 0.006, 16, tolerance=0.05)
-    assert is_same(0.04, 0.006, 15, tolerance=0.05)  # in a few scores a large one decides the mean
-    assert not is_same(0.06, 0.004, 16, tolerance=0.05)
-    assert not is_same(math.nan, math.nan, 3, tolerance=0.05)
-    assert not is_same(math.nan, math.nan, 16, tolerance=0.05)
+    many, few = bounds(16, 0.05), bounds(15, 0.05)
+    assert (str(many), str(few)) == ("at most 0.05, in the mean 0.005", "at most 0.05")
+    assert many.hold(0.04, 0.004)
+    assert not many.hold(0.04, 0.006)
+    assert few.hold(0.04, 0.006)  # in a few scores a large one decides the mean
+    assert not many.hold(0.06, 0.004)
+    for each in (many, few):
+        assert not each.hold(math.nan, math.nan)
+        assert not each.hold(max([0.0, math.nan, 0.0]), sum([0.0, math.nan, 0.0]) / 3)  # max gives 0.0
     monkeypatch.setattr(export, "MEAN_SHARE", 1e-7)
     with pytest.raises(RuntimeError, match=r"30 scores differ by up to .*, in the mean .*, expected at most 0\.05, in the mean 5e-09"):
         publish_to(runs, "prm", tmp_path / "model", "--dtype", "bfloat16")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_score_that_is_no_number_stops_everything_wherever_it_stands(runs, tmp_path):
+    original = load_plain(str(runs / "prm"))
+    other = ScoredPath((Message("user", "Start with 9: plus 4, times 2."),), STEPS)
+    (nine,) = {*original.encode(other).ids} - {*original.encode(PATH).ids}
+    original.model.get_input_embeddings().weight.data[nine] = math.nan
+    with pytest.raises(RuntimeError, match=r"9 scores differ by up to nan, in the mean nan, from those of .*, expected at most 1e-05$"):
+        export_checkpoint(original, tmp_path, [PATH, other, PATH])
 
 
 def test_paths_beyond_the_context_are_left_out(project, tmp_path, caplog):

@@ -170,17 +170,26 @@ def test_scores_may_differ_by_a_tenth_of_the_tolerance_in_the_mean_and_log_probs
     assert not Comparison("ALL", 16, 0.04, 0.0051).is_within(0.05)
     assert Comparison("PROMPT_LOGPROBS", 16, 0.2, 0.03).is_within(0.25)
     assert not Comparison("PROMPT_LOGPROBS", 16, 0.3, 0.03).is_within(0.25)
+    assert not Comparison("PROMPT_LOGPROBS", 16, 0.2, math.nan).is_within(0.25)
 
 
 def test_the_table_shows_the_places_that_differ_most():
     worst = (Place(3, 1, 0.25, 0.75), Place(0, 0, 0.5, 0.625))
-    lines = verify_export.table([Comparison("ALL", 9, 0.5, 0.1, worst), Comparison("STEP", 9, 2e-7, 1e-8, worst)], 1e-5)
+    found = [
+        Comparison("ALL", 16, 0.5, 0.1, worst),
+        Comparison("STEP", 16, 2e-7, 1e-8, worst),
+        Comparison("LAST", 15, 0.5, 0.1),  # too few for a bound of their mean
+        Comparison("PROMPT_LOGPROBS", 16, 0.5, 0.1),
+    ]
+    lines = verify_export.table(found, 1e-5)
     assert lines == [
         "  read by           scores  largest difference      mean",
-        "  ALL                    9             5.0e-01   1.0e-01  NOT THE SAME: expected at most 1e-05, in the mean 1e-06",
+        "  ALL                   16             5.0e-01   1.0e-01  NOT THE SAME: expected at most 1e-05, in the mean 1e-06",
         "    path 3, score 1: transformers 0.250000, vLLM 0.750000",
         "    path 0, score 0: transformers 0.500000, vLLM 0.625000",
-        "  STEP                   9             2.0e-07   1.0e-08  same",
+        "  STEP                  16             2.0e-07   1.0e-08  same",
+        "  LAST                  15             5.0e-01   1.0e-01  NOT THE SAME: expected at most 1e-05",
+        "  PROMPT_LOGPROBS       16             5.0e-01   1.0e-01  NOT THE SAME: expected at most 1e-05",
     ]
 
 
