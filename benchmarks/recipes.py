@@ -140,7 +140,8 @@ def sample_more(run: Path, n_tokens: int) -> dict[str, Any]:
     if not (folder / "rows" / "build.json").exists():
         build(["--runs", ",".join(map(str, (*shards, folder / "sampled"))), "--output", str(folder / "rows"), "--kinds", "orm"])
     facts = json.loads((folder / "sampled" / "sample.json").read_text())
-    return {"n_labeled_solutions": 0, "n_rollouts": 0} | {key: facts[key] for key in ("n_solutions", "n_generated", "n_prefilled")}
+    sampled = {key: facts[key] for key in ("n_problems", "n_solutions", "n_generated", "n_prefilled")}
+    return {"n_labeled_solutions": 0, "n_rollouts": 0} | sampled
 
 
 def against_truth(run: Path, rows: Path) -> dict[str, float]:
@@ -237,9 +238,20 @@ def described(values: Values, reference: Values) -> dict[str, Any]:
     }
 
 
+def scorer_folder(run: Path, name: str, recipe: Recipe) -> Path:
+    return run / "recipes" / f"{recipe.kind}-{name.replace(', ', '-').replace(' ', '-')}"
+
+
+def training_cost(scorer: Path) -> dict[str, Any]:
+    report = json.loads((scorer / "training" / "report.json").read_text())
+    return {"cpu_seconds": report["cost"]["cpu_seconds"]} | {
+        key: report[key] for key in ("n_steps", "n_training_rows", "n_training_tokens")
+    }
+
+
 def measure(run: Path, name: str, recipe: Recipe, results: Sequence[ProblemResult]) -> dict[Aggregation, Values]:
     """The figures of one recipe, whose values are kept beside its scorer."""
-    output = run / "recipes" / f"{recipe.kind}-{name.replace(', ', '-').replace(' ', '-')}"
+    output = scorer_folder(run, name, recipe)
     stored = output / "values.json"
     if not stored.exists():
         if recipe.settings:
@@ -266,6 +278,7 @@ def compare(run: Path) -> dict[str, Any]:
             "made_for": recipe.made_for,
             "settings": " ".join(recipe.settings),
             "labels": costs[recipe.rows],
+            "training": training_cost(run / recipe.kind if not recipe.settings else scorer_folder(run, name, recipe)),
             "by_aggregation": {how: described(values, reference) for how, values in measured[name].items()},
         }
         for name, recipe in recipes.items()

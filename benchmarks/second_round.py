@@ -23,6 +23,7 @@ import numpy as np
 
 from benchmarks.recipes import PRM_RECIPES, described, figures, in_groups, rescored, train, write_figures
 from data_gen.filters import Filter
+from data_gen.first_error import NO_ERROR, first_error
 from data_gen.grading import Grader, load_grader
 from data_gen.label_settings import LabelSettings
 from data_gen.labeling import LabelingTask, label_samples
@@ -36,6 +37,7 @@ from data_gen.rows import PrmRow, read_rows, write_rows
 from data_gen.step_rows import LabelView, prm_rows
 from prm_train.aggregation import Aggregation
 from prm_train.evaluation.choosing import read_shards, scorer_scores, vote_by
+from prm_train.evaluation.facts import step_truth
 from prm_train.incremental import load_scorer
 from prm_train.scoring import Scorer
 from prm_train.search.beam import BeamConfig, beam_search
@@ -98,13 +100,19 @@ def distinct(graded: Sequence[GradedSolution]) -> list[GradedSolution]:
     return list({each.solution.text: each for each in usable}.values())
 
 
+def new_problems(run: Path) -> ProblemSource:
+    """Training problems that the first round did not see."""
+    config = json.loads((run / "config.json").read_text())
+    return ProblemSource(split="train", seed=config["seed"], n=N_PROBLEMS, offset=config["n_train_problems"])
+
+
 def new_rows(run: Path, name: str) -> tuple[list[PrmRow], dict[str, Any]]:
     """The rows that the second round adds (`beam`), or those of the control (`samples`), and what they hold and cost."""
     folder, config = run / "second_round", json.loads((run / "config.json").read_text())
     rows_path, facts_path = folder / f"{name}.jsonl", folder / f"{name}.json"
     if not facts_path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        source = ProblemSource(split="train", seed=config["seed"], n=N_PROBLEMS, offset=config["n_train_problems"])
+        source = new_problems(run)
         with Ledger(folder / "ledger.sqlite") as ledger:
             round_ = Round(
                 PolicyConfig(model=config["policy"], base_seed=config["seed"]).load(),
@@ -118,6 +126,17 @@ def new_rows(run: Path, name: str) -> tuple[list[PrmRow], dict[str, Any]]:
         write_rows(rows_path, rows)
         facts_path.write_text(json.dumps(facts) + "\n")
     return list(read_rows(rows_path, PrmRow)), json.loads(facts_path.read_text())
+
+
+def exact_first_errors(run: Path, rows: Sequence[PrmRow]) -> float:
+    """The share of wrong solutions whose labels have the first error at the step that is the first wrong one."""
+    problems = {problem.problem_id: problem for problem in load_problems(new_problems(run))}
+    found = []
+    for row in rows:
+        truth = first_error(step_truth(problems[row.problem_id], "\n".join(row.completions)) or ())
+        if truth is not None and truth != NO_ERROR:
+            found.append(first_error(row.labels) == truth)
+    return round(sum(found) / len(found), 4)
 
 
 async def _label_problems(round_: Round, problems: Sequence[Problem], name: str) -> tuple[list[PrmRow], dict[str, Any]]:
@@ -198,6 +217,7 @@ def compare(run: Path, names: Sequence[str], seed: int | None) -> dict[str, Any]
     facts: dict[str, Any] = {}
     for name in names:
         rows, facts[name] = new_rows(run, name)
+        facts[name]["first_error_exact"] = exact_first_errors(run, rows)
         values[name] = trained_and_searched(run, name, [*first_rows, *rows], first, seed)
     control = {"beam_minus_samples": described(values["beam"], values["samples"])["minus_reference"]} if "samples" in values else {}
     return {

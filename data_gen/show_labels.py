@@ -78,14 +78,16 @@ def solution_table(labeled: LabeledSolution, question: str) -> Table:
     table.add_column("step", justify="right")
     table.add_column("label")
     table.add_column("value", justify="right")
-    table.add_column("adds", justify="right")
+    added = _added(labeled)
+    if any(added):
+        table.add_column("adds", justify="right")
     table.add_column(f"0{'95 %'.center(BAR_WIDTH - 2)}1", no_wrap=True, width=BAR_WIDTH)
     table.add_column("evidence", no_wrap=True)
     table.add_column("text", ratio=1)
-    for i, (step, estimate, label, added) in enumerate(zip(labeled.steps, labeled.estimates, labeled.labels, _added(labeled), strict=True)):
+    for i, (step, estimate, label) in enumerate(zip(labeled.steps, labeled.estimates, labeled.labels, strict=True)):
         mark, style = {True: ("right", "green"), False: ("wrong", "bold red"), None: ("-", "dim")}[label]
         style = "yellow" if i in labeled.non_monotone and label is not False else style
-        cells = (str(i), mark, _value(estimate), added, _bar(estimate), _evidence(estimate))
+        cells = (str(i), mark, _value(estimate), *([added[i]] if any(added) else []), _bar(estimate), _evidence(estimate))
         table.add_row(*(Text(cell, style=style) for cell in cells), Text(step.strip("\n"), style=style))
     return table
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -53,6 +54,16 @@ def test_a_solution_is_shown_with_values_intervals_and_the_located_error(run: Pa
     assert rows[2][1:] == ["-", "terminal", "Answer:", "7", "6"]
     assert "value of the prompt 24/32, 95 % in [0.57, 0.89]; rollouts succeed again after step 2" in "\n".join(lines)
     assert "Start with 3: plus 4, minus 2." in "\n".join(lines)
+
+
+def test_what_a_step_added_is_shown_where_values_are_known(tmp_path: Path) -> None:
+    none_left = StepEstimate(0, 8, 0, "rollouts", "fixed", 0.0, 0.369)
+    every_step = replace(WRONG, estimates=(HALF, none_left, terminal(False)), labels=(True, False, False))
+    write_records(tmp_path / "problems.jsonl", Problem, [Problem("p", "Start with 3: plus 4, minus 2.", "7 5")])
+    write_records(tmp_path / "labels.jsonl", LabeledSolution, [every_step])
+    rows = [line.split() for line in printed(tmp_path, 1).splitlines() if line.split() and line.split()[0] in ("0", "1", "2")]
+    assert [row[2:4] for row in rows[:2]] == [["4/8", "-0.25"], ["0/8", "-0.50"]]  # the prompt has 24/32
+    assert rows[2][2] == "+0.00"
 
 
 def test_the_located_error_is_red(run: Path) -> None:
