@@ -20,10 +20,10 @@ def load_model_config(path: str, trust_remote_code: bool = False) -> Any:
             raise InputError(f"model {path}: {error}") from error
 
 
-def load_model(auto_class: Any, path: str, **options: Any) -> Any:
+def load_model(auto_class: Any, path: str, subfolder: str = "", **options: Any) -> Any:
     """`auto_class.from_pretrained(path)`. Raises InputError where there are no weights."""
-    with from_hub_or_folder(path):
-        return auto_class.from_pretrained(path, **options)
+    with from_hub_or_folder(f"{path}/{subfolder}" if subfolder else path):
+        return auto_class.from_pretrained(path, subfolder=subfolder, **options)
 
 
 def is_hub_name(path: str) -> bool:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM
 
-from data_gen.pretrained import load_model_config
+from data_gen.pretrained import load_model, load_model_config
 from data_gen.tokenizer import load_tokenizer
 from prm_train.calibration import calibrated
 from prm_train.checkpoints import CheckpointFacts, read_facts, read_facts_of
@@ -65,20 +65,20 @@ class PlainCheckpoint:
 
 
 def load_plain(folder: str) -> PlainCheckpoint:
-    """Raises InputError if no `train-…` command wrote it."""
+    """Raises InputError if no `train-…` command wrote it, or where weights are missing."""
     config = load_model_config(folder)
     facts = read_facts(config)
     if facts.kind in ("prm", "orm"):
         model, encoding, facts = load_checkpoint(folder)
         return PlainCheckpoint(facts, encoding, model)
     tokenizer = load_tokenizer(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model = load_model(AutoModelForCausalLM, folder, dtype=torch.float32).eval()
     if facts.kind == "generative_verifier":
         verifier = read_facts_of(config, VerifierFacts)
         return PlainCheckpoint(verifier, VerdictEncoding(tokenizer, facts.encoding, verifier.ask, verifier.yes, verifier.no), model)
     if facts.kind == "implicit_prm":
         implicit = read_facts_of(config, ImplicitPrmFacts)
-        reference = AutoModelForCausalLM.from_pretrained(folder, subfolder=implicit.reference, dtype=torch.float32).eval()
+        reference = load_model(AutoModelForCausalLM, folder, subfolder=implicit.reference, dtype=torch.float32).eval()
         return PlainCheckpoint(implicit, TextEncoding(tokenizer, facts.encoding), model, reference)
     return PlainCheckpoint(facts, ScorerEncoding(tokenizer, facts.encoding), model)
 

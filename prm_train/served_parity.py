@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from data_gen.arithmetic import draw_attempt, draw_chain, solution_text
 from data_gen.chains import Message
 from data_gen.config import InputError
-from data_gen.pretrained import from_hub_or_folder, is_hub_name, load_model_config
+from data_gen.pretrained import from_hub_or_folder, is_hub_name, load_model, load_model_config
 from data_gen.steps import join_steps
 from data_gen.subsets import evenly
 from data_gen.tokenizer import load_tokenizer
@@ -95,7 +95,7 @@ def load_subject(name: Path, dtype: str) -> Subject:
     if architecture.endswith("ForCausalLM"):
         tokenizer = load_tokenizer(str(folder))
         facts = EncodingFacts("chat" if tokenizer.chat_template else "plain", "\n", marker_token="")
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
+        model = load_model(AutoModelForCausalLM, str(folder), dtype=getattr(torch, dtype)).eval()
         return Subject("causal_lm", str(name), folder, architecture, model, ScorerEncoding(tokenizer, facts), None)
     model, encoding, checkpoint_facts = load_checkpoint(str(folder), dtype)
     model.score.float().register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))  # vLLM's heads compute in float32

@@ -5,17 +5,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from transformers import AutoConfig, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from data_gen.config import InputError
 from data_gen.policies.transformers_policy import load_policy
 from data_gen.policy_config import BASE_POLICY
 from data_gen.pretrained import from_hub_or_folder, is_hub_name, load_model_config
 from data_gen.tokenizer import load_tokenizer
-from prm_train.checkpoints import read_config_facts
+from prm_train.checkpoints import CheckpointFacts, read_config_facts, write_facts
+from prm_train.encoding import EncodingFacts
+from prm_train.implicit_prm import ImplicitPrmFacts
 from prm_train.incremental import load_scorer
 from prm_train.memory_estimate import main as estimate_memory
 from prm_train.modeling import load_checkpoint
+from prm_train.plain_checkpoints import load_plain
+from prm_train.served_parity import load_subject
 from prm_train.train_prm import main as train_prm
 
 
@@ -41,6 +45,32 @@ def test_a_folder_without_weights_is_named(tmp_path: Path):
         (tmp_path / name).write_bytes((BASE_POLICY / name).read_bytes())
     with pytest.raises(InputError, match=rf"model {tmp_path}: not loaded: .*model\.safetensors"):
         load_policy(str(tmp_path))
+
+
+def test_a_language_model_of_this_project_without_weights_is_named(tmp_path: Path):
+    tokenizer = load_tokenizer(str(BASE_POLICY))
+    tokenizer.save_pretrained(tmp_path)
+    config = AutoConfig.from_pretrained(BASE_POLICY)
+    encoding = EncodingFacts("plain", "\n", "")
+    for facts in (
+        CheckpointFacts("revision", encoding, "none", "last"),
+        ImplicitPrmFacts("implicit_prm", encoding, "none", "last", beta=0.5),
+    ):
+        write_facts(facts, config)
+        config.save_pretrained(tmp_path)
+        with pytest.raises(InputError, match=rf"model {tmp_path}: not loaded: .*model\.safetensors"):
+            load_plain(str(tmp_path))
+    (tmp_path / "model.safetensors").write_bytes((BASE_POLICY / "model.safetensors").read_bytes())
+    config.save_pretrained(tmp_path / "reference")
+    with pytest.raises(InputError, match=rf"model {tmp_path}/reference: not loaded: .*model\.safetensors"):
+        load_plain(str(tmp_path))
+
+
+def test_a_served_language_model_without_weights_is_named(tmp_path: Path):
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).write_bytes((BASE_POLICY / name).read_bytes())
+    with pytest.raises(InputError, match=rf"model {tmp_path}: not loaded: .*model\.safetensors"):
+        load_subject(tmp_path, "float32")
 
 
 def test_a_failing_disk_is_no_missing_model():
