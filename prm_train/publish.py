@@ -122,7 +122,7 @@ def write_model(config: PublishConfig, folder: Path) -> "Export":
         with_brier=meaning.says == "probability",
     )
     base_model = settings.get("model")
-    is_base_on_hub = base_model is not None and is_hub_name(base_model)
+    is_base_on_hub = base_model is not None and is_hub_name(base_model) and not report.get("model_is_folder", False)
     card = CardFacts(
         export=export,
         layout=config.layout,

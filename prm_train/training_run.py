@@ -327,6 +327,7 @@ def _report(
             evaluations[-1] |= found  # best-of-N, which follows a validation
     return {
         "config": dump_config(config),
+        "model_is_folder": Path(config.model).is_dir(),
         "n_steps": state.global_step,
         "n_training_rows": len(training),
         "n_training_labels": sum(len(example.targets) for example in training),

@@ -366,18 +366,23 @@ def test_a_checkpoint_without_a_report_is_published_and_its_card_says_so(project
 
 
 @pytest.mark.parametrize(
-    ("model", "base_model", "title"),
+    ("model", "was_folder", "base_model", "title"),
     [
-        ("base", None, "Outcome reward model from base"),
-        ("user/sft", "user/sft", "Outcome reward model from user/sft"),
-        ("runs/sft", None, "Outcome reward model from runs/sft"),  # a folder here
-        ("runs/my/sft", None, "Outcome reward model from runs/my/sft"),  # no name on the Hub, whether it is still there or not
-        ("../elsewhere/sft", None, "Outcome reward model from sft"),
+        ("base", False, None, "Outcome reward model from base"),
+        ("user/sft", False, "user/sft", "Outcome reward model from user/sft"),
+        ("user/sft", True, None, "Outcome reward model from user/sft"),  # a folder where it was trained, and none here
+        ("runs/sft", False, None, "Outcome reward model from runs/sft"),  # a folder here
+        ("runs/my/sft", False, None, "Outcome reward model from runs/my/sft"),  # no name on the Hub, whether it is still there or not
+        ("../elsewhere/sft", False, None, "Outcome reward model from sft"),
     ],
 )
-def test_only_a_name_of_the_hub_is_its_base_model(model, base_model, title, project, tmp_path, monkeypatch):
+def test_only_a_name_of_the_hub_is_its_base_model(model, was_folder, base_model, title, project, tmp_path, monkeypatch):
     shutil.copytree(project("orm") / "orm", tmp_path / "orm")
     change_report(tmp_path / "orm", model=model)
+    report = tmp_path / "orm" / "training" / "report.json"
+    found = json.loads(report.read_text())
+    assert found["model_is_folder"] is True  # the tiny policy
+    report.write_text(json.dumps(found | {"model_is_folder": was_folder}))
     (tmp_path / "runs" / "sft").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     where = ("--checkpoint", "orm", "--rows", str(project("orm") / "orm.jsonl"), "--output", "public")
