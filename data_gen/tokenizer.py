@@ -57,8 +57,15 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, context_length: int) 
     )
 
 
-# Some templates (Llama 3.2's) tell the model today's date. This line before them tells the date that Llama 3.2 takes without a clock.
-FIXED_DATE = "{%- macro strftime_now(format) -%}26 Jul 2024{%- endmacro -%}"
+# Some templates (Llama 3.2's) tell the model today's date. This line before them tells the date that Llama 3.2 takes without a clock, at
+# midnight, in the format that the template asks for. Other directives stay as they are written.
+DATE_PARTS = {
+    **{"%d": "26", "%m": "07", "%Y": "2024", "%y": "24", "%j": "208"},
+    **{"%a": "Fri", "%A": "Friday", "%b": "Jul", "%B": "July"},
+    **{"%H": "00", "%M": "00", "%S": "00"},
+}
+FILLED_FORMAT = " | ".join(["format", *(f"replace('{directive}', '{part}')" for directive, part in DATE_PARTS.items())])
+FIXED_DATE = "{%- macro strftime_now(format) -%}{{- " + FILLED_FORMAT + " -}}{%- endmacro -%}"
 
 
 def load_tokenizer(path: str, trust_remote_code: bool = False) -> "PreTrainedTokenizerFast":
@@ -76,7 +83,13 @@ def load_tokenizer(path: str, trust_remote_code: bool = False) -> "PreTrainedTok
             tokenizer = PreTrainedTokenizerFast.from_pretrained(path)
         else:
             tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
-    template = tokenizer.chat_template or ""
-    if "strftime_now" in template and not template.startswith(FIXED_DATE):
-        tokenizer.chat_template = FIXED_DATE + template
+    templates = tokenizer.chat_template  # one, several by name, or None
+    if isinstance(templates, dict):
+        tokenizer.chat_template = {name: _with_fixed_date(template) for name, template in templates.items()}
+    elif templates is not None:
+        tokenizer.chat_template = _with_fixed_date(templates)
     return tokenizer
+
+
+def _with_fixed_date(template: str) -> str:
+    return FIXED_DATE + template if "strftime_now" in template and not template.startswith(FIXED_DATE) else template

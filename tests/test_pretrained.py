@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,35 @@ def test_a_chat_template_that_reads_the_clock_gets_a_fixed_date(tmp_path: Path):
     for each in (fixed, load_tokenizer(str(tmp_path / "again")), AutoTokenizer.from_pretrained(tmp_path / "again")):
         assert each.apply_chat_template(chat, tokenize=False) == expected
     assert load_tokenizer(str(tmp_path / "again")).chat_template == fixed.chat_template
+
+
+def test_the_fixed_date_is_written_in_the_format_that_the_template_asks_for(tmp_path: Path):
+    tokenizer = load_tokenizer(str(BASE_POLICY))
+    formats = ("%Y-%m-%d", "%d %b %Y", "%A, %d %B %Y", "%a %y %j %H:%M:%S", "%d/%d")
+    tokenizer.chat_template = "|".join(f"{{{{ strftime_now('{each}') }}}}" for each in formats)
+    tokenizer.save_pretrained(tmp_path / "saved")
+    fixed = load_tokenizer(str(tmp_path / "saved"))
+    fixed.save_pretrained(tmp_path / "again")
+    chat = [{"role": "user", "content": "1 + 1"}]
+    for each in (fixed, load_tokenizer(str(tmp_path / "again")), AutoTokenizer.from_pretrained(tmp_path / "again")):
+        said = each.apply_chat_template(chat, tokenize=False)
+        assert said == "2024-07-26|26 Jul 2024|Friday, 26 July 2024|Fri 24 208 00:00:00|26/26"
+        assert said.split("|") == [datetime(2024, 7, 26).strftime(format) for format in formats]
+
+
+def test_each_of_several_named_chat_templates_gets_the_fixed_date(tmp_path: Path):
+    tokenizer = load_tokenizer(str(BASE_POLICY))
+    day = "{{ strftime_now('%Y-%m-%d') }}"
+    tokenizer.chat_template = {"default": day, "tool_use": f"tools of {day}", "plain": "no date"}
+    tokenizer.save_pretrained(tmp_path / "saved")
+    fixed = load_tokenizer(str(tmp_path / "saved"))
+    fixed.save_pretrained(tmp_path / "again")
+    chat = [{"role": "user", "content": "1 + 1"}]
+    for each in (fixed, load_tokenizer(str(tmp_path / "again")), AutoTokenizer.from_pretrained(tmp_path / "again")):
+        said = [each.apply_chat_template(chat, chat_template=name, tokenize=False) for name in ("default", "tool_use", "plain")]
+        assert said == ["2024-07-26", "tools of 2024-07-26", "no date"]
+        assert each.chat_template == fixed.chat_template
+    assert fixed.chat_template["plain"] == "no date"
 
 
 def test_a_model_that_transformers_does_not_know_is_named(tmp_path: Path):
