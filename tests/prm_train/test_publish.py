@@ -351,6 +351,19 @@ def test_a_card_has_a_brier_score_where_a_score_is_the_probability_of_a_label(pr
     assert quality_table(publish_to(runs, "orm_pairs", tmp_path / "reward")) == ["AUROC inside a question"]
 
 
+def test_the_card_of_a_revision_model_says_which_chains_its_rates_leave_out(project, tmp_path):
+    shutil.copytree(project("revision"), tmp_path / "project")
+    path = tmp_path / "project" / "revision" / "training" / "report.json"
+    report = json.loads(path.read_text())
+    report["revisions"] |= {"n_chains": 10, "n_shortened": 3, "n_left_out": 2, "n_unknown": 4}
+    path.write_text(json.dumps(report))
+    card = publish_to(tmp_path / "project", "revision", tmp_path / "model")
+    assert (
+        "The next attempt after 10 held-out chains, as they are and with a right last attempt: 20 attempts, 4 of them without a verdict and 3 "
+        "after a chain without its oldest attempts, which the context did not hold. Chains left out, which even with one attempt left no room for the next: 2."
+    ) in card
+
+
 def test_a_checkpoint_without_a_report_is_published_and_its_card_says_so(project, tmp_path):
     for name in ("prm", "orm", "revision"):
         shutil.copytree(project(name) / name, tmp_path / name)
