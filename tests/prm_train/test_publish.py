@@ -359,8 +359,9 @@ def test_the_card_of_a_revision_model_says_which_chains_its_rates_leave_out(proj
     path.write_text(json.dumps(report))
     card = publish_to(tmp_path / "project", "revision", tmp_path / "model")
     assert (
-        "The next attempt after 10 held-out chains, as they are and with a right last attempt: 20 attempts, 4 of them without a verdict and 3 "
-        "after a chain without its oldest attempts, which the context did not hold. Chains left out, which even with one attempt left no room for the next: 2."
+        "The next attempt after 10 held-out chains, as they are and with a right last attempt: 20 attempts, 4 of them without a verdict "
+        "and 3 after a chain without its oldest attempts, which the context did not hold. Chains left out, which even with one attempt "
+        "left no room for the next: 2."
     ) in card
 
 
