@@ -45,7 +45,10 @@ class LabelAlgebra:
     smoothing: Annotated[float, Gt(0)] = field(default=1.0, metadata={"help": "smoothed: a of the Beta(a, a) prior"})
     until_first_error: bool = field(
         default=False,
-        metadata={"help": "steps after the first one of value 0 or label false get no target, but in a right solution"},
+        metadata={
+            "help": "no target after the first step of value 0 or label false; steps of a right solution whose rollouts all failed by "
+            "chance do not count"
+        },
     )
     weigh_by_rollouts: bool = field(default=False, metadata={"help": "a step counts in proportion to its rollouts"})
 
