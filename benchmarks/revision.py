@@ -16,6 +16,7 @@ from data_gen.policies.transformers_policy import load_policy
 from data_gen.policy_config import BASE_POLICY
 from data_gen.records import SamplingParams
 from data_gen.rows import RevisionRow, read_rows
+from data_gen.subsets import evenly
 from prm_train.evaluation.facts import machine_name
 from prm_train.examples import is_validation_question
 from prm_train.revision_metrics import RevisionRates, next_attempts, revision_rates
@@ -47,7 +48,7 @@ def main() -> None:
     file, model = rows_of(run, work), work / "trained"
     rows = read_rows(file, RevisionRow)
     held_out = [row for row in rows if row.kind == "revision" and is_validation_question(row.question, VALIDATION_SHARE)]
-    chains = held_out[:: max(1, len(held_out) // N_CHAINS)][:N_CHAINS]
+    chains = evenly(held_out, N_CHAINS)
     settings = {"rows": file, "output": model, "n_revised_chains": 0, "use_cpu": "true", **RECIPE}
     train_revision([word for key, value in settings.items() for word in (f"--{key}", str(value))])
     figures = {
