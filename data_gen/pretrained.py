@@ -14,10 +14,7 @@ def load_model_config(path: str, trust_remote_code: bool = False) -> Any:
     from transformers import AutoConfig
 
     with from_hub_or_folder(path):
-        try:
-            return AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-        except ValueError as error:
-            raise InputError(f"model {path}: {error}") from error
+        return AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
 
 
 def load_model(auto_class: Any, path: str, subfolder: str = "", **options: Any) -> Any:
@@ -33,9 +30,14 @@ def is_hub_name(path: str) -> bool:
 
 @contextmanager
 def from_hub_or_folder(path: str) -> Iterator[None]:
-    """Around `from_pretrained(path)`: what transformers did not find raises InputError. A failing disk stays an OSError, with its errno."""
+    """Around `from_pretrained(path)`: what transformers did not find, or does not know (ValueError), raises InputError.
+
+    A failing disk stays an OSError, with its errno.
+    """
     try:
         yield
+    except ValueError as error:
+        raise InputError(f"model {path}: not loaded: {error}") from error
     except OSError as error:
         if error.errno is not None:
             raise

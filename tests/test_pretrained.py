@@ -62,6 +62,8 @@ def test_a_language_model_of_this_project_without_weights_is_named(tmp_path: Pat
         with pytest.raises(InputError, match=rf"model {tmp_path}: not loaded: .*model\.safetensors"):
             load_plain(str(tmp_path))
     (tmp_path / "model.safetensors").write_bytes((BASE_POLICY / "model.safetensors").read_bytes())
+    with pytest.raises(InputError, match=rf"model {tmp_path}/reference: not loaded: "):
+        load_plain(str(tmp_path))
     config.save_pretrained(tmp_path / "reference")
     with pytest.raises(InputError, match=rf"model {tmp_path}/reference: not loaded: .*model\.safetensors"):
         load_plain(str(tmp_path))
