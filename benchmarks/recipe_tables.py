@@ -1,7 +1,7 @@
 """The tables of docs/recipes.md that hold figures, from benchmarks/results/recipes.json: `python -m benchmarks.recipe_tables`."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.recipes import REFERENCE, RESULT
@@ -21,9 +21,7 @@ ROUND_NAMES = {
     "beam_4": "beam search, N = 4",
     "beam_16": "beam search, N = 16",
     "beam_64": "beam search, N = 64",
-    "weighted_4": "weighted best-of-N, N = 4",
-    "weighted_16": "weighted best-of-N, N = 16",
-    "weighted_64": "weighted best-of-N, N = 64",
+    "weighted_64": "weighted best-of-64",
     "best_64": "the one best of 64",
 }
 Interval = Mapping[str, float]
@@ -55,6 +53,7 @@ def recipe_table(recipes: Mapping[str, Any]) -> str:
         "recipe",
         "aggregation",
         "tokens for labels",
+        "training, cpu-seconds",
         "within-problem AUROC",
         "weighted, N = 4, %",
         "N = 16, %",
@@ -74,6 +73,7 @@ def recipe_table(recipes: Mapping[str, Any]) -> str:
                     RECIPE_NAMES[name],
                     how if how == recipe["made_for"] else f"{how} (best of three here)",
                     tokens(recipe["labels"]),
+                    f"{recipe['training']['cpu_seconds']:,.0f}",
                     *figures,
                     difference,
                 )
@@ -81,27 +81,27 @@ def recipe_table(recipes: Mapping[str, Any]) -> str:
     return table(head, rows)
 
 
-def round_table(part: Mapping[str, Any]) -> str:
-    results = part["results"]
-    head = ("% of problems solved", "first round", "… and samples", "… and beams", "beams − first, points", "beams − samples, points")
+def round_table(parts: Sequence[Mapping[str, Any]]) -> str:
+    """A row for each figure and training seed; `parts` are those of seeds 0, 1, …"""
+    head = ("% of problems solved", "seed", "first round", "and samples", "and beams", "beams − first, points", "beams − samples, points")
     rows = [
         (
             label,
-            *(percent(results[name]["means"][figure]) for name in ("first", "samples", "beam")),
-            points(results["beam"]["minus_reference"][figure]),
+            str(seed),
+            *(percent(part["results"][name]["means"][figure]) for name in ("first", "samples", "beam")),
+            points(part["results"]["beam"]["minus_reference"][figure]),
             points(part["beam_minus_samples"][figure]),
         )
         for figure, label in ROUND_NAMES.items()
+        for seed, part in enumerate(parts)
     ]
     return table(head, rows)
 
 
 def main() -> None:
     figures = json.loads(RESULT.read_text())
-    print(recipe_table(figures["recipes"]))
-    for name in sorted(figures):
-        if name.startswith("second_round"):
-            print(f"\n{name}\n\n{round_table(figures[name])}")
+    print(recipe_table(figures["recipes"]), end="\n\n")
+    print(round_table([figures[name] for name in sorted(figures) if name.startswith("second_round")]))
 
 
 if __name__ == "__main__":
