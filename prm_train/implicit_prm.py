@@ -35,10 +35,10 @@ from prm_train.checkpoints import CheckpointFacts, read_facts_of, write_facts
 from prm_train.collators import Batching, Collator
 from prm_train.encoding import ScorerEncoding
 from prm_train.examples import Example, ExampleSet, orm_examples
-from prm_train.incremental import content_id
 from prm_train.language_models import build_language_model, whole_language_model
 from prm_train.metrics import sigmoid
 from prm_train.parity import Parity, compare_scores
+from prm_train.scorer_identity import content_id
 from prm_train.scoring import PathTooLongError, ScorerUsage
 from prm_train.trainer import RewardTrainer
 from prm_train.training_config import TrainingConfig

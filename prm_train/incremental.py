@@ -9,7 +9,6 @@ Not here: which paths to extend (`prm_train.search`), and how the scores of a pa
 """
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,18 +16,17 @@ from functools import lru_cache
 from itertools import chain
 from typing import Protocol
 
-import torch
 from transformers import PreTrainedModel
 
 from data_gen.chains import Message
 from data_gen.config import InputError
 from data_gen.pretrained import load_model_config
-from data_gen.records import content_hash
 from prm_train.aggregation import Aggregation
-from prm_train.checkpoints import Calibration, CheckpointFacts, read_facts, score_facts
+from prm_train.checkpoints import Calibration, read_facts
 from prm_train.encoding import ScorerEncoding
 from prm_train.foreign.settings import AUTO, PrmFormat
 from prm_train.modeling import load_checkpoint
+from prm_train.scorer_identity import content_id
 from prm_train.scoring import PathTooLongError, Scorer, ScorerUsage
 from prm_train.step_cache import StepCache, StepNode
 from prm_train.step_model import StepModel
@@ -345,18 +343,3 @@ def load_scorer(
         cache_bytes=cache_bytes,
         max_batch_tokens=max_batch_tokens,
     )
-
-
-def content_id(models: Sequence[PreTrainedModel], encoding: ScorerEncoding, facts: CheckpointFacts) -> str:
-    """A content hash of whatever decides a score: the weights as loaded, the tokenizer, the encoding, the calibration."""
-    tokenizer = (sorted(encoding.tokenizer.get_vocab().items()), encoding.tokenizer.chat_template)
-    return content_hash("scorer", weights_digest(models), tokenizer, score_facts(facts))
-
-
-def weights_digest(models: Sequence[PreTrainedModel]) -> str:
-    weights = hashlib.sha256()
-    for model in models:
-        for name, tensor in sorted(model.state_dict().items()):
-            weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            weights.update(tensor.contiguous().reshape(-1).view(torch.uint8).cpu().numpy())
-    return weights.hexdigest()

@@ -29,7 +29,8 @@ from prm_train.foreign.rlhflow import load_rlhflow
 from prm_train.foreign.settings import ForeignFormat, PrmFormat
 from prm_train.foreign.skywork import load_skywork
 from prm_train.foreign.trl import load_trl
-from prm_train.incremental import IncrementalScorer, weights_digest
+from prm_train.incremental import IncrementalScorer
+from prm_train.scorer_identity import weights_digest
 
 LOADERS: dict[ForeignFormat, Callable[[str, str, str], ForeignPrm]] = {
     "trl": load_trl,

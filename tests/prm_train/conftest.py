@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from data_gen.rows import OrmRow, write_rows
+
 
 @pytest.fixture(scope="session")
 def tiny_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -34,3 +36,14 @@ def tiny_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def orm_rows(tmp_path: Path) -> Path:
+    """60 solutions of 20 questions; one is wrong where it says 9."""
+    made = [
+        OrmRow(f"p{i // 3}", f"Start with {i // 3}", f"{i % 10} plus 1 = {'9' if i % 3 else '8'}\nAnswer: {i % 7}", i % 3 == 0)
+        for i in range(60)
+    ]
+    write_rows(tmp_path / "orm.jsonl", made)
+    return tmp_path / "orm.jsonl"

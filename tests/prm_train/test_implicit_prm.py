@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from data_gen.config import ConfigError, InputError
-from data_gen.rows import OrmRow, write_rows
+from data_gen.rows import OrmRow
 from data_gen.tokenizer import load_tokenizer
 from prm_train.checkpoints import Calibration, read_facts, store_calibration
 from prm_train.encoding import EncodingFacts
@@ -133,27 +133,16 @@ def test_an_example_has_no_marker(tiny_policy):
     assert encoding.tokenizer.decode(example.input_ids[example.n_head :]) == "3 plus 4 = 7\nAnswer: 7\n"
 
 
-@pytest.fixture
-def rows(tmp_path: Path) -> Path:
-    """60 solutions of 20 questions; one is wrong where it says 9."""
-    made = [
-        OrmRow(f"p{i // 3}", f"Start with {i // 3}", f"{i % 10} plus 1 = {'9' if i % 3 else '8'}\nAnswer: {i % 7}", i % 3 == 0)
-        for i in range(60)
-    ]
-    write_rows(tmp_path / "orm.jsonl", made)
-    return tmp_path / "orm.jsonl"
-
-
 def train(rows: Path, policy: Path, output: Path, *more: str) -> dict:
     settings = {"rows": rows, "output": output, "model": policy, "learning_rate": 0.01, "validation_share": 0.3, "batch_size": 4}
     main([word for name, value in settings.items() for word in (f"--{name}", str(value))] + list(more))
     return json.loads((output / "training" / "report.json").read_text())
 
 
-def test_the_loss_is_the_mean_over_rows_however_a_step_is_cut(rows, tiny_policy, tmp_path):
+def test_the_loss_is_the_mean_over_rows_however_a_step_is_cut(orm_rows, tiny_policy, tmp_path):
     for name, batch_size, n_accumulated in (("whole", "8", "1"), ("cut", "2", "4")):
         more = ("--n_accumulated", n_accumulated, "--n_steps_between_logs", "1", "--n_epochs", "0.5", "--dtype", "float64", "--beta", "1")
-        report = train(rows, tiny_policy, tmp_path / name, *more, "--batch_size", batch_size)
+        report = train(orm_rows, tiny_policy, tmp_path / name, *more, "--batch_size", batch_size)
         losses = [entry["loss"] for entry in report["loss_curve"]]
         assert losses[0] == pytest.approx(math.log(2), abs=1e-6)  # every log-ratio is 0 before training
         if name == "whole":
@@ -162,15 +151,15 @@ def test_the_loss_is_the_mean_over_rows_however_a_step_is_cut(rows, tiny_policy,
     assert len({*losses}) > 1
 
 
-def test_the_reference_is_computed_in_the_precision_of_the_training(rows, tiny_policy, tmp_path):
+def test_the_reference_is_computed_in_the_precision_of_the_training(orm_rows, tiny_policy, tmp_path):
     more = ("--bf16_autocast", "true", "--beta", "20", "--n_steps_between_logs", "1", "--n_epochs", "0.3", "--learning_rate", "1e-9")
-    report = train(rows, tiny_policy, tmp_path / "prm", *more)
+    report = train(orm_rows, tiny_policy, tmp_path / "prm", *more)
     assert [entry["loss"] for entry in report["loss_curve"]] == pytest.approx([math.log(2)] * 4, abs=1e-3)  # every log-ratio is 0
 
 
 @in_event_loop
-async def test_training_on_outcomes_finds_the_wrong_step(rows, tiny_policy, tmp_path):
-    report = train(rows, tiny_policy, tmp_path / "prm", "--n_epochs", "6")
+async def test_training_on_outcomes_finds_the_wrong_step(orm_rows, tiny_policy, tmp_path):
+    report = train(orm_rows, tiny_policy, tmp_path / "prm", "--n_epochs", "6")
     assert report["validation"][-1]["within_problem_auroc"] == 1.0
     assert report["parity"]["max_abs_difference"] < 1e-6
     scorer = load_scorer(str(tmp_path / "prm"))
@@ -186,8 +175,8 @@ async def test_training_on_outcomes_finds_the_wrong_step(rows, tiny_policy, tmp_
         assert torch.equal(weight, reference[name])
 
 
-def test_lora_updates_are_merged_and_a_calibration_is_applied(rows, tiny_policy, tmp_path):
-    report = train(rows, tiny_policy, tmp_path / "prm", "--n_epochs", "1", "--lora.rank", "4")
+def test_lora_updates_are_merged_and_a_calibration_is_applied(orm_rows, tiny_policy, tmp_path):
+    report = train(orm_rows, tiny_policy, tmp_path / "prm", "--n_epochs", "1", "--lora.rank", "4")
     assert report["parity"]["max_abs_difference"] < 1e-6
     scorer = load_implicit_prm(str(tmp_path / "prm"))
     assert scorer.score(0.5) == pytest.approx(0.6224593)  # sigmoid(0.5)
@@ -198,14 +187,14 @@ def test_lora_updates_are_merged_and_a_calibration_is_applied(rows, tiny_policy,
     assert asdict(calibrated.facts)["beta"] == 0.05
 
 
-def test_what_loads_a_single_network_says_that_this_is_another_kind(rows, tiny_policy, tmp_path):
-    train(rows, tiny_policy, tmp_path / "prm", "--n_epochs", "1")
+def test_what_loads_a_single_network_says_that_this_is_another_kind(orm_rows, tiny_policy, tmp_path):
+    train(orm_rows, tiny_policy, tmp_path / "prm", "--n_epochs", "1")
     with pytest.raises(InputError, match="got a checkpoint of kind implicit_prm, expected one of a single network"):
         load_checkpoint(str(tmp_path / "prm"))
     assert read_facts(AutoModelForCausalLM.from_pretrained(tmp_path / "prm").config).kind == "implicit_prm"
 
 
 @pytest.mark.parametrize("more", [("--head_dropout", "0.1"), ("--packing", "true"), ("--lora.rank", "4", "--quantization", "nf4")])
-def test_settings_that_would_do_nothing_or_harm_are_refused(more, rows, tiny_policy, tmp_path):
+def test_settings_that_would_do_nothing_or_harm_are_refused(more, orm_rows, tiny_policy, tmp_path):
     with pytest.raises(ConfigError, match="expected n"):
-        train(rows, tiny_policy, tmp_path / "prm", *more)
+        train(orm_rows, tiny_policy, tmp_path / "prm", *more)

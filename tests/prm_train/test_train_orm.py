@@ -16,44 +16,33 @@ from prm_train.train_orm import main
 from prm_train.training_config import TrainOrmConfig
 
 
-@pytest.fixture
-def rows(tmp_path: Path) -> Path:
-    """60 solutions of 20 questions; one is wrong where it says 9."""
-    made = [
-        OrmRow(f"p{i // 3}", f"Start with {i // 3}", f"{i % 10} plus 1 = {'9' if i % 3 else '8'}\nAnswer: {i % 7}", i % 3 == 0)
-        for i in range(60)
-    ]
-    write_rows(tmp_path / "orm.jsonl", made)
-    return tmp_path / "orm.jsonl"
-
-
 def train(rows: Path, tiny_policy: Path, output: Path, *more: str) -> dict:
     settings = {"rows": rows, "output": output, "model": tiny_policy, "learning_rate": 0.01, "n_epochs": 12.0, "validation_share": 0.3}
     main([word for name, value in settings.items() for word in (f"--{name}", str(value))] + list(more))
     return json.loads((output / "training" / "report.json").read_text())
 
 
-def test_training_learns_to_rank_solutions_within_a_problem(rows, tiny_policy, tmp_path):
-    report = train(rows, tiny_policy, tmp_path / "orm", "--batch_size", "4")
+def test_training_learns_to_rank_solutions_within_a_problem(orm_rows, tiny_policy, tmp_path):
+    report = train(orm_rows, tiny_policy, tmp_path / "orm", "--batch_size", "4")
     last = report["validation"][-1]
     assert (last["auroc"], last["within_problem_auroc"]) == (1.0, 1.0)
     assert last["loss"] < report["validation"][0]["loss"]
 
 
 @pytest.mark.parametrize("more", [(), ("--lora.rank", "4"), ("--batch_size", "3", "--n_accumulated", "2")])
-def test_the_checkpoint_on_disk_has_the_loss_that_training_reported(rows, tiny_policy, tmp_path, more):
-    report = train(rows, tiny_policy, tmp_path / "orm", "--n_epochs", "3", *more)
+def test_the_checkpoint_on_disk_has_the_loss_that_training_reported(orm_rows, tiny_policy, tmp_path, more):
+    report = train(orm_rows, tiny_policy, tmp_path / "orm", "--n_epochs", "3", *more)
     model, encoding, facts = load_checkpoint(str(tmp_path / "orm"))
     assert (facts.kind, facts.aggregation) == ("orm", "last")
     losses = []
-    for example in split_by_question(orm_examples(read_rows(rows, OrmRow), encoding, 1024).examples, 0.3)[1]:
+    for example in split_by_question(orm_examples(read_rows(orm_rows, OrmRow), encoding, 1024).examples, 0.3)[1]:
         score = model(input_ids=torch.tensor([example.input_ids])).logits[0, 0].sigmoid()
         losses.append(-(score if example.targets[0] else 1 - score).log().item())
     assert sum(losses) / len(losses) == pytest.approx(report["validation"][-1]["loss"], rel=1e-5)
 
 
-def test_a_score_is_the_sigmoid_of_the_logit_at_the_last_marker_with_padding_or_without(rows, tiny_policy, tmp_path):
-    train(rows, tiny_policy, tmp_path / "orm", "--n_epochs", "3")
+def test_a_score_is_the_sigmoid_of_the_logit_at_the_last_marker_with_padding_or_without(orm_rows, tiny_policy, tmp_path):
+    train(orm_rows, tiny_policy, tmp_path / "orm", "--n_epochs", "3")
     model, loading = AutoModelForSequenceClassification.from_pretrained(tmp_path / "orm", output_loading_info=True)
     assert not loading["missing_keys"]
     assert not loading["unexpected_keys"]
