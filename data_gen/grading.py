@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from importlib.metadata import version
 from typing import Any, Protocol
 
-from data_gen.answer_equality import compare_exactly
+from data_gen.answer_equality import Pair, settle
 from data_gen.answer_notation import MAX_ANSWER_LENGTH
 from data_gen.answers import find_answer
 from data_gen.config import InputError
@@ -68,9 +68,10 @@ class MathGrader:
     def __init__(self, timeout_seconds: float = 5.0, memory_gib: float = 2.0, n_workers: int = N_WORKERS) -> None:
         self.grader_version = _math_version()
         self._pool = AlgebraPool(n_workers, timeout_seconds, memory_gib)
-        self._verdicts: dict[tuple[str, str], Verdict] = {}
-        self._timed_out: dict[tuple[str, str], float] = {}
-        self._in_flight: dict[tuple[str, str], Future[Reply]] = {}
+        self._settled: dict[Pair, Verdict | Pair] = {}
+        self._verdicts: dict[Pair, Verdict] = {}
+        self._timed_out: dict[Pair, float] = {}
+        self._in_flight: dict[Pair, Future[Reply]] = {}
         self._lock = threading.Lock()
 
     async def grade(self, problem: Problem, solution: Solution) -> GradedSolution:
@@ -80,46 +81,45 @@ class MathGrader:
             return GradedSolution(solution, None, unknown("truncated" if is_truncated else "no_answer"))
         if len(answer) > MAX_ANSWER_LENGTH:
             return GradedSolution(solution, None, unknown("too_long"))
-        verdict = self._compare_without_algebra(problem.gold_answer, answer)
-        if verdict is None:
-            verdict = _read(await asyncio.wrap_future(_copy(self._compare_by_algebra(problem.gold_answer, answer))))
-        return GradedSolution(solution, answer, verdict)
+        settled = self._settle(problem.gold_answer, answer)
+        if not isinstance(settled, Verdict):
+            settled = _read(await asyncio.wrap_future(_copy(self._compare_by_algebra(settled))))
+        return GradedSolution(solution, answer, settled)
 
     def compare(self, gold_answer: str, answer: str) -> Verdict:
         """Whether an answer equals the gold answer; blocks while it is worked out."""
-        verdict = self._compare_without_algebra(gold_answer, answer)
-        return _read(self._compare_by_algebra(gold_answer, answer).result()) if verdict is None else verdict
+        settled = self._settle(gold_answer, answer)
+        return settled if isinstance(settled, Verdict) else _read(self._compare_by_algebra(settled).result())
 
     def close(self) -> None:
         """End the worker processes, and with ClosedError whatever still waits for them; they also end with this object."""
         self._pool.close()
 
-    def _compare_without_algebra(self, gold_answer: str, answer: str) -> Verdict | None:
-        """The verdict if the pair is known or exact rules settle it."""
-        pair = gold_answer, answer
-        verdict = self._verdicts.get(pair)
-        if verdict is not None:
-            return verdict
+    def _settle(self, gold_answer: str, answer: str) -> Verdict | Pair:
+        """The verdict if exact rules settle it or algebra has before; else the two expressions that algebra has to compare."""
         if max(len(gold_answer), len(answer)) > MAX_ANSWER_LENGTH:
             return unknown("too_long")
-        verdict = compare_exactly(gold_answer, answer)
-        if verdict is not None:
-            self._store(pair, verdict)
-        elif time.monotonic() < self._timed_out.get(pair, 0.0):
-            return unknown("timeout")
-        return verdict
-
-    def _compare_by_algebra(self, gold_answer: str, answer: str) -> Future[Reply]:
         pair = gold_answer, answer
+        settled = self._settled.get(pair)
+        if settled is None:
+            settled = self._settled[pair] = settle(gold_answer, answer)
+            _drop_oldest(self._settled)
+        if isinstance(settled, Verdict):
+            return settled
+        if time.monotonic() < self._timed_out.get(settled, 0.0):
+            return unknown("timeout")
+        return self._verdicts.get(settled, settled)
+
+    def _compare_by_algebra(self, pair: Pair) -> Future[Reply]:
         with self._lock:
             future = self._in_flight.get(pair)
             if future is not None:
                 return future
-            future = self._in_flight[pair] = self._pool.ask(gold_answer, answer)
+            future = self._in_flight[pair] = self._pool.ask(*pair)
         future.add_done_callback(functools.partial(self._keep, pair))
         return future
 
-    def _keep(self, pair: tuple[str, str], future: Future[Reply]) -> None:
+    def _keep(self, pair: Pair, future: Future[Reply]) -> None:
         with self._lock:
             del self._in_flight[pair]
             if future.exception() is not None:
@@ -129,21 +129,18 @@ class MathGrader:
                 self._timed_out[pair] = time.monotonic() + RETRY_SECONDS
                 _drop_oldest(self._timed_out)
             else:
-                self._store(pair, verdict)
-
-    def _store(self, pair: tuple[str, str], verdict: Verdict) -> None:
-        self._verdicts[pair] = verdict
-        _drop_oldest(self._verdicts)
+                self._verdicts[pair] = verdict
+                _drop_oldest(self._verdicts)
 
 
 @functools.cache
 def _math_version() -> str:
     """Of our own sources and of the packages that work out the algebra."""
-    libraries = [version(name) for name in ("sympy", "latex2sympy2_extended")]
-    return f"math-2, math-verify {version('math-verify')}, {content_hash(source_hash(MathGrader, *MATH_MODULES), *libraries)[:16]}"
+    libraries = [version(name) for name in ("sympy", "latex2sympy2_extended", "pint")]
+    return f"math-3, math-verify {version('math-verify')}, {content_hash(source_hash(MathGrader, *MATH_MODULES), *libraries)[:16]}"
 
 
-def _drop_oldest(stored: dict[tuple[str, str], Any]) -> None:
+def _drop_oldest(stored: dict[Pair, Any]) -> None:
     if len(stored) > N_STORED_VERDICTS:
         del stored[next(iter(stored))]
 
