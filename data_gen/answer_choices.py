@@ -3,6 +3,7 @@ r"""Answers of multiple-choice questions: `B`, `(B)`, `\textbf{(B)}\ 12`, `B) 12
 import re
 
 from data_gen.answer_notation import WrittenAnswer, plain
+from data_gen.answers import answer_key
 
 LETTERS = "ABCDEFGHIJ"
 _LETTER = re.compile(r"\(?([A-Ja-j])\)?")
@@ -36,6 +37,13 @@ def simplified(gold: WrittenAnswer, answer: WrittenAnswer) -> tuple[str, str] | 
     if choices[0] and choices[1]:
         return choices[0][0], choices[1][0]
     return (texts[0], answer.text) if texts[0] else (gold.text, texts[1])
+
+
+def letter_of(answer: str, options: dict[str, str]) -> str | None:
+    """The letter of the one option whose text is the answer; None if none is, or more than one."""
+    keys = {letter: answer_key(text) for letter, text in options.items()}
+    letters = [letter for letter, key in keys.items() if key == answer_key(answer)]
+    return letters[0] if len(letters) == 1 else None
 
 
 def read_options(question: str) -> dict[str, str]:

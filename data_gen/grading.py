@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from importlib.metadata import version
 from typing import Any, Protocol
 
+from data_gen.answer_choices import letter_of, read_options
 from data_gen.answer_equality import Pair, settle
 from data_gen.answer_notation import MAX_ANSWER_LENGTH
 from data_gen.answers import find_answer
@@ -17,8 +18,9 @@ from data_gen.function_grading import load_function_grader
 from data_gen.grading_pool import AlgebraPool, Reply
 from data_gen.records import CORRECT, INCORRECT, FinishReason, GradedSolution, Problem, Solution, Verdict, content_hash, unknown
 from data_gen.source_hash import source_hash
+from data_gen.word_grading import ChoiceGrader, ExactGrader
 
-GraderName = str  # auto, arithmetic, arithmetic_last_value, math, or module:function; `load_grader` checks it
+GraderName = str  # auto, arithmetic, arithmetic_last_value, math, exact, choice, or module:function; `load_grader` checks it
 MATH_MODULES = ("data_gen.answers", "data_gen.answer_equality", "data_gen.grading_worker")  # decide, with what they import
 N_WORKERS = min(4, os.cpu_count() or 1)  # of which a run starts as many as it has questions for
 N_STORED_VERDICTS = 65536
@@ -32,6 +34,10 @@ class Grader(Protocol):
 
     async def grade(self, problem: Problem, solution: Solution) -> GradedSolution:
         """The answer read from the solution and the verdict on it; many are awaited at a time, and a slow one holds up no other."""
+        ...
+
+    async def is_same(self, problem: Problem, one: str, other: str) -> bool:
+        """Whether two stated answers are certainly one, as in a vote, where nobody knows the gold answer."""
         ...
 
 
@@ -56,13 +62,17 @@ class ArithmeticGrader:
         is_equal = answer.split()[-1] == gold.split()[-1] if self.last_value_only else answer == gold
         return GradedSolution(solution, answer, CORRECT if is_equal else INCORRECT)
 
+    async def is_same(self, problem: Problem, one: str, other: str) -> bool:
+        return one.split()[-1:] == other.split()[-1:] if self.last_value_only else one == other
+
 
 class MathGrader:
     """Answers of GSM8K and MATH: exact rules about numbers and notation first, then algebra by math-verify in processes that can be killed.
 
-    Unknown verdicts name their reason: no_answer, truncated, too_long (more than MAX_ANSWER_LENGTH characters), ambiguous (see
-    answer_equality.py), unparsable, unparsable_gold, and timeout, memory or crash of the algebra. A pair of answers is worked out once,
-    however many ask at a time; a time-out stands for RETRY_SECONDS and is then tried again. Any thread and event loop may grade.
+    Unknown verdicts name their reason: no_answer, truncated, too_long (more than MAX_ANSWER_LENGTH characters), ambiguous, rounded_gold and
+    choice_text (see answer_equality.py), assumptions (equal for positive values, say), unparsable, unparsable_gold, and timeout, memory or
+    crash of the algebra. A pair of answers is worked out once, however many ask at a time; a time-out stands for RETRY_SECONDS and is then
+    tried again. Any thread and event loop may grade.
     """
 
     def __init__(self, timeout_seconds: float = 5.0, memory_gib: float = 2.0, n_workers: int = N_WORKERS) -> None:
@@ -81,10 +91,19 @@ class MathGrader:
             return GradedSolution(solution, None, unknown("truncated" if is_truncated else "no_answer"))
         if len(answer) > MAX_ANSWER_LENGTH:
             return GradedSolution(solution, None, unknown("too_long"))
-        settled = self._settle(problem.gold_answer, answer)
-        if not isinstance(settled, Verdict):
-            settled = _read(await asyncio.wrap_future(_copy(self._compare_by_algebra(settled))))
-        return GradedSolution(solution, answer, settled)
+        verdict = await self._verdict(problem.gold_answer, answer)
+        if verdict.reason == "choice_text":
+            verdict = _verdict_by_options(problem, answer)
+        return GradedSolution(solution, answer, verdict)
+
+    async def is_same(self, problem: Problem, one: str, other: str) -> bool:
+        return (await self._verdict(one, other)).is_correct
+
+    async def _verdict(self, gold_answer: str, answer: str) -> Verdict:
+        settled = self._settle(gold_answer, answer)
+        if isinstance(settled, Verdict):
+            return settled
+        return _read(await asyncio.wrap_future(_copy(self._compare_by_algebra(settled))))
 
     def compare(self, gold_answer: str, answer: str) -> Verdict:
         """Whether an answer equals the gold answer; blocks while it is worked out."""
@@ -145,6 +164,15 @@ def _drop_oldest(stored: dict[Pair, Any]) -> None:
         del stored[next(iter(stored))]
 
 
+def _verdict_by_options(problem: Problem, answer: str) -> Verdict:
+    """A letter against a text: the question says which option the text is, if it lists them."""
+    options = read_options(problem.question)
+    gold, letter = (letter_of(written, options) or written.strip("() ").upper() for written in (problem.gold_answer, answer))
+    if gold not in options or letter not in options:
+        return unknown("choice_text")
+    return CORRECT if gold == letter else INCORRECT
+
+
 def _read(reply: Reply) -> Verdict:
     if "unknown" in reply:
         return unknown(reply["unknown"])
@@ -172,6 +200,8 @@ def load_grader(name: GraderName, source: str) -> Grader:
         return MathGrader()
     if name in ("arithmetic", "arithmetic_last_value"):
         return ArithmeticGrader(last_value_only=name == "arithmetic_last_value")
+    if name in ("exact", "choice"):
+        return ExactGrader() if name == "exact" else ChoiceGrader()
     if ":" in name:
         return load_function_grader(name)
-    raise InputError(f"grader: got {name!r}, expected auto, arithmetic, arithmetic_last_value, math or module:function")
+    raise InputError(f"grader: got {name!r}, expected auto, arithmetic, arithmetic_last_value, math, exact, choice or module:function")
