@@ -1,9 +1,9 @@
 """Verdicts on cases that graders get wrong: `PRM_TRAIN_DATA=folder python -m benchmarks.cases --cases FILE` (a minute).
 
-FILE holds one object a line: `gold`, `given`, `expected` (`correct`, `incorrect`, or several joined by `|`, `unknown` among them) and `mode`:
-`compare` for a bare answer, `grade` for a whole solution; others are skipped. A false positive is a wrong answer that was called correct, a
-false negative a right one that was called incorrect, an unknown one without the verdict that was due. The ProcessBench solutions of GSM8K and
-MATH are joined with the gold answers of both by the text of their question, and compared with `final_answer_correct`.
+FILE holds one object a line: `gold`, `given`, `expected` (`correct`, `incorrect`, or several joined by `|`, `unknown` among them) and
+`mode`: `compare` for a bare answer, `grade` for a whole solution; others are skipped. A false positive is a wrong answer that was called
+correct, a false negative a right one that was called incorrect, an unknown one without the verdict that was due. The ProcessBench solutions
+of GSM8K and MATH are joined with the gold answers of both by the text of their question, and compared with `final_answer_correct`.
 
 Writes benchmarks/results/cases.json, with the counts of benchmarks.architectures where they are there.
 """

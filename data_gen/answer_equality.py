@@ -135,7 +135,7 @@ _NUMBER_WORD = re.compile(
 )
 _DIGITS = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 _SINGLE_LETTER = re.compile(r"\(?([a-zA-Z])\)?")
-_YES, _NO = {"yes", "true"}, {"no", "false"}
+_YES = {"yes", "true"}
 _YES_OR_NO = re.compile(r"(yes|true|no|false)\b(.*)", re.IGNORECASE | re.DOTALL)
 _FUNCTION_WORD = re.compile(r"(?<=[ \d%])(?:of|to|if|is|in|by)(?= )")
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*\{[a-zA-Z]*\}(?:\{[clr|]*\})?")
@@ -187,26 +187,19 @@ def _units(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
 
 
 def _choices(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
+    """A letter alone against a number or words, which may be the text of that option."""
     for one, other in ((gold, answer), (answer, gold)):
-        if (
-            answer_choices.is_choice(one.plain)
-            and not answer_choices.read_choice(one.plain)[1]
-            and answer_choices.read_choice(other.plain) is None
-        ):
-            is_text = other.number is not None or (is_words(other.plain) and len(other.plain) > 1)
-            if is_text:
-                return unknown("choice_text")
+        is_letter = answer_choices.is_choice(one.plain) and answer_choices.read_choice(other.plain) is None
+        if is_letter and (other.number is not None or (is_words(other.plain) and len(other.plain) > 1)):
+            return unknown("choice_text")
     return None
 
 
 def _yes_or_no(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
-    said = _YES_OR_NO.fullmatch(gold.plain), _YES_OR_NO.fullmatch(answer.plain)
-    if said[0] is None or said[1] is None:
+    one, other = _YES_OR_NO.fullmatch(gold.plain), _YES_OR_NO.fullmatch(answer.plain)
+    if one is None or other is None:
         return None
-    words = [match[1].casefold() for match in said]
-    if (words[0] in _YES) != (words[1] in _YES):
-        return INCORRECT
-    return AMBIGUOUS
+    return AMBIGUOUS if (one[1].casefold() in _YES) == (other[1].casefold() in _YES) else INCORRECT
 
 
 def _words(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
