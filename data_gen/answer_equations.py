@@ -17,6 +17,7 @@ _RELATION = re.compile(r"[<>]|\\(?:[lg]e(?:q|qslant)?|n(?:e|eq)|[lg]t)(?![a-z])|
 _MEMBER = re.compile(r"([a-zA-Z])\s*\\in(?![a-z])\s*(.+)", re.DOTALL)
 _ARGUMENTS = r"(?:\s*\([\w, ]*\))?"
 _NAME = re.compile(rf"(?:\\?[a-zA-Z]|\\[A-Za-z]+|[A-Z]{{2,4}})(?:\s*_\s*(?:\{{[^{{}}=]*\}}|\w))?'*{_ARGUMENTS}")
+_NAMES = re.compile(r"\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])+\s*\)")
 _FUNCTIONS = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|frac|pm|mp|infty|pi|binom|sum|prod|int|lim|max|min)(?![a-z])|^[ei]$")
 _PHRASE = re.compile(r"(?:\\(?:angle|triangle|widehat|overline)\s*)?[a-zA-Z][a-zA-Z'. \-{}]*(?:_\{?\w+\}?)?[a-zA-Z'. ]*")
 
@@ -72,6 +73,8 @@ def named_value(written: str) -> tuple[str, str]:
 def _is_name(side: str) -> bool:
     if all(_NAME.fullmatch(part.strip()) for part in side.split(":")) and not _FUNCTIONS.search(side):
         return True  # also S_{ABC}:S
+    if _NAMES.fullmatch(side):
+        return True  # (x, y) = (6, 5)
     return _PHRASE.fullmatch(side) is not None and not _FUNCTIONS.search(side) and re.search(r"[a-zA-Z]{3,}|[A-Z]{2}", side) is not None
 
 

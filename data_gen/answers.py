@@ -130,7 +130,9 @@ def _stated_in(line: str, is_last: bool) -> str | None:
 def _holds_an_answer(stated: str, is_last: bool) -> bool:
     """Whether what follows `####` is an answer and no heading: a number or a formula; words only where the text ends with them."""
     stated = stated.strip().strip("*").strip()
-    return bool(stated) and (is_last or read_number(stated[:MAX_ANSWER_LENGTH]) is not None or not _WORD.search(stated))
+    if read_number(stated[:MAX_ANSWER_LENGTH]) is not None or not _WORD.search(stated):
+        return bool(stated)
+    return is_last and ":" not in stated and (stated[0].isdigit() or not re.search(r"\d", stated))
 
 
 def _without_frame(answer: str) -> str:

@@ -9,7 +9,7 @@ import re
 from data_gen.answer_notation import read_number
 from data_gen.number_words import spelled_number
 
-_BREAK = re.compile(r"(?<=[.!?])\s+(?=[A-Z\\$*])|\n(?!\s*(?:\\\[|\$\$|=))")
+_BREAK = re.compile(r"(?<=[.!?])\s+(?=[A-Z\\$*])|(?<=\\\])\s+(?=[A-Z][a-z]*\b)|\n(?!\s*(?:\\\[|\$\$|=))")
 _BOLD = re.compile(r"\*\*(.+?)\*\*")
 _MATH = re.compile(
     r"\\\((.+?)\\\)|\\\[(.+?)\\\]|\$\$(.+?)\$\$|(?<!\\)\$([^$\d][^$]*|\d[^$]*[^$\s\w,.][^$]*|-?\d[\d.,]*)\$(?!\d)", re.DOTALL
@@ -28,6 +28,7 @@ _NOT_AN_ANSWER = re.compile(
     r"\b(?:cannot|can't|not (?:enough|possible|a solution|true|equal)|impossible|unclear|unable|insufficient|please|would be necessary)\b",
     re.IGNORECASE,
 )
+_SAYS = re.compile(r"\b(?:is|are|be|equals?|equal to)(?:\s+(?:exactly|approximately|simply|therefore))?\W*$")
 _APPROXIMATELY = re.compile(r"\b(?:approximately|about|around|roughly|nearly|almost|close to)\s+\\?\W{0,4}$", re.IGNORECASE)
 _RANGE = re.compile(r"\b(?:at (?:least|most)|more than|less than|fewer than|between|up to)\b", re.IGNORECASE)
 MAX_SENTENCE_LENGTH = 600
@@ -41,9 +42,9 @@ def read_final_sentence(text: str) -> str | None:
     if len(sentence) > MAX_SENTENCE_LENGTH or _NOT_AN_ANSWER.search(sentence) or sentence.endswith("?"):
         return None
     is_conclusion = _CONCLUDES.match(sentence) is not None
-    bold = _BOLD.findall(sentence)
-    if len(bold) == 1 and is_conclusion:
-        return _without_verb(bold[0])
+    bold = list(_BOLD.finditer(sentence))
+    if len(bold) == 1 and (is_conclusion or (_SAYS.search(sentence[: bold[0].start()]) and not sentence[bold[0].end() :].strip(" ."))):
+        return _without_verb(bold[0][1])
     return _last_formula(sentence, is_conclusion) or _only_number(sentence, is_conclusion)
 
 
@@ -82,18 +83,14 @@ def _last_formula(sentence: str, is_conclusion: bool) -> str | None:
     if re.search(r"\d", after) or len(after.split()) > (12 if len(formulas) == 1 else 2):
         return None
     before = _MATH.sub(" ", sentence[: last.start()])
-    leads = is_conclusion or sentence[: last.start()].rstrip().endswith(("=", ":"))
+    says = _SAYS.search(sentence[: last.start()]) is not None
+    leads = is_conclusion or sentence[: last.start()].rstrip().endswith(("=", ":")) or (says and not after)
     if not leads or (after and len(after.split()) > 2 and _NUMBER.search(before)):
         return None
-    if (
-        "=" not in content
-        and len(formulas) > 1
-        and not re.search(
-            r"\b(?:is|are|be|equals?|equal to|:)\W*$|(?:is|are|be|equals?)\s+(?:exactly|approximately|simply|therefore)?\W*$",
-            sentence[: last.start()],
-        )
-    ):
+    if "=" not in content and len(formulas) > 1 and not (says or sentence[: last.start()].rstrip().endswith(":")):
         return None
+    if re.search(r"\bequation\b", before):
+        return content.strip().rstrip(".")  # the answer is not its right side alone
     value = _right_side(content)
     is_approximate = _APPROXIMATELY.search(sentence[: last.start()]) is not None
     return f"about {value}" if value and is_approximate else value
