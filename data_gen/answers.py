@@ -1,6 +1,7 @@
 r"""Where a solution states its answer, and the key under which equal answers meet in a vote."""
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 
 from data_gen.answer_notation import MAX_ANSWER_LENGTH, read_answer
@@ -109,3 +110,45 @@ def answer_key(answer: str) -> str:
 def is_words(written: str) -> bool:
     """Whether an answer without layout is prose: words alone, the first of at least three letters where it is the only one."""
     return _WORDS.fullmatch(written) is not None
+
+
+# --- what a reference solution boxes
+
+_JOINS_BOXES = re.compile(r"(?:[\s$,;&~]|and|or|\\(?:text|mathrm|textrm)\s*\{\s*,?\s*(?:and|or)\s*\}|\\(?:q?quad\b|[()\[\],;:!\\ ]))*")
+
+
+def boxed_answers(text: str) -> list[str]:
+    r"""What the boxes of `text` hold, in order: boxes joined by commas, "and", "or" or \quad alone are one answer `a, b`, and what is boxed
+    again is not told again. No item: no box. A box that is never closed ends the list.
+    """
+    groups: list[list[str]] = []
+    end_before = 0
+    for start, end, content in _boxes(text):
+        if groups and _JOINS_BOXES.fullmatch(text, end_before, start):
+            groups[-1].append(content)
+        else:
+            groups.append([content])
+        end_before = end
+    joined: dict[str, str] = {}  # the first way of writing an answer by its key
+    for group in groups:
+        answer = ", ".join(dict.fromkeys(group))
+        joined.setdefault(answer_key(answer), answer)
+    return list(joined.values())
+
+
+def _boxes(text: str) -> Iterator[tuple[int, int, str]]:
+    """(start, end, content) of each outermost box that is closed and not empty."""
+    end = 0
+    for match in _BOX.finditer(text):
+        if match.start() < end:
+            continue  # inside the box before it
+        if match[1] is None:  # \boxed 5
+            bare = _BARE.match(text, match.end())
+            content, end = (bare[0], bare.end()) if bare else ("", match.end())
+        else:
+            brace = _closing_brace(text, match.end())
+            if brace is None:
+                return
+            content, end = text[match.end() : brace], brace + 1
+        if content.strip(" \n\t.,"):
+            yield match.start(), end, content.strip()

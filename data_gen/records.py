@@ -20,11 +20,12 @@ def content_hash(*parts: object) -> str:
 
 @dataclass(frozen=True)
 class Problem:
-    """A question and the answer that is known for it. `problem_id` is unique in a data set."""
+    """A question and the answer that is known for it. `problem_id` is unique in a data set; each of `other_answers` is right, too."""
 
     problem_id: str
     question: str
     gold_answer: str
+    other_answers: tuple[str, ...] = ()
 
 
 class VerdictKind(StrEnum):

@@ -31,7 +31,7 @@ from pydantic import TypeAdapter, ValidationError
 from data_gen.chains import Message, first_question
 from data_gen.config import InputError
 from data_gen.jsonl import read_jsonl, write_jsonl
-from data_gen.problems import question_id
+from data_gen.problem_rows import question_id
 from data_gen.records import StepEstimate
 
 if TYPE_CHECKING:
