@@ -88,7 +88,8 @@ class Conversion:
     """What happened to the rows so far.
 
     `n_contradictions`: steps with the text of another step after the same steps, and the opposite label. `n_steps_with`: steps by the
-    separator that they hold: a training with that separator refuses them. `finish_reasons` of the rows read, where they have one.
+    separator that they hold; a training with that separator encodes such a step as several. `finish_reasons`: of the rows read, where they
+    have one.
     """
 
     n_read: int = 0

@@ -26,7 +26,6 @@ its label is null, and soft targets or a hard_threshold read it. docs/rows.md sh
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
@@ -154,6 +153,7 @@ AnyRow = PrmRow | OrmRow | OrmPair | OrmHistoryRow | RevisionRow
 Row = TypeVar("Row", bound=AnyRow)
 RowKind = Literal["prm", "orm", "orm_pairs", "orm_history", "revision"]
 ROW_TYPES: dict[RowKind, type[AnyRow]] = dict(zip(get_args(RowKind), get_args(AnyRow), strict=True))
+_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in ROW_TYPES.values()}
 
 
 def question_of(row: AnyRow) -> str:
@@ -174,37 +174,36 @@ def read_rows(path: str | Path, kind: type[Row]) -> list[Row]:
 def read_row_of(kind: type[Row], fields: Mapping[str, Any], where: str) -> Row:
     """The row that a JSON object says. Raises InputError naming `where`."""
     try:
-        row: Row = _adapter(kind).validate_json(json.dumps(_complete(fields, kind)), strict=True)
+        row: Row = _ADAPTERS[kind].validate_json(json.dumps(_complete(fields, kind)), strict=True)
     except ValidationError as error:
         raise InputError(f"{where}: no {kind.__name__}: {_first_fault(error)}; fields present: {', '.join(fields)}") from None
     return row
 
 
-@cache
-def _adapter(kind: type[AnyRow]) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
-
-
-def _complete(fields: Mapping[str, Any], kind: type[AnyRow]) -> dict[str, Any]:
+def _complete(fields: Mapping[str, Any], kind: type[Row]) -> dict[str, Any]:
     """`fields` with the id and the evidence that public sets lack: the id of a question, no rollouts, and values given as labels."""
-    prompt, completions, labels = fields.get("prompt"), fields.get("completions"), fields.get("labels")
+    prompt, completions = fields.get("prompt"), fields.get("completions")
     added: dict[str, Any] = {"problem_id": question_id(prompt)} if isinstance(prompt, str) else {}
     if kind is not PrmRow or not isinstance(completions, list):
         return added | dict(fields)
     n_steps = len(completions)
-    if _are_values(labels, n_steps) and not EVIDENCE.keys() & fields.keys():
-        methods = ["none" if value is None else GIVEN for value in labels]
-        low, high = ([unknown if value is None else value for value in labels] for unknown in (0.0, 1.0))
-        added |= {"method": methods, "low": low, "high": high}
-        fields = {**fields, "labels": [None] * n_steps}
-    return {name: [nothing] * n_steps for name, nothing in EVIDENCE.items()} | added | dict(fields)
+    added |= {name: [nothing] * n_steps for name, nothing in EVIDENCE.items()}
+    values = _given_values(fields, n_steps)
+    if values is None:
+        return added | dict(fields)
+    added["method"] = ["none" if value is None else GIVEN for value in values]
+    for name in ("low", "high"):
+        added[name] = [EVIDENCE[name] if value is None else value for value in values]
+    return added | {**fields, "labels": [None] * n_steps}
 
 
-def _are_values(labels: Any, n_steps: int) -> bool:
-    """Whether labels are values: floats in [0, 1], or null where nothing is known, at least one of them known."""
-    if not isinstance(labels, list) or len(labels) != n_steps or all(label is None for label in labels):
-        return False
-    return all(label is None or (type(label) is float and 0 <= label <= 1) for label in labels)
+def _given_values(fields: Mapping[str, Any], n_steps: int) -> list[float | None] | None:
+    """Labels that are values: floats in [0, 1], null where nothing is known, in a row without evidence; None if they are not."""
+    labels = fields.get("labels")
+    if not isinstance(labels, list) or len(labels) != n_steps or EVIDENCE.keys() & fields.keys():
+        return None
+    is_known = any(label is not None for label in labels)
+    return labels if is_known and all(label is None or (type(label) is float and 0 <= label <= 1) for label in labels) else None
 
 
 def _first_fault(error: ValidationError) -> str:

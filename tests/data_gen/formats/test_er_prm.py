@@ -6,7 +6,8 @@ import pytest
 from data_gen.formats.er_prm import read_row, write_row
 from data_gen.formats.stepwise import RowError, StepwiseRow
 
-ROW = {"text": "What is 3 + 4? Step 1: 3 + 4 = 7 ки\nStep 2: 7 ки", "value": [0.75, 1.0]}
+TEXT = "What is 3 + 4? Step 1: 3 + 4 = 7 ки\nStep 2: 7 ки"
+ROW = {"text": TEXT, "value": [0.75, 1.0]}
 
 
 def test_a_value_stands_for_each_tag() -> None:
@@ -30,7 +31,7 @@ def test_a_tag_in_the_question_has_no_step() -> None:
         ({"value": [0.75, True]}, "value is none of 0 to 1: got True"),
         ({"value": [0.75, None]}, "value is none of 0 to 1: got None"),
         ({"text": "What is 3 + 4? Step 1: 7"}, "no tag ки in text"),
-        ({"text": ROW["text"] + " more"}, "a step without a tag: 'more'"),
+        ({"text": f"{TEXT} more"}, "a step without a tag: 'more'"),
     ],
 )
 def test_a_broken_row_is_refused(changes: dict[str, Any], message: str) -> None:
