@@ -114,7 +114,9 @@ def is_words(written: str) -> bool:
 
 # --- what a reference solution boxes
 
-_JOINS_BOXES = re.compile(r"(?:[\s$,;&~]|and|or|\\(?:text|mathrm|textrm)\s*\{\s*,?\s*(?:and|or)\s*\}|\\(?:q?quad\b|[()\[\],;:!\\ ]))*")
+_JOINS_BOXES = re.compile(
+    r"(?:[\s$,;&~]|and|or|\\(?:text|mathrm|textrm|mbox)\s*\{\s*,?\s*(?:and|or)\s*\}|\\(?:q?quad\b|enspace\b|[()\[\],;:!\\ ]))*"
+)
 
 
 def boxed_answers(text: str) -> list[str]:

@@ -17,6 +17,7 @@ from data_gen.row_fields import text_of
 
 OptionAnswers = Literal["auto", "letter", "index", "index_from_1", "text"]
 _LETTER = re.compile(r"\(?([A-Za-z])\s?[).:]?\)?")
+_TEXT_COMMAND = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}|\$")
 _MARKED = re.compile(r"\(?([A-Za-z])\s?[).:]\s*(?=\S)")
 _MARK_IN_TEXT = re.compile(r"(?:^|(?<=[\s,;]))\(?([A-Za-z])\s?[).:]\s*")
 
@@ -83,15 +84,24 @@ def _readings(answer: Any, options: Sequence[Option]) -> tuple[OptionAnswers, ..
 def _place(answer: str, options: Sequence[Option], reading: OptionAnswers) -> int | None:
     """The place from 0 of the option that `answer` means under one reading."""
     if reading == "letter":
-        letter = _LETTER.fullmatch(answer)
-        place = ascii_uppercase.index(letter[1].upper()) if letter else len(options)
-        return place if place < len(options) else None
+        return _place_by_letter(_TEXT_COMMAND.sub(r"\1", answer).strip(), options)
     if reading == "text":
         wanted = " ".join(answer.split())
         places = [place for place, option in enumerate(options) if wanted in _ways_to_write(option)]
         return places[0] if len(places) == 1 else None
     number = int(answer) - (reading == "index_from_1") if answer.isdecimal() else len(options)
     return number if 0 <= number < len(options) else None
+
+
+def _place_by_letter(answer: str, options: Sequence[Option]) -> int | None:
+    """Of `B`, `(b)` or `B.`, and of `B) 4` if that is the text of option B."""
+    letter, marked = _LETTER.fullmatch(answer), _MARKED.match(answer)
+    found = letter or marked
+    place = ascii_uppercase.index(found[1].upper()) if found else len(options)
+    if place >= len(options):
+        return None
+    is_whole = letter is not None or (marked is not None and answer[marked.end() :].strip() in _ways_to_write(options[place]))
+    return place if is_whole else None
 
 
 def _ways_to_write(option: Option) -> tuple[str, str]:

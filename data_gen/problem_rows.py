@@ -23,8 +23,8 @@ from data_gen.row_fields import field_value, has_field, joined_text, name_parts,
 OPTION_FIELDS = ("options", "choices")
 ANSWERS_TO_OPTIONS = ("answer", "answerKey", "correct", "answer_idx", "answer_index")
 PLACEHOLDERS = (
-    *("proof", "none", "null", "nan", "n/a", "n.a.", "not found", "notfound", "not available", "not applicable", "no answer"),
-    *("no solution found", "unknown", "missing", "tbd", "todo", "-", "--", "?", "..."),
+    *("proof", "none", "null", "nan", "n/a", "not found", "notfound", "not available", "not applicable", "not provided", "not given"),
+    *("no answer", "answer not found", "no solution found", "see solution", "omitted", "unknown", "missing", "tbd", "todo", "-"),
 )
 
 
@@ -80,6 +80,10 @@ def question_id(question: str) -> str:
 def read_problem(fields: Mapping[str, Any], layout: ProblemLayout, where: str) -> Problem:
     """The problem of a row. Raises NoAnswerError for a row without a gold answer, InputError for one that is no problem."""
     names = _names(fields, layout)
+    if layout.problem_field is None and names.question not in fields:
+        raise InputError(
+            f"{where}: no field {names.question!r}; fields present: {', '.join(map(repr, fields))}; problem_field names another"
+        )
     question = joined_text(fields, names.question, where)
     if not question:
         raise InputError(f"{where}: the question is empty")
@@ -229,6 +233,9 @@ def _boxed(text: str, layout: ProblemLayout, where: str) -> str:
 
 
 def _bare(answer: str) -> str:
-    r"""An answer as placeholders are compared: without \text{}, quotes, brackets and case; _ and blanks are one blank."""
+    r"""An answer as placeholders are compared: without \text{}, quotes, brackets, case and _; marks alone (`?`, `...`) as `-`."""
     inner = re.sub(r"\\(?:text|mathrm|textbf|mbox)\s*\{([^{}]*)\}", r"\1", answer).strip("$ \n\t").casefold()
-    return " ".join(inner.strip("\"'`*<>[](){}").rstrip(".").replace("_", " ").split()) or inner
+    if re.fullmatch(r"[-–—_?.…]+", inner):
+        return "-"
+    bare = " ".join(inner.strip("\"'`*<>[](){}").rstrip(".").replace("_", " ").split())
+    return re.sub(r"^n\.\s?a$", "n/a", bare) or inner

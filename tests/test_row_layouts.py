@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -36,7 +37,7 @@ EXAMPLES = [
     for words, text in re.findall(r"^```json (.+)\n([\s\S]+?)^```$", PAGE, re.MULTILINE)
 ]
 READERS: dict[str, Callable[[Path], Sequence[object]]] = {
-    **{name: lambda path, kind=kind: read_rows(path, kind) for name, kind in ROW_TYPES.items()},
+    **{name: partial(read_rows, kind=kind) for name, kind in ROW_TYPES.items()},
     "problem records": lambda path: list(read_records(path, Problem)),
     "solution records": lambda path: list(read_records(path, GradedSolution)),
     "label records": lambda path: list(read_records(path, LabeledSolution)),

@@ -8,7 +8,8 @@
     {"question": "Why?", "process": "Why?\\n\\nA\\n\\nB", "label": ["+", "-"]}                                     older rows of openr
         --generic.steps process --generic.step_separator $'\\n\\n' --generic.labels label
 
-All other fields are kept as columns. A text of steps may begin with the question, which is then no step.
+All other fields are kept as columns, and so is one that holds a named field inside. A text of steps may begin with the question, which is
+then no step.
 """
 
 from collections import Counter
@@ -56,7 +57,7 @@ def read_row(fields: Mapping[str, Any], where: str, names: GenericFields) -> Rea
     except InputError as missing:
         raise RowError(where, "a field that is not there or no text", f": {str(missing).removeprefix(where).lstrip(': ')}") from None
     texts = _steps(steps, question, names, where)
-    used = {part.split(".")[0] if part not in fields else part for part in (*name_parts(fields, names.question), names.steps, names.labels)}
+    used = (*name_parts(fields, names.question), names.steps, names.labels)
     row = stepwise(where, question, texts, _labels(labels, len(texts), names, where), others(fields, *used))
     return Reading((row,), Counter())
 

@@ -51,7 +51,7 @@ def test_an_id_is_a_hash_of_the_question_and_does_not_depend_on_the_place(tmp_pa
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"question": "What?", "answer": "5"}, r"rows.jsonl:2: no field 'problem'; fields present: 'question', 'answer'"),
+        ({"question": "What?", "answer": "5"}, r"rows.jsonl:2: no field 'problem'; fields present: 'question', 'answer'; problem_field"),
         ({"problem": "What?", "solution": "It is 5."}, r"rows.jsonl:2: no gold answer; expected field answer, or .*boxed"),
         ({"problem": "", "answer": "5"}, r"rows.jsonl:2: the question is empty"),
         ({"problem": ["What?"], "answer": "5"}, r"rows.jsonl:2: field 'problem': got list, expected text or a number"),
@@ -63,6 +63,10 @@ def test_an_id_is_a_hash_of_the_question_and_does_not_depend_on_the_place(tmp_pa
         ({"problem": "Both?", "answer": ["3", "4"]}, r"rows.jsonl:2: field 'answer': got 2 answers: .*answers: all"),
         ({"problem": "Sum?", "options": ["1", "2"], "answer": "3"}, r"rows.jsonl:2: field 'answer': got '3', .* none of the 2 options"),
         ({"problem": "Sum?", "options": ["1"], "answer": "A"}, r"rows.jsonl:2: field 'options': got .*expected 2 to 26 options"),
+        (
+            {"problem": "Sum?", "options": ["1", "2"], "answer": "B) 1"},
+            r"rows.jsonl:2: field 'answer': got 'B\) 1', .* none of the 2 options",
+        ),
         ({"problem": "Which?", "choices": ["B", "A"], "answer": "A"}, r"rows.jsonl:2: .* means A or B of the 2 options"),
     ],
 )
@@ -164,6 +168,8 @@ def test_boxes_that_say_several_can_be_left_out_or_read_as_math_grades(tmp_path:
         ({"options": {"A": "ice", "B": "unknown"}, "answer": "unknown"}, {}, "A) ice\nB) unknown", "B"),
         ({"options": "a ) 38 , b ) 27.5 , c ) none of these", "correct": "c"}, {}, "A) 38\nB) 27.5\nC) none of these", "C"),  # MathQA
         ({"options": [{"label": "A", "text": "x"}, {"label": "B", "text": "y"}], "answer": "(b)"}, {}, "A) x\nB) y", "B"),
+        ({"options": ["3", "4"], "answer": "B) 4"}, {}, "A) 3\nB) 4", "B"),
+        ({"options": ["3", "4"], "answer": r"\textbf{(B)}"}, {}, "A) 3\nB) 4", "B"),
         ({"A": "x", "B": "y", "answer": r"So \boxed{A}"}, {"options_field": "A+B"}, "A) x\nB) y", "A"),
     ],
 )
@@ -186,7 +192,9 @@ def test_any_of_several_answers_is_right(tmp_path: Path) -> None:
     assert verdict("I do not know.").is_unknown
 
 
-@pytest.mark.parametrize("placeholder", ["proof", "notfound", "None", "N/A", r"\text{Not found}", "<null>", "nan", "-", "", " ", None])
+@pytest.mark.parametrize(
+    "placeholder", ["proof", "notfound", "None", "N/A", r"\text{Not found}", "<null>", "nan", "N.A.", "?", "__", "", " ", None]
+)
 def test_what_stands_for_no_answer_is_left_out_and_counted(tmp_path: Path, placeholder: str | None) -> None:
     rows = [{"problem": "Prove it.", "solution": "...", "answer": placeholder}, *numbered(1)]
     selection = select_problems(source_of(tmp_path, *rows))

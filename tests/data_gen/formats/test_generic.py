@@ -66,7 +66,7 @@ def test_labels_that_mean_something_else_are_refused(labels: Any, names: dict[st
 @pytest.mark.parametrize(
     ("fields", "names"),
     [
-        ({"Body": "Q", "Question": "R", "data": {"steps": ["A", "B"]}}, {"question": "Body+Question", "steps": "data.steps"}),
+        ({"Body": "Q", "Question": "R", "steps": ["A", "B"]}, {"question": "Body+Question"}),
         ({"q": [{"role": "user", "content": "Q R"}], "s": "A\n\nB\n\n"}, {"question": "q", "steps": "s", "step_separator": "\n\n"}),
         ({"q": "Q R", "s": "Q R\n\nA\n\n B "}, {"question": "q", "steps": "s", "step_separator": "\n\n"}),  # older rows of openr
         ({"q": "Q R", "s": "A ки\nB ки"}, {"question": "q", "steps": "s", "step_separator": "ки"}),
