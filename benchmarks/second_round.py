@@ -61,6 +61,9 @@ class RecordingGrader:
         self.graded.append(await self.grader.grade(problem, solution))
         return self.graded[-1]
 
+    async def is_same(self, problem: Problem, one: str, other: str) -> bool:
+        return await self.grader.is_same(problem, one, other)
+
 
 @dataclass(frozen=True)
 class Round:

@@ -1,64 +1,133 @@
-r"""How an answer is written plainly, and the exact number that a whole answer is.
+r"""How an answer is written plainly, and the exact number or the unit that a whole answer has.
 
-`12`, `$12.00`, `\frac{24}{2}`, `12 dollars`, `1.2\times10^1` and `twelve` are numbers; `2\sqrt3` and `(1,2)` are not: they stay text.
+`12`, `$12.00`, `\frac{24}{2}`, `12 dollars`, `1.2\times10^1`, `0.\overline{3}`, `a dozen` and `2 hours 30 minutes` are numbers; `2\sqrt3`
+and `(1,2)` are not: they stay text. A unit is kept apart from both: `12\sqrt{13}\text{ feet}` is `12\sqrt{13}` with the unit `feet`.
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
+from data_gen.answer_units import CURRENCY_SIGNS, convert, is_known, read_unit
+from data_gen.number_words import MAGNITUDES, PARTS, spelled_number
+
 MAX_ANSWER_LENGTH = 1000  # characters; longer ones are loops of a policy, not answers
 
 # --- without layout
 
+_TEXT = r"\\(?:text|mathrm|mbox|textbf|textrm|mathbf|textit|mathit|textsf|textnormal|operatorname|emph)\s*\{([^{}]*)\}"
 _REWRITES = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
-        (r"\\(?:left|right|[bB]ig+[lr]?|displaystyle|boxed)(?![a-z])|(?<!\\)\\[!,;: ]|~", ""),
-        (r"\*\*|^\$+|(?<!\\)\$+$|(?<!\\)\\[()\[\]]", ""),
-        (r"[−–]", "-"),
-        (r"[°]|\^\s*(?:\{\s*\\circ\s*\}|\\circ)|\\degrees?(?![a-z])|\bdegrees?\b", ""),
+        (r"^\s*\\(?:boxed|fbox)\s*\{(.*)\}\s*$", r"\1"),
+        (r",\s*\\!\s*", ","),  # 111, \! 111
+        (r"\\(?:left|right|[bB]ig+[lrm]?|displaystyle|boxed|limits|[hv]space\s*\{[^{}]*\}|[hv]?phantom\s*(?:\{[^{}]*\}|\S))(?![a-z])", ""),
+        (r"(?<!\\)\\[!,;:]", ""),
+        (r"(?<!\\)\\ |~|\\q?quad(?![a-z])", " "),
+        (r"\*\*|(?<!\\)\\[()\[\]]", ""),
+        (r"\^\s*(?:\{\s*\\circ\s*\}|\\circ)|\\degrees?(?![a-z])|\b[dD]egrees?\b", r" ^\\circ "),
         (r"\{,\}", ","),
         (r"\\[dtc]frac", r"\\frac"),
-        (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
+        (r"\\frac\s*(\\[a-zA-Z]+|\w)", r"\\frac{\1}"),
+        (r"(\\frac\{[^{}]*\})\s*(\\[a-zA-Z]+|\w)", r"\1{\2}"),
+        (r"\\?sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
         (r"\\sqrt\s*(\d+|[a-zA-Z])", r"\\sqrt{\1}"),
-        (r"\\(?:text|mathrm|mbox|textbf|textrm|mathbf|textit)\s*\{([^{}]*)\}", r" \1 "),
+        (r"\\lg(?![a-z])", r"\\log_{10}"),
+        (
+            r"\\(?:overline|overrightarrow)\s*\{\s*([A-Z]{2,})\s*\}|\\(?:vec|bm|boldsymbol)\s*\{\s*(\w+)\s*\}",
+            r"\1\2",
+        ),  # a segment by its ends
+        (r"\\(?:bar|dot|overline)\s*\{?\s*(\d+)\s*\}?", r"\\overline{\1}"),
+        *[(_TEXT, r" \1 ")] * 2,
         (r"\\([%$#&])", r"\1"),
-        (r"\\(?:varnothing|emptyset)|^\s*no (?:real )?solutions?\s*$|^\s*\\\{\s*\\\}\s*$|∅", "emptyset"),
+        (r"\(\s*([a-zA-Z])\s*\)", r"(\1)"),
+        (r"\\(?:varnothing|emptyset)|^\s*(?i:no (?:real )?solutions?(?: exists?)?)\s*\.?$|^\s*\\\{\s*\\\}\s*$|∅", "emptyset"),
+        (r"\\\{\s*([a-zA-Z])\s*(?:\\in\s*\\mathbb\{R\}\s*)?(?:\\mid|\||:)\s*(.*[<>=].*|.*\\(?:[lg]eq?|ne).*)\\\}$", r"\2"),  # {x | x > 3}
+        (r"^\s*(?i:dne)\s*$", "does not exist"),
+        (r"^\s*(?:\\(?:approx|simeq|sim)(?![a-z])|≈)\s*", ""),
+        (r"(?<=\d)\s*(?:\.{3,}|\\[lc]?dots)", "…"),
+        (r"^\]([^\[\]]*)[;,]([^\[\]]*)\[$", r"(\1,\2)"),  # ]1;5[
+        (r"(?<!\\)\\(?=\d)|\\+$", ""),
     )
 ]
-_UNTOUCHED = re.compile(r"[\d\s.,/%+()\[\]:=<>^xyzA-Z-]*")  # no rewrite changes a text of these alone
+_UNTOUCHED = re.compile(r"[\d\s,/%+()\[\]:=<>^xyzA-Z-]*(?:\.[\d\s,/%+()\[\]:=<>^xyzA-Z-]+)*\.?")  # no rewrite changes a text of these alone
+_SYMBOLS = {
+    "×": "\\times ", "·": "\\cdot ", "⋅": "\\cdot ", "÷": "/", "π": "\\pi ", "∞": "\\infty ", "≤": "\\leq ", "≥": "\\geq ", "≠": "\\neq ",
+    "±": "\\pm ", "∪": "\\cup ", "∩": "\\cap ", "∈": "\\in ", "≈": "\\approx ", "°": "^\\circ ", "−": "-", "…": "...", "√": "\\sqrt ",
+    "∛": "\\sqrt[3]", "∠": "\\angle ", "△": "\\triangle ", "、": ",", "。": "", "θ": "\\theta ", "∅": "\\emptyset ", "⁄": "/",
+}  # fmt: skip
+_RAISED, _LOWERED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "₀₁₂₃₄₅₆₇₈₉"
+_PLAIN_DIGITS = str.maketrans(_RAISED + _LOWERED, "0123456789-+n0123456789")
+_DASH = re.compile(r"(?<!\d)–|–(?!\d)")
+_UNICODE_ROOT = re.compile(r"([³⁴])?√\s*(?:\(([^()]*)\)|(\d+(?:\.\d+)?|[a-zA-Z]))")
+_UNICODE_SCRIPT = re.compile(rf"([{_RAISED}]+)|([{_LOWERED}]+)")
 
 
 def plain(answer: str) -> str:
-    """`answer` without LaTeX layout, wrappers and degree signs, one blank between words."""
+    """`answer` without LaTeX layout and wrappers, Unicode mathematics as LaTeX, one blank between words."""
     if not _UNTOUCHED.fullmatch(answer):
+        answer = _without_delimiters(answer if answer.isascii() else _from_unicode(answer))
         for pattern, replacement in _REWRITES:
             answer = pattern.sub(replacement, answer)
     return " ".join(answer.split()).rstrip(".,; ")
+
+
+def _without_delimiters(answer: str) -> str:
+    """Without the dollars around mathematics; a single one before an amount is money and stays, unless it is no amount."""
+    answer = answer.strip()
+    n_dollars = len(re.findall(r"(?<!\\)\$", answer))
+    if n_dollars and n_dollars % 2 == 0:
+        return re.sub(r"(?<!\\)\$", "", answer)
+    if n_dollars == 1 and not re.match(r"(?:-\s*)?(?:US)?\$\s*-?[\d.\\]", answer):
+        return re.sub(r"(?<!\\)\$", "", answer)
+    return answer
+
+
+def _from_unicode(answer: str) -> str:
+    answer = _DASH.sub("-", answer)  # between two numbers it is a range
+    answer = _UNICODE_ROOT.sub(
+        lambda match: (
+            "\\sqrt" + ("[" + unicodedata.normalize("NFKC", match[1]) + "]" if match[1] else "") + "{" + (match[2] or match[3]) + "}"
+        ),
+        answer,
+    )
+    answer = _UNICODE_SCRIPT.sub(lambda match: ("^{" if match[1] else "_{") + match[0].translate(_PLAIN_DIGITS) + "}", answer)
+    return "".join(_SYMBOLS.get(character) or _ascii(character) for character in answer)
+
+
+def _ascii(character: str) -> str:
+    """Full-width forms as their plain ones, ½ as a fraction; what has no plain form stays."""
+    if character.isascii():
+        return character
+    simple = unicodedata.normalize("NFKC", character)
+    top, slash, bottom = simple.partition("⁄")
+    return f"\\frac{{{top}}}{{{bottom}}}" if slash else simple
 
 
 # --- numbers
 
 _INTEGER = r"(?:\d{1,3}(?:,\d{3})+|\d+)"
 _DECIMAL = rf"(?:{_INTEGER}(?:\.\d*)?|\.\d+)"
-_MAGNITUDES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
-_NOT_UNITS = "pi|sqrt|and|or|mod|log|sin|cos|tan|base|times|plus|minus|over|squared|cubed"
-_SHORT_DECIMAL = re.compile(r"(-?)\$?(\d{1,15}|\d{1,3}(?:,\d{3}){1,4})(?:\.(\d{1,15}))?")
-_NUMBER = re.compile(
-    rf"""(?P<sign>[-+]?)\s*[$£€]?\s*(?P<minus>-?)
-    (?:(?P<whole>\d+)?\s*\\frac\{{\s*(?P<top>-?{_DECIMAL})\s*\}}\{{\s*(?P<bottom>-?{_DECIMAL})\s*\}}
+_SHORT_DECIMAL = re.compile(r"(-?)(\d{1,15}|\d{1,3}(?:,\d{3}){1,4})(?:\.(\d{1,15}))?")
+_CURRENCY = r"(?:US\$|[$£€¥₹₩₽])"
+_VALUE = re.compile(
+    rf"""(?P<sign>[-+]?)\s*(?P<currency>{_CURRENCY})?\s*(?P<minus>-?)
+    (?:(?P<whole>\d+)?\s*\\frac\{{\s*(?P<top>-?{_DECIMAL})\s*\}}\s*\{{\s*(?P<bottom>-?{_DECIMAL})\s*\}}
       |(?P<mixed>\d+)\s+(?P<mixed_top>\d+)\s*/\s*(?P<mixed_bottom>\d+)
       |(?P<numerator>{_DECIMAL})\s*/\s*(?P<denominator>-?{_DECIMAL})
-      |(?P<decimal>{_DECIMAL})(?:\s*(?:\\times|\\cdot|[x×*])\s*10\s*\^\s*\{{?\s*(?P<power>[-+]?\d{{1,3}})\s*\}}?|[eE](?P<exponent>[-+]?\d{{1,3}}))?)
-    (?:\s*(?P<magnitude>{"|".join(_MAGNITUDES)}))?
-    (?:\s*(?P<percent>%|percent)|\s*[$£€]|\s+(?!(?:{_NOT_UNITS})\b)
-      (?P<unit>(?:[a-zA-Z]{{3,}}|cm|mm|km|kg|ml|ft|in|lb|oz|mi|mg|am|pm|m|g)(?:[ ][a-zA-Z]+|[ ]?\^\{{?[23]\}}?)*))?""",
+      |(?P<start>\d*\.\d*)(?:\\overline\{{(?P<cycle>\d+)\}}|\((?P<bracketed>\d+)\))
+      |(?=[\d.]*…)(?P<cut>\d*\.\d*?(?P<unit>\d{{1,6}}?)(?P=unit){{2,}})…
+      |(?P<decimal>{_DECIMAL})(?:\s*(?:\\times|\\cdot|[x×*])\s*10\s*\^\s*\{{?\s*(?P<power>[-+]?\d{{1,3}})\s*\}}?|[eE](?P<exponent>[-+]?\d{{1,3}})(?!\d))?)
+    """,
     re.VERBOSE,
 )
+_ORDINAL = re.compile(r"\^?\s*\{?\s*(?:st|nd|rd|th)\b\s*\}?")
+_FACTOR = re.compile(rf"\s*({'|'.join(MAGNITUDES)}|{'|'.join(PARTS)})(?![a-zA-Z])")
+_PERCENT = re.compile(r"\s*(?:%|percent(?:age)?(?: points?)?\b|per cent\b|pct\b)")
+_COMPOUND_PART = re.compile(rf"({_DECIMAL})\s*([a-zA-Z]+\.?)\s*(?:,|and\b)?\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +138,7 @@ class Number:
     n_decimals: int = 0
     is_percent: bool = False
     unit: str = ""
+    is_compound: bool = False  # `2 hours 30 minutes`, in the last of its units
 
     @property
     def terminates(self) -> bool:
@@ -81,10 +151,11 @@ class Number:
 
 
 class WrittenAnswer(NamedTuple):
-    """An answer, what it is without layout, and its number where the whole of it is one."""
+    """An answer, what it is without layout and unit, its unit ("" for none), and its number where the whole of it is one."""
 
     text: str
     plain: str
+    unit: str
     number: Number | None
 
 
@@ -92,13 +163,17 @@ class WrittenAnswer(NamedTuple):
 def read_answer(answer: str) -> WrittenAnswer:
     """`answer` read once; one longer than MAX_ANSWER_LENGTH stays as it is and has no number."""
     if len(answer) > MAX_ANSWER_LENGTH:
-        return WrittenAnswer(answer, answer, None)
+        return WrittenAnswer(answer, answer, "", None)
     written = plain(answer)
-    return WrittenAnswer(answer, written, _short_decimal(written) or _number(written))
+    number = _short_decimal(written) or _number(written)
+    if number is not None:
+        return WrittenAnswer(answer, written, number.unit, number)
+    amount, unit = _amount_and_unit(answer, written)
+    return WrittenAnswer(answer, amount, unit, _short_decimal(amount) or _number(amount) if unit else None)
 
 
 def read_number(answer: str) -> Number | None:
-    """The number that the whole answer is: integer, decimal, fraction, mixed or scientific, a unit allowed; else None."""
+    """The number that the whole answer is: integer, decimal, fraction, mixed, scientific or spelled out, a unit allowed; else None."""
     return read_answer(answer).number
 
 
@@ -115,18 +190,93 @@ def _short_decimal(written: str) -> Number | None:
 
 
 def _number(written: str) -> Number | None:
-    if written.casefold() in _WORDS:
-        return Number(Fraction(_WORDS.index(written.casefold())))
-    match = _NUMBER.fullmatch(written)
+    spelled = spelled_number(written)
+    if spelled is not None:
+        return _with_unit(spelled[0], 0, "", spelled[1])
+    match = _VALUE.match(written)
     if match is None:
         return None
     part = {name: text.replace(",", "") for name, text in match.groupdict().items() if text is not None}
+    value = _value(part)
+    if value is None:
+        return None
+    is_negative = (part["sign"] == "-") != (part["minus"] == "-")
+    n_decimals = len(part.get("decimal", "").partition(".")[2])
+    number = _with_unit(
+        -value if is_negative else value, n_decimals, CURRENCY_SIGNS.get(part.get("currency", ""), ""), written[match.end() :]
+    )
+    return number or _compound(written)
+
+
+def _value(part: dict[str, str]) -> Fraction | None:
+    cycle = part.get("cycle") or part.get("bracketed") or part.get("unit")
+    if cycle is not None:
+        start = part.get("start") or part["cut"]
+        return Fraction("0" + start if start != "." else "0") + Fraction(
+            int(cycle), (10 ** len(cycle) - 1) * 10 ** len(start.partition(".")[2])
+        )
     top = part.get("top") or part.get("mixed_top") or part.get("numerator") or part["decimal"]
     bottom = Fraction(part.get("bottom") or part.get("mixed_bottom") or part.get("denominator") or 1)
     if bottom == 0:
         return None
     value = Fraction(part.get("whole") or part.get("mixed") or 0) + Fraction(top) / bottom
-    value *= Fraction(10) ** int(part.get("power") or part.get("exponent") or 0) * _MAGNITUDES.get(part.get("magnitude", ""), 1)
-    is_negative = (part["sign"] == "-") != (part["minus"] == "-")
-    n_decimals = len(part.get("decimal", "").partition(".")[2])
-    return Number(-value if is_negative else value, n_decimals, "percent" in part, part.get("unit", "").casefold())
+    return value * Fraction(10) ** int(part.get("power") or part.get("exponent") or 0)
+
+
+def _with_unit(value: Fraction, n_decimals: int, currency: str, rest: str) -> Number | None:
+    """The number of a value and what is written after it: an ordinal ending, `million`, a percent sign, a unit; None for anything else."""
+    ordinal = _ORDINAL.match(rest)
+    if ordinal is not None and value.denominator == 1:
+        rest = rest[ordinal.end() :]
+    while factor := _FACTOR.match(rest):
+        value *= MAGNITUDES.get(factor[1]) or Fraction(1, PARTS[factor[1]])
+        rest, n_decimals = rest[factor.end() :], 0
+    percent = _PERCENT.match(rest)
+    if percent is not None:
+        rest = rest[percent.end() :]
+    if not rest.strip():
+        return Number(value, n_decimals, percent is not None, currency)
+    unit = read_unit(rest, is_glued=not rest[0].isspace())
+    if unit is None:
+        return None
+    return Number(value, n_decimals, percent is not None, currency or ("" if percent else unit))
+
+
+def _compound(written: str) -> Number | None:
+    """`2 hours 30 minutes`, `5 feet and 3 inches`: the sum, in the last unit."""
+    parts = _COMPOUND_PART.findall(written)
+    if not 2 <= len(parts) <= 4 or _COMPOUND_PART.sub("", written).strip():
+        return None
+    last, total = parts[-1][1], Fraction(0)
+    for amount, unit in parts:
+        converted = convert(Fraction(amount.replace(",", "")), unit, last)
+        if converted is None or not is_known(unit):
+            return None
+        total += converted
+    return Number(total, unit=last, is_compound=True)
+
+
+# --- amounts that are no numbers: 12\sqrt{13} feet
+
+_TRAILING_TEXT = re.compile(_TEXT + r"\s*((?:\^\s*\{?\s*[23]\s*\}?)?)[\s$.]*$")
+_TRAILING_DEGREES = re.compile(r"(.*[\d})a-z])\s*(\^\\circ)$", re.DOTALL)
+_TRAILING_WORDS = re.compile(r"(.*(?:[\d})\]]|\\pi))\s+([a-zA-Z][a-zA-Z./ ]*(?:\^\{?[23]\}?)?)$", re.DOTALL)
+
+
+def _amount_and_unit(answer: str, written: str) -> tuple[str, str]:
+    """The amount and the unit after it: the last text in LaTeX, a degree sign, or the last words where a registry knows them as a unit."""
+    text = _TRAILING_TEXT.search(answer)
+    if text is not None and text.start():
+        unit = read_unit(" ".join((text[1] + text[2]).split()), is_text=True)
+        amount = plain(answer[: text.start()])
+        if unit is not None and amount and amount[-1] not in "=<>+-*/" and not amount.isalpha() and (len(unit) > 1 or is_known(unit)):
+            return amount, unit
+    degrees = _TRAILING_DEGREES.fullmatch(written)
+    if degrees is not None and not re.search(r"\\(?:sin|cos|tan|cot|sec|csc)", written) and "," not in written:
+        return degrees[1].strip(), "degree"
+    words = _TRAILING_WORDS.fullmatch(written)
+    if words is not None:
+        unit = read_unit(words[2])
+        if unit is not None and is_known(unit):
+            return words[1].strip(), unit
+    return written, ""

@@ -4,50 +4,88 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-from data_gen.answer_notation import MAX_ANSWER_LENGTH, read_answer
+from data_gen.answer_notation import MAX_ANSWER_LENGTH, read_answer, read_number
+from data_gen.final_sentence import read_final_sentence
 
 # --- where a solution states its answer
 
-_MARKED_LINE = re.compile(r"(?:[ \t]*+####|[ \t#*]*+(?:A|(?:Final )?Answer)\**:)(.*)", re.IGNORECASE)
+_NEXT_PROBLEM = re.compile(r"^[ \t]*(?:\**)(?:Q|Question|Problem|Human|User|Instruction)(?:[ \t]*\d+)?\**:", re.MULTILINE)
+_ANSWER_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+_FRAME = r"[^\w\n]{0,40}"
+_HEADING = re.compile(rf"{_FRAME}(?:the )?(?:final )?answer{_FRAME}", re.IGNORECASE)
+_MARKED_LINE = re.compile(rf"(?:{_FRAME}(?:A|(?:final )?answer)\**:)(.*)", re.IGNORECASE)
+_MARKED_SENTENCE = re.compile(r"\*\*\s*(?:final )?answer\s*:?\s*\*\*:?(.*)", re.IGNORECASE)
+_HASHES = re.compile(r"(?<!#)####(?!#)(.*)")
 _ANSWER_IS = re.compile(r"\banswer is\b:?", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"\.(?=\s|$)|\bI hope\b")
+_SENTENCE_END = re.compile(r"(?<!\bapprox)(?<!\bNo)(?<!\bno)(?<!\b[apAP]\.[mM])(?<!\b[ap])\.(?=\s|$)|\bI hope\b|!+$")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(\{)?")
+_BETWEEN_BOXES = re.compile(
+    r"(?:[\s$,;&]|\\(?:[,;:!() \[\]\\]|q?quad(?![a-z])|(?:text|mbox|textrm|mathrm)\s*\{(?:,|;|and|or|\s)*\})|\b(?:and|or)\b|[a-zA-Z]\s*=)*"
+)
+_IS_JOINT = re.compile(r",|;|&|\b(?:and|or)\b|quad")
 _BARE = re.compile(r"[^\s$]+")
 _BRACE = re.compile(r"(?<!\\)[{}]")
+_DISPLAY = {"$$", "\\[", "\\]", "```"}
+_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}")
 
 
 def find_answer(text: str, is_truncated: bool = False) -> str | None:
-    r"""The last answer that `text` states: `\boxed{x}`, else a line `#### x`, `A: x` or `Answer: x`, else `answer is x`; None if none.
+    r"""The last answer that `text` states; None if none.
 
-    Thoughts (`<think>...</think>`, closed or not) are left out. In truncated text an open box and the last line are no answers: the rest
-    of them may be missing.
+    That is `\boxed{x}` (several that follow each other joined by commas or "and" are one answer, `x, y`), else `<answer>x</answer>`, else
+    the last of a line `#### x`, `A: x` or `Answer: x`, a heading `# Answer` with the next line, and `answer is x`, else what the last
+    sentence concludes (see final_sentence.py). Thoughts (`<think>...</think>`, closed or not) and what follows an answer from the next
+    `Question:` on are left out. In truncated text an open box, the last line and the last sentence are no answers: the rest of them may be
+    missing.
     """
     if "think>" in text:
         text = text.rpartition("</think>")[2].partition("<think>")[0]
+    for next_problem in _NEXT_PROBLEM.finditer(text):
+        answer = _find_marked(text[: next_problem.start()], is_truncated=False)
+        if answer is not None:
+            return answer
+    if "\\boxed" in text and find_boxed(text) is None:  # a box that is never closed
+        return None
+    answer = _find_marked(text, is_truncated)
+    return answer if answer is not None or is_truncated or not text.strip() else read_final_sentence(text)
+
+
+def _find_marked(text: str, is_truncated: bool) -> str | None:
     if "\\boxed" in text or "\\fbox" in text:
         boxed = find_boxed(text)
         if boxed is not None:
             return boxed.strip() or None
-        if "\\boxed" in text:  # a box that is never closed
-            return None
+    tags = _ANSWER_TAG.findall(text) if "</answer>" in text else []
+    if tags and tags[-1].strip():
+        return str(tags[-1]).strip()
     return _find_stated(text[: text.rfind("\n") + 1] if is_truncated else text)
 
 
 def find_boxed(text: str) -> str | None:
-    r"""What the last outermost `\boxed{...}` or `\fbox{...}` holds, braces balanced; None if there is none or it is not closed."""
-    content, position = None, 0
+    r"""What the last outermost `\boxed{...}` or `\fbox{...}` holds, braces balanced; None if there is none or it is not closed.
+
+    Boxes before it with nothing but commas, "and" or "or" between them belong to it: `\boxed{1} and \boxed{2}` is `1, 2`.
+    """
+    contents: list[str] = []
+    position = 0
     for match in _BOX.finditer(text):
         if match.start() < position:
             continue  # inside the box before it
+        between = text[position : match.start()] if contents and match.start() - position < 100 else "."
+        if not (_BETWEEN_BOXES.fullmatch(between) and _IS_JOINT.search(between)):
+            contents = []
         if match[1] is None:  # \boxed 5
             bare = _BARE.match(text, match.end())
-            content, position = (bare[0], bare.end()) if bare else (None, match.end())
+            contents, position = ([*contents, bare[0]], bare.end()) if bare else ([], match.end())
             continue
         end = _closing_brace(text, match.end())
         if end is None:
             return None
-        content, position = text[match.end() : end], end
-    return content
+        contents.append(text[match.end() : end])
+        position = end + 1
+    return (
+        ", ".join({answer_key(content): content for content in contents}.values()) if contents else None
+    )  # one value in two forms counts once
 
 
 def _closing_brace(text: str, start: int) -> int | None:
@@ -60,30 +98,45 @@ def _closing_brace(text: str, start: int) -> int | None:
 
 
 def _find_stated(text: str) -> str | None:
-    """The answer in the last line that states one; where that line ends with the colon, it is the next line with text."""
+    """The answer in the last line that states one; where that line ends with the colon or is a heading, it is the next line with text."""
     end, below = len(text), ""
     while end >= 0:
         start = text.rfind("\n", 0, end) + 1
-        line = text[start:end]
-        stated = _stated_in(line)
+        line = text[start:end].strip()
+        stated = _stated_in(line, is_last=not below)
         if stated is not None:
             return _without_frame(stated) or _without_frame(below) or None
-        if line.strip():
+        if line and line not in _DISPLAY:
             below = line
         end = start - 1
     return None
 
 
-def _stated_in(line: str) -> str | None:
-    marked = _MARKED_LINE.match(line)
-    sentences = _ANSWER_IS.split(line) if "answer is" in line.lower() else ()
+def _stated_in(line: str, is_last: bool) -> str | None:
+    hashes = _HASHES.search(line) if "####" in line else None
+    if hashes is not None and "answer" not in hashes[1].lower():
+        return hashes[1] if _holds_an_answer(hashes[1], is_last) else None
+    lowered = line.lower()
+    if "answer" not in lowered and "a:" not in lowered.replace("*", ""):
+        return None
+    sentences = _ANSWER_IS.split(line) if "answer is" in lowered else ()
     if len(sentences) > 1:  # Final Answer: The final answer is $5$. I hope it is correct.
-        return _SENTENCE_END.split(sentences[-1], maxsplit=1)[0]
+        return _SENTENCE_END.split(sentences[-1].strip(), maxsplit=1)[0]
+    marked = _MARKED_LINE.match(line) or _MARKED_SENTENCE.search(line)
+    if marked is None and _HEADING.fullmatch(line) and not is_last:
+        return ""
     return marked[1] if marked else None
 
 
+def _holds_an_answer(stated: str, is_last: bool) -> bool:
+    """Whether what follows `####` is an answer and no heading: a number or a formula; words only where the text ends with them."""
+    stated = stated.strip().strip("*").strip()
+    return bool(stated) and (is_last or read_number(stated[:MAX_ANSWER_LENGTH]) is not None or not _WORD.search(stated))
+
+
 def _without_frame(answer: str) -> str:
-    return answer.strip().strip("*").strip().rstrip(".")
+    answer = answer.strip().strip("*").strip()
+    return answer if answer in _DISPLAY else answer.rstrip(".")
 
 
 # --- votes

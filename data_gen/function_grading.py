@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import cast
 
-from data_gen.answers import find_answer
+from data_gen.answers import answer_key, find_answer
 from data_gen.config import InputError
 from data_gen.records import CORRECT, INCORRECT, FinishReason, GradedSolution, Problem, Solution, Verdict, unknown
 from data_gen.source_hash import source_hash
@@ -48,6 +48,9 @@ class FunctionGrader:
         if is_truncated and not verdict.is_correct:
             verdict = unknown("truncated")
         return GradedSolution(solution, find_answer(solution.text, is_truncated), verdict)
+
+    async def is_same(self, problem: Problem, one: str, other: str) -> bool:
+        return answer_key(one) == answer_key(other)
 
     def _verdict(self, opinion: object) -> Verdict:
         if isinstance(opinion, Verdict):

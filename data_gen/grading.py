@@ -9,7 +9,8 @@ from concurrent.futures import Future
 from importlib.metadata import version
 from typing import Any, Protocol
 
-from data_gen.answer_equality import compare_exactly
+from data_gen.answer_choices import letter_of, read_options
+from data_gen.answer_equality import Pair, settle
 from data_gen.answer_notation import MAX_ANSWER_LENGTH
 from data_gen.answers import find_answer
 from data_gen.config import InputError
@@ -17,8 +18,9 @@ from data_gen.function_grading import load_function_grader
 from data_gen.grading_pool import AlgebraPool, Reply
 from data_gen.records import CORRECT, INCORRECT, FinishReason, GradedSolution, Problem, Solution, Verdict, content_hash, unknown
 from data_gen.source_hash import source_hash
+from data_gen.word_grading import ChoiceGrader, ExactGrader
 
-GraderName = str  # auto, arithmetic, arithmetic_last_value, math, or module:function; `load_grader` checks it
+GraderName = str  # auto, arithmetic, arithmetic_last_value, math, exact, choice, or module:function; `load_grader` checks it
 MATH_MODULES = ("data_gen.answers", "data_gen.answer_equality", "data_gen.grading_worker")  # decide, with what they import
 N_WORKERS = min(4, os.cpu_count() or 1)  # of which a run starts as many as it has questions for
 N_STORED_VERDICTS = 65536
@@ -32,6 +34,10 @@ class Grader(Protocol):
 
     async def grade(self, problem: Problem, solution: Solution) -> GradedSolution:
         """The answer read from the solution and the verdict on it; many are awaited at a time, and a slow one holds up no other."""
+        ...
+
+    async def is_same(self, problem: Problem, one: str, other: str) -> bool:
+        """Whether two stated answers are certainly one, as in a vote, where nobody knows the gold answer."""
         ...
 
 
@@ -56,21 +62,26 @@ class ArithmeticGrader:
         is_equal = answer.split()[-1] == gold.split()[-1] if self.last_value_only else answer == gold
         return GradedSolution(solution, answer, CORRECT if is_equal else INCORRECT)
 
+    async def is_same(self, problem: Problem, one: str, other: str) -> bool:
+        return one.split()[-1:] == other.split()[-1:] if self.last_value_only else one == other
+
 
 class MathGrader:
     """Answers of GSM8K and MATH: exact rules about numbers and notation first, then algebra by math-verify in processes that can be killed.
 
-    Unknown verdicts name their reason: no_answer, truncated, too_long (more than MAX_ANSWER_LENGTH characters), ambiguous (see
-    answer_equality.py), unparsable, unparsable_gold, and timeout, memory or crash of the algebra. A pair of answers is worked out once,
-    however many ask at a time; a time-out stands for RETRY_SECONDS and is then tried again. Any thread and event loop may grade.
+    Unknown verdicts name their reason: no_answer, truncated, too_long (more than MAX_ANSWER_LENGTH characters), ambiguous, rounded_gold and
+    choice_text (see answer_equality.py), assumptions (equal for positive values, say), unparsable, unparsable_gold, and timeout, memory or
+    crash of the algebra. A pair of answers is worked out once, however many ask at a time; a time-out stands for RETRY_SECONDS and is then
+    tried again. Any thread and event loop may grade.
     """
 
     def __init__(self, timeout_seconds: float = 5.0, memory_gib: float = 2.0, n_workers: int = N_WORKERS) -> None:
         self.grader_version = _math_version()
         self._pool = AlgebraPool(n_workers, timeout_seconds, memory_gib)
-        self._verdicts: dict[tuple[str, str], Verdict] = {}
-        self._timed_out: dict[tuple[str, str], float] = {}
-        self._in_flight: dict[tuple[str, str], Future[Reply]] = {}
+        self._settled: dict[Pair, Verdict | Pair] = {}
+        self._verdicts: dict[Pair, Verdict] = {}
+        self._timed_out: dict[Pair, float] = {}
+        self._in_flight: dict[Pair, Future[Reply]] = {}
         self._lock = threading.Lock()
 
     async def grade(self, problem: Problem, solution: Solution) -> GradedSolution:
@@ -80,46 +91,54 @@ class MathGrader:
             return GradedSolution(solution, None, unknown("truncated" if is_truncated else "no_answer"))
         if len(answer) > MAX_ANSWER_LENGTH:
             return GradedSolution(solution, None, unknown("too_long"))
-        verdict = self._compare_without_algebra(problem.gold_answer, answer)
-        if verdict is None:
-            verdict = _read(await asyncio.wrap_future(_copy(self._compare_by_algebra(problem.gold_answer, answer))))
+        verdict = await self._verdict(problem.gold_answer, answer)
+        if verdict.reason == "choice_text":
+            verdict = _verdict_by_options(problem, answer)
         return GradedSolution(solution, answer, verdict)
+
+    async def is_same(self, problem: Problem, one: str, other: str) -> bool:
+        return (await self._verdict(one, other)).is_correct
+
+    async def _verdict(self, gold_answer: str, answer: str) -> Verdict:
+        settled = self._settle(gold_answer, answer)
+        if isinstance(settled, Verdict):
+            return settled
+        return _read(await asyncio.wrap_future(_copy(self._compare_by_algebra(settled))))
 
     def compare(self, gold_answer: str, answer: str) -> Verdict:
         """Whether an answer equals the gold answer; blocks while it is worked out."""
-        verdict = self._compare_without_algebra(gold_answer, answer)
-        return _read(self._compare_by_algebra(gold_answer, answer).result()) if verdict is None else verdict
+        settled = self._settle(gold_answer, answer)
+        return settled if isinstance(settled, Verdict) else _read(self._compare_by_algebra(settled).result())
 
     def close(self) -> None:
         """End the worker processes, and with ClosedError whatever still waits for them; they also end with this object."""
         self._pool.close()
 
-    def _compare_without_algebra(self, gold_answer: str, answer: str) -> Verdict | None:
-        """The verdict if the pair is known or exact rules settle it."""
-        pair = gold_answer, answer
-        verdict = self._verdicts.get(pair)
-        if verdict is not None:
-            return verdict
+    def _settle(self, gold_answer: str, answer: str) -> Verdict | Pair:
+        """The verdict if exact rules settle it or algebra has before; else the two expressions that algebra has to compare."""
         if max(len(gold_answer), len(answer)) > MAX_ANSWER_LENGTH:
             return unknown("too_long")
-        verdict = compare_exactly(gold_answer, answer)
-        if verdict is not None:
-            self._store(pair, verdict)
-        elif time.monotonic() < self._timed_out.get(pair, 0.0):
-            return unknown("timeout")
-        return verdict
-
-    def _compare_by_algebra(self, gold_answer: str, answer: str) -> Future[Reply]:
         pair = gold_answer, answer
+        settled = self._settled.get(pair)
+        if settled is None:
+            settled = self._settled[pair] = settle(gold_answer, answer)
+            _drop_oldest(self._settled)
+        if isinstance(settled, Verdict):
+            return settled
+        if time.monotonic() < self._timed_out.get(settled, 0.0):
+            return unknown("timeout")
+        return self._verdicts.get(settled, settled)
+
+    def _compare_by_algebra(self, pair: Pair) -> Future[Reply]:
         with self._lock:
             future = self._in_flight.get(pair)
             if future is not None:
                 return future
-            future = self._in_flight[pair] = self._pool.ask(gold_answer, answer)
+            future = self._in_flight[pair] = self._pool.ask(*pair)
         future.add_done_callback(functools.partial(self._keep, pair))
         return future
 
-    def _keep(self, pair: tuple[str, str], future: Future[Reply]) -> None:
+    def _keep(self, pair: Pair, future: Future[Reply]) -> None:
         with self._lock:
             del self._in_flight[pair]
             if future.exception() is not None:
@@ -129,23 +148,29 @@ class MathGrader:
                 self._timed_out[pair] = time.monotonic() + RETRY_SECONDS
                 _drop_oldest(self._timed_out)
             else:
-                self._store(pair, verdict)
-
-    def _store(self, pair: tuple[str, str], verdict: Verdict) -> None:
-        self._verdicts[pair] = verdict
-        _drop_oldest(self._verdicts)
+                self._verdicts[pair] = verdict
+                _drop_oldest(self._verdicts)
 
 
 @functools.cache
 def _math_version() -> str:
     """Of our own sources and of the packages that work out the algebra."""
-    libraries = [version(name) for name in ("sympy", "latex2sympy2_extended")]
-    return f"math-2, math-verify {version('math-verify')}, {content_hash(source_hash(MathGrader, *MATH_MODULES), *libraries)[:16]}"
+    libraries = [version(name) for name in ("sympy", "latex2sympy2_extended", "pint")]
+    return f"math-3, math-verify {version('math-verify')}, {content_hash(source_hash(MathGrader, *MATH_MODULES), *libraries)[:16]}"
 
 
-def _drop_oldest(stored: dict[tuple[str, str], Any]) -> None:
+def _drop_oldest(stored: dict[Pair, Any]) -> None:
     if len(stored) > N_STORED_VERDICTS:
         del stored[next(iter(stored))]
+
+
+def _verdict_by_options(problem: Problem, answer: str) -> Verdict:
+    """A letter against a text: the question says which option the text is, if it lists them."""
+    options = read_options(problem.question)
+    gold, letter = (letter_of(written, options) or written.strip("() ").upper() for written in (problem.gold_answer, answer))
+    if gold not in options or letter not in options:
+        return unknown("choice_text")
+    return CORRECT if gold == letter else INCORRECT
 
 
 def _read(reply: Reply) -> Verdict:
@@ -175,6 +200,8 @@ def load_grader(name: GraderName, source: str) -> Grader:
         return MathGrader()
     if name in ("arithmetic", "arithmetic_last_value"):
         return ArithmeticGrader(last_value_only=name == "arithmetic_last_value")
+    if name in ("exact", "choice"):
+        return ExactGrader() if name == "exact" else ChoiceGrader()
     if ":" in name:
         return load_function_grader(name)
-    raise InputError(f"grader: got {name!r}, expected auto, arithmetic, arithmetic_last_value, math or module:function")
+    raise InputError(f"grader: got {name!r}, expected auto, arithmetic, arithmetic_last_value, math, exact, choice or module:function")

@@ -82,10 +82,20 @@ def _peak_bytes() -> int:
 # --- algebra
 
 _DEGREES_IN_FUNCTION = re.compile(r"(\\(?:sin|cos|tan|cot|sec|csc))\s*[({]?\s*(\d+(?:\.\d+)?)\s*\^\s*\{?\s*\\circ\s*\}?\s*[)}]?")
+# What the parser would read, and otherwise than a person: two numbers side by side as their sum
+_COMMAND = re.compile(r"\\[a-zA-Z]+(?:\{[a-z]*matrix\})?|\b(?:or|and|sin|cos|tan|log|ln|exp|mod|emptyset)\b|_\{?\w+\}?")
+_MISREAD = re.compile(r"\d\s+(?!\\frac)\d|\$")
+N_DIGITS = 30  # to which values are compared; sympy itself stops at 15, math-verify at 6 places
+FLOAT_DIFFERENCE = 1e-6  # relative; where a decimal stands in one of them it may be rounded
+POINTS = ((2, 3, 5, 7, 11), (13, 17, 19, 23, 29), (31, 37, 41, 43, 47))
 
 
 def compare(gold: str, answer: str) -> dict[str, Any]:
-    """Whether two answers are equal by math-verify, an inequality and its solution set being equal both ways."""
+    r"""Whether two answers are equal by math-verify, an inequality and its solution set being equal both ways.
+
+    Its yes to two numbers is checked to N_DIGITS digits, and its no to two formulas at positive values of their variables: where they agree
+    there, they are equal under assumptions that nobody stated (`\sqrt{ab}` and `\sqrt{a}\sqrt{b}`).
+    """
     gold_parsed, parsed = _parse(gold), _parse(answer)
     if not gold_parsed:
         return {"unknown": "unparsable_gold"}
@@ -96,21 +106,57 @@ def compare(gold: str, answer: str) -> dict[str, Any]:
     def is_equal(one: list[Any], other: list[Any]) -> bool:
         return verify(one, other, timeout_seconds=None, allow_set_relation_comp=True)
 
-    if is_equal(gold_parsed, parsed):
-        return {"is_equal": True}
     complex_pair = _with_imaginary_unit(gold_parsed), _with_imaginary_unit(parsed)
-    return {"is_equal": complex_pair != (gold_parsed, parsed) and is_equal(*complex_pair)}
+    if is_equal(gold_parsed, parsed) or (complex_pair != (gold_parsed, parsed) and is_equal(*complex_pair)):
+        return {"is_equal": not _differ_in_value(complex_pair[0][0], complex_pair[1][0])}
+    return {"unknown": "assumptions"} if _agree_at_points(gold_parsed[0], parsed[0]) else {"is_equal": False}
+
+
+def _differ_in_value(one: Any, other: Any) -> bool:
+    """Whether two numbers are certainly different; False for anything else."""
+    from sympy import Expr, Float, Rational
+
+    if not (isinstance(one, Expr) and isinstance(other, Expr)) or one.free_symbols or other.free_symbols:
+        return False
+    if one.has(Float) or other.has(Float):
+        values = [complex(value.evalf(N_DIGITS)) for value in (one, other)]
+        return abs(values[0] - values[1]) > FLOAT_DIFFERENCE * max(map(abs, values))
+    exact = [value.doit() for value in (one, other)]
+    if all(isinstance(value, Rational) for value in exact):
+        return bool(exact[0] != exact[1])
+    size = abs(exact[0].evalf(N_DIGITS))
+    return bool(abs((exact[0] - exact[1]).evalf(N_DIGITS)) > size * 10 ** -(N_DIGITS // 2))
+
+
+def _agree_at_points(one: Any, other: Any) -> bool:
+    """Whether two formulas of the same variables have the same finite value at each of the POINTS."""
+    from sympy import Expr
+
+    if not (isinstance(one, Expr) and isinstance(other, Expr)):
+        return False
+    symbols = sorted(one.free_symbols | other.free_symbols, key=str)
+    if not 0 < len(symbols) <= len(POINTS[0]) or one.free_symbols != other.free_symbols:
+        return False
+    for point in POINTS:
+        values = [part.subs(dict(zip(symbols, point, strict=False))).evalf(N_DIGITS) for part in (one, other)]
+        if not all(value.is_number and value.is_finite for value in values):
+            return False
+        if abs(values[0] - values[1]) > abs(values[0]) * 10 ** -(N_DIGITS // 2):
+            return False
+    return True
 
 
 def _parse(answer: str) -> list[Any]:
+    """What latex2sympy reads in the whole of `answer`; nothing where it does not parse, and never a number found inside of it."""
     from latex2sympy2_extended import NormalizationConfig
-    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse
+    from math_verify import LatexExtractionConfig, parse
 
+    if _MISREAD.search(_COMMAND.sub("*", answer)):
+        return []
     answer = _DEGREES_IN_FUNCTION.sub(r"\1{(\\frac{\2\\pi}{180})}", answer)
-    has_text = any(command in answer for command in ("\\text", "\\mbox", "\\mathrm"))  # a unit stands in text; the t of 4t is no tonne
-    normalization = NormalizationConfig(basic_latex=True, units=has_text, malformed_operators=True, nits=True, boxed="all", equations=False)
-    targets = (LatexExtractionConfig(normalization_config=normalization), ExprExtractionConfig())
-    parsed: list[Any] = parse(f"${answer}$", targets, fallback_mode="no_fallback", parsing_timeout=None)
+    normalization = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all", equations=False)
+    target = LatexExtractionConfig(normalization_config=normalization)
+    parsed: list[Any] = parse(f"${answer}$", (target,), fallback_mode="no_fallback", parsing_timeout=None)
     return parsed
 
 

@@ -7,7 +7,7 @@ what is correct.
 
 import re
 
-from data_gen.answer_equality import AMBIGUOUS, compare_exactly
+from data_gen.answer_equality import compare_exactly
 from data_gen.answer_notation import MAX_ANSWER_LENGTH, plain, read_number
 from data_gen.answers import is_words
 from data_gen.expressions import evaluate
@@ -34,13 +34,18 @@ def agrees_leniently(gold_answer: str, answer: str) -> bool:
     if max(len(gold_answer), len(answer)) > MAX_ANSWER_LENGTH:
         return False
     return (
-        compare_exactly(gold_answer, answer) in (CORRECT, AMBIGUOUS)
+        _may_be_equal(gold_answer, answer)
         or _bare(gold_answer) == _bare(answer)
         or _values_agree(gold_answer, answer)
         or _ends_with_number(gold_answer, answer)
         or _names_gold_words(gold_answer, answer)
         or _same_parts(gold_answer, answer)
     )
+
+
+def _may_be_equal(gold_answer: str, answer: str) -> bool:
+    verdict = compare_exactly(gold_answer, answer)
+    return verdict is not None and (verdict == CORRECT or verdict.is_unknown)
 
 
 def _bare(answer: str) -> str:

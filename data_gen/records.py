@@ -55,7 +55,9 @@ INCORRECT = Verdict(VerdictKind.INCORRECT)
 
 
 def unknown(reason: str) -> Verdict:
-    """Reasons: no_answer, truncated, too_long, ambiguous, unparsable, unparsable_gold, timeout, memory, crash, undecided."""
+    """Reasons: no_answer, truncated, too_long, ambiguous, rounded_gold, choice_text, assumptions, unparsable, unparsable_gold, timeout,
+    memory, crash, undecided.
+    """
     return Verdict(VerdictKind.UNKNOWN, reason)
 
 

@@ -30,6 +30,7 @@ class Candidate:
     n_tokens: int = 0
     scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     is_unknown: bool = False
+    answer_class: str | None = None  # votes for one class are added up; None: the key of the answer
 
     @property
     def can_vote(self) -> bool:

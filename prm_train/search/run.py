@@ -27,6 +27,7 @@ from prm_train.aggregation import Aggregation
 from prm_train.foreign.settings import AUTO, PrmFormat
 from prm_train.incremental import load_scorer
 from prm_train.scoring import Scorer, ScorerUsage
+from prm_train.search.answer_classes import classify_answers, with_classes
 from prm_train.search.beam import BeamConfig, beam_search
 from prm_train.search.best_of_n import draw_candidates, score_candidates
 from prm_train.search.candidates import Candidate
@@ -123,12 +124,15 @@ class Searcher:
             policy = LedgerPolicy(self.policy, self.ledger, problem)  # a beam is charged for every draw it asks for, whoever made it
             beams[n], usage = await self.beam(policy, n)
             costs[f"beam {n}"] = Cost(policy.usage, usage)
+        samples |= {config.temperature: scored}
+        stated = [candidate for some in (*samples.values(), *beams.values()) for candidate in some]
+        classes = await classify_answers(problem, stated, self.grader)
         return ProblemResult(
             problem,
             config.temperature,
             greedy,
-            {temperature: tuple(candidates) for temperature, candidates in {**samples, config.temperature: scored}.items()},
-            {n: tuple(candidates) for n, candidates in beams.items()},
+            {temperature: with_classes(candidates, classes) for temperature, candidates in samples.items()},
+            {n: with_classes(candidates, classes) for n, candidates in beams.items()},
             sum(candidate.is_correct for candidate in extra),
             len(extra),
             costs,

@@ -22,7 +22,8 @@ def majority_vote(candidates: Sequence[Candidate]) -> Candidate | None:
 def weighted_vote(candidates: Sequence[Candidate], weights: Sequence[float | None]) -> Candidate | None:
     """The earliest candidate with the answer whose candidates weigh most in sum. A weight of None keeps a candidate out.
 
-    Equal answers are those with one `answer_key`. Raises ValueError unless there is one weight a candidate, each 0 or more.
+    Equal answers are those of one `answer_class` (see answer_classes.py), by default with one `answer_key`. Raises ValueError unless there
+    is one weight a candidate, each 0 or more.
     """
     voters: dict[str, Candidate] = {}
     votes: dict[str, list[float]] = {}
@@ -31,7 +32,7 @@ def weighted_vote(candidates: Sequence[Candidate], weights: Sequence[float | Non
             continue
         if not 0 <= weight < math.inf:
             raise ValueError(f"weight of candidate {candidate.index} of {candidate.problem_id}: got {weight}, expected 0 or more")
-        key = answer_key(candidate.answer)
+        key = candidate.answer_class or answer_key(candidate.answer)
         voters.setdefault(key, candidate)
         votes.setdefault(key, []).append(weight)
     # exact sums: the order of the candidates must not decide between equal sums; max takes the first of them

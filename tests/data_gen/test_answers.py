@@ -39,10 +39,10 @@ from data_gen.answers import answer_key, find_answer
         ("**Answer**: 7", "7"),
         ("The answer is 4. No, the answer is 5.", "5"),
         (r"So \boxed{12}. I hope this helps!", "12"),
-        (r"\boxed{1} and \fbox{2}", "2"),
+        (r"\boxed{1} and \fbox{2}", "1, 2"),
         (r"\boxed{\text{a } \{b\}}", r"\text{a } \{b\}"),
         ("Line one\r\n#### 72\r\n", "72"),
-        ("\x00#### 5", None),
+        ("\x00#### 5", "5"),
         ("#### \ud800", "\ud800"),
         ("", None),
     ],
@@ -82,7 +82,11 @@ def test_long_texts_are_read_in_linear_time() -> None:
     assert find_answer("\\boxed{1}" * 30_000) == "1"
     assert find_answer("\\boxed" + " " * 200_000) is None
     assert find_answer(" \t" * 100_000 + "none") is None
-    assert find_answer("#" * 200_000 + "none") == "#" * 199_996 + "none"
+    assert find_answer("#" * 200_000 + "none") is None
+    assert find_answer(r"\boxed{1}, " * 30_000) == "1"
+    assert find_answer("Therefore, " * 30_000 + "it is 5.") is None
+    assert find_answer("$" * 100_000 + "5") is None
+    assert find_answer("**5" * 50_000) is None
     assert find_answer("*" * 200_000) is None
     assert find_answer("{" * 200_000 + "<think>" * 10_000) is None
     assert read_number("5 " + "ab" * 400 + "!") is None  # the pattern of a unit does not backtrack for ever

@@ -1,8 +1,12 @@
+import asyncio
 import math
 from pathlib import Path
 
 import pytest
 
+from data_gen.grading import load_grader
+from data_gen.records import Problem
+from prm_train.search.answer_classes import classify_answers, with_classes
 from prm_train.search.candidates import Candidate, read_qwen_candidates
 from prm_train.search.voting import best_of, has_correct, is_right, logprob_scores, majority_vote, path_scores, weighted_vote
 
@@ -40,6 +44,17 @@ def test_candidates_without_an_answer_or_an_end_never_vote() -> None:
     assert best_of(candidates(None), [1.0]) is None
     assert majority_vote([]) is None
     assert not is_right(None)
+
+
+def test_equal_answers_that_are_written_otherwise_vote_together() -> None:
+    some = candidates("6", "W = 3", "10", "3", "6", "\\sqrt{9}", None)
+    grader = load_grader("math", "x")
+    classes = asyncio.run(classify_answers(Problem("p", "What is W?", "?"), some, grader))
+    assert classes == {"3": "W=3", "\\sqrt{9}": "W=3"}
+    voters = with_classes(some, classes)
+    assert chosen(majority_vote(some)) == 0  # three keys of one vote each against two for 6
+    assert chosen(majority_vote(voters)) == 1
+    assert chosen(weighted_vote(voters, [0.9, 0.5, 0.1, 0.5, 0.3, 0.3, None])) == 1
 
 
 def test_weights_decide_a_vote_and_none_keeps_out() -> None:

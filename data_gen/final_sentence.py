@@ -1,0 +1,133 @@
+r"""The answer that the last sentence of a solution concludes, where no marker names one: `Therefore, the customer paid $37 on this trip.`
+
+Read is a sentence that leaves no choice: the one passage in bold; the formula that it ends with, at its last equals sign; the one number in
+plain text. A sentence with several numbers, or with none, states no answer that a program could tell.
+"""
+
+import re
+
+from data_gen.answer_notation import read_number
+from data_gen.number_words import spelled_number
+
+_BREAK = re.compile(r"(?<=[.!?])\s+(?=[A-Z\\$*])|\n(?!\s*(?:\\\[|\$\$|=))")
+_BOLD = re.compile(r"\*\*(.+?)\*\*")
+_MATH = re.compile(
+    r"\\\((.+?)\\\)|\\\[(.+?)\\\]|\$\$(.+?)\$\$|(?<!\\)\$([^$\d][^$]*|\d[^$]*[^$\s\w,.][^$]*|-?\d[\d.,]*)\$(?!\d)", re.DOTALL
+)
+_CONCLUDES = re.compile(
+    r"(?:(?:so|thus|hence|therefore|then|finally|consequently|in (?:total|conclusion|summary|all)|as a result|this means(?: that)?|"
+    r"final answer)\b[\s,:-]*)+",
+    re.IGNORECASE,
+)
+_STATES = re.compile(
+    r"\b(?:is|are|was|were|be|equals?|costs?|has|have|had|needs?|makes?|made|takes?|took|total(?:s|ing)?|of|by|at|as|get|gets|got)\b",
+    re.IGNORECASE,
+)
+_NUMBER = re.compile(r"-?\\?[$£€]?-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s?/\s?\d+)?(?:\\?%)?(?:\^\{?\\circ\}?|°)?")
+_NOT_AN_ANSWER = re.compile(
+    r"\b(?:cannot|can't|not (?:enough|possible|a solution|true|equal)|impossible|unclear|unable|insufficient|please|would be necessary)\b",
+    re.IGNORECASE,
+)
+_APPROXIMATELY = re.compile(r"\b(?:approximately|about|around|roughly|nearly|almost|close to)\s+\\?\W{0,4}$", re.IGNORECASE)
+_RANGE = re.compile(r"\b(?:at (?:least|most)|more than|less than|fewer than|between|up to)\b", re.IGNORECASE)
+MAX_SENTENCE_LENGTH = 600
+
+
+def read_final_sentence(text: str) -> str | None:
+    """The answer of the last sentence, or None where it concludes none."""
+    tail = text.rstrip()[-4 * MAX_SENTENCE_LENGTH :]
+    sentences = [sentence for sentence in _BREAK.split(tail) if sentence.strip()]
+    sentence = _joined(sentences).strip()
+    if len(sentence) > MAX_SENTENCE_LENGTH or _NOT_AN_ANSWER.search(sentence) or sentence.endswith("?"):
+        return None
+    is_conclusion = _CONCLUDES.match(sentence) is not None
+    bold = _BOLD.findall(sentence)
+    if len(bold) == 1 and is_conclusion:
+        return _without_verb(bold[0])
+    return _last_formula(sentence, is_conclusion) or _only_number(sentence, is_conclusion)
+
+
+def _joined(sentences: list[str]) -> str:
+    """The last sentence; with the one before it, where it is only a displayed formula (`Thus, the sum is:` and then the formula)."""
+    if not sentences:
+        return ""
+    last = sentences[-1].strip()
+    return (
+        f"{sentences[-2].strip()} {last}"
+        if last.startswith(("\\[", "$$")) and len(sentences) > 1 and sentences[-2].rstrip().endswith(":")
+        else last
+    )
+
+
+def _without_verb(bold: str) -> str | None:
+    """A passage in bold: the number in it where it has one, else the whole."""
+    bold = bold.strip().rstrip(".")
+    formulas = list(_MATH.finditer(bold))
+    if len(formulas) == 1:
+        return _right_side(_content(formulas[0]))
+    numbers = _NUMBER.findall(bold)
+    if len(numbers) == 1:
+        return bold if read_number(bold) is not None else str(numbers[0])
+    return bold if not numbers and len(bold.split()) < 4 else None
+
+
+def _last_formula(sentence: str, is_conclusion: bool) -> str | None:
+    """The formula that ends the sentence (a unit may follow), where the words before it lead up to it."""
+    formulas = list(_MATH.finditer(sentence))
+    if not formulas:
+        return None
+    last = formulas[-1]
+    after = sentence[last.end() :].strip().rstrip(".!").strip()
+    content = _content(last)
+    if re.search(r"\d", after) or len(after.split()) > (12 if len(formulas) == 1 else 2):
+        return None
+    before = _MATH.sub(" ", sentence[: last.start()])
+    leads = is_conclusion or sentence[: last.start()].rstrip().endswith(("=", ":"))
+    if not leads or (after and len(after.split()) > 2 and _NUMBER.search(before)):
+        return None
+    if (
+        "=" not in content
+        and len(formulas) > 1
+        and not re.search(
+            r"\b(?:is|are|be|equals?|equal to|:)\W*$|(?:is|are|be|equals?)\s+(?:exactly|approximately|simply|therefore)?\W*$",
+            sentence[: last.start()],
+        )
+    ):
+        return None
+    value = _right_side(content)
+    is_approximate = _APPROXIMATELY.search(sentence[: last.start()]) is not None
+    return f"about {value}" if value and is_approximate else value
+
+
+def _content(match: re.Match[str]) -> str:
+    return next(part for part in match.groups() if part is not None)
+
+
+def _right_side(formula: str) -> str | None:
+    """What stands after the last equals sign; None for an inequality or an empty side."""
+    if re.search(r"[<>]|\\(?:[lg]eq?|ne|neq|approx|to)(?![a-z])", formula):
+        return None
+    side = formula.rpartition("=")[2].strip().rstrip(".,").strip()
+    return side or None
+
+
+def _only_number(sentence: str, is_conclusion: bool) -> str | None:
+    """The one number of a sentence in plain text, or the one after its last equals sign."""
+    if _MATH.search(sentence) or re.search(r"[<>≤≥#]", sentence):
+        return None
+    head, equals, right = sentence.rpartition("=")
+    if equals:
+        found = _NUMBER.match(right.strip())
+        rest = right.strip()[found.end() :] if found else ""
+        return found[0].rstrip(",") if found and head and not re.search(r"\d", rest) and len(rest.split()) < 6 else None
+    numbers = list(_NUMBER.finditer(sentence))
+    if (
+        len(numbers) != 1
+        or not (is_conclusion or _STATES.search(sentence[: numbers[0].start()]))
+        or _RANGE.search(sentence[: numbers[0].start()])
+    ):
+        return None
+    if any(spelled_number(word) for word in re.findall(r"[a-zA-Z]+", sentence) if word.casefold() not in ("a", "an", "one")):
+        return None  # `36 miles in six hours`
+    is_approximate = _APPROXIMATELY.search(sentence[: numbers[0].start()]) is not None
+    return f"about {numbers[0][0]}" if is_approximate else numbers[0][0]
