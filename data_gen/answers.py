@@ -1,7 +1,6 @@
 r"""Where a solution states its answer, and the key under which equal answers meet in a vote."""
 
 import re
-from collections.abc import Iterator
 from functools import lru_cache
 
 from data_gen.answer_notation import MAX_ANSWER_LENGTH, read_answer, read_number
@@ -66,26 +65,48 @@ def find_boxed(text: str) -> str | None:
 
     Boxes before it with nothing but commas, "and" or "or" between them belong to it: `\boxed{1} and \boxed{2}` is `1, 2`.
     """
-    contents: list[str] = []
+    groups = _joined_boxes(text)
+    return _one_answer(groups[-1]) if groups and groups[-1] else None
+
+
+def boxed_answers(text: str) -> list[str]:
+    """What the boxes of a reference solution hold, in order: of those that belong together one answer, and none that was there before.
+
+    Empty where there is no box, or one that is never closed.
+    """
+    answers = [_one_answer(group).strip() for group in _joined_boxes(text) or () if group]
+    return list({answer_key(answer): answer for answer in reversed(answers) if answer}.values())[::-1]
+
+
+def _joined_boxes(text: str) -> list[list[str]] | None:
+    """The contents of the outermost boxes, those that belong together in one list; None where a box is never closed."""
+    groups: list[list[str]] = []
     position = 0
     for match in _BOX.finditer(text):
         if match.start() < position:
             continue  # inside the box before it
-        between = text[position : match.start()] if contents and match.start() - position < 100 else "."
+        between = text[position : match.start()] if groups and match.start() - position < 100 else "."
         if not (_BETWEEN_BOXES.fullmatch(between) and _IS_JOINT.search(between)):
-            contents = []
+            groups.append([])
         if match[1] is None:  # \boxed 5
             bare = _BARE.match(text, match.end())
-            contents, position = ([*contents, bare[0]], bare.end()) if bare else ([], match.end())
+            if bare is None:
+                groups.append([])
+            else:
+                groups[-1].append(bare[0])
+            position = bare.end() if bare else match.end()
             continue
         end = _closing_brace(text, match.end())
         if end is None:
             return None
-        contents.append(text[match.end() : end])
+        groups[-1].append(text[match.end() : end])
         position = end + 1
-    return (
-        ", ".join({answer_key(content): content for content in contents}.values()) if contents else None
-    )  # one value in two forms counts once
+    return groups
+
+
+def _one_answer(boxes: list[str]) -> str:
+    """`a, b`; one value in two forms counts once."""
+    return ", ".join({answer_key(content): content for content in boxes}.values())
 
 
 def _closing_brace(text: str, start: int) -> int | None:
@@ -163,47 +184,3 @@ def answer_key(answer: str) -> str:
 def is_words(written: str) -> bool:
     """Whether an answer without layout is prose: words alone, the first of at least three letters where it is the only one."""
     return _WORDS.fullmatch(written) is not None
-
-
-# --- what a reference solution boxes
-
-_JOINS_BOXES = re.compile(
-    r"(?:[\s$,;&~]|and|or|\\(?:text|mathrm|textrm|mbox)\s*\{\s*,?\s*(?:and|or)\s*\}|\\(?:q?quad\b|enspace\b|[()\[\],;:!\\ ]))*"
-)
-
-
-def boxed_answers(text: str) -> list[str]:
-    r"""What the boxes of `text` hold, in order: boxes joined by commas, "and", "or" or \quad alone are one answer `a, b`, and what is boxed
-    again is not told again. No item: no box. A box that is never closed ends the list.
-    """
-    groups: list[list[str]] = []
-    end_before = 0
-    for start, end, content in _boxes(text):
-        if groups and _JOINS_BOXES.fullmatch(text, end_before, start):
-            groups[-1].append(content)
-        else:
-            groups.append([content])
-        end_before = end
-    joined: dict[str, str] = {}  # the first way of writing an answer by its key
-    for group in groups:
-        answer = ", ".join(dict.fromkeys(group))
-        joined.setdefault(answer_key(answer), answer)
-    return list(joined.values())
-
-
-def _boxes(text: str) -> Iterator[tuple[int, int, str]]:
-    """(start, end, content) of each outermost box that is closed and not empty."""
-    end = 0
-    for match in _BOX.finditer(text):
-        if match.start() < end:
-            continue  # inside the box before it
-        if match[1] is None:  # \boxed 5
-            bare = _BARE.match(text, match.end())
-            content, end = (bare[0], bare.end()) if bare else ("", match.end())
-        else:
-            brace = _closing_brace(text, match.end())
-            if brace is None:
-                return
-            content, end = text[match.end() : brace], brace + 1
-        if content.strip(" \n\t.,"):
-            yield match.start(), end, content.strip()

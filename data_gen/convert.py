@@ -55,7 +55,7 @@ class ConvertConfig:
     """Rewrite a file of step labels."""
 
     input: Path
-    from_: FormatName | Literal["generic"] = field(
+    from_: Literal[FormatName, "generic"] = field(
         metadata={"help": "format of the input; on the command line --from (from is a word of Python's own); generic: as generic.… says"}
     )
     output: Path

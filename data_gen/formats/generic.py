@@ -111,18 +111,22 @@ def _value(label: Any, where: str) -> float | None:
 
 
 def _until_first_error(stored: Any, n_steps: int, names: GenericFields, where: str) -> tuple[bool | None, ...]:
-    if str(stored) == str(names.no_error):  # null is None
+    if _plain(stored) == _plain(names.no_error):
         return labels_of(NO_ERROR, n_steps)
     return labels_of(_place(stored, n_steps, names, where), n_steps)
 
 
 def _place(number: Any, n_steps: int, names: GenericFields, where: str) -> int:
-    """The place of a step from 0; a number may be written as text."""
-    written = number.strip() if isinstance(number, str) else number
-    is_number = type(written) is int or (isinstance(written, str) and written.isdecimal())
-    place = int(written) - names.counted_from if is_number else n_steps
+    """The place of a step from 0."""
+    written = _plain(number)
+    place = int(written) - names.counted_from if written.isdecimal() else n_steps
     if not 0 <= place < n_steps:
         first, last = names.counted_from, n_steps - 1 + names.counted_from
         no_error = f", or no_error, which is {names.no_error!r}" if names.labels_are == "first_error" else ""
         raise RowError(where, "the number of no step", f": got {number!r:.40} for {n_steps} steps, expected {first} to {last}{no_error}")
     return place
+
+
+def _plain(number: Any) -> str:
+    """A number as text, also one that came as text or, as tables with gaps store them, as 3.0."""
+    return str(int(number)) if isinstance(number, float) and number.is_integer() else str(number).strip()
