@@ -32,7 +32,7 @@ class Option(NamedTuple):
 
 def question_with_options(question: str, options: Sequence[Option]) -> str:
     """The question, and below it a line `A) text` for each option."""
-    return "\n".join([question, *(f"{letter}) {option.text}" for letter, option in zip(ascii_uppercase, options, strict=False))])
+    return "\n".join([question, *(f"{letter}) {option.text}".rstrip() for letter, option in zip(ascii_uppercase, options, strict=False))])
 
 
 def read_options(value: Any, name: str, where: str) -> list[Option]:
@@ -45,8 +45,14 @@ def read_options(value: Any, name: str, where: str) -> list[Option]:
         return []
     labels, given = _labels_and_values(value, name, where)
     texts = [text_of(each, name, where) for each in given]
-    if not 2 <= len(texts) <= len(ascii_uppercase) or not all(texts) or len(labels) != len(texts):
-        raise InputError(f"{where}: field {name!r}: got {value!r:.80}, expected 2 to 26 options, none of them empty, each with its label")
+    n_options = max(
+        (place for place, text in enumerate(texts, 1) if text), default=0
+    )  # columns A to E hold nothing in E where there are four
+    if not 2 <= n_options <= len(ascii_uppercase) or len(labels) != len(texts):
+        raise InputError(
+            f"{where}: field {name!r}: got {value!r:.80}, expected 2 to 26 options, each with its label if one has (format generic: none)"
+        )
+    labels, texts, given = labels[:n_options], texts[:n_options], given[:n_options]
     marks = [_MARKED.match(text) for text in texts]
     if not any(labels) and all(mark and mark[1].upper() == letter for mark, letter in zip(marks, ascii_uppercase, strict=False)):
         labels = list(ascii_uppercase[: len(texts)])
@@ -61,7 +67,7 @@ def gold_letter(answer: Any, options: Sequence[Option], how: OptionAnswers, name
     if how in ("auto", "letter") and text in labels:
         return ascii_uppercase[labels.index(text)]
     asked = _readings(answer, options) if how == "auto" else (how,)
-    found = {place for reading in asked if (place := _place(text, options, reading)) is not None}
+    found = {place for reading in asked for place in _places(text, options, reading)}
     if len(found) == 1:
         return ascii_uppercase[found.pop()]
     meant = " or ".join(ascii_uppercase[place] for place in sorted(found)) or "none"
@@ -81,27 +87,26 @@ def _readings(answer: Any, options: Sequence[Option]) -> tuple[OptionAnswers, ..
     return ("text",) if all(isinstance(option.as_given, int | float) for option in options) else ("index",)
 
 
-def _place(answer: str, options: Sequence[Option], reading: OptionAnswers) -> int | None:
-    """The place from 0 of the option that `answer` means under one reading."""
+def _places(answer: str, options: Sequence[Option], reading: OptionAnswers) -> list[int]:
+    """The places from 0 of the options that `answer` may mean under one reading."""
     if reading == "letter":
-        return _place_by_letter(_TEXT_COMMAND.sub(r"\1", answer).strip(), options)
+        return _places_by_letter(_TEXT_COMMAND.sub(r"\1", answer).strip(), options)
     if reading == "text":
         wanted = " ".join(answer.split())
-        places = [place for place, option in enumerate(options) if wanted in _ways_to_write(option)]
-        return places[0] if len(places) == 1 else None
+        return [place for place, option in enumerate(options) if wanted in _ways_to_write(option)]
     number = int(answer) - (reading == "index_from_1") if answer.isdecimal() else len(options)
-    return number if 0 <= number < len(options) else None
+    return [number] if 0 <= number < len(options) else []
 
 
-def _place_by_letter(answer: str, options: Sequence[Option]) -> int | None:
+def _places_by_letter(answer: str, options: Sequence[Option]) -> list[int]:
     """Of `B`, `(b)` or `B.`, and of `B) 4` if that is the text of option B."""
     letter, marked = _LETTER.fullmatch(answer), _MARKED.match(answer)
     found = letter or marked
     place = ascii_uppercase.index(found[1].upper()) if found else len(options)
     if place >= len(options):
-        return None
+        return []
     is_whole = letter is not None or (marked is not None and answer[marked.end() :].strip() in _ways_to_write(options[place]))
-    return place if is_whole else None
+    return [place] if is_whole else []
 
 
 def _ways_to_write(option: Option) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
-from data_gen.answers import boxed_answers
+from data_gen.answers import answer_key, boxed_answers
 from data_gen.choices import Option, OptionAnswers, gold_letter, question_with_options, read_options
 from data_gen.config import InputError
 from data_gen.records import Problem, content_hash
@@ -147,31 +147,42 @@ def _options(fields: Mapping[str, Any], name: str | None, where: str) -> list[Op
 
 def _gold_answers(fields: Mapping[str, Any], names: _Names, options: list[Option], layout: ProblemLayout, where: str) -> list[str]:
     """One gold answer, or several of which each is right."""
-    name, expected = names.answer, f"field {names.answer}"
-    if names.needs_mark:
-        expected = f"a last line '#### n' in field {name}"
-    elif names.solution:
-        expected = f"field {name}, or \\boxed{{...}} in field {names.solution}"
     items = _answer_items(fields, names, layout, where)
-    if not options:
-        items = [text_of(item, name, where) for item in items]
-    golds = [_stated(item, names, layout, where) if isinstance(item, str) else item for item in items]
-    _refuse_placeholders(golds, options, layout, where)
-    if options:
-        golds = [gold_letter(gold, options, layout.option_answers, name, where) for gold in golds if gold != ""]
-    golds = list(dict.fromkeys(gold for gold in golds if gold))
-    if not golds and not items and has_field(fields, name):
-        raise NoAnswerError(where, "no gold answer", f": field {name} is empty")
+    golds = _distinct(_read_items(items, names, options, layout, where))
+    if not golds and not items and has_field(fields, names.answer):
+        raise NoAnswerError(where, "no gold answer", f": field {names.answer} is empty")
     if not golds:
-        raise AnswerNotFoundError(where, expected)
+        boxed = f", or \\boxed{{...}} in field {names.solution}" if names.solution else ""
+        mark = "a last line '#### n' in " if names.needs_mark else ""
+        raise AnswerNotFoundError(where, f"{mark}field {names.answer}{boxed}")
     if len(golds) == 1 or layout.answers == "any":
         return golds
     if layout.answers == "all":
         return [", ".join(golds)]
     raise InputError(
-        f"{where}: field {name!r}: got {len(golds)} answers: {golds!r:.80}; say with answers: all that they are the parts of one, "
+        f"{where}: field {names.answer!r}: got {len(golds)} answers: {golds!r:.80}; say with answers: all that they are the parts of one, "
         "with answers: any that each of them is right"
     )
+
+
+def _read_items(items: list[Any], names: _Names, options: list[Option], layout: ProblemLayout, where: str) -> list[str]:
+    """The answer that each item states, a letter where there are options; empty where it states none."""
+    if not options:
+        items = [text_of(item, names.answer, where) for item in items]
+    stated = [_stated(item, names, layout, where) if isinstance(item, str) else item for item in items]
+    _refuse_placeholders(stated, options, layout, where)
+    if not options:
+        return stated
+    return [gold_letter(answer, options, layout.option_answers, names.answer, where) for answer in stated if answer != ""]
+
+
+def _distinct(golds: list[str]) -> list[str]:
+    """Those that say something, each once and as it was written first."""
+    first: dict[str, str] = {}
+    for gold in golds:
+        if gold:
+            first.setdefault(answer_key(gold), gold)
+    return list(first.values())
 
 
 def _answer_items(fields: Mapping[str, Any], names: _Names, layout: ProblemLayout, where: str) -> list[Any]:

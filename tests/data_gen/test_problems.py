@@ -67,6 +67,7 @@ def test_an_id_is_a_hash_of_the_question_and_does_not_depend_on_the_place(tmp_pa
             {"problem": "Sum?", "options": ["1", "2"], "answer": "B) 1"},
             r"rows.jsonl:2: field 'answer': got 'B\) 1', .* none of the 2 options",
         ),
+        ({"problem": "Which?", "options": ["x", "x"], "answer": "x"}, r"rows.jsonl:2: .* means A or B of the 2 options"),
         ({"problem": "Which?", "choices": ["B", "A"], "answer": "A"}, r"rows.jsonl:2: .* means A or B of the 2 options"),
     ],
 )
@@ -118,6 +119,7 @@ def test_the_same_id_for_two_questions_is_refused(tmp_path: Path) -> None:
         ({"answer_field": "names.1"}, {"question": "q", "names": ["a", "b"]}, ("q", "b")),
         ({"answer_field": "a.b+c"}, {"problem": "p", "a.b+c": "d"}, ("p", "d")),
         ({"answer_field": "final_answer"}, {"question": "q", "final_answer": ["2"]}, ("q", "2")),
+        ({"answer_field": "final_answer"}, {"question": "q", "final_answer": ["$2$", "2"]}, ("q", "$2$")),
         ({"answer_field": "final_answer", "answers": "all"}, {"question": "q", "final_answer": ["2", "3", "2"]}, ("q", "2, 3")),
     ],
 )
@@ -169,6 +171,7 @@ def test_boxes_that_say_several_can_be_left_out_or_read_as_math_grades(tmp_path:
         ({"options": {"A": "ice", "B": "unknown"}, "answer": "unknown"}, {}, "A) ice\nB) unknown", "B"),
         ({"options": "a ) 38 , b ) 27.5 , c ) none of these", "correct": "c"}, {}, "A) 38\nB) 27.5\nC) none of these", "C"),  # MathQA
         ({"options": [{"label": "A", "text": "x"}, {"label": "B", "text": "y"}], "answer": "(b)"}, {}, "A) x\nB) y", "B"),
+        ({"A": "x", "B": "", "C": "z", "D": None, "answer": "C"}, {"options_field": "A+B+C+D"}, "A) x\nB)\nC) z", "C"),
         ({"options": ["3", "4"], "answer": "B) 4"}, {}, "A) 3\nB) 4", "B"),
         ({"options": ["3", "4"], "answer": r"\textbf{(B)}"}, {}, "A) 3\nB) 4", "B"),
         ({"A": "x", "B": "y", "answer": r"So \boxed{A}"}, {"options_field": "A+B"}, "A) x\nB) y", "A"),
