@@ -24,7 +24,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM, set_seed
 
 from data_gen.answers import find_answer
 from data_gen.jsonl import read_jsonl
-from data_gen.problems import question_id
+from data_gen.problem_rows import question_id
 from data_gen.records import Problem, derive_seed
 from data_gen.rows import OrmRow, write_rows
 from data_gen.tokenizer import train_tokenizer

@@ -26,7 +26,7 @@ from data_gen.answers import find_answer
 from data_gen.chains import ChainPrompts
 from data_gen.filters import Filter, right_and_wrong, usable_solutions
 from data_gen.jsonl import read_jsonl
-from data_gen.problems import question_id
+from data_gen.problem_rows import question_id
 from data_gen.records import CORRECT, INCORRECT, GradedSolution, Problem, Solution, unknown
 from data_gen.revisions import DistanceAudit, RevisionSettings, revision_rows, targets
 from data_gen.rows import RevisionRow, write_rows

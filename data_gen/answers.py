@@ -65,26 +65,48 @@ def find_boxed(text: str) -> str | None:
 
     Boxes before it with nothing but commas, "and" or "or" between them belong to it: `\boxed{1} and \boxed{2}` is `1, 2`.
     """
-    contents: list[str] = []
+    groups = _joined_boxes(text)
+    return _one_answer(groups[-1]) if groups and groups[-1] else None
+
+
+def boxed_answers(text: str) -> list[str]:
+    """What the boxes of a reference solution hold, in order: of those that belong together one answer, and none that was there before.
+
+    Empty where there is no box, or one that is never closed.
+    """
+    answers = [_one_answer(group).strip() for group in _joined_boxes(text) or () if group]
+    return list({answer_key(answer): answer for answer in reversed(answers) if answer}.values())[::-1]
+
+
+def _joined_boxes(text: str) -> list[list[str]] | None:
+    """The contents of the outermost boxes, those that belong together in one list; None where a box is never closed."""
+    groups: list[list[str]] = []
     position = 0
     for match in _BOX.finditer(text):
         if match.start() < position:
             continue  # inside the box before it
-        between = text[position : match.start()] if contents and match.start() - position < 100 else "."
+        between = text[position : match.start()] if groups and match.start() - position < 100 else "."
         if not (_BETWEEN_BOXES.fullmatch(between) and _IS_JOINT.search(between)):
-            contents = []
+            groups.append([])
         if match[1] is None:  # \boxed 5
             bare = _BARE.match(text, match.end())
-            contents, position = ([*contents, bare[0]], bare.end()) if bare else ([], match.end())
+            if bare is None:
+                groups.append([])
+            else:
+                groups[-1].append(bare[0])
+            position = bare.end() if bare else match.end()
             continue
         end = _closing_brace(text, match.end())
         if end is None:
             return None
-        contents.append(text[match.end() : end])
+        groups[-1].append(text[match.end() : end])
         position = end + 1
-    return (
-        ", ".join({answer_key(content): content for content in contents}.values()) if contents else None
-    )  # one value in two forms counts once
+    return groups
+
+
+def _one_answer(boxes: list[str]) -> str:
+    """`a, b`; one value in two forms counts once."""
+    return ", ".join({answer_key(content): content for content in boxes}.values())
 
 
 def _closing_brace(text: str, start: int) -> int | None:

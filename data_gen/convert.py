@@ -4,7 +4,8 @@
 
 A .json file is one list of rows, any other holds one a line; `train-prm` reads what `--to trl` writes. Every row is written, read back in
 the target's format and compared: whatever did not survive is a loss. The first loss ends the command, and no file appears, unless
-`--lossy true` says that losses are only to be counted. What a format cannot say at all (a value as + or -) is refused either way.
+`--lossy true` says that losses are only to be counted. What a format cannot say at all (a value as + or -) is refused either way. Rows
+under other names are read with `--from generic` and `--generic.…` (see `data_gen.formats.generic`). docs/rows.md shows all layouts.
 """
 
 import json
@@ -12,23 +13,28 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from data_gen.config import parse_config, run_command
-from data_gen.formats import math_shepherd, openr_aps, prm800k, processbench, trl_stepwise
-from data_gen.formats.stepwise import Reading, RowError, StepwiseRow
+from data_gen.formats import er_prm, math_shepherd, openr_aps, prm800k, processbench, rlhflow, trl_stepwise
+from data_gen.formats.generic import GenericFields
+from data_gen.formats.generic import read_row as read_generic_row
+from data_gen.formats.stepwise import Reading, RowError, StepwiseRow, UnusedRowError
 from data_gen.jsonl import read_objects, write_objects
 
 logger = logging.getLogger(__name__)
 
-FormatName = Literal["trl", "math_shepherd", "prm800k", "openr_aps", "openr_aps_tree", "processbench"]
+FormatName = Literal["trl", "math_shepherd", "prm800k", "openr_aps", "openr_aps_tree", "processbench", "rlhflow", "er_prm"]
+Read = Callable[[Mapping[str, Any], str], Reading]
+SEPARATORS = ("\n", "\n\n")  # of which a step that holds one is counted
 
 
 class Format(NamedTuple):
     """`read` and `write` take where a row stands, for their errors."""
 
-    read: Callable[[Mapping[str, Any], str], Reading]
+    read: Read
     write: Callable[[StepwiseRow, str], dict[str, Any]]
 
 
@@ -39,6 +45,8 @@ FORMATS: dict[FormatName, Format] = {
     "openr_aps": Format(openr_aps.read_flat_row, openr_aps.write_flat_row),
     "openr_aps_tree": Format(openr_aps.read_tree_row, openr_aps.write_tree_row),
     "processbench": Format(processbench.read_row, processbench.write_row),
+    "rlhflow": Format(rlhflow.read_row, rlhflow.write_row),
+    "er_prm": Format(er_prm.read_row, er_prm.write_row),
 }
 
 
@@ -47,9 +55,13 @@ class ConvertConfig:
     """Rewrite a file of step labels."""
 
     input: Path
-    from_: FormatName = field(metadata={"help": "format of the input; on the command line --from (from is a word of Python's own)"})
+    from_: Literal[FormatName, "generic"] = field(
+        metadata={"help": "format of the input; on the command line --from (from is a word of Python's own); generic: as generic.… says"}
+    )
     output: Path
     to: FormatName
+    generic: GenericFields = field(default_factory=GenericFields)
+    keep_bad_problems: bool = field(default=False, metadata={"help": "prm800k: also rows whose labeller found the problem itself broken"})
     lossy: bool = field(default=False, metadata={"help": "write what the target can hold and count what it cannot"})
     extras: bool = field(default=True, metadata={"help": "keep the source's other fields as columns; false: question, steps, labels alone"})
     hard_above: float | None = field(
@@ -65,15 +77,27 @@ class ConvertConfig:
             raise ValueError(f"output: {self.output} is the input; expected another file")
         if self.hard_above is not None and not 0 <= self.hard_above < 1:
             raise ValueError(f"hard_above: got {self.hard_above}, expected 0 or more and less than 1")
+        if self.from_ != "generic" and self.generic != GenericFields():
+            raise ValueError(f"generic: got field names with from {self.from_}, expected from generic")
+        if self.from_ != "prm800k" and self.keep_bad_problems:
+            raise ValueError(f"keep_bad_problems: got true with from {self.from_}, expected from prm800k")
 
 
 @dataclass
 class Conversion:
-    """What happened to the rows so far."""
+    """What happened to the rows so far.
+
+    `n_contradictions`: steps with the text of another step after the same steps, and the opposite label. `n_steps_with`: steps by the
+    separator that they hold; a training with that separator encodes such a step as several. `finish_reasons`: of the rows read, where they
+    have one.
+    """
 
     n_read: int = 0
     n_written: int = 0
     n_null_labels: int = 0
+    n_contradictions: int = 0
+    n_steps_with: Counter[str] = field(default_factory=Counter)
+    finish_reasons: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
 
@@ -86,29 +110,52 @@ def convert(config: ConvertConfig) -> Conversion:
 
 
 def _converted(config: ConvertConfig, conversion: Conversion) -> Iterator[dict[str, Any]]:
-    source, target = FORMATS[config.from_], FORMATS[config.to]
+    read, target = _reader(config), FORMATS[config.to]
     for number, fields in read_objects(config.input):
         where = f"{config.input}:{number}"
         conversion.n_read += 1
         try:
-            reading = source.read(fields, where)
+            reading = read(fields, where)
             written = [(row, target.write(row, where)) for row in (_wanted(row, config) for row in reading.rows)]
             lost = sum((_lost(row, fields, target, where) for row, fields in written), reading.left_out)
         except RowError as error:
-            if config.bad_rows == "refuse":
+            if config.bad_rows == "refuse" and not isinstance(error, UnusedRowError):
                 raise
             conversion.dropped[error.reason] += 1
-            logger.warning("dropped: %s", error)
+            logger.log(logging.DEBUG if isinstance(error, UnusedRowError) else logging.WARNING, "dropped: %s", error)
             continue
         if lost and not config.lossy:
             raise RowError(
                 where, f"{config.to} cannot hold all of this row", f": lost would be {_words(lost)}; --lossy true drops and counts it"
             )
         conversion.lost += lost
-        for row, converted in written:
-            conversion.n_written += 1
-            conversion.n_null_labels += row.labels.count(None)
+        _count(reading.rows, conversion)
+        for _, converted in written:
             yield converted
+
+
+def _reader(config: ConvertConfig) -> Read:
+    if config.from_ == "generic":
+        return partial(read_generic_row, names=config.generic)
+    if config.from_ == "prm800k":
+        return partial(prm800k.read_row, keep_bad_problems=config.keep_bad_problems)
+    return FORMATS[config.from_].read
+
+
+def _count(rows: Sequence[StepwiseRow], conversion: Conversion) -> None:
+    """The facts of what one source row became."""
+    labels: dict[tuple[str, ...], set[bool]] = {}
+    for row in rows:
+        conversion.n_written += 1
+        conversion.n_null_labels += row.labels.count(None)
+        for separator in SEPARATORS:
+            conversion.n_steps_with[separator] += sum(separator in step for step in row.completions)
+        for place, label in enumerate(row.labels):
+            if isinstance(label, bool):
+                labels.setdefault((row.prompt, *row.completions[: place + 1]), set()).add(label)
+    conversion.n_contradictions += sum(len(found) > 1 for found in labels.values())
+    if rows and isinstance(reason := rows[0].extra.get("finish_reason"), str):
+        conversion.finish_reasons[reason] += 1
 
 
 def _wanted(row: StepwiseRow, config: ConvertConfig) -> StepwiseRow:
@@ -139,8 +186,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = sys.argv[1:] if argv is None else argv
     config = parse_config(ConvertConfig, [f"--from_{word[6:]}" if word.partition("=")[0] == "--from" else word for word in arguments])
     done = convert(config)
-    facts = {"n_read": done.n_read, "n_written": done.n_written, "n_null_labels": done.n_null_labels}
-    logger.info("%s: %s", config.output, json.dumps({**facts, "dropped": dict(done.dropped), "lost": dict(done.lost)}))
+    logger.info("%s: %s", config.output, json.dumps(vars(done)))
 
 
 if __name__ == "__main__":

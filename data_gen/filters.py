@@ -40,7 +40,8 @@ class Filter:
     def faults(self, problem: Problem, graded: Iterable[GradedSolution]) -> list[str | None]:
         """For each solution the reason to leave it out, None for the others: too_long, or disputed by the second opinion."""
         graded = list(graded)
-        right_answers = {problem.gold_answer, *(each.answer for each in graded if each.verdict.is_correct and each.answer is not None)}
+        right_answers = {problem.gold_answer, *problem.other_answers}
+        right_answers |= {each.answer for each in graded if each.verdict.is_correct and each.answer is not None}
         wrong_answers = {each.answer for each in graded if not each.verdict.is_correct and each.answer is not None}
         disputed = {
             wrong for wrong in wrong_answers if self.second_opinion and any(agrees_leniently(right, wrong) for right in right_answers)

@@ -63,8 +63,17 @@ def read_json_list(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def read_objects(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line, object) of a file: a JSON list where the name ends in .json, else one object a line."""
-    return read_json_list(path) if Path(path).suffix == ".json" else read_jsonl(path)
+    """(line, object) of a file: one object a line, or a JSON list where the name ends in .json (where that holds lines, they are read)."""
+    return read_jsonl(path) if Path(path).suffix != ".json" or _holds_lines(Path(path)) else read_json_list(path)
+
+
+def _holds_lines(path: Path) -> bool:
+    """Whether the first line with text is a whole object: public sets call such files .json, too."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        first = next((line for line in file if line.strip()), b"").strip().removeprefix(b"\xef\xbb\xbf")
+    return first.startswith(b"{") and first.endswith(b"}")
 
 
 def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from data_gen.config import InputError
-from data_gen.records import StepEstimate
+from data_gen.records import GIVEN, StepEstimate
 
 
 def hard(estimates: Sequence[StepEstimate], threshold: float = 0.0) -> tuple[bool | None, ...]:
@@ -32,12 +32,12 @@ def hard(estimates: Sequence[StepEstimate], threshold: float = 0.0) -> tuple[boo
 
 
 def soft(estimates: Sequence[StepEstimate]) -> tuple[float | None, ...]:
-    """The value after each step, None without rollouts; after the last one, the verdict. Raises InputError for biased fractions."""
+    """The value after each step, None without rollouts unless it is known without. Raises InputError for biased fractions."""
     return _values(estimates, "a soft value")
 
 
 def smoothed(estimates: Sequence[StepEstimate], a: float) -> tuple[float | None, ...]:
-    """The value after each step under a Beta(a, a) prior; the verdict, which is known, as it is. Raises InputError as `soft` does."""
+    """The value after each step under a Beta(a, a) prior; a value known without rollouts as it is. Raises InputError as `soft` does."""
     values = _values(estimates, "a smoothed value")
     return tuple(
         (estimate.n_correct + a) / (estimate.n_rollouts + 2 * a) if estimate.n_rollouts else value
@@ -56,9 +56,10 @@ def likelihood(estimates: Sequence[StepEstimate]) -> tuple[tuple[int, int], ...]
     return tuple((estimate.n_correct, estimate.n_rollouts - estimate.n_correct) for estimate in estimates)
 
 
-def known_verdict(estimate: StepEstimate) -> float | None:
-    """1 or 0 at the end of a finished solution, None elsewhere and in rows that came without intervals, which do not say it."""
-    return estimate.low if estimate.method == "terminal" and estimate.low == estimate.high else None
+def known_value(estimate: StepEstimate) -> float | None:
+    """The value that is known without rollouts: 1 or 0 at the end of a finished solution, one that came with the data, None elsewhere and
+    in rows that came without intervals, which do not say it."""
+    return estimate.low if estimate.method in ("terminal", GIVEN) and estimate.low == estimate.high else None
 
 
 def cleared(labels: Sequence[bool | None], estimates: Sequence[StepEstimate]) -> tuple[bool | None, ...]:
@@ -67,7 +68,7 @@ def cleared(labels: Sequence[bool | None], estimates: Sequence[StepEstimate]) ->
     A False without rollouts, or where some succeeded and too few for a threshold, stays. So does each of a wrong solution: where rollouts
     succeed after a step of which none did, either may be chance, and a step is lost sooner than a lucky rollout is proof.
     """
-    is_right = bool(estimates) and known_verdict(estimates[-1]) == 1
+    is_right = bool(estimates) and estimates[-1].method == "terminal" and known_value(estimates[-1]) == 1
     return tuple(
         True if is_right and label is False and estimate.n_rollouts and not estimate.n_correct else label
         for label, estimate in zip(labels, estimates, strict=True)
@@ -79,8 +80,8 @@ def _has_success(estimate: StepEstimate) -> bool | None:
         return True
     if estimate.n_rollouts:
         return estimate.n_correct > 0
-    verdict = known_verdict(estimate)
-    return None if verdict is None else verdict == 1
+    value = known_value(estimate)
+    return None if value is None else value > 0
 
 
 def _values(estimates: Sequence[StepEstimate], view: str) -> tuple[float | None, ...]:
@@ -90,4 +91,4 @@ def _values(estimates: Sequence[StepEstimate], view: str) -> tuple[float | None,
                 f"step {step}: {view} needs a fixed number of rollouts, got stopping {estimate.stopping!r}, whose n_correct / n_rollouts "
                 "is biased; expected labels of method every_step with stopping fixed, or hard labels, or the likelihood"
             )
-    return tuple(e.n_correct / e.n_rollouts if e.n_rollouts else known_verdict(e) for e in estimates)
+    return tuple(e.n_correct / e.n_rollouts if e.n_rollouts else known_value(e) for e in estimates)

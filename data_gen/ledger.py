@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
+from data_gen.accepted_answers import grade_any
 from data_gen.config import InputError
 from data_gen.grading import Grader
 from data_gen.policies.protocol import Policy
@@ -330,7 +331,7 @@ class LedgerPolicy:
         self.n_draws = 0  # how many they are
         self._charged: set[DrawKey] = set()
         self._policy, self._ledger = policy, ledger
-        self._gold_hash = content_hash(problem.question, problem.gold_answer)
+        self._gold_hash = content_hash(problem.question, problem.gold_answer, *problem.other_answers)
         self._root = prefix_hash(policy.encode_prompt(problem.question))
 
     def encode_prompt(self, question: str) -> tuple[int, ...]:
@@ -369,7 +370,7 @@ class LedgerPolicy:
         """
         stored = self._ledger.find_verdict(key, self._gold_hash, grader.grader_version)
         if stored is None:
-            graded = await grader.grade(self.problem, solution)
+            graded = await grade_any(grader, self.problem, solution)
             stored = self._ledger.find_verdict(key, self._gold_hash, grader.grader_version)  # of another task that graded it meanwhile
             if stored is None:
                 if graded.verdict.reason != "timeout":

@@ -1,40 +1,36 @@
-r"""Problems with known answers, from the built-in task, JSONL or JSON files, or a dataset of the Hub.
+"""Problems with known answers, from the built-in task, JSONL or JSON files, or a dataset of the Hub; how a row is read: `problem_rows`.
 
-    {"question": "Natalia sold clips to 48 of her friends ...", "answer": "Natalia sold 48/2 = ...\n#### 72"}      gsm8k
-    {"problem": "How many vertical asymptotes ...", "solution": "... has $\\boxed{2}$ vertical asymptotes."}        math
-    {"problem": "...", "answer": "..."}, or whatever `problem_field` and `answer_field` name                        generic
-
-Nothing is left out silently: a row without a usable answer is an error that names it, or counted in the log where the config allows it.
+Nothing is left out silently: a row that cannot be used is an error that names it, or counted by reason in the log and the run's record.
 """
 
+import json
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from data_gen.answers import find_boxed
 from data_gen.arithmetic import draw_problems
 from data_gen.config import InputError
-from data_gen.jsonl import read_objects
+from data_gen.jsonl import read_objects, write_text
+from data_gen.problem_rows import AnswerNotFoundError, NoAnswerError, ProblemLayout, question_id, read_problem
 from data_gen.records import Problem, content_hash, derive_seed
+from data_gen.runs import write_records
 
+__all__ = ["ProblemSource", "Selection", "load_problems", "question_id", "select_problems", "write_counts", "write_problems"]
 logger = logging.getLogger(__name__)
 ARITHMETIC = "arithmetic"
 
 
 @dataclass(frozen=True)
-class ProblemSource:
-    """Which problems a command works on."""
+class ProblemSource(ProblemLayout):
+    """Which problems a command works on, and how their rows are read."""
 
     source: str = field(
         default=ARITHMETIC, metadata={"help": "'arithmetic' (built in), a .jsonl or .json file, a folder, or a Hub dataset"}
     )
-    format: Literal["auto", "gsm8k", "math", "generic"] = field(default="auto", metadata={"help": "layout of the rows; auto looks at each"})
-    problem_field: str = field(default="problem", metadata={"help": "field of the question in generic rows"})
-    answer_field: str = field(default="answer", metadata={"help": "field of the gold answer in generic rows"})
-    id_field: str | None = field(default=None, metadata={"help": "field of a unique id; null: a hash of the question"})
     n: int | None = field(default=None, metadata={"help": "how many problems; null: all (the built-in task has no end and needs a number)"})
     offset: int = field(default=0, metadata={"help": "problems to pass over before the first"})
     shard: str | None = field(
@@ -43,7 +39,13 @@ class ProblemSource:
     split: str | None = field(default=None, metadata={"help": "split of the built-in task or of a dataset; null: train"})
     hub_config: str | None = field(default=None, metadata={"help": "configuration of a Hub dataset"})
     seed: int = field(default=0, metadata={"help": "seed of the built-in task"})
-    skip_without_answer: bool = field(default=False, metadata={"help": "leave out and count rows whose gold answer is missing"})
+    duplicates: Literal["error", "first"] = field(
+        default="error", metadata={"help": "a question (or id) again with another answer: refused, or only its first row is taken"}
+    )
+    skip_without_answer: bool = field(
+        default=False,
+        metadata={"help": "leave out and count rows whose text states no gold answer, as those whose answer is empty or a placeholder are"},
+    )
 
 
 class Row(NamedTuple):
@@ -53,26 +55,48 @@ class Row(NamedTuple):
     fields: Mapping[str, Any]
 
 
+class Selection(NamedTuple):
+    """The problems of a command, and how many rows of the whole source were left out by reason."""
+
+    problems: list[Problem]
+    left_out: dict[str, int]
+
+
 def load_problems(source: ProblemSource) -> list[Problem]:
+    """The problems of `select_problems`."""
+    return select_problems(source).problems
+
+
+def select_problems(source: ProblemSource) -> Selection:
     """The problems that `source` names, in its order, each question once.
 
     `offset` and `n` choose from the source, then `shard` takes its part, so the shards of one config make up the whole. Raises InputError
     for a row that cannot be used, an id or question that comes twice with different content, and an empty result.
     """
     _check(source)
-    problems = draw_problems(source.seed, source.split or "train") if source.source == ARITHMETIC else iter(list(_read(source)))
+    left_out = Counter[str]()
+    problems = draw_problems(source.seed, source.split or "train") if source.source == ARITHMETIC else iter(list(_read(source, left_out)))
+    for reason, count in left_out.items():
+        logger.warning("%s: left out %d rows: %s", source.source, count, reason)
     chosen = list(islice(problems, source.offset, None if source.n is None else source.offset + source.n))
     if source.shard is not None:
         index, n_shards = map(int, source.shard.split("/"))
         chosen = [problem for problem in chosen if derive_seed("shard", problem.question) % n_shards == index]
     if not chosen:
-        raise InputError(f"{source.source}: no problem is left (offset {source.offset}, n {source.n}, shard {source.shard})")
-    return chosen
+        reasons = "".join(f"; left out {count} rows: {reason}" for reason, count in left_out.items())
+        raise InputError(f"{source.source}: no problem is left (offset {source.offset}, n {source.n}, shard {source.shard}){reasons}")
+    return Selection(chosen, dict(left_out))
 
 
-def question_id(question: str) -> str:
-    """The problem_id of a question that comes without one."""
-    return content_hash("problem", question)[:16]
+def write_problems(run: Path, selection: Selection) -> None:
+    """The problems of a run into problems.jsonl, and what `write_counts` writes."""
+    write_records(run / "problems.jsonl", Problem, selection.problems)
+    write_counts(run, selection)
+
+
+def write_counts(run: Path, selection: Selection) -> None:
+    """How many problems a run has, and how many rows of the source were left out by reason, into problems.json."""
+    write_text(run / "problems.json", json.dumps({"n_problems": len(selection.problems), "left_out": selection.left_out}, indent=1) + "\n")
 
 
 def _check(source: ProblemSource) -> None:
@@ -100,25 +124,30 @@ def _is_file(source: ProblemSource) -> bool:
 # --- reading
 
 
-def _read(source: ProblemSource) -> Iterator[Problem]:
-    ids: dict[str, Row] = {}
-    n_without_answer = n_repeated = 0
+def _read(source: ProblemSource, left_out: Counter[str]) -> Iterator[Problem]:
+    seen: dict[str, tuple[str, str]] = {}  # where an id stands, and the hash of its problem
     for row in _rows(source):
-        problem = _as_problem(row, source)
-        if problem is None:
-            n_without_answer += 1
+        try:
+            problem = read_problem(row.fields, source, row.where)
+        except NoAnswerError as missing:
+            if isinstance(missing, AnswerNotFoundError) and not source.skip_without_answer:
+                raise
+            left_out[missing.reason] += 1
             continue
-        earlier = ids.setdefault(problem.problem_id, row)
-        if earlier is row:
+        content = content_hash(problem.question, problem.gold_answer, problem.other_answers)
+        where, earlier = seen.setdefault(problem.problem_id, (row.where, content))
+        what = "id" if source.id_field else "question"
+        if where == row.where:
             yield problem
-        elif _as_problem(earlier, source) == problem:
-            n_repeated += 1
+        elif earlier == content:
+            left_out["the same problem again"] += 1
+        elif source.duplicates == "first":
+            left_out[f"the same {what} again, with other content"] += 1
         else:
-            what = "id" if source.id_field else "question"
-            raise InputError(f"{row.where}: the {what} of {earlier.where} again, with other content: {problem.question[:80]!r}")
-    for count, reason in ((n_without_answer, "no gold answer"), (n_repeated, "the same problem again")):
-        if count:
-            logger.warning("%s: left out %d rows: %s", source.source, count, reason)
+            raise InputError(
+                f"{row.where}: the {what} of {where} again, with other content: {problem.question[:80]!r} "
+                "(duplicates: first takes the first row of each)"
+            )
 
 
 def _rows(source: ProblemSource) -> Iterator[Row]:
@@ -140,50 +169,3 @@ def _dataset_rows(source: ProblemSource) -> Iterator[Row]:
     except (datasets.exceptions.DatasetsError, FileNotFoundError, ConnectionError, ValueError, KeyError) as error:
         raise InputError(f"source {name!r}, split {split!r}: no such file, folder or dataset that loads: {error}") from error
     return (Row(f"{name}[{index}]", fields) for index, fields in enumerate(rows))
-
-
-# --- from a row to a problem
-
-
-def _as_problem(row: Row, source: ProblemSource) -> Problem | None:
-    """The problem of a row; None if it has no gold answer and the config lets that pass."""
-    layout = _layout(row.fields) if source.format == "auto" else source.format
-    if layout == "gsm8k":
-        question, gold_answer = _text(row, "question"), _gsm8k_answer(_text(row, "answer"))
-        where_expected = "a last line '#### n' in field answer"
-    elif layout == "math":
-        question = _text(row, "problem")
-        gold_answer = _text(row, "answer") if "answer" in row.fields else (find_boxed(_text(row, "solution")) or "").strip()
-        where_expected = "field answer, or \\boxed{...} in field solution"
-    else:
-        question, gold_answer = _text(row, source.problem_field), _text(row, source.answer_field)
-        where_expected = f"field {source.answer_field}"
-    if not question:
-        raise InputError(f"{row.where}: the question is empty")
-    if not gold_answer:
-        if source.skip_without_answer:
-            return None
-        raise InputError(f"{row.where}: no gold answer; expected {where_expected} (skip_without_answer: true leaves such rows out)")
-    problem_id = _text(row, source.id_field) if source.id_field else question_id(question)
-    return Problem(problem_id, question, gold_answer)
-
-
-def _layout(fields: Mapping[str, Any]) -> str:
-    if isinstance(fields.get("question"), str) and "####" in str(fields.get("answer")):
-        return "gsm8k"
-    return "math" if "problem" in fields and "solution" in fields else "generic"
-
-
-def _gsm8k_answer(answer: str) -> str:
-    _, mark, final = answer.rpartition("####")
-    return final.strip().replace(",", "") if mark else ""
-
-
-def _text(row: Row, name: str) -> str:
-    """A field as text; numbers are written out. Raises InputError that lists the fields present."""
-    if name not in row.fields:
-        raise InputError(f"{row.where}: no field {name!r}; fields present: {', '.join(map(repr, row.fields))}")
-    value = row.fields[name]
-    if isinstance(value, bool) or not isinstance(value, str | int | float | None):
-        raise InputError(f"{row.where}: field {name!r}: got {type(value).__name__}, expected text or a number")
-    return "" if value is None else str(value).strip()

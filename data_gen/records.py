@@ -20,11 +20,12 @@ def content_hash(*parts: object) -> str:
 
 @dataclass(frozen=True)
 class Problem:
-    """A question and the answer that is known for it. `problem_id` is unique in a data set."""
+    """A question and the answer that is known for it. `problem_id` is unique in a data set; each of `other_answers` is right, too."""
 
     problem_id: str
     question: str
     gold_answer: str
+    other_answers: tuple[str, ...] = ()
 
 
 class VerdictKind(StrEnum):
@@ -136,14 +137,18 @@ class GradedSolution:
     verdict: Verdict
 
 
+GIVEN = "given"  # method of a value that came with the data, without rollouts
+
+
 @dataclass(frozen=True)
 class StepEstimate:
     """Monte Carlo evidence on the prefix that ends with a step.
 
     `n_correct` of `n_rollouts` rollouts from the prefix were right; `n_unknown` of them got no verdict or were truncated and count as
     failures of the budget. `method`: rollouts (drawn here), witness (a right solution runs through this prefix; no rollouts), terminal (the
-    end of the solution: its own verdict) or none (never probed). `stopping` is fixed (always the full n) or the rule that ended the draws
-    (first_success, sequential, interval, posterior, check): under those n_correct / n_rollouts is biased, its likelihood is not.
+    end of the solution: its own verdict), given (a value that came with the data: low = high) or none (never probed). `stopping` is fixed
+    (always the full n) or the rule that ended the draws (first_success, sequential, interval, posterior, check): under those
+    n_correct / n_rollouts is biased, its likelihood is not.
     [low, high] holds the value with at least 95 % probability over the draws, whatever the rule.
     """
 

@@ -18,10 +18,13 @@ preference; rows that show earlier attempts are chats (see `data_gen.chains`), a
 A label is null where nothing is known. n_correct / n_rollouts is an unbiased value only where `stopping` is fixed; [low, high] holds the
 value with 95 % probability whatever the rule. Where the first turn of a chat says more than the question (`data_gen.chains`: `first`),
 `question` is what it shares with the rows of other kinds: trainings hold out the same questions of all of them.
+
+A public row without evidence may give values in [0, 1] as labels: each is then known as it stands (method `given`, low = high = the value),
+its label is null, and soft targets or a hard_threshold read it. docs/rows.md shows every layout.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
@@ -30,9 +33,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from data_gen.chains import Message, first_question
 from data_gen.config import InputError
-from data_gen.jsonl import read_jsonl, write_jsonl
-from data_gen.problems import question_id
-from data_gen.records import StepEstimate
+from data_gen.jsonl import read_objects, write_jsonl
+from data_gen.problem_rows import question_id
+from data_gen.records import GIVEN, StepEstimate
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -150,6 +153,7 @@ AnyRow = PrmRow | OrmRow | OrmPair | OrmHistoryRow | RevisionRow
 Row = TypeVar("Row", bound=AnyRow)
 RowKind = Literal["prm", "orm", "orm_pairs", "orm_history", "revision"]
 ROW_TYPES: dict[RowKind, type[AnyRow]] = dict(zip(get_args(RowKind), get_args(AnyRow), strict=True))
+_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in ROW_TYPES.values()}
 
 
 def question_of(row: AnyRow) -> str:
@@ -163,23 +167,43 @@ def write_rows(path: str | Path, rows: Sequence[AnyRow]) -> None:
 
 
 def read_rows(path: str | Path, kind: type[Row]) -> list[Row]:
-    """The rows of a JSONL file, ours or a public one without ids and evidence. Raises InputError naming file and line."""
-    adapter, rows = TypeAdapter(kind), []
-    for number, fields in read_jsonl(path):
-        try:
-            rows.append(adapter.validate_json(json.dumps(_complete(fields, kind)), strict=True))
-        except ValidationError as error:
-            raise InputError(f"{path}:{number}: no {kind.__name__}: {_first_fault(error)}; fields present: {', '.join(fields)}") from None
-    return rows
+    """The rows of a file, ours or a public one without ids and evidence. Raises InputError naming file and line."""
+    return [read_row_of(kind, fields, f"{path}:{number}") for number, fields in read_objects(path)]
 
 
-def _complete(fields: dict[str, Any], kind: type[Row]) -> dict[str, Any]:
-    """`fields` with the id and the evidence that public sets lack: the id of a question, and no rollouts."""
+def read_row_of(kind: type[Row], fields: Mapping[str, Any], where: str) -> Row:
+    """The row that a JSON object says. Raises InputError naming `where`."""
+    try:
+        row: Row = _ADAPTERS[kind].validate_json(json.dumps(_complete(fields, kind)), strict=True)
+    except ValidationError as error:
+        raise InputError(f"{where}: no {kind.__name__}: {_first_fault(error)}; fields present: {', '.join(fields)}") from None
+    return row
+
+
+def _complete(fields: Mapping[str, Any], kind: type[Row]) -> dict[str, Any]:
+    """`fields` with the id and the evidence that public sets lack: the id of a question, no rollouts, and values given as labels."""
     prompt, completions = fields.get("prompt"), fields.get("completions")
     added: dict[str, Any] = {"problem_id": question_id(prompt)} if isinstance(prompt, str) else {}
-    if kind is PrmRow and isinstance(completions, list):
-        added |= {name: [nothing] * len(completions) for name, nothing in EVIDENCE.items()}
-    return added | fields
+    if kind is not PrmRow or not isinstance(completions, list):
+        return added | dict(fields)
+    n_steps = len(completions)
+    added |= {name: [nothing] * n_steps for name, nothing in EVIDENCE.items()}
+    values = _given_values(fields, n_steps)
+    if values is None:
+        return added | dict(fields)
+    added["method"] = ["none" if value is None else GIVEN for value in values]
+    for name in ("low", "high"):
+        added[name] = [EVIDENCE[name] if value is None else value for value in values]
+    return added | {**fields, "labels": [None] * n_steps}
+
+
+def _given_values(fields: Mapping[str, Any], n_steps: int) -> list[float | None] | None:
+    """Labels that are values: floats in [0, 1], null where nothing is known, in a row without evidence; None if they are not."""
+    labels = fields.get("labels")
+    if not isinstance(labels, list) or len(labels) != n_steps or EVIDENCE.keys() & fields.keys():
+        return None
+    is_known = any(label is not None for label in labels)
+    return labels if is_known and all(label is None or (type(label) is float and 0 <= label <= 1) for label in labels) else None
 
 
 def _first_fault(error: ValidationError) -> str:

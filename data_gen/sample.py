@@ -19,11 +19,11 @@ from data_gen.jsonl import write_text
 from data_gen.ledger import Ledger, LedgerPolicy
 from data_gen.policies.protocol import Policy
 from data_gen.policy_config import PolicyConfig
-from data_gen.problems import ProblemSource, load_problems
+from data_gen.problems import ProblemSource, select_problems, write_problems
 from data_gen.progress import MeteredPolicy, Progress
 from data_gen.records import GradedSolution, Problem, SamplingParams, Usage
 from data_gen.rollouts import draw_solutions
-from data_gen.runs import N_OPEN, claim_models, claim_run, read_records, records_in_order, work_through, write_records
+from data_gen.runs import N_OPEN, claim_models, claim_run, read_records, records_in_order, work_through
 from data_gen.steps import check_separator
 
 logger = logging.getLogger(__name__)
@@ -133,13 +133,13 @@ def load_run_policy(config: SampleConfig, problems: Iterable[Problem]) -> Policy
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(SampleConfig, argv)
     run = config.output / DRY_RUN if config.dry_run else config.output
-    problems = load_problems(config.problems)
+    selection = select_problems(config.problems)
     claim_run(run, replace(config, output=run, forecast=False, n_open=N_OPEN))  # neither changes what is drawn
-    write_records(run / "problems.jsonl", Problem, problems)
-    policy = load_run_policy(config, problems)
+    write_problems(run, selection)
+    policy = load_run_policy(config, selection.problems)
     claim_models(run, {"policy": policy.policy_id})
-    n_problems = len(problems)
-    del problems  # from here on they are read from the file
+    n_problems = len(selection.problems)
+    del selection  # from here on the problems are read from the file
     with Ledger(run / "ledger.sqlite") as ledger:
         if config.forecast:
             forecast_sampling(run, n_problems, MeteredPolicy(policy), ledger, config)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge
 
 from data_gen.config import InputError, parse_config, run_command
-from data_gen.jsonl import read_jsonl, write_text
+from data_gen.jsonl import read_objects, write_text
 from prm_train.targets import LabelAlgebra
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def training_questions(rows: Path, validation_share: float) -> set[str] | None:
 
     if not rows.is_file():
         return None
-    questions = {_question(fields) for _, fields in read_jsonl(rows)}
+    questions = {_question(fields) for _, fields in read_objects(rows)}
     return {question for question in questions if not is_validation_question(question, validation_share)}
 
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 from data_gen.config import InputError
 from data_gen.first_error import NO_ERROR, first_error
 from data_gen.label_views import cleared
-from data_gen.records import derive_seed
+from data_gen.records import GIVEN, derive_seed
 from data_gen.rows import OrmRow, PrmRow
 from data_gen.steps import split_steps
 from prm_train.encoding import ScorerEncoding
 from prm_train.targets import LabelAlgebra, Target, step_targets, with_mean_weight_one
 
 logger = logging.getLogger(__name__)
+ONLY_VALUES = "rows whose labels are values, which label_kind soft or a hard_threshold reads"
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def prm_examples(rows: Sequence[PrmRow], encoding: ScorerEncoding, algebra: Labe
         left_out["labelled steps beyond max_length"] += len(labelled) - len(kept)
         left_out["steps beyond max_length"] += sum(end >= max_length for end in ends)
         if not labelled:
-            left_out["rows without a label"] += 1
+            left_out[ONLY_VALUES if GIVEN in row.method else "rows without a label"] += 1
         elif not kept:
             left_out["rows with every label beyond max_length"] += 1
         else:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from data_gen.chains import Message
 from data_gen.config import InputError
-from data_gen.jsonl import read_jsonl
+from data_gen.jsonl import read_objects
 from data_gen.outcome_rows import nth_pair
 from data_gen.records import derive_seed
 from data_gen.rows import OrmHistoryRow, OrmPair, OrmRow, read_rows
@@ -35,7 +35,7 @@ OutcomeRows = list[OrmRow] | list[OrmPair] | list[OrmHistoryRow]
 
 def read_outcome_rows(path: Path) -> OutcomeRows:
     """The rows of a file, all of the kind of the first one. Raises InputError naming file and line."""
-    first = next((fields for _, fields in read_jsonl(path)), {})
+    first = next((fields for _, fields in read_objects(path)), {})
     if "chosen" in first:
         return read_rows(path, OrmPair)
     return read_rows(path, OrmHistoryRow) if isinstance(first.get("prompt"), list) else read_rows(path, OrmRow)

@@ -18,7 +18,7 @@ from typing import Annotated, Literal, NamedTuple
 from annotated_types import Gt, Interval
 
 from data_gen.config import InputError
-from data_gen.label_views import cleared, hard, known_verdict, likelihood, smoothed, soft
+from data_gen.label_views import cleared, hard, known_value, likelihood, smoothed, soft
 from data_gen.rows import PrmRow
 
 LabelKind = Literal["hard", "soft", "likelihood", "smoothed"]
@@ -101,7 +101,7 @@ def _values(row: PrmRow, algebra: LabelAlgebra) -> list[float | None]:
     if algebra.label_kind == "smoothed":
         return list(smoothed(estimates, algebra.smoothing))
     counts = zip(likelihood(estimates), estimates, strict=True)
-    return [successes / (successes + failures) if successes + failures else known_verdict(each) for (successes, failures), each in counts]
+    return [successes / (successes + failures) if successes + failures else known_value(each) for (successes, failures), each in counts]
 
 
 def _weights(row: PrmRow, algebra: LabelAlgebra, weight_of_known: float) -> list[float]:

@@ -4,28 +4,27 @@
      "label": "What is 2 + 3 * 4? Step 1: 3 * 4 = 12 +\\nStep 2: 2 + 12 = 15. The answer is: 15 -", "task": "GSM8K"}
 
 The two texts must be equal but for the tags, so a sign is found by its place and never by looking for a + that may be an addition.
-Nothing marks where the question ends. It ends before `Step 1:`, else before `step 1:`, else after the only question mark; where two places
-fit, the row is refused. Some public rows carry a tag inside or at the end of the question: its sign labels no step and is left out and
-counted. A text after the last tag is a step without a label: the row is refused. Steps keep their `Step k:`, as in trl-lib/math_shepherd.
+Nothing marks where the question ends (see `first_step`). Some public rows carry a tag inside or at the end of the question: its sign
+labels no step and is left out and counted. A text after the last tag is a step without a label: the row is refused. Steps keep their
+`Step k:`, as in trl-lib/math_shepherd.
 
 A row written here is byte for byte the published one where that has single spaces; other blanks around tags are not kept.
 """
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from data_gen.formats.first_step import named_steps, question_end
 from data_gen.formats.stepwise import Reading, RowError, StepwiseRow, others, stepwise, take
 
 TAG = "ки"
-_FIRST_STEP = (re.compile(r"\bStep 1\s*:"), re.compile(r"\bstep 1\s*:"))
 
 
 def read_row(fields: Mapping[str, Any], where: str) -> Reading:
     tagged, signed = take(fields, "input", (str,), where), take(fields, "label", (str,), where)
     pieces, signs = _align(tagged, signed, where)
-    question, n_in_question, first_step = _question_end(pieces, where)
+    question, n_in_question, first_step = question_end(pieces, where)
     steps = [first_step, *pieces[n_in_question + 1 :]]
     labels = [sign == "+" for sign in signs[n_in_question:]]
     row = stepwise(where, question, [step.strip() for step in steps], labels, others(fields, "input", "label"))
@@ -38,9 +37,7 @@ def write_row(row: StepwiseRow, where: str) -> dict[str, Any]:
         raise RowError(where, f"the text holds the tag {TAG}")
     if any(type(label) is not bool for label in row.labels):
         raise RowError(where, "a step whose label is not true or false", f": {list(row.labels)}; each step needs + or -")
-    steps = row.completions
-    if not all(re.match(rf"[Ss]tep {number}\s*:", step) for number, step in enumerate(steps, 1)):
-        steps = tuple(f"Step {number}: {step}" for number, step in enumerate(steps, 1))
+    steps = named_steps(row)
     signs = ["+" if label else "-" for label in row.labels]
     tagged = "\n".join(f"{step} {TAG}" for step in steps)
     signed = "\n".join(f"{step} {sign}" for step, sign in zip(steps, signs, strict=True))
@@ -69,21 +66,3 @@ def _align(tagged: str, signed: str, where: str) -> tuple[list[str], list[str]]:
     if signed[place:].strip() != rest.strip():
         raise RowError(where, "input and label differ", f": label goes on with {signed[place:].strip()[:60]!r}")
     return pieces, signs
-
-
-def _question_end(pieces: list[str], where: str) -> tuple[str, int, str]:
-    """The question, the number of tags in it, and the first step."""
-    for pattern in _FIRST_STEP:
-        places = [(number, match) for number, piece in enumerate(pieces) for match in pattern.finditer(piece)]
-        if len(places) > 1:
-            raise RowError(where, "two places where the first step may begin", f": {places[0][1][0]!r} comes {len(places)} times")
-        if places:
-            number, match = places[0]
-            question = "".join([*pieces[:number], pieces[number][: match.start()]])
-            return question.strip(), number, pieces[number][match.start() :]
-    question, mark, first_step = pieces[0].partition("?")
-    if not mark or not first_step.strip():
-        raise RowError(where, "no first step", f": neither 'Step 1:' nor text after a question mark in {pieces[0].strip()[:60]!r}")
-    if "?" in first_step:
-        raise RowError(where, "two places where the first step may begin", ": no 'Step 1:' and more than one question mark")
-    return (question + mark).strip(), 0, first_step

@@ -22,8 +22,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from data_gen.formats.stepwise import Label, Node, Reading, RowError, StepwiseRow, others, paths, stepwise, take
+from data_gen.formats.stepwise import Label, Node, Reading, RowError, StepwiseRow, UnusedRowError, others, paths, stepwise, take
 
+BAD_PROBLEM = "bad_problem"
 _LABELS: dict[int | None, bool | None] = {1: True, 0: True, -1: False, None: None}
 _RATINGS: dict[Label, int | None] = {True: 1, False: -1, None: None}
 
@@ -58,10 +59,14 @@ class RatedSolution:
     other: Mapping[str, Any]
 
 
-def read_row(fields: Mapping[str, Any], where: str) -> Reading:
+def read_row(fields: Mapping[str, Any], where: str, keep_bad_problems: bool = False) -> Reading:
     """The paths of a source row. Left out, and counted: alternatives after a step of which nothing was chosen, and alternatives without
-    a rating."""
+    a rating. Raises UnusedRowError for a row without steps, and for one whose labeller found the problem itself broken."""
     solution = parse_solution(fields, where)
+    if solution.label.get("finish_reason") == BAD_PROBLEM and not keep_bad_problems:
+        raise UnusedRowError(where, "finish_reason bad_problem")
+    if not any(step.alternatives or step.human for step in solution.steps):
+        raise UnusedRowError(where, "no steps")
     first_steps, left_out = _tree(solution.steps)
     extra = {**solution.other, **solution.label}
     if solution.question:

@@ -29,6 +29,10 @@ class RowError(InputError):
         self.reason = reason
 
 
+class UnusedRowError(RowError):
+    """A row that is as its format wants it and says nothing to learn from: left out and counted, whatever becomes of broken rows."""
+
+
 @dataclass(frozen=True)
 class StepwiseRow:
     """`extra` holds whatever else the source says of the row, under the source's own names. Raises ValueError for what is no row."""

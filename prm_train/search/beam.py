@@ -15,6 +15,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
+from data_gen.accepted_answers import grade_any
 from data_gen.grading import Grader
 from data_gen.ledger import LedgerPolicy
 from data_gen.records import FinishReason, SamplingParams, Solution
@@ -99,5 +100,5 @@ async def next_step(policy: LedgerPolicy, tree: ScoringTree, path: Path, n_promp
 async def _candidate(policy: LedgerPolicy, grader: Grader, path: Path, index: int, n_prompt: int, name: str) -> Candidate:
     finish_reason = FinishReason.LENGTH if path.finish_reason is FinishReason.STOP else path.finish_reason
     solution = Solution(policy.problem.problem_id, index, path.text, finish_reason, path.token_ids[n_prompt:], path.logprobs)
-    candidate = as_candidate(await grader.grade(policy.problem, solution))
+    candidate = as_candidate(await grade_any(grader, policy.problem, solution))
     return Candidate(**{**vars(candidate), "scores": {name: path.scores} if path.scores else {}})

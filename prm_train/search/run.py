@@ -19,7 +19,7 @@ from data_gen.jsonl import write_text
 from data_gen.ledger import Ledger, LedgerPolicy
 from data_gen.policies.protocol import Policy
 from data_gen.policy_config import PolicyConfig
-from data_gen.problems import ProblemSource, load_problems
+from data_gen.problems import ProblemSource, select_problems, write_counts
 from data_gen.records import Problem, SamplingParams, Usage
 from data_gen.runs import claim_models, claim_run, for_each
 from data_gen.steps import check_separator
@@ -210,11 +210,12 @@ def summary(results: list[ProblemResult], usage: Usage, seconds: float) -> dict[
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(SearchConfig, argv)
-    problems = load_problems(config.problems)
+    selection = select_problems(config.problems)
     claim_run(config.output, config)
+    write_counts(config.output, selection)
     started = time.perf_counter()
     with Ledger(config.output / "ledger.sqlite") as ledger:
-        asyncio.run(search_problems(problems, config, ledger))
+        asyncio.run(search_problems(selection.problems, config, ledger))
         usage = ledger.total_usage()
     facts = summary(read_results(config.output / "results.jsonl"), usage, time.perf_counter() - started)
     write_text(config.output / "search.json", json.dumps(facts) + "\n")

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from data_gen import convert
 from data_gen.config import InputError
 from data_gen.jsonl import read_objects, write_jsonl
 from data_gen.rows import PrmRow, read_rows
+from prm_train.targets import LabelAlgebra, step_targets
 
 TRL = {"prompt": "Why?", "completions": ["Step 1: A", "Step 2: B"], "labels": [True, False], "task": "GSM8K"}
 SHEPHERD = {"input": "Why? Step 1: A ки\nStep 2: B ки", "label": "Why? Step 1: A +\nStep 2: B -", "task": "GSM8K"}
@@ -28,6 +30,8 @@ def test_there_and_back_is_the_same(tmp_path: Path) -> None:
     tree = converted(tmp_path, [VALUES], "trl", "openr_aps_tree")
     assert converted(tmp_path, tree, "openr_aps_tree", "openr_aps") == converted(tmp_path, [VALUES], "trl", "openr_aps")
     assert converted(tmp_path, tree, "openr_aps_tree", "trl") == [VALUES]
+    conversation = converted(tmp_path, [TRL], "trl", "rlhflow")
+    assert converted(tmp_path, conversation, "rlhflow", "trl") == [TRL]
 
 
 def test_the_name_of_the_output_says_whether_it_is_a_list(tmp_path: Path) -> None:
@@ -78,6 +82,105 @@ def test_bad_rows_can_be_dropped_and_are_counted_by_reason(tmp_path: Path) -> No
     )
     done = convert.convert(config)
     assert (done.n_read, done.n_written, dict(done.dropped)) == (2, 1, {"a step without a tag": 1})
+
+
+def prm800k(alternatives: list[tuple[str, int]], reason: str) -> dict[str, Any]:
+    completions = [{"text": text, "rating": rating, "flagged": False} for text, rating in alternatives]
+    steps = [{"completions": completions, "human_completion": None, "chosen_completion": None}] if alternatives else []
+    return {"question": {"problem": "Why?"}, "label": {"steps": steps, "finish_reason": reason}}
+
+
+def test_prm800k_counts_what_says_nothing_and_what_contradicts_itself(tmp_path: Path) -> None:
+    rows = [
+        prm800k([("A", 1)], "bad_problem"),
+        prm800k([], "bad_problem"),
+        prm800k([], "solution"),
+        prm800k([("A", 1), ("B", 0)], "give_up"),
+        prm800k([("So 7", 1), ("So 7", -1), ("So\n\n8", -1)], "found_error"),
+    ]
+    write_jsonl(tmp_path / "in.jsonl", rows)
+    config = convert.ConvertConfig(input=tmp_path / "in.jsonl", from_="prm800k", output=tmp_path / "out.jsonl", to="trl")
+    done = convert.convert(config)
+    assert (done.n_read, done.n_written, done.n_contradictions) == (5, 5, 1)
+    assert done.dropped == {"finish_reason bad_problem": 2, "no steps": 1}
+    assert done.finish_reasons == {"give_up": 1, "found_error": 1}
+    assert done.n_steps_with == {"\n": 1, "\n\n": 1}
+    kept = convert.convert(replace(config, keep_bad_problems=True))
+    assert (kept.n_written, kept.dropped) == (6, {"no steps": 2})
+
+
+@pytest.mark.parametrize(
+    ("row", "options", "expected"),
+    [
+        (
+            {"question": "Why?", "model_output_steps": ["A", "B"], "first": 2, "correctness": "wrong"},
+            [
+                "steps=model_output_steps",
+                "labels=first",
+                "labels_are=first_error",
+                "counted_from=1",
+            ],
+            {"labels": [True, False], "correctness": "wrong"},
+        ),
+        (
+            {"question": "Why?", "modified_process": ["A", "B"], "error_steps": [1], "classification": "circular"},
+            [
+                "steps=modified_process",
+                "labels=error_steps",
+                "labels_are=wrong_steps",
+                "counted_from=1",
+            ],
+            {"labels": [False, True], "classification": "circular"},
+        ),
+        (
+            {"question": "Why?", "completions": ["A", "B"], "first": "N/A"},
+            ["steps=completions", "labels=first", "labels_are=first_error", "no_error=N/A"],
+            {"labels": [True, True]},
+        ),
+        (
+            {"question": "Why?", "process": "Why?\n\nA\n\nB", "label": ["+", "-"]},
+            ["steps=process", "step_separator=\n\n", "labels=label"],
+            {"labels": [True, False]},
+        ),
+    ],
+)
+def test_rows_under_any_names_become_training_rows(
+    tmp_path: Path, row: dict[str, Any], options: list[str], expected: dict[str, Any]
+) -> None:
+    assert converted(tmp_path, [row], "generic", "trl", *(f"--generic.{option}" for option in options)) == [
+        {"prompt": "Why?", "completions": ["A", "B"]} | expected
+    ]
+    assert len(read_rows(tmp_path / "out.jsonl", PrmRow)) == 1
+
+
+def test_names_belong_to_generic_alone(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="generic: got field names with from trl"):
+        converted(tmp_path, [TRL], "trl", "trl", "--generic.steps", "completions")
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.json"])
+def test_values_are_read_by_training_as_they_were_written(tmp_path: Path, name: str) -> None:
+    tagged = {"text": "Why? Step 1: A ки\nStep 2: B ки", "value": [0.75, 0.0], "id": 7}
+    converted(tmp_path, [tagged], "er_prm", "trl", name=name)
+    (row,) = read_rows(tmp_path / name, PrmRow)
+    assert (row.labels, row.method, row.low, row.high) == ((None, None), ("given", "given"), (0.75, 0.0), (0.75, 0.0))
+
+    def targets(**algebra: Any) -> list[float | None]:
+        return [target and target.value for target in step_targets(row, LabelAlgebra(**algebra))]
+
+    assert targets(label_kind="soft") == targets(label_kind="likelihood") == targets(label_kind="smoothed") == [0.75, 0.0]
+    assert targets(hard_threshold=0.0) == [1.0, 0.0]
+    assert targets(hard_threshold=0.75) == [0.0, 0.0]
+    assert targets(label_kind="soft", until_first_error=True) == [0.75, 0.0]
+    assert targets() == [None, None]
+
+
+def test_a_column_that_training_takes_for_its_own_is_refused(tmp_path: Path) -> None:
+    for column in ({"method": "cot"}, {"problem_id": 12}, {"low": [0.5]}):
+        with pytest.raises(InputError, match=r"in\.jsonl:1: a column that train-prm takes for its own: .*--extras false"):
+            converted(tmp_path, [TRL | column], "trl", "trl")
+    converted(tmp_path, [TRL | {"method": "cot"}], "trl", "trl", "--extras", "false")
+    assert len(read_rows(tmp_path / "out.jsonl", PrmRow)) == 1
 
 
 def test_columns_can_be_left_behind(tmp_path: Path) -> None:

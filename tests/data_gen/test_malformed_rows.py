@@ -241,7 +241,7 @@ ORM_ROWS = Reader(
 PROBLEMS = Reader(
     problems,
     lambda i: {"problem": f"Q{i}?", "answer": str(i)},
-    {("problem",): (None, [], {}, True, "", " ", ["a"]), ("answer",): (None, [], {}, True, "", " ", {"a": 1})},
+    {("problem",): (None, [], {}, True, "", " ", ["a"]), ("answer",): ({}, True, {"a": 1}, [["1"]], ["1", "2"])},
     (lambda row: row.update(problem="Q0?", answer="another"),),  # the question of the first line with another answer
 )
 READERS = {

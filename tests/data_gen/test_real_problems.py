@@ -32,7 +32,7 @@ def policy(tmp_path: Path) -> str:
 @pytest.mark.parametrize("name", ["gsm8k/test.jsonl", "math/math500.jsonl", "math/test.jsonl"])
 def test_sample_and_label_take_real_problem_files(real_data: Path, tmp_path: Path, policy: str, name: str):
     run = tmp_path / "run"
-    problems = ["--problems.source", str(real_data / name), "--problems.n", "4"]
+    problems = ["--problems.source", str(real_data / name), "--problems.n", "4", "--problems.several_boxes", "leave_out"]
     sample(
         [
             "--output",

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from data_gen.config import InputError
-from data_gen.rows import OrmRow, PrmRow
+from data_gen.rows import OrmRow, PrmRow, read_row_of
 from data_gen.tokenizer import load_tokenizer
 from prm_train.encoding import ScorerEncoding, prepare_encoding
 from prm_train.examples import Example, orm_examples, prm_examples, split_by_question
@@ -89,6 +89,11 @@ def test_no_label_left_is_an_error_that_says_why(encoding):
         prm_examples([row()], encoding, HARD, max_length=3)
     with pytest.raises(InputError, match="there are no rows"):
         orm_examples([], encoding, max_length=100)
+    given = read_row_of(PrmRow, {"prompt": "q", "completions": ["a", "b"], "labels": [0.75, None]}, "x")
+    with pytest.raises(InputError, match=r"no label is left .*1 rows whose labels are values, which label_kind soft"):
+        prm_examples([given], encoding, HARD, max_length=100)
+    (example,) = prm_examples([given], encoding, LabelAlgebra(label_kind="soft"), max_length=100).examples
+    assert example.targets == (0.75,)
 
 
 def test_an_orm_example_is_the_whole_solution_scored_at_its_end(encoding):
