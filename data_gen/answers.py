@@ -9,6 +9,7 @@ from data_gen.final_sentence import read_final_sentence
 # --- where a solution states its answer
 
 _NEXT_PROBLEM = re.compile(r"^[ \t]*(?:\**)(?:Q|Question|Problem|Human|User|Instruction)(?:[ \t]*\d+)?\**:", re.MULTILINE)
+_MAY_ASK = re.compile(r"Q(?:uestion)?[ \t\d*]*:|Problem|Human|User|Instruction")
 _ANSWER_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _FRAME = r"[^\w\n]{0,40}"
 _HEADING = re.compile(rf"{_FRAME}(?:the )?(?:final )?answer{_FRAME}", re.IGNORECASE)
@@ -39,21 +40,20 @@ def find_answer(text: str, is_truncated: bool = False) -> str | None:
     """
     if "think>" in text:
         text = text.rpartition("</think>")[2].partition("<think>")[0]
-    for next_problem in _NEXT_PROBLEM.finditer(text):
+    for next_problem in _NEXT_PROBLEM.finditer(text) if _MAY_ASK.search(text) else ():
         answer = _find_marked(text[: next_problem.start()], is_truncated=False)
-        if answer is not None:
+        if answer:
             return answer
-    if "\\boxed" in text and find_boxed(text) is None:  # a box that is never closed
-        return None
     answer = _find_marked(text, is_truncated)
-    return answer if answer is not None or is_truncated or not text.strip() else read_final_sentence(text)
+    return read_final_sentence(text) if answer is None and not is_truncated and text.strip() else answer or None
 
 
 def _find_marked(text: str, is_truncated: bool) -> str | None:
+    """The answer that a box, a tag or a line marks; "" where one is marked and not there: a box that is empty or never closed."""
     if "\\boxed" in text or "\\fbox" in text:
         boxed = find_boxed(text)
-        if boxed is not None:
-            return boxed.strip() or None
+        if boxed is not None or "\\boxed" in text:
+            return (boxed or "").strip()
     tags = _ANSWER_TAG.findall(text) if "</answer>" in text else []
     if tags and tags[-1].strip():
         return str(tags[-1]).strip()
@@ -106,6 +106,8 @@ def _joined_boxes(text: str) -> list[list[str]] | None:
 
 def _one_answer(boxes: list[str]) -> str:
     """`a, b`; one value in two forms counts once."""
+    if len(boxes) == 1:
+        return boxes[0]
     return ", ".join({answer_key(content): content for content in boxes}.values())
 
 
