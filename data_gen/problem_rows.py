@@ -5,7 +5,7 @@ r"""From a row of a data set to a problem: which fields are read, and what in th
     {"problem": "...", "answer": "..."}                                                                             generic
 
 A field that is named is the one that is read, whatever the layout; recognising a layout only fills in what was left unnamed. Where there
-are options, the answer is a letter (see `data_gen.choices`). A row without an answer raises NoAnswerError with the reason to count.
+are options, the answer is a letter (see `data_gen.question_options`). A row without an answer raises NoAnswerError with a reason to count.
 """
 
 import re
@@ -15,8 +15,8 @@ from functools import cache
 from typing import Any, Literal, NamedTuple
 
 from data_gen.answers import answer_key, boxed_answers
-from data_gen.choices import Option, OptionAnswers, gold_letter, question_with_options, read_options
 from data_gen.config import InputError
+from data_gen.question_options import Option, OptionAnswers, gold_letter, question_with_options, read_options
 from data_gen.records import Problem, content_hash
 from data_gen.row_fields import field_value, has_field, joined_text, name_parts, text_of
 
