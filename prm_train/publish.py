@@ -100,6 +100,7 @@ def write_model(config: PublishConfig, folder: Path) -> "Export":
     """Weights, tokenizer, config and card into `folder`."""
     from data_gen.jsonl import write_text
     from data_gen.pretrained import is_hub_name
+    from data_gen.saved_tokenizer import refuse_replaced
     from data_gen.scrubbing import public_path, refuse_secrets
     from prm_train.export import export_checkpoint
     from prm_train.held_out_quality import held_out_quality, score_meaning
@@ -108,6 +109,7 @@ def write_model(config: PublishConfig, folder: Path) -> "Export":
 
     checkpoint = load_plain(str(config.checkpoint))
     facts, encoding = checkpoint.facts, checkpoint.encoding
+    refuse_replaced(encoding.tokenizer, checkpoint.model.config, str(config.checkpoint))
     report = read_json(config.checkpoint / "training" / "report.json")
     settings = report.get("config", {})
     meaning = score_meaning(facts, settings, calibration_labels(config.checkpoint, facts))
