@@ -11,7 +11,6 @@ Scalars are read by the rules of YAML 1.2, where 1e-5 is a number and `on` is te
 """
 
 import difflib
-import errno
 import json
 import logging
 import re
@@ -25,6 +24,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from data_gen.config_fields import alternatives, describe, field_default, field_types, leaf_names, nested_class, type_name
+from data_gen.disk_faults import describe_disk_fault
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -83,7 +83,8 @@ def dump_config(config: "DataclassInstance") -> dict[str, Any]:
 def run_command(main: Callable[[], None], name: str = "") -> None:
     """Run a command's `main` for a person: one line instead of a traceback where the input, the disk or Ctrl-C ended it.
 
-    Exit code 2 for input that cannot be used, 1 for a full disk, 130 for an interrupt. `name` begins the line (default: the script's).
+    Exit code 2 for input or a path that cannot be used, 1 for a full disk, 130 for an interrupt. `name` begins the line (default: the
+    script's).
     """
     name = name or Path(sys.argv[0]).stem
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -94,9 +95,10 @@ def run_command(main: Callable[[], None], name: str = "") -> None:
     except KeyboardInterrupt:
         _exit(name, "interrupted; what is finished is kept: the same command goes on from there", 130)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        fault = describe_disk_fault(error)
+        if fault is None:
             raise
-        _exit(name, f"error: the disk is full ({error}); what is finished is kept: make room and run the same command again", 1)
+        _exit(name, f"error: {fault[0]}", fault[1])
 
 
 def _exit(name: str, message: str, code: int) -> None:

@@ -7,7 +7,9 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from data_gen.config import InputError
 from data_gen.pretrained import from_hub_or_folder
+from data_gen.saved_tokenizer import first_difference, load_by_class, read_tokenizer_file, tokenizer_file
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
@@ -70,25 +72,41 @@ FIXED_DATE = "{%- macro strftime_now(format) -%}{{- " + FILLED_FORMAT + " -}}{%-
 
 def load_tokenizer(path: str, trust_remote_code: bool = False) -> "PreTrainedTokenizerFast":
     """The tokenizer of a model folder or Hub name, as it was saved; a chat template that reads the clock gets a fixed date, so that a
-    question has the same ids tomorrow.
-
-    `AutoTokenizer` of transformers 5 turns the tokenizer of any qwen2 folder into a Qwen2Tokenizer with its own splitting rule: other
-    ids and no error, where the folder was saved with another rule. Raises InputError where there is none.
+    question has the same ids tomorrow. Raises InputError where there is none, or where it is not the one in its tokenizer.json.
     """
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
-    from transformers.models.auto.tokenization_auto import get_tokenizer_config
-
     with from_hub_or_folder(path):
-        if get_tokenizer_config(path).get("tokenizer_class") in ("TokenizersBackend", "PreTrainedTokenizerFast"):
-            tokenizer = PreTrainedTokenizerFast.from_pretrained(path)
-        else:
-            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
+        tokenizer = _as_saved(path, trust_remote_code)
     templates = tokenizer.chat_template  # one, several by name, or None
     if isinstance(templates, dict):
         tokenizer.chat_template = {name: _with_fixed_date(template) for name, template in templates.items()}
     elif templates is not None:
         tokenizer.chat_template = _with_fixed_date(templates)
     return tokenizer
+
+
+def _as_saved(path: str, trust_remote_code: bool) -> "PreTrainedTokenizerFast":
+    """By its own class, unless that one splits text otherwise than tokenizer.json does: then by the file alone."""
+    from transformers import PreTrainedTokenizerFast
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config
+
+    file = tokenizer_file(path)
+    saved = None if file is None else read_tokenizer_file(file)
+    by_class = None
+    if get_tokenizer_config(path).get("tokenizer_class") not in ("TokenizersBackend", "PreTrainedTokenizerFast"):
+        by_class = load_by_class(path, trust_remote_code)
+        if by_class is not None and (saved is None or first_difference(by_class, saved) is None):
+            return by_class
+    plain = PreTrainedTokenizerFast.from_pretrained(path)
+    if saved is None:
+        return plain
+    for name in ("bos_token", "eos_token", "unk_token", "pad_token"):  # what the class alone knows of them
+        known = getattr(by_class, name, None)
+        if getattr(plain, name) is None and known is not None and saved.token_to_id(known) is not None:
+            setattr(plain, name, known)
+    text = first_difference(plain, saved)
+    if text is not None:
+        raise InputError(f"model {path}: its tokenizer gives for {text!r} other ids or text than its tokenizer.json; expected the same")
+    return plain
 
 
 def _with_fixed_date(template: str) -> str:

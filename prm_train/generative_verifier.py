@@ -168,22 +168,31 @@ class VerifierTask(Task):
 
     def save(self, trainer: Any, encoding: Any, rows: Sequence[Example], config: TrainingConfig) -> Parity | None:
         """The language model, and whether it scores `rows` as in memory when it is loaded as a token classifier."""
-        trainer.model.eval()
-        no, yes = encoding.word_ids
-        trained: list[float] = []
-        for row in rows:
-            with torch.no_grad(), trainer.compute_loss_context_manager():
-                logits = trainer.model_wrapped(input_ids=torch.tensor([row.input_ids], device=trainer.args.device)).logits[0].double()
-            trained += torch.sigmoid(logits[list(row.positions), yes] - logits[list(row.positions), no]).tolist()
+        with trainer.compute_loss_context_manager():
+            trained = word_scores(trainer.model_wrapped, encoding, rows)
         model = whole_language_model(trainer, config)
         if model is None:
             return None
+        whole = word_scores(model, encoding, rows) if config.quantization != "none" else None
         write_facts(self.facts(encoding), model.config)
         model.config.use_cache = True
         model.save_pretrained(config.output)
         encoding.tokenizer.save_pretrained(config.output)
         loaded, _, _ = load_verdict_classifier(str(config.output), "float64" if config.dtype == "float64" else "float32")
-        return compare_scores(trained, scores_of(loaded, "prm", rows), config, len(rows))
+        return compare_scores(trained, scores_of(loaded, "prm", rows), config, len(rows), whole)
+
+
+@torch.no_grad()
+def word_scores(model: Any, encoding: VerdictEncoding, rows: Sequence[Example]) -> list[float]:
+    """The score of each step of the rows by a language model. Leaves it in evaluation mode."""
+    model.eval()
+    device = next(model.parameters()).device
+    no, yes = encoding.word_ids
+    found: list[float] = []
+    for row in rows:
+        logits = model(input_ids=torch.tensor([row.input_ids], device=device)).logits[0, list(row.positions)].double()
+        found += torch.sigmoid(logits[:, yes] - logits[:, no]).tolist()
+    return found
 
 
 def load_verdict_classifier(path: str, dtype: str, trust_remote_code: bool = False) -> tuple[Any, VerdictEncoding, VerifierFacts]:

@@ -14,7 +14,7 @@ from data_gen.tokenizer import load_tokenizer
 from prm_train.encoding import EncodingFacts, ScorerEncoding
 from prm_train.gathering import gathered_weights
 from prm_train.lora import add_lora, load_trained, merged
-from prm_train.modeling import four_bit_options
+from prm_train.modeling import four_bit_options, refuse_quantized
 from prm_train.training_config import TrainingConfig
 
 
@@ -27,6 +27,7 @@ def build_language_model(config: TrainingConfig) -> tuple[Any, ScorerEncoding]:
     tokenizer = load_tokenizer(path, config.trust_remote_code)
     facts = EncodingFacts("chat" if tokenizer.chat_template else "plain", config.step_separator, marker_token="")
     model_config = load_model_config(path, config.trust_remote_code)
+    refuse_quantized(model_config, path)
     if config.backbone_dropout:
         if not hasattr(model_config, "attention_dropout"):
             raise InputError(f"backbone_dropout {config.backbone_dropout}: {model_config.model_type} has no attention_dropout; expected 0")

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge
 
-from data_gen.config import parse_config, run_command
+from data_gen.config import InputError, parse_config, run_command
 from prm_train.training_config import LoraSettings, TrainingConfig, TrainPrmConfig
 
 if TYPE_CHECKING:
@@ -85,16 +85,29 @@ class MemoryEstimate:
 
 
 def read_network(model_config: "PreTrainedConfig", lora: LoraSettings | None) -> Network:
-    """The PRM that training would build from this model, counted on the meta device: nothing is allocated."""
-    import torch
-    from transformers import AutoModelForTokenClassification
+    """The PRM that training would build from this model, counted on the meta device: nothing is allocated.
 
+    Raises InputError for an architecture whose layers are not those that the estimate is made for.
+    """
+    import torch
+    from transformers import AutoModel, AutoModelForSequenceClassification, AutoModelForTokenClassification
+
+    text, where = model_config.get_text_config(), f"model {model_config.name_or_path}: {model_config.model_type}"
+    if not any(
+        type(model_config) in known._model_mapping for known in (AutoModelForTokenClassification, AutoModelForSequenceClassification)
+    ):
+        raise InputError(f"{where}: transformers has neither a PRM's nor an ORM's network for it")
     with torch.device("meta"):
-        model = AutoModelForTokenClassification.from_config(model_config)
-    linear = [module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and name != "score"]
-    n_parameters = sum(parameter.numel() for parameter in model.parameters())
-    n_in_head = sum(parameter.numel() for parameter in model.score.parameters())
-    text = model_config.get_text_config()
+        model = AutoModel.from_config(model_config)
+    linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
+    n_gated = sum(1 for name, _ in model.named_modules() if name.endswith((".mlp.gate_proj", ".mlp.gate_up_proj")))
+    if n_gated < text.num_hidden_layers:
+        raise InputError(
+            f"{where}: {n_gated} of its {text.num_hidden_layers} layers have one gated MLP, expected all, as in Llama, Qwen2, Qwen3 or "
+            "Mistral: what other architectures take is not known"
+        )
+    n_in_head = 2 * text.hidden_size + 2
+    n_parameters = sum(parameter.numel() for parameter in model.parameters()) + n_in_head
     heads, head_size = text.num_attention_heads, getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     n_adapters = sum(lora.rank * (layer.in_features + layer.out_features) for layer in linear) if lora else 0
     return Network(

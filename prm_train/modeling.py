@@ -19,6 +19,7 @@ from torch.nn.functional import dropout, linear
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 from data_gen.config import InputError
+from data_gen.loaded_weights import LANGUAGE_HEADS
 from data_gen.policy_config import BASE_POLICY
 from data_gen.pretrained import load_model, load_model_config
 from data_gen.tokenizer import load_tokenizer
@@ -69,6 +70,7 @@ def build_scorer(kind: Kind, config: TrainingConfig) -> tuple[Any, ScorerEncodin
     tokenizer = load_tokenizer(path, config.trust_remote_code)
     encoding = prepare_encoding(tokenizer, config.step_separator)
     model_config = load_model_config(path, config.trust_remote_code)
+    refuse_quantized(model_config, path)
     auto_class = AUTO_CLASSES[kind]
     if type(model_config) not in auto_class._model_mapping and not config.trust_remote_code:
         raise InputError(f"model {path}: transformers has no {auto_class.__name__} for {model_config.model_type}")
@@ -82,7 +84,9 @@ def build_scorer(kind: Kind, config: TrainingConfig) -> tuple[Any, ScorerEncodin
         options |= four_bit_options(config)
     dtype = getattr(torch, config.dtype)
     with partitioned_in(dtype):
-        model = load_model(auto_class, path, config=model_config, dtype=dtype, trust_remote_code=config.trust_remote_code, **options)
+        model = load_model(
+            auto_class, path, new_head=True, config=model_config, dtype=dtype, trust_remote_code=config.trust_remote_code, **options
+        )
     if not hasattr(model, "score"):
         raise InputError(
             f"model {path}: {type(model).__name__} has no head named score; expected an architecture such as Qwen, Llama or Mistral"
@@ -97,8 +101,21 @@ def build_scorer(kind: Kind, config: TrainingConfig) -> tuple[Any, ScorerEncodin
     return (add_lora(model, "prm" if kind == "prm" else "orm", config.lora, encoding.marker_id) if config.lora else model), encoding
 
 
+def refuse_quantized(model_config: Any, path: str) -> None:
+    """Raises InputError for a base that is stored in few bits: its weights take no updates, and none could be merged into them exactly."""
+    stored = getattr(model_config, "quantization_config", None)
+    if stored is None:
+        return
+    method = stored.get("quant_method") if isinstance(stored, dict) else stored.quant_method
+    if method != "mxfp4":  # which transformers unpacks when it loads a model
+        raise InputError(
+            f"model {path}: its weights are stored quantized ({getattr(method, 'value', method)}, says its config.json); expected the "
+            "unquantized model (--quantization nf4 with --lora.rank puts it into 4 bits while it is trained)"
+        )
+
+
 def four_bit_options(config: TrainingConfig) -> dict[str, Any]:
-    """The base in 4 bits (NF4, scales quantized too), head and embeddings excepted. Raises InputError where bitsandbytes is missing."""
+    """The base in 4 bits (NF4, scales quantized too), heads and embeddings excepted. Raises InputError where bitsandbytes is missing."""
     if find_spec("bitsandbytes") is None:
         raise InputError("quantization nf4: bitsandbytes is not installed; expected `pip install 'prm-train[qlora]'`")
     from transformers import BitsAndBytesConfig
@@ -109,7 +126,7 @@ def four_bit_options(config: TrainingConfig) -> dict[str, Any]:
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=getattr(torch, config.dtype),
-        llm_int8_skip_modules=["score"],
+        llm_int8_skip_modules=["score", *LANGUAGE_HEADS],
     )
     return {"quantization_config": settings, "device_map": {"": device}}
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
+from data_gen.pretrained import load_model
 from data_gen.subsets import evenly
 from prm_train.checkpoints import Kind
 from prm_train.examples import Example
@@ -58,20 +59,24 @@ def scores_of(model: Any, kind: Kind, examples: Sequence[Example]) -> list[float
 def check_parity(folder: Path, kind: Kind, examples: Sequence[Example], scores: Sequence[float], config: TrainingConfig) -> Parity:
     """Load the checkpoint and compare with `scores`, those of the model in memory. Raises RuntimeError if they are not the same."""
     dtype = getattr(torch, config.dtype)
-    model = AUTO_CLASSES[kind].from_pretrained(folder, dtype=dtype, trust_remote_code=config.trust_remote_code)
+    model = load_model(AUTO_CLASSES[kind], str(folder), dtype=dtype, trust_remote_code=config.trust_remote_code)
     return compare_scores(scores, scores_of(model, kind, examples), config, len(examples))
 
 
-def compare_scores(trained: Sequence[float], loaded: Sequence[float], config: TrainingConfig, n_rows: int) -> Parity:
-    """Scores in memory and those of the checkpoint. Raises RuntimeError if they are not the same."""
+def compare_scores(
+    trained: Sequence[float], loaded: Sequence[float], config: TrainingConfig, n_rows: int, whole: Sequence[float] | None = None
+) -> Parity:
+    """Scores in memory and those of the checkpoint; `whole` are those in memory of a base in 4 bits after it was made whole again, which
+    is what was saved. Raises RuntimeError if they are not the same.
+    """
     tolerance = TOLERANCES["bfloat16" if config.bf16_autocast else config.dtype]
-    difference = max_abs_difference(loaded, trained)
+    difference = max_abs_difference(loaded, trained if whole is None else whole)
     if not difference <= tolerance:  # also when it is not a number
         raise RuntimeError(
             f"{config.output}: scores of {n_rows} rows differ by up to {difference:.2g} from those of the trained model, expected at most "
             f"{tolerance:g}; the checkpoint is not the model that was trained (training/checkpoint-* still holds that)"
         )
-    return Parity(n_rows, len(trained), difference, tolerance)
+    return Parity(n_rows, len(trained), difference, tolerance, None if whole is None else max_abs_difference(trained, whole))
 
 
 def max_abs_difference(a: Sequence[float], b: Sequence[float]) -> float:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge
 
 from data_gen.config import InputError, parse_config, run_command
+from data_gen.disk_faults import writing
 from data_gen.hub import DEFAULT_TOKEN_ENV, HubRepository, check_token_env, push_folder
 from data_gen.subsets import evenly
 
@@ -76,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from transformers.utils import logging as transformers_logging  # only now, so that a mistake in the configuration is answered at once
 
     transformers_logging.disable_progress_bar()
-    with whole_folder(config.output) as folder:
+    with whole_folder(config.output) as folder, writing(config.output):
         export = write_model(config, folder)
     logger.info(
         "%s: %d scores as %s gives them, to within %.1e", config.output, export.n_scores, config.checkpoint, export.max_abs_difference
@@ -100,6 +101,7 @@ def write_model(config: PublishConfig, folder: Path) -> "Export":
     """Weights, tokenizer, config and card into `folder`."""
     from data_gen.jsonl import write_text
     from data_gen.pretrained import is_hub_name
+    from data_gen.saved_tokenizer import refuse_replaced
     from data_gen.scrubbing import public_path, refuse_secrets
     from prm_train.export import export_checkpoint
     from prm_train.held_out_quality import held_out_quality, score_meaning
@@ -108,6 +110,7 @@ def write_model(config: PublishConfig, folder: Path) -> "Export":
 
     checkpoint = load_plain(str(config.checkpoint))
     facts, encoding = checkpoint.facts, checkpoint.encoding
+    refuse_replaced(encoding.tokenizer, checkpoint.model.config, str(config.checkpoint))
     report = read_json(config.checkpoint / "training" / "report.json")
     settings = report.get("config", {})
     meaning = score_meaning(facts, settings, calibration_labels(config.checkpoint, facts))

@@ -21,8 +21,10 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from transformers.utils import logging as transformers_logging
 
 from data_gen.config import InputError, dump_config
+from data_gen.disk_faults import writing
 from data_gen.jsonl import write_text
 from data_gen.runs import claim_run
+from data_gen.saved_tokenizer import warn_if_replaced
 from prm_train.calibration import CalibrationError, CalibrationFit, calibrate
 from prm_train.checkpoints import CheckpointFacts, Kind, store_calibration
 from prm_train.collators import Batching, Collator
@@ -79,6 +81,11 @@ def run_training(task: Task, config: TrainingConfig) -> None:
     Raises InputError if it holds a training with another configuration, if no label is left to train on, and if the way it was launched
     would not train one model; RuntimeError if the checkpoint does not score as the trained model.
     """
+    with writing(config.output):
+        _run_training(task, config)
+
+
+def _run_training(task: Task, config: TrainingConfig) -> None:
     folder = config.output / "training"
     arguments = task.arguments(config, folder)
     check_launch(arguments, config)
@@ -92,6 +99,8 @@ def run_training(task: Task, config: TrainingConfig) -> None:
     transformers_logging.disable_progress_bar()
     set_seed(config.seed)
     model, encoding = task.build(config)
+    if arguments.process_index == 0:
+        warn_if_replaced(encoding.tokenizer, model.config, config.model)
     data = task.examples(encoding, max_length(config, model))
     training, validation = split_by_question(data.examples, config.validation_share)
     _check_split(training, validation, config)

@@ -7,9 +7,11 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from transformers import AutoModelForTokenClassification
 
 from data_gen.config import InputError
+from data_gen.pretrained import adapted_model, from_hub_or_folder, load_model
 from data_gen.tokenizer import load_tokenizer
 from prm_train.foreign.paths import ForeignPrm, load_whole
 
@@ -33,8 +35,23 @@ class TrlEncoding:
 
 
 def load_trl(path: str, dtype: str, separator: str) -> ForeignPrm:
-    model = load_whole(AutoModelForTokenClassification, path, dtype)
+    """Whole models, and adapters (PEFT) with their head, beside which their base is loaded."""
+    base = adapted_model(path)
+    model = load_whole(AutoModelForTokenClassification, path, dtype) if base is None else load_adapted(path, base, dtype)
     if model.config.num_labels != 2:
         raise InputError(f"{path}: {model.config.num_labels} classes, expected 2 (bad, good)")
     tokenizer = load_tokenizer(path)
     return ForeignPrm(model, tokenizer, TrlEncoding(tokenizer, separator), "min")
+
+
+def load_adapted(path: str, base: str, dtype: str) -> Any:
+    """The token classifier on `base` with the adapter of `path`, unmerged. Raises InputError where it lacks weights or the head."""
+    model = load_model(AutoModelForTokenClassification, base, new_head=True, dtype=getattr(torch, dtype))
+    with from_hub_or_folder(path):
+        found = model.load_adapter(path)
+    faults = sorted({*found.missing_keys, *found.unexpected_keys})
+    if faults or not hasattr(model.score, "modules_to_save"):
+        raise InputError(
+            f"{path}: {', '.join(faults[:3]) or 'no head'}: not in the adapter, or not of it; expected a PRM's updates and head"
+        )
+    return model.eval()

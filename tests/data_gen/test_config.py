@@ -231,6 +231,16 @@ def test_help_shows_types_defaults_and_comments(capsys: pytest.CaptureFixture[st
             1,
             "label: error: the disk is full ([Errno 28] No space left on device: 'x'); what is ",
         ),
+        (
+            OSError(30, "Read-only file system", "runs/x"),
+            2,
+            "label: error: runs/x: cannot be written or read there (Read-only file system); ",
+        ),
+        (
+            OSError(20, "Not a directory", "notes.txt/x"),
+            2,
+            "label: error: notes.txt/x: cannot be written or read there (Not a directory); ",
+        ),
     ],
 )
 def test_command_ends_with_one_line(capsys: pytest.CaptureFixture[str], error: BaseException, code: int, line: str) -> None:

@@ -1,5 +1,6 @@
 import asyncio
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -136,8 +137,13 @@ def test_the_loss_does_not_depend_on_how_a_step_is_cut(rows, tiny_policy, tmp_pa
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
-def test_lora_updates_are_merged(rows, tiny_policy, tmp_path):
-    assert train(rows, tiny_policy, tmp_path / "verifier", "--n_epochs", "1", "--lora.rank", "4")["parity"]["max_abs_difference"] < 1e-5
+def test_lora_updates_are_merged_into_the_unquantized_base(rows, tiny_policy, tmp_path):
+    quantized = ("--quantization", "nf4") if find_spec("bitsandbytes") else ()
+    parity = train(rows, tiny_policy, tmp_path / "verifier", "--n_epochs", "1", "--lora.rank", "4", "--use_cpu", "true", *quantized)[
+        "parity"
+    ]
+    assert parity["max_abs_difference"] < 1e-5
+    assert not quantized or 1e-5 < parity["quantization_difference"] < 0.5
 
 
 def test_settings_of_a_head_are_refused(rows, tiny_policy, tmp_path):

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForTokenClassification, LlamaConfig, Qwen2Config, Qwen3Config
+from transformers import AutoModelForTokenClassification, CohereConfig, GPTNeoXConfig, LlamaConfig, MixtralConfig, Qwen2Config, Qwen3Config
 
+from data_gen.config import InputError
 from prm_train.lora import add_lora
 from prm_train.memory_estimate import GIB, EstimateMemoryConfig, Network, estimate_memory, layer_bytes, main, read_network
 from prm_train.training_config import LoraSettings
@@ -89,6 +90,15 @@ def test_parameters_are_those_of_the_network_that_is_trained() -> None:
     network = read_network(shape(Qwen3Config, 2), LoraSettings(rank=8))
     assert network.n_trained == sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     assert (network.hidden, network.queries, network.keys, network.normalizes_queries) == (128, 128, 64, True)
+
+
+def test_an_architecture_of_other_layers_is_refused() -> None:
+    one = {"num_hidden_layers": 2, "hidden_size": 8, "num_attention_heads": 1, "intermediate_size": 8, "vocab_size": 9}
+    for settings in (GPTNeoXConfig(**one), MixtralConfig(**one, num_key_value_heads=1)):
+        with pytest.raises(InputError, match=rf"{settings.model_type}: 0 of its 2 layers have one gated MLP, expected all"):
+            read_network(settings, None)
+    with pytest.raises(InputError, match="cohere: transformers has neither a PRM's nor an ORM's network for it"):
+        read_network(CohereConfig(**one), None)
 
 
 def parts(network: Network = SMALL, **settings: Any) -> tuple[float, float, float]:

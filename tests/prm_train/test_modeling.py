@@ -1,3 +1,6 @@
+import json
+import shutil
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from prm_train.checkpoints import CheckpointFacts
 from prm_train.collators import Batching, Collator
 from prm_train.examples import Example
 from prm_train.gathering import gathered_weights
+from prm_train.language_models import build_language_model
 from prm_train.lora import add_lora, load_trained
 from prm_train.modeling import build_scorer, load_checkpoint, rebuild_scorer, save_scorer
 from prm_train.parity import scores_of
@@ -174,6 +178,18 @@ def test_a_base_in_4_bits_is_trained_around_and_merged_into_the_unquantized_one(
     assert saved.model.layers[0].mlp.up_proj.weight.dtype == torch.float32
     quantized = model.eval()(input_ids=ids).logits[0, -1].softmax(-1)[1].item()
     assert 0 < abs(quantized - scores[0]) < 0.3
+
+
+@pytest.mark.parametrize("more", [{}, {"lora": LoraSettings(rank=2), "quantization": "nf4", "use_cpu": True}])
+@pytest.mark.parametrize("method", ["bitsandbytes", "gptq", "fp8"])
+def test_a_base_that_is_stored_quantized_is_refused(method, more, tiny_policy, tmp_path):
+    for file in tiny_policy.iterdir():
+        shutil.copy(file, tmp_path)
+    stored = {"quant_method": method, "load_in_4bit": True} if method == "bitsandbytes" else {"quant_method": method, "bits": 4}
+    (tmp_path / "config.json").write_text(json.dumps(json.loads((tmp_path / "config.json").read_text()) | {"quantization_config": stored}))
+    for build in (partial(build_scorer, "prm"), build_language_model):
+        with pytest.raises(InputError, match=rf"stored quantized \({method}, says its config.json\); expected the unquantized model"):
+            build(config(tmp_path, **more))
 
 
 def test_an_architecture_without_the_head_is_refused(tiny_policy, tmp_path):

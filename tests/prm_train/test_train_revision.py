@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,10 @@ def test_training_learns_the_answer_and_the_report_says_what_becomes_of_held_out
 
 
 def test_a_revision_model_runs_as_a_policy(rows, tiny_policy, tmp_path):
-    train(rows, tiny_policy, tmp_path / "model", "--lora.rank", "4", "--n_revised_chains", "0")
+    quantized = ("--quantization", "nf4") if find_spec("bitsandbytes") else ()
+    parity = train(rows, tiny_policy, tmp_path / "model", "--lora.rank", "4", "--n_revised_chains", "0", *quantized)["parity"]
+    assert parity["max_abs_difference"] < 1e-5  # of the base in whole, into which the updates are merged
+    assert not quantized or 1e-5 < parity["quantization_difference"] < 0.5
     problems = ("--problems.n", "3", "--policy.model", str(tmp_path / "model"))
     sample.main(["--output", str(tmp_path / "run"), *problems, "--max_new_tokens", "20"])
     assert len((tmp_path / "run" / "solutions.jsonl").read_text().splitlines()) == 12

@@ -289,8 +289,36 @@ def test_a_head_without_weights_is_refused_and_not_filled_with_chance(build, mis
     weights = load_file(tmp_path / "model.safetensors")
     del weights[missing]
     save_file(weights, tmp_path / "model.safetensors")
-    with pytest.raises(InputError, match=f"weights missing or of another shape: {missing}"):
+    with pytest.raises(InputError, match=rf"its weights are not those of a \w+: 1 missing \({missing}\)"):
         load_scorer(str(tmp_path))
+
+
+def test_an_adapter_of_trls_trainer_scores_as_it_did_in_training_and_brings_its_head(tmp_path):
+    from peft import LoraConfig, get_peft_model
+    from safetensors.torch import load_file
+
+    build_trl(tmp_path / "base")
+    base = Qwen2ForTokenClassification.from_pretrained(tmp_path / "base")
+    adapted = get_peft_model(base, LoraConfig(task_type="TOKEN_CLS", r=2, init_lora_weights=False)).eval()
+    adapted.save_pretrained(tmp_path / "prm")
+    tokenizer = load_tokenizer(str(tmp_path / "base"))
+    tokenizer.save_pretrained(tmp_path / "prm")
+    base.config.save_pretrained(tmp_path / "prm")  # no model lies beside it
+    trl = PrmFormat("trl", "\n\n")
+    scorer = load_scorer(str(tmp_path / "prm"), prm_format=trl)
+    encode = partial(tokenizer.encode, add_special_tokens=False)
+    ids = [tokenizer.bos_token_id, *encode(QUESTION), *encode(PATHS[0][0]), *encode("\n\n")]
+    expected = adapted(input_ids=torch.tensor([ids])).logits[0, -1].softmax(-1)[1].item()
+    assert scores_in_tree(scorer, at_once=True)[0][0] == pytest.approx(expected, abs=1e-5)
+    weights = load_file(tmp_path / "prm" / "adapter_model.safetensors")
+    weights = {name: weight for name, weight in weights.items() if "score" not in name}
+    save_file(weights, tmp_path / "prm" / "adapter_model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"score.modules_to_save.default.bias, .*: not in the adapter, or not of it"):
+        load_scorer(str(tmp_path / "prm"), prm_format=trl)
+    with pytest.raises(
+        InputError, match=r"its adapter_config.json says that it holds an adapter \(PEFT\) of .*base; expected a whole model"
+    ):
+        build_scorer("prm", TrainingConfig(rows=Path("rows"), output=Path("out"), model=str(tmp_path / "prm")))
 
 
 def test_a_step_that_holds_the_tag_of_math_shepherd_is_refused(tmp_path):
