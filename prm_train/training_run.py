@@ -1,8 +1,8 @@
 """One training from rows to checkpoint: refused if the folder holds another, skipped if finished, resumed if broken off.
 
-`output` gets the checkpoint; `output/training` holds the run: config.json (what it is), checkpoint-N (to resume from) and cost.json (what
-it took so far), both deleted at the end, and report.json (its end: data, loss curve, validation metrics, parity of the checkpoint on disk,
-cost), which is written last.
+`output` gets the checkpoint; `output/training` holds the run: config.json and sources.json (what it is: see `prm_train.training_folder`),
+checkpoint-N (to resume from) and cost.json (what it took so far), both deleted at the end, and report.json (its end: data, loss curve,
+validation metrics, parity of the checkpoint on disk, cost), which is written last.
 """
 
 import json
@@ -22,7 +22,6 @@ from transformers.utils import logging as transformers_logging
 
 from data_gen.config import InputError, dump_config
 from data_gen.jsonl import write_text
-from data_gen.runs import claim_run
 from prm_train.calibration import CalibrationError, CalibrationFit, calibrate
 from prm_train.checkpoints import CheckpointFacts, Kind, store_calibration
 from prm_train.collators import Batching, Collator
@@ -36,6 +35,7 @@ from prm_train.parity import Parity, check_parity, max_abs_difference, parity_ro
 from prm_train.trainer import RewardTrainer
 from prm_train.training_config import LossSettings, TrainingConfig
 from prm_train.training_cost import TrainingCost
+from prm_train.training_folder import SOURCES, begun_with, claim_folder, is_finished, last_whole_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -76,16 +76,16 @@ class Task:
 def run_training(task: Task, config: TrainingConfig) -> None:
     """Train, or go on training, or do nothing if `config.output` holds the finished training already.
 
-    Raises InputError if it holds a training with another configuration, if no label is left to train on, and if the way it was launched
-    would not train one model; RuntimeError if the checkpoint does not score as the trained model.
+    Raises InputError as `claim_folder` does, if no label is left to train on, and if the way it was launched would not train one model;
+    RuntimeError if the checkpoint does not score as the trained model.
     """
     folder = config.output / "training"
     arguments = task.arguments(config, folder)
     check_launch(arguments, config)
     with arguments.main_process_first(desc="claim the output folder"):
         if arguments.process_index == 0:
-            _claim(folder, config)
-    if (folder / "report.json").exists():
+            claim_folder(config, arguments.world_size)
+    if is_finished(folder):
         logger.info("%s: this training is finished; nothing to do", config.output)
         return
     transformers_logging.set_verbosity_error()  # its load report lists the new head and the old language model head, both meant
@@ -113,11 +113,13 @@ def run_training(task: Task, config: TrainingConfig) -> None:
     calibration = _fit_calibration(trainer, config) if validation else None
     parity = task.save(trainer, encoding, parity_rows(validation or training), config)
     if parity is not None:
-        report = _report(config, trainer.state, training, validation, data.left_out, seconds) | {"parity": asdict(parity)}
+        report = _report(config, trainer.state, training, validation, data.left_out, seconds)
+        report |= {"parity": asdict(parity), "sources": begun_with(folder)}
         if calibration is not None:
             store_calibration(config.output, calibration.calibration, calibration.thresholds)
             report["calibration"] = asdict(calibration)
         write_text(folder / "report.json", json.dumps(report, indent=1) + "\n")
+        (folder / SOURCES).unlink()
         for checkpoint in folder.glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
         cost.path.unlink()
@@ -259,24 +261,6 @@ class Progress(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.bar is not None:
             self.bar.close()
-
-
-def last_whole_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint-N whose saving was not broken off: Trainer writes trainer_state.json last."""
-    whole = []
-    for state in folder.glob("checkpoint-*/trainer_state.json"):
-        try:
-            json.loads(state.read_text())
-        except json.JSONDecodeError:
-            continue
-        whole.append(state.parent)
-    return str(max(whole, key=lambda path: int(path.name.removeprefix("checkpoint-")))) if whole else None
-
-
-def _claim(folder: Path, config: TrainingConfig) -> None:
-    if not config.resume and folder.exists():
-        shutil.rmtree(folder)
-    claim_run(folder, replace(config, resume=True))  # how a run was begun is not what it is
 
 
 def _check_split(training: Sequence[Example], validation: Sequence[Example], config: TrainingConfig) -> None:
