@@ -32,6 +32,7 @@ from prm_train.launching import check_accelerator, check_launch, device_settings
 from prm_train.modeling import build_scorer, rebuild_scorer, save_scorer
 from prm_train.monitoring import BestOfN, RunFacts, finish_tracking, frozen_problems, tracker
 from prm_train.parity import Parity, check_parity, max_abs_difference, parity_rows, scores_of
+from prm_train.publishable import check_before_training
 from prm_train.trainer import RewardTrainer
 from prm_train.training_config import LossSettings, TrainingConfig
 from prm_train.training_cost import TrainingCost
@@ -93,6 +94,8 @@ def run_training(task: Task, config: TrainingConfig) -> None:
     set_seed(config.seed)
     model, encoding = task.build(config)
     data = task.examples(encoding, max_length(config, model))
+    questions = dict.fromkeys(example.question for example in parity_rows(data.examples))
+    check_before_training(model, encoding, task.kind, [*questions], config.model)
     training, validation = split_by_question(data.examples, config.validation_share)
     _check_split(training, validation, config)
     trainer = task.trainer(model, arguments, encoding, (training, validation), config)
