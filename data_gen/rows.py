@@ -183,7 +183,8 @@ def _complete(fields: dict[str, Any], kind: type[Row]) -> dict[str, Any]:
 
 
 def _first_fault(error: ValidationError) -> str:
-    first = error.errors()[0]
+    faults = error.errors()
+    first = next((fault for fault in faults if fault["loc"] != ("problem_id",)), faults[0])  # only a prompt of text makes up for an id
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "missing":
         return f"no field {first['loc'][0]}"

@@ -38,7 +38,8 @@ def read_outcome_rows(path: Path) -> OutcomeRows:
     first = next((fields for _, fields in read_jsonl(path)), {})
     if "chosen" in first:
         return read_rows(path, OrmPair)
-    return read_rows(path, OrmHistoryRow) if isinstance(first.get("prompt"), list) else read_rows(path, OrmRow)
+    is_history = isinstance(first.get("prompt"), list) and "n_attempts" in first
+    return read_rows(path, OrmHistoryRow) if is_history else read_rows(path, OrmRow)
 
 
 def outcome_examples(rows: OutcomeRows, encoding: ScorerEncoding, max_length: int) -> ExampleSet:

@@ -93,6 +93,7 @@ def run_training(task: Task, config: TrainingConfig) -> None:
     transformers_logging.disable_progress_bar()
     set_seed(config.seed)
     model, encoding = task.build(config)
+    _say_dropout(config, model)
     data = task.examples(encoding, max_length(config, model))
     questions = dict.fromkeys(example.question for example in parity_rows(data.examples))
     check_before_training(model, encoding, task.kind, [*questions], config.model)
@@ -194,10 +195,23 @@ def save_trained(
 
 def max_length(config: TrainingConfig, model: Any) -> int:
     """The most tokens of a row: `config.max_length`, or the model's context where that is shorter."""
-    context = getattr(model.config, "max_position_embeddings", None) or config.max_length
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or config.max_length
     if context < config.max_length:
         logger.info("%s: its context of %d tokens is shorter than max_length %d", config.model, context, config.max_length)
     return min(context, config.max_length)
+
+
+def _say_dropout(config: TrainingConfig, model: Any) -> None:
+    """A base's own dropout, which no setting of ours has chosen."""
+    values = model.config.get_text_config().to_dict()
+    of_base = {name: p for name, p in values.items() if name.endswith(("dropout", "pdrop")) and isinstance(p, float) and p > 0}
+    for name in ("classifier_dropout", "summary_first_dropout", *(["attention_dropout"] if config.backbone_dropout else [])):
+        of_base.pop(name, None)
+    if of_base:
+        shown = ", ".join(f"{name} {p:g}" for name, p in of_base.items())
+        logger.info(
+            "%s: its config has %s: losses while training are random ones, others for packed rows than for padded", config.model, shown
+        )
 
 
 def training_arguments(config: TrainingConfig, folder: Path, kind: type[Any] = TrainingArguments, **more: Any) -> Any:
