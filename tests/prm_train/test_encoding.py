@@ -99,9 +99,10 @@ def test_a_question_that_spells_special_tokens_is_text_in_training_and_in_search
 def test_a_text_without_special_tokens_has_the_ids_of_the_whole_prompt(tiny_policy):
     tokenizer = load_tokenizer(str(tiny_policy))
     for text in (QUESTION, " 3 plus 4\n", "<|step", "|end|>", "a <b> c", ""):
-        chat = [{"role": "user", "content": text}, {"role": "assistant", "content": text}, {"role": "user", "content": text}]
+        messages = [Message("user", text), Message("assistant", text), Message("user", text)]
+        chat = [{"role": message.role, "content": message.content} for message in messages]
         whole = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
-        assert list(encode_messages(tokenizer, [Message(**message) for message in chat])) == whole
+        assert list(encode_messages(tokenizer, messages)) == whole
 
 
 def test_what_a_prompt_template_spells_is_meant(tiny_policy):
