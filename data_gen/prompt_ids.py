@@ -10,8 +10,8 @@ as the letters that it is, and so is what stands between::
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from itertools import count
-from typing import Any
+from itertools import count, pairwise
+from typing import Any, NamedTuple
 
 from data_gen.chains import QUESTION, Message
 from data_gen.config import InputError
@@ -42,14 +42,20 @@ def encode_question(tokenizer: Any, prompt_template: str, question: str) -> tupl
 
 def encode_text(tokenizer: Any, text: str) -> tuple[int, ...]:
     """Ids of a text by itself. What looks like a special token in it is not one."""
-    return tuple(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+    ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    special = _special_tokens(tokenizer)
+    if not special.ids.isdisjoint(ids):  # sentencepiece finds them in its vocabulary; cut behind their first letter they are none
+        cuts = [match.start() + 1 for match in special.pattern.finditer(text)]
+        pieces = [text[start:end] for start, end in pairwise((0, *cuts, len(text))) if end > start]
+        ids = [token for piece in pieces for token in tokenizer(piece, add_special_tokens=False, split_special_tokens=True)["input_ids"]]
+    return tuple(ids)
 
 
 def encode_around(
     tokenizer: Any, texts: Sequence[str], render: Callable[[Sequence[str]], str], add_special_tokens: bool = False
 ) -> tuple[int, ...]:
     """Ids of `render(texts)`, in which a special token that one of `texts` spells is text, and what `render` adds is what it is."""
-    pattern = _special_tokens(tokenizer, len(tokenizer), tuple(tokenizer.all_special_tokens))
+    pattern = _special_tokens(tokenizer).pattern
     if not any(pattern.search(text) for text in texts):
         return tuple(tokenizer(render(texts), add_special_tokens=add_special_tokens)["input_ids"])
     word = next(word for word in (f"spelled{n}x" for n in count()) if not any(word in text for text in texts))
@@ -80,8 +86,21 @@ def _render(tokenizer: Any, chat: Sequence[Message], add_generation_prompt: bool
     return text
 
 
+class _Special(NamedTuple):
+    """What text must not be taken for, and the ids that it must not have (that of unknown letters it may)."""
+
+    pattern: re.Pattern[str]
+    ids: frozenset[int]
+
+
+def _special_tokens(tokenizer: Any) -> _Special:
+    return _special_tokens_of(tokenizer, len(tokenizer), tuple(tokenizer.all_special_tokens))
+
+
 @lru_cache(4)
-def _special_tokens(tokenizer: Any, n_tokens: int, named: tuple[str, ...]) -> re.Pattern[str]:
-    """What text must not be taken for. `n_tokens` and `named` are those of the tokenizer: it may have got new ones since."""
-    tokens = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special} | {*named}
-    return re.compile("|".join(re.escape(token) for token in sorted(tokens, key=len, reverse=True)) or r"(?!)")
+def _special_tokens_of(tokenizer: Any, n_tokens: int, named: tuple[str, ...]) -> _Special:
+    """`n_tokens` and `named` are those of the tokenizer: it may have got new ones since it was asked last."""
+    added = {token.content: token_id for token_id, token in tokenizer.added_tokens_decoder.items() if token.special}
+    tokens = added | dict(zip(named, tokenizer.convert_tokens_to_ids([*named]), strict=True))
+    letters = "|".join(re.escape(token) for token in sorted(tokens, key=len, reverse=True))
+    return _Special(re.compile(letters or r"(?!)"), frozenset(tokens.values()) - {tokenizer.unk_token_id})

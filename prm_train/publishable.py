@@ -19,6 +19,7 @@ from prm_train.checkpoints import Kind
 from prm_train.encoding import ScorerEncoding
 from prm_train.scored_paths import ScoredPath, encode_path
 from prm_train.special_ids import check_padding
+from prm_train.training_config import TrainingConfig
 
 # Spaces, line ends, digits, LaTeX, other scripts, and what tokenizers have been seen to lose.
 PROBES = ("Start: 12.5 + 3\n\nx = 7, {y}", " \\frac{1}{2}  of it's\ttwo \r\n Answer: 1,007", "étés π ≤ 数学 🙂 don't")
@@ -28,13 +29,20 @@ class TokenizerFaultError(InputError, RuntimeError):
     """A tokenizer is another one once it was written and loaded again."""
 
 
-def check_before_training(model: Any, encoding: ScorerEncoding, kind: Kind, questions: Sequence[str], source: str) -> None:
-    """Write all of a checkpoint but its weights, and check that. Raises InputError naming `source`, the base, as `check_publishable`."""
+def check_before_training(model: Any, encoding: ScorerEncoding, kind: Kind, questions: Sequence[str], config: TrainingConfig) -> None:
+    """Write all of a checkpoint but its weights, and check that. Raises InputError naming the base, as `check_publishable`.
+
+    A tokenizer with code of its own is not loaded again: `publish` takes none.
+    """
+    source = f"model {config.model}"
+    if config.trust_remote_code:
+        check_padding(model.config, source)
+        return
     paths = [ScoredPath((Message("user", text),), (text,)) for text in (*PROBES, *questions)]
     with TemporaryDirectory() as name:
         model.config.save_pretrained(name)
         encoding.tokenizer.save_pretrained(name)
-        check_publishable(Path(name), model.config, encoding, kind, paths, f"model {source}", "trained")
+        check_publishable(Path(name), model.config, encoding, kind, paths, source, "trained")
 
 
 def check_publishable(

@@ -57,7 +57,7 @@ def settle_padding(tokenizer: Any, taken: Collection[int | None]) -> None:
         tokenizer.pad_token = found
     else:
         tokenizer.add_special_tokens({"pad_token": found})
-    _say(f"{tokenizer.name_or_path or 'tokenizer'}: padding is {found} from here on; {before or 'none'} is what it had")
+    say_once(f"{tokenizer.name_or_path or 'tokenizer'}: padding is {found} from here on; {before or 'none'} is what it had")
 
 
 def settle_language_model(model: Any, tokenizer: Any) -> None:
@@ -102,11 +102,11 @@ def mend_generation_config(model: Any) -> None:
     if config.temperature is None or config.temperature > 0:
         config.do_sample = True
     if config.do_sample and _fault(config) is None:
-        _say(f"{source}: generation_config: {fault}; do_sample is true from here on")
+        say_once(f"{source}: generation_config: {fault}; do_sample is true from here on")
         return
     ids = {name: getattr(config, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     model.generation_config = GenerationConfig(**ids)
-    _say(f"{source}: generation_config: {fault}; only its special ids are kept")
+    say_once(f"{source}: generation_config: {fault}; only its special ids are kept")
 
 
 def _fault(config: GenerationConfig) -> str | None:
@@ -120,6 +120,6 @@ def _fault(config: GenerationConfig) -> str | None:
 
 
 @cache
-def _say(message: str) -> None:
-    """Once, although a base is loaded again when its updates are merged."""
+def say_once(message: str) -> None:
+    """Once a training, although its base is loaded again when updates are merged."""
     logger.info(message)

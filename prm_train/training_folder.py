@@ -21,6 +21,7 @@ from data_gen.jsonl import write_text
 from data_gen.policy_config import BASE_POLICY
 from data_gen.pretrained import load_model_config
 from data_gen.runs import claim_run
+from prm_train.checkpoints import CONFIG_KEY
 from prm_train.training_config import TrainingConfig
 
 SOURCES = "sources.json"
@@ -86,20 +87,23 @@ def _is_training(folder: Path) -> bool:
 
 
 def _check_weights(output: Path) -> None:
-    if not (output / "config.json").is_file() or not all(path.is_file() for path in _weights(output)):
+    config = output / "config.json"
+    facts = json.loads(config.read_text()).get(CONFIG_KEY, {}) if config.is_file() else {}
+    folders = [output, output / facts["reference"]] if "reference" in facts else [output]
+    if not all((folder / "config.json").is_file() and all(path.is_file() for path in _weights(folder)) for folder in folders):
         raise InputError(
             f"output {output}: this training is finished, and its model is no longer there whole; expected config.json and weights: put "
             "them back, or train again with resume false"
         )
 
 
-def _weights(output: Path) -> Iterator[Path]:
-    """The weight files that a model folder must hold; all names are those that `save_pretrained` gives."""
-    index = output / "model.safetensors.index.json"
+def _weights(folder: Path) -> Iterator[Path]:
+    """The weight files that a model's folder must hold; the names are those that `save_pretrained` gives."""
+    index = folder / "model.safetensors.index.json"
     if not index.is_file():
-        yield output / "model.safetensors"
+        yield folder / "model.safetensors"
         return
-    yield from (output / name for name in set(json.loads(index.read_text())["weight_map"].values()))
+    yield from (folder / name for name in set(json.loads(index.read_text())["weight_map"].values()))
 
 
 def _sources(config: TrainingConfig, n_processes: int) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from prm_train.modeling import build_scorer, rebuild_scorer, save_scorer
 from prm_train.monitoring import BestOfN, RunFacts, finish_tracking, frozen_problems, tracker
 from prm_train.parity import Parity, check_parity, max_abs_difference, parity_rows, scores_of
 from prm_train.publishable import check_before_training
+from prm_train.special_ids import say_once
 from prm_train.trainer import RewardTrainer
 from prm_train.training_config import LossSettings, TrainingConfig
 from prm_train.training_cost import TrainingCost
@@ -91,12 +92,13 @@ def run_training(task: Task, config: TrainingConfig) -> None:
         return
     transformers_logging.set_verbosity_error()  # its load report lists the new head and the old language model head, both meant
     transformers_logging.disable_progress_bar()
+    say_once.cache_clear()
     set_seed(config.seed)
     model, encoding = task.build(config)
     _say_dropout(config, model)
     data = task.examples(encoding, max_length(config, model))
     questions = dict.fromkeys(example.question for example in parity_rows(data.examples))
-    check_before_training(model, encoding, task.kind, [*questions], config.model)
+    check_before_training(model, encoding, task.kind, [*questions], config)
     training, validation = split_by_question(data.examples, config.validation_share)
     _check_split(training, validation, config)
     trainer = task.trainer(model, arguments, encoding, (training, validation), config)

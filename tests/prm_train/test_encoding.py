@@ -96,6 +96,25 @@ def test_a_question_that_spells_special_tokens_is_text_in_training_and_in_search
     assert encode_chain(tokenizer, [Message("user", question)]) == head
 
 
+@pytest.mark.parametrize("model", ["unigram", "merges"])
+def test_a_special_token_in_the_vocabulary_of_sentencepiece_is_text_where_a_user_spells_it(model):
+    letters = [*"▁abehisxy</>"]
+    if model == "unigram":
+        pieces = Tokenizer(models.Unigram([("<unk>", 0.0), ("</s>", 0.0), *((letter, -3.0) for letter in letters)], unk_id=0))
+    else:
+        known = {token: number for number, token in enumerate(["<unk>", "</s>", *letters, "</", "s>"])}
+        pieces = Tokenizer(models.BPE(vocab=known, merges=[("<", "/"), ("s", ">"), ("</", "s>")], unk_token="<unk>"))
+    pieces.pre_tokenizer = pre_tokenizers.Metaspace(split=False)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=pieces, eos_token="</s>", unk_token="<unk>")
+    assert tokenizer("a</s>b", split_special_tokens=True)["input_ids"].count(1) == 1  # what is mended here
+    encoding = prepare_encoding(tokenizer, "x")
+    ids, _ = encoding.encode("is</s>a", ["a</s>b?</s>", "y"])
+    assert 1 not in ids
+    spelled = "".join(tokenizer.convert_ids_to_tokens(encoding.encode_text("a</s>b?</s>")))
+    assert spelled.replace("▁", "") == "a</s>b<unk></s>"
+    assert encoding.encode_text("ab?hi") == tuple(tokenizer("ab?hi", add_special_tokens=False)["input_ids"])
+
+
 def test_a_text_without_special_tokens_has_the_ids_of_the_whole_prompt(tiny_policy):
     tokenizer = load_tokenizer(str(tiny_policy))
     for text in (QUESTION, " 3 plus 4\n", "<|step", "|end|>", "a <b> c", ""):

@@ -61,10 +61,13 @@ def test_a_language_model_without_a_spare_token_gets_a_padding_that_it_hardly_wr
         assert torch.equal(weight, again.state_dict()[name]), name
 
 
-def test_what_was_trained_on_such_a_base_is_published(gpt2, orm_rows, tmp_path):
+def test_what_was_trained_on_such_a_base_is_published(gpt2, orm_rows, tmp_path, caplog):
     """With LoRA the base is loaded twice more, for the merged model and for the reference."""
+    caplog.set_level("INFO")
     settings = ("--rows", str(orm_rows), "--output", str(tmp_path / "implicit"), "--model", str(gpt2), "--n_epochs", "0.2")
     train_implicit_prm.main([*settings, "--lora.rank", "2", "--use_cpu", "true", "--validation_share", "0.3"])
+    assert "its config has resid_pdrop 0.1, embd_pdrop 0.1, attn_pdrop 0.1: losses while training are random" in caplog.text
+    assert caplog.text.count("its temperature, top_p without effect; do_sample is true from here on") == 1  # though it is loaded thrice
     where = ("--checkpoint", str(tmp_path / "implicit"), "--rows", str(orm_rows), "--output", str(tmp_path / "model"))
     publish.main([*where, "--license", "mit", "--n_rows", "8"])
     for folder in (tmp_path / "model", tmp_path / "model" / "reference"):
@@ -72,6 +75,9 @@ def test_what_was_trained_on_such_a_base_is_published(gpt2, orm_rows, tmp_path):
         assert (config["pad_token_id"], config["eos_token_id"], config["vocab_size"]) == (257, 0, 258)
         assert {name: generation.get(name) for name in LLAMA_2} == LLAMA_2 | {"do_sample": True}
         assert (generation["pad_token_id"], generation["eos_token_id"]) == (257, 0)
+    shutil.rmtree(tmp_path / "implicit" / "reference")
+    with pytest.raises(InputError, match="this training is finished, and its model is no longer there whole"):
+        train_implicit_prm.main([*settings, "--lora.rank", "2", "--use_cpu", "true", "--validation_share", "0.3"])
 
 
 @pytest.mark.parametrize(
