@@ -25,7 +25,7 @@ from prm_train.checkpoints import CONFIG_KEY
 from prm_train.training_config import TrainingConfig
 
 SOURCES = "sources.json"
-LOGS = (".log", ".out")  # what a shell leaves in a folder before the training begins
+OWN = (".log", ".out", ".jsonl", ".yaml", ".yml")  # files that a person puts beside a training: its logs, rows and settings
 BLOCK, N_BLOCKS = 1 << 16, 256
 
 
@@ -65,16 +65,22 @@ def begun_with(folder: Path) -> dict[str, Any]:
 
 
 def check_output(output: Path, base: str) -> None:
-    """Raises InputError unless `output` is new, or holds a training (or nothing but logs); and where the base model lies in it."""
+    """Raises InputError unless `output` is new, or holds a training, or nothing but what a person puts beside one; and where the base model
+    lies in it.
+    """
     if output.exists() and not output.is_dir():
         raise InputError(f"output {output}: is a file; expected a folder, or none yet")
     wanted = "expected a folder of its own, new or empty"
     if Path(base).is_dir() and Path(base).resolve().is_relative_to(output.resolve()):
         raise InputError(f"output {output}: holds the base model {base}, which would be overwritten; {wanted}")
-    if output.is_dir() and not _is_training(output / "training"):
-        others = sorted(path.name for path in output.iterdir() if not path.name.startswith(".") and path.suffix not in LOGS)
-        if others and not (others == ["training"] and not any((output / "training").iterdir())):  # begun, and killed at once
-            raise InputError(f"output {output}: holds {', '.join(others[:3])} and no training of this project; {wanted}")
+    folder = output / "training"
+    if not output.exists() or _is_training(folder):
+        return
+    found = [path for path in output.iterdir() if not path.name.startswith(".")]
+    others = [path.name for path in sorted(found) if path.is_dir() or path.suffix not in OWN]
+    is_begun = others == ["training"] and folder.is_dir() and not any(folder.iterdir())  # by a training that was killed at once
+    if others and not is_begun:
+        raise InputError(f"output {output}: holds {', '.join(others[:3])} and no training of this project; {wanted}")
 
 
 def _is_training(folder: Path) -> bool:

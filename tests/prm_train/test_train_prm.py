@@ -154,13 +154,15 @@ def test_a_finished_training_is_of_the_base_that_began_it(rows, tiny_policy, tmp
         ("other", r"holds config\.json, model\.safetensors and no training of this project; expected a folder of its own, new or empty"),
         ("run", r"holds config\.json, ledger\.sqlite and no training of this project"),
         ("notes", r"holds training and no training of this project"),
+        ("thesis", r"holds chapter\.txt and no training of this project"),
         ("prm.jsonl", "is a file; expected a folder, or none yet"),
     ],
 )
 @pytest.mark.parametrize("more", [(), ("--resume", "false")], ids=["", "over"])
 def test_a_training_writes_over_nothing_but_itself(output, said, more, rows, tiny_policy, tmp_path):
     shutil.copytree(tiny_policy, tmp_path / "base")
-    for name in ("other/config.json", "other/model.safetensors", "run/config.json", "run/ledger.sqlite", "notes/training/config.json"):
+    files = ("other/config.json", "other/model.safetensors", "run/config.json", "run/ledger.sqlite", "notes/training/config.json")
+    for name in (*files, "thesis/chapter.txt", "thesis/notes.log"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text('{"mine": 1}')
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
