@@ -207,7 +207,8 @@ def _given_values(fields: Mapping[str, Any], n_steps: int) -> list[float | None]
 
 
 def _first_fault(error: ValidationError) -> str:
-    first = error.errors()[0]
+    faults = error.errors()
+    first = next((fault for fault in faults if fault["loc"] != ("problem_id",)), faults[0])  # only a prompt of text makes up for an id
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "missing":
         return f"no field {first['loc'][0]}"

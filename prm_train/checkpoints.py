@@ -65,7 +65,10 @@ HEAD = (
     "head: the question (and earlier attempts) by the chat template up to the assistant's turn; in layout plain BOS, where the tokenizer "
     "begins every text with it, then each turn and a newline"
 )
-PIECES = "every piece, in layout plain every turn too, is tokenized by itself without adding BOS or EOS, and the ids are joined"
+PIECES = (
+    "a step that holds step_separator counts as the several steps between; every piece, in layout plain every turn too, is tokenized by "
+    "itself, without adding BOS or EOS and without special tokens that its text may spell, and the ids are joined"
+)
 READINGS: dict[Kind, str] = {
     "prm": f"{HEAD}; then for each step: step + step_separator, marker_token; {PIECES}. Score of a step: softmax at its marker, class good",
     "orm": (

@@ -10,14 +10,17 @@ the built-in policy::
                                                                   score 1 ┘              score 2 ┘
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from typing import Any, Literal
 
 from data_gen.chains import Message
+from data_gen.prompt_ids import encode_messages, encode_text
+from data_gen.steps import split_steps
 from data_gen.tokenizer import MARKER
+from prm_train.special_ids import settle_padding
 
 Layout = Literal["chat", "plain"]
 
@@ -60,21 +63,28 @@ class ScorerEncoding:
     def encode_chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """A head that holds more than the question: earlier attempts, say, as `data_gen.chains` lays them out."""
         if self.facts.layout == "chat":
-            chat = [{"role": message.role, "content": message.content} for message in messages]
-            return tuple(self.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False))
-        ids = [self.tokenizer.encode(message.content + "\n", add_special_tokens=False) for message in messages]
-        return (*self._start_ids, *chain.from_iterable(ids))
+            return encode_messages(self.tokenizer, messages)
+        return (*self._start_ids, *chain.from_iterable(self.encode_text(message.content + "\n") for message in messages))
 
     def encode_step(self, step: str) -> tuple[int, ...]:
-        """Ids of a step, its separator and the marker, which is the last id and occurs nowhere else."""
-        return (*self.encode_text(step + self.facts.step_separator), self.marker_id)
+        """Ids of a step: the pieces that it is, each with its separator and the marker; its score is read at the last id.
+
+        Search finds steps by their separator. So a step that holds it, as those of other data sets do, is encoded as the several steps that
+        search would make of it, and a blank one as nothing: a text has the same ids, whatever it was cut into.
+        """
+        pieces = split_steps(step + self.facts.step_separator, self.facts.step_separator)
+        return tuple(chain.from_iterable(self.encode_piece(piece) for piece in pieces))
+
+    def encode_piece(self, piece: str) -> tuple[int, ...]:
+        """Ids of a step that holds no separator, its separator and the marker, which is the last id and occurs nowhere else."""
+        return (*self.encode_text(piece + self.facts.step_separator), self.marker_id)
 
     def encode_text(self, text: str) -> tuple[int, ...]:
         """Ids of a piece of the path. What looks like a special token in it is not one."""
-        return tuple(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+        return encode_text(self.tokenizer, text)
 
     def encode(self, question: str, steps: Sequence[str]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Ids of the path and, for each step, the position of its marker."""
+        """Ids of the path and, for each step, the position of its last marker (of a blank one that of the step before it)."""
         ids, positions = list(self.encode_head(question)), []
         for step in steps:
             ids += self.encode_step(step)
@@ -88,17 +98,16 @@ class ScorerEncoding:
         return (bos,) if bos is not None and self.tokenizer.encode("a")[0] == bos else ()
 
 
-def prepare_encoding(tokenizer: Any, step_separator: str) -> ScorerEncoding:
+def prepare_encoding(tokenizer: Any, step_separator: str, eos: Collection[int | None] = ()) -> ScorerEncoding:
     """The encoding for a scorer that is to be trained; gives `tokenizer` the marker and the padding token that it lacks.
 
-    Padding must be another token than EOS: transformers reads an ORM's score at the last token that is not padding, vLLM at the last token.
+    `eos` are the ids that the model's config ends a text with, where they may be others than the tokenizer's.
     """
     vocabulary = tokenizer.get_vocab()
     marker = next((token for token in RESERVED_MARKERS if token in vocabulary), None)
     if marker is None:
         tokenizer.add_special_tokens({"extra_special_tokens": [MARKER]}, replace_extra_special_tokens=False)
         marker = MARKER
-    if tokenizer.pad_token is None or tokenizer.pad_token in (tokenizer.eos_token, marker):
-        tokenizer.add_special_tokens({"pad_token": "<|finetune_right_pad_id|>" if "<|finetune_right_pad_id|>" in vocabulary else "<|pad|>"})
+    settle_padding(tokenizer, {tokenizer.eos_token_id, *eos, tokenizer.get_vocab()[marker]})
     layout: Layout = "chat" if tokenizer.chat_template else "plain"
     return ScorerEncoding(tokenizer, EncodingFacts(layout, step_separator, marker))

@@ -49,18 +49,22 @@ class ExampleSet:
 
 def prm_examples(rows: Sequence[PrmRow], encoding: ScorerEncoding, algebra: LabelAlgebra, max_length: int) -> ExampleSet:
     """One example a row. Steps without a target get no position; what follows the last target is cut off, since with causal attention
-    no score sees it. A row longer than `max_length` tokens loses its last steps. Weights average 1 over all examples.
+    no score sees it. A row longer than `max_length` tokens loses its last steps. The label of a step that holds the separator stands behind
+    the last of the steps that it is encoded as; that of a blank one is left out. Weights average 1 over all examples.
 
     Where rollouts weigh, a verdict weighs as much as the most of them. Raises InputError if no labelled step is left, or as `step_targets`
     does.
     """
     examples, left_out = [], Counter[str]()
+    _say_what_holds_the_separator(rows, encoding.facts.step_separator)
     most_rollouts = float(max((n for row in rows for n in row.n_rollouts), default=0) or 1)
     for row in rows:
         input_ids, ends = encoding.encode(row.prompt, row.completions)
         targets = step_targets(row, algebra, most_rollouts)
-        places = enumerate(zip(ends, targets, strict=True))
-        labelled = [(end, target.value, target.weight, step) for step, (end, target) in places if target is not None]
+        is_blank = [not split_steps(step, encoding.facts.step_separator) for step in row.completions]
+        places = enumerate(zip(ends, targets, is_blank, strict=True))
+        labelled = [(end, target.value, target.weight, step) for step, (end, target, blank) in places if target is not None and not blank]
+        left_out["blank steps"] += sum(is_blank)
         kept = [place for place in labelled if place[0] < max_length]
         left_out["labelled steps beyond max_length"] += len(labelled) - len(kept)
         left_out["steps beyond max_length"] += sum(end >= max_length for end in ends)
@@ -79,12 +83,24 @@ def prm_examples(rows: Sequence[PrmRow], encoding: ScorerEncoding, algebra: Labe
     return replace(found, examples=tuple(replace(example, weights=weights) for example, weights in weighted))
 
 
-def orm_examples(rows: Sequence[OrmRow], encoding: ScorerEncoding, max_length: int) -> ExampleSet:
+def _say_what_holds_the_separator(rows: Sequence[PrmRow], separator: str) -> None:
+    steps = [step for row in rows for step in row.completions]
+    n_cut = sum(len(split_steps(step, separator)) > 1 for step in steps)
+    if n_cut:
+        told = (n_cut, len(steps), separator)
+        logger.warning(
+            "%d of %d steps hold the separator %r and are encoded as several, as search cuts them, with one label behind the last; a "
+            "step_separator that no step holds keeps them whole",
+            *told,
+        )
+
+
+def orm_examples(rows: Sequence[OrmRow], encoding: ScorerEncoding, max_length: int, n_equal: int = 0) -> ExampleSet:
     """One example a row, its score read at the end of its last step. Raises InputError if no row is left.
 
-    A row longer than `max_length` tokens is left out: half a solution has no outcome.
+    A row longer than `max_length` tokens is left out: half a solution has no outcome. `n_equal` were left out before.
     """
-    examples, left_out = [], Counter[str]()
+    examples, left_out = [], Counter({"rows equal to an earlier one": n_equal})
     for row in rows:
         steps = split_steps(row.completion, encoding.facts.step_separator)
         input_ids, ends = encoding.encode(row.prompt, steps)
@@ -94,7 +110,7 @@ def orm_examples(rows: Sequence[OrmRow], encoding: ScorerEncoding, max_length: i
             left_out["rows longer than max_length"] += 1
         else:
             examples.append(Example(row.prompt, input_ids, ends[-1:], (float(row.label),), (1.0,), (len(steps) - 1,)))
-    return counted(examples, left_out, f"{len(rows)} ORM rows", max_length)
+    return counted(examples, left_out, f"{len(rows) + n_equal} ORM rows", max_length)
 
 
 def _counts(row: PrmRow, steps: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -14,24 +14,23 @@ others are 0.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import AutoTokenizer
 
 from data_gen.config import InputError
-from data_gen.tokenizer import load_tokenizer
-from prm_train.checkpoints import CheckpointFacts, Kind, write_facts
-from prm_train.encoding import ScorerEncoding
+from prm_train.checkpoints import CheckpointFacts, write_facts
 from prm_train.implicit_prm import ImplicitPrmFacts
 from prm_train.modeling import head_settings
 from prm_train.plain_checkpoints import PlainCheckpoint, load_plain, shown
-from prm_train.scored_paths import ScoredPath, encode_path
+from prm_train.publishable import check_publishable
+from prm_train.scored_paths import ScoredPath
+from prm_train.special_ids import PADDINGS, check_padding, eos_ids
 
 Layout = Literal["transformers", "qwen_prm"]
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -43,8 +42,6 @@ LOGIT_TOLERANCES = {"float32": 1e-4, "float16": 0.05, "bfloat16": 0.25}
 # scores or more. Rounded weights took at most 2 % of it on 48 rows, by small checkpoints of all kinds.
 MEAN_SHARE, MIN_SCORES = 0.1, 16
 QWEN_PRM = "Qwen2ForProcessRewardModel"
-# Tokens of known tokenizers that text never holds and no model of theirs writes: padding for a language model without its own.
-PADDINGS = ("<|pad|>", "<|finetune_right_pad_id|>", "<|vision_pad|>", "<pad>", "<unk>")
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ def export_checkpoint(
     else:
         write_plain(original, folder, getattr(torch, dtype))
     original.encoding.tokenizer.save_pretrained(folder)
-    check_tokenizer(folder, original.encoding, facts.kind, paths)
+    check_publishable(folder, model.config, original.encoding, facts.kind, paths)
     written = load_plain(str(folder))
     logits = tuple(tuple(written.logits(path)) for path in paths)
     found = [shown(written.facts, row) for row in logits]
@@ -141,38 +138,6 @@ def give_padding(original: PlainCheckpoint) -> None:
         if model is not None:
             model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
             check_padding(model.config, config.name_or_path)
-
-
-def check_padding(config: Any, source: str) -> None:
-    if config.pad_token_id is None or config.pad_token_id in eos_ids(config):
-        raise InputError(
-            f"{source}: pad_token_id {config.pad_token_id}, eos_token_id {config.eos_token_id}; expected a padding token of its own"
-        )
-
-
-def eos_ids(config: Any) -> list[int | None]:
-    return config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
-
-
-def check_tokenizer(folder: Path, encoding: ScorerEncoding, kind: Kind, paths: Sequence[ScoredPath]) -> None:
-    """The written tokenizer must be the one in use, loaded as its users load it: vocabulary, padding, EOS, chat template, and the ids of
-    each path. Raises RuntimeError naming what differs.
-    """
-    used = encoding.tokenizer
-    for tokenizer in (load_tokenizer(str(folder)), AutoTokenizer.from_pretrained(folder)):
-        said = f"{folder}: the saved tokenizer, loaded as {type(tokenizer).__name__},"
-        for name in ("pad_token_id", "eos_token_id", "chat_template"):
-            if getattr(tokenizer, name) != getattr(used, name):
-                raise RuntimeError(
-                    f"{said} has {name} {getattr(tokenizer, name)!r}, expected {getattr(used, name)!r}; nothing was published"
-                )
-        reloaded = replace(encoding, tokenizer=tokenizer)
-        for path in paths:
-            if encode_path(path, reloaded, kind) != encode_path(path, encoding, kind):
-                raise RuntimeError(f"{said} gives other ids for the path that begins {path.question[:60]!r}; nothing was published")
-        if tokenizer.get_vocab() != used.get_vocab():
-            other = sorted({*tokenizer.get_vocab().items()} ^ {*used.get_vocab().items()})[:3]
-            raise RuntimeError(f"{said} has another vocabulary: {other}; nothing was published")
 
 
 # --- Qwen2.5-Math-PRM's layout

@@ -10,15 +10,18 @@ from transformers.integrations.deepspeed import deepspeed_config, is_deepspeed_z
 
 
 @contextlib.contextmanager
-def gathered(parameters: Sequence[Tensor]) -> Any:
-    """Inside, parameters that ZeRO stage 3 keeps in parts are whole on every process. All processes must come here together."""
+def gathered(parameters: Sequence[Tensor], *, is_changed: bool = False) -> Any:
+    """Inside, parameters that ZeRO stage 3 keeps in parts are whole on every process. All processes must come here together.
+
+    `is_changed`: what they are at the end, on all processes alike, is what they will be.
+    """
     partitioned = [parameter for parameter in parameters if hasattr(parameter, "ds_id")]
     if not partitioned:
         yield
         return
     import deepspeed
 
-    with deepspeed.zero.GatheredParameters(partitioned):
+    with deepspeed.zero.GatheredParameters(partitioned, modifier_rank=0 if is_changed else None):
         yield
 
 

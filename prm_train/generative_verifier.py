@@ -25,6 +25,7 @@ import torch
 from transformers import AutoModelForCausalLM
 from trl import SFTConfig
 
+from data_gen.config import InputError
 from data_gen.pretrained import load_model, load_model_config
 from data_gen.rows import PrmRow
 from data_gen.tokenizer import load_tokenizer
@@ -73,14 +74,20 @@ class VerdictEncoding(ScorerEncoding):
     def encode_head(self, question: str) -> tuple[int, ...]:
         return (*super().encode_head(question), *self.encode_text(self.ask))
 
-    def encode_step(self, step: str) -> tuple[int, ...]:
-        return (*self.encode_text(self.yes), *self.encode_text(f"\n{step}{self.facts.step_separator}{self.ask}"))
+    def encode_piece(self, piece: str) -> tuple[int, ...]:
+        return (*self.encode_text(self.yes), *self.encode_text(f"\n{piece}{self.facts.step_separator}{self.ask}"))
 
 
 def verdict_encoding(tokenizer: Any, facts: EncodingFacts, ask: str) -> VerdictEncoding:
-    """With the words that the tokenizer tells apart by their first token."""
-    encodings = [VerdictEncoding(tokenizer, facts, ask, yes, no) for yes, no in WORDS]
-    return next(each for each in encodings if each.word_ids[0] != each.word_ids[1])
+    """With the words that the tokenizer tells apart by their first token. Raises InputError where it tells none apart."""
+    for yes, no in WORDS:
+        encoding = VerdictEncoding(tokenizer, facts, ask, yes, no)
+        if encoding.word_ids[0] != encoding.word_ids[1]:
+            return encoding
+    raise InputError(
+        f"model {tokenizer.name_or_path}: its tokenizer begins {WORDS[0][0]!r} and {WORDS[0][1]!r} with the same token, and so {WORDS[1]}; "
+        "expected other first tokens, by which the two answers are told apart"
+    )
 
 
 def verifier_facts(encoding: ScorerEncoding, aggregation: Aggregation) -> VerifierFacts:

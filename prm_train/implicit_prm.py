@@ -50,8 +50,8 @@ REFERENCE = "reference"  # the folder of the reference inside a checkpoint
 class TextEncoding(ScorerEncoding):
     """Paths as a policy writes them: steps end with their separator, and no marker follows."""
 
-    def encode_step(self, step: str) -> tuple[int, ...]:
-        return self.encode_text(step + self.facts.step_separator)
+    def encode_piece(self, piece: str) -> tuple[int, ...]:
+        return self.encode_text(piece + self.facts.step_separator)
 
 
 @dataclass(frozen=True, kw_only=True)

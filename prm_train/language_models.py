@@ -15,11 +15,13 @@ from prm_train.encoding import EncodingFacts, ScorerEncoding
 from prm_train.gathering import gathered_weights
 from prm_train.lora import add_lora, load_trained, merged
 from prm_train.modeling import four_bit_options, refuse_quantized
+from prm_train.special_ids import settle_language_model
 from prm_train.training_config import TrainingConfig
 
 
 def build_language_model(config: TrainingConfig) -> tuple[Any, ScorerEncoding]:
-    """The causal language model `config.model`, to be trained, and an encoding with its own tokenizer, unchanged and without a marker.
+    """The causal language model `config.model`, to be trained, and an encoding with its own tokenizer, without a marker. Its special ids
+    are settled (see `prm_train.special_ids`).
 
     Raises InputError if there is no dropout to set.
     """
@@ -43,6 +45,7 @@ def build_language_model(config: TrainingConfig) -> tuple[Any, ScorerEncoding]:
         trust_remote_code=config.trust_remote_code,
         **options,
     )
+    settle_language_model(model, tokenizer)
     return (add_lora(model, "revision", config.lora) if config.lora else model), ScorerEncoding(tokenizer, facts)
 
 

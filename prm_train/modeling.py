@@ -27,6 +27,7 @@ from prm_train.checkpoints import CheckpointFacts, Kind, read_facts, write_facts
 from prm_train.encoding import ScorerEncoding, prepare_encoding
 from prm_train.gathering import gathered, partitioned_in
 from prm_train.lora import add_lora, load_trained, merged
+from prm_train.special_ids import eos_ids
 from prm_train.training_config import TrainingConfig
 
 AUTO_CLASSES = {"prm": AutoModelForTokenClassification, "orm": AutoModelForSequenceClassification}
@@ -68,9 +69,9 @@ def build_scorer(kind: Kind, config: TrainingConfig) -> tuple[Any, ScorerEncodin
     """
     path = str(BASE_POLICY) if config.model == "base" else config.model
     tokenizer = load_tokenizer(path, config.trust_remote_code)
-    encoding = prepare_encoding(tokenizer, config.step_separator)
     model_config = load_model_config(path, config.trust_remote_code)
     refuse_quantized(model_config, path)
+    encoding = prepare_encoding(tokenizer, config.step_separator, eos_ids(model_config.get_text_config()))
     auto_class = AUTO_CLASSES[kind]
     if type(model_config) not in auto_class._model_mapping and not config.trust_remote_code:
         raise InputError(f"model {path}: transformers has no {auto_class.__name__} for {model_config.model_type}")

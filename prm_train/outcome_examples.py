@@ -38,11 +38,12 @@ def read_outcome_rows(path: Path) -> OutcomeRows:
     first = next((fields for _, fields in read_objects(path)), {})
     if "chosen" in first:
         return read_rows(path, OrmPair)
-    return read_rows(path, OrmHistoryRow) if isinstance(first.get("prompt"), list) else read_rows(path, OrmRow)
+    is_history = isinstance(first.get("prompt"), list) and "n_attempts" in first
+    return read_rows(path, OrmHistoryRow) if is_history else read_rows(path, OrmRow)
 
 
 def outcome_examples(rows: OutcomeRows, encoding: ScorerEncoding, max_length: int) -> ExampleSet:
-    """One example a solution. Raises InputError if none is left."""
+    """One example a solution, however many pairs it stands in; of equal rows the first counts. Raises InputError if none is left."""
     solutions: list[OrmRow] = []
     histories: list[OrmHistoryRow] = []
     for row in rows:
@@ -54,7 +55,9 @@ def outcome_examples(rows: OutcomeRows, encoding: ScorerEncoding, max_length: in
             solutions.append(row)
     if histories:
         return history_examples(histories, encoding, max_length)
-    return orm_examples(list(dict.fromkeys(solutions)), encoding, max_length)
+    unique = list(dict.fromkeys(solutions))
+    n_equal = 0 if any(isinstance(row, OrmPair) for row in rows) else len(solutions) - len(unique)
+    return orm_examples(unique, encoding, max_length, n_equal)
 
 
 def history_examples(rows: Sequence[OrmHistoryRow], encoding: ScorerEncoding, max_length: int) -> ExampleSet:

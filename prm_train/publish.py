@@ -202,12 +202,19 @@ def choose_paths(
 
 
 def worked_example(checkpoint: "PlainCheckpoint", export: "Export", paths: "Sequence[ScoredPath]") -> "WorkedExample":
-    """The shortest path, of those with earlier attempts if there are any."""
+    """The shortest path, of those with earlier attempts if there are any; and of those whose steps hold no separator, which the card's code
+    would have to cut.
+    """
+    from data_gen.steps import join_steps, split_steps
     from prm_train.model_card import WorkedExample
     from prm_train.plain_checkpoints import shown
 
     encoded = [checkpoint.encode(path) for path in paths]
-    shortest = min(range(len(paths)), key=lambda i: (len(paths[i].messages) == 1, len(encoded[i].ids)))
+    separator = checkpoint.encoding.facts.step_separator
+    is_cut = [
+        checkpoint.facts.kind != "revision" and split_steps(join_steps(path.steps, separator), separator) != path.steps for path in paths
+    ]
+    shortest = min(range(len(paths)), key=lambda i: (len(paths[i].messages) == 1, is_cut[i], len(encoded[i].ids)))
     numbers = shown(checkpoint.facts, export.logits[shortest])
     printed = (sum(numbers),) if checkpoint.facts.kind == "revision" else numbers
     return WorkedExample(paths[shortest], encoded[shortest], tuple(round(number, 4) for number in printed))

@@ -12,6 +12,7 @@ from typing import Any
 
 from data_gen.chains import Message
 from data_gen.config import InputError
+from data_gen.prompt_ids import encode_around, encode_messages, encode_text
 from data_gen.rows import RevisionRow
 from prm_train.examples import Example, ExampleSet, counted
 from prm_train.losses import UNLABELLED
@@ -20,9 +21,9 @@ from prm_train.losses import UNLABELLED
 def encode_chain(tokenizer: Any, prompt: Sequence[Message]) -> tuple[int, ...]:
     """Ids of a chain up to where the next attempt begins: by the chat template, or each turn and a newline without one."""
     if tokenizer.chat_template is None:
-        return tuple(tokenizer.encode("".join(f"{message.content}\n" for message in prompt)))
-    chat = [{"role": message.role, "content": message.content} for message in prompt]
-    return tuple(tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False))
+        turns = [message.content for message in prompt]
+        return encode_around(tokenizer, turns, lambda texts: "".join(f"{text}\n" for text in texts), add_special_tokens=True)
+    return encode_messages(tokenizer, prompt)
 
 
 def encode_answer(tokenizer: Any, prompt: Sequence[Message], answer: str) -> tuple[int, ...]:
@@ -32,10 +33,9 @@ def encode_answer(tokenizer: Any, prompt: Sequence[Message], answer: str) -> tup
     strip earlier thoughts: the model would be trained on another context than it is asked with.
     """
     if tokenizer.chat_template is None:
-        return (*tokenizer.encode(answer, add_special_tokens=False), tokenizer.eos_token_id)
+        return (*encode_text(tokenizer, answer), tokenizer.eos_token_id)
     before = encode_chain(tokenizer, prompt)
-    chat = [{"role": message.role, "content": message.content} for message in (*prompt, Message("assistant", answer))]
-    whole = tuple(tokenizer.apply_chat_template(chat, return_dict=False))
+    whole = encode_messages(tokenizer, (*prompt, Message("assistant", answer)), add_generation_prompt=False)
     if whole[: len(before)] != before:
         place = next(i for i, (a, b) in enumerate(zip(before, (*whole, -1), strict=False)) if a != b)
         raise InputError(
@@ -54,7 +54,11 @@ def without_oldest(prompt: tuple[Message, ...]) -> tuple[Message, ...]:
 
 
 def revision_examples(rows: Sequence[RevisionRow], tokenizer: Any, max_length: int) -> ExampleSet:
-    """One example a row; its positions are those of the answer's tokens. Raises InputError if no row is left."""
+    """One example a row; its positions are those of the answer's tokens. Raises InputError if no row is left, or an answer has no end."""
+    if tokenizer.eos_token_id is None:
+        raise InputError(
+            f"model {tokenizer.name_or_path}: neither its tokenizer nor its config has an EOS; expected one, to end answers with"
+        )
     examples, left_out = [], Counter[str]()
     for row in rows:
         prompt, (answer,) = row.prompt, row.completion

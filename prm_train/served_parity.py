@@ -20,10 +20,11 @@ from data_gen.subsets import evenly
 from data_gen.tokenizer import load_tokenizer
 from prm_train.checkpoints import CONFIG_KEY, CheckpointFacts
 from prm_train.encoding import EncodingFacts, ScorerEncoding
-from prm_train.export import LOGIT_TOLERANCES, TOLERANCES, Bounds, bounds, check_padding
+from prm_train.export import LOGIT_TOLERANCES, TOLERANCES, Bounds, bounds
 from prm_train.modeling import head_settings, load_checkpoint
 from prm_train.plain_checkpoints import load_plain
 from prm_train.scored_paths import EncodedPath, ScoredPath, encode_path, paths_of, read_scored_rows
+from prm_train.special_ids import check_padding
 
 N_WORST = 5
 
@@ -204,5 +205,9 @@ def served_scores(read_by: str, returned: Any, served: Subject, path: EncodedPat
     if served.kind == "causal_lm":
         return list(returned)
     good = next((index for index, label in served.model.config.id2label.items() if label == "good"), 1)
-    rows = [returned[position] for position in path.positions if position < len(returned)] if read_by == "ALL" else returned
-    return [row[good] for row in rows]
+    tags = [position for position, token in enumerate(path.ids) if token == served.marker_id]
+    if read_by == "STEP" and len(tags) != len(returned):
+        return [row[good] for row in returned]
+    # STEP gives a row for each marker, of which a step that holds the separator has several
+    rows = dict(zip(tags if read_by == "STEP" else range(len(returned)), returned, strict=True))
+    return [rows[position][good] for position in path.positions if position in rows]

@@ -1,8 +1,8 @@
 """One training from rows to checkpoint: refused if the folder holds another, skipped if finished, resumed if broken off.
 
-`output` gets the checkpoint; `output/training` holds the run: config.json (what it is), checkpoint-N (to resume from) and cost.json (what
-it took so far), both deleted at the end, and report.json (its end: data, loss curve, validation metrics, parity of the checkpoint on disk,
-cost), which is written last.
+`output` gets the checkpoint; `output/training` holds the run: config.json and sources.json (what it is: see `prm_train.training_folder`),
+checkpoint-N (to resume from) and cost.json (what it took so far), both deleted at the end, and report.json (its end: data, loss curve,
+validation metrics, parity of the checkpoint on disk, cost), which is written last.
 """
 
 import json
@@ -23,7 +23,6 @@ from transformers.utils import logging as transformers_logging
 from data_gen.config import InputError, dump_config
 from data_gen.disk_faults import writing
 from data_gen.jsonl import write_text
-from data_gen.runs import claim_run
 from data_gen.saved_tokenizer import warn_if_replaced
 from prm_train.calibration import CalibrationError, CalibrationFit, calibrate
 from prm_train.checkpoints import CheckpointFacts, Kind, store_calibration
@@ -35,9 +34,12 @@ from prm_train.launching import check_accelerator, check_launch, device_settings
 from prm_train.modeling import build_scorer, rebuild_scorer, save_scorer
 from prm_train.monitoring import BestOfN, RunFacts, finish_tracking, frozen_problems, tracker
 from prm_train.parity import Parity, check_parity, max_abs_difference, parity_rows, scores_of
+from prm_train.publishable import check_before_training
+from prm_train.special_ids import say_once
 from prm_train.trainer import RewardTrainer
 from prm_train.training_config import LossSettings, TrainingConfig
 from prm_train.training_cost import TrainingCost
+from prm_train.training_folder import SOURCES, begun_with, claim_folder, is_finished, last_whole_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -78,8 +80,8 @@ class Task:
 def run_training(task: Task, config: TrainingConfig) -> None:
     """Train, or go on training, or do nothing if `config.output` holds the finished training already.
 
-    Raises InputError if it holds a training with another configuration, if no label is left to train on, and if the way it was launched
-    would not train one model; RuntimeError if the checkpoint does not score as the trained model.
+    Raises InputError as `claim_folder` does, if no label is left to train on, and if the way it was launched would not train one model;
+    RuntimeError if the checkpoint does not score as the trained model.
     """
     with writing(config.output):
         _run_training(task, config)
@@ -91,17 +93,21 @@ def _run_training(task: Task, config: TrainingConfig) -> None:
     check_launch(arguments, config)
     with arguments.main_process_first(desc="claim the output folder"):
         if arguments.process_index == 0:
-            _claim(folder, config)
-    if (folder / "report.json").exists():
+            claim_folder(config, arguments.world_size)
+    if is_finished(folder):
         logger.info("%s: this training is finished; nothing to do", config.output)
         return
     transformers_logging.set_verbosity_error()  # its load report lists the new head and the old language model head, both meant
     transformers_logging.disable_progress_bar()
+    say_once.cache_clear()
     set_seed(config.seed)
     model, encoding = task.build(config)
     if arguments.process_index == 0:
         warn_if_replaced(encoding.tokenizer, model.config, config.model)
+    _say_dropout(config, model)
     data = task.examples(encoding, max_length(config, model))
+    questions = dict.fromkeys(example.question for example in parity_rows(data.examples))
+    check_before_training(model, encoding, task.kind, [*questions], config)
     training, validation = split_by_question(data.examples, config.validation_share)
     _check_split(training, validation, config)
     trainer = task.trainer(model, arguments, encoding, (training, validation), config)
@@ -122,11 +128,13 @@ def _run_training(task: Task, config: TrainingConfig) -> None:
     calibration = _fit_calibration(trainer, config) if validation else None
     parity = task.save(trainer, encoding, parity_rows(validation or training), config)
     if parity is not None:
-        report = _report(config, trainer.state, training, validation, data.left_out, seconds) | {"parity": asdict(parity)}
+        report = _report(config, trainer.state, training, validation, data.left_out, seconds)
+        report |= {"parity": asdict(parity), "sources": begun_with(folder)}
         if calibration is not None:
             store_calibration(config.output, calibration.calibration, calibration.thresholds)
             report["calibration"] = asdict(calibration)
         write_text(folder / "report.json", json.dumps(report, indent=1) + "\n")
+        (folder / SOURCES).unlink()
         for checkpoint in folder.glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
         cost.path.unlink()
@@ -198,10 +206,23 @@ def save_trained(
 
 def max_length(config: TrainingConfig, model: Any) -> int:
     """The most tokens of a row: `config.max_length`, or the model's context where that is shorter."""
-    context = getattr(model.config, "max_position_embeddings", None) or config.max_length
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or config.max_length
     if context < config.max_length:
         logger.info("%s: its context of %d tokens is shorter than max_length %d", config.model, context, config.max_length)
     return min(context, config.max_length)
+
+
+def _say_dropout(config: TrainingConfig, model: Any) -> None:
+    """A base's own dropout, which no setting of ours has chosen."""
+    values = model.config.get_text_config().to_dict()
+    of_base = {name: p for name, p in values.items() if name.endswith(("dropout", "pdrop")) and isinstance(p, float) and p > 0}
+    for name in ("classifier_dropout", "summary_first_dropout", *(["attention_dropout"] if config.backbone_dropout else [])):
+        of_base.pop(name, None)
+    if of_base:
+        shown = ", ".join(f"{name} {p:g}" for name, p in of_base.items())
+        logger.info(
+            "%s: its config has %s: losses while training are random ones, others for packed rows than for padded", config.model, shown
+        )
 
 
 def training_arguments(config: TrainingConfig, folder: Path, kind: type[Any] = TrainingArguments, **more: Any) -> Any:
@@ -268,24 +289,6 @@ class Progress(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.bar is not None:
             self.bar.close()
-
-
-def last_whole_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint-N whose saving was not broken off: Trainer writes trainer_state.json last."""
-    whole = []
-    for state in folder.glob("checkpoint-*/trainer_state.json"):
-        try:
-            json.loads(state.read_text())
-        except json.JSONDecodeError:
-            continue
-        whole.append(state.parent)
-    return str(max(whole, key=lambda path: int(path.name.removeprefix("checkpoint-")))) if whole else None
-
-
-def _claim(folder: Path, config: TrainingConfig) -> None:
-    if not config.resume and folder.exists():
-        shutil.rmtree(folder)
-    claim_run(folder, replace(config, resume=True))  # how a run was begun is not what it is
 
 
 def _check_split(training: Sequence[Example], validation: Sequence[Example], config: TrainingConfig) -> None:

@@ -19,6 +19,7 @@ from data_gen.policies.draw import Draw
 from data_gen.policies.ragged_model import RaggedModel
 from data_gen.policies.row_batch import RowBatch
 from data_gen.pretrained import load_model
+from data_gen.prompt_ids import encode_question
 from data_gen.records import Completion, SamplingParams, Usage, content_hash, derive_seed
 from data_gen.tokenizer import load_tokenizer
 
@@ -63,15 +64,8 @@ class TransformersPolicy:
         self._scheduler: asyncio.Task[None] | None = None
 
     def encode_prompt(self, question: str) -> tuple[int, ...]:
-        """The question in the prompt template, as a user's message up to where the assistant begins.
-
-        For a tokenizer without chat template (a base model): the prompt template, where few-shot examples go, and a newline.
-        """
-        prompt = self.prompt_template.replace(QUESTION, question)
-        if self.tokenizer.chat_template is None:
-            return tuple(self.tokenizer.encode(prompt + "\n"))
-        chat = [{"role": "user", "content": prompt}]
-        return tuple(self.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False))
+        """See `data_gen.prompt_ids.encode_question`."""
+        return encode_question(self.tokenizer, self.prompt_template, question)
 
     def token_bytes(self) -> list[bytes]:
         return self._token_bytes

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from data_gen import steps
 from data_gen.config import InputError
 from data_gen.policies.simulated import EOS_ID, SimulatedPolicy
+from data_gen.prompt_ids import encode_question
 from data_gen.records import content_hash
 from data_gen.tokenizer import load_tokenizer
 
@@ -49,19 +51,13 @@ def load_vocabulary(name_or_path: str, prompt_template: str = QUESTION, trust_re
         )
     tokenizer = load_tokenizer(name_or_path, trust_remote_code)
 
-    def encode_prompt(question: str) -> tuple[int, ...]:
-        prompt = prompt_template.replace(QUESTION, question)
-        if tokenizer.chat_template is None:
-            return tuple(tokenizer.encode(prompt + "\n"))
-        chat = [{"role": "user", "content": prompt}]
-        return tuple(tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False))
-
     config = _model_config(name_or_path, trust_remote_code)
     known = steps.token_bytes(tokenizer)
     n_padding = max(getattr(config, "vocab_size", 0) - len(known), 0)
+    ask = partial(encode_question, tokenizer, prompt_template)
     fingerprint = content_hash(tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template)
     context_length = getattr(config, "max_position_embeddings", None)
-    return Vocabulary(known + [b""] * n_padding, _eos_ids(name_or_path, tokenizer, config), encode_prompt, fingerprint, context_length)
+    return Vocabulary(known + [b""] * n_padding, _eos_ids(name_or_path, tokenizer, config), ask, fingerprint, context_length)
 
 
 def _model_config(name_or_path: str, trust_remote_code: bool) -> "PretrainedConfig | None":

@@ -14,6 +14,7 @@ from typing import Any
 from transformers import AutoModelForCausalLM
 
 from data_gen.config import InputError
+from data_gen.prompt_ids import encode_around
 from data_gen.tokenizer import load_tokenizer
 from prm_train.foreign.paths import ForeignPrm, PathEncoding, load_whole
 from prm_train.word_classifier import as_classifier
@@ -33,7 +34,11 @@ class ShepherdEncoding(PathEncoding):
     def encode_path(self, question: str, steps: Sequence[str]) -> tuple[int, ...]:
         """Raises InputError where there are other than one tag a step, as where a step holds the tag itself."""
         numbered = [step if NUMBERED.match(step) else f"Step {number}: {step}" for number, step in enumerate(steps, 1)]
-        ids = tuple(self.tokenizer.encode(" ".join([question, "\n".join(f"{step} {TAG}" for step in numbered)]) if steps else question))
+
+        def render(texts: Sequence[str]) -> str:
+            return " ".join([texts[0], "\n".join(f"{step} {TAG}" for step in texts[1:])]) if steps else texts[0]
+
+        ids = encode_around(self.tokenizer, [question, *numbered], render, add_special_tokens=True)
         if ids.count(self.tag_id) != len(steps) or (steps and ids[-1] != self.tag_id):
             raise InputError(f"{ids.count(self.tag_id)} tags {TAG!r} in a path of {len(steps)} steps, expected one behind each step")
         return ids
@@ -42,8 +47,15 @@ class ShepherdEncoding(PathEncoding):
 def load_math_shepherd(path: str, dtype: str, separator: str) -> ForeignPrm:
     """`separator` is not used: a newline stands between steps. Raises InputError if the tokenizer cuts the tag or the signs."""
     tokenizer = load_tokenizer(path)
+    encoding = ShepherdEncoding(tokenizer)
     good, bad = tokenizer.encode(f"{GOOD} {BAD}")[-2:]
-    model = load_whole(AutoModelForCausalLM, path, dtype)
-    if good == bad or tokenizer.encode(GOOD)[-1] != good:
+    if good == bad or (tokenizer.encode(GOOD)[-1], tokenizer.encode(BAD)[-1]) != (good, bad):
         raise InputError(f"{path}: its tokenizer has no single tokens for {GOOD!r} and {BAD!r}, which this format compares")
-    return ForeignPrm(as_classifier(model, bad, good), tokenizer, ShepherdEncoding(tokenizer), "min")
+    ids = tokenizer.encode(f"1 plus 1 = 2 {TAG}\nAnswer: 2 {TAG}")
+    if ids.count(encoding.tag_id) != 2 or ids[-1] != encoding.tag_id or tokenizer.decode([encoding.tag_id]).strip(" ▁") != TAG:
+        raise InputError(
+            f"{path}: its tokenizer has no token for {TAG!r} alone, at which this format reads scores: a step ends with "
+            f"{tokenizer.convert_ids_to_tokens(ids[-2:])}, expected {tokenizer.convert_ids_to_tokens([encoding.tag_id])} behind its space"
+        )
+    model = load_whole(AutoModelForCausalLM, path, dtype)
+    return ForeignPrm(as_classifier(model, bad, good), tokenizer, encoding, "min")

@@ -9,6 +9,8 @@ from typing import Any
 from torch import nn
 from transformers import Qwen2Config, Qwen2ForTokenClassification
 
+from data_gen.chains import Message
+from data_gen.prompt_ids import encode_messages, encode_text
 from data_gen.tokenizer import load_tokenizer
 from prm_train.foreign.paths import ForeignPrm, load_whole, token_id
 
@@ -31,11 +33,10 @@ class QwenEncoding:
     marker_id: int
 
     def encode_head(self, question: str) -> tuple[int, ...]:
-        chat = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": question}]
-        return tuple(self.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False))
+        return encode_messages(self.tokenizer, (Message("system", SYSTEM), Message("user", question)))
 
     def encode_step(self, step: str) -> tuple[int, ...]:
-        return (*self.tokenizer.encode(step, add_special_tokens=False, split_special_tokens=True), self.marker_id)
+        return (*encode_text(self.tokenizer, step), self.marker_id)
 
 
 def load_qwen_network(path: str, dtype: str) -> QwenPrm:

@@ -11,7 +11,9 @@ from typing import Any
 
 from transformers import AutoModelForCausalLM
 
+from data_gen.chains import Message
 from data_gen.config import InputError
+from data_gen.prompt_ids import encode_messages
 from data_gen.tokenizer import load_tokenizer
 from prm_train.foreign.paths import ForeignPrm, PathEncoding, load_whole
 from prm_train.word_classifier import as_classifier
@@ -28,8 +30,8 @@ class RlhflowEncoding(PathEncoding):
             n_common = next(i for i, (left, right) in enumerate(zip(one, other, strict=False)) if left != right)
             return one[: n_common - 1]  # the space before the step may be a token by itself, or part of the step's
         turns = [f"{question} {steps[0]}", *steps[1:]]
-        chat = [message for turn in turns for message in ({"role": "user", "content": turn}, {"role": "assistant", "content": "+"})]
-        return tuple(self.tokenizer.apply_chat_template(chat[:-1], add_generation_prompt=True, return_dict=False))
+        chat = [message for turn in turns for message in (Message("user", turn), Message("assistant", "+"))]
+        return encode_messages(self.tokenizer, chat[:-1])
 
 
 def load_rlhflow(path: str, dtype: str, separator: str) -> ForeignPrm:

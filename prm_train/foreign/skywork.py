@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Qwen2Config, Qwen2ForTokenClassification
 
+from data_gen.prompt_ids import encode_around
 from data_gen.tokenizer import load_tokenizer
 from prm_train.foreign.paths import ForeignPrm, load_whole
 
@@ -49,10 +50,12 @@ class SkyworkEncoding:
     separator: str
 
     def encode_head(self, question: str) -> tuple[int, ...]:
-        return tuple(self.tokenizer.encode((self.tokenizer.bos_token or "") + question + "\n"))
+        begin = self.tokenizer.bos_token or ""
+        return encode_around(self.tokenizer, [question], lambda texts: f"{begin}{texts[0]}\n", add_special_tokens=True)
 
     def encode_step(self, step: str) -> tuple[int, ...]:
-        return (*self.tokenizer.encode(step), self.tokenizer.encode(self.separator)[-1])
+        ids = encode_around(self.tokenizer, [step], lambda texts: texts[0], add_special_tokens=True)
+        return (*ids, self.tokenizer.encode(self.separator)[-1])
 
 
 def load_skywork(path: str, dtype: str, separator: str) -> ForeignPrm:

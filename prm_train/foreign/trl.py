@@ -12,6 +12,7 @@ from transformers import AutoModelForTokenClassification
 
 from data_gen.config import InputError
 from data_gen.pretrained import adapted_model, from_hub_or_folder, load_model
+from data_gen.prompt_ids import encode_text
 from data_gen.tokenizer import load_tokenizer
 from prm_train.foreign.paths import ForeignPrm, load_whole
 
@@ -25,13 +26,11 @@ class TrlEncoding:
 
     def encode_head(self, question: str) -> tuple[int, ...]:
         bos = self.tokenizer.bos_token_id
-        return (*(() if bos is None else (bos,)), *self._ids(question))
+        return (*(() if bos is None else (bos,)), *encode_text(self.tokenizer, question))
 
     def encode_step(self, step: str) -> tuple[int, ...]:
-        return (*self._ids(step), *self._ids(self.separator))
-
-    def _ids(self, text: str) -> list[int]:
-        return list(self.tokenizer.encode(text, add_special_tokens=False))
+        separator = self.tokenizer.encode(self.separator, add_special_tokens=False)  # which may be a special token
+        return (*encode_text(self.tokenizer, step), *separator)
 
 
 def load_trl(path: str, dtype: str, separator: str) -> ForeignPrm:

@@ -65,6 +65,17 @@ def test_rows_that_lose_every_label_are_counted_by_reason(encoding):
     }
 
 
+def test_a_step_with_the_separator_inside_has_its_label_behind_the_last_of_its_parts_and_a_blank_one_none(encoding, caplog):
+    steps = ("3 plus 4\nis 7", " \n", "Answer: 7\n")
+    none = (0, 0, 0)
+    whole = PrmRow("p0", "Start with 3", steps, (True, False, False), none, none, none, ("fixed",) * 3, ("none",) * 3)
+    found = prm_examples([whole], encoding, HARD, max_length=100)
+    ids, ends = encoding.encode("Start with 3", ["3 plus 4", "is 7", "Answer: 7"])
+    assert found.examples == (Example("Start with 3", ids, ends[1:], (1.0, 0.0), (1.0, 1.0), (0, 2)),)
+    assert found.left_out == {"blank steps": 1}
+    assert "1 of 3 steps hold the separator '\\n' and are encoded as several, as search cuts them" in caplog.text
+
+
 def test_an_example_keeps_what_validation_compares_with(encoding):
     fixed = row(labels=(True, False, None), n_correct=(3, 0, 0), n_rollouts=(8, 8, 0))
     (example,) = prm_examples([fixed], encoding, HARD, max_length=100).examples

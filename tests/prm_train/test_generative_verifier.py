@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from data_gen.config import ConfigError
+from data_gen.config import ConfigError, InputError
 from data_gen.rows import EVIDENCE, PrmRow
 from data_gen.tokenizer import load_tokenizer
 from prm_train.encoding import EncodingFacts
@@ -54,6 +55,21 @@ def test_words_of_one_token_keep_their_space(encoding):
     found = verdict_encoding(tokenizer, encoding.facts, "Right so far?")
     assert (found.yes, found.no) == (" Yes", " No")
     assert [tokenizer.decode([word]) for word in found.word_ids] == [" No", " Yes"]
+
+
+def test_words_that_begin_with_one_token_are_refused(encoding):
+    letters = Tokenizer(models.BPE())
+    letters.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    letters.train_from_iterator(["Yes No"], trainers.BpeTrainer(vocab_size=6, show_progress=False))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=letters)
+    with pytest.raises(InputError, match=r"its tokenizer begins ' Yes' and ' No' with the same token, and so \('Yes', 'No'\); exp"):
+        verdict_encoding(tokenizer, encoding.facts, "Right so far?")
+
+
+def test_a_step_that_holds_the_separator_is_asked_about_twice(encoding):
+    ids, ends = encoding.encode(QUESTION, ["3 plus 4\nis 7\n", "Answer: 7"])
+    searched, searched_ends = encoding.encode(QUESTION, ["3 plus 4", "is 7", "Answer: 7"])
+    assert (ids, ends) == (searched, searched_ends[1:])
 
 
 def test_ids_of_a_prefix_are_a_prefix_of_the_ids(encoding):

@@ -48,6 +48,30 @@ def test_a_file_holds_the_kind_of_rows_that_its_first_row_is(tmp_path):
         read_outcome_rows(tmp_path / "mixed")
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"prompt": [{"role": "user", "content": "q"}], "completion": "a", "label": True}, r"no OrmRow: prompt: got \[.*valid string"),
+        ({"chosen": [{"role": "user", "content": "q"}], "rejected": []}, "no OrmPair: no field prompt; fields present: chosen, rejected"),
+        ({"prompt": 3, "completion": "a", "label": True}, "no OrmRow: prompt: got 3, input should be a valid string"),
+        ({"question": "q", "completion": "a", "label": True}, "no OrmRow: no field prompt"),
+        ({"prompt": ["q"], "chosen": "a", "rejected": "b"}, r"no OrmPair: prompt: got \['q'\]"),
+    ],
+)
+def test_a_prompt_that_is_no_text_is_named_and_not_the_id_that_it_would_make(fields, said, tmp_path):
+    (tmp_path / "rows.jsonl").write_text(json.dumps(fields) + "\n")
+    with pytest.raises(InputError, match=said):
+        read_outcome_rows(tmp_path / "rows.jsonl")
+
+
+def test_equal_rows_are_one_and_counted(encoding):
+    rows = [OrmRow("p", "Start with 3", f"3 plus 4 = {digit}", digit == 7) for digit in (7, 8, 7, 7, 8)]
+    rows.append(OrmRow("p", "Start with 3", "3 plus 4 = 8", True))  # another label is another row
+    found = outcome_examples(rows, encoding, 100)
+    assert [example.targets for example in found.examples] == [(1.0,), (0.0,), (1.0,)]
+    assert found.left_out == {"rows equal to an earlier one": 3}
+
+
 def test_pairs_are_of_one_question_and_use_every_solution_once_before_any_twice():
     right, wrong = [example("q", 10, True), example("q", 11, True)], [example("q", token, False) for token in (20, 21, 22)]
     others = [example("only right", 10, True), example("only wrong", 20, False)]
@@ -73,7 +97,9 @@ def test_solutions_that_make_no_pair_are_refused():
 
 def test_a_pair_is_two_examples_and_a_solution_of_several_pairs_is_one(encoding):
     rows = [OrmPair("p", "Start with 3", "3 plus 4 = 7", "3 plus 4 = 8"), OrmPair("p", "Start with 3", "3 plus 4 = 7", "3 plus 4 = 9")]
-    examples = outcome_examples(rows, encoding, 100).examples
+    found = outcome_examples(rows, encoding, 100)
+    examples = found.examples
+    assert not found.left_out
     assert [encoding.tokenizer.decode(each.input_ids[-3:]) for each in examples] == [f"{digit}\n<|step|>" for digit in (7, 8, 9)]
     assert [each.targets for each in examples] == [(1.0,), (0.0,), (0.0,)]
     assert pairs_of_rows(rows, examples, encoding) == [Pair(examples[0], examples[1]), Pair(examples[0], examples[2])]

@@ -22,8 +22,9 @@ from data_gen.config import InputError
 from data_gen.rows import OrmHistoryRow, OrmPair, OrmRow, PrmRow, RevisionRow, write_rows
 from prm_train import export, publish, train_implicit_prm, train_orm, train_prm, train_revision, train_verifier
 from prm_train.checkpoints import Calibration, store_calibration
-from prm_train.export import bounds, check_tokenizer, export_checkpoint, give_padding, two_layer_head
+from prm_train.export import bounds, export_checkpoint, give_padding, two_layer_head
 from prm_train.plain_checkpoints import load_plain, shown
+from prm_train.publishable import check_tokenizer
 from prm_train.scored_paths import ScoredPath
 from tests.hub_server import Account, Hub, client_settings, serve
 

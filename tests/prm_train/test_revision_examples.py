@@ -44,6 +44,19 @@ def test_the_loss_is_on_the_last_attempt_and_its_end_alone(tokenizer):
     assert tokenizer.decode(labels[n_context:]) == "3 plus 4 = 7\nAnswer: 7<|end|>"
 
 
+def test_an_answer_that_spells_the_end_goes_on_behind_it_and_one_without_any_end_is_refused(tokenizer):
+    spelled = RevisionRow("p0", row(1).prompt, (Message("assistant", "7<|end|> so 7"),), "revision", 1, 2, (0,))
+    for chat_template in (tokenizer.chat_template, None):
+        tokenizer.chat_template = chat_template
+        labels = sft_row(revision_examples([spelled], tokenizer, 256).examples[0])["labels"]
+        learnt = [label for label in labels if label != int(UNLABELLED)]
+        assert tokenizer.decode(learnt) == "7<|end|> so 7<|end|>"
+        assert learnt.count(tokenizer.eos_token_id) == 1
+    tokenizer.eos_token = None
+    with pytest.raises(InputError, match="neither its tokenizer nor its config has an EOS; expected one, to end answers with"):
+        revision_examples([row(1)], tokenizer, 256)
+
+
 def test_a_chain_that_is_too_long_loses_its_oldest_attempts_and_never_its_answer(tokenizer):
     lengths = [len(revision_examples([row(n)], tokenizer, 256).examples[0].input_ids) for n in range(4)]
     found = revision_examples([row(3)], tokenizer, lengths[2])

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForTokenClassification
 
 from data_gen.config import InputError, load_yaml
@@ -19,7 +21,7 @@ from prm_train.modeling import load_checkpoint
 from prm_train.targets import LabelAlgebra
 from prm_train.train_prm import main
 from prm_train.training_config import TrainPrmConfig
-from prm_train.training_run import last_whole_checkpoint
+from prm_train.training_folder import last_whole_checkpoint
 
 HARD = LabelAlgebra()
 
@@ -119,6 +121,54 @@ def test_a_finished_training_is_not_repeated_and_another_one_is_refused(rows, ti
     assert (output / "model.safetensors").stat().st_mtime_ns == written
     with pytest.raises(InputError, match="another configuration: seed is 0, got 1"):
         train(rows, tiny_policy, output, "--seed", "1")
+
+    before = rows.read_text()
+    rows.write_text(before.replace("9", "8", 1))
+    with pytest.raises(InputError, match=r"training is finished, and the rows in .*prm\.jsonl have changed since it began; put"):
+        train(rows, tiny_policy, output)
+    rows.write_text(before)
+    (output / "model.safetensors").rename(output / "elsewhere")
+    with pytest.raises(InputError, match=r"finished, and its model is no longer there whole; expected config\.json and weights"):
+        train(rows, tiny_policy, output)
+
+
+def test_a_finished_training_is_of_the_base_that_began_it(rows, tiny_policy, tmp_path):
+    base = shutil.copytree(tiny_policy, tmp_path / "base")
+    train(rows, base, tmp_path / "prm", "--n_epochs", "0.1")
+    (base / "README.md").write_text("a card, which decides nothing")
+    train(rows, base, tmp_path / "prm", "--n_epochs", "0.1")
+    weights = load_file(base / "model.safetensors")
+    save_file({name: weight * 1.01 for name, weight in weights.items()}, base / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"finished, and model\.safetensors of its model .*base changed since it began"):
+        train(rows, base, tmp_path / "prm", "--n_epochs", "0.1")
+    shutil.rmtree(base)  # what is not there has not changed
+    train(rows, base, tmp_path / "prm", "--n_epochs", "0.1")
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("base", "holds the base model .*base, which would be overwritten; expected a folder of its own"),
+        (".", "holds the base model .*base, which would be overwritten"),
+        ("base/../base", "holds the base model"),
+        ("other", r"holds config\.json, model\.safetensors and no training of this project; expected a folder of its own, new or empty"),
+        ("run", r"holds config\.json, ledger\.sqlite and no training of this project"),
+        ("notes", r"holds training and no training of this project"),
+        ("thesis", r"holds chapter\.txt and no training of this project"),
+        ("prm.jsonl", "is a file; expected a folder, or none yet"),
+    ],
+)
+@pytest.mark.parametrize("more", [(), ("--resume", "false")], ids=["", "over"])
+def test_a_training_writes_over_nothing_but_itself(output, said, more, rows, tiny_policy, tmp_path):
+    shutil.copytree(tiny_policy, tmp_path / "base")
+    files = ("other/config.json", "other/model.safetensors", "run/config.json", "run/ledger.sqlite", "notes/training/config.json")
+    for name in (*files, "thesis/chapter.txt", "thesis/notes.log"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text('{"mine": 1}')
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=said):
+        train(rows, tmp_path / "base", tmp_path / output, *more)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_training_killed_at_any_moment_ends_with_the_weights_of_unbroken_training(rows, tiny_policy, tmp_path):

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-from data_gen.rows import PrmRow
+from data_gen.config import InputError
+from data_gen.rows import PrmRow, read_rows, write_rows
 from prm_train.checkpoints import CheckpointFacts
 from prm_train.examples import prm_examples
 from prm_train.training_config import LoraSettings, TrainPrmConfig
@@ -49,8 +50,11 @@ class BrokenTask(Task):
 
 
 def run(policy: Path, output: Path, task: type[Task] = Task, **settings: Any) -> None:
+    file = output.parent / "rows.jsonl"
+    if not file.exists():
+        write_rows(file, rows())
     config = TrainPrmConfig(
-        rows=Path("unused"),
+        rows=file,
         output=output,
         model=str(policy),
         learning_rate=0.01,
@@ -63,7 +67,7 @@ def run(policy: Path, output: Path, task: type[Task] = Task, **settings: Any) ->
     run_training(
         task(
             kind="prm",
-            examples=lambda encoding, max_length: prm_examples(rows(), encoding, config, max_length),
+            examples=lambda encoding, max_length: prm_examples(read_rows(file, PrmRow), encoding, config, max_length),
             loss=config,
             facts=lambda encoding: CheckpointFacts("prm", encoding.facts, config.semantics, config.aggregation),
         ),
@@ -78,12 +82,29 @@ def test_a_training_that_was_broken_off_ends_with_the_weights_of_an_unbroken_one
     run(tiny_policy, tmp_path / "broken", BrokenTask, **settings)
     assert not (tmp_path / "broken" / "model.safetensors").exists()
     assert [path.name for path in (tmp_path / "broken" / "training").glob("checkpoint-*")] == ["checkpoint-4"]
+    if lora is None:
+        refuse_what_has_changed(tmp_path / "broken", tiny_policy)
     run(tiny_policy, tmp_path / "broken", **settings)
     whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "broken"))
     for name, weight in whole.items():
         assert torch.equal(weight, resumed[name]), name
     marker = load_file(tiny_policy / "model.safetensors")["model.embed_tokens.weight"] != whole["model.embed_tokens.weight"]
     assert marker.any(1).sum() == 1 if lora else marker.any(1).sum() > 1  # of the embeddings LoRA trains the step marker's alone
+
+
+def refuse_what_has_changed(output: Path, policy: Path) -> None:
+    """Rows with one label turned round, and twice as many processes, are not what the checkpoint in `output` was trained with."""
+    file, sources = output.parent / "rows.jsonl", output / "training" / "sources.json"
+    before = file.read_text(), sources.read_text()
+    file.write_text(before[0].replace("[true, true]", "[true, false]", 1).replace("[true,true]", "[true,false]", 1))
+    assert file.read_text() != before[0]
+    with pytest.raises(InputError, match=r"was broken off, and the rows in .*rows\.jsonl have changed since it began; put back"):
+        run(policy, output, head_dropout=0.1, head_learning_rate=0.05)
+    file.write_text(before[0])
+    sources.write_text(json.dumps(json.loads(before[1]) | {"n_processes": 2}))
+    with pytest.raises(InputError, match="was broken off with 2 processes, got 1: steps would be of other rows"):
+        run(policy, output, head_dropout=0.1, head_learning_rate=0.05)
+    sources.write_text(before[1])
 
 
 class UnsavedTask(Task):
@@ -120,15 +141,16 @@ class Slow(TrainerCallback):
 
 
 def test_the_cost_of_a_resumed_training_is_that_of_all_attempts(tiny_policy, tmp_path):
-    run(tiny_policy, tmp_path, SlowBrokenTask)
-    stored = tmp_path / "training" / "cost.json"
+    output = tmp_path / "run"
+    run(tiny_policy, output, SlowBrokenTask)
+    stored = output / "training" / "cost.json"
     first = json.loads(stored.read_text())
     assert first["wall_seconds"] >= 0.5  # five steps
     stored.write_text(json.dumps({"wall_seconds": first["wall_seconds"] + 1000, "cpu_seconds": first["cpu_seconds"] + 500}))
-    run(tiny_policy, tmp_path, SlowBrokenTask)  # broken off again after a step
+    run(tiny_policy, output, SlowBrokenTask)  # broken off again after a step
     assert json.loads(stored.read_text())["wall_seconds"] >= 1000 + first["wall_seconds"]
-    run(tiny_policy, tmp_path)
-    cost = json.loads((tmp_path / "training" / "report.json").read_text())["cost"]
+    run(tiny_policy, output)
+    cost = json.loads((output / "training" / "report.json").read_text())["cost"]
     assert 1000 + first["wall_seconds"] < cost["wall_seconds"] < 1100
     assert 500 + first["cpu_seconds"] < cost["cpu_seconds"] < 600
     assert not stored.exists()

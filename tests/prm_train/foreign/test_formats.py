@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch import nn
 from transformers import (
     AutoModelForCausalLM,
@@ -33,6 +33,7 @@ from data_gen.config import InputError, parse_config
 from data_gen.tokenizer import load_tokenizer, train_tokenizer
 from prm_train.checkpoints import CheckpointFacts
 from prm_train.export import export_checkpoint
+from prm_train.foreign.math_shepherd import load_math_shepherd
 from prm_train.foreign.settings import PrmFormat
 from prm_train.incremental import load_scorer
 from prm_train.modeling import build_scorer, load_checkpoint, save_scorer
@@ -331,6 +332,24 @@ def test_a_step_that_holds_the_tag_of_math_shepherd_is_refused(tmp_path):
 
     with pytest.raises(InputError, match="2 tags 'ки' in a path of 1 steps"):
         asyncio.run(run())
+
+
+def test_a_tokenizer_that_joins_or_cuts_what_math_shepherd_reads_is_refused_at_loading(tmp_path):
+    """Byte-level ones: the space before the tag, or before a sign, belongs to the token, or the tag is several bytes."""
+    for name, texts, signs, said in (
+        ("signs", ["2 ки\n"] * 9, [], r"no single tokens for '\+' and '-'"),
+        ("tag", ["2 ки\n"] * 9, ["+", " -"], r"no single tokens for '\+' and '-'"),
+        ("joined", ["2 ки\n"] * 9, ["+", "-"], r"no token for 'ки' alone, .* a step ends with \['2', 'ĠÐºÐ¸'\], expected \['¸'\] behind"),
+        ("bytes", [], ["+", "-"], r"no token for 'ки' alone, at which this format reads scores: a step ends with"),
+    ):
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False))
+        tokenizer.add_tokens([AddedToken(sign, lstrip=sign in "+-") for sign in signs])  # with the space before them, or without
+        PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(tmp_path / name)
+        with pytest.raises(InputError, match=said):
+            load_math_shepherd(str(tmp_path / name), "float32", "\n")
 
 
 def test_a_prm_of_this_project_in_qwens_layout_keeps_its_own_encoding(tiny_policy, tmp_path):
