@@ -28,6 +28,7 @@ GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": CONTEXT, "initial
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2}
 LOCAL_EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2}
 DEEPSEEK = LLAMA | {
+    "num_key_value_heads": 4,
     **{"kv_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4, "v_head_dim": 8, "n_shared_experts": 1, "n_group": 1},
     **{"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "first_k_dense_replace": 1, "topk_group": 1},
 }
@@ -73,7 +74,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "persimmon": LLAMA,
     "apertus": LLAMA,
     "gpt_oss": WIDE | LOCAL_EXPERTS | {"sliding_window": WINDOW},
-    "deepseek_v3": DEEPSEEK | {"num_key_value_heads": 4, "q_lora_rank": 8},
+    "deepseek_v3": DEEPSEEK | {"q_lora_rank": 8},
     "deepseek_v2": DEEPSEEK | {"q_lora_rank": None},
     "gpt2": GPT,
     "gpt_neox": LAYERS | {"intermediate_size": 48},

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from data_gen.config import InputError
+
 UNBOUNDED = 2**20  # tokens, of models without a bound (state-space models)
 CONTEXT_NAMES = ("max_position_embeddings", "max_seq_len", "seq_length")
 WINDOW_NAMES = ("sliding_window", "window_size", "attention_window_size", "attention_chunk_size")
@@ -38,7 +40,17 @@ def soft_cap(model_config: Any) -> float | None:
 
 
 def attention_settings(model_config: Any) -> dict[str, str]:
-    """The `attn_implementation` to load a model with for whoever has no wish of their own: transformers' choice, unless that is wrong."""
+    """The `attn_implementation` to load a model with for whoever has no wish of their own: transformers' choice, unless that is wrong.
+
+    Raises InputError for a config by which transformers' attention fails as soon as it is given a mask.
+    """
+    config = model_config.get_text_config()
+    heads, key_heads = (getattr(config, name, None) for name in ("num_attention_heads", "num_key_value_heads"))
+    if getattr(config, "kv_lora_rank", None) is not None and key_heads != heads:
+        raise InputError(
+            f"model {model_config.name_or_path}: its config.json says num_key_value_heads {key_heads}; expected {heads}, the number of its "
+            "attention heads, since latent attention has keys for each of them (its weights are the same)"
+        )
     return {} if soft_cap(model_config) is None else {"attn_implementation": "eager"}
 
 

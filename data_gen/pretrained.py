@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.config import InputError
+from data_gen.forward_settings import attention_settings
 
 
 def load_model_config(path: str, trust_remote_code: bool = False) -> Any:
@@ -18,9 +19,22 @@ def load_model_config(path: str, trust_remote_code: bool = False) -> Any:
 
 
 def load_model(auto_class: Any, path: str, subfolder: str = "", **options: Any) -> Any:
-    """`auto_class.from_pretrained(path)`. Raises InputError where there are no weights."""
+    """`auto_class.from_pretrained(path)`, with an attention implementation that leaves nothing out of what the model defines.
+
+    Raises InputError where there are no weights.
+    """
     with from_hub_or_folder(f"{path}/{subfolder}" if subfolder else path):
+        options = _attention_of(path, subfolder, options) | options
         return auto_class.from_pretrained(path, subfolder=subfolder, **options)
+
+
+def _attention_of(path: str, subfolder: str, options: dict[str, Any]) -> dict[str, str]:
+    from transformers import AutoConfig
+
+    config = options.get("config")
+    if config is None:
+        config = AutoConfig.from_pretrained(path, subfolder=subfolder, trust_remote_code=options.get("trust_remote_code", False))
+    return attention_settings(config)
 
 
 def is_hub_name(path: str) -> bool:

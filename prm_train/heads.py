@@ -4,16 +4,18 @@ from typing import Any
 
 from torch import nn
 
+from data_gen.config import InputError
+
 
 def head_name(model: Any) -> str:
-    """The child of a classifier that holds weights and is not the backbone. Raises ValueError where there is not one.
+    """The child of a classifier that holds weights and is not the backbone. Raises InputError where there is not one.
 
     The model may have LoRA around it.
     """
     plain = model.get_base_model() if hasattr(model, "get_base_model") else model
     children = [name for name, child in plain.named_children() if name != plain.base_model_prefix and any(True for _ in child.parameters())]
     if len(children) != 1:
-        raise ValueError(f"{type(plain).__name__}: got {children} beside the backbone, expected one head")
+        raise InputError(f"{type(plain).__name__}: got {children} beside the backbone, expected one head")
     return children[0]
 
 

@@ -89,11 +89,14 @@ def read_network(model_config: "PreTrainedConfig", lora: LoraSettings | None) ->
     import torch
     from transformers import AutoModelForTokenClassification
 
+    from prm_train.heads import head_name
+
     with torch.device("meta"):
         model = AutoModelForTokenClassification.from_config(model_config)
-    linear = [module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and name != "score"]
+    head = head_name(model)
+    linear = [module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and name != head]
     n_parameters = sum(parameter.numel() for parameter in model.parameters())
-    n_in_head = sum(parameter.numel() for parameter in model.score.parameters())
+    n_in_head = sum(parameter.numel() for parameter in getattr(model, head).parameters())
     text = model_config.get_text_config()
     heads, head_size = text.num_attention_heads, getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     n_adapters = sum(lora.rank * (layer.in_features + layer.out_features) for layer in linear) if lora else 0

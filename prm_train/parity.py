@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
+from data_gen.pretrained import load_model
 from data_gen.subsets import evenly
 from prm_train.checkpoints import Kind
 from prm_train.examples import Example
@@ -58,7 +59,7 @@ def scores_of(model: Any, kind: Kind, examples: Sequence[Example]) -> list[float
 def check_parity(folder: Path, kind: Kind, examples: Sequence[Example], scores: Sequence[float], config: TrainingConfig) -> Parity:
     """Load the checkpoint and compare with `scores`, those of the model in memory. Raises RuntimeError if they are not the same."""
     dtype = getattr(torch, config.dtype)
-    model = AUTO_CLASSES[kind].from_pretrained(folder, dtype=dtype, trust_remote_code=config.trust_remote_code)
+    model = load_model(AUTO_CLASSES[kind], str(folder), dtype=dtype, trust_remote_code=config.trust_remote_code)
     return compare_scores(scores, scores_of(model, kind, examples), config, len(examples))
 
 

@@ -16,6 +16,7 @@ from trl import SFTConfig
 from data_gen.grading import load_grader
 from data_gen.jsonl import write_text
 from data_gen.policies.transformers_policy import load_policy
+from data_gen.pretrained import load_model
 from data_gen.records import SamplingParams
 from data_gen.rows import RevisionRow
 from data_gen.subsets import evenly
@@ -112,7 +113,7 @@ class RevisionTask(Task):
         model.save_pretrained(config.output)
         encoding.tokenizer.save_pretrained(config.output)
         dtype = torch.float64 if config.dtype == "float64" else torch.float32
-        loaded = AutoModelForCausalLM.from_pretrained(config.output, dtype=dtype, trust_remote_code=config.trust_remote_code)
+        loaded = load_model(AutoModelForCausalLM, str(config.output), dtype=dtype, trust_remote_code=config.trust_remote_code)
         return compare_scores(trained, token_probabilities(loaded, rows), config, len(rows))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from data_gen.config import InputError
+from data_gen.pretrained import load_model
 from prm_train.aggregation import Aggregation
 from prm_train.incremental import IncrementalScorer, IncrementalTree, StepEncoding
 from prm_train.step_cache import StepNode
@@ -81,7 +82,7 @@ class PathScorer(IncrementalScorer):
 
 def load_whole(model_class: Any, path: str, dtype: str, **config: Any) -> Any:
     """A model none of whose weights were missing: transformers would fill them with random numbers. Never runs a checkpoint's code."""
-    model, found = model_class.from_pretrained(path, dtype=getattr(torch, dtype), output_loading_info=True, **config)
+    model, found = load_model(model_class, path, dtype=getattr(torch, dtype), output_loading_info=True, **config)
     if found["missing_keys"] or found["mismatched_keys"]:
         names = sorted(map(str, (*found["missing_keys"], *found["mismatched_keys"])))
         raise InputError(f"{path}: weights missing or of another shape: {', '.join(names[:5])}; expected those of {model_class.__name__}")
