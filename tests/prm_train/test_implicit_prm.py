@@ -109,7 +109,7 @@ async def test_beyond_the_short_length_of_longrope_a_score_is_that_of_the_whole_
     settings = tiny_config("phi3|longrope", len(encoding.tokenizer), pad_token_id=0)
     model, reference = (tiny_model(AutoModelForCausalLM, settings).double() for _ in range(2))
     scorer, ids = ImplicitPrmScorer(changed(model, 1), reference, encoding, FACTS, "id"), list(encoding.encode_head(QUESTION))
-    n_head, steps, scores, lengths = len(ids), (*STEPS, "and so on, and on", "the end"), [], []
+    n_head, steps, scores, lengths = len(ids), (*STEPS, "and so on, and on, and on", "the end"), [], []
     async with scorer.session(QUESTION) as tree:
         node = tree.root
         for step in steps:
