@@ -11,7 +11,7 @@ from data_gen.chains import Message
 from data_gen.forward_settings import short_length
 from data_gen.policies.transformers_policy import load_policy
 from data_gen.pretrained import load_model
-from data_gen.records import SamplingParams
+from data_gen.records import Completion, SamplingParams
 from data_gen.rows import PrmRow, read_rows
 from prm_train.collators import Batching, Collator
 from prm_train.examples import prm_examples
@@ -73,7 +73,7 @@ def engine_difference(folder: Path) -> float:
     has_border = short_length(model.config) is not None
     prefixes = [policy.encode_prompt(text) for text in PROMPTS]
 
-    async def drawn() -> list[tuple[int, ...]]:
+    async def drawn() -> list[Completion]:
         return list(await asyncio.gather(*(policy.sample(prefix, SamplingParams(N_DRAWN, 0), 0) for prefix in prefixes)))
 
     worst = 0.0

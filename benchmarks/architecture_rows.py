@@ -10,8 +10,9 @@ def write_step_rows(path: Path, n_rows: int = 24) -> None:
     def row(i: int) -> PrmRow:
         steps = (f"{i % 10} plus 1 = {(i + 1) % 10}", f"then {i // 10} = {9 - i % 2}" + " and more" * (i % 5), "Answer: 1")
         labels = (True, i % 2 == 0, None if i % 2 else True)
-        counts = {"n_correct": (4, 0 if i % 2 else 3, 0), "n_rollouts": (4, 4, 0), "n_unknown": (0, 0, 0)}
-        return PrmRow(f"p{i // 2}", f"Start with {i // 2}", steps, labels, *counts.values(), ("fixed",) * 3, ("rollouts",) * 3)
+        n_correct, n_rollouts, n_unknown = (4, 0 if i % 2 else 3, 0), (4, 4, 0), (0, 0, 0)
+        evidence = (n_correct, n_rollouts, n_unknown, ("fixed",) * 3, ("rollouts",) * 3)
+        return PrmRow(f"p{i // 2}", f"Start with {i // 2}", steps, labels, *evidence)
 
     write_rows(path, [row(i) for i in range(n_rows)])
 
@@ -29,7 +30,6 @@ def write_revision_rows(path: Path, n_rows: int = 18) -> None:
         n_wrong, question = i % 3, Message("user", f"Start with {i}: plus 4.")
         wrong = [turn for k in range(n_wrong) for turn in (Message("assistant", f"{i} plus 4 = {k}\nAnswer: {k}"), question)]
         right = Message("assistant", f"{i} plus 4 = 7\nAnswer: 7")
-        kind = "revision" if n_wrong else "first_attempt"
-        return RevisionRow(f"p{i}", (question, *wrong), (right,), kind, n_wrong, 2, (0,))
+        return RevisionRow(f"p{i}", (question, *wrong), (right,), "revision" if n_wrong else "first_attempt", n_wrong, 2, (0,))
 
     write_rows(path, [row(i) for i in range(n_rows)])
