@@ -6,8 +6,8 @@ from data_gen.config import InputError
 
 UNBOUNDED = 2**20  # tokens, of models without a bound (state-space models)
 CONTEXT_NAMES = ("max_position_embeddings", "max_seq_len", "seq_length")
-WINDOW_NAMES = ("sliding_window", "window_size", "attention_window_size", "attention_chunk_size")
-N_CHECKED = 8  # tokens of a text on which a forward pass of ours is compared with the model's own, or as many as leave the model's window:
+WINDOW_NAMES = ("sliding_window", "window_size", "attention_window_size", "attention_chunk_size", "keep_window_size")
+N_CHECKED = 16  # tokens of a text on which a forward pass of ours is compared with the model's own, or as many as leave the model's window:
 MAX_CHECKED = 1024
 
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from data_gen.config import InputError
-from data_gen.forward_settings import UNBOUNDED, context_length, short_length
+from data_gen.forward_settings import context_length, short_length
+from data_gen.policies.rounding import is_same_but_for_rounding
 from prm_train.examples import Example
 from prm_train.training_config import TrainingConfig
 
@@ -28,7 +29,7 @@ def check_rows_apart(model: Any, examples: Sequence[Example], config: TrainingCo
     if is_deepspeed_zero3_enabled():
         return
     plain = model.get_base_model() if hasattr(model, "get_base_model") else model
-    n_tokens = min(N_CHECKED, (short_length(plain.config) or UNBOUNDED) // 2)  # both together have one kind of positions
+    n_tokens = min(N_CHECKED, (short_length(plain.config) or context_length(plain.config)) // 2)  # both fit together
     first, second = ([*example.input_ids[:n_tokens]] for example in (examples[0], examples[-1]))
     positions = torch.tensor([*range(len(first)), *range(len(second))], device=plain.device)
     if config.packing:
@@ -36,7 +37,7 @@ def check_rows_apart(model: Any, examples: Sequence[Example], config: TrainingCo
     was_training = model.training
     model.eval()
     with torch.autocast(plain.device.type, torch.bfloat16, enabled=config.bf16_autocast):
-        if not _is_same(_states(plain, first + second)[: len(first)], _states(plain, first), config):
+        if not _is_same(_states(plain, first + second)[: len(first)], _states(plain, first + second[::-1])[: len(first)], config):
             raise InputError(
                 f"model {config.model}: what it says of a token depends on tokens behind it, so on padding, too; expected a causal "
                 "language model"
@@ -60,14 +61,12 @@ def _check_room(model: Any, config: TrainingConfig) -> None:
 
 
 def _states(model: Any, token_ids: list[int], positions: Tensor | None = None) -> Tensor:
-    """Of the backbone (T, H), since a new head says little."""
+    """Of the backbone (T, H), since a new head says little; logits (T, V) of a language model that hides its backbone."""
     inputs = {} if positions is None else {"position_ids": positions[None]}
     ids = torch.tensor([token_ids], device=model.device)
-    states: Tensor = model.base_model(input_ids=ids, use_cache=False, **inputs).last_hidden_state[0]
+    states: Tensor = model.base_model(input_ids=ids, use_cache=False, **inputs)[0][0]
     return states
 
 
 def _is_same(states: Tensor, wanted: Tensor, config: TrainingConfig) -> bool:
-    """Up to rounding."""
-    rounding = torch.finfo(torch.bfloat16 if config.bf16_autocast else getattr(torch, config.dtype)).eps ** 0.5
-    return bool((states - wanted).abs().max() <= rounding * wanted.abs().max())
+    return is_same_but_for_rounding(states, wanted, torch.bfloat16 if config.bf16_autocast else getattr(torch, config.dtype))

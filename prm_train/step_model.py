@@ -22,6 +22,7 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, DynamicLayer
 
 from data_gen.forward_settings import context_length, n_checked_tokens, short_length
+from data_gen.policies.rounding import NOT_MADE_FOR, is_same_but_for_rounding
 from prm_train.checkpoints import Calibration
 from prm_train.heads import scoring_head
 
@@ -204,16 +205,12 @@ class StepModel:
         n_vocabulary, n_tokens = self._network.get_input_embeddings().num_embeddings, n_checked_tokens(self._network.config)
         return [[i * step % n_vocabulary for i in range(1, n + 1)] for n, step in ((n_tokens, 7919), (max(2, n_tokens // 2), 104729))]
 
-    def _is_same(self, states: Tensor, wanted: Tensor) -> bool:
-        """Up to rounding."""
-        scale = wanted.abs().max().item()
-        return (states - wanted).abs().max().item() <= torch.finfo(wanted.dtype).eps ** 0.5 * scale
-
     @torch.inference_mode()
     def _check_causality(self) -> None:
         long, _ = self._checked_rows()
         n_first = len(long) // 2
-        if not self._is_same(self._whole([long])[0, :n_first], self._whole([long[:n_first]])[0]):
+        other = [*long[:n_first], *reversed(long[n_first:])]
+        if not is_same_but_for_rounding(self._whole([other])[0, :n_first], self._whole([long])[0, :n_first], self._network.dtype):
             raise ValueError(
                 f"{type(self._network).__name__} does not cache keys and values that later tokens leave as they are; "
                 "expected a causal transformer, since a step's score must not depend on what follows it"
@@ -225,10 +222,13 @@ class StepModel:
         rows = self._checked_rows()
         cuts = [len(row) // (2 + number) for number, row in enumerate(rows)]
         starts, ends = ([row[:cut] for row, cut in zip(rows, cuts, strict=True)], [row[cut:] for row, cut in zip(rows, cuts, strict=True)])
-        _, packed = self._continued([[], []], starts)
-        states, _ = self._continued([[segment[:cut]] for segment, cut in zip(packed, cuts, strict=True)], ends)
+        try:
+            _, packed = self._continued([[], []], starts)
+            states, _ = self._continued([[segment[:cut]] for segment, cut in zip(packed, cuts, strict=True)], ends)
+        except NOT_MADE_FOR as error:
+            raise UncachedModelError(f"going on from its cache fails in it ({type(error).__name__})") from error
         for row, cut, found in zip(rows, cuts, states, strict=True):
-            if not self._is_same(found[: len(row) - cut], self._whole([row])[0, cut:]):
+            if not is_same_but_for_rounding(found[: len(row) - cut], self._whole([row])[0, cut:], self._network.dtype):
                 raise UncachedModelError("from its cache it goes on otherwise than with the whole text")
 
 

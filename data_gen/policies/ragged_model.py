@@ -15,6 +15,7 @@ from data_gen.forward_settings import context_length, n_checked_tokens, short_le
 from data_gen.policies.key_value_rows import Block, CacheLayout, KeyValueRows
 from data_gen.policies.llama_decoder import LlamaDecoder, has_llama_decoder
 from data_gen.policies.prefix_tree import Segment
+from data_gen.policies.rounding import NOT_MADE_FOR
 
 ATTENTION = "ragged_decode"
 UNKNOWN_TO_DECODING = ("s_aux", "softcap", "sliding_window")  # what models give their attention that a decoding step leaves out
@@ -39,6 +40,8 @@ def ragged_decode_attention(
         raise UnknownModelError(f"its attention takes {', '.join(name for name in UNKNOWN_TO_DECODING if kwargs.get(name) is not None)}")
     if ragged_blocks is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+    if attention_mask is not None and attention_mask.numel() > 1:  # not the one that `decode` gives
+        raise UnknownModelError("its attention makes masks of its own")
     query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))  # (row, head, dim)
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     layer: int = module.layer_idx  # type: ignore[assignment]
@@ -139,7 +142,12 @@ class RaggedModel:
         for row, (ids, n_known) in enumerate(((long, len(long) // 2), (short, 2))):
             known = self.prefill([[]], [tuple(ids[:n_known])])[0]
             rows.fill(row, [known, *self.prefill([[known]], [tuple(ids[n_known:-1])])])
-        got = self.decode([(rows, [len(long) - 1, len(short) - 1])], [long[-1], short[-1]])
+        try:
+            got = self.decode([(rows, [len(long) - 1, len(short) - 1])], [long[-1], short[-1]])
+        except UnknownModelError:
+            raise
+        except NOT_MADE_FOR as error:
+            raise UnknownModelError(f"a step of decoding fails in it ({type(error).__name__})") from error
         error, scale = (got - wanted).abs().max().item(), wanted.abs().max().item()
         if not error <= torch.finfo(self.layout.dtype).eps ** 0.5 * scale:
             raise UnknownModelError(f"step by step, logits differ by {error:.2g} (of up to {scale:.2g}) from those of the whole text")
