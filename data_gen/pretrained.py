@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.config import InputError
+from data_gen.forward_settings import attention_settings
 from data_gen.loaded_weights import check_weights
 
 # What transformers and torch say, as a RuntimeError, of weights that cannot be read or put together; all else of that class is a fault.
@@ -29,16 +30,27 @@ def load_model_config(path: str, trust_remote_code: bool = False) -> Any:
 def load_model(auto_class: Any, path: str, subfolder: str = "", new_head: bool = False, **options: Any) -> Any:
     """`auto_class.from_pretrained(path)`, whose weights are all there and all finite; with `new_head` that of the network may be new.
 
-    Raises InputError where there are no weights, or others than the network's.
+    Its attention implementation leaves nothing out of what the model defines. Raises InputError where there are no weights, or others than
+    the network's.
     """
     refuse_adapter(path)
     where = f"{path}/{subfolder}" if subfolder else path
     with from_hub_or_folder(where), _no_load_report():
+        options = _attention_of(path, subfolder, options) | options
         model, found = auto_class.from_pretrained(
             path, subfolder=subfolder, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
     check_weights(model, found, where, new_head)
     return model
+
+
+def _attention_of(path: str, subfolder: str, options: dict[str, Any]) -> dict[str, str]:
+    from transformers import AutoConfig
+
+    config = options.get("config")
+    if config is None:
+        config = AutoConfig.from_pretrained(path, subfolder=subfolder, trust_remote_code=options.get("trust_remote_code", False))
+    return attention_settings(config)
 
 
 def is_hub_name(path: str) -> bool:

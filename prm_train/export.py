@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from data_gen.config import InputError
+from data_gen.forward_settings import soft_cap
 from prm_train.checkpoints import CheckpointFacts, write_facts
 from prm_train.implicit_prm import ImplicitPrmFacts
 from prm_train.modeling import head_settings
@@ -55,6 +56,7 @@ class Export:
     n_scores: int
     max_abs_difference: float
     logits: tuple[tuple[float, ...], ...]
+    is_soft_capped: bool = False  # see `data_gen.forward_settings`: its users must choose another attention than transformers does
 
 
 def export_checkpoint(
@@ -67,7 +69,7 @@ def export_checkpoint(
     facts, model, source = original.facts, original.model, original.model.config.name_or_path
     give_padding(original)
     expected = [shown(facts, original.logits(path)) for path in paths]
-    architecture = type(model).__name__
+    architecture, is_soft_capped = type(model).__name__, soft_cap(model.config) is not None
     if layout == "qwen_prm":
         architecture = QWEN_PRM
         write_qwen_prm(original, folder, getattr(torch, dtype))
@@ -87,7 +89,7 @@ def export_checkpoint(
             f"{folder}: {len(differences)} scores differ by up to {largest:.2g}, in the mean {mean:.2g}, from those of {source}, expected "
             f"{allowed}"
         )
-    return Export(facts, architecture, written.model.num_parameters(), len(paths), len(differences), largest, logits)
+    return Export(facts, architecture, written.model.num_parameters(), len(paths), len(differences), largest, logits, is_soft_capped)
 
 
 @dataclass(frozen=True)

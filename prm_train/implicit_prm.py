@@ -27,6 +27,7 @@ from transformers import AutoModelForCausalLM
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from data_gen.config import InputError
+from data_gen.forward_settings import context_length, short_length
 from data_gen.pretrained import load_model, load_model_config
 from data_gen.rows import OrmRow
 from data_gen.tokenizer import load_tokenizer
@@ -224,12 +225,21 @@ class ImplicitPrmTree:
         if node.reward is None:
             path = node.path()
             ends = list(accumulate(len(each.token_ids) for each in path))
+            n_known = self._n_steps_of_their_own(path, ends)
             rewards = self.scorer.rewards([token for each in path for token in each.token_ids], ends)
-            for each, found in zip(path[1:], rewards, strict=True):
+            rewards[n_known] += sum(rewards[:n_known]) - sum(self.reward(each) for each in reversed(path[1 : n_known + 1]))
+            for each, found in zip(path[n_known + 1 :], rewards[n_known:], strict=True):
                 each.reward = found if each.reward is None else each.reward
             self.usage += ScorerUsage(n_new=2 * ends[-1])  # by the model and by its reference
             assert node.reward is not None
         return node.reward
+
+    def _n_steps_of_their_own(self, path: list[ImplicitNode], ends: list[int]) -> int:
+        """How many steps of a path have rewards by a shorter pass alone, since a pass over the path rotates all its positions otherwise
+        (LongRoPE). What that changes of their sum is the first other step's, so that rewards add up to the log-odds of every path.
+        """
+        border = self.scorer.short_length
+        return sum(end <= border for end in ends[1:]) if border is not None and ends[-1] > border else 0
 
     async def score(self, node: ImplicitNode) -> float:
         """The probability of a right answer given the path up to here: the sigmoid of the (calibrated) sum of rewards."""
@@ -246,7 +256,8 @@ class ImplicitPrmScorer:
         self.model, self.reference, self.encoding, self.facts = model.eval(), reference.eval(), encoding, facts
         self.scorer_id = scorer_id
         self.aggregation: Aggregation = facts.aggregation
-        self.context_length = min(each.config.get_text_config().max_position_embeddings for each in (model, reference))
+        self.context_length = min(context_length(each.config) for each in (model, reference))
+        self.short_length = short_length(model.config)
 
     @asynccontextmanager
     async def session(self, question: str) -> AsyncIterator[ImplicitPrmTree]:

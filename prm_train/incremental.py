@@ -1,4 +1,4 @@
-"""The scorer that computes every distinct token of a tree of steps once.
+"""The scorer that computes every distinct token of a tree of steps once, where the model's cache allows it (`prm_train.step_model`).
 
 Whatever the open sessions ask for while the model is busy is merged. A wave takes the requested steps in order and gives each a row, from
 its deepest cached ancestor down to it; steps that rows share are computed by the first of them, and the others wait a wave. So 64
@@ -143,7 +143,8 @@ class IncrementalScorer:
         self._model = StepModel(model, calibration)
         self.scores_steps = self._model.scores_steps
         self.context_length = self._model.context_length
-        self._cache = StepCache(cache_bytes, self._model.layout.bytes_per_token)
+        layout = self._model.layout
+        self._cache = StepCache(cache_bytes, layout.bytes_per_token) if layout is not None else StepCache(0, 1)
         self._requests: dict[StepNode, list[asyncio.Future[float]]] = {}
         self._server: asyncio.Task[None] | None = None
 
@@ -247,7 +248,8 @@ class IncrementalScorer:
         for node in self._requests:
             nodes: list[StepNode] = []
             ancestor: StepNode | None = node
-            while ancestor is not None and ancestor not in self._cache and ancestor not in row_of:
+            is_whole = self._model.is_whole(node.n_path_tokens)
+            while ancestor is not None and (is_whole or (ancestor not in self._cache and ancestor not in row_of)):
                 nodes.append(ancestor)
                 ancestor = ancestor.parent
             row = row_of.get(ancestor) if ancestor is not None else None
@@ -259,7 +261,7 @@ class IncrementalScorer:
             elif row.nodes[-1] is not ancestor:
                 continue  # another row goes on from there: wait for the keys and values
             for new in reversed(nodes):
-                if row.n_kept == len(row.nodes) and self._cache.make_room(n_kept_tokens + len(new.token_ids)):
+                if not is_whole and row.n_kept == len(row.nodes) and self._cache.make_room(n_kept_tokens + len(new.token_ids)):
                     row.n_kept += 1
                     row_of[new] = row
                     n_kept_tokens += len(new.token_ids)
@@ -273,20 +275,29 @@ class IncrementalScorer:
     def _batches(self, rows: list[Row]) -> Iterator[list[Row]]:
         batch: list[Row] = []
         max_past = 0
-        for row in sorted(rows, key=lambda row: (row.n_new, row.n_past), reverse=True):
+        for row in sorted(rows, key=lambda row: (self._is_long(row), row.n_new, row.n_past), reverse=True):
             max_past = max(max_past, row.n_past)
-            if batch and (len(batch) + 1) * (max_past + batch[0].n_new) > self.max_batch_tokens:
+            is_full = (len(batch) + 1) * (max_past + batch[0].n_new) > self.max_batch_tokens if batch else False
+            if is_full or (batch and self._is_long(row) != self._is_long(batch[0])):
                 yield batch
                 batch, max_past = [], row.n_past
             batch.append(row)
         if batch:
             yield batch
 
+    def _is_long(self, row: Row) -> bool:
+        return self._model.is_long(row.n_past + row.n_new)
+
+    def _scored(self, row: Row) -> list[StepNode]:
+        """The nodes whose scores a pass over the row gives: not the head, nor what a long path says of its short beginnings."""
+        is_long = self._is_long(row)
+        return [node for node in row.nodes if node.parent is not None and self._model.is_long(node.n_path_tokens) == is_long]
+
     def _compute(self, batch: Sequence[Row]) -> None:
         """One forward pass; scores, cache and usage are written once it is done."""
         pasts = [self._cache.path(row.past) for row in batch]
         ids = [[token for node in row.nodes for token in node.token_ids] for row in batch]
-        scored = [[node for node in row.nodes if node.parent is not None] for row in batch]  # the head has no score
+        scored = [self._scored(row) for row in batch]
         ends = [[node.n_path_tokens - row.n_past - 1 for node in nodes] for row, nodes in zip(batch, scored, strict=True)]
         scores, packed = self._model.forward(pasts, ids, ends)
         for row, nodes, row_scores, segments in zip(batch, scored, scores, packed, strict=True):
@@ -297,7 +308,11 @@ class IncrementalScorer:
                 kept = row.nodes[: row.n_kept]
                 sizes = [len(node.token_ids) for node in kept]
                 self._cache.store(kept, segments[: sum(sizes)].split(sizes))
-            row.nodes[0].tree.usage += ScorerUsage(n_new=row.n_new, n_reused=row.n_past)
+            is_whole = self._model.is_whole(row.n_past + row.n_new)
+            n_rescored = sum(len(node.token_ids) for node in row.nodes if node.is_computed) if is_whole else 0
+            for node in row.nodes:
+                node.is_computed = True
+            row.nodes[0].tree.usage += ScorerUsage(n_new=row.n_new, n_reused=row.n_past, n_rescored=n_rescored)
 
 
 def load_scorer(

@@ -14,7 +14,7 @@ from data_gen.tokenizer import load_tokenizer
 from prm_train.encoding import EncodingFacts, ScorerEncoding
 from prm_train.gathering import gathered_weights
 from prm_train.lora import add_lora, load_trained, merged
-from prm_train.modeling import four_bit_options, refuse_quantized
+from prm_train.modeling import attention_option, four_bit_options, refuse_quantized
 from prm_train.special_ids import settle_language_model
 from prm_train.training_config import TrainingConfig
 
@@ -34,7 +34,7 @@ def build_language_model(config: TrainingConfig) -> tuple[Any, ScorerEncoding]:
         if not hasattr(model_config, "attention_dropout"):
             raise InputError(f"backbone_dropout {config.backbone_dropout}: {model_config.model_type} has no attention_dropout; expected 0")
         model_config.attention_dropout = config.backbone_dropout
-    options = {} if config.attention == "auto" else {"attn_implementation": config.attention}
+    options = attention_option(config, model_config, path)
     if config.quantization == "nf4":
         options |= four_bit_options(config)
     model = load_model(

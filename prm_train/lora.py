@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from prm_train.gathering import gathered
+from prm_train.heads import head_name
 from prm_train.training_config import LoraSettings
 
 LoraTask = Literal["prm", "orm", "revision", "implicit_prm", "generative_verifier"]
@@ -54,7 +55,8 @@ def add_lora(model: Any, task: LoraTask, settings: LoraSettings, marker_id: int 
     """The model with low-rank updates; a scorer's head and its marker's embedding are trained whole."""
     from peft import LoraConfig, get_peft_model
 
-    trained_whole = [] if TASK_TYPES[task] == "CAUSAL_LM" else ["score"]
+    heads = [] if TASK_TYPES[task] == "CAUSAL_LM" else [head_name(model)]
+    trained_whole = list(heads)
     if marker_id is not None:
         model.set_input_embeddings(MarkerEmbedding(model.get_input_embeddings(), marker_id))
         trained_whole.append("marker")
@@ -64,7 +66,7 @@ def add_lora(model: Any, task: LoraTask, settings: LoraSettings, marker_id: int 
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules="all-linear",
-        exclude_modules=["score"] if trained_whole else None,
+        exclude_modules=heads or None,
         modules_to_save=trained_whole or None,
     )
     return get_peft_model(model, config)

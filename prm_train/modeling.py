@@ -19,6 +19,7 @@ from torch.nn.functional import dropout, linear
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 from data_gen.config import InputError
+from data_gen.forward_settings import soft_cap
 from data_gen.loaded_weights import LANGUAGE_HEADS
 from data_gen.policy_config import BASE_POLICY
 from data_gen.pretrained import load_model, load_model_config
@@ -26,11 +27,13 @@ from data_gen.tokenizer import load_tokenizer
 from prm_train.checkpoints import CheckpointFacts, Kind, read_facts, write_facts
 from prm_train.encoding import ScorerEncoding, prepare_encoding
 from prm_train.gathering import gathered, partitioned_in
+from prm_train.heads import head_name
 from prm_train.lora import add_lora, load_trained, merged
 from prm_train.special_ids import eos_ids
 from prm_train.training_config import TrainingConfig
 
 AUTO_CLASSES = {"prm": AutoModelForTokenClassification, "orm": AutoModelForSequenceClassification}
+INSTEAD: dict[Kind, str] = {"prm": "`prm-train train-verifier`", "orm": "`prm-train train-implicit-prm`"}
 # The class 1 of a PRM is the good step. An ORM's one logit counts as a label of its own (binary cross-entropy, sigmoid when served).
 HEADS: dict[Kind, dict[str, Any]] = {
     "prm": {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}, "classifier_dropout": 0.0},
@@ -74,13 +77,16 @@ def build_scorer(kind: Kind, config: TrainingConfig) -> tuple[Any, ScorerEncodin
     encoding = prepare_encoding(tokenizer, config.step_separator, eos_ids(model_config.get_text_config()))
     auto_class = AUTO_CLASSES[kind]
     if type(model_config) not in auto_class._model_mapping and not config.trust_remote_code:
-        raise InputError(f"model {path}: transformers has no {auto_class.__name__} for {model_config.model_type}")
+        raise InputError(
+            f"model {path}: transformers has no {auto_class.__name__} for {model_config.model_type}; expected an architecture that has "
+            f"one, or {INSTEAD[kind]}, which takes any causal language model"
+        )
     model_config.update({**HEADS[kind], "pad_token_id": None})
     if config.backbone_dropout:
         if not hasattr(model_config, "attention_dropout"):
             raise InputError(f"backbone_dropout {config.backbone_dropout}: {model_config.model_type} has no attention_dropout; expected 0")
         model_config.attention_dropout = config.backbone_dropout
-    options = {} if config.attention == "auto" else {"attn_implementation": config.attention}
+    options: dict[str, Any] = attention_option(config, model_config, path)
     if config.quantization == "nf4":
         options |= four_bit_options(config)
     dtype = getattr(torch, config.dtype)
@@ -88,17 +94,14 @@ def build_scorer(kind: Kind, config: TrainingConfig) -> tuple[Any, ScorerEncodin
         model = load_model(
             auto_class, path, new_head=True, config=model_config, dtype=dtype, trust_remote_code=config.trust_remote_code, **options
         )
-    if not hasattr(model, "score"):
-        raise InputError(
-            f"model {path}: {type(model).__name__} has no head named score; expected an architecture such as Qwen, Llama or Mistral"
-        )
+    head = head_name(model)
     for layer in model.modules():  # bitsandbytes' CPU format for inference could not be trained again after a validation
         if hasattr(layer, "support_avx512bf16_for_cpu"):
             layer.support_avx512bf16_for_cpu = False
     if len(tokenizer) > model_config.get_text_config().vocab_size:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     model.config.pad_token_id = tokenizer.pad_token_id  # only now, since it may be one of the new tokens
-    model.score = Float32Head(model.score, config.head_dropout)
+    setattr(model, head, Float32Head(getattr(model, head), config.head_dropout))
     return (add_lora(model, "prm" if kind == "prm" else "orm", config.lora, encoding.marker_id) if config.lora else model), encoding
 
 
@@ -115,6 +118,17 @@ def refuse_quantized(model_config: Any, path: str) -> None:
         )
 
 
+def attention_option(config: TrainingConfig, model_config: Any, path: str) -> dict[str, Any]:
+    """The `attn_implementation` that was asked for. Raises InputError for one that leaves out what the model defines."""
+    cap = soft_cap(model_config)
+    if config.attention == "sdpa" and cap is not None:
+        raise InputError(
+            f"attention sdpa: model {path} squeezes its attention scores into ±{cap:g}, which sdpa leaves out; expected auto, eager or "
+            "flash_attention_2"
+        )
+    return {} if config.attention == "auto" else {"attn_implementation": config.attention}
+
+
 def four_bit_options(config: TrainingConfig) -> dict[str, Any]:
     """The base in 4 bits (NF4, scales quantized too), heads and embeddings excepted. Raises InputError where bitsandbytes is missing."""
     if find_spec("bitsandbytes") is None:
@@ -127,7 +141,7 @@ def four_bit_options(config: TrainingConfig) -> dict[str, Any]:
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=getattr(torch, config.dtype),
-        llm_int8_skip_modules=["score", *LANGUAGE_HEADS],
+        llm_int8_skip_modules=["score", "classifier", *LANGUAGE_HEADS],
     )
     return {"quantization_config": settings, "device_map": {"": device}}
 

@@ -14,13 +14,17 @@ class PathTooLongError(InputError):
 
 @dataclass(frozen=True)
 class ScorerUsage:
-    """Tokens a scorer computed anew, and tokens it read from its cache instead."""
+    """Tokens a scorer computed anew, and tokens it read from its cache instead.
+
+    `n_rescored` of the new ones are of steps that had been computed before, by a model whose paths must be computed whole.
+    """
 
     n_new: int = 0
     n_reused: int = 0
+    n_rescored: int = 0
 
     def __add__(self, other: "ScorerUsage") -> "ScorerUsage":
-        return ScorerUsage(self.n_new + other.n_new, self.n_reused + other.n_reused)
+        return ScorerUsage(self.n_new + other.n_new, self.n_reused + other.n_reused, self.n_rescored + other.n_rescored)
 
 
 class ScoringTree(Protocol):

@@ -21,6 +21,7 @@ from data_gen.tokenizer import load_tokenizer
 from prm_train.checkpoints import CONFIG_KEY, CheckpointFacts
 from prm_train.encoding import EncodingFacts, ScorerEncoding
 from prm_train.export import LOGIT_TOLERANCES, TOLERANCES, Bounds, bounds
+from prm_train.heads import head_name
 from prm_train.modeling import head_settings, load_checkpoint
 from prm_train.plain_checkpoints import load_plain
 from prm_train.scored_paths import EncodedPath, ScoredPath, encode_path, paths_of, read_scored_rows
@@ -99,7 +100,8 @@ def load_subject(name: Path, dtype: str) -> Subject:
         model = load_model(AutoModelForCausalLM, str(folder), dtype=getattr(torch, dtype)).eval()
         return Subject("causal_lm", str(name), folder, architecture, model, ScorerEncoding(tokenizer, facts), None)
     model, encoding, checkpoint_facts = load_checkpoint(str(folder), dtype)
-    model.score.float().register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))  # vLLM's heads compute in float32
+    head = getattr(model, head_name(model)).float()
+    head.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))  # vLLM's heads compute in float32
     return Subject("orm" if checkpoint_facts.kind == "orm" else "prm", str(name), folder, architecture, model, encoding, checkpoint_facts)
 
 

@@ -2,7 +2,8 @@
 
 What differs from TRL: an optimizer step sees the rows that it sees in the trainings of scorers, for every cut into batches and processes.
 TRL's own loader repeats rows at the end of an epoch until the last batches of all processes are whole; here they are filled up with a row
-that has no label. The loss needs no more: it is a sum over labelled tokens divided by their number in the whole step.
+that has no label. The loss needs no more: it is a sum over labelled tokens divided by their number in the whole step, and nothing else
+(TRL adds a loss of the routers of experts where there are any; no other training here has one).
 """
 
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ class GroupedSFTTrainer(SFTTrainer):
     def __init__(self, model: Any, arguments: SFTConfig, tokenizer: Any, training: Rows, validation: Rows) -> None:
         self.lengths = [len(row["input_ids"]) for row in training]
         filler = [{"input_ids": training[0]["input_ids"][:1], "labels": [int(UNLABELLED)]}] * (arguments.world_size > 1)
+        arguments.router_aux_loss_coef = 0.0  # of experts: TRL would add a loss that is no sum over labelled tokens, if the model has one
         super().__init__(
             model=model,
             args=arguments,

@@ -18,6 +18,7 @@ class StepNode:
     token_ids: tuple[int, ...]
     n_path_tokens: int  # from the head to the end of this step
     score: float | None = None
+    is_computed: bool = False  # its tokens have been through the model
     children: dict[str, "StepNode"] = field(default_factory=dict)
 
 

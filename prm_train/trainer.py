@@ -14,6 +14,7 @@ from transformers import EvalPrediction, Trainer, TrainingArguments
 
 from prm_train.collators import Collator, GroupSampler, filler
 from prm_train.examples import Example
+from prm_train.heads import head_name
 from prm_train.losses import UNLABELLED, place_loss, step_logits
 from prm_train.training_config import LossSettings
 from prm_train.validation import outcome_metrics, step_metrics
@@ -171,7 +172,8 @@ class RewardTrainer(Trainer):
 
 def head_at_its_rate(optimizer: torch.optim.Optimizer, model: Any, learning_rate: float) -> None:
     """Move the head's parameters to a group of their own, without weight decay."""
-    head = {id(parameter) for name, parameter in model.named_parameters() if "score" in name.split(".")}
+    name_of_head = head_name(model)
+    head = {id(parameter) for name, parameter in model.named_parameters() if name_of_head in name.split(".")}
     taken = []
     for group in optimizer.param_groups:
         taken += [parameter for parameter in group["params"] if id(parameter) in head]

@@ -22,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from data_gen.config import InputError, dump_config
 from data_gen.disk_faults import writing
+from data_gen.forward_settings import context_length, short_length
 from data_gen.jsonl import write_text
 from data_gen.saved_tokenizer import warn_if_replaced
 from prm_train.calibration import CalibrationError, CalibrationFit, calibrate
@@ -29,6 +30,7 @@ from prm_train.checkpoints import CheckpointFacts, Kind, store_calibration
 from prm_train.collators import Batching, Collator
 from prm_train.encoding import ScorerEncoding
 from prm_train.examples import Example, ExampleSet, split_by_question
+from prm_train.forward_checks import check_rows_apart
 from prm_train.gathering import gathered_weights
 from prm_train.launching import check_accelerator, check_launch, device_settings
 from prm_train.modeling import build_scorer, rebuild_scorer, save_scorer
@@ -112,6 +114,7 @@ def _run_training(task: Task, config: TrainingConfig) -> None:
     _check_split(training, validation, config)
     trainer = task.trainer(model, arguments, encoding, (training, validation), config)
     check_accelerator(trainer.accelerator)
+    check_rows_apart(trainer.model, training, config)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress(f"train {task.kind}"))
     trainer.add_callback(RunFacts(trainer, config, _data_facts(training, validation, data.left_out)))
@@ -129,18 +132,25 @@ def _run_training(task: Task, config: TrainingConfig) -> None:
     parity = task.save(trainer, encoding, parity_rows(validation or training), config)
     if parity is not None:
         report = _report(config, trainer.state, training, validation, data.left_out, seconds)
-        report |= {"parity": asdict(parity), "sources": begun_with(folder)}
-        if calibration is not None:
-            store_calibration(config.output, calibration.calibration, calibration.thresholds)
-            report["calibration"] = asdict(calibration)
-        write_text(folder / "report.json", json.dumps(report, indent=1) + "\n")
-        (folder / SOURCES).unlink()
-        for checkpoint in folder.glob("checkpoint-*"):
-            shutil.rmtree(checkpoint)
+        report["parity"] = asdict(parity)
+        _finish(config, report, calibration)
         cost.path.unlink()
         logger.info("%s: %s", config.output, _shown(report["validation"][-1]) if validation else report["cost"])
     finish_tracking(trainer)
     trainer.end()
+
+
+def _finish(config: TrainingConfig, report: dict[str, Any], calibration: CalibrationFit | None) -> None:
+    """What makes a training a finished one, and then the end of what was only there to go on with it."""
+    folder = config.output / "training"
+    report["sources"] = begun_with(folder)
+    if calibration is not None:
+        store_calibration(config.output, calibration.calibration, calibration.thresholds)
+        report["calibration"] = asdict(calibration)
+    write_text(folder / "report.json", json.dumps(report, indent=1) + "\n")
+    (folder / SOURCES).unlink()
+    for checkpoint in folder.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
 
 
 class SaveAfterValidation(TrainerCallback):
@@ -205,11 +215,15 @@ def save_trained(
 
 
 def max_length(config: TrainingConfig, model: Any) -> int:
-    """The most tokens of a row: `config.max_length`, or the model's context where that is shorter."""
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or config.max_length
+    """The most tokens of a row: `config.max_length`, or the model's context where that is shorter, or the part of it that LongRoPE reads
+    with its short factors: a longer row would change what the rows beside it mean.
+    """
+    context, border = context_length(model.config), short_length(model.config)
     if context < config.max_length:
         logger.info("%s: its context of %d tokens is shorter than max_length %d", config.model, context, config.max_length)
-    return min(context, config.max_length)
+    if border is not None and border < config.max_length:
+        logger.info("%s: rows are of %d tokens at most, since beyond that LongRoPE rotates all of a batch otherwise", config.model, border)
+    return min(context, config.max_length, border or context)
 
 
 def _say_dropout(config: TrainingConfig, model: Any) -> None:

@@ -1,13 +1,15 @@
 """Models that are not where a command looks for them."""
 
 import errno
+import json
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 import pytest
-from transformers import AutoConfig, AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from transformers import AutoConfig, AutoTokenizer
 
+from benchmarks.tiny_models import write_tiny_model
 from data_gen.config import InputError
 from data_gen.policies.transformers_policy import load_policy
 from data_gen.policy_config import BASE_POLICY
@@ -21,6 +23,7 @@ from prm_train.memory_estimate import main as estimate_memory
 from prm_train.modeling import load_checkpoint
 from prm_train.plain_checkpoints import load_plain
 from prm_train.served_parity import load_subject
+from prm_train.train_orm import main as train_orm
 from prm_train.train_prm import main as train_prm
 
 
@@ -138,12 +141,26 @@ def test_a_model_that_transformers_does_not_know_is_named(tmp_path: Path):
         load_model_config(str(tmp_path))
 
 
-def test_an_architecture_whose_head_has_another_name_is_refused(tmp_path: Path):
-    tokenizer = load_tokenizer(str(BASE_POLICY))
-    tokenizer.save_pretrained(tmp_path / "gpt2")
-    GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=8, n_layer=1, n_head=1)).save_pretrained(tmp_path / "gpt2")
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text('{"prompt": "1 + 1?", "completions": ["2"], "labels": [true]}\n')
-    arguments = ["--rows", str(rows), "--output", str(tmp_path / "out"), "--model", str(tmp_path / "gpt2"), "--validation_share", "0"]
-    with pytest.raises(InputError, match="GPT2ForTokenClassification has no head named score"):
-        train_prm([*arguments, "--use_cpu", "true"])
+def test_grouped_keys_of_latent_attention_are_refused(tmp_path: Path):
+    model = write_tiny_model("deepseek_v2", tmp_path / "base")
+    settings = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(settings | {"num_key_value_heads": 2}))
+    with pytest.raises(InputError, match=rf"model {model}: its config.json says num_key_value_heads 2; expected 4"):
+        load_policy(str(model))
+
+
+@pytest.mark.parametrize(
+    ("train", "name", "instead"),
+    [
+        (train_prm, "olmo2", "no AutoModelForTokenClassification for olmo2; expected .*, or `prm-train train-verifier`"),
+        (train_orm, "granite", "no AutoModelForSequenceClassification for granite; expected .*, or `prm-train train-implicit-prm`"),
+    ],
+)
+def test_an_architecture_without_a_class_for_scores_is_refused_with_what_works_instead(train, name, instead, tmp_path: Path):
+    model, rows = write_tiny_model(name, tmp_path / "base"), tmp_path / "rows.jsonl"
+    fields = {"prompt": "1 + 1?", "completions": ["2"], "labels": [True]}
+    outcome = {"problem_id": "p", "prompt": "1 + 1?", "completion": "2", "label": True}
+    rows.write_text(json.dumps(fields if train is train_prm else outcome) + "\n")
+    arguments = ["--rows", str(rows), "--output", str(tmp_path / "out"), "--model", str(model), "--validation_share", "0"]
+    with pytest.raises(InputError, match=instead):
+        train([*arguments, "--use_cpu", "true"])

@@ -11,11 +11,18 @@ from transformers.cache_utils import DynamicCache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from data_gen.forward_settings import context_length, n_checked_tokens, short_length, soft_cap
 from data_gen.policies.key_value_rows import Block, CacheLayout, KeyValueRows
 from data_gen.policies.llama_decoder import LlamaDecoder, has_llama_decoder
 from data_gen.policies.prefix_tree import Segment
+from data_gen.policies.rounding import NOT_MADE_FOR
 
 ATTENTION = "ragged_decode"
+UNKNOWN_TO_DECODING = ("s_aux", "softcap", "sliding_window")  # what models give their attention that a decoding step leaves out
+
+
+class UnknownModelError(ValueError):
+    """The passes here would not give the model's own results."""
 
 
 def ragged_decode_attention(
@@ -29,8 +36,12 @@ def ragged_decode_attention(
     **kwargs: Any,
 ) -> tuple[Float[Tensor, "batch token query_head dim"], None]:
     """Attention of a decoding step, in which each "token" of the one batch entry is the newest of its own row; else transformers' own."""
+    if any(kwargs.get(name) is not None for name in UNKNOWN_TO_DECODING):
+        raise UnknownModelError(f"its attention takes {', '.join(name for name in UNKNOWN_TO_DECODING if kwargs.get(name) is not None)}")
     if ragged_blocks is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+    if attention_mask is not None and attention_mask.numel() > 1:  # not the one that `decode` gives
+        raise UnknownModelError("its attention makes masks of its own")
     query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))  # (row, head, dim)
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     layer: int = module.layer_idx  # type: ignore[assignment]
@@ -43,19 +54,28 @@ AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
 class RaggedModel:
-    """The two forward passes of sampling. Raises ValueError for a model whose results they would not reproduce.
+    """The two forward passes of sampling. Raises UnknownModelError for a model whose results they would not give, which is left as it was.
 
-    Takes the model over: sets its attention implementation (which passes anything but decoding steps on to transformers' own).
+    Else takes the model over: sets its attention implementation (which passes anything but decoding steps on to torch's own).
     """
 
     @torch.inference_mode()
-    def __init__(self, model: PreTrainedModel, context_length: int) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
-        self.context_length = context_length
+        self.context_length = context_length(model.config)
+        _refuse_by_config(model)
         self.layout = _cache_layout(model)
+        rows = self._checked_rows()
+        # before anything is replaced: what the model itself says
+        wanted = torch.stack([model(input_ids=torch.tensor([ids], device=self.layout.device)).logits[0, -1] for ids in rows]).float()
+        own_attention = model.config._attn_implementation
         model.set_attn_implementation(ATTENTION)
         self._llama_decoder = LlamaDecoder(model) if has_llama_decoder(model) else None
-        self._check()
+        try:
+            self._check(rows, wanted)
+        except UnknownModelError:
+            model.set_attn_implementation(own_attention)
+            raise
 
     def decode(self, blocks: Sequence[tuple[KeyValueRows, list[int]]], token_ids: list[int]) -> Float[Tensor, "row vocabulary"]:
         """Feed one token to each of the first rows of each block, at the row's length, and return the logits (float32) of what follows."""
@@ -107,42 +127,60 @@ class RaggedModel:
         values = torch.stack([layer.values[:, :, max(n_past) :] for layer in cache.layers], dim=1)
         return [Segment(keys[row], values[row]).first(len(ids)) for row, ids in enumerate(token_ids)]
 
-    def _check(self) -> None:
-        """Raise ValueError unless both passes together give the logits of the plain model, up to rounding."""
+    def _checked_rows(self) -> tuple[list[int], list[int]]:
+        """A long row, beyond the model's window if it has a small one, and a short one."""
         n_vocabulary = self.model.get_input_embeddings().num_embeddings
-        long, short = ([i * step % n_vocabulary for i in range(1, n + 1)] for n, step in ((8, 7919), (4, 104729)))
-        wanted = torch.stack(
-            [self.model(input_ids=torch.tensor([ids], device=self.layout.device)).logits[0, -1] for ids in (long, short)]
-        ).float()
+        lengths = ((n_checked_tokens(self.model.config), 7919), (4, 104729))
+        long, short = ([i * step % n_vocabulary for i in range(1, n + 1)] for n, step in lengths)
+        return long, short
+
+    def _check(self, checked: tuple[list[int], list[int]], wanted: Float[Tensor, "row vocabulary"]) -> None:
+        """Raise UnknownModelError unless both passes together give the logits of the plain model, up to rounding."""
+        long, short = checked
         rows = KeyValueRows(self.layout, len(long))
         rows.reserve(2)
-        for row, (ids, n_known) in enumerate(((long, 4), (short, 2))):
+        for row, (ids, n_known) in enumerate(((long, len(long) // 2), (short, 2))):
             known = self.prefill([[]], [tuple(ids[:n_known])])[0]
             rows.fill(row, [known, *self.prefill([[known]], [tuple(ids[n_known:-1])])])
-        got = self.decode([(rows, [len(long) - 1, len(short) - 1])], [long[-1], short[-1]])
+        try:
+            got = self.decode([(rows, [len(long) - 1, len(short) - 1])], [long[-1], short[-1]])
+        except UnknownModelError:
+            raise
+        except NOT_MADE_FOR as error:
+            raise UnknownModelError(f"a step of decoding fails in it ({type(error).__name__})") from error
         error, scale = (got - wanted).abs().max().item(), wanted.abs().max().item()
         if not error <= torch.finfo(self.layout.dtype).eps ** 0.5 * scale:
-            raise ValueError(
-                f"{self.model.config.model_type}: step by step, logits differ by {error:.2g} (of up to {scale:.2g}) from those of "
-                "the whole text; the model does something with positions or its cache that sampling here does not know"
-            )
+            raise UnknownModelError(f"step by step, logits differ by {error:.2g} (of up to {scale:.2g}) from those of the whole text")
+
+
+def _refuse_by_config(model: PreTrainedModel) -> None:
+    """What a short check would not see, or cannot be run. Raises UnknownModelError."""
+    if soft_cap(model.config) is not None:
+        raise UnknownModelError("its attention scores are soft-capped")
+    border = short_length(model.config)
+    if border is not None:
+        raise UnknownModelError(f"beyond {border} tokens all its positions mean something else (LongRoPE)")
+    if not getattr(model, "_supports_attention_backend", False):
+        raise UnknownModelError("its layers are code of their own")
 
 
 @torch.inference_mode()
 def _cache_layout(model: PreTrainedModel) -> CacheLayout:
     """Read off the cache that one token leaves.
 
-    Raises ValueError for a model whose cache is not plain keys and values of every position (sliding window, linear attention, …).
+    Raises UnknownModelError for a model whose cache is not plain keys and values of every position (sliding window, linear attention, …).
     """
     token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
-    cache = getattr(model(input_ids=token, use_cache=True), "past_key_values", None)
-    if cache is None:
-        raise ValueError(f"{model.config.model_type}: the model has no cache of keys and values")
-    layers = cache.layers
-    shapes = {(type(layer).__name__, tuple(layer.keys.shape), tuple(layer.values.shape)) for layer in layers}
+    layers = getattr(getattr(model(input_ids=token, use_cache=True), "past_key_values", None), "layers", [])
+    if not layers:
+        raise UnknownModelError("it has no cache of keys and values")
+    kinds = sorted({type(layer).__name__ for layer in layers} - {"DynamicLayer"})
+    if kinds:
+        raise UnknownModelError(f"its cache has layers of kind {', '.join(kinds)}")
+    if any(layer.keys is None for layer in layers):
+        raise UnknownModelError("its cache has layers without keys")
     keys = layers[0].keys
-    if shapes != {("DynamicLayer", tuple(keys.shape), tuple(keys.shape))}:
-        raise ValueError(
-            f"{model.config.model_type}: cache layers (kind, keys, values) {sorted(shapes)}; expected DynamicLayer of one shape"
-        )
+    shapes = {(tuple(layer.keys.shape), tuple(layer.values.shape)) for layer in layers}
+    if shapes != {(tuple(keys.shape), tuple(keys.shape))}:
+        raise UnknownModelError(f"its cache has keys and values of shapes {sorted(shapes)}")
     return CacheLayout(len(layers), keys.shape[1], keys.shape[3], keys.dtype, keys.device)

@@ -6,6 +6,7 @@ token while anything is asked for, and ends when nothing is. No threads: the mod
 
 import asyncio
 import hashlib
+import logging
 import random
 from collections import deque
 
@@ -14,14 +15,19 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 
 from data_gen import steps
 from data_gen.config import InputError
+from data_gen.forward_settings import context_length, short_length
 from data_gen.ledger import prefix_hash
 from data_gen.policies.draw import Draw
-from data_gen.policies.ragged_model import RaggedModel
+from data_gen.policies.plain_batch import PlainBatch
+from data_gen.policies.plain_model import PlainModel
+from data_gen.policies.ragged_model import RaggedModel, UnknownModelError
 from data_gen.policies.row_batch import RowBatch
 from data_gen.pretrained import load_model
 from data_gen.prompt_ids import encode_question
 from data_gen.records import Completion, SamplingParams, Usage, content_hash, derive_seed
 from data_gen.tokenizer import load_tokenizer
+
+logger = logging.getLogger(__name__)
 
 PREFIX_CACHE_BYTES = 2**28
 QUESTION = "{question}"  # what a prompt template holds in the place of the question
@@ -32,7 +38,8 @@ class TransformersPolicy:
 
     `max_rows` draws are made at a time, the others wait; `prefix_cache_bytes` of keys and values of prefixes are kept between draws.
     `cancelled_usage` counts what draws cost that were cancelled before they ended. A pad token is not needed.
-    Raises ValueError for a model without EOS token or whose cache is not plain keys and values of all positions.
+    A model whose cache is not plain keys and values of all positions is sampled with its own cache, slower (`plain_batch`), which one line
+    of the log says. Raises ValueError for a model without EOS token.
     """
 
     def __init__(
@@ -50,7 +57,7 @@ class TransformersPolicy:
         self.tokenizer = tokenizer
         self.prompt_template = prompt_template
         self.base_seed = base_seed
-        self.context_length: int = model.config.max_position_embeddings
+        self.context_length = context_length(model.config)
         self.eos_ids = _eos_ids(model, tokenizer)
         self.policy_id = _policy_id(model, tokenizer)
         self.cancelled_usage = Usage()
@@ -58,7 +65,7 @@ class TransformersPolicy:
         known = steps.token_bytes(tokenizer)
         self._token_bytes = known + [b""] * (self._vocabulary_size - len(known))  # embeddings are often padded beyond the vocabulary
         self._scanner = steps.step_scanners(self._token_bytes)
-        self._batch = RowBatch(RaggedModel(model.eval(), self.context_length), self.eos_ids, max_rows, prefix_cache_bytes)
+        self._batch = _batch(model.eval(), self.eos_ids, max_rows, prefix_cache_bytes)
         self._waiting: deque[tuple[Draw, asyncio.Future[Draw]]] = deque()
         self._under_way: dict[Draw, asyncio.Future[Draw]] = {}
         self._scheduler: asyncio.Task[None] | None = None
@@ -156,10 +163,25 @@ def load_policy(
     return TransformersPolicy(model.to(device), tokenizer, base_seed=base_seed, prompt_template=prompt_template, max_rows=max_rows)
 
 
+def _batch(model: PreTrainedModel, eos_ids: tuple[int, ...], max_rows: int, prefix_cache_bytes: int) -> RowBatch | PlainBatch:
+    """The fast way of sampling, where it gives the model's own results."""
+    try:
+        return RowBatch(RaggedModel(model), eos_ids, max_rows, prefix_cache_bytes)
+    except UnknownModelError as reason:
+        plain = PlainModel(model)
+        way = "whole texts, token by token" if plain.cache_name is None else "the model's own cache"
+        logger.warning("%s is sampled with %s, slower than others: %s", model.config.model_type, way, reason)
+        return PlainBatch(plain, eos_ids, max_rows, short_length(model.config))
+
+
 def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """Every id that ends a text: instruct models often have more than the tokenizer's one."""
     ids = set()
-    for eos in (tokenizer.eos_token_id, model.config.eos_token_id, model.generation_config and model.generation_config.eos_token_id):
+    for eos in (
+        tokenizer.eos_token_id,
+        model.config.get_text_config().eos_token_id,
+        model.generation_config and model.generation_config.eos_token_id,
+    ):
         ids |= set(eos) if isinstance(eos, list) else {eos}
     ids.discard(None)
     if not ids:

@@ -204,6 +204,7 @@ def summary(results: list[ProblemResult], usage: Usage, seconds: float) -> dict[
         "n_cached": usage.n_cached,
         "n_scorer_new": scorer.n_new,
         "n_scorer_reused": scorer.n_reused,
+        "n_scorer_rescored": scorer.n_rescored,
         "seconds": round(seconds, 1),
     }
 

@@ -8,6 +8,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from benchmarks.tiny_models import tiny_config, tiny_model, write_tiny_model
 from data_gen.config import ConfigError, InputError
 from data_gen.rows import EVIDENCE, PrmRow
 from data_gen.tokenizer import load_tokenizer
@@ -98,6 +99,17 @@ def test_the_classifier_scores_as_the_language_model_would_say_yes(tiny_policy, 
     assert expected.std() > 0.001
 
 
+# What these do behind the head: nothing, soft caps, a divisor, a factor; the last two have other names for the head, or no attention.
+@pytest.mark.parametrize("name", ["qwen2", "gemma2", "granite", "cohere", "gpt_neox", "mamba"])
+def test_the_classifier_has_the_logits_that_the_language_model_has_for_its_words(name):
+    settings, ids = tiny_config(name, 100), torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6]])
+    with torch.no_grad():
+        whole = tiny_model(AutoModelForCausalLM, settings)(input_ids=ids).logits[..., [7, 11]]
+        words = as_classifier(tiny_model(AutoModelForCausalLM, settings), no=7, yes=11)(input_ids=ids).logits
+    assert torch.allclose(words, whole, atol=1e-6)
+    assert whole.std() > 0.01
+
+
 @pytest.fixture
 def rows(tmp_path: Path) -> Path:
     """60 solutions of 20 questions; a step is wrong where it says 9."""
@@ -141,6 +153,22 @@ def test_it_learns_a_rule_and_says_so_in_its_own_words(rows, tiny_policy, tmp_pa
     ids, _ = encoding.encode("Start with 3", ("1 plus 1 = 9",))
     written = model.generate(input_ids=torch.tensor([ids]), max_new_tokens=len(encoding.encode_text("No")), do_sample=False)
     assert encoding.tokenizer.decode(written[0, len(ids) :]) == "No"
+
+
+def test_it_needs_no_class_for_token_classification(rows, tmp_path):
+    report = train(rows, write_tiny_model("olmo2", tmp_path / "base"), tmp_path / "verifier", "--n_epochs", "1")
+    assert report["parity"]["max_abs_difference"] < 1e-6
+    scorer = load_scorer(str(tmp_path / "verifier"))
+    model, encoding, _ = load_checkpoint(str(tmp_path / "verifier"))
+    ids, ends = encoding.encode("Start with 3", ("1 plus 1 = 8", "Answer: 7"))
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([ids])).logits[0, list(ends)]
+
+    async def scores() -> tuple[float, ...]:
+        async with scorer.session("Start with 3") as tree:
+            return await score_path(tree, ("1 plus 1 = 8", "Answer: 7"), True)
+
+    assert asyncio.run(scores()) == pytest.approx((logits[:, 1] - logits[:, 0]).sigmoid().tolist(), abs=1e-5)
 
 
 def test_the_loss_does_not_depend_on_how_a_step_is_cut(rows, tiny_policy, tmp_path):

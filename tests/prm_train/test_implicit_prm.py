@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from benchmarks.tiny_models import tiny_config, tiny_model
 from data_gen.config import ConfigError, InputError
 from data_gen.rows import OrmRow
 from data_gen.tokenizer import load_tokenizer
@@ -100,6 +101,34 @@ async def test_scores_of_a_path_do_not_depend_on_how_it_was_asked_for(scorer):
             tree.extend(node, "another way")
             one_by_one.append(await tree.score(node))
     assert one_by_one == pytest.approx(at_once, abs=1e-12)
+
+
+@in_event_loop
+async def test_beyond_the_short_length_of_longrope_a_score_is_that_of_the_whole_path_and_rewards_add_up(tiny_policy):
+    encoding = TextEncoding(load_tokenizer(str(tiny_policy)), FACTS.encoding)
+    settings = tiny_config("phi3|longrope", len(encoding.tokenizer), pad_token_id=0)
+    model, reference = (tiny_model(AutoModelForCausalLM, settings).double() for _ in range(2))
+    scorer, ids = ImplicitPrmScorer(changed(model, 1), reference, encoding, FACTS, "id"), list(encoding.encode_head(QUESTION))
+    n_head, steps, scores, lengths = len(ids), (*STEPS, "and so on, and on, and on", "the end"), [], []
+    async with scorer.session(QUESTION) as tree:
+        node = tree.root
+        for step in steps:
+            node = tree.extend(node, step)
+            ids += node.token_ids
+            tensor = torch.tensor([ids])
+            with torch.no_grad():
+                found, other = (token_log_probs(each(input_ids=tensor, use_cache=False).logits, tensor) for each in (model, reference))
+            scores.append((0.5 * (found - other)[0, n_head:].sum()).sigmoid().item())
+            lengths.append(len(ids))
+    assert lengths[0] < 64 < lengths[-2]
+    for is_at_once in (False, True):
+        async with scorer.session(QUESTION) as tree:
+            nodes = [tree.root]
+            for step in steps:
+                nodes.append(tree.extend(nodes[-1], step))
+            for each in nodes[:0:-1] if is_at_once else nodes[1:]:
+                await tree.score(each)
+            assert [await tree.score(each) for each in nodes[1:]] == pytest.approx(scores, abs=1e-6)
 
 
 @in_event_loop

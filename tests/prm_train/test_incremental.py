@@ -8,18 +8,19 @@ from typing import Any
 import pytest
 import torch
 from transformers import (
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     BertConfig,
     BertForTokenClassification,
     LlamaConfig,
     LlamaForSequenceClassification,
     LlamaForTokenClassification,
-    MistralConfig,
-    MistralForTokenClassification,
     PreTrainedModel,
     Qwen2Config,
     Qwen2ForTokenClassification,
 )
 
+from benchmarks.tiny_models import tiny_config, tiny_model
 from data_gen.tokenizer import train_tokenizer
 from prm_train.checkpoints import CheckpointFacts
 from prm_train.encoding import prepare_encoding
@@ -331,9 +332,55 @@ def test_other_models_and_settings_are_refused():
         make_scorer(BertForTokenClassification(bert))
 
 
-def test_a_sliding_window_bounds_the_context():
-    model = MistralForTokenClassification(MistralConfig(num_labels=2, sliding_window=20, **SIZES))
-    assert make_scorer(model).context_length == 20
+# Of 100 ids, and with contexts, windows (40) and a LongRoPE border (64) that the paths below go beyond.
+@pytest.mark.parametrize("name", ["mistral|window", "gemma2", "phi3|longrope", "deepseek_v3", "gpt2", "qwen3_next"])
+def test_paths_of_any_architecture_are_scored_as_the_model_scores_them_alone(name):
+    config = tiny_config(name, vocab_size=100, pad_token_id=0, num_labels=2)
+    model = tiny_model(AutoModelForTokenClassification, config)
+    scorer, steps = make_scorer(model, max_batch_tokens=500), ["a" * 20, "b" * 25, "c" * 30, "d" * 20]
+    paths = [steps, [*steps[:2], "e" * 9], ["f" * 50], ["g"]]
+
+    async def one_by_one_and_together() -> tuple[list[list[float]], list[list[float]], ScorerUsage]:
+        async with scorer.session("Q?") as tree:
+            node, slowly = tree.root, []
+            for step in steps:
+                node = tree.extend(node, step)
+                slowly.append(await tree.score(node))
+            usage = tree.usage
+        async with scorer.session("Q?") as tree:
+            return [slowly], list(await asyncio.gather(*(score_path(tree, path) for path in paths))), usage
+
+    slowly, together, usage = asyncio.run(one_by_one_and_together())
+    for path, scores in zip([steps, *paths], slowly + together, strict=True):
+        alone = [score_alone(model, "Q?", path[: n + 1]) for n in range(len(path))]
+        assert scores == pytest.approx(alone, abs=1e-5)
+    n_tokens = [2 + 21, 2 + 21 + 26, 2 + 21 + 26 + 31, 2 + 21 + 26 + 31 + 21]
+    if name == "qwen3_next":
+        assert usage == ScorerUsage(n_new=sum(n_tokens), n_rescored=sum(n_tokens[:3]))
+    elif name == "phi3|longrope":  # two paths are longer than 64 tokens
+        assert usage == ScorerUsage(n_new=49 + 80 + 101, n_reused=23, n_rescored=49 + 80)
+    else:
+        assert usage == ScorerUsage(n_new=101, n_reused=23 + 49 + 80)
+
+
+def test_the_end_of_the_context_is_no_end_for_the_padding_of_others():
+    model = tiny_model(AutoModelForTokenClassification, tiny_config("gpt2", vocab_size=100, pad_token_id=0, num_labels=2, n_positions=32))
+
+    async def search() -> list[float]:
+        async with make_scorer(model).session("Q?") as tree:
+            long = tree.extend(tree.root, "a" * 26)
+            await tree.score(long)
+            return list(await asyncio.gather(tree.score(tree.extend(long, "b")), tree.score(tree.extend(tree.root, "c" * 20))))
+
+    assert asyncio.run(search()) == pytest.approx(
+        [score_alone(model, "Q?", ["a" * 26, "b"]), score_alone(model, "Q?", ["c" * 20])], abs=1e-5
+    )
+
+
+def test_a_model_that_looks_ahead_is_refused():
+    config = tiny_config("gemma3_text", vocab_size=100, pad_token_id=0, num_labels=1, use_bidirectional_attention=True)
+    with pytest.raises(ValueError, match="expected a causal transformer"):
+        make_scorer(tiny_model(AutoModelForSequenceClassification, config))
 
 
 @pytest.mark.parametrize("build", [qwen2_prm, llama_orm])

@@ -1,5 +1,7 @@
+import asyncio
 import json
 import shutil
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +12,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
+    AutoModelForTokenClassification,
     BertConfig,
     BertLMHeadModel,
     LlamaConfig,
@@ -19,16 +22,19 @@ from transformers import (
     set_seed,
 )
 
+from benchmarks.tiny_models import write_tiny_model
 from data_gen.config import InputError
 from prm_train.checkpoints import CheckpointFacts
 from prm_train.collators import Batching, Collator
 from prm_train.examples import Example
 from prm_train.gathering import gathered_weights
+from prm_train.heads import head_name
+from prm_train.incremental import load_scorer
 from prm_train.language_models import build_language_model
 from prm_train.lora import add_lora, load_trained
 from prm_train.modeling import build_scorer, load_checkpoint, rebuild_scorer, save_scorer
-from prm_train.parity import scores_of
-from prm_train.trainer import RewardTrainer
+from prm_train.parity import check_parity, scores_of
+from prm_train.trainer import RewardTrainer, head_at_its_rate
 from prm_train.training_config import LoraSettings, LossSettings, TrainOrmConfig
 
 
@@ -209,3 +215,47 @@ def test_dropout_that_an_architecture_does_not_have_is_refused(tiny_policy, tmp_
     BertLMHeadModel(BertConfig(vocab_size=300, is_decoder=True, **sizes)).save_pretrained(tmp_path)
     with pytest.raises(InputError, match=r"backbone_dropout 0\.1: bert has no attention_dropout"):
         build_scorer("prm", config(tmp_path, backbone_dropout=0.1))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "falcon"])  # their head is called classifier
+@pytest.mark.parametrize("lora", [None, LoraSettings(rank=2)])
+def test_a_head_of_another_name_is_found_trained_and_saved(name, lora, tmp_path):
+    settings = config(write_tiny_model(name, tmp_path / "base"), lora=lora, head_learning_rate=0.1)
+    model, encoding = build_scorer("prm", settings)
+    assert head_name(model) == "classifier"
+    optimizer = torch.optim.AdamW([weights for weights in model.parameters() if weights.requires_grad], lr=0.01)
+    head_at_its_rate(optimizer, model, 0.1)
+    assert [sum(weights.numel() for weights in group["params"]) for group in optimizer.param_groups][1:] == [2 * 32 + 2]
+    ids, ends = encoding.encode("Start with 3", ["3 plus 4 = 7", "Answer: 7"])
+    rows = [Example("q", ids, ends, (1.0, 1.0), (1.0, 1.0))]
+    for name, weights in model.named_parameters():
+        if "classifier" in name or "lora_B" in name:
+            torch.nn.init.normal_(weights, std=0.3)
+    scores = scores_of(model, "prm", rows)
+    save_scorer(model, encoding, CheckpointFacts("prm", encoding.facts, "test", "min"), tmp_path / "prm")
+    assert check_parity(tmp_path / "prm", "prm", rows, scores, settings).max_abs_difference < 1e-5
+    scorer = load_scorer(str(tmp_path / "prm"))
+
+    async def search() -> list[float]:
+        async with scorer.session("Start with 3") as tree:
+            first = tree.extend(tree.root, "3 plus 4 = 7")
+            return [await tree.score(first), await tree.score(tree.extend(first, "Answer: 7"))]
+
+    assert asyncio.run(search()) == pytest.approx(scores, abs=1e-5)
+
+
+@pytest.mark.parametrize("attention", ["auto", "eager"])
+def test_soft_caps_count_in_training_parity_and_search(attention, tmp_path):
+    settings = config(write_tiny_model("gemma2", tmp_path / "base"), attention=attention)
+    model, encoding = build_scorer("prm", settings)
+    assert model.config._attn_implementation == "eager"
+    ids, ends = encoding.encode("Start with 3", ["3 plus 4 = 7", "Answer: 7"])
+    rows = [Example("q", ids, ends, (1.0, 1.0), (1.0, 1.0))]
+    torch.nn.init.normal_(model.score.weight, std=0.3)
+    scores = scores_of(model, "prm", rows)
+    save_scorer(model, encoding, CheckpointFacts("prm", encoding.facts, "test", "min"), tmp_path / "prm")
+    assert check_parity(tmp_path / "prm", "prm", rows, scores, settings).max_abs_difference < 1e-6
+    uncapped = AutoModelForTokenClassification.from_pretrained(tmp_path / "prm", attn_implementation="sdpa")
+    assert max(abs(a - b) for a, b in zip(scores_of(uncapped, "prm", rows), scores, strict=True)) > 1e-3
+    with pytest.raises(InputError, match=r"attention sdpa: .* squeezes its attention scores into ±2, which sdpa leaves out"):
+        build_scorer("prm", replace(settings, attention="sdpa"))

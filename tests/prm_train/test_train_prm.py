@@ -12,12 +12,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForTokenClassification
 
+from benchmarks.tiny_models import write_tiny_model
 from data_gen.config import InputError, load_yaml
 from data_gen.rows import PrmRow, read_rows, write_rows
 from prm_train.checkpoints import CheckpointFacts
 from prm_train.encoding import EncodingFacts
 from prm_train.examples import prm_examples, split_by_question
 from prm_train.modeling import load_checkpoint
+from prm_train.publish import main as publish
 from prm_train.targets import LabelAlgebra
 from prm_train.train_prm import main
 from prm_train.training_config import TrainPrmConfig
@@ -197,3 +199,20 @@ def test_rows_of_too_few_questions_to_split_are_refused(rows, tiny_policy, tmp_p
 @pytest.mark.parametrize("path", sorted(Path("configs/train_prm").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_config_loads(path):
     assert load_yaml(TrainPrmConfig, path).n_epochs > 0
+
+
+def test_a_model_whose_head_has_another_name_is_trained_with_lora_and_published(rows, tmp_path):
+    model, output = write_tiny_model("gpt2", tmp_path / "base"), tmp_path / "prm"
+    report = train(rows, model, output, "--n_epochs", "1", "--lora.rank", "2", "--head_learning_rate", "0.05")
+    assert validation_loss(output, rows) == pytest.approx(report["validation"][-1]["loss"], rel=1e-5)
+    public = tmp_path / "public"
+    publish(["--checkpoint", str(output), "--rows", str(rows), "--output", str(public), "--license", "mit", "--n_rows", "10"])
+    assert validation_loss(public, rows) == pytest.approx(report["validation"][-1]["loss"], rel=1e-5)
+
+
+def test_packing_on_linear_attention_is_refused_before_anything_is_trained(rows, tmp_path):
+    model, output = write_tiny_model("qwen3_next", tmp_path / "base"), tmp_path / "prm"
+    with pytest.raises(InputError, match=r"packing: got true with model .*/base, in which a packed row depends on the row before it"):
+        train(rows, model, output, "--packing", "true", "--batch_tokens", "200", "--max_length", "200")
+    assert [path.name for path in output.iterdir()] == ["training"]
+    assert not list(output.rglob("*.safetensors"))

@@ -5,10 +5,9 @@ from collections import Counter
 import pytest
 import torch
 from transformers import (
+    AutoModelForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -16,6 +15,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from benchmarks.tiny_models import tiny_config, tiny_model
 from data_gen.policies.transformers_policy import TransformersPolicy, load_policy
 from data_gen.records import FinishReason, SamplingParams, Usage
 from data_gen.tokenizer import EOS, train_tokenizer
@@ -45,7 +45,6 @@ def make_model(tokenizer, kind="qwen2", **shape):
         "qwen2": (Qwen2Config, Qwen2ForCausalLM),
         "llama": (LlamaConfig, LlamaForCausalLM),
         "qwen3": (Qwen3Config, Qwen3ForCausalLM),
-        "mistral": (MistralConfig, MistralForCausalLM),
     }[kind]
     torch.manual_seed(0)
     ids = {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id, "pad_token_id": None, "bos_token_id": None}
@@ -294,9 +293,92 @@ def test_a_bfloat16_model_samples_and_is_another_policy(tokenizer, policy):
     assert completion.logprobs == pytest.approx(logprobs.gather(1, ids[0, len(request[0]) :, None])[:, 0].tolist(), abs=0.2)
 
 
-def test_models_whose_cache_is_not_plain_are_refused(tokenizer):
-    with pytest.raises(ValueError, match="DynamicSlidingWindowLayer"):
-        TransformersPolicy(make_model(tokenizer, "mistral", sliding_window=8), tokenizer)
+OTHERS = {  # architecture: how it is sampled and why
+    "mistral|window": "the model's own cache, slower than others: its cache has layers of kind DynamicSlidingWindowLayer",
+    "gemma2": "the model's own cache, slower than others: its attention scores are soft-capped",
+    "deepseek_v3": "the model's own cache, slower than others: its cache has keys and values of shapes",
+    "nemotron": "the model's own cache, slower than others: step by step, logits differ by",
+    "bloom": "the model's own cache, slower than others: its layers are code of their own",
+    "lfm2": "the model's own cache, slower than others: its cache has layers of kind LinearAttentionLayer",
+    "mamba": "the model's own cache, slower than others: its layers are code of their own",
+    "recurrent_gemma": "whole texts, token by token, slower than others",
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_any_language_model_is_sampled_as_it_generates(tokenizer, name, caplog):
+    def make():
+        return tiny_model(AutoModelForCausalLM, tiny_config(name, len(tokenizer), tokenizer.eos_token_id))
+
+    policy, plain = TransformersPolicy(make(), tokenizer, max_rows=7), make()
+    [said] = [record.getMessage() for record in caplog.records if record.name == "data_gen.policies.transformers_policy"]
+    assert OTHERS[name] in said
+    prefixes = [(*range(30, 60), *range(30, 50)), (33, 34, 35), (35, 34, 33)]  # the first is longer than the window of 40
+    greedy = gather(policy, [(prefix, SamplingParams(30, temperature=0), 0) for prefix in prefixes])
+    for prefix, completion in zip(prefixes, greedy, strict=True):
+        wanted = plain.generate(torch.tensor([prefix]), max_new_tokens=30, do_sample=False, pad_token_id=0)[0, len(prefix) :]
+        assert completion.token_ids == tuple(wanted.tolist())
+        assert completion.usage == Usage(len(completion.token_ids), len(prefix), 0)
+    requests = [(prefix, SamplingParams(12), index) for prefix in prefixes for index in range(4)]
+    together = gather(policy, requests)
+    assert ids_of(together) == [ids_of(gather(policy, [request]))[0] for request in requests]
+    for (prefix, _, _), completion in zip(requests, together, strict=True):
+        ids = torch.tensor([(*prefix, *completion.token_ids)])
+        with torch.inference_mode():
+            logprobs = plain(ids, use_cache=False).logits[0, len(prefix) - 1 : -1].log_softmax(-1)
+        assert completion.logprobs == pytest.approx(logprobs.gather(1, ids[0, len(prefix) :, None])[:, 0].tolist(), abs=1e-4)
+
+
+def test_beyond_the_short_length_of_longrope_a_draw_is_computed_anew(tokenizer):
+    config = tiny_config("phi3|longrope", len(tokenizer), tokenizer.eos_token_id)
+    policy, plain = (
+        TransformersPolicy(tiny_model(AutoModelForCausalLM, config), tokenizer),
+        tiny_model(AutoModelForCausalLM, config),
+    )
+    prefixes = [tuple(range(30, 90)), tuple(range(40, 100)), (30, 31)]  # of 60, 60 and 2 tokens; the border is at 64
+    for prefix, completion in zip(prefixes, gather(policy, [(prefix, SamplingParams(8, 0), 0) for prefix in prefixes]), strict=True):
+        ids, logprobs = list(prefix), []
+        while len(ids) < len(prefix) + len(completion.token_ids):
+            with torch.inference_mode():
+                row = plain(torch.tensor([ids]), use_cache=False).logits[0, -1].log_softmax(-1)
+            ids.append(int(row.argmax()))
+            logprobs.append(row.max().item())
+        assert completion.token_ids == tuple(ids[len(prefix) :])
+        assert completion.logprobs == pytest.approx(logprobs, abs=1e-4)
+
+
+def test_attention_that_decoding_does_not_know_is_not_replaced(tokenizer):
+    # sinks without a window: a cache of plain keys and values, and attention that takes more than those
+    model = tiny_model(
+        AutoModelForCausalLM, tiny_config("gpt_oss", len(tokenizer), tokenizer.eos_token_id, layer_types=["full_attention"] * 2)
+    )
+    with torch.no_grad():
+        for layer in model.model.layers:
+            layer.self_attn.sinks.fill_(3)
+    [completion] = gather(TransformersPolicy(model, tokenizer), [((30, 31), SamplingParams(20, 0), 0)])
+    wanted = model.generate(torch.tensor([(30, 31)]), max_new_tokens=20, do_sample=False, pad_token_id=0)[0, 2:]
+    assert completion.token_ids == tuple(wanted.tolist())
+    assert model.config._attn_implementation == "eager"
+
+
+def test_a_cancelled_draw_of_the_plain_way_leaves_the_others_as_they_are(tokenizer):
+    policy = TransformersPolicy(
+        tiny_model(AutoModelForCausalLM, tiny_config("mistral|window", len(tokenizer), tokenizer.eos_token_id)), tokenizer
+    )
+    requests = [((30, 31, 32), SamplingParams(40), index) for index in range(3)]
+    alone = [ids_of(gather(policy, [request]))[0] for request in requests]
+
+    async def run():
+        tasks = [asyncio.create_task(policy.sample(*request)) for request in requests]
+        for _ in range(4):
+            await asyncio.sleep(0)
+        tasks[0].cancel()
+        tasks[1].cancel()
+        return (await tasks[2]).token_ids
+
+    assert asyncio.run(run()) == alone[2]
+    assert policy.cancelled_usage.n_prefilled == 6
+    assert ids_of(gather(policy, requests)) == alone
 
 
 def test_prompts_use_the_chat_template_or_a_plain_line(tokenizer, policy):
