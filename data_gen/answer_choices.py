@@ -6,7 +6,8 @@ from data_gen.answer_notation import WrittenAnswer, plain
 from data_gen.answers import answer_key
 
 LETTERS = "ABCDEFGHIJ"
-_LETTER = re.compile(r"\(?([A-Ja-j])\)?")
+_LETTER = re.compile(r"(?:(?:option|choice|answer) )?\(?([A-Ja-j])\)?", re.IGNORECASE)
+_STARTS = re.compile(r"([A-J])(?:[.,:;、．]|\s+(?![*+/^=_]))")
 _WITH_TEXT = re.compile(r"(?:(?:option|choice|answer) )?(?:\(([A-Ja-j])\)\s*[:.]?\s*|([A-J])\s*(?:\)|[:.](?=\s))\s*)(\S.*)", re.DOTALL)
 _NO_TEXT = re.compile(r"(?:and|or|,|;|/|\(|\+|-|=|\^|\*)")
 _OPTION_LINE = re.compile(r"^\s*\(?([A-J])(?:\)|\.|:)\s*(\S.*?)\s*$", re.MULTILINE)
@@ -15,8 +16,9 @@ _OPTION_INLINE = re.compile(r"\\text(?:bf)?\s*\{\s*\(([A-J])\)\s*\}\s*(.*?)(?=\\
 
 def read_choice(written: str) -> tuple[str, str] | None:
     """The letter and the text of a choice without layout; the text is "" for a letter alone. None if it is none."""
-    if _LETTER.fullmatch(written):
-        return written.strip("()").upper(), ""
+    letter = _LETTER.fullmatch(written)
+    if letter is not None:
+        return letter[1].upper(), ""
     match = _WITH_TEXT.fullmatch(written)
     if match is None or _NO_TEXT.match(match[3]):
         return None
@@ -25,7 +27,13 @@ def read_choice(written: str) -> tuple[str, str] | None:
 
 def is_choice(written: str) -> bool:
     """Whether an answer is a capital letter in the range of options, or any such letter in brackets."""
-    return read_choice(written) is not None and (written[:1] == "(" or written[:1].isupper())
+    return read_choice(written) is not None and (written[:1] == "(" or written[:1].isupper() or " " in written)
+
+
+def may_begin_with(written: str, letter: str) -> bool:
+    """Whether a text may begin with the letter of an option: `D - 5`, `D, because it is larger`."""
+    match = _STARTS.match(written)
+    return match is not None and match[1] == letter
 
 
 def simplified(gold: WrittenAnswer, answer: WrittenAnswer) -> tuple[str, str] | None:

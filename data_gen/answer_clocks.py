@@ -23,13 +23,14 @@ _DATE = re.compile(
 
 
 class Clock(NamedTuple):
-    """A time as it was written: `half` is a, p or "" where none is named; `is_bare` for an hour alone."""
+    """A time as it was written: `half` is a, p or "" where none is named; `is_bare` for an hour alone, `of_24` for an hour over 12."""
 
     hour: int
     minute: int
     second: int
     half: str
     is_bare: bool = False
+    of_24: bool = False
 
     @property
     def seconds(self) -> int:
@@ -49,13 +50,10 @@ def read_clock(written: str) -> Clock | None:
     hour, minute, second, half = int(match[1]), int(match[2] or 0), int(match[3] or 0), (match[4] or "").casefold()
     if hour > 24 or minute > 59 or second > 59 or (half and not 1 <= hour <= 12):
         return None
-    if not half and (hour > 12 or hour == 0):
+    of_24 = not half and (hour > 12 or hour == 0)
+    if of_24:
         hour, half = hour % 24, "p" if hour % 24 >= 12 else "a"
-    return (
-        Clock(hour % 12 or 12, minute, second, half, is_bare=match[2] is None)
-        if half
-        else Clock(hour, minute, second, "", match[2] is None)
-    )
+    return Clock(hour % 12 or 12 if half else hour, minute, second, half, match[2] is None, of_24)
 
 
 def compare_clocks(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
@@ -65,6 +63,8 @@ def compare_clocks(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None
         if one.half and other.half:
             return CORRECT if one.seconds == other.seconds else INCORRECT
         is_same = (one.hour % 12, *one[1:3]) == (other.hour % 12, *other[1:3])
+        if is_same and (one.of_24 or other.of_24):
+            return AMBIGUOUS  # 15:16 and 3:16 may be ratios
         if is_same or one.half or other.half or 0 in (one.minute, other.minute):
             return CORRECT if is_same else INCORRECT
         is_same_ratio = one.hour * other.minute == other.hour * one.minute and not (one.second or other.second)

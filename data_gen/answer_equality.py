@@ -22,8 +22,8 @@ from math import gcd
 from data_gen import answer_choices, answer_equations
 from data_gen.answer_clocks import compare_clocks, compare_dates
 from data_gen.answer_lists import compare_parts
-from data_gen.answer_notation import Number, WrittenAnswer, read_answer, read_number
-from data_gen.answer_units import convert
+from data_gen.answer_notation import WrittenAnswer, read_answer, read_number
+from data_gen.answer_numbers import as_verdict, compare_numbers, units_agree
 from data_gen.answers import answer_key, is_words
 from data_gen.expressions import evaluate
 from data_gen.records import CORRECT, INCORRECT, Verdict, unknown
@@ -47,9 +47,9 @@ def settle(gold_answer: str, answer: str) -> Verdict | Pair:
     for _ in range(MAX_SIMPLIFICATIONS):
         gold, other = read_answer(gold_answer), read_answer(answer)
         if gold.number is not None and other.number is not None:
-            return _compare_numbers(gold.number, other.number)
+            return compare_numbers(gold.number, other.number)
         if answer_key(gold_answer) == answer_key(answer):
-            return CORRECT if _units_agree(gold, other) else AMBIGUOUS
+            return CORRECT if units_agree(gold, other) else AMBIGUOUS
         verdict = _first(_BEFORE_SIMPLIFICATION, gold, other)
         if verdict is not None:
             return verdict
@@ -68,61 +68,18 @@ def _first(rules: tuple[Rule, ...], gold: WrittenAnswer, answer: WrittenAnswer) 
     return None
 
 
-# --- numbers and units
-
-
-def _compare_numbers(gold: Number, answer: Number) -> Verdict:
-    if gold.unit != answer.unit and gold.unit and answer.unit:
-        converted = convert(gold.value, gold.unit, answer.unit)
-        if converted is None:
-            return AMBIGUOUS
-        return _verdict(converted == answer.value) if converted != gold.value else _compare_values(gold, answer)
-    if gold.is_compound != answer.is_compound and not (gold.unit and answer.unit):
-        return AMBIGUOUS  # 90 or 1.5 for 1 hour 30 minutes
-    return _compare_values(gold, answer)
-
-
-def _compare_values(gold: Number, answer: Number) -> Verdict:
-    if gold.value == answer.value:
-        return CORRECT
-    if gold.is_percent != answer.is_percent:
-        percent, fraction = (gold, answer) if gold.is_percent else (answer, gold)
-        return _verdict(percent.value / 100 == fraction.value)
-    if max(gold.n_decimals, answer.n_decimals) < 6:
-        return unknown("rounded_gold") if _is_rounding(gold, answer) else INCORRECT
-    exact, rounded = (gold, answer) if answer.n_decimals else (answer, gold)
-    is_close = abs(exact.value - rounded.value) < Fraction(1, 10**rounded.n_decimals)
-    return _verdict(is_close and rounded.n_decimals >= 6 and not exact.terminates)
-
-
-def _is_rounding(gold: Number, answer: Number) -> bool:
-    """Whether the answer is the exact value that a gold decimal may round: one with more places, or with endless ones."""
-    significant = abs(gold.value) * 10**gold.n_decimals
-    if not gold.n_decimals or significant < 10 or abs(gold.value - answer.value) > Fraction(1, 2 * 10**gold.n_decimals):
-        return False
-    return not answer.terminates or (gold.n_decimals > 1 and answer.n_decimals > gold.n_decimals)
-
-
-def _units_agree(gold: WrittenAnswer, answer: WrittenAnswer) -> bool:
-    return not (gold.unit and answer.unit) or convert(Fraction(1), gold.unit, answer.unit) == 1
-
-
-def _verdict(is_equal: bool) -> Verdict:
-    return CORRECT if is_equal else INCORRECT
-
-
 # --- notation: each rule gives a verdict or passes
 
 _TUPLE_OR_THOUSANDS = re.compile(r"\(\s*\d{1,3}(?:,\s*\d{3})+\s*\)")
 _SPACED_THOUSANDS = re.compile(r"(-?)\d{1,3}(?:,? \d{3})+")
-_DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
+_DECIMAL_COMMA = re.compile(r"-?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+")
 _SUFFIX = re.compile(r"(.*\d)\s?([kKM])")
 _DEGREE_SIGN = re.compile(r"°|\\circ|degree")
 _PI_MULTIPLE = re.compile(
     r"(?P<sign>-?)\s*(?:\\frac\{(?P<top>\d*)\s*\\pi\}\{(?P<bottom>\d+)\}"
     r"|\\frac\{(?P<over>\d+)\}\{(?P<under>\d+)\}\s*\\pi|(?P<times>\d*)\s*\\pi(?:\s*/\s*(?P<by>\d+))?)"
 )
-_WITH_BASE = re.compile(r"\(?([\w.]+)\)?(?:_\{?\s*(\w+)\s*\}?|,?\s(?:in )?base (\w+))")
+_WITH_BASE = re.compile(r"(-?)\(?(-?[\w.,]+?)\)?(?:_\{?\s*\(?(\w+)\)?\s*\}?|,?\s(?:in )?base (\w+))")
 _RATIO = re.compile(r"(\d+(?:\s?:\s?\d+)+)")
 _BASES = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9", "ten": "10"}
 _LONG_WORD = re.compile(r"[a-zA-Z]{3,}")
@@ -135,6 +92,12 @@ _NUMBER_WORD = re.compile(
 )
 _DIGITS = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 _SINGLE_LETTER = re.compile(r"\(?([a-zA-Z])\)?")
+_CHOICES = re.compile(r"[A-F]{2,6}")
+_NOT_WRITTEN_OUT = re.compile(
+    r"\\p?mod(?![a-z])|\\equiv|^[CAP]\s*_\{?\d+\}?\^\{?\d+\}?$|\(\s*[^()]*\\pm|\[\[|'|\\prime|\^\{?T\}?$"
+    r"|\\lim|!!|\b(?:lcm|gcd|arctan|arcsin|arccos)\b|\\phi\s*\(|\\arc"
+)
+_SAME_WORDS = {"dne": "does not exist", "undefined": "does not exist"}
 _YES = {"yes", "true"}
 _YES_OR_NO = re.compile(r"(yes|true|no|false)\b(.*)", re.IGNORECASE | re.DOTALL)
 _FUNCTION_WORD = re.compile(r"(?<=[ \d%])(?:of|to|if|is|in|by)(?= )")
@@ -159,7 +122,7 @@ def _other_thousands(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | No
         value = other.number.value
         if _SPACED_THOUSANDS.fullmatch(one.plain) and int(re.sub(r"[, ]", "", one.plain)) == value:
             return CORRECT if "," not in one.plain or re.search(r" 0", one.plain) else AMBIGUOUS
-        if _DECIMAL_COMMA.fullmatch(one.plain) and Fraction(one.plain.replace(",", ".")) == value:
+        if _DECIMAL_COMMA.fullmatch(one.plain) and Fraction(one.plain.replace(".", "").replace(",", ".")) == value:
             return AMBIGUOUS
         suffix = _SUFFIX.fullmatch(one.plain)
         amount = read_number(suffix[1]) if suffix else None
@@ -177,22 +140,41 @@ def _degrees(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
             part = {name: int(text) for name, text in multiple.groupdict().items() if text and name != "sign"}
             below = part.get("bottom") or part.get("under") or part.get("by") or 1
             above = part.get("top") or part.get("over") or part.get("times") or 1
-            return _verdict(one.number.value == Fraction(180 * above, below) * (-1 if multiple["sign"] else 1))
+            return as_verdict(one.number.value == Fraction(180 * above, below) * (-1 if multiple["sign"] else 1))
     return None
 
 
 def _units(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
     """Amounts that are no numbers are not converted: two units of measure that differ leave them open."""
-    return None if _units_agree(gold, answer) else AMBIGUOUS
+    return None if units_agree(gold, answer) else AMBIGUOUS
 
 
 def _choices(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
     """A letter alone against a number or words, which may be the text of that option."""
     for one, other in ((gold, answer), (answer, gold)):
-        is_letter = answer_choices.is_choice(one.plain) and answer_choices.read_choice(other.plain) is None
-        if is_letter and (other.number is not None or (is_words(other.plain) and len(other.plain) > 1)):
+        choice = answer_choices.read_choice(one.plain) if answer_choices.is_choice(one.plain) else None
+        other_choice = answer_choices.read_choice(other.plain)
+        if choice is None or other_choice is not None:
+            if choice is not None and other_choice is not None and " " in one.plain:  # option B
+                return as_verdict(choice[0] == other_choice[0])
+            continue
+        if answer_choices.may_begin_with(other.plain, choice[0]):
+            return AMBIGUOUS
+        if not re.search(rf"(?<![a-zA-Z]){choice[0]}(?![a-zA-Z])", other.plain):
             return unknown("choice_text")
-    return None
+    return _several_choices(gold, answer)
+
+
+def _several_choices(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
+    """`ABD` of a question with several right options, which may be written `A, B, D`; an order of events is not in the alphabet's."""
+    if not _CHOICES.fullmatch(gold.plain) or "".join(sorted(gold.plain)) != gold.plain:
+        return None
+    letters = re.sub(r"[\s,;]|and", "", answer.plain)
+    if not _CHOICES.fullmatch(letters):
+        return None
+    if set(letters) == set(gold.plain) and len(letters) == len(gold.plain):
+        return CORRECT if answer.plain != letters and letters == gold.plain else AMBIGUOUS
+    return INCORRECT
 
 
 def _yes_or_no(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
@@ -209,6 +191,8 @@ def _words(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
     if not (is_words(gold.plain) and is_words(answer.plain)) or "emptyset" in (gold.plain, answer.plain):
         return None
     texts = [written.plain.casefold() for written in (gold, answer)]
+    if _SAME_WORDS.get(texts[0], texts[0]) == _SAME_WORDS.get(texts[1], texts[1]):
+        return AMBIGUOUS if "undefined" in texts else CORRECT
     if sorted(texts[0].replace(" ", "")) == sorted(texts[1].replace(" ", "")) and _may_be_products(gold.plain, answer.plain):
         return AMBIGUOUS  # xyz and zxy
     words = [set(text.split()) for text in texts]
@@ -233,12 +217,14 @@ def _prose(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
 
 def _bases(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
     matches = _WITH_BASE.fullmatch(gold.plain), _WITH_BASE.fullmatch(answer.plain)
-    if not any(matches) or not (gold.plain.lstrip("(")[:1].isdigit() and answer.plain.lstrip("(")[:1].isdigit()):
+    first_digits = "0123456789" + ("ABCDEF" if any(match and (match[3] or match[4]) in ("16", "sixteen") for match in matches) else "")
+    if not any(matches) or not all(written.plain.lstrip("(-")[:1] in first_digits for written in (gold, answer)):
         return None
     # the question names the base: 2516 is 2516_8, but 25 is not 11001_2
-    digits = [match[1] if match else written.plain for match, written in zip(matches, (gold, answer), strict=True)]
-    bases = {_BASES.get(base, base) for base in (match[2] or match[3] for match in matches if match)}
-    return _verdict(digits[0] == digits[1] and len(bases) == 1)
+    digits = [match[1] + match[2] if match else written.plain for match, written in zip(matches, (gold, answer), strict=True)]
+    bases = {_BASES.get(base, base) for base in (match[3] or match[4] for match in matches if match)}
+    same_digits = digits[0].replace(",", "").casefold() == digits[1].replace(",", "").casefold()
+    return as_verdict(same_digits and len(bases) == 1)
 
 
 def _ratios(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
@@ -248,7 +234,7 @@ def _ratios(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
     for ratio, other in ((ratios[0], answer), (ratios[1], gold)):
         if ratio and other.number is not None and not other.number.unit:
             value = other.number.value
-            return _verdict(_lowest_terms(ratio[1]) == (value.numerator, value.denominator))
+            return as_verdict(_lowest_terms(ratio[1]) == (value.numerator, value.denominator))
     return None
 
 
@@ -278,6 +264,13 @@ def _mentions(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
     return None
 
 
+def _not_written_out(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
+    """Congruences, C_8^2, lists behind a sign of plus or minus, primes of derivatives: algebra would read something else."""
+    is_figure = [written.plain.startswith(("\\triangle", "\\angle")) for written in (gold, answer)]
+    is_open = is_figure[0] != is_figure[1] or any(_NOT_WRITTEN_OUT.search(written.plain) for written in (gold, answer))
+    return AMBIGUOUS if is_open else None
+
+
 def _values(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
     """Two expressions of numbers that differ in value are different; whether close ones are equal takes algebra."""
     value, other = _approximate(gold), _approximate(answer)
@@ -300,4 +293,4 @@ def _approximate(written: WrittenAnswer) -> float | None:
 
 
 _BEFORE_SIMPLIFICATION = (_tuple_or_thousands, _other_thousands, _degrees, compare_clocks, compare_dates, _yes_or_no)
-_RULES = (_units, _choices, _words, _prose, _bases, _ratios, _parts, _equations, _mentions, _values)
+_RULES = (_units, _choices, _words, _prose, _bases, _ratios, _parts, _equations, _mentions, _not_written_out, _values)

@@ -11,12 +11,16 @@ from data_gen.records import CORRECT, INCORRECT, Verdict, unknown
 AMBIGUOUS = unknown("ambiguous")
 Compare = Callable[[str, str], Verdict | None]
 
-_EQUALS = re.compile(r"(?<![<>!\\:])=(?!=)")
 _APPROXIMATELY = re.compile(r"\\(?:approx|simeq)(?![a-z])")
 _RELATION = re.compile(r"[<>]|\\(?:[lg]e(?:q|qslant)?|n(?:e|eq)|[lg]t)(?![a-z])|!=|≠")
 _MEMBER = re.compile(r"([a-zA-Z])\s*\\in(?![a-z])\s*(.+)", re.DOTALL)
 _ARGUMENTS = r"(?:\s*\([\w, ]*\))?"
-_NAME = re.compile(rf"(?:\\?[a-zA-Z]|\\[A-Za-z]+|[A-Z]{{2,4}})(?:\s*_\s*(?:\{{[^{{}}=]*\}}|\w))?'*{_ARGUMENTS}")
+_NAME = re.compile(
+    rf"(?:\\?[a-zA-Z]|\\[A-Za-z]+|[A-Z]{{2,4}}|\|[A-Z]{{2}}\||\\frac\{{d\w?\}}\{{d\w\}}|m\s*\\angle\s*[A-Z]+)"
+    rf"(?:\s*_\s*(?:\{{[^{{}}=]*\}}|\w))?(?:\s*\^\s*\{{?-1\}}?)?'*{_ARGUMENTS}"
+)
+_PROBABILITY = re.compile(r"P\s*\([^()]*\)")
+_POINT = re.compile(r"[A-Z]\s*(\([^()]*,[^()]*\))")  # A(1, -2)
 _NAMES = re.compile(r"\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])+\s*\)")
 _FUNCTIONS = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|frac|pm|mp|infty|pi|binom|sum|prod|int|lim|max|min)(?![a-z])|^[ei]$")
 _PHRASE = re.compile(r"(?:\\(?:angle|triangle|widehat|overline)\s*)?[a-zA-Z][a-zA-Z'. \-{}]*(?:_\{?\w+\}?)?[a-zA-Z'. ]*")
@@ -26,24 +30,27 @@ def simplified(gold: WrittenAnswer, answer: WrittenAnswer) -> tuple[str, str] | 
     r"""A pair without what stands beside the values: `x =`, `x \in` and `\approx 0.58`; None if there is nothing of the kind."""
     one, other = _exact_side(gold.plain), _exact_side(answer.plain)
     names, values = zip(*(named_value(written) for written in (one, other)), strict=True)
-    has_equation = [_EQUALS.search(written) is not None for written in (one, other)]
+    has_equation = [len(_sides(written)) > 1 for written in (one, other)]
     if names[0] and names[1] and _folded(names[0]) == _folded(names[1]):
         one, other = values
     elif names[0] and not names[1] and not has_equation[1]:
         one = values[0]
     elif names[1] and not names[0] and not has_equation[0]:
         other = values[1]
+    point, other_point = _POINT.fullmatch(one), _POINT.fullmatch(other)
+    if (point is None) != (other_point is None):
+        one, other = point[1] if point else one, other_point[1] if other_point else other
     pair = _with_unit(one, gold), _with_unit(other, answer)
     return pair if (one, other) != (gold.plain, answer.plain) else None
 
 
 def compare_equations(gold: WrittenAnswer, answer: WrittenAnswer, compare: Compare) -> Verdict | None:
     """What is left once names are gone: other names, values in several forms, and an equation or inequality against a value."""
-    sides = [[side.strip() for side in _EQUALS.split(written.plain)] for written in (gold, answer)]
+    sides = [_sides(written.plain) for written in (gold, answer)]
     names, values = zip(*(named_value(written.plain) for written in (gold, answer)), strict=True)
     if names[0] and names[1]:
         verdict = compare(*values)
-        is_single = all(len(name) == 1 for name in names)
+        is_single = all(len(name) == 1 for name in names) and names[0].casefold() != names[1].casefold()
         return INCORRECT if verdict == INCORRECT or (is_single and verdict == CORRECT) else None if is_single else AMBIGUOUS
     if _RELATION.search(gold.plain) or _RELATION.search(answer.plain):
         return _compare_relations(gold, answer)
@@ -60,20 +67,34 @@ def named_value(written: str) -> tuple[str, str]:
     member = _MEMBER.fullmatch(written)
     if member is not None:
         return member[1], member[2].strip()
-    sides = [side.strip() for side in _EQUALS.split(written)]
-    if len(sides) != 2 or not all(sides) or _RELATION.search(written):
+    sides = _sides(written)
+    if len(sides) < 2 or not all(sides) or _RELATION.search(written):
         return "", written
-    if _is_name(sides[0]):
-        return sides[0], sides[1]
+    if _is_name(sides[0]) and (len(sides) == 2 or all(map(_is_value, sides[1:]))):
+        return sides[0], " = ".join(sides[1:])
+    if len(sides) > 2:
+        return "", written
     if _is_name(sides[1]) and _is_value(sides[0]):
         return sides[1], sides[0]
     return "", written
 
 
+def _sides(written: str) -> list[str]:
+    """What stands between the equals signs that are in no bracket: P(X = 2) is one side."""
+    sides, depth = [""], 0
+    for part in re.split(r"([()\[\]{}]|(?<![<>!\\:])=(?!=))", written):
+        depth += (part in tuple("([{")) - (part in tuple(")]}"))
+        if part == "=" and depth <= 0:
+            sides.append("")
+        else:
+            sides[-1] += part
+    return [side.strip() for side in sides]
+
+
 def _is_name(side: str) -> bool:
     if all(_NAME.fullmatch(part.strip()) for part in side.split(":")) and not _FUNCTIONS.search(side):
         return True  # also S_{ABC}:S
-    if _NAMES.fullmatch(side):
+    if _NAMES.fullmatch(side) or _PROBABILITY.fullmatch(side):
         return True  # (x, y) = (6, 5)
     return _PHRASE.fullmatch(side) is not None and not _FUNCTIONS.search(side) and re.search(r"[a-zA-Z]{3,}|[A-Z]{2}", side) is not None
 

@@ -7,10 +7,10 @@ compared by name, against parts without in the order of the alphabet.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from data_gen.answer_notation import WrittenAnswer, read_number
+from data_gen.answer_notation import WrittenAnswer, read_answer, read_number
 from data_gen.answers import answer_key
 from data_gen.records import CORRECT, INCORRECT, Verdict, unknown
 
@@ -68,7 +68,8 @@ def _is_single_set(written: Parts) -> bool:
 def _compare_named(one: Parts, other: Parts, compare: Compare) -> Verdict | None:
     if "=" in one.brackets and sorted(one.parts) == sorted(other.parts) and one.parts != other.parts:
         return AMBIGUOUS  # the same values, and nobody says in which order the names come
-    return _in_order(Parts("()", one.parts), Parts("()", other.parts), compare)
+    verdict = _in_order(Parts("()", one.parts), Parts("()", other.parts), compare)
+    return AMBIGUOUS if verdict == INCORRECT and "?" in one.brackets + other.brackets else verdict
 
 
 def _in_order(one: Parts, other: Parts, compare: Compare) -> Verdict | None:
@@ -83,24 +84,33 @@ def _in_order(one: Parts, other: Parts, compare: Compare) -> Verdict | None:
 def _compare_unordered(one: Parts, other: Parts, compare: Compare) -> Verdict | None:
     is_set = "{}" in (one.brackets, other.brackets)
     keys = [Counter(map(answer_key, written.parts)) for written in (one, other)]
-    for written, other_written in ((one, other), (other, one)):
-        if written.is_either and len(set(map(answer_key, written.parts))) == 1 and len(other_written.parts) == 1:
-            return compare(one.parts[0], other.parts[0])  # 1/2 or 0.5
+    for written, alone in ((one, other), (other, one)):
+        if written.is_either and len(alone.parts) == 1 and all(compare(written.parts[0], part) == CORRECT for part in written.parts[1:]):
+            return _any(compare(*((part, alone.parts[0]) if written is one else (alone.parts[0], part))) for part in written.parts)
+    if all(any(read_answer(part).unit for part in written.parts) for written in (one, other)):
+        return _match(one.parts, other.parts, compare, is_set)  # a key knows no units
     if keys[0] == keys[1] or (is_set and set(keys[0]) == set(keys[1])):
         is_ordered = not is_set and list(map(answer_key, one.parts)) != list(map(answer_key, other.parts))
         return AMBIGUOUS if is_ordered and any(map(_is_word, one.parts)) else CORRECT
+    if set(keys[0]) == set(keys[1]):
+        return INCORRECT  # the same values, another number of times
     if any(map(_is_word, one.parts + other.parts)):
         return _compare_words(one, other)
-    numbers = [[read_number(part) for part in written.parts] for written in (one, other)]
-    if all(numbers[0]) and all(numbers[1]):
+    if all(map(read_number, one.parts + other.parts)):
         return _match(one.parts, other.parts, compare, is_set)
     if len(one.parts) == len(other.parts):
         return CORRECT if all(compare(*pair) == CORRECT for pair in zip(one.parts, other.parts, strict=True)) else None
     return None
 
 
+def _any(verdicts: Iterable[Verdict | None]) -> Verdict | None:
+    """Of one value in several forms: right if one form is."""
+    found = list(verdicts)
+    return CORRECT if CORRECT in found else found[0]
+
+
 def _match(parts: Sequence[str], others: Sequence[str], compare: Compare, is_set: bool) -> Verdict:
-    """Numbers of two lists matched one to one (in sets, each with any): units and percentages count as between two answers."""
+    """Amounts of two lists matched one to one (in sets, each with any): units and percentages count as between two answers."""
     verdicts = [[compare(part, other) for other in others] for part in parts]
     if is_set:
         rows = [CORRECT in row for row in verdicts] + [CORRECT in column for column in zip(*verdicts, strict=True)]
@@ -113,7 +123,7 @@ def _match(parts: Sequence[str], others: Sequence[str], compare: Compare, is_set
         is_equal = len(parts) == len(others) and not free
     if is_equal:
         return CORRECT
-    unknowns = [verdict for row in verdicts for verdict in row if verdict is not None and verdict.is_unknown]
+    unknowns = [AMBIGUOUS if verdict is None else verdict for row in verdicts for verdict in row if verdict is None or verdict.is_unknown]
     return unknowns[0] if unknowns and len(parts) == len(others) else INCORRECT
 
 
@@ -138,7 +148,10 @@ def _by_name(one: Parts, other: Parts) -> tuple[Parts, Parts] | None:
     ]
     ordered = next(found for found in names if found)
     is_usual = "".join(sorted(ordered)) in "abcdefghijklmnopqrstuvwxyz" and len(ordered) > 1
-    return Parts("" if is_usual else "=", values[0]), Parts("", values[1])
+    unnamed = other if names[0] else one
+    # n=10, m=3 may be told as 10, 3: in the order in which the names came
+    is_told = not unnamed.brackets and list(map(answer_key, ordered.values())) == list(map(answer_key, unnamed.parts))
+    return Parts("?" if is_told else "" if is_usual else "=", values[0]), Parts("", values[1])
 
 
 def _names(parts: Sequence[str]) -> dict[str, str]:

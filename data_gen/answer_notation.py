@@ -6,7 +6,7 @@ and `(1,2)` are not: they stay text. A unit is kept apart from both: `12\sqrt{13
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
@@ -24,9 +24,13 @@ _REWRITES = [
     for pattern, replacement in (
         (r"^\s*\\(?:boxed|fbox)\s*\{(.*)\}\s*$", r"\1"),
         (r",\s*\\!\s*", ","),  # 111, \! 111
-        (r"\\(?:left|right|[bB]ig+[lrm]?|displaystyle|boxed|limits|[hv]space\s*\{[^{}]*\}|[hv]?phantom\s*(?:\{[^{}]*\}|\S))(?![a-z])", ""),
+        (
+            r"\\(?:left|right|[bB]ig+[lrm]?|displaystyle|boxed|limits|[lL]arge|LARGE|huge|bf|rm|[hv]space\s*\{[^{}]*\}|[hv]?phantom\s*(?:\{[^{}]*\}|\S))(?![a-z])",
+            "",
+        ),
         (r"(?<!\\)\\[!,;:]", ""),
         (r"(?<!\\)\\ |~|\\q?quad(?![a-z])", " "),
+        (r"(?<=[\w)])\*\*(?=[\d(])", "^"),
         (r"\*\*|(?<!\\)\\[()\[\]]", ""),
         (r"\^\s*(?:\{\s*\\circ\s*\}|\\circ)|\\degrees?(?![a-z])|\b[dD]egrees?\b", r" ^\\circ "),
         (r"\{,\}", ","),
@@ -34,8 +38,17 @@ _REWRITES = [
         (r"\\frac\s*(\\[a-zA-Z]+|\w)", r"\\frac{\1}"),
         (r"(\\frac\{[^{}]*\})\s*(\\[a-zA-Z]+|\w)", r"\1{\2}"),
         (r"\\?sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
-        (r"\\sqrt\s*(\d+|[a-zA-Z])", r"\\sqrt{\1}"),
+        (r"(?:\\|(?<![a-zA-Z]))sqrt\s*(\d+|[a-zA-Z])", r"\\sqrt{\1}"),
+        (r"(\\sqrt\[\d+\])\s*(\w)", r"\1{\2}"),
+        (r"\\(?:begin|end)\s*\{(?:aligned|align\*?|gathered|equation\*?)\}", ""),
         (r"\\lg(?![a-z])", r"\\log_{10}"),
+        (r"\\var(phi|epsilon|theta)(?![a-z])", r"\\\1"),
+        (r"\\not\s*=", r"\\neq "),
+        (r"\\Omega\s*$", " ohm"),
+        (r"(?<![a-zA-Z\\])(pi|sin|cos|tan|log|ln)(?![a-zA-Z])", r"\\\1"),
+        (r"(?<=\d) x (?=\d)", r" \\times "),
+        # no list: 1,000\sqrt3
+        (r"(?<![\w,.])\d{1,3}(?:,\d{3})+(?=\s*(?:\\(?:sqrt|pi|frac|cdot|times)|[a-zA-Z(^!+*/]))", lambda match: match[0].replace(",", "")),
         (
             r"\\(?:overline|overrightarrow)\s*\{\s*([A-Z]{2,})\s*\}|\\(?:vec|bm|boldsymbol)\s*\{\s*(\w+)\s*\}",
             r"\1\2",
@@ -44,20 +57,23 @@ _REWRITES = [
         *[(_TEXT, r" \1 ")] * 2,
         (r"\\([%$#&])", r"\1"),
         (r"\(\s*([a-zA-Z])\s*\)", r"(\1)"),
-        (r"\\(?:varnothing|emptyset)|^\s*(?i:no (?:real )?solutions?(?: exists?)?)\s*\.?$|^\s*\\\{\s*\\\}\s*$|∅", "emptyset"),
+        (r"\\(?:varnothing|emptyset)|^\s*(?i:no (?:real )?solutions?(?: exists?)?)\s*\.?$|^\s*\\?\{\s*\\?\}\s*$|∅", "emptyset"),
         (r"\\\{\s*([a-zA-Z])\s*(?:\\in\s*\\mathbb\{R\}\s*)?(?:\\mid|\||:)\s*(.*[<>=].*|.*\\(?:[lg]eq?|ne).*)\\\}$", r"\2"),  # {x | x > 3}
         (r"^\s*(?i:dne)\s*$", "does not exist"),
-        (r"^\s*(?:\\(?:approx|simeq|sim)(?![a-z])|≈)\s*", ""),
+        (r"^\s*(?:\\(?:approx|simeq|sim)(?![a-z])|≈)\s*(?=[-\d.$\\])", ""),
         (r"(?<=\d)\s*(?:\.{3,}|\\[lc]?dots)", "…"),
+        (r"\\[lc]dots(?![a-z])", r"\\dots"),
         (r"^\]([^\[\]]*)[;,]([^\[\]]*)\[$", r"(\1,\2)"),  # ]1;5[
         (r"(?<!\\)\\(?=\d)|\\+$", ""),
     )
 ]
-_UNTOUCHED = re.compile(r"[\d\s,/%+()\[\]:=<>^xyzA-Z-]*(?:\.[\d\s,/%+()\[\]:=<>^xyzA-Z-]+)*\.?")  # no rewrite changes a text of these alone
+# no rewrite changes a text of these alone
+_UNTOUCHED = re.compile(r"[\d\s,/%+()\[\]:=<>^A-Z-]*(?:\.[\d\s,/%+()\[\]:=<>^A-Z-]+)*\.?")
 _SYMBOLS = {
     "×": "\\times ", "·": "\\cdot ", "⋅": "\\cdot ", "÷": "/", "π": "\\pi ", "∞": "\\infty ", "≤": "\\leq ", "≥": "\\geq ", "≠": "\\neq ",
     "±": "\\pm ", "∪": "\\cup ", "∩": "\\cap ", "∈": "\\in ", "≈": "\\approx ", "°": "^\\circ ", "−": "-", "…": "...", "√": "\\sqrt ",
     "∛": "\\sqrt[3]", "∠": "\\angle ", "△": "\\triangle ", "、": ",", "。": "", "θ": "\\theta ", "∅": "\\emptyset ", "⁄": "/",
+    "ℝ": "\\mathbb{R}", "或": " or ", "和": " and ", "Δ": "\\Delta ", "Ω": "\\Omega ",
 }  # fmt: skip
 _RAISED, _LOWERED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "₀₁₂₃₄₅₆₇₈₉"
 _PLAIN_DIGITS = str.maketrans(_RAISED + _LOWERED, "0123456789-+n0123456789")
@@ -100,8 +116,8 @@ def _from_unicode(answer: str) -> str:
 
 def _ascii(character: str) -> str:
     """Full-width forms as their plain ones, ½ as a fraction; what has no plain form stays."""
-    if character.isascii():
-        return character
+    if character.isascii() or unicodedata.category(character) == "Cf":  # a zero-width space is nothing
+        return character if character.isascii() else ""
     simple = unicodedata.normalize("NFKC", character)
     top, slash, bottom = simple.partition("⁄")
     return f"\\frac{{{top}}}{{{bottom}}}" if slash else simple
@@ -112,11 +128,11 @@ def _ascii(character: str) -> str:
 _INTEGER = r"(?:\d{1,3}(?:,\d{3})+|\d+)"
 _DECIMAL = rf"(?:{_INTEGER}(?:\.\d*)?|\.\d+)"
 _SHORT_DECIMAL = re.compile(r"(-?)(\d{1,15}|\d{1,3}(?:,\d{3}){1,4})(?:\.(\d{1,15}))?")
-_CURRENCY = r"(?:US\$|[$£€¥₹₩₽])"
+_CURRENCY = r"(?:US\$|[$£€¥₹₩₽]|Rs\.?(?=\s?\d))"
 _VALUE = re.compile(
     rf"""(?P<sign>[-+]?)\s*(?P<currency>{_CURRENCY})?\s*(?P<minus>-?)
     (?:(?P<whole>\d+)?\s*\\frac\{{\s*(?P<top>-?{_DECIMAL})\s*\}}\s*\{{\s*(?P<bottom>-?{_DECIMAL})\s*\}}
-      |(?P<mixed>\d+)\s+(?P<mixed_top>\d+)\s*/\s*(?P<mixed_bottom>\d+)
+      |(?P<mixed>\d+)\s+(?:and\s+)?(?P<mixed_top>\d+)\s*/\s*(?P<mixed_bottom>\d+)
       |(?P<numerator>{_DECIMAL})\s*/\s*(?P<denominator>-?{_DECIMAL})
       |(?P<start>\d*\.\d*)(?:\\overline\{{(?P<cycle>\d+)\}}|\((?P<bracketed>\d+)\))
       |(?=[\d.]*…)(?P<cut>\d*\.\d*?(?P<unit>\d{{1,6}}?)(?P=unit){{2,}})…
@@ -124,9 +140,11 @@ _VALUE = re.compile(
     """,
     re.VERBOSE,
 )
+_ONE_UNIT = re.compile(r"an? ([a-z]{3,})")  # an hour
 _ORDINAL = re.compile(r"\^?\s*\{?\s*(?:st|nd|rd|th)\b\s*\}?")
-_FACTOR = re.compile(rf"\s*({'|'.join(MAGNITUDES)}|{'|'.join(PARTS)})(?![a-zA-Z])")
+_FACTOR = re.compile(rf"\s*({'|'.join(MAGNITUDES)}|{'|'.join(PARTS)})(?![a-zA-Z克米瓦])")  # 千克 is a kilogram
 _PERCENT = re.compile(r"\s*(?:%|percent(?:age)?(?: points?)?\b|per cent\b|pct\b)")
+_CURRENCY_WORD = re.compile(r"[a-z]*dollars?|USD|euros?|EUR|GBP|cents?", re.IGNORECASE)
 _COMPOUND_PART = re.compile(rf"({_DECIMAL})\s*([a-zA-Z]+\.?)\s*(?:,|and\b)?\s*")
 
 
@@ -168,8 +186,9 @@ def read_answer(answer: str) -> WrittenAnswer:
     number = _short_decimal(written) or _number(written)
     if number is not None:
         return WrittenAnswer(answer, written, number.unit, number)
-    amount, unit = _amount_and_unit(answer, written)
-    return WrittenAnswer(answer, amount, unit, _short_decimal(amount) or _number(amount) if unit else None)
+    amount, unit = _amount_and_unit(_without_delimiters(answer), written)
+    number = _short_decimal(amount) or _number(amount) if unit else None
+    return WrittenAnswer(answer, amount, unit, replace(number, unit=unit) if number and not number.unit else number)
 
 
 def read_number(answer: str) -> Number | None:
@@ -193,6 +212,9 @@ def _number(written: str) -> Number | None:
     spelled = spelled_number(written)
     if spelled is not None:
         return _with_unit(spelled[0], 0, "", spelled[1])
+    one = _ONE_UNIT.fullmatch(written)
+    if one is not None and is_known(one[1]):
+        return Number(Fraction(1), unit=one[1])
     match = _VALUE.match(written)
     if match is None:
         return None
@@ -239,7 +261,9 @@ def _with_unit(value: Fraction, n_decimals: int, currency: str, rest: str) -> Nu
     unit = read_unit(rest, is_glued=not rest[0].isspace())
     if unit is None:
         return None
-    return Number(value, n_decimals, percent is not None, currency or ("" if percent else unit))
+    if currency and _CURRENCY_WORD.fullmatch(unit):
+        return Number(value, n_decimals, percent is not None, unit)
+    return Number(value, n_decimals, percent is not None, f"{currency} {unit}".strip())
 
 
 def _compound(written: str) -> Number | None:

@@ -22,16 +22,18 @@ _CURRENCIES = (
     "rouble = [rouble] = _ = ruble",
     "yuan = [yuan] = _ = CNY = RMB",
 )
+_OTHER_SPELLINGS = {"gm": "g", "gms": "g", "kgs": "kg", "cms": "cm", "kms": "km", "sqft": "square feet", "yrs": "years", "yr": "year"}
 _POUNDS = {"pound", "pounds"}  # of weight, or of sterling
 _GLUED = re.compile(r"(?:[cmk]?m|[kmµ]?g|[mcd]?[lL]|ft|in|yd|mi|lbs?|oz|mph|km/h|kph|m/s|hrs?|min|secs?|k[WNJ]|Hz|MB|GB)(?:\^?\{?[23]\}?)?")
 _SHORT = {"m", "g", "s", "h", "l", "L", "N", "J", "W", "V", "A", "K", "C", "F"}
 _MATHEMATICS = re.compile(
     r"pi|sqrt|mod|log|ln|sin|cos|tan|base|times|plus|minus|over|squared|cubed|factorial|choose|divided|multiplied|raised|"
     r"power|powers|root|roots|infinity|infinite|and|or|more|less|fewer|than|at|most|least|to|if|is|are|of|not|from|by|out|"
-    r"as|each|either|e|i|x|y|z",
+    r"as|each|either|doubled|tripled|halved|inverse|negative|positive|below|above|zero|e|i|x|y|z",
     re.IGNORECASE,
 )
-_PHRASE = re.compile(r"(?:per |/ ?)?[^\W\d_]+\.?(?:[ -][^\W\d_]+\.?| ?/ ?[^\W\d_]+\.?| ?\^ ?\{?[23]\}?|[23](?![\d.]))*")
+_POWERED = r"[^\W\d_]+\.?(?: ?\^ ?\{?[23]\}?|[23](?![\d.]))?"
+_PHRASE = re.compile(rf"(?:per |/ ?)?{_POWERED}(?:(?:[ -]| ?/ ?){_POWERED})*")
 _WORD = re.compile(r"[^\W\d_]+")
 _TEMPERATURE = re.compile(r"\^\\circ ?(C|F|Celsius|Fahrenheit)?", re.IGNORECASE)
 
@@ -55,7 +57,7 @@ def read_unit(phrase: str, is_glued: bool = False, is_text: bool = False) -> str
     if any(_MATHEMATICS.fullmatch(word) for word in words[: 2 if is_text else None]):
         return None
     if not is_text and not is_glued and len(words) == 1 and len(words[0]) < 3 and words[0].isascii():
-        return phrase if words[0] in _SHORT or _dimensions(phrase) is not None else None
+        return phrase if words[0] in _SHORT or words[0] in _OTHER_SPELLINGS or _dimensions(phrase) is not None else None
     return phrase
 
 
@@ -125,6 +127,7 @@ def _dimensions(unit: str) -> Any:
     text = re.sub(r"\b[cC]u(?:\. ?| )", "cubic ", text).replace(".", "").replace("{", "").replace("}", "").lstrip("/ ")
     text = re.sub(r"(?<=[a-zA-Z])(?=[23]$)", "^", text)
     text = re.sub(r"\bper\b", "/", text)
+    text = _WORD.sub(lambda word: _OTHER_SPELLINGS.get(word[0].casefold(), word[0]), text)
     for written in (text, text.casefold()):
         words = [word for word in _WORD.findall(written) if word not in ("square", "cubic", "squared", "cubed")]
         if words and all(_is_unit_name(registry, word) for word in words):

@@ -10,19 +10,23 @@ from data_gen.final_sentence import read_final_sentence
 
 _NEXT_PROBLEM = re.compile(r"^[ \t]*(?:\**)(?:Q|Question|Problem|Human|User|Instruction)(?:[ \t]*\d+)?\**:", re.MULTILINE)
 _MAY_ASK = re.compile(r"Q(?:uestion)?[ \t\d*]*:|Problem|Human|User|Instruction")
+_END_TOKENS = re.compile(r"(?:\s*(?:</s>|<eos>|<\|[^|<>\n]{1,40}\|>))+\s*$")
+_BOXED_PLACEHOLDER = re.compile(r"\\boxed\s*\{\s*(?:your answer|answer|\.\.\.|…)\s*\}", re.IGNORECASE)
+_PLACEHOLDERS = {"answer", "your answer", "...", "…"}
 _ANSWER_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _FRAME = r"[^\w\n]{0,40}"
 _HEADING = re.compile(rf"{_FRAME}(?:the )?(?:final )?answer{_FRAME}", re.IGNORECASE)
-_MARKED_LINE = re.compile(rf"(?:{_FRAME}(?:A|(?:final )?answer)\**:)(.*)", re.IGNORECASE)
+_MARKED_LINE = re.compile(rf"(?:{_FRAME}(?:A|(?:the )?(?:final |correct )?(?:answer|ans)\.?)\**:)(.*)", re.IGNORECASE)
 _MARKED_SENTENCE = re.compile(r"\*\*\s*(?:final )?answer\s*:?\s*\*\*:?(.*)", re.IGNORECASE)
 _HASHES = re.compile(r"(?<!#)####(?!#)(.*)")
-_ANSWER_IS = re.compile(r"\banswer is\b:?", re.IGNORECASE)
+_ANSWER_IS = re.compile(r"\b(?:answer|correct (?:choice|option)) is\b:?", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<!\bapprox)(?<!\bNo)(?<!\bno)(?<!\b[apAP]\.[mM])(?<!\b[ap])\.(?=\s|$)|\bI hope\b|!+$")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(\{)?")
 _BETWEEN_BOXES = re.compile(
     r"(?:[\s$,;&]|\\(?:[,;:!() \[\]\\]|q?quad(?![a-z])|(?:text|mbox|textrm|mathrm)\s*\{(?:,|;|and|or|\s)*\})|\b(?:and|or)\b|[a-zA-Z]\s*=)*"
 )
 _IS_JOINT = re.compile(r",|;|&|\b(?:and|or)\b|quad")
+_BULLET = re.compile(r"^(?:[->•]\s+)+")
 _BARE = re.compile(r"[^\s$]+")
 _BRACE = re.compile(r"(?<!\\)[{}]")
 _DISPLAY = {"$$", "\\[", "\\]", "```"}
@@ -38,21 +42,32 @@ def find_answer(text: str, is_truncated: bool = False) -> str | None:
     `Question:` on are left out. In truncated text an open box, the last line and the last sentence are no answers: the rest of them may be
     missing.
     """
+    if text.rstrip().endswith(">"):
+        text = _END_TOKENS.sub("", text)
     if "think>" in text:
         text = text.rpartition("</think>")[2].partition("<think>")[0]
+    answer, start = None, 0
     for next_problem in _NEXT_PROBLEM.finditer(text) if _MAY_ASK.search(text) else ():
-        answer = _find_marked(text[: next_problem.start()], is_truncated=False)
+        answer = _find_marked(text[start : next_problem.start()], is_truncated=False)
         if answer:
-            return answer
-    answer = _find_marked(text, is_truncated)
-    return read_final_sentence(text) if answer is None and not is_truncated and text.strip() else answer or None
+            return _of_sentence(answer)
+        start = next_problem.start()
+    answer = _find_marked(text[start:], is_truncated)
+    return read_final_sentence(text) if answer is None and not is_truncated and text.strip() else _of_sentence(answer or "") or None
+
+
+def _of_sentence(stated: str) -> str:
+    """What a whole sentence after a marker concludes (`Answer: The total is 42.`), where it concludes one thing; else as it stands."""
+    if len(_WORD.findall(stated)) < 2 or re.search(r"[\\=]", stated) or read_number(stated[:MAX_ANSWER_LENGTH]) is not None:
+        return stated
+    return read_final_sentence(f"So {stated}") or stated
 
 
 def _find_marked(text: str, is_truncated: bool) -> str | None:
     """The answer that a box, a tag or a line marks; "" where one is marked and not there: a box that is empty or never closed."""
     if "\\boxed" in text or "\\fbox" in text:
         boxed = find_boxed(text)
-        if boxed is not None or "\\boxed" in text:
+        if boxed is not None or ("\\boxed" in text and not _BOXED_PLACEHOLDER.search(text)):
             return (boxed or "").strip()
     tags = _ANSWER_TAG.findall(text) if "</answer>" in text else []
     if tags and tags[-1].strip():
@@ -65,8 +80,8 @@ def find_boxed(text: str) -> str | None:
 
     Boxes before it with nothing but commas, "and" or "or" between them belong to it: `\boxed{1} and \boxed{2}` is `1, 2`.
     """
-    groups = _joined_boxes(text)
-    return _one_answer(groups[-1]) if groups and groups[-1] else None
+    groups = [group for group in _joined_boxes(text) or [] if group]
+    return _one_answer(groups[-1]) if groups else None
 
 
 def boxed_answers(text: str) -> list[str]:
@@ -99,7 +114,8 @@ def _joined_boxes(text: str) -> list[list[str]] | None:
         end = _closing_brace(text, match.end())
         if end is None:
             return None
-        groups[-1].append(text[match.end() : end])
+        if text[match.end() : end].strip().casefold() not in _PLACEHOLDERS:  # as the prompt asks for it
+            groups[-1].append(text[match.end() : end])
         position = end + 1
     return groups
 
@@ -140,9 +156,9 @@ def _stated_in(line: str, is_last: bool) -> str | None:
     if hashes is not None and "answer" not in hashes[1].lower():
         return hashes[1] if _holds_an_answer(hashes[1], is_last) else None
     lowered = line.lower()
-    if "answer" not in lowered and "a:" not in lowered.replace("*", ""):
+    if "ans" not in lowered and "correct" not in lowered and "a:" not in lowered.replace("*", ""):
         return None
-    sentences = _ANSWER_IS.split(line) if "answer is" in lowered else ()
+    sentences = _ANSWER_IS.split(line) if " is" in lowered else ()
     if len(sentences) > 1:  # Final Answer: The final answer is $5$. I hope it is correct.
         return _SENTENCE_END.split(sentences[-1].strip(), maxsplit=1)[0]
     marked = _MARKED_LINE.match(line) or _MARKED_SENTENCE.search(line)
@@ -160,7 +176,7 @@ def _holds_an_answer(stated: str, is_last: bool) -> bool:
 
 
 def _without_frame(answer: str) -> str:
-    answer = answer.strip().strip("*").strip()
+    answer = _BULLET.sub("", answer.strip().strip("*").strip())
     return answer if answer in _DISPLAY else answer.rstrip(".")
 
 

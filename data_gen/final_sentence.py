@@ -7,7 +7,7 @@ plain text. A sentence with several numbers, or with none, states no answer that
 import re
 
 from data_gen.answer_notation import read_number
-from data_gen.number_words import spelled_number
+from data_gen.number_words import MAGNITUDES, PARTS, spelled_number
 
 _BREAK = re.compile(r"(?<=[.!?])\s+(?=[A-Z\\$*])|(?<=\\\])\s+(?=[A-Z][a-z]*\b)|\n(?!\s*(?:\\\[|\$\$|=))")
 _BOLD = re.compile(r"\*\*(.+?)\*\*")
@@ -19,18 +19,31 @@ _CONCLUDES = re.compile(
     r"final answer)\b[\s,:-]*)+",
     re.IGNORECASE,
 )
-_STATES = re.compile(
-    r"\b(?:is|are|was|were|be|equals?|costs?|has|have|had|needs?|makes?|made|takes?|took|total(?:s|ing)?|of|by|at|as|get|gets|got)\b",
-    re.IGNORECASE,
-)
 _NUMBER = re.compile(r"-?\\?[$£€]?-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s?/\s?\d+)?(?:\\?%)?(?:\^\{?\\circ\}?|°)?")
 _NOT_AN_ANSWER = re.compile(
-    r"\b(?:cannot|can't|not (?:enough|possible|a solution|true|equal)|impossible|unclear|unable|insufficient|please|would be necessary)\b",
+    r"\b(?:not|never|no solution|cannot|impossible|unclear|unable|insufficient|please|necessary|whether|suppose|assum\w+|"
+    r"substitut\w+|check|verif\w+|let(?:'s| us)?|try|consider|guess|estimate|claim\w*|lemma|theorem|information|reject\w*|discard\w*|"
+    r"contradict\w*|undefined|"
+    r"fails?|wrong|incorrect|exceeds?|divisible|multiple|short by|because|since|when)\b|n't\b",
     re.IGNORECASE,
 )
+# directly before a number: it is a bound, a sign, a name or the argument of a function
+_BEFORE = re.compile(
+    r"(?:\b(?:negative|minus|than|below|above|over|under|at least|at most|up to|between|by|lemma|problem|equation|method|step|case|part|"
+    r"option|log|sqrt|sin|cos|tan|ln)\s*|[(^√/*+=]\s*)$",
+    re.IGNORECASE,
+)
+# directly after it: it goes on
+_AFTER = re.compile(r"[a-zA-Z]|\s*[!^(*/+π]|\s(?:[a-zA-Z]\b|(?:times|squared|cubed|factorial|choose|pi|to|plus|minus|in an?|out of)\b)|,\s*[a-z]\)")
+    r"\s*(?:[a-zA-Z]\b(?!\.)|[!^(*/+π)]|\s(?:times|squared|cubed|factorial|choose|pi|to|plus|minus|in an?|out of)\b)|,\s*[a-z]\)"
+)
 _SAYS = re.compile(r"\b(?:is|are|be|equals?|equal to)(?:\s+(?:exactly|approximately|simply|therefore))?\W*$")
+_WORD = re.compile(r"[a-zA-Z]+(?:-[a-z]+)?")
 _APPROXIMATELY = re.compile(r"\b(?:approximately|about|around|roughly|nearly|almost|close to)\s+\\?\W{0,4}$", re.IGNORECASE)
-_RANGE = re.compile(r"\b(?:at (?:least|most)|more than|less than|fewer than|between|up to)\b", re.IGNORECASE)
+_MAGNITUDE = re.compile(rf"\s+(?:{'|'.join((*MAGNITUDES, *PARTS))})\b")
+_IS = re.compile(
+    r"\b(?:is|are|was|were|be|equals?|costs?|totals?)\s+(?:exactly |only |now |a total of |about |approximately )*$", re.IGNORECASE
+)
 MAX_SENTENCE_LENGTH = 600
 
 
@@ -78,6 +91,8 @@ def _last_formula(sentence: str, is_conclusion: bool) -> str | None:
     if not formulas:
         return None
     last = formulas[-1]
+    if "=" in _content(last) and sum("=" in _content(formula) for formula in formulas) > 1:
+        return None  # x = 2 and y = 3, or x = 2, for 2 + 2 = 4
     after = sentence[last.end() :].strip().rstrip(".!").strip()
     content = _content(last)
     if re.search(r"\d", after) or len(after.split()) > (12 if len(formulas) == 1 else 2):
@@ -118,13 +133,25 @@ def _only_number(sentence: str, is_conclusion: bool) -> str | None:
         rest = right.strip()[found.end() :] if found else ""
         return found[0].rstrip(",") if found and head and not re.search(r"\d", rest) and len(rest.split()) < 6 else None
     numbers = list(_NUMBER.finditer(sentence))
-    if (
-        len(numbers) != 1
-        or not (is_conclusion or _STATES.search(sentence[: numbers[0].start()]))
-        or _RANGE.search(sentence[: numbers[0].start()])
-    ):
+    if not numbers and is_conclusion:
+        return _only_spelled_number(sentence)
+    if len(numbers) != 1:
         return None
-    if any(spelled_number(word) for word in re.findall(r"[a-zA-Z]+", sentence) if word.casefold() not in ("a", "an", "one")):
+    before, after = sentence[: numbers[0].start()], sentence[numbers[0].end() :]
+    if not (is_conclusion or _IS.search(before)) or _BEFORE.search(before) or _AFTER.match(after):
+        return None
+    magnitude = _MAGNITUDE.match(after)
+    if _only_spelled_number(after[magnitude.end() :] if magnitude else after) or _only_spelled_number(before):
         return None  # `36 miles in six hours`
-    is_approximate = _APPROXIMATELY.search(sentence[: numbers[0].start()]) is not None
-    return f"about {numbers[0][0]}" if is_approximate else numbers[0][0]
+    number = numbers[0][0] + (magnitude[0] if magnitude else "")
+    return f"about {number}" if _APPROXIMATELY.search(before) else number
+
+
+def _only_spelled_number(sentence: str) -> str | None:
+    """The words of the one number that a sentence spells out; `one` and `a` are none."""
+    found = []
+    for word in _WORD.finditer(sentence):
+        spelled = spelled_number(sentence[word.start() :])
+        if spelled is not None and word[0].casefold() not in ("a", "an", "one", "minus", "negative"):
+            found.append(sentence[word.start() : len(sentence) - len(spelled[1])])
+    return found[0] if len(found) == 1 else None

@@ -82,12 +82,19 @@ def _peak_bytes() -> int:
 # --- algebra
 
 _DEGREES_IN_FUNCTION = re.compile(r"(\\(?:sin|cos|tan|cot|sec|csc))\s*[({]?\s*(\d+(?:\.\d+)?)\s*\^\s*\{?\s*\\circ\s*\}?\s*[)}]?")
-# What the parser would read, and otherwise than a person: two numbers side by side as their sum
-_COMMAND = re.compile(r"\\[a-zA-Z]+(?:\{[a-z]*matrix\})?|\b(?:or|and|sin|cos|tan|log|ln|exp|mod|emptyset)\b|_\{?\w+\}?")
-_MISREAD = re.compile(r"\d\s+(?!\\frac)\d|\$")
+# What the parser would read, and otherwise than a person: two numbers side by side as their sum, a number with a base without it
+_COMMAND = re.compile(r"\\[a-zA-Z]+(?:\{[a-z]*matrix\})?|\b(?:or|and|sin|cos|tan|log|ln|exp|mod|emptyset)\b|(?<![\d)])_\{?\w+\}?")
+_MISREAD = re.compile(r"\d\s+(?!\\frac)\d|\$|[\d)]\s*_|'")
+_MIXED = re.compile(r"(?<![\d.}^_])(\d+)\s*\\frac\s*\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}")
+_RELATION = r"(?:[<>]|\\(?:[lg]eq?|neq?)(?![a-z]))"
+_SEVERAL_CONDITIONS = re.compile(rf"{_RELATION}.*(?:\bor\b|\band\b|,).*{_RELATION}|{_RELATION}.*,")
+_ROUNDED = re.compile(r"-?(?=\d*\.?\d*[1-9]\d*)\d*\.\d{2,5}")
 N_DIGITS = 30  # to which values are compared; sympy itself stops at 15, math-verify at 6 places
 FLOAT_DIFFERENCE = 1e-6  # relative; where a decimal stands in one of them it may be rounded
-POINTS = ((2, 3, 5, 7, 11), (13, 17, 19, 23, 29), (31, 37, 41, 43, 47))
+POINTS = (
+    ((2, 3, 5, 7, 11), (13, 17, 19, 23, 29), (31, 37, 41, 43, 47)),
+    ((0.5, 0.375, 0.625, 0.75, 0.875), (0.25, 0.125, 0.6875, 0.8125, 0.3125)),
+)
 
 
 def compare(gold: str, answer: str) -> dict[str, Any]:
@@ -109,7 +116,41 @@ def compare(gold: str, answer: str) -> dict[str, Any]:
     complex_pair = _with_imaginary_unit(gold_parsed), _with_imaginary_unit(parsed)
     if is_equal(gold_parsed, parsed) or (complex_pair != (gold_parsed, parsed) and is_equal(*complex_pair)):
         return {"is_equal": not _differ_in_value(complex_pair[0][0], complex_pair[1][0])}
-    return {"unknown": "assumptions"} if _agree_at_points(gold_parsed[0], parsed[0]) else {"is_equal": False}
+    if _agree_at_points(gold_parsed[0], parsed[0]) or "\\sqrt[" in gold + answer:
+        return {"unknown": "assumptions"}
+    if _ROUNDED.fullmatch(gold) and _rounds_to(parsed[0], gold):
+        return {"unknown": "rounded_gold"}
+    if any(_SEVERAL_CONDITIONS.search(text) for text in (gold, answer)):
+        return {"unknown": "ambiguous"}
+    solved = _same_solutions(gold_parsed[0], parsed[0])
+    return {"is_equal": False} if solved is None else solved
+
+
+def _rounds_to(value: Any, gold: str) -> bool:
+    """Whether a number is the exact value that a gold decimal may round."""
+    from sympy import Expr, Float
+
+    if not isinstance(value, Expr) or value.free_symbols or value.has(Float):
+        return False
+    return bool(abs(complex(value.evalf(N_DIGITS)) - float(gold)) <= 0.5 * 10.0 ** -len(gold.partition(".")[2]))
+
+
+def _same_solutions(one: Any, other: Any) -> dict[str, Any] | None:
+    """Two conditions on one variable (or one and a set) by their sets of solutions; None if they are something else."""
+    from sympy import And, Eq, Or, Set
+    from sympy.core.relational import Relational
+
+    conditions = [part for part in (one, other) if isinstance(part, And | Or | Relational) and not isinstance(part, Eq)]
+    if not conditions or not all(isinstance(part, Set) or part in conditions for part in (one, other)):
+        return None
+    symbols = {symbol for part in conditions for symbol in part.free_symbols}
+    if len(symbols) != 1:
+        return {"unknown": "ambiguous"}
+    try:
+        solutions = [part.as_set() if part in conditions else part for part in (one, other)]
+    except (NotImplementedError, ValueError, TypeError):  # what sympy cannot solve
+        return {"unknown": "ambiguous"}
+    return {"is_equal": bool(solutions[0] == solutions[1])}
 
 
 def _differ_in_value(one: Any, other: Any) -> bool:
@@ -129,7 +170,7 @@ def _differ_in_value(one: Any, other: Any) -> bool:
 
 
 def _agree_at_points(one: Any, other: Any) -> bool:
-    """Whether two formulas of the same variables have the same finite value at each of the POINTS."""
+    """Whether two formulas of the same variables have the same real value at each point of one of the two sets of POINTS."""
     from sympy import Expr
 
     if not (isinstance(one, Expr) and isinstance(other, Expr)):
@@ -137,13 +178,14 @@ def _agree_at_points(one: Any, other: Any) -> bool:
     symbols = sorted(one.free_symbols | other.free_symbols, key=str)
     if not 0 < len(symbols) <= len(POINTS[0]) or one.free_symbols != other.free_symbols:
         return False
-    for point in POINTS:
-        values = [part.subs(dict(zip(symbols, point, strict=False))).evalf(N_DIGITS) for part in (one, other)]
-        if not all(value.is_number and value.is_finite for value in values):
-            return False
-        if abs(values[0] - values[1]) > abs(values[0]) * 10 ** -(N_DIGITS // 2):
-            return False
-    return True
+    return any(all(_agree_at(one, other, dict(zip(symbols, point, strict=False))) for point in points) for points in POINTS)
+
+
+def _agree_at(one: Any, other: Any, point: dict[Any, Any]) -> bool:
+    values = [part.subs(point).evalf(N_DIGITS) for part in (one, other)]
+    if not all(value.is_number and value.is_finite and value.is_real for value in values):
+        return False
+    return bool(abs(values[0] - values[1]) <= abs(values[0]) * 10 ** -(N_DIGITS // 2))
 
 
 def _parse(answer: str) -> list[Any]:
@@ -153,6 +195,9 @@ def _parse(answer: str) -> list[Any]:
 
     if _MISREAD.search(_COMMAND.sub("*", answer)):
         return []
+    answer = _MIXED.sub(
+        lambda mixed: rf"({mixed[1]}+\frac{{{mixed[2]}}}{{{mixed[3]}}})" if int(mixed[2]) < int(mixed[3]) else mixed[0], answer
+    )
     answer = _DEGREES_IN_FUNCTION.sub(r"\1{(\\frac{\2\\pi}{180})}", answer)
     normalization = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all", equations=False)
     target = LatexExtractionConfig(normalization_config=normalization)

@@ -3,13 +3,15 @@
 import re
 from fractions import Fraction
 
-_POWERS = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_POWERS = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12, "quadrillion": 15, "lakh": 5, "crore": 7}
 # What a number in digits may be followed by, too: `3.5 million`, `3 quarters`
 MAGNITUDES = {f"{word}{s}": 10**power for word, power in _POWERS.items() for s in ("", "s")}
-MAGNITUDES |= {"tens": 10, "dozen": 12, "dozens": 12, "百": 10**2, "千": 10**3, "万": 10**4, "亿": 10**8}
-_ORDINALS = ["third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"]
+MAGNITUDES |= {"tens": 10, "dozen": 12, "dozens": 12, "grand": 1000, "百": 10**2, "千": 10**3, "万": 10**4, "亿": 10**8}
+_ORDINALS = ["third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth", "thirteenth", "fourteenth"]
+_ORDINALS += ["fifteenth", "sixteenth", "seventeenth", "eighteenth", "nineteenth", "twentieth"]
 PARTS = {"half": 2, "halves": 2, "quarter": 4, "quarters": 4}
 PARTS |= {word + s: i + 3 for i, word in enumerate(_ORDINALS) for s in ("", "s")}
+PARTS |= {f"{word}th{s}": 10**power for word, power in _POWERS.items() for s in ("", "s")}
 
 _ONES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen"]
 _ONES += ["fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
@@ -22,7 +24,8 @@ _LARGE = rf"(?:{_BELOW_THOUSAND}|an?) (?:thousand|million|billion|trillion|dozen
 _CARDINAL = rf"(?:{_LARGE}(?:(?:,| and|, and)? {_LARGE})*(?:(?:,| and|, and)? {_BELOW_THOUSAND})?|{_BELOW_THOUSAND})"
 _FRACTION = rf"(?P<{{}}>an?|{_CARDINAL})[- ](?P<{{}}>{'|'.join(PARTS)})\b"
 _SPELLED = re.compile(
-    rf"(?P<sign>minus |negative )?(?:{_FRACTION.format('top', 'bottom')}|(?P<alone>half)\b"
+    rf"(?P<sign>minus |negative )?(?:{_FRACTION.format('top', 'bottom')}|(?P<alone>half)(?! an?\b)\b"
+    r"|half (?P<halved>an? dozen|an? hundred|an? thousand|an? million)\b"
     rf"|(?P<whole>{_CARDINAL})(?: and {_FRACTION.format('more_top', 'more_bottom')})?)",
     re.IGNORECASE,
 )
@@ -35,6 +38,8 @@ def spelled_number(text: str) -> tuple[Fraction, str] | None:
     if match is None:
         return None
     part = {name: words.casefold() for name, words in match.groupdict().items() if words}
+    if "halved" in part:
+        return Fraction(_cardinal(part["halved"]), 2), text[match.end() :]
     value = (
         Fraction(1, 2) if "alone" in part else Fraction(_cardinal(part.get("top") or part["whole"]), PARTS.get(part.get("bottom", ""), 1))
     )

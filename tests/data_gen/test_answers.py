@@ -2,8 +2,10 @@ import time
 
 import pytest
 
+from data_gen.answer_equality import compare_exactly
 from data_gen.answer_notation import read_number
 from data_gen.answers import answer_key, find_answer
+from data_gen.records import CORRECT
 
 # --- where an answer stands
 
@@ -87,6 +89,8 @@ def test_long_texts_are_read_in_linear_time() -> None:
     assert find_answer("Therefore, " * 30_000 + "it is 5.") is None
     assert find_answer("$" * 100_000 + "5") is None
     assert find_answer("**5" * 50_000) is None
+    assert find_answer("Question: x\n" * 20_000) is None
+    assert compare_exactly("5", "5 cm" + "^2" * 300) is not CORRECT
     assert find_answer("*" * 200_000) is None
     assert find_answer("{" * 200_000 + "<think>" * 10_000) is None
     assert read_number("5 " + "ab" * 400 + "!") is None  # the pattern of a unit does not backtrack for ever

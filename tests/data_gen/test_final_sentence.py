@@ -24,7 +24,21 @@ from data_gen.answers import find_answer
         ("Thus, it must be at least 7 degrees.", None),
         ("Therefore, it cannot be 12.", None),
         ("Is it 12?", None),
-        ("So there are six apples.", None),
+        ("So there are six apples.", "six"),
+        ("So the value is negative 5.", None),
+        ("So the value is 5x.", None),
+        ("So the value is log(5).", None),
+        ("So there are 5 times as many.", None),
+        ("Thus the total is 5 thousand.", "5 thousand"),
+        ("Thus the total is 5 dozen eggs.", "5 dozen"),
+        ("So it is divisible by 7.", None),
+        ("Therefore, we have proved Lemma 5.", None),
+        ("So we reject $x = 5$.", None),
+        ("So the claimed value of 5 is incorrect.", None),
+        ("Tom needs 7 more apples than he has.", None),
+        ("Therefore, $x = 2$ and $y = 3$.", None),
+        ("Therefore, $x = 2$, because $2 + 2 = 4$.", None),
+        ("Therefore, Anna has seventeen marbles.", "seventeen"),
         ("The answer is 5. Therefore, she has 6 left.", "5"),  # a marker goes first
     ],
 )
@@ -61,6 +75,12 @@ def test_truncated_text_has_no_last_sentence() -> None:
         ("$x = \\boxed{5}$ or $x = \\boxed{6}$", "5, 6"),
         ("\\boxed{\\frac{1}{2}} or \\boxed{0.5}", "0.5"),  # one value in two forms
         ("First \\boxed{1}. Then \\boxed{2}.", "2"),
+        ("Remember to write \\boxed{answer}. #### 42", "42"),
+        ("The answer is 42.</s>", "42"),
+        ("The answer is:\n\n- 20", "20"),
+        ("Ans: 42", "42"),
+        ("Answer: The total is 42 apples.", "42"),
+        ("So the correct choice is (B).", "(B)"),
     ],
 )
 def test_markers_headings_and_boxes(text: str, answer: str | None) -> None:

@@ -190,7 +190,7 @@ $1 | 100 cents | correct
 # words are no products of letters
 CBAD | ABCD | incorrect
 Tom | Mot | incorrect
-ABD | BAD | incorrect
+ABD | BAD | ambiguous
 
 # lists in words, parts with names
 \text{A,C,F} | A, C and F | correct
@@ -267,7 +267,7 @@ True | Yes | ambiguous
 5 | 5 USD | correct
 \$5 | 5 | correct
 \$1,000 | 1000 dollars | correct
-ABC | CAB | incorrect
+ABC | CAB | ambiguous
 Dan | And | incorrect
 dog | God | incorrect
 xyz | zyx | ambiguous
@@ -453,6 +453,224 @@ i | -i | incorrect
 1000000 | one million | correct
 3 | three apples | correct
 \frac{2}{3} | two thirds | correct
+
+# a second round of the same kinds
+\sqrt{2}, \sqrt{2} | \sqrt{2} | incorrect
+3 boys and 4 girls | 4 boys and 3 girls | ambiguous
+-101_2 | -101_3 | incorrect
+1,011_2 | 1,011_3 | incorrect
+17_{8}, 15_{10} | 17_{9}, 15_{10} | unparsable_gold
+101_2, 110_2 | 101_3, 110_3 | unparsable_gold
+101_2+11_2 | 101_3+11_3 | unparsable_gold
+101_{(2)} | 101_{(3)} | incorrect
+\$3, \$4 | €3, €4 | ambiguous
+\$3, \$4 | 3 cents, 4 cents | incorrect
+30^\circ, 60^\circ | 30 \text{ rad}, 60 \text{ rad} | incorrect
+\{3 cm, 4 cm\} | \{3 m, 4 m\} | incorrect
+3 boys, 4 girls | 4 boys, 3 girls | ambiguous
+3 apples and 5 pears | 5 apples and 3 pears | ambiguous
+5 \text{ gm} | 5 kg | incorrect
+5\% | 5 cm | ambiguous
+60\% | 60^\circ | ambiguous
+\$5 | 5\% | ambiguous
+5 cents | 5\% | ambiguous
+25 \text{km} | 25 \text{kx} | ambiguous
+5 \text{ hundredths} | 5 | incorrect
+3 sixteenths | 3 | incorrect
+5 lakh | 5 | incorrect
+5 crore | 5 | incorrect
+15:16 | 3:16 | ambiguous
+13:12 | 1:12 | ambiguous
+17:20 | 5:20 | ambiguous
+24:25 | 12:25 | ambiguous
+\sqrt{2}, \sqrt{2}, \sqrt{3} | \sqrt{2}, \sqrt{3} | incorrect
+\pi, \pi | \pi | incorrect
+2i, 2i | 2i | incorrect
+1+i, 1+i, 2 | 1+i, 2 | incorrect
+2, 2, \sqrt{3} | 2, \sqrt{3} | incorrect
+2, \sqrt{3}, \sqrt{3} | 2, 2, \sqrt{3} | incorrect
+\sqrt{1000001} | 1000.0005 | correct
+x' | x | ambiguous
+2\frac{1}{2}\pi | \pi | incorrect
+50% increase | 50% decrease | ambiguous
+2\frac{1}{2}\sqrt{3} | \sqrt{3} | incorrect
+1\frac{1}{3}\pi | \frac{\pi}{3} | incorrect
+\frac{\pi}{3} | 1\frac13\pi | incorrect
+-1\frac12 x | -\frac{x}{2} | incorrect
+3\frac{1}{7}\pi\text{ cm} | \frac{3\pi}{7}\text{ cm} | incorrect
+1 \frac{3}{4} y | \frac{3}{4} y | incorrect
+5 lakhs | 5 | incorrect
+3 hundredths | 3 | incorrect
+3 thousandths | 3 | incorrect
+7 twelfths | 7 | incorrect
+5 quadrillion | 5 | incorrect
+5 grand | 5 | incorrect
+5 doubled | 5 | ambiguous
+5 tripled | 5 | ambiguous
+5 inverse | 5 | ambiguous
+5 negative | 5 | ambiguous
+5 below zero | 5 | ambiguous
+\$10 profit | \$10 loss | ambiguous
+\$10 | \$10 loss | correct
+10% profit | 10% loss | ambiguous
+10% | 10% loss | correct
+2\pi, 2\pi, 4 | 2\pi, 4 | incorrect
+\sqrt{2}, 2, 2 | \sqrt{2}, \sqrt{2}, 2 | incorrect
+3, \frac{\pi}{2}, \frac{\pi}{2} | 3, \frac{\pi}{2} | incorrect
+2x, 3y, 2x | 2x, 3y | incorrect
+x=1, x=-1, x=1 | x=1, x=-1 | incorrect
+f'(x) | f(x) | ambiguous
+f'(x) | f''(x) | ambiguous
+y'' | y' | ambiguous
+A' | A | ambiguous
+\sim p | p | unparsable_gold
+\not= 5 | 5 | incorrect
+5\% | \$5 | ambiguous
+5\% | 5^\circ | ambiguous
+5\% | 5 \text{ kg} | ambiguous
+5\% | 5 students | ambiguous
+5\% | 0.05 \text{ kg} | ambiguous
+-221_3 | -221_7 | incorrect
+-221_3 | -221_{4} | incorrect
+45^\circ, 135^\circ | 45\text{ radians}, 135\text{ radians} | incorrect
+4^\circ, 20^\circ | 4\text{ radians}, 20\text{ radians} | incorrect
+25 \, \text{km} | 25 \, \text{kx} | ambiguous
+3 \pmod 7 | 3 | ambiguous
+28 | C_8^2 | ambiguous
+45 | \mathrm{C}_{10}^{2} | ambiguous
+720 | A_{10}^3 | ambiguous
+9 | |AB| = 9 | correct
+x=3 | X=3 | ambiguous
+10 | P(X=2)=10 | correct
+\frac{3}{8} | P(X=2)=\frac{3}{8} | correct
+\frac{3}{8} | P = \frac{3}{8} = 0.375 | correct
+5 | m\angle ABC = 5^\circ | correct
+5\pi | 5 pi | correct
+5\pi | 5pi | correct
+6 | half a dozen | correct
+22.5^\circ | 22^\circ 30' | ambiguous
+5 | Rs 5 | correct
+(-\infty,2)\cup(3,\infty) | x<2 \text{ or } x>3 | ambiguous
+AB | A, B | correct
+ABD | A, B, D | correct
+1.234,5 | 1234.5 | ambiguous
+73 | 73千克 | correct
+ℝ | \mathbb{R} | correct
+{} | \emptyset | correct
+Δ = 5 | 5 | correct
+2或3 | 2, 3 | correct
+1<x<3 | 3>x>1 | correct
+1<x<3 | x>1 \text{ and } x<3 | ambiguous
+-1 \le x \le 1 | |x| \le 1 | correct
+(0,1) \cup (1,2) | 0<x<2, x \neq 1 | ambiguous
+a \le -1 \text{ or } a \ge 2 | (-\infty,-1] \cup [2,\infty) | ambiguous
+\frac14 or 25% | 25% | correct
+66.67\% | \frac{2}{3} | rounded_gold
+-\ln(1-x) | \ln\frac{1}{1-x} | assumptions
+does not exist | DNE | correct
+undefined | does not exist | ambiguous
+4A_{16} | 4a_{16} | correct
+\triangle ABC | ABC | ambiguous
+\begin{pmatrix} 2 & -1 \\ 0 & 3 \end{pmatrix} | [[2,-1],[0,3]] | ambiguous
+A(1,-2) | (1,-2) | correct
+\sqrt[3]{-8} | -2 | assumptions
+101_{(2)} | 101_2 | correct
+5 gm | 5 g | correct
+5 gm | 5 | correct
+5 gm | 5 \text{ gm} | correct
+12 \text{ gm} | 12 gm | correct
+1 acre | 43560 square feet | ambiguous
+5 \Omega | 5 | correct
+5 \text{ hundredths} | 0.05 | correct
+3 sixteenths | \frac{3}{16} | correct
+an hour | 60 minutes | correct
+12 and 1/2 | 12.5 | correct
+5 lakh | 500000 | correct
+n=10,m=3 | 10, 3 | ambiguous
+D | D\ 5 | ambiguous
+D | D - 5 | ambiguous
+D | D.5 | ambiguous
+D | D、5 | ambiguous
+D | D．5 | ambiguous
+D | D, because it is larger | ambiguous
+\{x \mid x < -1 \text{ or } x > 2\} | (-\infty,-1)\cup(2,\infty) | ambiguous
+\{y|y\ge 0\} | \{x|x\ge 0\} | ambiguous
+x \ne 1 \text{ and } x \ne 2 | x \ne 1, 2 | ambiguous
+3 > x > 1 | 1 < x < 3 | correct
+2x > 4 | x > 2 | correct
+a > b > c | c < b < a | ambiguous
+\frac{\sqrt{3}}{2} | sqrt3/2 | correct
+x^2 | x**2 | correct
+3 x 4 | 12 | correct
+\prod_{k=1}^3 k | 6 | correct
+\sum_{k=1}^{3} k | 6 | correct
+\sin x | sin x | correct
+\phi | \varphi | correct
+\epsilon | \varepsilon | correct
+1,000,000x | 1000000x | correct
+5,000\pi | 5000\pi | correct
+5,000\sqrt{2} | 5000\sqrt{2} | correct
+5{,}000\pi | 5000\pi | correct
+2\frac{1}{2}\pi | \frac{5\pi}{2} | correct
+2\frac12 x | \frac52 x | correct
+2\frac{1}{2}\sqrt{3} | \frac{5\sqrt{3}}{2} | correct
+1\frac{1}{3}\pi | \frac{4\pi}{3} | correct
+\frac{4\pi}{3} | 1\frac13\pi | correct
+5 below zero | -5 | ambiguous
+(\pm 2, 0) | (2,0), (-2,0) | ambiguous
+(0, \pm\sqrt{5}) | (0,\sqrt{5}), (0,-\sqrt{5}) | ambiguous
+1,000\sqrt{3} | 1000\sqrt{3} | correct
+1,000 + \sqrt{3} | 1000 + \sqrt{3} | correct
+12,000\pi \text{ cm}^2 | 12000\pi | correct
+2,500(1.05)^{10} | 2500(1.05)^{10} | correct
+1,024 \times 2^{10} | 1024 \times 2^{10} | correct
+1,000,000! | 1000000! | correct
+5!! | 15 | ambiguous
+\phi(12) | 4 | ambiguous
+5 > x > 2 | 2 < x < 5 | correct
+5 \ge x > 2 | 2 < x \le 5 | correct
+2 < x \text{ and } x < 5 | 2<x<5 | ambiguous
+|x| < 3 | -3<x<3 | correct
+|x-1| < 2 | -1<x<3 | correct
+x^2 < 9 | -3 < x < 3 | correct
+3x \ge 6 | x \ge 2 | correct
+2x+3 \le 7 | x \le 2 | correct
+x<1, x>2 | (-\infty,1)\cup(2,\infty) | ambiguous
+x<1 \text{ or } x>2 | x \in (-\infty,1)\cup(2,\infty) | ambiguous
+x \in (-\infty,1)\cup(2,\infty) | x<1 \text{ or } x>2 | ambiguous
+x \le -1 \text{ or } x \ge 2 | (-\infty, -1] \cup [2, +\infty) | ambiguous
+\{x|-1<x<2\} | \{x|2>x>-1\} | correct
+p: x>1 | x>1 | ambiguous
+33.3\% | \frac13 | rounded_gold
+14.3\% | \frac17 | rounded_gold
+6.93 | 10 \ln 2 | rounded_gold
+0.69 | \ln 2 | rounded_gold
+0.30 | \log_{10} 2 | rounded_gold
+0.71 | \sin 45^\circ | rounded_gold
+53.13^\circ | \arctan\frac43 | ambiguous
+\frac{1023}{1024} | 0.99902344 | correct
+\frac{193}{512} | 0.37695312 | correct
+\frac{781}{1024} | 0.76269531 | correct
+\frac{27}{512} | 0.05273438 | correct
+\frac{1}{5120} | 0.00019531 | correct
+-221_3 | (-221)_{3} | correct
+12 \text{ gm} | \(12 \text{ gm}\) | correct
+12 \text{ gm} | \[ 12 \text{ gm} \] | correct
+12 \text{ gm} | \boxed{12 \text{ gm}} | correct
+12 \text{ gm} | $\boxed{12 \text{ gm}}$ | correct
+12 \text{ gm} | **12 \text{ gm}** | correct
+1, 2, \ldots, 10 | 1, 2, \dots, 10 | correct
+B | Option B | correct
+B | option (B) | correct
+B | choice B | correct
+∛8 | 2 | correct
+5​ | 5 | correct
+f^{-1}(x) = \frac{x-1}{2} | \frac{x-1}{2} | correct
+f^{-1}(x) = \frac{x-1}{2} | \frac{x+1}{2} | incorrect
+5 kgs | 5000 g | correct
+\frac{3}{4}\pi\text{ inches} | $\frac{3}{4}\pi\text{ inches}$ | correct
+8\sqrt{3} \text { square inches} | $8\sqrt{3} \text { square inches}$ | correct
+99\pi \text{ square inches} | $99\pi \text{ square inches}$ | correct
 """
 KINDS = {
     title: [tuple(part.strip() for part in line.rsplit(" | ", 2)) for line in rows.splitlines() if line]
