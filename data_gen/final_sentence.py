@@ -34,8 +34,8 @@ _BEFORE = re.compile(
     re.IGNORECASE,
 )
 # directly after it: it goes on
-_AFTER = re.compile(r"[a-zA-Z]|\s*[!^(*/+π]|\s(?:[a-zA-Z]\b|(?:times|squared|cubed|factorial|choose|pi|to|plus|minus|in an?|out of)\b)|,\s*[a-z]\)")
-    r"\s*(?:[a-zA-Z]\b(?!\.)|[!^(*/+π)]|\s(?:times|squared|cubed|factorial|choose|pi|to|plus|minus|in an?|out of)\b)|,\s*[a-z]\)"
+_AFTER = re.compile(
+    r"[a-zA-Z]|\s*[!^(*/+π]|,\s*[a-z]\)|\s(?:[a-zA-Z]\b|(?:times|squared|cubed|factorial|choose|pi|to|plus|minus|in an?|out of)\b)"
 )
 _SAYS = re.compile(r"\b(?:is|are|be|equals?|equal to)(?:\s+(?:exactly|approximately|simply|therefore))?\W*$")
 _WORD = re.compile(r"[a-zA-Z]+(?:-[a-z]+)?")
