@@ -32,7 +32,7 @@ def build_language_model(config: TrainingConfig) -> tuple[Any, ScorerEncoding]:
         if not hasattr(model_config, "attention_dropout"):
             raise InputError(f"backbone_dropout {config.backbone_dropout}: {model_config.model_type} has no attention_dropout; expected 0")
         model_config.attention_dropout = config.backbone_dropout
-    options = {} if config.attention == "auto" else {"attn_implementation": config.attention}
+    options: dict[str, Any] = {} if config.attention == "auto" else {"attn_implementation": config.attention}
     if config.quantization == "nf4":
         options |= four_bit_options(config)
     model = load_model(
