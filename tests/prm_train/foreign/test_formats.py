@@ -305,11 +305,10 @@ def test_an_adapter_of_trls_trainer_scores_as_it_did_in_training_and_brings_its_
     tokenizer.save_pretrained(tmp_path / "prm")
     base.config.save_pretrained(tmp_path / "prm")  # no model lies beside it
     trl = PrmFormat("trl", "\n\n")
-    scorer = load_scorer(str(tmp_path / "prm"), prm_format=trl)
     encode = partial(tokenizer.encode, add_special_tokens=False)
     ids = [tokenizer.bos_token_id, *encode(QUESTION), *encode(PATHS[0][0]), *encode("\n\n")]
     expected = adapted(input_ids=torch.tensor([ids])).logits[0, -1].softmax(-1)[1].item()
-    assert scores_in_tree(scorer, at_once=True)[0][0] == pytest.approx(expected, abs=1e-5)
+    assert scores_in_tree(load_scorer(str(tmp_path / "prm"), prm_format=trl), at_once=True)[0][0] == pytest.approx(expected, abs=1e-5)
     file = tmp_path / "prm" / "adapter_model.safetensors"
     save_file({name: weight for name, weight in load_file(file).items() if "score" not in name}, file, metadata={"format": "pt"})
     with pytest.raises(InputError, match=r"score.modules_to_save.default.bias, .*: not in the adapter, or not of it"):
