@@ -1,8 +1,8 @@
 """Which architectures can be trained, searched with, sampled from and published: a tiny model of each goes through every command.
 
-`python -m benchmarks.architectures` tries all of `benchmarks.tiny_models` (an hour on one core), `python -m benchmarks.architectures gpt2
-mamba` those alone; `--list` prints the names. Outcomes are kept in benchmarks/results/architectures.json, from which docs/architectures.md
-is written anew each time. An outcome is
+`python -m benchmarks.architectures` tries all of `benchmarks.tiny_models` (a quarter of an hour on one core), with names behind it those
+alone; `--list` prints the names. Outcomes are kept in benchmarks/results/architectures.json, from which docs/architectures.md is written
+anew each time. An outcome is
 
     done       trained, written, loaded again with the same scores; scores and draws equal those of whole texts in transformers
     refused    in one line before the training begins

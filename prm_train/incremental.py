@@ -11,7 +11,6 @@ Not here: which paths to extend (`prm_train.search`), and how the scores of a pa
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
 from typing import Protocol
@@ -28,7 +27,7 @@ from prm_train.foreign.settings import AUTO, PrmFormat
 from prm_train.modeling import load_checkpoint
 from prm_train.scorer_identity import content_id
 from prm_train.scoring import PathTooLongError, Scorer, ScorerUsage
-from prm_train.step_cache import StepCache, StepNode
+from prm_train.step_cache import Row, StepCache, StepNode
 from prm_train.step_model import StepModel
 
 BATCHES_PER_WAVE = 4  # rows of a wave are sorted by length before they are cut into batches
@@ -43,20 +42,6 @@ class StepEncoding(Protocol):
     def encode_head(self, question: str) -> tuple[int, ...]: ...
 
     def encode_step(self, step: str) -> tuple[int, ...]: ...
-
-
-@dataclass(slots=True)
-class Row:
-    """What one row of a batch computes: `nodes`, each the parent of the next, behind the cached path to `past` (None: from the head on)."""
-
-    past: StepNode | None
-    nodes: list[StepNode] = field(default_factory=list)
-    n_kept: int = 0  # of the nodes, from the first on, that are to be cached
-    n_new: int = 0
-
-    @property
-    def n_past(self) -> int:
-        return 0 if self.past is None else self.past.n_path_tokens
 
 
 class IncrementalTree:

@@ -22,6 +22,20 @@ class StepNode:
     children: dict[str, "StepNode"] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class Row:
+    """What one row of a batch computes: `nodes`, each the parent of the next, behind the cached path to `past` (None: from the head on)."""
+
+    past: StepNode | None
+    nodes: list[StepNode] = field(default_factory=list)
+    n_kept: int = 0  # of the nodes, from the first on, that are to be cached
+    n_new: int = 0
+
+    @property
+    def n_past(self) -> int:
+        return 0 if self.past is None else self.past.n_path_tokens
+
+
 class StepCache:
     """Packed keys and values by node; the least recently used leaves make room for new ones.
 

@@ -209,7 +209,7 @@ class StepModel:
     def _check_causality(self) -> None:
         long, _ = self._checked_rows()
         n_first = len(long) // 2
-        other = [*long[:n_first], *reversed(long[n_first:])]
+        other = [*long[:n_first], *[long[0]] * (len(long) - n_first)]
         if not is_same_but_for_rounding(self._whole([other])[0, :n_first], self._whole([long])[0, :n_first], self._network.dtype):
             raise ValueError(
                 f"{type(self._network).__name__} does not cache keys and values that later tokens leave as they are; "

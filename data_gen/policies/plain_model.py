@@ -9,9 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from data_gen.forward_settings import N_CHECKED
+from data_gen.forward_settings import n_checked_tokens
 from data_gen.policies.rounding import NOT_MADE_FOR, is_same_but_for_rounding
 
+N_STEPS = 8  # tokens that a check goes on by
 CACHE_NAMES = ("past_key_values", "cache_params")  # what a forward pass returns for the next one, and takes under the same name
 
 
@@ -45,17 +46,19 @@ class PlainModel:
     def _goes_on_from_its_cache(self) -> bool:
         """Whether token by token the logits are those of the whole text, up to rounding."""
         n_vocabulary = self.model.get_input_embeddings().num_embeddings
-        rows = [[i * step % n_vocabulary for i in range(1, N_CHECKED + 1)] for step in (7919, 104729)]
-        wanted = self.model(input_ids=self._tensor(rows), use_cache=False).logits.float()  # (2, T, V)
-        n_first = N_CHECKED // 2
+        n_tokens = n_checked_tokens(self.model.config)
+        rows = [[i * step % n_vocabulary for i in range(1, n_tokens + 1)] for step in (7919, 104729)]
+        n_first = n_tokens - min(N_STEPS, n_tokens - 1)
+        kept = {name: n_tokens - n_first + 1 for name in self._last_logits}
+        wanted = self.model(input_ids=self._tensor(rows), use_cache=False, **kept).logits[:, n_first - n_tokens - 1 :].float()  # (2, T, V)
         try:
             logits, cache = self.start([row[:n_first] for row in rows])
             if cache is None:
                 return False
-            found = [logits, *(self.go_on([row[at] for row in rows], cache) for at in range(n_first, N_CHECKED))]
+            found = [logits, *(self.go_on([row[at] for row in rows], cache) for at in range(n_first, n_tokens))]
         except NOT_MADE_FOR:
             return False
-        return is_same_but_for_rounding(torch.cat(found), wanted[:, n_first - 1 :].transpose(0, 1).flatten(0, 1), self.model.dtype)
+        return is_same_but_for_rounding(torch.cat(found), wanted.transpose(0, 1).flatten(0, 1), self.model.dtype)
 
     def _tensor(self, rows: Sequence[Sequence[int]]) -> Tensor:
         return torch.tensor(rows, device=self.model.device)

@@ -146,8 +146,8 @@ class RaggedModel:
             got = self.decode([(rows, [len(long) - 1, len(short) - 1])], [long[-1], short[-1]])
         except UnknownModelError:
             raise
-        except NOT_MADE_FOR as error:
-            raise UnknownModelError(f"a step of decoding fails in it ({type(error).__name__})") from error
+        except NOT_MADE_FOR as fault:
+            raise UnknownModelError(f"a step of decoding fails in it ({type(fault).__name__})") from fault
         error, scale = (got - wanted).abs().max().item(), wanted.abs().max().item()
         if not error <= torch.finfo(self.layout.dtype).eps ** 0.5 * scale:
             raise UnknownModelError(f"step by step, logits differ by {error:.2g} (of up to {scale:.2g}) from those of the whole text")
