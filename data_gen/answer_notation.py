@@ -6,6 +6,7 @@ and `(1,2)` are not: they stay text. A unit is kept apart from both: `12\sqrt{13
 
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -19,7 +20,7 @@ MAX_ANSWER_LENGTH = 1000  # characters; longer ones are loops of a policy, not a
 # --- without layout
 
 _TEXT = r"\\(?:text|mathrm|mbox|textbf|textrm|mathbf|textit|mathit|textsf|textnormal|operatorname|emph)\s*\{([^{}]*)\}"
-_REWRITES = [
+_REWRITES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (r"^\s*\\(?:boxed|fbox)\s*\{(.*)\}\s*$", r"\1"),
