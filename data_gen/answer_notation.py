@@ -20,54 +20,53 @@ MAX_ANSWER_LENGTH = 1000  # characters; longer ones are loops of a policy, not a
 # --- without layout
 
 _TEXT = r"\\(?:text|mathrm|mbox|textbf|textrm|mathbf|textit|mathit|textsf|textnormal|operatorname|emph)\s*\{([^{}]*)\}"
-_REWRITES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r"^\s*\\(?:boxed|fbox)\s*\{(.*)\}\s*$", r"\1"),
-        (r",\s*\\!\s*", ","),  # 111, \! 111
-        (
-            r"\\(?:left|right|[bB]ig+[lrm]?|displaystyle|boxed|limits|[lL]arge|LARGE|huge|bf|rm|[hv]space\s*\{[^{}]*\}|[hv]?phantom\s*(?:\{[^{}]*\}|\S))(?![a-z])",
-            "",
-        ),
-        (r"(?<!\\)\\[!,;:]", ""),
-        (r"(?<!\\)\\ |~|\\q?quad(?![a-z])", " "),
-        (r"(?<=[\w)])\*\*(?=[\d(])", "^"),
-        (r"\*\*|(?<!\\)\\[()\[\]]", ""),
-        (r"\^\s*(?:\{\s*\\circ\s*\}|\\circ)|\\degrees?(?![a-z])|\b[dD]egrees?\b", r" ^\\circ "),
-        (r"\{,\}", ","),
-        (r"\\[dtc]frac", r"\\frac"),
-        (r"\\frac\s*(\\[a-zA-Z]+|\w)", r"\\frac{\1}"),
-        (r"(\\frac\{[^{}]*\})\s*(\\[a-zA-Z]+|\w)", r"\1{\2}"),
-        (r"\\?sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
-        (r"(?:\\|(?<![a-zA-Z]))sqrt\s*(\d+|[a-zA-Z])", r"\\sqrt{\1}"),
-        (r"(\\sqrt\[\d+\])\s*(\w)", r"\1{\2}"),
-        (r"\\(?:begin|end)\s*\{(?:aligned|align\*?|gathered|equation\*?)\}", ""),
-        (r"\\lg(?![a-z])", r"\\log_{10}"),
-        (r"\\var(phi|epsilon|theta)(?![a-z])", r"\\\1"),
-        (r"\\not\s*=", r"\\neq "),
-        (r"\\Omega\s*$", " ohm"),
-        (r"(?<![a-zA-Z\\])(pi|sin|cos|tan|log|ln)(?![a-zA-Z])", r"\\\1"),
-        (r"(?<=\d) x (?=\d)", r" \\times "),
-        # no list: 1,000\sqrt3
-        (r"(?<![\w,.])\d{1,3}(?:,\d{3})+(?=\s*(?:\\(?:sqrt|pi|frac|cdot|times)|[a-zA-Z(^!+*/]))", lambda match: match[0].replace(",", "")),
-        (
-            r"\\(?:overline|overrightarrow)\s*\{\s*([A-Z]{2,})\s*\}|\\(?:vec|bm|boldsymbol)\s*\{\s*(\w+)\s*\}",
-            r"\1\2",
-        ),  # a segment by its ends
-        (r"\\(?:bar|dot|overline)\s*\{?\s*(\d+)\s*\}?", r"\\overline{\1}"),
-        *[(_TEXT, r" \1 ")] * 2,
-        (r"\\([%$#&])", r"\1"),
-        (r"\(\s*([a-zA-Z])\s*\)", r"(\1)"),
-        (r"\\(?:varnothing|emptyset)|^\s*(?i:no (?:real )?solutions?(?: exists?)?)\s*\.?$|^\s*\\?\{\s*\\?\}\s*$|∅", "emptyset"),
-        (r"\\\{\s*([a-zA-Z])\s*(?:\\in\s*\\mathbb\{R\}\s*)?(?:\\mid|\||:)\s*(.*[<>=].*|.*\\(?:[lg]eq?|ne).*)\\\}$", r"\2"),  # {x | x > 3}
-        (r"^\s*(?i:dne)\s*$", "does not exist"),
-        (r"^\s*(?:\\(?:approx|simeq|sim)(?![a-z])|≈)\s*(?=[-\d.$\\])", ""),
-        (r"(?<=\d)\s*(?:\.{3,}|\\[lc]?dots)", "…"),
-        (r"\\[lc]dots(?![a-z])", r"\\dots"),
-        (r"^\]([^\[\]]*)[;,]([^\[\]]*)\[$", r"(\1,\2)"),  # ]1;5[
-        (r"(?<!\\)\\(?=\d)|\\+$", ""),
-    )
-]
+_Replacement = str | Callable[[re.Match[str]], str]
+_WRITTEN: tuple[tuple[str, _Replacement], ...] = (
+    (r"^\s*\\(?:boxed|fbox)\s*\{(.*)\}\s*$", r"\1"),
+    (r",\s*\\!\s*", ","),  # 111, \! 111
+    (
+        r"\\(?:left|right|[bB]ig+[lrm]?|displaystyle|boxed|limits|[lL]arge|LARGE|huge|bf|rm|[hv]space\s*\{[^{}]*\}|[hv]?phantom\s*(?:\{[^{}]*\}|\S))(?![a-z])",
+        "",
+    ),
+    (r"(?<!\\)\\[!,;:]", ""),
+    (r"(?<!\\)\\ |~|\\q?quad(?![a-z])", " "),
+    (r"(?<=[\w)])\*\*(?=[\d(])", "^"),
+    (r"\*\*|(?<!\\)\\[()\[\]]", ""),
+    (r"\^\s*(?:\{\s*\\circ\s*\}|\\circ)|\\degrees?(?![a-z])|\b[dD]egrees?\b", r" ^\\circ "),
+    (r"\{,\}", ","),
+    (r"\\[dtc]frac", r"\\frac"),
+    (r"\\frac\s*(\\[a-zA-Z]+|\w)", r"\\frac{\1}"),
+    (r"(\\frac\{[^{}]*\})\s*(\\[a-zA-Z]+|\w)", r"\1{\2}"),
+    (r"\\?sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
+    (r"(?:\\|(?<![a-zA-Z]))sqrt\s*(\d+|[a-zA-Z])", r"\\sqrt{\1}"),
+    (r"(\\sqrt\[\d+\])\s*(\w)", r"\1{\2}"),
+    (r"\\(?:begin|end)\s*\{(?:aligned|align\*?|gathered|equation\*?)\}", ""),
+    (r"\\lg(?![a-z])", r"\\log_{10}"),
+    (r"\\var(phi|epsilon|theta)(?![a-z])", r"\\\1"),
+    (r"\\not\s*=", r"\\neq "),
+    (r"\\Omega\s*$", " ohm"),
+    (r"(?<![a-zA-Z\\])(pi|sin|cos|tan|log|ln)(?![a-zA-Z])", r"\\\1"),
+    (r"(?<=\d) x (?=\d)", r" \\times "),
+    # no list: 1,000\sqrt3
+    (r"(?<![\w,.])\d{1,3}(?:,\d{3})+(?=\s*(?:\\(?:sqrt|pi|frac|cdot|times)|[a-zA-Z(^!+*/]))", lambda match: match[0].replace(",", "")),
+    (
+        r"\\(?:overline|overrightarrow)\s*\{\s*([A-Z]{2,})\s*\}|\\(?:vec|bm|boldsymbol)\s*\{\s*(\w+)\s*\}",
+        r"\1\2",
+    ),  # a segment by its ends
+    (r"\\(?:bar|dot|overline)\s*\{?\s*(\d+)\s*\}?", r"\\overline{\1}"),
+    *[(_TEXT, r" \1 ")] * 2,
+    (r"\\([%$#&])", r"\1"),
+    (r"\(\s*([a-zA-Z])\s*\)", r"(\1)"),
+    (r"\\(?:varnothing|emptyset)|^\s*(?i:no (?:real )?solutions?(?: exists?)?)\s*\.?$|^\s*\\?\{\s*\\?\}\s*$|∅", "emptyset"),
+    (r"\\\{\s*([a-zA-Z])\s*(?:\\in\s*\\mathbb\{R\}\s*)?(?:\\mid|\||:)\s*(.*[<>=].*|.*\\(?:[lg]eq?|ne).*)\\\}$", r"\2"),  # {x | x > 3}
+    (r"^\s*(?i:dne)\s*$", "does not exist"),
+    (r"^\s*(?:\\(?:approx|simeq|sim)(?![a-z])|≈)\s*(?=[-\d.$\\])", ""),
+    (r"(?<=\d)\s*(?:\.{3,}|\\[lc]?dots)", "…"),
+    (r"\\[lc]dots(?![a-z])", r"\\dots"),
+    (r"^\]([^\[\]]*)[;,]([^\[\]]*)\[$", r"(\1,\2)"),  # ]1;5[
+    (r"(?<!\\)\\(?=\d)|\\+$", ""),
+)
+_REWRITES = [(re.compile(pattern), replacement) for pattern, replacement in _WRITTEN]
 # no rewrite changes a text of these alone
 _UNTOUCHED = re.compile(r"[\d\s,/%+()\[\]:=<>^A-Z-]*(?:\.[\d\s,/%+()\[\]:=<>^A-Z-]+)*\.?")
 _SYMBOLS = {
