@@ -126,6 +126,7 @@ class Independence:
     policy_id: str
     params_hash: str
     temperature: float
+    is_truncated: bool = False  # by top_p, top_k or min_p: log-probabilities are those of the whole distribution
     n_prefixes: int = 0
     n_draws: int = 0
     n_distinct: int = 0
@@ -141,7 +142,7 @@ class Independence:
 
     @property
     def knows_expected(self) -> bool:
-        return self.temperature == 1 and not self.n_impossible
+        return self.temperature == 1 and not self.is_truncated and not self.n_impossible
 
     @property
     def findings(self) -> list[str]:
@@ -170,6 +171,8 @@ class Independence:
             return ["temperature 0: draws from a prefix are equal by right"]
         if self.temperature != 1:
             reasons.append(f"repeats: stored log-probabilities are those of temperature 1, drawn at {self.temperature:g}")
+        elif self.is_truncated:
+            reasons.append("repeats: stored log-probabilities are those of all tokens, drawn with top_p, top_k or min_p")
         elif self.n_impossible:
             reasons.append(
                 f"repeats: the log-probabilities are not those of the policy; from {self.n_impossible} prefixes they add up to more than 1"
@@ -209,15 +212,20 @@ class Independence:
         }
 
 
+def _distribution(params: dict[str, Any] | None) -> tuple[float, bool]:
+    """The temperature, and whether some tokens could not be drawn; for a draw without its params NaN."""
+    return (math.nan, False) if params is None else (params["temperature"], "top_p" in params)
+
+
 def examine_draws(database: sqlite3.Connection) -> list[Independence]:
     """One report for each (policy, sampling parameters) of a ledger; reads the draws once, prefix by prefix."""
-    temperatures = {name: json.loads(text)["temperature"] for name, text in database.execute("SELECT hash, json FROM params")}
+    params = {name: json.loads(text) for name, text in database.execute("SELECT hash, json FROM params")}
     reports: dict[tuple[str, str], Independence] = {}
     for (_, policy_id, params_hash), rows in groupby(_draws_by_prefix(database), key=itemgetter(0, 1, 2)):
         group = list(rows)
         report = reports.get((policy_id, params_hash))
         if report is None:
-            report = Independence(policy_id, params_hash, temperatures.get(params_hash, math.nan))
+            report = Independence(policy_id, params_hash, *_distribution(params.get(params_hash)))
             reports[policy_id, params_hash] = report
         first = group[0]
         report.add_prefix(

@@ -14,7 +14,6 @@ import sqlite3
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -239,7 +238,7 @@ class Ledger:
             values = (key.prefix_hash, parent, problem_id, pack("i", prefix_ids))
             self._execute("INSERT OR IGNORE INTO prefixes (hash, parent_hash, problem_id, token_ids) VALUES (?, ?, ?, ?)", values)
         if key.params_hash not in self._known_params:
-            self._execute("INSERT OR IGNORE INTO params VALUES (?, ?)", (key.params_hash, json.dumps(asdict(params), sort_keys=True)))
+            self._execute("INSERT OR IGNORE INTO params VALUES (?, ?)", (key.params_hash, json.dumps(params.facts, sort_keys=True)))
             self._known_params.add(key.params_hash)
         what = (pack("i", draw.token_ids), draw.text, pack("f", draw.logprobs), draw.finish_reason.value)
         usage = (draw.usage.n_generated, draw.usage.n_prefilled, draw.usage.n_cached)

@@ -8,9 +8,11 @@ from urllib.parse import urlsplit
 from data_gen.config import InputError
 from data_gen.policies.api_keys import check_api_key_env
 from data_gen.policies.protocol import Policy
+from data_gen.prompt_layout import PromptLayout
 
 BASE_POLICY = Path(__file__).parent / "base_policy"
-IN_PROCESS_ONLY = ("engine", "dtype", "device", "max_rows")
+VLLM_ONLY = ("tensor_parallel_size", "gpu_memory_utilization")
+IN_PROCESS_ONLY = ("engine", "dtype", "device", "max_rows", *VLLM_ONLY)
 SERVERS_ONLY = ("api_key_env", "tokenizer", "revision", "max_concurrency", "timeout_seconds", "n_attempts", "retry_seconds")
 
 
@@ -25,12 +27,20 @@ class PolicyConfig:
         },
     )
     prompt_template: str = field(default="{question}", metadata={"help": "what the policy is asked; holds {question}, may hold examples"})
+    system_prompt: str | None = field(default=None, metadata={"help": "what the system says before the question, in the chat template"})
+    chat_template_kwargs: dict[str, bool | int | float | str | None] = field(
+        default_factory=dict, metadata={"help": "variables of the chat template, as {enable_thinking: false}"}
+    )
     base_seed: int = field(default=0, metadata={"help": "names the stream of sampling noise"})
     trust_remote_code: bool = False
     engine: Literal["transformers", "vllm"] = field(default="transformers", metadata={"help": "what runs the model in this process"})
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = field(default="cpu", metadata={"help": "for the engine transformers; vllm finds its own"})
     max_rows: int = field(default=256, metadata={"help": "rows of the batch"})
+    tensor_parallel_size: int = field(default=1, metadata={"help": "for the engine vllm: GPUs that share the model"})
+    gpu_memory_utilization: float | None = field(
+        default=None, metadata={"help": "for the engine vllm: share of a GPU's memory that it takes (null: vllm's own default)"}
+    )
     servers: tuple[str, ...] = field(
         default=(), metadata={"help": "URLs of OpenAI-compatible servers, or @file with one a line (for servers that move between runs)"}
     )
@@ -45,7 +55,8 @@ class PolicyConfig:
     retry_seconds: float = field(default=0.5, metadata={"help": "pause before a draw is asked for again, doubled each time"})
 
     def __post_init__(self) -> None:
-        unused = IN_PROCESS_ONLY if self.servers else SERVERS_ONLY + ("device",) * (self.engine == "vllm")
+        not_of_engine = ("device",) if self.engine == "vllm" else VLLM_ONLY
+        unused = IN_PROCESS_ONLY if self.servers else SERVERS_ONLY + not_of_engine
         changed = [each.name for each in fields(self) if each.name in unused and getattr(self, each.name) != each.default]
         if changed:
             where = "with servers" if self.servers else f"for a policy in this process (engine {self.engine})"
@@ -53,7 +64,12 @@ class PolicyConfig:
         if self.engine == "vllm" and self.model == "simulated":
             raise ValueError("engine: the simulated policy is no model that vllm could run; expected transformers")
         check_api_key_env(self.api_key_env)
-        for number in ("max_rows", "max_concurrency", "timeout_seconds", "n_attempts", "retry_seconds"):
+        if self.model == "simulated" and (self.system_prompt is not None or self.chat_template_kwargs):
+            raise ValueError("system_prompt, chat_template_kwargs: the simulated policy has no chat template; expected them to be left out")
+        _ = self.prompt  # which checks its values
+        if self.gpu_memory_utilization is not None and not 0 < self.gpu_memory_utilization <= 1:
+            raise ValueError(f"gpu_memory_utilization: got {self.gpu_memory_utilization}, expected more than 0 and at most 1")
+        for number in ("tensor_parallel_size", "max_rows", "max_concurrency", "timeout_seconds", "n_attempts", "retry_seconds"):
             if getattr(self, number) <= 0:
                 raise ValueError(f"{number}: got {getattr(self, number)}, expected more than 0")
         for url in self.servers:
@@ -75,22 +91,28 @@ class PolicyConfig:
             return load_vllm_policy(
                 model,
                 base_seed=self.base_seed,
-                prompt_template=self.prompt_template,
                 dtype=self.dtype,
                 max_rows=self.max_rows,
                 trust_remote_code=self.trust_remote_code,
+                tensor_parallel_size=self.tensor_parallel_size,
+                prompt=self.prompt,
+                **({} if self.gpu_memory_utilization is None else {"gpu_memory_utilization": self.gpu_memory_utilization}),
             )
         from data_gen.policies.transformers_policy import load_policy
 
         return load_policy(
             model,
             base_seed=self.base_seed,
-            prompt_template=self.prompt_template,
             dtype=self.dtype,
             device=self.device,
             max_rows=self.max_rows,
             trust_remote_code=self.trust_remote_code,
+            prompt=self.prompt,
         )
+
+    @property
+    def prompt(self) -> PromptLayout:
+        return PromptLayout(self.prompt_template, self.system_prompt, self.chat_template_kwargs)
 
     def _connect(self) -> Policy:
         from data_gen.policies.openai_servers import connect
@@ -98,9 +120,7 @@ class PolicyConfig:
         from data_gen.policies.vocabulary import load_vocabulary
 
         tokenizer = self.tokenizer or self.model
-        vocabulary = load_vocabulary(
-            str(BASE_POLICY) if tokenizer == "base" else tokenizer, self.prompt_template, trust_remote_code=self.trust_remote_code
-        )
+        vocabulary = load_vocabulary(str(BASE_POLICY) if tokenizer == "base" else tokenizer, self.prompt, self.trust_remote_code)
         settings = RequestSettings(self.api_key_env, self.max_concurrency, self.timeout_seconds, self.n_attempts, self.retry_seconds)
         return connect(server_urls(self.servers), self.model, vocabulary, settings, base_seed=self.base_seed, revision=self.revision)
 

@@ -8,7 +8,7 @@ as the letters that it is, and so is what stands between::
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import count, pairwise
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ def encode_messages(tokenizer: Any, messages: Sequence[Message], add_generation_
 
     def render(contents: Sequence[str]) -> str:
         chat = [Message(message.role, content) for message, content in zip(messages, contents, strict=True)]
-        return _render(tokenizer, chat, add_generation_prompt)
+        return render_chat(tokenizer, chat, add_generation_prompt)
 
     return encode_around(tokenizer, [message.content for message in messages], render)
 
@@ -34,7 +34,7 @@ def encode_question(tokenizer: Any, prompt_template: str, question: str) -> tupl
 
     def render(texts: Sequence[str]) -> str:
         prompt = prompt_template.replace(QUESTION, texts[0])
-        return prompt + "\n" if is_plain else _render(tokenizer, [Message("user", prompt)], True)
+        return prompt + "\n" if is_plain else render_chat(tokenizer, [Message("user", prompt)], True)
 
     is_plain = tokenizer.chat_template is None
     return encode_around(tokenizer, [question], render, add_special_tokens=is_plain)
@@ -75,14 +75,27 @@ def encode_around(
     return tuple(ids)
 
 
-def _render(tokenizer: Any, chat: Sequence[Message], add_generation_prompt: bool) -> str:
+def template_of(tokenizer: Any) -> str:
+    """The chat template of a tokenizer that has one. Raises InputError where it has several and none is called default."""
     templates = tokenizer.chat_template
     if isinstance(templates, dict) and "default" not in templates and len(templates) > 1:
         names = ", ".join(sorted(templates))
         raise InputError(f"model {tokenizer.name_or_path}: its chat templates are called {names}; expected one that is called default")
-    template = templates.get("default", next(iter(templates.values()))) if isinstance(templates, dict) else templates
+    template: str = templates.get("default", next(iter(templates.values()))) if isinstance(templates, dict) else templates
+    return template
+
+
+def render_chat(tokenizer: Any, chat: Sequence[Message], add_generation_prompt: bool, arguments: Mapping[str, object] | None = None) -> str:
+    """The text of a chat, with `arguments` as variables of the template. Raises InputError where the template refuses the chat."""
+    from jinja2 import TemplateError
+
     messages = [{"role": message.role, "content": message.content} for message in chat]
-    text: str = tokenizer.apply_chat_template(messages, chat_template=template, add_generation_prompt=add_generation_prompt, tokenize=False)
+    layout: dict[str, Any] = {"chat_template": template_of(tokenizer), "add_generation_prompt": add_generation_prompt, "tokenize": False}
+    try:
+        text: str = tokenizer.apply_chat_template(messages, **layout, **(arguments or {}))
+    except TemplateError as error:  # raised by the template itself, as for a role that it does not know
+        roles = ", ".join(message.role for message in chat)
+        raise InputError(f"chat template of {tokenizer.name_or_path}: refuses messages of {roles}: {error}") from error
     return text
 
 

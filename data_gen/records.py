@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from typing import NamedTuple
 
 
 def derive_seed(*parts: object) -> int:
@@ -63,27 +64,78 @@ def unknown(reason: str) -> Verdict:
 
 class FinishReason(StrEnum):
     EOS = "eos"  # the policy ended the text
-    STOP = "stop"  # the stop rule of the request fired (end of a step)
+    STOP = "stop"  # the stop rule of the request fired: the end of a step, or a stop string
     LENGTH = "length"  # cut by max_new_tokens or the context: truncated, not finished
+
+
+class Truncation(NamedTuple):
+    """Which tokens may be drawn: after the temperature, first `min_p` of the most likely one's probability, then the `top_k` most likely,
+    then the fewest with at least `top_p` of what is left. This order is vLLM's; the defaults leave out none.
+    """
+
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+
+
+ALL_TOKENS = Truncation()
+
+
+def check_truncation(truncation: Truncation) -> None:
+    """Raises ValueError for a value that is out of its range."""
+    top_p, top_k, min_p = truncation
+    if not 0 < top_p <= 1:
+        raise ValueError(f"top_p: got {top_p}, expected more than 0 and at most 1 (all tokens)")
+    if top_k < 0:
+        raise ValueError(f"top_k: got {top_k}, expected 0 (all tokens) or more")
+    if not 0 <= min_p < 1:
+        raise ValueError(f"min_p: got {min_p}, expected 0 (all tokens) or more, and less than 1")
 
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How one draw is made. `temperature` 0 is greedy; `stop` ends a draw with the token that completes this separator (None: at EOS)."""
+    """How one draw is made. `temperature` 0 is greedy; `stop` ends a draw with the token that completes this separator (None: at EOS).
+
+    `stop_strings` end it, too, and with it the solution (`data_gen.stop_strings`); `top_p`, `top_k`, `min_p`: see `Truncation`.
+    """
 
     max_new_tokens: int
     temperature: float = 1.0
     stop: str | None = None
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    stop_strings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
             raise ValueError(f"max_new_tokens: got {self.max_new_tokens}, expected at least 1")
         if self.temperature < 0:
             raise ValueError(f"temperature: got {self.temperature}, expected 0 (greedy) or more")
+        check_truncation(self.truncation)
+
+    @property
+    def truncation(self) -> Truncation:
+        return Truncation(self.top_p, self.top_k, self.min_p)
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """What shapes the draw, as the ledger stores it. Settings that change nothing are not named, as in older ledgers.
+
+        Greedy draws are the same whatever is left out beside the most likely token.
+        """
+        return {"max_new_tokens": self.max_new_tokens, "temperature": self.temperature, "stop": self.stop, **self._restrictions}
+
+    @property
+    def _restrictions(self) -> dict[str, object]:
+        is_truncated = self.temperature > 0 and self.truncation != ALL_TOKENS
+        stop_strings = {"stop_strings": sorted(self.stop_strings)} if self.stop_strings else {}
+        return {**(self.truncation._asdict() if is_truncated else {}), **stop_strings}
 
     @cached_property
     def params_hash(self) -> str:
-        return content_hash("sampling params", self.max_new_tokens, self.temperature, self.stop)
+        others = [self._restrictions] if self._restrictions else []
+        return content_hash("sampling params", self.max_new_tokens, self.temperature, self.stop, *others)
 
 
 @dataclass(frozen=True)

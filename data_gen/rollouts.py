@@ -8,6 +8,7 @@ from data_gen.grading import Grader
 from data_gen.ledger import LedgerPolicy
 from data_gen.records import FinishReason, GradedSolution, SamplingParams, Solution, StepEstimate
 from data_gen.sequential import SequentialTest, anytime_interval, clopper_pearson, intersect
+from data_gen.stop_strings import StopStrings
 
 NOT_PROBED = StepEstimate()
 WITNESS = StepEstimate(method="witness", stopping="first_success")  # a right solution runs through this prefix
@@ -30,6 +31,8 @@ async def draw_solution(policy: LedgerPolicy, grader: Grader, prefix: Prefix, pa
     """The `index`-th whole solution that continues `prefix`, graded. Its ids and log-probs are those of the continuation alone."""
     draw = await policy.sample(prefix.token_ids, params, index)
     text = prefix.text + draw.text
+    if params.stop_strings:
+        text, draw = StopStrings(policy.token_bytes(), params.stop_strings).cut(prefix.text, draw)
     solution = Solution(policy.problem.problem_id, index, text, draw.finish_reason, draw.token_ids, draw.logprobs)
     return await policy.grade(grader, policy.key(prefix.token_ids, params, index), solution)
 

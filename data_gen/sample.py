@@ -25,6 +25,7 @@ from data_gen.records import GradedSolution, Problem, SamplingParams, Usage
 from data_gen.rollouts import draw_solutions
 from data_gen.runs import N_OPEN, claim_models, claim_run, read_records, records_in_order, work_through
 from data_gen.steps import check_separator
+from data_gen.stop_strings import check_stop_strings
 
 logger = logging.getLogger(__name__)
 DRY_RUN = "dry-run"
@@ -38,7 +39,11 @@ class SampleConfig:
     problems: ProblemSource = field(default_factory=ProblemSource)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     n_samples: int = field(default=4, metadata={"help": "solutions a problem"})
-    temperature: float = 1.0
+    temperature: float = field(default=1.0, metadata={"help": "0 is greedy"})
+    top_p: float = field(default=1.0, metadata={"help": "draw from the fewest tokens with this share of the probability; 1: from all"})
+    top_k: int = field(default=0, metadata={"help": "draw from so many of the most likely tokens; 0: from all"})
+    min_p: float = field(default=0.0, metadata={"help": "draw no token below this share of the most likely one's probability"})
+    stop: tuple[str, ...] = field(default=(), metadata={"help": "texts that end a solution, in which they are left out"})
     max_new_tokens: int = field(default=256, metadata={"help": "tokens of a solution; longer ones are truncated and counted"})
     step_separator: str = "\n"
     grader: GraderName = "auto"
@@ -53,10 +58,12 @@ class SampleConfig:
         for name in ("n_samples", "n_open"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1")
+        check_stop_strings(self.stop)
+        _ = self.params  # which checks its values
 
     @property
     def params(self) -> SamplingParams:
-        return SamplingParams(self.max_new_tokens, self.temperature)
+        return SamplingParams(self.max_new_tokens, self.temperature, None, self.top_p, self.top_k, self.min_p, self.stop)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 A draw is a pure function of the server's policy and base seed, the prompt's ids and the request's `seed`, whatever else is asked for;
 choice i of a request with n choices is the draw of seed + i, and a request without seed gets a fresh one. What would change the
-distribution (top_p, penalties, ...) is refused unless it changes nothing. `stop` is one string and ends a text by the toolkit's rule of
-steps: a stop string after nothing but blanks ends nothing. A client that goes away ends its draws.
+distribution in a way that is not known here (penalties, ...) is refused unless it changes nothing. `stop` with one string ends a text by
+the toolkit's rule of steps: after nothing but blanks it ends nothing; several end it wherever one of them shows up. A client that goes away
+ends its draws.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import itertools
 import json
 import secrets
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,14 +23,12 @@ from starlette.routing import Route
 
 from data_gen.policies.protocol import Policy
 from data_gen.records import Completion, FinishReason, SamplingParams, Usage
+from data_gen.stop_strings import MAX_STOP_STRINGS
 
 Result = TypeVar("Result")
 CLIENT_CLOSED_REQUEST = 499
 # What a request may say beside what is read, as long as it changes nothing.
 NEUTRAL: dict[str, tuple[object, ...]] = {
-    "top_p": (1,),
-    "top_k": (0, -1),
-    "min_p": (0,),
     "repetition_penalty": (1,),
     "presence_penalty": (0,),
     "frequency_penalty": (0,),
@@ -63,6 +62,9 @@ class CompletionBody(BaseModel):
     n: Annotated[int, Field(ge=1)] = 1
     max_tokens: Annotated[int, Field(ge=1)] = 16
     temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    top_k: Annotated[int, Field(ge=-1)] = -1
+    min_p: Annotated[float, Field(ge=0, lt=1)] = 0.0
     seed: int | None = None
     stop: str | list[str] | None = None
     include_stop_str_in_output: bool = False
@@ -162,9 +164,9 @@ class CompletionsServer:
         ids, is_stop = completion.token_ids, completion.finish_reason is FinishReason.STOP
         choice: dict[str, Any] = {
             "index": index,
-            "text": self._shown_text(completion, body, params.stop),
+            "text": self._shown_text(completion, body, params),
             "finish_reason": "length" if completion.finish_reason is FinishReason.LENGTH else "stop",
-            "stop_reason": params.stop if is_stop else None,
+            "stop_reason": (params.stop or first_stop(completion.text, params.stop_strings)) if is_stop else None,
             "logprobs": None,
         }
         if body.logprobs is not None:
@@ -180,11 +182,16 @@ class CompletionsServer:
             choice |= {"token_ids": list(ids), "prompt_token_ids": list(prompt)}
         return choice
 
-    def _shown_text(self, completion: Completion, body: CompletionBody, stop: str | None) -> str:
+    def _shown_text(self, completion: Completion, body: CompletionBody, params: SamplingParams) -> str:
         """The text up to the stop string, as the field has it, while the ids go on to the end of the token that completed it."""
-        if completion.finish_reason is not FinishReason.STOP or stop is None:
+        if completion.finish_reason is not FinishReason.STOP:
             return completion.text
-        return completion.text[: _step_end(completion.text, stop) - (0 if body.include_stop_str_in_output else len(stop))]
+        if params.stop is not None:
+            stop, end = params.stop, _step_end(completion.text, params.stop)
+        else:
+            stop = first_stop(completion.text, params.stop_strings)
+            end = completion.text.index(stop) + len(stop)
+        return completion.text[: end - (0 if body.include_stop_str_in_output else len(stop))]
 
 
 def parse_body(raw: bytes) -> CompletionBody:
@@ -208,9 +215,19 @@ def parse_body(raw: bytes) -> CompletionBody:
 
 def _sampling_params(body: CompletionBody) -> SamplingParams:
     stops = [body.stop] if isinstance(body.stop, str) else body.stop or []
-    if len(stops) > 1 or "" in stops:
-        raise BadRequestError(f"stop: got {stops!r}, expected one string that is not empty")
-    return SamplingParams(body.max_tokens, body.temperature, stops[0] if stops else None)
+    if "" in stops:
+        raise BadRequestError(f"stop: got {stops!r}, expected strings that are not empty")
+    if len(stops) > MAX_STOP_STRINGS + 1:  # a client's own and its separator
+        raise BadRequestError(f"stop: {len(stops)} strings, expected at most {MAX_STOP_STRINGS + 1}")
+    separator, stop_strings = (stops[0], ()) if len(stops) == 1 else (None, tuple(dict.fromkeys(stops)))
+    return SamplingParams(
+        body.max_tokens, body.temperature, separator, body.top_p, max(body.top_k, 0), body.min_p, stop_strings=stop_strings
+    )
+
+
+def first_stop(text: str, stop_strings: Sequence[str]) -> str:
+    """The stop string that begins first in a text that holds one."""
+    return min((stop for stop in stop_strings if stop in text), key=text.index)
 
 
 def _step_end(text: str, stop: str) -> int:

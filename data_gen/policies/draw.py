@@ -1,6 +1,7 @@
 """One draw on its way to a completion, and how its tokens are chosen."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Optional
 
@@ -8,8 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from data_gen.records import FinishReason, SamplingParams, Usage
+from data_gen.policies.truncation import truncated
+from data_gen.records import FinishReason, SamplingParams, Truncation, Usage
 from data_gen.steps import StepScanner
+from data_gen.stop_strings import StopStrings
 
 if TYPE_CHECKING:
     from data_gen.policies.row_batch import Tier
@@ -26,7 +29,9 @@ class Draw:
     n_room: int  # tokens that it may have
     noise: random.Random
     scanner: StepScanner | None
+    stop_strings: StopStrings | None = None
     scan_state: int = StepScanner.START
+    tail: bytes = b""  # what a stop string may have begun in
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     finish_reason: FinishReason | None = None
@@ -49,11 +54,14 @@ class Draw:
         if token_id in eos_ids:
             self.finish_reason = FinishReason.EOS
             return True
+        ends = False
         if self.scanner is not None:
-            self.scan_state, is_end = self.scanner.advance(self.scan_state, token_id)
-            if is_end:
-                self.finish_reason = FinishReason.STOP
-                return True
+            self.scan_state, ends = self.scanner.advance(self.scan_state, token_id)
+        if self.stop_strings is not None and not ends:
+            self.tail, ends = self.stop_strings.advance(self.tail, token_id)
+        if ends:
+            self.finish_reason = FinishReason.STOP
+            return True
         if len(self.token_ids) == self.n_room:
             self.finish_reason = FinishReason.LENGTH
             return True
@@ -61,16 +69,21 @@ class Draw:
 
 
 def choose_tokens(
-    logits: Float[Tensor, "row vocabulary"], uniforms: Float[Tensor, " row"], temperatures: Float[Tensor, " row"]
+    logits: Float[Tensor, "row vocabulary"],
+    uniforms: Float[Tensor, " row"],
+    temperatures: Float[Tensor, " row"],
+    truncations: Sequence[Truncation] = (),
 ) -> tuple[list[int], list[float]]:
     """One token a row, by inverting the cumulative distribution at the row's uniform number, and its log-probability at temperature 1.
 
     Temperature 0 takes the most likely token. Ids are summed in ascending order, so that a token depends on nothing but its row.
+    `truncations`: one a row, or none where every token may be drawn.
     """
     uniforms, temperatures = uniforms.to(logits.device), temperatures.to(logits.device)
     is_plain, is_greedy = bool((temperatures == 1).all()), temperatures == 0
     weights = (logits if is_plain else logits / temperatures.masked_fill(is_greedy, 1.0)[:, None]).softmax(-1)
-    cumulative = weights.cumsum(-1, dtype=torch.float32 if logits.shape[-1] <= SMALL_VOCABULARY else torch.float64)
+    allowed = truncated(weights, truncations)
+    cumulative = allowed.cumsum(-1, dtype=torch.float32 if logits.shape[-1] <= SMALL_VOCABULARY else torch.float64)
     total = cumulative[:, -1:]
     # Rounding may not reach the total: a token without weight would be chosen.
     threshold = torch.minimum((uniforms[:, None] * total).to(total.dtype), torch.nextafter(total, torch.zeros_like(total)))

@@ -2,7 +2,8 @@
 
 An engine such as vLLM stops where the separator first shows up in its text. The toolkit's step ends with the token that completes the
 separator of a step that is not blank (`data_gen.steps`). So the ids are cut here by the scanner; and where the engine stopped at a
-separator that ends nothing (a leading blank line), the draw is made again without stop string: the same seed gives the same ids and more.
+separator that ends nothing (a leading blank line), the draw is made again without it: the same seed gives the same ids and more. Stop
+strings of the user are asked for both times, and end the ids with the token that completes one (`data_gen.stop_strings`).
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,6 +13,7 @@ from typing import Literal
 from data_gen.policies.vocabulary import Vocabulary
 from data_gen.records import Completion, FinishReason, SamplingParams, Usage
 from data_gen.steps import StepScanner
+from data_gen.stop_strings import StopStrings
 
 
 @dataclass(frozen=True)
@@ -28,25 +30,30 @@ class EngineDraw:
 async def draw_completion(
     draw: Callable[[str | None], Awaitable[EngineDraw]], vocabulary: Vocabulary, params: SamplingParams, scanner: StepScanner | None
 ) -> Completion:
-    """One completion by `params`. `draw` asks the engine, with a stop string or none and otherwise the same request each time.
+    """One completion by `params`. `draw` asks the engine, with the separator or without and otherwise the same request each time.
 
     The usage is that of all that was generated for it.
     """
+    stop_strings = StopStrings(vocabulary.token_bytes, params.stop_strings) if params.stop_strings else None
     drawn = await draw(params.stop)
-    completion = _completion(drawn, vocabulary, scanner, drawn.usage)
+    completion = _completion(drawn, vocabulary, scanner, stop_strings, drawn.usage)
     if completion is None:
         whole = await draw(None)
-        completion = _completion(whole, vocabulary, scanner, drawn.usage + whole.usage)
+        completion = _completion(whole, vocabulary, scanner, stop_strings, drawn.usage + whole.usage)
     if completion is None:
-        raise ValueError("an engine without stop string ended a text that has neither an EOS nor its full length")
+        raise ValueError("an engine that was given no separator ended a text without an EOS, a stop string or its full length")
     return completion
 
 
-def _completion(drawn: EngineDraw, vocabulary: Vocabulary, scanner: StepScanner | None, usage: Usage) -> Completion | None:
+def _completion(
+    drawn: EngineDraw, vocabulary: Vocabulary, scanner: StepScanner | None, stop_strings: StopStrings | None, usage: Usage
+) -> Completion | None:
     """None where the engine stopped at a separator that ends no step."""
     n_step = None if scanner is None else step_length(drawn.token_ids, scanner)
-    if n_step is not None:
-        ids, reason = drawn.token_ids[:n_step], FinishReason.STOP
+    n_stop = None if stop_strings is None else stop_strings.length(drawn.token_ids)
+    ends = [end for end in (n_step, n_stop) if end is not None]
+    if ends:
+        ids, reason = drawn.token_ids[: min(ends)], FinishReason.STOP
     elif drawn.is_eos:
         ids, reason = drawn.token_ids, FinishReason.EOS
     elif drawn.finish == "length":

@@ -63,7 +63,9 @@ class OpenAIServersPolicy(Policy):
         check_prefix(prefix_ids, self._vocabulary, self.context_length)
         seed = derive_seed(self.base_seed, self.policy_id, prefix_hash(prefix_ids).hex(), index) % N_SEEDS
         n_tokens = min(params.max_new_tokens, self.context_length - len(prefix_ids))
-        request = CompletionRequest(self._model, prefix_ids, n_tokens, params.temperature, seed)
+        request = CompletionRequest(
+            self._model, prefix_ids, n_tokens, params.temperature, seed, stop_strings=params.stop_strings, truncation=params.truncation
+        )
         affinity, pool = self._prompts.affinity_key(prefix_ids), await self._pool()
 
         async def draw(stop: str | None) -> EngineDraw:

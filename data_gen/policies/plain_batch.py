@@ -74,7 +74,8 @@ class PlainBatch:
         for group in list(self._groups):
             draws, logits = group.under_way, self._logits(group)
             uniforms = torch.tensor([draw.noise.random() for draw in draws], dtype=torch.float64)
-            tokens, logprobs = choose_tokens(logits, uniforms, torch.tensor([draw.params.temperature for draw in draws]))
+            temperatures = torch.tensor([draw.params.temperature for draw in draws])
+            tokens, logprobs = choose_tokens(logits, uniforms, temperatures, [draw.params.truncation for draw in draws])
             finished += [
                 draw for draw, token, logprob in zip(draws, tokens, logprobs, strict=True) if draw.record(token, logprob, self._eos_ids)
             ]

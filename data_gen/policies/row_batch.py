@@ -154,7 +154,8 @@ class RowBatch:
         forks, self._forks = self._forks, []
         draws, logits = self._decode(forks)
         uniforms = torch.tensor([draw.noise.random() for draw in draws], dtype=torch.float64)
-        tokens, logprobs = choose_tokens(logits, uniforms, torch.tensor([draw.params.temperature for draw in draws]))
+        temperatures = torch.tensor([draw.params.temperature for draw in draws])
+        tokens, logprobs = choose_tokens(logits, uniforms, temperatures, [draw.params.truncation for draw in draws])
         finished = [
             draw for draw, token, logprob in zip(draws, tokens, logprobs, strict=True) if draw.record(token, logprob, self._eos_ids)
         ]

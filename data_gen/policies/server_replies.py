@@ -3,14 +3,14 @@
 import codecs
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from data_gen.policies.engine_draw import EngineDraw
 from data_gen.policies.vocabulary import Vocabulary
-from data_gen.records import Usage
+from data_gen.records import ALL_TOKENS, Truncation, Usage
 
 LOGPROB_ROUNDING = 1e-3  # a log-probability may exceed 0 by the rounding of a 16-bit model
 
@@ -33,9 +33,12 @@ class CompletionRequest:
     temperature: float
     seed: int
     stop: str | None = None
+    stop_strings: tuple[str, ...] = ()
+    truncation: Truncation = ALL_TOKENS
 
-    def without_stop(self) -> "CompletionRequest":
-        return replace(self, stop=None)
+    @property
+    def all_stops(self) -> list[str]:
+        return [*(() if self.stop is None else (self.stop,)), *self.stop_strings]
 
     def as_json(self) -> dict[str, object]:
         """The body of the request.
@@ -52,14 +55,14 @@ class CompletionRequest:
             "n": 1,
             "logprobs": 0,
             "return_token_ids": True,
-            "top_p": 1.0,
-            "top_k": -1,
-            "min_p": 0.0,
+            "top_p": self.truncation.top_p,
+            "top_k": self.truncation.top_k or -1,
+            "min_p": self.truncation.min_p,
             "repetition_penalty": 1.0,
             "presence_penalty": 0.0,
             "frequency_penalty": 0.0,
         }
-        return body if self.stop is None else body | {"stop": [self.stop], "include_stop_str_in_output": True}
+        return body | {"stop": self.all_stops, "include_stop_str_in_output": True} if self.all_stops else body
 
 
 class _Part(BaseModel):
@@ -154,8 +157,8 @@ def _checked_finish(choice: _Choice, ids: tuple[int, ...], request: CompletionRe
         return "length"
     if choice.finish_reason != "stop":
         raise WrongReplyError(f"finish_reason {choice.finish_reason!r}, expected 'stop' or 'length'")
-    is_separated = request.stop is not None and request.stop in vocabulary.text(ids)
-    if not is_separated and not _is_eos(choice, ids, vocabulary):
+    text = vocabulary.text(ids)
+    if not any(stop in text for stop in request.all_stops) and not _is_eos(choice, ids, vocabulary):
         raise WrongReplyError(f"finish_reason stop after token {ids[-1]}, which is no EOS of this tokenizer ({sorted(vocabulary.eos_ids)})")
     return "stop"
 
@@ -170,10 +173,10 @@ def _check_text(text: str, ids: tuple[int, ...], request: CompletionRequest, voc
     got, wanted = _visible(text), _visible(_text_after(request.prompt_ids, ids, vocabulary))
     if got in (wanted, _visible(_text_after(request.prompt_ids, _without_eos(ids, vocabulary), vocabulary))):
         return
-    if request.stop is not None and wanted.startswith(got):
-        stop = _visible(request.stop)
-        if got.endswith(stop) or wanted[len(got) :].startswith(stop):
-            return
+    if wanted.startswith(got):
+        for stop in map(_visible, request.all_stops):
+            if got.endswith(stop) or wanted[len(got) :].startswith(stop):
+                return
     raise WrongReplyError(f"text {text[:60]!r} beside ids of the text {wanted[:60]!r}")
 
 

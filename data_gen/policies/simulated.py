@@ -42,8 +42,10 @@ class SimulatedPolicy(Policy):
 def _completion(text: bytes, n_prefix: int, params: SamplingParams) -> Completion:
     """The draw of which `text` would be the whole: up to the stop rule, the length limit or EOS."""
     finish_reason = FinishReason.EOS
-    if params.stop is not None and (stop := params.stop.encode()) in text:
-        text, finish_reason = text[: text.index(stop) + len(stop)], FinishReason.STOP
+    stops = [stop.encode() for stop in (params.stop, *params.stop_strings) if stop is not None]
+    ends = [text.index(stop) + len(stop) for stop in stops if stop in text]
+    if ends:
+        text, finish_reason = text[: min(ends)], FinishReason.STOP
     ids = (*text, EOS_ID) if finish_reason is FinishReason.EOS else tuple(text)
     if len(ids) > params.max_new_tokens:
         ids, text, finish_reason = ids[: params.max_new_tokens], text[: params.max_new_tokens], FinishReason.LENGTH

@@ -23,14 +23,14 @@ from data_gen.policies.plain_model import PlainModel
 from data_gen.policies.ragged_model import RaggedModel, UnknownModelError
 from data_gen.policies.row_batch import RowBatch
 from data_gen.pretrained import load_model
-from data_gen.prompt_ids import encode_question
+from data_gen.prompt_layout import DEFAULT_PROMPT, PromptLayout
 from data_gen.records import Completion, SamplingParams, Usage, content_hash, derive_seed
+from data_gen.stop_strings import StopStrings
 from data_gen.tokenizer import load_tokenizer
 
 logger = logging.getLogger(__name__)
 
 PREFIX_CACHE_BYTES = 2**28
-QUESTION = "{question}"  # what a prompt template holds in the place of the question
 
 
 class TransformersPolicy:
@@ -48,14 +48,13 @@ class TransformersPolicy:
         tokenizer: PreTrainedTokenizerBase,
         *,
         base_seed: int = 0,
-        prompt_template: str = QUESTION,
+        prompt: PromptLayout = DEFAULT_PROMPT,
         max_rows: int = 256,
         prefix_cache_bytes: int = PREFIX_CACHE_BYTES,
     ) -> None:
-        if QUESTION not in prompt_template:
-            raise InputError(f"prompt_template: got {prompt_template!r}, expected a text that holds {QUESTION}")
+        prompt.check(tokenizer)
         self.tokenizer = tokenizer
-        self.prompt_template = prompt_template
+        self.prompt = prompt
         self.base_seed = base_seed
         self.context_length = context_length(model.config)
         self.eos_ids = _eos_ids(model, tokenizer)
@@ -71,8 +70,7 @@ class TransformersPolicy:
         self._scheduler: asyncio.Task[None] | None = None
 
     def encode_prompt(self, question: str) -> tuple[int, ...]:
-        """See `data_gen.prompt_ids.encode_question`."""
-        return encode_question(self.tokenizer, self.prompt_template, question)
+        return self.prompt.encode(self.tokenizer, question)
 
     def token_bytes(self) -> list[bytes]:
         return self._token_bytes
@@ -97,7 +95,8 @@ class TransformersPolicy:
             raise ValueError(f"prefix {prefix_ids[:8]}… of {len(prefix_ids)} ids: expected one or more ids in [0, {self._vocabulary_size})")
         noise = random.Random(derive_seed(self.base_seed, self.policy_id, prefix_hash(prefix_ids).hex(), index))
         scanner = None if params.stop is None else self._scanner(params.stop)
-        return Draw(prefix_ids, params, min(params.max_new_tokens, n_free), noise, scanner)
+        stop_strings = StopStrings(self._token_bytes, params.stop_strings) if params.stop_strings else None
+        return Draw(prefix_ids, params, min(params.max_new_tokens, n_free), noise, scanner, stop_strings)
 
     async def _advance(self) -> None:
         """Give every draw a token, again and again, until none is left; between two tokens everybody else has their turn."""
@@ -151,7 +150,7 @@ def load_policy(
     name_or_path: str,
     *,
     base_seed: int = 0,
-    prompt_template: str = QUESTION,
+    prompt: PromptLayout = DEFAULT_PROMPT,
     dtype: str = "float32",
     device: str = "cpu",
     max_rows: int = 256,
@@ -160,7 +159,7 @@ def load_policy(
     """The policy of a folder or a Hub name. `dtype` and weights are part of its identity: another dtype is another policy."""
     tokenizer = load_tokenizer(name_or_path, trust_remote_code)
     model = load_model(AutoModelForCausalLM, name_or_path, dtype=dtype, trust_remote_code=trust_remote_code)
-    return TransformersPolicy(model.to(device), tokenizer, base_seed=base_seed, prompt_template=prompt_template, max_rows=max_rows)
+    return TransformersPolicy(model.to(device), tokenizer, base_seed=base_seed, prompt=prompt, max_rows=max_rows)
 
 
 def _batch(model: PreTrainedModel, eos_ids: tuple[int, ...], max_rows: int, prefix_cache_bytes: int) -> RowBatch | PlainBatch:

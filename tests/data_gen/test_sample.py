@@ -34,6 +34,35 @@ def test_the_summary_counts_what_was_written_in_the_order_of_the_problems(tmp_pa
     assert facts["this_process"]["n_draws"] == 90
 
 
+def test_stop_strings_cut_the_solutions_and_labels_are_made_of_what_is_left(tmp_path: Path):
+    restricted = ("--stop", '["\\nAnswer", "keep 9"]', "--top_p", "0.9", "--n_samples", "3")
+    facts = run(tmp_path, 4, *restricted)
+    solutions = [each.solution for each in read_records(tmp_path / "solutions.jsonl", GradedSolution)]
+    assert facts["finish_reasons"] == {"stop": 12}
+    assert not any("Answer" in solution.text or "keep 9" in solution.text for solution in solutions)
+    assert all(bytes(solution.token_ids).decode() == solution.text for solution in solutions)
+    whole = run(tmp_path / "whole", 4, "--n_samples", "3")
+    texts = [each.solution.text for each in read_records(tmp_path / "whole" / "solutions.jsonl", GradedSolution)]
+    assert whole["finish_reasons"] == {"eos": 12}
+    assert all(text.startswith(solution.text) for text, solution in zip(texts, solutions, strict=True))  # the noise is the same
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--top_p", "0"), "top_p: got 0.0, expected more than 0"),
+        (("--top_k", "-1"), "top_k: got -1, expected 0 .all tokens. or more"),
+        (("--min_p", "2"), "min_p: got 2.0, expected 0"),
+        (("--stop", "''"), "stop: got '', expected strings of at least one character"),
+        (("--temperature", "-1"), "temperature: got -1.0, expected 0"),
+    ],
+)
+def test_sampling_settings_out_of_range_are_refused_before_anything_is_written(tmp_path: Path, arguments: tuple[str, ...], message: str):
+    with pytest.raises(InputError, match=message):
+        run(tmp_path / "new", 3, *arguments)
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_run_that_goes_on_draws_nothing_again_and_costs_the_same(tmp_path: Path):
     first = run(tmp_path, 10)
     before = (tmp_path / "solutions.jsonl").read_bytes()

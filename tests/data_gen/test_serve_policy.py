@@ -83,6 +83,12 @@ def test_a_stop_string_ends_the_text_before_it_and_the_ids_after_it(simulated_se
     assert choice["text"] == "3 plus 4=7\n"
 
 
+def test_the_first_of_several_stop_strings_ends_the_text(simulated_server):
+    [choice] = choices(simulated_server.url, seed=1, stop=["minus", "=7"], top_p=0.9, top_k=5, min_p=0.1, return_token_ids=True)
+    assert (choice["text"], choice["finish_reason"], choice["stop_reason"]) == ("3 plus 4", "stop", "=7")
+    assert bytes(choice["token_ids"]) == b"3 plus 4=7"
+
+
 def test_max_tokens_cuts(simulated_server):
     [choice] = choices(simulated_server.url, seed=1, max_tokens=6)
     assert (choice["text"], choice["finish_reason"], choice["stop_reason"]) == ("3 plus", "length", None)
@@ -101,10 +107,14 @@ def test_max_tokens_cuts(simulated_server):
         ({"temperature": -1}, "temperature: Input should be greater than or equal to 0"),
         ({"temperature": "hot"}, "temperature: Input should be a valid number"),
         ({"n": 5000}, "n: 1 prompts with 5000 choices each; expected at most 4096 choices"),
-        ({"top_p": 0.9}, "top_p: got 0.9; this server draws from the model's own distribution, expected 1"),
+        ({"repetition_penalty": 1.1}, "repetition_penalty: got 1.1; this server draws from the model's own distribution, expected 1"),
+        ({"top_p": 0}, "top_p: Input should be greater than 0"),
+        ({"top_k": -2}, "top_k: Input should be greater than or equal to -1"),
+        ({"min_p": 1.0}, "min_p: Input should be less than 1"),
         ({"stream": True}, "stream: got True"),
         ({"echo": True}, "echo: got True"),
-        ({"stop": ["a", "b"]}, "stop: got ['a', 'b'], expected one string that is not empty"),
+        ({"stop": ["a", ""]}, "stop: got ['a', ''], expected strings that are not empty"),
+        ({"stop": [str(i) for i in range(20)]}, "stop: 20 strings, expected at most 17"),
         ({"logprobs": 5}, "logprobs: Input should be less than or equal to 1"),
         ({"guided_regex": "a*"}, "guided_regex: Extra inputs are not permitted"),
         ({"seed": 1.5}, "seed: Input should be a valid integer"),

@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerFast
 from data_gen.chains import Message
 from data_gen.config import InputError
 from data_gen.prompt_ids import encode_messages, encode_question
+from data_gen.prompt_layout import PromptLayout
 from data_gen.steps import split_steps
 from data_gen.tokenizer import load_tokenizer, train_tokenizer
 from prm_train.encoding import EncodingFacts, ScorerEncoding, prepare_encoding
@@ -130,6 +131,31 @@ def test_what_a_prompt_template_spells_is_meant(tiny_policy):
     ids = encode_question(tokenizer, "<|user|>{question}<|end|>", "one <|end|>")
     assert tokenizer.decode(ids) == "<|user|>one <|end|><|end|>\n"
     assert ids.count(tokenizer.eos_token_id) == 1
+
+
+def test_a_system_prompt_and_arguments_go_through_the_chat_template(tiny_policy):
+    tokenizer = load_tokenizer(str(tiny_policy))
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
+        "<|assistant|>{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}"
+    )
+    layout = PromptLayout("Q: {question} \\neq 2", "Count to <|end|>.", {"enable_thinking": False})
+    layout.check(tokenizer)
+    assert tokenizer.decode(layout.encode(tokenizer, "1+1 <|end|>")) == (
+        "<|system|>Count to <|end|>.<|end|><|user|>Q: 1+1 <|end|> \\neq 2<|end|><|assistant|><think></think>"
+    )
+    assert layout.encode(tokenizer, "1+1 <|end|>").count(tokenizer.eos_token_id) == 3  # the question's is text
+    assert PromptLayout("Q: {question}").encode(tokenizer, QUESTION) == encode_question(tokenizer, "Q: {question}", QUESTION)
+    with pytest.raises(InputError, match=r"chat_template_kwargs: got enable_thinkin, which the chat template of .* does not read"):
+        PromptLayout(chat_template_kwargs={"enable_thinkin": False}).check(tokenizer)
+    tokenizer.chat_template = "{% for m in messages if m['role'] == 'user' %}{{ m['content'] }}{% endfor %}"
+    with pytest.raises(InputError, match=r"system_prompt: the chat template of .* leaves it out"):
+        PromptLayout(system_prompt="Be brief.").check(tokenizer)
+    with pytest.raises(InputError, match="refuses messages of system, user: unknown role: system"):
+        PromptLayout(system_prompt="Be brief.").check(load_tokenizer(str(tiny_policy)))
+    tokenizer.chat_template = None
+    with pytest.raises(InputError, match=r"system_prompt: .* has no chat template"):
+        PromptLayout(system_prompt="Be brief.").check(tokenizer)
 
 
 def test_named_chat_templates_without_a_default_are_refused_unless_there_is_one_alone(tiny_policy):

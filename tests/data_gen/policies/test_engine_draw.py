@@ -59,3 +59,21 @@ def test_ends_of_the_text_and_of_the_length_are_told_apart():
     assert (completion.text, completion.finish_reason) == ("AA", FinishReason.LENGTH)
     completion, _ = completed(engine_draw(EOS))
     assert (completion.token_ids, completion.text) == ((EOS,), "")
+
+
+def test_a_stop_string_ends_the_ids_where_it_is_complete_before_the_separator_or_after():
+    def draw_ids(drawn: EngineDraw, separator: str | None) -> tuple[tuple[int, ...], FinishReason]:
+        async def draw(stop: str | None) -> EngineDraw:
+            return drawn
+
+        params = SamplingParams(10, stop=separator, stop_strings=("AB",))
+        scanner = None if separator is None else StepScanner(VOCABULARY.token_bytes, separator)
+        completion = asyncio.run(draw_completion(draw, VOCABULARY, params, scanner))
+        return completion.token_ids, completion.finish_reason
+
+    b = A + 1
+    assert draw_ids(engine_draw(A, A, b), None) == ((A, A, b), FinishReason.STOP)
+    assert draw_ids(engine_draw(A, A, b, A, EOS), None) == ((A, A, b), FinishReason.STOP)  # an engine that looked for none
+    assert draw_ids(engine_draw(A, b, NEWLINE, NEWLINE), "\n\n") == ((A, b), FinishReason.STOP)
+    assert draw_ids(engine_draw(A, NEWLINE, NEWLINE, A, b), "\n\n") == ((A, NEWLINE, NEWLINE), FinishReason.STOP)
+    assert draw_ids(engine_draw(A, A, EOS), None) == ((A, A, EOS), FinishReason.EOS)

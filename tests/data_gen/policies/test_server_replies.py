@@ -1,13 +1,14 @@
 """A reply that is not exactly an answer to its request is refused."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from data_gen.policies.server_replies import CompletionRequest, NoTokenIdsError, WrongReplyError, read_reply
 from data_gen.policies.vocabulary import Vocabulary
-from data_gen.records import Usage
+from data_gen.records import Truncation, Usage
 
 # Tokens 0–255 are bytes, 256 is EOS, 257 is the text ".\n\n", 258 a special token without bytes.
 VOCABULARY = Vocabulary([*(bytes([i]) for i in range(256)), b"", b".\n\n", b""], frozenset({256}), lambda text: tuple(text.encode()), "v")
@@ -145,3 +146,13 @@ def test_requests_say_all_that_shapes_the_distribution():
         "include_stop_str_in_output": True,
     }
     assert "stop" not in REQUEST.as_json()
+
+
+def test_what_restricts_a_draw_is_sent_and_each_of_the_strings_may_end_it():
+    restricted = replace(STEP, stop_strings=("Q:", "C"), truncation=Truncation(0.9, 20, 0.05))
+    body = restricted.as_json()
+    assert [body[name] for name in ("top_p", "top_k", "min_p", "stop")] == [0.9, 20, 0.05, ["\n\n", "Q:", "C"]]
+    assert read_reply(reply([66, 67], "BC"), restricted, VOCABULARY).token_ids == (66, 67)
+    assert read_reply(reply([66, 67], "B"), restricted, VOCABULARY).finish == "stop"
+    with pytest.raises(WrongReplyError, match="finish_reason stop after token 68"):
+        read_reply(reply([66, 68], "BD"), restricted, VOCABULARY)

@@ -16,6 +16,8 @@ from transformers import (
 )
 
 from benchmarks.tiny_models import tiny_config, tiny_model
+from data_gen.policies.plain_batch import PlainBatch
+from data_gen.policies.plain_model import PlainModel
 from data_gen.policies.transformers_policy import TransformersPolicy, load_policy
 from data_gen.records import FinishReason, SamplingParams, Usage
 from data_gen.tokenizer import EOS, train_tokenizer
@@ -199,6 +201,50 @@ def test_a_stop_ends_with_the_token_that_completes_the_separator(tokenizer):
         looping.lm_head.weight[newline, 2] = 100
     [completion] = gather(TransformersPolicy(looping, tokenizer), [((start,), double, 0)])
     assert (completion.token_ids, completion.finish_reason) == ((word, newline, newline), FinishReason.STOP)
+
+
+def test_restricted_draws_are_functions_of_their_keys_and_the_same_in_both_engines(tokenizer):
+    def make(is_plain=False):
+        model = make_model(tokenizer)
+        policy = TransformersPolicy(model, tokenizer)
+        if is_plain:
+            policy._batch = PlainBatch(PlainModel(model), policy.eos_ids, 256, None)
+        return policy
+
+    restricted = [
+        SamplingParams(12, top_k=1),
+        SamplingParams(12, top_p=0.6),
+        SamplingParams(12, 1.5, min_p=0.2),
+        SamplingParams(12, 0.8, top_p=0.9, top_k=20, min_p=0.01, stop_strings=("7", "Answer")),
+        SamplingParams(12),
+    ]
+    requests = [(prefix, params, index) for prefix in prompts(tokenizer, 3) for params in restricted for index in range(3)]
+    together = gather(make(), requests)
+    backwards = gather(make(), requests[::-1])[::-1]
+    alone = [gather(make(), [request])[0] for request in requests[:: len(restricted)]]
+    assert ids_of(together) == ids_of(backwards) == ids_of(gather(make(is_plain=True), requests))
+    assert ids_of(together[:: len(restricted)]) == ids_of(alone)
+    greedy = gather(make(), [(prefix, SamplingParams(12, 0), 0) for prefix in prompts(tokenizer, 3)])
+    assert ids_of(together[0:3]) == [greedy[0].token_ids] * 3  # one token to draw from
+    free = {(prefix, index): draw for (prefix, params, index), draw in zip(requests, together, strict=True) if params == restricted[-1]}
+    assert len(set(ids_of(free.values()))) == 9
+
+
+def test_a_stop_string_ends_a_draw_with_the_token_that_completes_it(tokenizer):
+    start, word, newline = tokenizer.encode("3")[0], tokenizer.encode("A")[0], tokenizer.encode("\n")[0]
+    q, end = tokenizer.encode("Q")[0], tokenizer.eos_token_id
+    pieces = [start, newline, word, q, end]
+    policy = TransformersPolicy(force_text(make_model(tokenizer), tokenizer, pieces), tokenizer)
+    for stop, separator, text, reason in [
+        (("AQ",), None, "\nAQ", FinishReason.STOP),
+        (("nowhere", "A"), None, "\nA", FinishReason.STOP),
+        (("\n",), None, "\n", FinishReason.STOP),  # other than a step's separator it may come first
+        (("Q",), "A", "\nAQ", FinishReason.STOP),
+        (("nowhere",), "Q", "\nAQ", FinishReason.STOP),
+        (("QQ", "3\n"), None, "\nAQ", FinishReason.EOS),  # nothing of the prefix counts
+    ]:
+        [completion] = gather(policy, [((start,), SamplingParams(10, 0, separator, stop_strings=stop), 0)])
+        assert (completion.text, completion.finish_reason) == (text, reason)
 
 
 def test_a_step_draw_is_the_head_of_the_rollout_and_continues_from_the_cache(policy, tokenizer):

@@ -124,3 +124,13 @@ def test_settings_that_cannot_work_are_refused(tmp_path: Path):
     scorer.scores_steps = False
     with pytest.raises(ValueError, match="scores finished ones only, expected a PRM"):
         search(ScriptedPolicy(two_steps_then_answer), scorer, BeamConfig(), tmp_path)
+
+
+def test_a_stop_string_ends_a_path_also_across_the_end_of_a_step(tmp_path: Path):
+    params = SamplingParams(100, stop="\n", stop_strings=("\n\nQ:", "##"))
+    policy = ScriptedPolicy(lambda so_far, index: "\nQ: 1?\n" if so_far else ("first\n" if index else "Answer: 2## 3\n"))
+    candidates = search(policy, ScriptedScorer(lambda steps: 0.5), BeamConfig(n=2, width=2), tmp_path, params)
+    assert [(candidate.text, candidate.is_finished) for candidate in candidates] == [("Answer: 2", True), ("first", True)]
+    assert candidates[0].is_correct
+    assert candidates[0].scores == candidates[1].scores == {"prm": (0.5,)}
+    assert len(policy.asked) == 3  # nothing is drawn behind a stop string

@@ -1,0 +1,45 @@
+"""The scorer section of a search's config: where PRM and ORM run, which need not be where the policy does. Loads without torch."""
+
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from data_gen.policy_config import PolicyConfig
+from prm_train.foreign.settings import PrmFormat
+
+if TYPE_CHECKING:
+    from prm_train.scoring import Scorer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ScorerConfig:
+    """Where the PRM and the ORM run."""
+
+    device: str | None = field(default=None, metadata={"help": "null: where the policy runs (engine vllm and servers: cpu)"})
+    dtype: Literal["float32", "bfloat16", "float16"] | None = field(default=None, metadata={"help": "null: that of the policy"})
+    cache_bytes: int = field(default=2**30, metadata={"help": "of keys and values of steps, kept to score the next ones (0: none)"})
+    max_batch_tokens: int = field(default=4096, metadata={"help": "tokens in a forward pass; more are faster, as far as memory goes"})
+
+    def __post_init__(self) -> None:
+        if self.cache_bytes < 0:
+            raise ValueError(f"cache_bytes: got {self.cache_bytes}, expected 0 or more")
+        if self.max_batch_tokens < 1:
+            raise ValueError(f"max_batch_tokens: got {self.max_batch_tokens}, expected at least 1")
+
+    def load(self, path: str, policy: PolicyConfig, prm_format: PrmFormat) -> "Scorer":
+        """Raises InputError where there is no scorer."""
+        from prm_train.incremental import load_scorer
+
+        device, dtype = self.device or policy.device, self.dtype or policy.dtype
+        logger.info("scorer %s: on %s in %s (scorer.device, scorer.dtype)", path, device, dtype)
+        return load_scorer(
+            path,
+            dtype=dtype,
+            device=device,
+            trust_remote_code=policy.trust_remote_code,
+            cache_bytes=self.cache_bytes,
+            max_batch_tokens=self.max_batch_tokens,
+            prm_format=prm_format,
+        )
