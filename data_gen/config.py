@@ -87,7 +87,11 @@ def run_command(main: Callable[[], None], name: str = "") -> None:
     script's).
     """
     name = name or Path(sys.argv[0]).stem
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    from data_gen.library_noise import drop_known_warnings
+    from data_gen.progress import LogAboveBars
+
+    drop_known_warnings()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[LogAboveBars()])
     try:
         main()
     except InputError as error:

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
-from tqdm import tqdm
 
 from data_gen.config import InputError, dump_config, parse_config, run_command
 from data_gen.consensus import Agreement
@@ -27,6 +26,7 @@ from data_gen.jsonl import write_text
 from data_gen.judge import ChatJudge, JudgeSettings
 from data_gen.judgements import Judgement, JudgementLog, Key, open_judgements, read_judgements, read_processbench_errors, solution_hash
 from data_gen.label_views import cleared
+from data_gen.progress import Progress
 from data_gen.records import LabeledSolution, Problem
 from data_gen.runs import read_records, write_records
 
@@ -92,7 +92,7 @@ async def ask_for_missing(
     async with httpx.AsyncClient(limits=limits) as client:
         judge = ChatJudge(settings, client)
         labeled = _labeled_solutions(run, problems)
-        with tqdm(desc="judge", unit=" solutions", mininterval=1) as progress:
+        with Progress("judge", None, unit="solutions") as progress:
 
             async def worker() -> None:
                 for each in labeled:  # one iterator for all workers: a slow answer holds up nobody else

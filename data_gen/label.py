@@ -24,6 +24,7 @@ from data_gen.ledger import DrawKey, Ledger, LedgerPolicy
 from data_gen.policies.protocol import Policy
 from data_gen.progress import MeteredPolicy, Progress
 from data_gen.records import FinishReason, GradedSolution, LabeledSolution, Problem, Solution, Usage
+from data_gen.result_tables import counted, result_table, token_words
 from data_gen.rollouts import draw_solutions
 from data_gen.runs import N_OPEN, claim_models, count_lines, read_records, records_in_order, work_through
 from data_gen.sample import DRY_RUN, SampleConfig, load_run_policy, pilot_problems, report_forecast, run_facts, say_if_simulated
@@ -203,9 +204,25 @@ def label_run(run: Path, n_problems: int, policy: MeteredPolicy, ledger: Ledger,
     keep_by_method(run, config.method)
     facts = {**counts.facts(), **run_facts(policy, counts.n_labels, sampling)}
     write_text(run / "label.json", json.dumps(facts, indent=1) + "\n")
-    logger.info("%s: %s", run / "label.json", json.dumps(facts))
+    logger.info("%s:\n%s", run / "label.json", label_table(counts, policy))
     say_if_simulated(sampling)
     logger.info("labels: %s; next: prm-train build --runs %s --output %s", run / "labels.jsonl", run, run / "rows")
+
+
+def label_table(counts: LabelCounts, policy: MeteredPolicy) -> str:
+    facts = counts.facts()
+    labels = {{"True": "right", "False": "wrong"}.get(name, "without a label"): n for name, n in counts.labels.items()}
+    unknowns = f", {counts.n_unknown:,} of them unknown, which could move {counts.n_movable:,} labels" if counts.n_unknown else ""
+    rows = {
+        "method": counts.config.method,
+        "solutions": f"{counts.n_solutions:,} labelled, {counts.n_wrong:,} of them wrong",
+        "not labelled": counted(counts.unlabeled),
+        "steps": counted(labels),
+        "rollouts": f"{counts.n_rollouts:,}{unknowns}",
+        "tokens": token_words(facts, f"{facts['tokens_per_label']:,} a label"),
+        "this time": f"{policy.seconds:,.1f} s for {policy.n_draws:,} draws, {policy.line(counts.n_labels, counts.usage)}",
+    }
+    return result_table(rows)
 
 
 def forecast_labeling(

@@ -11,6 +11,7 @@ from typing import Any
 
 from data_gen.config import InputError
 from data_gen.forward_settings import attention_settings
+from data_gen.library_noise import show_no_loading_bars
 from data_gen.loaded_weights import check_weights
 
 # What transformers and torch say, as a RuntimeError, of weights that cannot be read or put together; all else of that class is a fault.
@@ -34,6 +35,7 @@ def load_model(auto_class: Any, path: str, subfolder: str = "", new_head: bool =
     the network's.
     """
     refuse_adapter(path)
+    show_no_loading_bars()
     where = f"{path}/{subfolder}" if subfolder else path
     with from_hub_or_folder(where), _no_load_report():
         options = _attention_of(path, subfolder, options) | options

@@ -22,6 +22,7 @@ from data_gen.policy_config import PolicyConfig
 from data_gen.problems import ProblemSource, select_problems, write_problems
 from data_gen.progress import MeteredPolicy, Progress
 from data_gen.records import GradedSolution, Problem, SamplingParams, Usage
+from data_gen.result_tables import counted, result_table, token_words
 from data_gen.rollouts import draw_solutions
 from data_gen.runs import N_OPEN, claim_models, claim_run, read_records, records_in_order, work_through
 from data_gen.steps import check_separator
@@ -171,11 +172,24 @@ def sample_run(run: Path, n_problems: int, policy: MeteredPolicy, ledger: Ledger
         asyncio.run(sample_problems(problems, policy, grader, ledger, config, take))
     facts = {**counts.facts(), **run_facts(policy, counts.n_labels, config)}
     write_text(run / "sample.json", json.dumps(facts, indent=1) + "\n")
-    logger.info("%s: %s", run / "sample.json", json.dumps(facts))
+    logger.info("%s:\n%s", run / "sample.json", sample_table(counts, policy))
     say_if_simulated(config)
     logger.info(
         "solutions: %s; next: prm-train label --run %s%s", run / "solutions.jsonl", config.output, " --dry_run true" * config.dry_run
     )
+
+
+def sample_table(counts: SampleCounts, policy: MeteredPolicy) -> str:
+    facts = counts.facts()
+    rows = {
+        "problems": f"{counts.n_problems:,}",
+        "solutions": f"{counts.verdicts.total():,}: {counted(counts.verdicts)}",
+        "pass@1": f"{facts['pass_at_1']:.4f}",
+        "ended by": counted(counts.finish_reasons),
+        "tokens": token_words(facts, f"{facts['tokens_per_label']:,} a verdict"),
+        "this time": f"{policy.seconds:,.1f} s for {policy.n_draws:,} draws, {policy.line(counts.n_labels, counts.usage)}",
+    }
+    return result_table(rows)
 
 
 def forecast_sampling(run: Path, n_problems: int, policy: MeteredPolicy, ledger: Ledger, config: SampleConfig) -> None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from itertools import combinations, islice
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +21,7 @@ from data_gen.records import LabeledSolution, Problem, StepEstimate
 from data_gen.runs import read_records
 
 BAR_WIDTH = 21
+MIN_TABLE_WIDTH = 100  # below it, as in a pipe, the steps' texts stand on lines of their own
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ def show_labels(run: Path, n: int, console: Console) -> None:
     """Print `n` of the run's labelled solutions, wrong ones first, and the agreement of its label files. Raises InputError."""
     questions = {problem.problem_id: problem.question for problem in read_records(run / "problems.jsonl", Problem)}
     for labeled in choose(run / "labels.jsonl", n):
-        console.print(solution_table(labeled, questions.get(labeled.graded.solution.problem_id, "")))
+        question, is_wide = questions.get(labeled.graded.solution.problem_id, ""), console.width >= MIN_TABLE_WIDTH
+        console.print(solution_table(labeled, question) if is_wide else solution_lines(labeled, question))
         console.print()
     files = label_files(run)
     if len(files) > 1:
@@ -64,16 +67,7 @@ def choose(path: Path, n: int) -> list[LabeledSolution]:
 
 def solution_table(labeled: LabeledSolution, question: str) -> Table:
     """A row a step: label, value with its interval, what the step added to it, where the evidence comes from, text."""
-    solution, verdict = labeled.graded.solution, labeled.graded.verdict
-    title = Text.assemble((f"{solution.problem_id}, solution {solution.index}: ", "bold"), _verdict(labeled))
-    if verdict.reason:
-        title.append(f" ({verdict.reason})")
-    if question:
-        title.append(f"\n{question}", "default")
-    root = labeled.root
-    caption = f"value of the prompt {_value(root)}, 95 % in [{root.low:.2f}, {root.high:.2f}]" if root.n_rollouts else ""
-    if labeled.non_monotone:
-        caption += f"; rollouts succeed again after step {', '.join(map(str, labeled.non_monotone))}"
+    title, caption = _title(labeled, question), _caption(labeled)
     table = Table(title=title, caption=caption, title_justify="left", caption_justify="left", box=None, pad_edge=False, header_style="dim")
     table.add_column("step", justify="right")
     table.add_column("label")
@@ -84,12 +78,24 @@ def solution_table(labeled: LabeledSolution, question: str) -> Table:
     table.add_column(f"0{'95 %'.center(BAR_WIDTH - 2)}1", no_wrap=True, width=BAR_WIDTH)
     table.add_column("evidence", no_wrap=True)
     table.add_column("text", ratio=1)
-    for i, (step, estimate, label) in enumerate(zip(labeled.steps, labeled.estimates, labeled.labels, strict=True)):
-        mark, style = {True: ("right", "green"), False: ("wrong", "bold red"), None: ("-", "dim")}[label]
-        style = "yellow" if i in labeled.non_monotone and label is not False else style
+    for i, (step, estimate) in enumerate(zip(labeled.steps, labeled.estimates, strict=True)):
+        mark, style = _mark(labeled, i)
         cells = (str(i), mark, _value(estimate), *([added[i]] if any(added) else []), _bar(estimate), _evidence(estimate))
         table.add_row(*(Text(cell, style=style) for cell in cells), Text(step.strip("\n"), style=style))
     return table
+
+
+def solution_lines(labeled: LabeledSolution, question: str) -> Group:
+    """The same for narrow screens: what is known of a step, and below it the step's text."""
+    parts: list[RenderableType] = [_title(labeled, question)]
+    for i, (step, estimate, added) in enumerate(zip(labeled.steps, labeled.estimates, _added(labeled), strict=True)):
+        mark, style = _mark(labeled, i)
+        interval = f"in [{estimate.low:.2f}, {estimate.high:.2f}]" if estimate.n_rollouts else ""
+        adds = f"adds {added}" if added else ""
+        facts = "  ".join(filter(None, (f"{i:>3}  {mark:<5}", _value(estimate), interval, adds, _evidence(estimate))))
+        parts += [Text(facts, style=style), Padding(Text(step.strip("\n"), style=style), (0, 0, 0, 12), expand=False)]
+    caption = _caption(labeled)
+    return Group(*parts, *([Text(caption, style="dim")] if caption else []))
 
 
 def agreement(labels: Mapping[str, Sequence[LabeledSolution]]) -> dict[tuple[str, str], Agreement]:
@@ -115,6 +121,31 @@ def agreement_table(agreements: Mapping[tuple[str, str], Agreement]) -> Table:
         share = f"{each.n_same / each.n_both:.3f}" if each.n_both else "-"
         table.add_row(a, b, str(each.n_same), str(each.n_both), share)
     return table
+
+
+def _title(labeled: LabeledSolution, question: str) -> Text:
+    solution, verdict = labeled.graded.solution, labeled.graded.verdict
+    title = Text.assemble((f"{solution.problem_id}, solution {solution.index}: ", "bold"), _verdict(labeled))
+    if verdict.reason:
+        title.append(f" ({verdict.reason})")
+    if question:
+        title.append(f"\n{question}", "default")
+    return title
+
+
+def _caption(labeled: LabeledSolution) -> str:
+    root = labeled.root
+    caption = f"value of the prompt {_value(root)}, 95 % in [{root.low:.2f}, {root.high:.2f}]" if root.n_rollouts else ""
+    if labeled.non_monotone:
+        caption += f"; rollouts succeed again after step {', '.join(map(str, labeled.non_monotone))}"
+    return caption
+
+
+def _mark(labeled: LabeledSolution, step: int) -> tuple[str, str]:
+    """The label of a step in words, and its style."""
+    label = labeled.labels[step]
+    mark, style = {True: ("right", "green"), False: ("wrong", "bold red"), None: ("-", "dim")}[label]
+    return mark, "yellow" if step in labeled.non_monotone and label is not False else style
 
 
 def _verdict(labeled: LabeledSolution) -> tuple[str, str]:

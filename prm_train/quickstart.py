@@ -21,8 +21,6 @@ from pathlib import Path
 from data_gen.config import InputError, parse_config, run_command
 from data_gen.jsonl import write_text
 from data_gen.runs import claim_run
-from prm_train.evaluation.choosing import choose_settings
-from prm_train.evaluation.evaluate import main as evaluate
 
 logger = logging.getLogger(__name__)
 N_PROCESSES = 2
@@ -162,6 +160,9 @@ def run_stages(config: QuickstartConfig, lock: int) -> None:
         run_stage(stage, config.output, lock)
     run_stage(search_stage(config, "validation", config.n_validation_problems, config.temperatures, (), "min"), config.output, lock)
     started = time.perf_counter()
+    from prm_train.evaluation.choosing import choose_settings  # only now, so that help answers at once
+    from prm_train.evaluation.evaluate import main as evaluate
+
     chosen = choose_settings(search_folders(config, "validation"))
     write_text(config.output / "chosen.json", json.dumps(asdict(chosen), indent=1) + "\n")
     choosing_seconds = time.perf_counter() - started

@@ -8,14 +8,12 @@ validation metrics, parity of the checkpoint on disk, cost), which is written la
 import json
 import logging
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from transformers.utils import logging as transformers_logging
@@ -24,6 +22,7 @@ from data_gen.config import InputError, dump_config
 from data_gen.disk_faults import writing
 from data_gen.forward_settings import context_length, short_length
 from data_gen.jsonl import write_text
+from data_gen.library_noise import show_no_loading_bars
 from data_gen.saved_tokenizer import warn_if_replaced
 from prm_train.calibration import CalibrationError, CalibrationFit, calibrate
 from prm_train.checkpoints import CheckpointFacts, Kind, store_calibration
@@ -42,6 +41,7 @@ from prm_train.trainer import RewardTrainer
 from prm_train.training_config import LossSettings, TrainingConfig
 from prm_train.training_cost import TrainingCost
 from prm_train.training_folder import SOURCES, begun_with, claim_folder, is_finished, last_whole_checkpoint
+from prm_train.training_progress import TrainingProgress, training_table, validation_metrics
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ def _run_training(task: Task, config: TrainingConfig) -> None:
         logger.info("%s: this training is finished; nothing to do", config.output)
         return
     transformers_logging.set_verbosity_error()  # its load report lists the new head and the old language model head, both meant
-    transformers_logging.disable_progress_bar()
+    show_no_loading_bars()
     say_once.cache_clear()
     set_seed(config.seed)
     model, encoding = task.build(config)
@@ -116,7 +116,7 @@ def _run_training(task: Task, config: TrainingConfig) -> None:
     check_accelerator(trainer.accelerator)
     check_rows_apart(trainer.model, training, config)
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Progress(f"train {task.kind}"))
+    trainer.add_callback(TrainingProgress(f"train {task.kind}"))
     trainer.add_callback(RunFacts(trainer, config, _data_facts(training, validation, data.left_out)))
     if config.candidates is not None:
         trainer.add_callback(_best_of_n(trainer, task, config, encoding, training))
@@ -135,7 +135,7 @@ def _run_training(task: Task, config: TrainingConfig) -> None:
         report["parity"] = asdict(parity)
         _finish(config, report, calibration)
         cost.path.unlink()
-        logger.info("%s: %s", config.output, _shown(report["validation"][-1]) if validation else report["cost"])
+        logger.info("%s:\n%s", folder / "report.json", training_table(report))
     finish_tracking(trainer)
     trainer.end()
 
@@ -276,35 +276,6 @@ def training_arguments(config: TrainingConfig, folder: Path, kind: type[Any] = T
     return kind(**(settings | more))
 
 
-class Progress(TrainerCallback):
-    """One bar with rate, time left and the last loss; one log line each validation."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.bar: Any = None
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.is_world_process_zero:
-            mininterval = 0.2 if sys.stderr.isatty() else 5
-            self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.name, unit=" steps", mininterval=mininterval)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.bar is not None:
-            self.bar.update(state.global_step - self.bar.n)
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
-        if self.bar is not None and "loss" in logs:
-            self.bar.set_postfix_str(f"loss {logs['loss']:.4f}", refresh=False)
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
-        if self.bar is not None:
-            logger.info("%s, epoch %.4g: %s", self.name, state.epoch, _shown(_validation_entry(metrics)))
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-
 def _check_split(training: Sequence[Example], validation: Sequence[Example], config: TrainingConfig) -> None:
     n_questions = len({example.question for example in (*training, *validation)})
     if not training or (config.validation_share and not validation):
@@ -312,17 +283,6 @@ def _check_split(training: Sequence[Example], validation: Sequence[Example], con
             f"{config.rows}: {n_questions} questions with validation_share {config.validation_share} give {len(training)} training and "
             f"{len(validation)} validation rows; expected some of each (validation_share 0 trains on everything)"
         )
-
-
-def _validation_entry(logs: dict[str, float]) -> dict[str, float]:
-    timing = ("eval_runtime", "eval_samples_per_second", "eval_steps_per_second", "eval_model_preparation_time")
-    return {name.removeprefix("eval_"): value for name, value in logs.items() if name.startswith("eval_") and name not in timing}
-
-
-def _shown(metrics: dict[str, float]) -> str:
-    """For a log line: without the numbers of single step positions."""
-    whole = {name: value for name, value in metrics.items() if not (name.startswith("step_") and "_at_" in name)}
-    return json.dumps({name: round(value, 4) for name, value in whole.items()})
 
 
 def _data_facts(training: Sequence[Example], validation: Sequence[Example], left_out: Counter[str]) -> dict[str, int]:
@@ -346,7 +306,7 @@ def _report(
     curve = [{name: entry[name] for name in shown} for entry in state.log_history if "loss" in entry]
     evaluations: list[dict[str, float]] = []
     for entry in state.log_history:
-        found = _validation_entry(entry)
+        found = validation_metrics(entry)
         if "loss" in found:
             evaluations.append({"step": entry["step"], **found})
         elif found:

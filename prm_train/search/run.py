@@ -21,6 +21,7 @@ from data_gen.policies.protocol import Policy
 from data_gen.policy_config import PolicyConfig
 from data_gen.problems import ProblemSource, select_problems, write_counts
 from data_gen.records import Problem, SamplingParams, Usage
+from data_gen.result_tables import counted, result_table, token_words
 from data_gen.runs import claim_models, claim_run, for_each
 from data_gen.steps import check_separator
 from data_gen.stop_strings import check_stop_strings
@@ -221,6 +222,19 @@ def summary(results: list[ProblemResult], usage: Usage, seconds: float) -> dict[
     }
 
 
+def search_table(facts: dict[str, object]) -> str:
+    scorer = {"new": facts["n_scorer_new"], "reused": facts["n_scorer_reused"], "scored_again": facts["n_scorer_rescored"]}
+    rows = {
+        "problems": f"{facts['n_problems']:,}",
+        "candidates": f"{facts['n_candidates']:,}",
+        "of these": f"{facts['n_without_verdict']:,} without a verdict, {facts['n_without_score']:,} without a score",
+        "policy's tokens": token_words(facts),
+        "scorers' tokens": counted(scorer),
+        "this time": f"{facts['seconds']:,} s",
+    }
+    return result_table(rows)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(SearchConfig, argv)
     selection = select_problems(config.problems)
@@ -232,7 +246,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         usage = ledger.total_usage()
     facts = summary(read_results(config.output / "results.jsonl"), usage, time.perf_counter() - started)
     write_text(config.output / "search.json", json.dumps(facts) + "\n")
-    logger.info("%s: %s", config.output, json.dumps(facts))
+    logger.info("%s:\n%s", config.output / "search.json", search_table(facts))
+    logger.info("results: %s; next: prm-train evaluate --validation … --test … --output …", config.output / "results.jsonl")
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ RIGHT = solution(0, (True, True, True))
 WRONG = solution(1, (True, False, None), non_monotone=(2,))
 
 
-def printed(run: Path, n: int, color: bool = False) -> str:
-    console = Console(file=StringIO(), width=140, force_terminal=color, color_system="standard" if color else None)
+def printed(run: Path, n: int, color: bool = False, width: int = 140) -> str:
+    console = Console(file=StringIO(), width=width, force_terminal=color, color_system="standard" if color else None)
     show_labels(run, n, console)
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
@@ -54,6 +54,22 @@ def test_a_solution_is_shown_with_values_intervals_and_the_located_error(run: Pa
     assert rows[2][1:] == ["-", "terminal", "Answer:", "7", "6"]
     assert "value of the prompt 24/32, 95 % in [0.57, 0.89]; rollouts succeed again after step 2" in "\n".join(lines)
     assert "Start with 3: plus 4, minus 2." in "\n".join(lines)
+
+
+def test_eighty_columns_and_pipes_have_a_step_s_text_below_what_is_known_of_it(run: Path) -> None:
+    long = replace(WRONG, steps=(WRONG.steps[0], "7 minus 2 " * 12, WRONG.steps[2]))
+    write_records(run / "labels.jsonl", LabeledSolution, [long])
+    lines = [line.rstrip() for line in printed(run, 1, width=80).splitlines()]
+    assert lines[:4] == [
+        "p, solution 1: incorrect answer 7 6",
+        "Start with 3: plus 4, minus 2.",
+        "  0  right  4/8  in [0.16, 0.84]  rollouts, fixed",
+        "            3 plus 4=7",
+    ]
+    assert lines[4] == "  1  wrong  0/8  in [0.00, 0.37]  rollouts, first_success, 1 unknown"
+    assert " ".join(" ".join(lines[5:7]).split()) == ("7 minus 2 " * 12).strip()
+    assert lines[7:9] == ["  2  -      terminal", "            Answer: 7 6"]
+    assert max(map(len, lines)) <= 80
 
 
 def test_what_a_step_added_is_shown_where_values_are_known(tmp_path: Path) -> None:
