@@ -135,15 +135,25 @@ def _from_text(text: str, field_type: Any) -> Any:
     """The plain value that `text` stands for: itself where the field takes text, else what YAML reads there."""
     if text == "null" and type(None) in get_args(field_type):
         return None
-    try:
-        TypeAdapter(field_type).validate_json(json.dumps(text), strict=True)
+    if _fits(text, field_type):
         return text
-    except ValidationError:
-        is_bare_list = not text.startswith("[") and any(get_origin(kind) in (tuple, list) for kind in alternatives(field_type))
+    is_bare_list = not text.startswith("[") and any(get_origin(kind) in (tuple, list) for kind in alternatives(field_type))
+    if is_bare_list and text != text.strip() and _fits([text], field_type):
+        return [text]  # blanks and newlines at the ends of a text are meant
     try:
-        return yaml.load(f"[{text}]" if is_bare_list else text, _Yaml12Loader)
+        value = yaml.load(f"[{text}]" if is_bare_list else text, _Yaml12Loader)
     except yaml.YAMLError:
-        return text  # refused with its type's name by _check
+        value = text  # refused with its type's name by _check
+    # Of a list of texts one item, as `Q:`, which YAML reads as a key, or `###`
+    return [text] if is_bare_list and not _fits(value, field_type) and _fits([text], field_type) else value
+
+
+def _fits(value: Any, field_type: Any) -> bool:
+    try:
+        TypeAdapter(field_type).validate_json(json.dumps(value), strict=True)
+    except ValidationError:
+        return False
+    return True
 
 
 # --- YAML

@@ -37,9 +37,10 @@ class PolicyConfig:
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = field(default="cpu", metadata={"help": "for the engine transformers; vllm finds its own"})
     max_rows: int = field(default=256, metadata={"help": "rows of the batch"})
-    tensor_parallel_size: int = field(default=1, metadata={"help": "for the engine vllm: GPUs that share the model"})
+    tensor_parallel_size: int = field(default=1, metadata={"help": "for the engine vllm: GPUs that share the model", "is_execution": True})
     gpu_memory_utilization: float | None = field(
-        default=None, metadata={"help": "for the engine vllm: share of a GPU's memory that it takes (null: vllm's own default)"}
+        default=None,
+        metadata={"help": "engine vllm: share of a GPU's memory that it takes (null: vllm's own default)", "is_execution": True},
     )
     servers: tuple[str, ...] = field(
         default=(), metadata={"help": "URLs of OpenAI-compatible servers, or @file with one a line (for servers that move between runs)"}

@@ -159,10 +159,10 @@ def run_stages(config: QuickstartConfig, lock: int) -> None:
     for stage in training_stages(config):
         run_stage(stage, config.output, lock)
     run_stage(search_stage(config, "validation", config.n_validation_problems, config.temperatures, (), "min"), config.output, lock)
-    started = time.perf_counter()
     from prm_train.evaluation.choosing import choose_settings  # only now, so that help answers at once
     from prm_train.evaluation.evaluate import main as evaluate
 
+    started = time.perf_counter()
     chosen = choose_settings(search_folders(config, "validation"))
     write_text(config.output / "chosen.json", json.dumps(asdict(chosen), indent=1) + "\n")
     choosing_seconds = time.perf_counter() - started

@@ -216,7 +216,13 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
     pass_at_1 = accuracies(results, evaluation.scored_temperature, anyone_right, 1)
     chosen = evaluation.chosen
     return SearchReport(
-        run=run_facts(config.stages, config.test, {"validation": len(validation), "test": len(results)}, config.labeled),
+        run=run_facts(
+            config.stages,
+            {"validation": config.validation, "test": config.test},
+            {"validation": len(validation), "test": len(results)},
+            config.labeled,
+            {"PRM": config.prm, "ORM": config.orm},
+        ),
         accuracy={name: {n: evaluation.interval(values) for n, values in curve.items()} for name, curve in correct.items()},
         accuracy_by_quintile={name: {n: by_quintile(values) for n, values in curve.items()} for name, curve in correct.items()},
         tokens=evaluation.tokens(list(correct)),

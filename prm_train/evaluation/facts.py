@@ -16,6 +16,7 @@ from data_gen.records import Problem
 from data_gen.steps import split_steps
 from prm_train.evaluation.estimators import ReliabilityBin, reliability_bins
 from prm_train.evaluation.results import LabelStatistics, LossCurve, RunFacts, ScoredSolution, ScoredStep, StageCost
+from prm_train.evaluation.run_costs import costs_of_runs
 from prm_train.metrics import auroc, brier
 from prm_train.search.candidates import Candidate
 from prm_train.search.run import ProblemResult
@@ -143,15 +144,23 @@ def label_statistics(folders: Sequence[Path]) -> LabelStatistics | None:
     )
 
 
-def run_facts(stages: Path | None, searches: Sequence[Path], n_problems: Mapping[str, int], labeled: Sequence[Path]) -> RunFacts:
-    """What ran and what it cost; stage times are known for a quickstart only."""
-    search = json.loads((searches[0] / "config.json").read_text())
-    costs: tuple[StageCost, ...] = ()
+def run_facts(
+    stages: Path | None,
+    searches: Mapping[str, Sequence[Path]],
+    n_problems: Mapping[str, int],
+    labeled: Sequence[Path],
+    checkpoints: Mapping[str, Path | None],
+) -> RunFacts:
+    """What ran and what it cost: by the quickstart's stage files, or by the folders of the runs. `searches` by split."""
+    test = searches["test"]
+    search = json.loads((test[0] / "config.json").read_text())
     if stages is not None:
-        costs = tuple(stage_costs(stages, searches, labeled, search))
+        costs = tuple(stage_costs(stages, test, labeled, search))
         quickstart = json.loads((stages.parent / "config.json").read_text())
         command, config = f"prm-train quickstart --seed {quickstart['seed']}", quickstart
     else:
+        sizes = n_parameters(policy_folder(search)), n_parameters(Path(search["prm"])) if search["prm"] else 0
+        costs = costs_of_runs(labeled, checkpoints, searches, *sizes)
         command, config = "prm-train search, then prm-train evaluate", search
     if labeled:
         n_problems = {"training": sum(1 for folder in labeled for _ in (folder / "problems.jsonl").open()), **n_problems}
@@ -167,10 +176,14 @@ def run_facts(stages: Path | None, searches: Sequence[Path], n_problems: Mapping
     )
 
 
+def policy_folder(search: Mapping[str, Any]) -> Path:
+    """Of a search's config; for a Hub name a path that is not there."""
+    return BASE_POLICY if search["policy"]["model"] in ("base", None) else Path(search["policy"]["model"])
+
+
 def stage_costs(stages: Path, searches: Sequence[Path], labeled: Sequence[Path], search: Mapping[str, Any]) -> Iterator[StageCost]:
     """One entry a stage, in the order in which they ended. FLOPs are 2 a parameter and token, 6 in training (Kaplan et al. 2020)."""
-    policy = BASE_POLICY if search["policy"]["model"] == "base" else Path(search["policy"]["model"])
-    n_policy = n_parameters(policy)
+    n_policy = n_parameters(policy_folder(search))
     n_scorer = n_parameters(Path(search["prm"])) if search["prm"] else 0
     tokens = {
         "sample": _total(json.loads((folder / "sample.json").read_text()) for folder in labeled),

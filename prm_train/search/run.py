@@ -240,11 +240,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     selection = select_problems(config.problems)
     claim_run(config.output, config)
     write_counts(config.output, selection)
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     with Ledger(config.output / "ledger.sqlite") as ledger:
         asyncio.run(search_problems(selection.problems, config, ledger))
         usage = ledger.total_usage()
     facts = summary(read_results(config.output / "results.jsonl"), usage, time.perf_counter() - started)
+    facts["cpu_seconds"] = round(time.process_time() - cpu_started, 1)
     write_text(config.output / "search.json", json.dumps(facts) + "\n")
     logger.info("%s:\n%s", config.output / "search.json", search_table(facts))
     logger.info("results: %s; next: prm-train evaluate --validation … --test … --output …", config.output / "results.jsonl")

@@ -17,10 +17,16 @@ logger = logging.getLogger(__name__)
 class ScorerConfig:
     """Where the PRM and the ORM run."""
 
-    device: str | None = field(default=None, metadata={"help": "null: where the policy runs (engine vllm and servers: cpu)"})
+    device: str | None = field(
+        default=None, metadata={"help": "null: where the policy runs (engine vllm and servers: cpu)", "is_execution": True}
+    )
     dtype: Literal["float32", "bfloat16", "float16"] | None = field(default=None, metadata={"help": "null: that of the policy"})
-    cache_bytes: int = field(default=2**30, metadata={"help": "of keys and values of steps, kept to score the next ones (0: none)"})
-    max_batch_tokens: int = field(default=4096, metadata={"help": "tokens in a forward pass; more are faster, as far as memory goes"})
+    cache_bytes: int = field(
+        default=2**30, metadata={"help": "of keys and values of steps, kept to score the next ones (0: none)", "is_execution": True}
+    )
+    max_batch_tokens: int = field(
+        default=4096, metadata={"help": "tokens in a forward pass; more are faster, as far as memory goes", "is_execution": True}
+    )
 
     def __post_init__(self) -> None:
         if self.cache_bytes < 0:
