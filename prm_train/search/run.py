@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -222,7 +223,7 @@ def summary(results: list[ProblemResult], usage: Usage, seconds: float) -> dict[
     }
 
 
-def search_table(facts: dict[str, object]) -> str:
+def search_table(facts: dict[str, Any]) -> str:
     scorer = {"new": facts["n_scorer_new"], "reused": facts["n_scorer_reused"], "scored_again": facts["n_scorer_rescored"]}
     rows = {
         "problems": f"{facts['n_problems']:,}",

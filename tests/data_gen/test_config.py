@@ -266,3 +266,24 @@ def test_command_does_not_hide_a_fault() -> None:
 def test_config_loads_without_torch() -> None:
     code = "import sys, data_gen.config; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@dataclass(frozen=True)
+class StopConfig:
+    stop: tuple[str, ...] = ()
+
+
+@pytest.mark.parametrize(
+    ("words", "stop"),
+    [
+        ("Q:", ("Q:",)),  # to YAML a key without a value
+        ("###", ("###",)),  # a comment
+        ("\n\n", ("\n\n",)),
+        (" Human", (" Human",)),
+        ("a,b", ("a", "b")),
+        ('["\\n\\nQ:", "a,b"]', ("\n\nQ:", "a,b")),
+        ("[]", ()),
+    ],
+)
+def test_texts_of_a_list_are_taken_as_they_are_given(words: str, stop: tuple[str, ...]):
+    assert parse_config(StopConfig, ["--stop", words]).stop == stop

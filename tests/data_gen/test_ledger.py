@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,7 +83,7 @@ def test_restricted_draws_are_stored_with_what_restricted_them(tmp_path: Path):
         recorded = LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM)
         for params in (PARAMS, restricted):
             draw(recorded, 0, params)
-        stored = [json.loads(row[2]) for row in ledger.contents() if row[0] == "params"]
+        stored = [json.loads(str(row[2])) for row in ledger.contents() if row[0] == "params"]
     plain = {"max_new_tokens": 200, "temperature": 1.0, "stop": None}
     more = {"max_new_tokens": 200, "temperature": 0.5, "stop": None, "top_p": 0.9, "top_k": 0, "min_p": 0.0, "stop_strings": ["Q:"]}
     assert sorted(stored, key=len) == [plain, more]
@@ -94,8 +95,9 @@ def test_restricted_draws_are_stored_with_what_restricted_them(tmp_path: Path):
     [("top_p", 0.0), ("top_p", 1.1), ("top_p", math.nan), ("top_k", -1), ("min_p", 1.0), ("min_p", -0.1), ("min_p", math.nan)],
 )
 def test_params_out_of_range_are_refused(setting: str, value: float):
+    settings: dict[str, Any] = {setting: value}
     with pytest.raises(ValueError, match=f"{setting}: got {value}, expected"):
-        SamplingParams(8, **{setting: value})
+        SamplingParams(8, **settings)
 
 
 def test_tasks_that_want_the_same_draw_share_one(tmp_path: Path):

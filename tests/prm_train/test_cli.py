@@ -37,6 +37,15 @@ def test_help_lists_the_commands_in_pipeline_order_and_loads_nothing_heavy() -> 
     ]
 
 
+def test_the_modules_of_all_commands_load_without_torch() -> None:
+    heavy = "{'torch', 'transformers', 'accelerate', 'sympy'}"
+    code = (
+        "import importlib, sys; from prm_train.cli import COMMANDS; [importlib.import_module(name) for name, _ in COMMANDS.values()]; "
+        f"sys.exit(', '.join({heavy} & set(sys.modules)) or 0)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stderr == ""
+
+
 def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     cli.main([])
     assert capsys.readouterr().out.startswith("usage: prm-train COMMAND")

@@ -1,5 +1,6 @@
 """Accuracies, choices and differences on results that are small enough to work out by hand."""
 
+import json
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from prm_train.evaluation.choosing import (
 )
 from prm_train.evaluation.evaluate import Evaluation
 from prm_train.evaluation.facts import step_quality, step_truth
+from prm_train.evaluation.results import StageCost
+from prm_train.evaluation.run_costs import costs_of_runs
 from prm_train.scoring import ScorerUsage
 from prm_train.search.candidates import Candidate
 from prm_train.search.run import Cost, ProblemResult, read_results
@@ -127,3 +130,31 @@ def test_step_quality_reads_scores_up_to_the_first_error():
     quality = step_quality([one])
     assert quality.auroc == 1.0
     assert quality.brier == pytest.approx((0.1**2 + 0.3**2) / 2)
+
+
+def test_the_costs_of_own_runs_are_read_from_their_folders(tmp_path: Path):
+    def write(path: str, facts: dict[str, object]) -> None:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(json.dumps(facts))
+
+    tokens = {"n_generated": 100, "n_prefilled": 20, "n_cached": 5}
+    write("a/sample.json", {**tokens, "seconds": 3.5, "this_process": {"cpu_seconds": 3.0}})
+    write("b/sample.json", {**tokens, "seconds": 4.5, "this_process": {"cpu_seconds": 4.0}})
+    write(
+        "prm/training/report.json",
+        {"n_training_tokens": 50, "config": {"n_epochs": 2.0}, "cost": {"wall_seconds": 9.0, "cpu_seconds": 8.0}},
+    )
+    write("test/search.json", {**tokens, "n_scorer_new": 30, "n_scorer_reused": 7, "seconds": 6.0, "cpu_seconds": 5.0})
+    costs = costs_of_runs(
+        [tmp_path / "a", tmp_path / "b"],
+        {"PRM": tmp_path / "prm", "ORM": None},
+        {"validation": [tmp_path / "none"], "test": [tmp_path / "test"]},
+        n_policy=10,
+        n_scorer=1000,
+    )
+    assert costs == (
+        StageCost("sample, a", 3.5, 3.0, 100, 20, 5, flops=2400.0),
+        StageCost("sample, b", 4.5, 4.0, 100, 20, 5, flops=2400.0),
+        StageCost("train PRM", 9.0, 8.0, flops=600_000.0),  # 6 a parameter and token
+        StageCost("search test", 6.0, 5.0, 100, 20, 5, 30, 7, 2400.0 + 60_000.0),
+    )
