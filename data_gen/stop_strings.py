@@ -21,8 +21,8 @@ def check_stop_strings(stop: Sequence[str]) -> None:
             raise ValueError("stop: got '', expected strings of at least one character")
         if "\\n" in each:
             raise ValueError(
-                f"stop: got {each!r}, which holds a backslash and an n; expected real newlines, in a shell $'[\"\\\\n\\\\nQ:\"]' or "
-                '\'["\\n\\nQ:"]\', in a YAML file ["\\n\\nQ:"]'
+                f"stop: got {each!r}, which holds a backslash and an n; expected real newlines, in a shell $'\\n\\nQ:', "
+                'in a YAML file ["\\n\\nQ:"]'
             )
     if len(set(stop)) < len(stop) or len(stop) > MAX_STOP_STRINGS:
         raise ValueError(f"stop: got {list(stop)}, expected at most {MAX_STOP_STRINGS} different strings")

@@ -6,7 +6,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from data_gen.progress import Progress
-from data_gen.result_tables import counted, number_table, result_table, shown_number
+from data_gen.result_tables import counted, number_table, result_table
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def training_table(report: dict[str, Any]) -> str:
     rows = {
         "trained on": f"{report['n_training_rows']:,} rows with {report['n_training_labels']:,} labels, {report['n_steps']:,} steps",
         "left out": counted(report["left_out"]),
-        "took": ", ".join(f"{name} {shown_number(value)}" for name, value in report["cost"].items()),
+        "took": ", ".join(f"{value:,.1f} {name.replace('_', ' ')}" for name, value in report["cost"].items()),
     }
     validation = (
         [f"  validation on {report['n_validation_rows']:,} rows", _metrics_table(report["validation"][-1])] if report["validation"] else []
