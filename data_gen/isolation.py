@@ -9,8 +9,8 @@ program_sandbox.py.
   only;
 - no capabilities, no new privileges, and limits on memory, processor time, file sizes, open files and tasks;
 - where libseccomp is there, a filter of system calls: no other program or process (threads are allowed), no sockets but Unix ones, no
-  signals to others, no tracing, anonymous files, mounts, keys, io_uring, bpf. Without it (`layers` says so) a program may start others,
-  which have the same walls round them.
+  signals to others, no tracing, anonymous files, mounts, keys, io_uring, bpf. Without it (`layers` says so) a program may start others
+  behind the same walls, each with its own limits.
 
 All of it dies with the process that called: each parent of the chain takes its child along (PR_SET_PDEATHSIG), and the end of the first
 process of a process name space ends the others. What it does not protect from: faults of the kernel itself, and reading what stands in
