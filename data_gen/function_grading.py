@@ -5,8 +5,8 @@
 True is correct, False incorrect, None unknown; a `Verdict` (data_gen.records) says why it is unknown. The module is found as `python -c`
 would find it: in the working directory or among what is installed. A plain function is called in threads, several at a time, so that a slow
 one holds up no draw; one that needs the main thread (signals, math-verify's own time-outs) is written `async def`. What it raises ends the
-run: a fault is no verdict. A module that needs something of the machine may have a function `check_machine()`, which is called before anything
-is drawn and raises InputError. data_gen/program_grading.py is an example.
+run: a fault is no verdict. A module that needs something of the machine may have a function `check_machine()`, which is called before
+anything is drawn and raises InputError. data_gen/program_grading.py is an example.
 """
 
 import asyncio
