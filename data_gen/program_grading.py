@@ -17,8 +17,8 @@ and tests run in a process of their own that only calls the program (remote_prog
 fails, and also if the program exceeds its memory, its output or `CPU_SECONDS` of processor time: these limits belong to the task, and how
 busy the machine is cannot use them up. Unknown (timeout) if the wall-clock time ends before the processor time does, since then the
 machine may be to blame, and an unknown is never a negative label; unknown (untestable) where a test compares an object of the program's
-own class with a value, or hands it an object of a class of its own; unknown (no_answer) without a program, unknown (unparsable_gold)
-where the tests are no Python and no JSON of runs.
+own class with a value, hands it an object of a class of its own, or ends its own process; unknown (no_answer) without a program, unknown
+(unparsable_gold) where the tests are no Python and no JSON of runs.
 
 What this does NOT protect from: faults of the kernel; a program that says yes where the tests ask nothing but its own word (methods and
 comparisons of its own objects); one that knows the expected values by heart; and, with PRM_TRAIN_UNSAFE_PROGRAMS, anything.
@@ -58,7 +58,10 @@ _FENCE = re.compile(r"[ \t]*```[ \t]*([^\s`]*)")
 
 @dataclass(frozen=True)
 class Run:
-    """What became of one program; `exit_code` is None if the wall-clock time ended it, `tests` is passed, failed or untestable."""
+    """What became of one program; `exit_code` is None if the wall-clock time ended it, `tests` is passed, failed or untestable.
+
+    `tests` is None where they ended without a word, and where there are none.
+    """
 
     exit_code: int | None
     output: str
@@ -74,7 +77,8 @@ def grade(question: str, gold_answer: str, solution: str) -> Verdict:
         return unknown("unparsable_gold")
     if isinstance(tests, str):
         run = run_program(program, tests)
-        return unknown("untestable") if run.tests == "untestable" else _verdict(run, run.tests == "passed")
+        cannot_say = run.exit_code is not None and run.tests not in ("passed", "failed")
+        return unknown("untestable") if cannot_say else _verdict(run, run.tests == "passed")
     for test in tests:
         run = run_program(program, stdin=test["stdin"])
         verdict = _verdict(run, run.exit_code == 0 and _lines(run.output) == _lines(test["stdout"]))

@@ -82,6 +82,7 @@ EQUAL = "class E:\n    def __eq__(self, other):\n        return True\ndef f():\n
         ("from unittest.mock import ANY\ndef f():\n    return ANY", "assert f() == 3"),
         ("class f:\n    def __eq__(self, other):\n        return True", "assert f() == 3"),
         ("class V:\n    def __mul__(self, k):\n        return k", "assert V() * 3 == 3"),
+        ("def f():\n    return 3", "import os\nassert f() == 3\nos._exit(0)"),
         ("def f(node):\n    return node.value", "class Node:\n    value = 3\nassert f(Node()) == 3"),
         ("class A:\n    pass", "class B(A):\n    pass\nassert B()"),
     ],
