@@ -5,7 +5,8 @@
 True is correct, False incorrect, None unknown; a `Verdict` (data_gen.records) says why it is unknown. The module is found as `python -c`
 would find it: in the working directory or among what is installed. A plain function is called in threads, several at a time, so that a slow
 one holds up no draw; one that needs the main thread (signals, math-verify's own time-outs) is written `async def`. What it raises ends the
-run: a fault is no verdict. data_gen/program_grading.py is an example.
+run: a fault is no verdict. A module that needs something of the machine may have a function `check_machine()`, which is called before
+anything is drawn and raises InputError. data_gen/program_grading.py is an example.
 """
 
 import asyncio
@@ -73,9 +74,11 @@ def load_function_grader(name: str) -> FunctionGrader:
         found = None
     if found is None or found.origin is None or not found.origin.endswith(".py"):
         raise InputError(f"grader {name}: found no Python module {module_name!r} in {Path.cwd()} or among what is installed")
-    function = getattr(importlib.import_module(module_name), function_name, None)
+    module = importlib.import_module(module_name)
+    function = getattr(module, function_name, None)
     if not inspect.isroutine(function):
         raise InputError(f"grader {name}: {found.origin} has no function {function_name!r}")
     if list(inspect.signature(function).parameters) != PARAMETERS:
         raise InputError(f"grader {name}: takes {inspect.signature(function)}, expected ({', '.join(PARAMETERS)})")
+    getattr(module, "check_machine", lambda: None)()
     return FunctionGrader(name, function)
