@@ -19,7 +19,8 @@ from collections.abc import Callable
 from fractions import Fraction
 from math import gcd
 
-from data_gen import answer_choices, answer_equations
+import data_gen.answer_choices as answer_choices
+import data_gen.answer_equations as answer_equations
 from data_gen.answer_clocks import compare_clocks, compare_dates
 from data_gen.answer_lists import compare_parts
 from data_gen.answer_notation import WrittenAnswer, read_answer, read_number
