@@ -118,6 +118,7 @@ async def sample_problems(
         return Sampled(await draw_solutions(recorded, grader, params, range(config.n_samples)), recorded.usage)
 
     await work_through(problems, one, take, config.n_open)
+    ledger.commit()  # before any file names the draws
 
 
 def load_run_policy(config: SampleConfig, problems: Iterable[Problem]) -> Policy:

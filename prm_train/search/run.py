@@ -182,6 +182,7 @@ async def search_problems(problems: list[Problem], config: SearchConfig, ledger:
 
         async def one(problem: Problem) -> None:
             result = await searcher.search(problem)
+            ledger.commit()  # a problem is finished only with its draws: those of a finished one are never made again
             file.write(adapter.dump_json(result).decode() + "\n")
             file.flush()
 

@@ -125,7 +125,7 @@ PROMPT_NAME = prefix_hash(PROMPT).hex()
         ("UPDATE verdicts SET kind = 'right' WHERE draw = 2", "unknown kind of verdict: 1"),
         ("UPDATE verdicts SET reason = 'timeout' WHERE draw = 2", "a reason belongs to an unknown verdict and to no other: 1"),
         (  # the first two draws were equal and likely; here they are as unlikely as copies are
-            f"UPDATE draws SET logprobs = x'{pack('f', (-20.0, -20.0)).hex()}' WHERE id < 3",
+            f"UPDATE draws SET checksum = NULL, logprobs = x'{pack('f', (-20.0, -20.0)).hex()}' WHERE id < 3",
             "draws are not independent: 2\n  policy simulated-arithmetic-1",
         ),
     ],
