@@ -8,7 +8,6 @@ policy.
 """
 
 import asyncio
-import fcntl
 import json
 import logging
 import math
@@ -20,7 +19,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from data_gen.accepted_answers import grade_any
 from data_gen.grading import Grader
@@ -31,6 +30,8 @@ from data_gen.ledger_file import (
     LedgerError,
     checksum,
     error_name,
+    is_as_stored,
+    lock_ledger,
     open_for_reading,
     open_for_writing,
     pack,
@@ -94,19 +95,11 @@ class Ledger:
         self._n_pending = 0
         self._timer: asyncio.TimerHandle | None = None
         self._failure: LedgerError | None = None
-        self._lock = None
+        self._lock: TextIO | None = None
         if read_only:
             self._db = open_for_reading(path)
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = path.with_name(path.name + ".lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise LedgerError(
-                f"{path}: another process is writing this ledger; expected one writer (give each process its own shard)"
-            ) from None
+        self._lock = lock_ledger(path)
         try:
             self._db = open_for_writing(path)
         except LedgerError:
@@ -195,7 +188,7 @@ class Ledger:
         if row_id is None:
             return None
         rows = self._select(f"SELECT {', '.join(DRAWN)}, checksum FROM draws WHERE id = ?", (row_id,))
-        if not rows or rows[0][-1] not in (None, checksum(*key, *rows[0][:-1])):
+        if not rows or not is_as_stored(rows[0][-1], *key, *rows[0][:-1]):
             raise self._damaged(key)
         try:
             return _completion(rows[0][:-1])
@@ -271,7 +264,7 @@ class Ledger:
         if not rows:
             return None
         answer, kind, reason, stored = rows[0]
-        if stored not in (None, checksum(*key, gold_hash, grader_version, kind, reason, answer)) or kind not in set(VerdictKind):
+        if not is_as_stored(stored, *key, gold_hash, grader_version, kind, reason, answer) or kind not in set(VerdictKind):
             raise self._damaged(key)
         return answer, Verdict(VerdictKind(kind), reason)
 

@@ -5,6 +5,7 @@ ids and the log-probabilities of a draw, what is said of it, whose prefix it is.
 they are, and get the column when they are next written to; rows without one are not checked.
 """
 
+import fcntl
 import sqlite3
 from array import array
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from contextlib import closing
 from functools import lru_cache
 from hashlib import blake2b, sha256
 from pathlib import Path
+from typing import TextIO
 
 from data_gen.config import InputError
 
@@ -64,6 +66,37 @@ def checksum(*values: str | bytes | int | None) -> bytes:
     return digest.digest()
 
 
+def is_as_stored(stored: bytes | None, *values: str | bytes | int | None) -> bool:
+    """Whether a row is what its checksum says, or, where it has none, at least holds no text that is no UTF-8."""
+    if stored is not None:
+        return stored == checksum(*values)
+    try:
+        "".join(value for value in values if isinstance(value, str)).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def any_text(data: bytes) -> str:
+    """A text that may be damaged, for a connection's `text_factory`: what is no UTF-8 any more is a fault of its row, and not the end of
+    reading. `checksum` knows it again."""
+    return data.decode(errors="surrogateescape")
+
+
+def lock_ledger(path: Path) -> TextIO:
+    """Makes this process the one that writes a ledger, until the file that it returns is closed. Raises LedgerError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(path.name + ".lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise LedgerError(
+            f"{path}: another process is writing this ledger; expected one writer (give each process its own shard)"
+        ) from None
+    return lock
+
+
 def open_for_reading(path: Path) -> sqlite3.Connection:
     """A connection that cannot write, also beside the writing process. Raises LedgerError if there is no ledger."""
     database = sqlite3.connect(reading_uri(path), uri=True)
@@ -114,6 +147,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     try:
         has_tables = _has_tables(database, path)
         database.execute("PRAGMA journal_mode=WAL")
+        database.text_factory = any_text
         database.execute("PRAGMA synchronous=NORMAL")  # a power cut may cost the last commits, a killed process none
         database.execute("PRAGMA cache_size=-16384")  # KiB
         if not has_tables:

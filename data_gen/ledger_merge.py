@@ -5,7 +5,6 @@ nothing here can know which. What a draw cost is not compared (it depends on wha
 by `LOGPROB_TOLERANCE`; the ledger that is named first is believed in both.
 """
 
-import fcntl
 import os
 import sqlite3
 from array import array
@@ -14,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_gen.ledger_file import DRAWN, KEY, LedgerError, checksum_column, create_tables, open_for_reading, reading_uri
+from data_gen.ledger_file import DRAWN, KEY, LedgerError, checksum_column, create_tables, lock_ledger, open_for_reading, reading_uri
 from data_gen.ledger_verification import refuse_damage
 
 LOGPROB_TOLERANCE = 1e-3  # a batch of another shape moves log-probabilities by about 1e-6 in float32
@@ -40,9 +39,7 @@ def merge_ledgers(inputs: Sequence[Path], output: Path) -> list[MergedShard]:
     sources = [path for path in inputs if path.resolve() != output.resolve()]
     for path in sources:
         open_for_reading(path).close()  # all are there, before work begins
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with output.with_name(output.name + ".lock").open("w") as lock:
-        _claim(lock.fileno(), output)
+    with lock_ledger(output):
         if output.exists():
             _fold_log(output)
             sources.insert(0, output)
@@ -69,13 +66,6 @@ def _union(sources: Sequence[Path], path: Path) -> list[MergedShard]:
     with path.open("rb") as file:
         os.fsync(file.fileno())
     return merged
-
-
-def _claim(lock: int, output: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise LedgerError(f"{output}: another process is writing this ledger; expected one writer") from None
 
 
 def _fold_log(path: Path) -> None:

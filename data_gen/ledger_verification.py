@@ -15,12 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.draw_independence import examine_draws
-from data_gen.ledger_file import DRAWN, KEY, UNREADABLE, LedgerError, checksum, checksum_column, open_for_reading, prefix_hash
+from data_gen.ledger_file import DRAWN, KEY, UNREADABLE, LedgerError, any_text, checksum_column, is_as_stored, open_for_reading, prefix_hash
 from data_gen.records import FinishReason, SamplingParams, VerdictKind
 
 ROUNDING = 1e-3  # a log-probability of a certain token may come out this much above 0
 REMEDY = "`prm-train ledger verify` lists all that is wrong, `prm-train ledger repair` mends it"
-NAMES = ("a draw without its prefix", "a draw without its params")  # what a run that is started again may store once more
+OF_OTHER_ROWS = (  # a row that is as it was stored, beside one that is not or is missing
+    "a draw without its prefix",
+    "a draw without its params",
+    "a verdict without its draw",
+    "a prefix does not continue its parent",
+)
 TYPES = {"s": str, "b": bytes, "i": int}
 
 
@@ -54,7 +59,7 @@ def refuse_damage(path: Path) -> None:
 def find_damage(database: sqlite3.Connection) -> Iterator[Fault]:
     """What is not as it was written, or names what is not there."""
     text_factory = database.text_factory
-    database.text_factory = _any_text
+    database.text_factory = any_text
     try:
         yield from (Fault("damaged file", line) for (line,) in database.execute("PRAGMA integrity_check") if line != "ok")
         for check in (_check_params, _check_prefixes, _check_draws, _check_verdicts):
@@ -63,11 +68,6 @@ def find_damage(database: sqlite3.Connection) -> Iterator[Fault]:
         yield Fault("damaged file", f"not everything could be read: {error}")
     finally:
         database.text_factory = text_factory
-
-
-def _any_text(data: bytes) -> str:
-    """So that a text which is no UTF-8 any more is a fault of its row, and not the end of reading."""
-    return data.decode(errors="surrogateescape")
 
 
 def _check_params(database: sqlite3.Connection) -> Iterator[Fault]:
@@ -94,7 +94,7 @@ def _check_prefixes(database: sqlite3.Connection) -> Iterator[Fault]:
             continue
         if len(token_ids) % 4 or prefix_hash(tuple(array("i", token_ids))) != name:
             yield Fault("prefix_hash is not that of the token ids", f"prefix {name.hex()}", *of_row)
-        if stored not in (None, checksum(name, parent, problem_id)):
+        if not is_as_stored(stored, name, parent, problem_id):
             yield Fault("not what was stored", f"prefix {name.hex()}", *of_row)
         if isinstance(parent_ids, bytes) and not (token_ids.startswith(parent_ids) and len(token_ids) > len(parent_ids)):
             yield Fault("a prefix does not continue its parent", f"prefix {name.hex()} of parent {parent.hex()}", *of_row)
@@ -112,10 +112,10 @@ def _check_draws(database: sqlite3.Connection) -> Iterator[Fault]:
             yield Fault("a value of a wrong type", f"draw {row_id}", *of_row)
             continue
         where = f"draw {row_id} (index {values[4]} of prefix {values[1].hex()})"
-        for kind, is_named in zip(NAMES, (has_prefix, has_params), strict=True):
+        for kind, is_named in zip(OF_OTHER_ROWS, (has_prefix, has_params), strict=False):
             if not is_named:
                 yield Fault(kind, where, *of_row)
-        if stored not in (None, checksum(*values)):
+        if not is_as_stored(stored, *values):
             yield Fault("not what was stored", where, *of_row)
         yield from (Fault(kind, f"{where}: {found}", *of_row) for kind, found in _wrong_in_draw(*values[5:]))
 
@@ -152,7 +152,7 @@ def _check_verdicts(database: sqlite3.Connection) -> Iterator[Fault]:
         _, _, kind, reason, _ = said
         if has_draw is None:
             yield Fault("a verdict without its draw", where, *of_row)
-        elif stored not in (None, checksum(policy_id, prefix, params, base_seed, index, *said)):
+        elif not is_as_stored(stored, policy_id, prefix, params, base_seed, index, *said):
             yield Fault("not what was stored", where, *of_row)
         if kind not in set(VerdictKind):
             yield Fault("unknown kind of verdict", f"{where}: {kind!r}", *of_row)
