@@ -22,7 +22,7 @@ from data_gen.policy_config import PolicyConfig
 from data_gen.problems import ProblemSource, select_problems, write_problems
 from data_gen.progress import MeteredPolicy, Progress
 from data_gen.records import GradedSolution, Problem, SamplingParams, Usage
-from data_gen.rollouts import draw_solutions
+from data_gen.rollouts import NO_ROOM, draw_solutions
 from data_gen.runs import N_OPEN, claim_models, claim_run, read_records, records_in_order, work_through
 from data_gen.steps import check_separator
 
@@ -75,6 +75,7 @@ class SampleCounts:
         self.usage = Usage()
         self.verdicts = Counter[str]()
         self.finish_reasons = Counter[str]()
+        self.without_room: list[str] = []  # problems whose prompt does not fit into the policy's context
 
     def add(self, sampled: Sampled) -> None:
         self.n_problems += 1
@@ -82,6 +83,8 @@ class SampleCounts:
         for each in sampled.solutions:
             self.verdicts[f"{each.verdict.kind}{':' * bool(each.verdict.reason)}{each.verdict.reason}"] += 1
             self.finish_reasons[each.solution.finish_reason.value] += 1
+        if sampled.solutions[0].verdict.reason == NO_ROOM:
+            self.without_room.append(sampled.solutions[0].solution.problem_id)
 
     @property
     def n_labels(self) -> int:
@@ -94,6 +97,7 @@ class SampleCounts:
             "n_solutions": n_solutions,
             "verdicts": dict(sorted(self.verdicts.items())),
             "finish_reasons": dict(sorted(self.finish_reasons.items())),
+            "problems_without_room": self.without_room,
             "pass_at_1": self.verdicts["correct"] / n_solutions,
             "n_generated": self.usage.n_generated,
             "n_prefilled": self.usage.n_prefilled,
@@ -163,6 +167,12 @@ def sample_run(run: Path, n_problems: int, policy: MeteredPolicy, ledger: Ledger
             progress.update()
 
         asyncio.run(sample_problems(problems, policy, grader, ledger, config, take))
+    if counts.without_room:
+        shown = ", ".join(counts.without_room[:5])
+        logger.warning(
+            "%d problems fill the policy's context of %d tokens and got no solution, sample.json names them: %s",
+            *(len(counts.without_room), policy.context_length, shown),
+        )
     facts = {**counts.facts(), **run_facts(policy, counts.n_labels, config)}
     write_text(run / "sample.json", json.dumps(facts, indent=1) + "\n")
     logger.info("%s: %s", run / "sample.json", json.dumps(facts))
