@@ -141,7 +141,7 @@ def _checked_ids(choice: _Choice, request: CompletionRequest, vocabulary: Vocabu
 
 def _checked_logprobs(choice: _Choice, ids: tuple[int, ...]) -> tuple[float, ...]:
     given = [] if choice.logprobs is None else choice.logprobs.token_logprobs
-    logprobs = tuple(value for value in given if value is not None and math.isfinite(value) and value <= LOGPROB_ROUNDING)
+    logprobs = tuple(value for value in given if value is not None and LEAST_LOGPROB <= value <= LOGPROB_ROUNDING)
     if not len(logprobs) == len(given) == len(ids):
         raise WrongReplyError(f"{len(logprobs)} log-probabilities among {len(given)} values, expected {len(ids)}")
     return logprobs

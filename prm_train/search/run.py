@@ -105,6 +105,7 @@ class Searcher:
     scorers: Mapping[str, Scorer]
 
     async def search(self, problem: Problem) -> ProblemResult:
+        """What became of a problem, with all of its draws committed: those of a finished problem are never made again."""
         config, costs = self.config, dict[str, Cost]()
 
         async def draw(name: str, temperature: float, indices: range) -> list[Candidate]:
@@ -137,6 +138,7 @@ class Searcher:
         samples |= {config.temperature: scored}
         stated = [candidate for some in (*samples.values(), *beams.values()) for candidate in some]
         classes = await classify_answers(problem, stated, self.grader)
+        self.ledger.commit()
         return ProblemResult(
             problem,
             config.temperature,
@@ -193,7 +195,6 @@ async def search_problems(problems: list[Problem], config: SearchConfig, ledger:
 
         async def one(problem: Problem) -> None:
             result = await searcher.search(problem)
-            ledger.commit()  # a problem is finished only with its draws: those of a finished one are never made again
             file.write(adapter.dump_json(result).decode() + "\n")
             file.flush()
 
@@ -205,7 +206,7 @@ def summary(results: list[ProblemResult], usage: Usage, seconds: float) -> dict[
     """Totals of a search: `usage` of the distinct draws, the scorers' tokens, and the candidates that got no verdict or no score."""
     scorer = sum((cost.scorer for result in results for cost in result.costs.values()), ScorerUsage())
     scored = [candidate for result in results for candidate in result.samples[result.temperature]]
-    names = {name for candidate in scored for name in candidate.scores}
+    names = {cost.removeprefix("score ") for result in results for cost in result.costs if cost.startswith("score ")}
     return {
         "n_problems": len(results),
         "n_candidates": len(scored),

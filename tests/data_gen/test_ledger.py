@@ -6,7 +6,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -110,18 +109,6 @@ def test_a_full_disk_is_said_and_what_was_committed_stays(tmp_path: Path):
         fill(path)
     with Ledger(path) as ledger:
         assert draw(LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM), 0) == kept
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 300 KB of its own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", folder], capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
 
 
 def test_after_a_disk_that_was_full_the_ledger_is_sound_at_once_and_after_the_rerun(small_disk: Path, tmp_path: Path):

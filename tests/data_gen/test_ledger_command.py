@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import sqlite3
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -216,6 +217,24 @@ def test_a_ledger_without_checksums_is_read_written_on_and_merged(run: Path, cap
     database.close()
     main(["verify", str(run)])
     assert capsys.readouterr().out == f"{path}: sound\n" * 2
+
+
+def test_a_ledger_where_nothing_can_be_written_is_read_as_it_stands(
+    run: Path, small_disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    there = small_disk / "ledger.sqlite"
+    there.write_bytes((run / "ledger.sqlite").read_bytes())
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    main(["verify", str(small_disk)])
+    main(["stats", str(small_disk)])
+    assert capsys.readouterr().out.startswith(f"{there}: sound\n{{")
+    main(["merge", str(small_disk), str(run), "--output", str(tmp_path / "merged.sqlite")])
+    assert list(exported_draws(tmp_path / "merged.sqlite")) == list(exported_draws(there))
+    subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+    there.with_name("ledger.sqlite-wal").write_bytes(b"draws that were not yet in the file")
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    with pytest.raises(LedgerError, match=r"its last draws are in ledger\.sqlite-wal, which cannot be read in this folder"):
+        main(["stats", str(small_disk)])
 
 
 def test_verify_reports_damaged_pages_and_goes_on_with_the_next_ledger(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
