@@ -14,7 +14,6 @@ import math
 import sqlite3
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +24,6 @@ from data_gen.accepted_answers import grade_any
 from data_gen.grading import Grader
 from data_gen.ledger_file import (
     DRAWN,
-    KEY,
     UNREADABLE,
     LedgerError,
     checksum,
@@ -37,6 +35,7 @@ from data_gen.ledger_file import (
     pack,
     prefix_hash,
 )
+from data_gen.ledger_totals import LedgerTotals
 from data_gen.policies.protocol import Policy
 from data_gen.records import (
     Completion,
@@ -83,7 +82,7 @@ class _Stream:
     is_named: bool
 
 
-class Ledger:
+class Ledger(LedgerTotals):
     """`with Ledger(path) as ledger:` opens for writing and holds a lock on the file; `read_only` opens beside a writer."""
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
@@ -284,34 +283,6 @@ class Ledger:
     def limit_size(self, n_pages: int) -> None:
         """From here on the file may not grow beyond so many pages: a draw that does not fit is a full disk."""
         self._db.execute(f"PRAGMA max_page_count = {n_pages:d}")
-
-    def n_draws(self) -> int:
-        return int(self._db.execute("SELECT count(*) FROM draws").fetchone()[0])
-
-    def sources(self) -> list[tuple[str, str]]:
-        """(policy_id, grader_version) of the graded draws, each once."""
-        return list(
-            self._db.execute("SELECT DISTINCT policy_id, grader_version FROM verdicts JOIN draws ON draws.id = verdicts.draw ORDER BY 1, 2")
-        )
-
-    def total_usage(self) -> Usage:
-        """What all stored draws cost."""
-        totals = self._db.execute("SELECT total(n_generated), total(n_prefilled), total(n_cached) FROM draws").fetchone()
-        return Usage(*map(int, totals))
-
-    def contents(self) -> Iterator[tuple[object, ...]]:
-        """Every stored row but the usage counts, each after the name of its table, in key order: equal contents are equal evidence."""
-        yield from self._db.execute("SELECT 'params', hash, json FROM params ORDER BY hash")
-        yield from self._db.execute("SELECT 'prefixes', hash, parent_hash, problem_id, token_ids FROM prefixes ORDER BY hash")
-        key = ", ".join(KEY)
-        yield from self._db.execute(
-            f"SELECT 'draws', {key}, token_ids, text, logprobs, finish_reason FROM draws"
-            " ORDER BY prefix_hash, policy_id, params_hash, base_seed, draw_index"
-        )
-        yield from self._db.execute(
-            f"SELECT 'verdicts', {key}, gold_hash, grader_version, kind, reason, answer FROM verdicts JOIN draws ON draws.id = draw"
-            " ORDER BY prefix_hash, policy_id, params_hash, base_seed, draw_index, gold_hash, grader_version"
-        )
 
 
 def _completion(row: tuple[Any, ...]) -> Completion:

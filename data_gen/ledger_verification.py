@@ -96,7 +96,11 @@ def _check_prefixes(database: sqlite3.Connection) -> Iterator[Fault]:
             yield Fault("prefix_hash is not that of the token ids", f"prefix {name.hex()}", *of_row)
         if not is_as_stored(stored, name, parent, problem_id):
             yield Fault("not what was stored", f"prefix {name.hex()}", *of_row)
-        if isinstance(parent_ids, bytes) and not (token_ids.startswith(parent_ids) and len(token_ids) > len(parent_ids)):
+        if (
+            parent is not None
+            and isinstance(parent_ids, bytes)
+            and not (token_ids.startswith(parent_ids) and len(token_ids) > len(parent_ids))
+        ):
             yield Fault("a prefix does not continue its parent", f"prefix {name.hex()} of parent {parent.hex()}", *of_row)
 
 

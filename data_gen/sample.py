@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from data_gen.config import parse_config, run_command
+from data_gen.config import InputError, parse_config, run_command
 from data_gen.forecast import forecast, forecast_text, pilot_positions
 from data_gen.grading import Grader, GraderName, load_grader
 from data_gen.jsonl import write_text
@@ -167,6 +167,11 @@ def sample_run(run: Path, n_problems: int, policy: MeteredPolicy, ledger: Ledger
             progress.update()
 
         asyncio.run(sample_problems(problems, policy, grader, ledger, config, take))
+        if len(counts.without_room) == n_problems:
+            raise InputError(
+                f"the prompt of problem {counts.without_room[0]}, as those of all {n_problems}, leaves no room in the policy's context of "
+                f"{policy.context_length} tokens; expected shorter problems, or a policy with a longer context"
+            )
     if counts.without_room:
         shown = ", ".join(counts.without_room[:5])
         logger.warning(
