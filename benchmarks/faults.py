@@ -34,7 +34,7 @@ from prm_train.training_lock import training_lock
 
 EVENTS = ("os.rename", "os.remove", "os.mkdir", "os.truncate", "shutil.copyfile", "sqlite3.connect", "fcntl.flock", "tempfile.mkstemp")
 SIMULATED = ["--problems.n", "6", "--policy.model", "simulated", "--max_new_tokens", "200", "--n_samples", "4"]
-VARIES = ("seconds", "this_process", "n_cached", "n_prefilled", "path", "made", "command")
+VARIES = ("seconds", "this_process", "n_cached", "n_prefilled", "path", "made", "command", "output")
 Main = Callable[[list[str]], None]
 
 
@@ -73,7 +73,7 @@ def kill_at_event(number: int) -> None:
 
 
 def content(folder: Path) -> dict[str, Any]:
-    """What a run holds, without times; of a ledger its rows, whatever their order."""
+    """What a run holds, without times and places; of a ledger its rows, whatever their order."""
     found: dict[str, Any] = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = str(path.relative_to(folder))
@@ -81,18 +81,18 @@ def content(folder: Path) -> dict[str, Any]:
             with Ledger(path, read_only=True) as ledger:
                 found[name] = list(ledger.contents())
         elif path.suffix == ".json":
-            found[name] = _without_times(json.loads(path.read_text()))
+            found[name] = _comparable(json.loads(path.read_text()))
         elif path.suffix == ".jsonl" and "results" not in path.name:
             found[name] = path.read_bytes()
         elif path.suffix == ".jsonl":  # in the order in which problems were finished
-            found[name] = sorted(json.dumps(_without_times(json.loads(line))) for line in path.read_text().splitlines())
+            found[name] = sorted(json.dumps(_comparable(json.loads(line))) for line in path.read_text().splitlines())
     return found
 
 
-def _without_times(value: Any) -> Any:
+def _comparable(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _without_times(each) for name, each in value.items() if name not in VARIES}
-    return [_without_times(each) for each in value] if isinstance(value, list) else value
+        return {name: _comparable(each) for name, each in value.items() if name not in VARIES}
+    return [_comparable(each) for each in value] if isinstance(value, list) else value
 
 
 def kills(main: Main, arguments: Callable[[Path], list[str]], start: Path | None) -> dict[str, int]:
@@ -180,7 +180,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "faults.json")
     arguments, areas = parser.parse_args(), dict[str, dict[str, int]]()
     with tempfile.TemporaryDirectory() as place:
-        sampled, labeled, searched = (Path(place) / name for name in ("sampled", "labeled", "searched"))
+        sampled, labeled, searched, tested = (Path(place) / name for name in ("sampled", "labeled", "searched", "tested"))
 
         def sampling(run: Path) -> list[str]:
             return ["--output", str(run), *SIMULATED]
@@ -195,7 +195,7 @@ def main() -> None:
             return ["--output", str(run), *SIMULATED, "--n_difficulty_draws", "2"]
 
         def evaluating(run: Path) -> list[str]:
-            return ["--validation", str(run), "--test", str(run), "--output", str(run / "report")]
+            return ["--validation", str(run), "--test", str(tested), "--output", str(run / "report")]
 
         def merging(run: Path) -> list[str]:
             return ["merge", str(run), "--output", str(run / "all.sqlite")]
@@ -204,6 +204,7 @@ def main() -> None:
         shutil.copytree(sampled, labeled)
         assert run_apart(label.main, labeling(labeled)) == 0
         assert run_apart(search.main, searching(searched)) == 0
+        assert run_apart(search.main, [*searching(tested), "--problems.split", "test"]) == 0
         for name, command, argv, start in (
             ("sample", sample.main, sampling, None),
             ("label", label.main, labeling, sampled),
