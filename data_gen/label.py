@@ -159,6 +159,7 @@ async def label_problems(
         return Labeled(outcomes, recorded.n_draws - n_drawn, len(recorded.unknown) - n_unknown, recorded.usage - spent)
 
     await work_through(problems, one, take, config.n_open)
+    ledger.commit()  # before any file names the draws
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -56,7 +56,7 @@ INCORRECT = Verdict(VerdictKind.INCORRECT)
 
 def unknown(reason: str) -> Verdict:
     """Reasons: no_answer, truncated, too_long, ambiguous, rounded_gold, choice_text, assumptions, unparsable, unparsable_gold, timeout,
-    memory, crash, undecided.
+    memory, crash, undecided, no_room.
     """
     return Verdict(VerdictKind.UNKNOWN, reason)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from data_gen.config import parse_config, run_command
+from data_gen.config import InputError, parse_config, run_command
 from data_gen.forecast import forecast, forecast_text, pilot_positions
 from data_gen.grading import Grader, GraderName, load_grader
 from data_gen.jsonl import write_text
@@ -22,7 +22,7 @@ from data_gen.policy_config import PolicyConfig
 from data_gen.problems import ProblemSource, select_problems, write_problems
 from data_gen.progress import MeteredPolicy, Progress
 from data_gen.records import GradedSolution, Problem, SamplingParams, Usage
-from data_gen.rollouts import draw_solutions
+from data_gen.rollouts import NO_ROOM, draw_solutions
 from data_gen.runs import N_OPEN, claim_models, claim_run, read_records, records_in_order, work_through
 from data_gen.steps import check_separator
 
@@ -75,6 +75,7 @@ class SampleCounts:
         self.usage = Usage()
         self.verdicts = Counter[str]()
         self.finish_reasons = Counter[str]()
+        self.without_room: list[str] = []  # problems whose prompt does not fit into the policy's context
 
     def add(self, sampled: Sampled) -> None:
         self.n_problems += 1
@@ -82,6 +83,8 @@ class SampleCounts:
         for each in sampled.solutions:
             self.verdicts[f"{each.verdict.kind}{':' * bool(each.verdict.reason)}{each.verdict.reason}"] += 1
             self.finish_reasons[each.solution.finish_reason.value] += 1
+        if sampled.solutions[0].verdict.reason == NO_ROOM:
+            self.without_room.append(sampled.solutions[0].solution.problem_id)
 
     @property
     def n_labels(self) -> int:
@@ -94,6 +97,7 @@ class SampleCounts:
             "n_solutions": n_solutions,
             "verdicts": dict(sorted(self.verdicts.items())),
             "finish_reasons": dict(sorted(self.finish_reasons.items())),
+            "problems_without_room": self.without_room,
             "pass_at_1": self.verdicts["correct"] / n_solutions,
             "n_generated": self.usage.n_generated,
             "n_prefilled": self.usage.n_prefilled,
@@ -118,6 +122,7 @@ async def sample_problems(
         return Sampled(await draw_solutions(recorded, grader, params, range(config.n_samples)), recorded.usage)
 
     await work_through(problems, one, take, config.n_open)
+    ledger.commit()  # before any file names the draws
 
 
 def load_run_policy(config: SampleConfig, problems: Iterable[Problem]) -> Policy:
@@ -162,6 +167,17 @@ def sample_run(run: Path, n_problems: int, policy: MeteredPolicy, ledger: Ledger
             progress.update()
 
         asyncio.run(sample_problems(problems, policy, grader, ledger, config, take))
+        if len(counts.without_room) == n_problems:
+            raise InputError(
+                f"the prompt of problem {counts.without_room[0]}, as those of all {n_problems}, leaves no room in the policy's context of "
+                f"{policy.context_length} tokens; expected shorter problems, or a policy with a longer context"
+            )
+    if counts.without_room:
+        shown = ", ".join(counts.without_room[:5])
+        logger.warning(
+            "%d problems fill the policy's context of %d tokens and got no solution, sample.json names them: %s",
+            *(len(counts.without_room), policy.context_length, shown),
+        )
     facts = {**counts.facts(), **run_facts(policy, counts.n_labels, config)}
     write_text(run / "sample.json", json.dumps(facts, indent=1) + "\n")
     logger.info("%s: %s", run / "sample.json", json.dumps(facts))

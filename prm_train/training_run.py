@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ from prm_train.trainer import RewardTrainer
 from prm_train.training_config import LossSettings, TrainingConfig
 from prm_train.training_cost import TrainingCost
 from prm_train.training_folder import SOURCES, begun_with, claim_folder, is_finished, last_whole_checkpoint
+from prm_train.training_lock import training_lock
 
 logger = logging.getLogger(__name__)
 
@@ -82,20 +84,21 @@ class Task:
 def run_training(task: Task, config: TrainingConfig) -> None:
     """Train, or go on training, or do nothing if `config.output` holds the finished training already.
 
-    Raises InputError as `claim_folder` does, if no label is left to train on, and if the way it was launched would not train one model;
-    RuntimeError if the checkpoint does not score as the trained model.
+    Raises InputError as `claim_folder` and `training_lock` do, if no label is left to train on, and if the way it was launched would not
+    train one model; RuntimeError if the checkpoint does not score as the trained model.
     """
-    with writing(config.output):
-        _run_training(task, config)
-
-
-def _run_training(task: Task, config: TrainingConfig) -> None:
-    folder = config.output / "training"
-    arguments = task.arguments(config, folder)
+    arguments = task.arguments(config, config.output / "training")
     check_launch(arguments, config)
-    with arguments.main_process_first(desc="claim the output folder"):
-        if arguments.process_index == 0:
-            claim_folder(config, arguments.world_size)
+    with writing(config.output), ExitStack() as held:
+        with arguments.main_process_first(desc="claim the output folder"):
+            if arguments.process_index == 0:
+                held.enter_context(training_lock(config.output))
+                claim_folder(config, arguments.world_size)
+        _run_training(task, config, arguments)
+
+
+def _run_training(task: Task, config: TrainingConfig, arguments: TrainingArguments) -> None:
+    folder = config.output / "training"
     if is_finished(folder):
         logger.info("%s: this training is finished; nothing to do", config.output)
         return

@@ -1,7 +1,6 @@
 """Requests to `/v1/completions` and what their replies must be: a reply that is not exactly an answer to its request is never used."""
 
 import codecs
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -12,6 +11,7 @@ from data_gen.policies.engine_draw import EngineDraw
 from data_gen.policies.vocabulary import Vocabulary
 from data_gen.records import Usage
 
+LEAST_LOGPROB = -3.4028234663852886e38  # the ledger keeps 4 bytes of each: below, it would be -inf
 LOGPROB_ROUNDING = 1e-3  # a log-probability may exceed 0 by the rounding of a 16-bit model
 
 
@@ -141,7 +141,7 @@ def _checked_ids(choice: _Choice, request: CompletionRequest, vocabulary: Vocabu
 
 def _checked_logprobs(choice: _Choice, ids: tuple[int, ...]) -> tuple[float, ...]:
     given = [] if choice.logprobs is None else choice.logprobs.token_logprobs
-    logprobs = tuple(value for value in given if value is not None and math.isfinite(value) and value <= LOGPROB_ROUNDING)
+    logprobs = tuple(value for value in given if value is not None and LEAST_LOGPROB <= value <= LOGPROB_ROUNDING)
     if not len(logprobs) == len(given) == len(ids):
         raise WrongReplyError(f"{len(logprobs)} log-probabilities among {len(given)} values, expected {len(ids)}")
     return logprobs

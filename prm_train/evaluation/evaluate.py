@@ -93,7 +93,7 @@ class Evaluation:
         }
         scorers: tuple[tuple[str, Aggregation], ...] = (("prm", chosen.prm_aggregation), ("orm", "last"))
         for name, how in scorers:
-            if any(name in candidate.scores for candidate in self.results[0].samples[t]):
+            if any(name in candidate.scores for result in self.results for candidate in result.samples[t]):
                 scores = scorer_scores(name, how)
                 methods[f"{name}_vanilla"] = at_scored_temperature(partial(best_by, scores))
                 methods[f"{name}_weighted"] = at_scored_temperature(partial(vote_by, scores))

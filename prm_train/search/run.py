@@ -26,7 +26,7 @@ from data_gen.steps import check_separator
 from prm_train.aggregation import Aggregation
 from prm_train.foreign.settings import AUTO, PrmFormat
 from prm_train.incremental import load_scorer
-from prm_train.scoring import Scorer, ScorerUsage
+from prm_train.scoring import PathTooLongError, Scorer, ScorerUsage
 from prm_train.search.answer_classes import classify_answers, with_classes
 from prm_train.search.beam import BeamConfig, beam_search
 from prm_train.search.best_of_n import draw_candidates, score_candidates
@@ -77,7 +77,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class ProblemResult:
-    """All candidates of one problem. `samples` by temperature (the scored ones under `temperature`), `beams` by N."""
+    """All candidates of one problem. `samples` by temperature (the scored ones under `temperature`), `beams` by N.
+
+    `too_long_for` names who cannot read the question, since it fills their context: the policy, whose candidates are all empty and
+    truncated, or scorers, whose scores are missing.
+    """
 
     problem: Problem
     temperature: float
@@ -87,6 +91,7 @@ class ProblemResult:
     n_difficulty_correct: int
     n_difficulty_draws: int
     costs: dict[str, Cost]
+    too_long_for: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,7 @@ class Searcher:
     scorers: Mapping[str, Scorer]
 
     async def search(self, problem: Problem) -> ProblemResult:
+        """What became of a problem, with all of its draws committed: those of a finished problem are never made again."""
         config, costs = self.config, dict[str, Cost]()
 
         async def draw(name: str, temperature: float, indices: range) -> list[Candidate]:
@@ -116,17 +122,23 @@ class Searcher:
         held_out = range(config.n_samples, config.n_samples + config.n_difficulty_draws)
         extra = await draw("difficulty draws", config.temperature, held_out)
         scored = samples[config.temperature]
+        too_long_for = ["policy"] if len(self.policy.encode_prompt(problem.question)) >= self.policy.context_length else []
         for name, scorer in self.scorers.items():
-            scored, usage = await score_candidates(problem, scored, scorer, name, config.step_separator)
+            usage = ScorerUsage()
+            try:
+                scored, usage = await score_candidates(problem, scored, scorer, name, config.step_separator)
+            except PathTooLongError:  # the question alone: candidates that are too long are known by having no score
+                too_long_for.append(name)
             costs[f"score {name}"] = Cost(scorer=usage)
         beams = {}
         for n in config.beams:
             policy = LedgerPolicy(self.policy, self.ledger, problem)  # a beam is charged for every draw it asks for, whoever made it
-            beams[n], usage = await self.beam(policy, n)
+            beams[n], usage = ([], ScorerUsage()) if "prm" in too_long_for else await self.beam(policy, n)
             costs[f"beam {n}"] = Cost(policy.usage, usage)
         samples |= {config.temperature: scored}
         stated = [candidate for some in (*samples.values(), *beams.values()) for candidate in some]
         classes = await classify_answers(problem, stated, self.grader)
+        self.ledger.commit()
         return ProblemResult(
             problem,
             config.temperature,
@@ -136,6 +148,7 @@ class Searcher:
             sum(candidate.is_correct for candidate in extra),
             len(extra),
             costs,
+            tuple(too_long_for),
         )
 
     async def beam(self, policy: LedgerPolicy, n: int) -> tuple[list[Candidate], ScorerUsage]:
@@ -193,12 +206,15 @@ def summary(results: list[ProblemResult], usage: Usage, seconds: float) -> dict[
     """Totals of a search: `usage` of the distinct draws, the scorers' tokens, and the candidates that got no verdict or no score."""
     scorer = sum((cost.scorer for result in results for cost in result.costs.values()), ScorerUsage())
     scored = [candidate for result in results for candidate in result.samples[result.temperature]]
-    names = {name for candidate in scored for name in candidate.scores}
+    names = {cost.removeprefix("score ") for result in results for cost in result.costs if cost.startswith("score ")}
     return {
         "n_problems": len(results),
         "n_candidates": len(scored),
         "n_without_verdict": sum(candidate.is_unknown for candidate in scored),
         "n_without_score": sum(len(candidate.scores) < len(names) for candidate in scored),
+        "too_long_for": {
+            name: [result.problem.problem_id for result in results if name in result.too_long_for] for name in ("policy", "prm", "orm")
+        },
         "n_generated": usage.n_generated,
         "n_prefilled": usage.n_prefilled,
         "n_cached": usage.n_cached,

@@ -1,14 +1,22 @@
+import asyncio
 import json
 import logging
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
+from data_gen.arithmetic import draw_problems
 from data_gen.config import InputError
+from data_gen.grading import ArithmeticGrader
+from data_gen.label import LabelConfig, label_problems
+from data_gen.label import main as label
 from data_gen.ledger import Ledger
+from data_gen.policies.simulated import SimulatedPolicy
 from data_gen.records import GradedSolution, Problem
 from data_gen.runs import read_records
+from data_gen.sample import SampleConfig, sample_problems
 from data_gen.sample import main as sample
 
 SIMULATED = ("--policy.model", "simulated", "--max_new_tokens", "400")
@@ -32,6 +40,34 @@ def test_the_summary_counts_what_was_written_in_the_order_of_the_problems(tmp_pa
     assert facts["policy_id"] == "simulated-arithmetic-1"
     assert not facts["is_simulated"]  # the policy that the config names is meant
     assert facts["this_process"]["n_draws"] == 90
+
+
+def test_draws_are_committed_before_a_file_can_name_them(tmp_path: Path):
+    problems = list(islice(draw_problems(0, "train"), 3))
+    sampling = SampleConfig(tmp_path, n_samples=2, max_new_tokens=400)
+    labeling = LabelConfig(run=tmp_path, method="every_step", n_rollouts=2)
+    policy, grader = SimulatedPolicy(), ArithmeticGrader()
+    with Ledger(tmp_path / "l.sqlite") as ledger, Ledger(tmp_path / "l.sqlite", read_only=True) as reader:
+        asyncio.run(sample_problems(problems, policy, grader, ledger, sampling, lambda number, sampled: None))
+        assert reader.n_draws() == 6
+        asyncio.run(label_problems(problems, policy, grader, ledger, sampling, labeling, lambda number, labeled: None))
+        assert reader.n_draws() == ledger.n_draws() > 6
+
+
+def test_a_problem_longer_than_the_context_is_counted_and_ends_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    rows = [{"problem": f"Start with 3: {'fold 4, ' * n}times 9.", "answer": "9 1"} for n in (1, 1000, 2)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = ("--problems.source", str(tmp_path / "rows.jsonl"), "--grader", "arithmetic", *SIMULATED, "--n_samples", "2")
+    with caplog.at_level(logging.WARNING):
+        sample(["--output", str(tmp_path / "run"), *settings])
+    facts = json.loads((tmp_path / "run" / "sample.json").read_text())
+    long = [problem.problem_id for problem in read_records(tmp_path / "run" / "problems.jsonl", Problem)][1]
+    assert (facts["n_solutions"], facts["problems_without_room"], facts["verdicts"]["unknown:no_room"]) == (6, [long], 2)
+    assert f"1 problems fill the policy's context of 4096 tokens and got no solution, sample.json names them: {long}" in caplog.text
+    label(["--run", str(tmp_path / "run"), "--method", "every_step", "--n_rollouts", "2"])
+    labeled = json.loads((tmp_path / "run" / "label.json").read_text())
+    assert labeled["unlabeled"] == {"no_room": 2}
+    assert labeled["n_labeled_solutions"] == 4
 
 
 def test_a_run_that_goes_on_draws_nothing_again_and_costs_the_same(tmp_path: Path):
