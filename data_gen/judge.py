@@ -21,7 +21,7 @@ from data_gen.answers import find_boxed
 from data_gen.config import InputError
 from data_gen.first_error import NO_ERROR
 from data_gen.policies.api_keys import check_api_key_env
-from data_gen.records import content_hash
+from data_gen.records import check_temperature, content_hash
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class JudgeSettings:
     api_key_env: str | None = field(
         default=None, metadata={"help": "name of the environment variable that holds the API key; null: no key"}
     )
-    temperature: Annotated[float, Ge(0)] = 0.0
+    temperature: float = 0.0
     max_tokens: Annotated[int, Ge(1)] = field(default=4096, metadata={"help": "of an answer; a longer one is unknown (truncated)"})
     at_once: Annotated[int, Ge(1)] = field(default=64, metadata={"help": "requests under way at a time"})
     timeout_seconds: Annotated[float, Gt(0)] = field(default=600.0, metadata={"help": "for one request, from first to last byte"})
@@ -65,6 +65,7 @@ class JudgeSettings:
 
     def __post_init__(self) -> None:
         check_api_key_env(self.api_key_env)
+        check_temperature(self.temperature)
         parts = urlsplit(self.base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"base_url: got {self.base_url!r}, expected http://host[:port]/v1")

@@ -62,7 +62,7 @@ class CompletionBody(BaseModel):
     prompt: str | list[int] | list[str] | list[list[int]]
     n: Annotated[int, Field(ge=1)] = 1
     max_tokens: Annotated[int, Field(ge=1)] = 16
-    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    temperature: float = 1.0  # SamplingParams says which
     seed: int | None = None
     stop: str | list[str] | None = None
     include_stop_str_in_output: bool = False
@@ -210,7 +210,10 @@ def _sampling_params(body: CompletionBody) -> SamplingParams:
     stops = [body.stop] if isinstance(body.stop, str) else body.stop or []
     if len(stops) > 1 or "" in stops:
         raise BadRequestError(f"stop: got {stops!r}, expected one string that is not empty")
-    return SamplingParams(body.max_tokens, body.temperature, stops[0] if stops else None)
+    try:
+        return SamplingParams(body.max_tokens, body.temperature, stops[0] if stops else None)
+    except ValueError as error:
+        raise BadRequestError(str(error)) from None
 
 
 def _step_end(text: str, stop: str) -> int:

@@ -8,10 +8,10 @@ token ids and draws come back as token ids. Cancelling a draw closes its request
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from data_gen.config import InputError
+from data_gen.daemon_threads import run_in_thread
 from data_gen.ledger import prefix_hash
 from data_gen.policies.engine_draw import EngineDraw, draw_completion
 from data_gen.policies.protocol import Policy
@@ -114,8 +114,7 @@ def connect(
     async def probe() -> list[ServedModel]:
         return list(await asyncio.gather(*(probe_server(url, model, vocabulary, settings) for url in urls)))
 
-    with ThreadPoolExecutor(1) as thread:  # a thread, so that it does not matter whether an event loop runs here
-        served = thread.submit(asyncio.run, probe()).result()
+    served = run_in_thread(lambda: asyncio.run(probe()))  # so that it does not matter whether an event loop runs here
     for url, other in zip(urls, served, strict=True):
         if other.policy_id != served[0].policy_id:
             raise InputError(

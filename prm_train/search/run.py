@@ -63,6 +63,8 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         check_separator(self.step_separator)
+        for temperature in (self.temperature, *self.other_temperatures):
+            SamplingParams(self.max_new_tokens, temperature)  # refused here, before a model is loaded
         if self.beams and self.prm is None:
             raise ValueError(f"beams: got {list(self.beams)} without a PRM, expected prm to name one")
 
