@@ -66,7 +66,7 @@ def test_a_second_ctrl_c_ends_what_does_not_heed_the_first(tmp_path: Path):
 
 def test_sigterm_to_a_quickstart_alone_ends_its_children(tmp_path: Path):
     process = start(
-        tmp_path, "prm_train.quickstart", "--output", "run", "--policy", "simulated", "--n_train_problems", "400", "--n_solutions", "400"
+        tmp_path, "prm_train.quickstart", "--output", "run", "--policy", "simulated", "--n_train_problems", "400", "--n_solutions", "100"
     )
     for shard in (0, 1):
         wait_for(tmp_path / f"run/train-{shard}/ledger.sqlite", process)
