@@ -171,11 +171,8 @@ class ChatJudge:
             )
         text, finish_reason = _content(reply)
         if finish_reason not in ("stop", None):
-            return Answer(
-                None,
-                "truncated" if finish_reason == "length" else f"finish_reason_{shown_text(finish_reason, self._key or None, 40)}",
-                text,
-            )
+            reason = "truncated" if finish_reason == "length" else f"finish_reason_{shown_text(finish_reason, self._key or None, 40)}"
+            return Answer(None, reason, text)
         return Answer(*read_answer(text, n_steps), text)
 
 

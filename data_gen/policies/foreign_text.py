@@ -19,18 +19,15 @@ def shown_text(text: str, key: str | None = None, longest: int = LONGEST_SHOWN) 
 
 @lru_cache
 def _key_pattern(key: str) -> re.Pattern[str]:
-    """The key, or as much of its beginning as is there, each character as it is or as URLs, JSON, Python and HTML quote it."""
+    """The beginning of the key and what follows of its characters, each as it is or as URLs, JSON, Python and HTML quote it."""
     pieces = [_quoted(character) for character in key]
-    tail = ""
-    for piece in reversed(pieces[SHORTEST_PIECE:]):
-        tail = f"(?:{piece}{tail})?"
-    return re.compile("".join(pieces[:SHORTEST_PIECE]) + tail, re.IGNORECASE)
+    return re.compile(f"{''.join(pieces[:SHORTEST_PIECE])}(?:{'|'.join(sorted(set(pieces[SHORTEST_PIECE:])))})*", re.IGNORECASE)
 
 
 def _quoted(character: str) -> str:
     """A pattern of the ways to write it."""
     code = ord(character)
-    backslashed = rf"\\u{code:04x}", rf"\\x{code:02x}", rf"\\{re.escape(character)}"
-    in_urls = "".join(f"%{byte:02x}" for byte in character.encode()), re.escape(quote_plus(character))
-    in_html = f"&#x0*{code:x};", f"&#0*{code};", html.escape(character)
-    return f"(?:{'|'.join((re.escape(character), *backslashed, *in_urls, *in_html))})"
+    escapes = rf"\\u{code:04x}", rf"\\x{code:02x}", rf"\\{re.escape(character)}", f"&#x0*{code:x};", f"&#0*{code};"
+    in_urls = "".join(f"%{byte:02x}" for byte in character.encode())
+    written = {re.escape(each) for each in (character, quote_plus(character), html.escape(character))}
+    return f"(?:{'|'.join((in_urls, *escapes, *sorted(written, key=len, reverse=True)))})"

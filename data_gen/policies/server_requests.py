@@ -214,7 +214,7 @@ class ServerPool:
             raise _PassingFaultError(str(error)) from None
         said = f"HTTP {response.status_code} {said}".rstrip()
         if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.status_code >= 500:
-            raise _PassingFaultError(said, _retry_after_seconds(response.headers.get("Retry-After")))
+            raise _PassingFaultError(said, retry_after_seconds(response.headers.get("Retry-After")))
         raise ServerError(f"{server.url}{request.path}: {self.shown(said)}")
 
     def _why(self, error: BaseException) -> str:
@@ -241,7 +241,7 @@ class _Request:
     max_reply_bytes: int
 
 
-def _retry_after_seconds(value: str | None) -> float | None:
+def retry_after_seconds(value: str | None) -> float | None:
     """Seconds of a Retry-After header, which holds seconds or a date."""
     if value is None:
         return None
