@@ -9,6 +9,8 @@ appears in the Authorization header alone: what servers say loses it before it e
 import asyncio
 import errno
 import logging
+import os
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -227,10 +229,10 @@ class ServerPool:
         assert isinstance(reason, OSError)
         if reason.errno in (errno.EMFILE, errno.ENFILE):
             raise ServerError(
-                f"{reason.strerror} in this process, which may have {raise_open_files_limit()}; expected a lower max_concurrency "
+                f"{os.strerror(reason.errno)} in this process, which may have {raise_open_files_limit()}; expected a lower max_concurrency "
                 f"(got {self._settings.max_concurrency} for each of {len(self.servers)} servers) or a higher limit (ulimit -n)"
             ) from None
-        return reason.strerror or str(error)
+        return str(reason.strerror) if isinstance(reason, socket.gaierror) else os.strerror(reason.errno)
 
 
 @dataclass(frozen=True)
