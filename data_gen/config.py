@@ -125,7 +125,7 @@ def _options(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
             yield "help", ""
             continue
         if not word.startswith("--"):
-            raise ConfigError(f"unexpected argument {word!r} (command line); expected --key value")
+            raise ConfigError(f"unexpected argument {_without_secrets(word)!r} (command line); expected --key value")
         name, equals, text = word[2:].partition("=")
         if not equals:
             if not rest or rest[0].startswith("--"):
@@ -224,7 +224,7 @@ def _leaf_type(config_class: type["DataclassInstance"], dotted: str, where: str)
 
 def _check(dotted: str, setting: Setting, field_type: Any) -> Any:
     """The value as the field holds it; JSON's strict mode takes a list for a tuple and text for a Path or an Enum, and nothing else."""
-    got = f"{dotted}: got {json.dumps(setting.value, ensure_ascii=False)}"
+    got = f"{dotted}: got {_without_secrets(json.dumps(setting.value, ensure_ascii=False))}"
     if nested_class(field_type) and setting.value is not None:
         raise ConfigError(f"{got}, expected its fields one by one, as --{dotted}.key value ({setting.where})")
     if _holds_infinity(setting.value):
@@ -242,6 +242,12 @@ def _holds_infinity(value: Any) -> bool:
     if isinstance(value, dict | list):
         return any(map(_holds_infinity, value.values() if isinstance(value, dict) else value))
     return isinstance(value, float) and not math.isfinite(value)
+
+
+def _without_secrets(text: str) -> str:
+    """Without what may be a password or a key in the URLs that it holds."""
+    text = re.sub(r"(://)[^/@\s\"',]*@", r"\1***@", text)
+    return re.sub(r"(://[^?\s\"',]*\?)[^\s\"',]*", r"\1***", text)
 
 
 def _put(settings: dict[str, Setting], dotted: str, setting: Setting) -> None:

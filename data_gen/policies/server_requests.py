@@ -227,6 +227,7 @@ class ServerPool:
         if reason is None:
             return str(error)
         assert isinstance(reason, OSError)
+        assert reason.errno is not None
         if reason.errno in (errno.EMFILE, errno.ENFILE):
             raise ServerError(
                 f"{os.strerror(reason.errno)} in this process, which may have {raise_open_files_limit()}; expected a lower max_concurrency "

@@ -371,11 +371,10 @@ def test_the_key_and_control_characters_do_not_come_back_in_any_field(
 ):
     key = KEY.replace("-", "/") if "%2F" in written else KEY
     monkeypatch.setenv("CLIENT_KEY", key)
-    policy = {"servers": ("",), "api_key_env": "CLIENT_KEY", "n_attempts": 1}
 
     def refusal(url: str) -> str:
         with pytest.raises(InputError) as caught:
-            PolicyConfig(model="simulated", **policy | {"servers": (url,)}).load()
+            PolicyConfig(model="simulated", servers=(url,), api_key_env="CLIENT_KEY", n_attempts=1).load()
         return str(caught.value) + caplog.text
 
     for field in ("finish_reason", "text"):
