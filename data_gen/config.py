@@ -99,8 +99,9 @@ def run_command(main: Callable[[], None], name: str = "") -> None:
         except (KeyboardInterrupt, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) and interrupts.received is None:
                 raise
-            interrupts.end_soon()
-            _exit(name, interrupts.message, interrupts.exit_code)
+            sys.stderr.write(f"{name}: {interrupts.message}\n")
+            interrupts.end()
+            raise SystemExit(interrupts.exit_code) from None
         except OSError as error:
             fault = describe_disk_fault(error)
             if fault is None:

@@ -1,14 +1,17 @@
 """Ctrl-C (SIGINT) and SIGTERM end a command: once as an interrupt that lets it put away what it holds, a second time at once."""
 
 import asyncio
+import atexit
+import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from types import FrameType
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
-LAST_SECONDS = 0.5  # for what the interpreter does after a command: threads that it waits for, children that it reaps
+LAST_SECONDS = 0.5  # for what is registered for the exit: children that are ended, files that are removed
 
 
 class Interrupts:
@@ -42,12 +45,19 @@ class Interrupts:
         how = "ended by SIGTERM" if self.received is signal.SIGTERM else "interrupted"
         return f"{how}; what is finished is kept: the same command goes on from there"
 
-    def end_soon(self) -> None:
-        """What still runs when the command has said its last word (a library's threads) does not hold up the end of the process."""
+    def end(self) -> None:
+        """End the process, where a signal came, once what is registered for the exit is done, in LAST_SECONDS.
+
+        Nobody waits for threads of libraries, nor for the seconds that the interpreter takes to forget them.
+        """
         if self.received is not None:
-            last_word = threading.Timer(LAST_SECONDS, os._exit, [self.exit_code])
-            last_word.daemon = True
-            last_word.start()
+            last_moment = threading.Timer(LAST_SECONDS, os._exit, [self.exit_code])
+            last_moment.daemon = True
+            last_moment.start()
+            with contextlib.suppress(OSError):  # whoever read it is gone
+                sys.stdout.flush()
+            atexit._run_exitfuncs()
+            os._exit(self.exit_code)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is None:
