@@ -157,9 +157,10 @@ class CompletionsServer:
         prompts = cast("list[str | list[int]]", [body.prompt] if is_one else body.prompt)
         if len(prompts) * body.n > MAX_CHOICES:
             raise BadRequestError(f"n: {len(prompts)} prompts with {body.n} choices each; expected at most {MAX_CHOICES} choices")
-        ids = [await self._encoded(prompt) if isinstance(prompt, str) else tuple(prompt) for prompt in prompts]
-        for prompt in ids:
-            self._check_prompt(prompt)
+        ids = []
+        for prompt in prompts:
+            ids.append(await self._encoded(prompt) if isinstance(prompt, str) else tuple(prompt))
+            self._check_prompt(ids[-1])
         return ids
 
     async def _encoded(self, text: str) -> tuple[int, ...]:
@@ -243,6 +244,9 @@ def parse_body(raw: bytes) -> CompletionBody:
         raise BadRequestError(f"body: not JSON: {error}") from None
     if not isinstance(fields, dict):
         raise BadRequestError("body: expected a JSON object")
+    prompt = fields.get("prompt")
+    if isinstance(prompt, list) and len(prompt) > MAX_CHOICES and not isinstance(prompt[0], int):
+        raise BadRequestError(f"prompt: {len(prompt)} prompts, expected at most {MAX_CHOICES}")
     for name, allowed in NEUTRAL.items():
         value = fields.pop(name, None)
         if value is not None and value not in allowed:

@@ -120,6 +120,7 @@ def test_max_tokens_cuts(simulated_server):
         ({"logprobs": 5}, "logprobs: Input should be less than or equal to 1"),
         ({"guided_regex": "a*"}, "guided_regex: Extra inputs are not permitted"),
         ({"seed": 1.5}, "seed: Input should be a valid integer"),
+        ({"prompt": ["x"] * 5000}, "prompt: 5000 prompts, expected at most 4096"),
         ({"seed": 10**40}, "seed: Input should be less than 18446744073709551616"),
         ({"prompt": "plus\ud800"}, "body: holds half of a surrogate pair"),
         ({"model": "\udfff"}, "body: holds half of a surrogate pair"),
