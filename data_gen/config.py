@@ -10,9 +10,11 @@ is no int, "3" no number and yes no bool. What does not fit is refused with its 
 Scalars are read by the rules of YAML 1.2, where 1e-5 is a number and `on` is text; on the command line `--n 4,16` is a list.
 """
 
+import asyncio
 import difflib
 import json
 import logging
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +27,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from data_gen.config_fields import alternatives, describe, field_default, field_types, leaf_names, nested_class, type_name
 from data_gen.disk_faults import describe_disk_fault
+from data_gen.interrupts import Interrupts
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -81,24 +84,29 @@ def dump_config(config: "DataclassInstance") -> dict[str, Any]:
 
 
 def run_command(main: Callable[[], None], name: str = "") -> None:
-    """Run a command's `main` for a person: one line instead of a traceback where the input, the disk or Ctrl-C ended it.
+    """Run a command's `main` for a person: one line instead of a traceback where the input, the disk or a signal ended it.
 
-    Exit code 2 for input or a path that cannot be used, 1 for a full disk, 130 for an interrupt. `name` begins the line (default: the
-    script's).
+    Exit code 2 for input or a path that cannot be used, 1 for a full disk, 130 for Ctrl-C, 143 for SIGTERM. `name` begins the line
+    (default: the script's).
     """
     name = name or Path(sys.argv[0]).stem
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    try:
-        main()
-    except InputError as error:
-        _exit(name, f"error: {error}", 2)
-    except KeyboardInterrupt:
-        _exit(name, "interrupted; what is finished is kept: the same command goes on from there", 130)
-    except OSError as error:
-        fault = describe_disk_fault(error)
-        if fault is None:
-            raise
-        _exit(name, f"error: {fault[0]}", fault[1])
+    with Interrupts() as interrupts:
+        try:
+            main()
+        except InputError as error:
+            _exit(name, f"error: {error}", 2)
+        except (KeyboardInterrupt, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and interrupts.received is None:
+                raise
+            sys.stderr.write(f"{name}: {interrupts.message}\n")
+            interrupts.end()
+            raise SystemExit(interrupts.exit_code) from None
+        except OSError as error:
+            fault = describe_disk_fault(error)
+            if fault is None:
+                raise
+            _exit(name, f"error: {fault[0]}", fault[1])
 
 
 def _exit(name: str, message: str, code: int) -> None:
@@ -118,7 +126,7 @@ def _options(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
             yield "help", ""
             continue
         if not word.startswith("--"):
-            raise ConfigError(f"unexpected argument {word!r} (command line); expected --key value")
+            raise ConfigError(f"unexpected argument {_without_secrets(word)!r} (command line); expected --key value")
         name, equals, text = word[2:].partition("=")
         if not equals:
             if not rest or rest[0].startswith("--"):
@@ -217,15 +225,30 @@ def _leaf_type(config_class: type["DataclassInstance"], dotted: str, where: str)
 
 def _check(dotted: str, setting: Setting, field_type: Any) -> Any:
     """The value as the field holds it; JSON's strict mode takes a list for a tuple and text for a Path or an Enum, and nothing else."""
-    got = f"{dotted}: got {json.dumps(setting.value, ensure_ascii=False)}"
+    got = f"{dotted}: got {_without_secrets(json.dumps(setting.value, ensure_ascii=False))}"
     if nested_class(field_type) and setting.value is not None:
         raise ConfigError(f"{got}, expected its fields one by one, as --{dotted}.key value ({setting.where})")
+    if _holds_infinity(setting.value):
+        raise ConfigError(f"{got}, expected a finite number ({setting.where})")
     try:
         return TypeAdapter(field_type).validate_json(json.dumps(setting.value), strict=True)
     except ValidationError as error:
         details = [f"{'item ' + '.'.join(map(str, item['loc'])) + ': ' if item['loc'] else ''}{item['msg']}" for item in error.errors()]
         detail = f": {details[0]}" if len(details) == 1 else ""  # the options of a union each complain, which helps nobody
         raise ConfigError(f"{got}, expected {type_name(field_type)} ({setting.where}){detail}") from None
+
+
+def _holds_infinity(value: Any) -> bool:
+    """Whether it is or holds an infinite number or NaN, which no comparison with a bound would notice."""
+    if isinstance(value, dict | list):
+        return any(map(_holds_infinity, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _without_secrets(text: str) -> str:
+    """Without what may be a password or a key in the URLs that it holds."""
+    text = re.sub(r"(://)[^/@\s\"',]*@", r"\1***@", text)
+    return re.sub(r"(://[^?\s\"',]*\?)[^\s\"',]*", r"\1***", text)
 
 
 def _put(settings: dict[str, Setting], dotted: str, setting: Setting) -> None:

@@ -1,4 +1,4 @@
-"""What a file system refuses, as a line for a person: a full disk, a read-only one, a path that leads through a file."""
+"""What the system refuses, as a line for a person: a full disk, a read-only one, a path that leads through a file, one more open file."""
 
 import errno
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NOT_THERE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
+TOO_MANY_OPEN = (errno.EMFILE, errno.ENFILE)
 
 
 def describe_disk_fault(error: OSError) -> tuple[str, int] | None:
@@ -17,6 +18,8 @@ def describe_disk_fault(error: OSError) -> tuple[str, int] | None:
         return f"the disk is full ({error}); what is finished is kept: make room and run the same command again", 1
     if error.errno in NOT_THERE:
         return f"{error.filename}: cannot be written or read there ({error.strerror}); expected another path, or the right to use it", 2
+    if error.errno in TOO_MANY_OPEN:
+        return f"{error.strerror} ({error.filename or 'a socket or pipe'}); expected a higher limit (ulimit -n), or fewer at a time", 2
     return None
 
 

@@ -50,6 +50,7 @@ class SampleConfig:
 
     def __post_init__(self) -> None:
         check_separator(self.step_separator)
+        SamplingParams(self.max_new_tokens, self.temperature)  # refused here, before a model is loaded
         for name in ("n_samples", "n_open"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1")

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Interval
 
+from data_gen.records import check_temperature
 from data_gen.steps import check_separator
 from prm_train.aggregation import Aggregation
 from prm_train.targets import LabelAlgebra
@@ -203,10 +204,11 @@ class TrainRevisionConfig(TrainingConfig):
     )
     grader: str = field(default="math", metadata={"help": "grader of those attempts, as of `sample`"})
     max_new_tokens: Annotated[int, Ge(1)] = field(default=256, metadata={"help": "tokens of such an attempt"})
-    temperature: Annotated[float, Ge(0)] = field(default=0.0, metadata={"help": "of such an attempt; 0 is greedy"})
+    temperature: float = field(default=0.0, metadata={"help": "of such an attempt; 0 is greedy"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_temperature(self.temperature)
         _refuse_settings_of_a_head(self)
         _refuse_candidates(self, "a revision model")
         if self.calibration != "none":

@@ -34,6 +34,11 @@ class CompletionRequest:
     seed: int
     stop: str | None = None
 
+    @property
+    def n_tokens(self) -> int:
+        """Of prompt and completion, at most."""
+        return len(self.prompt_ids) + self.max_tokens
+
     def without_stop(self) -> "CompletionRequest":
         return replace(self, stop=None)
 

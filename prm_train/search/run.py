@@ -20,7 +20,7 @@ from data_gen.ledger import Ledger, LedgerPolicy
 from data_gen.policies.protocol import Policy
 from data_gen.policy_config import PolicyConfig
 from data_gen.problems import ProblemSource, select_problems, write_counts
-from data_gen.records import Problem, SamplingParams, Usage
+from data_gen.records import Problem, SamplingParams, Usage, check_temperature
 from data_gen.runs import claim_models, claim_run, for_each
 from data_gen.steps import check_separator
 from prm_train.aggregation import Aggregation
@@ -63,6 +63,9 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         check_separator(self.step_separator)
+        SamplingParams(self.max_new_tokens, self.temperature)  # refused here, before a model is loaded
+        for temperature in self.other_temperatures:
+            check_temperature(temperature, "other_temperatures")
         if self.beams and self.prm is None:
             raise ValueError(f"beams: got {list(self.beams)} without a PRM, expected prm to name one")
 

@@ -33,6 +33,8 @@ def test_a_file_of_urls_is_read_when_the_policy_is_loaded(tmp_path: Path):
         (["--servers", "localhost:8000"], "servers: got 'localhost:8000', expected a URL such as http://localhost:8000"),
         (["--servers", "http://a:1", "--n_attempts", "0"], "n_attempts: got 0, expected more than 0"),
         (["--max_rows", "-1"], "max_rows: got -1"),
+        (["--servers", "http://a:1", "--timeout_seconds", ".nan"], "timeout_seconds: got NaN, expected a finite number"),
+        (["--servers", "http://a:1", "--retry_seconds", ".inf"], "retry_seconds: got Infinity, expected a finite number"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(arguments: list[str], message: str):
@@ -41,7 +43,7 @@ def test_settings_that_make_no_sense_are_refused(arguments: list[str], message: 
 
 
 def test_what_may_be_a_secret_is_refused_and_never_shown():
-    for key in ("sk-Ab12Cd34", "Ab12Cd34Ef56"):
+    for key in ("sk-Ab12Cd34", "Ab12Cd34Ef56", "AKIAIOSFODNN7EXAMPLE", "SK_LIVE_51H8XZ92", "ABCDEFGHIJKLMNOP"):
         with pytest.raises(InputError, match="expected the NAME of an environment variable") as caught:
             parse_config(PolicyConfig, ["--servers", "http://a:1", "--api_key_env", key])
         assert key not in str(caught.value)
@@ -49,6 +51,16 @@ def test_what_may_be_a_secret_is_refused_and_never_shown():
         with pytest.raises(InputError, match="a URL holds a user, a password or a query") as caught:
             server_url(url)
         assert "hush" not in str(caught.value)
+    for word in ("http://a:1/v1?key=hush", "http://a:1,http://b/?a=1&key=hush", "[http://me:hush@a:1", "http://me:hush@b?c"):
+        for arguments in (["--servers", word], ["--servers", "http://a", word]):
+            with pytest.raises(InputError) as caught:
+                parse_config(PolicyConfig, arguments)
+            assert "hush" not in str(caught.value)
+
+
+def test_a_variable_that_is_there_may_have_any_name_in_capitals(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("KEY20261126", "secret")
+    assert PolicyConfig(servers=("http://a:1",), api_key_env="KEY20261126").api_key_env == "KEY20261126"
 
 
 def test_a_key_that_is_not_set_is_said_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch):
