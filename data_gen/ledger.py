@@ -108,6 +108,14 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     return database
 
 
+def has_draws(path: Path) -> bool:
+    """Whether there is a ledger, and anything in it. Raises LedgerError where the file is something else."""
+    if not path.is_file() or not path.stat().st_size:  # empty: of a process that was killed when it made the file
+        return False
+    with Ledger(path, read_only=True) as ledger:
+        return ledger.n_draws() > 0
+
+
 def create_tables(database: sqlite3.Connection) -> None:
     """All or, where the process is killed, none."""
     database.executescript(f"BEGIN; {SCHEMA}; PRAGMA user_version={SCHEMA_VERSION}; COMMIT")
