@@ -36,7 +36,10 @@ def say_prompt(config: PolicyConfig, encode_prompt: Callable[[str], tuple[int, .
 
 def try_prompt(config: PolicyConfig, question: str) -> None:
     """`say_prompt` for a policy that is not loaded. Nothing is fetched for it from the Hub, which is said."""
-    name = config.tokenizer or config.name
+    name = config.tokenizer or config.model
+    if name is None:
+        logger.warning("policy.model: none is named: no tokenizer and no prompt were tried")
+        return
     if HUB_NAME.fullmatch(name) and not is_here(name):
         logger.warning("%s: neither a folder nor in the cache of the Hub: its tokenizer and prompt were not tried", name)
         return

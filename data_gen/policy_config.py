@@ -195,6 +195,6 @@ def server_url(url: str) -> str:
         raise InputError(
             "servers: a URL holds a user, a password or a query; expected http://host:port; a key goes into api_key_env's variable"
         )
-    if parts.scheme not in ("http", "https") or not parts.netloc:
+    if parts.scheme not in ("http", "https") or not parts.netloc or len(url.split()) != 1:
         raise InputError(f"servers: got {url!r}, expected a URL such as http://localhost:8000")
     return url.rstrip("/").removesuffix("/v1").rstrip("/")

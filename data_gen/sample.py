@@ -62,7 +62,8 @@ class SampleConfig:
         for name in ("n_samples", "n_open"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1")
-        object.__setattr__(self, "policy", self.policy.named_for(self.problems.source))
+        if not self.dry_run or self.policy.model:
+            object.__setattr__(self, "policy", self.policy.named_for(self.problems.source))
 
     @property
     def params(self) -> SamplingParams:
@@ -145,7 +146,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     run = config.output / DRY_RUN if config.dry_run else config.output
     settings = replace(config, output=run, forecast=False)
     check_run(run, settings, is_begun=not config.dry_run and has_draws(run / "ledger.sqlite"))  # a dry run is made anew
-    config.policy.check()
+    if config.policy.model:
+        config.policy.check()
     selection = select_problems(config.problems)
     load_grader(config.grader, config.problems.source)
     policy = load_run_policy(config, selection.problems)
