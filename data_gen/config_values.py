@@ -146,14 +146,18 @@ def _from_text(text: str, field_type: Any) -> Any:
         return text
     is_bare_list = not text.startswith("[") and _is_list(field_type)
     try:
-        node = compose(f"[{text}]" if is_bare_list else text)
-        value = None if node is None else _construct(node)
+        value = _value(f"[{text}]" if is_bare_list else text)
         if is_bare_list and not fits(value, field_type):  # `4 16` in one word, where a blank cannot be part of an item
-            parts = _construct(compose(f"[{','.join(text.replace(',', ' ').split())}]"))
+            parts = _value(f"[{','.join(text.replace(',', ' ').split())}]")
             return parts if fits(parts, field_type) else value
         return value
     except yaml.YAMLError:
         return text  # refused with its type's name
+
+
+def _value(text: str) -> Any:
+    node = compose(text)
+    return None if node is None else _construct(node)
 
 
 def fits(value: Any, field_type: Any) -> bool:

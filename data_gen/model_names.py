@@ -1,9 +1,14 @@
-"""Models by name: what is checked before anything heavy is imported, and the line in which a command says what it loaded."""
+"""Models and files by name: what is checked before anything heavy is imported, and the line in which a command says what it loaded."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from data_gen.config import InputError
+from data_gen.errors import InputError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
@@ -19,6 +24,19 @@ def check_model(setting: str, name: str, file: str = "config.json") -> None:
             raise InputError(f"{setting} {name}: holds no {file}; expected the folder of a model, or a name on the Hub")
     elif folder.exists() or not HUB_NAME.fullmatch(name):
         raise InputError(f"{setting} {name}: no such folder; expected the folder of a model, or a name on the Hub")
+
+
+def check_inputs(config: "DataclassInstance") -> None:
+    """Raises InputError for a file or folder (`metadata={"is_input": True}`) or a model (`is_model`) that a config names and that is not
+    there. A command calls it before it imports what takes seconds.
+    """
+    for setting in fields(config):
+        value = getattr(config, setting.name)
+        for each in value if isinstance(value, tuple) else (value,):
+            if each is not None and setting.metadata.get("is_input") and not Path(each).exists():
+                raise InputError(f"{setting.name}: {each}: no such file or folder")
+            if each is not None and setting.metadata.get("is_model") and each != "base":
+                check_model(setting.name, str(each))
 
 
 def model_line(role: str, name: str, n_parameters: int, dtype: object, device: object) -> str:

@@ -18,7 +18,7 @@ from data_gen.first_prompt import say_prompt
 from data_gen.grading import Grader, GraderName, load_grader
 from data_gen.jsonl import write_text
 from data_gen.ledger import Ledger, LedgerPolicy, has_draws
-from data_gen.model_names import check_model
+from data_gen.model_names import check_inputs
 from data_gen.policies.protocol import Policy
 from data_gen.policy_config import PolicyConfig
 from data_gen.problems import ProblemSource, select_problems, write_counts
@@ -44,9 +44,11 @@ class SearchConfig:
     output: Path = field(metadata={"help": "run folder", "is_execution": True})
     problems: ProblemSource = field(default_factory=ProblemSource)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
-    prm: str | None = field(default=None, metadata={"help": "folder or Hub name of a PRM; it runs on the policy's device in its dtype"})
+    prm: str | None = field(
+        default=None, metadata={"is_model": True, "help": "folder or Hub name of a PRM; it runs on the policy's device in its dtype"}
+    )
     prm_format: PrmFormat = field(default=AUTO, metadata={"help": "of a PRM of others whose config.json does not say it"})
-    orm: str | None = field(default=None, metadata={"help": "folder or Hub name of an ORM"})
+    orm: str | None = field(default=None, metadata={"is_model": True, "help": "folder or Hub name of an ORM"})
     n_samples: int = field(default=64, metadata={"help": "candidates a problem and temperature"})
     temperature: float = field(
         default=1.0, metadata={"help": "temperature of the scored candidates, of beam search and of the difficulty draws"}
@@ -238,9 +240,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     results, ledger_path = config.output / "results.jsonl", config.output / "ledger.sqlite"
     check_run(config.output, config, is_begun=has_draws(ledger_path) or results.exists())
     config.policy.check()
-    for name, folder in (("prm", config.prm), ("orm", config.orm)):
-        if folder is not None:
-            check_model(name, folder)
+    check_inputs(config)
     selection = select_problems(config.problems)
     grader = load_grader(config.grader, config.problems.source)
     started = time.perf_counter()
