@@ -289,6 +289,11 @@ def test_help_shows_types_defaults_and_comments(capsys: pytest.CaptureFixture[st
             "label: error: runs/x: cannot be written or read there (Read-only file system); ",
         ),
         (
+            OSError(2, "No such file or directory", "/proc/x"),
+            2,
+            "label: error: /proc/x: cannot be written or read there (No such file or directory); ",
+        ),
+        (
             OSError(20, "Not a directory", "notes.txt/x"),
             2,
             "label: error: notes.txt/x: cannot be written or read there (Not a directory); ",
