@@ -170,13 +170,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     run = config.run / DRY_RUN if config.dry_run else config.run
     check_sampled(run, may_be_begun=config.forecast)
     sampling = load_yaml(SampleConfig, run / "config.json")
-    sampling = replace(sampling, policy=config.policy.of(sampling.policy))
+    sampling = replace(sampling, output=run, policy=config.policy.of(sampling.policy))  # the folder may have been moved
     n_problems = count_lines(run / "problems.jsonl")
     policy = load_run_policy(sampling, read_records(run / "problems.jsonl", Problem))
     if not config.dry_run:
         say_prompt(sampling.policy, policy.encode_prompt, next(read_records(run / "problems.jsonl", Problem)).question)
     check_models(run, {"policy": policy.policy_id})
-    with Ledger(run / "ledger.sqlite") as ledger:
+    with Ledger(sampling.ledger_path) as ledger:
         if config.forecast:
             forecast_labeling(run, n_problems, MeteredPolicy(policy), ledger, sampling, config)
         else:

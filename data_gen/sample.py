@@ -25,7 +25,7 @@ from data_gen.problems import ProblemSource, Selection, select_problems, write_p
 from data_gen.progress import MeteredPolicy, Progress
 from data_gen.records import GradedSolution, Problem, SamplingParams, Usage
 from data_gen.rollouts import draw_solutions
-from data_gen.run_identity import check_run, claim_run
+from data_gen.run_identity import check_folder, check_run, claim_run
 from data_gen.runs import N_OPEN, read_records, records_in_order, work_through
 from data_gen.steps import check_separator
 
@@ -45,6 +45,10 @@ class SampleConfig:
     max_new_tokens: int = field(default=256, metadata={"help": "tokens of a solution; longer ones are truncated and counted"})
     step_separator: str = "\n"
     grader: GraderName = "auto"
+    ledger: Path | None = field(
+        default=None,
+        metadata={"help": "of the draws, one that runs may share, one at a time; null: ledger.sqlite in output", "is_execution": True},
+    )
     n_open: int = field(
         default=N_OPEN,
         metadata={"help": "problems under way at a time: more fill more servers, fewer need less cache", "is_execution": True},
@@ -64,6 +68,11 @@ class SampleConfig:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1")
         if not self.dry_run or self.policy.model:
             object.__setattr__(self, "policy", self.policy.named_for(self.problems.source))
+
+    @property
+    def ledger_path(self) -> Path:
+        """Of the run whose folder is `output`. A dry run keeps its draws to itself."""
+        return self.output / "ledger.sqlite" if self.ledger is None or self.dry_run else self.ledger
 
     @property
     def params(self) -> SamplingParams:
@@ -145,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(SampleConfig, argv)
     run = config.output / DRY_RUN if config.dry_run else config.output
     settings = replace(config, output=run, forecast=False)
-    check_run(run, settings, is_begun=not config.dry_run and has_draws(run / "ledger.sqlite"))  # a dry run is made anew
+    check_run(run, settings, is_begun=is_begun(settings))
     if config.policy.model:
         config.policy.check()
     selection = select_problems(config.problems)
@@ -157,8 +166,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     else:
         say_prompt(config.policy, policy.encode_prompt, question)
     n_problems = len(selection.problems)
-    with Ledger(run / "ledger.sqlite") as ledger:
-        claim_sample(run, settings, selection, policy.policy_id, is_begun=not config.dry_run and ledger.n_draws() > 0)
+    if config.ledger is not None:
+        check_folder(config.ledger.parent)
+    with Ledger(settings.ledger_path) as ledger:
+        claim_sample(settings, selection, policy.policy_id)
         del selection  # from here on the problems are read from the file
         if config.forecast:
             forecast_sampling(run, n_problems, MeteredPolicy(policy), ledger, config)
@@ -166,12 +177,19 @@ def main(argv: Sequence[str] | None = None) -> None:
             sample_run(run, n_problems, MeteredPolicy(policy), ledger, config)
 
 
-def claim_sample(run: Path, config: SampleConfig, selection: Selection, policy_id: str, *, is_begun: bool) -> None:
+def is_begun(config: SampleConfig) -> bool:
+    """Whether the folder holds something that belongs to its settings: solutions, or draws of its own. A dry run is made anew."""
+    run = config.output
+    return not config.dry_run and ((run / "solutions.jsonl").exists() or has_draws(run / "ledger.sqlite"))
+
+
+def claim_sample(config: SampleConfig, selection: Selection, policy_id: str) -> None:
     """The settings, the problems and the policy of the run into its folder. Raises InputError where it was begun with others."""
-    if is_begun and (run / "problems.jsonl").exists():
+    run, has_begun = config.output, is_begun(config)
+    if has_begun and (run / "problems.jsonl").exists():
         check_same_problems(run, selection.problems)
-    is_growing = is_begun and (run / "config.json").exists() and n_samples_of(run) < config.n_samples
-    claim_run(run, config, {"policy": policy_id}, is_begun=is_begun)
+    is_growing = has_begun and (run / "config.json").exists() and n_samples_of(run) < config.n_samples
+    claim_run(run, config, {"policy": policy_id}, is_begun=has_begun)
     write_problems(run, selection)
     if is_growing:
         (run / "sample.json").unlink(missing_ok=True)  # the run is not at its end any more

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from data_gen.config import InputError
+from data_gen.label import main as label
 from data_gen.ledger import Ledger
 from data_gen.policy_config import BASE_POLICY
 from data_gen.records import GradedSolution, Problem
@@ -80,6 +81,19 @@ def test_settings_that_change_no_draw_may_change_and_samples_may_grow(tmp_path: 
     assert (tmp_path / "run" / "solutions.jsonl").read_bytes() == (tmp_path / "whole" / "solutions.jsonl").read_bytes()
     with pytest.raises(InputError, match=r"n_samples is 6, got 5 \(it may grow\)"):
         run(tmp_path / "run", 10, "--n_samples", "5")
+
+
+def test_runs_that_share_a_ledger_draw_nothing_twice(tmp_path: Path):
+    ledger = ("--ledger", str(tmp_path / "draws" / "shared.sqlite"))
+    first = run(tmp_path / "few", 10, "--n_samples", "2", *ledger)
+    more = run(tmp_path / "more", 10, "--n_samples", "5", "--step_separator", "\n\n", *ledger)
+    assert (first["this_process"]["n_draws"], more["this_process"]["n_draws"]) == (20, 30)
+    label(["--run", str(tmp_path / "few")])
+    assert not (tmp_path / "few" / "ledger.sqlite").exists()
+    with pytest.raises(InputError, match=r"n_samples is 2, got 1"):
+        run(tmp_path / "few", 10, "--n_samples", "1", *ledger)
+    with pytest.raises(InputError, match=r"cannot be written there"):
+        run(tmp_path / "third", 10, "--ledger", "/proc/x/ledger.sqlite")
 
 
 def test_problems_that_changed_under_their_path_are_refused(tmp_path: Path):
