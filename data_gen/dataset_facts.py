@@ -159,7 +159,8 @@ def _sampling(run: Mapping[str, Any]) -> dict[str, Any]:
     settings = run["config"] or {}
     problems = {name: value for name, value in settings.get("problems", {}).items() if name != "shard"}
     public: dict[str, Any] = public_settings({**settings, "problems": problems})
-    public.pop("output", None)
+    for private in ("output", "ledger"):
+        public.pop(private, None)
     return public
 
 
