@@ -18,7 +18,7 @@ from prm_train.training_config import TrainingConfig
 def scorers(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Folders of a random PRM and a random ORM."""
     kinds: tuple[Kind, ...] = ("prm", "orm")
-    folders = {}
+    folders: dict[str, str] = {}
     for kind in kinds:
         folder = tmp_path_factory.mktemp(kind)
         torch.manual_seed(0)
