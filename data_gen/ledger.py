@@ -82,6 +82,14 @@ class _Stream:
     is_named: bool
 
 
+def has_draws(path: Path) -> bool:
+    """Whether there is a ledger, and anything in it. Raises LedgerError where the file is something else."""
+    if not path.is_file() or not path.stat().st_size:  # empty: of a process that was killed when it made the file
+        return False
+    with Ledger(path, read_only=True) as ledger:
+        return ledger.n_draws() > 0
+
+
 class Ledger(LedgerTotals):
     """`with Ledger(path) as ledger:` opens for writing and holds a lock on the file; `read_only` opens beside a writer."""
 

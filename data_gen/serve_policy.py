@@ -8,7 +8,9 @@ import logging
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Interval
 
 from data_gen.config import InputError, parse_config, run_command
 from data_gen.open_files import raise_open_files_limit
@@ -26,12 +28,10 @@ ENDING_SECONDS = 30  # for requests under way when the server is told to end
 class ServePolicyConfig:
     """Serve a policy over HTTP, as vLLM's server does."""
 
-    model: str = field(
-        default="base", metadata={"help": "'base' (the policy that ships with the built-in task), 'simulated', a folder or a Hub name"}
-    )
+    model: str = field(metadata={"help": "'base' (the policy that ships with the built-in task), 'simulated', a folder or a Hub name"})
     name: str | None = field(default=None, metadata={"help": "what clients call the model (null: as `model`)"})
     host: str = field(default="127.0.0.1", metadata={"help": "address to listen on; 0.0.0.0 lets every machine in that can reach this one"})
-    port: int = field(default=8000, metadata={"help": "0 takes a free one, which the log names"})
+    port: Annotated[int, Interval(ge=0, le=65535)] = field(default=8000, metadata={"help": "0 takes a free one, which the log names"})
     api_key_env: str | None = field(
         default=None, metadata={"help": "NAME of the environment variable with the API key that requests must carry"}
     )
@@ -43,6 +43,7 @@ class ServePolicyConfig:
 
     def __post_init__(self) -> None:
         check_api_key_env(self.api_key_env)
+        _ = self.policy  # refuses what no policy can have
 
     @property
     def policy(self) -> PolicyConfig:

@@ -21,7 +21,7 @@ from pathlib import Path
 from data_gen.config import InputError, parse_config, run_command
 from data_gen.jsonl import write_text
 from data_gen.records import check_temperature
-from data_gen.runs import claim_run
+from data_gen.run_identity import claim_run
 from prm_train.evaluation.choosing import choose_settings
 from prm_train.evaluation.evaluate import main as evaluate
 

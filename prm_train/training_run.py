@@ -23,8 +23,10 @@ from transformers.utils import logging as transformers_logging
 
 from data_gen.config import InputError, dump_config
 from data_gen.disk_faults import writing
+from data_gen.first_prompt import shortened
 from data_gen.forward_settings import context_length, short_length
 from data_gen.jsonl import write_text
+from data_gen.model_names import model_line
 from data_gen.saved_tokenizer import warn_if_replaced
 from prm_train.calibration import CalibrationError, CalibrationFit, calibrate
 from prm_train.checkpoints import CheckpointFacts, Kind, store_calibration
@@ -108,6 +110,7 @@ def _run_training(task: Task, config: TrainingConfig, arguments: TrainingArgumen
     set_seed(config.seed)
     model, encoding = task.build(config)
     if arguments.process_index == 0:
+        logger.info("%s", model_line("model", config.model, model.num_parameters(), config.dtype, arguments.device))
         warn_if_replaced(encoding.tokenizer, model.config, config.model)
     _say_dropout(config, model)
     data = task.examples(encoding, max_length(config, model))
@@ -115,6 +118,8 @@ def _run_training(task: Task, config: TrainingConfig, arguments: TrainingArgumen
     check_before_training(model, encoding, task.kind, [*questions], config)
     training, validation = split_by_question(data.examples, config.validation_share)
     _check_split(training, validation, config)
+    if arguments.process_index == 0:
+        logger.info("first row, %d tokens: %r", len(training[0].input_ids), shortened(encoding.tokenizer.decode(training[0].input_ids)))
     trainer = task.trainer(model, arguments, encoding, (training, validation), config)
     check_accelerator(trainer.accelerator)
     check_rows_apart(trainer.model, training, config)

@@ -14,18 +14,20 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from data_gen.config import InputError, parse_config, run_command
+from data_gen.first_prompt import say_prompt
 from data_gen.grading import Grader, GraderName, load_grader
 from data_gen.jsonl import write_text
-from data_gen.ledger import Ledger, LedgerPolicy
+from data_gen.ledger import Ledger, LedgerPolicy, has_draws
+from data_gen.model_names import check_inputs
 from data_gen.policies.protocol import Policy
 from data_gen.policy_config import PolicyConfig
 from data_gen.problems import ProblemSource, select_problems, write_counts
 from data_gen.records import Problem, SamplingParams, Usage, check_temperature
-from data_gen.runs import claim_models, claim_run, for_each
+from data_gen.run_identity import check_run, claim_run
+from data_gen.runs import for_each
 from data_gen.steps import check_separator
 from prm_train.aggregation import Aggregation
 from prm_train.foreign.settings import AUTO, PrmFormat
-from prm_train.incremental import load_scorer
 from prm_train.scoring import PathTooLongError, Scorer, ScorerUsage
 from prm_train.search.answer_classes import classify_answers, with_classes
 from prm_train.search.beam import BeamConfig, beam_search
@@ -39,12 +41,14 @@ logger = logging.getLogger(__name__)
 class SearchConfig:
     """Sample, score and search problems with a policy and trained scorers."""
 
-    output: Path = field(metadata={"help": "run folder"})
+    output: Path = field(metadata={"help": "run folder", "is_execution": True})
     problems: ProblemSource = field(default_factory=ProblemSource)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
-    prm: str | None = field(default=None, metadata={"help": "folder or Hub name of a PRM; it runs on the policy's device in its dtype"})
+    prm: str | None = field(
+        default=None, metadata={"is_model": True, "help": "folder or Hub name of a PRM; it runs on the policy's device in its dtype"}
+    )
     prm_format: PrmFormat = field(default=AUTO, metadata={"help": "of a PRM of others whose config.json does not say it"})
-    orm: str | None = field(default=None, metadata={"help": "folder or Hub name of an ORM"})
+    orm: str | None = field(default=None, metadata={"is_model": True, "help": "folder or Hub name of an ORM"})
     n_samples: int = field(default=64, metadata={"help": "candidates a problem and temperature"})
     temperature: float = field(
         default=1.0, metadata={"help": "temperature of the scored candidates, of beam search and of the difficulty draws"}
@@ -68,6 +72,7 @@ class SearchConfig:
             check_temperature(temperature, "other_temperatures")
         if self.beams and self.prm is None:
             raise ValueError(f"beams: got {list(self.beams)} without a PRM, expected prm to name one")
+        object.__setattr__(self, "policy", self.policy.named_for(self.problems.source))
 
 
 @dataclass(frozen=True)
@@ -176,24 +181,45 @@ def read_results(path: Path) -> list[ProblemResult]:
     return results
 
 
-async def search_problems(problems: list[Problem], config: SearchConfig, ledger: Ledger) -> None:
-    """Search what results.jsonl does not hold yet."""
-    path, adapter = config.output / "results.jsonl", TypeAdapter(ProblemResult)
+def load_scorers(config: SearchConfig) -> dict[str, Scorer]:
+    """The PRM and the ORM that are named. Raises InputError where one is the other."""
+    from prm_train.incremental import load_scorer
+
+    where, scorers = config.policy, dict[str, Scorer]()
+    for name, folder, prm_format in (("prm", config.prm, config.prm_format), ("orm", config.orm, AUTO)):
+        if folder is None:
+            continue
+        scorers[name] = load_scorer(
+            folder, dtype=where.dtype, device=where.device, trust_remote_code=where.trust_remote_code, prm_format=prm_format
+        )
+        if scorers[name].scores_steps != (name == "prm"):
+            kinds = ("an ORM, which scores whole solutions", "a PRM, which scores steps")
+            is_prm = scorers[name].scores_steps
+            raise InputError(
+                f"{name} {folder}: {kinds[is_prm]}; expected {kinds[not is_prm].partition(',')[0]} (--{'prm' if is_prm else 'orm'})"
+            )
+    return scorers
+
+
+def check_results(path: Path, problems: Sequence[Problem]) -> list[ProblemResult]:
+    """The finished problems. Raises InputError where one of them is not among `problems` any more: the source has changed."""
     done = read_results(path)
+    wanted = {problem.problem_id: problem for problem in problems}
+    for number, result in enumerate(done, 1):
+        if wanted.get(result.problem.problem_id) != result.problem:
+            raise InputError(
+                f"{path}:{number}: the problems have changed since this search began: {result.problem.question[:60]!r} with answer "
+                f"{result.problem.gold_answer[:40]!r} is not among them; put back the old source, or choose another output folder"
+            )
+    return done
+
+
+async def search_problems(problems: list[Problem], done: list[ProblemResult], searcher: Searcher) -> None:
+    """Search what results.jsonl does not hold yet."""
+    path, adapter = searcher.config.output / "results.jsonl", TypeAdapter(ProblemResult)
     if path.exists():  # drops a line that was cut short
         write_text(path, "".join(adapter.dump_json(result).decode() + "\n" for result in done))
     finished = {result.problem.problem_id for result in done}
-    policy, grader = config.policy.load(), load_grader(config.grader, config.problems.source)
-    where = config.policy
-    scorers = {
-        name: load_scorer(folder, dtype=where.dtype, device=where.device, trust_remote_code=where.trust_remote_code, prm_format=prm_format)
-        for name, folder, prm_format in (("prm", config.prm, config.prm_format), ("orm", config.orm, AUTO))
-        if folder is not None
-    }
-    claim_models(config.output, {"policy": policy.policy_id, **{name: scorer.scorer_id for name, scorer in scorers.items()}})
-    if config.beams and config.beam_aggregation is None:
-        config = replace(config, beam_aggregation=scorers["prm"].aggregation)
-    searcher = Searcher(config, policy, ledger, grader, scorers)
     with path.open("a") as file:
 
         async def one(problem: Problem) -> None:
@@ -230,12 +256,25 @@ def summary(results: list[ProblemResult], usage: Usage, seconds: float) -> dict[
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(SearchConfig, argv)
+    results, ledger_path = config.output / "results.jsonl", config.output / "ledger.sqlite"
+    check_run(config.output, config, is_begun=has_draws(ledger_path) or results.exists())
+    config.policy.check()
+    check_inputs(config)
     selection = select_problems(config.problems)
-    claim_run(config.output, config)
-    write_counts(config.output, selection)
+    grader = load_grader(config.grader, config.problems.source)
     started = time.perf_counter()
-    with Ledger(config.output / "ledger.sqlite") as ledger:
-        asyncio.run(search_problems(selection.problems, config, ledger))
+    policy = config.policy.load()
+    say_prompt(config.policy, policy.encode_prompt, selection.problems[0].question)
+    scorers = load_scorers(config)
+    with Ledger(ledger_path) as ledger:
+        is_begun = ledger.n_draws() > 0 or results.exists()
+        done = check_results(results, selection.problems)
+        models = {"policy": policy.policy_id, **{name: scorer.scorer_id for name, scorer in scorers.items()}}
+        claim_run(config.output, config, models, is_begun=is_begun)
+        write_counts(config.output, selection)
+        if config.beams and config.beam_aggregation is None:
+            config = replace(config, beam_aggregation=scorers["prm"].aggregation)
+        asyncio.run(search_problems(selection.problems, done, Searcher(config, policy, ledger, grader, scorers)))
         usage = ledger.total_usage()
     facts = summary(read_results(config.output / "results.jsonl"), usage, time.perf_counter() - started)
     write_text(config.output / "search.json", json.dumps(facts) + "\n")

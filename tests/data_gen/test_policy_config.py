@@ -1,10 +1,13 @@
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import torch
 
 from data_gen.config import InputError, parse_config
 from data_gen.policies.simulated import SimulatedPolicy
-from data_gen.policy_config import PolicyConfig, server_url, server_urls
+from data_gen.policy_config import PolicyConfig, PolicyExecution, server_url, server_urls
+from data_gen.run_identity import is_execution
 
 
 def test_urls_are_taken_with_and_without_v1():
@@ -35,11 +38,46 @@ def test_a_file_of_urls_is_read_when_the_policy_is_loaded(tmp_path: Path):
         (["--max_rows", "-1"], "max_rows: got -1"),
         (["--servers", "http://a:1", "--timeout_seconds", ".nan"], "timeout_seconds: got NaN, expected a finite number"),
         (["--servers", "http://a:1", "--retry_seconds", ".inf"], "retry_seconds: got Infinity, expected a finite number"),
+        (["--prompt_template", "Think."], r"prompt_template: got 'Think.', expected a text that holds \{question\}"),
+        (["--prompt_template", r"{question}\n\nThink."], r"prompt_template: got .* holds a backslash and an n; expected real newlines"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(arguments: list[str], message: str):
     with pytest.raises(InputError, match=message):
         parse_config(PolicyConfig, arguments)
+
+
+def test_settings_of_execution_are_named_alike_for_a_policy_and_for_the_labelling_of_its_run():
+    marked = [each.name for each in fields(PolicyConfig) if is_execution(each)]
+    assert sorted(marked) == sorted(each.name for each in fields(PolicyExecution))
+    assert PolicyExecution(max_rows=8).of(PolicyConfig(model="m", device="cuda")) == PolicyConfig(model="m", device="cuda", max_rows=8)
+    with pytest.raises(InputError, match=r"policy.n_attempts: has no effect for a policy in this process"):
+        PolicyExecution(n_attempts=3).of(PolicyConfig())
+
+
+def test_a_newline_command_of_latex_is_none_and_a_template_with_it_stays():
+    assert PolicyConfig(prompt_template=r"If $a \neq b$ and \nabla f=0: {question}").prompt_template.startswith("If")
+
+
+def test_a_model_that_is_not_there_is_told_before_anything_is_loaded(tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    wrong = {"nowhere/at/all": "no such folder", f"{tmp_path}/empty": "holds no config.json", f"{tmp_path}/file": "no such folder"}
+    for name, reason in wrong.items():
+        with pytest.raises(InputError, match=rf"policy.model {name}: {reason}"):
+            PolicyConfig(model=name).check()
+    PolicyConfig(model="user/name-on-the-hub").check()
+    PolicyConfig(model="nowhere/at/all", servers=("http://a:1",), tokenizer="base").check()  # the server's own name of it
+    with pytest.raises(InputError, match=r"policy.tokenizer /nowhere: no such folder"):
+        PolicyConfig(model="m", servers=("http://a:1",), tokenizer="/nowhere").check()
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:99", "gpu", "meta", ""])
+def test_a_device_that_torch_cannot_use_is_told_before_the_model_is_loaded(device: str):
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(InputError, match=f"device: got '{device}', which torch cannot use here"):
+        PolicyConfig(model="base", device=device).load()
 
 
 def test_what_may_be_a_secret_is_refused_and_never_shown():
@@ -72,7 +110,7 @@ def test_a_key_that_is_not_set_is_said_before_anything_is_asked(monkeypatch: pyt
 
 def test_defaults_run_the_base_policy_in_this_process():
     config = PolicyConfig()
-    assert (config.model, config.engine, config.dtype, config.device, config.servers) == ("base", "transformers", "float32", "cpu", ())
+    assert (config.name, config.engine, config.dtype, config.device, config.servers) == ("base", "transformers", "float32", "cpu", ())
     assert isinstance(PolicyConfig(model="simulated", base_seed=3).load(), SimulatedPolicy)
 
 

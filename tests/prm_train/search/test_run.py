@@ -1,56 +1,65 @@
-"""The search of one problem: what is durable when it is finished, and what becomes of a question that nobody can read."""
+"""The command `search`: whose its folder is, and which scorers it takes."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import json
+import logging
 from pathlib import Path
 
-from data_gen.grading import ArithmeticGrader
-from data_gen.ledger import Ledger
-from data_gen.policies.simulated import SimulatedPolicy
-from data_gen.records import Problem, Usage
-from prm_train.aggregation import Aggregation
-from prm_train.scoring import PathTooLongError, ScoringTree
-from prm_train.search.run import Cost, ProblemResult, SearchConfig, Searcher, summary
+import pytest
+import torch
 
-PROBLEM = Problem("p1", "Start with 3: fold 4, times 9.", "9 1")
-
-
-class NearsightedScorer:
-    """Reads no question at all."""
-
-    scorer_id, scores_steps = "nearsighted", True
-    aggregation: Aggregation = "min"
-
-    @asynccontextmanager
-    async def session(self, question: str) -> AsyncIterator[ScoringTree]:
-        raise PathTooLongError(f"path of {len(question)} tokens: longer than the scorer's context of 1")
-        yield
+from data_gen.config import InputError
+from prm_train.checkpoints import CheckpointFacts, Kind
+from prm_train.modeling import build_scorer, save_scorer
+from prm_train.search.run import main
+from prm_train.training_config import TrainingConfig
 
 
-def search(folder: Path, policy: SimulatedPolicy, scorers: dict[str, NearsightedScorer]) -> tuple[ProblemResult, int]:
-    """The result, and how many draws another process would see when it is there."""
-    config = SearchConfig(folder, prm="prm", n_samples=3, n_difficulty_draws=2, max_new_tokens=400, beams=(4,), beam_aggregation="min")
-    with Ledger(folder / "l.sqlite") as ledger, Ledger(folder / "l.sqlite", read_only=True) as reader:
-        result = asyncio.run(Searcher(config, policy, ledger, ArithmeticGrader(), scorers).search(PROBLEM))
-        return result, reader.n_draws()
+@pytest.fixture(scope="module")
+def scorers(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Folders of a random PRM and a random ORM."""
+    kinds: tuple[Kind, ...] = ("prm", "orm")
+    folders: dict[str, str] = {}
+    for kind in kinds:
+        folder = tmp_path_factory.mktemp(kind)
+        torch.manual_seed(0)
+        model, encoding = build_scorer(kind, TrainingConfig(rows=Path("unused"), output=folder, model=str(tiny_policy)))
+        save_scorer(model, encoding, CheckpointFacts(kind, encoding.facts, "none, it is random", "min"), folder)
+        folders[kind] = str(folder)
+    return folders
 
 
-def test_a_question_that_the_scorer_cannot_read_is_an_outcome_and_its_draws_are_committed(tmp_path: Path):
-    result, n_committed = search(tmp_path, SimulatedPolicy(), {"prm": NearsightedScorer()})
-    assert n_committed == 1 + 3 + 2
-    assert result.too_long_for == ("prm",)
-    assert [list(candidates) for candidates in result.beams.values()] == [[]]
-    assert [(each.scores, each.is_finished) for each in result.samples[1.0]] == [({}, True)] * 3
-    assert result.costs["score prm"] == result.costs["beam 4"] == Cost()
-    facts = summary([result], Usage(), 0.0)
-    assert facts["n_without_score"] == 3
-    assert facts["too_long_for"] == {"policy": [], "prm": ["p1"], "orm": []}
+def search(folder: Path, *arguments: str) -> dict:
+    small = ("--problems.n", "2", "--policy.model", "simulated", "--n_samples", "2", "--n_difficulty_draws", "1")
+    main(["--output", str(folder), *small, *arguments])
+    found: dict = json.loads((folder / "search.json").read_text())
+    return found
 
 
-def test_a_question_that_the_policy_cannot_read_has_empty_candidates_that_choose_nothing(tmp_path: Path):
-    result, n_committed = search(tmp_path, SimulatedPolicy(context_length=10), {"prm": NearsightedScorer()})
-    assert n_committed == 0
-    assert result.too_long_for == ("policy", "prm")
-    told = {(each.text, each.n_tokens, each.answer, each.is_unknown, each.can_vote) for each in (result.greedy, *result.samples[1.0])}
-    assert told == {("", 0, None, True, False)}
+def test_a_prm_and_an_orm_are_not_taken_for_each_other(tmp_path: Path, scorers: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(InputError, match=r"prm .*: an ORM, which scores whole solutions; expected a PRM \(--orm\)"):
+        search(tmp_path / "run", "--prm", scorers["orm"])
+    with pytest.raises(InputError, match=r"orm .*: a PRM, which scores steps; expected an ORM \(--prm\)"):
+        search(tmp_path / "run", "--orm", scorers["prm"])
+    assert list(tmp_path.iterdir()) == []  # a start that failed leaves nothing
+    with caplog.at_level(logging.INFO):
+        facts = search(tmp_path / "run", "--prm", scorers["prm"], "--orm", scorers["orm"], "--max_new_tokens", "40")
+    assert facts["n_problems"] == 2
+    assert f"PRM {scorers['prm']}: 0.0 M parameters, float32, cpu" in caplog.messages
+
+
+def test_a_search_goes_on_with_other_settings_of_execution_and_no_others(tmp_path: Path) -> None:
+    first = search(tmp_path)
+    results = (tmp_path / "results.jsonl").read_bytes()
+    assert search(tmp_path, "--policy.max_rows", "3")["n_generated"] == first["n_generated"]
+    assert (tmp_path / "results.jsonl").read_bytes() == results
+    with pytest.raises(InputError, match=r"another configuration: policy\.base_seed is 0, got 1; choose"):
+        search(tmp_path, "--policy.base_seed", "1")
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "problems": {**config["problems"], "seed": 1}}))
+    with pytest.raises(InputError, match=r"results.jsonl:1: the problems have changed since this search began"):
+        search(tmp_path, "--problems.seed", "1")
+
+
+def test_a_model_must_be_named_for_problems_of_ones_own(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"policy\.model: no model for mine\.jsonl"):
+        main(["--output", str(tmp_path / "run"), "--problems.source", "mine.jsonl"])
