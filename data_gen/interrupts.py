@@ -16,7 +16,7 @@ LAST_SECONDS = 0.5  # for what is registered for the exit: children that are end
 
 class Interrupts:
     """`with Interrupts() as interrupts:` the first signal is raised in the block, as KeyboardInterrupt or, where an event loop runs, as
-    CancelledError of its tasks; `received` says which it was. A signal that is ignored from outside (`nohup`, a job of a script) stays so.
+    CancelledError of its tasks; `received` says which it was. A shell starts the jobs of a script with SIGINT ignored: it ends them, too.
     """
 
     def __init__(self) -> None:
@@ -26,9 +26,7 @@ class Interrupts:
 
     def __enter__(self) -> "Interrupts":
         if threading.current_thread() is threading.main_thread():
-            self._before = {each: signal.getsignal(each) for each in ENDING if signal.getsignal(each) is not signal.SIG_IGN}
-            for each in self._before:
-                signal.signal(each, self._receive)
+            self._before = {each: signal.signal(each, self._receive) for each in ENDING}
         return self
 
     def __exit__(self, *error: object) -> None:

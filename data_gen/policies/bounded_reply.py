@@ -1,4 +1,4 @@
-"""Bodies of replies, read up to a limit: what a server sends must fit neither its memory nor its patience, but ours."""
+"""Bodies of replies, read up to a limit: what a server sends must fit our memory and our patience."""
 
 import httpx
 
