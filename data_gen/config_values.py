@@ -64,7 +64,7 @@ def read_settings(config_class: type["DataclassInstance"], path: Path) -> Iterat
         raise ConfigError(f"{path}:{line}: not valid YAML: {error.problem}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:  # a character that YAML does not know, or bytes that are none
         reason = str(error).partition("\n")[0]
-        raise ConfigError(f"{path}: not UTF-8 text of YAML: {reason}") from None
+        raise ConfigError(f"{path}: not usable as YAML text: {reason}") from None
 
 
 def compose(text: str) -> yaml.Node | None:

@@ -127,7 +127,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(f"{b}: &{b} [{', '.joi
         ("stop: " + "[" * 5000, "nested too deep"),
         ("stop: " + "{a: " * 40 + "1" + "}" * 40, "more than 30 levels"),
         ("stop:\n  " + "- " * 5000, "nested too deep"),
-        ("stop: \0", "not UTF-8 text of YAML: unacceptable character"),
+        ("stop: \0", "not usable as YAML text: unacceptable character"),
         ('stop: "a\\0b"', "stop: got .* holds a character that no file and no model knows"),
         ('stop: "\\ud800"', "stop: got .* holds a character that no file and no model knows"),
         ("n_updates: " + "9" * 5000, "FILE:1: not valid YAML: Exceeds the limit"),
