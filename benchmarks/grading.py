@@ -154,6 +154,7 @@ def measure_hostile(n_hostile: int, n_at_once: int, seed: int) -> dict[str, Any]
 
     with ThreadPoolExecutor(n_at_once) as threads:
         list(threads.map(grade, [("5", rf"\boxed{{9^{{9^{{{i}}}}}}}") for i in range(9, 9 + 4 * n_at_once)]))  # all workers have started
+        grader.compare("5 feet", "5 inches")  # and the registry of units is read
         results = list(threads.map(grade, hostile_solutions(seed, n_hostile)))
     answers = ((gold, find_answer(text)) for gold, text in hostile_solutions(seed, n_hostile))
     by_rules = Counter(

@@ -54,9 +54,9 @@ def checkpoints(run: Path, folder: Path) -> dict[str, tuple[Path, Path | None]]:
     few.write_text("".join(rows.read_text().splitlines(keepends=True)[:1200]))
     build_llama(folder / "llama")
     for name, settings in {"llama-prm": ("--model", str(folder / "llama")), "lora-prm": ("--lora.rank", "8")}.items():
-        train_prm.main(["--rows", str(few), "--output", str(folder / name), *settings, *SETTINGS])
+        train_prm.main(["--rows", str(few), "--output", str(folder / name), "--model", "base", *settings, *SETTINGS])
     outcomes = run / "rows" / "orm.jsonl"
-    train_orm.main(["--rows", str(outcomes), "--output", str(folder / "pairs"), "--objective", "pairs", *SETTINGS])
+    train_orm.main(["--rows", str(outcomes), "--output", str(folder / "pairs"), "--objective", "pairs", "--model", "base", *SETTINGS])
     where = ("--checkpoint", str(run / "prm"), "--rows", str(rows), "--output", str(folder / "qwen-layout"))
     publish.main([*where, "--license", "mit", "--layout", "qwen_prm", "--n_rows", "16"])
     return {

@@ -10,6 +10,7 @@ _LETTER = re.compile(r"(?:(?:option|choice|answer) )?\(?([A-Ja-j])\)?", re.IGNOR
 _STARTS = re.compile(r"([A-J])(?:[.,:;、．]|\s+(?![*+/^=_]))")
 _WITH_TEXT = re.compile(r"(?:(?:option|choice|answer) )?(?:\(([A-Ja-j])\)\s*[:.]?\s*|([A-J])\s*(?:\)|[:.](?=\s))\s*)(\S.*)", re.DOTALL)
 _NO_TEXT = re.compile(r"(?:and|or|,|;|/|\(|\+|-|=|\^|\*)")
+_NEXT_PART = re.compile(r"\([b-jB-J]\)|(?:^|\s)[B-J][.)]\s|\(ii\)")  # (a) 5 (b) 6 answers two parts of a question
 _OPTION_LINE = re.compile(r"^\s*\(?([A-J])(?:\)|\.|:)\s*(\S.*?)\s*$", re.MULTILINE)
 _OPTION_INLINE = re.compile(r"\\text(?:bf)?\s*\{\s*\(([A-J])\)\s*\}\s*(.*?)(?=\\q?quad|\\text(?:bf)?\s*\{\s*\(|\$|$)")
 
@@ -20,7 +21,7 @@ def read_choice(written: str) -> tuple[str, str] | None:
     if letter is not None:
         return letter[1].upper(), ""
     match = _WITH_TEXT.fullmatch(written)
-    if match is None or _NO_TEXT.match(match[3]):
+    if match is None or _NO_TEXT.match(match[3]) or _NEXT_PART.search(match[3]):
         return None
     return (match[1] or match[2]).upper(), match[3]
 

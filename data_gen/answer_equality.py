@@ -19,7 +19,8 @@ from collections.abc import Callable
 from fractions import Fraction
 from math import gcd
 
-from data_gen import answer_choices, answer_equations
+import data_gen.answer_choices as answer_choices
+import data_gen.answer_equations as answer_equations
 from data_gen.answer_clocks import compare_clocks, compare_dates
 from data_gen.answer_lists import compare_parts
 from data_gen.answer_notation import WrittenAnswer, read_answer, read_number
@@ -72,31 +73,35 @@ def _first(rules: tuple[Rule, ...], gold: WrittenAnswer, answer: WrittenAnswer) 
 
 _TUPLE_OR_THOUSANDS = re.compile(r"\(\s*\d{1,3}(?:,\s*\d{3})+\s*\)")
 _SPACED_THOUSANDS = re.compile(r"(-?)\d{1,3}(?:,? \d{3})+")
-_DECIMAL_COMMA = re.compile(r"-?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+")
+_DECIMAL_COMMA = re.compile(r"(-?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+)(?:\s*\\?[€$£]|)")
+_OTHER_GROUPS = re.compile(r"\d{1,3}(?:\.\d{3}){2,}|\d{1,2}(?:,\d{2})+,\d{3}")  # 1.234.567, 12,34,567
 _SUFFIX = re.compile(r"(.*\d)\s?([kKM])")
 _DEGREE_SIGN = re.compile(r"°|\\circ|degree")
 _PI_MULTIPLE = re.compile(
     r"(?P<sign>-?)\s*(?:\\frac\{(?P<top>\d*)\s*\\pi\}\{(?P<bottom>\d+)\}"
     r"|\\frac\{(?P<over>\d+)\}\{(?P<under>\d+)\}\s*\\pi|(?P<times>\d*)\s*\\pi(?:\s*/\s*(?P<by>\d+))?)"
 )
-_WITH_BASE = re.compile(r"(-?)\(?(-?[\w.,]+?)\)?(?:_\{?\s*\(?(\w+)\)?\s*\}?|,?\s(?:in )?base (\w+))")
+_WITH_BASE = re.compile(r"(-?)\(?(-?[\w.,]+?)\)?(?:_\{?\s*\(?(\w+)\)?\s*\}?|,?\s\(?(?:in )?base (\w+)\)?)")
 _RATIO = re.compile(r"(\d+(?:\s?:\s?\d+)+)")
 _BASES = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9", "ten": "10"}
 _LONG_WORD = re.compile(r"[a-zA-Z]{3,}")
 _FORMULA_WORD = re.compile(r"sqrt|frac|infty|emptyset|\b(?:a?(?:sin|cos|tan)h?|log|ln|exp|max|min|mod|pi)\b", re.IGNORECASE)
 _NUMBER_WORD = re.compile(
     r"zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|teen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
-    r"|half|third|quarter|dozen|hundred|thousand|[mb]illion|plus|minus|times|over|square|cube|root|factorial|choose|percent|none|infinit"
+    r"|half|third|quarter|dozen|hundred|thousand|[mb]illion|plus|minus|times|over|square|cube|root|factorial|choose|percent|none|infinit|\bno\b|\bonce\b|\btwice\b"
     r"|out of|\bin \d",
     re.IGNORECASE,
 )
 _DIGITS = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 _SINGLE_LETTER = re.compile(r"\(?([a-zA-Z])\)?")
+_TWO_CAPITALS = re.compile(r"[A-Z]{2}")
+_CIRCLED = re.compile(r"[①-⑳ ,]*[①-⑳]")
 _CHOICES = re.compile(r"[A-F]{2,6}")
 _NOT_WRITTEN_OUT = re.compile(
     r"\\p?mod(?![a-z])|\\equiv|^[CAP]\s*_\{?\d+\}?\^\{?\d+\}?$|\(\s*[^()]*\\pm|\[\[|'|\\prime|\^\{?T\}?$"
-    r"|\\lim|!!|\b(?:lcm|gcd|arctan|arcsin|arccos)\b|\\phi\s*\(|\\arc"
+    r"|\\lim|!!|[a-zA-Z]\^\{?-1\}?\s*\(|\\c[au]p.*=|^0[bx]|\b(?:lcm|gcd|arctan|arcsin|arccos)\b|\\phi\s*\(|\\arc"
 )
+_UNIT_VECTORS = re.compile(r"\\(?:mathbf|vec|hat|bm)\s*\{\s*\\?[a-z](?:math)?\s*\}")
 _SAME_WORDS = {"dne": "does not exist", "undefined": "does not exist"}
 _YES = {"yes", "true"}
 _YES_OR_NO = re.compile(r"(yes|true|no|false)\b(.*)", re.IGNORECASE | re.DOTALL)
@@ -122,7 +127,10 @@ def _other_thousands(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | No
         value = other.number.value
         if _SPACED_THOUSANDS.fullmatch(one.plain) and int(re.sub(r"[, ]", "", one.plain)) == value:
             return CORRECT if "," not in one.plain or re.search(r" 0", one.plain) else AMBIGUOUS
-        if _DECIMAL_COMMA.fullmatch(one.plain) and Fraction(one.plain.replace(".", "").replace(",", ".")) == value:
+        comma = _DECIMAL_COMMA.fullmatch(one.plain)
+        if comma and Fraction(comma[1].replace(".", "").replace(",", ".")) == value:
+            return AMBIGUOUS
+        if _OTHER_GROUPS.fullmatch(one.plain) and int(re.sub(r"[.,]", "", one.plain)) == value:
             return AMBIGUOUS
         suffix = _SUFFIX.fullmatch(one.plain)
         amount = read_number(suffix[1]) if suffix else None
@@ -186,8 +194,16 @@ def _yes_or_no(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
 
 def _words(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
     letters = _SINGLE_LETTER.fullmatch(gold.plain), _SINGLE_LETTER.fullmatch(answer.plain)
-    if letters[0] and letters[1] and letters[0][1].casefold() != letters[1][1].casefold():
-        return INCORRECT
+    if letters[0] and letters[1]:
+        if letters[0][1].casefold() != letters[1][1].casefold():
+            return INCORRECT
+        return CORRECT if letters[0][1].upper() in answer_choices.LETTERS else AMBIGUOUS  # x and X may be two variables
+    if all(_TWO_CAPITALS.fullmatch(written.plain) for written in (gold, answer)):
+        is_roman = all(set(written.plain) <= set("IVXLCDM") for written in (gold, answer))
+        return INCORRECT if is_roman or set(gold.plain) != set(answer.plain) else AMBIGUOUS  # AB and BA are one segment
+    if all(_CIRCLED.fullmatch(written.plain) for written in (gold, answer)):
+        statements = [sorted(set(written.plain) - set(" ,")) for written in (gold, answer)]
+        return CORRECT if statements[0] == statements[1] else INCORRECT
     if not (is_words(gold.plain) and is_words(answer.plain)) or "emptyset" in (gold.plain, answer.plain):
         return None
     texts = [written.plain.casefold() for written in (gold, answer)]
@@ -266,6 +282,11 @@ def _mentions(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
 
 def _not_written_out(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
     """Congruences, C_8^2, lists behind a sign of plus or minus, primes of derivatives: algebra would read something else."""
+    is_union = ["\\cup" in written.plain for written in (gold, answer)]
+    if is_union[0] != is_union[1] and any(re.search(r"[)\]]\s*(?:,|or)\s*[(\[]", written.plain) for written in (gold, answer)):
+        return AMBIGUOUS
+    if any(_UNIT_VECTORS.search(written.text) for written in (gold, answer)):
+        return AMBIGUOUS
     is_figure = [written.plain.startswith(("\\triangle", "\\angle")) for written in (gold, answer)]
     is_open = is_figure[0] != is_figure[1] or any(_NOT_WRITTEN_OUT.search(written.plain) for written in (gold, answer))
     return AMBIGUOUS if is_open else None

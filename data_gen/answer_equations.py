@@ -105,6 +105,8 @@ def _is_value(side: str) -> bool:
 
 def _exact_side(written: str) -> str:
     parts = _APPROXIMATELY.split(written)
+    if len(parts) == 2 and _is_name(parts[0].strip()) and parts[1].strip():
+        return " = ".join(part.strip() for part in parts)
     return parts[0].strip() if len(parts) == 2 and parts[0].strip() and not parts[0].rstrip().endswith("=") else written
 
 

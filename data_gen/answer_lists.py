@@ -66,6 +66,8 @@ def _is_single_set(written: Parts) -> bool:
 
 
 def _compare_named(one: Parts, other: Parts, compare: Compare) -> Verdict | None:
+    if "≠" in one.brackets:
+        return AMBIGUOUS  # x=1, x=2 against x=1, y=2
     if "=" in one.brackets and sorted(one.parts) == sorted(other.parts) and one.parts != other.parts:
         return AMBIGUOUS  # the same values, and nobody says in which order the names come
     verdict = _in_order(Parts("()", one.parts), Parts("()", other.parts), compare)
@@ -136,6 +138,10 @@ def _compare_words(one: Parts, other: Parts) -> Verdict | None:
 
 def _by_name(one: Parts, other: Parts) -> tuple[Parts, Parts] | None:
     """Both as ordered values, where at least one has only parts with names; brackets `=` where the order is a guess."""
+    repeated = [_repeated_names(written.parts) for written in (one, other)]
+    if any(repeated):
+        named = [names or set(_names(written.parts)) for names, written in zip(repeated, (one, other), strict=True)]
+        return None if not all(named) or named[0] == named[1] else (Parts("≠", one.parts), Parts("", other.parts))
     names = [_names(written.parts) for written in (one, other)]
     if not any(names) or len(one.parts) != len(other.parts):
         return None
@@ -152,6 +158,13 @@ def _by_name(one: Parts, other: Parts) -> tuple[Parts, Parts] | None:
     # n=10, m=3 may be told as 10, 3: in the order in which the names came
     is_told = not unnamed.brackets and list(map(answer_key, ordered.values())) == list(map(answer_key, unnamed.parts))
     return Parts("?" if is_told else "" if is_usual else "=", values[0]), Parts("", values[1])
+
+
+def _repeated_names(parts: Sequence[str]) -> set[str]:
+    """The names of `x=1, x=2`; empty where no name comes twice, or a part has none."""
+    found = [_NAMED_PART.fullmatch(part) for part in parts]
+    names = [match[1] for match in found if match]
+    return set(names) if len(names) == len(parts) and len(set(names)) < len(names) else set()
 
 
 def _names(parts: Sequence[str]) -> dict[str, str]:

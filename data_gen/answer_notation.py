@@ -19,10 +19,14 @@ MAX_ANSWER_LENGTH = 1000  # characters; longer ones are loops of a policy, not a
 
 # --- without layout
 
-_TEXT = r"\\(?:text|mathrm|mbox|textbf|textrm|mathbf|textit|mathit|textsf|textnormal|operatorname|emph)\s*\{([^{}]*)\}"
+_TEXT = r"\\(?:text|mathrm|mbox|textbf|textrm|mathbf|textit|mathit|mathsf|mathcal|textsf|textnormal|operatorname|emph)\s*\{([^{}]*)\}"
+_SET_OF = r"\\\{\s*([a-zA-Z])\s*(?:\\in\s*\\mathbb\{R\}\s*)?(?:\\mid|\||:)\s*(.*[<>=].*|.*\\(?:[lg]eq?|ne).*)\\\}$"  # {x | x > 3}
+_LETTER = re.compile(r"(?<![a-zA-Z\\])[a-zA-Z](?![a-zA-Z])")
 _Replacement = str | Callable[[re.Match[str]], str]
 _WRITTEN: tuple[tuple[str, _Replacement], ...] = (
     (r"^\s*\\(?:boxed|fbox)\s*\{(.*)\}\s*$", r"\1"),
+    (r"</?(?:b|i|u|em|strong|span|p|br)(?: [^<>]*)?/?>", ""),
+    (r"^\s*(?:=>|⇒|→|\\(?:Rightarrow|implies|to|therefore)(?![a-z])|=(?![=>]))\s*", ""),
     (r",\s*\\!\s*", ","),  # 111, \! 111
     (
         r"\\(?:left|right|[bB]ig+[lrm]?|displaystyle|boxed|limits|[lL]arge|LARGE|huge|bf|rm|[hv]space\s*\{[^{}]*\}|[hv]?phantom\s*(?:\{[^{}]*\}|\S))(?![a-z])",
@@ -42,6 +46,9 @@ _WRITTEN: tuple[tuple[str, _Replacement], ...] = (
     (r"(\\sqrt\[\d+\])\s*(\w)", r"\1{\2}"),
     (r"\\(?:begin|end)\s*\{(?:aligned|align\*?|gathered|equation\*?)\}", ""),
     (r"\\lg(?![a-z])", r"\\log_{10}"),
+    (r"\\surd(?![a-z])", r"\\sqrt"),
+    (r"(?<![a-zA-Z\\])exp\s*\(([^()]*)\)", r"e^{\1}"),
+    (r"(?<![a-zA-Z\\])frac\{", r"\\frac{"),
     (r"\\var(phi|epsilon|theta)(?![a-z])", r"\\\1"),
     (r"\\not\s*=", r"\\neq "),
     (r"\\Omega\s*$", " ohm"),
@@ -58,7 +65,7 @@ _WRITTEN: tuple[tuple[str, _Replacement], ...] = (
     (r"\\([%$#&])", r"\1"),
     (r"\(\s*([a-zA-Z])\s*\)", r"(\1)"),
     (r"\\(?:varnothing|emptyset)|^\s*(?i:no (?:real )?solutions?(?: exists?)?)\s*\.?$|^\s*\\?\{\s*\\?\}\s*$|∅", "emptyset"),
-    (r"\\\{\s*([a-zA-Z])\s*(?:\\in\s*\\mathbb\{R\}\s*)?(?:\\mid|\||:)\s*(.*[<>=].*|.*\\(?:[lg]eq?|ne).*)\\\}$", r"\2"),  # {x | x > 3}
+    (_SET_OF, lambda match: match[2] if set(_LETTER.findall(match[2])) <= {match[1]} else match[0]),
     (r"^\s*(?i:dne)\s*$", "does not exist"),
     (r"^\s*(?:\\(?:approx|simeq|sim)(?![a-z])|≈)\s*(?=[-\d.$\\])", ""),
     (r"(?<=\d)\s*(?:\.{3,}|\\[lc]?dots)", "…"),
@@ -68,7 +75,7 @@ _WRITTEN: tuple[tuple[str, _Replacement], ...] = (
 )
 _REWRITES = [(re.compile(pattern), replacement) for pattern, replacement in _WRITTEN]
 # no rewrite changes a text of these alone
-_UNTOUCHED = re.compile(r"[\d\s,/%+()\[\]:=<>^A-Z-]*(?:\.[\d\s,/%+()\[\]:=<>^A-Z-]+)*\.?")
+_UNTOUCHED = re.compile(r"[\d\s,/%+()\[\]:^A-Z-]*(?:\.[\d\s,/%+()\[\]:^A-Z-]+)*\.?")
 _SYMBOLS = {
     "×": "\\times ", "·": "\\cdot ", "⋅": "\\cdot ", "÷": "/", "π": "\\pi ", "∞": "\\infty ", "≤": "\\leq ", "≥": "\\geq ", "≠": "\\neq ",
     "±": "\\pm ", "∪": "\\cup ", "∩": "\\cap ", "∈": "\\in ", "≈": "\\approx ", "°": "^\\circ ", "−": "-", "…": "...", "√": "\\sqrt ",
@@ -118,6 +125,8 @@ def _ascii(character: str) -> str:
     """Full-width forms as their plain ones, ½ as a fraction; what has no plain form stays."""
     if character.isascii() or unicodedata.category(character) == "Cf":  # a zero-width space is nothing
         return character if character.isascii() else ""
+    if unicodedata.decomposition(character).startswith("<circle>"):
+        return character  # ① numbers a statement
     simple = unicodedata.normalize("NFKC", character)
     top, slash, bottom = simple.partition("⁄")
     return f"\\frac{{{top}}}{{{bottom}}}" if slash else simple
@@ -125,9 +134,9 @@ def _ascii(character: str) -> str:
 
 # --- numbers
 
-_INTEGER = r"(?:\d{1,3}(?:,\d{3})+|\d+)"
+_INTEGER = r"(?:[1-9]\d{0,2}(?:,\d{3})+|\d+)"
 _DECIMAL = rf"(?:{_INTEGER}(?:\.\d*)?|\.\d+)"
-_SHORT_DECIMAL = re.compile(r"(-?)(\d{1,15}|\d{1,3}(?:,\d{3}){1,4})(?:\.(\d{1,15}))?")
+_SHORT_DECIMAL = re.compile(r"(-?)(\d{1,15}|[1-9]\d{0,2}(?:,\d{3}){1,4})(?:\.(\d{1,15}))?")
 _CURRENCY = r"(?:US\$|[$£€¥₹₩₽]|Rs\.?(?=\s?\d))"
 _VALUE = re.compile(
     rf"""(?P<sign>[-+]?)\s*(?P<currency>{_CURRENCY})?\s*(?P<minus>-?)
@@ -135,14 +144,14 @@ _VALUE = re.compile(
       |(?P<mixed>\d+)\s+(?:and\s+)?(?P<mixed_top>\d+)\s*/\s*(?P<mixed_bottom>\d+)
       |(?P<numerator>{_DECIMAL})\s*/\s*(?P<denominator>-?{_DECIMAL})
       |(?P<start>\d*\.\d*)(?:\\overline\{{(?P<cycle>\d+)\}}|\((?P<bracketed>\d+)\))
-      |(?=[\d.]*…)(?P<cut>\d*\.\d*?(?P<unit>\d{{1,6}}?)(?P=unit){{2,}})…
+      |(?=[\d.]*…)(?P<cut>\d*\.\d*?(?:(?P<unit>\d)(?P=unit){{2,}}|(?P<pair>\d{{2,6}}?)(?P=pair)+))…
       |(?P<decimal>{_DECIMAL})(?:\s*(?:\\times|\\cdot|[x×*])\s*10\s*\^\s*\{{?\s*(?P<power>[-+]?\d{{1,3}})\s*\}}?|[eE](?P<exponent>[-+]?\d{{1,3}})(?!\d))?)
     """,
     re.VERBOSE,
 )
 _ONE_UNIT = re.compile(r"an? ([a-z]{3,})")  # an hour
 _ORDINAL = re.compile(r"\^?\s*\{?\s*(?:st|nd|rd|th)\b\s*\}?")
-_FACTOR = re.compile(rf"\s*({'|'.join(MAGNITUDES)}|{'|'.join(PARTS)})(?![a-zA-Z克米瓦])")  # 千克 is a kilogram
+_FACTOR = re.compile(rf"\s*({'|'.join(MAGNITUDES)}|{'|'.join(PARTS)})(?![a-zA-Z克米瓦焦卡帕])")  # 千克 is a kilogram
 _PERCENT = re.compile(r"\s*(?:%|percent(?:age)?(?: points?)?\b|per cent\b|pct\b)")
 _CURRENCY_WORD = re.compile(r"[a-z]*dollars?|USD|euros?|EUR|GBP|cents?", re.IGNORECASE)
 _COMPOUND_PART = re.compile(rf"({_DECIMAL})\s*([a-zA-Z]+\.?)\s*(?:,|and\b)?\s*")
@@ -156,7 +165,7 @@ class Number:
     n_decimals: int = 0
     is_percent: bool = False
     unit: str = ""
-    is_compound: bool = False  # `2 hours 30 minutes`, in the last of its units
+    is_compound: bool = False  # `2 hours 30 minutes`, in the last of its units, or `5 dozen`: without a unit it may be asked in another one
 
     @property
     def terminates(self) -> bool:
@@ -231,7 +240,7 @@ def _number(written: str) -> Number | None:
 
 
 def _value(part: dict[str, str]) -> Fraction | None:
-    cycle = part.get("cycle") or part.get("bracketed") or part.get("unit")
+    cycle = part.get("cycle") or part.get("bracketed") or part.get("unit") or part.get("pair")
     if cycle is not None:
         start = part.get("start") or part["cut"]
         return Fraction("0" + start if start != "." else "0") + Fraction(
@@ -250,20 +259,24 @@ def _with_unit(value: Fraction, n_decimals: int, currency: str, rest: str) -> Nu
     ordinal = _ORDINAL.match(rest)
     if ordinal is not None and value.denominator == 1:
         rest = rest[ordinal.end() :]
+    is_of_dozens = False
     while factor := _FACTOR.match(rest):
+        if factor[1] in PARTS and factor[1].endswith("s") == (value == 1):
+            break  # 12 third graders
         value *= MAGNITUDES.get(factor[1]) or Fraction(1, PARTS[factor[1]])
+        is_of_dozens |= factor[1].startswith("dozen")
         rest, n_decimals = rest[factor.end() :], 0
     percent = _PERCENT.match(rest)
     if percent is not None:
         rest = rest[percent.end() :]
     if not rest.strip():
-        return Number(value, n_decimals, percent is not None, currency)
+        return Number(value, n_decimals, percent is not None, currency, is_of_dozens)
     unit = read_unit(rest, is_glued=not rest[0].isspace())
     if unit is None:
         return None
     if currency and _CURRENCY_WORD.fullmatch(unit):
         return Number(value, n_decimals, percent is not None, unit)
-    return Number(value, n_decimals, percent is not None, f"{currency} {unit}".strip())
+    return Number(value, n_decimals, percent is not None, f"{currency} {unit}".strip(), is_of_dozens)
 
 
 def _compound(written: str) -> Number | None:

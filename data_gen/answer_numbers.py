@@ -1,5 +1,6 @@
 """Which numbers are equal, with their units, percent signs and roundings; the policies stand in answer_equality.py."""
 
+import re
 from dataclasses import replace
 from fractions import Fraction
 
@@ -8,6 +9,8 @@ from data_gen.answer_units import convert
 from data_gen.records import CORRECT, INCORRECT, Verdict, unknown
 
 AMBIGUOUS = unknown("ambiguous")
+# a month of 30 days, a ton of 1000 kg, a gigabyte of 1024 megabytes
+_BY_CONVENTION = re.compile(r"\b(?:t|tons?|tonnes?|months?|years?|decades?|[KMGT]B|gallons?|cups?|pints?|quarts?)\b", re.IGNORECASE)
 
 
 def compare_numbers(gold: Number, answer: Number) -> Verdict:
@@ -17,7 +20,8 @@ def compare_numbers(gold: Number, answer: Number) -> Verdict:
             return AMBIGUOUS
         if converted == gold.value:
             return _compare_values(gold, answer)
-        is_near = converted != answer.value and abs(converted - answer.value) < abs(converted) / 1000
+        margin = Fraction(1, 8) if _BY_CONVENTION.search(f"{gold.unit} {answer.unit}") else Fraction(1, 1000)
+        is_near = converted != answer.value and abs(converted - answer.value) < abs(converted) * margin
         return AMBIGUOUS if is_near else as_verdict(converted == answer.value)  # near: a factor may be rounded, or of another country
     if gold.is_percent != answer.is_percent and (gold.unit or answer.unit):
         return AMBIGUOUS  # 5% is not 5 cm
@@ -35,8 +39,10 @@ def _compare_values(gold: Number, answer: Number) -> Verdict:
             return CORRECT
         as_percent = replace(fraction, value=fraction.value * 100, n_decimals=max(0, fraction.n_decimals - 2))
         return unknown("rounded_gold") if gold.is_percent and _is_rounding(gold, as_percent) else INCORRECT
+    if gold.n_decimals < 6 and _is_rounding(gold, answer):
+        return unknown("rounded_gold")
     if max(gold.n_decimals, answer.n_decimals) < 6:
-        return unknown("rounded_gold") if _is_rounding(gold, answer) else INCORRECT
+        return INCORRECT
     exact, rounded = (gold, answer) if answer.n_decimals else (answer, gold)
     is_close = abs(exact.value - rounded.value) < Fraction(1, 10**rounded.n_decimals)
     is_exact = not exact.terminates or (not exact.n_decimals and abs(rounded.value) * 10**rounded.n_decimals > 1000)
@@ -48,7 +54,7 @@ def _is_rounding(gold: Number, answer: Number) -> bool:
     significant = abs(gold.value) * 10**gold.n_decimals
     if not gold.n_decimals or significant < 10 or abs(gold.value - answer.value) > Fraction(1, 2 * 10**gold.n_decimals):
         return False
-    return not answer.terminates or (gold.n_decimals > 1 and answer.n_decimals > gold.n_decimals)
+    return not answer.terminates or answer.n_decimals > gold.n_decimals
 
 
 def units_agree(gold: WrittenAnswer, answer: WrittenAnswer) -> bool:

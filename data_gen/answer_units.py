@@ -9,7 +9,17 @@ import re
 from fractions import Fraction
 from typing import Any
 
-CURRENCY_SIGNS = {"$": "dollar", "US$": "dollar", "€": "euro", "£": "sterling", "¥": "yen", "₹": "rupee", "₩": "won", "₽": "rouble"}
+CURRENCY_SIGNS = {
+    "$": "dollar",
+    "¢": "cent",
+    "US$": "dollar",
+    "€": "euro",
+    "£": "sterling",
+    "¥": "yen",
+    "₹": "rupee",
+    "₩": "won",
+    "₽": "rouble",
+}
 _CURRENCIES = (
     "dollar = [dollar] = _ = USD = usd = buck",
     "cent = dollar / 100",

@@ -8,10 +8,16 @@ from data_gen.final_sentence import read_final_sentence
 
 # --- where a solution states its answer
 
-_NEXT_PROBLEM = re.compile(r"^[ \t]*(?:\**)(?:Q|Question|Problem|Human|User|Instruction)(?:[ \t]*\d+)?\**:", re.MULTILINE)
-_MAY_ASK = re.compile(r"Q(?:uestion)?[ \t\d*]*:|Problem|Human|User|Instruction")
+_NEXT_PROBLEM = re.compile(
+    r"<\|(?:im_start\|>|start_header_id\|>)?user\b|\[INST\]|^[ \t]*(?:\**)(?:Q|Question|Problem|Human|User|Instruction)(?:[ \t]*\d+)?\**:",
+    re.MULTILINE,
+)
+_MAY_ASK = re.compile(r"Q(?:uestion)?[ \t\d*]*:|Problem|Human|User|Instruction|user|INST")
 _END_TOKENS = re.compile(r"(?:\s*(?:</s>|<eos>|<\|[^|<>\n]{1,40}\|>))+\s*$")
 _BOXED_PLACEHOLDER = re.compile(r"\\boxed\s*\{\s*(?:your answer|answer|\.\.\.|…)\s*\}", re.IGNORECASE)
+_SENTENCE = re.compile(
+    r"(?:the|it|she|he|they|there|we|this|that|so|\w+ (?:received|has|had|paid|needs|gets?|got|made|spends?|spent))\b", re.IGNORECASE
+)
 _PLACEHOLDERS = {"answer", "your answer", "...", "…"}
 _ANSWER_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _FRAME = r"[^\w\n]{0,40}"
@@ -20,8 +26,13 @@ _MARKED_LINE = re.compile(rf"(?:{_FRAME}(?:A|(?:the )?(?:final |correct )?(?:ans
 _MARKED_SENTENCE = re.compile(r"\*\*\s*(?:final )?answer\s*:?\s*\*\*:?(.*)", re.IGNORECASE)
 _HASHES = re.compile(r"(?<!#)####(?!#)(.*)")
 _ANSWER_IS = re.compile(r"\b(?:answer|correct (?:choice|option)) is\b:?", re.IGNORECASE)
+_NOT_STATED = re.compile(r"\b(?:incorrect|wrong|not sure|whether|suppose|supposing|if|assum\w+|guess|not that)\b[^.]*$", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<!\bapprox)(?<!\bNo)(?<!\bno)(?<!\b[apAP]\.[mM])(?<!\b[ap])\.(?=\s|$)|\bI hope\b|!+$")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(\{)?")
+_BEFORE_BOX = re.compile(r"(?:\\[dt]?frac\s*\{|\}\s*\{|\\sqrt\s*(?:\[\d\])?\{|[\^_]\{?|(?<!\n)[-+/]|(?<!\*)\*|\\cdot|\\times|\}\s*:)\s*$")
+_AFTER_BOX = re.compile(
+    r"\s*(?:\$\s*(?:thousand|million|hundred|dozen)\b|\\(?:pi|sqrt|cdot|times)(?![a-z])|\\frac\s*\{?\d|[a-z](?![a-z])\s*[-+*/=]|:\s*\\boxed|\*(?!\*)|[/_])"
+)
 _BETWEEN_BOXES = re.compile(
     r"(?:[\s$,;&]|\\(?:[,;:!() \[\]\\]|q?quad(?![a-z])|(?:text|mbox|textrm|mathrm)\s*\{(?:,|;|and|or|\s)*\})|\b(?:and|or)\b|[a-zA-Z]\s*=)*"
 )
@@ -58,7 +69,7 @@ def find_answer(text: str, is_truncated: bool = False) -> str | None:
 
 def _of_sentence(stated: str) -> str:
     """What a whole sentence after a marker concludes (`Answer: The total is 42.`), where it concludes one thing; else as it stands."""
-    if len(_WORD.findall(stated)) < 2 or re.search(r"[\\=]", stated) or read_number(stated[:MAX_ANSWER_LENGTH]) is not None:
+    if not _SENTENCE.match(stated) or re.search(r"[\\=]", stated) or read_number(stated[:MAX_ANSWER_LENGTH]) is not None:
         return stated
     return read_final_sentence(f"So {stated}") or stated
 
@@ -114,7 +125,9 @@ def _joined_boxes(text: str) -> list[list[str]] | None:
         end = _closing_brace(text, match.end())
         if end is None:
             return None
-        if text[match.end() : end].strip().casefold() not in _PLACEHOLDERS:  # as the prompt asks for it
+        if _BEFORE_BOX.search(text[max(0, match.start() - 40) : match.start()]) or _AFTER_BOX.match(text, end + 1):
+            groups.append([""])  # a part of a formula: nobody puts it together
+        elif text[match.end() : end].strip().casefold() not in _PLACEHOLDERS:  # as the prompt asks for it
             groups[-1].append(text[match.end() : end])
         position = end + 1
     return groups
@@ -160,6 +173,8 @@ def _stated_in(line: str, is_last: bool) -> str | None:
         return None
     sentences = _ANSWER_IS.split(line) if " is" in lowered else ()
     if len(sentences) > 1:  # Final Answer: The final answer is $5$. I hope it is correct.
+        if _NOT_STATED.search(sentences[-2]):
+            return None
         return _SENTENCE_END.split(sentences[-1].strip(), maxsplit=1)[0]
     marked = _MARKED_LINE.match(line) or _MARKED_SENTENCE.search(line)
     if marked is None and _HEADING.fullmatch(line) and not is_last:

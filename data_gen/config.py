@@ -7,45 +7,32 @@ reaches into nested dataclasses with dots::
 
 A field is a number, bool, str, Path, Literal, Enum, an Optional, tuple, list or dict of those, or another dataclass. Values are strict: 1.5
 is no int, "3" no number and yes no bool. What does not fit is refused with its name, what came, what was wanted and where it stood.
-Scalars are read by the rules of YAML 1.2, where 1e-5 is a number and `on` is text; on the command line `--n 4,16` is a list.
+How text becomes values is `data_gen.config_values`'s: YAML 1.2, and on the command line `--n 4,16`, `--n 4 16` or `--n 4 --n 16`.
 """
 
-import difflib
+import asyncio
 import json
 import logging
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import MISSING, dataclass, replace
+from dataclasses import MISSING, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from data_gen.config_fields import alternatives, describe, field_default, field_types, leaf_names, nested_class, type_name
+from data_gen.config_fields import describe, field_default, field_types, nested_class, type_name
+from data_gen.config_values import Setting, from_words, leaf_type, read_settings, refuse_unusable
 from data_gen.disk_faults import describe_disk_fault
+from data_gen.errors import ConfigError as ConfigError
+from data_gen.errors import InputError as InputError
+from data_gen.interrupts import Interrupts
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Config = TypeVar("Config", bound="DataclassInstance")
-
-
-class InputError(ValueError):
-    """Something that only the user can mend, as input that cannot be used: a command ends with this message alone and exit code 2."""
-
-
-class ConfigError(InputError):
-    """A setting that is unknown, missing or of the wrong kind."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A value that was given, and where: `configs/train_prm/lora.yaml:3` or `command line`."""
-
-    value: Any
-    where: str
 
 
 def parse_config(config_class: type[Config], argv: Sequence[str] | None = None) -> Config:
@@ -58,19 +45,24 @@ def parse_config(config_class: type[Config], argv: Sequence[str] | None = None) 
         sys.stdout.write(describe(config_class))
         raise SystemExit(0)
     settings: dict[str, Setting] = {}
-    for path in (value for name, value in pairs if name == "config"):
-        _read_yaml(config_class, Path(path), settings)
-    for name, value in pairs:
+    for words in (words for name, words in pairs if name == "config"):
+        for path in words:
+            _put_file(config_class, Path(path), settings)
+    given: dict[str, Any] = {}
+    for name, words in pairs:
         if name != "config":
-            field_type = _leaf_type(config_class, name, "command line")
-            _put(settings, name, Setting(_from_text(value, field_type), "command line"))
+            field_type = leaf_type(config_class, name, "command line")
+            value = from_words(words, field_type)
+            is_more = name in given and isinstance(value, list) and isinstance(given[name], list)
+            given[name] = [*given[name], *value] if is_more else value  # a list may be given in several parts
+            _put(settings, name, Setting(given[name], "command line"))
     return _build_whole(config_class, settings)
 
 
 def load_yaml(config_class: type[Config], path: Path) -> Config:
     """The config of one YAML file on top of the defaults. Raises ConfigError."""
     settings: dict[str, Setting] = {}
-    _read_yaml(config_class, path, settings)
+    _put_file(config_class, path, settings)
     return _build_whole(config_class, settings)
 
 
@@ -81,10 +73,10 @@ def dump_config(config: "DataclassInstance") -> dict[str, Any]:
 
 
 def run_command(main: Callable[[], None], name: str = "") -> None:
-    """Run a command's `main` for a person: one line instead of a traceback where the input, the disk or Ctrl-C ended it.
+    """Run a command's `main` for a person: one line instead of a traceback where the input, the disk or a signal ended it.
 
-    Exit code 2 for input or a path that cannot be used, 1 for a full disk, 130 for an interrupt. `name` begins the line (default: the
-    script's).
+    Exit code 2 for input or a path that cannot be used, 1 for a full disk, 130 for Ctrl-C, 143 for SIGTERM. `name` begins the line
+    (default: the script's).
     """
     name = name or Path(sys.argv[0]).stem
     from data_gen.library_noise import drop_known_warnings
@@ -92,17 +84,22 @@ def run_command(main: Callable[[], None], name: str = "") -> None:
 
     drop_known_warnings()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[LogAboveBars()])
-    try:
-        main()
-    except InputError as error:
-        _exit(name, f"error: {error}", 2)
-    except KeyboardInterrupt:
-        _exit(name, "interrupted; what is finished is kept: the same command goes on from there", 130)
-    except OSError as error:
-        fault = describe_disk_fault(error)
-        if fault is None:
-            raise
-        _exit(name, f"error: {fault[0]}", fault[1])
+    with Interrupts() as interrupts:
+        try:
+            main()
+        except InputError as error:
+            _exit(name, f"error: {error}", 2)
+        except (KeyboardInterrupt, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and interrupts.received is None:
+                raise
+            sys.stderr.write(f"{name}: {interrupts.message}\n")
+            interrupts.end()
+            raise SystemExit(interrupts.exit_code) from None
+        except OSError as error:
+            fault = describe_disk_fault(error)
+            if fault is None:
+                raise
+            _exit(name, f"error: {fault[0]}", fault[1])
 
 
 def _exit(name: str, message: str, code: int) -> None:
@@ -113,133 +110,55 @@ def _exit(name: str, message: str, code: int) -> None:
 # --- the command line
 
 
-def _options(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """(name, text) of `--name text` and `--name=text`; help has no text."""
+def _options(argv: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """(name, words) of `--name word word` and `--name=word`; help has none."""
     rest = list(argv)
     while rest:
         word = rest.pop(0)
         if word in ("-h", "--help"):
-            yield "help", ""
+            yield "help", []
             continue
         if not word.startswith("--"):
-            raise ConfigError(f"unexpected argument {word!r} (command line); expected --key value")
+            raise ConfigError(f"unexpected argument {without_secrets(word)!r} (command line); expected --key value")
         name, equals, text = word[2:].partition("=")
-        if not equals:
-            if not rest or rest[0].startswith("--"):
-                raise ConfigError(f"--{name} (command line) has no value; expected --{name} value, for a switch --{name} true")
-            text = rest.pop(0)
-        yield name, text
-
-
-def _from_text(text: str, field_type: Any) -> Any:
-    """The plain value that `text` stands for: itself where the field takes text, else what YAML reads there."""
-    if text == "null" and type(None) in get_args(field_type):
-        return None
-    if _fits(text, field_type):
-        return text
-    is_bare_list = not text.startswith("[") and any(get_origin(kind) in (tuple, list) for kind in alternatives(field_type))
-    if is_bare_list and text != text.strip() and _fits([text], field_type):
-        return [text]  # blanks and newlines at the ends of a text are meant
-    try:
-        value = yaml.load(f"[{text}]" if is_bare_list else text, _Yaml12Loader)
-    except yaml.YAMLError:
-        value = text  # refused with its type's name by _check
-    # Of a list of texts one item, as `Q:`, which YAML reads as a key, or `###`
-    return [text] if is_bare_list and not _fits(value, field_type) and _fits([text], field_type) else value
-
-
-def _fits(value: Any, field_type: Any) -> bool:
-    try:
-        TypeAdapter(field_type).validate_json(json.dumps(value), strict=True)
-    except ValidationError:
-        return False
-    return True
-
-
-# --- YAML
-
-
-class _Yaml12Loader(yaml.SafeLoader):
-    """Scalars by YAML 1.2's core schema: YAML 1.1 reads 1e-5 as text, `on` as true, 010 as 8 and 2024-01-01 as a date."""
-
-    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 PyYAML's own class attribute
-
-
-for _kind, _pattern, _first in (
-    ("null", r"~|null|", ["~", "n", ""]),
-    ("bool", r"true|True|false|False", "tTfF"),
-    ("int", r"[-+]?(0|[1-9][0-9_]*)", "-+0123456789"),
-    ("float", r"[-+]?(([0-9]*\.[0-9]+|[0-9]+\.)([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.inf)|\.nan", "-+.0123456789"),
-):
-    _Yaml12Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"^(?:{_pattern})$"), list(_first))
-
-
-def _read_yaml(config_class: type["DataclassInstance"], path: Path, settings: dict[str, Setting]) -> None:
-    """Put what the file sets into `settings`."""
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file, expected a YAML file of settings")
-    try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), _Yaml12Loader)
-        if root is not None:
-            for dotted, setting in _yaml_settings(config_class, root, path, ""):
-                _put(settings, dotted, setting)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(f"{path}:{line}: not valid YAML: {error.problem}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text: {error}") from None
-
-
-def _yaml_settings(config_class: type["DataclassInstance"], node: yaml.Node, path: Path, prefix: str) -> Iterator[tuple[str, Setting]]:
-    """`config_class` is the whole config's; `prefix` says which nested config `node` fills."""
-    if not isinstance(node, yaml.MappingNode):
-        raise ConfigError(f"{prefix.rstrip('.') or 'the file'}: got {node.value!r:.60}, expected keys and values ({_place(path, node)})")
-    seen: set[str] = set()
-    for key_node, value_node in node.value:
-        dotted, where = f"{prefix}{key_node.value}", _place(path, key_node)
-        if dotted in seen:
-            raise ConfigError(f"{dotted}: set twice ({where})")
-        seen.add(dotted)
-        field_type = _leaf_type(config_class, dotted, where)
-        value = _Yaml12Loader("").construct_document(value_node)
-        if nested_class(field_type) and value is not None:
-            yield from _yaml_settings(config_class, value_node, path, f"{dotted}.")
-        else:
-            yield dotted, Setting(value, where)
-
-
-def _place(path: Path, node: yaml.Node) -> str:
-    return f"{path}:{node.start_mark.line + 1}"
+        words = [text] if equals else []
+        while rest and not equals and not rest[0].startswith("--"):
+            words.append(rest.pop(0))
+        if not words:
+            raise ConfigError(f"--{name} (command line) has no value; expected --{name} value, for a switch --{name} true")
+        yield name, words
 
 
 # --- from settings to the dataclass
 
 
-def _leaf_type(config_class: type["DataclassInstance"], dotted: str, where: str) -> Any:
-    """Type of the field with this key, which may also be a whole nested config. Raises ConfigError with the nearest keys."""
-    here: type[DataclassInstance] | None = config_class
-    for name in dotted.split("."):
-        if here is None or name not in field_types(here):
-            valid = list(leaf_names(config_class))
-            near = difflib.get_close_matches(dotted, valid, n=3, cutoff=0.75)
-            expected = f"did you mean {' or '.join(near)}?" if near else f"expected one of {', '.join(valid)}"
-            raise ConfigError(f"unknown key {dotted} ({where}); {expected}")
-        field_type = field_types(here)[name]
-        here = nested_class(field_type)
-    return field_type
+def _put_file(config_class: type["DataclassInstance"], path: Path, settings: dict[str, Setting]) -> None:
+    """Put what a YAML file sets into `settings`."""
+    for dotted, setting in read_settings(config_class, path):
+        _put(settings, dotted, setting)
 
 
 def _check(dotted: str, setting: Setting, field_type: Any) -> Any:
     """The value as the field holds it; JSON's strict mode takes a list for a tuple and text for a Path or an Enum, and nothing else."""
-    got = f"{dotted}: got {json.dumps(setting.value, ensure_ascii=False)}"
+    got = f"{dotted}: got {without_secrets(json.dumps(setting.value, ensure_ascii=False))}"
     if nested_class(field_type) and setting.value is not None:
         raise ConfigError(f"{got}, expected its fields one by one, as --{dotted}.key value ({setting.where})")
+    try:
+        refuse_unusable(setting.value)
+    except ValueError as error:
+        raise ConfigError(f"{got:.200}, which {error} ({setting.where})") from None
     try:
         return TypeAdapter(field_type).validate_json(json.dumps(setting.value), strict=True)
     except ValidationError as error:
         details = [f"{'item ' + '.'.join(map(str, item['loc'])) + ': ' if item['loc'] else ''}{item['msg']}" for item in error.errors()]
         detail = f": {details[0]}" if len(details) == 1 else ""  # the options of a union each complain, which helps nobody
         raise ConfigError(f"{got}, expected {type_name(field_type)} ({setting.where}){detail}") from None
+
+
+def without_secrets(text: str) -> str:
+    """Without what may be a password or a key in the URLs that it holds."""
+    text = re.sub(r"(://)[^/@\s\"',]*@", r"\1***@", text)
+    return re.sub(r"(://[^?\s\"',]*\?)[^\s\"',]*", r"\1***", text)
 
 
 def _put(settings: dict[str, Setting], dotted: str, setting: Setting) -> None:

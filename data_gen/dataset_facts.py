@@ -159,7 +159,8 @@ def _sampling(run: Mapping[str, Any]) -> dict[str, Any]:
     settings = run["config"] or {}
     problems = {name: value for name, value in settings.get("problems", {}).items() if name != "shard"}
     public: dict[str, Any] = public_settings({**settings, "problems": problems})
-    public.pop("output", None)
+    for private in ("output", "ledger"):
+        public.pop(private, None)
     return public
 
 
@@ -191,7 +192,7 @@ def _merge(group: Sequence[tuple[Path, Mapping[str, Any]]], sample_defaults: Map
         "left_out": _total(each["left_out"] for each in judged),
     }
     sampled = [Path(run["consensus"]["config"]["run"]) if run.get("consensus") else folder for folder, run in group]
-    sources = {source for folder in sampled for source in _ledger_sources(folder / "ledger.sqlite")}
+    sources = {source for folder in sampled for source in _ledger_sources(_ledger_path(folder))}
     return RunFacts(
         folders=tuple(public_path(folder) for folder, _ in group),
         sampled=tuple(public_path(folder) for folder in sampled),
@@ -209,6 +210,13 @@ def _merge(group: Sequence[tuple[Path, Mapping[str, Any]]], sample_defaults: Map
         policy_ids=tuple(sorted({policy for policy, _ in sources})),
         graders=tuple(sorted({grader for _, grader in sources})),
     )
+
+
+def _ledger_path(run: Path) -> Path:
+    """Where `prm-train sample` put the draws of a run."""
+    path = run / "config.json"
+    named = json.loads(path.read_text()).get("ledger") if path.is_file() else None
+    return Path(named) if named else run / "ledger.sqlite"
 
 
 def _ledger_sources(path: Path) -> list[tuple[str, str]]:

@@ -23,23 +23,25 @@ _NUMBER = re.compile(r"-?\\?[$£€]?-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s
 _NOT_AN_ANSWER = re.compile(
     r"\b(?:not|never|no solution|cannot|impossible|unclear|unable|insufficient|please|necessary|whether|suppose|assum\w+|"
     r"substitut\w+|check|verif\w+|let(?:'s| us)?|try|consider|guess|estimate|claim\w*|lemma|theorem|information|reject\w*|discard\w*|"
-    r"contradict\w*|undefined|"
-    r"fails?|wrong|incorrect|exceeds?|divisible|multiple|short by|because|since|when)\b|n't\b",
+    r"contradict\w*|undefined|fails?|wrong|"
+    r"incorrect|exceeds?|nothing|none|no \w+ left|within|except|setting|divisible|multiple|short by|because|since|when)\b|n't\b",
     re.IGNORECASE,
 )
 # directly before a number: it is a bound, a sign, a name or the argument of a function
 _BEFORE = re.compile(
     r"(?:\b(?:negative|minus|than|below|above|over|under|at least|at most|up to|between|by|lemma|problem|equation|method|step|case|part|"
-    r"option|log|sqrt|sin|cos|tan|ln)\s*|[(^√/*+=]\s*)$",
+    r"option|figure|radius|modulo|double|twice|but|one in|one out of|one to|log|sqrt|sin|cos|tan|ln)\s*|\bfor [a-z] =\s*|[(^√/*+]\s*)$",
     re.IGNORECASE,
 )
 # directly after it: it goes on
 _AFTER = re.compile(
-    r"[a-zA-Z]|\s*[!^(*/+π]|,\s*[a-z]\)|\s(?:[a-zA-Z]\b|(?:times|squared|cubed|factorial|choose|pi|to|plus|minus|in an?|out of)\b)"
+    r"[a-zA-Z]|\s*[!^(*/+π]|,\s*[a-z]\)|\s[a-zA-Z]\b|\s(?:times|"
+    r"more than|less than|past|percent (?:higher|lower|more|less)|squared|cubed|factorial|choose|pi|to|plus|minus|in an?|out of)\b"
 )
 _SAYS = re.compile(r"\b(?:is|are|be|equals?|equal to)(?:\s+(?:exactly|approximately|simply|therefore))?\W*$")
 _WORD = re.compile(r"[a-zA-Z]+(?:-[a-z]+)?")
 _APPROXIMATELY = re.compile(r"\b(?:approximately|about|around|roughly|nearly|almost|close to)\s+\\?\W{0,4}$", re.IGNORECASE)
+_TOTAL_OF = re.compile(r"\b(?:total|sum|average|maximum|minimum|charge|cost|price|score|profit|speed|rate|number|count|loss|age) of\s*$")
 _MAGNITUDE = re.compile(rf"\s+(?:{'|'.join((*MAGNITUDES, *PARTS))})\b")
 _IS = re.compile(
     r"\b(?:is|are|was|were|be|equals?|costs?|totals?)\s+(?:exactly |only |now |a total of |about |approximately )*$", re.IGNORECASE
@@ -138,7 +140,8 @@ def _only_number(sentence: str, is_conclusion: bool) -> str | None:
     if len(numbers) != 1:
         return None
     before, after = sentence[: numbers[0].start()], sentence[numbers[0].end() :]
-    if not (is_conclusion or _IS.search(before)) or _BEFORE.search(before) or _AFTER.match(after):
+    of = before.rstrip().endswith(" of") and not _TOTAL_OF.search(before)
+    if of or not (is_conclusion or _IS.search(before)) or _BEFORE.search(before) or _AFTER.match(after):
         return None
     magnitude = _MAGNITUDE.match(after)
     if _only_spelled_number(after[magnitude.end() :] if magnitude else after) or _only_spelled_number(before):

@@ -4,8 +4,9 @@
 
 True is correct, False incorrect, None unknown; a `Verdict` (data_gen.records) says why it is unknown. The module is found as `python -c`
 would find it: in the working directory or among what is installed. A plain function is called in threads, several at a time, so that a slow
-one holds up no draw; one that needs the main thread (signals, math-verify's own time-outs) is written `async def`. What it raises ends the
-run: a fault is no verdict. data_gen/program_grading.py is an example.
+one holds up no draw, and no end of the run; one that needs the main thread (signals, math-verify's own time-outs) is written `async def`.
+Whatever it raises ends the run: a fault is no verdict. A module that needs something of the machine may have a function `check_machine()`,
+which is called before anything is drawn and raises InputError. data_gen/program_grading.py is an example.
 """
 
 import asyncio
@@ -15,10 +16,10 @@ import inspect
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import cast
 
 from data_gen.answers import answer_key, find_answer
 from data_gen.config import InputError
+from data_gen.daemon_threads import DaemonThreads
 from data_gen.records import CORRECT, INCORRECT, FinishReason, GradedSolution, Problem, Solution, Verdict, unknown
 from data_gen.source_hash import source_hash
 
@@ -35,19 +36,26 @@ class FunctionGrader:
     def __init__(self, name: str, function: Callable[[str, str, str], Opinion | Awaitable[Opinion]]) -> None:
         self.name = name
         self.grader_version = f"{name} {source_hash(FunctionGrader, name.partition(':')[0], 'data_gen.answers')}"
-        self._function = function
+        self._function, self._threads = function, DaemonThreads()
 
     async def grade(self, problem: Problem, solution: Solution) -> GradedSolution:
-        arguments = problem.question, problem.gold_answer, solution.text
-        if inspect.iscoroutinefunction(self._function):
-            opinion = await self._function(*arguments)
-        else:
-            opinion = await asyncio.to_thread(cast(Callable[[str, str, str], Opinion], self._function), *arguments)
-        verdict = self._verdict(opinion)
+        verdict = self._verdict(await self._opinion(problem.question, problem.gold_answer, solution.text))
         is_truncated = solution.finish_reason is FinishReason.LENGTH
         if is_truncated and not verdict.is_correct:
             verdict = unknown("truncated")
         return GradedSolution(solution, find_answer(solution.text, is_truncated), verdict)
+
+    async def _opinion(self, *arguments: str) -> object:
+        """What the function returns. What it raises is raised, as RuntimeError where it would mean something to the event loop."""
+        if not inspect.iscoroutinefunction(self._function):
+            return await self._threads.call(_without_control_flow, self._function, *arguments)
+        try:
+            return await self._function(*arguments)
+        except (asyncio.CancelledError, SystemExit) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise  # from outside
+            raise RuntimeError(f"the grader raised {error!r}") from error
 
     async def is_same(self, problem: Problem, one: str, other: str) -> bool:
         return answer_key(one) == answer_key(other)
@@ -62,6 +70,14 @@ class FunctionGrader:
         raise InputError(f"grader {self.name}: returned {opinion!r}, expected True, False, None or a Verdict")
 
 
+def _without_control_flow(function: Callable[[str, str, str], Opinion], *arguments: str) -> object:
+    """Call it. What ends loops, tasks and processes elsewhere is an error like others here: `next` of nothing, `sys.exit`."""
+    try:
+        return function(*arguments)
+    except (StopIteration, StopAsyncIteration, GeneratorExit, SystemExit, KeyboardInterrupt, asyncio.CancelledError) as error:
+        raise RuntimeError(f"the grader raised {error!r}") from error
+
+
 def load_function_grader(name: str) -> FunctionGrader:
     """The grader of `module:function`. Raises InputError where there is none or it takes other arguments."""
     module_name, _, function_name = name.partition(":")
@@ -73,9 +89,11 @@ def load_function_grader(name: str) -> FunctionGrader:
         found = None
     if found is None or found.origin is None or not found.origin.endswith(".py"):
         raise InputError(f"grader {name}: found no Python module {module_name!r} in {Path.cwd()} or among what is installed")
-    function = getattr(importlib.import_module(module_name), function_name, None)
+    module = importlib.import_module(module_name)
+    function = getattr(module, function_name, None)
     if not inspect.isroutine(function):
         raise InputError(f"grader {name}: {found.origin} has no function {function_name!r}")
     if list(inspect.signature(function).parameters) != PARAMETERS:
         raise InputError(f"grader {name}: takes {inspect.signature(function)}, expected ({', '.join(PARAMETERS)})")
+    getattr(module, "check_machine", lambda: None)()
     return FunctionGrader(name, function)

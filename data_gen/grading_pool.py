@@ -20,11 +20,17 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from data_gen.config import InputError
+
 START_SECONDS = 60.0  # importing sympy on a busy machine
 GRACE_SECONDS = 10.0  # a worker ends its own work in time; past this it is stuck (a machine that swaps) and is replaced
 
 Reply = dict[str, Any]
 Question = tuple[str, str, Future[Reply]]
+
+
+class NoWorkerError(InputError):
+    """This machine, its limits or the installation let no worker start: no verdict, and nothing that another question would change."""
 
 
 class ClosedError(RuntimeError):
@@ -35,7 +41,7 @@ class ClosedError(RuntimeError):
 
 
 class AlgebraPool:
-    """`ask` returns at once; its future holds `{"is_equal": bool}` or `{"unknown": reason}`, or RuntimeError where no worker starts.
+    """`ask` returns at once; its future holds `{"is_equal": bool}` or `{"unknown": reason}`, or NoWorkerError.
 
     Reasons are those of grading_worker.py, and crash where a question has ended two workers.
     """
@@ -80,7 +86,7 @@ def _work(worker: "AlgebraWorker", questions: "SimpleQueue[Question | None]") ->
         if future.set_running_or_notify_cancel():
             try:
                 future.set_result(worker.ask(gold, answer))
-            except (RuntimeError, OSError, ValueError) as error:  # no start, no more processes, no JSON: the asker raises it
+            except (RuntimeError, OSError, ValueError) as error:  # no start, no JSON: the asker raises it
                 future.set_exception(error)
     worker.stop()
 
@@ -106,7 +112,7 @@ class AlgebraWorker:
         self._lock = threading.RLock()
 
     def ask(self, gold: str, answer: str) -> Reply:
-        """The worker's reply. Raises RuntimeError if it does not start, ClosedError after `close`."""
+        """The worker's reply. Raises NoWorkerError if it does not start, ClosedError after `close`."""
         question = json.dumps({"gold": gold, "answer": answer}).encode() + b"\n"
         for _ in range(2):  # a process that someone killed costs a restart, not a verdict
             try:
@@ -150,16 +156,19 @@ class AlgebraWorker:
         with self._lock:
             if self._is_closed:
                 raise ClosedError
-            self.process = subprocess.Popen(
-                command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=environment, start_new_session=True
-            )
+            try:
+                self.process = subprocess.Popen(
+                    command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=environment, start_new_session=True
+                )
+            except OSError as error:  # no more processes, files or memory
+                raise NoWorkerError(f"no grading worker can be started here: {error.strerror} (ulimit -a shows the limits)") from error
         try:
             _read_reply(self.process, START_SECONDS)
         except (TimeoutError, BrokenPipeError) as error:  # a broken installation must not pass for answers that nobody can judge
             self.stop()
             if self._is_closed:
                 raise ClosedError from error
-            raise RuntimeError(f"the grading worker did not start; to see why, run: {' '.join(command)} < /dev/null") from error
+            raise NoWorkerError(f"the grading worker did not start; to see why, run: {' '.join(command)} < /dev/null") from error
         return self.process
 
 

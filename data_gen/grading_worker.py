@@ -32,6 +32,7 @@ def serve(max_bytes: int, max_seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (max_bytes, max_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _read_letters_as_they_stand()
     for gold, answer in WARM_UP:
         compare(gold, answer)  # what is imported before the first fork, each child has
     _reply({"ready": os.getpid()})
@@ -116,6 +117,11 @@ def compare(gold: str, answer: str) -> dict[str, Any]:
     complex_pair = _with_imaginary_unit(gold_parsed), _with_imaginary_unit(parsed)
     if is_equal(gold_parsed, parsed) or (complex_pair != (gold_parsed, parsed) and is_equal(*complex_pair)):
         return {"is_equal": not _differ_in_value(complex_pair[0][0], complex_pair[1][0])}
+    if _same_number(gold_parsed[0], parsed[0]):
+        return {"is_equal": True}
+    folded = _folded(gold), _folded(answer)
+    if folded != (gold, answer) and is_equal(_parse(folded[0]), _parse(folded[1])):
+        return {"unknown": "ambiguous"}  # x and X may be one letter
     if _agree_at_points(gold_parsed[0], parsed[0]) or "\\sqrt[" in gold + answer:
         return {"unknown": "assumptions"}
     if _ROUNDED.fullmatch(gold) and _rounds_to(parsed[0], gold):
@@ -124,6 +130,20 @@ def compare(gold: str, answer: str) -> dict[str, Any]:
         return {"unknown": "ambiguous"}
     solved = _same_solutions(gold_parsed[0], parsed[0])
     return {"is_equal": False} if solved is None else solved
+
+
+def _same_number(one: Any, other: Any) -> bool:
+    """Whether two numbers agree in N_DIGITS / 2 digits: 2^{0.5} is a float for sympy and no root."""
+    from sympy import Expr, Float
+
+    if not (isinstance(one, Expr) and isinstance(other, Expr)) or one.free_symbols or other.free_symbols:
+        return False
+    if not (one.has(Float) or other.has(Float)):
+        return False
+    values = [value.evalf(N_DIGITS) for value in (one, other)]
+    if not all(value.is_number and value.is_finite for value in values):
+        return False
+    return bool(abs(values[0] - values[1]) <= abs(values[0]) * 10 ** -(N_DIGITS // 2))
 
 
 def _rounds_to(value: Any, gold: str) -> bool:
@@ -186,6 +206,24 @@ def _agree_at(one: Any, other: Any, point: dict[Any, Any]) -> bool:
     if not all(value.is_number and value.is_finite and value.is_real for value in values):
         return False
     return bool(abs(values[0] - values[1]) <= abs(values[0]) * 10 ** -(N_DIGITS // 2))
+
+
+def _read_letters_as_they_stand() -> None:
+    """math-verify reads M and m as one letter, and where a text does not parse, the last equation in it; its other settings stay."""
+    from latex2sympy2_extended.latex2sympy2 import ConversionConfig
+    from math_verify import parser
+
+    def parse_latex(latex: str) -> Any:
+        is_real = not parser.should_treat_as_complex(latex)
+        config = ConversionConfig(lowercase_symbols=False)
+        return parser.latex2sympy(latex, is_real=is_real, convert_degrees=False, normalization_config=None, conversion_config=config)
+
+    parser.parse_latex_cached = parse_latex
+
+
+def _folded(latex: str) -> str:
+    """With small letters alone, commands excepted."""
+    return re.sub(r"(\\[A-Za-z]+)|([A-Z])", lambda match: match[1] or match[2].lower(), latex)
 
 
 def _parse(answer: str) -> list[Any]:

@@ -7,7 +7,8 @@ twice, half of a UTF-16 pair and hundreds of nested brackets are refused like a 
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -158,11 +159,25 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
 
 
+class WrittenNumber(float):
+    """A number with more digits than a float has: it counts as the nearest float, and as text (`str`) it is what stood in the file."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
 def _finite(text: str) -> float:
     number = float(text)
     if number in (float("inf"), float("-inf")):
         raise ValueError(f"{_shorten(text, 20)} is beyond the largest float")
-    return number
+    with suppress(InvalidOperation):  # an exponent beyond what decimals have: surely no float
+        if Decimal(text) == Decimal(repr(number)):
+            return number
+    written = WrittenNumber(text)
+    written.text = text
+    return written
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -21,7 +21,9 @@ from data_gen.answers import find_boxed
 from data_gen.config import InputError
 from data_gen.first_error import NO_ERROR
 from data_gen.policies.api_keys import check_api_key_env
-from data_gen.records import content_hash
+from data_gen.policies.bounded_reply import PLAIN, UnusableBodyError, read_body
+from data_gen.policies.foreign_text import shown_text
+from data_gen.records import check_temperature, content_hash
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,8 @@ Reason first, then end with your answer alone in \\boxed{{}}, for example \\boxe
 _RETRIED = {408, 409, 425, 429, 500, 502, 503, 504, 529}
 _REFUSED = {400, 413, 422}  # of this one request, such as a solution beyond the model's context
 _LONGEST_PAUSE_SECONDS = 60.0
+_REPLY_BYTES, _TOKEN_BYTES = 2**20, 2**10  # the longest reply, and what each token of the answer adds to it
+_ERROR_BYTES = 2**16  # of what a server says of an error, of which a line is shown
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class JudgeSettings:
     api_key_env: str | None = field(
         default=None, metadata={"help": "name of the environment variable that holds the API key; null: no key"}
     )
-    temperature: Annotated[float, Ge(0)] = 0.0
+    temperature: float = 0.0
     max_tokens: Annotated[int, Ge(1)] = field(default=4096, metadata={"help": "of an answer; a longer one is unknown (truncated)"})
     at_once: Annotated[int, Ge(1)] = field(default=64, metadata={"help": "requests under way at a time"})
     timeout_seconds: Annotated[float, Gt(0)] = field(default=600.0, metadata={"help": "for one request, from first to last byte"})
@@ -65,6 +69,7 @@ class JudgeSettings:
 
     def __post_init__(self) -> None:
         check_api_key_env(self.api_key_env)
+        check_temperature(self.temperature)
         parts = urlsplit(self.base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"base_url: got {self.base_url!r}, expected http://host[:port]/v1")
@@ -132,7 +137,7 @@ class ChatJudge:
             try:
                 return await self._ask(body, len(steps))
             except (_ServerFaultError, httpx.TransportError, TimeoutError) as error:
-                what = self._hide_key(str(error) or type(error).__name__)
+                what = shown_text(str(error) or type(error).__name__, self._key or None)
                 asked_pause = error.pause_seconds if isinstance(error, _ServerFaultError) else None
             if attempt < settings.attempts:
                 pause = settings.pause_seconds * 2 ** (attempt - 1) if asked_pause is None else asked_pause
@@ -143,12 +148,18 @@ class ChatJudge:
         )
 
     async def _ask(self, body: dict[str, Any], n_steps: int) -> Answer:
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        async with asyncio.timeout(self._settings.timeout_seconds):
-            response = await self._client.post(
-                f"{self._settings.base_url.rstrip('/')}/chat/completions", json=body, headers=headers, timeout=None
-            )
-        status, said = response.status_code, self._hide_key(response.text[:200])
+        headers = {**PLAIN, "Authorization": f"Bearer {self._key}"} if self._key else PLAIN
+        url = f"{self._settings.base_url.rstrip('/')}/chat/completions"
+        async with (
+            asyncio.timeout(self._settings.timeout_seconds),
+            self._client.stream("POST", url, json=body, headers=headers, timeout=None) as response,
+        ):
+            status = response.status_code
+            try:
+                reply = await read_body(response, _REPLY_BYTES + _TOKEN_BYTES * self._settings.max_tokens)
+            except UnusableBodyError as error:
+                raise _ServerFaultError(str(error)) from None
+        said = shown_text(reply[:_ERROR_BYTES].decode(errors="replace"), self._key or None)
         if status in _RETRIED:
             raise _ServerFaultError(f"status {status}: {said}", _retry_after(response))
         if status in _REFUSED:
@@ -158,24 +169,20 @@ class ChatJudge:
             raise InputError(
                 f"judge at {self._settings.base_url}: status {status}: {said}; expected 200 (check base_url, model and api_key_env)"
             )
-        text, finish_reason = _content(response)
+        text, finish_reason = _content(reply)
         if finish_reason not in ("stop", None):
-            return Answer(None, "truncated" if finish_reason == "length" else f"finish_reason_{finish_reason}"[:60], text)
+            reason = "truncated" if finish_reason == "length" else f"finish_reason_{shown_text(finish_reason, self._key or None, 40)}"
+            return Answer(None, reason, text)
         return Answer(*read_answer(text, n_steps), text)
 
-    def _hide_key(self, text: str) -> str:
-        return text.replace(self._key, "***") if self._key else text
 
-
-def _content(response: httpx.Response) -> tuple[str, str | None]:
+def _content(reply: bytes) -> tuple[str, str | None]:
     """Text and finish_reason of the only choice. Raises _ServerFaultError for any other body."""
     try:
-        (choice,) = json.loads(response.content)["choices"]
+        (choice,) = json.loads(reply)["choices"]
         text, finish_reason = choice["message"]["content"], choice.get("finish_reason")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise _ServerFaultError(
-            f"a body that is no chat completion with one choice ({type(error).__name__}): {response.text[:100]!r}"
-        ) from None
+        raise _ServerFaultError(f"a body that is no chat completion with one choice ({type(error).__name__}): {reply[:100]!r}") from None
     if not isinstance(text, str | None) or not isinstance(finish_reason, str | None):
         raise _ServerFaultError(f"content {type(text).__name__} and finish_reason {type(finish_reason).__name__}; expected texts")
     return (text or "").encode(errors="replace").decode(), finish_reason

@@ -10,23 +10,26 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
 
 from data_gen.config import InputError, load_yaml, parse_config, run_command
+from data_gen.first_prompt import say_prompt
 from data_gen.grading import Grader, load_grader
 from data_gen.jsonl import write_text
 from data_gen.label_settings import LabelSettings, settings_read
 from data_gen.labeling import LabelingTask, label_samples
 from data_gen.ledger import DrawKey, Ledger, LedgerPolicy
 from data_gen.policies.protocol import Policy
+from data_gen.policy_config import PolicyExecution
 from data_gen.progress import MeteredPolicy, Progress
 from data_gen.records import FinishReason, GradedSolution, LabeledSolution, Problem, Solution, Usage
 from data_gen.result_tables import counted, result_table, token_words
 from data_gen.rollouts import draw_solutions
-from data_gen.runs import N_OPEN, claim_models, count_lines, read_records, records_in_order, work_through
+from data_gen.run_identity import check_models
+from data_gen.runs import N_OPEN, count_lines, read_records, records_in_order, work_through
 from data_gen.sample import DRY_RUN, SampleConfig, load_run_policy, pilot_problems, report_forecast, run_facts, say_if_simulated
 from data_gen.show_labels import keep_by_method, show_labels
 
@@ -38,6 +41,7 @@ class LabelConfig(LabelSettings):
     """Label the steps of the solutions of a run that `sample` made."""
 
     run: Path = field(metadata={"help": "run folder of `prm-train sample`"})
+    policy: PolicyExecution = field(default_factory=PolicyExecution)
     n_open: int = field(default=N_OPEN, metadata={"help": "problems under way at a time: more fill more servers, fewer need less cache"})
     forecast: bool = field(default=False, metadata={"help": "label 20 problems spread over the run, print what all will cost, and end"})
     dry_run: bool = field(default=False, metadata={"help": "label the run of `prm-train sample --dry_run true`: run/dry-run"})
@@ -160,6 +164,7 @@ async def label_problems(
         return Labeled(outcomes, recorded.n_draws - n_drawn, len(recorded.unknown) - n_unknown, recorded.usage - spent)
 
     await work_through(problems, one, take, config.n_open)
+    ledger.commit()  # before any file names the draws
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -167,10 +172,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     run = config.run / DRY_RUN if config.dry_run else config.run
     check_sampled(run, may_be_begun=config.forecast)
     sampling = load_yaml(SampleConfig, run / "config.json")
+    sampling = replace(sampling, output=run, policy=config.policy.of(sampling.policy))  # the folder may have been moved
     n_problems = count_lines(run / "problems.jsonl")
     policy = load_run_policy(sampling, read_records(run / "problems.jsonl", Problem))
-    claim_models(run, {"policy": policy.policy_id})
-    with Ledger(run / "ledger.sqlite") as ledger:
+    if not config.dry_run:
+        say_prompt(sampling.policy, policy.encode_prompt, next(read_records(run / "problems.jsonl", Problem)).question)
+    check_models(run, {"policy": policy.policy_id})
+    with Ledger(sampling.ledger_path) as ledger:
         if config.forecast:
             forecast_labeling(run, n_problems, MeteredPolicy(policy), ledger, sampling, config)
         else:

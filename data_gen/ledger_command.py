@@ -2,10 +2,12 @@
 
     prm-train ledger stats runs/gsm8k                      problems, draws, tokens, verdicts, and whether the draws look independent
     prm-train ledger verify runs/gsm8k runs/math           every hash worked out again; exit code 1 and a list where something is wrong
+    prm-train ledger repair runs/gsm8k                     what `verify` found mended: rebuilt, or moved out and counted
     prm-train ledger merge shard-0 shard-1 --output all.sqlite     the shards of a job in one file, nothing counted twice
     prm-train ledger export runs/gsm8k --output draws.jsonl        one line a draw, with its verdicts
 
-All but merge read only, also while a command writes the ledger; merge writes nothing but its output, whole or not at all.
+Stats, verify and export read only, also while a command writes the ledger; merge writes nothing but its output, repair the ledger: both
+all or nothing.
 """
 
 import json
@@ -22,6 +24,7 @@ from data_gen.config import InputError, parse_config, run_command
 from data_gen.jsonl import write_jsonl
 from data_gen.ledger_export import exported_draws
 from data_gen.ledger_merge import merge_ledgers
+from data_gen.ledger_repair import repair_ledger
 from data_gen.ledger_statistics import ledger_statistics
 from data_gen.ledger_verification import find_faults
 
@@ -33,7 +36,7 @@ N_SHOWN = 20  # faults of one kind
 class LedgerConfig:
     """Look into ledgers of draws."""
 
-    action: Literal["stats", "verify", "merge", "export"] = field(metadata={"help": "what to do; also the first word"})
+    action: Literal["stats", "verify", "repair", "merge", "export"] = field(metadata={"help": "what to do; also the first word"})
     inputs: tuple[Path, ...] = field(metadata={"help": "ledgers, or run folders that hold one; also the words after the action"})
     output: Path | None = field(default=None, metadata={"help": "merge: a ledger, export: a .jsonl file"})
 
@@ -56,6 +59,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     elif config.action == "verify":
         if not all([verify(path) for path in config.paths()]):  # all are checked, also after a bad one
             raise SystemExit(1)
+    elif config.action == "repair":
+        for path in config.paths():
+            repair(path)
     elif config.output is not None:
         _write(config, config.output)
 
@@ -81,6 +87,16 @@ def verify(path: Path) -> bool:
         if len(places) > N_SHOWN:
             sys.stdout.write(f"  … and {len(places) - N_SHOWN} more\n")
     return not faults
+
+
+def repair(path: Path) -> None:
+    """Mend a ledger, and say how."""
+    repaired = repair_ledger(path)
+    told = [f"{count} {table} rebuilt" for table, count in sorted(repaired.rebuilt.items())]
+    told += [f"{count} {table} moved to {repaired.path}" for table, count in sorted(repaired.moved_out.items())]
+    sys.stdout.write(f"{path}: sound{''.join(f'; {each}' for each in told)}\n")
+    if repaired.moved_out["draws"]:
+        sys.stdout.write("  the command that made the run, started again, draws what was moved out\n")
 
 
 def _write(config: LedgerConfig, output: Path) -> None:

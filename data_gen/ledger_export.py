@@ -17,11 +17,16 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from data_gen.ledger import open_for_reading
+from data_gen.ledger_file import open_for_reading
+from data_gen.ledger_verification import refuse_damage
 
 
 def exported_draws(path: Path) -> Iterator[dict[str, Any]]:
-    """In key order. `parent_hash` names the prompt that the prefix continues, null for a prompt; a log-probability that is NaN is null."""
+    """In key order. `parent_hash` names the prompt that the prefix continues, null for a prompt; a log-probability that is NaN is null.
+
+    Raises LedgerError for a ledger that is damaged.
+    """
+    refuse_damage(path)
     with closing(open_for_reading(path)) as database:
         params = {name: json.loads(text) for name, text in database.execute("SELECT hash, json FROM params")}
         rows = database.execute(

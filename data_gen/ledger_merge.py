@@ -5,7 +5,6 @@ nothing here can know which. What a draw cost is not compared (it depends on wha
 by `LOGPROB_TOLERANCE`; the ledger that is named first is believed in both.
 """
 
-import fcntl
 import os
 import sqlite3
 from array import array
@@ -14,10 +13,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_gen.ledger import LedgerError, create_tables, open_for_reading
+from data_gen.ledger_file import DRAWN, KEY, LedgerError, checksum_column, create_tables, lock_ledger, open_for_reading, reading_uri
+from data_gen.ledger_verification import refuse_damage
 
 LOGPROB_TOLERANCE = 1e-3  # a batch of another shape moves log-probabilities by about 1e-6 in float32
-KEY = ("prefix_hash", "policy_id", "params_hash", "base_seed", "draw_index")
 
 
 @dataclass(frozen=True)
@@ -35,14 +34,12 @@ def merge_ledgers(inputs: Sequence[Path], output: Path) -> list[MergedShard]:
     """Write the union of `inputs`, and of `output` where it exists: what it holds is never lost, and merging again changes nothing.
 
     The file gets its name when it is whole and on disk. Inputs may be written meanwhile: what they had committed is taken. Raises
-    LedgerError for rows of one key with different content, for an input that is no ledger, and for an output that is in use.
+    LedgerError for rows of one key with different content, for an input that is no ledger or damaged, and for an output that is in use.
     """
     sources = [path for path in inputs if path.resolve() != output.resolve()]
     for path in sources:
         open_for_reading(path).close()  # all are there, before work begins
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with output.with_name(output.name + ".lock").open("w") as lock:
-        _claim(lock.fileno(), output)
+    with lock_ledger(output):
         if output.exists():
             _fold_log(output)
             sources.insert(0, output)
@@ -71,13 +68,6 @@ def _union(sources: Sequence[Path], path: Path) -> list[MergedShard]:
     return merged
 
 
-def _claim(lock: int, output: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise LedgerError(f"{output}: another process is writing this ledger; expected one writer") from None
-
-
 def _fold_log(path: Path) -> None:
     """Bring what is in the write-ahead log into the file itself: a log that outlived its file would be taken for the next one's."""
     open_for_reading(path).close()
@@ -90,22 +80,21 @@ def _fold_log(path: Path) -> None:
 
 def _take(database: sqlite3.Connection, path: Path) -> MergedShard:
     """Add what is new in one ledger. Raises LedgerError for rows that are there with other content."""
-    database.execute("ATTACH ? AS shard", (f"{path.absolute().as_uri()}?mode=ro",))
+    database.execute("ATTACH ? AS shard", (reading_uri(path),))
     database.execute("BEGIN")
     _refuse_conflicts(database, path)
+    refuse_damage(path)
     same_draw = " AND ".join(f"mine.{column} = theirs.{column}" for column in KEY)
     n_new = {}
-    for table, columns in (
-        ("params", "hash, json"),
-        ("prefixes", "hash, parent_hash, problem_id, token_ids"),
-        ("draws", f"{', '.join(KEY)}, token_ids, text, logprobs, finish_reason, n_generated, n_prefilled, n_cached"),
-    ):
-        order = "hash" if table == "params" else "id"
+    database.execute("INSERT OR IGNORE INTO main.params SELECT hash, json FROM shard.params ORDER BY hash")
+    for table, columns in (("prefixes", "hash, parent_hash, problem_id, token_ids"), ("draws", ", ".join((*KEY, *DRAWN)))):
         n_new[table] = database.execute(
-            f"INSERT OR IGNORE INTO main.{table} ({columns}) SELECT {columns} FROM shard.{table} ORDER BY {order}"
+            f"INSERT OR IGNORE INTO main.{table} ({columns}, checksum)"
+            f" SELECT {columns}, {checksum_column(database, table, 'shard')} FROM shard.{table} ORDER BY id"
         ).rowcount
     n_new["verdicts"] = database.execute(
-        "INSERT OR IGNORE INTO main.verdicts SELECT mine.id, gold_hash, grader_version, kind, reason, answer"
+        "INSERT OR IGNORE INTO main.verdicts SELECT mine.id, gold_hash, grader_version, kind, reason, answer,"
+        f" {checksum_column(database, 'verdicts', 'shard')}"
         f" FROM shard.verdicts JOIN shard.draws AS theirs ON theirs.id = draw JOIN main.draws AS mine ON {same_draw} ORDER BY mine.id"
     ).rowcount
     n_draws, n_verdicts = database.execute("SELECT (SELECT count(*) FROM shard.draws), (SELECT count(*) FROM shard.verdicts)").fetchone()

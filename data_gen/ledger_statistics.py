@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.draw_independence import examine_draws
-from data_gen.ledger import open_for_reading
+from data_gen.ledger_file import open_for_reading
+from data_gen.ledger_verification import refuse_damage
 
 
 def ledger_statistics(path: Path) -> dict[str, Any]:
     """Counts of one ledger, also while it is written. Tokens are generated, prefilled and read from a cache; a verdict counts once for each
-    grader version and gold answer that it was asked with."""
+    grader version and gold answer that it was asked with. Raises LedgerError for a ledger that is damaged."""
+    refuse_damage(path)
     with closing(open_for_reading(path)) as database:
         database.execute("BEGIN")  # one moment of a ledger that may be growing
         policies: dict[str, dict[str, Any]] = {}

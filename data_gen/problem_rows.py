@@ -92,6 +92,8 @@ def read_problem(fields: Mapping[str, Any], layout: ProblemLayout, where: str) -
     if options:
         question = question_with_options(question, options)
     problem_id = joined_text(fields, layout.id_field, where) if layout.id_field else question_id(question)
+    if not problem_id:
+        raise InputError(f"{where}: field {layout.id_field!r} is empty; expected the id of the problem")
     return Problem(problem_id, question, golds[0], tuple(golds[1:]))
 
 

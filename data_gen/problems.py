@@ -102,8 +102,8 @@ def write_counts(run: Path, selection: Selection) -> None:
 def _check(source: ProblemSource) -> None:
     if source.n is not None and source.n < 1:
         raise InputError(f"n: got {source.n}, expected at least 1")
-    if source.offset < 0:
-        raise InputError(f"offset: got {source.offset}, expected 0 or more")
+    if source.offset < 0 or source.offset + (source.n or 0) >= 2**63:
+        raise InputError(f"offset: got {source.offset} before {source.n} problems, expected 0 or more, and a place that can be counted to")
     if source.shard is not None:
         index, slash, n_shards = source.shard.partition("/")
         if not (slash and index.isdecimal() and n_shards.isdecimal() and int(index) < int(n_shards)):

@@ -5,70 +5,80 @@ The solution holds its program in a fenced block of Python; the last one counts.
 - lines of Python that use what the program defines: `assert add(1, 2) == 3`;
 - JSON with one run of the program as a script each: `[{"stdin": "1 2\n", "stdout": "3\n"}]`; blanks at the ends of lines do not count.
 
-Every program gets a process group of its own, an empty folder that is deleted afterwards, an empty environment, `python -I`, and limits on
-memory, processor time, file size and number of processes; where `unshare` works, also name spaces of its own, without a network and with
-its own process ids. A guard refuses other processes, connections, signals, writing outside of the folder, and reading outside of it and of
-Python's own files. At the end of the wall-clock time the whole group is killed. The process reads the tests only after the program has run,
-and they count as passed only if it then hands back a secret token, so a program that ends early passes nothing.
+Programs run isolated from the machine by name spaces and, where libseccomp is there, a filter of system calls (isolation.py says what is
+walled off): no network, no other programs, nothing to read but Python itself and /usr, nothing to write but a /tmp of their own, limits
+on memory, processor time and file sizes, and all of it ends with this process. One line of the log says which walls this machine gives. A
+machine without name spaces (many containers: Docker needs `--security-opt seccomp=unconfined --security-opt apparmor=unconfined` or a
+profile that allows `unshare`) is refused, since a program could do there whatever you can. Where that is no harm, as in a virtual machine
+for this purpose, PRM_TRAIN_UNSAFE_PROGRAMS=1 in the environment runs them all the same, under the limits and the filter alone.
 
-Verdicts: correct if all tests pass. Incorrect if one fails, and also if the program exceeds its memory, its output or `CPU_SECONDS`
-of processor time: these limits belong to the task, and how busy the machine is cannot use them up. Unknown (timeout) if the wall-clock time
-ends before the processor time does, since then the machine may be to blame, and an unknown is never a negative label; unknown
-(no_answer) without a program, unknown (unparsable_gold) where the tests are no Python and no JSON of runs.
+Verdicts are found outside of the program's process, which never sees the tests or the expected outputs: printed output is compared here,
+and tests run in a process of their own that only calls the program (remote_program.py). Correct if all tests pass. Incorrect if one
+fails, and also if the program exceeds its memory, its output or `CPU_SECONDS` of processor time: these limits belong to the task, and how
+busy the machine is cannot use them up. Unknown (timeout) if the wall-clock time ends before the processor time does, since then the
+machine may be to blame, and an unknown is never a negative label; unknown (untestable) where a test compares an object of the program's
+own class with a value, hands it an object of a class of its own, or ends its own process; unknown (no_answer) without a program, unknown
+(unparsable_gold) where the tests are no Python and no JSON of runs.
 
-What this does NOT protect from: a program written to break out. The guard lives in the program's own process, so hostile native code,
-or Python that searches the frames and file descriptors of the harness, can get around it, pass itself off as right, or reach what this user
-may reach where `unshare` does not work; objects that claim to equal everything pass any assertion. Against solutions that policies write
-in good faith it is enough; to train a policy against these verdicts, run the whole command in a container or virtual machine.
+What this does NOT protect from: faults of the kernel; a program that says yes where the tests ask nothing but its own word (methods and
+comparisons of its own objects); one that knows the expected values by heart; and, with PRM_TRAIN_UNSAFE_PROGRAMS, anything.
 """
 
 import ast
 import contextlib
 import functools
 import json
+import logging
+import math
 import os
 import re
-import secrets
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 from data_gen import program_sandbox
+from data_gen.config import InputError
 from data_gen.records import CORRECT, INCORRECT, Verdict, unknown
 
 CPU_SECONDS = 10
 WALL_SECONDS = 30.0
 MEMORY_BYTES = 1 << 30
 FILE_BYTES = 4 << 20  # of each file a program writes, and of its output
-N_TASKS = 32  # processes and threads; the kernel does not hold root to this limit
+N_TASKS = 64  # threads
+N_OPEN_FILES = 64
+UNSAFE = "PRM_TRAIN_UNSAFE_PROGRAMS"
 
-_BLOCK = re.compile(r"^[ \t]*```[ \t]*(?:python3?|py)?[ \t]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE | re.IGNORECASE)
+logger = logging.getLogger(__name__)
+_FENCE = re.compile(r"[ \t]*```[ \t]*([^\s`]*)")
 
 
 @dataclass(frozen=True)
 class Run:
-    """What became of one process; `exit_code` is None if the wall-clock time ended it."""
+    """What became of one program; `exit_code` is None if the wall-clock time ended it, `tests` is passed, failed or untestable.
+
+    `tests` is None where they ended without a word, and where there are none.
+    """
 
     exit_code: int | None
     output: str
-    result: str
+    tests: str | None
 
 
 def grade(question: str, gold_answer: str, solution: str) -> Verdict:
-    """The verdict of the tests in `gold_answer` on the program in `solution`."""
+    """The verdict of the tests in `gold_answer` on the program in `solution`. Raises InputError where programs cannot be isolated."""
     program, tests = find_program(solution), read_tests(gold_answer)
     if program is None:
         return unknown("no_answer")
     if tests is None:
         return unknown("unparsable_gold")
     if isinstance(tests, str):
-        token = secrets.token_hex(16)
-        run = run_program(program, {"tests": tests, "token": token})
-        return _verdict(run, run.result == token)
+        run = run_program(program, tests)
+        cannot_say = run.exit_code is not None and run.tests not in ("passed", "failed")
+        return unknown("untestable") if cannot_say else _verdict(run, run.tests == "passed")
     for test in tests:
         run = run_program(program, stdin=test["stdin"])
         verdict = _verdict(run, run.exit_code == 0 and _lines(run.output) == _lines(test["stdout"]))
@@ -79,17 +89,28 @@ def grade(question: str, gold_answer: str, solution: str) -> Verdict:
 
 def find_program(solution: str) -> str | None:
     """The last fenced block of Python; None if there is none or it is not closed."""
-    blocks = _BLOCK.findall(solution)
-    return blocks[-1] if blocks else None
+    program = None
+    block: list[str] | None = None
+    is_python = False
+    for line in solution.splitlines(keepends=True):
+        fence = _FENCE.match(line)
+        if block is None and fence:
+            block, is_python = [], fence[1].lower() in ("", "py", "python", "python3")
+        elif fence:
+            program = "".join(block or ()) if is_python else program
+            block = None
+        elif block is not None:
+            block.append(line)
+    return program
 
 
 def read_tests(gold_answer: str) -> str | list[dict[str, str]] | None:
     """Python source, runs with `stdin` and `stdout`, or None where it is neither."""
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         runs = json.loads(gold_answer)
         is_runs = isinstance(runs, list) and runs and all(isinstance(run, dict) and set(run) == {"stdin", "stdout"} for run in runs)
         return runs if is_runs and all(isinstance(text, str) for run in runs for text in run.values()) else None
-    with contextlib.suppress(SyntaxError, ValueError):
+    with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):  # the last two: nested too deeply
         return gold_answer if ast.parse(gold_answer).body else None
     return None
 
@@ -107,45 +128,85 @@ def _lines(text: str) -> list[str]:
 # --- the process
 
 
-def run_program(program: str, test: dict[str, str] | None = None, stdin: str = "") -> Run:
-    """One process with one program; its folder is deleted and its process group killed afterwards."""
+@functools.cache
+def check_machine() -> bool:
+    """Whether programs run in name spaces here. Raises InputError where they cannot and nobody has said that this is no harm."""
+    *_, said = _start("", None, "", name_spaces=True)
+    if "broken" not in said:
+        logger.info("programs are isolated by: %s", "; ".join(said["layers"]))
+        if "seccomp" not in said["layers"]:
+            logger.warning("no libseccomp.so.2 here: a program may start others inside of its walls (Debian: apt install libseccomp2)")
+        return True
+    if os.environ.get(UNSAFE) != "1":
+        raise InputError(
+            f"grader data_gen.program_grading: this machine gives no name spaces to isolate programs with ({said['broken']}), "
+            f"so they could do whatever you can; use a machine that allows `unshare --user`, or set {UNSAFE}=1 if no harm can come of it"
+        )
+    logger.warning("%s=1: programs are not isolated (%s) and can do whatever you can", UNSAFE, said["broken"])
+    return False
+
+
+def run_program(program: str, tests: str | None = None, stdin: str = "") -> Run:
+    """One program under tests, or as a script. Nothing of it is left afterwards. Raises InputError on a machine that cannot isolate it."""
+    exit_code, output, said = _start(program, tests, stdin, check_machine())
+    if "broken" in said:
+        raise RuntimeError(f"program_grading: a sandbox could not be set up: {said['broken']}")
+    return Run(exit_code, output, said.get("tests"))
+
+
+def _start(program: str, tests: str | None, stdin: str, name_spaces: bool) -> tuple[int | None, str, dict[str, Any]]:
     limits = {
         "RLIMIT_AS": MEMORY_BYTES,
         "RLIMIT_CPU": CPU_SECONDS,
         "RLIMIT_FSIZE": FILE_BYTES,
-        "RLIMIT_NPROC": _n_tasks() + N_TASKS,
+        "RLIMIT_NPROC": N_TASKS,
+        "RLIMIT_NOFILE": N_OPEN_FILES,
         "RLIMIT_CORE": 0,
     }
-    lines = [{"program": program, "limits": limits}, *([test] if test else [])]
-    folder = tempfile.mkdtemp(prefix="program-")
+    task = {
+        "program": program,
+        "has_tests": tests is not None,
+        "limits": limits,
+        "wall_seconds": WALL_SECONDS,
+        "name_spaces": name_spaces,
+    }
+    folder = "/" if name_spaces else tempfile.mkdtemp(prefix="program-")  # name spaces bring a folder of their own
     try:
         with (
-            _file("".join(json.dumps(line) + "\n" for line in lines)) as task,
-            _file(stdin) as stdin_file,
+            _file(json.dumps(task)) as task_file,
+            _file(tests or "") as tests_file,
+            _file(stdin) as input_file,
             _file() as output,
             _file() as result,
         ):
-            exit_code = _run(folder, task.fileno(), stdin_file.fileno(), subprocess.DEVNULL if test else output.fileno(), result.fileno())
-            return Run(exit_code, _content(output), _content(result))
+            files = [file.fileno() for file in (task_file, tests_file, result)]
+            exit_code = _wait(folder, files, input_file.fileno(), subprocess.DEVNULL if tests is not None else output.fileno())
+            said: dict[str, Any] = {}
+            for line in _content(result).splitlines():
+                said |= json.loads(line)
+            if not said and exit_code is not None:
+                said = {"broken": f"exit code {exit_code}"}
+            return exit_code, _content(output), said
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not name_spaces:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run(folder: str, task: int, stdin: int, output: int, result: int) -> int | None:
-    sandbox = [sys.executable, "-I", "-B", program_sandbox.__file__, str(task), str(result)]
-    environment = {"PATH": "/usr/bin:/bin", "HOME": folder, "TMPDIR": folder, "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1"}
+def _wait(folder: str, files: list[int], stdin: int, output: int) -> int | None:
+    home = "/tmp" if folder == "/" else folder
     with subprocess.Popen(
-        [*_name_spaces(), *sandbox],
+        [sys.executable, "-I", "-B", program_sandbox.__file__, str(os.getpid()), *map(str, files)],
         cwd=folder,
-        env=environment,
+        env={"PATH": "/usr/bin:/bin", "HOME": home, "TMPDIR": home, "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1"},
         stdin=stdin,
         stdout=output,
         stderr=subprocess.DEVNULL,
-        pass_fds=(task, result),
+        pass_fds=files,
         start_new_session=True,
     ) as process:
         try:
-            return process.wait(WALL_SECONDS)
+            exit_code = process.wait(math.ceil(WALL_SECONDS) + 5)  # it ends itself at the end of the wall-clock time
+            return None if exit_code == -signal.SIGALRM else exit_code
         except subprocess.TimeoutExpired:
             return None
         finally:
@@ -164,22 +225,3 @@ def _file(content: str = "") -> "tempfile._TemporaryFileWrapper[bytes]":
 def _content(file: "tempfile._TemporaryFileWrapper[bytes]") -> str:
     file.seek(0)
     return file.read(FILE_BYTES).decode(errors="replace")
-
-
-@functools.cache
-def _name_spaces() -> tuple[str, ...]:
-    """The command that starts another in name spaces of its own, where this machine allows it."""
-    unshare = shutil.which("unshare")
-    if unshare is None:
-        return ()
-    command = (unshare, "--user", "--map-root-user", "--net", "--ipc", "--pid", "--fork", "--kill-child")
-    return () if subprocess.run([*command, "true"], capture_output=True, check=False).returncode else command
-
-
-def _n_tasks() -> int:
-    """Processes and threads that this user runs already: the kernel counts them all against the limit of each."""
-    n_tasks = 0
-    for folder in Path("/proc").glob("[0-9]*/task"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):  # it has just ended, or is not ours to see
-            n_tasks += len(list(folder.iterdir())) if folder.stat().st_uid == os.getuid() else 0
-    return n_tasks

@@ -1,95 +1,111 @@
-"""What runs in the process of program_grading.py: one Python program under limits, then its tests. Nothing of ours is imported.
+"""What program_grading.py starts for each program: `python -I program_sandbox.py PARENT TASK TESTS RESULT`, the last three open
+descriptors.
 
-`python -I program_sandbox.py TASK RESULT` takes two open file descriptors. TASK holds a line of JSON `{"program", "limits"}` and, if there
-are tests in Python, another `{"tests", "token"}`, which is read when the program has run. The token is written to RESULT when the last test
-has passed. The program finds its standard input where it expects it.
+TASK holds a line of JSON `{"program", "has_tests", "limits", "wall_seconds", "name_spaces"}`. Without tests the program runs as a script,
+with the standard input and output it finds. With them two isolated processes (isolation.py) are started and talk over a pair of sockets:
+one holds the program and answers calls, the other reads TESTS, runs them (remote_program.py) and writes `{"tests": ...}` to RESULT:
+passed, failed or untestable. The program's process has no descriptor of TESTS or RESULT and has never read them, so it can neither learn
+what the tests expect nor say how they ended. RESULT also takes a line of each process with the walls that stand round it, or what broke.
+
+This process ends itself at the end of the wall-clock time and with its parent, and all others end with it.
 """
 
+import ast
 import json
 import os
-import resource
+import signal
+import socket
 import sys
+from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-BLOCKED = (  # audit events, by their beginnings: other processes, the network, signals, and ways around this guard
-    *("os.exec", "os.fork", "os.posix_spawn", "os.spawn", "os.system", "os.kill", "pty.spawn", "subprocess.", "signal.pthread_kill"),
-    *(
-        "socket.connect",
-        "socket.bind",
-        "socket.send",
-        "socket.getaddrinfo",
-        "socket.gethostby",
-        "resource.",
-        "ctypes.dlopen",
-        "ctypes.dlsym",
-    ),
-)
-CHANGES_FILES = (
-    "os.chmod",
-    "os.chown",
-    "os.link",
-    "os.mkdir",
-    "os.remove",
-    "os.rename",
-    "os.rmdir",
-    "os.symlink",
-    "os.truncate",
-    "os.utime",
-)
-WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-N_WRITES = 64  # files opened for writing; with the limit on the size of each, what a program can fill of the disk
+sys.path.insert(0, str(Path(__file__).parents[1]))  # `python -I` leaves our folder out
+from data_gen.isolation import Walls, die_with_parent, run_isolated
+from data_gen.remote_program import Peer, Untestable, names_for_tests
+
+del sys.path[0]
+TESTS_MEMORY = 4  # times the memory of the program, whose answers they keep
 
 
 def main() -> None:
-    task_file, result_file = (int(argument) for argument in sys.argv[1:])
-    tasks = os.fdopen(task_file, encoding="utf-8")
-    task = json.loads(tasks.readline())
-    for name, limit in task["limits"].items():
-        resource.setrlimit(getattr(resource, name), (limit, limit))
+    parent, task_file, tests_file, result_file = (int(argument) for argument in sys.argv[1:])
+    die_with_parent()
+    if os.getppid() != parent:
+        sys.exit("the process that asked for this has ended")
+    with os.fdopen(task_file, encoding="utf-8") as file:
+        task = json.load(file)
+    signal.setitimer(signal.ITIMER_REAL, task["wall_seconds"])  # its signal ends this process
     sys.argv = ["program.py"]
-    guard()
-    line = tasks.readline()
-    program = run(ModuleType("program" if line else "__main__"), task["program"], "program.py")
-    if line:  # a program that is tested as a module does not run what it keeps for `__main__`
-        test = json.loads(line)
-        run(program, test["tests"], "tests.py")
-        os.write(result_file, test["token"].encode())
-        os._exit(0)
+
+    walls = Walls(task["limits"], task["wall_seconds"], task["name_spaces"])
+
+    def report(line: dict[str, Any]) -> None:
+        os.write(result_file, json.dumps(line).encode() + b"\n")
+
+    def script() -> None:
+        _close_all_but()
+        _run(ModuleType("__main__"), task["program"], "program.py")
+
+    if not task["has_tests"]:
+        _, status = os.waitpid(run_isolated(script, walls, report), 0)
+        os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+    near, far = socket.socketpair()
+
+    def program() -> None:
+        _close_all_but(far.fileno())
+        module = ModuleType("program")  # one that is tested as a module does not run what it keeps for `__main__`
+        Peer(far.makefile("rwb"), lambda: _run(module, task["program"], "program.py")).serve()
+        os._exit(0)  # whatever threads it has left
+
+    def tests() -> None:
+        with os.fdopen(tests_file, encoding="utf-8", errors="surrogatepass") as file:
+            report({"tests": _outcome(file.read(), Peer(near.makefile("rwb")))})
+
+    programs = run_isolated(program, walls, report)
+    far.close()
+    # the time that the tests take is no fault of the program, so only the wall-clock time bounds it
+    wider = {"RLIMIT_AS": TESTS_MEMORY * walls.limits["RLIMIT_AS"], "RLIMIT_CPU": int(walls.wall_seconds) + 1}
+    os.waitpid(run_isolated(tests, replace(walls, limits=walls.limits | wider), report), 0)
+    os.kill(programs, signal.SIGKILL)
+    os.waitpid(programs, 0)
+    os._exit(0)
 
 
-def run(module: ModuleType, source: str, filename: str) -> ModuleType:
+def _run(module: ModuleType, source: str, filename: str) -> ModuleType:
     sys.modules[module.__name__] = module
     exec(compile(source, filename, "exec"), module.__dict__)
     return module
 
 
-def guard() -> None:
-    """Refuse, by an audit hook that cannot be removed, what a solution has no need of (program_grading.py says what this is worth)."""
-    folder = os.path.realpath(".")
-    readable = [os.path.realpath(path) for path in (sys.prefix, sys.base_prefix, "/usr/lib", "/usr/share", "/lib", "/lib64")]
-    readable += [folder, "/dev/null", "/dev/urandom", "/etc/localtime"]
-    writable = [folder, "/dev/null"]
-    n_writes = 0
+def _outcome(tests: str, peer: Peer) -> str:
+    module = ModuleType("program")  # the tests may import from it what they test
+    passed = False
+    try:
+        vars(module).update(names_for_tests(peer, _names(tests)))
+        _run(module, tests, "tests.py")
+        passed = True
+    except BaseException:  # noqa: BLE001 whatever it is, the tests have not passed; `peer.failure` says if it was not the program's fault
+        pass
+    if isinstance(peer.failure, Untestable):
+        return "untestable"
+    return "passed" if passed and peer.failure is None else "failed"
 
-    def is_inside(path: Any, roots: list[str]) -> bool:
-        real = os.path.realpath(os.fsdecode(path))
-        return any(real == root or real.startswith(root + "/") for root in roots)
 
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal n_writes
-        if event == "open" and not isinstance(arguments[0], int):  # a descriptor is open already
-            is_writing = bool(arguments[2] & WRITING)
-            n_writes += is_writing
-            if n_writes > N_WRITES or not is_inside(arguments[0], writable if is_writing else readable):
-                raise PermissionError(f"this program may not open {arguments[0]!r}")
-        elif event in CHANGES_FILES or event == "sqlite3.connect":
-            if not all(is_inside(path, writable) for path in arguments if isinstance(path, str | bytes)):
-                raise PermissionError(f"this program may not call {event} on {arguments!r}")
-        elif event.startswith(BLOCKED) and not (event == "ctypes.dlopen" and arguments[0] is None):
-            raise PermissionError(f"this program may not call {event}")
+def _names(tests: str) -> set[str]:
+    nodes = list(ast.walk(ast.parse(tests)))
+    names = {node.id for node in nodes if isinstance(node, ast.Name)} | {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    return names | {alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
 
-    sys.addaudithook(hook)
+
+def _close_all_but(*kept: int) -> None:
+    for descriptor in range(3, 256):
+        if descriptor not in kept:
+            try:
+                os.close(descriptor)
+            except OSError:  # none of this number
+                continue
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from typing import Any
 from data_gen.chains import QUESTION, Message
 from data_gen.config import InputError
 from data_gen.prompt_ids import encode_around, encode_question, render_chat, template_of
+from data_gen.steps import check_newlines
 
-LITERAL_NEWLINE = re.compile(r"\\n(?![a-z])")  # a backslash and an n that begin no word of LaTeX
 # Of a chat template or of its rendering: what is said in another way, or follows from the question.
 OWN_ARGUMENTS = frozenset(
     {"messages", "conversation", "add_generation_prompt", "chat_template", "tokenize", "tools", "documents", "continue_final_message"}
@@ -21,7 +21,7 @@ OWN_ARGUMENTS = frozenset(
 class PromptLayout:
     """`template` holds `{question}`; `system_prompt` and `chat_template_kwargs` need a tokenizer with a chat template.
 
-    Raises InputError for a template without question, a blank system prompt, and backslashes with an n where newlines were meant.
+    Raises ValueError for a template without question, a blank system prompt, and backslashes with an n where newlines were meant.
     """
 
     template: str = QUESTION
@@ -34,11 +34,7 @@ class PromptLayout:
         if self.system_prompt is not None and not self.system_prompt.strip():
             raise InputError(f"system_prompt: got {self.system_prompt!r}, expected a text (null: no turn of the system)")
         for name, text in (("prompt_template", self.template), ("system_prompt", self.system_prompt or "")):
-            if LITERAL_NEWLINE.search(text):
-                raise InputError(
-                    f"{name}: got {text!r}, which holds a backslash and an n; expected real newlines, in a shell $'\\n', "
-                    'in a YAML file "\\n"'
-                )
+            check_newlines(name, text)
         own = sorted(OWN_ARGUMENTS & self.chat_template_kwargs.keys())
         if own:
             raise InputError(f"chat_template_kwargs: got {own[0]}, which is set for every prompt here; expected variables of the template")

@@ -75,6 +75,12 @@ class RowsFile:
     split: str
 
 
+def sample_defaults() -> dict[str, Any]:
+    """Settings that the card need not show. The model is always shown: without one the shown settings would be of no run."""
+    dumped = dump_config(SampleConfig(output=Path("run")))
+    return {**dumped, "policy": {**dumped["policy"], "model": None}}
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(PublishDataConfig, argv)
     files = find_rows(config.rows)
@@ -140,7 +146,7 @@ def write_dataset(files: Sequence[RowsFile], folder: Path, config: PublishDataCo
         n_problems=len(splits_of),
         n_shared_problems=sum(len(splits) > 1 for splits in splits_of.values()),
         steps=steps,
-        runs=run_facts(build, dump_config(SampleConfig(output=Path("run")))),
+        runs=run_facts(build, sample_defaults()),
         build=build,
         build_settings=build_settings(build),
     )

@@ -57,9 +57,19 @@ INCORRECT = Verdict(VerdictKind.INCORRECT)
 
 def unknown(reason: str) -> Verdict:
     """Reasons: no_answer, truncated, too_long, ambiguous, rounded_gold, choice_text, assumptions, unparsable, unparsable_gold, timeout,
-    memory, crash, undecided.
+    memory, crash, undecided, no_room.
     """
     return Verdict(VerdictKind.UNKNOWN, reason)
+
+
+LOWEST_TEMPERATURE = 1e-6  # below about 1e-38 logits / temperature is infinite, and what is drawn with it is nothing
+HIGHEST_TEMPERATURE = 1e38  # beyond it a float32 is infinite
+
+
+def check_temperature(temperature: float, name: str = "temperature") -> None:
+    """Raises ValueError unless it is 0 (greedy) or a number that sampling can divide by."""
+    if temperature != 0 and not LOWEST_TEMPERATURE <= temperature <= HIGHEST_TEMPERATURE:
+        raise ValueError(f"{name}: got {temperature}, expected 0 (greedy) or a number of {LOWEST_TEMPERATURE:.6f} or more")
 
 
 class FinishReason(StrEnum):
@@ -110,8 +120,7 @@ class SamplingParams:
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
             raise ValueError(f"max_new_tokens: got {self.max_new_tokens}, expected at least 1")
-        if self.temperature < 0:
-            raise ValueError(f"temperature: got {self.temperature}, expected 0 (greedy) or more")
+        check_temperature(self.temperature)
         check_truncation(self.truncation)
 
     @property

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from data_gen.grading import Grader
 from data_gen.ledger import LedgerPolicy
-from data_gen.records import FinishReason, GradedSolution, SamplingParams, Solution, StepEstimate
+from data_gen.records import FinishReason, GradedSolution, SamplingParams, Solution, StepEstimate, unknown
 from data_gen.sequential import SequentialTest, anytime_interval, clopper_pearson, intersect
 from data_gen.stop_strings import StopStrings
 
+NO_ROOM = "no_room"  # a prompt as long as the context or longer
 NOT_PROBED = StepEstimate()
 WITNESS = StepEstimate(method="witness", stopping="first_success")  # a right solution runs through this prefix
 
@@ -28,7 +29,12 @@ class Prefix:
 
 
 async def draw_solution(policy: LedgerPolicy, grader: Grader, prefix: Prefix, params: SamplingParams, index: int) -> GradedSolution:
-    """The `index`-th whole solution that continues `prefix`, graded. Its ids and log-probs are those of the continuation alone."""
+    """The `index`-th whole solution that continues `prefix`, graded. Its ids and log-probs are those of the continuation alone.
+
+    From a prefix that leaves no room in the policy's context nothing is drawn: a truncated solution without a verdict (`NO_ROOM`).
+    """
+    if len(prefix.token_ids) >= policy.context_length:
+        return GradedSolution(Solution(policy.problem.problem_id, index, prefix.text, FinishReason.LENGTH), None, unknown(NO_ROOM))
     draw = await policy.sample(prefix.token_ids, params, index)
     text = prefix.text + draw.text
     if params.stop_strings:
@@ -135,7 +141,7 @@ def estimate_root(samples: tuple[GradedSolution, ...]) -> StepEstimate:
 
 def unlabelable_reason(graded: GradedSolution) -> str | None:
     """Why a solution gets no step labels (None: it gets them)."""
-    if graded.solution.finish_reason is FinishReason.LENGTH:
+    if graded.solution.finish_reason is FinishReason.LENGTH and graded.verdict.reason != NO_ROOM:
         return "truncated"
     if graded.verdict.is_unknown:
         return graded.verdict.reason

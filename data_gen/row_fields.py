@@ -37,7 +37,7 @@ def text_of(value: Any, name: str, where: str) -> str:
         return _last_user_message(value, name, where)
     if isinstance(value, bool) or not isinstance(value, str | int | float | None):
         raise InputError(f"{where}: field {name!r}: got {type(value).__name__}, expected text or a number")
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+    if type(value) is float and value.is_integer() and abs(value) < 2**53:
         return str(int(value))  # 51.0, as tables with gaps store whole numbers
     return "" if value is None else str(value).strip()
 

@@ -1,4 +1,4 @@
-"""A run folder and what commands share: whose it is, records as JSON lines, many problems at a time.
+"""What commands share: records as JSON lines, and many problems at a time. Whose a run folder is: `data_gen.run_identity`.
 
 A run folder holds config.json, models.json, problems.jsonl, ledger.sqlite and the views made from them (solutions.jsonl, labels.jsonl,
 summaries). What grows with the number of problems stays on disk: they are read, worked on and written as they come.
@@ -6,61 +6,22 @@ summaries). What grows with the number of problems stays on disk: they are read,
 
 import asyncio
 import gc
-import json
 import tempfile
 from array import array
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from data_gen.config import InputError, dump_config, load_yaml
-from data_gen.jsonl import whole_file, write_text
+from data_gen.config import InputError
+from data_gen.jsonl import whole_file
 from data_gen.progress import Progress
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 N_OPEN = 512  # problems at a time: each has several draws under way
-
-
-def claim_run(folder: Path, config: Any) -> None:
-    """Write `config.json`, or check that the run that is already there has the same configuration. Raises InputError where it has not."""
-    wanted, path = dump_config(config), folder / "config.json"
-    if path.exists():
-        try:
-            found = dump_config(load_yaml(type(config), path))  # a setting that is newer than the run has its default there
-        except InputError as fault:
-            raise InputError(
-                f"{path}: this folder holds a run of another command or another version ({fault}); choose another output folder"
-            ) from None
-        different = [key for key in wanted if key != "output" and found[key] != wanted[key]]  # a folder may be moved
-        if different:
-            key = different[0]
-            raise InputError(
-                f"{path}: this folder holds a run with another configuration: {key} is {found[key]!r}, got {wanted[key]!r}; "
-                "choose another output folder, or delete this one"
-            )
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(wanted, indent=1) + "\n")
-
-
-def claim_models(folder: Path, models: dict[str, str]) -> None:
-    """Write the ids of the models, or check that they are those that began the run: results belong to weights, not to their path.
-
-    Raises InputError if others began it.
-    """
-    path = folder / "models.json"
-    found = json.loads(path.read_text()) if path.exists() else models
-    for name, model_id in models.items():
-        if found.get(name) != model_id:
-            raise InputError(
-                f"{path}: the {name} of this run was {found.get(name)}, got {model_id}: other weights, tokenizer or precision; "
-                "choose another output, or put back the model that began this one"
-            )
-    write_text(path, json.dumps(models, indent=1) + "\n")
 
 
 # --- records as JSON lines

@@ -10,21 +10,24 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 
-from data_gen.config import parse_config, run_command
+from data_gen.config import InputError, load_yaml, parse_config, run_command
+from data_gen.first_prompt import say_prompt, try_prompt
 from data_gen.forecast import forecast, forecast_text, pilot_positions
 from data_gen.grading import Grader, GraderName, load_grader
 from data_gen.jsonl import write_text
-from data_gen.ledger import Ledger, LedgerPolicy
+from data_gen.ledger import Ledger, LedgerPolicy, has_draws
 from data_gen.policies.protocol import Policy
 from data_gen.policy_config import PolicyConfig
-from data_gen.problems import ProblemSource, select_problems, write_problems
+from data_gen.problems import ProblemSource, Selection, select_problems, write_problems
 from data_gen.progress import MeteredPolicy, Progress
 from data_gen.records import GradedSolution, Problem, SamplingParams, Usage
 from data_gen.result_tables import counted, result_table, token_words
-from data_gen.rollouts import draw_solutions
-from data_gen.runs import N_OPEN, claim_models, claim_run, read_records, records_in_order, work_through
+from data_gen.rollouts import NO_ROOM, draw_solutions
+from data_gen.run_identity import check_folder, check_run, claim_run
+from data_gen.runs import N_OPEN, read_records, records_in_order, work_through
 from data_gen.steps import check_separator
 from data_gen.stop_strings import check_stop_strings
 
@@ -36,10 +39,10 @@ DRY_RUN = "dry-run"
 class SampleConfig:
     """Draw and grade solutions."""
 
-    output: Path = field(metadata={"help": "run folder"})
+    output: Path = field(metadata={"help": "run folder", "is_execution": True})
     problems: ProblemSource = field(default_factory=ProblemSource)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
-    n_samples: int = field(default=4, metadata={"help": "solutions a problem"})
+    n_samples: int = field(default=4, metadata={"help": "solutions a problem; in a folder that has some it may grow", "may_grow": True})
     temperature: float = field(default=1.0, metadata={"help": "0 is greedy"})
     top_p: float = field(default=1.0, metadata={"help": "draw from the fewest tokens with this share of the probability; 1: from all"})
     top_k: int = field(default=0, metadata={"help": "draw from so many of the most likely tokens; 0: from all"})
@@ -48,19 +51,36 @@ class SampleConfig:
     max_new_tokens: int = field(default=256, metadata={"help": "tokens of a solution; longer ones are truncated and counted"})
     step_separator: str = "\n"
     grader: GraderName = "auto"
-    n_open: int = field(default=N_OPEN, metadata={"help": "problems under way at a time: more fill more servers, fewer need less cache"})
-    forecast: bool = field(default=False, metadata={"help": "draw for 20 problems spread over the source, say what all will cost, and end"})
+    ledger: Path | None = field(
+        default=None,
+        metadata={"help": "of the draws, one that runs may share, one at a time; null: ledger.sqlite in output", "is_execution": True},
+    )
+    n_open: int = field(
+        default=N_OPEN,
+        metadata={"help": "problems under way at a time: more fill more servers, fewer need less cache", "is_execution": True},
+    )
+    forecast: bool = field(
+        default=False,
+        metadata={"help": "draw for 20 problems spread over the source, say what all will cost, and end", "is_execution": True},
+    )
     dry_run: bool = field(
         default=False, metadata={"help": "a simulated policy instead of the configured one, in the folder output/dry-run"}
     )
 
     def __post_init__(self) -> None:
         check_separator(self.step_separator)
+        check_stop_strings(self.stop)
+        _ = self.params  # which checks its values, before a model is loaded
         for name in ("n_samples", "n_open"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1")
-        check_stop_strings(self.stop)
-        _ = self.params  # which checks its values
+        if not self.dry_run or self.policy.model:
+            object.__setattr__(self, "policy", self.policy.named_for(self.problems.source))
+
+    @property
+    def ledger_path(self) -> Path:
+        """Of the run whose folder is `output`. A dry run keeps its draws to itself."""
+        return self.output / "ledger.sqlite" if self.ledger is None or self.dry_run else self.ledger
 
     @property
     def params(self) -> SamplingParams:
@@ -83,6 +103,7 @@ class SampleCounts:
         self.usage = Usage()
         self.verdicts = Counter[str]()
         self.finish_reasons = Counter[str]()
+        self.without_room: list[str] = []  # problems whose prompt does not fit into the policy's context
 
     def add(self, sampled: Sampled) -> None:
         self.n_problems += 1
@@ -90,6 +111,8 @@ class SampleCounts:
         for each in sampled.solutions:
             self.verdicts[f"{each.verdict.kind}{':' * bool(each.verdict.reason)}{each.verdict.reason}"] += 1
             self.finish_reasons[each.solution.finish_reason.value] += 1
+        if sampled.solutions[0].verdict.reason == NO_ROOM:
+            self.without_room.append(sampled.solutions[0].solution.problem_id)
 
     @property
     def n_labels(self) -> int:
@@ -102,6 +125,7 @@ class SampleCounts:
             "n_solutions": n_solutions,
             "verdicts": dict(sorted(self.verdicts.items())),
             "finish_reasons": dict(sorted(self.finish_reasons.items())),
+            "problems_without_room": self.without_room,
             "pass_at_1": self.verdicts["correct"] / n_solutions,
             "n_generated": self.usage.n_generated,
             "n_prefilled": self.usage.n_prefilled,
@@ -126,6 +150,7 @@ async def sample_problems(
         return Sampled(await draw_solutions(recorded, grader, params, range(config.n_samples)), recorded.usage)
 
     await work_through(problems, one, take, config.n_open)
+    ledger.commit()  # before any file names the draws
 
 
 def load_run_policy(config: SampleConfig, problems: Iterable[Problem]) -> Policy:
@@ -141,18 +166,62 @@ def load_run_policy(config: SampleConfig, problems: Iterable[Problem]) -> Policy
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(SampleConfig, argv)
     run = config.output / DRY_RUN if config.dry_run else config.output
+    settings = replace(config, output=run, forecast=False)
+    check_run(run, settings, is_begun=is_begun(settings))
+    if config.policy.model:
+        config.policy.check()
     selection = select_problems(config.problems)
-    claim_run(run, replace(config, output=run, forecast=False, n_open=N_OPEN))  # neither changes what is drawn
-    write_problems(run, selection)
+    load_grader(config.grader, config.problems.source)
     policy = load_run_policy(config, selection.problems)
-    claim_models(run, {"policy": policy.policy_id})
+    question = selection.problems[0].question
+    if config.dry_run:
+        try_prompt(config.policy, question)
+    else:
+        say_prompt(config.policy, policy.encode_prompt, question)
     n_problems = len(selection.problems)
-    del selection  # from here on the problems are read from the file
-    with Ledger(run / "ledger.sqlite") as ledger:
+    if config.ledger is not None:
+        check_folder(config.ledger.parent)
+    with Ledger(settings.ledger_path) as ledger:
+        claim_sample(settings, selection, policy.policy_id)
+        del selection  # from here on the problems are read from the file
         if config.forecast:
             forecast_sampling(run, n_problems, MeteredPolicy(policy), ledger, config)
         else:
             sample_run(run, n_problems, MeteredPolicy(policy), ledger, config)
+
+
+def is_begun(config: SampleConfig) -> bool:
+    """Whether the folder holds something that belongs to its settings: solutions, or draws of its own. A dry run is made anew."""
+    run = config.output
+    return not config.dry_run and ((run / "solutions.jsonl").exists() or has_draws(run / "ledger.sqlite"))
+
+
+def claim_sample(config: SampleConfig, selection: Selection, policy_id: str) -> None:
+    """The settings, the problems and the policy of the run into its folder. Raises InputError where it was begun with others."""
+    run, has_begun = config.output, is_begun(config)
+    if has_begun and (run / "problems.jsonl").exists():
+        check_same_problems(run, selection.problems)
+    is_growing = has_begun and (run / "config.json").exists() and n_samples_of(run) < config.n_samples
+    claim_run(run, config, {"policy": policy_id}, is_begun=has_begun)
+    write_problems(run, selection)
+    if is_growing:
+        (run / "sample.json").unlink(missing_ok=True)  # the run is not at its end any more
+
+
+def n_samples_of(run: Path) -> int:
+    return load_yaml(SampleConfig, run / "config.json").n_samples
+
+
+def check_same_problems(run: Path, problems: Sequence[Problem]) -> None:
+    """Raises InputError where the source has other problems now than when the run began."""
+    path = run / "problems.jsonl"
+    for number, (old, new) in enumerate(zip_longest(read_records(path, Problem), problems), 1):
+        if old != new:
+            was, now = (f"{each.question[:60]!r} with answer {each.gold_answer[:40]!r}" if each else "no problem" for each in (old, new))
+            raise InputError(
+                f"{path}:{number}: the problems have changed since this run began: was {was}, got {now}; put back the old source, or "
+                "choose another output folder"
+            )
 
 
 def sample_run(run: Path, n_problems: int, policy: MeteredPolicy, ledger: Ledger, config: SampleConfig) -> None:
@@ -170,6 +239,17 @@ def sample_run(run: Path, n_problems: int, policy: MeteredPolicy, ledger: Ledger
             progress.update()
 
         asyncio.run(sample_problems(problems, policy, grader, ledger, config, take))
+        if len(counts.without_room) == n_problems:
+            raise InputError(
+                f"the prompt of problem {counts.without_room[0]}, as those of all {n_problems}, leaves no room in the policy's context of "
+                f"{policy.context_length} tokens; expected shorter problems, or a policy with a longer context"
+            )
+    if counts.without_room:
+        shown = ", ".join(counts.without_room[:5])
+        logger.warning(
+            "%d problems fill the policy's context of %d tokens and got no solution, sample.json names them: %s",
+            *(len(counts.without_room), policy.context_length, shown),
+        )
     facts = {**counts.facts(), **run_facts(policy, counts.n_labels, config)}
     write_text(run / "sample.json", json.dumps(facts, indent=1) + "\n")
     logger.info("%s:\n%s", run / "sample.json", sample_table(counts, policy))

@@ -3,30 +3,35 @@
 It runs the engine of this package; for a large model on accelerators start vLLM's own server, which the same client talks to.
 """
 
+import asyncio
 import logging
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Interval
 
 from data_gen.config import InputError, parse_config, run_command
+from data_gen.open_files import raise_open_files_limit
 from data_gen.policies.api_keys import check_api_key_env, read_api_key
 from data_gen.policies.protocol import Policy
 from data_gen.policy_config import PolicyConfig
 
 logger = logging.getLogger(__name__)
+BACKLOG = 128  # connections that wait to be taken: asyncio tries as many at a time, and logs as many faults
+OWN_FILES = 100  # open files that are no connections: the model, the log, libraries
+ENDING_SECONDS = 30  # for requests under way when the server is told to end
 
 
 @dataclass(frozen=True)
 class ServePolicyConfig:
     """Serve a policy over HTTP, as vLLM's server does."""
 
-    model: str = field(
-        default="base", metadata={"help": "'base' (the policy that ships with the built-in task), 'simulated', a folder or a Hub name"}
-    )
+    model: str = field(metadata={"help": "'base' (the policy that ships with the built-in task), 'simulated', a folder or a Hub name"})
     name: str | None = field(default=None, metadata={"help": "what clients call the model (null: as `model`)"})
     host: str = field(default="127.0.0.1", metadata={"help": "address to listen on; 0.0.0.0 lets every machine in that can reach this one"})
-    port: int = field(default=8000, metadata={"help": "0 takes a free one, which the log names"})
+    port: Annotated[int, Interval(ge=0, le=65535)] = field(default=8000, metadata={"help": "0 takes a free one, which the log names"})
     api_key_env: str | None = field(
         default=None, metadata={"help": "NAME of the environment variable with the API key that requests must carry"}
     )
@@ -38,6 +43,7 @@ class ServePolicyConfig:
 
     def __post_init__(self) -> None:
         check_api_key_env(self.api_key_env)
+        _ = self.policy  # refuses what no policy can have
 
     @property
     def policy(self) -> PolicyConfig:
@@ -69,18 +75,36 @@ def main(argv: Sequence[str] | None = None) -> None:
         import uvicorn
 
         from data_gen.policies.completions_server import CompletionsServer
+        from data_gen.policies.patient_protocol import PatientProtocol, quiet_without_files
     except ImportError as error:
         raise InputError(f"serve-policy needs starlette and uvicorn ({error}): pip install 'prm-train[serve]'") from error
     key = read_api_key(config.api_key_env)
     try:
-        listener = socket.create_server((config.host, config.port), backlog=2048)
+        listener = socket.create_server((config.host, config.port), backlog=BACKLOG)
     except OSError as error:
         raise InputError(f"cannot listen on {config.host}:{config.port}: {error.strerror}; expected a free port (--port)") from error
     policy = config.policy.load()
     name = config.name or config.model
     server = CompletionsServer(policy, text_encoder(policy), name, key)
     logger.info("serving %s on http://%s:%d (policy_id %s)", name, config.host, listener.getsockname()[1], policy.policy_id)
-    uvicorn.Server(uvicorn.Config(server.app, log_level="warning", access_log=False)).run(sockets=[listener])
+    n_connections = max(1, raise_open_files_limit() - OWN_FILES)  # beyond them a request is answered with 503
+    settings = uvicorn.Config(
+        server.app,
+        http=PatientProtocol,
+        ws="none",
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        backlog=BACKLOG,
+        limit_concurrency=n_connections,
+        timeout_graceful_shutdown=ENDING_SECONDS,
+    )
+
+    async def serve() -> None:
+        asyncio.get_running_loop().set_exception_handler(quiet_without_files)
+        await uvicorn.Server(settings).serve(sockets=[listener])
+
+    asyncio.run(serve())
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ that follows only blank text ends nothing: leading blank lines belong to the nex
 """
 
 import json
+import re
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
@@ -17,16 +18,23 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _BLANK = " \t\n\r\v\f"
+_LATEX = "abla|e|eq|ew[a-z]+|exists|i|leq|mid|geq|ot|otin|u|atural|parallel|rightarrow|earrow|warrow|oindent|ormalsize|subseteq"
+_NO_NEWLINE = re.compile(rf"\\n(?!({_LATEX})(?![a-z]))")
 N_SCANNERS = 16  # kept for as many separators: a server is asked for any, and each scanner remembers what tokens do
 
 
 def check_separator(separator: str) -> None:
-    """Raises ValueError for an empty separator, and for the two characters backslash and n where a newline was meant."""
+    """Raises ValueError for an empty separator, and as `check_newlines` does."""
     if not separator:
         raise ValueError("step separator: got '', expected at least one character")
-    if "\\n" in separator:
+    check_newlines("step separator", separator)
+
+
+def check_newlines(what: str, text: str) -> None:
+    """Raises ValueError for the two characters backslash and n where a newline was meant; the commands of LaTeX that begin so are none."""
+    if _NO_NEWLINE.search(text):
         raise ValueError(
-            f"step separator: got {separator!r}, which holds a backslash and an n; expected real newlines, "
+            f"{what}: got {text!r}, which holds a backslash and an n; expected real newlines, "
             "in a shell $'\\n\\n', in a YAML file \"\\n\\n\""
         )
 

@@ -15,6 +15,7 @@ from annotated_types import Ge
 
 from data_gen.config import InputError, parse_config, run_command
 from data_gen.jsonl import read_objects, write_text
+from data_gen.model_names import check_inputs
 from prm_train.targets import LabelAlgebra
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ logger = logging.getLogger(__name__)
 class CalibrateConfig(LabelAlgebra):
     """Calibrate a scorer on rows of held-out questions; the label settings say what scores of steps are to mean."""
 
-    checkpoint: Path
-    rows: Path = field(metadata={"help": "JSON lines as for train-prm or train-orm"})
+    checkpoint: Path = field(metadata={"is_model": True})
+    rows: Path = field(metadata={"is_input": True, "help": "JSON lines as for train-prm or train-orm"})
     method: Literal["platt", "temperature", "none"] = field(
         default="platt", metadata={"help": "platt: scale and bias; temperature: scale alone; none: a threshold alone"}
     )
@@ -154,6 +155,7 @@ def calibrate_checkpoint(config: CalibrateConfig) -> "CalibrationFit":
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(CalibrateConfig, argv)
+    check_inputs(config)
     found = calibrate_checkpoint(config)
     logger.info("%s: %s", config.checkpoint, json.dumps(asdict(found)))
 

@@ -67,8 +67,7 @@ def usage() -> str:
 def run(command: str, arguments: Sequence[str]) -> None:
     from data_gen.config import run_command
 
-    module = importlib.import_module(COMMANDS[command][0])
-    run_command(lambda: module.main(arguments), f"prm-train {command}")
+    run_command(lambda: importlib.import_module(COMMANDS[command][0]).main(arguments), f"prm-train {command}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ Not here: which paths to extend (`prm_train.search`), and how the scores of a pa
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
@@ -19,6 +20,7 @@ from transformers import PreTrainedModel
 
 from data_gen.chains import Message
 from data_gen.config import InputError
+from data_gen.model_names import check_device, model_line
 from data_gen.pretrained import load_model_config
 from prm_train.aggregation import Aggregation
 from prm_train.checkpoints import Calibration, read_facts
@@ -30,6 +32,7 @@ from prm_train.scoring import PathTooLongError, Scorer, ScorerUsage
 from prm_train.step_cache import Row, StepCache, StepNode
 from prm_train.step_model import StepModel
 
+logger = logging.getLogger(__name__)
 BATCHES_PER_WAVE = 4  # rows of a wave are sorted by length before they are cut into batches
 FULL_WAVE = 256  # requests that are not kept waiting for more
 UNCALIBRATED = Calibration()
@@ -317,6 +320,7 @@ def load_scorer(
     """
     from prm_train.foreign.formats import format_of, load_foreign_scorer
 
+    check_device(device)
     foreign = format_of(path, prm_format)
     if foreign is not None:
         return load_foreign_scorer(
@@ -334,6 +338,7 @@ def load_scorer(
         return load_implicit_prm(path, dtype, device, trust_remote_code)
     model, encoding, facts = load_checkpoint(path, dtype, trust_remote_code)
     scorer_id = content_id((model,), encoding, facts)
+    logger.info("%s", model_line(facts.kind.upper(), path, model.num_parameters(), dtype, device))
     return IncrementalScorer(
         model.to(device),
         encoding,

@@ -23,6 +23,7 @@ from annotated_types import Ge
 from data_gen.config import InputError, parse_config, run_command
 from data_gen.disk_faults import writing
 from data_gen.hub import DEFAULT_TOKEN_ENV, HubRepository, check_token_env, push_folder
+from data_gen.model_names import check_inputs
 from data_gen.subsets import evenly
 
 if TYPE_CHECKING:
@@ -43,8 +44,10 @@ MODEL_TAG = "- prm-train"  # by this line of its card a folder is known as one t
 class PublishConfig:
     """Publish a trained model."""
 
-    checkpoint: Path = field(metadata={"help": "folder that a train-… command wrote"})
-    rows: Path = field(metadata={"help": "rows of its kind that ids and scores are compared on, best those of the training"})
+    checkpoint: Path = field(metadata={"is_model": True, "help": "folder that a train-… command wrote"})
+    rows: Path = field(
+        metadata={"is_input": True, "help": "rows of its kind that ids and scores are compared on, best those of the training"}
+    )
     output: Path = field(metadata={"help": "folder for the model; an earlier model of this command there is replaced"})
     license: str = field(metadata={"help": "the Hub's name of a license, as mit; mind that of the base model and of the data"})
     title: str | None = field(default=None, metadata={"help": "heading of the card; null: what the model is"})
@@ -74,6 +77,7 @@ class PublishConfig:
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(PublishConfig, argv)
+    check_inputs(config)
     from transformers.utils import logging as transformers_logging  # only now, so that a mistake in the configuration is answered at once
 
     transformers_logging.disable_progress_bar()

@@ -20,7 +20,8 @@ from pathlib import Path
 
 from data_gen.config import InputError, parse_config, run_command
 from data_gen.jsonl import write_text
-from data_gen.runs import claim_run
+from data_gen.records import check_temperature
+from data_gen.run_identity import claim_run
 
 logger = logging.getLogger(__name__)
 N_PROCESSES = 2
@@ -46,6 +47,10 @@ class QuickstartConfig:
     n_epochs: float = field(default=6.0, metadata={"help": "of the PRM and of the ORM, which see the same solutions"})
     learning_rate: float = 1e-3
     max_new_tokens: int = 160
+
+    def __post_init__(self) -> None:
+        for temperature in self.temperatures:
+            check_temperature(temperature, "temperatures")
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,7 @@ def run_stage(stage: Stage, folder: Path, lock: int) -> None:
     finally:
         for process in processes:  # after an interrupt, or a failure of the other one
             process.terminate()
+        for process in processes:
             process.wait()
     for command, exit_code in zip(stage.commands, exit_codes, strict=True):
         if exit_code:

@@ -6,11 +6,12 @@
 from collections.abc import Sequence
 
 from data_gen.config import parse_config, run_command
-from prm_train.training_config import LossSettings, TrainImplicitPrmConfig
+from prm_train.training_config import LossSettings, TrainImplicitPrmConfig, check_named
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(TrainImplicitPrmConfig, argv)
+    check_named(config)
     # only now, so that a mistake in the configuration is answered at once
     from data_gen.rows import OrmRow, read_rows
     from prm_train.implicit_prm import ImplicitPrmFacts, ImplicitPrmTask, implicit_examples

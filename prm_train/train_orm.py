@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from data_gen.config import InputError, parse_config, run_command
-from prm_train.training_config import LossSettings, TrainOrmConfig
+from prm_train.training_config import LossSettings, TrainOrmConfig, check_named
 
 if TYPE_CHECKING:
     from prm_train.encoding import ScorerEncoding
@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(TrainOrmConfig, argv)
+    check_named(config)
     # only now, so that a mistake in the configuration is answered at once
     from prm_train.training_run import run_training
 

@@ -6,11 +6,12 @@
 from collections.abc import Sequence
 
 from data_gen.config import parse_config, run_command
-from prm_train.training_config import TrainPrmConfig
+from prm_train.training_config import TrainPrmConfig, check_named
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(TrainPrmConfig, argv)
+    check_named(config)
     # only now, so that a mistake in the configuration is answered at once
     from data_gen.rows import PrmRow, read_rows
     from prm_train.checkpoints import CheckpointFacts

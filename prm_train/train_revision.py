@@ -7,11 +7,12 @@ model: it runs as a policy in `sample` and `search`. The report says what it doe
 from collections.abc import Sequence
 
 from data_gen.config import parse_config, run_command
-from prm_train.training_config import LossSettings, TrainRevisionConfig
+from prm_train.training_config import LossSettings, TrainRevisionConfig, check_named
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(TrainRevisionConfig, argv)
+    check_named(config)
     # only now, so that a mistake in the configuration is answered at once
     from data_gen.rows import RevisionRow, read_rows
     from prm_train.checkpoints import CheckpointFacts

@@ -6,11 +6,12 @@
 from collections.abc import Sequence
 
 from data_gen.config import parse_config, run_command
-from prm_train.training_config import LossSettings, TrainVerifierConfig
+from prm_train.training_config import LossSettings, TrainVerifierConfig, check_named
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(TrainVerifierConfig, argv)
+    check_named(config)
     # only now, so that a mistake in the configuration is answered at once
     from data_gen.rows import PrmRow, read_rows
     from prm_train.generative_verifier import VerifierTask, verdict_examples, verifier_facts

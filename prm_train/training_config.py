@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Interval
 
+from data_gen.model_names import check_inputs
+from data_gen.records import check_temperature
 from data_gen.steps import check_separator
 from prm_train.aggregation import Aggregation
 from prm_train.targets import LabelAlgebra
@@ -30,9 +32,14 @@ class TrainingConfig:
     padding. With `batch_tokens` it sees the same rows, cut by tokens instead.
     """
 
-    rows: Path = field(metadata={"help": "JSON lines that `prm-train build` wrote, or of the same layout"})
-    output: Path = field(metadata={"help": "folder for the checkpoint; training/ inside it holds the report"})
-    model: str = field(default="base", metadata={"help": "causal language model to start from: 'base', a folder or a Hub name"})
+    rows: Path = field(metadata={"help": "JSON lines that `prm-train build` wrote, or of the same layout", "is_input": True})
+    output: Path = field(metadata={"help": "folder for the checkpoint; training/ inside it holds the report", "is_execution": True})
+    model: str = field(
+        metadata={
+            "is_model": True,
+            "help": "causal language model to start from: a folder, a Hub name, or 'base', which knows the built-in task alone",
+        }
+    )
     step_separator: str = "\n"
     max_length: Annotated[int, Ge(2)] = field(default=1024, metadata={"help": "tokens of a row"})
     validation_share: Share = field(default=0.1, metadata={"help": "of the questions, by a hash of their text"})
@@ -59,7 +66,7 @@ class TrainingConfig:
     quantization: Literal["none", "nf4"] = field(
         default="none", metadata={"help": "nf4: the base in 4 bits under lora (QLoRA); merged into the unquantized base when it is saved"}
     )
-    seed: int = 0
+    seed: Annotated[int, Interval(ge=0, lt=2**32)] = 0
 
     dtype: Literal["float32", "bfloat16", "float64"] = field(default="float32", metadata={"help": "of the backbone; the head has float32"})
     bf16_autocast: bool = field(default=False, metadata={"help": "compute in bfloat16, keep the weights in `dtype`"})
@@ -72,7 +79,7 @@ class TrainingConfig:
     trust_remote_code: bool = False
 
     keep: Literal["last", "lowest_validation_loss"] = field(default="last", metadata={"help": "which epoch's weights are kept"})
-    resume: bool = field(default=True, metadata={"help": "go on from what output holds; false: start over"})
+    resume: bool = field(default=True, metadata={"help": "go on from what output holds; false: start over", "is_execution": True})
     n_steps_between_logs: Annotated[int, Ge(1)] = 50
     n_steps_between_saves: Annotated[int, Ge(1)] | None = field(default=None, metadata={"help": "to resume from; null: once an epoch"})
     calibration: Literal["none", "temperature", "platt"] = field(
@@ -80,7 +87,8 @@ class TrainingConfig:
     )
 
     candidates: Path | None = field(
-        default=None, metadata={"help": "results.jsonl of a search: best-of-N on its held-out problems at each validation"}
+        default=None,
+        metadata={"is_input": True, "help": "results.jsonl of a search: best-of-N on its held-out problems at each validation"},
     )
     n_candidates: Annotated[int, Ge(1)] = field(default=16, metadata={"help": "of each of those problems"})
     n_candidate_problems: Annotated[int, Ge(1)] = field(default=200, metadata={"help": "at most"})
@@ -112,6 +120,12 @@ class TrainingConfig:
                 f"keep: got {self.keep!r} with validation_share {self.validation_share} and n_steps_between_saves "
                 f"{self.n_steps_between_saves}, expected a validation share and a save an epoch (n_steps_between_saves null)"
             )
+
+
+def check_named(config: TrainingConfig) -> None:
+    """Raises InputError for rows, candidates or a base model that are not there; a finished training needs them no more."""
+    if not (config.output / "training" / "report.json").exists():
+        check_inputs(config)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,10 +217,11 @@ class TrainRevisionConfig(TrainingConfig):
     )
     grader: str = field(default="math", metadata={"help": "grader of those attempts, as of `sample`"})
     max_new_tokens: Annotated[int, Ge(1)] = field(default=256, metadata={"help": "tokens of such an attempt"})
-    temperature: Annotated[float, Ge(0)] = field(default=0.0, metadata={"help": "of such an attempt; 0 is greedy"})
+    temperature: float = field(default=0.0, metadata={"help": "of such an attempt; 0 is greedy"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_temperature(self.temperature)
         _refuse_settings_of_a_head(self)
         _refuse_candidates(self, "a revision model")
         if self.calibration != "none":

@@ -1,6 +1,6 @@
 """The folder of a training: which may be written into, and whether what it was begun with is still there.
 
-`output/training/config.json` holds the settings (see `data_gen.runs.claim_run`), and sources.json beside it what these settings named:
+`output/training/config.json` holds the settings (see `data_gen.run_identity`), and sources.json beside it what these settings named:
 digests of the rows and of the base model's files, and the number of processes; report.json has them once the training is finished. A path
 says nothing of what lies there today.
 """
@@ -20,7 +20,7 @@ from data_gen.config import InputError
 from data_gen.jsonl import write_text
 from data_gen.policy_config import BASE_POLICY
 from data_gen.pretrained import load_model_config
-from data_gen.runs import claim_run
+from data_gen.run_identity import claim_run
 from prm_train.checkpoints import CONFIG_KEY
 from prm_train.training_config import TrainingConfig
 

@@ -10,6 +10,7 @@ import logging
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ from transformers.utils import logging as transformers_logging
 
 from data_gen.config import InputError, dump_config
 from data_gen.disk_faults import writing
+from data_gen.first_prompt import shortened
 from data_gen.forward_settings import context_length, short_length
 from data_gen.jsonl import write_text
 from data_gen.library_noise import show_no_loading_bars
+from data_gen.model_names import model_line
 from data_gen.saved_tokenizer import warn_if_replaced
 from prm_train.calibration import CalibrationError, CalibrationFit, calibrate
 from prm_train.checkpoints import CheckpointFacts, Kind, store_calibration
@@ -41,6 +44,7 @@ from prm_train.trainer import RewardTrainer
 from prm_train.training_config import LossSettings, TrainingConfig
 from prm_train.training_cost import TrainingCost
 from prm_train.training_folder import SOURCES, begun_with, claim_folder, is_finished, last_whole_checkpoint
+from prm_train.training_lock import training_lock
 from prm_train.training_progress import TrainingProgress, training_table, validation_metrics
 
 logger = logging.getLogger(__name__)
@@ -82,20 +86,21 @@ class Task:
 def run_training(task: Task, config: TrainingConfig) -> None:
     """Train, or go on training, or do nothing if `config.output` holds the finished training already.
 
-    Raises InputError as `claim_folder` does, if no label is left to train on, and if the way it was launched would not train one model;
-    RuntimeError if the checkpoint does not score as the trained model.
+    Raises InputError as `claim_folder` and `training_lock` do, if no label is left to train on, and if the way it was launched would not
+    train one model; RuntimeError if the checkpoint does not score as the trained model.
     """
-    with writing(config.output):
-        _run_training(task, config)
-
-
-def _run_training(task: Task, config: TrainingConfig) -> None:
-    folder = config.output / "training"
-    arguments = task.arguments(config, folder)
+    arguments = task.arguments(config, config.output / "training")
     check_launch(arguments, config)
-    with arguments.main_process_first(desc="claim the output folder"):
-        if arguments.process_index == 0:
-            claim_folder(config, arguments.world_size)
+    with writing(config.output), ExitStack() as held:
+        with arguments.main_process_first(desc="claim the output folder"):
+            if arguments.process_index == 0:
+                held.enter_context(training_lock(config.output))
+                claim_folder(config, arguments.world_size)
+        _run_training(task, config, arguments)
+
+
+def _run_training(task: Task, config: TrainingConfig, arguments: TrainingArguments) -> None:
+    folder = config.output / "training"
     if is_finished(folder):
         logger.info("%s: this training is finished; nothing to do", config.output)
         return
@@ -105,6 +110,7 @@ def _run_training(task: Task, config: TrainingConfig) -> None:
     set_seed(config.seed)
     model, encoding = task.build(config)
     if arguments.process_index == 0:
+        logger.info("%s", model_line("model", config.model, model.num_parameters(), config.dtype, arguments.device))
         warn_if_replaced(encoding.tokenizer, model.config, config.model)
     _say_dropout(config, model)
     data = task.examples(encoding, max_length(config, model))
@@ -112,6 +118,8 @@ def _run_training(task: Task, config: TrainingConfig) -> None:
     check_before_training(model, encoding, task.kind, [*questions], config)
     training, validation = split_by_question(data.examples, config.validation_share)
     _check_split(training, validation, config)
+    if arguments.process_index == 0:
+        logger.info("first row, %d tokens: %r", len(training[0].input_ids), shortened(encoding.tokenizer.decode(training[0].input_ids)))
     trainer = task.trainer(model, arguments, encoding, (training, validation), config)
     check_accelerator(trainer.accelerator)
     check_rows_apart(trainer.model, training, config)

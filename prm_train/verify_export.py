@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Gt
 
 from data_gen.config import InputError, parse_config, run_command
+from data_gen.model_names import check_inputs
 
 if TYPE_CHECKING:
     from prm_train.served_parity import Comparison, Subject
@@ -39,12 +40,17 @@ class VerifyExportConfig:
     """Compare the scores of a checkpoint in transformers and in vLLM."""
 
     checkpoint: Path = field(
-        metadata={"help": "a PRM, an ORM or a causal language model, a folder or a name on the Hub; also the first word"}
+        metadata={"is_model": True, "help": "a PRM, an ORM or a causal language model, a folder or a name on the Hub; also the first word"}
     )
-    reference: Path | None = field(default=None, metadata={"help": "take the scores of transformers from this checkpoint; null: the same"})
+    reference: Path | None = field(
+        default=None, metadata={"is_model": True, "help": "take the scores of transformers from this checkpoint; null: the same"}
+    )
     rows: Path | None = field(
         default=None,
-        metadata={"help": "rows to score, as `build` writes them for this kind of model; null: solutions of the built-in task"},
+        metadata={
+            "is_input": True,
+            "help": "rows to score, as `build` writes them for this kind of model; null: solutions of the built-in task",
+        },
     )
     n_rows: Annotated[int, Ge(1)] = field(default=16, metadata={"help": "of the rows, evenly spread"})
     dtype: Literal["float32", "bfloat16"] = field(default="float32", metadata={"help": "that both compute in; heads have float32"})
@@ -63,6 +69,7 @@ class VerifyExportConfig:
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(VerifyExportConfig, _as_options(sys.argv[1:] if argv is None else argv))
+    check_inputs(config)
     from transformers import __version__ as transformers_version  # only now, so that a mistake in the configuration is answered at once
 
     from prm_train.served_parity import compare, config_faults, load_subject, read_paths, sample_paths

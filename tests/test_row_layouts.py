@@ -54,7 +54,8 @@ def test_every_example_is_read_line_by_line(tmp_path: Path, example: Example) ->
     read: Sequence[Any]
     match example.words:
         case ("problems", *settings):
-            config = parse_config(SampleConfig, ["--output", "x", "--problems.source", str(path), *settings])
+            words = ["--output", "x", "--problems.source", str(path), "--policy.model", "any", *settings]
+            config = parse_config(SampleConfig, words)
             read = load_problems(config.problems)
             assert [problem.gold_answer for problem in read] in GOLDS
         case ("convert", *settings):

@@ -13,8 +13,12 @@ def check_api_key_env(name: str | None) -> None:
 
 
 def check_variable_name(name: str, setting: str, such_as: str) -> None:
-    """Raises ValueError, without the value, unless `name` is an environment variable's name in capitals."""
-    if not re.fullmatch("[A-Z_][A-Z0-9_]*", name):
+    """Raises ValueError, without the value, unless `name` is an environment variable's name in capitals.
+
+    Keys of capitals and digits alone exist: what looks like one is taken for a name only where the environment has it.
+    """
+    is_like_a_key = (len(name) >= 16 and "_" not in name) or sum(map(str.isdigit, name)) >= 4
+    if not re.fullmatch("[A-Z_][A-Z0-9_]*", name) or (is_like_a_key and name not in os.environ):
         raise ValueError(f"{setting}: expected the NAME of an environment variable, in capitals, such as {such_as}")
 
 

@@ -5,11 +5,15 @@ choice i of a request with n choices is the draw of seed + i, and a request with
 distribution in a way that is not known here (penalties, ...) is refused unless it changes nothing. `stop` with one string ends a text by
 the toolkit's rule of steps: after nothing but blanks it ends nothing; several end it wherever one of them shows up. A client that goes away
 ends its draws.
+
+A request is refused before it costs anything: a body of more than MAX_BODY_BYTES, one that does not come whole in BODY_SECONDS, a text that
+cannot fit the context whatever its tokens are. Texts become ids in a thread, so that a long one holds up nobody else.
 """
 
 import asyncio
 import itertools
 import json
+import re
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -17,10 +21,12 @@ from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from data_gen.daemon_threads import DaemonThreads
+from data_gen.policies.foreign_text import shown_text
 from data_gen.policies.protocol import Policy
 from data_gen.records import Completion, FinishReason, SamplingParams, Usage
 from data_gen.stop_strings import MAX_STOP_STRINGS
@@ -43,6 +49,11 @@ NEUTRAL: dict[str, tuple[object, ...]] = {
     "min_tokens": (0,),
 }
 MAX_CHOICES = 4096
+MAX_BODY_BYTES = 8 * 2**20  # a million token ids
+BODY_SECONDS = 30.0
+LONGEST_MESSAGE = 500  # characters of a refusal, which repeats what came
+REQUEST_TIMEOUT, CONTENT_TOO_LARGE = 408, 413
+LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class BadRequestError(ValueError):
@@ -61,11 +72,11 @@ class CompletionBody(BaseModel):
     prompt: str | list[int] | list[str] | list[list[int]]
     n: Annotated[int, Field(ge=1)] = 1
     max_tokens: Annotated[int, Field(ge=1)] = 16
-    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    temperature: float = 1.0  # SamplingParams says which
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    top_k: Annotated[int, Field(ge=-1)] = -1
+    top_k: Annotated[int, Field(ge=-1, lt=2**63)] = -1
     min_p: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    seed: int | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = None
     stop: str | list[str] | None = None
     include_stop_str_in_output: bool = False
     logprobs: Annotated[int, Field(ge=0, le=1)] | None = None
@@ -82,6 +93,8 @@ class CompletionsServer:
     def __init__(self, policy: Policy, encode_text: Callable[[str], tuple[int, ...]], model: str, api_key: str | None = None) -> None:
         self._policy, self._encode_text, self._model, self._api_key = policy, encode_text, model, api_key
         self._token_bytes = policy.token_bytes()
+        self._longest_token = max(map(len, self._token_bytes))
+        self._encoding = DaemonThreads(1)
         self._created, self._numbers = int(time.time()), itertools.count()
         routes = [
             Route("/health", self._health),
@@ -107,10 +120,13 @@ class CompletionsServer:
 
     async def _completions(self, request: Request) -> Response:
         self._check_key(request)
-        body = parse_body(await request.body())
+        try:
+            body = parse_body(await read_body(request))
+        except ClientDisconnect:
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
         if body.model not in (None, self._model):
             raise BadRequestError(f"model: got {body.model!r}; this server serves {self._model!r}", 404)
-        prompts, params = self._prompts(body), _sampling_params(body)
+        prompts, params = await self._prompts(body), _sampling_params(body)
         seed = secrets.randbits(53) if body.seed is None else body.seed
         draws = [self._policy.sample(prompt, params, seed + i) for prompt in prompts for i in range(body.n)]
         try:
@@ -138,15 +154,25 @@ class CompletionsServer:
         if not secrets.compare_digest(given, f"Bearer {self._api_key}".encode()):
             raise BadRequestError("Authorization: expected 'Bearer' and the API key of this server", 401)
 
-    def _prompts(self, body: CompletionBody) -> list[tuple[int, ...]]:
+    async def _prompts(self, body: CompletionBody) -> list[tuple[int, ...]]:
         is_one = isinstance(body.prompt, str) or not body.prompt or isinstance(body.prompt[0], int)
         prompts = cast("list[str | list[int]]", [body.prompt] if is_one else body.prompt)
-        ids = [self._encode_text(prompt) if isinstance(prompt, str) else tuple(prompt) for prompt in prompts]
-        if len(ids) * body.n > MAX_CHOICES:
-            raise BadRequestError(f"n: {len(ids)} prompts with {body.n} choices each; expected at most {MAX_CHOICES} choices")
-        for prompt in ids:
-            self._check_prompt(prompt)
+        if len(prompts) * body.n > MAX_CHOICES:
+            raise BadRequestError(f"n: {len(prompts)} prompts with {body.n} choices each; expected at most {MAX_CHOICES} choices")
+        ids = []
+        for prompt in prompts:
+            ids.append(await self._encoded(prompt) if isinstance(prompt, str) else tuple(prompt))
+            self._check_prompt(ids[-1])
         return ids
+
+    async def _encoded(self, text: str) -> tuple[int, ...]:
+        n_bytes, longest = len(text.encode()), self._policy.context_length * self._longest_token
+        if n_bytes > longest:
+            raise BadRequestError(
+                f"prompt: a text of {n_bytes} bytes leaves no room in a context of {self._policy.context_length} tokens, which hold at "
+                f"most {longest}"
+            )
+        return await self._encoding.call(self._encode_text, text)
 
     def _check_prompt(self, ids: tuple[int, ...]) -> None:
         if not ids:
@@ -194,14 +220,40 @@ class CompletionsServer:
         return completion.text[: end - (0 if body.include_stop_str_in_output else len(stop))]
 
 
+async def read_body(request: Request) -> bytes:
+    """Raises BadRequestError for a body that is too long or does not come whole in time, ClientDisconnect where the client goes away."""
+    too_long = BadRequestError(f"body: more than {MAX_BODY_BYTES} bytes", CONTENT_TOO_LARGE)
+    said_length = request.headers.get("Content-Length", "0")
+    if len(said_length) > len(str(MAX_BODY_BYTES)) or int(said_length) > MAX_BODY_BYTES:
+        raise too_long
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.stream():
+                body += part
+                if len(body) > MAX_BODY_BYTES:
+                    raise too_long
+    except TimeoutError:
+        raise BadRequestError(f"body: not whole after {BODY_SECONDS:g} s", REQUEST_TIMEOUT) from None
+    return bytes(body)
+
+
 def parse_body(raw: bytes) -> CompletionBody:
     """Raises BadRequestError, naming the field."""
     try:
-        fields = json.loads(raw)
-    except ValueError as error:  # not UTF-8, or not JSON
+        text = raw.decode()
+        fields = json.loads(text)
+        if LONE_SURROGATE.search(text):  # perhaps one of a pair
+            json.dumps(fields, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise BadRequestError("body: holds half of a surrogate pair, which is no text") from None
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested too deep
         raise BadRequestError(f"body: not JSON: {error}") from None
     if not isinstance(fields, dict):
         raise BadRequestError("body: expected a JSON object")
+    prompt = fields.get("prompt")
+    if isinstance(prompt, list) and len(prompt) > MAX_CHOICES and not isinstance(prompt[0], int):
+        raise BadRequestError(f"prompt: {len(prompt)} prompts, expected at most {MAX_CHOICES}")
     for name, allowed in NEUTRAL.items():
         value = fields.pop(name, None)
         if value is not None and value not in allowed:
@@ -220,9 +272,11 @@ def _sampling_params(body: CompletionBody) -> SamplingParams:
     if len(stops) > MAX_STOP_STRINGS + 1:  # a client's own and its separator
         raise BadRequestError(f"stop: {len(stops)} strings, expected at most {MAX_STOP_STRINGS + 1}")
     separator, stop_strings = (stops[0], ()) if len(stops) == 1 else (None, tuple(dict.fromkeys(stops)))
-    return SamplingParams(
-        body.max_tokens, body.temperature, separator, body.top_p, max(body.top_k, 0), body.min_p, stop_strings=stop_strings
-    )
+    truncation = body.top_p, max(body.top_k, 0), body.min_p
+    try:
+        return SamplingParams(body.max_tokens, body.temperature, separator, *truncation, stop_strings=stop_strings)
+    except ValueError as error:
+        raise BadRequestError(str(error)) from None
 
 
 def first_stop(text: str, stop_strings: Sequence[str]) -> str:
@@ -279,4 +333,6 @@ async def _disconnection(request: Request) -> None:
 
 def _refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, BadRequestError)
-    return JSONResponse({"error": {"message": str(error), "type": "BadRequestError", "code": error.status}}, error.status)
+    message = shown_text(str(error), longest=LONGEST_MESSAGE)
+    headers = {"Connection": "close"} if error.status in (REQUEST_TIMEOUT, CONTENT_TOO_LARGE) else None  # the body's rest is not read
+    return JSONResponse({"error": {"message": message, "type": "BadRequestError", "code": error.status}}, error.status, headers)

@@ -8,12 +8,14 @@ token ids and draws come back as token ids. Cancelling a draw closes its request
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from data_gen.config import InputError
+from data_gen.daemon_threads import run_in_thread
 from data_gen.ledger import prefix_hash
+from data_gen.policies.api_keys import read_api_key
 from data_gen.policies.engine_draw import EngineDraw, draw_completion
+from data_gen.policies.foreign_text import shown_text
 from data_gen.policies.protocol import Policy
 from data_gen.policies.server_probe import ServedModel, probe_server
 from data_gen.policies.server_replies import CompletionRequest, read_reply
@@ -71,7 +73,7 @@ class OpenAIServersPolicy(Policy):
         async def draw(stop: str | None) -> EngineDraw:
             asked = replace(request, stop=stop)
             return await pool.post(
-                "/v1/completions", asked.as_json(), affinity, seed, lambda body: read_reply(body, asked, self._vocabulary)
+                "/v1/completions", asked.as_json(), asked.n_tokens, affinity, seed, lambda body: read_reply(body, asked, self._vocabulary)
             )
 
         scanner = None if params.stop is None else self._scanner(params.stop)
@@ -114,14 +116,15 @@ def connect(
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs a line a request
 
     async def probe() -> list[ServedModel]:
+        async with ServerPool(urls, settings) as pool:
+            await pool.require_an_answer("/v1/models")
         return list(await asyncio.gather(*(probe_server(url, model, vocabulary, settings) for url in urls)))
 
-    with ThreadPoolExecutor(1) as thread:  # a thread, so that it does not matter whether an event loop runs here
-        served = thread.submit(asyncio.run, probe()).result()
+    served = run_in_thread(lambda: asyncio.run(probe()))  # so that it does not matter whether an event loop runs here
     for url, other in zip(urls, served, strict=True):
         if other.policy_id != served[0].policy_id:
-            raise InputError(
-                f"{url}: serves {model} with policy_id {other.policy_id}, {urls[0]} with {served[0].policy_id}; expected replicas"
-            )
+            key = read_api_key(settings.api_key_env)
+            ids = [shown_text(str(each.policy_id), key) for each in (other, served[0])]
+            raise InputError(f"{url}: serves {model} with policy_id {ids[0]}, {urls[0]} with {ids[1]}; expected replicas")
     known = [other.context_length for other in served if other.context_length is not None]
     return OpenAIServersPolicy(urls, replace(served[0], context_length=min(known, default=None)), vocabulary, settings, base_seed, revision)

@@ -36,11 +36,13 @@ class _Models(BaseModel):
 async def probe_server(url: str, model: str, vocabulary: Vocabulary, settings: RequestSettings) -> ServedModel:
     """Raises InputError where the server cannot make step rollouts: no such model, no token ids, log-probs after temperature."""
     async with ServerPool((url,), settings) as pool:
-        card = await pool.get("/v1/models", lambda body: _card(body, url, model))
+        card = await pool.get("/v1/models", lambda body: _card(body, pool, url, model))
         prompt_ids = vocabulary.encode_prompt(PROBE_QUESTION)
         request = CompletionRequest(model, prompt_ids, max_tokens=2, temperature=0.0, seed=0)
         try:
-            await pool.post("/v1/completions", request.as_json(), b"", 0, lambda body: _read_probe(body, request, vocabulary, url))
+            await pool.post(
+                "/v1/completions", request.as_json(), request.n_tokens, b"", 0, lambda body: _read_probe(body, request, vocabulary, url)
+            )
             if card.policy_id is None:  # our own server's log-probs are known
                 await _check_logprobs(pool, url, model, prompt_ids[: max(1, len(prompt_ids) // 2)])
         except ServerError as error:
@@ -48,7 +50,7 @@ async def probe_server(url: str, model: str, vocabulary: Vocabulary, settings: R
     return ServedModel(card.id, card.max_model_len, card.policy_id)
 
 
-def _card(body: bytes, url: str, model: str) -> _Card:
+def _card(body: bytes, pool: ServerPool, url: str, model: str) -> _Card:
     try:
         cards = _Models.model_validate_json(body).data
     except ValidationError as error:
@@ -56,7 +58,7 @@ def _card(body: bytes, url: str, model: str) -> _Card:
     for card in cards:
         if card.id == model:
             return card
-    raise InputError(f"{url}: serves {', '.join(card.id for card in cards) or 'no model'}; expected {model}")
+    raise InputError(f"{url}: serves {pool.shown(', '.join(card.id for card in cards)) or 'no model'}; expected {model}")
 
 
 def _read_probe(body: bytes, request: CompletionRequest, vocabulary: Vocabulary, url: str) -> None:
@@ -91,8 +93,8 @@ async def _check_logprobs(pool: ServerPool, url: str, model: str, prompt_ids: tu
     """The most likely token's log-probability must not depend on the temperature. A server that does not name it is believed."""
 
     async def top_logprob(temperature: float) -> float | None:
-        body = CompletionRequest(model, prompt_ids, max_tokens=1, temperature=temperature, seed=0).as_json() | {"logprobs": 1}
-        return await pool.post("/v1/completions", body, b"", 0, _top_logprob)
+        request = CompletionRequest(model, prompt_ids, max_tokens=1, temperature=temperature, seed=0)
+        return await pool.post("/v1/completions", request.as_json() | {"logprobs": 1}, request.n_tokens, b"", 0, _top_logprob)
 
     at_1, at_2 = await top_logprob(1.0), await top_logprob(2.0)
     if at_1 is not None and at_2 is not None and abs(at_1 - at_2) > LOGPROB_TOLERANCE:

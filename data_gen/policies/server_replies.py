@@ -1,7 +1,6 @@
 """Requests to `/v1/completions` and what their replies must be: a reply that is not exactly an answer to its request is never used."""
 
 import codecs
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +11,7 @@ from data_gen.policies.engine_draw import EngineDraw
 from data_gen.policies.vocabulary import Vocabulary
 from data_gen.records import ALL_TOKENS, Truncation, Usage
 
+LEAST_LOGPROB = -3.4028234663852886e38  # the ledger keeps 4 bytes of each: below, it would be -inf
 LOGPROB_ROUNDING = 1e-3  # a log-probability may exceed 0 by the rounding of a 16-bit model
 
 
@@ -39,6 +39,11 @@ class CompletionRequest:
     @property
     def all_stops(self) -> list[str]:
         return [*(() if self.stop is None else (self.stop,)), *self.stop_strings]
+
+    @property
+    def n_tokens(self) -> int:
+        """Of prompt and completion, at most."""
+        return len(self.prompt_ids) + self.max_tokens
 
     def as_json(self) -> dict[str, object]:
         """The body of the request.
@@ -144,7 +149,7 @@ def _checked_ids(choice: _Choice, request: CompletionRequest, vocabulary: Vocabu
 
 def _checked_logprobs(choice: _Choice, ids: tuple[int, ...]) -> tuple[float, ...]:
     given = [] if choice.logprobs is None else choice.logprobs.token_logprobs
-    logprobs = tuple(value for value in given if value is not None and math.isfinite(value) and value <= LOGPROB_ROUNDING)
+    logprobs = tuple(value for value in given if value is not None and LEAST_LOGPROB <= value <= LOGPROB_ROUNDING)
     if not len(logprobs) == len(given) == len(ids):
         raise WrongReplyError(f"{len(logprobs)} log-probabilities among {len(given)} values, expected {len(ids)}")
     return logprobs

@@ -1,11 +1,16 @@
 """Requests to OpenAI-compatible servers that come back with a sound reply, or end with an error that says what was tried and what came.
 
 What may pass (no connection, a time-out, half a body, 429, 5xx, a reply that does not fit its request) is tried again, first on the other
-servers, then after a pause that doubles each time; any other status is the request's own fault and ends it at once. The API key is read
-from the environment and appears in the Authorization header alone: texts of servers lose it before they enter an error.
+servers, then after a pause that doubles each time; any other status is the request's own fault and ends it at once. The first fault of a
+server is logged at once, later ones once a minute. A reply has a limit in time and in bytes. The API key is read from the environment and
+appears in the Authorization header alone: what servers say loses it before it enters a log or an error.
 """
 
 import asyncio
+import errno
+import logging
+import os
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -17,14 +22,21 @@ from typing import TypeVar
 import httpx
 
 from data_gen.config import InputError
+from data_gen.open_files import raise_open_files_limit
 from data_gen.policies.api_keys import read_api_key
+from data_gen.policies.bounded_reply import PLAIN, UnusableBodyError, read_beginning, read_body
+from data_gen.policies.foreign_text import shown_text
 from data_gen.policies.server_replies import WrongReplyError
 from data_gen.policies.server_routing import Server, choose, rank
 from data_gen.records import derive_seed
 
+logger = logging.getLogger(__name__)
 LONGEST_BACKOFF_SECONDS = 60.0
-LONGEST_RETRY_AFTER_SECONDS = 600.0
+LONGEST_RETRY_AFTER_SECONDS = 120.0
 CONNECT_SECONDS = 10.0
+LOG_SECONDS = 60.0  # between two lines about the faults of one server
+REPLY_BYTES, TOKEN_BYTES = 2**20, 2**10  # the longest reply, and what each token of prompt and completion adds to it
+ERROR_BYTES = 2**16  # of the body of an error, of which a line is shown
 Read = TypeVar("Read")
 
 
@@ -40,13 +52,17 @@ class _PassingFaultError(Exception):
         self.retry_after_seconds = retry_after_seconds
 
 
+class _UnreachableError(_PassingFaultError):
+    """No connection came about."""
+
+
 @dataclass(frozen=True)
 class RequestSettings:
     """How requests are made; `api_key_env` names the environment variable that holds the key."""
 
     api_key_env: str | None = None
     max_concurrency: int = 128  # requests under way at each server
-    timeout_seconds: float = 600.0  # for one reply
+    timeout_seconds: float = 600.0  # for one reply, from the first to the last byte
     n_attempts: int = 10  # of one draw, over all servers
     retry_seconds: float = 0.5  # the first pause
 
@@ -62,6 +78,7 @@ class ServerPool:
         self.servers = [Server(url, settings.max_concurrency, 2 * settings.retry_seconds) for url in urls]
         self._settings, self._key = settings, read_api_key(settings.api_key_env)
         self._came_back = asyncio.Event()
+        raise_open_files_limit()
         self._tls = httpx.create_ssl_context()
         self._clients: list[httpx.AsyncClient] = []
         self._idle: dict[Server, list[httpx.AsyncClient]] = {server: [] for server in self.servers}
@@ -73,19 +90,42 @@ class ServerPool:
         for client in self._clients:
             await client.aclose()
 
-    async def get(self, path: str, read: Callable[[bytes], Read]) -> Read:
-        return await self._ask("GET", path, None, b"", 0, read)
+    async def require_an_answer(self, path: str) -> None:
+        """Raises ServerError at once where no server takes a connection: to wait for what never was there helps nobody."""
+        unreachable = [fault for fault in await asyncio.gather(*(self._unreachable(server, path) for server in self.servers)) if fault]
+        if len(unreachable) == len(self.servers):
+            raise ServerError(f"no server answers: {'; '.join(unreachable)}; expected one or more that run")
 
-    async def post(self, path: str, body: dict[str, object], affinity: bytes, jitter_seed: int, read: Callable[[bytes], Read]) -> Read:
+    async def get(self, path: str, read: Callable[[bytes], Read]) -> Read:
+        return await self._ask(_Request("GET", path, None, REPLY_BYTES), b"", 0, read)
+
+    async def post(
+        self, path: str, body: dict[str, object], n_tokens: int, affinity: bytes, jitter_seed: int, read: Callable[[bytes], Read]
+    ) -> Read:
         """What `read` makes of the first sound reply. Draws with equal `affinity` go to one server while it is up.
 
-        `read` raises WrongReplyError for what must be asked again. Raises ServerError.
+        `n_tokens` are those that a reply may tell of. `read` raises WrongReplyError for what must be asked again. Raises ServerError.
         """
-        return await self._ask("POST", path, body, affinity, jitter_seed, read)
+        request = _Request("POST", path, body, REPLY_BYTES + n_tokens * TOKEN_BYTES)
+        return await self._ask(request, affinity, jitter_seed, read)
 
-    async def _ask(
-        self, method: str, path: str, body: dict[str, object] | None, affinity: bytes, jitter_seed: int, read: Callable[[bytes], Read]
-    ) -> Read:
+    def shown(self, text: str) -> str:
+        """What a server said, as it may be shown."""
+        return shown_text(text, self._key)
+
+    async def _unreachable(self, server: Server, path: str) -> str | None:
+        client = self._idle_client(server)
+        try:
+            await self._send(client, server, _Request("GET", path, None, REPLY_BYTES))
+        except _UnreachableError as fault:
+            return f"{server.url}: {fault}"
+        except (_PassingFaultError, ServerError):
+            return None  # an answer, if not a good one: who asks in earnest deals with it
+        finally:
+            self._idle[server].append(client)
+        return None
+
+    async def _ask(self, request: "_Request", affinity: bytes, jitter_seed: int, read: Callable[[bytes], Read]) -> Read:
         ranked, tried, faults = rank(self.servers, affinity), set[Server](), list[str]()
         n_rounds = 0
         while len(faults) < self._settings.n_attempts:
@@ -102,13 +142,14 @@ class ServerPool:
                     continue
                 is_trial, client = server.start(), self._idle_client(server)
                 try:
-                    reply = read(await self._send(client, server, method, path, body))
+                    reply = read(await self._send(client, server, request))
                 except (_PassingFaultError, WrongReplyError) as fault:
-                    self._note(server, fault, is_trial)
+                    said = self._note(server, fault, is_trial)
                     tried.add(server)
-                    faults.append(f"{server.url}: {fault}")
+                    faults.append(f"{server.url}: {said}")
                 else:
                     if server.is_failing:
+                        logger.info("%s answers again", server.url)
                         self._wake_all()
                     server.succeeded()
                     return reply
@@ -123,19 +164,26 @@ class ServerPool:
         seconds = self._settings.timeout_seconds
         client = httpx.AsyncClient(
             base_url=server.url,
-            headers={} if self._key is None else {"Authorization": f"Bearer {self._key}"},
+            headers=PLAIN if self._key is None else {**PLAIN, "Authorization": f"Bearer {self._key}"},
             timeout=httpx.Timeout(seconds, connect=min(CONNECT_SECONDS, seconds)),
             verify=self._tls,
         )
         self._clients.append(client)
         return client
 
-    @staticmethod
-    def _note(server: Server, fault: _PassingFaultError | WrongReplyError, is_trial: bool) -> None:
-        if isinstance(fault, _PassingFaultError) and fault.retry_after_seconds is not None:
-            server.ask_again_in(fault.retry_after_seconds)
+    def _note(self, server: Server, fault: _PassingFaultError | WrongReplyError, is_trial: bool) -> str:
+        """What is shown of the fault."""
+        said, retry_after = self.shown(str(fault)), fault.retry_after_seconds if isinstance(fault, _PassingFaultError) else None
+        if retry_after is not None:
+            server.ask_again_in(retry_after)
         else:
-            server.failed(str(fault), is_trial)
+            server.failed(said, is_trial)
+        n_faults = server.faults_to_log(LOG_SECONDS)
+        if n_faults:
+            times = f" ({n_faults} faults since the last line)" if n_faults > 1 else ""
+            pause = "" if retry_after is None else f" in {retry_after:.0f} s, as it asks"
+            logger.warning("%s: %s%s; trying again%s", server.url, said, times, pause)
+        return said
 
     async def _pause(self, ranked: list[Server], tried: set[Server], n_rounds: int, jitter_seed: int) -> None:
         """Until the first server opens or comes back, and at least the backoff of this round where all of them were tried in it."""
@@ -151,25 +199,52 @@ class ServerPool:
         self._came_back.set()
         self._came_back = asyncio.Event()
 
-    async def _send(self, client: httpx.AsyncClient, server: Server, method: str, path: str, body: dict[str, object] | None) -> bytes:
+    async def _send(self, client: httpx.AsyncClient, server: Server, request: "_Request") -> bytes:
+        seconds = self._settings.timeout_seconds
         try:
-            response = await client.request(method, path, json=body)
-        except httpx.TimeoutException as error:
-            raise _PassingFaultError(f"no answer in time ({type(error).__name__})") from None
+            async with asyncio.timeout(seconds), client.stream(request.method, request.path, json=request.body) as response:
+                if response.status_code == httpx.codes.OK:
+                    return await read_body(response, request.max_reply_bytes)
+                said = await read_beginning(response, ERROR_BYTES)
+        except (httpx.ConnectTimeout, httpx.ConnectError) as error:
+            raise _UnreachableError(f"{type(error).__name__} {self._why(error)}".rstrip()) from None
+        except (TimeoutError, httpx.TimeoutException):
+            raise _PassingFaultError(f"no whole answer in {seconds:g} s") from None
         except httpx.RequestError as error:
-            raise _PassingFaultError(f"{type(error).__name__} {self._without_key(str(error))}".rstrip()) from None
-        if response.status_code == httpx.codes.OK:
-            return response.content
-        said = f"HTTP {response.status_code} {self._without_key(response.text)[:300]}".rstrip()
+            raise _PassingFaultError(f"{type(error).__name__} {error}".rstrip()) from None
+        except UnusableBodyError as error:
+            raise _PassingFaultError(str(error)) from None
+        said = f"HTTP {response.status_code} {said}".rstrip()
         if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.status_code >= 500:
-            raise _PassingFaultError(said, _retry_after_seconds(response.headers.get("Retry-After")))
-        raise ServerError(f"{server.url}{path}: {said}")
+            raise _PassingFaultError(said, retry_after_seconds(response.headers.get("Retry-After")))
+        raise ServerError(f"{server.url}{request.path}: {self.shown(said)}")
 
-    def _without_key(self, text: str) -> str:
-        return text if self._key is None else text.replace(self._key, "***")
+    def _why(self, error: BaseException) -> str:
+        """What the system said. Raises ServerError where it is this process that can open no more connections."""
+        reason: BaseException | None = error
+        while reason is not None and not (isinstance(reason, OSError) and reason.errno):
+            reason = reason.exceptions[0] if isinstance(reason, BaseExceptionGroup) else reason.__cause__ or reason.__context__
+        if reason is None:
+            return str(error)
+        assert isinstance(reason, OSError)
+        assert reason.errno is not None
+        if reason.errno in (errno.EMFILE, errno.ENFILE):
+            raise ServerError(
+                f"{os.strerror(reason.errno)} in this process, which may have {raise_open_files_limit()}; expected a lower max_concurrency "
+                f"(got {self._settings.max_concurrency} for each of {len(self.servers)} servers) or a higher limit (ulimit -n)"
+            ) from None
+        return str(reason.strerror) if isinstance(reason, socket.gaierror) else os.strerror(reason.errno)
 
 
-def _retry_after_seconds(value: str | None) -> float | None:
+@dataclass(frozen=True)
+class _Request:
+    method: str
+    path: str
+    body: dict[str, object] | None
+    max_reply_bytes: int
+
+
+def retry_after_seconds(value: str | None) -> float | None:
     """Seconds of a Retry-After header, which holds seconds or a date."""
     if value is None:
         return None
@@ -178,6 +253,6 @@ def _retry_after_seconds(value: str | None) -> float | None:
     except ValueError:
         try:
             seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except ValueError:
+        except (ValueError, TypeError, OverflowError):  # no date, or none of this calendar
             return None
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS) if seconds == seconds else None

@@ -29,7 +29,8 @@ class Server:
         self.places = asyncio.Semaphore(max_concurrency)
         self.closed_until = 0.0
         self.last_fault = ""
-        self._n_failures = 0
+        self._n_failures = self._n_unlogged = 0
+        self._next_line_at = 0.0
         self._first_pause_seconds = self._pause_seconds = pause_seconds
 
     def is_open(self) -> bool:
@@ -61,6 +62,14 @@ class Server:
     def ask_again_in(self, seconds: float) -> None:
         """The server said when it wants to be asked again (Retry-After)."""
         self._close_for(seconds)
+
+    def faults_to_log(self, pause_seconds: float) -> int:
+        """To be called at each fault: how many there were since the last line about this server, 0 while that was just now."""
+        self._n_unlogged += 1
+        if time.monotonic() < self._next_line_at:
+            return 0
+        n_faults, self._n_unlogged, self._next_line_at = self._n_unlogged, 0, time.monotonic() + pause_seconds
+        return n_faults
 
     def _close_for(self, seconds: float) -> None:
         self.closed_until = max(self.closed_until, time.monotonic() + seconds)

@@ -17,6 +17,7 @@ from data_gen import steps
 from data_gen.config import InputError
 from data_gen.forward_settings import context_length, short_length
 from data_gen.ledger import prefix_hash
+from data_gen.model_names import check_device
 from data_gen.policies.draw import Draw
 from data_gen.policies.plain_batch import PlainBatch
 from data_gen.policies.plain_model import PlainModel
@@ -39,7 +40,7 @@ class TransformersPolicy:
     `max_rows` draws are made at a time, the others wait; `prefix_cache_bytes` of keys and values of prefixes are kept between draws.
     `cancelled_usage` counts what draws cost that were cancelled before they ended. A pad token is not needed.
     A model whose cache is not plain keys and values of all positions is sampled with its own cache, slower (`plain_batch`), which one line
-    of the log says. Raises ValueError for a model without EOS token.
+    of the log says. Raises InputError for a model without EOS token.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class TransformersPolicy:
         self.eos_ids = _eos_ids(model, tokenizer)
         self.policy_id = _policy_id(model, tokenizer)
         self.cancelled_usage = Usage()
+        self.n_parameters = model.num_parameters()
         self._vocabulary_size = model.get_input_embeddings().num_embeddings
         known = steps.token_bytes(tokenizer)
         self._token_bytes = known + [b""] * (self._vocabulary_size - len(known))  # embeddings are often padded beyond the vocabulary
@@ -157,6 +159,7 @@ def load_policy(
     trust_remote_code: bool = False,
 ) -> TransformersPolicy:
     """The policy of a folder or a Hub name. `dtype` and weights are part of its identity: another dtype is another policy."""
+    check_device(device)
     tokenizer = load_tokenizer(name_or_path, trust_remote_code)
     model = load_model(AutoModelForCausalLM, name_or_path, dtype=dtype, trust_remote_code=trust_remote_code)
     return TransformersPolicy(model.to(device), tokenizer, base_seed=base_seed, prompt=prompt, max_rows=max_rows)
@@ -184,7 +187,7 @@ def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tupl
         ids |= set(eos) if isinstance(eos, list) else {eos}
     ids.discard(None)
     if not ids:
-        raise ValueError(
+        raise InputError(
             f"{model.config.name_or_path or model.config.model_type}: neither tokenizer nor model names an EOS token to end a text"
         )
     return tuple(sorted(ids))

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_gen.config import InputError, parse_config, run_command
+from data_gen.model_names import check_inputs
 from prm_train.aggregation import Aggregation
 from prm_train.evaluation.choosing import (
     Chooser,
@@ -50,13 +51,15 @@ from prm_train.search.voting import is_right, logprob_scores, majority_vote
 class EvaluateConfig:
     """Make a report of one or more shards of a search on test problems, with settings chosen on validation problems."""
 
-    validation: tuple[Path, ...] = field(metadata={"help": "folders of `prm-train search` on validation problems"})
-    test: tuple[Path, ...] = field(metadata={"help": "folders of `prm-train search` on test problems"})
+    validation: tuple[Path, ...] = field(metadata={"is_input": True, "help": "folders of `prm-train search` on validation problems"})
+    test: tuple[Path, ...] = field(metadata={"is_input": True, "help": "folders of `prm-train search` on test problems"})
     output: Path = field(metadata={"help": "folder for report.html and report.json"})
     labeled: tuple[Path, ...] = field(default=(), metadata={"help": "folders of `prm-train label`, for the label section"})
-    prm: Path | None = field(default=None, metadata={"help": "the trained PRM, for its loss curve"})
-    orm: Path | None = field(default=None, metadata={"help": "the trained ORM, for its loss curve"})
-    stages: Path | None = field(default=None, metadata={"help": "folder of the quickstart's stage files, for the cost section"})
+    prm: Path | None = field(default=None, metadata={"is_input": True, "help": "the trained PRM, for its loss curve"})
+    orm: Path | None = field(default=None, metadata={"is_input": True, "help": "the trained ORM, for its loss curve"})
+    stages: Path | None = field(
+        default=None, metadata={"is_input": True, "help": "folder of the quickstart's stage files, for the cost section"}
+    )
     seed: int = field(default=0, metadata={"help": "of the bootstrap"})
 
 
@@ -93,7 +96,7 @@ class Evaluation:
         }
         scorers: tuple[tuple[str, Aggregation], ...] = (("prm", chosen.prm_aggregation), ("orm", "last"))
         for name, how in scorers:
-            if any(name in candidate.scores for candidate in self.results[0].samples[t]):
+            if any(name in candidate.scores for result in self.results for candidate in result.samples[t]):
                 scores = scorer_scores(name, how)
                 methods[f"{name}_vanilla"] = at_scored_temperature(partial(best_by, scores))
                 methods[f"{name}_weighted"] = at_scored_temperature(partial(vote_by, scores))
@@ -252,6 +255,7 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(EvaluateConfig, argv)
+    check_inputs(config)
     report = evaluate(config)
     write_report(report, config.output / "report.html")
     sys.stdout.write(summary_table(report) + f"\n\nreport: {config.output / 'report.html'}\n")

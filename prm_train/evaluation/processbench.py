@@ -28,6 +28,7 @@ from data_gen.config import InputError, parse_config, run_command
 from data_gen.first_error import NO_ERROR, first_error
 from data_gen.formats import processbench
 from data_gen.jsonl import read_objects, write_text
+from data_gen.model_names import check_inputs
 from data_gen.runs import for_each
 from data_gen.subsets import evenly
 from prm_train.evaluation.estimators import N_RESAMPLES, Interval
@@ -45,8 +46,8 @@ NEVER = (np.inf, -np.inf)  # bounds of a solution whose first error no threshold
 class ProcessbenchConfig:
     """Measure a PRM on ProcessBench."""
 
-    checkpoint: str = field(metadata={"help": "folder or Hub name of a PRM"})
-    data: Path = field(metadata={"help": "folder with a file a split: gsm8k.json, math.json, … (or .jsonl)"})
+    checkpoint: str = field(metadata={"is_model": True, "help": "folder or Hub name of a PRM"})
+    data: Path = field(metadata={"is_input": True, "help": "folder with a file a split: gsm8k.json, math.json, … (or .jsonl)"})
     splits: tuple[str, ...] = SPLITS
     n_solutions: Annotated[int, Ge(1)] | None = field(
         default=None, metadata={"help": "of each split, evenly spread over its file; null: all"}
@@ -241,6 +242,7 @@ def _percent(interval: Interval) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(ProcessbenchConfig, argv)
+    check_inputs(config)
     # only now, so that a mistake in the configuration is answered at once
     from prm_train.calibration import OWN_VALIDATION
     from prm_train.checkpoints import Threshold, read_config_facts, store_threshold

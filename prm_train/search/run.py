@@ -15,20 +15,23 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from data_gen.config import InputError, parse_config, run_command
+from data_gen.first_prompt import say_prompt
 from data_gen.grading import Grader, GraderName, load_grader
 from data_gen.jsonl import write_text
-from data_gen.ledger import Ledger, LedgerPolicy
+from data_gen.ledger import Ledger, LedgerPolicy, has_draws
+from data_gen.model_names import check_inputs
 from data_gen.policies.protocol import Policy
 from data_gen.policy_config import PolicyConfig
 from data_gen.problems import ProblemSource, select_problems, write_counts
-from data_gen.records import Problem, SamplingParams, Usage
+from data_gen.records import Problem, SamplingParams, Usage, check_temperature
 from data_gen.result_tables import counted, result_table, token_words
-from data_gen.runs import claim_models, claim_run, for_each
+from data_gen.run_identity import check_run, claim_run
+from data_gen.runs import for_each
 from data_gen.steps import check_separator
 from data_gen.stop_strings import check_stop_strings
 from prm_train.aggregation import Aggregation
 from prm_train.foreign.settings import AUTO, PrmFormat
-from prm_train.scoring import Scorer, ScorerUsage
+from prm_train.scoring import PathTooLongError, Scorer, ScorerUsage
 from prm_train.search.answer_classes import classify_answers, with_classes
 from prm_train.search.beam import BeamConfig, beam_search
 from prm_train.search.best_of_n import draw_candidates, score_candidates
@@ -42,13 +45,13 @@ logger = logging.getLogger(__name__)
 class SearchConfig:
     """Sample, score and search problems with a policy and trained scorers."""
 
-    output: Path = field(metadata={"help": "run folder"})
+    output: Path = field(metadata={"help": "run folder", "is_execution": True})
     problems: ProblemSource = field(default_factory=ProblemSource)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     scorer: ScorerConfig = field(default_factory=ScorerConfig)
-    prm: str | None = field(default=None, metadata={"help": "folder or Hub name of a PRM"})
+    prm: str | None = field(default=None, metadata={"is_model": True, "help": "folder or Hub name of a PRM"})
     prm_format: PrmFormat = field(default=AUTO, metadata={"help": "of a PRM of others whose config.json does not say it"})
-    orm: str | None = field(default=None, metadata={"help": "folder or Hub name of an ORM"})
+    orm: str | None = field(default=None, metadata={"is_model": True, "help": "folder or Hub name of an ORM"})
     n_samples: int = field(default=64, metadata={"help": "candidates a problem and temperature"})
     temperature: float = field(
         default=1.0, metadata={"help": "temperature of the scored candidates, of beam search and of the difficulty draws"}
@@ -71,11 +74,13 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         check_separator(self.step_separator)
+        check_stop_strings(self.stop)
+        self.params(self.temperature)  # refused here, before a model is loaded
+        for temperature in self.other_temperatures:
+            check_temperature(temperature, "other_temperatures")
         if self.beams and self.prm is None:
             raise ValueError(f"beams: got {list(self.beams)} without a PRM, expected prm to name one")
-        check_stop_strings(self.stop)
-        for temperature in (self.temperature, *self.other_temperatures):
-            self.params(temperature)  # which checks its values
+        object.__setattr__(self, "policy", self.policy.named_for(self.problems.source))
 
     def params(self, temperature: float, separator: str | None = None) -> SamplingParams:
         """Of whole solutions, or of single steps that end with `separator`."""
@@ -92,7 +97,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class ProblemResult:
-    """All candidates of one problem. `samples` by temperature (the scored ones under `temperature`), `beams` by N."""
+    """All candidates of one problem. `samples` by temperature (the scored ones under `temperature`), `beams` by N.
+
+    `too_long_for` names who cannot read the question, since it fills their context: the policy, whose candidates are all empty and
+    truncated, or scorers, whose scores are missing.
+    """
 
     problem: Problem
     temperature: float
@@ -102,6 +111,7 @@ class ProblemResult:
     n_difficulty_correct: int
     n_difficulty_draws: int
     costs: dict[str, Cost]
+    too_long_for: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,6 +125,7 @@ class Searcher:
     scorers: Mapping[str, Scorer]
 
     async def search(self, problem: Problem) -> ProblemResult:
+        """What became of a problem, with all of its draws committed: those of a finished problem are never made again."""
         config, costs = self.config, dict[str, Cost]()
 
         async def draw(name: str, temperature: float, indices: range) -> list[Candidate]:
@@ -131,17 +142,23 @@ class Searcher:
         held_out = range(config.n_samples, config.n_samples + config.n_difficulty_draws)
         extra = await draw("difficulty draws", config.temperature, held_out)
         scored = samples[config.temperature]
+        too_long_for = ["policy"] if len(self.policy.encode_prompt(problem.question)) >= self.policy.context_length else []
         for name, scorer in self.scorers.items():
-            scored, usage = await score_candidates(problem, scored, scorer, name, config.step_separator)
+            usage = ScorerUsage()
+            try:
+                scored, usage = await score_candidates(problem, scored, scorer, name, config.step_separator)
+            except PathTooLongError:  # the question alone: candidates that are too long are known by having no score
+                too_long_for.append(name)
             costs[f"score {name}"] = Cost(scorer=usage)
         beams = {}
         for n in config.beams:
             policy = LedgerPolicy(self.policy, self.ledger, problem)  # a beam is charged for every draw it asks for, whoever made it
-            beams[n], usage = await self.beam(policy, n)
+            beams[n], usage = ([], ScorerUsage()) if "prm" in too_long_for else await self.beam(policy, n)
             costs[f"beam {n}"] = Cost(policy.usage, usage)
         samples |= {config.temperature: scored}
         stated = [candidate for some in (*samples.values(), *beams.values()) for candidate in some]
         classes = await classify_answers(problem, stated, self.grader)
+        self.ledger.commit()
         return ProblemResult(
             problem,
             config.temperature,
@@ -151,6 +168,7 @@ class Searcher:
             sum(candidate.is_correct for candidate in extra),
             len(extra),
             costs,
+            tuple(too_long_for),
         )
 
     async def beam(self, policy: LedgerPolicy, n: int) -> tuple[list[Candidate], ScorerUsage]:
@@ -175,23 +193,41 @@ def read_results(path: Path) -> list[ProblemResult]:
     return results
 
 
-async def search_problems(problems: list[Problem], config: SearchConfig, ledger: Ledger) -> None:
-    """Search what results.jsonl does not hold yet."""
-    path, adapter = config.output / "results.jsonl", TypeAdapter(ProblemResult)
+def load_scorers(config: SearchConfig) -> dict[str, Scorer]:
+    """The PRM and the ORM that are named. Raises InputError where one is the other."""
+    scorers = dict[str, Scorer]()
+    for name, folder, prm_format in (("prm", config.prm, config.prm_format), ("orm", config.orm, AUTO)):
+        if folder is None:
+            continue
+        scorers[name] = config.scorer.load(folder, config.policy, prm_format)
+        if scorers[name].scores_steps != (name == "prm"):
+            kinds = ("an ORM, which scores whole solutions", "a PRM, which scores steps")
+            is_prm = scorers[name].scores_steps
+            raise InputError(
+                f"{name} {folder}: {kinds[is_prm]}; expected {kinds[not is_prm].partition(',')[0]} (--{'prm' if is_prm else 'orm'})"
+            )
+    return scorers
+
+
+def check_results(path: Path, problems: Sequence[Problem]) -> list[ProblemResult]:
+    """The finished problems. Raises InputError where one of them is not among `problems` any more: the source has changed."""
     done = read_results(path)
+    wanted = {problem.problem_id: problem for problem in problems}
+    for number, result in enumerate(done, 1):
+        if wanted.get(result.problem.problem_id) != result.problem:
+            raise InputError(
+                f"{path}:{number}: the problems have changed since this search began: {result.problem.question[:60]!r} with answer "
+                f"{result.problem.gold_answer[:40]!r} is not among them; put back the old source, or choose another output folder"
+            )
+    return done
+
+
+async def search_problems(problems: list[Problem], done: list[ProblemResult], searcher: Searcher) -> None:
+    """Search what results.jsonl does not hold yet."""
+    path, adapter = searcher.config.output / "results.jsonl", TypeAdapter(ProblemResult)
     if path.exists():  # drops a line that was cut short
         write_text(path, "".join(adapter.dump_json(result).decode() + "\n" for result in done))
     finished = {result.problem.problem_id for result in done}
-    policy, grader = config.policy.load(), load_grader(config.grader, config.problems.source)
-    scorers = {
-        name: config.scorer.load(folder, config.policy, prm_format)
-        for name, folder, prm_format in (("prm", config.prm, config.prm_format), ("orm", config.orm, AUTO))
-        if folder is not None
-    }
-    claim_models(config.output, {"policy": policy.policy_id, **{name: scorer.scorer_id for name, scorer in scorers.items()}})
-    if config.beams and config.beam_aggregation is None:
-        config = replace(config, beam_aggregation=scorers["prm"].aggregation)
-    searcher = Searcher(config, policy, ledger, grader, scorers)
     with path.open("a") as file:
 
         async def one(problem: Problem) -> None:
@@ -207,12 +243,15 @@ def summary(results: list[ProblemResult], usage: Usage, seconds: float) -> dict[
     """Totals of a search: `usage` of the distinct draws, the scorers' tokens, and the candidates that got no verdict or no score."""
     scorer = sum((cost.scorer for result in results for cost in result.costs.values()), ScorerUsage())
     scored = [candidate for result in results for candidate in result.samples[result.temperature]]
-    names = {name for candidate in scored for name in candidate.scores}
+    names = {cost.removeprefix("score ") for result in results for cost in result.costs if cost.startswith("score ")}
     return {
         "n_problems": len(results),
         "n_candidates": len(scored),
         "n_without_verdict": sum(candidate.is_unknown for candidate in scored),
         "n_without_score": sum(len(candidate.scores) < len(names) for candidate in scored),
+        "too_long_for": {
+            name: [result.problem.problem_id for result in results if name in result.too_long_for] for name in ("policy", "prm", "orm")
+        },
         "n_generated": usage.n_generated,
         "n_prefilled": usage.n_prefilled,
         "n_cached": usage.n_cached,
@@ -229,6 +268,7 @@ def search_table(facts: dict[str, Any]) -> str:
         "problems": f"{facts['n_problems']:,}",
         "candidates": f"{facts['n_candidates']:,}",
         "of these": f"{facts['n_without_verdict']:,} without a verdict, {facts['n_without_score']:,} without a score",
+        "too long": ", ".join(f"{len(ids):,} for the {name}" for name, ids in facts["too_long_for"].items() if ids),
         "policy's tokens": token_words(facts),
         "scorers' tokens": counted(scorer),
         "this time": f"{facts['seconds']:,} s",
@@ -238,12 +278,25 @@ def search_table(facts: dict[str, Any]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(SearchConfig, argv)
+    results, ledger_path = config.output / "results.jsonl", config.output / "ledger.sqlite"
+    check_run(config.output, config, is_begun=has_draws(ledger_path) or results.exists())
+    config.policy.check()
+    check_inputs(config)
     selection = select_problems(config.problems)
-    claim_run(config.output, config)
-    write_counts(config.output, selection)
+    grader = load_grader(config.grader, config.problems.source)
     started, cpu_started = time.perf_counter(), time.process_time()
-    with Ledger(config.output / "ledger.sqlite") as ledger:
-        asyncio.run(search_problems(selection.problems, config, ledger))
+    policy = config.policy.load()
+    say_prompt(config.policy, policy.encode_prompt, selection.problems[0].question)
+    scorers = load_scorers(config)
+    with Ledger(ledger_path) as ledger:
+        is_begun = ledger.n_draws() > 0 or results.exists()
+        done = check_results(results, selection.problems)
+        models = {"policy": policy.policy_id, **{name: scorer.scorer_id for name, scorer in scorers.items()}}
+        claim_run(config.output, config, models, is_begun=is_begun)
+        write_counts(config.output, selection)
+        if config.beams and config.beam_aggregation is None:
+            config = replace(config, beam_aggregation=scorers["prm"].aggregation)
+        asyncio.run(search_problems(selection.problems, done, Searcher(config, policy, ledger, grader, scorers)))
         usage = ledger.total_usage()
     facts = summary(read_results(config.output / "results.jsonl"), usage, time.perf_counter() - started)
     facts["cpu_seconds"] = round(time.process_time() - cpu_started, 1)

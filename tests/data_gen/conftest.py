@@ -1,4 +1,4 @@
-"""Real `prm-train serve-policy` processes on this machine, for the tests of their clients."""
+"""Real `prm-train serve-policy` processes on this machine, for the tests of their clients; a disk that is soon full."""
 
 import os
 import re
@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -60,3 +61,15 @@ def simulated_server() -> Iterator[ServedPolicy]:
     server = start_server("--model", "simulated")
     yield server
     server.kill()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 300 KB of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", folder], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)

@@ -1,8 +1,10 @@
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -43,6 +45,7 @@ class TrainConfig:
     stop: str | None = "\n"
     n_candidates: tuple[int, ...] = (4, 16)
     weights: dict[str, float] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
     optimizer: OptimizerConfig = field(default=OptimizerConfig(learning_rate=5e-4), metadata={"help": "how weights move"})
     lora: LoraConfig | None = None
     """Low-rank adapters."""
@@ -87,6 +90,10 @@ def test_second_config_file_wins_over_the_first(tmp_path: Path) -> None:
         ("n_candidates", "[2, 8]", (2, 8)),
         ("n_candidates", "2", (2,)),
         ("n_candidates", "", ()),
+        ("n_candidates", "4 16  64", (4, 16, 64)),
+        ("n_candidates", "4, 16", (4, 16)),
+        ("names", "a b", ("a b",)),
+        ("names", "a b,c", ("a b", "c")),
         ("weights", "{prm: 1, orm: 0.5}", {"prm": 1.0, "orm": 0.5}),
         ("optimizer", None, OptimizerConfig(5e-4)),
     ],
@@ -94,6 +101,51 @@ def test_second_config_file_wins_over_the_first(tmp_path: Path) -> None:
 def test_command_line_text_becomes_the_type_of_the_field(option: str, text: str | None, value: object) -> None:
     argv = [] if text is None else [f"--{option}", text]
     assert getattr(parse_config(TrainConfig, ["--problems=p", *argv]), option) == value
+
+
+def test_a_list_may_be_given_in_several_words_and_several_times(tmp_path: Path) -> None:
+    path = write(tmp_path, "problems: p\nn_candidates: [1, 2]")
+    config = parse_config(
+        TrainConfig, ["--config", path, "--n_candidates", "4", "16,32", "--names", "a", "b c", "--n_candidates=[64]", "--names=d"]
+    )
+    assert config.n_candidates == (4, 16, 32, 64)  # the file's are replaced
+    assert config.names == ("a", "b c", "d")
+    assert parse_config(TrainConfig, ["--problems=p", "--n_updates", "4", "--n_updates", "5"]).n_updates == 5
+    assert refusal("--n_updates", "4", "5") == "unexpected argument '5' (command line); expected --key value"
+    assert refusal("--n_candidates", "4", "x").startswith('n_candidates: got [4, "x"], expected list of int (command line)')
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n" for a, b in pairwise("abcdefghi"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (BOMB, "when its aliases are written out"),
+        ("n_candidates: &a [*a]", "when its aliases are written out"),
+        ("stop: &a\n  b: *a", "when its aliases are written out"),
+        ("stop: " + "[" * 5000, "nested too deep"),
+        ("stop: " + "{a: " * 40 + "1" + "}" * 40, "more than 30 levels"),
+        ("stop:\n  " + "- " * 5000, "nested too deep"),
+        ("stop: \0", "not usable as YAML text: unacceptable character"),
+        ('stop: "a\\0b"', "stop: got .* holds a character that no file and no model knows"),
+        ('stop: "\\ud800"', "stop: got .* holds a character that no file and no model knows"),
+        ("n_updates: " + "9" * 5000, "FILE:1: not valid YAML: Exceeds the limit"),
+        ("n_updates: 9223372036854775808", "n_updates: got 9223372036854775808, which is beyond 64 bits"),
+        ("n_candidates: [1, -99999999999999999999]", "n_candidates: got .* which is beyond 64 bits"),
+        ("optimizer: {learning_rate: .nan}", "optimizer.learning_rate: got NaN, which is no finite number"),
+        ("optimizer: {learning_rate: 1e999}", "optimizer.learning_rate: got Infinity, which is no finite number"),
+        ("stop: ? [a]\n  : b", "FILE:1: not valid YAML"),
+        ("? [a]\n: b", "unknown key"),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_hostile_yaml_is_refused_in_one_short_line(tmp_path: Path, text: str, message: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError, match=message.replace("FILE", re.escape(path))) as caught:
+        load_yaml(TrainConfig, Path(path))
+    assert len(str(caught.value)) < 700
+    assert "\n" not in str(caught.value)
 
 
 def test_override_in_a_nested_config_keeps_the_other_defaults_of_that_field() -> None:
@@ -235,6 +287,11 @@ def test_help_shows_types_defaults_and_comments(capsys: pytest.CaptureFixture[st
             OSError(30, "Read-only file system", "runs/x"),
             2,
             "label: error: runs/x: cannot be written or read there (Read-only file system); ",
+        ),
+        (
+            OSError(2, "No such file or directory", "/proc/x"),
+            2,
+            "label: error: /proc/x: cannot be written or read there (No such file or directory); ",
         ),
         (
             OSError(20, "Not a directory", "notes.txt/x"),

@@ -24,7 +24,7 @@ RUN = RunFacts(
     },
     sample_settings={
         "problems": {"source": "gsm8k/train.jsonl"},
-        "policy": {"prompt_template": "Solve.\n\n{question}"},
+        "policy": {"model": "Qwen/Qwen2.5-1.5B", "prompt_template": "Solve.\n\n{question}"},
         "temperature": 0.7,
     },
     labeling={"method": "first_error", "n_rollouts": 8},

@@ -1,6 +1,7 @@
 import asyncio
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,40 @@ def test_a_fault_is_no_verdict(working_directory: Path) -> None:
     name = write_module(working_directory, "odd_grader", "def grade(question, gold_answer, solution):\n    return 'yes'\n")
     with pytest.raises(InputError, match="grader odd_grader:grade: returned 'yes', expected True, False, None or a Verdict"):
         said(name, "A: 5")
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("next(word for word in solution.split() if word == 'A')", "StopIteration"),
+        ("raise StopAsyncIteration", "StopAsyncIteration"),
+        ("import sys; sys.exit(0)", "SystemExit(0)"),
+        ("import asyncio; raise asyncio.CancelledError", "CancelledError"),
+        ("import concurrent.futures; raise concurrent.futures.CancelledError('mine')", "mine"),
+    ],
+)
+def test_what_would_end_a_loop_a_task_or_the_process_ends_the_run_as_an_error(
+    working_directory: Path, kind: str, fault: str, message: str
+) -> None:
+    body = f"{kind} grade(question, gold_answer, solution):\n    {fault}\n"
+    name = write_module(working_directory, "leaving_grader", body)
+
+    async def outcome() -> object:
+        graded = load_grader(name, "arithmetic").grade(PROBLEM, Solution("p", 0, "A: 5"))
+        [result] = await asyncio.gather(asyncio.wait_for(graded, 10), return_exceptions=True)
+        return result
+
+    assert message in repr(asyncio.run(outcome()))
+
+
+def test_a_grader_that_does_not_return_holds_up_no_end(working_directory: Path) -> None:
+    body = "import time\ndef grade(question, gold_answer, solution):\n    time.sleep(60)\n"
+    grader = load_grader(write_module(working_directory, "sleeping_grader", body), "arithmetic")
+    started = time.monotonic()
+    with pytest.raises(TimeoutError):
+        asyncio.run(asyncio.wait_for(grader.grade(PROBLEM, Solution("p", 0, "A: 5")), 0.05))
+    assert time.monotonic() - started < 10
 
 
 def test_the_version_changes_with_the_source(working_directory: Path) -> None:

@@ -167,7 +167,7 @@ noon | 12:00 | correct
 # words of number after a number
 5 | 5 hundred | incorrect
 500 | 5 hundred | correct
-24 | 2 dozen | correct
+24 | 2 dozen | ambiguous
 3 | 3 quarters | incorrect
 
 # degrees and radians
@@ -298,7 +298,7 @@ e^{-50} | e^{-51} | incorrect
 1.41 | \sqrt{2} | rounded_gold
 0.33 | \frac13 | rounded_gold
 0.5 | 0.51 | incorrect
-2.5 | 2.54 | incorrect
+2.5 | 2.54 | rounded_gold
 143 | 142.86 | incorrect
 3.142 | \pi | rounded_gold
 \pi | \frac{22}{7} | incorrect
@@ -671,6 +671,122 @@ f^{-1}(x) = \frac{x-1}{2} | \frac{x+1}{2} | incorrect
 \frac{3}{4}\pi\text{ inches} | $\frac{3}{4}\pi\text{ inches}$ | correct
 8\sqrt{3} \text { square inches} | $8\sqrt{3} \text { square inches}$ | correct
 99\pi \text{ square inches} | $99\pi \text{ square inches}$ | correct
+
+# a third round
+f^{-1}(x) | \frac{1}{f(x)} | ambiguous
+\mathbf{a} \times \mathbf{b} | \mathbf{b} \times \mathbf{a} | ambiguous
+A^{-1}B | BA^{-1} | correct
+AB - BA | 0 | correct
+M+m | 2m | ambiguous
+\frac{GMm}{R^2} | \frac{GMm}{r^2} | ambiguous
+XI | IX | incorrect
+IV | VI | incorrect
+x=1 \text{ or } x=2 | x=1, y=2 | ambiguous
+(a) 5 (b) 6 | (a) 5 (b) 7 | incorrect
+x^2+X | X^2+x | ambiguous
+\frac{N!}{n!(N-n)!} | 1 | ambiguous
+kK | k^2 | ambiguous
+Q = \frac{q}{R} | Q = \frac{q}{r} | ambiguous
+y = Mx + m | y = mx + M | ambiguous
+(R, r) | (r, R) | ambiguous
+X > x | x > X | ambiguous
+\frac{H}{h} = 2 | \frac{h}{H} = 2 | ambiguous
+2Rr | 2R^2 | ambiguous
+4R+r | 5R | ambiguous
+\{y \mid y = x^2\} | \{x \mid y = x^2\} | unparsable_gold
+\frac{\pi R^2 h}{3} | \frac{\pi r^2 h}{3} | ambiguous
+\frac{kQq}{r^2} | \frac{kq^2}{r^2} | ambiguous
+V_0 - v_0 | v_0 - V_0 | ambiguous
+\frac{N(N-1)}{n(n-1)} | 1 | ambiguous
+\frac{S_n}{s_n} | 1 | ambiguous
+x = a + A, y = 2 | x = 2a, y = 2 | ambiguous
+\sqrt{R^2-r^2} | \sqrt{r^2-R^2} | ambiguous
+AaBb | aabb | correct
+x=1 \text{ or } x=2 | x=1 \text{ and } y=2 | ambiguous
+x=1, x=2 | x=1, y=2 | ambiguous
+x=3, y=4 | x=3, x=4 | ambiguous
+a=1, a=2 | a=1, b=2 | ambiguous
+(a) 5 (b) 6 | (a) 7 (b) 8 | incorrect
+(A) 3 (B) 4 | (A) 5 (B) 6 | incorrect
+(a) x=2; (b) x=3 | (a) x=4; (b) x=5 | correct
+A. 12 B. 15 | A. 13 B. 16 | unparsable_gold
+(i) 5 (ii) 6 | (i) 5 (ii) 7 | incorrect
+VI | IV | incorrect
+IX | XI | incorrect
+\{y \mid y = x+1\} | \{x \mid y = x+1\} | unparsable_gold
+\{x \mid x = 2k\} | \{k \mid x = 2k\} | unparsable_gold
+\{n \mid n > m\} | \{m \mid n > m\} | unparsable_gold
+0.111 | 0,111 | ambiguous
+11 | x\approx11 | correct
+B | \mathcal{B} | correct
+0.16 | 0.160257708151404 | rounded_gold
+2.3 | 2.2892 | rounded_gold
+5 | 5 fourth graders | correct
+12 | 12 third graders | correct
+8 | 8 quarter notes | correct
+①③④ | ①、③、④ | correct
+①③ | ①, ③ | correct
+①② | ②① | correct
+②③ | (2)(3) | unparsable_gold
+3\mathbf{i}+4\mathbf{j} | (3,4) | ambiguous
+(3,4) | 3\mathbf{i}+4\mathbf{j} | ambiguous
+1 ton | 1000 kg | ambiguous
+2 tons | 2000 kg | ambiguous
+1 month | 30 days | ambiguous
+3 months | 90 days | ambiguous
+1 year | 52 weeks | ambiguous
+2 years | 104 weeks | ambiguous
+1 GB | 1024 MB | ambiguous
+5 | 5,00 € | ambiguous
+2.74 | 2,74 \$ | ambiguous
+0.125 | 0,125 | ambiguous
+\frac{1}{8} | 0,125 | ambiguous
+1234567 | 1.234.567 | ambiguous
+1234567 | 12,34,567 | ambiguous
+4.33 | 4.333333333 | rounded_gold
+66.67 | 66.6666666667 | rounded_gold
+3.14 | 3.14159265 | rounded_gold
+0.67 | 0.666666666 | rounded_gold
+0.333 | 0.3333333 | rounded_gold
+12.57 | 12.566370614 | rounded_gold
+2.236 | 2.2360679775 | rounded_gold
+8.7 | 8.66 | rounded_gold
+78.5 | 78.53981634 | rounded_gold
+11001_2 | 11001 (base 2) | correct
+11001_2 | 11001 \text{ (base two)} | correct
+5 | <b>5</b> | correct
+5 | = 5 | correct
+5 | => 5 | correct
+5 | \Rightarrow x = 5 | correct
+5 | \mathsf{5} | correct
+\frac{1}{2} | frac{1}{2} | correct
+\sqrt{2} | 2^{0.5} | correct
+\sqrt{2} | \surd 2 | correct
+e^{-x} | exp(-x) | correct
+0 | no apples | ambiguous
+1 | once | ambiguous
+(0,1)\cup(1,2) | (0,1),(1,2) | ambiguous
+(0,1)\cup(1,2) | (0,1) \text{ or } (1,2) | ambiguous
+0.375 | 0,375 | ambiguous
+0.001 | 0,001 | ambiguous
+5.5 | 5,50 € | ambiguous
+1.41 | 1.4142136 | rounded_gold
+52.38 | 52.380952380952 | rounded_gold
+2.83 | 2.8284271247 | rounded_gold
+9.42 | 9.42477796 | rounded_gold
+33.3 | 33.333333 | rounded_gold
+33.3 | 33.3333 | rounded_gold
+1.7 | 1.71 | rounded_gold
+12.5 | 12.48 | rounded_gold
+16.7\% | 16.6667\% | rounded_gold
+\$4.33 | 4.333333333 | rounded_gold
+7 seventh graders | 7 | correct
+3千焦 | 3 | correct
+3千卡 | 3 | correct
+3千帕 | 3 | correct
+6 months | 180 days | ambiguous
+6 months | 26 weeks | ambiguous
+1 TB | 1024 GB | ambiguous
 """
 KINDS = {
     title: [tuple(part.strip() for part in line.rsplit(" | ", 2)) for line in rows.splitlines() if line]

@@ -88,6 +88,28 @@ def test_workers_start_as_questions_wait() -> None:
     pool.close()
 
 
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ("RLIMIT_NOFILE, (9, 9)", "no grading worker can be started here: Too many open files (ulimit -a shows the limits)"),
+        ("RLIMIT_AS, (50 * 2**20, 50 * 2**20)", "the grading worker did not start; to see why, run: "),
+    ],
+)
+def test_workers_that_cannot_start_are_one_line(limit: str, said: str) -> None:
+    script = (
+        "import resource; from data_gen.config import run_command; from data_gen.grading_pool import AlgebraPool\n"
+        "def main():\n"
+        "    pool = AlgebraPool(1, 2.0, 2.0)\n"
+        f"    resource.setrlimit(resource.{limit})\n"
+        "    pool.ask('x+x', '2x').result()\n"
+        "run_command(main, 'sample')"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"sample: error: {said}")
+    assert ended.stderr.count("\n") == 1
+
+
 def test_closing_ends_processes_and_whoever_waits_hears_of_it() -> None:
     pool = AlgebraPool(n_workers=1, timeout_seconds=60, memory_gib=2)
     assert pool.ask("x+x", "2x").result() == {"is_equal": True}

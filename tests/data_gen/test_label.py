@@ -46,6 +46,15 @@ def test_the_summary_counts_what_was_written_in_the_order_of_the_problems(tmp_pa
         assert facts["n_generated"] == ledger.total_usage().n_generated - json.loads((tmp_path / "sample.json").read_text())["n_generated"]
 
 
+def test_what_changes_no_draw_may_be_set_anew_for_labelling(tmp_path: Path):
+    folder = sampled(tmp_path, 5)
+    label(["--run", str(folder), "--policy.max_rows", "7", "--policy.trust_remote_code", "true"])
+    with pytest.raises(InputError, match=r"policy.timeout_seconds: has no effect for a policy in this process"):
+        label(["--run", str(folder), "--policy.timeout_seconds", "7"])
+    with pytest.raises(InputError, match=r"unknown key policy.model"):
+        label(["--run", str(folder), "--policy.model", "other"])
+
+
 def test_how_many_problems_are_under_way_changes_no_label(tmp_path: Path):
     labeled(sampled(tmp_path / "one", 20), "--n_open", "1")
     labeled(sampled(tmp_path / "many", 20), "--n_open", "50")

@@ -19,6 +19,7 @@ from data_gen.ledger_verification import find_faults
 from data_gen.policies.simulated import SimulatedPolicy
 from data_gen.records import Completion, FinishReason, GradedSolution, Problem, SamplingParams, Solution, Usage, unknown
 from data_gen.rollouts import draw_solutions
+from data_gen.sample import main as sample_command
 
 PROBLEM = Problem("p1", "Start with 3: fold 4, times 9.", "9 1")
 PARAMS = SamplingParams(max_new_tokens=200)
@@ -136,8 +137,12 @@ def test_a_key_is_never_written_twice(tmp_path: Path):
 def fill(path: Path) -> None:
     with Ledger(path) as ledger:
         ledger.limit_size(ledger.n_pages() + 4)
-        for index in range(1, 2000):
-            draw(LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM), index)
+        draw_many(LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM), 2000)
+
+
+def draw_many(policy: LedgerPolicy, n: int) -> None:
+    for index in range(n):
+        draw(policy, index)
 
 
 def test_a_full_disk_is_said_and_what_was_committed_stays(tmp_path: Path):
@@ -149,6 +154,68 @@ def test_a_full_disk_is_said_and_what_was_committed_stays(tmp_path: Path):
         fill(path)
     with Ledger(path) as ledger:
         assert draw(LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM), 0) == kept
+
+
+def test_after_a_disk_that_was_full_the_ledger_is_sound_at_once_and_after_the_rerun(small_disk: Path, tmp_path: Path):
+    def sample(run: Path) -> None:
+        sample_command(["--output", str(run), "--problems.n", "450", "--policy.model", "simulated", "--n_samples", "2"])
+
+    with pytest.raises(LedgerError, match=r"disk is full; the last .* draws are not stored"):
+        sample(small_disk / "run")
+    assert list(find_faults(small_disk / "run" / "ledger.sqlite")) == []
+    subprocess.run(["mount", "-o", "remount,size=50m", small_disk], check=True)
+    sample(small_disk / "run")
+    sample(tmp_path / "whole")
+    assert list(find_faults(small_disk / "run" / "ledger.sqlite")) == []
+    runs = [Ledger(folder / "ledger.sqlite", read_only=True) for folder in (small_disk / "run", tmp_path / "whole")]
+    assert list(runs[0].contents()) == list(runs[1].contents())
+    for ledger in runs:
+        ledger.close()
+
+
+def test_nothing_is_written_after_a_write_that_failed(tmp_path: Path):
+    """The failure takes the whole of what was pending along: draws that other tasks add would name a prefix that is no longer there."""
+    ledger = Ledger(tmp_path / "l.sqlite")
+    tasks = [LedgerPolicy(SimulatedPolicy(), ledger, problem) for problem in (PROBLEM, Problem("p2", "Start with 5: fold 4.", "9"))]
+    draw(tasks[1], 0)
+    ledger.limit_size(ledger.n_pages() + 4)
+    with pytest.raises(LedgerError, match="disk is full"):
+        draw_many(tasks[0], 400)
+    ledger.limit_size(1000)
+    for task in tasks:
+        with pytest.raises(LedgerError, match="disk is full"):
+            draw(task, 1000)
+    with pytest.raises(LedgerError, match="disk is full"):
+        ledger.commit()
+    ledger.close()
+    with Ledger(tmp_path / "l.sqlite", read_only=True) as reader:
+        assert list(reader.contents()) == []
+
+
+def test_a_run_that_goes_on_stores_the_names_that_an_older_version_lost(tmp_path: Path):
+    path = tmp_path / "l.sqlite"
+    with Ledger(path) as ledger:
+        kept = draw(LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM), 0)
+    with sqlite3.connect(path) as database:
+        whole = database.execute("SELECT * FROM prefixes").fetchall(), database.execute("SELECT * FROM params").fetchall()
+        database.executescript("DELETE FROM prefixes; DELETE FROM params")
+    database.close()
+    assert [fault.kind for fault in find_faults(path)] == ["a draw without its prefix", "a draw without its params"]
+    with Ledger(path) as ledger:
+        assert draw(LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM), 0) == kept
+    assert list(find_faults(path)) == []
+    with sqlite3.connect(path) as database:
+        assert (database.execute("SELECT * FROM prefixes").fetchall(), database.execute("SELECT * FROM params").fetchall()) == whole
+    database.close()
+
+
+def test_log_probabilities_that_four_bytes_cannot_hold_are_refused(tmp_path: Path):
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        key = LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM).key((1, 2), PARAMS, 0)
+        for value in (-1e39, -float("inf")):
+            with pytest.raises(LedgerError, match=r"a log-probability of draw 0 for problem p1 is -(1e\+39|inf); expected"):
+                ledger.add(key, "p1", (1, 2), None, PARAMS, Completion((7, 8), "x", (-0.5, value), FinishReason.EOS))
+        ledger.add(key, "p1", (1, 2), None, PARAMS, Completion((7, 8), "x", (-0.5, -3.4e38), FinishReason.EOS))
 
 
 def test_a_verdict_is_kept_for_its_grader_and_gold_answer(tmp_path: Path):
@@ -249,7 +316,7 @@ def test_what_the_ledger_remembers_of_streams_is_bounded(tmp_path: Path, monkeyp
                 recorded = LedgerPolicy(policy, ledger, problem)
                 asyncio.run(recorded.sample(recorded.encode_prompt(problem.question), PARAMS, 0))
         assert ledger.n_draws() == 10
-        assert len(ledger._rows) == 3
+        assert len(ledger._streams) == 3
     assert policy.n_calls == 10
 
 
@@ -319,5 +386,5 @@ def test_files_that_are_no_ledger_are_refused(tmp_path: Path):
         Ledger(tmp_path / "text.sqlite", read_only=True)
     with sqlite3.connect(tmp_path / "old.sqlite") as db:
         db.execute("CREATE TABLE draws (x)")
-    with pytest.raises(LedgerError, match=r"old\.sqlite: ledger of layout 0, expected 2"):
+    with pytest.raises(LedgerError, match=r"old\.sqlite: ledger of layout 0, expected 3"):
         Ledger(tmp_path / "old.sqlite")

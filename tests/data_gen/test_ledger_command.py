@@ -4,14 +4,17 @@ import asyncio
 import json
 import math
 import sqlite3
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from data_gen.config import InputError
 from data_gen.grading import ArithmeticGrader
-from data_gen.ledger import Ledger, LedgerPolicy, pack, prefix_hash
+from data_gen.ledger import Ledger, LedgerError, LedgerPolicy, pack, prefix_hash
 from data_gen.ledger_command import main
+from data_gen.ledger_export import exported_draws
+from data_gen.ledger_verification import find_faults
 from data_gen.policies.simulated import SimulatedPolicy
 from data_gen.records import CORRECT, INCORRECT, Completion, FinishReason, Problem, SamplingParams, Usage, unknown
 from data_gen.rollouts import draw_solutions
@@ -125,7 +128,7 @@ PROMPT_NAME = prefix_hash(PROMPT).hex()
         ("UPDATE verdicts SET kind = 'right' WHERE draw = 2", "unknown kind of verdict: 1"),
         ("UPDATE verdicts SET reason = 'timeout' WHERE draw = 2", "a reason belongs to an unknown verdict and to no other: 1"),
         (  # the first two draws were equal and likely; here they are as unlikely as copies are
-            f"UPDATE draws SET logprobs = x'{pack('f', (-20.0, -20.0)).hex()}' WHERE id < 3",
+            f"UPDATE draws SET checksum = NULL, logprobs = x'{pack('f', (-20.0, -20.0)).hex()}' WHERE id < 3",
             "draws are not independent: 2\n  policy simulated-arithmetic-1",
         ),
     ],
@@ -138,6 +141,100 @@ def test_verify_names_what_is_wrong_and_fails(run: Path, capsys: pytest.CaptureF
         main(["verify", str(run)])
     assert caught.value.code == 1
     assert fault in capsys.readouterr().out
+
+
+def test_every_flipped_bit_of_what_was_drawn_is_seen_and_none_is_a_traceback(run: Path, capsys: pytest.CaptureFixture[str]):
+    path, unseen = run / "ledger.sqlite", []
+    whole = path.read_bytes()
+    for stored in (b"draw 2", pack("i", (6, 7, 8)), pack("f", (math.log(0.5),) * 3), b"unknowntruncated"):
+        assert whole.count(stored) == 1
+        for bit in range(8 * len(stored)):
+            damaged = bytearray(whole)
+            damaged[whole.index(stored) + bit // 8] ^= 1 << bit % 8
+            path.write_bytes(damaged)
+            unseen += [] if list(find_faults(path)) else [(stored, bit)]
+            with pytest.raises(LedgerError, match="prm-train ledger repair"):
+                list(exported_draws(path))
+    assert unseen == []
+    with pytest.raises(LedgerError, match=r"verdict of .* on draw 3; `prm-train ledger verify` lists all"):
+        main(["stats", str(run)])
+    with Ledger(path) as ledger:
+        recorded = LedgerPolicy(SimulatedPolicy(), ledger, Problem("p1", "Start with 3: fold 4, times 9.", "9 1"))
+        with pytest.raises(LedgerError, match=r"draw 2 of prefix .* is not what was stored"):
+            ledger.find_verdict(recorded.key(PROMPT, PARAMS, 2), "gold", "g-1")
+
+
+@pytest.mark.parametrize(
+    ("sql", "told"),
+    [
+        ("UPDATE draws SET text = 'draw 9' WHERE id = 1", "1 draws moved; 2 verdicts moved"),
+        ("UPDATE verdicts SET answer = '9 2' WHERE grader_version = 'g-2'", "2 verdicts moved"),  # a draw keeps all or none
+        ("DELETE FROM prefixes WHERE parent_hash IS NULL", "1 prefixes rebuilt"),  # from the prefix that continues it
+        ("DELETE FROM prefixes WHERE parent_hash IS NOT NULL", "1 prefixes rebuilt"),  # from the prompt and a draw
+        ("UPDATE prefixes SET problem_id = 'p2' WHERE parent_hash IS NULL", "1 prefixes rebuilt; 1 prefixes moved"),
+        ("DELETE FROM prefixes", "4 draws moved; 4 verdicts moved"),
+        ("UPDATE params SET json = '{}'", "1 params rebuilt; 1 params moved"),  # from config.json
+        ("DELETE FROM params; UPDATE draws SET params_hash = 'x' WHERE id = 4", "1 params rebuilt; 1 draws moved"),
+        ("DELETE FROM draws WHERE id = 1", "2 verdicts moved"),
+    ],
+)
+def test_repair_rebuilds_what_the_run_tells_and_moves_out_the_rest(run: Path, capsys: pytest.CaptureFixture[str], sql: str, told: str):
+    path = run / "ledger.sqlite"
+    (run / "config.json").write_text('{"max_new_tokens": 8, "temperature": 0.5, "other_temperatures": [1.0], "step_separator": "\\n"}')
+    with sqlite3.connect(path) as database:
+        database.executescript(sql)
+        n_before = database.execute("SELECT count(*) FROM draws").fetchone()[0]
+    database.close()
+    main(["repair", str(run)])
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].replace(f" to {run / 'ledger.moved-out.jsonl'}", "") == f"{path}: sound; {told}"
+    assert list(find_faults(path)) == []
+    moved = [json.loads(line) for line in (run / "ledger.moved-out.jsonl").read_text().splitlines()] if "moved" in told else []
+    with Ledger(path, read_only=True) as ledger:
+        assert n_before - ledger.n_draws() == sum(row["table"] == "draws" for row in moved)
+    main(["repair", str(run)])
+    assert capsys.readouterr().out == f"{path}: sound\n"
+
+
+def test_a_ledger_without_checksums_is_read_written_on_and_merged(run: Path, capsys: pytest.CaptureFixture[str]):
+    path, merged = run / "ledger.sqlite", run / "merged.sqlite"
+    with sqlite3.connect(path) as database:  # as the version before made it
+        columns = "".join(f"ALTER TABLE {table} DROP COLUMN checksum; " for table in ("prefixes", "draws", "verdicts"))
+        database.executescript(f"{columns} PRAGMA user_version = 2")
+    database.close()
+    before = list(exported_draws(path))
+    main(["verify", str(run)])
+    main(["merge", str(run), "--output", str(merged)])
+    assert list(exported_draws(merged)) == before
+    with Ledger(path) as ledger:
+        recorded = LedgerPolicy(SimulatedPolicy(), ledger, Problem("p1", "Start with 3: fold 4, times 9.", "9 1"))
+        found = ledger.find(recorded.key(PROMPT, PARAMS, 2))
+        assert found is not None
+        assert found.text == "draw 2"
+        ledger.add(recorded.key(PROMPT, PARAMS, 3), "p1", PROMPT, None, PARAMS, found)
+    with sqlite3.connect(path) as database:
+        assert database.execute("SELECT id FROM draws WHERE checksum IS NULL").fetchall() == [(1,), (2,), (3,), (4,)]
+    database.close()
+    main(["verify", str(run)])
+    assert capsys.readouterr().out == f"{path}: sound\n" * 2
+
+
+def test_a_ledger_where_nothing_can_be_written_is_read_as_it_stands(
+    run: Path, small_disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    there = small_disk / "ledger.sqlite"
+    there.write_bytes((run / "ledger.sqlite").read_bytes())
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    main(["verify", str(small_disk)])
+    main(["stats", str(small_disk)])
+    assert capsys.readouterr().out.startswith(f"{there}: sound\n{{")
+    main(["merge", str(small_disk), str(run), "--output", str(tmp_path / "merged.sqlite")])
+    assert list(exported_draws(tmp_path / "merged.sqlite")) == list(exported_draws(there))
+    subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+    there.with_name("ledger.sqlite-wal").write_bytes(b"draws that were not yet in the file")
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    with pytest.raises(LedgerError, match=r"its last draws are in ledger\.sqlite-wal, which cannot be read in this folder"):
+        main(["stats", str(small_disk)])
 
 
 def test_verify_reports_damaged_pages_and_goes_on_with_the_next_ledger(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -160,7 +257,7 @@ def test_verify_reports_damaged_pages_and_goes_on_with_the_next_ledger(tmp_path:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["stat", "x"], 'action: got "stat", expected one of stats, verify, merge, export'),
+        (["stat", "x"], 'action: got "stat", expected one of stats, verify, repair, merge, export'),
         (["stats", "none.sqlite"], "none.sqlite: no such file; expected a ledger"),
         (["stats"], "no value for inputs"),
         (["merge", "a.sqlite"], "output: got None, expected a file (action merge)"),

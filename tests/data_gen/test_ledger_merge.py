@@ -44,7 +44,7 @@ def change_logprobs(path: Path, logprob: float) -> None:
     """Give every token of draw 1, which have log-probability 0, another one."""
     with Ledger(path, read_only=True) as ledger:
         n_tokens = next(len(row[6]) // 4 for row in ledger.contents() if row[0] == "draws" and row[5] == 1 and isinstance(row[6], bytes))
-    change(path, "UPDATE draws SET n_cached = 7, logprobs = ? WHERE draw_index = 1", pack("f", [logprob] * n_tokens))
+    change(path, "UPDATE draws SET checksum = NULL, n_cached = 7, logprobs = ? WHERE draw_index = 1", pack("f", [logprob] * n_tokens))
 
 
 def test_what_two_ledgers_share_is_counted_once(tmp_path: Path):

@@ -81,6 +81,20 @@ def test_gsm8k_rows_need_their_answer_mark(tmp_path: Path) -> None:
         load_problems(source_of(tmp_path, {"question": "What?", "answer": "5"}, format="gsm8k"))
 
 
+def test_numbers_that_a_float_cannot_hold_stay_as_they_were_written(tmp_path: Path) -> None:
+    written = ["123456789012345678901234567890.5", "1e-400", "3.14159265358979323846", "1e-9999999999999999999", "9007199254740993.0"]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(f'{{"problem": "{number}", "answer": {number}}}\n' for number in [*written, "0.1", "1.50", "51.0", "1e3"]))
+    assert answers(ProblemSource(source=str(path))) == [*written, "0.1", "1.5", "51", "1000"]
+
+
+@pytest.mark.parametrize("name", [None, "", "  "])
+def test_an_empty_id_is_refused(tmp_path: Path, name: str | None) -> None:
+    row = {"key": name, "problem": "What?", "answer": "4"}
+    with pytest.raises(InputError, match=r"rows\.jsonl:1: field 'key' is empty; expected the id of the problem"):
+        load_problems(source_of(tmp_path, row, id_field="key"))
+
+
 def test_the_same_id_for_two_questions_is_refused(tmp_path: Path) -> None:
     rows = [{"id": "a", **row} for row in numbered(2)]
     with pytest.raises(InputError, match=r"rows.jsonl:2: the id of .*rows.jsonl:1 again"):
@@ -317,7 +331,7 @@ def test_math_train_has_two_problems_without_an_answer(real_data: Path, caplog: 
     with pytest.raises(InputError, match=r"test\.jsonl:92: 2 boxes with words between them"):
         load_problems(ProblemSource(source=str(real_data / "math/test.jsonl")))
     tests = load_problems(ProblemSource(source=str(real_data / "math/test.jsonl"), several_boxes="leave_out"))
-    assert len(tests) == 4992
+    assert len(tests) == 4993
     shared = {bare(problem.question) for problem in problems} & {bare(problem.question) for problem in tests}
     assert len(shared) == 2  # the public train and test files do share two problems
 

@@ -1,8 +1,5 @@
 import json
 import os
-import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -63,15 +60,6 @@ def test_a_program_that_uses_up_its_processor_time_is_wrong(monkeypatch: pytest.
     assert graded("while True:\n    pass") == "incorrect"
 
 
-def test_a_program_that_waits_is_unknown_and_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program_grading, "WALL_SECONDS", 1.0)
-    before = program_grading._n_tasks()
-    started = time.monotonic()
-    assert graded("import time\ntime.sleep(60)\n" + ADD) == "timeout"
-    assert time.monotonic() - started < 10
-    assert program_grading._n_tasks() <= before + 20  # neighbours come and go
-
-
 def test_secrets_cannot_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SECRET_TOKEN", "hunter2")
     secret = tmp_path / "token"
@@ -80,48 +68,6 @@ def test_secrets_cannot_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert graded("import os\nassert os.environ['SECRET_TOKEN']\n" + ADD) == "incorrect"
     for path in (secret, f"/proc/{os.getpid()}/environ", "/proc/self/environ", "/etc/passwd"):
         assert graded(f"open({str(path)!r}, 'rb').read()\n" + ADD) == "incorrect"
-
-
-def test_writes_outside_do_not_persist(tmp_path: Path) -> None:
-    kept = tmp_path / "kept"
-    kept.write_text("old")
-    attempts = [
-        f"open({str(kept)!r}, 'w')",
-        f"os.remove({str(kept)!r})",
-        f"os.mkdir({str(tmp_path / 'new')!r})",
-        f"os.chdir({str(tmp_path)!r})\nopen('new', 'w')",
-    ]
-    for attempt in attempts:
-        assert (
-            graded(f"import os\ntry:\n    {attempt.replace(chr(10), chr(10) + '    ')}\nexcept PermissionError:\n    pass\n{ADD}")
-            == "correct"
-        )
-    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
-    assert kept.read_text() == "old"
-
-
-def test_name_spaces_have_no_network() -> None:
-    command = program_grading._name_spaces()
-    if not command:
-        pytest.skip("no unshare for this user")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        connect = f"import socket; socket.create_connection(('127.0.0.1', {server.getsockname()[1]}))"
-        assert subprocess.run([sys.executable, "-c", connect], check=False).returncode == 0
-        assert subprocess.run([*command, sys.executable, "-c", connect], stderr=subprocess.DEVNULL, check=False).returncode == 1
-
-
-@pytest.mark.parametrize(
-    ("program", "verdict"), [(ADD, "correct"), ("import os\nwhile True:\n    os.fork()", "incorrect"), ("quit()", "incorrect")]
-)
-def test_machines_without_name_spaces_grade_too(monkeypatch: pytest.MonkeyPatch, program: str, verdict: str) -> None:
-    monkeypatch.setattr(program_grading, "_name_spaces", lambda: ())
-    assert graded(program) == verdict
-
-
-def test_folders_are_deleted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    assert graded("import os\nos.makedirs('a/b')\nopen('a/b/c', 'w').write('x')\n" + ADD) == "correct"
-    assert list(tmp_path.iterdir()) == []
 
 
 SUM = "print(sum(map(int, input().split())))"
@@ -155,4 +101,20 @@ def test_without_a_program_or_tests_nothing_is_known() -> None:
 def test_the_last_block_counts() -> None:
     assert find_program("```python\na = 1\n```\nBetter:\n```py\na = 2\n```\nRun it:\n") == "a = 2\n"
     assert find_program("```\na = 1\n```") == "a = 1\n"
+    assert find_program("```python\na = 1\n```\nIt prints\n```text\n1\n```\nas it should.\n```bash\nrun\n```\n") == "a = 1\n"
+    assert find_program("  ``` Python3  \na = 1\n  ```  \n```python\na = 2\n") == "a = 1\n"
     assert read_tests("assert add(1, 2) == 3") == "assert add(1, 2) == 3"
+
+
+@pytest.mark.parametrize(
+    "text", ["```" + " " * 10**6, "```\n" + " \t" * 10**6 + "x", "```python" + " " * 10**6 + "x\n", " " * 10**6, "```\n" * 10**5 + "`"]
+)
+def test_blocks_are_found_in_time_that_grows_with_the_text(text: str) -> None:
+    started = time.process_time()
+    find_program(text)
+    assert time.process_time() - started < 2
+
+
+def test_tests_nested_too_deeply_are_no_tests() -> None:
+    for tests in ("[" * 10**5, "(" * 10**5 + ")" * 10**5, "-" * 10**5 + "1", '{"a":' * 10**5, "assert " + "not " * 10**5 + "1"):
+        assert read_tests(tests) is None

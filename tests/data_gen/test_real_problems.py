@@ -73,9 +73,9 @@ def test_any_jsonl_names_its_fields_and_a_prompt_template_asks_the_question(tmp_
         sample(["--output", str(tmp_path / "other"), *common, "--policy.prompt_template", "no place"])
 
 
-def test_a_prompt_longer_than_the_context_is_named(tmp_path: Path, policy: str):
+def test_a_run_in_which_no_prompt_fits_the_context_is_refused(tmp_path: Path, policy: str):
     (tmp_path / "long.jsonl").write_text(json.dumps({"problem": "very " * 900, "answer": "2"}) + "\n")
     with pytest.raises(
-        InputError, match=r"a prefix of \d{4} tokens leaves no room in a context of 1024 tokens; it begins '<\|user\|>very very"
+        InputError, match=r"the prompt of problem [0-9a-f]{16}, as those of all 1, leaves no room in the policy's context of 1024 tokens"
     ):
         sample(["--output", str(tmp_path / "run"), "--problems.source", str(tmp_path / "long.jsonl"), "--policy.model", policy])

@@ -1,14 +1,16 @@
 import asyncio
 import json
+import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from data_gen.config import InputError
 from data_gen.records import Problem
-from data_gen.runs import claim_models, claim_run, count_lines, for_each, read_records, records_in_order, work_through, write_records
+from data_gen.run_identity import check_models, check_run, claim_run
+from data_gen.runs import count_lines, for_each, read_records, records_in_order, work_through, write_records
 
 PROBLEMS = [Problem(f"p{i}", f"What is {i}?", str(i)) for i in range(5)]
 
@@ -130,6 +132,75 @@ def test_a_run_may_be_continued_by_a_program_that_knows_a_setting_more(tmp_path:
         claim_run(tmp_path, RunConfig(n=4, new_setting=True))
 
 
+@dataclass(frozen=True)
+class ModelSettings:
+    model: str = "a"
+    max_rows: int = field(default=4, metadata={"is_execution": True})
+
+
+@dataclass(frozen=True)
+class NestedConfig:
+    output: Path = field(metadata={"is_execution": True})
+    model: ModelSettings | None = None
+    n: int = field(default=1, metadata={"may_grow": True})
+
+
+def test_the_one_setting_that_differs_is_named_with_its_place_and_shortened(tmp_path: Path):
+    claim_run(tmp_path, NestedConfig(tmp_path, ModelSettings("start " * 30 + "old" + " end" * 30), 3))
+    with pytest.raises(InputError) as caught:
+        claim_run(tmp_path, NestedConfig(tmp_path, ModelSettings("start " * 30 + "new" + " end" * 30), 3))
+    [told] = re.findall(r"another configuration: (.*?); choose", str(caught.value))
+    assert told.startswith("model.model is '…") or told.startswith("model.model is …")
+    assert "old end" in told
+    assert "new end" in told
+    assert len(told) < 160
+    with pytest.raises(InputError, match=r"model is \{'model': 'start .*…, got None"):
+        claim_run(tmp_path, NestedConfig(tmp_path, None, 3))
+
+
+def test_settings_of_execution_may_change_and_the_latest_are_kept(tmp_path: Path):
+    claim_run(tmp_path, NestedConfig(tmp_path, ModelSettings(max_rows=4), 3))
+    claim_run(tmp_path, NestedConfig(tmp_path / "elsewhere" / "..", ModelSettings(max_rows=2), 5))
+    stored = json.loads((tmp_path / "config.json").read_text())
+    assert stored["model"] == {"model": "a", "max_rows": 2}
+    assert stored["n"] == 5
+    with pytest.raises(InputError, match=r"n is 5, got 4 \(it may grow\)"):
+        claim_run(tmp_path, NestedConfig(tmp_path, ModelSettings(), 4))
+
+
+def test_a_folder_in_which_nothing_was_made_belongs_to_nobody(tmp_path: Path):
+    claim_run(tmp_path, RunConfig(n=4), {"policy": "abc"})
+    claim_run(tmp_path, RunConfig(n=5), {"policy": "def"}, is_begun=False)
+    assert json.loads((tmp_path / "config.json").read_text())["n"] == 5
+    assert json.loads((tmp_path / "models.json").read_text()) == {"policy": "def"}
+
+
+def test_a_check_of_a_run_leaves_nothing(tmp_path: Path):
+    check_run(tmp_path / "a" / "b", RunConfig())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_that_cannot_be_a_folder_is_refused(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "x", Path("/proc/x"), tmp_path / ("x" * 300)):
+        with pytest.raises(InputError, match=r"^output .*: cannot be written there \("):
+            check_run(folder, RunConfig())
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_files_that_no_run_wrote_are_not_overwritten(tmp_path: Path):
+    (tmp_path / "problems.jsonl").write_text("my own problems")
+    with pytest.raises(InputError, match=r"holds problems.jsonl and no run, which would overwrite it"):
+        claim_run(tmp_path, RunConfig(), is_begun=False)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "7", "[" * 100_000, '{"policy": "abc"'])
+def test_a_damaged_record_of_the_models_is_told(tmp_path: Path, text: str):
+    (tmp_path / "models.json").write_text(text)
+    with pytest.raises(InputError, match=r"models.json: is damaged"):
+        check_models(tmp_path, {"policy": "abc"})
+
+
 def test_a_folder_of_another_command_is_left_alone(tmp_path: Path):
     (tmp_path / "config.json").write_text('{"loss": "bce"}')
     with pytest.raises(
@@ -140,8 +211,8 @@ def test_a_folder_of_another_command_is_left_alone(tmp_path: Path):
 
 
 def test_a_run_belongs_to_the_models_that_began_it(tmp_path: Path):
-    claim_models(tmp_path, {"policy": "abc"})
-    claim_models(tmp_path, {"policy": "abc"})
+    claim_run(tmp_path, RunConfig(), {"policy": "abc"})
+    claim_run(tmp_path, RunConfig(), {"policy": "abc"})
     with pytest.raises(InputError, match=r"models.json: the policy of this run was abc, got def: other weights"):
-        claim_models(tmp_path, {"policy": "def"})
+        claim_run(tmp_path, RunConfig(), {"policy": "def"})
     assert json.loads((tmp_path / "models.json").read_text()) == {"policy": "abc"}

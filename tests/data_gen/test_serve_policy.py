@@ -1,16 +1,24 @@
 """`prm-train serve-policy` as a client sees it: a real process, asked over HTTP."""
 
 import asyncio
+import json
+import resource
+import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import uvicorn
+from starlette.applications import Starlette
 
+from data_gen.policies import completions_server, patient_protocol
 from data_gen.policies.completions_server import CompletionsServer
 from data_gen.policies.simulated import SimulatedPolicy
 from data_gen.records import Completion, SamplingParams
@@ -20,7 +28,8 @@ STEPS = ["3 plus 4=7\n", "7 minus 2=5\n", "Answer: 7 5"]
 
 
 def ask(url: str, **body: Any) -> httpx.Response:
-    return httpx.post(f"{url}/v1/completions", json={"prompt": QUESTION, "max_tokens": 200} | body, timeout=30)
+    content = json.dumps({"prompt": QUESTION, "max_tokens": 200} | body)  # httpx's own sends no half of a surrogate pair
+    return httpx.post(f"{url}/v1/completions", content=content, timeout=30)
 
 
 def choices(url: str, **body: Any) -> list[dict[str, Any]]:
@@ -104,12 +113,16 @@ def test_max_tokens_cuts(simulated_server):
         ({"prompt": [65] * 4096}, "prompt: 4096 tokens leave no room in a context of 4096 tokens"),
         ({"prompt": "What is love?\n"}, "prompt: "),
         ({"max_tokens": 0}, "max_tokens: Input should be greater than or equal to 1"),
-        ({"temperature": -1}, "temperature: Input should be greater than or equal to 0"),
+        ({"temperature": -1}, "temperature: got -1.0, expected 0 (greedy) or a number of 0.000001 or more"),
+        ({"temperature": 1e-45}, "temperature: got 1e-45, expected 0 (greedy) or a number of 0.000001 or more"),
+        ({"temperature": 9e-7}, "temperature: got 9e-07, expected"),
+        ({"temperature": 1e39}, "temperature: got 1e+39, expected"),
         ({"temperature": "hot"}, "temperature: Input should be a valid number"),
         ({"n": 5000}, "n: 1 prompts with 5000 choices each; expected at most 4096 choices"),
         ({"repetition_penalty": 1.1}, "repetition_penalty: got 1.1; this server draws from the model's own distribution, expected 1"),
         ({"top_p": 0}, "top_p: Input should be greater than 0"),
         ({"top_k": -2}, "top_k: Input should be greater than or equal to -1"),
+        ({"top_k": 10**400}, "top_k: Input should be less than 9223372036854775808"),
         ({"min_p": 1.0}, "min_p: Input should be less than 1"),
         ({"stream": True}, "stream: got True"),
         ({"echo": True}, "echo: got True"),
@@ -118,18 +131,34 @@ def test_max_tokens_cuts(simulated_server):
         ({"logprobs": 5}, "logprobs: Input should be less than or equal to 1"),
         ({"guided_regex": "a*"}, "guided_regex: Extra inputs are not permitted"),
         ({"seed": 1.5}, "seed: Input should be a valid integer"),
+        ({"prompt": ["x"] * 5000}, "prompt: 5000 prompts, expected at most 4096"),
+        ({"seed": 10**40}, "seed: Input should be less than 18446744073709551616"),
+        ({"prompt": "plus\ud800"}, "body: holds half of a surrogate pair"),
+        ({"model": "\udfff"}, "body: holds half of a surrogate pair"),
+        ({"prompt": "+" * 4097}, "prompt: a text of 4097 bytes leaves no room in a context of 4096 tokens, which hold at most 4096"),
+        ({"stop": ["\x1b[2J", ""] * 50_000}, r"stop: got ['\x1b[2J', '', '\x1b[2J', "),
+        ({"a\nb" * 100_000: 1}, "a\\nba\\nb"),
     ],
 )
 def test_bad_requests_are_refused_with_the_field(simulated_server, body: dict[str, Any], message: str):
     answer = ask(simulated_server.url, **body)
     assert answer.status_code == 400
     assert answer.json()["error"]["message"].startswith(message)
+    assert len(answer.content) < 2000
 
 
 def test_what_is_no_json_and_no_known_model_is_refused(simulated_server):
     answer = httpx.post(f"{simulated_server.url}/v1/completions", content=b'{"prompt": "x')
     assert answer.status_code == 400
     assert answer.json()["error"]["message"].startswith("body: not JSON")
+    for strange in (
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"\xff\xfe{\0}\0",
+        b'{"prompt": "\xed\xa0\x80"}',
+        b'{"seed": ' + b"9" * 5000 + b"}",
+    ):
+        assert httpx.post(f"{simulated_server.url}/v1/completions", content=strange).status_code == 400
     assert ask(simulated_server.url, model="gpt").status_code == 404
     assert httpx.get(f"{simulated_server.url}/v1/completions").status_code == 405
 
@@ -172,23 +201,87 @@ class EndlessPolicy:
         raise AssertionError("an event that nobody sets")
 
 
-def test_a_client_that_goes_away_ends_its_draws():
-    policy = EndlessPolicy()
-    app = CompletionsServer(policy, policy.encode_prompt, "endless").app
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+@contextmanager
+def in_thread(app: Starlette) -> Iterator[int]:
+    """The port at which `app` is served."""
+    server = uvicorn.Server(uvicorn.Config(app, http=patient_protocol.PatientProtocol, port=0, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
         time.sleep(0.01)
-    url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    with pytest.raises(httpx.ReadTimeout):
-        httpx.post(f"{url}/v1/completions", json={"prompt": "x", "n": 3}, timeout=0.5)
-    patience = time.monotonic() + 10
-    while policy.n_cancelled < 3 and time.monotonic() < patience:
-        time.sleep(0.01)
-    assert (policy.n_begun, policy.n_cancelled) == (3, 3)
+    yield server.servers[0].sockets[0].getsockname()[1]
     server.should_exit = True
     thread.join(10)
+
+
+def test_a_client_that_goes_away_ends_its_draws():
+    policy = EndlessPolicy()
+    with in_thread(CompletionsServer(policy, policy.encode_prompt, "endless").app) as port:
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"http://127.0.0.1:{port}/v1/completions", json={"prompt": "x", "n": 3}, timeout=0.5)
+        patience = time.monotonic() + 10
+        while policy.n_cancelled < 3 and time.monotonic() < patience:
+            time.sleep(0.01)
+    assert (policy.n_begun, policy.n_cancelled) == (3, 3)
+
+
+def test_a_body_beyond_the_limit_is_refused_before_it_is_read(simulated_server):
+    url = f"{simulated_server.url}/v1/completions"
+    with socket.create_connection(("127.0.0.1", simulated_server.port), timeout=10) as client:
+        client.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000000\r\n\r\n{")
+        assert client.recv(4096).startswith(b"HTTP/1.1 413 ")
+    try:
+        chunked = httpx.post(url, content=iter([b" " * 2**20] * 20), timeout=30)
+    except httpx.TransportError:
+        pass  # the connection ends while the client still sends
+    else:
+        assert chunked.status_code == 413
+    assert httpx.post(url, content=b" " * 2**20 + b'{"prompt": "x", "n": 0}').json()["error"]["message"].startswith("n: ")
+
+
+def test_requests_that_are_sent_by_halves_are_timed_out(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(patient_protocol, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(completions_server, "BODY_SECONDS", 0.3)
+    policy = EndlessPolicy()
+    app = CompletionsServer(policy, policy.encode_prompt, "endless").app
+    whole = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+    with in_thread(app) as port:
+        for begun in (b"", b"POST /v1/comp", whole + b"GET /h", b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"):
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+                client.sendall(begun)
+                started, said = time.monotonic(), b""
+                while part := client.recv(4096):  # until the server ends the connection
+                    said += part
+                assert 0.2 < time.monotonic() - started < 4  # uvicorn ends an idle connection after 5 s
+                assert (b"HTTP/1.1 408 " in said) == begun.endswith(b"{")
+        with pytest.raises(httpx.ReadTimeout):  # a draw may take longer
+            httpx.post(f"http://127.0.0.1:{port}/v1/completions", json={"prompt": "x"}, timeout=1)
+
+
+def test_a_server_without_descriptors_says_so_once_and_serves_again(tmp_path: Path):
+    with (tmp_path / "log").open("w") as log:
+        command = [sys.executable, "-m", "data_gen.serve_policy", "--model", "simulated", "--port", "0"]
+        process = subprocess.Popen(command, stderr=log)
+    try:
+        while "serving" not in (tmp_path / "log").read_text():
+            assert process.poll() is None
+            time.sleep(0.05)
+        port = int((tmp_path / "log").read_text().partition("http://127.0.0.1:")[2].split()[0])
+        assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE)[0] > 1024 or resource.getrlimit(resource.RLIMIT_NOFILE)[1] <= 1024
+        n_open = len(list(Path(f"/proc/{process.pid}/fd").iterdir()))
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (n_open + 10, n_open + 10))
+        clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(40)]
+        time.sleep(2.5)  # asyncio tries again each second
+        for client in clients:
+            client.close()
+        assert httpx.get(f"http://127.0.0.1:{port}/health", timeout=20).status_code == 200
+    finally:
+        process.kill()
+        process.wait()
+    said = (tmp_path / "log").read_text()
+    assert "Traceback" not in said
+    assert said.count("Too many open files: new connections wait until others end") == 1
+    assert len(said.splitlines()) == 3  # which policy, where it serves, and the fault
 
 
 def test_a_port_in_use_and_a_missing_package_are_said_in_one_line(simulated_server):

@@ -46,7 +46,9 @@ def test_the_hash_is_that_of_the_class_and_of_every_source(package: Path) -> Non
 
 
 def test_verdicts_on_mathematics_depend_on_all_that_reads_and_compares_answers() -> None:
-    parts = ("answer_equality", "answer_notation", "answer_units", "answers", "expressions", "grading_worker", "records")
+    subjects = ("choices", "clocks", "equality", "equations", "lists", "notation", "numbers", "units")
+    others = ("answers", "expressions", "final_sentence", "grading_worker", "number_words", "records")
+    parts = {*(f"answer_{subject}" for subject in subjects), *others}
     assert set(own_sources(*MATH_MODULES)) == {f"data_gen.{part}" for part in parts}
 
 

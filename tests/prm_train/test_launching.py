@@ -12,7 +12,7 @@ from prm_train.training_config import LoraSettings, TrainOrmConfig
 
 
 def config(**settings) -> TrainOrmConfig:
-    return TrainOrmConfig(rows=Path("unused"), output=Path("unused"), **settings)
+    return TrainOrmConfig(rows=Path("unused"), output=Path("unused"), model="base", **settings)
 
 
 @pytest.fixture(autouse=True)

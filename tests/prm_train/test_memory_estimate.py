@@ -102,7 +102,7 @@ def test_an_architecture_of_other_layers_is_refused() -> None:
 
 
 def parts(network: Network = SMALL, **settings: Any) -> tuple[float, float, float]:
-    found = estimate_memory(network, EstimateMemoryConfig(batch_size=1, max_length=8, **settings))
+    found = estimate_memory(network, EstimateMemoryConfig(model="base", batch_size=1, max_length=8, **settings))
     return found.weights, found.gradients, found.optimizer
 
 
@@ -131,7 +131,7 @@ def test_deepspeed_splits_more_with_each_stage() -> None:
 
 def test_activations_grow_with_the_tokens_of_a_pass() -> None:
     def activations(**settings: Any) -> float:
-        return estimate_memory(SMALL, EstimateMemoryConfig(**settings)).activations
+        return estimate_memory(SMALL, EstimateMemoryConfig(model="base", **settings)).activations
 
     # a layer: 2 norms of 3 x 10 numbers, 2 x (10 + 5) of attention, 4 x 30 of the MLP; the ends: 4 x 10
     assert activations(batch_size=2, max_length=8) == 2 * 8 * 4 * (2 * (60 + 30 + 120) + 40)
@@ -141,7 +141,7 @@ def test_activations_grow_with_the_tokens_of_a_pass() -> None:
 
 def test_offloading_without_deepspeed_is_refused() -> None:
     with pytest.raises(ValueError, match="offload: got true with zero_stage 0, expected zero_stage 1, 2 or 3"):
-        EstimateMemoryConfig(offload=True)
+        EstimateMemoryConfig(model="base", offload=True)
 
 
 def test_the_command_reads_a_training_config(tiny_policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,6 +159,8 @@ def test_the_peak_of_a_real_training_is_near_the_estimate() -> None:
     command = [sys.executable, "-m", "benchmarks.training", "--side", "ours"]
     out = subprocess.run(command, check=True, capture_output=True, text=True, cwd=REPOSITORY).stdout
     measured = json.loads(out.splitlines()[-1])["peak_mib_above_model"] * 2**20
-    found = estimate_memory(read_network(network().config, None), EstimateMemoryConfig(batch_tokens=MAX_LENGTH, max_length=MAX_LENGTH))
+    found = estimate_memory(
+        read_network(network().config, None), EstimateMemoryConfig(model="base", batch_tokens=MAX_LENGTH, max_length=MAX_LENGTH)
+    )
     assert found.total - found.weights == pytest.approx(measured, rel=0.25)
     assert found.total < GIB

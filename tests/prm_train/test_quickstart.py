@@ -14,7 +14,7 @@ import pytest
 
 from data_gen.config import InputError, load_yaml, parse_config
 from data_gen.ledger import Ledger
-from data_gen.runs import claim_run
+from data_gen.run_identity import claim_run
 from prm_train.evaluation.results import from_json
 from prm_train.quickstart import QuickstartConfig, main, training_stages
 from prm_train.training_config import TrainingConfig, TrainOrmConfig, TrainPrmConfig

@@ -73,7 +73,7 @@ def test_a_verifier_of_revisions_reads_the_attempts_before(tiny_policy, tmp_path
     with pytest.raises(InputError, match="rows with earlier attempts, which differ in them"):
         train(tmp_path / "history.jsonl", tiny_policy, tmp_path / "pairs", "--objective", "pairs")
     with pytest.raises(InputError, match="holds solutions after earlier attempts, which candidates are not; expected null"):
-        train(tmp_path / "history.jsonl", Path("no model"), tmp_path / "watched", "--candidates", str(tmp_path / "results.jsonl"))
+        train(tmp_path / "history.jsonl", tiny_policy, tmp_path / "watched", "--candidates", str(tmp_path / "history.jsonl"))
 
     async def score(before: str) -> float:
         scorer = load_scorer(str(tmp_path / "orm"))

@@ -24,6 +24,7 @@ from prm_train.targets import LabelAlgebra
 from prm_train.train_prm import main
 from prm_train.training_config import TrainPrmConfig
 from prm_train.training_folder import last_whole_checkpoint
+from prm_train.training_lock import training_lock
 
 HARD = LabelAlgebra()
 
@@ -171,6 +172,14 @@ def test_a_training_writes_over_nothing_but_itself(output, said, more, rows, tin
     with pytest.raises(InputError, match=said):
         train(rows, tmp_path / "base", tmp_path / output, *more)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_second_training_in_a_folder_is_refused_while_the_first_is_at_work(rows, tiny_policy, tmp_path):
+    with training_lock(tmp_path / "prm"):
+        with pytest.raises(InputError, match=r"prm: another training is at work in this folder"):
+            main(arguments(rows, tiny_policy, tmp_path / "prm"))
+        assert [path.name for path in (tmp_path / "prm").iterdir()] == [".training.lock"]
+    assert not (tmp_path / "prm").exists()  # nothing came of it
 
 
 def test_training_killed_at_any_moment_ends_with_the_weights_of_unbroken_training(rows, tiny_policy, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from prm_train.training_config import TrainImplicitPrmConfig, TrainingConfig, TrainOrmConfig, TrainRevisionConfig, TrainVerifierConfig
 
-NOTHING: dict[str, Any] = {"rows": Path("no rows"), "output": Path("no output")}
+NOTHING: dict[str, Any] = {"rows": Path("no rows"), "output": Path("no output"), "model": "base"}
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,7 @@ def test_sample_paths_are_always_the_same():
 
 
 def test_what_cannot_be_asked_is_refused_in_a_line(tiny_policy, tmp_path):
-    with pytest.raises(InputError, match=r"no config\.json there"):
+    with pytest.raises(InputError, match=r"holds no config\.json"):
         verify_export.main([str(tmp_path)])
     with pytest.raises(InputError, match="no interpreter at"):
         verify_export.main([str(tiny_policy), "--vllm_python", str(tmp_path / "python")])

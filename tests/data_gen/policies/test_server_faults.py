@@ -1,15 +1,21 @@
 """`sample` and `label` through servers that fail one request in three: what comes out is what comes out without faults."""
 
 import asyncio
+import gzip
 import json
 import logging
 import socket
 import struct
+import subprocess
+import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -17,6 +23,8 @@ import pytest
 from data_gen.config import InputError
 from data_gen.label import main as label
 from data_gen.ledger import Ledger
+from data_gen.policies.server_requests import RequestSettings, ServerPool, retry_after_seconds
+from data_gen.policies.server_routing import Server
 from data_gen.policy_config import PolicyConfig
 from data_gen.records import SamplingParams
 from data_gen.sample import main as sample
@@ -275,3 +283,181 @@ def test_all_draws_of_a_problem_go_to_one_replica(simulated_server, put_before: 
     assert all(len(each) > 0 for each in asked)
     assert sum(asked, Counter()) == dict.fromkeys(questions, 5)
     assert all(set(each.values()) == {5} for each in asked)
+
+
+class HostileServer:
+    """A server on the loopback that answers each connection's first request by what `answer` does with the socket."""
+
+    def __init__(self, answer: Callable[[socket.socket], None]) -> None:
+        self._answer = answer
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        with suppress(OSError):  # closed
+            while True:
+                threading.Thread(target=self._serve, args=(self._listener.accept()[0],), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):  # the client had enough
+            connection.recv(65536)
+            self._answer(connection)
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+def drip_body(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+    drip(connection)
+
+
+def drip(connection: socket.socket) -> None:
+    while True:
+        connection.sendall(b"x")
+        time.sleep(0.1)
+
+
+def drip_head(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nX-Long: ")
+    drip(connection)
+
+
+def endless_body(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while True:
+        connection.sendall(b"10000\r\n" + b" " * 2**16 + b"\r\n")
+
+
+def gzip_bomb(connection: socket.socket) -> None:
+    body = gzip.compress(b" " * 10**7)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+
+def endless_error(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 503 Busy\r\nContent-Type: text/plain; charset=rot13\r\n\r\n")
+    while True:
+        connection.sendall(b"\x1b[2J" * 2**14)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (drip_body, "no whole answer in 0.5 s"),
+        (drip_head, "no whole answer in 0.5 s"),
+        (endless_body, "a body of more than 1,048,576 bytes"),
+        (gzip_bomb, "a packed body, expected a plain one"),
+        (endless_error, "HTTP 503 a body of more than 65,536 bytes"),
+    ],
+)
+def test_a_reply_has_a_limit_in_time_and_in_bytes(answer: Callable[[socket.socket], None], said: str):
+    server = HostileServer(answer)
+    started = time.monotonic()
+    with pytest.raises(InputError) as caught:
+        PolicyConfig(model="simulated", servers=(server.url,), timeout_seconds=0.5, n_attempts=2, retry_seconds=0.01).load()
+    server.close()
+    assert str(caught.value) == f"2 attempts failed: 2 × {server.url}: {said}"
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("written", [KEY, quote(KEY.replace("-", "/"), safe=""), KEY.upper(), KEY[:-3]])
+def test_the_key_and_control_characters_do_not_come_back_in_any_field(
+    simulated_server,
+    put_before: Callable[..., FaultyProxy],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    written: str,
+):
+    key = KEY.replace("-", "/") if "%2F" in written else KEY
+    monkeypatch.setenv("CLIENT_KEY", key)
+
+    def refusal(url: str) -> str:
+        with pytest.raises(InputError) as caught:
+            PolicyConfig(model="simulated", servers=(url,), api_key_env="CLIENT_KEY", n_attempts=1).load()
+        return str(caught.value) + caplog.text
+
+    for field in ("finish_reason", "text"):
+        proxy = put_before(
+            simulated_server.url, lambda reply, field=field: good(changed(reply, **{field: f"{written}\x1b[2J\n12:00:00 ok"}))
+        )
+        said = refusal(proxy.url)
+        assert "***" in said
+        assert written not in said
+        assert "\x1b" not in said
+        assert "\n12:00:00 ok" not in said
+    models = json.dumps({"data": [{"id": f"{written}\x1b[2J"}] + [{"id": "m"}] * 20_000}).encode()
+    said = refusal(HostileServer(lambda connection: connection.sendall(response(200, models))).url)
+    assert "serves ***" in said
+    assert written not in said
+    assert "\x1b" not in said
+    assert len(said) < 3000
+
+
+def test_a_server_that_was_never_there_ends_the_run_at_once():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    started = time.monotonic()
+    with pytest.raises(InputError) as caught:
+        PolicyConfig(model="simulated", servers=(url,)).load()
+    assert str(caught.value) == f"no server answers: {url}: ConnectError Connection refused; expected one or more that run"
+    assert time.monotonic() - started < 5
+
+
+def test_a_server_that_goes_down_is_one_log_line_at_once_and_one_when_it_is_back(caplog: pytest.LogCaptureFixture):
+    server = Server("http://a", 8, pause_seconds=60)
+    assert [server.faults_to_log(60) for _ in range(3)] == [1, 0, 0]
+    assert server.faults_to_log(0) == 0
+    caplog.set_level(logging.INFO)
+    replies = iter([response(503, b"busy", "Retry-After: 0.2\r\n"), *[response(500, b"no")] * 4, response(200, b"{}")])
+    hostile = HostileServer(lambda connection: connection.sendall(next(replies).replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)))
+
+    async def ask() -> bytes:
+        async with ServerPool((hostile.url,), RequestSettings(retry_seconds=0.01)) as pool:
+            return await pool.get("/v1/models", lambda body: body)
+
+    assert asyncio.run(ask()) == b"{}"
+    hostile.close()
+    assert [record.getMessage() for record in caplog.records if "127.0.0.1" in record.getMessage()] == [
+        f"{hostile.url}: HTTP 503 busy; trying again in 0 s, as it asks",
+        f"{hostile.url} answers again",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        ("3", 3.0),
+        ("0.5", 0.5),
+        ("-3", 0.0),
+        ("1e400", 120.0),
+        ("86400", 120.0),
+        ("nan", None),
+        ("soon", None),
+        ("Mon, 01 Jan 2001 00:00:00 GMT", 0.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 120.0),
+        ("Mon, 41 Jan 2001 00:00:00 GMT", None),
+    ],
+)
+def test_the_pause_that_a_server_asks_for_is_bounded(value: str | None, seconds: float | None):
+    assert retry_after_seconds(value) == seconds
+
+
+def test_running_out_of_open_files_is_not_called_a_fault_of_the_server(simulated_server):
+    code = (
+        "import resource, asyncio\nfrom data_gen.policies.server_requests import RequestSettings, ServerPool\n"
+        "async def main():\n"
+        f"    async with ServerPool(({simulated_server.url!r},), RequestSettings()) as pool:\n"
+        "        await pool.get('/v1/models', lambda body: body)\n"  # which imports all that there is to import
+        "        resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))\n"
+        "        files = [open('/dev/null') for _ in range(20 - len(__import__('os').listdir('/proc/self/fd')) + 1)]\n"
+        "        await asyncio.gather(*(pool.get('/v1/models', lambda body: body) for _ in range(2)))\n"
+        "from data_gen.config import run_command\nrun_command(lambda: asyncio.run(main()), 'sample')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.endswith(
+        ' 200 OK"\nsample: error: Too many open files in this process, which may have 20; expected a lower max_concurrency '
+        "(got 128 for each of 1 servers) or a higher limit (ulimit -n)\n"
+    )

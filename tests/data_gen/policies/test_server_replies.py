@@ -95,6 +95,7 @@ WRONG = {
     "a logprob short": (reply([67, 256], "C", logprobs={"token_logprobs": [-1.0]}), "1 log-probabilities among 1 values, expected 2"),
     "a null logprob": (reply([67, 256], "C", logprobs={"token_logprobs": [None, -1.0]}), "1 log-probabilities among 2 values"),
     "a logit": (reply([67, 256], "C", logprobs={"token_logprobs": [7.5, -1.0]}), "1 log-probabilities among 2 values"),
+    "beyond 4 bytes": (reply([67, 256], "C", logprobs={"token_logprobs": [-1e39, -1.0]}), "1 log-probabilities among 2 values"),
     "NaN": (reply([67, 256], "C", logprobs={"token_logprobs": [float("nan"), -1.0]}), "1 log-probabilities among 2 values"),
     "unknown finish": (reply([67, 256], "C", "abort"), "finish_reason 'abort', expected 'stop' or 'length'"),
     "no finish": (reply([67, 256], "C", None), "finish_reason None"),

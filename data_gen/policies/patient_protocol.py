@@ -1,0 +1,60 @@
+"""Connections of a server that wait for their requests, but not for ever, and that take it quietly when there are no descriptors left."""
+
+import asyncio
+import errno
+import logging
+import time
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+logger = logging.getLogger(__name__)
+HEAD_SECONDS = 30.0  # from a connection's first moment, or the end of its last answer, to the end of the next request's headers
+LOG_SECONDS = 60.0
+OUT_OF_FILES = (errno.EMFILE, errno.ENFILE)
+_last_line_at = float("-inf")
+
+
+class PatientProtocol(H11Protocol):
+    """uvicorn's own, which waits for ever for a request that has begun, or for the first of a connection."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._unwatch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch()
+
+    def _watch(self) -> None:
+        """A request under way has the limits of its application; otherwise the clock runs, and more bytes do not set it back."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._unwatch()
+        elif self._deadline is None and not self.transport.is_closing():
+            self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _unwatch(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+def quiet_without_files(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """An exception handler of an event loop that says once a minute that no connection can be taken, not at each of them."""
+    global _last_line_at
+    error = context.get("exception")
+    if not isinstance(error, OSError) or error.errno not in OUT_OF_FILES:
+        loop.default_exception_handler(context)
+    elif time.monotonic() - _last_line_at > LOG_SECONDS:
+        _last_line_at = time.monotonic()
+        logger.warning("%s: new connections wait until others end (ulimit -n sets the limit)", error.strerror)

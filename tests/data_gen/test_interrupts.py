@@ -1,0 +1,80 @@
+"""Ctrl-C and SIGTERM as a person or a scheduler sends them: one line, the exit code of the signal, and no child that stays."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+KEPT = "what is finished is kept: the same command goes on from there"
+SLEEPING = "import pathlib, time\ndef grade(question, gold_answer, solution):\n    pathlib.Path('began').touch()\n    time.sleep(600)\n"
+
+
+def start(folder: Path, *command: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-m", *command], cwd=folder, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    patience = time.monotonic() + 60
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < patience
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "exit_code", "said"),
+    [
+        ([signal.SIGINT], 130, f"prm-train sample: interrupted; {KEPT}"),
+        ([signal.SIGTERM], 143, f"prm-train sample: ended by SIGTERM; {KEPT}"),
+        ([signal.SIGINT, signal.SIGTERM], 130, f"prm-train sample: interrupted; {KEPT}"),  # from the terminal, and from a parent
+    ],
+)
+def test_a_run_whose_grader_never_returns_ends_with_one_line(tmp_path: Path, numbers: list[signal.Signals], exit_code: int, said: str):
+    (tmp_path / "sleeping.py").write_text(SLEEPING)
+    process = start(
+        tmp_path,
+        *("prm_train.cli", "sample", "--output", "run", "--policy.model", "simulated", "--problems.n", "4", "--grader", "sleeping:grade"),
+    )
+    wait_for(tmp_path / "began", process)
+    started = time.monotonic()
+    for number in numbers:
+        process.send_signal(number)
+    shown = process.communicate(timeout=30)[1]
+    assert time.monotonic() - started < 10
+    assert process.returncode == exit_code
+    assert shown.splitlines()[-1] == said
+    assert "Traceback" not in shown
+
+
+def test_a_second_ctrl_c_ends_what_does_not_heed_the_first(tmp_path: Path):
+    (tmp_path / "stubborn.py").write_text(
+        "import pathlib, time\nfrom data_gen.config import run_command\n\n"
+        "def main():\n    while True:\n        try:\n            pathlib.Path('began').touch()\n            time.sleep(600)\n"
+        "        except KeyboardInterrupt:\n            pathlib.Path('heard').touch()\n\n"
+        "run_command(main)\n"
+    )
+    process = start(tmp_path, "stubborn")
+    wait_for(tmp_path / "began", process)
+    process.send_signal(signal.SIGINT)
+    wait_for(tmp_path / "heard", process)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 130
+
+
+def test_sigterm_to_a_quickstart_alone_ends_its_children(tmp_path: Path):
+    process = start(
+        tmp_path, "prm_train.quickstart", "--output", "run", "--policy", "simulated", "--n_train_problems", "400", "--n_solutions", "100"
+    )
+    for shard in (0, 1):
+        wait_for(tmp_path / f"run/train-{shard}/ledger.sqlite", process)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(children) == 2
+    process.send_signal(signal.SIGTERM)
+    shown = process.communicate(timeout=30)[1]
+    assert process.returncode == 143
+    assert shown.splitlines()[-1] == f"quickstart: ended by SIGTERM; {KEPT}"
+    assert "Traceback" not in shown
+    assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []

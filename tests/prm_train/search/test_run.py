@@ -1,0 +1,69 @@
+"""The command `search`: whose its folder is, and which scorers it takes."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from data_gen.config import InputError
+from prm_train.checkpoints import CheckpointFacts, Kind
+from prm_train.modeling import build_scorer, save_scorer
+from prm_train.search.run import main
+from prm_train.training_config import TrainingConfig
+
+
+@pytest.fixture(scope="module")
+def scorers(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Folders of a random PRM and a random ORM."""
+    kinds: tuple[Kind, ...] = ("prm", "orm")
+    folders: dict[str, str] = {}
+    for kind in kinds:
+        folder = tmp_path_factory.mktemp(kind)
+        torch.manual_seed(0)
+        model, encoding = build_scorer(kind, TrainingConfig(rows=Path("unused"), output=folder, model=str(tiny_policy)))
+        save_scorer(model, encoding, CheckpointFacts(kind, encoding.facts, "none, it is random", "min"), folder)
+        folders[kind] = str(folder)
+    return folders
+
+
+def search(folder: Path, *arguments: str) -> dict:
+    small = ("--problems.n", "2", "--policy.model", "simulated", "--n_samples", "2", "--n_difficulty_draws", "1")
+    main(["--output", str(folder), *small, *arguments])
+    found: dict = json.loads((folder / "search.json").read_text())
+    return found
+
+
+def test_a_prm_and_an_orm_are_not_taken_for_each_other(tmp_path: Path, scorers: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(InputError, match=r"prm .*: an ORM, which scores whole solutions; expected a PRM \(--orm\)"):
+        search(tmp_path / "run", "--prm", scorers["orm"])
+    with pytest.raises(InputError, match=r"orm .*: a PRM, which scores steps; expected an ORM \(--prm\)"):
+        search(tmp_path / "run", "--orm", scorers["prm"])
+    assert list(tmp_path.iterdir()) == []  # a start that failed leaves nothing
+    with caplog.at_level(logging.INFO):
+        facts = search(tmp_path / "run", "--prm", scorers["prm"], "--orm", scorers["orm"], "--max_new_tokens", "40")
+    assert facts["n_problems"] == 2
+    assert f"PRM {scorers['prm']}: 0.0 M parameters, float32, cpu" in caplog.messages
+
+
+def test_a_search_goes_on_with_other_settings_of_execution_and_no_others(tmp_path: Path) -> None:
+    first = search(tmp_path)
+    results = (tmp_path / "results.jsonl").read_bytes()
+    others = ("--policy.max_rows", "3", "--scorer.device", "cpu", "--scorer.cache_bytes", "0", "--scorer.max_batch_tokens", "64")
+    assert search(tmp_path, *others)["n_generated"] == first["n_generated"]
+    assert (tmp_path / "results.jsonl").read_bytes() == results
+    with pytest.raises(InputError, match=r"another configuration: policy\.base_seed is 0, got 1; choose"):
+        search(tmp_path, "--policy.base_seed", "1")
+    for name, value, shown in (("scorer.dtype", "bfloat16", "None, got 'bfloat16'"), ("stop", "Q:", r"\[\], got \['Q:'\]")):
+        with pytest.raises(InputError, match=rf"another configuration: {name} is {shown}; choose"):
+            search(tmp_path, f"--{name}", value)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "problems": {**config["problems"], "seed": 1}}))
+    with pytest.raises(InputError, match=r"results.jsonl:1: the problems have changed since this search began"):
+        search(tmp_path, "--problems.seed", "1")
+
+
+def test_a_model_must_be_named_for_problems_of_ones_own(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"policy\.model: no model for mine\.jsonl"):
+        main(["--output", str(tmp_path / "run"), "--problems.source", "mine.jsonl"])

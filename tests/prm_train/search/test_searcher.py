@@ -1,0 +1,56 @@
+"""The search of one problem: what is durable when it is finished, and what becomes of a question that nobody can read."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from data_gen.grading import ArithmeticGrader
+from data_gen.ledger import Ledger
+from data_gen.policies.simulated import SimulatedPolicy
+from data_gen.records import Problem, Usage
+from prm_train.aggregation import Aggregation
+from prm_train.scoring import PathTooLongError, ScoringTree
+from prm_train.search.run import Cost, ProblemResult, SearchConfig, Searcher, summary
+
+PROBLEM = Problem("p1", "Start with 3: fold 4, times 9.", "9 1")
+
+
+class NearsightedScorer:
+    """Reads no question at all."""
+
+    scorer_id, scores_steps = "nearsighted", True
+    aggregation: Aggregation = "min"
+
+    @asynccontextmanager
+    async def session(self, question: str) -> AsyncIterator[ScoringTree]:
+        raise PathTooLongError(f"path of {len(question)} tokens: longer than the scorer's context of 1")
+        yield
+
+
+def search(folder: Path, policy: SimulatedPolicy, scorers: dict[str, NearsightedScorer]) -> tuple[ProblemResult, int]:
+    """The result, and how many draws another process would see when it is there."""
+    config = SearchConfig(folder, prm="prm", n_samples=3, n_difficulty_draws=2, max_new_tokens=400, beams=(4,), beam_aggregation="min")
+    with Ledger(folder / "l.sqlite") as ledger, Ledger(folder / "l.sqlite", read_only=True) as reader:
+        result = asyncio.run(Searcher(config, policy, ledger, ArithmeticGrader(), scorers).search(PROBLEM))
+        return result, reader.n_draws()
+
+
+def test_a_question_that_the_scorer_cannot_read_is_an_outcome_and_its_draws_are_committed(tmp_path: Path):
+    result, n_committed = search(tmp_path, SimulatedPolicy(), {"prm": NearsightedScorer()})
+    assert n_committed == 1 + 3 + 2
+    assert result.too_long_for == ("prm",)
+    assert [list(candidates) for candidates in result.beams.values()] == [[]]
+    assert [(each.scores, each.is_finished) for each in result.samples[1.0]] == [({}, True)] * 3
+    assert result.costs["score prm"] == result.costs["beam 4"] == Cost()
+    facts = summary([result], Usage(), 0.0)
+    assert facts["n_without_score"] == 3
+    assert facts["too_long_for"] == {"policy": [], "prm": ["p1"], "orm": []}
+
+
+def test_a_question_that_the_policy_cannot_read_has_empty_candidates_that_choose_nothing(tmp_path: Path):
+    result, n_committed = search(tmp_path, SimulatedPolicy(context_length=10), {"prm": NearsightedScorer()})
+    assert n_committed == 0
+    assert result.too_long_for == ("policy", "prm")
+    told = {(each.text, each.n_tokens, each.answer, each.is_unknown, each.can_vote) for each in (result.greedy, *result.samples[1.0])}
+    assert told == {("", 0, None, True, False)}
