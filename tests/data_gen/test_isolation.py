@@ -237,7 +237,7 @@ def test_a_machine_without_name_spaces_is_refused() -> None:
     run = subprocess.run([*command, sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert run.returncode == 1
     assert run.stderr.splitlines()[-1].startswith(
-        "data_gen.config.InputError: grader data_gen.program_grading: this machine gives no name spaces"
+        "data_gen.errors.InputError: grader data_gen.program_grading: this machine gives no name spaces"
     )
     unsafe = {**os.environ, program_grading.UNSAFE: "1"}
     run = subprocess.run([*command, sys.executable, "-c", script], capture_output=True, text=True, check=False, env=unsafe)
