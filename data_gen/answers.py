@@ -12,7 +12,6 @@ _NEXT_PROBLEM = re.compile(
     r"<\|(?:im_start\|>|start_header_id\|>)?user\b|\[INST\]|^[ \t]*(?:\**)(?:Q|Question|Problem|Human|User|Instruction)(?:[ \t]*\d+)?\**:",
     re.MULTILINE,
 )
-_MAY_ASK = re.compile(r"Q(?:uestion)?[ \t\d*]*:|Problem|Human|User|Instruction|user|INST")
 _END_TOKENS = re.compile(r"(?:\s*(?:</s>|<eos>|<\|[^|<>\n]{1,40}\|>))+\s*$")
 _BOXED_PLACEHOLDER = re.compile(r"\\boxed\s*\{\s*(?:your answer|answer|\.\.\.|…)\s*\}", re.IGNORECASE)
 _SENTENCE = re.compile(
@@ -53,12 +52,12 @@ def find_answer(text: str, is_truncated: bool = False) -> str | None:
     `Question:` on are left out. In truncated text an open box, the last line and the last sentence are no answers: the rest of them may be
     missing.
     """
-    if text.rstrip().endswith(">"):
+    if text[-40:].rstrip().endswith(">"):
         text = _END_TOKENS.sub("", text)
     if "think>" in text:
         text = text.rpartition("</think>")[2].partition("<think>")[0]
     answer, start = None, 0
-    for next_problem in _NEXT_PROBLEM.finditer(text) if _MAY_ASK.search(text) else ():
+    for next_problem in _NEXT_PROBLEM.finditer(text) if _may_ask(text) else ():
         answer = _find_marked(text[start : next_problem.start()], is_truncated=False)
         if answer:
             return _of_sentence(answer)
@@ -67,9 +66,27 @@ def find_answer(text: str, is_truncated: bool = False) -> str | None:
     return read_final_sentence(text) if answer is None and not is_truncated and text.strip() else _of_sentence(answer or "") or None
 
 
+def _may_ask(text: str) -> bool:
+    """Whether _NEXT_PROBLEM can match at all: half of the time of reading an answer, were it looked for in every text."""
+    return (
+        "Q" in text
+        or "Problem" in text
+        or "Human" in text
+        or "User" in text
+        or "Instruction" in text
+        or "|user" in text
+        or "[INST]" in text
+    )
+
+
 def _of_sentence(stated: str) -> str:
     """What a whole sentence after a marker concludes (`Answer: The total is 42.`), where it concludes one thing; else as it stands."""
-    if not _SENTENCE.match(stated) or re.search(r"[\\=]", stated) or read_number(stated[:MAX_ANSWER_LENGTH]) is not None:
+    if (
+        " " not in stated
+        or not _SENTENCE.match(stated)
+        or re.search(r"[\\=]", stated)
+        or read_number(stated[:MAX_ANSWER_LENGTH]) is not None
+    ):
         return stated
     return read_final_sentence(f"So {stated}") or stated
 
