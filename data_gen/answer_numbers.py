@@ -39,7 +39,7 @@ def _compare_values(gold: Number, answer: Number) -> Verdict:
             return CORRECT
         as_percent = replace(fraction, value=fraction.value * 100, n_decimals=max(0, fraction.n_decimals - 2))
         return unknown("rounded_gold") if gold.is_percent and _is_rounding(gold, as_percent) else INCORRECT
-    if gold.n_decimals < 6 and _is_rounding(gold, answer):
+    if 0 < gold.n_decimals < 6 and _is_rounding(gold, answer):
         return unknown("rounded_gold")
     if max(gold.n_decimals, answer.n_decimals) < 6:
         return INCORRECT
@@ -51,8 +51,9 @@ def _compare_values(gold: Number, answer: Number) -> Verdict:
 
 def _is_rounding(gold: Number, answer: Number) -> bool:
     """Whether the answer is the exact value that a gold decimal may round: one with more places, or with endless ones."""
-    significant = abs(gold.value) * 10**gold.n_decimals
-    if not gold.n_decimals or significant < 10 or abs(gold.value - answer.value) > Fraction(1, 2 * 10**gold.n_decimals):
+    if not gold.n_decimals or abs(gold.value) * 10**gold.n_decimals < 10:  # of one digit
+        return False
+    if abs(gold.value - answer.value) > Fraction(1, 2 * 10**gold.n_decimals):
         return False
     return not answer.terminates or answer.n_decimals > gold.n_decimals
 
