@@ -10,8 +10,7 @@ was read back with `datasets`, each row equal to the line that it came from; onl
 import logging
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain, zip_longest
 from math import ceil
@@ -29,13 +28,12 @@ from data_gen.jsonl import read_jsonl, write_text
 from data_gen.rows import ROW_TYPES, AnyRow, RowKind, features, read_rows
 from data_gen.sample import SampleConfig
 from data_gen.scrubbing import public_settings, refuse_secrets
+from data_gen.whole_folder import CARD, whole_folder
 
 if TYPE_CHECKING:
     from datasets import Features
 
 logger = logging.getLogger(__name__)
-CARD = "README.md"
-DATASET_TAG = "- prm-train"  # by this line of its card a folder is known as one that may be replaced
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(PublishDataConfig, argv)
     files = find_rows(config.rows)
     refuse_secrets(file.path for file in files)
-    with whole_folder(config.output) as folder:
+    with whole_folder(config.output, "dataset") as folder:
         facts = write_dataset(files, folder, config)
         refuse_secrets([folder / CARD])
         check_readable(files, folder)
@@ -204,31 +202,6 @@ def check_readable(files: Sequence[RowsFile], folder: Path) -> None:
                             f"{where}: {name} is {found.get(name)!r:.80} after re-reading, {wanted[name]!r:.80} in {file.path}:{number}; "
                             "nothing was published"
                         )
-
-
-@contextmanager
-def whole_folder(output: Path) -> Iterator[Path]:
-    """A folder to write into that becomes `output` when the block ends well and vanishes when it does not.
-
-    Raises InputError where `output` holds something other than an earlier dataset, which is replaced.
-    """
-    if output.exists() and not _is_ours(output):
-        raise InputError(f"{output}: exists and is no dataset of this command; choose another folder, or delete this one")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as temporary:
-        new, old = Path(temporary) / "new", Path(temporary) / "old"
-        new.mkdir()
-        yield new
-        if output.exists():
-            output.rename(old)
-        new.rename(output)
-
-
-def _is_ours(folder: Path) -> bool:
-    if not folder.is_dir():
-        return False
-    card = folder / CARD
-    return not any(folder.iterdir()) or (card.is_file() and DATASET_TAG in card.read_text().splitlines())
 
 
 if __name__ == "__main__":

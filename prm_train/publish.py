@@ -11,9 +11,7 @@ rows as the checkpoint does; only then is anything pushed.
 import json
 import logging
 import re
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -25,6 +23,7 @@ from data_gen.disk_faults import writing
 from data_gen.hub import DEFAULT_TOKEN_ENV, HubRepository, check_token_env, push_folder
 from data_gen.model_names import check_inputs
 from data_gen.subsets import evenly
+from data_gen.whole_folder import CARD, whole_folder
 
 if TYPE_CHECKING:
     from prm_train.checkpoints import CheckpointFacts
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
     from prm_train.targets import LabelAlgebra
 
 logger = logging.getLogger(__name__)
-CARD = "README.md"
-MODEL_TAG = "- prm-train"  # by this line of its card a folder is known as one that may be replaced
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from transformers.utils import logging as transformers_logging  # only now, so that a mistake in the configuration is answered at once
 
     transformers_logging.disable_progress_bar()
-    with whole_folder(config.output) as folder, writing(config.output):
+    with whole_folder(config.output, "model") as folder, writing(config.output):
         export = write_model(config, folder)
     logger.info(
         "%s: %d scores as %s gives them, to within %.1e", config.output, export.n_scores, config.checkpoint, export.max_abs_difference
@@ -227,31 +224,6 @@ def worked_example(checkpoint: "PlainCheckpoint", export: "Export", paths: "Sequ
 def read_json(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
     return found
-
-
-@contextmanager
-def whole_folder(output: Path) -> Iterator[Path]:
-    """A folder to write into that becomes `output` when the block ends well and vanishes when it does not.
-
-    Raises InputError where `output` holds something other than an earlier model of this command, which is replaced.
-    """
-    if output.exists() and not _is_ours(output):
-        raise InputError(f"{output}: exists and is no model of this command; choose another folder, or delete this one")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as temporary:
-        new, old = Path(temporary) / output.name, Path(temporary) / "old"
-        new.mkdir()
-        yield new
-        if output.exists():
-            output.rename(old)
-        new.rename(output)
-
-
-def _is_ours(folder: Path) -> bool:
-    if not folder.is_dir():
-        return False
-    card = folder / CARD
-    return not any(folder.iterdir()) or (card.is_file() and MODEL_TAG in card.read_text().splitlines())
 
 
 if __name__ == "__main__":

@@ -1,18 +1,14 @@
 """One training at a time in a folder: a second one would take the first one's checkpoints for its own."""
 
-import errno
-import fcntl
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from data_gen.config import InputError
+from data_gen.file_locks import lock
 
-logger = logging.getLogger(__name__)
 LOCK = ".training.lock"
-NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 @contextmanager
@@ -28,17 +24,7 @@ def training_lock(output: Path) -> Iterator[None]:
     path = output / LOCK
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_alone = path.exists() and os.path.samestat(os.fstat(descriptor), path.stat())  # else of a training that has just ended
-        except BlockingIOError:
-            is_alone = False
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-            logger.warning("%s: cannot be locked (%s): nothing keeps a second training out", output, error.strerror)
-            is_alone = True
-        if not is_alone:
+        if not lock(descriptor, path):
             raise InputError(f"output {output}: another training is at work in this folder; expected one at a time, or a folder for each")
         try:
             yield
