@@ -124,12 +124,6 @@ def choose_example(rows: Sequence[Any]) -> Any:
 # --- runs
 
 
-def read_build(rows: Path) -> dict[str, Any]:
-    """What `prm-train build` noted beside the rows; nothing if they came from elsewhere."""
-    path = rows / "build.json"
-    return dict(json.loads(path.read_text())) if path.is_file() else {}
-
-
 def different(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """The settings whose value is another than the default, nested as they are."""
     found: dict[str, Any] = {}

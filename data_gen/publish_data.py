@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Ge
 
 from data_gen.build import BuildConfig
+from data_gen.build_record import read_build
 from data_gen.config import InputError, dump_config, parse_config, run_command
 from data_gen.dataset_card import Publication, render
-from data_gen.dataset_facts import DatasetFacts, KindFacts, StepFacts, different, kind_facts, read_build, run_facts, step_facts
+from data_gen.dataset_facts import DatasetFacts, KindFacts, StepFacts, different, kind_facts, run_facts, step_facts
 from data_gen.hub import DEFAULT_TOKEN_ENV, HubRepository, check_token_env, push_folder
 from data_gen.jsonl import read_jsonl, write_text
 from data_gen.rows import ROW_TYPES, AnyRow, RowKind, features, read_rows

@@ -100,6 +100,7 @@ class CheckedPath:
 
 def write_model(config: PublishConfig, folder: Path) -> "Export":
     """Weights, tokenizer, config and card into `folder`."""
+    from data_gen.build_record import read_build
     from data_gen.jsonl import write_text
     from data_gen.pretrained import is_hub_name
     from data_gen.saved_tokenizer import refuse_replaced
@@ -137,7 +138,7 @@ def write_model(config: PublishConfig, folder: Path) -> "Export":
         marker_id=encoding.marker_id if encoding.facts.marker_token else None,
         example=worked_example(checkpoint, export, paths),
         report=report,
-        build=read_json(config.rows.parent / "build.json"),
+        build=read_build(config.rows.parent),
         quality=quality,
     )
     location = config.repo or f"./{config.output.resolve().name}"

@@ -109,6 +109,39 @@ def test_no_rows_are_refused(tmp_path: Path):
         find_rows(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"files": {"prm": {"../../x": "orm.jsonl"}}}, "files: prm: ../../x: got '../../x': Value error, a split is letters, digits and _"),
+        ({"files": {"orm": {"/x": "orm.jsonl"}}}, "files: orm: /x: got '/x': Value error, a split is"),
+        ({"files": {"orm": {"train": "../secret.jsonl"}}}, "files: orm: train: got '../secret.jsonl': Value error, no name of a file"),
+        ({"files": {"orm": {"train": ".."}}}, "files: orm: train: got '..': Value error, no name of a file in this folder"),
+        ({"files": {"../x": {"train": "orm.jsonl"}}}, "files: ../x: got '../x': Input should be 'prm', "),
+        ({"files": {"orm": ["orm.jsonl"]}}, "files: orm: got ['orm.jsonl']: Input should be an object"),
+        ({"files": {"orm": {"train": 3}}}, "files: orm: train: got 3: Input should be a valid string"),
+        ({"runs": [{"run": "a"}]}, "runs: 0: config: got {'run': 'a'}: Field required"),
+        ({"config": {"runs": ["a", "b"]}}, "2 runs in config and 0 described"),
+        (["files"], "got ['files']: Input should be an object"),
+    ],
+)
+def test_a_record_of_rows_that_leads_elsewhere_is_refused_before_anything_is_read(tmp_path: Path, facts: object, said: str):
+    rows = tmp_path / "project" / "rows"
+    for path in (rows / "orm.jsonl", rows.parent / "secret.jsonl"):
+        write_jsonl(path, [{"prompt": "1?", "completion": "1", "label": True}])
+    (rows / "build.json").write_text(json.dumps(facts))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=re.escape(f"{rows / 'build.json'}: {said}")) as caught:
+        publish(rows, tmp_path / "dataset")
+    assert "\n" not in str(caught.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_record_of_rows_that_is_no_json_is_refused(tmp_path: Path):
+    (tmp_path / "build.json").write_bytes(b'{"files": \xff')
+    with pytest.raises(InputError, match=r"build\.json: got .*Invalid JSON.*; expected what `prm-train build` writes"):
+        find_rows(tmp_path)
+
+
 def test_a_published_folder_is_replaced_and_any_other_is_refused(rows: Path, tmp_path: Path):
     publish(rows, tmp_path / "dataset", "--title", "First")
     assert "# Second" in publish(rows, tmp_path / "dataset", "--title", "Second")
