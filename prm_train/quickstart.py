@@ -115,8 +115,7 @@ def search_stage(
 
 def run_stage(stage: Stage, folder: Path, lock: int) -> None:
     """Run what is not done yet. Raises InputError naming the command that failed."""
-    done = folder / "stages" / f"{stage.name.replace(' ', '-')}.json"
-    if done.exists():
+    if stage_file(folder, stage.name).exists():
         logger.info("%s: done before", stage.name)
         return
     logger.info("%s", stage.name)
@@ -141,7 +140,12 @@ def run_stage(stage: Stage, folder: Path, lock: int) -> None:
 
 def write_stage(folder: Path, stage: str, wall_seconds: float, cpu_seconds: float, commands: Sequence[str]) -> None:
     facts = {"stage": stage, "wall_seconds": round(wall_seconds, 1), "cpu_seconds": round(cpu_seconds, 1), "commands": list(commands)}
-    write_text(folder / "stages" / f"{stage.replace(' ', '-')}.json", json.dumps(facts, indent=1) + "\n")
+    write_text(stage_file(folder, stage), json.dumps(facts, indent=1) + "\n")
+
+
+def stage_file(folder: Path, stage: str) -> Path:
+    """Written when the stage is done."""
+    return folder / "stages" / f"{stage.replace(' ', '-')}.json"
 
 
 def child_cpu_seconds() -> float:
@@ -181,6 +185,7 @@ def run_stages(config: QuickstartConfig, lock: int) -> None:
         *("--validation", folders["validation"], "--test", folders["test"], "--output", str(config.output), "--labeled", runs),
         *("--prm", str(config.output / "prm"), "--orm", str(config.output / "orm"), "--stages", str(config.output / "stages")),
     )
+    stage_file(config.output, "evaluate").unlink(missing_ok=True)  # of a run before this one, whose cost is none of this report's
     evaluate(arguments)
     command = " ".join(("python", "-m", "prm_train.evaluation.evaluate", *arguments))
     wall_seconds = choosing_seconds + time.perf_counter() - started

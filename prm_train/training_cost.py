@@ -8,6 +8,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from data_gen.jsonl import write_text
+from prm_train.training_folder import COST
 
 SECONDS_BETWEEN_STORES = 1.0
 
@@ -20,7 +21,7 @@ class TrainingCost(TrainerCallback):
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "cost.json"
+        self.path = folder / COST
         earlier = json.loads(self.path.read_text()) if self.path.exists() else {"wall_seconds": 0.0, "cpu_seconds": 0.0}
         self._wall_start = time.perf_counter() - earlier["wall_seconds"]
         self._cpu_start = time.process_time() - earlier["cpu_seconds"]

@@ -24,7 +24,7 @@ from data_gen.run_identity import claim_run
 from prm_train.checkpoints import CONFIG_KEY
 from prm_train.training_config import TrainingConfig
 
-SOURCES = "sources.json"
+SOURCES, COST = "sources.json", "cost.json"
 OWN = (".log", ".out", ".jsonl", ".yaml", ".yml")  # files that a person puts beside a training: its logs, rows and settings
 BLOCK, N_BLOCKS = 1 << 16, 256
 
@@ -44,6 +44,7 @@ def claim_folder(config: TrainingConfig, n_processes: int) -> None:
     if is_finished(folder):
         _check_weights(config.output)
         _check_sources(folder / "report.json", json.loads((folder / "report.json").read_text()).get("sources", {}), config, n_processes)
+        remove_resume_files(folder)  # where it was killed before it had
         return
     if not Path(_base(config)).is_dir():
         load_model_config(_base(config), config.trust_remote_code)  # so that a model of the Hub has its commit in the cache
@@ -62,6 +63,14 @@ def begun_with(folder: Path) -> dict[str, Any]:
     """What sources.json says, for the report."""
     found: dict[str, Any] = json.loads((folder / SOURCES).read_text())
     return found
+
+
+def remove_resume_files(folder: Path) -> None:
+    """Of a finished training: what was only there to go on with it."""
+    for path in (folder / SOURCES, folder / COST):
+        path.unlink(missing_ok=True)
+    for checkpoint in folder.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
 
 
 def check_output(output: Path, base: str) -> None:

@@ -7,7 +7,6 @@ validation metrics, parity of the checkpoint on disk, cost), which is written la
 
 import json
 import logging
-import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -43,7 +42,7 @@ from prm_train.special_ids import say_once
 from prm_train.trainer import RewardTrainer
 from prm_train.training_config import LossSettings, TrainingConfig
 from prm_train.training_cost import TrainingCost
-from prm_train.training_folder import SOURCES, begun_with, claim_folder, is_finished, last_whole_checkpoint
+from prm_train.training_folder import begun_with, claim_folder, is_finished, last_whole_checkpoint, remove_resume_files
 from prm_train.training_lock import training_lock
 from prm_train.training_progress import TrainingProgress, training_table, validation_metrics
 
@@ -142,7 +141,6 @@ def _run_training(task: Task, config: TrainingConfig, arguments: TrainingArgumen
         report = _report(config, trainer.state, training, validation, data.left_out, seconds)
         report["parity"] = asdict(parity)
         _finish(config, report, calibration)
-        cost.path.unlink()
         logger.info("%s:\n%s", folder / "report.json", training_table(report))
     finish_tracking(trainer)
     trainer.end()
@@ -156,9 +154,7 @@ def _finish(config: TrainingConfig, report: dict[str, Any], calibration: Calibra
         store_calibration(config.output, calibration.calibration, calibration.thresholds)
         report["calibration"] = asdict(calibration)
     write_text(folder / "report.json", json.dumps(report, indent=1) + "\n")
-    (folder / SOURCES).unlink()
-    for checkpoint in folder.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
+    remove_resume_files(folder)
 
 
 class SaveAfterValidation(TrainerCallback):

@@ -63,6 +63,7 @@ def test_quickstart_runs_every_stage_and_repeats_none(tmp_path: Path):
     drawn, results = n_draws(tmp_path), (tmp_path / "test-0" / "results.jsonl").read_bytes()
     second = subprocess.run(quickstart(tmp_path), capture_output=True, text=True, check=True)
     assert table(second.stdout) == table(first.stdout)
+    assert from_json((tmp_path / "report.json").read_text()).run.stages == report.run.stages  # each once
     assert n_draws(tmp_path) == drawn
     assert (tmp_path / "test-0" / "results.jsonl").read_bytes() == results
 

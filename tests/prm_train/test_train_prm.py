@@ -120,8 +120,13 @@ def test_a_finished_training_is_not_repeated_and_another_one_is_refused(rows, ti
     output = tmp_path / "prm"
     train(rows, tiny_policy, output)
     written = (output / "model.safetensors").stat().st_mtime_ns
+    files = sorted((output / "training").iterdir())
+    (output / "training" / "checkpoint-9").mkdir()  # as after a kill while it cleaned up
+    for name in ("checkpoint-9/optimizer.pt", "sources.json", "cost.json"):
+        (output / "training" / name).write_text("{}")
     train(rows, tiny_policy, output)
     assert (output / "model.safetensors").stat().st_mtime_ns == written
+    assert sorted((output / "training").iterdir()) == files
     with pytest.raises(InputError, match="another configuration: seed is 0, got 1"):
         train(rows, tiny_policy, output, "--seed", "1")
 
