@@ -5,6 +5,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from data_gen.early_signals import heed
+
 # In pipeline order: what it does in one line, and the module, which also runs as `python -m module` (or `accelerate launch -m module`).
 COMMANDS = {
     "sample": ("data_gen.sample", "draw solutions of problems from a policy and grade them"),
@@ -32,6 +34,8 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    if argv is None:  # this process is the command, and not a caller's
+        heed()
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = arguments[0] if arguments else "--help"
     if command in ("-h", "--help"):

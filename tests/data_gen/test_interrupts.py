@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM as a person or a scheduler sends them: one line, the exit code of the signal, and no child that stays."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -78,3 +79,35 @@ def test_sigterm_to_a_quickstart_alone_ends_its_children(tmp_path: Path):
     assert shown.splitlines()[-1] == f"quickstart: ended by SIGTERM; {KEPT}"
     assert "Traceback" not in shown
     assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
+
+
+SCRIPT = "import sys; from prm_train.cli import main; sys.exit(main())"  # what is installed as prm-train
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("-c", SCRIPT, "sample"), ("-m", "data_gen.sample"), ("-m", "prm_train.search.run"), ("-u", "-m", "prm_train.cli", "sample")],
+    ids=["script", "data_gen", "prm_train", "launched"],
+)
+@pytest.mark.parametrize(
+    ("number", "exit_code", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "ended by SIGTERM")], ids=["int", "term"]
+)
+def test_a_signal_while_a_command_is_imported_ends_it_with_one_line(
+    tmp_path: Path, command: tuple[str, ...], number: signal.Signals, exit_code: int, said: str
+):
+    (tmp_path / "pydantic.py").write_text("import pathlib, time\npathlib.Path('began').touch()\ntime.sleep(600)\n")  # takes long to import
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    process = subprocess.Popen([sys.executable, *command], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    wait_for(tmp_path / "began", process)
+    process.send_signal(number)
+    assert process.communicate(timeout=30)[1] == f"prm-train: {said}\n"
+    assert process.returncode == exit_code
+
+
+@pytest.mark.parametrize("package", ["data_gen", "prm_train.cli"])
+def test_what_is_imported_as_a_library_leaves_signals_alone(tmp_path: Path, package: str):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "__init__.py").write_text(f"import {package}\n")
+    (tmp_path / "theirs" / "run.py").write_text("import signal\nprint(signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))\n")
+    shown = subprocess.run([sys.executable, "-m", "theirs.run"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert shown == f"{signal.SIG_DFL} {signal.default_int_handler}\n"
