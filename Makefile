@@ -53,8 +53,8 @@ bench: setup ## sampling against generate, incremental scoring against whole pat
 	$(BIN)/python -m benchmarks.sampling
 	$(BIN)/python -m benchmarks.scoring
 
-faults: setup ## kills at every file event, a full disk, flipped bits, two processes at once: what survives
-	$(BIN)/python -m benchmarks.faults
+faults: setup ## kills at every file event, a full disk, flipped bits, two processes at once, hostile others: what survives
+	$(BIN)/python -m benchmarks.faults $(ARGS)
 
 bench-training: setup build/trl-1.13.0 ## PRM training against TRL 1.13's PRMTrainer, the last one released: prints ratios
 	$(BIN)/python -m benchmarks.training

@@ -1,10 +1,12 @@
-"""What commands survive: kills at every file event, a disk that is really full, flipped bits, two processes at once.
+"""What commands survive: kills at every file event, a disk that is really full, flipped bits, two processes at once, hostile others.
 
-    make faults            # about two minutes on one core, as root where a file system of its own can be mounted
+    make faults                             # five minutes on one core, as root where a file system of its own can be mounted
+    make faults ARGS="--only hostile disk"  # the areas with these words in their names; the others keep their figures
 
 A command survives a kill, or a full disk, if the same command, started again, ends with the files of an unbroken run. A flipped bit of a
 ledger is survived if `prm-train ledger verify` sees it or every draw is as it was, and if nothing but a LedgerError comes of it. Of two
-processes in one folder the second must be refused with exit code 2. What was tried and what survived goes into results/faults.json.
+processes in one folder the second must be refused with exit code 2. What servers, clients and programs may do to us are the tests that are
+marked `hostile`: pytest runs them here, and counts. What was tried and what survived goes into results/faults.json.
 """
 
 import argparse
@@ -16,8 +18,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,16 @@ EVENTS = ("os.rename", "os.remove", "os.mkdir", "os.truncate", "shutil.copyfile"
 SIMULATED = ["--problems.n", "6", "--policy.model", "simulated", "--max_new_tokens", "200", "--n_samples", "4"]
 VARIES = ("seconds", "this_process", "n_cached", "n_prefilled", "path", "made", "command", "output")
 Main = Callable[[list[str]], None]
+TESTS = Path(__file__).parents[1] / "tests" / "data_gen"
+HOSTILE = {
+    "hostile server replies": ("policies/test_server_faults.py", "policies/test_server_replies.py", "test_judge.py"),
+    "hostile clients of serve-policy": ("test_serve_policy.py",),
+    "hostile programs: ways out of the sandbox, forged verdicts": (
+        "test_isolation.py",
+        "test_remote_program.py",
+        "test_program_grading.py",
+    ),
+}
 
 
 def run_apart(main: Main, argv: list[str], kill_at: int | None = None) -> int:
@@ -175,53 +188,108 @@ def two_at_once(run: Path) -> dict[str, int]:
     return {"tried": len(commands) + 1, "survived": survived}
 
 
+class Outcomes:
+    """A plugin of pytest that counts the cases that ran and those that passed; one that tries more says how many by its `n_probes`."""
+
+    def __init__(self) -> None:
+        self.counts = {"tried": 0, "survived": 0}
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if not report.skipped and (report.when == "call" or report.failed):
+            n_probes = dict(report.user_properties).get("n_probes", 1)
+            self.counts["tried"] += n_probes
+            self.counts["survived"] += n_probes * report.passed
+
+
+def hostile_cases(files: Sequence[str]) -> dict[str, int]:
+    """The tests of what others may do to us in these files. Raises RuntimeError if there are none."""
+    import pytest
+
+    outcomes = Outcomes()
+    code = pytest.main(["-q", "-m", "hostile", "-p", "no:cacheprovider", *(str(TESTS / name) for name in files)], plugins=[outcomes])
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        raise RuntimeError(f"pytest ended with {code!r} on {', '.join(files)}; expected tests that are marked hostile")
+    return outcomes.counts
+
+
+class Runs:
+    """Small runs of the simulated policy in a folder, to be damaged; and the arguments of the commands that make them."""
+
+    def __init__(self, place: Path) -> None:
+        self.sampled, self.labeled, self.searched, self.tested = (place / name for name in ("sampled", "labeled", "searched", "tested"))
+
+    def make(self) -> None:
+        assert run_apart(sample.main, sampling(self.sampled)) == 0
+        shutil.copytree(self.sampled, self.labeled)
+        assert run_apart(label.main, labeling(self.labeled)) == 0
+        assert run_apart(search.main, searching(self.searched)) == 0
+        assert run_apart(search.main, [*searching(self.tested), "--problems.split", "test"]) == 0
+
+    def evaluating(self, run: Path) -> list[str]:
+        return ["--validation", str(run), "--test", str(self.tested), "--output", str(run / "report")]
+
+    def at_once(self) -> dict[str, int]:
+        assert run_apart(build.main, building(self.labeled)) == 0
+        return two_at_once(self.labeled)
+
+
+def sampling(run: Path) -> list[str]:
+    return ["--output", str(run), *SIMULATED]
+
+
+def labeling(run: Path) -> list[str]:
+    return ["--run", str(run), "--method", "every_step", "--n_rollouts", "2"]
+
+
+def building(run: Path) -> list[str]:
+    return ["--runs", str(run), "--output", str(run / "rows")]
+
+
+def searching(run: Path) -> list[str]:
+    return ["--output", str(run), *SIMULATED, "--n_difficulty_draws", "2"]
+
+
+def merging(run: Path) -> list[str]:
+    return ["merge", str(run), "--output", str(run / "all.sqlite")]
+
+
+def areas_of(runs: Runs) -> dict[str, Callable[[], dict[str, int]]]:
+    """What is tried, by name."""
+    killed = "killed at each file event"
+    return {
+        f"sample, {killed}": partial(kills, sample.main, sampling, None),
+        f"label, {killed}": partial(kills, label.main, labeling, runs.sampled),
+        f"build, {killed}": partial(kills, build.main, building, runs.labeled),
+        f"search, {killed}": partial(kills, search.main, searching, None),
+        f"evaluate, {killed}": partial(kills, evaluate.main, runs.evaluating, runs.searched),
+        f"ledger merge, {killed}": partial(kills, ledger_command.main, merging, runs.labeled),
+        "sample, disk really full": full_disks,
+        "ledger, flipped bits": partial(flipped_bits, runs.sampled, 1000),
+        "two processes at once": runs.at_once,
+        **{name: partial(hostile_cases, files) for name, files in HOSTILE.items()},
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "faults.json")
-    arguments, areas = parser.parse_args(), dict[str, dict[str, int]]()
+    parser.add_argument("--only", nargs="+", default=[""], metavar="WORD", help="areas with one of these words in their names")
+    arguments = parser.parse_args()
+    stored = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
     with tempfile.TemporaryDirectory() as place:
-        sampled, labeled, searched, tested = (Path(place) / name for name in ("sampled", "labeled", "searched", "tested"))
-
-        def sampling(run: Path) -> list[str]:
-            return ["--output", str(run), *SIMULATED]
-
-        def labeling(run: Path) -> list[str]:
-            return ["--run", str(run), "--method", "every_step", "--n_rollouts", "2"]
-
-        def building(run: Path) -> list[str]:
-            return ["--runs", str(run), "--output", str(run / "rows")]
-
-        def searching(run: Path) -> list[str]:
-            return ["--output", str(run), *SIMULATED, "--n_difficulty_draws", "2"]
-
-        def evaluating(run: Path) -> list[str]:
-            return ["--validation", str(run), "--test", str(tested), "--output", str(run / "report")]
-
-        def merging(run: Path) -> list[str]:
-            return ["merge", str(run), "--output", str(run / "all.sqlite")]
-
-        assert run_apart(sample.main, sampling(sampled)) == 0
-        shutil.copytree(sampled, labeled)
-        assert run_apart(label.main, labeling(labeled)) == 0
-        assert run_apart(search.main, searching(searched)) == 0
-        assert run_apart(search.main, [*searching(tested), "--problems.split", "test"]) == 0
-        for name, command, argv, start in (
-            ("sample", sample.main, sampling, None),
-            ("label", label.main, labeling, sampled),
-            ("build", build.main, building, labeled),
-            ("search", search.main, searching, None),
-            ("evaluate", evaluate.main, evaluating, searched),
-            ("ledger merge", ledger_command.main, merging, labeled),
-        ):
-            areas[f"{name}, killed at each file event"] = kills(command, argv, start)
-            print(name, areas[f"{name}, killed at each file event"], flush=True)
-        areas["sample, disk really full"] = full_disks()
-        areas["ledger, flipped bits"] = flipped_bits(sampled, 1000)
-        assert run_apart(build.main, building(labeled)) == 0
-        areas["two processes at once"] = two_at_once(labeled)
-    for name, counts in areas.items():
-        print(f"{name}: {counts}", flush=True)
-    write_text(arguments.output, json.dumps({"command": "make faults", **areas, "machine": machine_name()}, indent=1) + "\n")
+        runs = Runs(Path(place))
+        areas = areas_of(runs)
+        chosen = [name for name in areas if any(word in name for word in arguments.only)]
+        if not chosen:
+            parser.error(f"--only {' '.join(arguments.only)}: no such area; expected words of {'; '.join(areas)}")
+        if not HOSTILE.keys() >= {*chosen}:
+            runs.make()
+        found = {name: stored[name] for name in areas if name in stored}
+        for name in chosen:
+            found[name] = areas[name]()
+            print(f"{name}: {found[name]}", flush=True)
+    facts = {"command": "make faults", **{name: found[name] for name in areas if name in found}, "machine": machine_name()}
+    write_text(arguments.output, json.dumps(facts, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""build.json, which `prm-train build` leaves beside its rows. Rows come from anywhere: nothing is done by what it says before it is checked."""
+"""build.json, which `prm-train build` leaves beside its rows. Rows come from anywhere: what it says is checked before it is used."""
 
 import json
 import re

@@ -13,6 +13,7 @@ import pytest
 from data_gen import program_grading, program_sandbox
 from data_gen.program_grading import grade, run_program
 
+pytestmark = pytest.mark.hostile
 TESTS = "assert add(1, 2) == 3"
 ADD = "```python\ndef add(a, b):\n    return a + b\n```"
 
@@ -152,7 +153,8 @@ def own_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return folder
 
 
-def test_no_way_out_of_the_sandbox(own_python: Path, tmp_path: Path) -> None:
+def test_no_way_out_of_the_sandbox(own_python: Path, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+    record_property("n_probes", len(ATTEMPTS.strip().splitlines()))
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "secret").write_text("hunter2")

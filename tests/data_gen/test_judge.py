@@ -65,6 +65,7 @@ def test_a_request_says_what_is_wanted_and_its_answer_is_kept(server: ChatServer
     assert server.authorizations == [None]
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_of_the_server_is_asked_again_and_is_no_judgement(server: ChatServer, fault: str) -> None:
     server.faults.append(fault)
@@ -72,6 +73,7 @@ def test_a_fault_of_the_server_is_asked_again_and_is_no_judgement(server: ChatSe
     assert len(server.bodies) == 2
 
 
+@pytest.mark.hostile
 def test_a_server_that_keeps_failing_ends_the_run_with_what_it_said_last(server: ChatServer) -> None:
     server.faults.extend(["reset", "html", "503"])
     with pytest.raises(InputError, match=r"judge at http://127.*: failed 3 times, the last time: status 503"):
@@ -79,6 +81,7 @@ def test_a_server_that_keeps_failing_ends_the_run_with_what_it_said_last(server:
     assert len(server.bodies) == 3
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("status", ["401", "403", "404", "302"])
 def test_a_wrong_key_model_or_address_ends_the_run_at_once(server: ChatServer, status: str) -> None:
     server.faults.append(status)
@@ -87,11 +90,13 @@ def test_a_wrong_key_model_or_address_ends_the_run_at_once(server: ChatServer, s
     assert len(server.bodies) == 1
 
 
+@pytest.mark.hostile
 def test_a_refused_solution_is_unknown_for_now(server: ChatServer) -> None:
     server.faults.append("400")
     assert ask(server) == Answer(None, "refused_400", "", is_final=False)
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize(
     ("choice", "reason"),
     [

@@ -55,11 +55,13 @@ def test_tests_decide(program: str, verdict: str) -> None:
     assert graded(program) == verdict
 
 
+@pytest.mark.hostile
 def test_a_program_that_uses_up_its_processor_time_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(program_grading, "CPU_SECONDS", 1)
     assert graded("while True:\n    pass") == "incorrect"
 
 
+@pytest.mark.hostile
 def test_secrets_cannot_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SECRET_TOKEN", "hunter2")
     secret = tmp_path / "token"

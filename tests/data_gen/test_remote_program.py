@@ -32,6 +32,7 @@ def frames(frame):
 """
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize(
     "program",
     [
@@ -72,6 +73,7 @@ except BaseException:
 EQUAL = "class E:\n    def __eq__(self, other):\n        return True\ndef f():\n    return E()"
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize(
     ("program", "tests"),
     [

@@ -103,6 +103,7 @@ def test_max_tokens_cuts(simulated_server):
     assert (choice["text"], choice["finish_reason"], choice["stop_reason"]) == ("3 plus", "length", None)
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -147,6 +148,7 @@ def test_bad_requests_are_refused_with_the_field(simulated_server, body: dict[st
     assert len(answer.content) < 2000
 
 
+@pytest.mark.hostile
 def test_what_is_no_json_and_no_known_model_is_refused(simulated_server):
     answer = httpx.post(f"{simulated_server.url}/v1/completions", content=b'{"prompt": "x')
     assert answer.status_code == 400
@@ -214,6 +216,7 @@ def in_thread(app: Starlette) -> Iterator[int]:
     thread.join(10)
 
 
+@pytest.mark.hostile
 def test_a_client_that_goes_away_ends_its_draws():
     policy = EndlessPolicy()
     with in_thread(CompletionsServer(policy, policy.encode_prompt, "endless").app) as port:
@@ -225,6 +228,7 @@ def test_a_client_that_goes_away_ends_its_draws():
     assert (policy.n_begun, policy.n_cancelled) == (3, 3)
 
 
+@pytest.mark.hostile
 def test_a_body_beyond_the_limit_is_refused_before_it_is_read(simulated_server):
     url = f"{simulated_server.url}/v1/completions"
     with socket.create_connection(("127.0.0.1", simulated_server.port), timeout=10) as client:
@@ -239,6 +243,7 @@ def test_a_body_beyond_the_limit_is_refused_before_it_is_read(simulated_server):
     assert httpx.post(url, content=b" " * 2**20 + b'{"prompt": "x", "n": 0}').json()["error"]["message"].startswith("n: ")
 
 
+@pytest.mark.hostile
 def test_requests_that_are_sent_by_halves_are_timed_out(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(patient_protocol, "HEAD_SECONDS", 0.3)
     monkeypatch.setattr(completions_server, "BODY_SECONDS", 0.3)
@@ -258,6 +263,7 @@ def test_requests_that_are_sent_by_halves_are_timed_out(monkeypatch: pytest.Monk
             httpx.post(f"http://127.0.0.1:{port}/v1/completions", json={"prompt": "x"}, timeout=1)
 
 
+@pytest.mark.hostile
 def test_a_server_without_descriptors_says_so_once_and_serves_again(tmp_path: Path):
     with (tmp_path / "log").open("w") as log:
         command = [sys.executable, "-m", "data_gen.serve_policy", "--model", "simulated", "--port", "0"]

@@ -212,6 +212,7 @@ def sample_and_label(run: Path, url: str) -> None:
     label(["--run", str(run), "--method", "every_step", "--n_rollouts", "3"])
 
 
+@pytest.mark.hostile
 def test_faulty_servers_change_no_label_and_no_draw(
     keyed_server: str,
     put_before: Callable[..., FaultyProxy],
@@ -219,6 +220,7 @@ def test_faulty_servers_change_no_label_and_no_draw(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
+    record_property: Callable[[str, object], None],
 ):
     monkeypatch.setenv("CLIENT_KEY", KEY)
     caplog.set_level(logging.DEBUG)
@@ -228,6 +230,7 @@ def test_faulty_servers_change_no_label_and_no_draw(
 
     assert set(proxy.injected) == set(SPOILED)
     assert min(proxy.injected.values()) >= 10
+    record_property("n_probes", proxy.injected.total())
     for name in ("solutions.jsonl", "labels.jsonl"):
         sound, faulty = ((tmp_path / run / name).read_bytes() for run in ("sound", "faulty"))
         assert len(sound.splitlines()) == 24
@@ -244,6 +247,7 @@ def test_faulty_servers_change_no_label_and_no_draw(
     assert [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()] == []
 
 
+@pytest.mark.hostile
 def test_the_last_error_names_server_and_fault_and_never_the_key(
     keyed_server: str, put_before: Callable[..., FaultyProxy], monkeypatch: pytest.MonkeyPatch
 ):
@@ -254,6 +258,7 @@ def test_the_last_error_names_server_and_fault_and_never_the_key(
     assert KEY not in str(caught.value)
 
 
+@pytest.mark.hostile
 def test_an_endpoint_without_token_ids_is_refused(simulated_server, put_before: Callable[..., FaultyProxy]):
     proxy = put_before(simulated_server.url, without_token_ids)
     with pytest.raises(InputError) as caught:
@@ -341,6 +346,7 @@ def endless_error(connection: socket.socket) -> None:
         connection.sendall(b"\x1b[2J" * 2**14)
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -361,6 +367,7 @@ def test_a_reply_has_a_limit_in_time_and_in_bytes(answer: Callable[[socket.socke
     assert time.monotonic() - started < 10
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("written", [KEY, quote(KEY.replace("-", "/"), safe=""), KEY.upper(), KEY[:-3]])
 def test_the_key_and_control_characters_do_not_come_back_in_any_field(
     simulated_server,
@@ -394,6 +401,7 @@ def test_the_key_and_control_characters_do_not_come_back_in_any_field(
     assert len(said) < 3000
 
 
+@pytest.mark.hostile
 def test_a_server_that_was_never_there_ends_the_run_at_once():
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -404,6 +412,7 @@ def test_a_server_that_was_never_there_ends_the_run_at_once():
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.hostile
 def test_a_server_that_goes_down_is_one_log_line_at_once_and_one_when_it_is_back(caplog: pytest.LogCaptureFixture):
     server = Server("http://a", 8, pause_seconds=60)
     assert [server.faults_to_log(60) for _ in range(3)] == [1, 0, 0]
@@ -424,6 +433,7 @@ def test_a_server_that_goes_down_is_one_log_line_at_once_and_one_when_it_is_back
     ]
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [

@@ -50,6 +50,7 @@ def test_a_text_may_end_before_or_with_the_stop_string(text: str):
     assert read_reply(reply([67, 257, 68], text, stop_reason="\n\n"), STEP, VOCABULARY).token_ids == (67, 257, 68)
 
 
+@pytest.mark.hostile
 def test_a_text_that_ends_elsewhere_is_refused():
     with pytest.raises(WrongReplyError, match="text 'C' beside ids"):
         read_reply(reply([67, 257], "C", stop_reason="\n\n"), STEP, VOCABULARY)
@@ -108,12 +109,14 @@ WRONG = {
 }
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize(("body", "message"), WRONG.values(), ids=WRONG)
 def test_wrong_replies_are_refused_with_what_came(body: bytes, message: str):
     with pytest.raises(WrongReplyError, match=message):
         read_reply(body, REQUEST, VOCABULARY)
 
 
+@pytest.mark.hostile
 def test_a_reply_without_ids_is_its_own_error():
     with pytest.raises(NoTokenIdsError):
         read_reply(reply([67, 256], "C", token_ids=None), REQUEST, VOCABULARY)
@@ -121,6 +124,7 @@ def test_a_reply_without_ids_is_its_own_error():
         read_reply(reply([67, 256], "C", prompt_token_ids=None), REQUEST, VOCABULARY)
 
 
+@pytest.mark.hostile
 def test_a_stop_that_is_not_in_the_ids_is_refused():
     with pytest.raises(WrongReplyError, match="finish_reason stop after token 68"):
         read_reply(reply([67, 68], "CD", stop_reason="\n\n"), STEP, VOCABULARY)
