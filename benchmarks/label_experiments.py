@@ -28,7 +28,7 @@ from prm_train.evaluation.estimators import bootstrap_interval
 from prm_train.evaluation.facts import step_truth
 from prm_train.incremental import load_scorer
 from prm_train.search.best_of_n import score_candidates
-from prm_train.search.run import ProblemResult
+from prm_train.search.problem_results import ProblemResult
 from prm_train.train_prm import main as train_prm
 
 RESULT = Path(__file__).parent / "results" / "label_experiments.json"

@@ -45,7 +45,7 @@ from prm_train.evaluation.estimators import bootstrap_interval, paired_differenc
 from prm_train.evaluation.facts import machine_name, step_truth
 from prm_train.incremental import load_scorer
 from prm_train.search.best_of_n import score_candidates
-from prm_train.search.run import ProblemResult
+from prm_train.search.problem_results import ProblemResult
 from prm_train.train_orm import main as train_orm
 from prm_train.train_prm import main as train_prm
 

@@ -42,7 +42,7 @@ from prm_train.incremental import load_scorer
 from prm_train.scoring import Scorer
 from prm_train.search.beam import BeamConfig, beam_search
 from prm_train.search.candidates import Candidate
-from prm_train.search.run import ProblemResult
+from prm_train.search.problem_results import ProblemResult
 from prm_train.search.run import main as search
 from prm_train.search.voting import is_right
 

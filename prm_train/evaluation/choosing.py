@@ -16,7 +16,7 @@ from prm_train.aggregation import Aggregation
 from prm_train.evaluation.estimators import block_accuracy
 from prm_train.metrics import auroc
 from prm_train.search.candidates import Candidate
-from prm_train.search.run import ProblemResult, read_results
+from prm_train.search.problem_results import ProblemResult, read_results
 from prm_train.search.voting import best_of, is_right, logprob_scores, majority_vote, path_scores, weighted_vote
 
 T = TypeVar("T")

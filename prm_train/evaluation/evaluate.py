@@ -43,7 +43,7 @@ from prm_train.evaluation.estimators import (
 from prm_train.evaluation.facts import example_solutions, label_statistics, loss_curves, run_facts, step_quality
 from prm_train.evaluation.report import summary_table, write_report
 from prm_train.evaluation.results import PairedDifference, SearchReport, SingleSample, TokensPerProblem, VerifierQuality
-from prm_train.search.run import ProblemResult
+from prm_train.search.problem_results import ProblemResult
 from prm_train.search.voting import is_right, logprob_scores, majority_vote
 
 

@@ -19,7 +19,7 @@ from prm_train.evaluation.results import LabelStatistics, LossCurve, RunFacts, S
 from prm_train.evaluation.run_costs import costs_of_runs
 from prm_train.metrics import auroc, brier
 from prm_train.search.candidates import Candidate
-from prm_train.search.run import ProblemResult
+from prm_train.search.problem_results import ProblemResult
 
 
 def machine_name() -> str:

@@ -26,7 +26,7 @@ from prm_train.evaluation.results import StageCost
 from prm_train.evaluation.run_costs import costs_of_runs
 from prm_train.scoring import ScorerUsage
 from prm_train.search.candidates import Candidate
-from prm_train.search.run import Cost, ProblemResult, read_results
+from prm_train.search.problem_results import Cost, ProblemResult, read_results
 from prm_train.search.voting import majority_vote
 
 # (answer, right, log-prob, PRM step scores) of four candidates
