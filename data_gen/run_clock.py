@@ -21,7 +21,6 @@ class RunClock:
         self._path, self._cpu_clock = path, cpu_seconds
         self._earlier = float(earlier.get("seconds", 0.0)), float(earlier.get("cpu_seconds", 0.0))
         self._started = time.perf_counter(), cpu_seconds()
-        self._saved = self._started[0]
 
     def facts(self) -> dict[str, float]:
         """Wall and CPU seconds up to now, those of earlier processes included."""
@@ -35,13 +34,11 @@ class RunClock:
         return {"seconds": round(self._earlier[0] + seconds, 1), "cpu_seconds": round(self._earlier[1] + cpu_seconds, 1)}
 
     def save(self) -> None:
-        self._saved = time.perf_counter()
         write_text(self._path, json.dumps(self.facts()) + "\n")
 
-    def save_if_due(self) -> None:
-        """Save where that was not done for `SAVE_SECONDS`."""
-        if time.perf_counter() - self._saved >= SAVE_SECONDS:
-            self.save()
+    def remove(self) -> None:
+        """The run has ended and its seconds stand elsewhere."""
+        self._path.unlink(missing_ok=True)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
