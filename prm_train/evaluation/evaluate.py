@@ -238,7 +238,7 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
             "majority": f"T chosen on validation for each N ({spell(chosen.majority)})",
             "logprob": f"T and form chosen on validation for each N ({spell(chosen.logprob)})",
             "prm_weighted": f"T = {evaluation.scored_temperature:g}, {chosen.prm_aggregation} of the step scores",
-            "beam": f"M = {test.config.beam_width}, {how} of the step scores ranks paths and weighs their votes",
+            **({"beam": f"M = {test.config.beam_width}, {how} of the step scores ranks paths and weighs their votes"} if how else {}),
         },
         single_samples=evaluation.single_samples(),
         pass_at_1_by_quintile=by_quintile(pass_at_1),

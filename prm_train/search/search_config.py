@@ -16,7 +16,10 @@ from prm_train.search.scorer_config import ScorerConfig
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """Sample, score and search problems with a policy and trained scorers."""
+    """Sample, score and search problems with a policy and trained scorers.
+
+    Draws go into a ledger and a finished problem into results.jsonl at once, so an interrupted search goes on where it stopped.
+    """
 
     output: Path = field(metadata={"help": "run folder", "is_execution": True})
     problems: ProblemSource = field(default_factory=ProblemSource)
