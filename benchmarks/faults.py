@@ -37,7 +37,7 @@ from prm_train.training_lock import training_lock
 
 EVENTS = ("os.rename", "os.remove", "os.mkdir", "os.truncate", "shutil.copyfile", "sqlite3.connect", "fcntl.flock", "tempfile.mkstemp")
 SIMULATED = ["--problems.n", "6", "--policy.model", "simulated", "--max_new_tokens", "200", "--n_samples", "4"]
-VARIES = ("seconds", "this_process", "n_cached", "n_prefilled", "path", "made", "command", "output")
+VARIES = ("seconds", "cpu_seconds", "this_process", "n_cached", "n_prefilled", "path", "made", "command", "output")
 Main = Callable[[list[str]], None]
 TESTS = Path(__file__).parents[1] / "tests" / "data_gen"
 HOSTILE = {

@@ -23,12 +23,13 @@ from data_gen.records import Problem
 from data_gen.rows import PrmRow, read_rows, write_rows
 from data_gen.runs import for_each, read_records
 from data_gen.sample import main as sample
-from prm_train.evaluation.choosing import accuracies, read_shards, scorer_scores, vote_by, within_problem_aurocs
+from prm_train.evaluation.choosing import accuracies, scorer_scores, vote_by, within_problem_aurocs
 from prm_train.evaluation.estimators import bootstrap_interval
 from prm_train.evaluation.facts import step_truth
+from prm_train.evaluation.shards import read_search
 from prm_train.incremental import load_scorer
 from prm_train.search.best_of_n import score_candidates
-from prm_train.search.run import ProblemResult
+from prm_train.search.problem_results import ProblemResult
 from prm_train.train_prm import main as train_prm
 
 RESULT = Path(__file__).parent / "results" / "label_experiments.json"
@@ -92,7 +93,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of a finished quickstart")
     run = parser.parse_args().run
-    results = read_shards(sorted(run.glob("test-*")))
+    results = read_search(sorted(run.glob("test-*"))).results
     figures: dict[str, object] = {"run": json.loads((run / "config.json").read_text()), "rollouts": quality(results, run)}
     rows, exactness = true_rows(run)
     write_rows(run / "experiments" / "true.jsonl", rows)

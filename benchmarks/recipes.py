@@ -40,12 +40,13 @@ from data_gen.runs import read_records
 from data_gen.sample import main as sample
 from data_gen.steps import split_steps
 from prm_train.aggregation import Aggregation
-from prm_train.evaluation.choosing import accuracies, best_by, read_shards, scorer_scores, vote_by, within_problem_aurocs
+from prm_train.evaluation.choosing import accuracies, best_by, scorer_scores, vote_by, within_problem_aurocs
 from prm_train.evaluation.estimators import bootstrap_interval, paired_difference
 from prm_train.evaluation.facts import machine_name, step_truth
+from prm_train.evaluation.shards import read_search
 from prm_train.incremental import load_scorer
 from prm_train.search.best_of_n import score_candidates
-from prm_train.search.run import ProblemResult
+from prm_train.search.problem_results import ProblemResult
 from prm_train.train_orm import main as train_orm
 from prm_train.train_prm import main as train_prm
 
@@ -264,7 +265,7 @@ def measure(run: Path, name: str, recipe: Recipe, results: Sequence[ProblemResul
 
 
 def compare(run: Path) -> dict[str, Any]:
-    results = read_shards(sorted(run.glob("test-*")))
+    results = read_search(sorted(run.glob("test-*"))).results
     costs = {name: label_again(run, name) | against_truth(run, run / "recipes" / name / "rows" / "prm.jsonl") for name in LABELINGS}
     costs["prm"] = label_cost(sorted(run.glob("train-*")))
     without = {"n_labeled_solutions": costs["prm"]["n_labeled_solutions"], "n_rollouts": 0, "n_generated": 0, "n_prefilled": 0}

@@ -36,13 +36,14 @@ from data_gen.rollouts import draw_solutions
 from data_gen.rows import PrmRow, read_rows, write_rows
 from data_gen.step_rows import LabelView, prm_rows
 from prm_train.aggregation import Aggregation
-from prm_train.evaluation.choosing import read_shards, scorer_scores, vote_by
+from prm_train.evaluation.choosing import scorer_scores, vote_by
 from prm_train.evaluation.facts import step_truth
+from prm_train.evaluation.shards import read_search
 from prm_train.incremental import load_scorer
 from prm_train.scoring import Scorer
 from prm_train.search.beam import BeamConfig, beam_search
 from prm_train.search.candidates import Candidate
-from prm_train.search.run import ProblemResult
+from prm_train.search.problem_results import ProblemResult
 from prm_train.search.run import main as search
 from prm_train.search.voting import is_right
 
@@ -167,7 +168,7 @@ def chosen_aggregation(run: Path) -> Aggregation:
     return how
 
 
-def search_test(run: Path, prm: Path, output: Path) -> list[ProblemResult]:
+def search_test(run: Path, prm: Path, output: Path) -> Sequence[ProblemResult]:
     """Beam searches of the quickstart's test problems with another PRM; samples are not drawn but for the one that the command asks for."""
     config = json.loads((run / "config.json").read_text())
     problems = {"split": "test", "seed": config["seed"], "n": config["n_test_problems"], "shard": f"{TEST_SHARD}/2"}
@@ -183,7 +184,7 @@ def search_test(run: Path, prm: Path, output: Path) -> list[ProblemResult]:
         "policy.base_seed": config["seed"],
     } | {f"problems.{key}": value for key, value in problems.items()}
     search([text for key, value in settings.items() for text in (f"--{key}", str(value))])
-    return read_shards([output])
+    return read_search([output]).results
 
 
 def beam_values(results: Sequence[ProblemResult], how: Aggregation) -> dict[str, Any]:
@@ -214,7 +215,7 @@ def trained_and_searched(run: Path, name: str, rows: Sequence[PrmRow], first: Se
 
 def compare(run: Path, names: Sequence[str], seed: int | None) -> dict[str, Any]:
     how, first_rows = chosen_aggregation(run), list(read_rows(run / "rows" / "prm.jsonl", PrmRow))
-    first = read_shards([run / f"test-{TEST_SHARD}"])
+    first = read_search([run / f"test-{TEST_SHARD}"]).results
     own = beam_values(first, how) | figures(first, "prm", how)
     values = {"first": own if seed is None else trained_and_searched(run, "none", first_rows, first, seed)}
     facts: dict[str, Any] = {}

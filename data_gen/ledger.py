@@ -337,9 +337,13 @@ class LedgerPolicy:
                 made.set()
         if key not in self._charged:
             self._charged.add(key)
-            self.n_draws += 1
-            self.usage += draw.usage
+            self.charge(key, prefix_ids, draw)
         return draw
+
+    def charge(self, key: DrawKey, prefix_ids: tuple[int, ...], draw: Completion) -> None:
+        """Count a draw that was asked for, once however often that is."""
+        self.n_draws += 1
+        self.usage += draw.usage
 
     async def grade(self, grader: Grader, key: DrawKey, solution: Solution) -> GradedSolution:
         """The grader's verdict on the solution that a draw completed, graded once per grader version and gold answer.

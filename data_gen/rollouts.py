@@ -1,6 +1,5 @@
 """Monte Carlo value of a prefix: draw continuations from it, grade the whole answers, stop by a stated rule."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -8,6 +7,7 @@ from data_gen.grading import Grader
 from data_gen.ledger import LedgerPolicy
 from data_gen.records import FinishReason, GradedSolution, SamplingParams, Solution, StepEstimate, unknown
 from data_gen.sequential import SequentialTest, anytime_interval, clopper_pearson, intersect
+from data_gen.side_by_side import side_by_side
 from data_gen.stop_strings import StopStrings
 
 NO_ROOM = "no_room"  # a prompt as long as the context or longer
@@ -46,7 +46,7 @@ async def draw_solution(policy: LedgerPolicy, grader: Grader, prefix: Prefix, pa
 async def draw_solutions(policy: LedgerPolicy, grader: Grader, params: SamplingParams, indices: range) -> tuple[GradedSolution, ...]:
     """The draws with these indices from the prompt of the policy's problem, graded."""
     prompt = Prefix(policy.encode_prompt(policy.problem.question))
-    return tuple(await asyncio.gather(*(draw_solution(policy, grader, prompt, params, index) for index in indices)))
+    return tuple(await side_by_side(draw_solution(policy, grader, prompt, params, index) for index in indices))
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class RolloutSource:
 
     async def draw_many(self, prefix: Prefix, n: int) -> tuple[GradedSolution, ...]:
         """The first `n` rollouts from `prefix`, drawn at once."""
-        return tuple(await asyncio.gather(*(self.draw(prefix, index) for index in range(n))))
+        return tuple(await side_by_side(self.draw(prefix, index) for index in range(n)))
 
 
 class Tally:

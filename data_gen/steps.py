@@ -45,6 +45,13 @@ def split_steps(text: str, separator: str) -> tuple[str, ...]:
     return tuple(step for step in text.split(separator) if step.strip(_BLANK))
 
 
+def ended_steps(text: str, separator: str) -> tuple[str, ...]:
+    """Those of `split_steps` that a separator has ended: what stands behind the last one may go on."""
+    check_separator(separator)
+    *ended, _ = text.split(separator)
+    return tuple(step for step in ended if step.strip(_BLANK))
+
+
 def join_steps(steps: Sequence[str], separator: str) -> str:
     """Every step followed by the separator: the text after which the next step begins."""
     return "".join(step + separator for step in steps)

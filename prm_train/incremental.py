@@ -335,7 +335,9 @@ def load_scorer(
     if read_facts(load_model_config(path, trust_remote_code)).kind == "implicit_prm":
         from prm_train.implicit_prm import load_implicit_prm
 
-        return load_implicit_prm(path, dtype, device, trust_remote_code)
+        implicit = load_implicit_prm(path, dtype, device, trust_remote_code)
+        logger.info("%s", model_line("implicit PRM", path, implicit.model.num_parameters(), dtype, device))
+        return implicit
     model, encoding, facts = load_checkpoint(path, dtype, trust_remote_code)
     scorer_id = content_id((model,), encoding, facts)
     logger.info("%s", model_line(facts.kind.upper(), path, model.num_parameters(), dtype, device))

@@ -31,7 +31,7 @@ from prm_train.encoding import ScorerEncoding
 from prm_train.examples import Example
 from prm_train.metrics import sigmoid
 from prm_train.search.candidates import Candidate, read_qwen_candidates
-from prm_train.search.run import read_results
+from prm_train.search.problem_results import read_results
 from prm_train.search.voting import best_of, has_correct, is_right, majority_vote, path_scores, weighted_vote
 from prm_train.training_config import TrainingConfig
 

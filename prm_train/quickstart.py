@@ -21,6 +21,7 @@ from pathlib import Path
 from data_gen.config import InputError, parse_config, run_command
 from data_gen.jsonl import write_text
 from data_gen.records import check_temperature
+from data_gen.run_clock import SAVE_SECONDS, RunClock
 from data_gen.run_identity import claim_run
 
 logger = logging.getLogger(__name__)
@@ -119,23 +120,35 @@ def run_stage(stage: Stage, folder: Path, lock: int) -> None:
         logger.info("%s: done before", stage.name)
         return
     logger.info("%s", stage.name)
-    started, cpu_started = time.perf_counter(), child_cpu_seconds()
-    processes = []
+    clock = RunClock(done.with_suffix(".clock"), child_cpu_seconds)  # CPU seconds of a command count when it ends
+    processes: list[subprocess.Popen[bytes]] = []
     for position, command in enumerate(stage.commands):
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_POSITION": str(position)}
         processes.append(subprocess.Popen([sys.executable, "-m", *command], env=environment, pass_fds=[lock]))
     try:
-        exit_codes = [process.wait() for process in processes]
+        exit_codes = [wait(process, clock) for process in processes]
     finally:
         for process in processes:  # after an interrupt, or a failure of the other one
             process.terminate()
         for process in processes:
             process.wait()
+        clock.save()
     for command, exit_code in zip(stage.commands, exit_codes, strict=True):
         if exit_code:
             raise InputError(f"stage {stage.name}: exit code {exit_code} of: python -m {' '.join(command)}")
     commands = [" ".join(("python", "-m", *command)) for command in stage.commands]
-    write_stage(folder, stage.name, time.perf_counter() - started, child_cpu_seconds() - cpu_started, commands)
+    spent = clock.facts()
+    write_stage(folder, stage.name, spent["seconds"], spent["cpu_seconds"], commands)
+    clock.remove()
+
+
+def wait(process: "subprocess.Popen[bytes]", clock: RunClock) -> int:
+    """Its exit code; the clock is saved while it runs."""
+    while True:
+        try:
+            return process.wait(timeout=SAVE_SECONDS)
+        except subprocess.TimeoutExpired:
+            clock.save()
 
 
 def write_stage(folder: Path, stage: str, wall_seconds: float, cpu_seconds: float, commands: Sequence[str]) -> None:
@@ -171,9 +184,10 @@ def run_stages(config: QuickstartConfig, lock: int) -> None:
     run_stage(search_stage(config, "validation", config.n_validation_problems, config.temperatures, (), "min"), config.output, lock)
     from prm_train.evaluation.choosing import choose_settings  # only now, so that help answers at once
     from prm_train.evaluation.evaluate import main as evaluate
+    from prm_train.evaluation.shards import read_search
 
     started = time.perf_counter()
-    chosen = choose_settings(search_folders(config, "validation"))
+    chosen = choose_settings(read_search(search_folders(config, "validation")).results)
     write_text(config.output / "chosen.json", json.dumps(asdict(chosen), indent=1) + "\n")
     choosing_seconds = time.perf_counter() - started
     stage = search_stage(config, "test", config.n_test_problems, chosen.temperatures, config.beams, chosen.prm_aggregation)

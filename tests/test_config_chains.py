@@ -24,7 +24,7 @@ from prm_train.evaluation.evaluate import EvaluateConfig
 from prm_train.generative_verifier import ALGEBRA
 from prm_train.publish import PublishConfig
 from prm_train.quickstart import QuickstartConfig
-from prm_train.search.run import SearchConfig
+from prm_train.search.search_config import SearchConfig
 from prm_train.targets import LabelAlgebra, step_targets
 from prm_train.training_config import (
     TrainImplicitPrmConfig,

@@ -19,7 +19,7 @@ from data_gen.rows import ROW_TYPES, PrmRow, read_rows
 from data_gen.runs import read_records
 from data_gen.sample import SampleConfig
 from prm_train.monitoring import read_candidates
-from prm_train.search.run import read_results
+from prm_train.search.problem_results import read_results
 
 PAGE = (Path(__file__).parents[1] / "docs/rows.md").read_text()
 GOLDS = [["72", "1", "14", "B", "B"], ["51"], ["14"]]

@@ -4,19 +4,16 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
-from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_gen.config import InputError
 from prm_train.aggregation import Aggregation
 from prm_train.evaluation.estimators import block_accuracy
 from prm_train.metrics import auroc
 from prm_train.search.candidates import Candidate
-from prm_train.search.run import ProblemResult, read_results
+from prm_train.search.problem_results import ProblemResult
 from prm_train.search.voting import best_of, is_right, logprob_scores, majority_vote, path_scores, weighted_vote
 
 T = TypeVar("T")
@@ -78,19 +75,6 @@ def within_problem_aurocs(results: Sequence[ProblemResult], temperature: float, 
     return np.array(areas)
 
 
-def read_shards(folders: Sequence[Path]) -> list[ProblemResult]:
-    """The results of all shards, by problem id. Raises InputError if there are none, or a shard is unfinished."""
-    for folder in folders:
-        if not (folder / "search.json").exists():
-            raise InputError(f"{folder}: no finished search there; expected the output folder of `prm-train search`")
-    results = [result for folder in folders for result in read_results(folder / "results.jsonl")]
-    results.sort(key=lambda result: result.problem.problem_id)
-    for one, other in pairwise(results):
-        if one.problem.problem_id == other.problem.problem_id:
-            raise InputError(f"problem {one.problem.problem_id} is in {', '.join(map(str, folders))} more than once; expected shards")
-    return results
-
-
 @dataclass(frozen=True)
 class Chosen:
     """What validation problems decide."""
@@ -113,9 +97,8 @@ def sample_counts(results: Sequence[ProblemResult]) -> list[int]:
     return [2**i for i in range(n_samples.bit_length()) if 2**i <= n_samples]
 
 
-def choose_settings(folders: Sequence[Path]) -> Chosen:
+def choose_settings(results: Sequence[ProblemResult]) -> Chosen:
     """The settings that are best on validation problems: for the baselines at each N, so that no N is compared with a weak baseline."""
-    results = read_shards(folders)
     scored, temperatures = results[0].temperature, sorted(results[0].samples)
 
     def best(candidates: Iterable[T], accuracy: Callable[[T], NDArray[np.float64]]) -> T:

@@ -5,7 +5,6 @@ validation problems. Accuracies at N come from the disjoint blocks of N among th
 them.
 """
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +26,6 @@ from prm_train.evaluation.choosing import (
     best_by,
     by_logprob,
     choose_settings,
-    read_shards,
     sample_counts,
     scorer_scores,
     vote_by,
@@ -43,7 +41,8 @@ from prm_train.evaluation.estimators import (
 from prm_train.evaluation.facts import example_solutions, label_statistics, loss_curves, run_facts, step_quality
 from prm_train.evaluation.report import summary_table, write_report
 from prm_train.evaluation.results import PairedDifference, SearchReport, SingleSample, TokensPerProblem, VerifierQuality
-from prm_train.search.run import ProblemResult
+from prm_train.evaluation.shards import check_chosen_for, read_search
+from prm_train.search.problem_results import ProblemResult
 from prm_train.search.voting import is_right, logprob_scores, majority_vote
 
 
@@ -65,10 +64,14 @@ class EvaluateConfig:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Test results and the settings they are read with; each property is one part of the report."""
+    """Test results and the settings they are read with; each property is one part of the report.
 
-    results: list[ProblemResult]
+    `beam_aggregation` is what ranked the paths of beam searches, and so weighs their votes.
+    """
+
+    results: Sequence[ProblemResult]
     chosen: Chosen
+    beam_aggregation: Aggregation | None
     seed: int
 
     @property
@@ -107,8 +110,9 @@ class Evaluation:
         counts = sample_counts(self.results)
         table = {name: {n: accuracies(self.results, *method(n), n) for n in counts} for name, method in self.methods().items()}
         beams = sorted(self.results[0].beams)
-        vote = partial(vote_by, scorer_scores("prm", self.chosen.prm_aggregation))
         if beams:
+            assert self.beam_aggregation is not None
+            vote = partial(vote_by, scorer_scores("prm", self.beam_aggregation))
             table["beam"] = {n: np.array([float(is_right(vote(result.beams[n]))) for result in self.results]) for n in beams}
         return table
 
@@ -199,12 +203,13 @@ def spell(chosen: Mapping[int, float | tuple[float, str]]) -> str:
 
 
 def evaluate(config: EvaluateConfig) -> SearchReport:
-    validation, results = read_shards(config.validation), read_shards(config.test)
-    shared = {each.problem.question for each in validation} & {each.problem.question for each in results}
+    validation, test = read_search(config.validation), read_search(config.test)
+    check_chosen_for(validation, test)
+    results, how = test.results, test.beam_aggregation
+    shared = {each.problem.question for each in validation.results} & {each.problem.question for each in results}
     if shared:
         raise InputError(f"{len(shared)} of {len(results)} test questions are validation questions too; expected none: {min(shared)!r:.80}")
-    step_separator = json.loads((config.test[0] / "config.json").read_text())["step_separator"]
-    evaluation = Evaluation(results, choose_settings(config.validation), config.seed)
+    evaluation = Evaluation(results, choose_settings(validation.results), how, config.seed)
     missing = [t for t in evaluation.chosen.temperatures if t not in results[0].samples]
     if missing:
         raise InputError(f"test: no samples at T = {missing}, which validation chose; expected them among other_temperatures of the search")
@@ -222,7 +227,7 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
         run=run_facts(
             config.stages,
             {"validation": config.validation, "test": config.test},
-            {"validation": len(validation), "test": len(results)},
+            {"validation": len(validation.results), "test": len(results)},
             config.labeled,
             {"PRM": config.prm, "ORM": config.orm},
         ),
@@ -233,6 +238,7 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
             "majority": f"T chosen on validation for each N ({spell(chosen.majority)})",
             "logprob": f"T and form chosen on validation for each N ({spell(chosen.logprob)})",
             "prm_weighted": f"T = {evaluation.scored_temperature:g}, {chosen.prm_aggregation} of the step scores",
+            **({"beam": f"M = {test.config.beam_width}, {how} of the step scores ranks paths and weighs their votes"} if how else {}),
         },
         single_samples=evaluation.single_samples(),
         pass_at_1_by_quintile=by_quintile(pass_at_1),
@@ -241,7 +247,7 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
         reliability=step_quality(results).bins if "prm_weighted" in correct else (),
         losses=loss_curves(config.prm, config.orm),
         labels=label_statistics(config.labeled),
-        examples=example_solutions(results, step_separator),
+        examples=example_solutions(results, test.config.step_separator),
         notes=(
             "The answer of the built-in task lists every intermediate value, so a wrong step cannot end in a right answer. "
             "Grading gives one verdict for the whole answer; no step label comes from it.",

@@ -13,13 +13,14 @@ from typing import Any
 from data_gen import arithmetic
 from data_gen.policy_config import BASE_POLICY
 from data_gen.records import Problem
+from data_gen.runs import count_lines
 from data_gen.steps import split_steps
 from prm_train.evaluation.estimators import ReliabilityBin, reliability_bins
 from prm_train.evaluation.results import LabelStatistics, LossCurve, RunFacts, ScoredSolution, ScoredStep, StageCost
-from prm_train.evaluation.run_costs import costs_of_runs
+from prm_train.evaluation.run_costs import costs_of_runs, read_summary
 from prm_train.metrics import auroc, brier
 from prm_train.search.candidates import Candidate
-from prm_train.search.run import ProblemResult
+from prm_train.search.problem_results import ProblemResult
 
 
 def machine_name() -> str:
@@ -118,7 +119,7 @@ def loss_curves(prm: Path | None, orm: Path | None) -> tuple[LossCurve, ...]:
     for name, folder in (("PRM", prm), ("ORM", orm)):
         if folder is None:
             continue
-        report = json.loads((folder / "training" / "report.json").read_text())
+        report = read_summary(folder / "training" / "report.json", "loss_curve", "validation")
         for split, entries in (("train", report["loss_curve"]), ("validation", report["validation"])):
             if entries:
                 updates, losses = zip(*((entry["step"], entry["loss"]) for entry in entries), strict=True)
@@ -130,8 +131,9 @@ def label_statistics(folders: Sequence[Path]) -> LabelStatistics | None:
     """Sums over the shards of a labelled run."""
     if not folders:
         return None
-    samples = [json.loads((folder / "sample.json").read_text()) for folder in folders]
-    labels = [json.loads((folder / "label.json").read_text()) for folder in folders]
+    samples = [read_summary(folder / "sample.json", "n_solutions", "verdicts") for folder in folders]
+    wanted = ("n_labeled_solutions", "labels", "unlabeled", "n_rollouts", "n_generated")
+    labels = [read_summary(folder / "label.json", *wanted) for folder in folders]
     names = {"True": "right", "False": "wrong (first error)", "None": "after the first error"}
     n_labeled = sum(each["n_labeled_solutions"] for each in labels)
     return LabelStatistics(
@@ -153,17 +155,17 @@ def run_facts(
 ) -> RunFacts:
     """What ran and what it cost: by the quickstart's stage files, or by the folders of the runs. `searches` by split."""
     test = searches["test"]
-    search = json.loads((test[0] / "config.json").read_text())
+    search = read_summary(test[0] / "config.json", "policy", "prm", "problems")
     if stages is not None:
         costs = tuple(stage_costs(stages, test, labeled, search))
-        quickstart = json.loads((stages.parent / "config.json").read_text())
+        quickstart = read_summary(stages.parent / "config.json", "seed")
         command, config = f"prm-train quickstart --seed {quickstart['seed']}", quickstart
     else:
         sizes = n_parameters(policy_folder(search)), n_parameters(Path(search["prm"])) if search["prm"] else 0
         costs = costs_of_runs(labeled, checkpoints, searches, *sizes)
         command, config = "prm-train search, then prm-train evaluate", search
     if labeled:
-        n_problems = {"training": sum(1 for folder in labeled for _ in (folder / "problems.jsonl").open()), **n_problems}
+        n_problems = {"training": sum(count_lines(folder / "problems.jsonl") for folder in labeled), **n_problems}
     source = search["problems"]["source"]
     return RunFacts(
         task="multi-step arithmetic (built in)" if source == "arithmetic" else source,
@@ -186,18 +188,18 @@ def stage_costs(stages: Path, searches: Sequence[Path], labeled: Sequence[Path],
     n_policy = n_parameters(policy_folder(search))
     n_scorer = n_parameters(Path(search["prm"])) if search["prm"] else 0
     tokens = {
-        "sample": _total(json.loads((folder / "sample.json").read_text()) for folder in labeled),
-        "label": _total(json.loads((folder / "label.json").read_text()) for folder in labeled),
+        "sample": _total(read_summary(folder / "sample.json") for folder in labeled),
+        "label": _total(read_summary(folder / "label.json") for folder in labeled),
     }
     for path in sorted(stages.glob("*.json"), key=lambda path: path.stat().st_mtime):
-        facts = json.loads(path.read_text())
+        facts = read_summary(path, "stage", "wall_seconds", "cpu_seconds")
         name = facts["stage"]
         spent = tokens.get(name, Counter())
         if name.startswith("search "):
             folders = searches[0].parent.glob(f"{name.removeprefix('search ')}-*")
-            spent = _total(json.loads((folder / "search.json").read_text()) for folder in folders)
+            spent = _total(read_summary(folder / "search.json") for folder in folders)
         if name == "train":
-            reports = [json.loads(report.read_text()) for report in stages.parent.glob("*/training/report.json")]
+            reports = [read_summary(report, "n_training_tokens", "config") for report in stages.parent.glob("*/training/report.json")]
             n_trained = sum(report["n_training_tokens"] * report["config"]["n_epochs"] for report in reports)
             yield StageCost(name, facts["wall_seconds"], facts["cpu_seconds"], flops=6 * n_scorer * n_trained)
             continue

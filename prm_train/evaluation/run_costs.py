@@ -1,13 +1,14 @@
 """What the runs behind a report cost, from the summaries that each command left in its folder.
 
-Seconds are those of the last process in a folder: a sampling that was broken off and went on says what its second part took.
+Seconds of a search are those of all its processes. Of a sampling or labelling that was broken off they are those of its last process.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from data_gen.config import InputError
+from data_gen.run_identity import read_object
 from prm_train.evaluation.results import StageCost
 
 
@@ -31,11 +32,22 @@ def costs_of_runs(
     )
 
 
+def read_summary(path: Path, *names: str) -> dict[str, Any]:
+    """The JSON object that a command leaves at its end. Raises InputError unless it is there with these names."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected what the command writes when it has finished")
+    facts = read_object(path)
+    missing = [name for name in names if name not in facts]
+    if missing:
+        raise InputError(f"{path}: no {', '.join(missing)}; expected what the command writes when it has finished")
+    return facts
+
+
 def _stages(name: str, folders: Sequence[Path], file: str, n_policy: int, n_scorer: int) -> Iterator[StageCost]:
     for folder in folders:
-        facts = _read(folder / file)
-        if facts is None:
+        if not (folder / file).is_file():
             continue
+        facts = read_summary(folder / file, "n_generated", "n_prefilled", "n_cached", "seconds")
         generated, prefilled, scored = facts["n_generated"], facts["n_prefilled"], facts.get("n_scorer_new", 0)
         yield StageCost(
             name if len(folders) == 1 else f"{name}, {folder.name}",
@@ -51,11 +63,8 @@ def _stages(name: str, folders: Sequence[Path], file: str, n_policy: int, n_scor
 
 
 def _training(name: str, folder: Path, n_scorer: int) -> Iterator[StageCost]:
-    report = _read(folder / "training" / "report.json")
-    if report is not None:
+    path = folder / "training" / "report.json"
+    if path.is_file():
+        report = read_summary(path, "n_training_tokens", "config", "cost")
         n_tokens = report["n_training_tokens"] * report["config"]["n_epochs"]
         yield StageCost(name, report["cost"]["wall_seconds"], report["cost"]["cpu_seconds"], flops=6 * n_scorer * n_tokens)
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text()) if path.is_file() else None

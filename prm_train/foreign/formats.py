@@ -13,12 +13,14 @@ through the incremental cache, every token once. No code of a checkpoint is run:
 How each makes one score of the step scores is its authors' choice where they name one, else the smallest.
 """
 
+import logging
 from collections.abc import Callable
 from typing import Any, get_args
 
 from transformers import PretrainedConfig
 
 from data_gen.config import InputError
+from data_gen.model_names import model_line
 from data_gen.pretrained import from_hub_or_folder
 from data_gen.records import content_hash
 from prm_train.checkpoints import CONFIG_KEY
@@ -32,6 +34,7 @@ from prm_train.foreign.trl import load_trl
 from prm_train.incremental import IncrementalScorer
 from prm_train.scorer_identity import weights_digest
 
+logger = logging.getLogger(__name__)
 LOADERS: dict[ForeignFormat, Callable[[str, str, str], ForeignPrm]] = {
     "trl": load_trl,
     "qwen": load_qwen,
@@ -71,6 +74,7 @@ def load_foreign_scorer(
 ) -> IncrementalScorer:
     """Raises InputError if the folder or Hub name holds something else than that format."""
     prm = LOADERS[name](path, dtype, separator)
+    logger.info("%s", model_line(f"PRM ({name})", path, sum(each.numel() for each in prm.model.parameters()), dtype, device))
     tokenizer = (sorted(prm.tokenizer.get_vocab().items()), prm.tokenizer.chat_template)
     kind: Callable[..., IncrementalScorer] = PathScorer if isinstance(prm.encoding, PathEncoding) else IncrementalScorer
     return kind(

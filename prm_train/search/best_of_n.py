@@ -3,13 +3,13 @@
 Vanilla and weighted best-of-N as in Snell et al. 2024, section 5.1; the choice itself is in `voting`.
 """
 
-import asyncio
 from dataclasses import replace
 
 from data_gen.grading import Grader
 from data_gen.ledger import LedgerPolicy
 from data_gen.records import FinishReason, GradedSolution, Problem, SamplingParams
 from data_gen.rollouts import draw_solutions
+from data_gen.side_by_side import side_by_side
 from data_gen.steps import split_steps
 from prm_train.scoring import PathTooLongError, Scorer, ScorerUsage, ScoringTree
 from prm_train.search.candidates import Candidate
@@ -63,5 +63,4 @@ async def score_candidates(
         return replace(candidate, scores={**candidate.scores, name: scores})
 
     async with scorer.session(problem.question) as tree:
-        scored = await asyncio.gather(*(one(tree, candidate) for candidate in candidates))
-        return list(scored), tree.usage
+        return await side_by_side(one(tree, candidate) for candidate in candidates), tree.usage

@@ -1,6 +1,5 @@
 """The scorer section of a search's config: where PRM and ORM run, which need not be where the policy does. Loads without torch."""
 
-import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -9,8 +8,6 @@ from prm_train.foreign.settings import PrmFormat
 
 if TYPE_CHECKING:
     from prm_train.scoring import Scorer
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,12 +35,10 @@ class ScorerConfig:
         """Raises InputError where there is no scorer."""
         from prm_train.incremental import load_scorer
 
-        device, dtype = self.device or policy.device, self.dtype or policy.dtype
-        logger.info("scorer %s: on %s in %s (scorer.device, scorer.dtype)", path, device, dtype)
         return load_scorer(
             path,
-            dtype=dtype,
-            device=device,
+            dtype=self.dtype or policy.dtype,
+            device=self.device or policy.device,
             trust_remote_code=policy.trust_remote_code,
             cache_bytes=self.cache_bytes,
             max_batch_tokens=self.max_batch_tokens,

@@ -5,7 +5,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
-from data_gen.steps import N_SCANNERS, StepScanner, join_steps, split_steps, step_scanners, step_spans, token_bytes
+from data_gen.steps import N_SCANNERS, StepScanner, ended_steps, join_steps, split_steps, step_scanners, step_spans, token_bytes
 from data_gen.tokenizer import SPECIAL_TOKENS, train_tokenizer
 
 
@@ -14,6 +14,13 @@ def test_split_steps_leaves_out_separators_and_blank_steps():
     assert split_steps("\n\nFirst.\n\n \n\nSecond.\nStill second.", "\n\n") == ("First.", "Second.\nStill second.")
     assert split_steps("", "\n") == ()
     assert split_steps(" \n\n", "\n") == ()
+
+
+def test_a_step_without_its_separator_has_not_ended():
+    assert ended_steps("One.\nTwo", "\n") == ("One.",)
+    assert ended_steps("\n\nOne.\n\n\n\nTwo\n\n", "\n\n") == ("One.", "Two")
+    assert ended_steps("One.\n\n\nTwo", "\n\n") == ("One.",)
+    assert ended_steps("", "\n") == ended_steps("One.", "\n") == ()
 
 
 def test_join_steps_ends_where_the_next_step_begins():

@@ -16,7 +16,7 @@ from data_gen.config import InputError, load_yaml, parse_config
 from data_gen.ledger import Ledger
 from data_gen.run_identity import claim_run
 from prm_train.evaluation.results import from_json
-from prm_train.quickstart import QuickstartConfig, main, training_stages
+from prm_train.quickstart import QuickstartConfig, Stage, main, run_stage, training_stages
 from prm_train.training_config import TrainingConfig, TrainOrmConfig, TrainPrmConfig
 
 SMALL = (
@@ -91,6 +91,22 @@ def test_two_quickstarts_in_one_folder_do_not_meet(tmp_path: Path):
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(InputError, match="a quickstart is running there"):
             main(["--output", str(config.output)])
+
+
+def test_the_seconds_of_a_stage_are_those_of_all_its_processes(tmp_path: Path):
+    (tmp_path / "stages").mkdir()
+    with (tmp_path / ".lock").open("w") as lock:
+        with pytest.raises(InputError, match="stage a b: exit code 1 of: python -m no_such_module"):
+            run_stage(Stage("a b", (("no_such_module",), ("this",))), tmp_path, lock.fileno())
+        spent = json.loads((tmp_path / "stages" / "a-b.clock").read_text())  # as an interrupt leaves it
+        (tmp_path / "stages" / "a-b.clock").write_text(json.dumps({"seconds": 100.0, "cpu_seconds": 50.0}))
+        run_stage(Stage("a b", (("this",),)), tmp_path, lock.fileno())
+    assert 0 <= spent["cpu_seconds"] <= 10
+    assert 0 < spent["seconds"] <= 10
+    stage = json.loads((tmp_path / "stages" / "a-b.json").read_text())
+    assert 100.0 <= stage["wall_seconds"] <= 110.0
+    assert 50.0 <= stage["cpu_seconds"] <= 60.0
+    assert [path.name for path in (tmp_path / "stages").iterdir()] == ["a-b.json"]
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Accuracies, choices and differences on results that are small enough to work out by hand."""
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from prm_train.evaluation.results import StageCost
 from prm_train.evaluation.run_costs import costs_of_runs
 from prm_train.scoring import ScorerUsage
 from prm_train.search.candidates import Candidate
-from prm_train.search.run import Cost, ProblemResult, read_results
+from prm_train.search.problem_results import Cost, ProblemResult, read_results
 from prm_train.search.voting import majority_vote
 
 # (answer, right, log-prob, PRM step scores) of four candidates
@@ -80,7 +81,7 @@ def test_auroc_is_taken_inside_a_problem_that_has_both_kinds():
 
 
 def test_differences_are_paired_and_beams_are_read_at_their_own_n():
-    evaluation = Evaluation([result(f"p{i}") for i in range(10)], CHOSEN, seed=0)
+    evaluation = Evaluation([result(f"p{i}") for i in range(10)], CHOSEN, "last", seed=0)
     correct = evaluation.correct()
     assert sorted(correct) == ["beam", "logprob", "majority", "pass_at_n", "prm_vanilla", "prm_weighted"]
     assert correct["beam"][4].tolist() == [1.0] * 10
@@ -93,13 +94,18 @@ def test_differences_are_paired_and_beams_are_read_at_their_own_n():
     assert tokens["beam"][4].n_scorer == 40.0
 
 
-def test_settings_are_chosen_on_validation_results(tmp_path: Path):
-    adapter = TypeAdapter(ProblemResult)
-    (tmp_path / "results.jsonl").write_bytes(b"".join(adapter.dump_json(result(f"p{i}")) + b"\n" for i in range(6)))
-    with pytest.raises(InputError, match="no finished search there"):
-        choose_settings([tmp_path])
-    (tmp_path / "search.json").write_text("{}")
-    chosen = choose_settings([tmp_path])
+def test_the_votes_of_beams_weigh_what_ranked_them_whatever_validation_chose():
+    """Answer 1 has 0.9 against 0.5 under `last`, 0.1 against 0.5 under `min`; answer 2 is right."""
+    rows = (("1", False, -1.0, (0.1, 0.9)), ("2", True, -1.0, (0.5, 0.5))) * 2
+    results = [result(f"p{i}", rows) for i in range(5)]
+    ranked_by_min = Evaluation(results, replace(CHOSEN, prm_aggregation="last"), "min", seed=0).correct()
+    ranked_by_last = Evaluation(results, replace(CHOSEN, prm_aggregation="min"), "last", seed=0).correct()
+    assert (ranked_by_min["beam"][4].tolist(), ranked_by_min["prm_weighted"][4].tolist()) == ([1.0] * 5, [0.0] * 5)
+    assert (ranked_by_last["beam"][4].tolist(), ranked_by_last["prm_weighted"][4].tolist()) == ([0.0] * 5, [1.0] * 5)
+
+
+def test_settings_are_chosen_on_validation_results():
+    chosen = choose_settings([result(f"p{i}") for i in range(6)])
     assert chosen.prm_aggregation == "min"  # all four rank alike here: the first wins
     assert chosen.pass_at_1_temperature == 0.5  # the same candidates in another order: equal, and the lower is named first
     # at T = 0.5 the candidates come backwards: in the blocks of two, (1, 1) and (2, 1), a tie goes to the earliest, the right one

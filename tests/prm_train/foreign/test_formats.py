@@ -39,7 +39,7 @@ from prm_train.incremental import load_scorer
 from prm_train.modeling import build_scorer, load_checkpoint, save_scorer
 from prm_train.plain_checkpoints import load_plain
 from prm_train.scored_paths import ScoredPath
-from prm_train.search.run import SearchConfig
+from prm_train.search.search_config import SearchConfig
 from prm_train.training_config import TrainingConfig
 
 QUESTION = "Start with 3: plus 4, times 2."

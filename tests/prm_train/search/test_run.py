@@ -44,7 +44,9 @@ def test_a_prm_and_an_orm_are_not_taken_for_each_other(tmp_path: Path, scorers: 
     with caplog.at_level(logging.INFO):
         facts = search(tmp_path / "run", "--prm", scorers["prm"], "--orm", scorers["orm"], "--max_new_tokens", "40")
     assert facts["n_problems"] == 2
-    assert f"PRM {scorers['prm']}: 0.0 M parameters, float32, cpu" in caplog.messages
+    for name in ("prm", "orm"):  # one line each
+        said = [line for line in caplog.messages if scorers[name] in line]
+        assert said == [f"{name.upper()} {scorers[name]}: 0.0 M parameters, float32, cpu"]
 
 
 def test_a_search_goes_on_with_other_settings_of_execution_and_no_others(tmp_path: Path) -> None:
@@ -62,6 +64,49 @@ def test_a_search_goes_on_with_other_settings_of_execution_and_no_others(tmp_pat
     (tmp_path / "config.json").write_text(json.dumps({**config, "problems": {**config["problems"], "seed": 1}}))
     with pytest.raises(InputError, match=r"results.jsonl:1: the problems have changed since this search began"):
         search(tmp_path, "--problems.seed", "1")
+
+
+def test_searches_that_share_a_ledger_count_each_its_own_draws(tmp_path: Path) -> None:
+    alone = search(tmp_path / "alone", "--n_samples", "3")
+    shared = ("--ledger", str(tmp_path / "ledgers" / "all.sqlite"))
+    first = search(tmp_path / "first", "--n_samples", "5", *shared)
+    second = search(tmp_path / "second", "--n_samples", "3", *shared)
+    assert not (tmp_path / "second" / "ledger.sqlite").exists()
+    tokens = ("n_generated", "n_prefilled", "n_cached")
+    assert [second[name] for name in tokens] == [alone[name] for name in tokens]  # of draws that the first one made, too
+    assert first["n_generated"] > second["n_generated"]
+    assert search(tmp_path / "first", "--n_samples", "5", *shared) == first
+    assert (tmp_path / "alone" / "results.jsonl").read_bytes() == (tmp_path / "second" / "results.jsonl").read_bytes()
+
+
+def test_seconds_are_those_of_all_processes_of_a_search(tmp_path: Path) -> None:
+    search(tmp_path)
+    (tmp_path / "seconds.json").write_text('{"seconds": 100.0, "cpu_seconds": 50.0}')
+    again = search(tmp_path)  # nothing was left to do
+    assert (again["seconds"], again["cpu_seconds"]) == (100.0, 50.0)
+    results = tmp_path / "results.jsonl"
+    results.write_bytes(results.read_bytes()[:-20])  # killed while it wrote the second problem
+    (tmp_path / "seconds.json").write_text('{"seconds": 100.0, "cpu_seconds": 50.0}')
+    resumed = search(tmp_path, "--policy.max_rows", "3")
+    assert 100.0 <= resumed["seconds"] < 130.0
+    assert 50.0 <= resumed["cpu_seconds"] < 80.0
+    kept = json.loads((tmp_path / "seconds.json").read_text())
+    assert kept["seconds"] == pytest.approx(resumed["seconds"], abs=1.0)
+
+
+def test_a_search_that_an_earlier_version_began_is_not_continued(tmp_path: Path) -> None:
+    search(tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    (tmp_path / "results.jsonl").write_text("".join(json.dumps({**line, "usage": None}) + "\n" for line in lines))
+    with pytest.raises(InputError, match=r"results\.jsonl:1: an earlier version began this search"):
+        search(tmp_path)
+
+
+def test_what_ranks_the_paths_of_beams_is_recorded(tmp_path: Path, scorers: dict[str, str]) -> None:
+    beams = ("--prm", scorers["prm"], "--beams", "2", "--max_new_tokens", "40")
+    assert search(tmp_path / "checkpoint's own", *beams)["beam_aggregation"] == "min"
+    assert search(tmp_path / "named", *beams, "--beam_aggregation", "prod")["beam_aggregation"] == "prod"
+    assert search(tmp_path / "no beams")["beam_aggregation"] is None
 
 
 def test_a_model_must_be_named_for_problems_of_ones_own(tmp_path: Path) -> None:

@@ -11,9 +11,13 @@ from data_gen.policies.simulated import SimulatedPolicy
 from data_gen.records import Problem, Usage
 from prm_train.aggregation import Aggregation
 from prm_train.scoring import PathTooLongError, ScoringTree
-from prm_train.search.run import Cost, ProblemResult, SearchConfig, Searcher, summary
+from prm_train.search.problem_results import Cost, ProblemResult
+from prm_train.search.run import summary
+from prm_train.search.search_config import SearchConfig
+from prm_train.search.searcher import Searcher
 
 PROBLEM = Problem("p1", "Start with 3: fold 4, times 9.", "9 1")
+N_PROMPT = 31  # tokens: its characters and a newline
 
 
 class NearsightedScorer:
@@ -43,7 +47,10 @@ def test_a_question_that_the_scorer_cannot_read_is_an_outcome_and_its_draws_are_
     assert [list(candidates) for candidates in result.beams.values()] == [[]]
     assert [(each.scores, each.is_finished) for each in result.samples[1.0]] == [({}, True)] * 3
     assert result.costs["score prm"] == result.costs["beam 4"] == Cost()
-    facts = summary([result], Usage(), 0.0)
+    assert result.usage == Usage(sum(each.policy.n_generated for each in result.costs.values()), 6 * N_PROMPT)  # as the policy says
+    assert result.costs["samples T=1"].policy.n_prefilled == N_PROMPT
+    assert result.costs["samples T=1"].policy.n_cached == 2 * N_PROMPT
+    facts = summary([result])
     assert facts["n_without_score"] == 3
     assert facts["too_long_for"] == {"policy": [], "prm": ["p1"], "orm": []}
 
