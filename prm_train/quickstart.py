@@ -120,7 +120,7 @@ def run_stage(stage: Stage, folder: Path, lock: int) -> None:
         logger.info("%s: done before", stage.name)
         return
     logger.info("%s", stage.name)
-    clock = RunClock(done.with_suffix(".clock"), child_cpu_seconds)  # CPU seconds of a command count when it ends
+    clock = RunClock(stage_file(folder, stage.name).with_suffix(".clock"), child_cpu_seconds)  # CPU seconds of a command count when it ends
     processes: list[subprocess.Popen[bytes]] = []
     for position, command in enumerate(stage.commands):
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_POSITION": str(position)}
