@@ -7,20 +7,20 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM
 
-from data_gen.chains import Message
-from data_gen.forward_settings import short_length
-from data_gen.policies.transformers_policy import load_policy
-from data_gen.pretrained import load_model
-from data_gen.records import Completion, SamplingParams
-from data_gen.rows import PrmRow, read_rows
-from prm_train.collators import Batching, Collator
-from prm_train.examples import prm_examples
-from prm_train.incremental import load_scorer
-from prm_train.modeling import load_checkpoint
-from prm_train.plain_checkpoints import load_plain, scorer_logits
-from prm_train.scored_paths import ScoredPath
-from prm_train.scoring import Scorer
-from prm_train.targets import LabelAlgebra
+from data_gen.models.forward_settings import short_length
+from data_gen.models.pretrained import load_model
+from data_gen.policies.engine.transformers_policy import load_policy
+from data_gen.records.chats import Message
+from data_gen.records.sampling import Completion, SamplingParams
+from data_gen.rows.layouts import PrmRow, read_rows
+from prm_train.checkpoints.load import load_checkpoint
+from prm_train.examples.batches import Batching, Collator
+from prm_train.examples.examples import prm_examples
+from prm_train.examples.targets import LabelAlgebra
+from prm_train.publishing.plain_checkpoints import load_plain, scorer_logits
+from prm_train.publishing.scored_paths import ScoredPath
+from prm_train.scoring.load import load_scorer
+from prm_train.scoring.protocol import Scorer
 
 QUESTION = "Start with 3: plus 4, times 2."
 PATHS = (

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from data_gen.chains import Message
-from data_gen.rows import OrmRow, PrmRow, RevisionRow, write_rows
+from data_gen.records.chats import Message
+from data_gen.rows.layouts import OrmRow, PrmRow, RevisionRow, write_rows
 
 
 def write_step_rows(path: Path, n_rows: int = 24) -> None:

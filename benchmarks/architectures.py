@@ -26,8 +26,8 @@ from transformers.utils import logging as transformers_logging
 from benchmarks.architecture_checks import LOGPROB_TOLERANCE, TOLERANCE, engine_difference, packing_difference, search_difference
 from benchmarks.architecture_rows import write_outcome_rows, write_revision_rows, write_step_rows
 from benchmarks.tiny_models import SIZES, write_tiny_model
-from data_gen.config import InputError
-from data_gen.jsonl import write_text
+from data_gen.files.jsonl import write_text
+from data_gen.settings.errors import InputError
 from prm_train import publish, train_implicit_prm, train_orm, train_prm, train_revision, train_verifier
 
 RESULTS = Path(__file__).parent / "results" / "architectures.json"

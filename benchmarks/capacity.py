@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from data_gen.policy_config import BASE_POLICY
+from data_gen.policies.config import BASE_POLICY
 from data_gen.pretrain import PretrainConfig, pretrain
 from prm_train.evaluation.facts import machine_name
 

@@ -16,9 +16,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from data_gen.answers import find_answer, find_boxed
-from data_gen.grading import MathGrader
-from data_gen.records import Problem, Solution, Verdict
+from data_gen.answers.find import find_answer, find_boxed
+from data_gen.grading.graders import MathGrader
+from data_gen.records.solutions import Problem, Solution, Verdict
 
 RESULTS = Path(__file__).parent / "results"
 

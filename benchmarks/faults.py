@@ -25,15 +25,16 @@ from pathlib import Path
 from typing import Any
 
 from data_gen import build, label, ledger_command, sample
-from data_gen.config import run_command
-from data_gen.jsonl import write_text
-from data_gen.ledger import Ledger, LedgerError
-from data_gen.ledger_export import exported_draws
-from data_gen.ledger_verification import find_faults
+from data_gen.files.jsonl import write_text
+from data_gen.ledger.export import exported_draws
+from data_gen.ledger.file import LedgerError
+from data_gen.ledger.store import Ledger
+from data_gen.ledger.verification import find_faults
+from data_gen.settings.parse import run_command
 from prm_train.evaluation import evaluate
 from prm_train.evaluation.facts import machine_name
 from prm_train.search import run as search
-from prm_train.training_lock import training_lock
+from prm_train.training.lock import training_lock
 
 EVENTS = ("os.rename", "os.remove", "os.mkdir", "os.truncate", "shutil.copyfile", "sqlite3.connect", "fcntl.flock", "tempfile.mkstemp")
 SIMULATED = ["--problems.n", "6", "--policy.model", "simulated", "--max_new_tokens", "200", "--n_samples", "4"]

@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.hostile_answers import hostile_solutions
-from data_gen.answer_equality import compare_exactly
-from data_gen.answer_notation import MAX_ANSWER_LENGTH, read_answer
-from data_gen.answers import answer_key, find_answer
-from data_gen.grading import MathGrader
-from data_gen.records import INCORRECT, Problem, Solution, Verdict
+from data_gen.answers.equality import compare_exactly
+from data_gen.answers.find import find_answer
+from data_gen.answers.notation import MAX_ANSWER_LENGTH, read_answer
+from data_gen.answers.vote_key import answer_key
+from data_gen.grading.graders import MathGrader
+from data_gen.records.solutions import INCORRECT, Problem, Solution, Verdict
 
 OUTPUT = Path(__file__).parent / "results" / "grading.json"
 HOSTILE_LIMIT_SECONDS = 0.25

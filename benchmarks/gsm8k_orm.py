@@ -22,15 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import Qwen2Config, Qwen2ForCausalLM, set_seed
 
-from data_gen.answers import find_answer
-from data_gen.jsonl import read_jsonl
-from data_gen.problem_rows import question_id
-from data_gen.records import Problem, derive_seed
-from data_gen.rows import OrmRow, write_rows
-from data_gen.tokenizer import train_tokenizer
-from prm_train.evaluation.estimators import Interval, bootstrap_interval, paired_difference
-from prm_train.incremental import load_scorer
-from prm_train.metrics import auroc
+from data_gen.answers.find import find_answer
+from data_gen.files.jsonl import read_jsonl
+from data_gen.models.tokenizer import train_tokenizer
+from data_gen.problems.layouts import question_id
+from data_gen.records.draw_keys import derive_seed
+from data_gen.records.solutions import Problem
+from data_gen.rows.layouts import OrmRow, write_rows
+from prm_train.metrics.estimators import Interval, bootstrap_interval, paired_difference
+from prm_train.metrics.ranking import auroc
+from prm_train.scoring.load import load_scorer
 from prm_train.search.best_of_n import score_candidates
 from prm_train.search.candidates import Candidate
 from prm_train.search.voting import best_of, has_correct, is_right, majority_vote, path_scores, weighted_vote

@@ -18,18 +18,18 @@ from pathlib import Path
 import numpy as np
 
 from data_gen.build import main as build
+from data_gen.files.run_folder import for_each, read_records
 from data_gen.label import main as label
-from data_gen.records import Problem
-from data_gen.rows import PrmRow, read_rows, write_rows
-from data_gen.runs import for_each, read_records
+from data_gen.records.solutions import Problem
+from data_gen.rows.layouts import PrmRow, read_rows, write_rows
 from data_gen.sample import main as sample
 from prm_train.evaluation.choosing import accuracies, scorer_scores, vote_by, within_problem_aurocs
-from prm_train.evaluation.estimators import bootstrap_interval
 from prm_train.evaluation.facts import step_truth
 from prm_train.evaluation.shards import read_search
-from prm_train.incremental import load_scorer
+from prm_train.metrics.estimators import bootstrap_interval
+from prm_train.scoring.load import load_scorer
 from prm_train.search.best_of_n import score_candidates
-from prm_train.search.problem_results import ProblemResult
+from prm_train.search.results import ProblemResult
 from prm_train.train_prm import main as train_prm
 
 RESULT = Path(__file__).parent / "results" / "label_experiments.json"

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from transformers import LlamaConfig, PreTrainedConfig, Qwen2Config, Qwen3Config
 
-from data_gen.config import load_yaml
+from data_gen.settings.parse import load_yaml
 from prm_train.memory_estimate import GIB, EstimateMemoryConfig, MemoryEstimate, estimate_memory, read_network
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "train_prm"

@@ -10,8 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from prm_train.evaluation.estimators import Interval
 from prm_train.evaluation.results import ALL_PROBLEMS, SearchReport, from_json
+from prm_train.metrics.estimators import Interval
 
 RESULT = Path(__file__).parent / "results" / "quickstart.json"
 

@@ -33,20 +33,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_gen.build import main as build
+from data_gen.files.run_folder import read_records
 from data_gen.label import main as label
-from data_gen.records import Problem
-from data_gen.rows import OrmRow, PrmRow, read_rows, write_rows
-from data_gen.runs import read_records
+from data_gen.records.solutions import Problem
+from data_gen.records.steps import split_steps
+from data_gen.rows.layouts import OrmRow, PrmRow, read_rows, write_rows
 from data_gen.sample import main as sample
-from data_gen.steps import split_steps
-from prm_train.aggregation import Aggregation
+from prm_train.encoding.aggregation import Aggregation
 from prm_train.evaluation.choosing import accuracies, best_by, scorer_scores, vote_by, within_problem_aurocs
-from prm_train.evaluation.estimators import bootstrap_interval, paired_difference
 from prm_train.evaluation.facts import machine_name, step_truth
 from prm_train.evaluation.shards import read_search
-from prm_train.incremental import load_scorer
+from prm_train.metrics.estimators import bootstrap_interval, paired_difference
+from prm_train.scoring.load import load_scorer
 from prm_train.search.best_of_n import score_candidates
-from prm_train.search.problem_results import ProblemResult
+from prm_train.search.results import ProblemResult
 from prm_train.train_orm import main as train_orm
 from prm_train.train_prm import main as train_prm
 

@@ -11,15 +11,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 from data_gen.build import main as build
-from data_gen.grading import load_grader
-from data_gen.policies.transformers_policy import load_policy
-from data_gen.policy_config import BASE_POLICY
-from data_gen.records import SamplingParams
-from data_gen.rows import RevisionRow, read_rows
-from data_gen.subsets import evenly
+from data_gen.grading.graders import load_grader
+from data_gen.policies.config import BASE_POLICY
+from data_gen.policies.engine.transformers_policy import load_policy
+from data_gen.records.sampling import SamplingParams
+from data_gen.rows.layouts import RevisionRow, read_rows
 from prm_train.evaluation.facts import machine_name
-from prm_train.examples import is_validation_question
-from prm_train.revision_metrics import RevisionRates, next_attempts, revision_rates
+from prm_train.examples.evenly import evenly
+from prm_train.examples.examples import is_validation_question
+from prm_train.metrics.revision_rates import RevisionRates, next_attempts, revision_rates
 from prm_train.train_revision import main as train_revision
 
 RESULT = Path(__file__).parent / "results" / "revision.json"

@@ -22,14 +22,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from data_gen.answers import find_answer
-from data_gen.chains import ChainPrompts
-from data_gen.filters import Filter, right_and_wrong, usable_solutions
-from data_gen.jsonl import read_jsonl
-from data_gen.problem_rows import question_id
-from data_gen.records import CORRECT, INCORRECT, GradedSolution, Problem, Solution, unknown
-from data_gen.revisions import DistanceAudit, RevisionSettings, revision_rows, targets
-from data_gen.rows import RevisionRow, write_rows
+from data_gen.answers.find import find_answer
+from data_gen.files.jsonl import read_jsonl
+from data_gen.problems.layouts import question_id
+from data_gen.records.chats import ChainPrompts
+from data_gen.records.solutions import CORRECT, INCORRECT, GradedSolution, Problem, Solution, unknown
+from data_gen.rows.filters import Filter, right_and_wrong, usable_solutions
+from data_gen.rows.layouts import RevisionRow, write_rows
+from data_gen.rows.revision import DistanceAudit, RevisionSettings, revision_rows, targets
 
 RESULT = Path(__file__).parent / "results" / "revisions.json"
 WRITERS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")

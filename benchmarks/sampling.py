@@ -22,11 +22,11 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM
 
-from data_gen import arithmetic
-from data_gen.policies.transformers_policy import TransformersPolicy, load_policy
-from data_gen.policy_config import BASE_POLICY
-from data_gen.records import SamplingParams
-from data_gen.steps import step_spans
+from data_gen.policies.config import BASE_POLICY
+from data_gen.policies.engine.transformers_policy import TransformersPolicy, load_policy
+from data_gen.problems import arithmetic
+from data_gen.records.sampling import SamplingParams
+from data_gen.records.steps import step_spans
 
 Ids = tuple[int, ...]
 BATCH = 64

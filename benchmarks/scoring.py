@@ -21,10 +21,10 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForTokenClassification
 
-from data_gen.arithmetic import Chain, draw_attempt, draw_chain, draw_document, solution_text
-from data_gen.tokenizer import train_tokenizer
-from prm_train.encoding import ScorerEncoding, prepare_encoding
-from prm_train.incremental import IncrementalScorer
+from data_gen.models.tokenizer import train_tokenizer
+from data_gen.problems.arithmetic import Chain, draw_attempt, draw_chain, draw_document, solution_text
+from prm_train.encoding.paths import ScorerEncoding, prepare_encoding
+from prm_train.scoring.incremental import IncrementalScorer
 
 MAX_BATCH_TOKENS = 4096
 N_REPEATS = 3

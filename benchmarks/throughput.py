@@ -26,14 +26,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from data_gen.grading import ArithmeticGrader
+from data_gen.files.run_folder import write_records
+from data_gen.grading.graders import ArithmeticGrader
 from data_gen.label import LabelConfig, label_run
-from data_gen.ledger import Ledger, prefix_hash
-from data_gen.problems import ProblemSource
-from data_gen.progress import MeteredPolicy
-from data_gen.records import Completion, FinishReason, Problem, SamplingParams, Solution, Usage
-from data_gen.runs import write_records
-from data_gen.sample import SampleConfig, sample_run
+from data_gen.ledger.store import Ledger
+from data_gen.policies.metered import MeteredPolicy
+from data_gen.problems.sources import ProblemSource
+from data_gen.records.draw_keys import prefix_hash
+from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
+from data_gen.records.solutions import Problem, Solution
+from data_gen.sample import sample_run
+from data_gen.sampling.settings import SampleConfig
 
 RESULT = Path(__file__).parent / "results" / "throughput.json"
 N_STEPS = 6
@@ -157,8 +160,8 @@ def engine(n_questions: int, folder: Path) -> dict[str, Any]:
     """Sample and label with a random network; the CPU inside the engine's batch is measured at its two methods."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from data_gen.policies.transformers_policy import TransformersPolicy
-    from data_gen.tokenizer import train_tokenizer
+    from data_gen.models.tokenizer import train_tokenizer
+    from data_gen.policies.engine.transformers_policy import TransformersPolicy
 
     tokenizer = train_tokenizer([f"Step {i}: {i} times {i} is {i * i}.\n" for i in range(2000)], vocab_size=2000, context_length=512)
     shape = LlamaConfig(

@@ -9,8 +9,8 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast, set_seed
 
-from data_gen.forward_settings import attention_settings
-from data_gen.tokenizer import train_tokenizer
+from data_gen.models.forward_settings import attention_settings
+from data_gen.models.tokenizer import train_tokenizer
 
 CONTEXT = 256
 WINDOW = 40

@@ -24,10 +24,10 @@ import torch
 import transformers
 from transformers import Qwen2Config, Qwen2ForTokenClassification, TrainingArguments
 
-from prm_train.collators import Batching, Collator
-from prm_train.examples import Example
-from prm_train.trainer import RewardTrainer
-from prm_train.training_config import LossSettings
+from prm_train.examples.batches import Batching, Collator
+from prm_train.examples.examples import Example
+from prm_train.training.config import LossSettings
+from prm_train.training.reward_trainer import RewardTrainer
 
 RESULT = Path(__file__).parent / "results" / "training.json"
 PEER = Path("build/trl-1.13.0")

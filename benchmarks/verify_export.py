@@ -18,8 +18,8 @@ from typing import Any
 
 from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 
-from data_gen.policy_config import BASE_POLICY
-from data_gen.tokenizer import load_tokenizer
+from data_gen.models.tokenizer import load_tokenizer
+from data_gen.policies.config import BASE_POLICY
 from prm_train import publish, train_orm, train_prm
 
 RESULTS = Path(__file__).parent / "results" / "verify_export.json"

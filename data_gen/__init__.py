@@ -1,3 +1,3 @@
-from data_gen.early_signals import heed_as_command
+from data_gen.process.early_signals import heed_as_command
 
 heed_as_command(__name__)

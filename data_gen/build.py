@@ -15,53 +15,26 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from annotated_types import Ge, Interval
-
-from data_gen.chains import ChainPrompts
-from data_gen.config import InputError, dump_config, parse_config, run_command
-from data_gen.contamination import ContaminationSettings, find_contamination, question_key
-from data_gen.filters import Filter, FilterSettings, usable_solutions
-from data_gen.jsonl import write_jsonl, write_text
-from data_gen.outcome_rows import PairSettings, history_rows, orm_pairs, orm_rows, shuffled_chains
-from data_gen.questions import RecordsByQuestion, read_problems
-from data_gen.records import GradedSolution, LabeledSolution, Problem, derive_seed
-from data_gen.revisions import DistanceAudit, RevisionSettings, revision_rows
-from data_gen.row_facts import RowFacts, describe_runs, label_meaning
-from data_gen.rows import AnyRow, RowKind
-from data_gen.step_rows import LabelView, prm_rows
+from data_gen.files.jsonl import write_jsonl, write_text
+from data_gen.records.draw_keys import derive_seed
+from data_gen.records.solutions import GradedSolution, LabeledSolution, Problem
+from data_gen.rows.by_question import RecordsByQuestion, read_problems
+from data_gen.rows.contamination import find_contamination, question_key
+from data_gen.rows.facts import RowFacts, describe_runs, label_meaning
+from data_gen.rows.filters import Filter, usable_solutions
+from data_gen.rows.layouts import AnyRow, RowKind
+from data_gen.rows.orm import history_rows, orm_pairs, orm_rows, shuffled_chains
+from data_gen.rows.prm import prm_rows
+from data_gen.rows.revision import DistanceAudit, revision_rows
+from data_gen.rows.settings import BuildConfig, Split
+from data_gen.settings.errors import InputError
+from data_gen.settings.parse import dump_config, parse_config, run_command
 
 logger = logging.getLogger(__name__)
-Split = Literal["train", "validation"]
-
-
-@dataclass(frozen=True)
-class BuildConfig:
-    """Training rows from one or more runs (the shards of one job, for example)."""
-
-    runs: tuple[Path, ...] = field(metadata={"help": "run folders of `prm-train sample`, for prm also of `label`"})
-    output: Path = field(metadata={"help": "folder for the rows and build.json"})
-    kinds: tuple[RowKind, ...] = field(default=("prm", "orm"), metadata={"help": "which rows"})
-    labels: LabelView = field(default_factory=LabelView)
-    filters: FilterSettings = field(default_factory=FilterSettings)
-    pairs: PairSettings = field(default_factory=PairSettings)
-    revision: RevisionSettings = field(default_factory=RevisionSettings)
-    history_attempts: Annotated[int, Ge(0)] = field(default=4, metadata={"help": "earlier attempts at most that an orm_history row shows"})
-    chain: ChainPrompts = field(default_factory=ChainPrompts)
-    contamination: ContaminationSettings = field(default_factory=ContaminationSettings)
-    validation_share: Annotated[float, Interval(ge=0, lt=1)] = field(
-        default=0.0, metadata={"help": "share of the questions that go to validation files; 0: no split, one file a kind"}
-    )
-    seed: int = field(default=0, metadata={"help": "of every random choice"})
-
-    def __post_init__(self) -> None:
-        if not self.runs:
-            raise ValueError("runs: got none, expected at least one folder")
-        if not self.kinds or len(set(self.kinds)) < len(self.kinds):
-            raise ValueError(f"kinds: got {', '.join(self.kinds) or 'none'}, expected each once")
 
 
 class Builder:

@@ -19,16 +19,25 @@ from pathlib import Path
 
 import httpx
 
-from data_gen.config import InputError, dump_config, parse_config, run_command
-from data_gen.consensus import Agreement
-from data_gen.first_error import first_error
-from data_gen.jsonl import write_text
-from data_gen.judge import ChatJudge, JudgeSettings
-from data_gen.judgements import Judgement, JudgementLog, Key, open_judgements, read_judgements, read_processbench_errors, solution_hash
-from data_gen.label_views import cleared
-from data_gen.progress import Progress
-from data_gen.records import LabeledSolution, Problem
-from data_gen.runs import read_records, write_records
+from data_gen.files.jsonl import write_text
+from data_gen.files.progress_bar import Progress
+from data_gen.files.run_folder import read_records, write_records
+from data_gen.judging.agreement import Agreement
+from data_gen.judging.judge import ChatJudge, JudgeSettings
+from data_gen.judging.stored_judgements import (
+    Judgement,
+    JudgementLog,
+    Key,
+    open_judgements,
+    read_judgements,
+    read_processbench_errors,
+    solution_hash,
+)
+from data_gen.labeling.views import cleared
+from data_gen.records.first_error import first_error
+from data_gen.records.solutions import LabeledSolution, Problem
+from data_gen.settings.errors import InputError
+from data_gen.settings.parse import dump_config, parse_config, run_command
 
 logger = logging.getLogger(__name__)
 NOT_JUDGED = Judgement("", 0, None, "not_judged")

@@ -17,12 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from data_gen.config import parse_config, run_command
+from data_gen.files.jsonl import read_objects, write_objects
 from data_gen.formats import er_prm, math_shepherd, openr_aps, prm800k, processbench, rlhflow, trl_stepwise
 from data_gen.formats.generic import GenericFields
 from data_gen.formats.generic import read_row as read_generic_row
 from data_gen.formats.stepwise import Reading, RowError, StepwiseRow, UnusedRowError
-from data_gen.jsonl import read_objects, write_objects
+from data_gen.settings.parse import parse_config, run_command
 
 logger = logging.getLogger(__name__)
 

@@ -15,23 +15,30 @@ from pathlib import Path
 
 from rich.console import Console
 
-from data_gen.config import InputError, load_yaml, parse_config, run_command
-from data_gen.first_prompt import say_prompt
-from data_gen.grading import Grader, load_grader
-from data_gen.jsonl import write_text
-from data_gen.label_settings import LabelSettings, settings_read
-from data_gen.labeling import LabelingTask, label_samples
-from data_gen.ledger import DrawKey, Ledger, LedgerPolicy
+from data_gen.files.jsonl import write_text
+from data_gen.files.progress_bar import Progress
+from data_gen.files.result_tables import counted, result_table, token_words
+from data_gen.files.run_folder import N_OPEN, count_lines, read_records, records_in_order, work_through
+from data_gen.files.run_identity import check_models
+from data_gen.grading.graders import Grader, load_grader
+from data_gen.labeling.settings import LabelSettings, settings_read
+from data_gen.labeling.show import keep_by_method, show_labels
+from data_gen.labeling.solutions import LabelingTask, label_samples
+from data_gen.ledger.policy import LedgerPolicy
+from data_gen.ledger.store import Ledger
+from data_gen.policies.config import PolicyExecution
+from data_gen.policies.first_prompt import say_prompt
+from data_gen.policies.metered import MeteredPolicy
 from data_gen.policies.protocol import Policy
-from data_gen.policy_config import PolicyExecution
-from data_gen.progress import MeteredPolicy, Progress
-from data_gen.records import FinishReason, GradedSolution, LabeledSolution, Problem, Solution, Usage
-from data_gen.result_tables import counted, result_table, token_words
-from data_gen.rollouts import draw_solutions
-from data_gen.run_identity import check_models
-from data_gen.runs import N_OPEN, count_lines, read_records, records_in_order, work_through
-from data_gen.sample import DRY_RUN, SampleConfig, load_run_policy, pilot_problems, report_forecast, run_facts, say_if_simulated
-from data_gen.show_labels import keep_by_method, show_labels
+from data_gen.records.draw_keys import DrawKey
+from data_gen.records.sampling import FinishReason, Usage
+from data_gen.records.solutions import GradedSolution, LabeledSolution, Problem, Solution
+from data_gen.sampling.pilot import pilot_problems, report_forecast, run_facts, say_if_simulated
+from data_gen.sampling.run_policy import load_run_policy
+from data_gen.sampling.settings import DRY_RUN, SampleConfig
+from data_gen.sampling.solutions import draw_solutions
+from data_gen.settings.errors import InputError
+from data_gen.settings.parse import load_yaml, parse_config, run_command
 
 logger = logging.getLogger(__name__)
 

@@ -20,13 +20,14 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Literal
 
-from data_gen.config import InputError, parse_config, run_command
-from data_gen.jsonl import write_jsonl
-from data_gen.ledger_export import exported_draws
-from data_gen.ledger_merge import merge_ledgers
-from data_gen.ledger_repair import repair_ledger
-from data_gen.ledger_statistics import ledger_statistics
-from data_gen.ledger_verification import find_faults
+from data_gen.files.jsonl import write_jsonl
+from data_gen.ledger.export import exported_draws
+from data_gen.ledger.merge import merge_ledgers
+from data_gen.ledger.repair import repair_ledger
+from data_gen.ledger.statistics import ledger_statistics
+from data_gen.ledger.verification import find_faults
+from data_gen.settings.errors import InputError
+from data_gen.settings.parse import parse_config, run_command
 
 logger = logging.getLogger(__name__)
 N_SHOWN = 20  # faults of one kind

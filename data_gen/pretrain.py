@@ -1,6 +1,6 @@
 """Make the base policy of the built-in task from nothing: `python -m data_gen.pretrain --output models/base`.
 
-A Qwen2 network imitates the documents of `data_gen.arithmetic`, mistakes included. Writes the model, the tokenizer and `pretraining.json`
+A Qwen2 network imitates the documents of `data_gen.problems.arithmetic`, mistakes included. Writes the model, the tokenizer and `pretraining.json`
 (configuration, cost, loss curve, accuracy of the most likely result per operation).
 """
 
@@ -18,9 +18,9 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, get_wsd_schedule, set_seed
 
-from data_gen import arithmetic
-from data_gen.records import derive_seed
-from data_gen.tokenizer import train_tokenizer
+from data_gen.models.tokenizer import train_tokenizer
+from data_gen.problems import arithmetic
+from data_gen.records.draw_keys import derive_seed
 
 logger = logging.getLogger(__name__)
 

@@ -19,17 +19,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge
 
-from data_gen.build import BuildConfig
-from data_gen.build_record import read_build
-from data_gen.config import InputError, dump_config, parse_config, run_command
-from data_gen.dataset_card import Publication, render
-from data_gen.dataset_facts import DatasetFacts, KindFacts, StepFacts, different, kind_facts, run_facts, step_facts
-from data_gen.hub import DEFAULT_TOKEN_ENV, HubRepository, check_token_env, push_folder
-from data_gen.jsonl import read_jsonl, write_text
-from data_gen.rows import ROW_TYPES, AnyRow, RowKind, features, read_rows
-from data_gen.sample import SampleConfig
-from data_gen.scrubbing import public_settings, refuse_secrets
-from data_gen.whole_folder import CARD, whole_folder
+from data_gen.files.jsonl import read_jsonl, write_text
+from data_gen.publishing.card import Publication, render
+from data_gen.publishing.facts import DatasetFacts, KindFacts, StepFacts, different, kind_facts, run_facts, step_facts
+from data_gen.publishing.hub import DEFAULT_TOKEN_ENV, HubRepository, check_token_env, push_folder
+from data_gen.publishing.scrubbing import public_settings, refuse_secrets
+from data_gen.publishing.whole_folder import CARD, whole_folder
+from data_gen.rows.build_record import read_build
+from data_gen.rows.layouts import ROW_TYPES, AnyRow, RowKind, features, read_rows
+from data_gen.rows.settings import BuildConfig
+from data_gen.sampling.settings import SampleConfig
+from data_gen.settings.errors import InputError
+from data_gen.settings.parse import dump_config, parse_config, run_command
 
 if TYPE_CHECKING:
     from datasets import Features

@@ -9,82 +9,32 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 
-from data_gen.config import InputError, load_yaml, parse_config, run_command
-from data_gen.first_prompt import say_prompt, try_prompt
-from data_gen.forecast import forecast, forecast_text, pilot_positions
-from data_gen.grading import Grader, GraderName, load_grader
-from data_gen.jsonl import write_text
-from data_gen.ledger import Ledger, LedgerPolicy, has_draws
+from data_gen.files.jsonl import write_text
+from data_gen.files.progress_bar import Progress
+from data_gen.files.result_tables import counted, result_table, token_words
+from data_gen.files.run_folder import read_records, records_in_order, work_through
+from data_gen.files.run_identity import check_folder, check_run, claim_run
+from data_gen.grading.graders import Grader, load_grader
+from data_gen.ledger.policy import LedgerPolicy
+from data_gen.ledger.store import Ledger, has_draws
+from data_gen.policies.first_prompt import say_prompt, try_prompt
+from data_gen.policies.metered import MeteredPolicy
 from data_gen.policies.protocol import Policy
-from data_gen.policy_config import PolicyConfig
-from data_gen.problems import ProblemSource, Selection, select_problems, write_problems
-from data_gen.progress import MeteredPolicy, Progress
-from data_gen.records import GradedSolution, Problem, SamplingParams, Usage
-from data_gen.result_tables import counted, result_table, token_words
-from data_gen.rollouts import NO_ROOM, draw_solutions
-from data_gen.run_identity import check_folder, check_run, claim_run
-from data_gen.runs import N_OPEN, read_records, records_in_order, work_through
-from data_gen.steps import check_separator
-from data_gen.stop_strings import check_stop_strings
+from data_gen.problems.sources import Selection, select_problems, write_problems
+from data_gen.records.sampling import Usage
+from data_gen.records.solutions import GradedSolution, Problem
+from data_gen.sampling.pilot import pilot_problems, report_forecast, run_facts, say_if_simulated
+from data_gen.sampling.run_policy import load_run_policy
+from data_gen.sampling.settings import DRY_RUN, SampleConfig
+from data_gen.sampling.solutions import NO_ROOM, draw_solutions
+from data_gen.settings.errors import InputError
+from data_gen.settings.parse import load_yaml, parse_config, run_command
 
 logger = logging.getLogger(__name__)
-DRY_RUN = "dry-run"
-
-
-@dataclass(frozen=True)
-class SampleConfig:
-    """Draw and grade solutions."""
-
-    output: Path = field(metadata={"help": "run folder", "is_execution": True})
-    problems: ProblemSource = field(default_factory=ProblemSource)
-    policy: PolicyConfig = field(default_factory=PolicyConfig)
-    n_samples: int = field(default=4, metadata={"help": "solutions a problem; in a folder that has some it may grow", "may_grow": True})
-    temperature: float = field(default=1.0, metadata={"help": "0 is greedy"})
-    top_p: float = field(default=1.0, metadata={"help": "draw from the fewest tokens with this share of the probability; 1: from all"})
-    top_k: int = field(default=0, metadata={"help": "draw from so many of the most likely tokens; 0: from all"})
-    min_p: float = field(default=0.0, metadata={"help": "draw no token below this share of the most likely one's probability"})
-    stop: tuple[str, ...] = field(default=(), metadata={"help": "texts that end a solution, in which they are left out"})
-    max_new_tokens: int = field(default=256, metadata={"help": "tokens of a solution; longer ones are truncated and counted"})
-    step_separator: str = "\n"
-    grader: GraderName = "auto"
-    ledger: Path | None = field(
-        default=None,
-        metadata={"help": "of the draws, one that runs may share, one at a time; null: ledger.sqlite in output", "is_execution": True},
-    )
-    n_open: int = field(
-        default=N_OPEN,
-        metadata={"help": "problems under way at a time: more fill more servers, fewer need less cache", "is_execution": True},
-    )
-    forecast: bool = field(
-        default=False,
-        metadata={"help": "draw for 20 problems spread over the source, say what all will cost, and end", "is_execution": True},
-    )
-    dry_run: bool = field(
-        default=False, metadata={"help": "a simulated policy instead of the configured one, in the folder output/dry-run"}
-    )
-
-    def __post_init__(self) -> None:
-        check_separator(self.step_separator)
-        check_stop_strings(self.stop)
-        _ = self.params  # which checks its values, before a model is loaded
-        for name in ("n_samples", "n_open"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1")
-        if not self.dry_run or self.policy.model:
-            object.__setattr__(self, "policy", self.policy.named_for(self.problems.source))
-
-    @property
-    def ledger_path(self) -> Path:
-        """Of the run whose folder is `output`. A dry run keeps its draws to itself."""
-        return self.output / "ledger.sqlite" if self.ledger is None or self.dry_run else self.ledger
-
-    @property
-    def params(self) -> SamplingParams:
-        return SamplingParams(self.max_new_tokens, self.temperature, None, self.top_p, self.top_k, self.min_p, self.stop)
 
 
 @dataclass(frozen=True)
@@ -151,16 +101,6 @@ async def sample_problems(
 
     await work_through(problems, one, take, config.n_open)
     ledger.commit()  # before any file names the draws
-
-
-def load_run_policy(config: SampleConfig, problems: Iterable[Problem]) -> Policy:
-    """The policy of a run: the configured one, in a dry run one that is told the gold answers."""
-    if config.dry_run:
-        from data_gen.policies.simulated import SimulatedSolver
-
-        gold_answers = {problem.question: problem.gold_answer for problem in problems}
-        return SimulatedSolver(gold_answers, config.step_separator, config.policy.base_seed)
-    return config.policy.load()
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -286,38 +226,6 @@ def forecast_sampling(run: Path, n_problems: int, policy: MeteredPolicy, ledger:
     pilot = pilot_problems(run, n_problems)
     asyncio.run(sample_problems(pilot, policy, grader, ledger, config, take))
     report_forecast(run / "forecast-sample.json", costs, n_problems, policy, config)
-
-
-# --- what label shares with sample
-
-
-def pilot_problems(run: Path, n_problems: int) -> list[Problem]:
-    """The problems of the run that a forecast is made from: the same for sample and label."""
-    positions = set(pilot_positions(n_problems))
-    return [problem for number, problem in enumerate(read_records(run / "problems.jsonl", Problem)) if number in positions]
-
-
-def report_forecast(path: Path, costs: list[dict[str, float]], n_problems: int, policy: MeteredPolicy, config: SampleConfig) -> None:
-    """Write the forecast that the pilot's costs make, and show it."""
-    seconds_per_token = policy.seconds / policy.n_generated if policy.n_generated else None
-    totals = forecast(costs, n_problems, seconds_per_token)
-    facts = {"n_problems": n_problems, "n_pilot": len(costs), "totals": {name: asdict(total) for name, total in totals.items()}}
-    write_text(path, json.dumps({**facts, **run_facts(policy, 0, config)}, indent=1) + "\n")
-    logger.info("%s", forecast_text(totals, n_problems))
-    say_if_simulated(config)
-    if seconds_per_token is None:
-        logger.info("no time: the pilot's draws were all in the ledger; the forecast that drew them had one")
-
-
-def say_if_simulated(config: SampleConfig) -> None:
-    if config.dry_run:
-        logger.info("a dry run: tokens and seconds are those of a simulated policy and say nothing of the configured one")
-
-
-def run_facts(policy: MeteredPolicy, n_labels: int, config: SampleConfig) -> dict[str, object]:
-    """Who drew, and what this process did; `seconds` at the top are wall seconds."""
-    facts = policy.facts(n_labels)
-    return {"policy_id": policy.policy_id, "is_simulated": config.dry_run, "seconds": facts["seconds"], "this_process": facts}
 
 
 if __name__ == "__main__":

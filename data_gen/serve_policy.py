@@ -12,11 +12,12 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval
 
-from data_gen.config import InputError, parse_config, run_command
-from data_gen.open_files import raise_open_files_limit
-from data_gen.policies.api_keys import check_api_key_env, read_api_key
+from data_gen.policies.config import PolicyConfig
 from data_gen.policies.protocol import Policy
-from data_gen.policy_config import PolicyConfig
+from data_gen.process.open_files import raise_open_files_limit
+from data_gen.settings.api_keys import check_api_key_env, read_api_key
+from data_gen.settings.errors import InputError
+from data_gen.settings.parse import parse_config, run_command
 
 logger = logging.getLogger(__name__)
 BACKLOG = 128  # connections that wait to be taken: asyncio tries as many at a time, and logs as many faults
@@ -63,7 +64,7 @@ def text_encoder(policy: Policy) -> Callable[[str], tuple[int, ...]]:
 
     if isinstance(policy, SimulatedPolicy):
         return lambda text: tuple(text.encode())
-    from data_gen.policies.transformers_policy import TransformersPolicy
+    from data_gen.policies.engine.transformers_policy import TransformersPolicy
 
     assert isinstance(policy, TransformersPolicy)
     return lambda text: tuple(policy.tokenizer.encode(text))
@@ -74,8 +75,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         import uvicorn
 
-        from data_gen.policies.completions_server import CompletionsServer
-        from data_gen.policies.patient_protocol import PatientProtocol, quiet_without_files
+        from data_gen.policies.servers.completions_server import CompletionsServer
+        from data_gen.policies.servers.patient_protocol import PatientProtocol, quiet_without_files
     except ImportError as error:
         raise InputError(f"serve-policy needs starlette and uvicorn ({error}): pip install 'prm-train[serve]'") from error
     key = read_api_key(config.api_key_env)

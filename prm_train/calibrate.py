@@ -1,7 +1,7 @@
 """`prm-train calibrate`: fit a calibration and a threshold for an existing checkpoint, and write them into its config.json.
 
 Rows of questions that the checkpoint was trained on are left out, as far as its training/config.json tells which they were. Half of the
-others fit, half measure: see `prm_train.calibration`. An earlier calibration is replaced; calibration.json beside it says what it is worth.
+others fit, half measure: see `prm_train.metrics.calibration`. An earlier calibration is replaced; calibration.json beside it says what it is worth.
 """
 
 import json
@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge
 
-from data_gen.config import InputError, parse_config, run_command
-from data_gen.jsonl import read_objects, write_text
-from data_gen.model_names import check_inputs
-from prm_train.targets import LabelAlgebra
+from data_gen.files.jsonl import read_objects, write_text
+from data_gen.models.names import check_inputs
+from data_gen.settings.errors import InputError
+from data_gen.settings.parse import parse_config, run_command
+from prm_train.examples.targets import LabelAlgebra
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from prm_train.calibration import CalibrationFit
-    from prm_train.examples import Example
+    from prm_train.examples.examples import Example
+    from prm_train.metrics.calibration import CalibrationFit
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def held_out(checkpoint: Path, examples: "Sequence[Example]") -> "list[Example]"
 
     Where the rows that trained it are gone, those of questions that its training held out by their hash.
     """
-    from prm_train.examples import is_validation_question
+    from prm_train.examples.examples import is_validation_question
 
     settings = training_settings(checkpoint)
     share = settings.get("validation_share", 0.0)
@@ -83,7 +84,7 @@ def training_settings(checkpoint: Path) -> dict[str, Any]:
 
 def training_questions(rows: Path, validation_share: float) -> set[str] | None:
     """The questions of the rows that a training with this share learnt from; None where there is no such file."""
-    from prm_train.examples import is_validation_question
+    from prm_train.examples.examples import is_validation_question
 
     if not rows.is_file():
         return None
@@ -103,9 +104,9 @@ def place_logits(model: Any, kind: Any, examples: "Sequence[Example]", batch_tok
     """The log-odds at the places of each example (S,), from a checkpoint in evaluation mode."""
     import torch
 
-    from prm_train.collators import Batching, Collator
-    from prm_train.losses import step_logits
-    from prm_train.trainer import labelled_places
+    from prm_train.examples.batches import Batching, Collator
+    from prm_train.training.losses import step_logits
+    from prm_train.training.reward_trainer import labelled_places
 
     order = sorted(range(len(examples)), key=lambda i: len(examples[i].input_ids))
     found: list[np.ndarray] = []
@@ -120,13 +121,13 @@ def place_logits(model: Any, kind: Any, examples: "Sequence[Example]", batch_tok
 
 def calibrate_checkpoint(config: CalibrateConfig) -> "CalibrationFit":
     """Fit, measure and write. Raises InputError for what is no PRM or ORM of ours, and CalibrationError where no fit can be had."""
-    from data_gen.rows import PrmRow, read_rows
-    from prm_train.calibration import calibrate
-    from prm_train.checkpoints import store_calibration
-    from prm_train.examples import prm_examples
-    from prm_train.generative_verifier import ALGEBRA
-    from prm_train.modeling import load_checkpoint
-    from prm_train.outcome_examples import outcome_examples, read_outcome_rows
+    from data_gen.rows.layouts import PrmRow, read_rows
+    from prm_train.checkpoints.facts import store_calibration
+    from prm_train.checkpoints.load import load_checkpoint
+    from prm_train.examples.examples import prm_examples
+    from prm_train.examples.outcome import outcome_examples, read_outcome_rows
+    from prm_train.examples.verdicts import ALGEBRA
+    from prm_train.metrics.calibration import calibrate
 
     model, encoding, facts = load_checkpoint(str(config.checkpoint), config.dtype, config.trust_remote_code)
     max_length = model.config.get_text_config().max_position_embeddings

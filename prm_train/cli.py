@@ -5,7 +5,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from data_gen.early_signals import heed
+from data_gen.process.early_signals import heed
 
 # In pipeline order: what it does in one line, and the module, which also runs as `python -m module` (or `accelerate launch -m module`).
 COMMANDS = {
@@ -69,7 +69,7 @@ def usage() -> str:
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
-    from data_gen.config import run_command
+    from data_gen.settings.parse import run_command
 
     run_command(lambda: importlib.import_module(COMMANDS[command][0]).main(arguments), f"prm-train {command}")
 

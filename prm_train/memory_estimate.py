@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge
 
-from data_gen.config import InputError, parse_config, run_command
-from prm_train.training_config import LoraSettings, TrainingConfig, TrainPrmConfig
+from data_gen.settings.errors import InputError
+from data_gen.settings.parse import parse_config, run_command
+from prm_train.training.config import LoraSettings, TrainingConfig, TrainPrmConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -214,8 +215,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _model_config(config: EstimateMemoryConfig) -> Any:
-    from data_gen.policy_config import BASE_POLICY
-    from data_gen.pretrained import load_model_config
+    from data_gen.models.pretrained import load_model_config
+    from data_gen.policies.config import BASE_POLICY
 
     path = str(BASE_POLICY) if config.model == "base" else config.model
     return load_model_config(path, config.trust_remote_code)

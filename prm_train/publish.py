@@ -18,21 +18,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge
 
-from data_gen.config import InputError, parse_config, run_command
-from data_gen.disk_faults import writing
-from data_gen.hub import DEFAULT_TOKEN_ENV, HubRepository, check_token_env, push_folder
-from data_gen.model_names import check_inputs
-from data_gen.subsets import evenly
-from data_gen.whole_folder import CARD, whole_folder
+from data_gen.models.names import check_inputs
+from data_gen.process.disk_faults import writing
+from data_gen.publishing.hub import DEFAULT_TOKEN_ENV, HubRepository, check_token_env, push_folder
+from data_gen.publishing.whole_folder import CARD, whole_folder
+from data_gen.settings.errors import InputError
+from data_gen.settings.parse import parse_config, run_command
+from prm_train.examples.evenly import evenly
 
 if TYPE_CHECKING:
-    from prm_train.checkpoints import CheckpointFacts
-    from prm_train.export import Export
-    from prm_train.held_out_quality import Labels
-    from prm_train.model_card import WorkedExample
-    from prm_train.plain_checkpoints import PlainCheckpoint
-    from prm_train.scored_paths import ScoredPath
-    from prm_train.targets import LabelAlgebra
+    from prm_train.checkpoints.facts import CheckpointFacts
+    from prm_train.examples.targets import LabelAlgebra
+    from prm_train.publishing.export import Export
+    from prm_train.publishing.held_out_quality import Labels
+    from prm_train.publishing.model_card import WorkedExample
+    from prm_train.publishing.plain_checkpoints import PlainCheckpoint
+    from prm_train.publishing.scored_paths import ScoredPath
 
 logger = logging.getLogger(__name__)
 
@@ -100,15 +101,15 @@ class CheckedPath:
 
 def write_model(config: PublishConfig, folder: Path) -> "Export":
     """Weights, tokenizer, config and card into `folder`."""
-    from data_gen.build_record import read_build
-    from data_gen.jsonl import write_text
-    from data_gen.pretrained import is_hub_name
-    from data_gen.saved_tokenizer import refuse_replaced
-    from data_gen.scrubbing import public_path, refuse_secrets
-    from prm_train.export import export_checkpoint
-    from prm_train.held_out_quality import held_out_quality, score_meaning
-    from prm_train.model_card import CardFacts, Publication, render
-    from prm_train.plain_checkpoints import load_plain, scorer_logits
+    from data_gen.files.jsonl import write_text
+    from data_gen.models.pretrained import is_hub_name
+    from data_gen.models.saved_tokenizer import refuse_replaced
+    from data_gen.publishing.scrubbing import public_path, refuse_secrets
+    from data_gen.rows.build_record import read_build
+    from prm_train.publishing.export import export_checkpoint
+    from prm_train.publishing.held_out_quality import held_out_quality, score_meaning
+    from prm_train.publishing.model_card import CardFacts, Publication, render
+    from prm_train.publishing.plain_checkpoints import load_plain, scorer_logits
 
     checkpoint = load_plain(str(config.checkpoint))
     facts, encoding = checkpoint.facts, checkpoint.encoding
@@ -169,10 +170,10 @@ def choose_paths(
 
     Paths longer than the model's context are left out, and counted. Raises InputError for rows of another kind, and if no path is left.
     """
-    from data_gen.rows import question_of
-    from prm_train.examples import is_validation_question
-    from prm_train.held_out_quality import labels_of
-    from prm_train.scored_paths import paths_of, read_scored_rows
+    from data_gen.rows.layouts import question_of
+    from prm_train.examples.examples import is_validation_question
+    from prm_train.publishing.held_out_quality import labels_of
+    from prm_train.publishing.scored_paths import paths_of, read_scored_rows
 
     rows = []
     for row in read_scored_rows(config.rows, checkpoint.facts):
@@ -207,9 +208,9 @@ def worked_example(checkpoint: "PlainCheckpoint", export: "Export", paths: "Sequ
     """The shortest path, of those with earlier attempts if there are any; and of those whose steps hold no separator, which the card's code
     would have to cut.
     """
-    from data_gen.steps import join_steps, split_steps
-    from prm_train.model_card import WorkedExample
-    from prm_train.plain_checkpoints import shown
+    from data_gen.records.steps import join_steps, split_steps
+    from prm_train.publishing.model_card import WorkedExample
+    from prm_train.publishing.plain_checkpoints import shown
 
     encoded = [checkpoint.encode(path) for path in paths]
     separator = checkpoint.encoding.facts.step_separator

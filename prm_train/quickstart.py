@@ -18,11 +18,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from data_gen.config import InputError, parse_config, run_command
-from data_gen.jsonl import write_text
-from data_gen.records import check_temperature
-from data_gen.run_clock import SAVE_SECONDS, RunClock
-from data_gen.run_identity import claim_run
+from data_gen.files.jsonl import write_text
+from data_gen.files.run_clock import SAVE_SECONDS, RunClock
+from data_gen.files.run_identity import claim_run
+from data_gen.records.sampling import check_temperature
+from data_gen.settings.errors import InputError
+from data_gen.settings.parse import parse_config, run_command
 
 logger = logging.getLogger(__name__)
 N_PROCESSES = 2

@@ -5,17 +5,18 @@
 
 from collections.abc import Sequence
 
-from data_gen.config import parse_config, run_command
-from prm_train.training_config import LossSettings, TrainImplicitPrmConfig, check_named
+from data_gen.settings.parse import parse_config, run_command
+from prm_train.training.config import LossSettings, TrainImplicitPrmConfig, check_named
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(TrainImplicitPrmConfig, argv)
     check_named(config)
     # only now, so that a mistake in the configuration is answered at once
-    from data_gen.rows import OrmRow, read_rows
-    from prm_train.implicit_prm import ImplicitPrmFacts, ImplicitPrmTask, implicit_examples
-    from prm_train.training_run import run_training
+    from data_gen.rows.layouts import OrmRow, read_rows
+    from prm_train.checkpoints.implicit import ImplicitPrmFacts
+    from prm_train.training.implicit import ImplicitPrmTask, implicit_examples
+    from prm_train.training.run import run_training
 
     rows = read_rows(config.rows, OrmRow)
     label = "whether the whole solution's answer is right; a step's score is the sigmoid of the log-ratios up to it"

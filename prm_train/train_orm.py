@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from data_gen.config import InputError, parse_config, run_command
-from prm_train.training_config import LossSettings, TrainOrmConfig, check_named
+from data_gen.settings.errors import InputError
+from data_gen.settings.parse import parse_config, run_command
+from prm_train.training.config import LossSettings, TrainOrmConfig, check_named
 
 if TYPE_CHECKING:
-    from prm_train.encoding import ScorerEncoding
-    from prm_train.examples import Example, ExampleSet
-    from prm_train.outcome_examples import Pair
-    from prm_train.training_run import Task
+    from prm_train.encoding.paths import ScorerEncoding
+    from prm_train.examples.examples import Example, ExampleSet
+    from prm_train.examples.outcome import Pair
+    from prm_train.training.run import Task
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(TrainOrmConfig, argv)
     check_named(config)
     # only now, so that a mistake in the configuration is answered at once
-    from prm_train.training_run import run_training
+    from prm_train.training.run import run_training
 
     if config.objective == "pairs" and config.calibration == "none":
         config = with_platt(config)
@@ -54,10 +55,10 @@ def label_semantics(is_reward: bool, has_attempts: bool) -> str:
 
 def orm_task(config: TrainOrmConfig) -> "Task":
     """Raises InputError if the rows are malformed or cannot be paired."""
-    from data_gen.rows import OrmHistoryRow, OrmPair
-    from prm_train.checkpoints import CheckpointFacts
-    from prm_train.outcome_examples import outcome_examples, pairs_of_rows, pairs_within_questions, read_outcome_rows
-    from prm_train.training_run import Task
+    from data_gen.rows.layouts import OrmHistoryRow, OrmPair
+    from prm_train.checkpoints.facts import CheckpointFacts
+    from prm_train.examples.outcome import outcome_examples, pairs_of_rows, pairs_within_questions, read_outcome_rows
+    from prm_train.training.run import Task
 
     rows = read_outcome_rows(config.rows)
     has_attempts = any(isinstance(row, OrmHistoryRow) for row in rows)
@@ -82,7 +83,7 @@ def orm_task(config: TrainOrmConfig) -> "Task":
             f"{config.rows}: rows with earlier attempts, which differ in them, so that pairs would too; expected objective pointwise"
         )
 
-    from prm_train.pairwise import PairTask
+    from prm_train.training.pair_trainer import PairTask
 
     def pairs(solutions: Sequence["Example"], encoding: "ScorerEncoding") -> "list[Pair]":
         given = [row for row in rows if isinstance(row, OrmPair)]

@@ -5,18 +5,18 @@
 
 from collections.abc import Sequence
 
-from data_gen.config import parse_config, run_command
-from prm_train.training_config import TrainPrmConfig, check_named
+from data_gen.settings.parse import parse_config, run_command
+from prm_train.training.config import TrainPrmConfig, check_named
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(TrainPrmConfig, argv)
     check_named(config)
     # only now, so that a mistake in the configuration is answered at once
-    from data_gen.rows import PrmRow, read_rows
-    from prm_train.checkpoints import CheckpointFacts
-    from prm_train.examples import prm_examples
-    from prm_train.training_run import Task, run_training
+    from data_gen.rows.layouts import PrmRow, read_rows
+    from prm_train.checkpoints.facts import CheckpointFacts
+    from prm_train.examples.examples import prm_examples
+    from prm_train.training.run import Task, run_training
 
     rows = read_rows(config.rows, PrmRow)
     task = Task(

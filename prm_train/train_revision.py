@@ -6,19 +6,19 @@ model: it runs as a policy in `sample` and `search`. The report says what it doe
 
 from collections.abc import Sequence
 
-from data_gen.config import parse_config, run_command
-from prm_train.training_config import LossSettings, TrainRevisionConfig, check_named
+from data_gen.settings.parse import parse_config, run_command
+from prm_train.training.config import LossSettings, TrainRevisionConfig, check_named
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(TrainRevisionConfig, argv)
     check_named(config)
     # only now, so that a mistake in the configuration is answered at once
-    from data_gen.rows import RevisionRow, read_rows
-    from prm_train.checkpoints import CheckpointFacts
-    from prm_train.revision_examples import revision_examples
-    from prm_train.revision_training import RevisionTask, report_rates
-    from prm_train.training_run import run_training
+    from data_gen.rows.layouts import RevisionRow, read_rows
+    from prm_train.checkpoints.facts import CheckpointFacts
+    from prm_train.examples.revision import revision_examples
+    from prm_train.training.revision import RevisionTask, report_rates
+    from prm_train.training.run import run_training
 
     rows = read_rows(config.rows, RevisionRow)
     labels = f"right answers after up to {max(row.n_attempts for row in rows) if rows else 0} earlier attempts"

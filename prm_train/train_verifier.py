@@ -5,17 +5,19 @@
 
 from collections.abc import Sequence
 
-from data_gen.config import parse_config, run_command
-from prm_train.training_config import LossSettings, TrainVerifierConfig, check_named
+from data_gen.settings.parse import parse_config, run_command
+from prm_train.training.config import LossSettings, TrainVerifierConfig, check_named
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(TrainVerifierConfig, argv)
     check_named(config)
     # only now, so that a mistake in the configuration is answered at once
-    from data_gen.rows import PrmRow, read_rows
-    from prm_train.generative_verifier import VerifierTask, verdict_examples, verifier_facts
-    from prm_train.training_run import run_training
+    from data_gen.rows.layouts import PrmRow, read_rows
+    from prm_train.checkpoints.verifier import verifier_facts
+    from prm_train.examples.verdicts import verdict_examples
+    from prm_train.training.run import run_training
+    from prm_train.training.verifier import VerifierTask
 
     rows = read_rows(config.rows, PrmRow)
     task = VerifierTask(

@@ -25,11 +25,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt
 
-from data_gen.config import InputError, parse_config, run_command
-from data_gen.model_names import check_inputs
+from data_gen.models.names import check_inputs
+from data_gen.settings.errors import InputError
+from data_gen.settings.parse import parse_config, run_command
 
 if TYPE_CHECKING:
-    from prm_train.served_parity import Comparison, Subject
+    from prm_train.publishing.served_parity import Comparison, Subject
 
 logger = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[1]
@@ -72,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_inputs(config)
     from transformers import __version__ as transformers_version  # only now, so that a mistake in the configuration is answered at once
 
-    from prm_train.served_parity import compare, config_faults, load_subject, read_paths, sample_paths
+    from prm_train.publishing.served_parity import compare, config_faults, load_subject, read_paths, sample_paths
 
     served = load_subject(config.checkpoint, config.dtype)
     reference = load_subject(config.reference, config.dtype) if config.reference else served
@@ -120,8 +121,8 @@ def table(comparisons: "Sequence[Comparison]", tolerance: float) -> list[str]:
 
 
 def ask_vllm(config: VerifyExportConfig, served: "Subject", ids: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """The answer of `prm_train.vllm_scoring` in its own process. Raises InputError with vLLM's last words if it gives none."""
-    from prm_train.vllm_scoring import Request
+    """The answer of `prm_train.publishing.vllm_scoring` in its own process. Raises InputError with vLLM's last words if it gives none."""
+    from prm_train.publishing.vllm_scoring import Request
 
     python = vllm_interpreter(config.vllm_python)
     request = Request(
@@ -136,7 +137,7 @@ def ask_vllm(config: VerifyExportConfig, served: "Subject", ids: Sequence[Sequen
     with tempfile.TemporaryDirectory() as folder:
         request_file, answer_file = Path(folder) / "request.json", Path(folder) / "answer.json"
         request_file.write_text(json.dumps(asdict(request)))
-        script = Path(__file__).with_name("vllm_scoring.py")
+        script = ROOT / "prm_train" / "publishing" / "vllm_scoring.py"
         run = subprocess.run([python, "-P", script, request_file, answer_file], capture_output=True, text=True, check=False)
         if run.returncode != 0:
             raise InputError(f"{config.checkpoint}: vLLM does not serve it; its last words:\n" + "\n".join(run.stderr.splitlines()[-15:]))

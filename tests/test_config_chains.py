@@ -9,24 +9,25 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from data_gen.build import BuildConfig
 from data_gen.build import main as build
-from data_gen.config import InputError, parse_config
 from data_gen.consensus_command import ConsensusConfig
 from data_gen.convert import ConvertConfig
 from data_gen.label import LabelConfig
 from data_gen.label import main as label
 from data_gen.publish_data import PublishDataConfig
-from data_gen.rows import PrmRow, read_rows
-from data_gen.sample import DRY_RUN, SampleConfig
+from data_gen.rows.layouts import PrmRow, read_rows
+from data_gen.rows.settings import BuildConfig
 from data_gen.sample import main as sample
+from data_gen.sampling.settings import DRY_RUN, SampleConfig
+from data_gen.settings.errors import InputError
+from data_gen.settings.parse import parse_config
 from prm_train.evaluation.evaluate import EvaluateConfig
-from prm_train.generative_verifier import ALGEBRA
+from prm_train.examples.targets import LabelAlgebra, step_targets
+from prm_train.examples.verdicts import ALGEBRA
 from prm_train.publish import PublishConfig
 from prm_train.quickstart import QuickstartConfig
-from prm_train.search.search_config import SearchConfig
-from prm_train.targets import LabelAlgebra, step_targets
-from prm_train.training_config import (
+from prm_train.search.settings import SearchConfig
+from prm_train.training.config import (
     TrainImplicitPrmConfig,
     TrainingConfig,
     TrainOrmConfig,

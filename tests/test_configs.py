@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from data_gen.config import load_yaml
+from data_gen.settings.parse import load_yaml
 from prm_train.cli import COMMANDS
 
 CONFIGS = Path(__file__).parents[1] / "configs"

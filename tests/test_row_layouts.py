@@ -11,15 +11,15 @@ from typing import Any, NamedTuple, get_args
 import pytest
 
 from data_gen import convert
-from data_gen.config import parse_config
-from data_gen.judgements import read_judgements
-from data_gen.problems import load_problems
-from data_gen.records import GradedSolution, LabeledSolution, Problem
-from data_gen.rows import ROW_TYPES, PrmRow, read_rows
-from data_gen.runs import read_records
-from data_gen.sample import SampleConfig
-from prm_train.monitoring import read_candidates
-from prm_train.search.problem_results import read_results
+from data_gen.files.run_folder import read_records
+from data_gen.judging.stored_judgements import read_judgements
+from data_gen.problems.sources import load_problems
+from data_gen.records.solutions import GradedSolution, LabeledSolution, Problem
+from data_gen.rows.layouts import ROW_TYPES, PrmRow, read_rows
+from data_gen.sampling.settings import SampleConfig
+from data_gen.settings.parse import parse_config
+from prm_train.search.results import read_results
+from prm_train.training.best_of_n import read_candidates
 
 PAGE = (Path(__file__).parents[1] / "docs/rows.md").read_text()
 GOLDS = [["72", "1", "14", "B", "B"], ["51"], ["14"]]

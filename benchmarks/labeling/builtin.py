@@ -17,13 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.labeling.compare import METHODS, USES_SAMPLES, Bench, Question, figures, print_section, save
-from data_gen import arithmetic
-from data_gen.grading import ArithmeticGrader
-from data_gen.label_settings import LabelSettings
-from data_gen.ledger import Ledger
-from data_gen.policy_config import PolicyConfig
-from data_gen.records import Problem, SamplingParams
-from data_gen.rollouts import unlabelable_reason
+from data_gen.grading.graders import ArithmeticGrader
+from data_gen.labeling.rollouts import unlabelable_reason
+from data_gen.labeling.settings import LabelSettings
+from data_gen.ledger.store import Ledger
+from data_gen.policies.config import PolicyConfig
+from data_gen.problems import arithmetic
+from data_gen.records.sampling import SamplingParams
+from data_gen.records.solutions import Problem
 from prm_train.evaluation.facts import step_truth
 
 PARAMS = SamplingParams(max_new_tokens=160)

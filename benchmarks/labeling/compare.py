@@ -7,19 +7,22 @@ from pathlib import Path
 
 import numpy as np
 
-from data_gen.first_error import first_error
-from data_gen.grading import Grader
-from data_gen.jsonl import write_text
-from data_gen.label_settings import LabelSettings
-from data_gen.labeling import StepPath, label_paths, step_prefixes
-from data_gen.ledger import Ledger, LedgerPolicy
-from data_gen.omega import Cuts, Node, Tree
+from data_gen.files.jsonl import write_text
+from data_gen.grading.graders import Grader
+from data_gen.labeling.omega import Cuts, Node, Tree
+from data_gen.labeling.rollouts import RolloutSource, estimate_root
+from data_gen.labeling.settings import LabelSettings
+from data_gen.labeling.solutions import StepPath, label_paths, step_prefixes
+from data_gen.ledger.policy import LedgerPolicy
+from data_gen.ledger.store import Ledger
 from data_gen.policies.protocol import Policy
-from data_gen.records import GradedSolution, Problem, SamplingParams, StepEstimate
-from data_gen.rollouts import RolloutSource, draw_solutions, estimate_root
-from data_gen.steps import split_steps
-from prm_train.evaluation.estimators import bootstrap_interval
+from data_gen.records.first_error import first_error
+from data_gen.records.sampling import SamplingParams
+from data_gen.records.solutions import GradedSolution, Problem, StepEstimate
+from data_gen.records.steps import split_steps
+from data_gen.sampling.solutions import draw_solutions
 from prm_train.evaluation.facts import machine_name
+from prm_train.metrics.estimators import bootstrap_interval
 
 RESULT = Path(__file__).parent.parent / "results" / "labeling.json"
 METHODS = {

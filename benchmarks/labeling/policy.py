@@ -13,9 +13,10 @@ The error's own line states its share, so that a prefix holds everything that it
 import random
 from dataclasses import dataclass
 
-from data_gen.ledger import prefix_hash
 from data_gen.policies.protocol import Policy
-from data_gen.records import Completion, FinishReason, Problem, SamplingParams, Usage, derive_seed
+from data_gen.records.draw_keys import derive_seed, prefix_hash
+from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
+from data_gen.records.solutions import Problem
 
 N_STEPS, STEP_TOKENS, EOS_ID = 16, 25, 256
 LEVELS = {"easy": (6.0, 2.0), "mid": (3.0, 3.0), "hard": (1.5, 6.0)}  # q ~ Beta

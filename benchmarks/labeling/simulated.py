@@ -14,10 +14,11 @@ from pathlib import Path
 
 from benchmarks.labeling.compare import METHODS, USES_SAMPLES, Bench, Question, figures, print_section, save
 from benchmarks.labeling.policy import LEVELS, ExactPolicy, draw_problems, true_error
-from data_gen.grading import ArithmeticGrader
-from data_gen.label_settings import LabelSettings
-from data_gen.ledger import Ledger
-from data_gen.records import Problem, SamplingParams
+from data_gen.grading.graders import ArithmeticGrader
+from data_gen.labeling.settings import LabelSettings
+from data_gen.ledger.store import Ledger
+from data_gen.records.sampling import SamplingParams
+from data_gen.records.solutions import Problem
 
 PARAMS = SamplingParams(max_new_tokens=400)
 N_SAMPLES, N_WRONG, MAX_DRAWS = 32, 8, 4096

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.labeling.compare import RESULT
-from data_gen.jsonl import write_text
+from data_gen.files.jsonl import write_text
 
 README = Path(__file__).parent / "README.md"
 NAMES = {

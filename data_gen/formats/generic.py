@@ -17,11 +17,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from data_gen.config import InputError
-from data_gen.first_error import NO_ERROR, labels_of
 from data_gen.formats.stepwise import Label, Reading, RowError, others, stepwise
-from data_gen.row_fields import field_value, joined_text, name_parts
-from data_gen.steps import check_separator, split_steps
+from data_gen.problems.row_fields import field_value, joined_text, name_parts
+from data_gen.records.first_error import NO_ERROR, labels_of
+from data_gen.records.steps import check_separator, split_steps
+from data_gen.settings.errors import InputError
 
 _RIGHT_OR_WRONG: dict[Any, bool] = {"+": True, "-": False, 1: True, 0: False}  # JSON's true and false equal 1 and 0
 _RATINGS = {1: True, 0: True, -1: False}

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from data_gen.first_error import first_error, labels_of
 from data_gen.formats.stepwise import Reading, RowError, StepwiseRow, others, stepwise, take, take_texts
+from data_gen.records.first_error import first_error, labels_of
 
 
 def read_row(fields: Mapping[str, Any], where: str) -> Reading:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from data_gen.config import InputError
+from data_gen.settings.errors import InputError
 
 Label = bool | float | None
 

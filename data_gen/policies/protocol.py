@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from data_gen.records import Completion, SamplingParams
+from data_gen.records.sampling import Completion, SamplingParams
 
 
 class Policy(Protocol):

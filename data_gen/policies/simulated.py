@@ -7,10 +7,10 @@
 import random
 from collections.abc import Mapping
 
-from data_gen import arithmetic
-from data_gen.ledger import prefix_hash
 from data_gen.policies.protocol import Policy
-from data_gen.records import Completion, FinishReason, SamplingParams, Usage, content_hash, derive_seed
+from data_gen.problems import arithmetic
+from data_gen.records.draw_keys import content_hash, derive_seed, prefix_hash
+from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
 
 EOS_ID = 256
 END_OF_PROMPT_ID = 257  # of SimulatedSolver, whose questions may hold any text

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from data_gen import steps
-from data_gen.config import InputError
+from data_gen.models.prompt_layout import DEFAULT_PROMPT, PromptLayout
+from data_gen.models.tokenizer import load_tokenizer
 from data_gen.policies.simulated import EOS_ID, SimulatedPolicy
-from data_gen.prompt_layout import DEFAULT_PROMPT, PromptLayout
-from data_gen.records import content_hash
-from data_gen.tokenizer import load_tokenizer
+from data_gen.records import steps
+from data_gen.records.draw_keys import content_hash
+from data_gen.settings.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from prm_train.evaluation.estimators import Interval
+from prm_train.metrics.estimators import Interval
 
 LABEL_GAP = 15.0  # between two names at the ends of lines
 MAX_NAME = 15  # characters of such a name that its margin holds

@@ -9,11 +9,11 @@ from typing import Literal, TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from prm_train.aggregation import Aggregation
-from prm_train.evaluation.estimators import block_accuracy
-from prm_train.metrics import auroc
+from prm_train.encoding.aggregation import Aggregation
+from prm_train.metrics.estimators import block_accuracy
+from prm_train.metrics.ranking import auroc
 from prm_train.search.candidates import Candidate
-from prm_train.search.problem_results import ProblemResult
+from prm_train.search.results import ProblemResult
 from prm_train.search.voting import best_of, is_right, logprob_scores, majority_vote, path_scores, weighted_vote
 
 T = TypeVar("T")

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_gen.config import InputError, parse_config, run_command
-from data_gen.model_names import check_inputs
-from prm_train.aggregation import Aggregation
+from data_gen.models.names import check_inputs
+from data_gen.settings.errors import InputError
+from data_gen.settings.parse import parse_config, run_command
+from prm_train.encoding.aggregation import Aggregation
 from prm_train.evaluation.choosing import (
     Chooser,
     Chosen,
@@ -31,18 +32,12 @@ from prm_train.evaluation.choosing import (
     vote_by,
     within_problem_aurocs,
 )
-from prm_train.evaluation.estimators import (
-    N_QUINTILES,
-    Interval,
-    bootstrap_interval,
-    difficulty_quintiles,
-    paired_difference,
-)
 from prm_train.evaluation.facts import example_solutions, label_statistics, loss_curves, run_facts, step_quality
 from prm_train.evaluation.report import summary_table, write_report
 from prm_train.evaluation.results import PairedDifference, SearchReport, SingleSample, TokensPerProblem, VerifierQuality
 from prm_train.evaluation.shards import check_chosen_for, read_search
-from prm_train.search.problem_results import ProblemResult
+from prm_train.metrics.estimators import N_QUINTILES, Interval, bootstrap_interval, difficulty_quintiles, paired_difference
+from prm_train.search.results import ProblemResult
 from prm_train.search.voting import is_right, logprob_scores, majority_vote
 
 

@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_gen import arithmetic
-from data_gen.policy_config import BASE_POLICY
-from data_gen.records import Problem
-from data_gen.runs import count_lines
-from data_gen.steps import split_steps
-from prm_train.evaluation.estimators import ReliabilityBin, reliability_bins
+from data_gen.files.run_folder import count_lines
+from data_gen.policies.config import BASE_POLICY
+from data_gen.problems import arithmetic
+from data_gen.records.solutions import Problem
+from data_gen.records.steps import split_steps
 from prm_train.evaluation.results import LabelStatistics, LossCurve, RunFacts, ScoredSolution, ScoredStep, StageCost
 from prm_train.evaluation.run_costs import costs_of_runs, read_summary
-from prm_train.metrics import auroc, brier
+from prm_train.metrics.estimators import ReliabilityBin, reliability_bins
+from prm_train.metrics.ranking import auroc, brier
 from prm_train.search.candidates import Candidate
-from prm_train.search.problem_results import ProblemResult
+from prm_train.search.results import ProblemResult
 
 
 def machine_name() -> str:

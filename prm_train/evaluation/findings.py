@@ -6,8 +6,8 @@ others, whichever way the mean points.
 
 from collections.abc import Sequence
 
-from prm_train.evaluation.estimators import Interval
 from prm_train.evaluation.results import ALL_PROBLEMS, CEILING, PairedDifference, SearchReport, VerifierQuality, method_label, method_phrase
+from prm_train.metrics.estimators import Interval
 
 CHANCE = 0.5  # AUROC of a coin
 DIRECTION_WORDS = {1: "beats", -1: "loses to", 0: "cannot be told apart from"}

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from prm_train.evaluation.charts import Axis, Frame, Series, axes, decade_axis, drawing, end_labels, line, linear_axis, log2_axis, tag
-from prm_train.evaluation.estimators import Interval, ReliabilityBin
 from prm_train.evaluation.results import LossCurve, SearchReport, method_label
+from prm_train.metrics.estimators import Interval, ReliabilityBin
 
 STYLES: Mapping[str, str] = {
     "prm_weighted": "c-prm",

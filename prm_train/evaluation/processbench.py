@@ -24,16 +24,17 @@ import numpy as np
 from annotated_types import Ge
 from numpy.typing import NDArray
 
-from data_gen.config import InputError, parse_config, run_command
-from data_gen.first_error import NO_ERROR, first_error
+from data_gen.files.jsonl import read_objects, write_text
+from data_gen.files.run_folder import for_each
 from data_gen.formats import processbench
-from data_gen.jsonl import read_objects, write_text
-from data_gen.model_names import check_inputs
-from data_gen.runs import for_each
-from data_gen.subsets import evenly
-from prm_train.evaluation.estimators import N_RESAMPLES, Interval
-from prm_train.metrics import Floats, best_threshold, f1_at, right_between
-from prm_train.scoring import PathTooLongError, Scorer
+from data_gen.models.names import check_inputs
+from data_gen.records.first_error import NO_ERROR, first_error
+from data_gen.settings.errors import InputError
+from data_gen.settings.parse import parse_config, run_command
+from prm_train.examples.evenly import evenly
+from prm_train.metrics.estimators import N_RESAMPLES, Interval
+from prm_train.metrics.ranking import Floats, best_threshold, f1_at, right_between
+from prm_train.scoring.protocol import PathTooLongError, Scorer
 
 logger = logging.getLogger(__name__)
 
@@ -244,9 +245,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(ProcessbenchConfig, argv)
     check_inputs(config)
     # only now, so that a mistake in the configuration is answered at once
-    from prm_train.calibration import OWN_VALIDATION
-    from prm_train.checkpoints import Threshold, read_config_facts, store_threshold
-    from prm_train.incremental import load_scorer
+    from prm_train.checkpoints.facts import Threshold, read_config_facts, store_threshold
+    from prm_train.metrics.calibration import OWN_VALIDATION
+    from prm_train.scoring.load import load_scorer
 
     solutions = {split: read_split(config.data, split, config.n_solutions) for split in config.splits}
     own = [

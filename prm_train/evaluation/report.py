@@ -13,12 +13,12 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from data_gen.jsonl import write_text
+from data_gen.files.jsonl import write_text
 from prm_train.evaluation import findings, plots
 from prm_train.evaluation.charts import interval_glyph, linear_axis
-from prm_train.evaluation.estimators import Interval, expected_calibration_error
 from prm_train.evaluation.findings import CHANCE
 from prm_train.evaluation.results import CEILING, METHODS, PairedDifference, SearchReport, StageCost, VerifierQuality, method_label, to_json
+from prm_train.metrics.estimators import Interval, expected_calibration_error
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from pydantic import TypeAdapter
 
-from prm_train.evaluation.estimators import N_QUINTILES, Interval, ReliabilityBin
+from prm_train.metrics.estimators import N_QUINTILES, Interval, ReliabilityBin
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_gen.config import InputError
-from data_gen.run_identity import read_object
+from data_gen.files.run_identity import read_object
+from data_gen.settings.errors import InputError
 from prm_train.evaluation.results import StageCost
 
 

@@ -6,11 +6,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from data_gen.config import InputError, dump_config, load_yaml
-from data_gen.run_identity import first_difference, read_object
-from prm_train.aggregation import Aggregation
-from prm_train.search.problem_results import ProblemResult, read_results
-from prm_train.search.search_config import SearchConfig
+from data_gen.files.run_identity import first_difference, read_object
+from data_gen.settings.errors import InputError
+from data_gen.settings.parse import dump_config, load_yaml
+from prm_train.encoding.aggregation import Aggregation
+from prm_train.search.results import ProblemResult, read_results
+from prm_train.search.settings import SearchConfig
 
 SELECTION = ("n", "offset", "shard")  # which problems of a source are searched
 OF_MODELS = ("policy", "prm", "prm_format", "orm")  # where models are; models.json says which they are

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from data_gen.answers import answer_key
-from data_gen.grading import Grader
-from data_gen.records import Problem
+from data_gen.answers.vote_key import answer_key
+from data_gen.grading.graders import Grader
+from data_gen.records.solutions import Problem
 from prm_train.search.candidates import Candidate
 
 N_COMPARED = 12  # heaviest classes

@@ -18,12 +18,12 @@ What differs from the paper, and why:
 
 from dataclasses import dataclass, field
 
-from data_gen.grading import Grader
-from data_gen.ledger import LedgerPolicy
-from data_gen.records import SamplingParams
-from data_gen.side_by_side import side_by_side
-from prm_train.aggregation import Aggregation, aggregate
-from prm_train.scoring import Scorer, ScorerUsage
+from data_gen.grading.graders import Grader
+from data_gen.ledger.policy import LedgerPolicy
+from data_gen.process.side_by_side import side_by_side
+from data_gen.records.sampling import SamplingParams
+from prm_train.encoding.aggregation import Aggregation, aggregate
+from prm_train.scoring.protocol import Scorer, ScorerUsage
 from prm_train.search.candidates import Candidate
 from prm_train.search.paths import Path, PathGrower
 

@@ -5,13 +5,14 @@ Vanilla and weighted best-of-N as in Snell et al. 2024, section 5.1; the choice 
 
 from dataclasses import replace
 
-from data_gen.grading import Grader
-from data_gen.ledger import LedgerPolicy
-from data_gen.records import FinishReason, GradedSolution, Problem, SamplingParams
-from data_gen.rollouts import draw_solutions
-from data_gen.side_by_side import side_by_side
-from data_gen.steps import split_steps
-from prm_train.scoring import PathTooLongError, Scorer, ScorerUsage, ScoringTree
+from data_gen.grading.graders import Grader
+from data_gen.ledger.policy import LedgerPolicy
+from data_gen.process.side_by_side import side_by_side
+from data_gen.records.sampling import FinishReason, SamplingParams
+from data_gen.records.solutions import GradedSolution, Problem
+from data_gen.records.steps import split_steps
+from data_gen.sampling.solutions import draw_solutions
+from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage, ScoringTree
 from prm_train.search.candidates import Candidate
 
 

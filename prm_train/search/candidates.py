@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data_gen.config import InputError
-from data_gen.jsonl import read_jsonl
-from data_gen.records import Problem
+from data_gen.files.jsonl import read_jsonl
+from data_gen.records.solutions import Problem
+from data_gen.settings.errors import InputError
 
 
 @dataclass(frozen=True)

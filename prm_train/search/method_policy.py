@@ -3,10 +3,13 @@
 from collections.abc import Iterable
 from itertools import pairwise
 
-from data_gen.draw_independence import n_common
-from data_gen.ledger import DrawKey, Ledger, LedgerPolicy
+from data_gen.ledger.independence import n_common
+from data_gen.ledger.policy import LedgerPolicy
+from data_gen.ledger.store import Ledger
 from data_gen.policies.protocol import Policy
-from data_gen.records import Completion, Problem, Usage
+from data_gen.records.draw_keys import DrawKey
+from data_gen.records.sampling import Completion, Usage
+from data_gen.records.solutions import Problem
 
 
 class MethodPolicy(LedgerPolicy):

@@ -3,13 +3,14 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from data_gen.accepted_answers import grade_any
-from data_gen.grading import Grader
-from data_gen.ledger import LedgerPolicy
-from data_gen.records import FinishReason, SamplingParams, Solution
-from data_gen.steps import ended_steps, split_steps
-from data_gen.stop_strings import StopStrings
-from prm_train.scoring import PathTooLongError, ScoringTree
+from data_gen.grading.accepted_answers import grade_any
+from data_gen.grading.graders import Grader
+from data_gen.ledger.policy import LedgerPolicy
+from data_gen.records.sampling import FinishReason, SamplingParams
+from data_gen.records.solutions import Solution
+from data_gen.records.steps import ended_steps, split_steps
+from data_gen.records.stop_strings import StopStrings
+from prm_train.scoring.protocol import PathTooLongError, ScoringTree
 from prm_train.search.best_of_n import as_candidate, score_path
 from prm_train.search.candidates import Candidate
 

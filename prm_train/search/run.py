@@ -12,23 +12,25 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from data_gen.config import InputError, parse_config, run_command
-from data_gen.first_prompt import say_prompt
-from data_gen.grading import load_grader
-from data_gen.jsonl import write_text
-from data_gen.ledger import Ledger, has_draws
-from data_gen.model_names import check_inputs
-from data_gen.problems import select_problems, write_counts
-from data_gen.records import Problem, Usage
-from data_gen.result_tables import counted, result_table, token_words
-from data_gen.run_clock import RunClock
-from data_gen.run_identity import check_folder, check_run, claim_run
-from data_gen.runs import for_each
-from prm_train.foreign.settings import AUTO
-from prm_train.scoring import Scorer, ScorerUsage
-from prm_train.search.problem_results import ProblemResult, read_begun_results, read_results
-from prm_train.search.search_config import SearchConfig
+from data_gen.files.jsonl import write_text
+from data_gen.files.result_tables import counted, result_table, token_words
+from data_gen.files.run_clock import RunClock
+from data_gen.files.run_folder import for_each
+from data_gen.files.run_identity import check_folder, check_run, claim_run
+from data_gen.grading.graders import load_grader
+from data_gen.ledger.store import Ledger, has_draws
+from data_gen.models.names import check_inputs
+from data_gen.policies.first_prompt import say_prompt
+from data_gen.problems.sources import select_problems, write_counts
+from data_gen.records.sampling import Usage
+from data_gen.records.solutions import Problem
+from data_gen.settings.errors import InputError
+from data_gen.settings.parse import parse_config, run_command
+from prm_train.scoring.foreign.settings import AUTO
+from prm_train.scoring.protocol import Scorer, ScorerUsage
+from prm_train.search.results import ProblemResult, read_begun_results, read_results
 from prm_train.search.searcher import Searcher
+from prm_train.search.settings import SearchConfig
 
 logger = logging.getLogger(__name__)
 

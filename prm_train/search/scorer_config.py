@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from data_gen.policy_config import PolicyConfig
-from prm_train.foreign.settings import PrmFormat
+from data_gen.policies.config import PolicyConfig
+from prm_train.scoring.foreign.settings import PrmFormat
 
 if TYPE_CHECKING:
-    from prm_train.scoring import Scorer
+    from prm_train.scoring.protocol import Scorer
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class ScorerConfig:
 
     def load(self, path: str, policy: PolicyConfig, prm_format: PrmFormat) -> "Scorer":
         """Raises InputError where there is no scorer."""
-        from prm_train.incremental import load_scorer
+        from prm_train.scoring.load import load_scorer
 
         return load_scorer(
             path,

@@ -3,19 +3,21 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from data_gen.grading import Grader
-from data_gen.ledger import DrawKey, Ledger
+from data_gen.grading.graders import Grader
+from data_gen.ledger.store import Ledger
 from data_gen.policies.protocol import Policy
-from data_gen.records import Problem, Usage
-from prm_train.aggregation import Aggregation
-from prm_train.scoring import PathTooLongError, Scorer, ScorerUsage
+from data_gen.records.draw_keys import DrawKey
+from data_gen.records.sampling import Usage
+from data_gen.records.solutions import Problem
+from prm_train.encoding.aggregation import Aggregation
+from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage
 from prm_train.search.answer_classes import classify_answers, with_classes
 from prm_train.search.beam import BeamConfig, beam_search
 from prm_train.search.best_of_n import draw_candidates, score_candidates
 from prm_train.search.candidates import Candidate
 from prm_train.search.method_policy import MethodPolicy
-from prm_train.search.problem_results import Cost, ProblemResult
-from prm_train.search.search_config import SearchConfig
+from prm_train.search.results import Cost, ProblemResult
+from prm_train.search.settings import SearchConfig
 
 
 @dataclass(frozen=True)

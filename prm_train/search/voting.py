@@ -9,8 +9,8 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from data_gen.answers import answer_key
-from prm_train.aggregation import Aggregation, aggregate
+from data_gen.answers.vote_key import answer_key
+from prm_train.encoding.aggregation import Aggregation, aggregate
 from prm_train.search.candidates import Candidate
 
 

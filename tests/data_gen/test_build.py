@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from data_gen.build import BuildConfig, main, split_of
-from data_gen.config import InputError, load_yaml
-from data_gen.jsonl import read_jsonl
-from data_gen.records import CORRECT, INCORRECT, GradedSolution, LabeledSolution, Problem, Solution, StepEstimate, unknown
-from data_gen.rows import ROW_TYPES, OrmRow, RevisionRow, read_rows
-from data_gen.runs import write_records
+from data_gen.build import main, split_of
+from data_gen.files.jsonl import read_jsonl
+from data_gen.files.run_folder import write_records
+from data_gen.records.solutions import CORRECT, INCORRECT, GradedSolution, LabeledSolution, Problem, Solution, StepEstimate, unknown
+from data_gen.rows.layouts import ROW_TYPES, OrmRow, RevisionRow, read_rows
+from data_gen.rows.settings import BuildConfig
+from data_gen.settings.errors import InputError
+from data_gen.settings.parse import load_yaml
 
 KINDS = "prm,orm,orm_pairs,orm_history,revision"
 
@@ -194,7 +196,7 @@ def test_the_paper_s_config_draws_every_number_by_itself() -> None:
 
 
 def test_the_built_in_task_from_sample_to_trajectories(tmp_path: Path) -> None:
-    from data_gen.arithmetic import parse_question
+    from data_gen.problems.arithmetic import parse_question
     from data_gen.sample import main as sample
 
     sample(["--output", str(tmp_path / "run"), "--problems.n", "12", "--n_samples", "6", "--policy.model", "base"])

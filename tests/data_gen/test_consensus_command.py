@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from data_gen import build, consensus_command
-from data_gen.config import InputError
-from data_gen.jsonl import read_jsonl, write_jsonl
-from data_gen.judgements import read_judgements
-from data_gen.records import CORRECT, INCORRECT, GradedSolution, LabeledSolution, Problem, Solution, StepEstimate
-from data_gen.rollouts import terminal
-from data_gen.rows import PrmRow, read_rows
-from data_gen.runs import read_records, write_records
-from prm_train.targets import LabelAlgebra, step_targets
+from data_gen.files.jsonl import read_jsonl, write_jsonl
+from data_gen.files.run_folder import read_records, write_records
+from data_gen.judging.stored_judgements import read_judgements
+from data_gen.labeling.rollouts import terminal
+from data_gen.records.solutions import CORRECT, INCORRECT, GradedSolution, LabeledSolution, Problem, Solution, StepEstimate
+from data_gen.rows.layouts import PrmRow, read_rows
+from data_gen.settings.errors import InputError
+from prm_train.examples.targets import LabelAlgebra, step_targets
 from tests.chat_server import FAULTS, ChatServer, serve
 
 N_SOLUTIONS = 60

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from data_gen import convert
-from data_gen.config import InputError
-from data_gen.jsonl import read_objects, write_jsonl
-from data_gen.rows import PrmRow, read_rows
-from prm_train.targets import LabelAlgebra, step_targets
+from data_gen.files.jsonl import read_objects, write_jsonl
+from data_gen.rows.layouts import PrmRow, read_rows
+from data_gen.settings.errors import InputError
+from prm_train.examples.targets import LabelAlgebra, step_targets
 
 TRL = {"prompt": "Why?", "completions": ["Step 1: A", "Step 2: B"], "labels": [True, False], "task": "GSM8K"}
 SHEPHERD = {"input": "Why? Step 1: A ки\nStep 2: B ки", "label": "Why? Step 1: A +\nStep 2: B -", "task": "GSM8K"}

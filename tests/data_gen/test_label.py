@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from data_gen.config import InputError
+from data_gen.files.run_folder import read_records
 from data_gen.label import main as label
 from data_gen.label import n_movable_labels
-from data_gen.ledger import Ledger
+from data_gen.ledger.store import Ledger
+from data_gen.models.tokenizer import train_tokenizer
 from data_gen.pretrain import PretrainConfig, build_model
-from data_gen.records import INCORRECT, GradedSolution, LabeledSolution, Problem, Solution, StepEstimate
-from data_gen.runs import read_records
+from data_gen.records.solutions import INCORRECT, GradedSolution, LabeledSolution, Problem, Solution, StepEstimate
 from data_gen.sample import main as sample
-from data_gen.tokenizer import train_tokenizer
+from data_gen.settings.errors import InputError
 
 SIMULATED = ("--policy.model", "simulated", "--max_new_tokens", "400")
 

@@ -9,15 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from data_gen.config import InputError
-from data_gen.grading import ArithmeticGrader
-from data_gen.ledger import Ledger, LedgerError, LedgerPolicy, pack, prefix_hash
+from data_gen.grading.graders import ArithmeticGrader
+from data_gen.ledger.export import exported_draws
+from data_gen.ledger.file import LedgerError
+from data_gen.ledger.policy import LedgerPolicy
+from data_gen.ledger.store import Ledger
+from data_gen.ledger.verification import find_faults
 from data_gen.ledger_command import main
-from data_gen.ledger_export import exported_draws
-from data_gen.ledger_verification import find_faults
 from data_gen.policies.simulated import SimulatedPolicy
-from data_gen.records import CORRECT, INCORRECT, Completion, FinishReason, Problem, SamplingParams, Usage, unknown
-from data_gen.rollouts import draw_solutions
+from data_gen.records.draw_keys import pack, prefix_hash
+from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
+from data_gen.records.solutions import CORRECT, INCORRECT, Problem, unknown
+from data_gen.sampling.solutions import draw_solutions
+from data_gen.settings.errors import InputError
 
 PROMPT, PREFIX, PARAMS = (1, 2, 3), (1, 2, 3, 4, 5), SamplingParams(max_new_tokens=8)
 

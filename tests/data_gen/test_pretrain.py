@@ -6,10 +6,10 @@ from pathlib import Path
 
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from data_gen import arithmetic
-from data_gen.policy_config import BASE_POLICY
+from data_gen.models.tokenizer import ASSISTANT, EOS, MARKER, PAD, SPECIAL_TOKENS, USER
+from data_gen.policies.config import BASE_POLICY
 from data_gen.pretrain import PretrainConfig, documents, encode_batch, pretrain
-from data_gen.tokenizer import ASSISTANT, EOS, MARKER, PAD, SPECIAL_TOKENS, USER
+from data_gen.problems import arithmetic
 
 
 def test_the_shipped_policy_loads_with_transformers_alone():

@@ -17,10 +17,10 @@ import yaml
 from datasets import load_dataset
 
 from data_gen import build, label, publish_data, sample
-from data_gen.config import InputError
-from data_gen.jsonl import read_jsonl, write_jsonl
+from data_gen.files.jsonl import read_jsonl, write_jsonl
 from data_gen.publish_data import RowsFile, check_readable, find_rows, write_shards
-from data_gen.rows import PrmRow, features
+from data_gen.rows.layouts import PrmRow, features
+from data_gen.settings.errors import InputError
 from tests.hub_server import Account, Hub, client_settings, serve
 
 
@@ -250,7 +250,7 @@ def test_a_push_can_be_loaded_by_name_updated_and_repeated(rows: Path, hub: Hub,
     code = f"""
 import json
 from datasets import load_dataset
-from data_gen.jsonl import write_jsonl
+from data_gen.files.jsonl import write_jsonl
 from data_gen.publish_data import main
 main({arguments!r})
 print(json.dumps(list(load_dataset("me/steps", "prm", split="train"))))

@@ -9,18 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from data_gen.arithmetic import draw_problems
-from data_gen.config import InputError
-from data_gen.grading import ArithmeticGrader
+from data_gen.files.run_folder import read_records
+from data_gen.grading.graders import ArithmeticGrader
 from data_gen.label import LabelConfig, label_problems
 from data_gen.label import main as label
-from data_gen.ledger import Ledger
+from data_gen.ledger.store import Ledger
+from data_gen.policies.config import BASE_POLICY
 from data_gen.policies.simulated import SimulatedPolicy
-from data_gen.policy_config import BASE_POLICY
-from data_gen.records import GradedSolution, Problem
-from data_gen.runs import read_records
-from data_gen.sample import SampleConfig, sample_problems
+from data_gen.problems.arithmetic import draw_problems
+from data_gen.records.solutions import GradedSolution, Problem
 from data_gen.sample import main as sample
+from data_gen.sample import sample_problems
+from data_gen.sampling.settings import SampleConfig
+from data_gen.settings.errors import InputError
 
 SIMULATED = ("--policy.model", "simulated", "--max_new_tokens", "400")
 

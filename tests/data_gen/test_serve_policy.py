@@ -18,10 +18,10 @@ import pytest
 import uvicorn
 from starlette.applications import Starlette
 
-from data_gen.policies import completions_server, patient_protocol
-from data_gen.policies.completions_server import CompletionsServer
+from data_gen.policies.servers import completions_server, patient_protocol
+from data_gen.policies.servers.completions_server import CompletionsServer
 from data_gen.policies.simulated import SimulatedPolicy
-from data_gen.records import Completion, SamplingParams
+from data_gen.records.sampling import Completion, SamplingParams
 
 QUESTION = "Start with 3: plus 4, minus 2.\n"
 STEPS = ["3 plus 4=7\n", "7 minus 2=5\n", "Answer: 7 5"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from data_gen.ledger import Ledger
+from data_gen.ledger.store import Ledger
 
 SCRIPTS = Path(__file__).parents[2] / "launch" / "slurm"
 SAMPLE = "problems: {n: %d}\npolicy: {model: simulated}\nn_samples: 2\nmax_new_tokens: 200\noutput: set by the script\n"

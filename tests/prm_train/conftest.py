@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data_gen.rows import OrmRow, write_rows
+from data_gen.rows.layouts import OrmRow, write_rows
 
 
 @pytest.fixture(scope="session")
@@ -12,7 +12,7 @@ def tiny_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a random Qwen2 language model of two layers, with a tokenizer of the project."""
     from transformers import Qwen2Config, Qwen2ForCausalLM, set_seed
 
-    from data_gen.tokenizer import train_tokenizer
+    from data_gen.models.tokenizer import train_tokenizer
 
     folder = tmp_path_factory.mktemp("tiny_policy")
     tokenizer = train_tokenizer(["Start with 3: plus 4, times 2.\n3 plus 4 = 7\n7 times 2 = 14, keep 4\nAnswer: 7 4"], 300, 256)

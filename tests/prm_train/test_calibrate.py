@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from data_gen.config import InputError
-from data_gen.rows import OrmRow, PrmRow, read_rows, write_rows
+from data_gen.rows.layouts import OrmRow, PrmRow, read_rows, write_rows
+from data_gen.settings.errors import InputError
 from prm_train.calibrate import main, place_logits, training_questions
-from prm_train.calibration import CalibrationError, fits_calibration
-from prm_train.examples import is_validation_question, prm_examples
-from prm_train.generative_verifier import ALGEBRA
-from prm_train.modeling import load_checkpoint
-from prm_train.targets import LabelAlgebra
+from prm_train.checkpoints.load import load_checkpoint
+from prm_train.examples.examples import is_validation_question, prm_examples
+from prm_train.examples.targets import LabelAlgebra
+from prm_train.examples.verdicts import ALGEBRA
+from prm_train.metrics.calibration import CalibrationError, fits_calibration
 from prm_train.train_orm import main as train_orm
 from prm_train.train_prm import main as train_prm
 from prm_train.train_verifier import main as train_verifier

@@ -11,10 +11,10 @@ import pytest
 import torch
 from transformers import AutoModelForTokenClassification, CohereConfig, GPTNeoXConfig, LlamaConfig, MixtralConfig, Qwen2Config, Qwen3Config
 
-from data_gen.config import InputError
-from prm_train.lora import add_lora
+from data_gen.settings.errors import InputError
 from prm_train.memory_estimate import GIB, EstimateMemoryConfig, Network, estimate_memory, layer_bytes, main, read_network
-from prm_train.training_config import LoraSettings
+from prm_train.training.config import LoraSettings
+from prm_train.training.lora import add_lora
 
 REPOSITORY = Path(__file__).parents[2]
 WIDTHS = {"vocab_size": 200, "hidden_size": 128, "intermediate_size": 448, "num_attention_heads": 4, "num_key_value_heads": 2}

@@ -17,15 +17,16 @@ import yaml
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForTokenClassification
 
-from data_gen.chains import Message
-from data_gen.config import InputError
-from data_gen.rows import OrmHistoryRow, OrmPair, OrmRow, PrmRow, RevisionRow, write_rows
-from prm_train import export, publish, train_implicit_prm, train_orm, train_prm, train_revision, train_verifier
-from prm_train.checkpoints import Calibration, store_calibration
-from prm_train.export import bounds, export_checkpoint, give_padding, two_layer_head
-from prm_train.plain_checkpoints import load_plain, shown
-from prm_train.publishable import check_tokenizer
-from prm_train.scored_paths import ScoredPath
+from data_gen.records.chats import Message
+from data_gen.rows.layouts import OrmHistoryRow, OrmPair, OrmRow, PrmRow, RevisionRow, write_rows
+from data_gen.settings.errors import InputError
+from prm_train import publish, train_implicit_prm, train_orm, train_prm, train_revision, train_verifier
+from prm_train.checkpoints.facts import Calibration, store_calibration
+from prm_train.publishing import export
+from prm_train.publishing.export import bounds, export_checkpoint, give_padding, two_layer_head
+from prm_train.publishing.plain_checkpoints import load_plain, shown
+from prm_train.publishing.publishable import check_tokenizer
+from prm_train.publishing.scored_paths import ScoredPath
 from tests.hub_server import Account, Hub, client_settings, serve
 
 STEPS = ("3 plus 4 = 7", "7 times 2 = 14, keep 4", "Answer: 7 4")
@@ -520,7 +521,7 @@ def test_a_pushed_model_loads_by_name_and_scores_the_same(name, model_class, fil
     code = f"""
 import asyncio, torch
 from transformers import {model_class}
-from prm_train.incremental import load_scorer
+from prm_train.scoring.incremental import load_scorer
 from prm_train.publish import main
 main({[*where, "--license", "mit", "--repo", "me/model"]!r})
 local, pushed = ({model_class}.from_pretrained(name) for name in ({trained!r}, "me/model"))

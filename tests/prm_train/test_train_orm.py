@@ -6,14 +6,16 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, pipeline
 
-from data_gen.chains import Message
-from data_gen.config import InputError, load_yaml
-from data_gen.rows import OrmHistoryRow, OrmRow, read_rows, write_rows
-from prm_train.examples import orm_examples, split_by_question
-from prm_train.incremental import IncrementalScorer, load_scorer
-from prm_train.modeling import load_checkpoint
+from data_gen.records.chats import Message
+from data_gen.rows.layouts import OrmHistoryRow, OrmRow, read_rows, write_rows
+from data_gen.settings.errors import InputError
+from data_gen.settings.parse import load_yaml
+from prm_train.checkpoints.load import load_checkpoint
+from prm_train.examples.examples import orm_examples, split_by_question
+from prm_train.scoring.incremental import IncrementalScorer
+from prm_train.scoring.load import load_scorer
 from prm_train.train_orm import main
-from prm_train.training_config import TrainOrmConfig
+from prm_train.training.config import TrainOrmConfig
 
 
 def train(rows: Path, tiny_policy: Path, output: Path, *more: str) -> dict:

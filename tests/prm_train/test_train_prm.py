@@ -13,18 +13,19 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForTokenClassification
 
 from benchmarks.tiny_models import write_tiny_model
-from data_gen.config import InputError, load_yaml
-from data_gen.rows import PrmRow, read_rows, write_rows
-from prm_train.checkpoints import CheckpointFacts
-from prm_train.encoding import EncodingFacts
-from prm_train.examples import prm_examples, split_by_question
-from prm_train.modeling import load_checkpoint
+from data_gen.rows.layouts import PrmRow, read_rows, write_rows
+from data_gen.settings.errors import InputError
+from data_gen.settings.parse import load_yaml
+from prm_train.checkpoints.facts import CheckpointFacts
+from prm_train.checkpoints.load import load_checkpoint
+from prm_train.encoding.paths import EncodingFacts
+from prm_train.examples.examples import prm_examples, split_by_question
+from prm_train.examples.targets import LabelAlgebra
 from prm_train.publish import main as publish
-from prm_train.targets import LabelAlgebra
 from prm_train.train_prm import main
-from prm_train.training_config import TrainPrmConfig
-from prm_train.training_folder import last_whole_checkpoint
-from prm_train.training_lock import training_lock
+from prm_train.training.config import TrainPrmConfig
+from prm_train.training.folder import last_whole_checkpoint
+from prm_train.training.lock import training_lock
 
 HARD = LabelAlgebra()
 

@@ -17,22 +17,24 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, TrainerControl, TrainerState
 
 from data_gen import sample
-from data_gen.chains import Message
-from data_gen.config import InputError, parse_config
-from data_gen.grading import load_grader
-from data_gen.policies.transformers_policy import TransformersPolicy, load_policy
-from data_gen.records import CORRECT, INCORRECT, SamplingParams, unknown
-from data_gen.rows import RevisionRow, read_rows, write_rows
-from prm_train import revision_training
-from prm_train.examples import is_validation_question
-from prm_train.plain_checkpoints import load_plain
+from data_gen.grading.graders import load_grader
+from data_gen.policies.engine.transformers_policy import TransformersPolicy, load_policy
+from data_gen.records.chats import Message
+from data_gen.records.sampling import SamplingParams
+from data_gen.records.solutions import CORRECT, INCORRECT, unknown
+from data_gen.rows.layouts import RevisionRow, read_rows, write_rows
+from data_gen.settings.errors import InputError
+from data_gen.settings.parse import parse_config
+from prm_train.examples.examples import is_validation_question
+from prm_train.examples.revision import encode_chain
+from prm_train.examples.targets import LabelAlgebra
+from prm_train.metrics.revision_rates import NextAttempt, next_attempts, revision_rates, with_right_attempt
 from prm_train.publish import PublishConfig, choose_paths
-from prm_train.revision_examples import encode_chain
-from prm_train.revision_metrics import NextAttempt, next_attempts, revision_rates, with_right_attempt
-from prm_train.revision_training import RevisionTask, StopAfterMinimum
-from prm_train.targets import LabelAlgebra
+from prm_train.publishing.plain_checkpoints import load_plain
 from prm_train.train_revision import main
-from prm_train.training_config import TrainRevisionConfig
+from prm_train.training import revision as revision_training
+from prm_train.training.config import TrainRevisionConfig
+from prm_train.training.revision import RevisionTask, StopAfterMinimum
 
 ROOT = Path(__file__).parents[2]
 

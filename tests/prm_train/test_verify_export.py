@@ -11,18 +11,19 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, set_seed
 
-from data_gen.chains import Message
-from data_gen.config import InputError
-from data_gen.rows import EVIDENCE, PrmRow, write_rows
-from data_gen.tokenizer import load_tokenizer
+from data_gen.models.tokenizer import load_tokenizer
+from data_gen.records.chats import Message
+from data_gen.rows.layouts import EVIDENCE, PrmRow, write_rows
+from data_gen.settings.errors import InputError
 from prm_train import verify_export
-from prm_train.checkpoints import CheckpointFacts, Kind, write_facts
-from prm_train.encoding import EncodingFacts
-from prm_train.generative_verifier import verdict_encoding, verifier_facts
-from prm_train.modeling import HEADS, build_scorer, save_scorer
-from prm_train.scored_paths import EncodedPath, ScoredPath
-from prm_train.served_parity import Comparison, Place, Subject, compare, config_faults, load_subject, read_paths, sample_paths
-from prm_train.training_config import TrainingConfig
+from prm_train.checkpoints.facts import CheckpointFacts, Kind, write_facts
+from prm_train.checkpoints.load import HEADS
+from prm_train.checkpoints.verifier import verdict_encoding, verifier_facts
+from prm_train.encoding.paths import EncodingFacts
+from prm_train.publishing.scored_paths import EncodedPath, ScoredPath
+from prm_train.publishing.served_parity import Comparison, Place, Subject, compare, config_faults, load_subject, read_paths, sample_paths
+from prm_train.training.config import TrainingConfig
+from prm_train.training.scorer_network import build_scorer, save_scorer
 from tests.hub_server import Account, Hub, client_settings, serve
 
 PATH = ScoredPath((Message("user", "Start with 3: plus 4, times 2."),), ("3 plus 4 = 7", "Answer: 7 4"))
@@ -222,8 +223,8 @@ sys.exit(" ".join([request["kind"], *sorted(file.name for file in pathlib.Path(r
     python.chmod(0o755)
     code = f"""
 from pathlib import Path
-from data_gen.config import InputError
-from data_gen.hub import HubRepository, push_folder
+from data_gen.settings.parse import InputError
+from data_gen.publishing.hub import HubRepository, push_folder
 from prm_train.verify_export import main
 push_folder(Path({str(checkpoint)!r}), HubRepository("me/model", "model", True), "a message")
 for name in ("me/model", "me/none"):

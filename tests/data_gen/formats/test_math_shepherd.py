@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from data_gen.files.jsonl import read_jsonl
 from data_gen.formats.math_shepherd import read_row, write_row
 from data_gen.formats.stepwise import RowError, StepwiseRow
-from data_gen.jsonl import read_jsonl
 
 
 def tagged(text: str, signs: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from data_gen.files.jsonl import read_jsonl
 from data_gen.formats.openr_aps import (
     dump_flat,
     dump_tree,
@@ -16,7 +17,6 @@ from data_gen.formats.openr_aps import (
     write_tree_row,
 )
 from data_gen.formats.stepwise import Reading, RowError, StepwiseRow
-from data_gen.jsonl import read_jsonl
 
 
 def flat(*prefixes: tuple[str, float]) -> dict[str, Any]:

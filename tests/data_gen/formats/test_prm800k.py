@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from data_gen.files.jsonl import read_jsonl
 from data_gen.formats.prm800k import dump_solution, parse_solution, read_row, write_row
 from data_gen.formats.stepwise import RowError, StepwiseRow
-from data_gen.jsonl import read_jsonl
 
 
 def step(ratings: dict[str, int | None], chosen: int | None, human: str | None = None) -> dict[str, Any]:

@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
+from data_gen.files.jsonl import read_objects, write_objects
 from data_gen.formats.processbench import read_row, write_row
 from data_gen.formats.stepwise import RowError, StepwiseRow
-from data_gen.jsonl import read_objects, write_objects
 
 ROW = {"id": "gsm8k-0", "generator": "m", "problem": "Why?", "steps": ["A", "B", "C"], "final_answer_correct": False, "label": 1}
 

@@ -3,9 +3,10 @@ import random
 
 import pytest
 
-from data_gen.grading import MathGrader
+from data_gen.grading.graders import MathGrader
 from data_gen.policies.simulated import SimulatedSolver
-from data_gen.records import FinishReason, Problem, SamplingParams, Solution
+from data_gen.records.sampling import FinishReason, SamplingParams
+from data_gen.records.solutions import Problem, Solution
 
 PARAMS = SamplingParams(400)
 QUESTION = "How many eggs are left?\nThink — é."

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from data_gen.config import InputError
-from data_gen.records import Problem, Usage
+from data_gen.records.sampling import Usage
+from data_gen.records.solutions import Problem
+from data_gen.settings.errors import InputError
 from prm_train.evaluation.choosing import (
     Chosen,
     accuracies,
@@ -25,9 +26,9 @@ from prm_train.evaluation.evaluate import Evaluation
 from prm_train.evaluation.facts import step_quality, step_truth
 from prm_train.evaluation.results import StageCost
 from prm_train.evaluation.run_costs import costs_of_runs
-from prm_train.scoring import ScorerUsage
+from prm_train.scoring.protocol import ScorerUsage
 from prm_train.search.candidates import Candidate
-from prm_train.search.problem_results import Cost, ProblemResult, read_results
+from prm_train.search.results import Cost, ProblemResult, read_results
 from prm_train.search.voting import majority_vote
 
 # (answer, right, log-prob, PRM step scores) of four candidates

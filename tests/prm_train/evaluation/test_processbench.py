@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from data_gen.config import InputError
-from data_gen.first_error import NO_ERROR, first_error_f1
-from prm_train.checkpoints import CheckpointFacts, Threshold, read_config_facts, store_calibration
+from data_gen.records.first_error import NO_ERROR, first_error_f1
+from data_gen.settings.errors import InputError
+from prm_train.checkpoints.facts import CheckpointFacts, Threshold, read_config_facts, store_calibration
 from prm_train.evaluation.processbench import BEST, FIXED, Bootstrap, JudgedSolution, bounds_of, main, measure, read_split
-from prm_train.metrics import predicted_error
-from prm_train.modeling import build_scorer, save_scorer
-from prm_train.training_config import TrainOrmConfig, TrainPrmConfig
+from prm_train.metrics.ranking import predicted_error
+from prm_train.training.config import TrainOrmConfig, TrainPrmConfig
+from prm_train.training.scorer_network import build_scorer, save_scorer
 
 COUNTS = {"gsm8k": (207, 193), "math": (594, 406), "olympiadbench": (661, 339), "omnimath": (759, 241)}
 

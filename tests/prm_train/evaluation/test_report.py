@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from prm_train.evaluation.charts import decade_axis, linear_axis, log2_axis, spread_labels
-from prm_train.evaluation.estimators import Interval, ReliabilityBin
 from prm_train.evaluation.findings import declines, duration, short_count, verdict
 from prm_train.evaluation.report import render, summary_table, table_rows, total_cost, write_report
 from prm_train.evaluation.results import (
@@ -24,6 +23,7 @@ from prm_train.evaluation.results import (
     from_json,
     to_json,
 )
+from prm_train.metrics.estimators import Interval, ReliabilityBin
 
 
 def around(mean: float, half_width: float = 0.04) -> Interval:

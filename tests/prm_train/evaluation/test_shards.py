@@ -9,16 +9,18 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from data_gen.config import InputError, dump_config, run_command
-from data_gen.policy_config import PolicyConfig
-from data_gen.problems import ProblemSource
-from data_gen.records import Problem, Usage
+from data_gen.policies.config import PolicyConfig
+from data_gen.problems.sources import ProblemSource
+from data_gen.records.sampling import Usage
+from data_gen.records.solutions import Problem
+from data_gen.settings.errors import InputError
+from data_gen.settings.parse import dump_config, run_command
 from prm_train.evaluation.evaluate import main
 from prm_train.evaluation.shards import check_chosen_for, read_search
-from prm_train.scoring import ScorerUsage
+from prm_train.scoring.protocol import ScorerUsage
 from prm_train.search.candidates import Candidate
-from prm_train.search.problem_results import Cost, ProblemResult
-from prm_train.search.search_config import SearchConfig
+from prm_train.search.results import Cost, ProblemResult
+from prm_train.search.settings import SearchConfig
 
 MODELS = {"policy": "p1", "prm": "s1"}
 CONFIG = SearchConfig(Path("unused"), ProblemSource(n=6), PolicyConfig(), prm="prm", n_samples=2, beams=(2,))

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from data_gen.grading import ArithmeticGrader
-from data_gen.ledger import DrawKey, Ledger, LedgerPolicy
-from data_gen.records import Completion, FinishReason, Problem, SamplingParams, Usage
-from prm_train.aggregation import Aggregation
-from prm_train.scoring import ScorerUsage
+from data_gen.grading.graders import ArithmeticGrader
+from data_gen.ledger.policy import LedgerPolicy
+from data_gen.ledger.store import Ledger
+from data_gen.records.draw_keys import DrawKey
+from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
+from data_gen.records.solutions import Problem
+from prm_train.encoding.aggregation import Aggregation
+from prm_train.scoring.protocol import ScorerUsage
 from prm_train.search.beam import BeamConfig, beam_search
 from prm_train.search.best_of_n import score_candidates
 from prm_train.search.candidates import Candidate

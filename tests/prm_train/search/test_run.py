@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from data_gen.config import InputError
-from prm_train.checkpoints import CheckpointFacts, Kind
-from prm_train.modeling import build_scorer, save_scorer
+from data_gen.settings.errors import InputError
+from prm_train.checkpoints.facts import CheckpointFacts, Kind
 from prm_train.search.run import main
-from prm_train.training_config import TrainingConfig
+from prm_train.training.config import TrainingConfig
+from prm_train.training.scorer_network import build_scorer, save_scorer
 
 
 @pytest.fixture(scope="module")

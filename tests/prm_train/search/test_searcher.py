@@ -5,16 +5,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from data_gen.grading import ArithmeticGrader
-from data_gen.ledger import Ledger
+from data_gen.grading.graders import ArithmeticGrader
+from data_gen.ledger.store import Ledger
 from data_gen.policies.simulated import SimulatedPolicy
-from data_gen.records import Problem, Usage
-from prm_train.aggregation import Aggregation
-from prm_train.scoring import PathTooLongError, ScoringTree
-from prm_train.search.problem_results import Cost, ProblemResult
+from data_gen.records.sampling import Usage
+from data_gen.records.solutions import Problem
+from prm_train.encoding.aggregation import Aggregation
+from prm_train.scoring.protocol import PathTooLongError, ScoringTree
+from prm_train.search.results import Cost, ProblemResult
 from prm_train.search.run import summary
-from prm_train.search.search_config import SearchConfig
 from prm_train.search.searcher import Searcher
+from prm_train.search.settings import SearchConfig
 
 PROBLEM = Problem("p1", "Start with 3: fold 4, times 9.", "9 1")
 N_PROMPT = 31  # tokens: its characters and a newline

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from data_gen.grading import load_grader
-from data_gen.records import Problem
+from data_gen.grading.graders import load_grader
+from data_gen.records.solutions import Problem
 from prm_train.search.answer_classes import classify_answers, with_classes
 from prm_train.search.candidates import Candidate, read_qwen_candidates
 from prm_train.search.voting import best_of, has_correct, is_right, logprob_scores, majority_vote, path_scores, weighted_vote

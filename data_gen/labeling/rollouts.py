@@ -1,0 +1,119 @@
+"""Monte Carlo value of a prefix: draw continuations from it, grade the whole answers, stop by a stated rule."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from data_gen.grading.graders import Grader
+from data_gen.labeling.sequential import SequentialTest, anytime_interval, clopper_pearson, intersect
+from data_gen.ledger.policy import LedgerPolicy
+from data_gen.process.side_by_side import side_by_side
+from data_gen.records.sampling import FinishReason, SamplingParams
+from data_gen.records.solutions import GradedSolution, StepEstimate
+from data_gen.sampling.solutions import NO_ROOM, Prefix, draw_solution
+
+NOT_PROBED = StepEstimate()
+WITNESS = StepEstimate(method="witness", stopping="first_success")  # a right solution runs through this prefix
+
+
+def terminal(is_correct: bool) -> StepEstimate:
+    """The end of a finished solution: every continuation of it is that solution."""
+    return StepEstimate(method="terminal", low=float(is_correct), high=float(is_correct))
+
+
+@dataclass(frozen=True)
+class RolloutSource:
+    """Who writes the rollouts for one problem, who grades them, and how they are sampled."""
+
+    policy: LedgerPolicy
+    grader: Grader
+    params: SamplingParams
+
+    async def draw(self, prefix: Prefix, index: int) -> GradedSolution:
+        """The `index`-th rollout from `prefix`, graded as a whole solution."""
+        return await draw_solution(self.policy, self.grader, prefix, self.params, index)
+
+    async def draw_many(self, prefix: Prefix, n: int) -> tuple[GradedSolution, ...]:
+        """The first `n` rollouts from `prefix`, drawn at once."""
+        return tuple(await side_by_side(self.draw(prefix, index) for index in range(n)))
+
+
+class Tally:
+    """Success counts of one prefix, and the running intersection of their anytime-valid intervals.
+
+    Truncated rollouts and those without a verdict count as failures of the budget and are reported in `n_unknown`.
+    """
+
+    def __init__(self) -> None:
+        self.n_correct = self.n_rollouts = self.n_unknown = 0
+        self.interval = (0.0, 1.0)
+
+    def add(self, graded: GradedSolution) -> bool:
+        """Count a rollout; whether it was right."""
+        self.n_rollouts += 1
+        self.n_correct += graded.verdict.is_correct
+        self.n_unknown += graded.verdict.is_unknown or graded.solution.finish_reason is FinishReason.LENGTH
+        self.interval = intersect(self.interval, anytime_interval(self.n_correct, self.n_rollouts))
+        return graded.verdict.is_correct
+
+    def estimate(self, stopping: str) -> StepEstimate:
+        """The counts as a record; `stopping` fixed takes the exact interval of a fixed number of rollouts, any other the anytime one."""
+        low, high = clopper_pearson(self.n_correct, self.n_rollouts) if stopping == "fixed" else self.interval
+        return StepEstimate(self.n_correct, self.n_rollouts, self.n_unknown, "rollouts", stopping, low, high)
+
+
+@dataclass(frozen=True)
+class StoppingRule:
+    """When a prefix has had enough rollouts, before their greatest number is reached."""
+
+    name: str
+    is_enough: Callable[[Tally], bool]
+
+
+FIXED = StoppingRule("fixed", lambda tally: False)
+CHECK = StoppingRule("check", lambda tally: False)  # a fixed number, but of a prefix that was chosen because its first ones failed
+FIRST_SUCCESS = StoppingRule("first_success", lambda tally: tally.n_correct > 0)
+
+
+def until_narrow(width: float) -> StoppingRule:
+    """Stop when the anytime-valid interval of the value is no wider than `width`."""
+    return StoppingRule("interval", lambda tally: tally.interval[1] - tally.interval[0] <= width)
+
+
+def until_decided(test: SequentialTest) -> StoppingRule:
+    """Stop when the test has accepted one of its hypotheses."""
+    return StoppingRule("sequential", lambda tally: test.decide(tally.n_correct, tally.n_rollouts) is not None)
+
+
+async def estimate_value(source: RolloutSource, prefix: Prefix, n_rollouts: int, rule: StoppingRule = FIXED) -> StepEstimate:
+    """Success counts of at most `n_rollouts` rollouts with indices 0, 1, …, fewer where `rule` has enough.
+
+    A fixed number is drawn at once. Under any other rule rollouts come one after the other: the many prefixes that are open at a time fill
+    the batch, and a stopped estimate wastes none.
+    """
+    tally = Tally()
+    if rule is FIXED:
+        for graded in await source.draw_many(prefix, n_rollouts):
+            tally.add(graded)
+        return tally.estimate(rule.name)
+    for index in range(n_rollouts):
+        tally.add(await source.draw(prefix, index))
+        if rule.is_enough(tally):
+            break
+    return tally.estimate(rule.name)
+
+
+def estimate_root(samples: tuple[GradedSolution, ...]) -> StepEstimate:
+    """The value of the prompt: a fixed number of rollouts that the problem's own samples are."""
+    tally = Tally()
+    for graded in samples:
+        tally.add(graded)
+    return tally.estimate("fixed")
+
+
+def unlabelable_reason(graded: GradedSolution) -> str | None:
+    """Why a solution gets no step labels (None: it gets them)."""
+    if graded.solution.finish_reason is FinishReason.LENGTH and graded.verdict.reason != NO_ROOM:
+        return "truncated"
+    if graded.verdict.is_unknown:
+        return graded.verdict.reason
+    return None

@@ -1,0 +1,94 @@
+"""Label algebra: what the evidence on the steps of a solution says of them. The one place where counts become labels and values.
+
+    hard          whether the value after a step is above a threshold; by default whether any rollout succeeded (Math-Shepherd)
+    soft          the value, n_correct / n_rollouts (Snell et al. 2024, App. D)
+    smoothed      (n_correct + a) / (n_rollouts + 2 a): the mean of a Beta(a, a) prior after the counts
+    advantage     what the step added to the value
+    likelihood    the counts themselves, for the loss -(s log v + f log(1 - v)), right under every stopping rule
+
+A step whose evidence does not define the view gets None. Where what they showed stopped the rollouts n_correct / n_rollouts is biased, and
+views that need it raise InputError. A right solution is itself a success that runs through all of its steps, but one out of how many draws
+nobody knows: such a witness says that the value is positive, not what it is.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from data_gen.records.solutions import GIVEN, StepEstimate
+from data_gen.settings.errors import InputError
+
+
+def hard(estimates: Sequence[StepEstimate], threshold: float = 0.0) -> tuple[bool | None, ...]:
+    """Whether the value after each step is above `threshold`; None for a witnessed step where the threshold is above 0.
+
+    Raises InputError for a threshold above 0 where n_correct / n_rollouts is biased.
+    """
+    if not 0 <= threshold < 1:
+        raise InputError(f"threshold: got {threshold}, expected 0 or more and less than 1")
+    if threshold == 0:
+        return tuple(_has_success(estimate) for estimate in estimates)
+    values = _values(estimates, f"hard_threshold {threshold:g}")
+    return tuple(None if value is None else value > threshold for value in values)
+
+
+def soft(estimates: Sequence[StepEstimate]) -> tuple[float | None, ...]:
+    """The value after each step, None without rollouts unless it is known without. Raises InputError for biased fractions."""
+    return _values(estimates, "a soft value")
+
+
+def smoothed(estimates: Sequence[StepEstimate], a: float) -> tuple[float | None, ...]:
+    """The value after each step under a Beta(a, a) prior; a value known without rollouts as it is. Raises InputError as `soft` does."""
+    values = _values(estimates, "a smoothed value")
+    return tuple(
+        (estimate.n_correct + a) / (estimate.n_rollouts + 2 * a) if estimate.n_rollouts else value
+        for estimate, value in zip(estimates, values, strict=True)
+    )
+
+
+def advantage(root: StepEstimate, estimates: Sequence[StepEstimate]) -> tuple[float | None, ...]:
+    """V_t - V_{t-1}, where V_{-1} is the value of the prompt; None where one of the two is not known. Raises InputError as `soft` does."""
+    values = soft((root, *estimates))
+    return tuple(None if a is None or b is None else b - a for a, b in pairwise(values))
+
+
+def likelihood(estimates: Sequence[StepEstimate]) -> tuple[tuple[int, int], ...]:
+    """(successes, failures) after each step; (0, 0): no rollouts."""
+    return tuple((estimate.n_correct, estimate.n_rollouts - estimate.n_correct) for estimate in estimates)
+
+
+def known_value(estimate: StepEstimate) -> float | None:
+    """The value that is known without rollouts: 1 or 0 at the end of a finished solution, one that came with the data, None elsewhere and
+    in rows that came without intervals, which do not say it."""
+    return estimate.low if estimate.method in ("terminal", GIVEN) and estimate.low == estimate.high else None
+
+
+def cleared(labels: Sequence[bool | None], estimates: Sequence[StepEstimate]) -> tuple[bool | None, ...]:
+    """The labels; in a right solution True in place of False at steps of which no rollout happened to succeed: the solution itself did.
+
+    A False without rollouts, or where some succeeded and too few for a threshold, stays. So does each of a wrong solution: where rollouts
+    succeed after a step of which none did, either may be chance, and a step is lost sooner than a lucky rollout is proof.
+    """
+    is_right = bool(estimates) and estimates[-1].method == "terminal" and known_value(estimates[-1]) == 1
+    return tuple(
+        True if is_right and label is False and estimate.n_rollouts and not estimate.n_correct else label
+        for label, estimate in zip(labels, estimates, strict=True)
+    )
+
+
+def _has_success(estimate: StepEstimate) -> bool | None:
+    if estimate.method == "witness":
+        return True
+    if estimate.n_rollouts:
+        return estimate.n_correct > 0
+    value = known_value(estimate)
+    return None if value is None else value > 0
+
+
+def _values(estimates: Sequence[StepEstimate], view: str) -> tuple[float | None, ...]:
+    for step, estimate in enumerate(estimates):
+        if estimate.n_rollouts and estimate.stopping != "fixed":
+            raise InputError(
+                f"step {step}: {view} needs a fixed number of rollouts, got stopping {estimate.stopping!r}, whose n_correct / n_rollouts "
+                "is biased; expected labels of method every_step with stopping fixed, or hard labels, or the likelihood"
+            )
+    return tuple(e.n_correct / e.n_rollouts if e.n_rollouts else known_value(e) for e in estimates)

@@ -1,0 +1,182 @@
+"""The ledger as a file: its tables, how it is opened for writing and for reading, and the checksum of each row.
+
+Rows name each other by hashes of what they stand for, which tell a wrong prefix or wrong params; `checksum` tells the rest: the text, the
+ids and the log-probabilities of a draw, what is said of it, whose prefix it is. Ledgers of layout 2 have no checksums: they are read as
+they are, and get the column when they are next written to; rows without one are not checked.
+"""
+
+import fcntl
+import sqlite3
+from contextlib import closing
+from hashlib import blake2b
+from pathlib import Path
+from typing import TextIO
+
+from data_gen.settings.errors import InputError
+
+# Draws lie in the order in which they were made, so that writing touches the end of the file and not a random place of it a draw.
+SCHEMA = """
+CREATE TABLE params (hash TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE prefixes (
+    id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, parent_hash BLOB, problem_id TEXT NOT NULL, token_ids BLOB NOT NULL, checksum BLOB);
+CREATE TABLE draws (
+    id INTEGER PRIMARY KEY,
+    policy_id TEXT NOT NULL, prefix_hash BLOB NOT NULL, params_hash TEXT NOT NULL, base_seed INTEGER NOT NULL, draw_index INTEGER NOT NULL,
+    token_ids BLOB NOT NULL, text TEXT NOT NULL, logprobs BLOB NOT NULL, finish_reason TEXT NOT NULL,
+    n_generated INTEGER NOT NULL, n_prefilled INTEGER NOT NULL, n_cached INTEGER NOT NULL, checksum BLOB,
+    UNIQUE (prefix_hash, policy_id, params_hash, base_seed, draw_index));
+CREATE TABLE verdicts (
+    draw INTEGER NOT NULL REFERENCES draws, gold_hash TEXT NOT NULL, grader_version TEXT NOT NULL,
+    kind TEXT NOT NULL, reason TEXT NOT NULL, answer TEXT, checksum BLOB,
+    PRIMARY KEY (draw, gold_hash, grader_version)) WITHOUT ROWID;
+"""
+LAYOUT, LAYOUT_WITHOUT_CHECKSUMS = 3, 2
+WITH_CHECKSUMS = ("prefixes", "draws", "verdicts")
+UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)  # the second where SQLite's message would quote what is damaged
+KEY = ("policy_id", "prefix_hash", "params_hash", "base_seed", "draw_index")
+DRAWN = ("token_ids", "text", "logprobs", "finish_reason", "n_generated", "n_prefilled", "n_cached")
+
+
+class LedgerError(InputError):
+    """The ledger cannot be read or written (disk full, another process is writing it). What was committed before is safe."""
+
+
+def checksum(*values: str | bytes | int | None) -> bytes:
+    """8 bytes over the values of a row and their types: (hash, parent_hash, problem_id) of a prefix, whose hash is one of its ids already;
+    the key and what was drawn of a draw; the key of the draw and the other columns of a verdict."""
+    digest = blake2b(digest_size=8)
+    for value in values:
+        data = value if isinstance(value, bytes) else str(value).encode(errors="surrogateescape")
+        digest.update(f"{type(value).__name__} {len(data)} ".encode())
+        digest.update(data)
+    return digest.digest()
+
+
+def is_as_stored(stored: bytes | None, *values: str | bytes | int | None) -> bool:
+    """Whether a row is what its checksum says, or, where it has none, at least holds no text that is no UTF-8."""
+    if stored is not None:
+        return stored == checksum(*values)
+    try:
+        "".join(value for value in values if isinstance(value, str)).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def any_text(data: bytes) -> str:
+    """A text that may be damaged, for a connection's `text_factory`: what is no UTF-8 any more is a fault of its row, and not the end of
+    reading. `checksum` knows it again."""
+    return data.decode(errors="surrogateescape")
+
+
+def lock_ledger(path: Path) -> TextIO:
+    """Makes this process the one that writes a ledger, until the file that it returns is closed. Raises LedgerError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(path.name + ".lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise LedgerError(
+            f"{path}: another process is writing this ledger; expected one writer (give each process its own shard)"
+        ) from None
+    return lock
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write, also beside the writing process. Raises LedgerError if there is no ledger."""
+    database = sqlite3.connect(reading_uri(path), uri=True)
+    if not _has_tables(database, path):
+        database.close()
+        raise LedgerError(f"{path}: an empty file; expected a ledger")
+    return database
+
+
+def reading_uri(path: Path) -> str:
+    """What SQLite opens a ledger by to read it. Raises LedgerError if there is none that can be read.
+
+    To read beside a writer it keeps a file of its own next to the ledger. Where it may not make one, as in the folder of somebody else,
+    nothing else is writing there either, and the ledger is read as a file that does not change.
+    """
+    if not path.is_file():
+        raise LedgerError(f"{path}: no such file; expected a ledger")
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    fault = _fault_of_opening(uri)
+    log = path.with_name(path.name + "-wal")
+    if fault is not None and error_name(fault).startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
+        if log.exists() and log.stat().st_size:
+            raise LedgerError(
+                f"{path}: its last draws are in {log.name}, which cannot be read in this folder: copy both to one of your own"
+            )
+        uri += "&immutable=1"
+        fault = _fault_of_opening(uri)
+    if fault is not None:
+        raise LedgerError(f"{path}: not a readable ledger: {fault}") from fault
+    return uri
+
+
+def _fault_of_opening(uri: str) -> Exception | None:
+    try:
+        with closing(sqlite3.connect(uri, uri=True)) as database:
+            database.execute("PRAGMA user_version").fetchone()
+    except UNREADABLE as error:
+        return error
+    return None
+
+
+def open_for_writing(path: Path) -> sqlite3.Connection:
+    """A connection to a ledger, new or old, that commits at few and known places. Raises LedgerError; the caller holds the lock."""
+    try:
+        database = sqlite3.connect(path)
+    except sqlite3.OperationalError as error:
+        raise LedgerError(f"{path}: {error}; expected a ledger, or a place for one") from error
+    try:
+        has_tables = _has_tables(database, path)
+        database.execute("PRAGMA journal_mode=WAL")
+        database.text_factory = any_text
+        database.execute("PRAGMA synchronous=NORMAL")  # a power cut may cost the last commits, a killed process none
+        database.execute("PRAGMA cache_size=-16384")  # KiB
+        if not has_tables:
+            create_tables(database)
+        elif not has_checksums(database):
+            columns = "".join(f"ALTER TABLE {table} ADD COLUMN checksum BLOB; " for table in WITH_CHECKSUMS)
+            database.executescript(f"BEGIN; {columns} PRAGMA user_version={LAYOUT}; COMMIT")
+    except UNREADABLE as error:
+        database.close()
+        raise LedgerError(f"{path}: {error}; nothing was changed") from error
+    return database
+
+
+def create_tables(database: sqlite3.Connection) -> None:
+    """All or, where the process is killed, none."""
+    database.executescript(f"BEGIN; {SCHEMA}; PRAGMA user_version={LAYOUT}; COMMIT")
+
+
+def error_name(error: Exception) -> str:
+    """SQLite's name of an error, as SQLITE_FULL; empty where Python raised it."""
+    return str(getattr(error, "sqlite_errorname", ""))
+
+
+def has_checksums(database: sqlite3.Connection, schema: str = "main") -> bool:
+    query = "SELECT count(*) FROM pragma_table_info('draws', ?) WHERE name = 'checksum'"
+    return bool(database.execute(query, (schema,)).fetchone()[0])
+
+
+def checksum_column(database: sqlite3.Connection, table: str, schema: str = "main") -> str:
+    """The checksums of a table in SQL: NULL where a ledger has none."""
+    return f"{table}.checksum" if has_checksums(database, schema) else "NULL"
+
+
+def _has_tables(database: sqlite3.Connection, path: Path) -> bool:
+    """Whether this is a ledger, not a new file. Raises LedgerError and closes it if it is anything else."""
+    try:
+        # in one query, since a writer may make the tables between two
+        query = "SELECT user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_user_version"
+        version, n_tables = map(int, database.execute(query).fetchone())
+    except UNREADABLE as error:
+        database.close()
+        raise LedgerError(f"{path}: not a readable ledger: {error}") from error
+    if n_tables and version not in (LAYOUT, LAYOUT_WITHOUT_CHECKSUMS):
+        database.close()
+        raise LedgerError(f"{path}: ledger of layout {version}, expected {LAYOUT}; made by another version of this program")
+    return n_tables > 0

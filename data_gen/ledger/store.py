@@ -1,0 +1,271 @@
+"""The durable record of every draw: labels, pass rates, votes and difficulty are views of it.
+
+One SQLite file in WAL mode on a local disk, one writing process. A draw is stored once under (policy_id, prefix_hash, params_hash,
+base_seed, index) and never changed. Draws are committed in groups, at the latest half a second after they were made: a killed run loses
+at most one group, and since the noise of a draw is a function of its key, the next run makes the same ones again. Commands commit before
+they write a file that names draws. After a write that failed nothing is written any more. `LedgerPolicy` puts a ledger in front of any
+policy.
+"""
+
+import asyncio
+import json
+import math
+import sqlite3
+from array import array
+from collections import OrderedDict
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from data_gen.ledger.file import (
+    DRAWN,
+    UNREADABLE,
+    LedgerError,
+    checksum,
+    error_name,
+    is_as_stored,
+    lock_ledger,
+    open_for_reading,
+    open_for_writing,
+)
+from data_gen.ledger.totals import LedgerTotals
+from data_gen.records.draw_keys import DrawKey, pack
+from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
+from data_gen.records.solutions import Verdict, VerdictKind
+
+COMMIT_EVERY_DRAWS = 512
+COMMIT_EVERY_SECONDS = 0.5
+N_STREAMS_IN_MEMORY = 16384  # of which the ledger remembers what they hold; about 20 MB
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:  # outside of one, whoever adds commits
+        return None
+
+
+@dataclass(slots=True)
+class _Stream:
+    """What is stored of a stream: the row of each draw by its index, and whether the prefix and the params that all name are there, too."""
+
+    rows: dict[int, int]
+    is_named: bool
+
+
+def has_draws(path: Path) -> bool:
+    """Whether there is a ledger, and anything in it. Raises LedgerError where the file is something else."""
+    if not path.is_file() or not path.stat().st_size:  # empty: of a process that was killed when it made the file
+        return False
+    with Ledger(path, read_only=True) as ledger:
+        return ledger.n_draws() > 0
+
+
+class Ledger(LedgerTotals):
+    """`with Ledger(path) as ledger:` opens for writing and holds a lock on the file; `read_only` opens beside a writer."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        self._streams: OrderedDict[tuple[object, ...], _Stream] = OrderedDict()  # some of them
+        self._known_params: set[str] = set()
+        self._ungraded: set[int] = set()  # rows added here that have no verdict yet: no need to look for one
+        self.in_flight: dict[DrawKey, asyncio.Event] = {}
+        self._n_pending = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._failure: LedgerError | None = None
+        self._lock: TextIO | None = None
+        if read_only:
+            self._db = open_for_reading(path)
+            return
+        self._lock = lock_ledger(path)
+        try:
+            self._db = open_for_writing(path)
+        except LedgerError:
+            self._lock.close()
+            raise
+
+    def __enter__(self) -> "Ledger":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            if self._lock is not None and kind is not LedgerError:
+                self.commit()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close without committing what is pending."""
+        self._db.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    def commit(self) -> None:
+        """Make everything added so far durable. Raises LedgerError when the disk is full, also if a commit by the clock found it so."""
+        self._refuse_after_failure()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._db.in_transaction:
+            self._execute("COMMIT")
+        self._n_pending = 0
+
+    def _commit_by_clock(self) -> None:
+        self._timer = None
+        with suppress(LedgerError):  # the event loop would only log it; it is remembered, and the next call raises it
+            self.commit()
+
+    def _execute(self, sql: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
+        self._refuse_after_failure()
+        try:
+            return self._db.execute(sql, values)
+        except sqlite3.IntegrityError as error:
+            raise LedgerError(f"{self.path}: {error}; expected one row for each key") from error
+        except UNREADABLE as error:
+            raise self._failed(error) from error
+
+    def _select(self, sql: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        cursor = self._execute(sql, values)
+        try:
+            return cursor.fetchall()
+        except UNREADABLE as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> LedgerError:
+        """What is raised now and by every later call: SQLite may have rolled back the whole of what was pending, and what other tasks add
+        after that would name rows that are not there."""
+        is_of_disk = error_name(error).startswith(("SQLITE_FULL", "SQLITE_IOERR"))
+        remedy = "free some space and run the same command again" if is_of_disk else "`prm-train ledger verify` says what is wrong with it"
+        self._failure = LedgerError(
+            f"{self.path}: {error}; the last {self._n_pending} draws are not stored, all earlier ones are: {remedy}"
+        )
+        return self._failure
+
+    def _refuse_after_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _stream(self, key: "DrawKey") -> _Stream:
+        """What is stored of the key's stream: one query a stream instead of one a draw."""
+        self._refuse_after_failure()
+        name = key[:4]
+        stream = self._streams.get(name)
+        if stream is None:
+            where = "policy_id = ? AND prefix_hash = ? AND params_hash = ? AND base_seed = ?"
+            rows = dict(self._select(f"SELECT draw_index, id FROM draws WHERE {where}", name))
+            names = "SELECT EXISTS (SELECT 1 FROM prefixes WHERE hash = ?) AND EXISTS (SELECT 1 FROM params WHERE hash = ?)"
+            is_named = bool(rows) and bool(self._select(names, (key.prefix_hash, key.params_hash))[0][0])
+            stream = self._streams[name] = _Stream(rows, is_named)
+            if len(self._streams) > N_STREAMS_IN_MEMORY:
+                self._streams.popitem(last=False)  # to look for the first key of a dict takes longer the more were deleted before it
+        return stream
+
+    def find(self, key: "DrawKey") -> Completion | None:
+        """The stored draw, if there is one. Raises LedgerError for one that is damaged."""
+        row_id = self._stream(key).rows.get(key.draw_index)
+        if row_id is None:
+            return None
+        rows = self._select(f"SELECT {', '.join(DRAWN)}, checksum FROM draws WHERE id = ?", (row_id,))
+        if not rows or not is_as_stored(rows[0][-1], *key, *rows[0][:-1]):
+            raise self._damaged(key)
+        try:
+            return _completion(rows[0][:-1])
+        except (TypeError, ValueError) as error:  # in a ledger without checksums
+            raise self._damaged(key) from error
+
+    def _damaged(self, key: "DrawKey") -> LedgerError:
+        return LedgerError(
+            f"{self.path}: draw {key.draw_index} of prefix {key.prefix_hash.hex()} is not what was stored: the file is damaged; "
+            "`prm-train ledger repair` moves out what is, and the same command draws it again"
+        )
+
+    def name(self, key: "DrawKey", problem_id: str, prefix_ids: tuple[int, ...], parent: bytes | None, params: SamplingParams) -> None:
+        """Store the prefix and the params of the key's stream where they are not: for its first draw, and where a full disk once took them.
+
+        `parent` is the hash of the prompt that the prefix continues, None for a prompt.
+        """
+        stream = self._stream(key)
+        if stream.is_named:
+            return
+        values = (key.prefix_hash, parent, problem_id)
+        self._execute(
+            "INSERT OR IGNORE INTO prefixes (hash, parent_hash, problem_id, token_ids, checksum) VALUES (?, ?, ?, ?, ?)",
+            (*values, pack("i", prefix_ids), checksum(*values)),
+        )
+        if key.params_hash not in self._known_params:
+            self._execute("INSERT OR IGNORE INTO params VALUES (?, ?)", (key.params_hash, json.dumps(params.facts, sort_keys=True)))
+            self._known_params.add(key.params_hash)
+        stream.is_named = True
+        self._commit_soon()
+
+    def add(
+        self, key: "DrawKey", problem_id: str, prefix_ids: tuple[int, ...], parent: bytes | None, params: SamplingParams, draw: Completion
+    ) -> None:
+        """Store a new draw, and the names of its stream (see `name`).
+
+        Raises LedgerError if its key exists, since a stored draw is never changed, and for log-probabilities that 4 bytes cannot hold.
+        """
+        logprobs = array("f", draw.logprobs)
+        if math.inf in logprobs or -math.inf in logprobs:
+            raise LedgerError(
+                f"{self.path}: a log-probability of draw {key.draw_index} for problem {problem_id} is {min(draw.logprobs):g}; expected "
+                "values that a float of 4 bytes holds"
+            )
+        self.name(key, problem_id, prefix_ids, parent, params)
+        usage = (draw.usage.n_generated, draw.usage.n_prefilled, draw.usage.n_cached)
+        values = (*key, pack("i", draw.token_ids), draw.text, logprobs.tobytes(), draw.finish_reason.value, *usage)
+        cursor = self._execute("INSERT INTO draws VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, checksum(*values)))
+        assert cursor.lastrowid is not None
+        self._stream(key).rows[key.draw_index] = cursor.lastrowid
+        self._ungraded.add(cursor.lastrowid)
+        if len(self._ungraded) > N_STREAMS_IN_MEMORY:  # draws that nobody grades, as the steps of a search
+            self._ungraded.clear()
+        self._n_pending += 1
+        self._commit_soon()
+
+    def _commit_soon(self) -> None:
+        """Commit now if much is pending, else in a moment, whether or not another draw comes by then."""
+        if self._n_pending >= COMMIT_EVERY_DRAWS:
+            self.commit()
+        elif self._timer is None and (loop := _running_loop()):
+            self._timer = loop.call_later(COMMIT_EVERY_SECONDS, self._commit_by_clock)
+
+    def find_verdict(self, key: "DrawKey", gold_hash: str, grader_version: str) -> tuple[str | None, Verdict] | None:
+        """The stored (answer, verdict) of this grader on a draw, if there is one."""
+        row_id = self._stream(key).rows.get(key.draw_index)
+        if row_id in self._ungraded:
+            return None
+        rows = self._select(
+            "SELECT answer, kind, reason, checksum FROM verdicts WHERE draw = ? AND gold_hash = ? AND grader_version = ?",
+            (row_id, gold_hash, grader_version),
+        )
+        if not rows:
+            return None
+        answer, kind, reason, stored = rows[0]
+        if not is_as_stored(stored, *key, gold_hash, grader_version, kind, reason, answer) or kind not in set(VerdictKind):
+            raise self._damaged(key)
+        return answer, Verdict(VerdictKind(kind), reason)
+
+    def add_verdict(self, key: "DrawKey", gold_hash: str, grader_version: str, answer: str | None, verdict: Verdict) -> None:
+        """Store what this grader says of a stored draw. Raises LedgerError if the ledger has no such draw, or this verdict already."""
+        row_id = self._stream(key).rows.get(key.draw_index)
+        if row_id is None:
+            raise LedgerError(f"{self.path}: a verdict on draw {key.draw_index} of prefix {key.prefix_hash.hex()}, which is not stored")
+        self._ungraded.discard(row_id)
+        values = (gold_hash, grader_version, verdict.kind.value, verdict.reason, answer)
+        self._execute("INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?)", (row_id, *values, checksum(*key, *values)))
+        self._commit_soon()
+
+    def n_pages(self) -> int:
+        return int(self._db.execute("PRAGMA page_count").fetchone()[0])
+
+    def limit_size(self, n_pages: int) -> None:
+        """From here on the file may not grow beyond so many pages: a draw that does not fit is a full disk."""
+        self._db.execute(f"PRAGMA max_page_count = {n_pages:d}")
+
+
+def _completion(row: tuple[Any, ...]) -> Completion:
+    token_ids, logprobs = array("i", row[0]), array("f", row[2])
+    return Completion(tuple(token_ids), row[1], tuple(logprobs), FinishReason(row[3]), Usage(*row[4:]))

@@ -1,0 +1,219 @@
+"""The policy section of a config: which language model writes solutions, and where it runs. Loads without torch."""
+
+import logging
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from data_gen.models.names import check_model, model_line
+from data_gen.models.prompt_layout import PromptLayout
+from data_gen.policies.protocol import Policy
+from data_gen.settings.api_keys import check_api_key_env
+from data_gen.settings.errors import InputError
+from data_gen.settings.parse import without_secrets
+
+logger = logging.getLogger(__name__)
+BASE_POLICY = Path(__file__).parents[1] / "base_policy"
+BUILT_IN = ("base", "simulated")
+VLLM_ONLY = ("tensor_parallel_size", "gpu_memory_utilization")
+IN_PROCESS_ONLY = ("engine", "dtype", "device", "max_rows", *VLLM_ONLY)
+SERVERS_ONLY = ("api_key_env", "tokenizer", "revision", "max_concurrency", "timeout_seconds", "n_attempts", "retry_seconds")
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """The language model that writes solutions. It runs in this process, or behind `servers`."""
+
+    model: str | None = field(
+        default=None,
+        metadata={
+            "help": "'base' (the policy of the built-in task), 'simulated', a folder or a Hub name; what `servers` call it. "
+            "null: 'base' for the built-in task, for other problems it must be named"
+        },
+    )
+    prompt_template: str = field(default="{question}", metadata={"help": "what the policy is asked; holds {question}, may hold examples"})
+    system_prompt: str | None = field(default=None, metadata={"help": "what the system says before the question, in the chat template"})
+    chat_template_kwargs: dict[str, bool | int | float | str | None] = field(
+        default_factory=dict, metadata={"help": "variables of the chat template, as {enable_thinking: false}"}
+    )
+    base_seed: int = field(default=0, metadata={"help": "names the stream of sampling noise"})
+    trust_remote_code: bool = field(default=False, metadata={"is_execution": True})
+    engine: Literal["transformers", "vllm"] = field(default="transformers", metadata={"help": "what runs the model in this process"})
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: str = field(default="cpu", metadata={"help": "for the engine transformers; vllm finds its own", "is_execution": True})
+    max_rows: int = field(default=256, metadata={"help": "rows of the batch", "is_execution": True})
+    tensor_parallel_size: int = field(default=1, metadata={"help": "for the engine vllm: GPUs that share the model", "is_execution": True})
+    gpu_memory_utilization: float | None = field(
+        default=None,
+        metadata={"help": "engine vllm: share of a GPU's memory that it takes (null: vllm's own default)", "is_execution": True},
+    )
+    servers: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "URLs of OpenAI-compatible servers, or @file with one a line (for servers that move between runs)",
+            "is_execution": True,
+        },
+    )
+    api_key_env: str | None = field(
+        default=None, metadata={"help": "NAME of the environment variable that holds the servers' API key", "is_execution": True}
+    )
+    tokenizer: str | None = field(
+        default=None, metadata={"help": "folder or Hub name of the tokenizer of the servers' model (null: `model`)"}
+    )
+    revision: str = field(default="", metadata={"help": "what the servers' weights are, in your words: another revision is another policy"})
+    max_concurrency: int = field(default=128, metadata={"help": "draws under way at each server", "is_execution": True})
+    timeout_seconds: float = field(default=600.0, metadata={"help": "for a server's reply", "is_execution": True})
+    n_attempts: int = field(default=10, metadata={"help": "requests for one draw until the run gives up", "is_execution": True})
+    retry_seconds: float = field(
+        default=0.5, metadata={"help": "pause before a draw is asked for again, doubled each time", "is_execution": True}
+    )
+
+    def __post_init__(self) -> None:
+        not_of_engine = ("device",) if self.engine == "vllm" else VLLM_ONLY
+        unused = IN_PROCESS_ONLY if self.servers else SERVERS_ONLY + not_of_engine
+        changed = [each.name for each in fields(self) if each.name in unused and getattr(self, each.name) != each.default]
+        if changed:
+            where = "with servers" if self.servers else f"for a policy in this process (engine {self.engine})"
+            raise ValueError(f"{changed[0]}: has no effect {where}; expected it to be left out")
+        if self.engine == "vllm" and self.model == "simulated":
+            raise ValueError("engine: the simulated policy is no model that vllm could run; expected transformers")
+        check_api_key_env(self.api_key_env)
+        if self.model == "simulated" and (self.system_prompt is not None or self.chat_template_kwargs):
+            raise ValueError("system_prompt, chat_template_kwargs: the simulated policy has no chat template; expected them to be left out")
+        _ = self.prompt  # which checks its values
+        if self.gpu_memory_utilization is not None and not 0 < self.gpu_memory_utilization <= 1:
+            raise ValueError(f"gpu_memory_utilization: got {self.gpu_memory_utilization}, expected more than 0 and at most 1")
+        for number in ("tensor_parallel_size", "max_rows", "max_concurrency", "timeout_seconds", "n_attempts", "retry_seconds"):
+            if getattr(self, number) <= 0:
+                raise ValueError(f"{number}: got {getattr(self, number)}, expected more than 0")
+        for url in self.servers:
+            if not url.startswith("@"):
+                server_url(url)
+
+    @property
+    def name(self) -> str:
+        return self.model or "base"
+
+    def named_for(self, source: str) -> "PolicyConfig":
+        """With a model that is named, for problems from `source`. Raises ValueError where they are not the built-in ones and none is named:
+        the base policy knows nothing of other problems.
+        """
+        if self.model is None and source != "arithmetic":
+            raise ValueError(f"policy.model: no model for {source}; expected a folder or a Hub name ('base' knows the built-in task alone)")
+        return replace(self, model=self.name)
+
+    def check(self) -> None:
+        """Raises InputError for a model or tokenizer that is not there, without loading anything."""
+        if not self.servers and self.name not in BUILT_IN:
+            check_model("policy.model", self.name)
+        tokenizer = self.tokenizer or self.name
+        if self.servers and tokenizer not in BUILT_IN:
+            check_model("policy.tokenizer" if self.tokenizer else "policy.model", tokenizer, "tokenizer_config.json")
+        server_urls(self.servers)
+
+    def load(self) -> Policy:
+        """Raises InputError, among others for a server that does not answer or that cannot make step rollouts."""
+        self.check()
+        model = str(BASE_POLICY) if self.name == "base" else self.name
+        if self.servers:
+            logger.info("policy %s: behind %s", self.name, ", ".join(self.servers))
+            return self._connect()
+        if self.name == "simulated":
+            from data_gen.policies.simulated import SimulatedPolicy
+
+            logger.info("policy simulated: no model, but a program that solves the built-in task with mistakes")
+            return SimulatedPolicy(self.base_seed)
+        if self.engine == "vllm":
+            from data_gen.policies.servers.vllm_policy import load_vllm_policy
+
+            logger.info("policy %s: by vllm, %s", self.name, self.dtype)
+            return load_vllm_policy(
+                model,
+                base_seed=self.base_seed,
+                dtype=self.dtype,
+                max_rows=self.max_rows,
+                trust_remote_code=self.trust_remote_code,
+                tensor_parallel_size=self.tensor_parallel_size,
+                prompt=self.prompt,
+                **({} if self.gpu_memory_utilization is None else {"gpu_memory_utilization": self.gpu_memory_utilization}),
+            )
+        from data_gen.policies.engine.transformers_policy import load_policy
+
+        policy = load_policy(
+            model,
+            base_seed=self.base_seed,
+            dtype=self.dtype,
+            device=self.device,
+            max_rows=self.max_rows,
+            trust_remote_code=self.trust_remote_code,
+            prompt=self.prompt,
+        )
+        logger.info("%s", model_line("policy", self.name, policy.n_parameters, self.dtype, self.device))
+        return policy
+
+    @property
+    def prompt(self) -> PromptLayout:
+        return PromptLayout(self.prompt_template, self.system_prompt, self.chat_template_kwargs)
+
+    def _connect(self) -> Policy:
+        from data_gen.policies.servers.openai_servers import connect
+        from data_gen.policies.servers.requests import RequestSettings
+        from data_gen.policies.vocabulary import load_vocabulary
+
+        tokenizer = self.tokenizer or self.name
+        vocabulary = load_vocabulary(str(BASE_POLICY) if tokenizer == "base" else tokenizer, self.prompt, self.trust_remote_code)
+        settings = RequestSettings(self.api_key_env, self.max_concurrency, self.timeout_seconds, self.n_attempts, self.retry_seconds)
+        return connect(server_urls(self.servers), self.name, vocabulary, settings, base_seed=self.base_seed, revision=self.revision)
+
+
+@dataclass(frozen=True)
+class PolicyExecution:
+    """Where and how the policy of a run is computed from now on: settings of `PolicyConfig` that change no draw. null: as in the run."""
+
+    device: str | None = None
+    max_rows: int | None = field(default=None, metadata={"help": "rows of the batch"})
+    tensor_parallel_size: int | None = field(default=None, metadata={"help": "for the engine vllm: GPUs that share the model"})
+    gpu_memory_utilization: float | None = field(default=None, metadata={"help": "engine vllm: share of a GPU's memory that it takes"})
+    trust_remote_code: bool | None = None
+    servers: tuple[str, ...] | None = field(default=None, metadata={"help": "URLs, or @file with one a line; an empty list: none"})
+    api_key_env: str | None = field(default=None, metadata={"help": "NAME of the environment variable that holds the servers' API key"})
+    max_concurrency: int | None = field(default=None, metadata={"help": "draws under way at each server"})
+    timeout_seconds: float | None = field(default=None, metadata={"help": "for a server's reply"})
+    n_attempts: int | None = field(default=None, metadata={"help": "requests for one draw until the run gives up"})
+    retry_seconds: float | None = field(default=None, metadata={"help": "pause before a draw is asked for again, doubled each time"})
+
+    def of(self, policy: PolicyConfig) -> PolicyConfig:
+        """The policy with these settings. Raises InputError for what has no effect there."""
+        given = {each.name: getattr(self, each.name) for each in fields(self) if getattr(self, each.name) is not None}
+        try:
+            return replace(policy, **given)
+        except ValueError as error:
+            raise InputError(f"policy.{error}") from None
+
+
+def server_urls(servers: tuple[str, ...]) -> tuple[str, ...]:
+    """The base URLs that `servers` names, those of `@file` entries included. Raises InputError for a file without any."""
+    urls: list[str] = []
+    for entry in servers:
+        if not entry.startswith("@"):
+            urls.append(server_url(entry))
+            continue
+        path = Path(entry[1:])
+        lines = path.read_text(encoding="utf-8").split() if path.is_file() else []
+        if not lines:
+            raise InputError(f"servers: {path}: expected a file with the URL of a server on each line")
+        urls += [server_url(line) for line in lines]
+    return tuple(dict.fromkeys(urls))
+
+
+def server_url(url: str) -> str:
+    """`http://host:port` of a server's URL, with or without the `/v1` of other clients. Raises InputError, which shows no password."""
+    parts = urlsplit(url)
+    if "@" in parts.netloc or parts.query:  # either may hold a key
+        raise InputError(
+            "servers: a URL holds a user, a password or a query; expected http://host:port; a key goes into api_key_env's variable"
+        )
+    if parts.scheme not in ("http", "https") or not parts.netloc or len(url.split()) != 1:
+        raise InputError(f"servers: got {without_secrets(url)!r}, expected a URL such as http://localhost:8000")
+    return url.rstrip("/").removesuffix("/v1").rstrip("/")

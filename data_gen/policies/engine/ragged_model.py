@@ -1,0 +1,186 @@
+"""The two forward passes of sampling, over rows of unequal length."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.cache_utils import DynamicCache
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+from data_gen.models.forward_settings import context_length, n_checked_tokens, short_length, soft_cap
+from data_gen.policies.engine.key_value_rows import Block, CacheLayout, KeyValueRows
+from data_gen.policies.engine.llama_decoder import LlamaDecoder, has_llama_decoder
+from data_gen.policies.engine.prefix_tree import Segment
+from data_gen.policies.engine.rounding import NOT_MADE_FOR
+
+ATTENTION = "ragged_decode"
+UNKNOWN_TO_DECODING = ("s_aux", "softcap", "sliding_window")  # what models give their attention that a decoding step leaves out
+
+
+class UnknownModelError(ValueError):
+    """The passes here would not give the model's own results."""
+
+
+def ragged_decode_attention(
+    module: torch.nn.Module,
+    query: Float[Tensor, "batch query_head token dim"],
+    key: Float[Tensor, "batch head token dim"],
+    value: Float[Tensor, "batch head token dim"],
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    ragged_blocks: list[Block] | None = None,
+    **kwargs: Any,
+) -> tuple[Float[Tensor, "batch token query_head dim"], None]:
+    """Attention of a decoding step, in which each "token" of the one batch entry is the newest of its own row; else transformers' own."""
+    if any(kwargs.get(name) is not None for name in UNKNOWN_TO_DECODING):
+        raise UnknownModelError(f"its attention takes {', '.join(name for name in UNKNOWN_TO_DECODING if kwargs.get(name) is not None)}")
+    if ragged_blocks is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+    if attention_mask is not None and attention_mask.numel() > 1:  # not the one that `decode` gives
+        raise UnknownModelError("its attention makes masks of its own")
+    query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))  # (row, head, dim)
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    layer: int = module.layer_idx  # type: ignore[assignment]
+    parts = [block.attend(layer, query[block.span], key[block.span], value[block.span], scaling) for block in ragged_blocks]
+    return (parts[0] if len(parts) == 1 else torch.cat(parts))[None], None
+
+
+AttentionInterface.register(ATTENTION, ragged_decode_attention)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+
+
+class RaggedModel:
+    """The two forward passes of sampling. Raises UnknownModelError for a model whose results they would not give, which is left as it was.
+
+    Else takes the model over: sets its attention implementation (which passes anything but decoding steps on to torch's own).
+    """
+
+    @torch.inference_mode()
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+        self.context_length = context_length(model.config)
+        _refuse_by_config(model)
+        self.layout = _cache_layout(model)
+        rows = self._checked_rows()
+        # before anything is replaced: what the model itself says
+        wanted = torch.stack([model(input_ids=torch.tensor([ids], device=self.layout.device)).logits[0, -1] for ids in rows]).float()
+        own_attention = model.config._attn_implementation
+        model.set_attn_implementation(ATTENTION)
+        self._llama_decoder = LlamaDecoder(model) if has_llama_decoder(model) else None
+        try:
+            self._check(rows, wanted)
+        except UnknownModelError:
+            model.set_attn_implementation(own_attention)
+            raise
+
+    def decode(self, blocks: Sequence[tuple[KeyValueRows, list[int]]], token_ids: list[int]) -> Float[Tensor, "row vocabulary"]:
+        """Feed one token to each of the first rows of each block, at the row's length, and return the logits (float32) of what follows."""
+        device = self.layout.device
+        positions = torch.tensor([length for _, lengths in blocks for length in lengths], device=device)
+        ragged_blocks, start = [], 0
+        for rows, lengths in blocks:
+            ragged_blocks.append(Block(rows, positions[start : start + len(lengths)], start))
+            start += len(lengths)
+        ids = torch.tensor(token_ids, device=device)
+        if self._llama_decoder is not None:
+            return self._llama_decoder(ids, positions, ragged_blocks)
+        output = self.model(
+            input_ids=ids[None],
+            position_ids=positions[None],
+            attention_mask=torch.zeros(1, 1, 1, 1, dtype=self.layout.dtype, device=device),  # 4 dimensions: transformers builds none
+            use_cache=False,
+            ragged_blocks=ragged_blocks,
+        )
+        return output.logits[0].float()
+
+    def prefill(self, pasts: list[list[Segment]], token_ids: list[tuple[int, ...]]) -> list[Segment]:
+        """The keys and values of `token_ids`, each continuing its own past; padded on the right, where causal attention never looks."""
+        n_rows, n_new = len(token_ids), max(map(len, token_ids))
+        n_past = [sum(segment.keys.shape[-1] for segment in past) for past in pasts]
+        past_rows = KeyValueRows(self.layout, max(n_past))
+        past_rows.reserve(n_rows)
+        for row, past in enumerate(pasts):
+            past_rows.fill(row, past)
+        past_length = torch.tensor(n_past)[:, None, None]
+        new, seen = torch.arange(n_new), torch.arange(max(n_past) + n_new)
+        is_seen = (seen < past_length) | ((seen >= max(n_past)) & (seen - max(n_past) <= new[:, None]))  # (B, T, P + T)
+        padded = torch.zeros(n_rows, n_new, dtype=torch.long)
+        for row, ids in enumerate(token_ids):
+            padded[row, : len(ids)] = torch.tensor(ids)
+        positions = (past_length[:, 0] + new).clamp(max=self.context_length - 1)  # padding may run past the context
+        cache = DynamicCache()
+        for layer, (keys, values) in enumerate(zip(past_rows.keys.transpose(-1, -2), past_rows.values, strict=True)):
+            cache.update(keys, values, layer)
+        device = self.layout.device
+        self.model.base_model(
+            input_ids=padded.to(device),
+            position_ids=positions.to(device),
+            attention_mask=is_seen[:, None].to(device),
+            past_key_values=cache,
+            use_cache=True,
+        )
+        keys = torch.stack([layer.keys[:, :, max(n_past) :] for layer in cache.layers], dim=1).transpose(-1, -2)
+        values = torch.stack([layer.values[:, :, max(n_past) :] for layer in cache.layers], dim=1)
+        return [Segment(keys[row], values[row]).first(len(ids)) for row, ids in enumerate(token_ids)]
+
+    def _checked_rows(self) -> tuple[list[int], list[int]]:
+        """A long row, beyond the model's window if it has a small one, and a short one."""
+        n_vocabulary = self.model.get_input_embeddings().num_embeddings
+        lengths = ((n_checked_tokens(self.model.config), 7919), (4, 104729))
+        long, short = ([i * step % n_vocabulary for i in range(1, n + 1)] for n, step in lengths)
+        return long, short
+
+    def _check(self, checked: tuple[list[int], list[int]], wanted: Float[Tensor, "row vocabulary"]) -> None:
+        """Raise UnknownModelError unless both passes together give the logits of the plain model, up to rounding."""
+        long, short = checked
+        rows = KeyValueRows(self.layout, len(long))
+        rows.reserve(2)
+        for row, (ids, n_known) in enumerate(((long, len(long) // 2), (short, 2))):
+            known = self.prefill([[]], [tuple(ids[:n_known])])[0]
+            rows.fill(row, [known, *self.prefill([[known]], [tuple(ids[n_known:-1])])])
+        try:
+            got = self.decode([(rows, [len(long) - 1, len(short) - 1])], [long[-1], short[-1]])
+        except UnknownModelError:
+            raise
+        except NOT_MADE_FOR as fault:
+            raise UnknownModelError(f"a step of decoding fails in it ({type(fault).__name__})") from fault
+        error, scale = (got - wanted).abs().max().item(), wanted.abs().max().item()
+        if not error <= torch.finfo(self.layout.dtype).eps ** 0.5 * scale:
+            raise UnknownModelError(f"step by step, logits differ by {error:.2g} (of up to {scale:.2g}) from those of the whole text")
+
+
+def _refuse_by_config(model: PreTrainedModel) -> None:
+    """What a short check would not see, or cannot be run. Raises UnknownModelError."""
+    if soft_cap(model.config) is not None:
+        raise UnknownModelError("its attention scores are soft-capped")
+    border = short_length(model.config)
+    if border is not None:
+        raise UnknownModelError(f"beyond {border} tokens all its positions mean something else (LongRoPE)")
+    if not getattr(model, "_supports_attention_backend", False):
+        raise UnknownModelError("its layers are code of their own")
+
+
+@torch.inference_mode()
+def _cache_layout(model: PreTrainedModel) -> CacheLayout:
+    """Read off the cache that one token leaves.
+
+    Raises UnknownModelError for a model whose cache is not plain keys and values of every position (sliding window, linear attention, …).
+    """
+    token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+    layers = getattr(getattr(model(input_ids=token, use_cache=True), "past_key_values", None), "layers", [])
+    if not layers:
+        raise UnknownModelError("it has no cache of keys and values")
+    kinds = sorted({type(layer).__name__ for layer in layers} - {"DynamicLayer"})
+    if kinds:
+        raise UnknownModelError(f"its cache has layers of kind {', '.join(kinds)}")
+    if any(layer.keys is None for layer in layers):
+        raise UnknownModelError("its cache has layers without keys")
+    keys = layers[0].keys
+    shapes = {(tuple(layer.keys.shape), tuple(layer.values.shape)) for layer in layers}
+    if shapes != {(tuple(keys.shape), tuple(keys.shape))}:
+        raise UnknownModelError(f"its cache has keys and values of shapes {sorted(shapes)}")
+    return CacheLayout(len(layers), keys.shape[1], keys.shape[3], keys.dtype, keys.device)

@@ -1,0 +1,203 @@
+"""A policy that samples in this process from a transformers model.
+
+Draws that are awaited at the same time are made together (`data_gen.policies.engine.row_batch`): one asyncio task advances the batch token by
+token while anything is asked for, and ends when nothing is. No threads: the model computes between two turns of the event loop.
+"""
+
+import asyncio
+import hashlib
+import logging
+import random
+from collections import deque
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+
+from data_gen.models.forward_settings import context_length, short_length
+from data_gen.models.names import check_device
+from data_gen.models.pretrained import load_model
+from data_gen.models.prompt_layout import DEFAULT_PROMPT, PromptLayout
+from data_gen.models.tokenizer import load_tokenizer
+from data_gen.policies.engine.draw import Draw
+from data_gen.policies.engine.plain_batch import PlainBatch
+from data_gen.policies.engine.plain_model import PlainModel
+from data_gen.policies.engine.ragged_model import RaggedModel, UnknownModelError
+from data_gen.policies.engine.row_batch import RowBatch
+from data_gen.records import steps
+from data_gen.records.draw_keys import content_hash, derive_seed, prefix_hash
+from data_gen.records.sampling import Completion, SamplingParams, Usage
+from data_gen.records.stop_strings import StopStrings
+from data_gen.settings.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+PREFIX_CACHE_BYTES = 2**28
+
+
+class TransformersPolicy:
+    """See `data_gen.policies.protocol.Policy`. The policy takes the model over: it sets its attention implementation and eval mode.
+
+    `max_rows` draws are made at a time, the others wait; `prefix_cache_bytes` of keys and values of prefixes are kept between draws.
+    `cancelled_usage` counts what draws cost that were cancelled before they ended. A pad token is not needed.
+    A model whose cache is not plain keys and values of all positions is sampled with its own cache, slower (`plain_batch`), which one line
+    of the log says. Raises InputError for a model without EOS token.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        base_seed: int = 0,
+        prompt: PromptLayout = DEFAULT_PROMPT,
+        max_rows: int = 256,
+        prefix_cache_bytes: int = PREFIX_CACHE_BYTES,
+    ) -> None:
+        prompt.check(tokenizer)
+        self.tokenizer = tokenizer
+        self.prompt = prompt
+        self.base_seed = base_seed
+        self.context_length = context_length(model.config)
+        self.eos_ids = _eos_ids(model, tokenizer)
+        self.policy_id = _policy_id(model, tokenizer)
+        self.cancelled_usage = Usage()
+        self.n_parameters = model.num_parameters()
+        self._vocabulary_size = model.get_input_embeddings().num_embeddings
+        known = steps.token_bytes(tokenizer)
+        self._token_bytes = known + [b""] * (self._vocabulary_size - len(known))  # embeddings are often padded beyond the vocabulary
+        self._scanner = steps.step_scanners(self._token_bytes)
+        self._batch = _batch(model.eval(), self.eos_ids, max_rows, prefix_cache_bytes)
+        self._waiting: deque[tuple[Draw, asyncio.Future[Draw]]] = deque()
+        self._under_way: dict[Draw, asyncio.Future[Draw]] = {}
+        self._scheduler: asyncio.Task[None] | None = None
+
+    def encode_prompt(self, question: str) -> tuple[int, ...]:
+        return self.prompt.encode(self.tokenizer, question)
+
+    def token_bytes(self) -> list[bytes]:
+        return self._token_bytes
+
+    async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
+        draw = self._new_draw(tuple(prefix_ids), params, index)
+        future: asyncio.Future[Draw] = asyncio.get_running_loop().create_future()
+        self._waiting.append((draw, future))
+        if self._scheduler is None or self._scheduler.done():
+            self._scheduler = asyncio.create_task(self._advance())
+            self._scheduler.add_done_callback(self._on_end)
+        return self._completion(await future)
+
+    def _new_draw(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Draw:
+        n_free = self.context_length - len(prefix_ids)
+        if n_free < 1:
+            beginning = self.tokenizer.decode(prefix_ids[:40])
+            raise InputError(
+                f"a prefix of {len(prefix_ids)} tokens leaves no room in a context of {self.context_length} tokens; it begins {beginning!r}"
+            )
+        if not prefix_ids or not 0 <= min(prefix_ids) <= max(prefix_ids) < self._vocabulary_size:
+            raise ValueError(f"prefix {prefix_ids[:8]}… of {len(prefix_ids)} ids: expected one or more ids in [0, {self._vocabulary_size})")
+        noise = random.Random(derive_seed(self.base_seed, self.policy_id, prefix_hash(prefix_ids).hex(), index))
+        scanner = None if params.stop is None else self._scanner(params.stop)
+        stop_strings = StopStrings(self._token_bytes, params.stop_strings) if params.stop_strings else None
+        return Draw(prefix_ids, params, min(params.max_new_tokens, n_free), noise, scanner, stop_strings)
+
+    async def _advance(self) -> None:
+        """Give every draw a token, again and again, until none is left; between two tokens everybody else has their turn."""
+        while self._waiting or self._under_way:
+            for draw in [draw for draw, future in self._under_way.items() if future.done()]:
+                self.cancelled_usage += draw.usage
+                self._batch.drop(draw)
+                del self._under_way[draw]
+            self._admit()
+            if self._under_way:
+                for draw in self._batch.step():
+                    self._under_way.pop(draw).set_result(draw)
+            await asyncio.sleep(0)
+
+    def _admit(self) -> None:
+        joining: list[Draw] = []
+        while self._waiting and self._batch.n_draws + len(joining) < self._batch.max_rows:
+            draw, future = self._waiting.popleft()
+            if not future.done():
+                joining.append(draw)
+                self._under_way[draw] = future
+        if joining:
+            self._batch.admit(joining)
+
+    def _on_end(self, scheduler: asyncio.Task[None]) -> None:
+        """Nobody waits for ever: what ended the scheduler before its time ends the draws that it had in hand."""
+        failure = None if scheduler.cancelled() else scheduler.exception()
+        if failure is None and not scheduler.cancelled():
+            return
+        futures = [*self._under_way.values(), *(future for _, future in self._waiting)]
+        self._under_way.clear()
+        self._waiting.clear()
+        self._batch.clear()
+        for future in futures:
+            if failure is None:
+                future.cancel()
+            elif not future.done():
+                error = RuntimeError("sampling failed")
+                error.__cause__ = failure
+                future.set_exception(error)
+
+    def _completion(self, draw: Draw) -> Completion:
+        assert draw.finish_reason is not None
+        ids = tuple(draw.token_ids)
+        text_ids = ids[:-1] if ids[-1] in self.eos_ids else ids
+        text = b"".join([self._token_bytes[token_id] for token_id in text_ids]).decode(errors="replace")
+        return Completion(ids, text, tuple(draw.logprobs), draw.finish_reason, draw.usage)
+
+
+def load_policy(
+    name_or_path: str,
+    *,
+    base_seed: int = 0,
+    prompt: PromptLayout = DEFAULT_PROMPT,
+    dtype: str = "float32",
+    device: str = "cpu",
+    max_rows: int = 256,
+    trust_remote_code: bool = False,
+) -> TransformersPolicy:
+    """The policy of a folder or a Hub name. `dtype` and weights are part of its identity: another dtype is another policy."""
+    check_device(device)
+    tokenizer = load_tokenizer(name_or_path, trust_remote_code)
+    model = load_model(AutoModelForCausalLM, name_or_path, dtype=dtype, trust_remote_code=trust_remote_code)
+    return TransformersPolicy(model.to(device), tokenizer, base_seed=base_seed, prompt=prompt, max_rows=max_rows)
+
+
+def _batch(model: PreTrainedModel, eos_ids: tuple[int, ...], max_rows: int, prefix_cache_bytes: int) -> RowBatch | PlainBatch:
+    """The fast way of sampling, where it gives the model's own results."""
+    try:
+        return RowBatch(RaggedModel(model), eos_ids, max_rows, prefix_cache_bytes)
+    except UnknownModelError as reason:
+        plain = PlainModel(model)
+        way = "whole texts, token by token" if plain.cache_name is None else "the model's own cache"
+        logger.warning("%s is sampled with %s, slower than others: %s", model.config.model_type, way, reason)
+        return PlainBatch(plain, eos_ids, max_rows, short_length(model.config))
+
+
+def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Every id that ends a text: instruct models often have more than the tokenizer's one."""
+    ids = set()
+    for eos in (
+        tokenizer.eos_token_id,
+        model.config.get_text_config().eos_token_id,
+        model.generation_config and model.generation_config.eos_token_id,
+    ):
+        ids |= set(eos) if isinstance(eos, list) else {eos}
+    ids.discard(None)
+    if not ids:
+        raise InputError(
+            f"{model.config.name_or_path or model.config.model_type}: neither tokenizer nor model names an EOS token to end a text"
+        )
+    return tuple(sorted(ids))
+
+
+@torch.inference_mode()
+def _policy_id(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
+    """Content hash of the weights, the tokenizer and the chat template."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return content_hash(digest.hexdigest(), tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template)

@@ -1,0 +1,104 @@
+"""What a server shows of itself before it is trusted with draws: that it serves the model, continues token ids and returns them."""
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from data_gen.policies.servers.replies import CompletionRequest, NoTokenIdsError, WrongReplyError, read_reply
+from data_gen.policies.servers.requests import RequestSettings, ServerError, ServerPool
+from data_gen.policies.vocabulary import Vocabulary
+from data_gen.settings.errors import InputError
+
+PROBE_QUESTION = "Start with 3: plus 4, minus 2."  # of the built-in task, which the simulated policy reads too
+LOGPROB_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """What `/v1/models` says. `policy_id` is the content hash that `prm-train serve-policy` adds; others do not prove their weights."""
+
+    name: str
+    context_length: int | None
+    policy_id: str | None
+
+
+class _Card(BaseModel):
+    model_config = ConfigDict(strict=True)
+    id: str
+    max_model_len: int | None = None
+    policy_id: str | None = None
+
+
+class _Models(BaseModel):
+    data: list[_Card]
+
+
+async def probe_server(url: str, model: str, vocabulary: Vocabulary, settings: RequestSettings) -> ServedModel:
+    """Raises InputError where the server cannot make step rollouts: no such model, no token ids, log-probs after temperature."""
+    async with ServerPool((url,), settings) as pool:
+        card = await pool.get("/v1/models", lambda body: _card(body, pool, url, model))
+        prompt_ids = vocabulary.encode_prompt(PROBE_QUESTION)
+        request = CompletionRequest(model, prompt_ids, max_tokens=2, temperature=0.0, seed=0)
+        try:
+            await pool.post(
+                "/v1/completions", request.as_json(), request.n_tokens, b"", 0, lambda body: _read_probe(body, request, vocabulary, url)
+            )
+            if card.policy_id is None:  # our own server's log-probs are known
+                await _check_logprobs(pool, url, model, prompt_ids[: max(1, len(prompt_ids) // 2)])
+        except ServerError as error:
+            raise InputError(f"{error}; step rollouts need an endpoint that continues token ids, such as vLLM") from error
+    return ServedModel(card.id, card.max_model_len, card.policy_id)
+
+
+def _card(body: bytes, pool: ServerPool, url: str, model: str) -> _Card:
+    try:
+        cards = _Models.model_validate_json(body).data
+    except ValidationError as error:
+        raise WrongReplyError(f"/v1/models is no list of models: {error.errors(include_input=False)[0]['msg']}") from None
+    for card in cards:
+        if card.id == model:
+            return card
+    raise InputError(f"{url}: serves {pool.shown(', '.join(card.id for card in cards)) or 'no model'}; expected {model}")
+
+
+def _read_probe(body: bytes, request: CompletionRequest, vocabulary: Vocabulary, url: str) -> None:
+    try:
+        read_reply(body, request, vocabulary)
+    except NoTokenIdsError:
+        raise InputError(f"{url}: returns no token ids; step rollouts need an endpoint that continues token ids, such as vLLM") from None
+
+
+class _TopLogprobs(BaseModel):
+    top_logprobs: list[dict[str, float] | None] | None = None
+
+
+class _TopChoice(BaseModel):
+    logprobs: _TopLogprobs | None = None
+
+
+class _TopReply(BaseModel):
+    choices: list[_TopChoice]
+
+
+def _top_logprob(body: bytes) -> float | None:
+    try:
+        logprobs = _TopReply.model_validate_json(body).choices[0].logprobs
+    except (ValidationError, IndexError):
+        raise WrongReplyError("no log-probabilities that can be read") from None
+    tops = logprobs.top_logprobs if logprobs else None
+    return max(tops[0].values()) if tops and tops[0] else None
+
+
+async def _check_logprobs(pool: ServerPool, url: str, model: str, prompt_ids: tuple[int, ...]) -> None:
+    """The most likely token's log-probability must not depend on the temperature. A server that does not name it is believed."""
+
+    async def top_logprob(temperature: float) -> float | None:
+        request = CompletionRequest(model, prompt_ids, max_tokens=1, temperature=temperature, seed=0)
+        return await pool.post("/v1/completions", request.as_json() | {"logprobs": 1}, request.n_tokens, b"", 0, _top_logprob)
+
+    at_1, at_2 = await top_logprob(1.0), await top_logprob(2.0)
+    if at_1 is not None and at_2 is not None and abs(at_1 - at_2) > LOGPROB_TOLERANCE:
+        raise InputError(
+            f"{url}: its log-probabilities are those after temperature ({at_1:.3f} at 1, {at_2:.3f} at 2); "
+            "expected those of the model (vLLM: --logprobs-mode raw_logprobs)"
+        )

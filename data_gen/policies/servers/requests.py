@@ -1,0 +1,258 @@
+"""Requests to OpenAI-compatible servers that come back with a sound reply, or end with an error that says what was tried and what came.
+
+What may pass (no connection, a time-out, half a body, 429, 5xx, a reply that does not fit its request) is tried again, first on the other
+servers, then after a pause that doubles each time; any other status is the request's own fault and ends it at once. The first fault of a
+server is logged at once, later ones once a minute. A reply has a limit in time and in bytes. The API key is read from the environment and
+appears in the Authorization header alone: what servers say loses it before it enters a log or an error.
+"""
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+
+import httpx
+
+from data_gen.policies.servers.bounded_reply import PLAIN, UnusableBodyError, read_beginning, read_body
+from data_gen.policies.servers.foreign_text import shown_text
+from data_gen.policies.servers.replies import WrongReplyError
+from data_gen.policies.servers.routing import Server, choose, rank
+from data_gen.process.open_files import raise_open_files_limit
+from data_gen.records.draw_keys import derive_seed
+from data_gen.settings.api_keys import read_api_key
+from data_gen.settings.errors import InputError
+
+logger = logging.getLogger(__name__)
+LONGEST_BACKOFF_SECONDS = 60.0
+LONGEST_RETRY_AFTER_SECONDS = 120.0
+CONNECT_SECONDS = 10.0
+LOG_SECONDS = 60.0  # between two lines about the faults of one server
+REPLY_BYTES, TOKEN_BYTES = 2**20, 2**10  # the longest reply, and what each token of prompt and completion adds to it
+ERROR_BYTES = 2**16  # of the body of an error, of which a line is shown
+Read = TypeVar("Read")
+
+
+class ServerError(InputError):
+    """A server refused a request, or every attempt failed. What was drawn before is in the ledger: the same command goes on."""
+
+
+class _PassingFaultError(Exception):
+    """Something that another attempt may not meet; `retry_after_seconds` where the server said when to come back."""
+
+    def __init__(self, reason: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class _UnreachableError(_PassingFaultError):
+    """No connection came about."""
+
+
+@dataclass(frozen=True)
+class RequestSettings:
+    """How requests are made; `api_key_env` names the environment variable that holds the key."""
+
+    api_key_env: str | None = None
+    max_concurrency: int = 128  # requests under way at each server
+    timeout_seconds: float = 600.0  # for one reply, from the first to the last byte
+    n_attempts: int = 10  # of one draw, over all servers
+    retry_seconds: float = 0.5  # the first pause
+
+
+class ServerPool:
+    """Open connections to some servers, within one event loop: `async with ServerPool(urls, settings) as pool`.
+
+    Each request under way has an HTTP client of its own, which keeps its one connection: what httpx's pool does for a request grows with
+    the square of its connections.
+    """
+
+    def __init__(self, urls: tuple[str, ...], settings: RequestSettings) -> None:
+        self.servers = [Server(url, settings.max_concurrency, 2 * settings.retry_seconds) for url in urls]
+        self._settings, self._key = settings, read_api_key(settings.api_key_env)
+        self._came_back = asyncio.Event()
+        raise_open_files_limit()
+        self._tls = httpx.create_ssl_context()
+        self._clients: list[httpx.AsyncClient] = []
+        self._idle: dict[Server, list[httpx.AsyncClient]] = {server: [] for server in self.servers}
+
+    async def __aenter__(self) -> "ServerPool":
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        for client in self._clients:
+            await client.aclose()
+
+    async def require_an_answer(self, path: str) -> None:
+        """Raises ServerError at once where no server takes a connection: to wait for what never was there helps nobody."""
+        unreachable = [fault for fault in await asyncio.gather(*(self._unreachable(server, path) for server in self.servers)) if fault]
+        if len(unreachable) == len(self.servers):
+            raise ServerError(f"no server answers: {'; '.join(unreachable)}; expected one or more that run")
+
+    async def get(self, path: str, read: Callable[[bytes], Read]) -> Read:
+        return await self._ask(_Request("GET", path, None, REPLY_BYTES), b"", 0, read)
+
+    async def post(
+        self, path: str, body: dict[str, object], n_tokens: int, affinity: bytes, jitter_seed: int, read: Callable[[bytes], Read]
+    ) -> Read:
+        """What `read` makes of the first sound reply. Draws with equal `affinity` go to one server while it is up.
+
+        `n_tokens` are those that a reply may tell of. `read` raises WrongReplyError for what must be asked again. Raises ServerError.
+        """
+        request = _Request("POST", path, body, REPLY_BYTES + n_tokens * TOKEN_BYTES)
+        return await self._ask(request, affinity, jitter_seed, read)
+
+    def shown(self, text: str) -> str:
+        """What a server said, as it may be shown."""
+        return shown_text(text, self._key)
+
+    async def _unreachable(self, server: Server, path: str) -> str | None:
+        client = self._idle_client(server)
+        try:
+            await self._send(client, server, _Request("GET", path, None, REPLY_BYTES))
+        except _UnreachableError as fault:
+            return f"{server.url}: {fault}"
+        except (_PassingFaultError, ServerError):
+            return None  # an answer, if not a good one: who asks in earnest deals with it
+        finally:
+            self._idle[server].append(client)
+        return None
+
+    async def _ask(self, request: "_Request", affinity: bytes, jitter_seed: int, read: Callable[[bytes], Read]) -> Read:
+        ranked, tried, faults = rank(self.servers, affinity), set[Server](), list[str]()
+        n_rounds = 0
+        while len(faults) < self._settings.n_attempts:
+            server = choose(ranked, tried)
+            if server is None:
+                if not tried and all(each.is_failing for each in ranked):  # or a draw would wait for ever for what never comes back
+                    faults.append(f"{ranked[0].url}: set aside after: {ranked[0].last_fault}")
+                await self._pause(ranked, tried, n_rounds, jitter_seed)
+                n_rounds += bool(tried)
+                tried.clear()
+                continue
+            async with server.places:
+                if not server.is_open():  # it went down while this draw waited for a place
+                    continue
+                is_trial, client = server.start(), self._idle_client(server)
+                try:
+                    reply = read(await self._send(client, server, request))
+                except (_PassingFaultError, WrongReplyError) as fault:
+                    said = self._note(server, fault, is_trial)
+                    tried.add(server)
+                    faults.append(f"{server.url}: {said}")
+                else:
+                    if server.is_failing:
+                        logger.info("%s answers again", server.url)
+                        self._wake_all()
+                    server.succeeded()
+                    return reply
+                finally:
+                    self._idle[server].append(client)
+        counts = "; ".join(f"{n} × {fault}" for fault, n in Counter(faults).most_common())
+        raise ServerError(f"{len(faults)} attempts failed: {counts}")
+
+    def _idle_client(self, server: Server) -> httpx.AsyncClient:
+        if self._idle[server]:
+            return self._idle[server].pop()
+        seconds = self._settings.timeout_seconds
+        client = httpx.AsyncClient(
+            base_url=server.url,
+            headers=PLAIN if self._key is None else {**PLAIN, "Authorization": f"Bearer {self._key}"},
+            timeout=httpx.Timeout(seconds, connect=min(CONNECT_SECONDS, seconds)),
+            verify=self._tls,
+        )
+        self._clients.append(client)
+        return client
+
+    def _note(self, server: Server, fault: _PassingFaultError | WrongReplyError, is_trial: bool) -> str:
+        """What is shown of the fault."""
+        said, retry_after = self.shown(str(fault)), fault.retry_after_seconds if isinstance(fault, _PassingFaultError) else None
+        if retry_after is not None:
+            server.ask_again_in(retry_after)
+        else:
+            server.failed(said, is_trial)
+        n_faults = server.faults_to_log(LOG_SECONDS)
+        if n_faults:
+            times = f" ({n_faults} faults since the last line)" if n_faults > 1 else ""
+            pause = "" if retry_after is None else f" in {retry_after:.0f} s, as it asks"
+            logger.warning("%s: %s%s; trying again%s", server.url, said, times, pause)
+        return said
+
+    async def _pause(self, ranked: list[Server], tried: set[Server], n_rounds: int, jitter_seed: int) -> None:
+        """Until the first server opens or comes back, and at least the backoff of this round where all of them were tried in it."""
+        opens_in = min(server.closed_until for server in ranked) - time.monotonic()
+        longest = min(self._settings.retry_seconds * 2**n_rounds, LONGEST_BACKOFF_SECONDS) if tried else 0.0
+        jitter = 0.5 + (derive_seed("backoff", jitter_seed, n_rounds) % 1024) / 2048  # in [0.5, 1): what failed together comes back apart
+        await asyncio.sleep(longest * jitter)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._came_back.wait(), max(opens_in - longest * jitter + 0.001, 0.0))
+
+    def _wake_all(self) -> None:
+        """End the pauses of all draws that wait for a server."""
+        self._came_back.set()
+        self._came_back = asyncio.Event()
+
+    async def _send(self, client: httpx.AsyncClient, server: Server, request: "_Request") -> bytes:
+        seconds = self._settings.timeout_seconds
+        try:
+            async with asyncio.timeout(seconds), client.stream(request.method, request.path, json=request.body) as response:
+                if response.status_code == httpx.codes.OK:
+                    return await read_body(response, request.max_reply_bytes)
+                said = await read_beginning(response, ERROR_BYTES)
+        except (httpx.ConnectTimeout, httpx.ConnectError) as error:
+            raise _UnreachableError(f"{type(error).__name__} {self._why(error)}".rstrip()) from None
+        except (TimeoutError, httpx.TimeoutException):
+            raise _PassingFaultError(f"no whole answer in {seconds:g} s") from None
+        except httpx.RequestError as error:
+            raise _PassingFaultError(f"{type(error).__name__} {error}".rstrip()) from None
+        except UnusableBodyError as error:
+            raise _PassingFaultError(str(error)) from None
+        said = f"HTTP {response.status_code} {said}".rstrip()
+        if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.status_code >= 500:
+            raise _PassingFaultError(said, retry_after_seconds(response.headers.get("Retry-After")))
+        raise ServerError(f"{server.url}{request.path}: {self.shown(said)}")
+
+    def _why(self, error: BaseException) -> str:
+        """What the system said. Raises ServerError where it is this process that can open no more connections."""
+        reason: BaseException | None = error
+        while reason is not None and not (isinstance(reason, OSError) and reason.errno):
+            reason = reason.exceptions[0] if isinstance(reason, BaseExceptionGroup) else reason.__cause__ or reason.__context__
+        if reason is None:
+            return str(error)
+        assert isinstance(reason, OSError)
+        assert reason.errno is not None
+        if reason.errno in (errno.EMFILE, errno.ENFILE):
+            raise ServerError(
+                f"{os.strerror(reason.errno)} in this process, which may have {raise_open_files_limit()}; expected a lower max_concurrency "
+                f"(got {self._settings.max_concurrency} for each of {len(self.servers)} servers) or a higher limit (ulimit -n)"
+            ) from None
+        return str(reason.strerror) if isinstance(reason, socket.gaierror) else os.strerror(reason.errno)
+
+
+@dataclass(frozen=True)
+class _Request:
+    method: str
+    path: str
+    body: dict[str, object] | None
+    max_reply_bytes: int
+
+
+def retry_after_seconds(value: str | None) -> float | None:
+    """Seconds of a Retry-After header, which holds seconds or a date."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except (ValueError, TypeError, OverflowError):  # no date, or none of this calendar
+            return None
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS) if seconds == seconds else None

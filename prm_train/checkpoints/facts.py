@@ -1,0 +1,156 @@
+"""What a scorer's config.json says besides the network: how to encode for it and what its scores mean. One key, `prm_train`."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from data_gen.files.jsonl import write_text
+from data_gen.models.pretrained import load_model_config
+from data_gen.settings.errors import InputError
+from prm_train.encoding.aggregation import Aggregation
+from prm_train.encoding.paths import EncodingFacts
+
+CONFIG_KEY = "prm_train"
+Kind = Literal["prm", "orm", "implicit_prm", "generative_verifier", "revision"]
+Facts = TypeVar("Facts", bound="CheckpointFacts")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """score = sigmoid(scale * logit + bias), where `logit` is what the network alone says. The default changes nothing."""
+
+    method: Literal["none", "temperature", "platt"] = "none"
+    scale: float = 1.0
+    bias: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.scale > 0:
+            raise ValueError(f"calibration: got scale {self.scale}, expected more than 0, since scores must keep their order")
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A step is wrong if its score is below `value`. `tuned_on`: the solutions that chose it; `f1`, ProcessBench's, is of others."""
+
+    tuned_on: str
+    value: float
+    f1: float | None = None
+
+
+@dataclass(frozen=True)
+class CheckpointFacts:
+    """`labels` tells a reader what the training labels were; `aggregation` makes one score of a path's step scores (an ORM has one).
+
+    Of an ORM: `is_reward` says that it was trained on pairs, so that its logit is a Bradley-Terry reward, whose differences within a
+    question mean something and whose zero point does not; `has_attempts` that its prompts show earlier attempts.
+
+    Checkpoints written before there was calibration lack it, and their scores are those of the network.
+    """
+
+    kind: Kind
+    encoding: EncodingFacts
+    labels: str
+    aggregation: Aggregation
+    calibration: Calibration = field(default=Calibration())
+    thresholds: tuple[Threshold, ...] = ()
+    is_reward: bool = False
+    has_attempts: bool = False
+
+
+# How a reader with transformers alone gets from a question and steps to numbers. config.json holds it, for people; nothing reads it back.
+HEAD = (
+    "head: the question (and earlier attempts) by the chat template up to the assistant's turn; in layout plain BOS, where the tokenizer "
+    "begins every text with it, then each turn and a newline"
+)
+PIECES = (
+    "a step that holds step_separator counts as the several steps between; every piece, in layout plain every turn too, is tokenized by "
+    "itself, without adding BOS or EOS and without special tokens that its text may spell, and the ids are joined"
+)
+READINGS: dict[Kind, str] = {
+    "prm": f"{HEAD}; then for each step: step + step_separator, marker_token; {PIECES}. Score of a step: softmax at its marker, class good",
+    "orm": (
+        f"{HEAD}; then for each step: step + step_separator, marker_token; {PIECES}. Score: sigmoid of the one logit; where is_reward, the "
+        "logit itself, a reward"
+    ),
+    "generative_verifier": (
+        f"{HEAD}, ask; then for each step: yes, newline + step + step_separator + ask; {PIECES}. Score of a step: softmax over the logits "
+        "of verdict_ids (No, Yes) at the last token of its piece, second of the two"
+    ),
+    "implicit_prm": (
+        f"{HEAD}; then for each step: step + step_separator; {PIECES}. Reward of a step: beta * sum over its tokens of log p here - log p "
+        "under the model in folder reference. Score of a step: sigmoid of the sum of rewards up to it"
+    ),
+    "revision": (
+        "the chat template over the question, each earlier attempt and the user's turn after it, up to the assistant's turn; in layout "
+        "plain each turn and a newline, all as one text, with BOS where the tokenizer begins every text with it; the model writes the next "
+        "attempt and EOS"
+    ),
+}
+
+
+def score_facts(facts: CheckpointFacts) -> dict[str, Any]:
+    """What of the facts decides a score: thresholds and what only describes do not, nor does a calibration that changes nothing."""
+    found = asdict(facts)
+    for name in ("thresholds", "is_reward", "has_attempts"):
+        del found[name]
+    if facts.calibration == Calibration():
+        del found["calibration"]
+    return found
+
+
+def write_facts(facts: CheckpointFacts, model_config: Any) -> None:
+    """Put the facts into a transformers config, which saves them with the model."""
+    setattr(model_config, CONFIG_KEY, asdict(facts) | {"reading": READINGS[facts.kind]})
+
+
+def read_facts(model_config: Any) -> CheckpointFacts:
+    """Raises InputError if the model is no checkpoint of this project."""
+    return read_facts_of(model_config, CheckpointFacts)
+
+
+def read_facts_of(model_config: Any, kind: type[Facts]) -> Facts:
+    """The facts of a kind that has more of them. Raises InputError if the checkpoint is of another kind."""
+    found, name = getattr(model_config, CONFIG_KEY, None), model_config.name_or_path
+    if found is None:
+        raise InputError(f"{name}: its config.json has no {CONFIG_KEY!r}; expected a model that train-prm or train-orm has written")
+    try:
+        return TypeAdapter(kind).validate_python(found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, (CONFIG_KEY, *first["loc"])))
+        raise InputError(f"{name}: config.json: {where}: {first['msg']}, got {first['input']!r}") from None
+
+
+def read_config_facts(path: str, trust_remote_code: bool = False) -> CheckpointFacts:
+    """The facts of a checkpoint's config.json alone, of a folder or a Hub name."""
+    return read_facts(load_model_config(path, trust_remote_code))
+
+
+def store_calibration(folder: Path, calibration: Calibration, thresholds: tuple[Threshold, ...]) -> None:
+    """Write a calibration into the config.json of a checkpoint. The thresholds are of calibrated scores: earlier ones are dropped."""
+    _store(folder, {"calibration": asdict(calibration), "thresholds": [asdict(threshold) for threshold in thresholds]})
+
+
+def store_threshold(folder: Path, threshold: Threshold) -> None:
+    """Write one threshold into the config.json of a checkpoint; an earlier one that was tuned on the same set is replaced."""
+    others = [each for each in _read(folder)[CONFIG_KEY].get("thresholds", ()) if each["tuned_on"] != threshold.tuned_on]
+    _store(folder, {"thresholds": [*others, asdict(threshold)]})
+
+
+def _store(folder: Path, new: dict[str, Any]) -> None:
+    config = _read(folder)
+    config[CONFIG_KEY] |= new
+    write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise InputError(f"{folder}: no config.json there; expected the folder of a checkpoint, on this machine")
+    config: dict[str, Any] = json.loads(path.read_text())
+    if CONFIG_KEY not in config:
+        raise InputError(f"{path}: no {CONFIG_KEY!r}; expected a model that train-prm or train-orm has written")
+    return config

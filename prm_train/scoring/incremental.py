@@ -1,0 +1,296 @@
+"""The scorer that computes every distinct token of a tree of steps once, where the model's cache allows it (`prm_train.scoring.step_model`).
+
+Whatever the open sessions ask for while the model is busy is merged. A wave takes the requested steps in order and gives each a row, from
+its deepest cached ancestor down to it; steps that rows share are computed by the first of them, and the others wait a wave. So 64
+candidates of one problem cost 64 rows in a few waves. Rows of like length go through the model together: only new tokens are computed,
+and the head reads only the ends of steps.
+
+Not here: which paths to extend (`prm_train.search`), and how the scores of a path become one (`prm_train.encoding.aggregation`).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from itertools import chain
+from typing import Protocol
+
+from transformers import PreTrainedModel
+
+from data_gen.records.chats import Message
+from data_gen.settings.errors import InputError
+from prm_train.checkpoints.facts import Calibration
+from prm_train.encoding.aggregation import Aggregation
+from prm_train.encoding.paths import ScorerEncoding
+from prm_train.scoring.protocol import PathTooLongError, ScorerUsage
+from prm_train.scoring.step_cache import Row, StepCache, StepNode
+from prm_train.scoring.step_model import StepModel
+
+BATCHES_PER_WAVE = 4  # rows of a wave are sorted by length before they are cut into batches
+FULL_WAVE = 256  # requests that are not kept waiting for more
+UNCALIBRATED = Calibration()
+QUIET_TURNS = 3  # of the event loop without a new request: whoever could ask has asked (a gather of gathers needs three)
+
+
+class StepEncoding(Protocol):
+    """What the scorer asks of `prm_train.encoding.paths`; the ids of a step end with the marker at which its score is read."""
+
+    def encode_head(self, question: str) -> tuple[int, ...]: ...
+
+    def encode_step(self, step: str) -> tuple[int, ...]: ...
+
+
+class IncrementalTree:
+    """A session's tree: see `prm_train.scoring.protocol.ScoringTree`."""
+
+    def __init__(self, scorer: "IncrementalScorer", head_ids: tuple[int, ...]) -> None:
+        self.usage = ScorerUsage()
+        self.is_closed = False
+        self._scorer = scorer
+        self.root = self._new_node(None, head_ids)
+
+    def extend(self, parent: StepNode, step: str) -> StepNode:
+        """The child of `parent` with this step.
+
+        Raises ValueError if the step is blank or the node is another tree's, PathTooLongError if the path outgrows the model's context.
+        """
+        self._check(parent)
+        child = parent.children.get(step)
+        if child is None:
+            if not step.strip():
+                raise ValueError(f"step {step!r}: got a blank step, expected text (a separator at the end of a solution is not a step)")
+            child = parent.children[step] = self._new_node(parent, self.encode_child(parent, step))
+        return child
+
+    def encode_child(self, parent: StepNode, step: str) -> tuple[int, ...]:
+        """The ids of `step` behind those of `parent`; in our encoding they are the same behind every parent."""
+        return self._scorer.encode_step(step)
+
+    async def score(self, node: StepNode) -> float:
+        """The score in [0, 1] at the end of `node`; for an ORM, of the path that ends here as a finished solution."""
+        self._check(node)
+        if node.parent is None:
+            raise ValueError("got the root, expected a node that `extend` returned: the question alone has no score")
+        if node.score is None:
+            return await self._scorer.request(node)
+        return node.score
+
+    def close(self) -> None:
+        self.is_closed = True
+        self._scorer.forget(self.root)
+
+    def _new_node(self, parent: StepNode | None, token_ids: tuple[int, ...]) -> StepNode:
+        n_path_tokens = len(token_ids) + (parent.n_path_tokens if parent else 0)
+        if n_path_tokens > self._scorer.context_length:
+            raise PathTooLongError(f"path of {n_path_tokens} tokens: longer than the scorer's context of {self._scorer.context_length}")
+        return StepNode(self, parent, token_ids, n_path_tokens)
+
+    def _check(self, node: StepNode) -> None:
+        if self.is_closed:
+            raise RuntimeError("the scoring session is closed")
+        if node.tree is not self:
+            raise ValueError("got a node of another session's tree, expected one of this tree")
+
+
+class IncrementalScorer:
+    """A PRM (token classification, two classes) or ORM (sequence classification, one class) that scores trees of steps.
+
+    A PRM's score is the calibrated sigmoid of z1 - z0 at the marker that ends a step, an ORM's of z at the marker that ends the solution.
+    `cache_bytes` bounds the keys and values kept for all sessions together (what is evicted is computed again when needed, and counted
+    as new); `max_batch_tokens` bounds rows x (past + new tokens) of a batch, padding included, where one row alone does not exceed it.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        encoding: StepEncoding,
+        *,
+        scorer_id: str,
+        aggregation: Aggregation = "min",
+        calibration: Calibration = UNCALIBRATED,
+        cache_bytes: int = 2**30,
+        max_batch_tokens: int = 4096,
+    ) -> None:
+        if max_batch_tokens < 1:
+            raise ValueError(f"max_batch_tokens: got {max_batch_tokens}, expected at least 1")
+        if cache_bytes < 0:
+            raise ValueError(f"cache_bytes: got {cache_bytes}, expected 0 (keep nothing between batches) or more")
+        self.scorer_id = scorer_id
+        self.aggregation = aggregation
+        self._encoding = encoding
+        self.encode_head = encoding.encode_head
+        self.encode_step = lru_cache(maxsize=2**14)(encoding.encode_step)  # samples of a problem repeat its steps
+        self.max_batch_tokens = max_batch_tokens
+        self._model = StepModel(model, calibration)
+        self.scores_steps = self._model.scores_steps
+        self.context_length = self._model.context_length
+        layout = self._model.layout
+        self._cache = StepCache(cache_bytes, layout.bytes_per_token) if layout is not None else StepCache(0, 1)
+        self._requests: dict[StepNode, list[asyncio.Future[float]]] = {}
+        self._server: asyncio.Task[None] | None = None
+
+    @property
+    def n_cached_bytes(self) -> int:
+        return self._cache.n_bytes
+
+    @asynccontextmanager
+    async def session(self, question: str) -> AsyncIterator[IncrementalTree]:
+        """A tree for one question; leaving it frees what it cached. Raises ValueError if the question alone fills the context."""
+        tree = self.new_tree(question)
+        try:
+            yield tree
+        finally:
+            tree.close()
+
+    def new_tree(self, question: str) -> IncrementalTree:
+        return IncrementalTree(self, self.encode_head(question))
+
+    @asynccontextmanager
+    async def chat_session(self, messages: Sequence[Message]) -> AsyncIterator[IncrementalTree]:
+        """A tree behind a chat that shows more than the question: for a verifier of revisions, the attempts before (`data_gen.records.chats`).
+
+        Raises InputError if the scorer's encoding has no chats, as those of other projects.
+        """
+        if not isinstance(self._encoding, ScorerEncoding):
+            raise InputError(f"{type(self._encoding).__name__} encodes questions; expected a scorer that `train-orm` wrote")
+        tree = IncrementalTree(self, self._encoding.encode_chat(messages))
+        try:
+            yield tree
+        finally:
+            tree.close()
+
+    def request(self, node: StepNode) -> "asyncio.Future[float]":
+        """The score of `node` once a batch has computed it. The task that serves requests lives as long as there are any."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[float] = loop.create_future()
+        self._requests.setdefault(node, []).append(future)
+        if self._server is None or self._server.done():
+            self._server = loop.create_task(self._serve())
+            self._server.add_done_callback(self._fail_unanswered)
+        return future
+
+    def forget(self, node: StepNode) -> None:
+        """Drop what is cached of a node and all below it."""
+        nodes = [node]
+        while nodes:
+            node = nodes.pop()
+            self._cache.discard(node)
+            nodes += node.children.values()
+
+    async def _serve(self) -> None:
+        while self._requests:
+            await self._wait_for_more()
+            for batch in self._batches(self._plan()):
+                self._compute(batch)
+            self._answer()
+
+    def _fail_unanswered(self, server: "asyncio.Task[None]") -> None:
+        """A fault in the model is every waiting caller's; so is the end of the event loop."""
+        error = None if server.cancelled() else server.exception()
+        if error is None and not server.cancelled():
+            return
+        for future in chain.from_iterable(self._requests.values()):
+            if error is None:
+                future.cancel()
+            elif not future.done():
+                future.set_exception(error)
+        self._requests.clear()
+
+    async def _wait_for_more(self) -> None:
+        n_quiet = 0
+        while n_quiet < QUIET_TURNS:
+            n_requests = len(self._requests)
+            await asyncio.sleep(0)
+            if len(self._requests) >= FULL_WAVE:
+                return
+            n_quiet = n_quiet + 1 if len(self._requests) == n_requests else 0
+
+    def _answer(self) -> None:
+        """Answer the requests whose scores are there, refuse those whose session was closed, keep the others that are still wanted."""
+        requests, self._requests = self._requests, {}
+        for node, futures in requests.items():
+            wanted = [future for future in futures if not future.done()]  # a cancelled caller's is done
+            if node.score is not None:
+                for future in wanted:
+                    future.set_result(node.score)
+            elif node.tree.is_closed:
+                for future in wanted:
+                    future.set_exception(RuntimeError("the scoring session was closed before this score was computed"))
+            elif wanted:
+                self._requests[node] = wanted
+
+    def _plan(self) -> list[Row]:
+        """Rows for the next wave, from the first requests on, up to `BATCHES_PER_WAVE` batches of tokens."""
+        self._cache.unpin()
+        self._answer()
+        rows: list[Row] = []
+        row_of: dict[StepNode, Row] = {}  # the rows that compute what is to be cached
+        n_kept_tokens = n_tokens = 0
+        for node in self._requests:
+            nodes: list[StepNode] = []
+            ancestor: StepNode | None = node
+            is_whole = self._model.is_whole(node.n_path_tokens)
+            while ancestor is not None and (is_whole or (ancestor not in self._cache and ancestor not in row_of)):
+                nodes.append(ancestor)
+                ancestor = ancestor.parent
+            row = row_of.get(ancestor) if ancestor is not None else None
+            if row is None:
+                row = Row(past=ancestor)
+                rows.append(row)
+                n_tokens += row.n_past
+                self._cache.touch(ancestor)
+            elif row.nodes[-1] is not ancestor:
+                continue  # another row goes on from there: wait for the keys and values
+            for new in reversed(nodes):
+                if not is_whole and row.n_kept == len(row.nodes) and self._cache.make_room(n_kept_tokens + len(new.token_ids)):
+                    row.n_kept += 1
+                    row_of[new] = row
+                    n_kept_tokens += len(new.token_ids)
+                row.nodes.append(new)
+                row.n_new += len(new.token_ids)
+                n_tokens += len(new.token_ids)
+            if n_tokens >= BATCHES_PER_WAVE * self.max_batch_tokens:
+                break
+        return rows
+
+    def _batches(self, rows: list[Row]) -> Iterator[list[Row]]:
+        batch: list[Row] = []
+        max_past = 0
+        for row in sorted(rows, key=lambda row: (self._is_long(row), row.n_new, row.n_past), reverse=True):
+            max_past = max(max_past, row.n_past)
+            is_full = (len(batch) + 1) * (max_past + batch[0].n_new) > self.max_batch_tokens if batch else False
+            if is_full or (batch and self._is_long(row) != self._is_long(batch[0])):
+                yield batch
+                batch, max_past = [], row.n_past
+            batch.append(row)
+        if batch:
+            yield batch
+
+    def _is_long(self, row: Row) -> bool:
+        return self._model.is_long(row.n_past + row.n_new)
+
+    def _scored(self, row: Row) -> list[StepNode]:
+        """The nodes whose scores a pass over the row gives: not the head, nor what a long path says of its short beginnings."""
+        is_long = self._is_long(row)
+        return [node for node in row.nodes if node.parent is not None and self._model.is_long(node.n_path_tokens) == is_long]
+
+    def _compute(self, batch: Sequence[Row]) -> None:
+        """One forward pass; scores, cache and usage are written once it is done."""
+        pasts = [self._cache.path(row.past) for row in batch]
+        ids = [[token for node in row.nodes for token in node.token_ids] for row in batch]
+        scored = [self._scored(row) for row in batch]
+        ends = [[node.n_path_tokens - row.n_past - 1 for node in nodes] for row, nodes in zip(batch, scored, strict=True)]
+        scores, packed = self._model.forward(pasts, ids, ends)
+        for row, nodes, row_scores, segments in zip(batch, scored, scores, packed, strict=True):
+            for node, score in zip(nodes, row_scores, strict=True):
+                if node.score is None:  # a step computed again after an eviction keeps the score it had
+                    node.score = score
+            if row.n_kept:
+                kept = row.nodes[: row.n_kept]
+                sizes = [len(node.token_ids) for node in kept]
+                self._cache.store(kept, segments[: sum(sizes)].split(sizes))
+            is_whole = self._model.is_whole(row.n_past + row.n_new)
+            n_rescored = sum(len(node.token_ids) for node in row.nodes if node.is_computed) if is_whole else 0
+            for node in row.nodes:
+                node.is_computed = True
+            row.nodes[0].tree.usage += ScorerUsage(n_new=row.n_new, n_reused=row.n_past, n_rescored=n_rescored)

@@ -1,0 +1,54 @@
+"""Scorers in use: what search asks of them. `prm_train.scoring.incremental` is the one that runs a model."""
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from data_gen.settings.errors import InputError
+from prm_train.encoding.aggregation import Aggregation
+
+
+class PathTooLongError(InputError):
+    """A question and its steps do not fit into the scorer's context."""
+
+
+@dataclass(frozen=True)
+class ScorerUsage:
+    """Tokens a scorer computed anew, and tokens it read from its cache instead.
+
+    `n_rescored` of the new ones are of steps that had been computed before, by a model whose paths must be computed whole.
+    """
+
+    n_new: int = 0
+    n_reused: int = 0
+    n_rescored: int = 0
+
+    def __add__(self, other: "ScorerUsage") -> "ScorerUsage":
+        return ScorerUsage(self.n_new + other.n_new, self.n_reused + other.n_reused, self.n_rescored + other.n_rescored)
+
+
+class ScoringTree(Protocol):
+    """One problem's tree of steps. `root` is the head (the question); a step text has no separator at its end."""
+
+    root: Any
+    usage: ScorerUsage
+
+    def extend(self, parent: Any, step: str) -> Any:
+        """The child of `parent` with this step; the same text gives the same node. Computes nothing yet."""
+        ...
+
+    async def score(self, node: Any) -> float:
+        """The score in [0, 1] at the end of the node's step; ancestors are computed on the way and keep their scores."""
+        ...
+
+
+class Scorer(Protocol):
+    """A trained PRM (`scores_steps`) or ORM (scores finished paths only)."""
+
+    scorer_id: str
+    scores_steps: bool
+    aggregation: Aggregation  # how its step scores make the score of a path
+
+    def session(self, question: str) -> AbstractAsyncContextManager["ScoringTree"]:
+        """`async with scorer.session(question) as tree`: closing it frees the tree's cache."""
+        ...

@@ -1,0 +1,239 @@
+"""What one sees of a training while it runs: trackers, what the data lost, and best-of-N on stored candidates at each validation.
+
+Validation compares with labels, which are noisy; best-of-N on candidates of held-out problems measures what a scorer is for. Its cost is
+bounded: all that `BestOfN` does takes at most `monitoring_share` of the seconds of the training itself. Where that does not pay for all
+problems it takes the first ones, and where it does not pay for MIN_PROBLEMS it waits for a later validation. They come in a fixed order, so
+that evaluations are comparable on the problems that they share.
+"""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from accelerate.utils import broadcast_object_list
+from transformers import TrainerCallback
+from transformers.integrations import TensorBoardCallback, WandbCallback
+
+from data_gen.files.jsonl import read_jsonl
+from data_gen.records.draw_keys import derive_seed
+from data_gen.records.solutions import Problem
+from data_gen.records.steps import split_steps
+from data_gen.settings.errors import InputError
+from data_gen.settings.parse import dump_config
+from prm_train.encoding.aggregation import Aggregation
+from prm_train.encoding.paths import ScorerEncoding
+from prm_train.examples.examples import Example
+from prm_train.metrics.ranking import sigmoid
+from prm_train.search.candidates import Candidate, read_qwen_candidates
+from prm_train.search.results import read_results
+from prm_train.search.voting import best_of, has_correct, is_right, majority_vote, path_scores, weighted_vote
+from prm_train.training.config import TrainingConfig
+
+logger = logging.getLogger(__name__)
+
+Tracker = Literal["none", "wandb", "tensorboard"]
+SCORER = "in training"
+MIN_PROBLEMS = 20  # fewer say nothing
+MARGIN = 0.8  # of what is left of the budget is spent: the next problems may take longer than those before
+
+
+def tracker(wanted: Tracker, folder: Path) -> Tracker:
+    """What a training can report to: TensorBoard instead of a wandb that is not installed, or that has no account and is not offline.
+
+    Wandb's files go to `folder`, as TensorBoard's do, unless WANDB_DIR says otherwise. Raises InputError if neither is installed.
+    """
+    if wanted == "wandb" and (problem := _wandb_problem()):
+        logger.warning("report_to wandb: %s; reporting to TensorBoard instead, in %s", problem, folder / "runs")
+        wanted = "tensorboard"
+    if wanted == "tensorboard" and find_spec("tensorboard") is None:
+        raise InputError("report_to: tensorboard is not installed; expected `pip install 'prm-train[tensorboard]'`, or report_to none")
+    if wanted == "wandb":
+        os.environ.setdefault("WANDB_PROJECT", "prm-train")
+        os.environ.setdefault("WANDB_DIR", str(folder))
+    return wanted
+
+
+def _wandb_problem() -> str | None:
+    if find_spec("wandb") is None:
+        return "wandb is not installed (`pip install 'prm-train[wandb]'`)"
+    if os.environ.get("WANDB_MODE") in ("offline", "disabled", "dryrun") or os.environ.get("WANDB_API_KEY"):
+        return None
+    import wandb
+
+    return None if wandb.login(prompt=False) else "wandb has no account here (`wandb login`, or WANDB_MODE=offline)"
+
+
+def finish_tracking(trainer: Any) -> None:
+    """End the wandb run, so that the next training of the process begins one of its own."""
+    if trainer.is_world_process_zero() and any(isinstance(each, WandbCallback) for each in trainer.callback_handler.callbacks):
+        import wandb
+
+        wandb.finish()
+
+
+class RunFacts(TrainerCallback):
+    """Tells the tracker once what is trained on what: the whole configuration, and what was left out of the data."""
+
+    def __init__(self, trainer: Any, config: TrainingConfig, data: dict[str, int]) -> None:
+        self.trainer, self.config, self.data = trainer, dump_config(config), data
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Comes after the trackers' own, which begin their run."""
+        if not state.is_world_process_zero or state.global_step:  # a resumed run has said it
+            return
+        for tracker in self.trainer.callback_handler.callbacks:
+            if isinstance(tracker, WandbCallback):
+                import wandb
+
+                wandb.config.update({"prm_train": self.config, "data": self.data}, allow_val_change=True)
+            elif isinstance(tracker, TensorBoardCallback):
+                tracker.tb_writer.add_text("prm_train", f"```\n{json.dumps({**self.config, 'data': self.data}, indent=1)}\n```")
+        self.trainer.log({f"data/{name.replace(' ', '_')}": number for name, number in self.data.items()})
+
+
+# --- best-of-N on stored candidates
+
+
+@dataclass(frozen=True)
+class FrozenProblem:
+    """The stored candidates of a held-out problem and, for each that the scorer can take, the example that scores it."""
+
+    candidates: tuple[Candidate, ...]
+    examples: tuple[Example | None, ...]
+
+
+def read_candidates(path: Path) -> list[tuple[Problem, Sequence[Candidate]]]:
+    """Of a results.jsonl of `prm-train search` (the scored temperature), or of a result file of the Qwen2.5-Math evaluation."""
+    first = next((fields for _, fields in read_jsonl(path)), {})
+    if "samples" in first:
+        return [(result.problem, result.samples[result.temperature]) for result in read_results(path)]
+    return [(problem, candidates) for problem, candidates in read_qwen_candidates(path)]
+
+
+def frozen_problems(
+    config: TrainingConfig, kind: str, encoding: ScorerEncoding, max_length: int, training_questions: set[str]
+) -> list[FrozenProblem]:
+    """`config.n_candidate_problems` of the problems that training does not see, with `config.n_candidates` candidates each.
+
+    Raises InputError if none is left.
+    """
+    assert config.candidates is not None
+    found = read_candidates(config.candidates)
+    held_out = [(problem, candidates) for problem, candidates in found if problem.question not in training_questions]
+    usable = [(problem, candidates) for problem, candidates in held_out if len(candidates) >= config.n_candidates]
+    logger.info(
+        "%s: %d problems; left out %d that training sees and %d with fewer than %d candidates",
+        *(config.candidates, len(found), len(found) - len(held_out), len(held_out) - len(usable), config.n_candidates),
+    )
+    if not usable:
+        raise InputError(f"{config.candidates}: none of {len(found)} problems is held out and has {config.n_candidates} candidates")
+    usable.sort(key=lambda each: derive_seed("candidates", each[0].problem_id))
+    as_example = partial(candidate_example, kind=kind, encoding=encoding, max_length=max_length)
+    return [
+        FrozenProblem(
+            tuple(candidates[: config.n_candidates]), tuple(as_example(problem, each) for each in candidates[: config.n_candidates])
+        )
+        for problem, candidates in usable[: config.n_candidate_problems]
+    ]
+
+
+def candidate_example(problem: Problem, candidate: Candidate, kind: str, encoding: ScorerEncoding, max_length: int) -> Example | None:
+    """With a place at each step for a PRM, at the last one for an ORM; None without a step, or where it is too long."""
+    steps = split_steps(candidate.text, encoding.facts.step_separator)
+    input_ids, ends = encoding.encode(problem.question, steps)
+    if not steps or len(input_ids) > max_length:
+        return None
+    places = ends if kind == "prm" else ends[-1:]
+    return Example(problem.question, input_ids, places, (0.0,) * len(places), (1.0,) * len(places))
+
+
+class BestOfN(TrainerCallback):
+    """At each validation: how often best-of-N answers right, against majority and pass@N of the same candidates.
+
+    `trainer.logits_of` scores them, on all processes together. `tokens_a_step` is what one optimizer step of them all trains on.
+    """
+
+    def __init__(
+        self, trainer: Any, problems: Sequence[FrozenProblem], aggregation: Aggregation, share: float, tokens_a_step: float
+    ) -> None:
+        self.trainer, self.problems, self.aggregation = trainer, problems, aggregation
+        self.share, self.tokens_a_step = share, tokens_a_step
+        self.n, self.least = len(problems[0].candidates), min(MIN_PROBLEMS, len(problems))
+        self.began: float | None = None
+        self.first_step = 0
+        self.own_seconds = 0.0
+        self.seconds_a_problem = 0.0
+        self.is_measured = False
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.began, self.first_step = time.perf_counter(), state.global_step
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.began is None or state.global_step == self.first_step:
+            return
+        began, spent_before = time.perf_counter(), self.own_seconds
+        training_seconds = began - self.began - self.own_seconds
+        if not self.is_measured:
+            self.seconds_a_problem = self._guess(training_seconds / (state.global_step - self.first_step))
+        right = np.zeros((0, 4))
+        while n := self._next_slice(len(right), training_seconds):
+            right = np.concatenate([right, self._choices(self.problems[len(right) : len(right) + n])])
+            self.own_seconds = spent_before + time.perf_counter() - began
+            self.seconds_a_problem, self.is_measured = (self.own_seconds - spent_before) / len(right), True
+        self._tell(right, training_seconds, logger.info if state.is_world_process_zero else logger.debug)
+
+    def _guess(self, seconds_a_step: float) -> float:
+        """Until there is a measurement: scoring a token takes a third of training on it, which goes forward and twice as much backward."""
+        tokens = sum(len(example.input_ids) for problem in self.problems for example in problem.examples if example is not None)
+        return seconds_a_step / self.tokens_a_step / 3 * tokens / len(self.problems)
+
+    def _next_slice(self, n_done: int, training_seconds: float) -> int:
+        """How many problems more the budget allows, the very first one alone to measure; the same on all processes."""
+        affordable = int(MARGIN * (self.share * training_seconds - self.own_seconds) / self.seconds_a_problem)
+        if n_done + affordable < self.least:
+            affordable = 0
+        wanted = max(self.least, n_done, affordable // 2) if self.is_measured else 1
+        agreed = [max(0, min(affordable, len(self.problems) - n_done, wanted))]
+        broadcast_object_list(agreed)
+        return agreed[0]
+
+    def _choices(self, problems: Sequence[FrozenProblem]) -> np.ndarray:
+        """For each problem (P, 4) whether weighted best-of-N, vanilla best-of-N, majority and pass@N are right."""
+        logits = iter(self.trainer.logits_of([example for problem in problems for example in problem.examples if example is not None]))
+        rows = []
+        for problem in problems:
+            candidates = [
+                candidate if example is None else replace(candidate, scores={SCORER: tuple(sigmoid(next(logits)).tolist())})
+                for candidate, example in zip(problem.candidates, problem.examples, strict=True)
+            ]
+            scores = path_scores(candidates, SCORER, self.aggregation)
+            chosen = (weighted_vote(candidates, scores), best_of(candidates, scores), majority_vote(candidates))
+            rows.append([*map(is_right, chosen), has_correct(candidates)])
+        return np.array(rows, dtype=float)
+
+    def _tell(self, right: np.ndarray, training_seconds: float, say: Callable[..., None]) -> None:
+        seconds = {"time/best_of_n_seconds": round(self.own_seconds, 3), "time/training_seconds": round(training_seconds, 3)}
+        if len(right) < self.least:
+            say(
+                "best-of-%d: skipped; %d problems take about %.2g s, and of %.2g s (%.2g of the training's) %.2g s are spent",
+                *(self.n, self.least, self.least * self.seconds_a_problem),
+                *(self.share * training_seconds, self.share, self.own_seconds),
+            )
+            self.trainer.log(seconds)
+            return
+        names = (f"best_of_{self.n}_weighted", f"best_of_{self.n}", f"majority_of_{self.n}", f"pass_at_{self.n}")
+        found = dict(zip(names, right.mean(axis=0).tolist(), strict=True))
+        say(
+            "on %d of %d held-out problems: %s; %.2g s so far, %.2f %% of the training's",
+            *(len(right), len(self.problems), ", ".join(f"{name} {value:.3f}" for name, value in found.items())),
+            *(self.own_seconds, 100 * self.own_seconds / training_seconds),
+        )
+        self.trainer.log({**{f"eval_{name}": value for name, value in found.items()}, "eval_n_candidate_problems": len(right), **seconds})

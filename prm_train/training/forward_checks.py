@@ -1,0 +1,73 @@
+"""Does what a model says of a row depend on the rows beside it? Asked of the model itself before it is trained, on two of its rows.
+
+What makes it so: attention in both directions, which sees padding that no mask hides (trainings here pass none), and layers that carry a
+state from token to token (linear attention, state-space models), or let a packed row see the end of the one before it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
+
+from data_gen.models.forward_settings import context_length, short_length
+from data_gen.policies.engine.rounding import is_same_but_for_rounding
+from data_gen.settings.errors import InputError
+from prm_train.examples.examples import Example
+from prm_train.training.config import TrainingConfig
+
+N_CHECKED = 64  # tokens of a row
+
+
+@torch.no_grad()
+def check_rows_apart(model: Any, examples: Sequence[Example], config: TrainingConfig) -> None:
+    """Compare the hidden states of rows alone, with other tokens behind them and, if `config.packing`, packed. Dropout is off meanwhile.
+
+    Raises InputError where they differ. Not under ZeRO stage 3, whose models cannot run before training.
+    """
+    if is_deepspeed_zero3_enabled():
+        return
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    n_tokens = min(N_CHECKED, (short_length(plain.config) or context_length(plain.config)) // 2)  # both fit together
+    first, second = ([*example.input_ids[:n_tokens]] for example in (examples[0], examples[-1]))
+    positions = torch.tensor([*range(len(first)), *range(len(second))], device=plain.device)
+    if config.packing:
+        _check_room(plain, config)
+    was_training = model.training
+    model.eval()
+    with torch.autocast(plain.device.type, torch.bfloat16, enabled=config.bf16_autocast):
+        others = first[:1] * len(second)
+        if not _is_same(_states(plain, first + second)[: len(first)], _states(plain, first + others)[: len(first)], config):
+            raise InputError(
+                f"model {config.model}: what it says of a token depends on tokens behind it, so on padding, too; expected a causal "
+                "language model"
+            )
+        if config.packing and not _is_same(_states(plain, first + second, positions)[len(first) :], _states(plain, second), config):
+            raise InputError(
+                f"packing: got true with model {config.model}, in which a packed row depends on the row before it (its layers carry a "
+                "state from token to token, or their attention does not mind where a row begins); expected false"
+            )
+    model.train(was_training)
+
+
+def _check_room(model: Any, config: TrainingConfig) -> None:
+    """Some attention code of its own (GPT-Neo) holds a mask of the context's size, and fails in a pass of more tokens."""
+    context, n_tokens = context_length(model.config), config.batch_tokens or config.batch_size * config.max_length
+    if n_tokens > context and any(buffer.shape[-2:] == (context, context) for buffer in model.buffers()):
+        raise InputError(
+            f"packing: got true with model {config.model}, whose attention takes passes of {context} tokens at most, and up to {n_tokens} "
+            "in a pass; expected false, or smaller batch_tokens and max_length"
+        )
+
+
+def _states(model: Any, token_ids: list[int], positions: Tensor | None = None) -> Tensor:
+    """Of the backbone (T, H), since a new head says little; logits (T, V) of a language model that hides its backbone."""
+    inputs = {} if positions is None else {"position_ids": positions[None]}
+    ids = torch.tensor([token_ids], device=model.device)
+    states: Tensor = model.base_model(input_ids=ids, use_cache=False, **inputs)[0][0]
+    return states
+
+
+def _is_same(states: Tensor, wanted: Tensor, config: TrainingConfig) -> bool:
+    return is_same_but_for_rounding(states, wanted, torch.bfloat16 if config.bf16_autocast else getattr(torch, config.dtype))

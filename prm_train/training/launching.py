@@ -1,0 +1,94 @@
+"""How a training was started: on which devices, by how many processes. What would train wrongly or save nothing is refused with the reason.
+
+Silent faults of launchers that are caught here, all seen with accelerate 1.15 without a GPU: `accelerate launch --cpu --num_processes 2`
+starts one process; FSDP becomes two trainings that never exchange anything; DeepSpeed with use_cpu becomes plain DDP.
+"""
+
+import importlib.util
+import logging
+import os
+from typing import Any
+
+import torch
+from accelerate.utils import DistributedType
+from transformers import TrainingArguments
+
+from data_gen.settings.errors import InputError
+from prm_train.training.config import TrainingConfig
+
+logger = logging.getLogger(__name__)
+
+
+def device_settings(config: TrainingConfig) -> dict[str, Any]:
+    """The TrainingArguments that choose device and precision. Raises InputError if what the launcher asks for cannot run there."""
+    is_cpu = config.use_cpu or not torch.accelerator.is_available()
+    is_deepspeed = _is_set("ACCELERATE_USE_DEEPSPEED")
+    if _is_set("ACCELERATE_USE_FSDP") and is_cpu:
+        raise InputError("FSDP without a GPU: accelerate would train an unconnected copy in each process; expected ddp, zero2 or zero3")
+    if is_deepspeed and config.use_cpu:
+        raise InputError("use_cpu: got true under DeepSpeed, which Trainer would leave out then; expected false, also without a GPU")
+    if "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_ADDR" in os.environ and "WORLD_SIZE" not in os.environ:
+        raise InputError(
+            "`accelerate launch` was asked for several processes and started one, as it does with --cpu; expected --multi_gpu beside "
+            "--num_processes, also without a GPU"
+        )
+    if is_deepspeed:  # Trainer takes a CPU for DeepSpeed only with an explicit backend and without use_cpu
+        return {"ddp_backend": config.ddp_backend or ("gloo" if is_cpu else None), "use_cpu": False, "bf16": False}
+    return {"ddp_backend": config.ddp_backend, "use_cpu": is_cpu, "bf16": config.bf16_autocast}
+
+
+def check_launch(arguments: TrainingArguments, config: TrainingConfig) -> None:
+    """Once the processes have met and before anything is loaded. Raises InputError with what was started and what was expected.
+
+    Turns on DeepSpeed's own autocast for `bf16_autocast`: under its bf16 mode the head would be bfloat16, which loses small updates.
+    """
+    n_started = int(os.environ.get("WORLD_SIZE", "1"))
+    if arguments.world_size != n_started:
+        raise InputError(
+            f"{n_started} processes were started and {arguments.world_size} train together; each would train a copy of its own"
+        )
+    if config.packing and arguments.device.type == "cuda":
+        _check_packing(config)
+    if arguments.deepspeed_plugin is not None:
+        _check_deepspeed(arguments.deepspeed_plugin, config)
+        if config.bf16_autocast:
+            arguments.deepspeed_plugin.deepspeed_config["torch_autocast"] = {"enabled": True, "dtype": "bfloat16"}
+
+
+def check_accelerator(accelerator: Any) -> None:
+    """Before the first step: what the launcher asked for is what the Trainer has. Raises InputError."""
+    kinds = {"ACCELERATE_USE_FSDP": DistributedType.FSDP, "ACCELERATE_USE_DEEPSPEED": DistributedType.DEEPSPEED}
+    for variable, wanted in kinds.items():
+        if _is_set(variable) and accelerator.distributed_type is not wanted:
+            raise InputError(f"the launcher asked for {wanted.value}, the Trainer has {accelerator.distributed_type.value}")
+
+
+def _is_set(variable: str) -> bool:
+    return os.environ.get(variable, "false").lower() in ("true", "1")
+
+
+def _check_packing(config: TrainingConfig) -> None:
+    """(No test has run this: it takes a GPU.)"""
+    if config.attention == "flash_attention_2" and importlib.util.find_spec("flash_attn") is None:
+        raise InputError("attention flash_attention_2: flash_attn is not installed")
+    if config.attention == "auto":
+        raise InputError(
+            "packing on a GPU: got attention auto, expected flash_attention_2, whose kernels take rows of varying length (others mask the "
+            "square of the whole pass; attention sdpa does that nevertheless)"
+        )
+
+
+def _check_deepspeed(plugin: Any, config: TrainingConfig) -> None:
+    """Refuse at the start what could not be saved, or would have been rounded, at the end."""
+    for name in ("bf16", "fp16"):
+        if plugin.deepspeed_config.get(name, {}).get("enabled") is True:
+            raise InputError(
+                f"DeepSpeed's {name} mode would round the head to 16 bits; expected mixed_precision: 'no' in accelerate's config, and "
+                "bf16_autocast in the training's"
+            )
+    if plugin.zero_stage != 3:
+        return
+    if config.quantization != "none":
+        raise InputError(f"quantization {config.quantization} with ZeRO stage 3, which has not been tried; expected stage 2")
+    if not plugin.deepspeed_config["zero_optimization"].get("stage3_gather_16bit_weights_on_model_save"):
+        raise InputError("DeepSpeed ZeRO stage 3 would save no weights; expected zero3_save_16bit_model: true in accelerate's config")

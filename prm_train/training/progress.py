@@ -1,0 +1,67 @@
+"""What is shown of a training: how far it came, each validation, and a table at its end."""
+
+import logging
+from typing import Any
+
+from transformers import TrainerCallback
+
+from data_gen.files.progress_bar import Progress
+from data_gen.files.result_tables import counted, number_table, result_table
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingProgress(TrainerCallback):
+    """Steps, time left and the last loss; one log line each validation."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.loss = ""
+        self.progress: Progress | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            self.n_steps = state.global_step
+            self.progress = Progress(self.name, state.max_steps, lambda: self.loss, "steps", state.global_step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.progress is not None:
+            self.progress.update(state.global_step - self.n_steps)
+            self.n_steps = state.global_step
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
+        if "loss" in logs:
+            self.loss = f"loss {logs['loss']:.4f}"
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
+        if self.progress is not None:
+            logger.info("%s, epoch %.4g:\n%s", self.name, state.epoch, _metrics_table(validation_metrics(metrics)))
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.progress is not None:
+            self.progress.close()
+
+
+def validation_metrics(logs: dict[str, float]) -> dict[str, float]:
+    """Of a log entry of the trainer, without its timing; empty where it is no validation."""
+    timing = ("eval_runtime", "eval_samples_per_second", "eval_steps_per_second", "eval_model_preparation_time")
+    return {name.removeprefix("eval_"): value for name, value in logs.items() if name.startswith("eval_") and name not in timing}
+
+
+def _metrics_table(metrics: dict[str, float]) -> str:
+    """Without the numbers of single step positions, the loss first."""
+    whole = {name: value for name, value in metrics.items() if not (name.startswith("step_") and "_at_" in name)}
+    return number_table({name: whole.pop(name) for name in ("loss",) if name in whole} | whole)
+
+
+def training_table(report: dict[str, Any]) -> str:
+    """The last validation, and what it took."""
+    rows = {
+        "trained on": f"{report['n_training_rows']:,} rows with {report['n_training_labels']:,} labels, {report['n_steps']:,} steps",
+        "left out": counted(report["left_out"]),
+        "took": ", ".join(f"{value:,.1f} {name.replace('_', ' ')}" for name, value in report["cost"].items()),
+    }
+    validation = (
+        [f"  validation on {report['n_validation_rows']:,} rows", _metrics_table(report["validation"][-1])] if report["validation"] else []
+    )
+    return "\n".join([result_table(rows), *validation])

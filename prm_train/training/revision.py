@@ -1,0 +1,157 @@
+"""Training a revision model with TRL's SFTTrainer, when to stop, and what the report says of its revisions."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from transformers import AutoModelForCausalLM, TrainerCallback, TrainerState
+from trl import SFTConfig
+
+from data_gen.files.jsonl import write_text
+from data_gen.grading.graders import load_grader
+from data_gen.models.pretrained import load_model
+from data_gen.policies.engine.transformers_policy import load_policy
+from data_gen.records.sampling import SamplingParams
+from data_gen.rows.layouts import RevisionRow
+from prm_train.checkpoints.facts import write_facts
+from prm_train.encoding.paths import ScorerEncoding
+from prm_train.examples.evenly import evenly
+from prm_train.examples.examples import Example, is_validation_question
+from prm_train.examples.revision import sft_row
+from prm_train.metrics.revision_rates import next_attempts, revision_rates
+from prm_train.training.config import TrainingConfig, TrainRevisionConfig
+from prm_train.training.language_model import build_language_model, whole_language_model
+from prm_train.training.parity import Parity, compare_scores
+from prm_train.training.run import Task, training_arguments
+from prm_train.training.sft_trainer import GroupedSFTTrainer
+
+logger = logging.getLogger(__name__)
+
+
+class StopAfterMinimum(TrainerCallback):
+    """Ends the training `n_evaluations` after the lowest validation loss so far, so that the last weights are those of the paper's rule.
+
+    The validation chains are not the model's own, so their loss is no good guide: models from slightly after its minimum revise better
+    (Snell et al. 2024, App. H). The losses are read from the trainer's state, which a resumed training has, too.
+    """
+
+    def __init__(self, n_evaluations: int) -> None:
+        self.n_evaluations = n_evaluations
+
+    def is_over(self, state: TrainerState) -> bool:
+        """Whether the training ends with the evaluations so far."""
+        losses = [entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry]
+        n_since = len(losses) - 1 - losses.index(min(losses)) if losses else -1
+        if n_since < self.n_evaluations:
+            return False
+        logger.info("%d evaluations since the lowest validation loss (%.4f): training ends", n_since, min(losses))
+        return True
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.is_over(state):
+            control.should_training_stop = True
+
+
+class RevisionTrainer(GroupedSFTTrainer):
+    """Ends by `stopping` where there is one, also where a training that it had ended is resumed: Trainer does not remember that."""
+
+    stopping: StopAfterMinimum | None = None
+
+    def stop_by(self, stopping: StopAfterMinimum) -> None:
+        self.stopping = stopping
+        self.add_callback(stopping)
+
+    def train(self, resume_from_checkpoint: str | None = None, **more: Any) -> Any:
+        if resume_from_checkpoint is not None and self.stopping is not None:
+            state = TrainerState.load_from_json(str(Path(resume_from_checkpoint) / "trainer_state.json"))
+            if self.stopping.is_over(state):
+                self.args.max_steps = state.global_step  # a callback comes too late to prevent the first step
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **more)
+
+
+@dataclass(frozen=True)
+class RevisionTask(Task):
+    """A training from revision rows to a language model."""
+
+    def arguments(self, config: TrainingConfig, folder: Path) -> SFTConfig:
+        return training_arguments(
+            config,
+            folder,
+            SFTConfig,
+            per_device_train_batch_size=config.batch_size,
+            per_device_eval_batch_size=config.batch_size,
+            gradient_accumulation_steps=config.n_accumulated,
+            max_length=None,
+        )
+
+    def build(self, config: TrainingConfig) -> tuple[Any, ScorerEncoding]:
+        return build_language_model(config)
+
+    def trainer(
+        self, model: Any, arguments: Any, encoding: ScorerEncoding, data: tuple[list[Example], list[Example]], config: TrainingConfig
+    ) -> RevisionTrainer:
+        trainer = RevisionTrainer(model, arguments, encoding.tokenizer, *([sft_row(example) for example in examples] for examples in data))
+        if isinstance(config, TrainRevisionConfig) and config.stop_after_minimum is not None:
+            trainer.stop_by(StopAfterMinimum(config.stop_after_minimum))
+        return trainer
+
+    def save(self, trainer: Any, encoding: ScorerEncoding, rows: Sequence[Example], config: TrainingConfig) -> Parity | None:
+        """The language model, and whether it gives the tokens of the answers in `rows` the probabilities that they had in memory."""
+        with trainer.compute_loss_context_manager():
+            trained = token_probabilities(trainer.model_wrapped, rows)
+        model = whole_language_model(trainer, config)
+        if model is None:
+            return None
+        whole = token_probabilities(model, rows) if config.quantization != "none" else None
+        write_facts(self.facts(encoding), model.config)
+        model.config.use_cache = True
+        model.save_pretrained(config.output)
+        encoding.tokenizer.save_pretrained(config.output)
+        dtype = torch.float64 if config.dtype == "float64" else torch.float32
+        loaded = load_model(AutoModelForCausalLM, str(config.output), dtype=dtype, trust_remote_code=config.trust_remote_code)
+        return compare_scores(trained, token_probabilities(loaded, rows), config, len(rows), whole)
+
+
+@torch.no_grad()
+def token_probabilities(model: Any, rows: Sequence[Example]) -> list[float]:
+    """The probability of each token of the answers, given all before it."""
+    model.eval()
+    device = next(model.parameters()).device
+    found: list[float] = []
+    for row in rows:
+        ids = torch.tensor([row.input_ids], device=device)
+        before = [position - 1 for position in row.positions]
+        probabilities = model(input_ids=ids).logits[0, before].double().softmax(-1)
+        found += probabilities.gather(1, ids[0, list(row.positions)][:, None])[:, 0].tolist()
+    return found
+
+
+def report_rates(rows: Sequence[RevisionRow], config: TrainRevisionConfig) -> None:
+    """Draw the next attempt after held-out chains with the saved model, where it was trained, and add the rates to the report, once."""
+    state = PartialState(cpu=config.use_cpu)
+    if not state.is_main_process:
+        return
+    path = config.output / "training" / "report.json"
+    report = json.loads(path.read_text())
+    held_out = [row for row in rows if row.kind == "revision" and is_validation_question(row.question, config.validation_share)]
+    if "revisions" in report or not held_out or not config.n_revised_chains:
+        return
+    chains = evenly(held_out, config.n_revised_chains)
+    policy = load_policy(str(config.output), dtype=config.dtype, device=str(state.device), trust_remote_code=config.trust_remote_code)
+    grader = load_grader(config.grader, "")
+    params = SamplingParams(config.max_new_tokens, config.temperature)
+    attempts, n_left_out = asyncio.run(next_attempts(policy, policy.tokenizer, grader, chains, params))
+    if n_left_out:
+        told = (n_left_out, len(chains), params.max_new_tokens, policy.context_length)
+        logger.warning("%d of %d held-out chains and max_new_tokens %d are beyond the context of %d tokens: left out", *told)
+    if not attempts:
+        return
+    report["revisions"] = asdict(revision_rates(attempts, n_left_out))
+    write_text(path, json.dumps(report, indent=1) + "\n")
+    logger.info("%s: %s", config.output, json.dumps(report["revisions"]))

@@ -1,0 +1,40 @@
+"""TRL's SFTTrainer on rows of ids and labels, as revision models and generative verifiers train on them.
+
+What differs from TRL: an optimizer step sees the rows that it sees in the trainings of scorers, for every cut into batches and processes.
+TRL's own loader repeats rows at the end of an epoch until the last batches of all processes are whole; here they are filled up with a row
+that has no label. The loss needs no more: it is a sum over labelled tokens divided by their number in the whole step, and nothing else
+(TRL adds a loss of the routers of experts where there are any; no other training here has one).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from datasets import Dataset
+from torch.utils.data import Sampler
+from trl import SFTConfig, SFTTrainer
+
+from prm_train.examples.batches import GroupSampler
+from prm_train.examples.unlabelled import UNLABELLED
+
+Rows = Sequence[dict[str, list[int]]]
+
+
+class GroupedSFTTrainer(SFTTrainer):
+    """Trains a causal language model on `{"input_ids": ..., "labels": ...}`, whose labels are UNLABELLED where nothing is learnt."""
+
+    def __init__(self, model: Any, arguments: SFTConfig, tokenizer: Any, training: Rows, validation: Rows) -> None:
+        self.lengths = [len(row["input_ids"]) for row in training]
+        filler = [{"input_ids": training[0]["input_ids"][:1], "labels": [int(UNLABELLED)]}] * (arguments.world_size > 1)
+        arguments.router_aux_loss_coef = 0.0  # of experts: TRL would add a loss that is no sum over labelled tokens, if the model has one
+        super().__init__(
+            model=model,
+            args=arguments,
+            train_dataset=Dataset.from_list([*training, *filler]),
+            eval_dataset=Dataset.from_list(list(validation)) if validation else None,
+            processing_class=tokenizer,
+        )
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
+        n_processes = self.args.world_size
+        group_size = self.args.train_batch_size * self.args.gradient_accumulation_steps * n_processes
+        return GroupSampler(self.lengths, group_size, self.args.seed, n_processes)

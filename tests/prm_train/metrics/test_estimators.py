@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+
+from prm_train.metrics.estimators import (
+    Interval,
+    ReliabilityBin,
+    block_accuracy,
+    bootstrap_interval,
+    difficulty_quintiles,
+    expected_calibration_error,
+    paired_difference,
+    reliability_bins,
+)
+
+
+def test_block_accuracy_averages_over_disjoint_blocks_and_leaves_the_rest():
+    draws = [True, False, False, False, True, True, False]
+    assert block_accuracy(draws, 1, any) == pytest.approx(3 / 7)
+    assert block_accuracy(draws, 2, any) == pytest.approx(2 / 3)  # (T F) (F F) (T T), the seventh is unused
+    assert block_accuracy(draws, 3, all) == 0.0  # (T F F) (F T T)
+    assert block_accuracy(draws, 7, any) == 1.0
+
+
+def test_block_accuracy_refuses_more_samples_than_there_are():
+    with pytest.raises(ValueError, match="got 3, expected 1 to 2"):
+        block_accuracy([True, False], 3, any)
+
+
+def test_bootstrap_interval_is_exact_for_one_problem_and_for_constant_values():
+    assert bootstrap_interval([0.5], np.random.default_rng(0)) == Interval(0.5, 0.5, 0.5)
+    assert bootstrap_interval(np.ones(7), np.random.default_rng(0)) == Interval(1.0, 1.0, 1.0)
+
+
+def test_bootstrap_interval_agrees_with_the_normal_approximation():
+    interval = bootstrap_interval(np.repeat([0.0, 1.0], 200), np.random.default_rng(0))
+    assert interval.mean == 0.5
+    assert interval.low == pytest.approx(0.5 - 1.96 * 0.5 / 20, abs=0.005)  # standard error 0.5 / sqrt(400)
+    assert interval.high == pytest.approx(0.5 + 1.96 * 0.5 / 20, abs=0.005)
+
+
+def test_bootstrap_interval_is_a_function_of_the_seed():
+    values = np.arange(10.0)
+    assert bootstrap_interval(values, np.random.default_rng(3)) == bootstrap_interval(values, np.random.default_rng(3))
+
+
+def test_bootstrap_interval_covers_the_truth_about_95_times_in_100():
+    rng = np.random.default_rng(1)
+    intervals = [bootstrap_interval(rng.random(100) < 0.3, rng, n_resamples=500) for _ in range(300)]
+    coverage = np.mean([interval.low <= 0.3 <= interval.high for interval in intervals])
+    assert 0.91 <= coverage <= 0.98  # standard error of the coverage .013
+
+
+def test_paired_difference_is_narrower_than_two_separate_intervals():
+    baseline = np.repeat([0.0, 1.0], 50)
+    method = baseline.copy()
+    method[:10] = 1.0  # ten problems gained, none lost
+    interval = paired_difference(method, baseline, np.random.default_rng(0))
+    assert interval.mean == pytest.approx(0.1)
+    assert interval.direction == 1
+    assert interval.high - interval.low < 0.14  # 2 * 1.96 * 0.03; unpaired it would be 0.27
+
+
+def test_direction_says_what_a_difference_shows():
+    assert Interval(0.1, 0.01, 0.2).direction == 1
+    assert Interval(-0.1, -0.2, -0.01).direction == -1
+    assert Interval(0.1, -0.01, 0.2).direction == 0
+    assert Interval(0.1, 0.0, 0.2).direction == 0  # an end at 0 is not above it
+
+
+def test_bad_values_are_refused_by_name():
+    with pytest.raises(ValueError, match="1 of 2 are NaN"):
+        bootstrap_interval([1.0, float("nan")], np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"shapes \(2,\) and \(3,\)"):
+        paired_difference([1, 2], [1, 2, 3], np.random.default_rng(0))
+    with pytest.raises(ValueError, match="low <= high"):
+        Interval(0.5, 0.6, 0.4)
+    with pytest.raises(ValueError, match="finite"):
+        Interval(float("nan"), 0.0, 1.0)
+
+
+def test_quintiles_run_from_easiest_to_hardest_and_split_ties_by_index():
+    assert difficulty_quintiles([0.1, 0.9, 0.5, 0.3, 0.7]).tolist() == [4, 0, 2, 3, 1]
+    assert difficulty_quintiles([0.5] * 10).tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert np.bincount(difficulty_quintiles(np.linspace(0, 1, 12))).tolist() == [3, 2, 3, 2, 2]
+
+
+def test_quintiles_refuse_what_cannot_be_binned():
+    with pytest.raises(ValueError, match="at least 5"):
+        difficulty_quintiles([0.1, 0.2])
+    with pytest.raises(ValueError, match=r"expected values in \[0, 1\]"):
+        difficulty_quintiles([0.1, 0.2, 0.3, 0.4, 1.5])
+
+
+def test_reliability_bins_by_hand():
+    low, high = reliability_bins([0.125, 0.25, 0.5, 0.75, 1.0], [False, True, True, True, False], n_bins=2)
+    assert low == ReliabilityBin(0.1875, 0.5, 2)
+    assert high == ReliabilityBin(0.75, 2 / 3, 3)
+    assert expected_calibration_error([low, high]) == pytest.approx((2 * 0.3125 + 3 * (0.75 - 2 / 3)) / 5)
+
+
+def test_reliability_bins_leave_out_empty_bins():
+    assert reliability_bins([1.0, 1.0], [True, False]) == (ReliabilityBin(1.0, 0.5, 2),)

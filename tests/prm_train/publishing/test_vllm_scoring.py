@@ -1,0 +1,77 @@
+"""Scores of real vLLM engines against transformers: `make test-vllm`, which runs where vLLM is."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from transformers import set_seed
+
+from data_gen.policies.config import BASE_POLICY
+from prm_train import verify_export
+from prm_train.checkpoints.facts import CheckpointFacts, Kind
+from prm_train.publishing.served_parity import compare, load_subject, sample_paths
+from prm_train.publishing.vllm_scoring import Request, answer
+from prm_train.training.config import TrainingConfig
+from prm_train.training.scorer_network import build_scorer, save_scorer
+
+pytestmark = pytest.mark.vllm
+
+
+def scorer(kind: Kind, folder: Path, is_reward: bool = False) -> Path:
+    """On the built-in policy: vLLM on a CPU wants attention heads of 32 numbers or more, which the tests' tiny models lack."""
+    set_seed(0)
+    model, encoding = build_scorer(kind, TrainingConfig(rows=Path(), output=Path(), model="base"))
+    save_scorer(model, encoding, CheckpointFacts(kind, encoding.facts, "none", "min", is_reward=is_reward), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return scorer("prm", tmp_path_factory.mktemp("prm"))
+
+
+def test_a_prm_is_served_as_it_is(prm, tmp_path, capsys):
+    verify_export.main([str(prm), "--n_rows", "3", "--report", str(tmp_path / "report.json")])
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["is_same"]
+    assert [each["read_by"] for each in report["comparisons"]] == ["ALL", "STEP"]
+    assert report["comparisons"][0]["n_scores"] == sum(len(path.steps) for path in sample_paths(3))
+    assert capsys.readouterr().out.count("  same\n") == 2
+
+
+def test_a_head_with_its_classes_the_other_way_round_fails(prm, tmp_path, capsys):
+    folder = tmp_path / "swapped"
+    shutil.copytree(prm, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["id2label"], config["label2id"] = {"0": "good", "1": "bad"}, {"good": 0, "bad": 1}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(SystemExit) as caught:
+        verify_export.main([str(folder), "--n_rows", "3"])
+    assert caught.value.code == 1
+    out = capsys.readouterr().out
+    assert out.count("NOT THE SAME") == 2
+    assert "fault: labels: got id2label" in out
+
+
+def test_step_pooling_without_a_tag_returns_nothing_and_is_not_taken_for_agreement(prm, monkeypatch):
+    for name, value in {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "1"}.items():
+        monkeypatch.setenv(name, value)
+    subject = load_subject(prm, "float32")
+    paths = [subject.encode(path) for path in sample_paths(2)]
+    absent = subject.encoding.tokenizer.get_vocab()["<|wait|>"]
+    request = Request(str(prm), "prm", "float32", [path.ids for path in paths], ("STEP",), absent, 256)
+    returned = answer(request)["found"]["STEP"]
+    assert returned == [[], []]
+    assert compare("STEP", returned, subject, subject, paths).error == f"path 0: got 0 scores from vLLM, expected {len(paths[0].positions)}"
+
+
+@pytest.mark.parametrize(("is_reward", "problem_type"), [(False, "multi_label_classification"), (True, "regression")])
+def test_an_orm_is_served_as_it_is(is_reward, problem_type, tmp_path):
+    folder = scorer("orm", tmp_path, is_reward=is_reward)
+    assert json.loads((folder / "config.json").read_text())["problem_type"] == problem_type
+    verify_export.main([str(folder), "--n_rows", "3"])
+
+
+def test_a_language_model_is_served_as_it_is():
+    verify_export.main([str(BASE_POLICY), "--n_rows", "3"])

@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import set_seed
+
+from data_gen.settings.errors import InputError
+from prm_train.checkpoints.facts import CheckpointFacts, Kind
+from prm_train.examples.examples import Example
+from prm_train.training.config import LoraSettings, TrainOrmConfig
+from prm_train.training.parity import check_parity, parity_rows, scores_of
+from prm_train.training.scorer_network import build_scorer, save_scorer
+
+
+def saved(kind: Kind, policy: Path, folder: Path, **settings):
+    """(config, rows, their scores in memory) of a scorer that was saved to the folder."""
+    set_seed(0)
+    config = TrainOrmConfig(rows=Path("unused"), output=folder, model=str(policy), **settings)
+    model, encoding = build_scorer(kind, config)
+    rows = []
+    for i in range(3):
+        ids, ends = encoding.encode(f"Start with {i}", ["3 plus 4 = 7", f"Answer: {i}"])
+        places = ends if kind == "prm" else ends[-1:]
+        rows.append(Example("q", ids, places, (1.0,) * len(places), (1.0,) * len(places)))
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    scores = scores_of(model, kind, rows)
+    save_scorer(model, encoding, CheckpointFacts(kind, encoding.facts, "test", "min"), folder)
+    return config, rows, scores
+
+
+@pytest.mark.parametrize("kind", ["prm", "orm"])
+@pytest.mark.parametrize("lora", [None, LoraSettings(rank=2)])
+def test_a_saved_scorer_scores_as_it_did_in_memory(kind, lora, tiny_policy, tmp_path):
+    config, rows, scores = saved(kind, tiny_policy, tmp_path, lora=lora)
+    assert len(scores) == (6 if kind == "prm" else 3)
+    found = check_parity(tmp_path, kind, rows, scores, config)
+    assert (found.n_rows, found.n_scores, found.tolerance) == (3, len(scores), 1e-4)
+    assert found.max_abs_difference < 1e-6
+
+
+def test_a_bfloat16_scorer_is_saved_with_a_float32_head(tiny_policy, tmp_path):
+    config, rows, scores = saved("prm", tiny_policy, tmp_path, lora=LoraSettings(rank=2), dtype="bfloat16")
+    assert check_parity(tmp_path, "prm", rows, scores, config).max_abs_difference < 0.05
+    weights = load_file(tmp_path / "model.safetensors")
+    assert (weights["score.weight"].dtype, weights["model.embed_tokens.weight"].dtype) == (torch.float32, torch.bfloat16)
+
+
+@pytest.mark.parametrize("fault", ["another head", "classes turned round", "not a number"])
+def test_a_checkpoint_that_scores_otherwise_is_an_error(fault, tiny_policy, tmp_path):
+    config, rows, scores = saved("prm", tiny_policy, tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    head = weights["score.weight"]
+    broken = {"another head": torch.randn_like(head), "classes turned round": head.flip(0), "not a number": head * float("nan")}
+    save_file(weights | {"score.weight": broken[fault].contiguous()}, tmp_path / "model.safetensors", {"format": "pt"})
+    said = "the checkpoint is not the model that was trained"
+    if fault == "not a number":  # which no model may hold that is loaded
+        said = "1 of its weights hold NaN or infinite numbers"
+    with pytest.raises((RuntimeError, InputError), match=said):
+        check_parity(tmp_path, "prm", rows, scores, config)
+
+
+def test_rows_are_taken_evenly():
+    rows = [Example(str(i), (1,), (0,), (1.0,), (1.0,)) for i in range(20)]
+    assert [row.question for row in parity_rows(rows)] == ["0", "2", "5", "7", "10", "12", "15", "17"]
+    assert [row.question for row in parity_rows(rows[:3])] == ["0", "1", "2"]
