@@ -1,21 +1,100 @@
-"""What the two packages may load, and how files are named. Import style itself is ruff's business (pyproject.toml)."""
+"""How the project is laid out: what may import what, what may be loaded, where files stand and how they are named."""
 
+import importlib
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-PACKAGES = ("data_gen", "prm_train")
+import pytest
+
+from prm_train.cli import COMMANDS
+from tests.import_graph import PACKAGES, ROOT, cycles, files_per_folder, folder_of, imports, longest_function, modules
+
+# A folder imports only from folders that stand before it (docs/architecture.md says what each holds). The commands, at the roots, are last.
+ORDER = (
+    "data_gen.process",
+    "data_gen.records",
+    "data_gen.settings",
+    "data_gen.files",
+    "data_gen.models",
+    "data_gen.answers",
+    "data_gen.problems",
+    "data_gen.grading",
+    "data_gen.policies",
+    "data_gen.ledger",
+    "data_gen.sampling",
+    "data_gen.labeling",
+    "data_gen.rows",
+    "data_gen.formats",
+    "data_gen.judging",
+    "data_gen.publishing",
+    "data_gen",
+    "prm_train.networks",
+    "prm_train.encoding",
+    "prm_train.checkpoints",
+    "prm_train.examples",
+    "prm_train.metrics",
+    "prm_train.scoring",
+    "prm_train.search",
+    "prm_train.evaluation",
+    "prm_train.publishing",
+    "prm_train.training",
+    "prm_train",
+)
+# At the roots beside the commands: the old names of modules that published cards, configs or people's scripts import.
+MOVED = {"data_gen.chains", "data_gen.program_grading", "prm_train.incremental"}
+OTHER_COMMANDS = {"prm_train.cli", "data_gen.pretrain"}  # that `prm-train` does not list
+FULLEST = 20  # files of a folder
 
 
-def module_names(package: str) -> list[str]:
-    files = sorted((ROOT / package).rglob("*.py"))
-    return [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in files]
+def test_folders_import_only_what_stands_before_them() -> None:
+    files, place = modules(), {folder: number for number, folder in enumerate(ORDER)}
+    wrong = []
+    for module, imported in imports(files).items():
+        for other in imported:
+            before, after = folder_of(other, files[other]), folder_of(module, files[module])
+            if place[before] > place[after] and other not in PACKAGES:
+                wrong.append(f"{module} imports {other}")
+    assert wrong == []
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    assert cycles(imports(modules())) == []
+
+
+def test_package_roots_hold_commands_and_nothing_else() -> None:
+    at_root = {name for name, path in modules().items() if name.count(".") == 1 and path.name != "__init__.py"}
+    assert at_root - MOVED - OTHER_COMMANDS <= {module for module, _ in COMMANDS.values()}
+
+
+def test_libraries_import_no_command() -> None:
+    commands = {module for module, _ in COMMANDS.values()}
+    wrong = {(name, other) for name, found in imports(modules()).items() for other in found & commands if name not in commands}
+    assert wrong == set()
+
+
+def test_folders_and_functions_stay_small() -> None:
+    files = modules()
+    assert {folder: n for folder, n in files_per_folder(files).items() if n > FULLEST} == {}
+    assert longest_function(files)[0] <= 60
+
+
+@pytest.mark.parametrize(
+    ("old", "name"), [("data_gen.chains", "Message"), ("data_gen.program_grading", "grade"), ("prm_train.incremental", "load_scorer")]
+)
+def test_old_names_work_and_say_where_to_look_now(old: str, name: str) -> None:
+    sys.modules.pop(old, None)
+    with pytest.warns(FutureWarning, match=rf"{old} is now "):
+        module = importlib.import_module(old)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert callable(getattr(module, name))
 
 
 def test_data_gen_loads_without_torch_and_never_loads_prm_train() -> None:
-    light = [name for name in module_names("data_gen") if name != "data_gen.pretrain" and not name.startswith("data_gen.policies.")]
-    light.append("data_gen.policies.protocol")
+    light = [name for name in modules() if name.startswith("data_gen") and name not in {"data_gen.pretrain", *MOVED}]
+    light = [name for name in light if not name.startswith("data_gen.policies.")] + ["data_gen.policies.protocol"]
     code = f"""
 import importlib, sys
 for name in {light!r}:
@@ -30,11 +109,12 @@ for name in {light!r}:
 
 def test_files_are_named_by_their_subject() -> None:
     vague = {"util", "utils", "helper", "helpers", "common", "base", "manager", "registry", "misc"}
-    named = [name for package in PACKAGES for name in module_names(package)]
-    assert [name for name in named if vague & set(name.rpartition(".")[2].split("_"))] == []
+    assert [name for name in modules() if vague & set(name.rpartition(".")[2].split("_"))] == []
 
 
 def test_tests_mirror_the_packages() -> None:
     folders = [path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")]
     assert [str(folder) for folder in folders if not (ROOT / folder).is_dir()] == []
-    assert list((ROOT / "tests").rglob("__init__.py")) == []  # --import-mode=importlib needs none, and with them equal names would clash
+    assert (
+        list(Path(ROOT / "tests").rglob("__init__.py")) == []
+    )  # --import-mode=importlib needs none, and with them equal names would clash

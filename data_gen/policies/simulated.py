@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from data_gen.policies.protocol import Policy
 from data_gen.problems import arithmetic
-from data_gen.records.draw_keys import content_hash, derive_seed, prefix_hash
+from data_gen.records.draw_keys import content_hash, derive_seed, draw_seed
 from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
 
 EOS_ID = 256
@@ -33,7 +33,7 @@ class SimulatedPolicy(Policy):
     async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
         if len(prefix_ids) >= self.context_length:
             raise ValueError(f"a prefix of {len(prefix_ids)} tokens leaves no room in a context of {self.context_length}")
-        rng = random.Random(derive_seed(self.base_seed, self.policy_id, prefix_hash(prefix_ids).hex(), index))
+        rng = random.Random(draw_seed(self.base_seed, self.policy_id, prefix_ids, index))
         question, _, written = bytes(prefix_ids).decode().partition("\n")
         text = _continuation(arithmetic.parse_question(question), written, rng)
         return _completion(text.encode(), len(prefix_ids), params)
@@ -92,7 +92,7 @@ class SimulatedSolver(Policy):
         return [*(bytes([i]) for i in range(256)), b"", b""]
 
     async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
-        rng = random.Random(derive_seed(self.base_seed, self.policy_id, prefix_hash(prefix_ids).hex(), index))
+        rng = random.Random(draw_seed(self.base_seed, self.policy_id, prefix_ids, index))
         end = prefix_ids.index(END_OF_PROMPT_ID)
         question, written = bytes(prefix_ids[:end]).decode(), bytes(prefix_ids[end + 1 :])
         return _completion(self._continuation(question, written, rng), len(prefix_ids), params)

@@ -35,15 +35,13 @@ from prm_train.metrics.calibration import CalibrationError, CalibrationFit, cali
 from prm_train.networks.gathering import gathered_weights
 from prm_train.networks.special_ids import say_once
 from prm_train.training.best_of_n import BestOfN, RunFacts, finish_tracking, frozen_problems, tracker
-from prm_train.training.check_base import check_before_training
+from prm_train.training.callbacks import TrainingCost, TrainingProgress, training_table, validation_metrics
 from prm_train.training.config import LossSettings, TrainingConfig
-from prm_train.training.cost import TrainingCost
+from prm_train.training.first_checks import check_before_training, check_rows_apart
 from prm_train.training.folder import begun_with, claim_folder, is_finished, last_whole_checkpoint, remove_resume_files
-from prm_train.training.forward_checks import check_rows_apart
 from prm_train.training.launching import check_accelerator, check_launch, device_settings
 from prm_train.training.lock import training_lock
 from prm_train.training.parity import Parity, check_parity, max_abs_difference, parity_rows, scores_of
-from prm_train.training.progress import TrainingProgress, training_table, validation_metrics
 from prm_train.training.reward_trainer import RewardTrainer
 from prm_train.training.scorer_network import build_scorer, rebuild_scorer, save_scorer
 

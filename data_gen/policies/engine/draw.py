@@ -3,7 +3,6 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Optional
 
 import torch
 from jaxtyping import Float
@@ -13,9 +12,6 @@ from data_gen.policies.engine.truncation import truncated
 from data_gen.records.sampling import FinishReason, SamplingParams, Truncation, Usage
 from data_gen.records.steps import StepScanner
 from data_gen.records.stop_strings import StopStrings
-
-if TYPE_CHECKING:
-    from data_gen.policies.engine.row_batch import Tier
 
 SMALL_VOCABULARY = 4096  # up to here float32 sums of probabilities are exact to about 1e-6; beyond it float64 is worth its price
 
@@ -39,8 +35,7 @@ class Draw:
     n_cached: int = 0
     next_id: int = 0  # the id to be fed next
     n_fed: int = 0  # ids whose keys and values are in the row
-    tier: Optional["Tier"] = None  # none before it has a row and after it ended
-    row: int = 0
+    row: int = 0  # in the tier of the batch that holds it
 
     @property
     def usage(self) -> Usage:

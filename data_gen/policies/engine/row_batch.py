@@ -40,12 +40,10 @@ class Tier:
             draw.row = len(self.draws)
             self.draws.append(draw)
             self.cache.reserve(len(self.draws))
-        draw.tier = self
 
     def free(self, draw: Draw) -> None:
         self.draws[draw.row] = None
         self.idle.append(draw.row)
-        draw.tier = None
 
     def close_ranks(self) -> None:
         """Move the last rows into the idle ones."""
@@ -77,6 +75,7 @@ class RowBatch:
         """Forget the draws under way."""
         self.n_draws = 0
         self._tiers: list[Tier] = []
+        self._tier_of: dict[Draw, Tier] = {}  # of each draw that has a row
         self._forks: list[tuple[Draw, list[Draw]]] = []  # draws that wait for the first logits of another of the same prefix
 
     @torch.inference_mode()
@@ -132,7 +131,7 @@ class RowBatch:
         draw.next_id = draw.prefix_ids[-1]
         draw.n_fed = len(draw.prefix_ids) - 1
         tier = self._tier(draw.n_fed)
-        tier.put(draw)
+        self._put(draw, tier)
         tier.cache.fill(draw.row, segments)
 
     def _tier(self, position: int) -> Tier:
@@ -186,30 +185,36 @@ class RowBatch:
 
     def drop(self, draw: Draw) -> None:
         """Forget one draw."""
-        if draw.tier is not None:
-            draw.tier.free(draw)
+        if draw in self._tier_of:  # not one that ended with its first token, before it had a row
+            self._free(draw)
         self.n_draws -= 1
+
+    def _put(self, draw: Draw, tier: Tier) -> None:
+        tier.put(draw)
+        self._tier_of[draw] = tier
+
+    def _free(self, draw: Draw) -> None:
+        self._tier_of.pop(draw).free(draw)
 
     def _promote(self, tier: Tier) -> None:
         """Move rows that are full to the next tier."""
         for draw in [draw for draw in tier.draws if draw is not None and draw.n_fed == tier.cache.capacity]:
             target, row = self._tier(draw.n_fed), draw.row
-            tier.free(draw)
-            target.put(draw)
+            self._free(draw)
+            self._put(draw, target)
             target.cache.copy_row(tier.cache, row, draw.row)
 
     def _fork(self, leader: Draw, others: list[Draw]) -> None:
         """Give draws of one prefix rows of their own, copied from the one that computed it."""
-        tier = leader.tier
-        assert tier is not None
+        tier = self._tier_of[leader]
         for draw in others:
             draw.n_fed = leader.n_fed
-            tier.put(draw)
+            self._put(draw, tier)
             tier.cache.copy_row(tier.cache, leader.row, draw.row)
 
     def _remember(self, draw: Draw) -> None:
         """Keep the keys and values of all ids of a draw that were fed."""
-        tier, row, end = draw.tier, draw.row, draw.n_fed
+        tier, row, end = self._tier_of.get(draw), draw.row, draw.n_fed
         if tier is None:  # it ended with its first token, before it had a row
             return
         self.prefixes.insert((*draw.prefix_ids, *draw.token_ids)[:end], lambda start: tier.cache.read(row, start, end))

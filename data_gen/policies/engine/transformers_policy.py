@@ -24,7 +24,7 @@ from data_gen.policies.engine.plain_model import PlainModel
 from data_gen.policies.engine.ragged_model import RaggedModel, UnknownModelError
 from data_gen.policies.engine.row_batch import RowBatch
 from data_gen.records import steps
-from data_gen.records.draw_keys import content_hash, derive_seed, prefix_hash
+from data_gen.records.draw_keys import content_hash, draw_seed
 from data_gen.records.sampling import Completion, SamplingParams, Usage
 from data_gen.records.stop_strings import StopStrings
 from data_gen.settings.errors import InputError
@@ -95,7 +95,7 @@ class TransformersPolicy:
             )
         if not prefix_ids or not 0 <= min(prefix_ids) <= max(prefix_ids) < self._vocabulary_size:
             raise ValueError(f"prefix {prefix_ids[:8]}… of {len(prefix_ids)} ids: expected one or more ids in [0, {self._vocabulary_size})")
-        noise = random.Random(derive_seed(self.base_seed, self.policy_id, prefix_hash(prefix_ids).hex(), index))
+        noise = random.Random(draw_seed(self.base_seed, self.policy_id, prefix_ids, index))
         scanner = None if params.stop is None else self._scanner(params.stop)
         stop_strings = StopStrings(self._token_bytes, params.stop_strings) if params.stop_strings else None
         return Draw(prefix_ids, params, min(params.max_new_tokens, n_free), noise, scanner, stop_strings)

@@ -19,7 +19,7 @@ from data_gen.policies.servers.requests import RequestSettings, ServerPool
 from data_gen.policies.servers.routing import RecentPrompts
 from data_gen.policies.vocabulary import Vocabulary
 from data_gen.process.daemon_threads import run_in_thread
-from data_gen.records.draw_keys import content_hash, derive_seed, prefix_hash
+from data_gen.records.draw_keys import content_hash, draw_seed
 from data_gen.records.sampling import Completion, SamplingParams
 from data_gen.records.steps import step_scanners
 from data_gen.settings.api_keys import read_api_key
@@ -63,7 +63,7 @@ class OpenAIServersPolicy(Policy):
     async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
         """Raises ServerError (an InputError) when a server refuses the request or every attempt fails."""
         check_prefix(prefix_ids, self._vocabulary, self.context_length)
-        seed = derive_seed(self.base_seed, self.policy_id, prefix_hash(prefix_ids).hex(), index) % N_SEEDS
+        seed = draw_seed(self.base_seed, self.policy_id, prefix_ids, index) % N_SEEDS
         n_tokens = min(params.max_new_tokens, self.context_length - len(prefix_ids))
         request = CompletionRequest(
             self._model, prefix_ids, n_tokens, params.temperature, seed, stop_strings=params.stop_strings, truncation=params.truncation

@@ -16,7 +16,7 @@ from data_gen.policies.protocol import Policy
 from data_gen.policies.servers.engine_draw import EngineDraw, draw_completion
 from data_gen.policies.servers.openai_servers import N_SEEDS, check_prefix
 from data_gen.policies.vocabulary import Vocabulary, load_vocabulary
-from data_gen.records.draw_keys import content_hash, derive_seed, prefix_hash
+from data_gen.records.draw_keys import content_hash, draw_seed
 from data_gen.records.sampling import Completion, SamplingParams, Usage
 from data_gen.records.steps import step_scanners
 from data_gen.settings.errors import InputError
@@ -53,7 +53,7 @@ class VllmPolicy(Policy):
 
     async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
         check_prefix(prefix_ids, self._vocabulary, self.context_length)
-        seed = derive_seed(self.base_seed, self.policy_id, prefix_hash(prefix_ids).hex(), index) % N_SEEDS
+        seed = draw_seed(self.base_seed, self.policy_id, prefix_ids, index) % N_SEEDS
         engine = await self._running_engine()
         scanner = None if params.stop is None else self._scanner(params.stop)
         return await draw_completion(lambda stop: self._draw(engine, prefix_ids, params, seed, stop), self._vocabulary, params, scanner)

@@ -1,10 +1,14 @@
-"""Does what a model says of a row depend on the rows beside it? Asked of the model itself before it is trained, on two of its rows.
+"""What is checked of a base model before it is trained, so that hours of training cannot end in a checkpoint that is of no use.
 
-What makes it so: attention in both directions, which sees padding that no mask hides (trainings here pass none), and layers that carry a
-state from token to token (linear attention, state-space models), or let a packed row see the end of the one before it.
+`check_before_training`: all that a checkpoint holds but its weights is written once and read back. `check_rows_apart`: what the model says
+of a row does not depend on the rows beside it. What makes it so: attention in both directions, which sees padding that no mask hides
+(trainings here pass none), and layers that carry a state from token to token (linear attention, state-space models), or let a packed row
+see the end of the one before it.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -13,8 +17,14 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from data_gen.models.forward_settings import context_length, short_length
 from data_gen.policies.engine.rounding import is_same_but_for_rounding
+from data_gen.records.chats import Message
 from data_gen.settings.errors import InputError
+from prm_train.checkpoints.facts import Kind
+from prm_train.encoding.paths import ScorerEncoding
 from prm_train.examples.examples import Example
+from prm_train.networks.special_ids import check_padding
+from prm_train.publishing.publishable import PROBES, check_publishable
+from prm_train.publishing.scored_paths import ScoredPath
 from prm_train.training.config import TrainingConfig
 
 N_CHECKED = 64  # tokens of a row
@@ -71,3 +81,19 @@ def _states(model: Any, token_ids: list[int], positions: Tensor | None = None) -
 
 def _is_same(states: Tensor, wanted: Tensor, config: TrainingConfig) -> bool:
     return is_same_but_for_rounding(states, wanted, torch.bfloat16 if config.bf16_autocast else getattr(torch, config.dtype))
+
+
+def check_before_training(model: Any, encoding: ScorerEncoding, kind: Kind, questions: Sequence[str], config: TrainingConfig) -> None:
+    """Write all of a checkpoint but its weights, and check that. Raises InputError naming the base, as `check_publishable`.
+
+    A tokenizer with code of its own is not loaded again: `publish` takes none.
+    """
+    source = f"model {config.model}"
+    if config.trust_remote_code:
+        check_padding(model.config, source)
+        return
+    paths = [ScoredPath((Message("user", text),), (text,)) for text in (*PROBES, *questions)]
+    with TemporaryDirectory() as name:
+        model.config.save_pretrained(name)
+        encoding.tokenizer.save_pretrained(name)
+        check_publishable(Path(name), model.config, encoding, kind, paths, source, "trained")
