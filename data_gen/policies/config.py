@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from data_gen.models.names import check_model, model_line
@@ -165,6 +165,14 @@ class PolicyConfig:
         vocabulary = load_vocabulary(str(BASE_POLICY) if tokenizer == "base" else tokenizer, self.prompt, self.trust_remote_code)
         settings = RequestSettings(self.api_key_env, self.max_concurrency, self.timeout_seconds, self.n_attempts, self.retry_seconds)
         return connect(server_urls(self.servers), self.name, vocabulary, settings, base_seed=self.base_seed, revision=self.revision)
+
+
+def load_policy(model: str = "base", **settings: Any) -> Policy:
+    """The policy `model` ('base', 'simulated', a folder, a Hub name, or what servers call it) with settings of `PolicyConfig`.
+
+    Raises ValueError for settings that do not go together, InputError for a model that is not there.
+    """
+    return PolicyConfig(model, **settings).load()
 
 
 @dataclass(frozen=True)
