@@ -12,7 +12,6 @@ Importing the package loads none of the heavy libraries; a name's module is load
 """
 
 import importlib
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from data_gen.process.early_signals import heed_as_command
@@ -65,6 +64,8 @@ __all__ = [*sorted(_HOMES), "__version__"]
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        from importlib.metadata import version
+
         return version("prm-train")
     if name not in _HOMES:
         raise AttributeError(f"module prm_train has no public name {name!r}; it has {', '.join(__all__)}")
