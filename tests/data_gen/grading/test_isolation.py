@@ -224,7 +224,7 @@ for number in range(1, 65):
 signal.setitimer(signal.ITIMER_REAL, 0)
 time.sleep(10**9)
 """
-    script = f"from data_gen import program_grading\nprogram_grading.run_program({program!r}, 'assert True', 'marked')"
+    script = f"from data_gen.grading.program import run_program\nrun_program({program!r}, 'assert True', 'marked')"
     with subprocess.Popen([sys.executable, "-c", script], env=os.environ | {"TMPDIR": str(tmp_path)}) as process:
         assert is_soon(lambda: len(processes_that_hold("marked")) >= 4)
         process.kill()

@@ -46,10 +46,10 @@ def test_the_hash_is_that_of_the_class_and_of_every_source(package: Path) -> Non
 
 
 def test_verdicts_on_mathematics_depend_on_all_that_reads_and_compares_answers() -> None:
-    subjects = ("choices", "clocks", "equality", "equations", "lists", "notation", "numbers", "units")
-    others = ("answers", "expressions", "final_sentence", "grading_worker", "number_words", "records")
-    parts = {*(f"answer_{subject}" for subject in subjects), *others}
-    assert set(own_sources(*MATH_MODULES)) == {f"data_gen.{part}" for part in parts}
+    subjects = ("choices", "clocks", "equality", "equations", "expressions", "final_sentence", "find", "lists", "notation", "number_words")
+    answers = {f"data_gen.answers.{subject}" for subject in (*subjects, "numbers", "units", "vote_key")}
+    records = {f"data_gen.records.{name}" for name in ("draw_keys", "sampling", "solutions")}
+    assert set(own_sources(*MATH_MODULES)) == {*answers, *records, "data_gen.grading.algebra_worker"}
 
 
 def test_verdicts_on_programs_depend_on_their_sandbox() -> None:
