@@ -10,6 +10,8 @@ VLLM_VENV ?= .venv-vllm
 TORCH_INDEX ?=
 # Arguments for the command, as `make quickstart ARGS="--seed 1"`.
 ARGS ?=
+# Processes that share the files of tests; each takes a core and a gigabyte.
+TEST_PROCESSES ?= 2
 
 # One thread a process: on shared cores more threads wait for each other and are many times slower.
 export OMP_NUM_THREADS ?= 1
@@ -37,7 +39,7 @@ quickstart: setup ## run the whole pipeline on the built-in task; interrupt it a
 	$(BIN)/prm-train quickstart $(ARGS)
 
 test: lint types ## lint, types and the default tests
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 lint: setup ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from prm_train.publishing.scored_paths import ScoredPath
 from tests.hub_server import Account, Hub, client_settings, serve
 
 STEPS = ("3 plus 4 = 7", "7 times 2 = 14, keep 4", "Answer: 7 4")
-SETTINGS = ("--validation_share", "0.3", "--use_cpu", "true", "--learning_rate", "0.01", "--n_epochs", "3", "--batch_size", "4")
+SETTINGS = ("--validation_share", "0.3", "--use_cpu", "true", "--learning_rate", "0.01", "--n_epochs", "1", "--batch_size", "4")
 PATH = ScoredPath((Message("user", "Start with 3: plus 4, times 2."),), STEPS)
 
 # Name of a checkpoint → the command that trains it, and its settings. Rows are those of ROWS.
@@ -41,7 +41,7 @@ TRAININGS: dict[str, tuple[Callable[[list[str]], None], tuple[str, ...]]] = {
     "orm_history": (train_orm.main, ()),
     "generative_verifier": (train_verifier.main, ("--lora.rank", "4")),
     "implicit_prm": (train_implicit_prm.main, ("--lora.rank", "4", "--beta", "0.5")),
-    "revision": (train_revision.main, ("--lora.rank", "4", "--grader", "arithmetic", "--max_new_tokens", "4")),
+    "revision": (train_revision.main, ("--lora.rank", "4", "--grader", "arithmetic", "--max_new_tokens", "4", "--n_epochs", "3")),
 }
 ROWS = {"generative_verifier": "prm", "implicit_prm": "orm"} | {
     name: name for name in TRAININGS if name not in ("generative_verifier", "implicit_prm")
@@ -497,55 +497,49 @@ def test_another_folder_is_not_replaced(runs, tmp_path):
     assert "# Second" in publish_to(runs, "prm", tmp_path / "model", "--title", "Second")
 
 
-@pytest.fixture
-def hub() -> Hub:
-    return Hub({"secret": Account("me")})
-
-
-@pytest.fixture
-def url(hub: Hub) -> Iterator[str]:
-    with serve(hub) as address:
-        yield address
-
-
-@pytest.mark.parametrize(
-    ("name", "model_class", "file"),
-    [
-        ("prm", "AutoModelForTokenClassification", "model.safetensors"),
-        ("implicit_prm", "AutoModelForCausalLM", "reference/model.safetensors"),
-    ],
-)
-def test_a_pushed_model_loads_by_name_and_scores_the_same(name, model_class, file, project, hub, url, tmp_path):
-    trained = str(project(name) / name)
-    where = ["--checkpoint", trained, "--rows", str(project(name) / f"{ROWS[name]}.jsonl"), "--output", str(tmp_path / "model")]
-    code = f"""
-import asyncio, torch
-from transformers import {model_class}
+PUSH = """
+import asyncio, os, sys, torch, transformers
+from data_gen.settings.parse import run_command
 from prm_train.scoring.incremental import load_scorer
 from prm_train.publish import main
-main({[*where, "--license", "mit", "--repo", "me/model"]!r})
-local, pushed = ({model_class}.from_pretrained(name) for name in ({trained!r}, "me/model"))
-ids = torch.tensor([[5, 6, 7, 4]])
-assert torch.equal(local(input_ids=ids).logits, pushed(input_ids=ids).logits)
+
 async def score(name):
     async with load_scorer(name).session("Start with 3: plus 4.") as tree:
         return await tree.score(tree.extend(tree.root, "3 plus 4 = 7"))
-assert asyncio.run(score("me/model")) == asyncio.run(score({trained!r}))
-print("same")
+
+ids = torch.tensor([[5, 6, 7, 4]])
+for name, class_name in (("prm", "AutoModelForTokenClassification"), ("implicit_prm", "AutoModelForCausalLM")):
+    trained, rows, output = sys.argv[1:4]
+    sys.argv[1:4] = []
+    main(["--checkpoint", trained, "--rows", rows, "--output", output, "--license", "mit", "--repo", f"me/{name}"])
+    local, pushed = (getattr(transformers, class_name).from_pretrained(each) for each in (trained, f"me/{name}"))
+    assert torch.equal(local(input_ids=ids).logits, pushed(input_ids=ids).logits)
+    assert asyncio.run(score(f"me/{name}")) == asyncio.run(score(trained))
+    print("same", name)
+os.environ["HF_TOKEN"] = "wrong"
+checkpoint, rows, output = sys.argv[1:4]
+arguments = ["--checkpoint", checkpoint, "--rows", rows, "--output", output, "--license", "mit", "--repo", "me/orm"]
+run_command(lambda: main(arguments), "publish")
 """
-    hub.fail("POST", "/commit/main", status=500)  # once: the push is tried again
-    environment = os.environ | client_settings(url, home=tmp_path / "home", token="secret")
-    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr[-2000:]
-    assert run.stdout.splitlines()[-1] == "same"
-    assert set(hub.repositories["model", "me/model"].files) >= {"README.md", "config.json", "model.safetensors", "tokenizer.json", file}
 
 
-def test_a_wrong_token_is_told_in_one_line_and_the_folder_stays(runs, url, tmp_path):
-    where = ["--checkpoint", str(runs / "orm"), "--rows", str(runs / "orm.jsonl"), "--output", str(tmp_path / "model")]
-    environment = os.environ | client_settings(url, home=tmp_path / "home", token="wrong")
-    command = [sys.executable, "-m", "prm_train.publish", *where, "--license", "mit", "--repo", "me/orm"]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+def test_pushed_models_load_by_name_and_score_the_same_and_a_wrong_token_is_told_in_one_line(project, tmp_path):
+    """In one process, since the client reads the address of the Hub when it is imported."""
+    words: list[str] = []
+    for name in ("prm", "implicit_prm", "orm"):
+        words += [str(project(name) / name), str(project(name) / f"{ROWS[name]}.jsonl"), str(tmp_path / name)]
+    hub = Hub({"secret": Account("me")})
+    for name in ("prm", "implicit_prm"):
+        hub.fail("POST", f"/models/me/{name}/commit/main", status=500)  # once: the push is tried again
+    with serve(hub) as url:
+        environment = os.environ | client_settings(url, home=tmp_path / "home", token="secret")
+        run = subprocess.run([sys.executable, "-c", PUSH, *words], env=environment, capture_output=True, text=True, check=False)
+    assert [line for line in run.stdout.splitlines() if line.startswith("same")] == ["same prm", "same implicit_prm"], run.stderr[-2000:]
+    files = {"README.md", "config.json", "model.safetensors", "tokenizer.json"}
+    assert set(hub.repositories["model", "me/prm"].files) >= files
+    assert set(hub.repositories["model", "me/implicit_prm"].files) >= files | {"reference/model.safetensors"}
     assert run.returncode == 2
-    assert re.search(r"me/orm: .* does not know the token of HF_TOKEN \(401: .*\); expected a valid access token$", run.stderr.strip())
-    assert (tmp_path / "model" / "config.json").exists()
+    told = r"me/orm: .* does not know the token of HF_TOKEN \(401: .*\); expected a valid access token$"
+    assert re.search(told, run.stderr.strip().splitlines()[-1])
+    assert ("model", "me/orm") not in hub.repositories
+    assert (tmp_path / "orm" / "config.json").exists()  # the folder stays

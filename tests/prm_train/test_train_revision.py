@@ -2,9 +2,6 @@
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,8 +32,7 @@ from prm_train.train_revision import main
 from prm_train.training import revision as revision_training
 from prm_train.training.config import TrainRevisionConfig
 from prm_train.training.revision import RevisionTask, StopAfterMinimum
-
-ROOT = Path(__file__).parents[2]
+from tests.two_processes import train_in_two
 
 
 def row(i: int, n_attempts: int) -> RevisionRow:
@@ -233,17 +229,8 @@ def test_two_processes_take_every_row_once_and_learn_what_one_does(rows, tiny_po
     settings = ("--n_epochs", "2.0", "--n_revised_chains", "0", "--n_steps_between_logs", "1")
     alone = train(rows, tiny_policy, tmp_path / "one", *settings, "--batch_size", "12")
     assert alone["n_training_rows"] % 12
-    command = [str(ROOT / "launch" / "train.sh"), "ddp", "train-revision"]
     more = ("--batch_size", "3", "--n_accumulated", "2")  # the last of equal settings counts
-    finished = subprocess.run(
-        [*command, *arguments(rows, tiny_policy, tmp_path / "two", *settings, *more)],
-        env=os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "N_PROCESSES": "2"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert finished.returncode == 0, finished.stderr[-3000:]
+    train_in_two(tmp_path / "meeting", main, arguments(rows, tiny_policy, tmp_path / "two", *settings, *more))
     both = json.loads((tmp_path / "two" / "training" / "report.json").read_text())
     assert len(both["loss_curve"]) == len(alone["loss_curve"]) == both["n_steps"]
     for step, other in zip(both["loss_curve"], alone["loss_curve"], strict=True):

@@ -168,7 +168,8 @@ def refused(command: list[str], rows: Path, policy: Path, output: Path, *more: s
 
 
 def test_fsdp_on_cpus_is_refused_since_it_would_train_unconnected_copies(rows, tiny_policy, tmp_path):
-    line = [str(ROOT / "launch" / "train.sh"), "fsdp2", "train-prm"]
+    """One process is refused as two are: what decides is what the launcher left in the environment."""
+    line = ["env", "N_PROCESSES=1", str(ROOT / "launch" / "train.sh"), "fsdp2", "train-prm"]
     assert "FSDP without a GPU: accelerate would train an unconnected copy" in refused(line, rows, tiny_policy, tmp_path / "prm")
 
 
@@ -194,6 +195,13 @@ def test_the_script_says_what_it_takes():
         finished = launch(str(ROOT / "launch" / "train.sh"), *words)
         assert finished.returncode == 2
         assert "usage: train.sh single|ddp|zero2|zero3|zero3-offload|fsdp2 train-prm" in finished.stderr
+
+
+def test_the_script_starts_the_other_trainings_too():
+    finished = launch(str(ROOT / "launch" / "train.sh"), "single", "train-revision", "--help")
+    assert finished.stderr.startswith("python -m prm_train.train_revision --help\n")
+    assert finished.returncode == 0
+    assert "--stop_after_minimum" in finished.stdout
 
 
 @pytest.mark.parametrize("stage", ["zero2", "zero3", "zero3_offload"])

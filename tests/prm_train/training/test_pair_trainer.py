@@ -130,13 +130,13 @@ def test_pairs_teach_what_tells_right_from_wrong(rows, tiny_policy, tmp_path):
 
 
 def test_a_stopped_training_on_pairs_goes_on_where_it_was(rows, tiny_policy, tmp_path):
-    report = train(rows, tiny_policy, tmp_path / "whole", "--n_epochs", "2", "--lora.rank", "2")
+    report = train(rows, tiny_policy, tmp_path / "whole", "--n_epochs", "1", "--lora.rank", "2")
     checkpoint = tmp_path / "broken"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("prm_train.training.pair_trainer.PairTask.save", lambda *unused: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            train(rows, tiny_policy, checkpoint, "--n_epochs", "2", "--lora.rank", "2")
-    again = train(rows, tiny_policy, checkpoint, "--n_epochs", "2", "--lora.rank", "2")
+            train(rows, tiny_policy, checkpoint, "--n_epochs", "1", "--lora.rank", "2")
+    again = train(rows, tiny_policy, checkpoint, "--n_epochs", "1", "--lora.rank", "2")
     for name in ("loss", "auroc", "margin"):
         assert again["validation"][-1][name] == pytest.approx(report["validation"][-1][name], rel=1e-6)
 

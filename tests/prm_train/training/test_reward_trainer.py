@@ -1,8 +1,5 @@
-"""The trainer on a tiny model; run as a script it is one process of the test that needs two."""
+"""The trainer on a tiny model."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +13,7 @@ from prm_train.examples.examples import Example
 from prm_train.training.config import LossSettings, TrainOrmConfig
 from prm_train.training.reward_trainer import RewardTrainer, labelled_places
 from prm_train.training.scorer_network import build_scorer
+from tests.two_processes import train_in_two
 
 ONE_PASS, BINARY = Batching(8), LossSettings()
 CUTS = [Batching(2), Batching(1), Batching(8, batch_tokens=60)]  # 4, 8 and 4 passes
@@ -127,11 +125,7 @@ def test_the_logged_loss_is_the_mean_over_labels(kind, tiny_policy, tmp_path):
 
 
 def test_two_processes_give_the_loss_and_gradient_of_one(tiny_policy, tmp_path):
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
-    command = [*launch, __file__, str(tiny_policy), str(tmp_path)]
-    finished = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
-    assert finished.returncode == 0, finished.stderr[-3000:]
+    train_in_two(tmp_path / "meeting", one_of_two_processes, tiny_policy, tmp_path)
     kinds: tuple[Kind, ...] = ("prm", "orm")
     for kind in kinds:
         loss, gradient = first_step(make_trainer(kind, tiny_policy, tmp_path, "float64", **ONE_STEP))
@@ -242,7 +236,3 @@ def test_two_processes_share_a_step_and_a_last_one_that_is_not_whole_is_filled_u
     alone = collator([filler(row), filler(row)])
     assert alone["labels"].tolist() == [-100.0]
     assert alone["batches"][0]["labels"].tolist() == [[-100.0]]
-
-
-if __name__ == "__main__":
-    one_of_two_processes(Path(sys.argv[1]), Path(sys.argv[2]))
