@@ -67,7 +67,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
 
 
 def arguments(run: Path, output: Path, server: ChatServer, **settings: object) -> list[str]:
-    judge = {"base_url": server.base_url, "model": "judge", "pause_seconds": "0.01", "timeout_seconds": "1.0", **settings}
+    judge = {"base_url": server.base_url, "model": "judge", "pause_seconds": "0.01", "timeout_seconds": "4.0", **settings}
     return ["--run", str(run), "--output", str(output), *(f"--judge.{name}={value}" for name, value in judge.items())]
 
 
