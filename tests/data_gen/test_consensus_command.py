@@ -111,7 +111,7 @@ def test_the_stored_judgements_serve_without_the_model(run: Path, tmp_path: Path
 def test_faults_of_the_server_change_nothing(run: Path, tmp_path: Path, server: ChatServer) -> None:
     whole = consensus(run, tmp_path / "whole", server)
     server.faults.extend(FAULTS * 4)
-    assert consensus(run, tmp_path / "faulty", server, attempts=30) | {"config": {}} == whole | {"config": {}}
+    assert consensus(run, tmp_path / "faulty", server, attempts=30, timeout_seconds=1.0) | {"config": {}} == whole | {"config": {}}
     assert (tmp_path / "faulty/labels.jsonl").read_bytes() == (tmp_path / "whole/labels.jsonl").read_bytes()
     assert not server.faults
 
