@@ -13,8 +13,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from data_gen.policies.config import BASE_POLICY
 from data_gen.pretrain import PretrainConfig, pretrain
+from data_gen.problems.arithmetic.task import BASE_POLICY
 from prm_train.evaluation.facts import machine_name
 
 RESULT = Path(__file__).parent / "results" / "capacity.json"

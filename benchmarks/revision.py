@@ -12,8 +12,8 @@ from pathlib import Path
 
 from data_gen.build import main as build
 from data_gen.grading.graders import load_grader
-from data_gen.policies.config import BASE_POLICY
 from data_gen.policies.engine.transformers_policy import load_policy
+from data_gen.problems.arithmetic.task import BASE_POLICY
 from data_gen.records.sampling import SamplingParams
 from data_gen.rows.layouts import RevisionRow, read_rows
 from prm_train.evaluation.facts import machine_name

@@ -30,6 +30,7 @@ from data_gen.ledger.store import Ledger
 from data_gen.policies.config import PolicyConfig
 from data_gen.policies.protocol import Policy
 from data_gen.problems.sources import ProblemSource, load_problems
+from data_gen.problems.tasks import step_truth
 from data_gen.records.first_error import NO_ERROR, first_error
 from data_gen.records.sampling import FinishReason, SamplingParams
 from data_gen.records.solutions import GradedSolution, LabeledSolution, Problem, Solution
@@ -39,7 +40,6 @@ from data_gen.rows.prm import LabelView, prm_rows
 from data_gen.sampling.solutions import draw_solutions
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.evaluation.choosing import scorer_scores, vote_by
-from prm_train.evaluation.facts import step_truth
 from prm_train.evaluation.shards import read_search
 from prm_train.scoring.load import load_scorer
 from prm_train.scoring.protocol import Scorer

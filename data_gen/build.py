@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.files.jsonl import write_jsonl, write_text
+from data_gen.grading.graders import compares_exactly
 from data_gen.records.draw_keys import derive_seed
 from data_gen.records.solutions import GradedSolution, LabeledSolution, Problem
 from data_gen.rows.by_question import RecordsByQuestion, read_problems
@@ -89,7 +90,7 @@ def _grades_exactly(run: Path) -> bool:
         return False
     sampled = json.loads(path.read_text())
     grader, source = sampled.get("grader", ""), sampled.get("problems", {}).get("source", "")
-    return str(grader).startswith("arithmetic") or (grader == "auto" and source == "arithmetic")
+    return compares_exactly(str(grader), str(source))
 
 
 def split_of(problem: Problem, validation_share: float) -> Split:

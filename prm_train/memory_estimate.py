@@ -216,9 +216,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _model_config(config: EstimateMemoryConfig) -> Any:
     from data_gen.models.pretrained import load_model_config
-    from data_gen.policies.config import BASE_POLICY
+    from data_gen.problems.tasks import model_path
 
-    path = str(BASE_POLICY) if config.model == "base" else config.model
+    path = model_path(config.model)
     return load_model_config(path, config.trust_remote_code)
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from data_gen.files.jsonl import write_text
 from data_gen.files.run_clock import SAVE_SECONDS, RunClock
 from data_gen.files.run_identity import claim_run
+from data_gen.problems.tasks import DEFAULT_TASK
 from data_gen.records.sampling import check_temperature
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
@@ -65,7 +66,7 @@ class Stage:
 
 def problem_arguments(config: QuickstartConfig, split: str, n: int, shard: int) -> tuple[str, ...]:
     return (
-        *("--problems.source", "arithmetic", "--problems.split", split, "--problems.seed", str(config.seed)),
+        *("--problems.source", DEFAULT_TASK.source, "--problems.split", split, "--problems.seed", str(config.seed)),
         *("--problems.n", str(n), "--problems.shard", f"{shard}/{N_PROCESSES}"),
         *("--policy.model", config.policy, "--policy.base_seed", str(config.seed), "--max_new_tokens", str(config.max_new_tokens)),
     )

@@ -1,6 +1,8 @@
 """How the project is laid out: what may import what, what may be loaded, where files stand and how they are named."""
 
+import ast
 import importlib
+import re
 import subprocess
 import sys
 import warnings
@@ -105,6 +107,20 @@ for name in {light!r}:
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
+
+
+def test_general_code_names_the_built_in_task_nowhere() -> None:
+    named = []
+    for name, path in modules().items():
+        if name.startswith("data_gen.problems.arithmetic") or name in {"data_gen.problems.tasks", "data_gen.pretrain"}:
+            continue
+        tree = ast.parse(path.read_text())
+        prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
+        texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in prose]
+        named += [name for text in texts if isinstance(text, str) and re.search(r"\barithmetic\b", text)]
+    importers = {name for name, imported in imports(modules()).items() if any("problems.arithmetic" in other for other in imported)}
+    assert named == []
+    assert {name for name in importers if "problems.arithmetic" not in name} == {"data_gen.problems.tasks", "data_gen.pretrain"}
 
 
 def test_files_are_named_by_their_subject() -> None:

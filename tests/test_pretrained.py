@@ -12,8 +12,8 @@ from transformers import AutoConfig, AutoTokenizer
 from benchmarks.tiny_models import write_tiny_model
 from data_gen.models.pretrained import from_hub_or_folder, is_hub_name, load_model_config
 from data_gen.models.tokenizer import load_tokenizer
-from data_gen.policies.config import BASE_POLICY
 from data_gen.policies.engine.transformers_policy import load_policy
+from data_gen.problems.arithmetic.task import BASE_POLICY
 from data_gen.settings.errors import InputError
 from prm_train.checkpoints.facts import CheckpointFacts, read_config_facts, write_facts
 from prm_train.checkpoints.implicit import ImplicitPrmFacts

@@ -21,7 +21,7 @@ from data_gen.models.forward_settings import soft_cap
 from data_gen.models.loaded_weights import LANGUAGE_HEADS
 from data_gen.models.pretrained import load_model, load_model_config
 from data_gen.models.tokenizer import load_tokenizer
-from data_gen.policies.config import BASE_POLICY
+from data_gen.problems.tasks import model_path
 from data_gen.settings.errors import InputError
 from prm_train.checkpoints.facts import CheckpointFacts, Kind, write_facts
 from prm_train.checkpoints.load import AUTO_CLASSES, HEADS, head_settings
@@ -57,7 +57,7 @@ def build_scorer(kind: Kind, config: TrainingConfig) -> tuple[Any, ScorerEncodin
 
     The head is new, so seed torch before. Raises InputError if the architecture has no such head or no dropout to set.
     """
-    path = str(BASE_POLICY) if config.model == "base" else config.model
+    path = model_path(config.model)
     tokenizer = load_tokenizer(path, config.trust_remote_code)
     model_config = load_model_config(path, config.trust_remote_code)
     refuse_quantized(model_config, path)

@@ -196,7 +196,7 @@ def test_the_paper_s_config_draws_every_number_by_itself() -> None:
 
 
 def test_the_built_in_task_from_sample_to_trajectories(tmp_path: Path) -> None:
-    from data_gen.problems.arithmetic import parse_question
+    from data_gen.problems.arithmetic.rules import parse_question
     from data_gen.sample import main as sample
 
     sample(["--output", str(tmp_path / "run"), "--problems.n", "12", "--n_samples", "6", "--policy.model", "base"])

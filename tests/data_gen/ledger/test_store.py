@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from data_gen.grading.graders import ArithmeticGrader
 from data_gen.ledger.file import LedgerError
 from data_gen.ledger.policy import LedgerPolicy
 from data_gen.ledger.store import Ledger
 from data_gen.ledger.verification import find_faults
 from data_gen.policies.simulated import SimulatedPolicy
+from data_gen.problems.arithmetic.grader import ArithmeticGrader
 from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
 from data_gen.records.solutions import GradedSolution, Problem, Solution, unknown
 from data_gen.sample import main as sample_command

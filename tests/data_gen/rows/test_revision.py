@@ -173,8 +173,8 @@ def test_a_chat_model_may_be_asked_to_look_again() -> None:
 
 def test_the_default_layout_is_that_of_the_text_which_the_built_in_policy_imitates() -> None:
     from data_gen.models.tokenizer import load_tokenizer
-    from data_gen.policies.config import BASE_POLICY
     from data_gen.pretrain import encode_batch
+    from data_gen.problems.arithmetic.task import BASE_POLICY
 
     tokenizer = load_tokenizer(str(BASE_POLICY))
     question, texts = (
@@ -193,7 +193,7 @@ def test_trl_learns_the_last_attempt_alone(tmp_path: Path) -> None:
     from trl import SFTConfig, SFTTrainer
 
     from data_gen.models.tokenizer import load_tokenizer
-    from data_gen.policies.config import BASE_POLICY
+    from data_gen.problems.arithmetic.task import BASE_POLICY
     from data_gen.rows.layouts import features
 
     tokenizer = load_tokenizer(str(BASE_POLICY))
