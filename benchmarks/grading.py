@@ -188,7 +188,7 @@ def main() -> None:
     sets = {name: read(data) for name, read in readers.items()}
     facts = measure_hostile(arguments.hostile, arguments.at_once, seed=1)  # first, while this process is small
     facts = measure_speed(sets, arguments.rounds) | {"agreement": measure_agreement(sets)} | facts
-    from prm_train.evaluation.facts import machine_name
+    from data_gen.process.machine import machine_name
 
     facts["machine"] = machine_name()
     arguments.output.write_text(json.dumps(facts, indent=1) + "\n")

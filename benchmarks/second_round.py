@@ -25,6 +25,7 @@ from benchmarks.recipes import PRM_RECIPES, described, figures, in_groups, resco
 from data_gen.grading.graders import Grader, load_grader
 from data_gen.labeling.settings import LabelSettings
 from data_gen.labeling.solutions import LabelingTask, label_samples
+from data_gen.labeling.views import LabelView
 from data_gen.ledger.policy import LedgerPolicy
 from data_gen.ledger.store import Ledger
 from data_gen.policies.config import PolicyConfig
@@ -36,7 +37,7 @@ from data_gen.records.sampling import FinishReason, SamplingParams
 from data_gen.records.solutions import GradedSolution, LabeledSolution, Problem, Solution
 from data_gen.rows.filters import Filter
 from data_gen.rows.layouts import PrmRow, read_rows, write_rows
-from data_gen.rows.prm import LabelView, prm_rows
+from data_gen.rows.prm import prm_rows
 from data_gen.sampling.solutions import draw_solutions
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.evaluation.choosing import scorer_scores, vote_by

@@ -4,14 +4,13 @@ A Qwen2 network imitates the documents of `data_gen.problems.arithmetic.rules`, 
 `pretraining.json` (configuration, cost, loss curve, accuracy of the most likely result per operation).
 """
 
-import argparse
 import json
 import logging
 import random
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import torch
@@ -21,6 +20,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM,
 from data_gen.models.tokenizer import train_tokenizer
 from data_gen.problems.arithmetic import rules
 from data_gen.records.draw_keys import derive_seed
+from data_gen.settings.parse import parse_config, run_command
 
 logger = logging.getLogger(__name__)
 
@@ -187,16 +187,17 @@ def pretrain(config: PretrainConfig, output: Path) -> None:
     logger.info("wrote %s: %s", output, json.dumps(facts["operation_accuracy"]))
 
 
-def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, required=True)
-    for name, value in asdict(PretrainConfig()).items():
-        parser.add_argument(f"--{name}", type=type(value), default=value)
-    arguments = vars(parser.parse_args())
-    output = arguments.pop("output")
-    pretrain(PretrainConfig(**arguments), output)
+@dataclass(frozen=True, kw_only=True)
+class PretrainCommand(PretrainConfig):
+    """Make the base policy of the built-in task; the defaults make the one that ships with the project."""
+
+    output: Path = field(metadata={"help": "folder for the model, its tokenizer and pretraining.json"})
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    command = parse_config(PretrainCommand, argv)
+    pretrain(PretrainConfig(**{each.name: getattr(command, each.name) for each in fields(PretrainConfig)}), command.output)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main, "pretrain")

@@ -6,7 +6,6 @@ Each stage runs the same commands that a user would type (they are logged and st
 commands themselves continue what they had begun, so the quickstart can be interrupted anywhere and started again.
 """
 
-import fcntl
 import json
 import logging
 import os
@@ -19,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from data_gen.files.jsonl import write_text
+from data_gen.files.locks import lock
 from data_gen.files.run_clock import SAVE_SECONDS, RunClock
 from data_gen.files.run_identity import claim_run
 from data_gen.problems.tasks import DEFAULT_TASK
@@ -171,12 +171,11 @@ def child_cpu_seconds() -> float:
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(QuickstartConfig, argv)
     claim_run(config.output, config)
-    with (config.output / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{config.output}: a quickstart is running there, or a process of a killed one is ending") from None
-        run_stages(config, lock.fileno())
+    lock_path = config.output / ".lock"
+    with lock_path.open("w") as held:
+        if not lock(held.fileno(), lock_path):
+            raise InputError(f"{config.output}: a quickstart is running there, or a process of a killed one is ending")
+        run_stages(config, held.fileno())
 
 
 def run_stages(config: QuickstartConfig, lock: int) -> None:
@@ -184,7 +183,7 @@ def run_stages(config: QuickstartConfig, lock: int) -> None:
     for stage in training_stages(config):
         run_stage(stage, config.output, lock)
     run_stage(search_stage(config, "validation", config.n_validation_problems, config.temperatures, (), "min"), config.output, lock)
-    from prm_train.evaluation.choosing import choose_settings  # only now, so that help answers at once
+    from prm_train.evaluation.choosing import choose_settings
     from prm_train.evaluation.evaluate import main as evaluate
     from prm_train.evaluation.shards import read_search
 

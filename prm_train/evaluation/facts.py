@@ -1,8 +1,6 @@
 """What a report shows besides accuracies, from the files that the stages left: costs, labels, losses, step scores against the truth."""
 
 import json
-import os
-import platform
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,6 +10,7 @@ from typing import Any
 
 from data_gen.files.run_folder import count_lines
 from data_gen.problems.tasks import DEFAULT_TASK, model_path, step_truth, task_of
+from data_gen.process.machine import machine_name
 from data_gen.records.steps import split_steps
 from prm_train.evaluation.results import LabelStatistics, LossCurve, RunFacts, ScoredSolution, ScoredStep, StageCost
 from prm_train.evaluation.run_costs import costs_of_runs, read_summary
@@ -19,16 +18,6 @@ from prm_train.metrics.estimators import ReliabilityBin, reliability_bins
 from prm_train.metrics.ranking import auroc, brier
 from prm_train.search.candidates import Candidate
 from prm_train.search.results import ProblemResult
-
-
-def machine_name() -> str:
-    """Processor, cores and Python of this machine."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        model = names[0] if names else model
-    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
 def n_parameters(folder: Path) -> int:

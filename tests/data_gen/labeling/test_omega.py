@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.labeling.policy import STEP_TOKENS, ExactPolicy, true_error
 from data_gen.labeling.omega import Cuts, Node, Search, Tree
 from data_gen.labeling.rollouts import RolloutSource
 from data_gen.labeling.settings import LabelSettings
 from data_gen.labeling.solutions import LabelingTask, label_samples
 from data_gen.ledger.policy import LedgerPolicy
 from data_gen.ledger.store import Ledger
+from data_gen.policies.exact import STEP_TOKENS, ExactPolicy, true_error
 from data_gen.policies.protocol import Policy
 from data_gen.policies.simulated import SimulatedPolicy
 from data_gen.problems.arithmetic import rules

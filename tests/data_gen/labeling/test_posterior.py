@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from benchmarks.labeling.compare import METHODS, Bench
-from benchmarks.labeling.policy import ExactPolicy, draw_problems, true_value
 from benchmarks.labeling.simulated import PARAMS, compare, draw_question
 from data_gen.labeling.posterior import FirstErrorPosterior, PromptEvidence
 from data_gen.labeling.rollouts import RolloutSource, estimate_value
 from data_gen.ledger.policy import LedgerPolicy
 from data_gen.ledger.store import Ledger
+from data_gen.policies.exact import ExactPolicy, draw_problems, true_value
 from data_gen.problems.arithmetic.grader import ArithmeticGrader
 from data_gen.sampling.solutions import Prefix
 

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from benchmarks.revisions import golden_figures, read_gsm8k
+from benchmarks.revision_rows import golden_figures, read_gsm8k
 from data_gen.records.chats import ChainPrompts, Message, chain_prompt
 from data_gen.records.solutions import CORRECT, INCORRECT, GradedSolution, Problem, Solution
 from data_gen.rows.filters import Filter, usable_solutions

@@ -15,12 +15,12 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from benchmarks.tiny_models import tiny_config, tiny_model
 from data_gen.models.tokenizer import EOS, train_tokenizer
 from data_gen.policies.engine.plain_batch import PlainBatch
 from data_gen.policies.engine.plain_model import PlainModel
 from data_gen.policies.engine.transformers_policy import TransformersPolicy, load_policy
 from data_gen.records.sampling import FinishReason, SamplingParams, Usage
+from tests.tiny_models import tiny_config, tiny_model
 
 CONTEXT = 160
 SHAPE = {

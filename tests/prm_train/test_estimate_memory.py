@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForTokenClassification, CohereConfig, GPTNeoXConfig, LlamaConfig, MixtralConfig, Qwen2Config, Qwen3Config
 
 from data_gen.settings.errors import InputError
-from prm_train.memory_estimate import GIB, EstimateMemoryConfig, Network, estimate_memory, layer_bytes, main, read_network
+from prm_train.estimate_memory import GIB, EstimateMemoryConfig, Network, estimate_memory, layer_bytes, main, read_network
 from prm_train.training.config import LoraSettings
 from prm_train.training.lora import add_lora
 
