@@ -93,8 +93,11 @@ def _grades_exactly(run: Path) -> bool:
     return compares_exactly(str(grader), str(source))
 
 
-def split_of(problem: Problem, validation_share: float) -> Split:
-    """The side of a question, from its words alone: copies of it in other layouts, runs and machines are on the same side."""
+def published_split(problem: Problem, validation_share: float) -> Split:
+    """The file that a question's rows go into, from its words alone: copies of it in other layouts, runs and machines are on the same side.
+
+    Trainings hold out questions of the rows that they are given by a hash of their own (`prm_train.examples.examples`).
+    """
     is_validation = derive_seed("validation split", question_key(problem.question)) % 10_000 < 10_000 * validation_share
     return "validation" if is_validation else "train"
 
@@ -109,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     builder = Builder(config, problems)
     sides: dict[Split, list[Problem]] = {"train": [], "validation": []}
     for problem in kept:
-        sides[split_of(problem, config.validation_share)].append(problem)
+        sides[published_split(problem, config.validation_share)].append(problem)
     facts["n_problems_by_split"] = {split: len(some) for split, some in sides.items() if some}
     facts["files"] = {}
     for kind in config.kinds:

@@ -134,6 +134,12 @@ def test_files_are_named_by_their_subject() -> None:
     assert [name for name in modules() if vague & set(name.rpartition(".")[2].split("_"))] == []
 
 
+def test_only_tests_of_benchmarks_import_them() -> None:
+    texts = {path.relative_to(ROOT / "tests"): path.read_text() for path in (ROOT / "tests").rglob("*.py")}
+    importers = [path for path, text in texts.items() if re.search(r"^\s*(from|import) benchmarks\b", text, re.MULTILINE)]
+    assert [str(path) for path in importers if path.parts[0] != "benchmarks"] == []
+
+
 def test_tests_mirror_the_packages() -> None:
     folders = [path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")]
     assert [str(folder) for folder in folders if not (ROOT / folder).is_dir()] == []
