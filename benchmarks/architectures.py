@@ -1,6 +1,6 @@
 """Which architectures can be trained, searched with, sampled from and published: a tiny model of each goes through every command.
 
-`python -m benchmarks.architectures` tries all of `benchmarks.tiny_models` (a quarter of an hour on one core), with names behind it those
+`python -m benchmarks.architectures` tries all of `tests.tiny_models` (a quarter of an hour on one core), with names behind it those
 alone; `--list` prints the names. Outcomes are kept in benchmarks/results/architectures.json, from which docs/architectures.md is written
 anew each time. An outcome is
 
@@ -25,10 +25,10 @@ from transformers.utils import logging as transformers_logging
 
 from benchmarks.architecture_checks import LOGPROB_TOLERANCE, TOLERANCE, engine_difference, packing_difference, search_difference
 from benchmarks.architecture_rows import write_outcome_rows, write_revision_rows, write_step_rows
-from benchmarks.tiny_models import SIZES, write_tiny_model
 from data_gen.files.jsonl import write_text
 from data_gen.settings.errors import InputError
 from prm_train import publish, train_implicit_prm, train_orm, train_prm, train_revision, train_verifier
+from tests.tiny_models import SIZES, write_tiny_model
 
 RESULTS = Path(__file__).parent / "results" / "architectures.json"
 TABLE = Path(__file__).parents[1] / "docs" / "architectures.md"

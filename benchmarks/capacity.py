@@ -13,9 +13,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from data_gen.policies.config import BASE_POLICY
 from data_gen.pretrain import PretrainConfig, pretrain
-from prm_train.evaluation.facts import machine_name
+from data_gen.problems.arithmetic.task import BASE_POLICY
+from data_gen.process.machine import machine_name
 
 RESULT = Path(__file__).parent / "results" / "capacity.json"
 LARGE: dict[str, Any] = {"hidden_size": 320, "n_layers": 5, "n_heads": 10, "n_kv_heads": 2, "intermediate_size": 960, "learning_rate": 1e-3}

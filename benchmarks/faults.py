@@ -30,9 +30,9 @@ from data_gen.ledger.export import exported_draws
 from data_gen.ledger.file import LedgerError
 from data_gen.ledger.store import Ledger
 from data_gen.ledger.verification import find_faults
+from data_gen.process.machine import machine_name
 from data_gen.settings.parse import run_command
 from prm_train.evaluation import evaluate
-from prm_train.evaluation.facts import machine_name
 from prm_train.search import run as search
 from prm_train.training.lock import training_lock
 

@@ -4,7 +4,7 @@ Speed: from the full text of a solution to the verdict, one after the other, on 
 samples and the 500 reference solutions of MATH-500. Contenders take turns in one process on one core, each with cold caches; imports and
 the start of our worker process are not counted. Plain math-verify is `verify(parse(f"${gold}$"), parse(text))` with the defaults of both.
 
-Agreement: our verdicts against the stored labels of each set. Hostile: generated answers (benchmarks/hostile_answers.py) with a short
+Agreement: our verdicts against the stored labels of each set. Hostile: generated answers (tests/hostile_answers.py) with a short
 limit; a hang is a verdict that took 2 seconds longer than the limit. Writes benchmarks/results/grading.json.
 """
 
@@ -22,13 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.hostile_answers import hostile_solutions
 from data_gen.answers.equality import compare_exactly
 from data_gen.answers.find import find_answer
 from data_gen.answers.notation import MAX_ANSWER_LENGTH, read_answer
 from data_gen.answers.vote_key import answer_key
 from data_gen.grading.graders import MathGrader
 from data_gen.records.solutions import INCORRECT, Problem, Solution, Verdict
+from tests.hostile_answers import hostile_solutions
 
 OUTPUT = Path(__file__).parent / "results" / "grading.json"
 HOSTILE_LIMIT_SECONDS = 0.25
@@ -188,7 +188,7 @@ def main() -> None:
     sets = {name: read(data) for name, read in readers.items()}
     facts = measure_hostile(arguments.hostile, arguments.at_once, seed=1)  # first, while this process is small
     facts = measure_speed(sets, arguments.rounds) | {"agreement": measure_agreement(sets)} | facts
-    from prm_train.evaluation.facts import machine_name
+    from data_gen.process.machine import machine_name
 
     facts["machine"] = machine_name()
     arguments.output.write_text(json.dumps(facts, indent=1) + "\n")

@@ -29,7 +29,7 @@ from data_gen.files.jsonl import write_text
 from data_gen.ledger.file import LedgerError
 from data_gen.ledger.store import Ledger, open_for_reading
 from data_gen.ledger.verification import find_faults
-from prm_train.evaluation.facts import machine_name
+from data_gen.process.machine import machine_name
 
 N_KEY = {"params": 2, "prefixes": 2, "draws": 6, "verdicts": 8}  # the table's name and its key lead a row of `Ledger.contents`
 Rows = Mapping[tuple[object, ...], tuple[object, ...]]

@@ -20,11 +20,11 @@ import numpy as np
 from data_gen.build import main as build
 from data_gen.files.run_folder import for_each, read_records
 from data_gen.label import main as label
+from data_gen.problems.tasks import step_truth
 from data_gen.records.solutions import Problem
 from data_gen.rows.layouts import PrmRow, read_rows, write_rows
 from data_gen.sample import main as sample
 from prm_train.evaluation.choosing import accuracies, scorer_scores, vote_by, within_problem_aurocs
-from prm_train.evaluation.facts import step_truth
 from prm_train.evaluation.shards import read_search
 from prm_train.metrics.estimators import bootstrap_interval
 from prm_train.scoring.load import load_scorer

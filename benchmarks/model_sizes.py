@@ -1,7 +1,7 @@
 """Which GPUs the recipes need for which model: `python -m benchmarks.model_sizes` prints the table of docs/recipes.md.
 
 For each model the fewest GPUs of 80 GB on which `configs/train_prm/snell.yaml` (every weight trained) and `configs/train_prm/lora.yaml`
-fit by `prm_train.memory_estimate`, with a fifth of the memory left free. Shapes are those of each model's config.json on the Hub, so that
+fit by `prm_train.estimate_memory`, with a fifth of the memory left free. Shapes are those of each model's config.json on the Hub, so that
 nothing is downloaded.
 """
 
@@ -13,7 +13,7 @@ from typing import Any, Literal
 from transformers import LlamaConfig, PreTrainedConfig, Qwen2Config, Qwen3Config
 
 from data_gen.settings.parse import load_yaml
-from prm_train.memory_estimate import GIB, EstimateMemoryConfig, MemoryEstimate, estimate_memory, read_network
+from prm_train.estimate_memory import GIB, EstimateMemoryConfig, MemoryEstimate, estimate_memory, read_network
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "train_prm"
 USABLE = 60 * GIB  # of a GPU of 80 GB (74.5 GiB): the estimate has not been checked on GPUs

@@ -35,13 +35,14 @@ from numpy.typing import NDArray
 from data_gen.build import main as build
 from data_gen.files.run_folder import read_records
 from data_gen.label import main as label
+from data_gen.problems.tasks import step_truth
+from data_gen.process.machine import machine_name
 from data_gen.records.solutions import Problem
 from data_gen.records.steps import split_steps
 from data_gen.rows.layouts import OrmRow, PrmRow, read_rows, write_rows
 from data_gen.sample import main as sample
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.evaluation.choosing import accuracies, best_by, scorer_scores, vote_by, within_problem_aurocs
-from prm_train.evaluation.facts import machine_name, step_truth
 from prm_train.evaluation.shards import read_search
 from prm_train.metrics.estimators import bootstrap_interval, paired_difference
 from prm_train.scoring.load import load_scorer

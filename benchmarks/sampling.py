@@ -22,9 +22,9 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM
 
-from data_gen.policies.config import BASE_POLICY
 from data_gen.policies.engine.transformers_policy import TransformersPolicy, load_policy
-from data_gen.problems import arithmetic
+from data_gen.problems.arithmetic import rules
+from data_gen.problems.arithmetic.task import BASE_POLICY
 from data_gen.records.sampling import SamplingParams
 from data_gen.records.steps import step_spans
 
@@ -116,7 +116,7 @@ def one_round(folder: str, round_: int, n_problems: int) -> dict[str, dict[str, 
     policy = engines[64]
     contenders: dict[str, Contender] = {BASELINE: Generate(folder, policy)}
     contenders |= {f"engine, {n_rows} rows": Engine(engine) for n_rows, engine in engines.items()}
-    prompts = [policy.encode_prompt(problem.question) for problem in islice(arithmetic.draw_problems(round_, "validation"), n_problems)]
+    prompts = [policy.encode_prompt(problem.question) for problem in islice(rules.draw_problems(round_, "validation"), n_problems)]
 
     rates: dict[str, dict[str, float]] = {"steps": {}, "solutions": {}, "rollouts": {}}
     texts = {}

@@ -22,7 +22,7 @@ import torch
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForTokenClassification
 
 from data_gen.models.tokenizer import train_tokenizer
-from data_gen.problems.arithmetic import Chain, draw_attempt, draw_chain, draw_document, solution_text
+from data_gen.problems.arithmetic.rules import Chain, draw_attempt, draw_chain, draw_document, solution_text
 from prm_train.encoding.paths import ScorerEncoding, prepare_encoding
 from prm_train.scoring.incremental import IncrementalScorer
 

@@ -25,21 +25,22 @@ from benchmarks.recipes import PRM_RECIPES, described, figures, in_groups, resco
 from data_gen.grading.graders import Grader, load_grader
 from data_gen.labeling.settings import LabelSettings
 from data_gen.labeling.solutions import LabelingTask, label_samples
+from data_gen.labeling.views import LabelView
 from data_gen.ledger.policy import LedgerPolicy
 from data_gen.ledger.store import Ledger
 from data_gen.policies.config import PolicyConfig
 from data_gen.policies.protocol import Policy
 from data_gen.problems.sources import ProblemSource, load_problems
+from data_gen.problems.tasks import step_truth
 from data_gen.records.first_error import NO_ERROR, first_error
 from data_gen.records.sampling import FinishReason, SamplingParams
 from data_gen.records.solutions import GradedSolution, LabeledSolution, Problem, Solution
 from data_gen.rows.filters import Filter
 from data_gen.rows.layouts import PrmRow, read_rows, write_rows
-from data_gen.rows.prm import LabelView, prm_rows
+from data_gen.rows.prm import prm_rows
 from data_gen.sampling.solutions import draw_solutions
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.evaluation.choosing import scorer_scores, vote_by
-from prm_train.evaluation.facts import step_truth
 from prm_train.evaluation.shards import read_search
 from prm_train.scoring.load import load_scorer
 from prm_train.scoring.protocol import Scorer

@@ -27,10 +27,10 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.files.run_folder import write_records
-from data_gen.grading.graders import ArithmeticGrader
 from data_gen.label import LabelConfig, label_run
 from data_gen.ledger.store import Ledger
 from data_gen.policies.metered import MeteredPolicy
+from data_gen.problems.arithmetic.grader import ArithmeticGrader
 from data_gen.problems.sources import ProblemSource
 from data_gen.records.draw_keys import prefix_hash
 from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage

@@ -128,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             sys.path.insert(0, str(PEER.resolve()))
         print(json.dumps(measure(side)))
         return
-    from prm_train.evaluation.facts import machine_name  # imports more than a side should hold in memory
+    from data_gen.process.machine import machine_name  # imports more than a side should hold in memory
 
     found: dict[str, list[dict[str, float]]] = {"trl": [], "ours": []}
     for _ in range(N_REPEATS):

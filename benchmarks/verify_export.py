@@ -19,7 +19,7 @@ from typing import Any
 from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 
 from data_gen.models.tokenizer import load_tokenizer
-from data_gen.policies.config import BASE_POLICY
+from data_gen.problems.arithmetic.task import BASE_POLICY
 from prm_train import publish, train_orm, train_prm
 
 RESULTS = Path(__file__).parent / "results" / "verify_export.json"

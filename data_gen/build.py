@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.files.jsonl import write_jsonl, write_text
+from data_gen.grading.graders import compares_exactly
 from data_gen.records.draw_keys import derive_seed
 from data_gen.records.solutions import GradedSolution, LabeledSolution, Problem
 from data_gen.rows.by_question import RecordsByQuestion, read_problems
@@ -89,11 +90,14 @@ def _grades_exactly(run: Path) -> bool:
         return False
     sampled = json.loads(path.read_text())
     grader, source = sampled.get("grader", ""), sampled.get("problems", {}).get("source", "")
-    return str(grader).startswith("arithmetic") or (grader == "auto" and source == "arithmetic")
+    return compares_exactly(str(grader), str(source))
 
 
-def split_of(problem: Problem, validation_share: float) -> Split:
-    """The side of a question, from its words alone: copies of it in other layouts, runs and machines are on the same side."""
+def published_split(problem: Problem, validation_share: float) -> Split:
+    """The file that a question's rows go into, from its words alone: copies of it in other layouts, runs and machines are on the same side.
+
+    Trainings hold out questions of the rows that they are given by a hash of their own (`prm_train.examples.examples`).
+    """
     is_validation = derive_seed("validation split", question_key(problem.question)) % 10_000 < 10_000 * validation_share
     return "validation" if is_validation else "train"
 
@@ -108,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     builder = Builder(config, problems)
     sides: dict[Split, list[Problem]] = {"train": [], "validation": []}
     for problem in kept:
-        sides[split_of(problem, config.validation_share)].append(problem)
+        sides[published_split(problem, config.validation_share)].append(problem)
     facts["n_problems_by_split"] = {split: len(some) for split, some in sides.items() if some}
     facts["files"] = {}
     for kind in config.kinds:

@@ -1,17 +1,16 @@
 """Make the base policy of the built-in task from nothing: `python -m data_gen.pretrain --output models/base`.
 
-A Qwen2 network imitates the documents of `data_gen.problems.arithmetic`, mistakes included. Writes the model, the tokenizer and `pretraining.json`
-(configuration, cost, loss curve, accuracy of the most likely result per operation).
+A Qwen2 network imitates the documents of `data_gen.problems.arithmetic.rules`, mistakes included. Writes the model, the tokenizer and
+`pretraining.json` (configuration, cost, loss curve, accuracy of the most likely result per operation).
 """
 
-import argparse
 import json
 import logging
 import random
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import torch
@@ -19,8 +18,9 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, get_wsd_schedule, set_seed
 
 from data_gen.models.tokenizer import train_tokenizer
-from data_gen.problems import arithmetic
+from data_gen.problems.arithmetic import rules
 from data_gen.records.draw_keys import derive_seed
+from data_gen.settings.parse import parse_config, run_command
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class PretrainConfig:
     @property
     def levels(self) -> tuple[dict[str, float], ...]:
         """Which operations the chains of the text draw from."""
-        return ({self.operation: 1.0},) if self.operation else arithmetic.LEVELS
+        return ({self.operation: 1.0},) if self.operation else rules.LEVELS
 
 
 def documents(config: PretrainConfig) -> Iterator[list[list[dict[str, str]]]]:
@@ -58,9 +58,9 @@ def documents(config: PretrainConfig) -> Iterator[list[list[dict[str, str]]]]:
     rng = random.Random(derive_seed(config.seed, "pretrain"))
     while True:
         n_earlier = rng.randint(1, config.max_earlier_attempts) if rng.random() < config.p_chain else 0
-        n_operations, batch = rng.randint(arithmetic.MIN_OPERATIONS, arithmetic.MAX_OPERATIONS), []
+        n_operations, batch = rng.randint(rules.MIN_OPERATIONS, rules.MAX_OPERATIONS), []
         for _ in range(max(1, config.documents_per_batch // (n_earlier + 1))):
-            question, attempts = arithmetic.draw_document(rng, n_operations, n_earlier, config.levels)
+            question, attempts = rules.draw_document(rng, n_operations, n_earlier, config.levels)
             chat = []
             for attempt in attempts:
                 chat += [{"role": "user", "content": question}, {"role": "assistant", "content": attempt}]
@@ -112,8 +112,8 @@ def operation_accuracy(
     hits: dict[str, list[bool]] = defaultdict(list)
     (newline,) = tokenizer.encode("\n")
     for _ in range(n_attempts // 50):
-        chains = [arithmetic.draw_chain(rng, levels=levels) for _ in range(50)]
-        texts = [arithmetic.solution_text(chain, chain.totals()) for chain in chains]
+        chains = [rules.draw_chain(rng, levels=levels) for _ in range(50)]
+        texts = [rules.solution_text(chain, chain.totals()) for chain in chains]
         chats = [
             [{"role": "user", "content": chain.question()}, {"role": "assistant", "content": text}]
             for chain, text in zip(chains, texts, strict=True)
@@ -125,7 +125,7 @@ def operation_accuracy(
             start = int((row_labels != -100).nonzero()[0])
             ends = (row_labels == newline).nonzero().flatten().tolist()
             for (name, operands), v, end in zip(chain.operations, [chain.start, *chain.values()][:-1], ends, strict=True):
-                kind = name + "_misconception" * (len(operands) == 1 and arithmetic.is_misconception_context(name, v, operands[0]))
+                kind = name + "_misconception" * (len(operands) == 1 and rules.is_misconception_context(name, v, operands[0]))
                 hits[kind].append(bool(row_hits[start : end + 1].all()))
                 start = end + 1
     return {name: round(sum(values) / len(values), 3) for name, values in sorted(hits.items())}
@@ -187,16 +187,17 @@ def pretrain(config: PretrainConfig, output: Path) -> None:
     logger.info("wrote %s: %s", output, json.dumps(facts["operation_accuracy"]))
 
 
-def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, required=True)
-    for name, value in asdict(PretrainConfig()).items():
-        parser.add_argument(f"--{name}", type=type(value), default=value)
-    arguments = vars(parser.parse_args())
-    output = arguments.pop("output")
-    pretrain(PretrainConfig(**arguments), output)
+@dataclass(frozen=True, kw_only=True)
+class PretrainCommand(PretrainConfig):
+    """Make the base policy of the built-in task; the defaults make the one that ships with the project."""
+
+    output: Path = field(metadata={"help": "folder for the model, its tokenizer and pretraining.json"})
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    command = parse_config(PretrainCommand, argv)
+    pretrain(PretrainConfig(**{each.name: getattr(command, each.name) for each in fields(PretrainConfig)}), command.output)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main, "pretrain")

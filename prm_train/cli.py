@@ -16,7 +16,7 @@ COMMANDS = {
     "build": ("data_gen.build", "turn graded and labelled solutions into training rows"),
     "convert": ("data_gen.convert", "step labels from one public format into another"),
     "publish-data": ("data_gen.publish_data", "write training rows as a dataset with a card, and push it to the Hub"),
-    "estimate-memory": ("prm_train.memory_estimate", "what a training will take on each GPU"),
+    "estimate-memory": ("prm_train.estimate_memory", "what a training will take on each GPU"),
     "train-prm": ("prm_train.train_prm", "train a process reward model on step values"),
     "train-orm": ("prm_train.train_orm", "train an outcome reward model on verdicts"),
     "train-implicit-prm": ("prm_train.train_implicit_prm", "train an implicit PRM: step rewards from verdicts, as log-ratios"),

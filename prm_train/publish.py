@@ -76,7 +76,7 @@ class PublishConfig:
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(PublishConfig, argv)
     check_inputs(config)
-    from transformers.utils import logging as transformers_logging  # only now, so that a mistake in the configuration is answered at once
+    from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
     with whole_folder(config.output, "model") as folder, writing(config.output):

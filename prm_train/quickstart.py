@@ -6,7 +6,6 @@ Each stage runs the same commands that a user would type (they are logged and st
 commands themselves continue what they had begun, so the quickstart can be interrupted anywhere and started again.
 """
 
-import fcntl
 import json
 import logging
 import os
@@ -19,8 +18,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from data_gen.files.jsonl import write_text
+from data_gen.files.locks import lock
 from data_gen.files.run_clock import SAVE_SECONDS, RunClock
 from data_gen.files.run_identity import claim_run
+from data_gen.problems.tasks import DEFAULT_TASK
 from data_gen.records.sampling import check_temperature
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
@@ -65,7 +66,7 @@ class Stage:
 
 def problem_arguments(config: QuickstartConfig, split: str, n: int, shard: int) -> tuple[str, ...]:
     return (
-        *("--problems.source", "arithmetic", "--problems.split", split, "--problems.seed", str(config.seed)),
+        *("--problems.source", DEFAULT_TASK.source, "--problems.split", split, "--problems.seed", str(config.seed)),
         *("--problems.n", str(n), "--problems.shard", f"{shard}/{N_PROCESSES}"),
         *("--policy.model", config.policy, "--policy.base_seed", str(config.seed), "--max_new_tokens", str(config.max_new_tokens)),
     )
@@ -170,12 +171,11 @@ def child_cpu_seconds() -> float:
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(QuickstartConfig, argv)
     claim_run(config.output, config)
-    with (config.output / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{config.output}: a quickstart is running there, or a process of a killed one is ending") from None
-        run_stages(config, lock.fileno())
+    lock_path = config.output / ".lock"
+    with lock_path.open("w") as held:
+        if not lock(held.fileno(), lock_path):
+            raise InputError(f"{config.output}: a quickstart is running there, or a process of a killed one is ending")
+        run_stages(config, held.fileno())
 
 
 def run_stages(config: QuickstartConfig, lock: int) -> None:
@@ -183,7 +183,7 @@ def run_stages(config: QuickstartConfig, lock: int) -> None:
     for stage in training_stages(config):
         run_stage(stage, config.output, lock)
     run_stage(search_stage(config, "validation", config.n_validation_problems, config.temperatures, (), "min"), config.output, lock)
-    from prm_train.evaluation.choosing import choose_settings  # only now, so that help answers at once
+    from prm_train.evaluation.choosing import choose_settings
     from prm_train.evaluation.evaluate import main as evaluate
     from prm_train.evaluation.shards import read_search
 

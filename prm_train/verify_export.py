@@ -71,7 +71,7 @@ class VerifyExportConfig:
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(VerifyExportConfig, _as_options(sys.argv[1:] if argv is None else argv))
     check_inputs(config)
-    from transformers import __version__ as transformers_version  # only now, so that a mistake in the configuration is answered at once
+    from transformers import __version__ as transformers_version
 
     from prm_train.publishing.served_parity import compare, config_faults, load_subject, read_paths, sample_paths
 

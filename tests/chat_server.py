@@ -28,6 +28,7 @@ class ChatServer(ThreadingHTTPServer):
         self.bodies: list[dict[str, Any]] = []
         self.authorizations: list[str | None] = []
         self.seconds = 0.0
+        self.retry_after = "0"  # said with status 429
         self.n_open = self.n_open_at_most = 0
         self.lock = threading.Lock()
 
@@ -81,7 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, whole[: len(whole) // 2], length=len(whole))
         elif fault is not None and fault.isdecimal():
             said = f"status {fault} for {self.headers.get('Authorization')}".encode()  # a careless server repeats the key
-            self._send(int(fault), said, retry_after="0" if fault == "429" else None)
+            self._send(int(fault), said, retry_after=self.server.retry_after if fault == "429" else None)
         else:
             time.sleep(2 if fault == "slow" else 0)
             self._send(200, wrong.get(fault or "", whole))

@@ -1,6 +1,8 @@
 """How the project is laid out: what may import what, what may be loaded, where files stand and how they are named."""
 
+import ast
 import importlib
+import re
 import subprocess
 import sys
 import warnings
@@ -43,7 +45,7 @@ ORDER = (
     "prm_train",
 )
 # At the roots beside the commands: the old names of modules that published cards, configs or people's scripts import.
-MOVED = {"data_gen.chains", "data_gen.program_grading", "prm_train.incremental"}
+MOVED = {"data_gen.chains", "data_gen.program_grading", "prm_train.incremental", "prm_train.memory_estimate"}
 OTHER_COMMANDS = {"prm_train.cli", "data_gen.pretrain"}  # that `prm-train` does not list
 FULLEST = 20  # files of a folder
 
@@ -70,7 +72,7 @@ def test_package_roots_hold_commands_and_nothing_else() -> None:
 
 def test_libraries_import_no_command() -> None:
     commands = {module for module, _ in COMMANDS.values()}
-    wrong = {(name, other) for name, found in imports(modules()).items() for other in found & commands if name not in commands}
+    wrong = {(name, other) for name, found in imports(modules()).items() for other in found & commands if name not in commands | MOVED}
     assert wrong == set()
 
 
@@ -81,7 +83,13 @@ def test_folders_and_functions_stay_small() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "name"), [("data_gen.chains", "Message"), ("data_gen.program_grading", "grade"), ("prm_train.incremental", "load_scorer")]
+    ("old", "name"),
+    [
+        ("data_gen.chains", "Message"),
+        ("data_gen.program_grading", "grade"),
+        ("prm_train.incremental", "load_scorer"),
+        ("prm_train.memory_estimate", "main"),
+    ],
 )
 def test_old_names_work_and_say_where_to_look_now(old: str, name: str) -> None:
     sys.modules.pop(old, None)
@@ -107,9 +115,29 @@ for name in {light!r}:
     assert run.returncode == 0, run.stderr
 
 
+def test_general_code_names_the_built_in_task_nowhere() -> None:
+    named = []
+    for name, path in modules().items():
+        if name.startswith("data_gen.problems.arithmetic") or name in {"data_gen.problems.tasks", "data_gen.pretrain"}:
+            continue
+        tree = ast.parse(path.read_text())
+        prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
+        texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in prose]
+        named += [name for text in texts if isinstance(text, str) and re.search(r"\barithmetic\b", text)]
+    importers = {name for name, imported in imports(modules()).items() if any("problems.arithmetic" in other for other in imported)}
+    assert named == []
+    assert {name for name in importers if "problems.arithmetic" not in name} == {"data_gen.problems.tasks", "data_gen.pretrain"}
+
+
 def test_files_are_named_by_their_subject() -> None:
     vague = {"util", "utils", "helper", "helpers", "common", "base", "manager", "registry", "misc"}
     assert [name for name in modules() if vague & set(name.rpartition(".")[2].split("_"))] == []
+
+
+def test_only_tests_of_benchmarks_import_them() -> None:
+    texts = {path.relative_to(ROOT / "tests"): path.read_text() for path in (ROOT / "tests").rglob("*.py")}
+    importers = [path for path, text in texts.items() if re.search(r"^\s*(from|import) benchmarks\b", text, re.MULTILINE)]
+    assert [str(path) for path in importers if path.parts[0] != "benchmarks"] == []
 
 
 def test_tests_mirror_the_packages() -> None:

@@ -9,22 +9,22 @@ from pathlib import Path
 import pytest
 from transformers import AutoConfig, AutoTokenizer
 
-from benchmarks.tiny_models import write_tiny_model
 from data_gen.models.pretrained import from_hub_or_folder, is_hub_name, load_model_config
 from data_gen.models.tokenizer import load_tokenizer
-from data_gen.policies.config import BASE_POLICY
 from data_gen.policies.engine.transformers_policy import load_policy
+from data_gen.problems.arithmetic.task import BASE_POLICY
 from data_gen.settings.errors import InputError
 from prm_train.checkpoints.facts import CheckpointFacts, read_config_facts, write_facts
 from prm_train.checkpoints.implicit import ImplicitPrmFacts
 from prm_train.checkpoints.load import load_checkpoint
 from prm_train.encoding.paths import EncodingFacts
-from prm_train.memory_estimate import main as estimate_memory
+from prm_train.estimate_memory import main as estimate_memory
 from prm_train.publishing.plain_checkpoints import load_plain
 from prm_train.publishing.served_parity import load_subject
 from prm_train.scoring.load import load_scorer
 from prm_train.train_orm import main as train_orm
 from prm_train.train_prm import main as train_prm
+from tests.tiny_models import write_tiny_model
 
 
 def test_a_name_that_the_hub_does_not_know_is_one_sentence(monkeypatch: pytest.MonkeyPatch):

@@ -17,15 +17,15 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.labeling.compare import METHODS, USES_SAMPLES, Bench, Question, figures, print_section, save
-from data_gen.grading.graders import ArithmeticGrader
 from data_gen.labeling.rollouts import unlabelable_reason
 from data_gen.labeling.settings import LabelSettings
 from data_gen.ledger.store import Ledger
 from data_gen.policies.config import PolicyConfig
-from data_gen.problems import arithmetic
+from data_gen.problems.arithmetic import rules
+from data_gen.problems.arithmetic.grader import ArithmeticGrader
+from data_gen.problems.tasks import step_truth
 from data_gen.records.sampling import SamplingParams
 from data_gen.records.solutions import Problem
-from prm_train.evaluation.facts import step_truth
 
 PARAMS = SamplingParams(max_new_tokens=160)
 N_SAMPLES, MAX_WRONG = 32, 4
@@ -38,7 +38,7 @@ async def draw_questions(bench: Bench, n_problems: int) -> list[Question]:
         wrong = {each.solution.text: each for each in samples if unlabelable_reason(each) is None and not each.verdict.is_correct}
         return Question(problem, samples, tuple(wrong.values())[:MAX_WRONG])
 
-    problems = islice(arithmetic.draw_problems(7, "validation"), n_problems)
+    problems = islice(rules.draw_problems(7, "validation"), n_problems)
     questions = await asyncio.gather(*map(one, problems))
     return [question for question in questions if question.wrong and any(each.verdict.is_correct for each in question.samples)]
 

@@ -16,12 +16,12 @@ from data_gen.labeling.solutions import StepPath, label_paths, step_prefixes
 from data_gen.ledger.policy import LedgerPolicy
 from data_gen.ledger.store import Ledger
 from data_gen.policies.protocol import Policy
+from data_gen.process.machine import machine_name
 from data_gen.records.first_error import first_error
 from data_gen.records.sampling import SamplingParams
 from data_gen.records.solutions import GradedSolution, Problem, StepEstimate
 from data_gen.records.steps import split_steps
 from data_gen.sampling.solutions import draw_solutions
-from prm_train.evaluation.facts import machine_name
 from prm_train.metrics.estimators import bootstrap_interval
 
 RESULT = Path(__file__).parent.parent / "results" / "labeling.json"

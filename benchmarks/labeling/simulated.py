@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.labeling.compare import METHODS, USES_SAMPLES, Bench, Question, figures, print_section, save
-from benchmarks.labeling.policy import LEVELS, ExactPolicy, draw_problems, true_error
-from data_gen.grading.graders import ArithmeticGrader
 from data_gen.labeling.settings import LabelSettings
 from data_gen.ledger.store import Ledger
+from data_gen.policies.exact import LEVELS, ExactPolicy, draw_problems, true_error
+from data_gen.problems.arithmetic.grader import ArithmeticGrader
 from data_gen.records.sampling import SamplingParams
 from data_gen.records.solutions import Problem
 

@@ -96,7 +96,7 @@ class Node:
     note: Any = None
 
 
-class Path(NamedTuple):
+class LabelPath(NamedTuple):
     """The steps from a first step to a last one; the labels of the leading `n_seen` stand in an earlier path."""
 
     nodes: tuple[Node, ...]
@@ -107,7 +107,7 @@ class Path(NamedTuple):
         return tuple(None if place < self.n_seen else node.label for place, node in enumerate(self.nodes))
 
 
-def paths(first_steps: Sequence[Node]) -> Iterator[Path]:
+def paths(first_steps: Sequence[Node]) -> Iterator[LabelPath]:
     """Every path through a forest of steps, depth first, in the order of the children."""
     stack: list[tuple[tuple[Node, ...], Node]] = [((), node) for node in reversed(first_steps)]
     n_seen = 0
@@ -118,7 +118,7 @@ def paths(first_steps: Sequence[Node]) -> Iterator[Path]:
         if node.children:
             stack.extend((path, child) for child in reversed(node.children))
         else:
-            yield Path(path, n_seen)
+            yield LabelPath(path, n_seen)
             n_seen = len(path)
 
 

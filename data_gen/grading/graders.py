@@ -7,7 +7,7 @@ import threading
 import time
 from concurrent.futures import Future
 from importlib.metadata import version
-from typing import Any, Protocol
+from typing import Any
 
 from data_gen.answers.choices import letter_of, read_options
 from data_gen.answers.equality import Pair, settle
@@ -17,55 +17,18 @@ from data_gen.grading.algebra_pool import AlgebraPool, Reply
 from data_gen.grading.function import load_function_grader
 from data_gen.grading.source_hash import source_hash
 from data_gen.grading.words import ChoiceGrader, ExactGrader
+from data_gen.problems.tasks import TASKS, task_of
 from data_gen.records.draw_keys import content_hash
+from data_gen.records.grader import Grader
 from data_gen.records.sampling import FinishReason
 from data_gen.records.solutions import CORRECT, INCORRECT, GradedSolution, Problem, Solution, Verdict, unknown
 from data_gen.settings.errors import InputError
 
-GraderName = str  # auto, arithmetic, arithmetic_last_value, math, exact, choice, or module:function; `load_grader` checks it
+GraderName = str  # auto, that of a built-in task, math, exact, choice, or module:function; `load_grader` checks it
 MATH_MODULES = ("data_gen.answers.find", "data_gen.answers.equality", "data_gen.grading.algebra_worker")  # decide, with what they import
 N_WORKERS = min(4, os.cpu_count() or 1)  # of which a run starts as many as it has questions for
 N_STORED_VERDICTS = 65536
 RETRY_SECONDS = 600.0  # how long a time-out stands for its pair of answers
-
-
-class Grader(Protocol):
-    """`grader_version` names everything that a verdict depends on besides the gold answer and the solution; stored verdicts carry it."""
-
-    grader_version: str
-
-    async def grade(self, problem: Problem, solution: Solution) -> GradedSolution:
-        """The answer read from the solution and the verdict on it; many are awaited at a time, and a slow one holds up no other."""
-        ...
-
-    async def is_same(self, problem: Problem, one: str, other: str) -> bool:
-        """Whether two stated answers are certainly one, as in a vote, where nobody knows the gold answer."""
-        ...
-
-
-class ArithmeticGrader:
-    """The built-in task: the `Answer:` line against the gold answer, value by value. Nothing outside of this class decides.
-
-    `last_value_only` is the ablation in which the intermediate values do not count, so that a wrong step can still end right.
-    """
-
-    def __init__(self, last_value_only: bool = False) -> None:
-        self.last_value_only = last_value_only
-        self.grader_version = "arithmetic-last-value-1" if last_value_only else "arithmetic-1"
-
-    async def grade(self, problem: Problem, solution: Solution) -> GradedSolution:
-        is_truncated = solution.finish_reason is FinishReason.LENGTH
-        _, found, rest = solution.text.rpartition("Answer:")
-        line, end, _ = rest.partition("\n")
-        answer = line.strip()
-        if not found or not answer or (is_truncated and not end):  # a line that the length limit cut may lack its last values
-            return GradedSolution(solution, None, unknown("truncated" if is_truncated else "no_answer"))
-        gold = problem.gold_answer
-        is_equal = answer.split()[-1] == gold.split()[-1] if self.last_value_only else answer == gold
-        return GradedSolution(solution, answer, CORRECT if is_equal else INCORRECT)
-
-    async def is_same(self, problem: Problem, one: str, other: str) -> bool:
-        return one.split()[-1:] == other.split()[-1:] if self.last_value_only else one == other
 
 
 class MathGrader:
@@ -196,14 +159,23 @@ def _copy(future: Future[Reply]) -> Future[Reply]:
 
 def load_grader(name: GraderName, source: str) -> Grader:
     """The grader of this name; `auto` takes the one that fits the source of the problems (see ProblemSource). Raises InputError."""
+    of_tasks = {each: load for task in TASKS.values() for each, load in task.graders.items()}
     if name == "auto":
-        name = "arithmetic" if source == "arithmetic" else "math"
+        task = task_of(source)
+        name = task.grader if task else "math"
+    if name in of_tasks:
+        return of_tasks[name]()
     if name == "math":
         return MathGrader()
-    if name in ("arithmetic", "arithmetic_last_value"):
-        return ArithmeticGrader(last_value_only=name == "arithmetic_last_value")
     if name in ("exact", "choice"):
         return ExactGrader() if name == "exact" else ChoiceGrader()
     if ":" in name:
         return load_function_grader(name)
-    raise InputError(f"grader: got {name!r}, expected auto, arithmetic, arithmetic_last_value, math, exact, choice or module:function")
+    raise InputError(f"grader: got {name!r}, expected auto, {', '.join(of_tasks)}, math, exact, choice or module:function")
+
+
+def compares_exactly(name: GraderName, source: str) -> bool:
+    """Whether the grader of this name leaves no doubt that another comparison could settle: those of the built-in tasks."""
+    if name == "auto":
+        return task_of(source) is not None
+    return any(name in task.graders for task in TASKS.values())

@@ -20,6 +20,7 @@ from annotated_types import Ge, Gt
 from data_gen.answers.find import find_boxed
 from data_gen.policies.servers.bounded_reply import PLAIN, UnusableBodyError, read_body
 from data_gen.policies.servers.foreign_text import shown_text
+from data_gen.policies.servers.requests import retry_after_seconds
 from data_gen.records.draw_keys import content_hash
 from data_gen.records.first_error import NO_ERROR
 from data_gen.records.sampling import check_temperature
@@ -162,7 +163,7 @@ class ChatJudge:
                 raise _ServerFaultError(str(error)) from None
         said = shown_text(reply[:_ERROR_BYTES].decode(errors="replace"), self._key or None)
         if status in _RETRIED:
-            raise _ServerFaultError(f"status {status}: {said}", _retry_after(response))
+            raise _ServerFaultError(f"status {status}: {said}", retry_after_seconds(response.headers.get("Retry-After")))
         if status in _REFUSED:
             logger.warning("judge: refused a solution (status %d): %s", status, said)
             return Answer(None, f"refused_{status}", "", is_final=False)
@@ -187,9 +188,3 @@ def _content(reply: bytes) -> tuple[str, str | None]:
     if not isinstance(text, str | None) or not isinstance(finish_reason, str | None):
         raise _ServerFaultError(f"content {type(text).__name__} and finish_reason {type(finish_reason).__name__}; expected texts")
     return (text or "").encode(errors="replace").decode(), finish_reason
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds, where the server names them as a number."""
-    said = response.headers.get("retry-after", "")
-    return float(said) if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", said) else None

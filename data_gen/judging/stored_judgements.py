@@ -6,7 +6,6 @@
 first_error alone. ProcessBench serves as a judge too: its solutions are recognised by question and steps.
 """
 
-import fcntl
 import json
 import logging
 import os
@@ -16,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from data_gen.files.jsonl import read_jsonl, read_objects
+from data_gen.files.locks import lock
 from data_gen.formats import processbench
 from data_gen.formats.stepwise import RowError, take
 from data_gen.records.draw_keys import content_hash
@@ -92,10 +92,8 @@ def open_judgements(path: Path) -> Iterator[JudgementLog]:
     """The log in a file, for one process at a time; half a last line, left by a kill in the middle of a write, is cut off."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{path}: another process writes judgements here; expected one at a time") from None
+        if not lock(file.fileno(), path):
+            raise InputError(f"{path}: another process writes judgements here; expected one at a time")
         size = path.stat().st_size
         whole = _end_of_whole_lines(path)
         if whole < size:

@@ -63,13 +63,17 @@ class Tally:
 
 @dataclass(frozen=True)
 class StoppingRule:
-    """When a prefix has had enough rollouts, before their greatest number is reached."""
+    """When a prefix has had enough rollouts, before their greatest number is reached.
+
+    `all_at_once`: all are drawn together, since how they turn out stops none.
+    """
 
     name: str
     is_enough: Callable[[Tally], bool]
+    all_at_once: bool = False
 
 
-FIXED = StoppingRule("fixed", lambda tally: False)
+FIXED = StoppingRule("fixed", lambda tally: False, all_at_once=True)
 CHECK = StoppingRule("check", lambda tally: False)  # a fixed number, but of a prefix that was chosen because its first ones failed
 FIRST_SUCCESS = StoppingRule("first_success", lambda tally: tally.n_correct > 0)
 
@@ -91,7 +95,7 @@ async def estimate_value(source: RolloutSource, prefix: Prefix, n_rollouts: int,
     the batch, and a stopped estimate wastes none.
     """
     tally = Tally()
-    if rule is FIXED:
+    if rule.all_at_once:
         for graded in await source.draw_many(prefix, n_rollouts):
             tally.add(graded)
         return tally.estimate(rule.name)

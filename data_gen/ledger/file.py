@@ -5,13 +5,13 @@ ids and the log-probabilities of a draw, what is said of it, whose prefix it is.
 they are, and get the column when they are next written to; rows without one are not checked.
 """
 
-import fcntl
 import sqlite3
 from contextlib import closing
 from hashlib import blake2b
 from pathlib import Path
 from typing import TextIO
 
+from data_gen.files.locks import lock
 from data_gen.settings.errors import InputError
 
 # Draws lie in the order in which they were made, so that writing touches the end of the file and not a random place of it a draw.
@@ -72,15 +72,12 @@ def any_text(data: bytes) -> str:
 def lock_ledger(path: Path) -> TextIO:
     """Makes this process the one that writes a ledger, until the file that it returns is closed. Raises LedgerError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = path.with_name(path.name + ".lock").open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise LedgerError(
-            f"{path}: another process is writing this ledger; expected one writer (give each process its own shard)"
-        ) from None
-    return lock
+    lock_path = path.with_name(path.name + ".lock")
+    held = lock_path.open("w")
+    if not lock(held.fileno(), lock_path):
+        held.close()
+        raise LedgerError(f"{path}: another process is writing this ledger; expected one writer (give each process its own shard)")
+    return held
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:

@@ -147,7 +147,7 @@ class Ledger(LedgerTotals):
         if self._failure is not None:
             raise self._failure
 
-    def _stream(self, key: "DrawKey") -> _Stream:
+    def _stream(self, key: DrawKey) -> _Stream:
         """What is stored of the key's stream: one query a stream instead of one a draw."""
         self._refuse_after_failure()
         name = key[:4]
@@ -162,7 +162,7 @@ class Ledger(LedgerTotals):
                 self._streams.popitem(last=False)  # to look for the first key of a dict takes longer the more were deleted before it
         return stream
 
-    def find(self, key: "DrawKey") -> Completion | None:
+    def find(self, key: DrawKey) -> Completion | None:
         """The stored draw, if there is one. Raises LedgerError for one that is damaged."""
         row_id = self._stream(key).rows.get(key.draw_index)
         if row_id is None:
@@ -175,13 +175,13 @@ class Ledger(LedgerTotals):
         except (TypeError, ValueError) as error:  # in a ledger without checksums
             raise self._damaged(key) from error
 
-    def _damaged(self, key: "DrawKey") -> LedgerError:
+    def _damaged(self, key: DrawKey) -> LedgerError:
         return LedgerError(
             f"{self.path}: draw {key.draw_index} of prefix {key.prefix_hash.hex()} is not what was stored: the file is damaged; "
             "`prm-train ledger repair` moves out what is, and the same command draws it again"
         )
 
-    def name(self, key: "DrawKey", problem_id: str, prefix_ids: tuple[int, ...], parent: bytes | None, params: SamplingParams) -> None:
+    def name(self, key: DrawKey, problem_id: str, prefix_ids: tuple[int, ...], parent: bytes | None, params: SamplingParams) -> None:
         """Store the prefix and the params of the key's stream where they are not: for its first draw, and where a full disk once took them.
 
         `parent` is the hash of the prompt that the prefix continues, None for a prompt.
@@ -201,7 +201,7 @@ class Ledger(LedgerTotals):
         self._commit_soon()
 
     def add(
-        self, key: "DrawKey", problem_id: str, prefix_ids: tuple[int, ...], parent: bytes | None, params: SamplingParams, draw: Completion
+        self, key: DrawKey, problem_id: str, prefix_ids: tuple[int, ...], parent: bytes | None, params: SamplingParams, draw: Completion
     ) -> None:
         """Store a new draw, and the names of its stream (see `name`).
 
@@ -232,7 +232,7 @@ class Ledger(LedgerTotals):
         elif self._timer is None and (loop := _running_loop()):
             self._timer = loop.call_later(COMMIT_EVERY_SECONDS, self._commit_by_clock)
 
-    def find_verdict(self, key: "DrawKey", gold_hash: str, grader_version: str) -> tuple[str | None, Verdict] | None:
+    def find_verdict(self, key: DrawKey, gold_hash: str, grader_version: str) -> tuple[str | None, Verdict] | None:
         """The stored (answer, verdict) of this grader on a draw, if there is one."""
         row_id = self._stream(key).rows.get(key.draw_index)
         if row_id in self._ungraded:
@@ -248,7 +248,7 @@ class Ledger(LedgerTotals):
             raise self._damaged(key)
         return answer, Verdict(VerdictKind(kind), reason)
 
-    def add_verdict(self, key: "DrawKey", gold_hash: str, grader_version: str, answer: str | None, verdict: Verdict) -> None:
+    def add_verdict(self, key: DrawKey, gold_hash: str, grader_version: str, answer: str | None, verdict: Verdict) -> None:
         """Store what this grader says of a stored draw. Raises LedgerError if the ledger has no such draw, or this verdict already."""
         row_id = self._stream(key).rows.get(key.draw_index)
         if row_id is None:
@@ -257,13 +257,6 @@ class Ledger(LedgerTotals):
         values = (gold_hash, grader_version, verdict.kind.value, verdict.reason, answer)
         self._execute("INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?)", (row_id, *values, checksum(*key, *values)))
         self._commit_soon()
-
-    def n_pages(self) -> int:
-        return int(self._db.execute("PRAGMA page_count").fetchone()[0])
-
-    def limit_size(self, n_pages: int) -> None:
-        """From here on the file may not grow beyond so many pages: a draw that does not fit is a full disk."""
-        self._db.execute(f"PRAGMA max_page_count = {n_pages:d}")
 
 
 def _completion(row: tuple[Any, ...]) -> Completion:

@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 from data_gen.models.names import check_model, model_line
 from data_gen.models.prompt_layout import PromptLayout
 from data_gen.policies.protocol import Policy
+from data_gen.problems.tasks import DEFAULT_TASK, model_path, shipped_models, task_of
 from data_gen.settings.api_keys import check_api_key_env
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import without_secrets
 
 logger = logging.getLogger(__name__)
-BASE_POLICY = Path(__file__).parents[1] / "base_policy"
-BUILT_IN = ("base", "simulated")
+BUILT_IN = (*shipped_models(), "simulated")  # names of models that stand for no folder of the user's
 VLLM_ONLY = ("tensor_parallel_size", "gpu_memory_utilization")
 IN_PROCESS_ONLY = ("engine", "dtype", "device", "max_rows", *VLLM_ONLY)
 SERVERS_ONLY = ("api_key_env", "tokenizer", "revision", "max_concurrency", "timeout_seconds", "n_attempts", "retry_seconds")
@@ -93,15 +93,16 @@ class PolicyConfig:
 
     @property
     def name(self) -> str:
-        return self.model or "base"
+        return self.model or DEFAULT_TASK.policy
 
     def named_for(self, source: str) -> "PolicyConfig":
         """With a model that is named, for problems from `source`. Raises ValueError where they are not the built-in ones and none is named:
         the base policy knows nothing of other problems.
         """
-        if self.model is None and source != "arithmetic":
+        task = task_of(source)
+        if self.model is None and task is None:
             raise ValueError(f"policy.model: no model for {source}; expected a folder or a Hub name ('base' knows the built-in task alone)")
-        return replace(self, model=self.name)
+        return replace(self, model=self.model or (task or DEFAULT_TASK).policy)
 
     def check(self) -> None:
         """Raises InputError for a model or tokenizer that is not there, without loading anything."""
@@ -115,7 +116,7 @@ class PolicyConfig:
     def load(self) -> Policy:
         """Raises InputError, among others for a server that does not answer or that cannot make step rollouts."""
         self.check()
-        model = str(BASE_POLICY) if self.name == "base" else self.name
+        model = model_path(self.name)
         if self.servers:
             logger.info("policy %s: behind %s", self.name, ", ".join(self.servers))
             return self._connect()
@@ -162,7 +163,7 @@ class PolicyConfig:
         from data_gen.policies.vocabulary import load_vocabulary
 
         tokenizer = self.tokenizer or self.name
-        vocabulary = load_vocabulary(str(BASE_POLICY) if tokenizer == "base" else tokenizer, self.prompt, self.trust_remote_code)
+        vocabulary = load_vocabulary(model_path(tokenizer), self.prompt, self.trust_remote_code)
         settings = RequestSettings(self.api_key_env, self.max_concurrency, self.timeout_seconds, self.n_attempts, self.retry_seconds)
         return connect(server_urls(self.servers), self.name, vocabulary, settings, base_seed=self.base_seed, revision=self.revision)
 

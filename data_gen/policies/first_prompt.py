@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from data_gen.models.names import HUB_NAME
-from data_gen.policies.config import BASE_POLICY, BUILT_IN, PolicyConfig
+from data_gen.policies.config import BUILT_IN, PolicyConfig
+from data_gen.problems.tasks import model_path
 
 logger = logging.getLogger(__name__)
 N_SHOWN = 300  # characters at the beginning and at the end of a prompt
@@ -24,7 +25,7 @@ def say_prompt(config: PolicyConfig, encode_prompt: Callable[[str], tuple[int, .
     from data_gen.models.tokenizer import load_tokenizer
     from data_gen.policies.vocabulary import load_vocabulary
 
-    path = str(BASE_POLICY) if name == "base" else name
+    path = model_path(name)
     tokenizer = load_tokenizer(path, config.trust_remote_code)
     if encode_prompt is None:
         encode_prompt = load_vocabulary(path, config.prompt, config.trust_remote_code).encode_prompt

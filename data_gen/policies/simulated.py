@@ -1,6 +1,6 @@
 """Policies whose behaviour is known exactly, for tests that need true step values and for dry runs. Their tokens are the bytes of the text.
 
-- `SimulatedPolicy` writes as the pretraining text of the built-in task does, and reads no other questions.
+- `SimulatedPolicy` writes as the program of a built-in task does, and reads no other questions.
 - `SimulatedSolver` answers any question, for it is told the answers: what a dry run puts in the place of the configured policy.
 """
 
@@ -8,7 +8,8 @@ import random
 from collections.abc import Mapping
 
 from data_gen.policies.protocol import Policy
-from data_gen.problems import arithmetic
+from data_gen.problems.built_in_task import BuiltInTask
+from data_gen.problems.tasks import DEFAULT_TASK
 from data_gen.records.draw_keys import content_hash, derive_seed, draw_seed
 from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
 
@@ -19,8 +20,9 @@ END_OF_PROMPT_ID = 257  # of SimulatedSolver, whose questions may hold any text
 class SimulatedPolicy(Policy):
     """Continues any prefix of a solution line by line; `temperature` and log-probs are those of the process itself (log-probs are 0)."""
 
-    def __init__(self, base_seed: int = 0, context_length: int = 4096) -> None:
-        self.policy_id = "simulated-arithmetic-1"
+    def __init__(self, base_seed: int = 0, context_length: int = 4096, task: BuiltInTask = DEFAULT_TASK) -> None:
+        self.policy_id = f"simulated-{task.source}-1"
+        self._simulate = task.simulate
         self.base_seed = base_seed
         self.context_length = context_length
 
@@ -35,7 +37,7 @@ class SimulatedPolicy(Policy):
             raise ValueError(f"a prefix of {len(prefix_ids)} tokens leaves no room in a context of {self.context_length}")
         rng = random.Random(draw_seed(self.base_seed, self.policy_id, prefix_ids, index))
         question, _, written = bytes(prefix_ids).decode().partition("\n")
-        text = _continuation(arithmetic.parse_question(question), written, rng)
+        text = self._simulate(question, written, rng)
         return _completion(text.encode(), len(prefix_ids), params)
 
 
@@ -51,21 +53,6 @@ def _completion(text: bytes, n_prefix: int, params: SamplingParams) -> Completio
         ids, text, finish_reason = ids[: params.max_new_tokens], text[: params.max_new_tokens], FinishReason.LENGTH
     usage = Usage(n_generated=len(ids), n_prefilled=n_prefix)
     return Completion(ids, text.decode(errors="replace"), (0.0,) * len(ids), finish_reason, usage)
-
-
-def _continuation(chain: arithmetic.Chain, written: str, rng: random.Random) -> str:
-    kept = arithmetic.parse_totals(written)
-    whole = arithmetic.solution_text(chain, arithmetic.draw_attempt(chain, rng, kept))
-    return whole[len(written) :]
-
-
-def success_probability(chain: arithmetic.Chain, n_steps_done: int) -> float:
-    """The exact value of a right prefix of `n_steps_done` steps (a wrong prefix has value 0)."""
-    probability, values = 1.0, [chain.start, *chain.values()]
-    for i, (name, operands) in enumerate(chain.operations):
-        if i >= n_steps_done:
-            probability *= 1 - arithmetic.error_rate(name, values[i], operands)
-    return probability
 
 
 class SimulatedSolver(Policy):

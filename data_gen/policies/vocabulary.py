@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from data_gen.models.eos_ids import need_eos_ids
 from data_gen.models.prompt_layout import DEFAULT_PROMPT, PromptLayout
 from data_gen.models.tokenizer import load_tokenizer
 from data_gen.policies.simulated import EOS_ID, SimulatedPolicy
 from data_gen.records import steps
 from data_gen.records.draw_keys import content_hash
-from data_gen.settings.errors import InputError
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PretrainedConfig
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ def load_vocabulary(name_or_path: str, prompt: PromptLayout = DEFAULT_PROMPT, tr
     ask = partial(prompt.encode, tokenizer)
     fingerprint = content_hash(tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template)
     context_length = getattr(config, "max_position_embeddings", None)
-    return Vocabulary(known + [b""] * n_padding, _eos_ids(name_or_path, tokenizer, config), ask, fingerprint, context_length)
+    ends = need_eos_ids(name_or_path, tokenizer, config, _generation_config(name_or_path))
+    return Vocabulary(known + [b""] * n_padding, ends, ask, fingerprint, context_length)
 
 
 def _model_config(name_or_path: str, trust_remote_code: bool) -> "PretrainedConfig | None":
@@ -65,17 +66,10 @@ def _model_config(name_or_path: str, trust_remote_code: bool) -> "PretrainedConf
         return None
 
 
-def _eos_ids(name_or_path: str, tokenizer: "PreTrainedTokenizerBase", config: "PretrainedConfig | None") -> frozenset[int]:
-    """Every id that ends a text: instruct models often have more than the tokenizer's one."""
+def _generation_config(name_or_path: str) -> "GenerationConfig | None":
     from transformers import GenerationConfig
 
     try:
-        generation_eos = GenerationConfig.from_pretrained(name_or_path).eos_token_id
+        return GenerationConfig.from_pretrained(name_or_path)
     except OSError:  # no generation_config.json
-        generation_eos = None
-    ids: set[int | None] = set()
-    for eos in (tokenizer.eos_token_id, getattr(config, "eos_token_id", None), generation_eos):
-        ids |= set(eos) if isinstance(eos, list) else {eos}
-    if not ids - {None}:
-        raise InputError(f"{name_or_path}: neither the tokenizer nor a generation config names an EOS token to end a text")
-    return frozenset(token_id for token_id in ids if token_id is not None)
+        return None

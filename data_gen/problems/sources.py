@@ -14,15 +14,15 @@ from typing import Any, Literal, NamedTuple
 
 from data_gen.files.jsonl import read_objects, write_text
 from data_gen.files.run_folder import write_records
-from data_gen.problems.arithmetic import draw_problems
 from data_gen.problems.layouts import AnswerNotFoundError, NoAnswerError, ProblemLayout, question_id, read_problem
+from data_gen.problems.tasks import DEFAULT_TASK, TASKS, task_of
 from data_gen.records.draw_keys import content_hash, derive_seed
 from data_gen.records.solutions import Problem
 from data_gen.settings.errors import InputError
 
 __all__ = ["ProblemSource", "Selection", "load_problems", "question_id", "select_problems", "write_counts", "write_problems"]
 logger = logging.getLogger(__name__)
-ARITHMETIC = "arithmetic"
+BUILT_IN = ", ".join(f"'{name}'" for name in TASKS)
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class ProblemSource(ProblemLayout):
     """Which problems a command works on, and how their rows are read."""
 
     source: str = field(
-        default=ARITHMETIC, metadata={"help": "'arithmetic' (built in), a .jsonl or .json file, a folder, or a Hub dataset"}
+        default=DEFAULT_TASK.source, metadata={"help": f"{BUILT_IN} (built in), a .jsonl or .json file, a folder, or a Hub dataset"}
     )
     n: int | None = field(default=None, metadata={"help": "how many problems; null: all (the built-in task has no end and needs a number)"})
     offset: int = field(default=0, metadata={"help": "problems to pass over before the first"})
@@ -76,7 +76,8 @@ def select_problems(source: ProblemSource) -> Selection:
     """
     _check(source)
     left_out = Counter[str]()
-    problems = draw_problems(source.seed, source.split or "train") if source.source == ARITHMETIC else iter(list(_read(source, left_out)))
+    task = task_of(source.source)
+    problems = task.problems(source.seed, source.split or "train") if task else iter(list(_read(source, left_out)))
     for reason, count in left_out.items():
         logger.warning("%s: left out %d rows: %s", source.source, count, reason)
     chosen = list(islice(problems, source.offset, None if source.n is None else source.offset + source.n))
@@ -109,7 +110,7 @@ def _check(source: ProblemSource) -> None:
         index, slash, n_shards = source.shard.partition("/")
         if not (slash and index.isdecimal() and n_shards.isdecimal() and int(index) < int(n_shards)):
             raise InputError(f"shard: got {source.shard!r}, expected 'i/n' with 0 <= i < n, for example 0/4")
-    if source.source == ARITHMETIC:
+    if task_of(source.source):
         if source.n is None:
             raise InputError("n: the built-in task has no end; say how many problems")
         if source.split not in (None, "train", "validation", "test"):

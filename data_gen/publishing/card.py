@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from data_gen.problems.sources import ARITHMETIC
+from data_gen.problems.tasks import TASKS, task_of
 from data_gen.publishing.facts import DatasetFacts, RunFacts
 
 KIND_WORDS = {  # what such rows train, and what one of them is
@@ -76,7 +76,10 @@ LABELING_WORDS = {
     "omega": "OmegaPRM (Luo et al. 2024): a tree of rollouts, each wrong one searched for its first error",
 }
 POLICY_WORDS = {
-    "base": "`base`, the small language model for the built-in arithmetic task that ships with prm-train",
+    **{
+        task.policy: f"`{task.policy}`, the small language model for the built-in {task.source} task that ships with prm-train"
+        for task in TASKS.values()
+    },
     "simulated": "`simulated`, an exact simulation that stands in for a language model in tests",
 }
 
@@ -236,9 +239,11 @@ def problem_source(run: RunFacts) -> str:
     """What the problems are called where the author gives no name."""
     problems = run.sampling.get("problems", {})
     split, seed = problems.get("split"), problems.get("seed")
-    if problems.get("source") == ARITHMETIC:
-        return f"multi-step arithmetic, the task that is built into prm-train (split {split or 'train'}, seed {seed})"
-    return f"`{problems.get('source', 'unknown')}`" + (f", split {split}" if split else "")
+    source = problems.get("source", "unknown")
+    task = task_of(source)
+    if task:
+        return f"{task.title}, the task that is built into prm-train (split {split or 'train'}, seed {seed})"
+    return f"`{source}`" + (f", split {split}" if split else "")
 
 
 def commands(facts: DatasetFacts, publication: Publication) -> str:

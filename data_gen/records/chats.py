@@ -34,6 +34,12 @@ def first_question(chat: Sequence[Message]) -> str:
     raise ValueError(f"prompt: got turns of {', '.join(message.role for message in chat) or 'nobody'}, expected one of the user")
 
 
+def without_oldest(chat: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The chat without its first attempt and the user's turn that answered it; as it is where it shows no attempt."""
+    first = next((place for place, message in enumerate(chat) if message.role == "assistant"), len(chat))
+    return chat[:first] + chat[first + 2 :]
+
+
 @dataclass(frozen=True)
 class ChainPrompts:
     """What the user says before each attempt; `{question}` stands for the question."""

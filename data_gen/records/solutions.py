@@ -1,9 +1,9 @@
 """The frozen records that pass between stages. A later stage wraps an earlier record, it never fills fields of it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
-from data_gen.records.sampling import FinishReason, Usage
+from data_gen.records.sampling import FinishReason
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,6 @@ class LabeledSolution:
     steps: tuple[str, ...]
     estimates: tuple[StepEstimate, ...]
     labels: tuple[bool | None, ...]
-    usage: Usage = field(default=Usage())
     root: StepEstimate = StepEstimate()
     non_monotone: tuple[int, ...] = ()
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from data_gen.labeling.views import LabelView
 from data_gen.rows.layouts import AnyRow, OrmHistoryRow, OrmPair, OrmRow, PrmRow, RevisionRow, RowKind
-from data_gen.rows.prm import LabelView
 
 RUN_FACTS = ("config", "sample", "label", "consensus")  # what `sample`, `label` and `consensus` leave in a run folder
 

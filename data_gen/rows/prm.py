@@ -2,43 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from annotated_types import Interval
-
-from data_gen.labeling.views import cleared, hard
+from data_gen.labeling.views import LabelView, view_labels
 from data_gen.records.solutions import LabeledSolution, Problem
 from data_gen.rows.filters import Filter
 from data_gen.rows.layouts import EVIDENCE, PrmRow
-from data_gen.settings.errors import InputError
-
-
-@dataclass(frozen=True)
-class LabelView:
-    """How the label of a step is read. The counts stay in the rows, so that training can read them another way."""
-
-    hard_threshold: Annotated[float, Interval(ge=0, lt=1)] | None = field(
-        default=None,
-        metadata={"help": "a step is right if more than this share of its rollouts succeed; null: as the labelling method says"},
-    )
-    until_first_error: bool = field(
-        default=False, metadata={"help": "no label after the first wrong step, and none is wrong from whose later steps rollouts succeeded"}
-    )
-    non_monotone: Literal["keep", "mask", "drop"] = field(
-        default="keep",
-        metadata={"help": "solutions whose rollouts recover after the located error: keep, no label from that error on, or leave out"},
-    )
-
-    @property
-    def meaning(self) -> str:
-        """What a label says, in words for a dataset card."""
-        rule = (
-            "as the labelling method says"
-            if self.hard_threshold is None
-            else f"true if more than {self.hard_threshold:g} of the rollouts from the end of the step are right"
-        )
-        return rule + (", null after the first wrong step" if self.until_first_error else "")
 
 
 def prm_rows(problem: Problem, labeled: Sequence[LabeledSolution], view: LabelView, rule: Filter) -> tuple[list[PrmRow], Counter[str]]:
@@ -63,24 +32,3 @@ def prm_rows(problem: Problem, labeled: Sequence[LabeledSolution], view: LabelVi
             evidence: dict[str, Any] = {name: tuple(getattr(estimate, name) for estimate in each.estimates) for name in EVIDENCE}
             rows.append(PrmRow(problem.problem_id, problem.question, each.steps, labels, **evidence))
     return rows, +counts
-
-
-def view_labels(labeled: LabeledSolution, view: LabelView) -> tuple[bool | None, ...]:
-    """The labels under a view. Raises InputError where counts cannot be compared with the threshold."""
-    labels = labeled.labels
-    if view.hard_threshold is not None:
-        try:
-            labels = hard(labeled.estimates, view.hard_threshold)
-        except InputError as fault:
-            solution = labeled.graded.solution
-            raise InputError(f"solution {solution.index} of problem {solution.problem_id}, {fault}") from None
-    if labeled.non_monotone and view.non_monotone == "mask":
-        return tuple(label if step < _first_wrong(labels) else None for step, label in enumerate(labels))
-    if view.until_first_error:
-        labels = cleared(labels, labeled.estimates)
-        return tuple(label if step <= _first_wrong(labels) else None for step, label in enumerate(labels))
-    return labels
-
-
-def _first_wrong(labels: Sequence[bool | None]) -> int:
-    return labels.index(False) if False in labels else len(labels)

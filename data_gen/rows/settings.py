@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Interval
 
+from data_gen.labeling.views import LabelView
 from data_gen.records.chats import ChainPrompts
 from data_gen.rows.contamination import ContaminationSettings
 from data_gen.rows.filters import FilterSettings
 from data_gen.rows.layouts import RowKind
 from data_gen.rows.orm import PairSettings
-from data_gen.rows.prm import LabelView
 from data_gen.rows.revision import RevisionSettings
 
 Split = Literal["train", "validation"]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_gen.models.names import check_inputs
+from data_gen.problems.tasks import task_of_problem
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
 from prm_train.encoding.aggregation import Aggregation
@@ -217,7 +218,7 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
 
     n_samples = len(results[0].samples[evaluation.scored_temperature])
     pass_at_1 = accuracies(results, evaluation.scored_temperature, anyone_right, 1)
-    chosen = evaluation.chosen
+    chosen, task = evaluation.chosen, task_of_problem(results[0].problem)
     return SearchReport(
         run=run_facts(
             config.stages,
@@ -244,13 +245,10 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
         labels=label_statistics(config.labeled),
         examples=example_solutions(results, test.config.step_separator),
         notes=(
-            "The answer of the built-in task lists every intermediate value, so a wrong step cannot end in a right answer. "
-            "Grading gives one verdict for the whole answer; no step label comes from it.",
+            *(task.report_notes if task else ()),
             "Difficulty quintiles are made from draws that no accuracy is computed from.",
             f"Scorer tokens of N samples are counted as N / {n_samples} of those of {n_samples}, whose common prefixes are computed once.",
-        )
-        if results[0].problem.problem_id.startswith("arithmetic-")
-        else (),
+        ),
     )
 
 

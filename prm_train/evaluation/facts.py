@@ -1,8 +1,6 @@
 """What a report shows besides accuracies, from the files that the stages left: costs, labels, losses, step scores against the truth."""
 
 import json
-import os
-import platform
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.files.run_folder import count_lines
-from data_gen.policies.config import BASE_POLICY
-from data_gen.problems import arithmetic
-from data_gen.records.solutions import Problem
+from data_gen.problems.tasks import DEFAULT_TASK, model_path, step_truth, task_of
+from data_gen.process.machine import machine_name
 from data_gen.records.steps import split_steps
 from prm_train.evaluation.results import LabelStatistics, LossCurve, RunFacts, ScoredSolution, ScoredStep, StageCost
 from prm_train.evaluation.run_costs import costs_of_runs, read_summary
@@ -21,16 +18,6 @@ from prm_train.metrics.estimators import ReliabilityBin, reliability_bins
 from prm_train.metrics.ranking import auroc, brier
 from prm_train.search.candidates import Candidate
 from prm_train.search.results import ProblemResult
-
-
-def machine_name() -> str:
-    """Processor, cores and Python of this machine."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        model = names[0] if names else model
-    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
 def n_parameters(folder: Path) -> int:
@@ -47,20 +34,6 @@ def n_parameters(folder: Path) -> int:
                     size *= dimension
                 total += size
     return total
-
-
-def step_truth(problem: Problem, text: str) -> list[bool | None] | None:
-    """For the built-in task, whether each step is right: True before the first wrong step, False at it, None after it (None elsewhere).
-
-    Only reports may use this. Labels come from rollouts alone.
-    """
-    if not problem.problem_id.startswith("arithmetic-"):
-        return None
-    steps = split_steps(text, arithmetic.STEP_SEPARATOR)
-    right = arithmetic.parse_question(problem.question)
-    wanted = split_steps(arithmetic.solution_text(right, right.totals()), arithmetic.STEP_SEPARATOR)
-    first = next((i for i, step in enumerate(steps) if i >= len(wanted) or step != wanted[i]), len(steps))
-    return [True if i < first else False if i == first else None for i in range(len(steps))]
 
 
 @dataclass(frozen=True)
@@ -167,8 +140,9 @@ def run_facts(
     if labeled:
         n_problems = {"training": sum(count_lines(folder / "problems.jsonl") for folder in labeled), **n_problems}
     source = search["problems"]["source"]
+    task = task_of(source)
     return RunFacts(
-        task="multi-step arithmetic (built in)" if source == "arithmetic" else source,
+        task=f"{task.title} (built in)" if task else source,
         seed=search["policy"]["base_seed"],
         n_problems=n_problems,
         command=command,
@@ -180,7 +154,7 @@ def run_facts(
 
 def policy_folder(search: Mapping[str, Any]) -> Path:
     """Of a search's config; for a Hub name a path that is not there."""
-    return BASE_POLICY if search["policy"]["model"] in ("base", None) else Path(search["policy"]["model"])
+    return Path(model_path(search["policy"]["model"] or DEFAULT_TASK.policy))
 
 
 def stage_costs(stages: Path, searches: Sequence[Path], labeled: Sequence[Path], search: Mapping[str, Any]) -> Iterator[StageCost]:

@@ -244,7 +244,6 @@ def _percent(interval: Interval) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(ProcessbenchConfig, argv)
     check_inputs(config)
-    # only now, so that a mistake in the configuration is answered at once
     from prm_train.checkpoints.facts import Threshold, read_config_facts, store_threshold
     from prm_train.metrics.calibration import OWN_VALIDATION
     from prm_train.scoring.load import load_scorer

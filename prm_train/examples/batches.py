@@ -38,7 +38,10 @@ class Batching:
         for example in examples:
             length = len(example.input_ids)
             longest = max(longest, length)
-            n_tokens = n_tokens + length if self.is_packed else longest * (len(batches[-1]) + 1) if batches else length
+            if self.is_packed:
+                n_tokens += length
+            else:  # every row of a batch is padded to its longest
+                n_tokens = longest * (len(batches[-1]) + 1 if batches else 1)
             is_full = not batches or len(batches[-1]) == self.batch_size
             if is_full or (self.batch_tokens is not None and n_tokens > self.batch_tokens):
                 batches.append([])

@@ -13,7 +13,7 @@ from random import Random
 from typing import NamedTuple
 
 from data_gen.files.jsonl import read_objects
-from data_gen.records.chats import Message
+from data_gen.records.chats import without_oldest
 from data_gen.records.draw_keys import derive_seed
 from data_gen.records.steps import split_steps
 from data_gen.rows.layouts import OrmHistoryRow, OrmPair, OrmRow, read_rows
@@ -80,12 +80,6 @@ def history_examples(rows: Sequence[OrmHistoryRow], encoding: ScorerEncoding, ma
             input_ids = (*encoding.encode_chat(prompt), *last)
             examples.append(Example(row.question, input_ids, (n_tokens - 1,), (float(row.label),), (1.0,), (len(steps) - 1,)))
     return counted(examples, left_out, f"{len(rows)} ORM rows with history", max_length)
-
-
-def without_oldest(prompt: tuple[Message, ...]) -> tuple[Message, ...]:
-    """The chat without its first attempt and the user's answer to that; as it is where it shows no attempt."""
-    first = next((place for place, message in enumerate(prompt) if message.role == "assistant"), len(prompt))
-    return prompt[:first] + prompt[first + 2 :]
 
 
 def pairs_within_questions(examples: Sequence[Example], max_per_question: int | None, seed: int) -> list[Pair]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from data_gen.models.prompt_ids import encode_around, encode_messages, encode_text
-from data_gen.records.chats import Message
+from data_gen.records.chats import Message, without_oldest
 from data_gen.rows.layouts import RevisionRow
 from data_gen.settings.errors import InputError
 from prm_train.examples.examples import Example, ExampleSet, counted
@@ -45,12 +45,6 @@ def encode_answer(tokenizer: Any, prompt: Sequence[Message], answer: str) -> tup
     ids = whole[len(before) :]
     end = ids.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in ids else len(ids)  # templates may add a newline behind it
     return (*ids[:end], tokenizer.eos_token_id)
-
-
-def without_oldest(prompt: tuple[Message, ...]) -> tuple[Message, ...]:
-    """The chain without its first attempt and the turn that answered it; the question stays."""
-    first = next(i for i, message in enumerate(prompt) if message.role == "assistant")
-    return prompt[:first] + prompt[first + 2 :]
 
 
 def revision_examples(rows: Sequence[RevisionRow], tokenizer: Any, max_length: int) -> ExampleSet:

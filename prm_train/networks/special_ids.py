@@ -15,6 +15,7 @@ import torch
 from transformers import GenerationConfig
 from transformers.trainer_utils import align_special_tokens
 
+from data_gen.models.eos_ids import eos_ids
 from data_gen.settings.errors import InputError
 from prm_train.networks.gathering import gathered
 
@@ -25,10 +26,6 @@ NEW_PADDING = "<|pad|>"
 PADDINGS = (NEW_PADDING, "<|finetune_right_pad_id|>", "<|vision_pad|>", "<pad>", "[PAD]", "<|padding|>", "<unk>")
 # How tokenizers name what they keep for later. The last of them is the one that a fine-tuning has taken least likely.
 SPARE = re.compile(r"[<\[].*(reserved|unused|place.?holder|extra_id).*[>\]]|<SPECIAL_\d+>|\[control_\d+\]", re.IGNORECASE)
-
-
-def eos_ids(config: Any) -> list[int | None]:
-    return config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
 
 
 def check_padding(config: Any, source: str) -> None:

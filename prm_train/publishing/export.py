@@ -23,12 +23,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from data_gen.models.eos_ids import eos_ids
 from data_gen.models.forward_settings import soft_cap
 from data_gen.settings.errors import InputError
 from prm_train.checkpoints.facts import CheckpointFacts, write_facts
 from prm_train.checkpoints.implicit import ImplicitPrmFacts
 from prm_train.checkpoints.load import head_settings
-from prm_train.networks.special_ids import PADDINGS, check_padding, eos_ids
+from prm_train.networks.special_ids import PADDINGS, check_padding
 from prm_train.publishing.plain_checkpoints import PlainCheckpoint, load_plain, shown
 from prm_train.publishing.publishable import check_publishable
 from prm_train.publishing.scored_paths import ScoredPath

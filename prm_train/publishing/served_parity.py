@@ -1,7 +1,6 @@
 """A checkpoint as transformers computes it, and how far what vLLM returned for the same ids is from that."""
 
 import math
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from data_gen.models.pretrained import from_hub_or_folder, is_hub_name, load_model, load_model_config
 from data_gen.models.tokenizer import load_tokenizer
-from data_gen.problems.arithmetic import draw_attempt, draw_chain, solution_text
+from data_gen.problems.tasks import DEFAULT_TASK
 from data_gen.records.chats import Message
 from data_gen.records.steps import join_steps
 from data_gen.settings.errors import InputError
@@ -120,10 +119,7 @@ def read_paths(rows: Path, subject: Subject, n_rows: int) -> list[ScoredPath]:
 
 def sample_paths(n_paths: int) -> list[ScoredPath]:
     """Right and wrong solutions of the built-in task, always the same ones."""
-    rng = random.Random(0)
-    chains = [draw_chain(rng) for _ in range(n_paths)]
-    solutions = [solution_text(each, draw_attempt(each, rng)) for each in chains]
-    return [ScoredPath((Message("user", each.question()),), tuple(text.split("\n"))) for each, text in zip(chains, solutions, strict=True)]
+    return [ScoredPath((Message("user", question),), steps) for question, steps in DEFAULT_TASK.sample_solutions(n_paths)]
 
 
 def config_faults(served: Subject, wanted: Sequence[EncodedPath], found: Sequence[EncodedPath]) -> list[str]:

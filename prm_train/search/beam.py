@@ -16,7 +16,7 @@ What differs from the paper, and why:
 - A step is scored when it is new and never again.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from data_gen.grading.graders import Grader
 from data_gen.ledger.policy import LedgerPolicy
@@ -25,17 +25,17 @@ from data_gen.records.sampling import SamplingParams
 from prm_train.encoding.aggregation import Aggregation, aggregate
 from prm_train.scoring.protocol import Scorer, ScorerUsage
 from prm_train.search.candidates import Candidate
-from prm_train.search.paths import Path, PathGrower
+from prm_train.search.paths import PathGrower, SearchPath
 
 
 @dataclass(frozen=True)
 class BeamConfig:
-    """`n` paths (N), `width` next steps a kept path (M)."""
+    """`n` paths (N in the paper), `width` next steps drawn from each kept path (M); `aggregation` makes a path's rank of its step scores."""
 
     n: int = 16
-    width: int = field(default=4, metadata={"help": "next steps drawn from each kept path (M in the paper)"})
+    width: int = 4
     max_steps: int = 40
-    aggregation: Aggregation = field(default="min", metadata={"help": "how the step scores of a path make its rank"})
+    aggregation: Aggregation = "min"
 
 
 async def beam_search(
@@ -49,7 +49,7 @@ async def beam_search(
         raise ValueError("beam search draws step by step: params.stop is None, expected the step separator")
     if not scorer.scores_steps:
         raise ValueError(f"beam search ranks unfinished paths: {scorer.scorer_id} scores finished ones only, expected a PRM")
-    ended, kept, n_draws = list[Path](), [Path()], config.n
+    ended, kept, n_draws = list[SearchPath](), [SearchPath()], config.n
     async with scorer.session(policy.problem.question) as tree:
         grower = PathGrower(policy, tree, params)
         for _ in range(config.max_steps):
@@ -61,7 +61,8 @@ async def beam_search(
             ended += [child for child in children if not child.is_open]
             opened = [child for child in children if child.is_open]
             n_draws = min(config.n, config.width * len(opened))
-            kept = best_distinct(opened, -(-n_draws // config.width), config.aggregation)
+            n_kept = -(-n_draws // config.width)  # rounded up
+            kept = best_distinct(opened, n_kept, config.aggregation)
             if not kept:
                 break
         usage = tree.usage
@@ -74,7 +75,7 @@ def even_shares(n: int, n_parts: int) -> list[int]:
     return [n // n_parts + (part < n % n_parts) for part in range(n_parts)]
 
 
-def best_distinct(paths: list[Path], n: int, how: Aggregation) -> list[Path]:
+def best_distinct(paths: list[SearchPath], n: int, how: Aggregation) -> list[SearchPath]:
     """At most `n` paths of different texts, those with the highest scores, the best first; ties go to the earliest."""
     distinct = {path.text: path for path in paths}
     return sorted(distinct.values(), key=lambda path: -aggregate(path.scores, how))[:n]

@@ -16,7 +16,7 @@ from prm_train.search.candidates import Candidate
 
 
 @dataclass(frozen=True)
-class Path:
+class SearchPath:
     """A path of the search: what was written after the prompt, and the scores of its steps; of an open one, of those that have ended."""
 
     token_ids: tuple[int, ...] = ()
@@ -45,7 +45,7 @@ class PathGrower:
     def prompt_ids(self) -> tuple[int, ...]:
         return self.policy.encode_prompt(self.policy.problem.question)
 
-    async def next_step(self, path: Path, index: int) -> Path:
+    async def next_step(self, path: SearchPath, index: int) -> SearchPath:
         """The path with the `index`-th draw of its next step, scored. One that a limit cut is truncated, and has the scores it had."""
         prefix_ids = self.prompt_ids + path.token_ids
         n_left = min(self.params.max_new_tokens - len(path.token_ids), self.policy.context_length - len(prefix_ids))
@@ -58,10 +58,10 @@ class PathGrower:
             text, draw = StopStrings(self.policy.token_bytes(), self.params.stop_strings).cut(path.text, whole)
             is_open = is_open and draw is whole
         finish_reason = FinishReason.LENGTH if len(draw.token_ids) > n_left else None if is_open else draw.finish_reason
-        grown = Path(path.token_ids + draw.token_ids, text, path.scores, path.logprobs + draw.logprobs, finish_reason)
+        grown = SearchPath(path.token_ids + draw.token_ids, text, path.scores, path.logprobs + draw.logprobs, finish_reason)
         return await self._scored(grown)
 
-    async def _scored(self, path: Path) -> Path:
+    async def _scored(self, path: SearchPath) -> SearchPath:
         """With the steps of the whole text, as best-of-N sees them: a token may end a step and begin the next one."""
         separator = self.params.stop or ""
         steps = ended_steps(path.text, separator) if path.is_open else split_steps(path.text, separator)
@@ -72,7 +72,7 @@ class PathGrower:
         except PathTooLongError:
             return replace(path, finish_reason=FinishReason.LENGTH)
 
-    async def candidate(self, path: Path, grader: Grader, index: int, name: str) -> Candidate:
+    async def candidate(self, path: SearchPath, grader: Grader, index: int, name: str) -> Candidate:
         """The path as the `index`-th candidate, graded, with its scores under `name`; an open one is unfinished."""
         reason = path.finish_reason or FinishReason.LENGTH
         solution = Solution(self.policy.problem.problem_id, index, path.text, reason, path.token_ids, path.logprobs)

@@ -19,7 +19,7 @@ from huggingface_hub.errors import HFValidationError
 from data_gen.files.jsonl import write_text
 from data_gen.files.run_identity import claim_run
 from data_gen.models.pretrained import load_model_config
-from data_gen.policies.config import BASE_POLICY
+from data_gen.problems.tasks import model_path
 from data_gen.settings.errors import InputError
 from prm_train.checkpoints.facts import CONFIG_KEY
 from prm_train.training.config import TrainingConfig
@@ -194,4 +194,4 @@ def last_whole_checkpoint(folder: Path) -> str | None:
 
 
 def _base(config: TrainingConfig) -> str:
-    return str(BASE_POLICY) if config.model == "base" else config.model
+    return model_path(config.model)

@@ -9,7 +9,7 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from data_gen.models.pretrained import load_model, load_model_config
 from data_gen.models.tokenizer import load_tokenizer
-from data_gen.policies.config import BASE_POLICY
+from data_gen.problems.tasks import model_path
 from data_gen.settings.errors import InputError
 from prm_train.encoding.paths import EncodingFacts, ScorerEncoding
 from prm_train.networks.gathering import gathered_weights
@@ -25,7 +25,7 @@ def build_language_model(config: TrainingConfig) -> tuple[Any, ScorerEncoding]:
 
     Raises InputError if there is no dropout to set.
     """
-    path = str(BASE_POLICY) if config.model == "base" else config.model
+    path = model_path(config.model)
     tokenizer = load_tokenizer(path, config.trust_remote_code)
     facts = EncodingFacts("chat" if tokenizer.chat_template else "plain", config.step_separator, marker_token="")
     model_config = load_model_config(path, config.trust_remote_code)

@@ -17,18 +17,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout, linear
 
+from data_gen.models.eos_ids import eos_ids
 from data_gen.models.forward_settings import soft_cap
 from data_gen.models.loaded_weights import LANGUAGE_HEADS
 from data_gen.models.pretrained import load_model, load_model_config
 from data_gen.models.tokenizer import load_tokenizer
-from data_gen.policies.config import BASE_POLICY
+from data_gen.problems.tasks import model_path
 from data_gen.settings.errors import InputError
 from prm_train.checkpoints.facts import CheckpointFacts, Kind, write_facts
 from prm_train.checkpoints.load import AUTO_CLASSES, HEADS, head_settings
 from prm_train.encoding.paths import ScorerEncoding, prepare_encoding
 from prm_train.networks.gathering import gathered, partitioned_in
 from prm_train.networks.heads import head_name
-from prm_train.networks.special_ids import eos_ids
 from prm_train.training.config import TrainingConfig
 from prm_train.training.lora import add_lora, load_trained, merged
 
@@ -57,11 +57,11 @@ def build_scorer(kind: Kind, config: TrainingConfig) -> tuple[Any, ScorerEncodin
 
     The head is new, so seed torch before. Raises InputError if the architecture has no such head or no dropout to set.
     """
-    path = str(BASE_POLICY) if config.model == "base" else config.model
+    path = model_path(config.model)
     tokenizer = load_tokenizer(path, config.trust_remote_code)
     model_config = load_model_config(path, config.trust_remote_code)
     refuse_quantized(model_config, path)
-    encoding = prepare_encoding(tokenizer, config.step_separator, eos_ids(model_config.get_text_config()))
+    encoding = prepare_encoding(tokenizer, config.step_separator, eos_ids(model_config))
     auto_class = AUTO_CLASSES[kind]
     if type(model_config) not in auto_class._model_mapping and not config.trust_remote_code:
         raise InputError(

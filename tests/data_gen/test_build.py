@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data_gen.build import main, split_of
+from data_gen.build import main, published_split
 from data_gen.files.jsonl import read_jsonl
 from data_gen.files.run_folder import write_records
 from data_gen.records.solutions import CORRECT, INCORRECT, GradedSolution, LabeledSolution, Problem, Solution, StepEstimate, unknown
@@ -134,10 +134,10 @@ def test_validation_holds_whole_questions_and_the_same_ones_everywhere(tmp_path:
 
 def test_a_question_is_on_the_same_side_however_it_is_set() -> None:
     copies = ("What is $\\dfrac{1}{2} + x$?", "what is  $\\frac{1}{2}+x$")
-    assert len({split_of(Problem(str(n), copy, ""), 0.5) for n, copy in enumerate(copies)}) == 1
-    sides = Counter(split_of(problem(number), 0.2) for number in range(1000))
+    assert len({published_split(Problem(str(n), copy, ""), 0.5) for n, copy in enumerate(copies)}) == 1
+    sides = Counter(published_split(problem(number), 0.2) for number in range(1000))
     assert 150 < sides["validation"] < 250
-    assert split_of(problem(1), 0.0) == "train"
+    assert published_split(problem(1), 0.0) == "train"
 
 
 def test_questions_of_a_test_set_are_left_out_and_named(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_the_paper_s_config_draws_every_number_by_itself() -> None:
 
 
 def test_the_built_in_task_from_sample_to_trajectories(tmp_path: Path) -> None:
-    from data_gen.problems.arithmetic import parse_question
+    from data_gen.problems.arithmetic.rules import parse_question
     from data_gen.sample import main as sample
 
     sample(["--output", str(tmp_path / "run"), "--problems.n", "12", "--n_samples", "6", "--policy.model", "base"])

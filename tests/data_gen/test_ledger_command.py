@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from data_gen.grading.graders import ArithmeticGrader
 from data_gen.ledger.export import exported_draws
 from data_gen.ledger.file import LedgerError
 from data_gen.ledger.policy import LedgerPolicy
@@ -17,6 +16,7 @@ from data_gen.ledger.store import Ledger
 from data_gen.ledger.verification import find_faults
 from data_gen.ledger_command import main
 from data_gen.policies.simulated import SimulatedPolicy
+from data_gen.problems.arithmetic.grader import ArithmeticGrader
 from data_gen.records.draw_keys import pack, prefix_hash
 from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
 from data_gen.records.solutions import CORRECT, INCORRECT, Problem, unknown

@@ -7,9 +7,9 @@ from pathlib import Path
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from data_gen.models.tokenizer import ASSISTANT, EOS, MARKER, PAD, SPECIAL_TOKENS, USER
-from data_gen.policies.config import BASE_POLICY
 from data_gen.pretrain import PretrainConfig, documents, encode_batch, pretrain
-from data_gen.problems import arithmetic
+from data_gen.problems.arithmetic import rules
+from data_gen.problems.arithmetic.task import BASE_POLICY
 
 
 def test_the_shipped_policy_loads_with_transformers_alone():
@@ -50,8 +50,8 @@ def test_repairs_in_the_text_raise_the_share_of_right_attempts():
     rng = random.Random(0)
     right = [0, 0]
     for _ in range(400):
-        question, attempts = arithmetic.draw_document(rng, 5, 1)
-        gold = arithmetic.parse_question(question).gold_answer()
+        question, attempts = rules.draw_document(rng, 5, 1)
+        gold = rules.parse_question(question).gold_answer()
         for i, attempt in enumerate(attempts):
             right[i] += attempt.endswith(f"Answer: {gold}")
     assert right[1] > 1.2 * right[0]
@@ -63,5 +63,5 @@ def test_pretraining_writes_model_tokenizer_and_its_facts(tmp_path: Path):
     facts = json.loads((tmp_path / "pretraining.json").read_text())
     assert facts["config"]["n_steps"] == 3
     assert [point["step"] for point in facts["loss_curve"]] == [3]
-    assert set(facts["operation_accuracy"]) >= set(arithmetic.OPERATIONS)
+    assert set(facts["operation_accuracy"]) >= set(rules.OPERATIONS)
     assert AutoModelForCausalLM.from_pretrained(tmp_path).num_parameters() == facts["cost"]["n_parameters"]

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from data_gen.files.run_folder import read_records
-from data_gen.grading.graders import ArithmeticGrader
 from data_gen.label import LabelConfig, label_problems
 from data_gen.label import main as label
 from data_gen.ledger.store import Ledger
-from data_gen.policies.config import BASE_POLICY
 from data_gen.policies.simulated import SimulatedPolicy
-from data_gen.problems.arithmetic import draw_problems
+from data_gen.problems.arithmetic.grader import ArithmeticGrader
+from data_gen.problems.arithmetic.rules import draw_problems
+from data_gen.problems.arithmetic.task import BASE_POLICY
 from data_gen.records.solutions import GradedSolution, Problem
 from data_gen.sample import main as sample
 from data_gen.sample import sample_problems

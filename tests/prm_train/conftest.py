@@ -13,27 +13,14 @@ def tiny_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import Qwen2Config, Qwen2ForCausalLM, set_seed
 
     from data_gen.models.tokenizer import train_tokenizer
+    from tests.tiny_models import SMALLEST
 
     folder = tmp_path_factory.mktemp("tiny_policy")
     tokenizer = train_tokenizer(["Start with 3: plus 4, times 2.\n3 plus 4 = 7\n7 times 2 = 14, keep 4\nAnswer: 7 4"], 300, 256)
     set_seed(0)
-    model = Qwen2ForCausalLM(
-        Qwen2Config(
-            vocab_size=len(tokenizer),
-            hidden_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            intermediate_size=32,
-            max_position_embeddings=256,
-            tie_word_embeddings=True,
-            initializer_range=0.2,
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            bos_token_id=None,
-        )
-    )
-    model.save_pretrained(folder)
+    ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
+    config = Qwen2Config(vocab_size=len(tokenizer), tie_word_embeddings=True, initializer_range=0.2, **ids, **SMALLEST)
+    Qwen2ForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForTokenClassification
 
-from benchmarks.tiny_models import write_tiny_model
 from data_gen.rows.layouts import PrmRow, read_rows, write_rows
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import load_yaml
@@ -26,6 +25,7 @@ from prm_train.train_prm import main
 from prm_train.training.config import TrainPrmConfig
 from prm_train.training.folder import last_whole_checkpoint
 from prm_train.training.lock import training_lock
+from tests.tiny_models import write_tiny_model
 
 HARD = LabelAlgebra()
 

@@ -5,19 +5,19 @@ token while anything is asked for, and ends when nothing is. No threads: the mod
 """
 
 import asyncio
-import hashlib
 import logging
 import random
 from collections import deque
 
-import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
+from data_gen.models.eos_ids import need_eos_ids
 from data_gen.models.forward_settings import context_length, short_length
 from data_gen.models.names import check_device
 from data_gen.models.pretrained import load_model
 from data_gen.models.prompt_layout import DEFAULT_PROMPT, PromptLayout
 from data_gen.models.tokenizer import load_tokenizer
+from data_gen.models.weights_digest import POLICY_LINE, weights_digest
 from data_gen.policies.engine.draw import Draw
 from data_gen.policies.engine.plain_batch import PlainBatch
 from data_gen.policies.engine.plain_model import PlainModel
@@ -58,7 +58,8 @@ class TransformersPolicy:
         self.prompt = prompt
         self.base_seed = base_seed
         self.context_length = context_length(model.config)
-        self.eos_ids = _eos_ids(model, tokenizer)
+        name = model.config.name_or_path or model.config.model_type
+        self.eos_ids = tuple(sorted(need_eos_ids(name, tokenizer, model.config, model.generation_config)))
         self.policy_id = _policy_id(model, tokenizer)
         self.cancelled_usage = Usage()
         self.n_parameters = model.num_parameters()
@@ -176,28 +177,6 @@ def _batch(model: PreTrainedModel, eos_ids: tuple[int, ...], max_rows: int, pref
         return PlainBatch(plain, eos_ids, max_rows, short_length(model.config))
 
 
-def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """Every id that ends a text: instruct models often have more than the tokenizer's one."""
-    ids = set()
-    for eos in (
-        tokenizer.eos_token_id,
-        model.config.get_text_config().eos_token_id,
-        model.generation_config and model.generation_config.eos_token_id,
-    ):
-        ids |= set(eos) if isinstance(eos, list) else {eos}
-    ids.discard(None)
-    if not ids:
-        raise InputError(
-            f"{model.config.name_or_path or model.config.model_type}: neither tokenizer nor model names an EOS token to end a text"
-        )
-    return tuple(sorted(ids))
-
-
-@torch.inference_mode()
 def _policy_id(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
     """Content hash of the weights, the tokenizer and the chat template."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return content_hash(digest.hexdigest(), tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template)
+    return content_hash(weights_digest(POLICY_LINE, model), tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template)

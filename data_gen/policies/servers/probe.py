@@ -7,9 +7,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from data_gen.policies.servers.replies import CompletionRequest, NoTokenIdsError, WrongReplyError, read_reply
 from data_gen.policies.servers.requests import RequestSettings, ServerError, ServerPool
 from data_gen.policies.vocabulary import Vocabulary
+from data_gen.problems.tasks import DEFAULT_TASK
 from data_gen.settings.errors import InputError
 
-PROBE_QUESTION = "Start with 3: plus 4, minus 2."  # of the built-in task, which the simulated policy reads too
+PROBE_QUESTION = DEFAULT_TASK.example_question  # the simulated policy reads no others
 LOGPROB_TOLERANCE = 0.01
 
 

@@ -5,13 +5,13 @@ its own. vLLM starts when the first draw is asked for and ends with the event lo
 """
 
 import asyncio
-import hashlib
 from collections.abc import AsyncGenerator
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_gen.models.prompt_layout import DEFAULT_PROMPT, PromptLayout
+from data_gen.models.weights_digest import weight_files_digest
 from data_gen.policies.protocol import Policy
 from data_gen.policies.servers.engine_draw import EngineDraw, draw_completion
 from data_gen.policies.servers.openai_servers import N_SEEDS, check_prefix
@@ -23,8 +23,6 @@ from data_gen.settings.errors import InputError
 
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
-
-FILE_BLOCK_BYTES = 2**24
 
 
 class VllmPolicy(Policy):
@@ -150,7 +148,7 @@ def load_vllm_policy(
         "disable_log_stats": True,
     }
     arguments |= _cpu_arguments(context_length) | engine_arguments
-    policy_id = content_hash("vllm", weights_hash(folder), vocabulary.fingerprint, dtype)
+    policy_id = content_hash("vllm", weight_files_digest(folder), vocabulary.fingerprint, dtype)
     return VllmPolicy(policy_id, vocabulary, context_length, arguments, base_seed)
 
 
@@ -165,17 +163,3 @@ def _cpu_arguments(context_length: int) -> dict[str, Any]:
     if not current_platform.is_cpu():
         return {}
     return {"enable_chunked_prefill": False, "max_num_batched_tokens": max(context_length, 4096), "enforce_eager": True}
-
-
-def weights_hash(folder: Path) -> str:
-    """sha256 over the names and bytes of the weight files and the config. Raises InputError for a folder without safetensors."""
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise InputError(f"{folder}: holds no *.safetensors; expected the weights of a model")
-    digest = hashlib.sha256()
-    for path in [*files, folder / "config.json"]:
-        digest.update(f"{path.name} {path.stat().st_size}".encode())
-        with path.open("rb") as file:
-            while block := file.read(FILE_BLOCK_BYTES):
-                digest.update(block)
-    return digest.hexdigest()

@@ -21,10 +21,10 @@ from transformers import PretrainedConfig
 
 from data_gen.models.names import model_line
 from data_gen.models.pretrained import from_hub_or_folder
+from data_gen.models.weights_digest import SCORER_LINE, weights_digest
 from data_gen.records.draw_keys import content_hash
 from data_gen.settings.errors import InputError
 from prm_train.checkpoints.facts import CONFIG_KEY
-from prm_train.checkpoints.identity import weights_digest
 from prm_train.scoring.foreign.math_shepherd import load_math_shepherd
 from prm_train.scoring.foreign.paths import ForeignPrm, PathEncoding, PathScorer
 from prm_train.scoring.foreign.qwen import load_qwen
@@ -80,7 +80,7 @@ def load_foreign_scorer(
     return kind(
         prm.model.to(device),
         prm.encoding,
-        scorer_id=content_hash("foreign scorer", name, separator, weights_digest((prm.model,)), tokenizer),
+        scorer_id=content_hash("foreign scorer", name, separator, weights_digest(SCORER_LINE, prm.model), tokenizer),
         aggregation=prm.aggregation,
         cache_bytes=cache_bytes,
         max_batch_tokens=max_batch_tokens,

@@ -11,7 +11,8 @@ import pytest
 
 from data_gen.answers.find import find_answer
 from data_gen.grading.algebra_pool import Reply
-from data_gen.grading.graders import ArithmeticGrader, MathGrader, load_grader
+from data_gen.grading.graders import MathGrader, load_grader
+from data_gen.problems.arithmetic.grader import ArithmeticGrader
 from data_gen.records.sampling import FinishReason
 from data_gen.records.solutions import GradedSolution, Problem, Solution, Verdict
 from data_gen.settings.errors import InputError

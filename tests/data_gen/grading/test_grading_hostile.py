@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from benchmarks.hostile_answers import hostile_solutions
 from data_gen.grading.graders import MathGrader
 from data_gen.records.solutions import Problem, Solution, Verdict
+from tests.hostile_answers import hostile_solutions
 
 LIMIT_SECONDS = 0.2
 

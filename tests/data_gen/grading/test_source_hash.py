@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from data_gen.grading.graders import MATH_MODULES, ArithmeticGrader, MathGrader
+from data_gen.grading.graders import MATH_MODULES, MathGrader
 from data_gen.grading.source_hash import own_sources, source_hash
+from data_gen.problems.arithmetic.grader import ArithmeticGrader
 
 
 @pytest.fixture

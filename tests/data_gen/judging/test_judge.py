@@ -73,6 +73,14 @@ def test_a_fault_of_the_server_is_asked_again_and_is_no_judgement(server: ChatSe
     assert len(server.bodies) == 2
 
 
+def test_the_pause_that_the_server_asks_for_may_be_a_date(server: ChatServer, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    server.retry_after = "Mon, 01 Jan 2001 00:00:00 GMT"  # over
+    server.faults.append("429")
+    assert ask(server, pause_seconds=0.3).first_error == 1
+    assert "again in 0.0 s" in caplog.text
+
+
 @pytest.mark.hostile
 def test_a_server_that_keeps_failing_ends_the_run_with_what_it_said_last(server: ChatServer) -> None:
     server.faults.extend(["reset", "html", "503"])

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.labeling.policy import STEP_TOKENS, ExactPolicy, true_error
-from data_gen.grading.graders import ArithmeticGrader
 from data_gen.labeling.omega import Cuts, Node, Search, Tree
 from data_gen.labeling.rollouts import RolloutSource
 from data_gen.labeling.settings import LabelSettings
 from data_gen.labeling.solutions import LabelingTask, label_samples
 from data_gen.ledger.policy import LedgerPolicy
 from data_gen.ledger.store import Ledger
+from data_gen.policies.exact import STEP_TOKENS, ExactPolicy, true_error
 from data_gen.policies.protocol import Policy
 from data_gen.policies.simulated import SimulatedPolicy
-from data_gen.problems import arithmetic
+from data_gen.problems.arithmetic import rules
+from data_gen.problems.arithmetic.grader import ArithmeticGrader
 from data_gen.records.sampling import SamplingParams
 from data_gen.records.solutions import CORRECT, INCORRECT, GradedSolution, LabeledSolution, Problem, Solution, StepEstimate, unknown
 from data_gen.sampling.solutions import draw_solutions
@@ -28,7 +28,7 @@ PROBLEM = Problem("p", "question: q 0.6 drift 0", "1")
 
 
 Grown = tuple[Tree, list[Search], int]
-CHAIN = arithmetic.Chain(3, (("plus", (4,)), ("mix", (2,)), ("fold", (6,)), ("mix", (1,)), ("fold", (3,)), ("mix", (5,)), ("minus", (1,))))
+CHAIN = rules.Chain(3, (("plus", (4,)), ("mix", (2,)), ("fold", (6,)), ("mix", (1,)), ("fold", (3,)), ("mix", (5,)), ("minus", (1,))))
 ARITHMETIC = Problem("p", CHAIN.question(), CHAIN.gold_answer())
 
 
@@ -222,8 +222,8 @@ def test_cut_at_the_ends_of_steps_a_tree_gives_the_labels_of_steps(tmp_path: Pat
     assert searched
     for each in searched:
         assert "\n".join(each.steps) == each.graded.solution.text
-        totals = arithmetic.parse_totals(each.graded.solution.text)
-        error = arithmetic.first_error(CHAIN, totals)
+        totals = rules.parse_totals(each.graded.solution.text)
+        error = rules.first_error(CHAIN, totals)
         assert error is not None
         assert each.labels[error] is False or each.labels[error] is None  # None: this edge was exported with another solution
         assert all(label is not False for step, label in enumerate(each.labels) if step != error)

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.labeling.policy import ExactPolicy
-from data_gen.grading.graders import ArithmeticGrader
 from data_gen.labeling.rollouts import (
     FIRST_SUCCESS,
     FIXED,
@@ -22,6 +20,8 @@ from data_gen.labeling.rollouts import (
 from data_gen.labeling.sequential import SequentialTest, anytime_interval, clopper_pearson
 from data_gen.ledger.policy import LedgerPolicy
 from data_gen.ledger.store import Ledger
+from data_gen.policies.exact import ExactPolicy
+from data_gen.problems.arithmetic.grader import ArithmeticGrader
 from data_gen.records.sampling import FinishReason, SamplingParams
 from data_gen.records.solutions import CORRECT, INCORRECT, GradedSolution, Problem, Solution, StepEstimate, unknown
 from data_gen.sampling.solutions import Prefix

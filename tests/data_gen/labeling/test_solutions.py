@@ -8,21 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from data_gen.grading.graders import ArithmeticGrader
 from data_gen.labeling.rollouts import FIRST_SUCCESS, FIXED, RolloutSource, estimate_value
 from data_gen.labeling.settings import LabelSettings
 from data_gen.labeling.solutions import LabelingTask, StepPath, label_paths, label_samples, step_prefixes
 from data_gen.ledger.policy import LedgerPolicy
 from data_gen.ledger.store import Ledger
-from data_gen.policies.simulated import SimulatedPolicy, success_probability
-from data_gen.problems import arithmetic
+from data_gen.policies.simulated import SimulatedPolicy
+from data_gen.problems.arithmetic import rules
+from data_gen.problems.arithmetic.grader import ArithmeticGrader
+from data_gen.problems.arithmetic.rules import success_probability
 from data_gen.records.sampling import FinishReason, SamplingParams
 from data_gen.records.solutions import LabeledSolution, Problem, Solution, StepEstimate
 from data_gen.records.steps import split_steps
 from data_gen.sampling.solutions import Prefix
 
 PARAMS = SamplingParams(max_new_tokens=400)
-CHAIN = arithmetic.Chain(3, (("plus", (4,)), ("minus", (2,)), ("plus", (6,)), ("minus", (1,)), ("plus", (3,))))  # 7 5 1 0 3
+CHAIN = rules.Chain(3, (("plus", (4,)), ("minus", (2,)), ("plus", (6,)), ("minus", (1,)), ("plus", (3,))))  # 7 5 1 0 3
 
 
 PROBLEM = Problem("p", CHAIN.question(), CHAIN.gold_answer())
@@ -30,7 +31,7 @@ WRONG = [7, 5, 12, 1, 4]  # the third operation is wrong
 
 
 def solution(totals: Sequence[int], index: int = 0) -> Solution:
-    text = arithmetic.solution_text(CHAIN, list(totals))
+    text = rules.solution_text(CHAIN, list(totals))
     return Solution("p", index, text, FinishReason.EOS, (*text.encode(), 256))
 
 
@@ -64,7 +65,7 @@ def test_the_first_error_is_located_and_what_follows_has_no_label(tmp_path: Path
 @pytest.mark.parametrize("position", range(5))
 def test_every_position_of_the_error_is_found(tmp_path: Path, position: int, method):
     totals = CHAIN.totals()[:position]
-    totals = arithmetic.draw_attempt(CHAIN, random.Random(0), [*totals, CHAIN.totals()[position] + 1])
+    totals = rules.draw_attempt(CHAIN, random.Random(0), [*totals, CHAIN.totals()[position] + 1])
     result, _ = labeled(totals, tmp_path, LabelSettings(method=method))
     assert result.labels == (True,) * position + (False,) + (None,) * (5 - position)
 
@@ -86,7 +87,7 @@ def test_the_search_probes_at_most_log2_of_the_steps_and_stops_at_the_first_succ
 
 
 def test_a_success_after_a_later_step_witnesses_the_steps_before_it(tmp_path: Path):
-    totals = arithmetic.draw_attempt(CHAIN, random.Random(0), [*CHAIN.totals()[:4], 4])  # the fifth operation is wrong
+    totals = rules.draw_attempt(CHAIN, random.Random(0), [*CHAIN.totals()[:4], 4])  # the fifth operation is wrong
     result, _ = labeled(totals, tmp_path)
     assert result.labels == (True, True, True, True, False, None)
     # probes: step 2 (right), step 4 (wrong), step 3 (right); the others are known from these
@@ -143,7 +144,7 @@ def test_rollouts_that_run_out_leave_the_error_open(tmp_path: Path):
 
 def test_rollouts_that_succeed_after_the_located_error_are_reported(tmp_path: Path):
     """Only the fifth operation is wrong, but one rollout a step is too few: the check shows where an unlucky one misled the search."""
-    totals = arithmetic.draw_attempt(CHAIN, random.Random(0), [*CHAIN.totals()[:4], 4])
+    totals = rules.draw_attempt(CHAIN, random.Random(0), [*CHAIN.totals()[:4], 4])
     results = []
     for base_seed in range(20):
         with Ledger(tmp_path / f"{base_seed}.sqlite") as ledger:

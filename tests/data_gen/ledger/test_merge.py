@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from data_gen.grading.graders import ArithmeticGrader
 from data_gen.ledger.file import LedgerError
 from data_gen.ledger.merge import MergedShard, merge_ledgers
 from data_gen.ledger.policy import LedgerPolicy
 from data_gen.ledger.store import Ledger
 from data_gen.policies.simulated import SimulatedPolicy
+from data_gen.problems.arithmetic.grader import ArithmeticGrader
 from data_gen.records.draw_keys import pack
 from data_gen.records.sampling import SamplingParams
 from data_gen.records.solutions import Problem

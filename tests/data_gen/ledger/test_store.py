@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from data_gen.grading.graders import ArithmeticGrader
 from data_gen.ledger.file import LedgerError
 from data_gen.ledger.policy import LedgerPolicy
 from data_gen.ledger.store import Ledger
 from data_gen.ledger.verification import find_faults
 from data_gen.policies.simulated import SimulatedPolicy
+from data_gen.problems.arithmetic.grader import ArithmeticGrader
 from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
 from data_gen.records.solutions import GradedSolution, Problem, Solution, unknown
 from data_gen.sample import main as sample_command
@@ -137,9 +137,15 @@ def test_a_key_is_never_written_twice(tmp_path: Path):
         assert ledger.find(key) == completion
 
 
+def fill_disk_after(ledger: Ledger, n_pages: int) -> None:
+    """From here on the file may grow by so many pages: a draw that does not fit is a full disk."""
+    (n_now,) = ledger._db.execute("PRAGMA page_count").fetchone()
+    ledger._db.execute(f"PRAGMA max_page_count = {n_now + n_pages}")
+
+
 def fill(path: Path) -> None:
     with Ledger(path) as ledger:
-        ledger.limit_size(ledger.n_pages() + 4)
+        fill_disk_after(ledger, n_pages=4)
         draw_many(LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM), 2000)
 
 
@@ -181,10 +187,10 @@ def test_nothing_is_written_after_a_write_that_failed(tmp_path: Path):
     ledger = Ledger(tmp_path / "l.sqlite")
     tasks = [LedgerPolicy(SimulatedPolicy(), ledger, problem) for problem in (PROBLEM, Problem("p2", "Start with 5: fold 4.", "9"))]
     draw(tasks[1], 0)
-    ledger.limit_size(ledger.n_pages() + 4)
+    fill_disk_after(ledger, n_pages=4)
     with pytest.raises(LedgerError, match="disk is full"):
         draw_many(tasks[0], 400)
-    ledger.limit_size(1000)
+    ledger._db.execute("PRAGMA max_page_count = 1000")
     for task in tasks:
         with pytest.raises(LedgerError, match="disk is full"):
             draw(task, 1000)

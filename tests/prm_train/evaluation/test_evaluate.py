@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
+from data_gen.problems.tasks import step_truth
 from data_gen.records.sampling import Usage
 from data_gen.records.solutions import Problem
 from data_gen.settings.errors import InputError
@@ -23,7 +24,7 @@ from prm_train.evaluation.choosing import (
     within_problem_aurocs,
 )
 from prm_train.evaluation.evaluate import Evaluation
-from prm_train.evaluation.facts import step_quality, step_truth
+from prm_train.evaluation.facts import step_quality
 from prm_train.evaluation.results import StageCost
 from prm_train.evaluation.run_costs import costs_of_runs
 from prm_train.scoring.protocol import ScorerUsage

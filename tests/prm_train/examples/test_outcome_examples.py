@@ -4,12 +4,12 @@ from pathlib import Path
 import pytest
 
 from data_gen.models.tokenizer import load_tokenizer, train_tokenizer
-from data_gen.records.chats import Message
+from data_gen.records.chats import Message, without_oldest
 from data_gen.rows.layouts import AnyRow, OrmHistoryRow, OrmPair, OrmRow, write_rows
 from data_gen.settings.errors import InputError
 from prm_train.encoding.paths import ScorerEncoding, prepare_encoding
 from prm_train.examples.examples import Example
-from prm_train.examples.outcome import Pair, outcome_examples, pairs_of_rows, pairs_within_questions, read_outcome_rows, without_oldest
+from prm_train.examples.outcome import Pair, outcome_examples, pairs_of_rows, pairs_within_questions, read_outcome_rows
 
 USER = Message("user", "Start with 3")
 

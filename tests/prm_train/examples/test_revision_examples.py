@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from data_gen.models.tokenizer import load_tokenizer
-from data_gen.records.chats import ChainPrompts, Message
+from data_gen.records.chats import ChainPrompts, Message, without_oldest
 from data_gen.records.solutions import CORRECT, INCORRECT, GradedSolution, Problem, Solution
 from data_gen.rows.layouts import RevisionRow
 from data_gen.rows.orm import history_rows, orm_rows
@@ -13,7 +13,7 @@ from data_gen.settings.errors import InputError
 from prm_train.encoding.paths import prepare_encoding
 from prm_train.examples.examples import split_by_question
 from prm_train.examples.outcome import outcome_examples
-from prm_train.examples.revision import encode_answer, encode_chain, revision_examples, sft_row, without_oldest
+from prm_train.examples.revision import encode_answer, encode_chain, revision_examples, sft_row
 from prm_train.examples.unlabelled import UNLABELLED
 
 QUESTION, RIGHT = Message("user", "Start with 3: plus 4."), Message("assistant", "3 plus 4 = 7\nAnswer: 7")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from transformers import set_seed
 
-from data_gen.policies.config import BASE_POLICY
+from data_gen.problems.arithmetic.task import BASE_POLICY
 from prm_train import verify_export
 from prm_train.checkpoints.facts import CheckpointFacts, Kind
 from prm_train.publishing.served_parity import compare, load_subject, sample_paths

@@ -20,7 +20,6 @@ from transformers import (
     Qwen2ForTokenClassification,
 )
 
-from benchmarks.tiny_models import tiny_config, tiny_model
 from data_gen.models.tokenizer import train_tokenizer
 from prm_train.checkpoints.facts import CheckpointFacts
 from prm_train.encoding.paths import prepare_encoding
@@ -28,18 +27,9 @@ from prm_train.scoring.incremental import IncrementalScorer
 from prm_train.scoring.load import load_scorer
 from prm_train.scoring.protocol import Scorer, ScorerUsage, ScoringTree
 from prm_train.training.scorer_network import Kind, save_scorer
+from tests.tiny_models import LLAMA, tiny_config, tiny_model
 
-SIZES = {
-    "vocab_size": 100,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "intermediate_size": 48,
-    "max_position_embeddings": 64,
-    "initializer_range": 0.5,
-    "pad_token_id": 0,
-}
+SIZES = LLAMA | {"vocab_size": 100, "max_position_embeddings": 64, "initializer_range": 0.5, "pad_token_id": 0}
 BYTES_PER_TOKEN = 256  # 2 layers x 2 heads x (8 + 8) numbers x 4 bytes
 
 

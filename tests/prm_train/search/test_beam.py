@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from data_gen.grading.graders import ArithmeticGrader
 from data_gen.ledger.policy import LedgerPolicy
 from data_gen.ledger.store import Ledger
+from data_gen.problems.arithmetic.grader import ArithmeticGrader
 from data_gen.records.draw_keys import DrawKey
 from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
 from data_gen.records.solutions import Problem

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from data_gen.grading.graders import ArithmeticGrader
 from data_gen.ledger.store import Ledger
 from data_gen.policies.simulated import SimulatedPolicy
+from data_gen.problems.arithmetic.grader import ArithmeticGrader
 from data_gen.records.sampling import Usage
 from data_gen.records.solutions import Problem
 from prm_train.encoding.aggregation import Aggregation

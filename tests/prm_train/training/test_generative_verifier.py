@@ -8,7 +8,6 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from benchmarks.tiny_models import tiny_config, tiny_model, write_tiny_model
 from data_gen.models.tokenizer import load_tokenizer
 from data_gen.rows.layouts import EVIDENCE, PrmRow
 from data_gen.settings.errors import ConfigError, InputError
@@ -21,6 +20,7 @@ from prm_train.scoring.load import load_scorer
 from prm_train.search.best_of_n import score_path
 from prm_train.train_verifier import main
 from prm_train.training.verifier import sft_row
+from tests.tiny_models import tiny_config, tiny_model, write_tiny_model
 
 QUESTION, STEPS = "Start with 3", ("3 plus 4 = 7", "7 times 2 = 15", "Answer: 7 5")
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from benchmarks.tiny_models import tiny_config, tiny_model
 from data_gen.models.tokenizer import load_tokenizer
 from data_gen.rows.layouts import OrmRow
 from data_gen.settings.errors import ConfigError, InputError
@@ -24,6 +23,7 @@ from prm_train.scoring.protocol import PathTooLongError, ScorerUsage
 from prm_train.search.best_of_n import score_path
 from prm_train.train_implicit_prm import main
 from prm_train.training.implicit import ImplicitExample, implicit_examples, solution_log_probs
+from tests.tiny_models import tiny_config, tiny_model
 
 QUESTION, STEPS = "Start with 3: plus 4, times 2.", ("3 plus 4 = 7", "7 times 2 = 14, keep 4", "Answer: 7 4")
 FACTS = ImplicitPrmFacts("implicit_prm", EncodingFacts("chat", "\n", ""), "outcome", "last", beta=0.5)

@@ -22,7 +22,6 @@ from transformers import (
     set_seed,
 )
 
-from benchmarks.tiny_models import write_tiny_model
 from data_gen.settings.errors import InputError
 from prm_train.checkpoints.facts import CheckpointFacts
 from prm_train.checkpoints.load import load_checkpoint
@@ -37,6 +36,7 @@ from prm_train.training.lora import add_lora, load_trained
 from prm_train.training.parity import check_parity, scores_of
 from prm_train.training.reward_trainer import RewardTrainer, head_at_its_rate
 from prm_train.training.scorer_network import build_scorer, rebuild_scorer, save_scorer
+from tests.tiny_models import write_tiny_model
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from prm_train.examples.examples import Example
 from prm_train.training.config import LossSettings, TrainOrmConfig
 from prm_train.training.reward_trainer import RewardTrainer, labelled_places
 from prm_train.training.scorer_network import build_scorer
+from tests.stop_at import StopAt
 from tests.two_processes import train_in_two
 
 ONE_PASS, BINARY = Batching(8), LossSettings()
@@ -161,14 +162,6 @@ def test_the_head_can_have_its_own_learning_rate(tiny_policy, tmp_path):
     assert [group["lr"] for group in groups] == [0.01, 0.01, 0.5]
     assert sum(parameter.numel() for parameter in groups[2]["params"]) == 2 * 16 + 2
     assert sum(parameter.numel() for group in groups for parameter in group["params"]) == n_parameters
-
-
-class StopAt(TrainerCallback):
-    def __init__(self, n_steps: int) -> None:
-        self.n_steps = n_steps
-
-    def on_step_end(self, args, state, control, **kwargs):
-        control.should_training_stop = state.global_step == self.n_steps
 
 
 def test_training_resumed_in_the_middle_of_an_epoch_ends_as_unbroken_training(tiny_policy, tmp_path):

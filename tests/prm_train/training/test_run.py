@@ -17,6 +17,7 @@ from prm_train.checkpoints.facts import CheckpointFacts
 from prm_train.examples.examples import prm_examples
 from prm_train.training.config import LoraSettings, TrainPrmConfig
 from prm_train.training.run import Task, run_training
+from tests.stop_at import StopAt
 
 
 def rows() -> list[PrmRow]:
@@ -27,14 +28,6 @@ def rows() -> list[PrmRow]:
         none = (0, 0)
         made.append(PrmRow(f"p{i // 2}", f"Start with {i // 2}", steps, labels, none, none, none, ("fixed",) * 2, ("rollouts",) * 2))
     return made
-
-
-class StopAt(TrainerCallback):
-    def __init__(self, n_steps: int) -> None:
-        self.n_steps = n_steps
-
-    def on_step_end(self, args, state, control, **kwargs):
-        control.should_training_stop = state.global_step == self.n_steps
 
 
 class BrokenTask(Task):

@@ -15,24 +15,15 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from benchmarks.tiny_models import tiny_config, tiny_model
 from data_gen.models.tokenizer import EOS, train_tokenizer
 from data_gen.policies.engine.plain_batch import PlainBatch
 from data_gen.policies.engine.plain_model import PlainModel
 from data_gen.policies.engine.transformers_policy import TransformersPolicy, load_policy
 from data_gen.records.sampling import FinishReason, SamplingParams, Usage
+from tests.tiny_models import LLAMA, tiny_config, tiny_model
 
 CONTEXT = 160
-SHAPE = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "intermediate_size": 48,
-    "max_position_embeddings": CONTEXT,
-    "initializer_range": 0.3,  # far from uniform next tokens
-    "tie_word_embeddings": False,
-}
+SHAPE = LLAMA | {"max_position_embeddings": CONTEXT, "initializer_range": 0.3, "tie_word_embeddings": False}  # far from uniform next tokens
 GREEDY = SamplingParams(max_new_tokens=100, temperature=0)
 FREE = SamplingParams(max_new_tokens=40)
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from data_gen.policies.config import BASE_POLICY, PolicyConfig
+from data_gen.policies.config import PolicyConfig
 from data_gen.policies.protocol import Policy
+from data_gen.problems.arithmetic.task import BASE_POLICY
 from data_gen.records.sampling import Completion, FinishReason, SamplingParams
 from data_gen.settings.errors import InputError
 

@@ -43,6 +43,7 @@ from prm_train.scoring.load import load_scorer
 from prm_train.search.settings import SearchConfig
 from prm_train.training.config import TrainingConfig
 from prm_train.training.scorer_network import build_scorer, save_scorer
+from tests.tiny_models import SMALLEST
 
 QUESTION = "Start with 3: plus 4, times 2."
 # A tree: the second path shares a step with the first, the third shares none.
@@ -56,16 +57,7 @@ CHAT_ML = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-SHAPE = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "intermediate_size": 32,
-    "max_position_embeddings": 256,
-    "initializer_range": 0.3,
-    "tie_word_embeddings": False,
-}
+SHAPE = SMALLEST | {"initializer_range": 0.3, "tie_word_embeddings": False}
 
 
 @dataclass(frozen=True)

@@ -179,6 +179,15 @@ def draw_attempt(chain: Chain, rng: random.Random, prefix: list[int] | None = No
     return totals
 
 
+def success_probability(chain: Chain, n_steps_done: int) -> float:
+    """The exact value of a right prefix of `n_steps_done` steps (a wrong prefix has value 0), where `draw_attempt` continues it."""
+    probability, values = 1.0, [chain.start, *chain.values()]
+    for i, (name, operands) in enumerate(chain.operations):
+        if i >= n_steps_done:
+            probability *= 1 - error_rate(name, values[i], operands)
+    return probability
+
+
 def draw_revision(chain: Chain, attempt: list[int], rng: random.Random) -> list[int]:
     """The attempt that follows `attempt`: it keeps what is right and usually repairs the first wrong step."""
     error = first_error(chain, attempt)

@@ -1,4 +1,4 @@
-"""What training on revision trajectories changes on the built-in task: `python -m benchmarks.revision RUN` (about 4 minutes, one thread).
+"""What training on revision trajectories changes on the built-in task: `python -m benchmarks.revision_rates RUN` (about 4 minutes, one thread).
 
 RUN is a finished quickstart: its solutions become trajectories (four a problem, so at most three earlier attempts), the base policy is
 trained on them, and both are asked for the next attempt after the same held-out chains, greedily. Writes benchmarks/results/revision.json.
@@ -12,11 +12,11 @@ from pathlib import Path
 
 from data_gen.build import main as build
 from data_gen.grading.graders import load_grader
-from data_gen.policies.config import BASE_POLICY
 from data_gen.policies.engine.transformers_policy import load_policy
+from data_gen.problems.arithmetic.task import BASE_POLICY
+from data_gen.process.machine import machine_name
 from data_gen.records.sampling import SamplingParams
 from data_gen.rows.layouts import RevisionRow, read_rows
-from prm_train.evaluation.facts import machine_name
 from prm_train.examples.evenly import evenly
 from prm_train.examples.examples import is_validation_question
 from prm_train.metrics.revision_rates import RevisionRates, next_attempts, revision_rates
@@ -57,7 +57,7 @@ def main() -> None:
         "recipe": RECIPE,
         "quickstart": json.loads((run / "config.json").read_text()),
         "machine": machine_name(),
-        "command": "python -m benchmarks.revision runs/quickstart",
+        "command": "python -m benchmarks.revision_rates runs/quickstart",
     }
     RESULT.write_text(json.dumps(figures, indent=1) + "\n")
     print(json.dumps(figures["rates"], indent=1))

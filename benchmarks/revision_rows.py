@@ -1,6 +1,6 @@
 """Revision trajectories from real solutions, and what keeps right answers out of their wrong attempts.
 
-`PRM_TRAIN_DATA=… python -m benchmarks.revisions` (seconds of one core) writes benchmarks/results/revisions.json:
+`PRM_TRAIN_DATA=… python -m benchmarks.revision_rows` (seconds of one core) writes benchmarks/results/revisions.json:
 
 - distances: four models' solutions of the GSM8K test questions (samples/gsm8k_model_solutions.jsonl of openai/grade-school-math) as
   attempts; how close the closest wrong attempt is to a right answer, how often two are equally close, and how often the length-normalized
@@ -139,7 +139,7 @@ def main() -> None:
     if rows_path:
         write_rows(rows_path, _filtered(gsm8k)[1])
     misses = injected_misses(read_qwen(samples / "qwen_math_cot_100.jsonl"))
-    result = {"command": "python -m benchmarks.revisions", "distances": golden_figures(gsm8k), "injected_misses": misses}
+    result = {"command": "python -m benchmarks.revision_rows", "distances": golden_figures(gsm8k), "injected_misses": misses}
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
 

@@ -23,6 +23,10 @@ CHAT_TEMPLATE = (
 
 LAYERS = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": CONTEXT, "initializer_range": 0.2}
 LLAMA = LAYERS | {"num_key_value_heads": 2, "intermediate_size": 48}
+SMALLEST = {
+    **{"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 32},
+    "max_position_embeddings": CONTEXT,
+}
 WIDE = LLAMA | {"head_dim": 8}
 GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": CONTEXT, "initializer_range": 0.2}
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2}

@@ -14,7 +14,7 @@ import random
 from dataclasses import dataclass
 
 from data_gen.policies.protocol import Policy
-from data_gen.records.draw_keys import derive_seed, prefix_hash
+from data_gen.records.draw_keys import derive_seed, draw_seed
 from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
 from data_gen.records.solutions import Problem
 
@@ -92,7 +92,7 @@ class ExactPolicy(Policy):
         return [*(bytes([i]) for i in range(256)), b""]
 
     async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
-        rng = random.Random(derive_seed(self.base_seed, self.policy_id, prefix_hash(prefix_ids).hex(), index))
+        rng = random.Random(draw_seed(self.base_seed, self.policy_id, prefix_ids, index))
         question, _, written = bytes(prefix_ids).decode().partition("\n")
         done = written.split("\n")[:-1]
         if len(written) != len(done) * STEP_TOKENS or len(done) >= N_STEPS:
