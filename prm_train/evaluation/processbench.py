@@ -246,8 +246,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_inputs(config)
     # only now, so that a mistake in the configuration is answered at once
     from prm_train.checkpoints.facts import Threshold, read_config_facts, store_threshold
+    from prm_train.kinds.load import load_scorer
     from prm_train.metrics.calibration import OWN_VALIDATION
-    from prm_train.scoring.load import load_scorer
 
     solutions = {split: read_split(config.data, split, config.n_solutions) for split in config.splits}
     own = [
