@@ -76,11 +76,17 @@ class GenerativeVerifierKind(StepRowsKind, LanguageModelKind):
     )
     facts_class = VerifierFacts
 
-    def facts(self, encoding: VerdictEncoding, aggregation: Aggregation) -> VerifierFacts:
-        """Of a new checkpoint."""
+    def facts(self, encoding: ScorerEncoding, aggregation: Aggregation) -> VerifierFacts:
+        """Of a new checkpoint, trained with a VerdictEncoding."""
+        assert isinstance(encoding, VerdictEncoding)
         labels = "whether the step is right, as the rows' labels say, if all before it are"
-        words = {"ask": encoding.ask, "yes": encoding.yes, "no": encoding.no}
-        return VerifierFacts(self.name, encoding.facts, labels, aggregation, **words, verdict_ids=encoding.word_ids)
+        return VerifierFacts(
+            *(self.name, encoding.facts, labels, aggregation),
+            ask=encoding.ask,
+            yes=encoding.yes,
+            no=encoding.no,
+            verdict_ids=encoding.word_ids,
+        )
 
     def encoding(self, tokenizer: Any, facts: CheckpointFacts) -> VerdictEncoding:
         assert isinstance(facts, VerifierFacts)

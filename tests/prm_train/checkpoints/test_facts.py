@@ -73,7 +73,7 @@ def test_a_scale_that_would_turn_the_order_round_is_refused():
     config: Any = Qwen2Config(name_or_path="somewhere")
     write_facts(FACTS, config)
     config.prm_train["calibration"]["scale"] = 0.0
-    with pytest.raises(InputError, match=r"config.json: prm_train.metrics.calibration: .*got scale 0.0"):
+    with pytest.raises(InputError, match=r"config.json: prm_train.calibration: .*got scale 0.0"):
         read_facts(config)
 
 
