@@ -13,13 +13,11 @@ from data_gen.policies.engine.transformers_policy import load_policy
 from data_gen.records.chats import Message
 from data_gen.records.sampling import Completion, SamplingParams
 from data_gen.rows.layouts import PrmRow, read_rows
-from prm_train.checkpoints.load import load_checkpoint
 from prm_train.examples.batches import Batching, Collator
 from prm_train.examples.examples import prm_examples
 from prm_train.examples.targets import LabelAlgebra
-from prm_train.publishing.plain_checkpoints import load_plain, scorer_logits
-from prm_train.publishing.scored_paths import ScoredPath
-from prm_train.scoring.load import load_scorer
+from prm_train.kinds.load import load_checkpoint, load_classifier, load_scorer
+from prm_train.kinds.paths import ScoredPath
 from prm_train.scoring.protocol import Scorer
 
 QUESTION = "Start with 3: plus 4, times 2."
@@ -38,12 +36,12 @@ N_DRAWN = 50  # tokens
 
 def search_difference(folder: Path) -> float:
     """The largest difference of a score in a search, steps asked for one by one and all together, from that of the path alone."""
-    plain, scorer = load_plain(str(folder)), load_scorer(str(folder))
+    plain, scorer = load_checkpoint(str(folder)), load_scorer(str(folder))
     wanted: dict[tuple[str, ...], float] = {}
     for steps in PATHS:
         for n_steps in range(1, len(steps) + 1):
             logits = plain.logits(ScoredPath((Message("user", QUESTION),), steps[:n_steps]))
-            wanted[steps[:n_steps]] = float(torch.sigmoid(torch.tensor(scorer_logits(plain.facts, logits)))[-1])
+            wanted[steps[:n_steps]] = float(torch.sigmoid(torch.tensor(plain.kind.scorer_logits(plain.facts, logits)))[-1])
     found = [asyncio.run(_search(scorer, is_together)) for is_together in (False, True)]
     return max(abs(scores[steps] - wanted[steps]) for scores in found for steps in scores)
 
@@ -101,7 +99,7 @@ def engine_difference(folder: Path) -> float:
 
 def packing_difference(folder: Path, rows: Path) -> float:
     """The largest difference of a logit of a PRM, rows packed against each alone, without dropout."""
-    model, encoding, _ = load_checkpoint(str(folder))
+    model, encoding, _ = load_classifier(str(folder))
     examples = prm_examples(read_rows(rows, PrmRow), encoding, LabelAlgebra(), 200).examples[:4]
 
     def logits(groups: Sequence[Sequence], is_packed: bool) -> torch.Tensor:

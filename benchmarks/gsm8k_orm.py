@@ -29,9 +29,9 @@ from data_gen.problems.layouts import question_id
 from data_gen.records.draw_keys import derive_seed
 from data_gen.records.solutions import Problem
 from data_gen.rows.layouts import OrmRow, write_rows
+from prm_train.kinds.load import load_scorer
 from prm_train.metrics.estimators import Interval, bootstrap_interval, paired_difference
 from prm_train.metrics.ranking import auroc
-from prm_train.scoring.load import load_scorer
 from prm_train.search.best_of_n import score_candidates
 from prm_train.search.candidates import Candidate
 from prm_train.search.voting import best_of, has_correct, is_right, majority_vote, path_scores, weighted_vote

@@ -26,8 +26,8 @@ from data_gen.rows.layouts import PrmRow, read_rows, write_rows
 from data_gen.sample import main as sample
 from prm_train.evaluation.choosing import accuracies, scorer_scores, vote_by, within_problem_aurocs
 from prm_train.evaluation.shards import read_search
+from prm_train.kinds.load import load_scorer
 from prm_train.metrics.estimators import bootstrap_interval
-from prm_train.scoring.load import load_scorer
 from prm_train.search.best_of_n import score_candidates
 from prm_train.search.results import ProblemResult
 from prm_train.train_prm import main as train_prm

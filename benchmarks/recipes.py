@@ -44,8 +44,8 @@ from data_gen.sample import main as sample
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.evaluation.choosing import accuracies, best_by, scorer_scores, vote_by, within_problem_aurocs
 from prm_train.evaluation.shards import read_search
+from prm_train.kinds.load import load_scorer
 from prm_train.metrics.estimators import bootstrap_interval, paired_difference
-from prm_train.scoring.load import load_scorer
 from prm_train.search.best_of_n import score_candidates
 from prm_train.search.results import ProblemResult
 from prm_train.train_orm import main as train_orm

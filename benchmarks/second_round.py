@@ -42,7 +42,7 @@ from data_gen.sampling.solutions import draw_solutions
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.evaluation.choosing import scorer_scores, vote_by
 from prm_train.evaluation.shards import read_search
-from prm_train.scoring.load import load_scorer
+from prm_train.kinds.load import load_scorer
 from prm_train.scoring.protocol import Scorer
 from prm_train.search.beam import BeamConfig, beam_search
 from prm_train.search.candidates import Candidate

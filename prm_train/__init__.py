@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from data_gen.records.solutions import StepEstimate as StepEstimate
     from data_gen.records.solutions import Verdict as Verdict
     from data_gen.settings.errors import InputError as InputError
-    from prm_train.scoring.load import load_scorer as load_scorer
+    from prm_train.kinds.load import load_scorer as load_scorer
     from prm_train.scoring.protocol import Scorer as Scorer
     from prm_train.scoring.score import score as score
 
@@ -56,7 +56,7 @@ _HOMES = {
     "Verdict": "data_gen.records.solutions",
     "load_grader": "data_gen.grading.graders",
     "load_policy": "data_gen.policies.config",
-    "load_scorer": "prm_train.scoring.load",
+    "load_scorer": "prm_train.kinds.load",
     "score": "prm_train.scoring.score",
 }
 __all__ = [*sorted(_HOMES), "__version__"]

@@ -100,7 +100,7 @@ def _question(fields: dict[str, Any]) -> str:
     return fields.get("question") or next(message["content"] for message in prompt if message["role"] == "user")
 
 
-def place_logits(model: Any, kind: Any, examples: "Sequence[Example]", batch_tokens: int) -> "list[np.ndarray]":
+def place_logits(model: Any, is_of_steps: bool, examples: "Sequence[Example]", batch_tokens: int) -> "list[np.ndarray]":
     """The log-odds at the places of each example (S,), from a checkpoint in evaluation mode."""
     import torch
 
@@ -110,10 +110,12 @@ def place_logits(model: Any, kind: Any, examples: "Sequence[Example]", batch_tok
 
     order = sorted(range(len(examples)), key=lambda i: len(examples[i].input_ids))
     found: list[np.ndarray] = []
-    for batch in Collator(kind, 0, Batching(len(examples), batch_tokens))([examples[i] for i in order])["batches"]:
+    for batch in Collator("prm" if is_of_steps else "orm", 0, Batching(len(examples), batch_tokens))([examples[i] for i in order])[
+        "batches"
+    ]:
         with torch.inference_mode():
             logits = model(input_ids=batch["input_ids"].to(model.device)).logits.double().cpu()
-        values = step_logits(logits) if kind == "prm" else logits
+        values = step_logits(logits) if is_of_steps else logits
         found += [row.numpy() for row, _ in labelled_places(values, batch["labels"], None)]
     by_place = dict(zip(order, found, strict=True))
     return [by_place[i] for i in range(len(examples))]
@@ -121,33 +123,20 @@ def place_logits(model: Any, kind: Any, examples: "Sequence[Example]", batch_tok
 
 def calibrate_checkpoint(config: CalibrateConfig) -> "CalibrationFit":
     """Fit, measure and write. Raises InputError for what is no PRM or ORM of ours, and CalibrationError where no fit can be had."""
-    from data_gen.rows.layouts import PrmRow, read_rows
+    from data_gen.models.pretrained import load_model_config
     from prm_train.checkpoints.facts import store_calibration
-    from prm_train.checkpoints.load import load_checkpoint
-    from prm_train.examples.examples import prm_examples
-    from prm_train.examples.outcome import outcome_examples, read_outcome_rows
-    from prm_train.examples.verdicts import ALGEBRA
+    from prm_train.kinds.lookup import kind_of
     from prm_train.metrics.calibration import calibrate
 
-    model, encoding, facts = load_checkpoint(str(config.checkpoint), config.dtype, config.trust_remote_code)
+    kind = kind_of(load_model_config(str(config.checkpoint), config.trust_remote_code))
+    model, encoding, facts = kind.load_classifier(str(config.checkpoint), config.dtype, config.trust_remote_code)
     max_length = model.config.get_text_config().max_position_embeddings
-    label_settings = {each.name: getattr(config, each.name) for each in fields(LabelAlgebra)}
-    algebra = LabelAlgebra(**label_settings)
-    if facts.kind == "generative_verifier":
-        if algebra not in (LabelAlgebra(), ALGEBRA):
-            raise InputError(
-                f"{config.checkpoint}: a generative verifier is calibrated for the labels it learns; got label settings {algebra}"
-            )
-        algebra = ALGEBRA
-    elif facts.kind == "prm" and algebra.semantics != facts.labels:
-        logger.warning("trained on %r, calibrated for %r: see the label settings", facts.labels, algebra.semantics)
-    kind = "orm" if facts.kind == "orm" else "prm"  # a generative verifier, too, scores steps
-    if kind == "prm":
-        examples = prm_examples(read_rows(config.rows, PrmRow), encoding, algebra, max_length).examples
-    else:
-        examples = outcome_examples(read_outcome_rows(config.rows), encoding, max_length).examples
+    label_settings = LabelAlgebra(**{each.name: getattr(config, each.name) for each in fields(LabelAlgebra)})
+    algebra = kind.calibration_labels(str(config.checkpoint), facts, label_settings)
+    examples = kind.examples(kind.read_rows(config.rows), encoding, max_length, algebra).examples
     kept = held_out(config.checkpoint, examples)
-    found = calibrate(place_logits(model.to(config.device), kind, kept, config.batch_tokens), kept, config.method)
+    logits = place_logits(model.to(config.device), kind.scores_steps, kept, config.batch_tokens)
+    found = calibrate(logits, kept, config.method)
     store_calibration(config.checkpoint, found.calibration, found.thresholds)
     facts_found = asdict(found) | {"label_settings": asdict(algebra)}  # `publish` says what scores mean by them
     write_text(config.checkpoint / "calibration.json", json.dumps(facts_found, indent=1) + "\n")

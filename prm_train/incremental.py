@@ -2,8 +2,8 @@
 
 import warnings
 
+from prm_train.kinds.load import load_scorer
 from prm_train.scoring.incremental import IncrementalScorer, IncrementalTree
-from prm_train.scoring.load import load_scorer
 
 __all__ = ["IncrementalScorer", "IncrementalTree", "load_scorer"]
 warnings.warn("prm_train.incremental is now prm_train.scoring; load_scorer is in prm_train", FutureWarning, stacklevel=2)

@@ -27,13 +27,11 @@ from data_gen.settings.parse import parse_config, run_command
 from prm_train.examples.evenly import evenly
 
 if TYPE_CHECKING:
-    from prm_train.checkpoints.facts import CheckpointFacts
     from prm_train.examples.targets import LabelAlgebra
+    from prm_train.kinds.model_kind import Checkpoint
+    from prm_train.kinds.paths import Labels, ScoredPath
     from prm_train.publishing.export import Export
-    from prm_train.publishing.held_out_quality import Labels
     from prm_train.publishing.model_card import WorkedExample
-    from prm_train.publishing.plain_checkpoints import PlainCheckpoint
-    from prm_train.publishing.scored_paths import ScoredPath
 
 logger = logging.getLogger(__name__)
 
@@ -106,23 +104,23 @@ def write_model(config: PublishConfig, folder: Path) -> "Export":
     from data_gen.models.saved_tokenizer import refuse_replaced
     from data_gen.publishing.scrubbing import public_path, refuse_secrets
     from data_gen.rows.build_record import read_build
+    from prm_train.kinds.load import load_checkpoint
     from prm_train.publishing.export import export_checkpoint
-    from prm_train.publishing.held_out_quality import held_out_quality, score_meaning
+    from prm_train.publishing.held_out_quality import held_out_quality
     from prm_train.publishing.model_card import CardFacts, Publication, render
-    from prm_train.publishing.plain_checkpoints import load_plain, scorer_logits
 
-    checkpoint = load_plain(str(config.checkpoint))
-    facts, encoding = checkpoint.facts, checkpoint.encoding
+    checkpoint = load_checkpoint(str(config.checkpoint))
+    kind, facts, encoding = checkpoint.kind, checkpoint.facts, checkpoint.encoding
     refuse_replaced(encoding.tokenizer, checkpoint.model.config, str(config.checkpoint))
     report = read_json(config.checkpoint / "training" / "report.json")
     settings = report.get("config", {})
-    meaning = score_meaning(facts, settings, calibration_labels(config.checkpoint, facts))
+    meaning = kind.score_meaning(facts, settings, calibration_labels(config.checkpoint, checkpoint))
     checked, is_held_out = choose_paths(config, checkpoint, meaning.algebra, settings.get("validation_share", 0.0))
     paths = [each.path for each in checked]
     export = export_checkpoint(checkpoint, folder, paths, config.dtype, config.layout)
     quality = held_out_quality(
         [each.question for each in checked],
-        [scorer_logits(facts, logits) for logits in export.logits],
+        [kind.scorer_logits(facts, logits) for logits in export.logits],
         [each.labels if is_held_out else () for each in checked],
         facts,
         with_brier=meaning.says == "probability",
@@ -149,22 +147,22 @@ def write_model(config: PublishConfig, folder: Path) -> "Export":
     return export
 
 
-def calibration_labels(checkpoint: Path, facts: "CheckpointFacts") -> dict[str, Any] | None:
-    """The label settings under which `prm-train calibrate` fitted the PRM's calibration; None if its training did, or there is none.
+def calibration_labels(folder: Path, checkpoint: "Checkpoint") -> dict[str, Any] | None:
+    """The label settings under which `prm-train calibrate` fitted the calibration; None if the training did, or there is none.
 
     Raises InputError where an earlier version fitted it, which did not store them.
     """
-    found = read_json(checkpoint / "calibration.json")
-    if facts.kind != "prm" or facts.calibration.method == "none" or found.get("calibration") != asdict(facts.calibration):
+    found, calibration = read_json(folder / "calibration.json"), checkpoint.facts.calibration
+    if not checkpoint.kind.has_label_settings or calibration.method == "none" or found.get("calibration") != asdict(calibration):
         return None
     if "label_settings" not in found:
-        raise InputError(f"{checkpoint / 'calibration.json'}: no label_settings; expected those of `prm-train calibrate`: run it again")
+        raise InputError(f"{folder / 'calibration.json'}: no label_settings; expected those of `prm-train calibrate`: run it again")
     settings: dict[str, Any] = found["label_settings"]
     return settings
 
 
 def choose_paths(
-    config: PublishConfig, checkpoint: "PlainCheckpoint", algebra: "LabelAlgebra", validation_share: float
+    config: PublishConfig, checkpoint: "Checkpoint", algebra: "LabelAlgebra", validation_share: float
 ) -> tuple[list[CheckedPath], bool]:
     """The paths of up to n_rows rows, evenly spread: of questions that the training held out if it held any out, and whether they are.
 
@@ -172,19 +170,18 @@ def choose_paths(
     """
     from data_gen.rows.layouts import question_of
     from prm_train.examples.examples import is_validation_question
-    from prm_train.publishing.held_out_quality import labels_of
-    from prm_train.publishing.scored_paths import paths_of, read_scored_rows
+    from prm_train.publishing.scored_rows import read_scored_rows
 
-    rows = []
-    for row in read_scored_rows(config.rows, checkpoint.facts):
-        paths = paths_of(row, checkpoint.encoding.facts.step_separator)
+    kind, rows = checkpoint.kind, []
+    for row in read_scored_rows(config.rows, kind, checkpoint.facts):
+        paths = kind.paths(row, checkpoint.encoding.facts.step_separator)
         rows.append((row, paths, is_validation_question(question_of(row), validation_share)))
     is_held_out = any(is_validation for _, _, is_validation in rows)
     chosen = [(row, paths) for row, paths, is_validation in rows if is_validation == is_held_out]
     found = dict.fromkeys(
         CheckedPath(path, labels, question_of(row))
         for row, paths in evenly(chosen, config.n_rows)
-        for path, labels in zip(paths, labels_of(row, [len(path.steps) for path in paths], checkpoint.facts, algebra), strict=True)
+        for path, labels in zip(paths, kind.labels(row, [len(path.steps) for path in paths], algebra), strict=True)
         if path.steps
     )
     context = getattr(checkpoint.model.config.get_text_config(), "max_position_embeddings", None)
@@ -204,22 +201,18 @@ def choose_paths(
     return kept, is_held_out
 
 
-def worked_example(checkpoint: "PlainCheckpoint", export: "Export", paths: "Sequence[ScoredPath]") -> "WorkedExample":
+def worked_example(checkpoint: "Checkpoint", export: "Export", paths: "Sequence[ScoredPath]") -> "WorkedExample":
     """The shortest path, of those with earlier attempts if there are any; and of those whose steps hold no separator, which the card's code
     would have to cut.
     """
     from data_gen.records.steps import join_steps, split_steps
     from prm_train.publishing.model_card import WorkedExample
-    from prm_train.publishing.plain_checkpoints import shown
 
     encoded = [checkpoint.encode(path) for path in paths]
     separator = checkpoint.encoding.facts.step_separator
-    is_cut = [
-        checkpoint.facts.kind != "revision" and split_steps(join_steps(path.steps, separator), separator) != path.steps for path in paths
-    ]
+    is_cut = [checkpoint.kind.is_scorer and split_steps(join_steps(path.steps, separator), separator) != path.steps for path in paths]
     shortest = min(range(len(paths)), key=lambda i: (len(paths[i].messages) == 1, is_cut[i], len(encoded[i].ids)))
-    numbers = shown(checkpoint.facts, export.logits[shortest])
-    printed = (sum(numbers),) if checkpoint.facts.kind == "revision" else numbers
+    printed = checkpoint.kind.printed(checkpoint.facts, export.logits[shortest])
     return WorkedExample(paths[shortest], encoded[shortest], tuple(round(number, 4) for number in printed))
 
 

@@ -42,25 +42,15 @@ def with_platt(config: TrainOrmConfig) -> TrainOrmConfig:
     return config
 
 
-def label_semantics(is_reward: bool, has_attempts: bool) -> str:
-    """What the training labels were, for the checkpoint and its card."""
-    if is_reward:
-        return "which of a right and a wrong solution of one question is the right one"
-    return (
-        "whether the last attempt's answer is right, with those before it in view"
-        if has_attempts
-        else "whether the solution's answer is right"
-    )
-
-
 def orm_task(config: TrainOrmConfig) -> "Task":
     """Raises InputError if the rows are malformed or cannot be paired."""
     from data_gen.rows.layouts import OrmHistoryRow, OrmPair
     from prm_train.checkpoints.facts import CheckpointFacts
-    from prm_train.examples.outcome import outcome_examples, pairs_of_rows, pairs_within_questions, read_outcome_rows
+    from prm_train.examples.outcome import pairs_of_rows, pairs_within_questions
+    from prm_train.kinds.orm import ORM
     from prm_train.training.run import Task
 
-    rows = read_outcome_rows(config.rows)
+    rows = ORM.read_rows(config.rows)
     has_attempts = any(isinstance(row, OrmHistoryRow) for row in rows)
     if has_attempts and config.candidates is not None:
         raise InputError(
@@ -69,12 +59,10 @@ def orm_task(config: TrainOrmConfig) -> "Task":
     is_reward = config.objective == "pairs"
 
     def examples(encoding: "ScorerEncoding", max_length: int) -> "ExampleSet":
-        return outcome_examples(rows, encoding, max_length)
+        return ORM.examples(rows, encoding, max_length)
 
     def facts(encoding: "ScorerEncoding") -> CheckpointFacts:
-        return CheckpointFacts(
-            "orm", encoding.facts, label_semantics(is_reward, has_attempts), "last", is_reward=is_reward, has_attempts=has_attempts
-        )
+        return ORM.facts(encoding, is_reward, has_attempts)
 
     if not is_reward:
         return Task("orm", examples, LossSettings(), facts)

@@ -14,16 +14,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_named(config)
     # only now, so that a mistake in the configuration is answered at once
     from data_gen.rows.layouts import PrmRow, read_rows
-    from prm_train.checkpoints.facts import CheckpointFacts
-    from prm_train.examples.examples import prm_examples
+    from prm_train.kinds.prm import PRM
     from prm_train.training.run import Task, run_training
 
     rows = read_rows(config.rows, PrmRow)
     task = Task(
         kind="prm",
-        examples=lambda encoding, max_length: prm_examples(rows, encoding, config, max_length),
+        examples=lambda encoding, max_length: PRM.examples(rows, encoding, max_length, config),
         loss=config,
-        facts=lambda encoding: CheckpointFacts("prm", encoding.facts, config.semantics, config.aggregation),
+        facts=lambda encoding: PRM.facts(encoding, config.semantics, config.aggregation),
     )
     run_training(task, config)
 

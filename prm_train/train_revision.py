@@ -15,18 +15,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_named(config)
     # only now, so that a mistake in the configuration is answered at once
     from data_gen.rows.layouts import RevisionRow, read_rows
-    from prm_train.checkpoints.facts import CheckpointFacts
-    from prm_train.examples.revision import revision_examples
+    from prm_train.kinds.revision import REVISION
     from prm_train.training.revision import RevisionTask, report_rates
     from prm_train.training.run import run_training
 
     rows = read_rows(config.rows, RevisionRow)
-    labels = f"right answers after up to {max(row.n_attempts for row in rows) if rows else 0} earlier attempts"
+    n_attempts = max(row.n_attempts for row in rows) if rows else 0
     task = RevisionTask(
         kind="revision",
-        examples=lambda encoding, max_length: revision_examples(rows, encoding.tokenizer, max_length),
+        examples=lambda encoding, max_length: REVISION.examples(rows, encoding, max_length),
         loss=LossSettings(),
-        facts=lambda encoding: CheckpointFacts("revision", encoding.facts, labels, "last"),
+        facts=lambda encoding: REVISION.facts(encoding, n_attempts),
     )
     run_training(task, config)
     report_rates(rows, config)

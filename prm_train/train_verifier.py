@@ -14,17 +14,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_named(config)
     # only now, so that a mistake in the configuration is answered at once
     from data_gen.rows.layouts import PrmRow, read_rows
-    from prm_train.checkpoints.verifier import verifier_facts
-    from prm_train.examples.verdicts import verdict_examples
+    from prm_train.kinds.generative_verifier import GENERATIVE_VERIFIER
     from prm_train.training.run import run_training
     from prm_train.training.verifier import VerifierTask
 
     rows = read_rows(config.rows, PrmRow)
     task = VerifierTask(
         kind="generative_verifier",
-        examples=lambda encoding, max_length: verdict_examples(rows, encoding, max_length),
+        examples=lambda encoding, max_length: GENERATIVE_VERIFIER.examples(rows, encoding, max_length),
         loss=LossSettings(),
-        facts=lambda encoding: verifier_facts(encoding, config.aggregation),
+        facts=lambda encoding: GENERATIVE_VERIFIER.facts(encoding, config.aggregation),
         ask=config.ask,
     )
     run_training(task, config)

@@ -127,7 +127,7 @@ def ask_vllm(config: VerifyExportConfig, served: "Subject", ids: Sequence[Sequen
     python = vllm_interpreter(config.vllm_python)
     request = Request(
         checkpoint=str(served.folder.resolve()),
-        kind=served.kind,
+        kind=served.kind.serving.name,
         dtype=config.dtype,
         ids=ids,
         poolings=("ALL", "STEP"),

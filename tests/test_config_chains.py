@@ -23,7 +23,7 @@ from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config
 from prm_train.evaluation.evaluate import EvaluateConfig
 from prm_train.examples.targets import LabelAlgebra, step_targets
-from prm_train.examples.verdicts import ALGEBRA
+from prm_train.kinds.generative_verifier import ALGEBRA
 from prm_train.publish import PublishConfig
 from prm_train.quickstart import QuickstartConfig
 from prm_train.search.settings import SearchConfig

@@ -38,6 +38,7 @@ ORDER = (
     "prm_train.examples",
     "prm_train.metrics",
     "prm_train.scoring",
+    "prm_train.kinds",
     "prm_train.search",
     "prm_train.evaluation",
     "prm_train.publishing",

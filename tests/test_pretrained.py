@@ -14,14 +14,13 @@ from data_gen.models.tokenizer import load_tokenizer
 from data_gen.policies.engine.transformers_policy import load_policy
 from data_gen.problems.arithmetic.task import BASE_POLICY
 from data_gen.settings.errors import InputError
-from prm_train.checkpoints.facts import CheckpointFacts, read_config_facts, write_facts
-from prm_train.checkpoints.implicit import ImplicitPrmFacts
-from prm_train.checkpoints.load import load_checkpoint
+from prm_train.checkpoints.facts import CheckpointFacts, read_config_facts
 from prm_train.encoding.paths import EncodingFacts
 from prm_train.estimate_memory import main as estimate_memory
-from prm_train.publishing.plain_checkpoints import load_plain
+from prm_train.kinds.implicit_prm import ImplicitPrmFacts
+from prm_train.kinds.load import load_checkpoint, load_classifier, load_scorer
+from prm_train.kinds.lookup import write_facts
 from prm_train.publishing.served_parity import load_subject
-from prm_train.scoring.load import load_scorer
 from prm_train.train_orm import main as train_orm
 from prm_train.train_prm import main as train_prm
 from tests.tiny_models import write_tiny_model
@@ -63,13 +62,13 @@ def test_a_language_model_of_this_project_without_weights_is_named(tmp_path: Pat
         write_facts(facts, config)
         config.save_pretrained(tmp_path)
         with pytest.raises(InputError, match=rf"model {tmp_path}: not loaded: .*model\.safetensors"):
-            load_plain(str(tmp_path))
+            load_checkpoint(str(tmp_path))
     (tmp_path / "model.safetensors").write_bytes((BASE_POLICY / "model.safetensors").read_bytes())
     with pytest.raises(InputError, match=rf"model {tmp_path}/reference: not loaded: "):
-        load_plain(str(tmp_path))
+        load_checkpoint(str(tmp_path))
     config.save_pretrained(tmp_path / "reference")
     with pytest.raises(InputError, match=rf"model {tmp_path}/reference: not loaded: .*model\.safetensors"):
-        load_plain(str(tmp_path))
+        load_checkpoint(str(tmp_path))
 
 
 def test_a_served_language_model_without_weights_is_named(tmp_path: Path):
@@ -84,7 +83,7 @@ def test_a_failing_disk_is_no_missing_model():
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize("load", [load_scorer, load_checkpoint, read_config_facts])
+@pytest.mark.parametrize("load", [load_scorer, load_classifier, read_config_facts])
 def test_a_scorer_that_is_not_there_is_named(load: Callable[[str], object], tmp_path: Path):
     with pytest.raises(InputError, match=rf"model {tmp_path}/none: not loaded: .*; expected a local folder of a model"):
         load(f"{tmp_path}/none")

@@ -1,7 +1,7 @@
 """What a scorer's config.json says besides the network: how to encode for it and what its scores mean. One key, `prm_train`."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -14,7 +14,7 @@ from prm_train.encoding.aggregation import Aggregation
 from prm_train.encoding.paths import EncodingFacts
 
 CONFIG_KEY = "prm_train"
-Kind = Literal["prm", "orm", "implicit_prm", "generative_verifier", "revision"]
+Kind = str  # the name of a model kind: a key of `prm_train.kinds.lookup.KINDS`
 Facts = TypeVar("Facts", bound="CheckpointFacts")
 
 
@@ -29,6 +29,9 @@ class Calibration:
     def __post_init__(self) -> None:
         if not self.scale > 0:
             raise ValueError(f"calibration: got scale {self.scale}, expected more than 0, since scores must keep their order")
+
+
+UNCALIBRATED = Calibration()
 
 
 @dataclass(frozen=True)
@@ -54,41 +57,10 @@ class CheckpointFacts:
     encoding: EncodingFacts
     labels: str
     aggregation: Aggregation
-    calibration: Calibration = field(default=Calibration())
+    calibration: Calibration = UNCALIBRATED
     thresholds: tuple[Threshold, ...] = ()
     is_reward: bool = False
     has_attempts: bool = False
-
-
-# How a reader with transformers alone gets from a question and steps to numbers. config.json holds it, for people; nothing reads it back.
-HEAD = (
-    "head: the question (and earlier attempts) by the chat template up to the assistant's turn; in layout plain BOS, where the tokenizer "
-    "begins every text with it, then each turn and a newline"
-)
-PIECES = (
-    "a step that holds step_separator counts as the several steps between; every piece, in layout plain every turn too, is tokenized by "
-    "itself, without adding BOS or EOS and without special tokens that its text may spell, and the ids are joined"
-)
-READINGS: dict[Kind, str] = {
-    "prm": f"{HEAD}; then for each step: step + step_separator, marker_token; {PIECES}. Score of a step: softmax at its marker, class good",
-    "orm": (
-        f"{HEAD}; then for each step: step + step_separator, marker_token; {PIECES}. Score: sigmoid of the one logit; where is_reward, the "
-        "logit itself, a reward"
-    ),
-    "generative_verifier": (
-        f"{HEAD}, ask; then for each step: yes, newline + step + step_separator + ask; {PIECES}. Score of a step: softmax over the logits "
-        "of verdict_ids (No, Yes) at the last token of its piece, second of the two"
-    ),
-    "implicit_prm": (
-        f"{HEAD}; then for each step: step + step_separator; {PIECES}. Reward of a step: beta * sum over its tokens of log p here - log p "
-        "under the model in folder reference. Score of a step: sigmoid of the sum of rewards up to it"
-    ),
-    "revision": (
-        "the chat template over the question, each earlier attempt and the user's turn after it, up to the assistant's turn; in layout "
-        "plain each turn and a newline, all as one text, with BOS where the tokenizer begins every text with it; the model writes the next "
-        "attempt and EOS"
-    ),
-}
 
 
 def score_facts(facts: CheckpointFacts) -> dict[str, Any]:
@@ -96,14 +68,9 @@ def score_facts(facts: CheckpointFacts) -> dict[str, Any]:
     found = asdict(facts)
     for name in ("thresholds", "is_reward", "has_attempts"):
         del found[name]
-    if facts.calibration == Calibration():
+    if facts.calibration == UNCALIBRATED:
         del found["calibration"]
     return found
-
-
-def write_facts(facts: CheckpointFacts, model_config: Any) -> None:
-    """Put the facts into a transformers config, which saves them with the model."""
-    setattr(model_config, CONFIG_KEY, asdict(facts) | {"reading": READINGS[facts.kind]})
 
 
 def read_facts(model_config: Any) -> CheckpointFacts:

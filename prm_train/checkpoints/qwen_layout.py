@@ -5,6 +5,8 @@ from transformers import Qwen2Config, Qwen2ForTokenClassification
 
 from prm_train.networks.load_whole import load_whole
 
+QWEN_PRM = "Qwen2ForProcessRewardModel"  # its architecture in config.json
+
 
 class QwenPrm(Qwen2ForTokenClassification):
     """Qwen2ForProcessRewardModel from transformers' own parts: two linear maps with a ReLU between them on every token."""

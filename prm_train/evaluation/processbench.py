@@ -245,8 +245,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(ProcessbenchConfig, argv)
     check_inputs(config)
     from prm_train.checkpoints.facts import Threshold, read_config_facts, store_threshold
+    from prm_train.kinds.load import load_scorer
     from prm_train.metrics.calibration import OWN_VALIDATION
-    from prm_train.scoring.load import load_scorer
 
     solutions = {split: read_split(config.data, split, config.n_solutions) for split in config.splits}
     own = [

@@ -71,6 +71,9 @@ class LabelAlgebra:
         return text + (", up to the first error" if self.until_first_error else "")
 
 
+OWN_LABELS = LabelAlgebra()  # the rows' own, as they are
+
+
 def step_targets(row: PrmRow, algebra: LabelAlgebra, weight_of_known: float = 1.0) -> list[Target | None]:
     """The target of each step, None where it has none; where rollouts weigh, what is known without any has `weight_of_known`.
 

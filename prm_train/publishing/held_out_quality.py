@@ -8,71 +8,17 @@ alone and no calibration gave the scores a zero point.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from dataclasses import dataclass
 
 import numpy as np
 
-from data_gen.rows.layouts import AnyRow, OrmPair, PrmRow, RevisionRow
 from prm_train.checkpoints.facts import CheckpointFacts
-from prm_train.examples.targets import LabelAlgebra, step_targets
+from prm_train.kinds.paths import Labels
 from prm_train.metrics.calibration import fits_calibration
 from prm_train.metrics.estimators import Interval, bootstrap_interval
 from prm_train.metrics.ranking import Floats, auroc, brier, sigmoid
 
-Labels = tuple[bool | None, ...]
-PROPER_LOSSES = ("binary_cross_entropy", "cross_entropy", "mse")  # least in the mean where a score is the mean target
 MIN_QUESTIONS = 5  # of an interval
-
-
-def labels_of(row: AnyRow, n_steps: Sequence[int], facts: CheckpointFacts, algebra: LabelAlgebra) -> tuple[Labels, ...]:
-    """For each path of a row the label of each of its scores, None where there is none; `n_steps` are those of its paths."""
-    if isinstance(row, PrmRow):
-        return (tuple(None if target is None else target.value >= 0.5 for target in step_targets(row, algebra)),)
-    if isinstance(row, RevisionRow):
-        return ((),)
-    outcomes = (True, False) if isinstance(row, OrmPair) else (row.label,)
-    if facts.kind == "implicit_prm":
-        return tuple((*(None,) * (n - 1), label) for n, label in zip(n_steps, outcomes, strict=True))
-    return tuple((label,) for label in outcomes)
-
-
-@dataclass(frozen=True)
-class ScoreMeaning:
-    """What a score, as `load_scorer` gives it, says of a label of `algebra`: its probability, the value of the path, or an order alone.
-
-    `calibrated_for` are the semantics of that label where it is another than that of the training.
-    """
-
-    algebra: LabelAlgebra
-    says: Literal["probability", "value", "order"]
-    calibrated_for: str | None = None
-
-
-def score_meaning(facts: CheckpointFacts, training: Mapping[str, Any], calibration: Mapping[str, Any] | None) -> ScoreMeaning:
-    """`training` holds the settings of the training, {} where nobody knows them; `calibration` those of labels that a later calibration was
-    fitted on, None where there was none.
-
-    Scores mean what they were last fitted to. A loss that is not proper (pqm, focal) and pairs fix an order alone, which Platt's
-    calibration turns into probabilities; a temperature cannot, since it has no bias.
-    """
-    is_platt = facts.calibration.method == "platt"
-    if facts.kind == "generative_verifier":
-        return ScoreMeaning(LabelAlgebra(until_first_error=True), "probability")
-    if facts.kind != "prm":
-        return ScoreMeaning(LabelAlgebra(), "order" if facts.is_reward and not is_platt else "probability")
-    trained = _label_algebra(training)
-    meant = trained if calibration is None else _label_algebra(calibration)
-    is_fitted = is_platt or (training.get("loss") in PROPER_LOSSES and meant == trained)
-    is_known = training or calibration is not None
-    other = meant.semantics if calibration is not None and meant.semantics != facts.labels else None
-    if not is_fitted or not is_known:
-        return ScoreMeaning(meant, "order", other)
-    return ScoreMeaning(meant, "probability" if meant.label_kind == "hard" else "value", other)
-
-
-def _label_algebra(settings: Mapping[str, Any]) -> LabelAlgebra:
-    return LabelAlgebra(**{each.name: settings[each.name] for each in fields(LabelAlgebra) if each.name in settings})
 
 
 @dataclass(frozen=True)

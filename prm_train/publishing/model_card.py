@@ -1,7 +1,7 @@
 """The card of a published model, from facts alone: what the training report, the checkpoint and the data's build.json say.
 
-Sentences stand in `model_card.md.jinja`, which all kinds share, and in `model_card_<kind>.md.jinja`: what a model of that kind gives, the
-code that reads it, and how it is served. The code is Python that runs as it stands.
+Sentences stand in `model_card.md.jinja`, which all kinds share, and in the kind's own template (`ModelKind.card`): what a model of that
+kind gives, the code that reads it, and how it is served. The code is Python that runs as it stands.
 """
 
 import json
@@ -15,19 +15,12 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from data_gen.publishing.scrubbing import public_settings, public_text
-from prm_train.checkpoints.facts import Kind
+from prm_train.kinds.lookup import kind_named
+from prm_train.kinds.paths import EncodedPath, ScoredPath
+from prm_train.kinds.score_meaning import ScoreMeaning
 from prm_train.publishing.export import Export, Layout
-from prm_train.publishing.held_out_quality import QuestionInterval, ScoreMeaning
-from prm_train.publishing.scored_paths import EncodedPath, ScoredPath
+from prm_train.publishing.held_out_quality import QuestionInterval
 
-TITLES: dict[Kind, str] = {
-    "prm": "Process reward model",
-    "orm": "Outcome reward model",
-    "generative_verifier": "Generative verifier",
-    "implicit_prm": "Implicit process reward model",
-    "revision": "Revision model",
-}
-PIPELINES: dict[Kind, str] = {"prm": "token-classification", "orm": "text-classification"}  # the others are language models
 # Settings of a training that a reader of the card would ask for, in this order.
 SHOWN_SETTINGS = (
     *("label_kind", "hard_threshold", "smoothing", "until_first_error", "weigh_by_rollouts", "loss", "objective"),
@@ -94,12 +87,11 @@ def render(facts: CardFacts, publication: Publication) -> str:
     )
     filters: dict[str, Callable[..., str]] = {"json": to_json, "wrapped": wrapped, "number": number}
     environment.filters |= filters
-    kind = facts.export.facts.kind
-    return environment.get_template(f"model_card_{kind}.md.jinja").render(
+    kind = kind_named(facts.export.facts.kind)
+    return environment.from_string(kind.card()).render(
         front_matter=yaml.safe_dump(front_matter(facts, publication), sort_keys=False, allow_unicode=True, width=1000),
-        title=publication.title or TITLES[kind] + (f" from {facts.base_model}" if facts.base_model else ""),
+        title=publication.title or kind.title + (f" from {facts.base_model}" if facts.base_model else ""),
         facts=facts,
-        kind=kind,
         checkpoint=facts.export.facts,
         example=facts.example,
         chat=[{"role": message.role, "content": message.content} for message in facts.example.path.messages],
@@ -109,7 +101,7 @@ def render(facts: CardFacts, publication: Publication) -> str:
         location=publication.location,
         settings=shown_settings(facts.report),
         metrics=validation_metrics(facts),
-        pooler=json.dumps(pooler(facts)),
+        pooler=json.dumps(kind.serving.pooler(facts.marker_id)),
         aggregation_words=AGGREGATION_WORDS[facts.export.facts.aggregation],
         contamination=facts.build.get("contamination") or {},
         version=version("prm-train"),
@@ -120,16 +112,15 @@ def render(facts: CardFacts, publication: Publication) -> str:
 
 def front_matter(facts: CardFacts, publication: Publication) -> dict[str, Any]:
     """What the Hub reads."""
-    kind = facts.export.facts.kind
+    kind = kind_named(facts.export.facts.kind)
     metrics = [{"type": name, "value": value} for name, value in validation_metrics(facts).items()]
-    pipeline = PIPELINES.get(kind, "text-generation")
-    task = {"task": {"type": pipeline}, "dataset": {"name": "held-out questions of the training rows", "type": "validation"}}
+    task = {"task": {"type": kind.serving.pipeline}, "dataset": {"name": "held-out questions of the training rows", "type": "validation"}}
     return {
         "license": publication.license,
         "language": list(publication.languages),
         "library_name": "transformers",
-        "pipeline_tag": pipeline,
-        "tags": ["prm-train", *(["reward-model"] if kind != "revision" else []), TITLES[kind].lower().replace(" ", "-"), "reasoning"],
+        "pipeline_tag": kind.serving.pipeline,
+        "tags": ["prm-train", *(["reward-model"] if kind.is_scorer else []), kind.title.lower().replace(" ", "-"), "reasoning"],
         **({"base_model": facts.base_model, "base_model_relation": "finetune"} if facts.is_base_on_hub else {}),
         **({"datasets": list(publication.datasets)} if publication.datasets else {}),
         **({"model-index": [{"name": publication.location, "results": [{**task, "metrics": metrics}]}]} if metrics else {}),
@@ -146,13 +137,6 @@ def validation_metrics(facts: CardFacts) -> dict[str, float]:
 def shown_settings(report: Mapping[str, Any]) -> dict[str, Any]:
     config = public_settings(report.get("config", {}))
     return {name: config[name] for name in SHOWN_SETTINGS if config.get(name) is not None}
-
-
-def pooler(facts: CardFacts) -> dict[str, Any]:
-    """vLLM's pooler configuration: a PRM's scores at its step markers, an ORM's at the end."""
-    if facts.export.facts.kind == "orm":
-        return {"task": "classify"}
-    return {"task": "token_classify", "tok_pooling_type": "STEP", "step_tag_id": facts.marker_id}
 
 
 def to_json(value: object) -> str:

@@ -13,10 +13,10 @@ from transformers import AutoTokenizer
 
 from data_gen.models.tokenizer import load_tokenizer
 from data_gen.settings.errors import InputError
-from prm_train.checkpoints.facts import Kind
 from prm_train.encoding.paths import ScorerEncoding
+from prm_train.kinds.model_kind import ModelKind
+from prm_train.kinds.paths import ScoredPath
 from prm_train.networks.special_ids import check_padding
-from prm_train.publishing.scored_paths import ScoredPath, encode_path
 
 # Spaces, line ends, digits, LaTeX, other scripts, and what tokenizers have been seen to lose.
 PROBES = ("Start: 12.5 + 3\n\nx = 7, {y}", " \\frac{1}{2}  of it's\ttwo \r\n Answer: 1,007", "étés π ≤ 数学 🙂 don't")
@@ -27,7 +27,13 @@ class TokenizerFaultError(InputError, RuntimeError):
 
 
 def check_publishable(
-    folder: Path, config: Any, encoding: ScorerEncoding, kind: Kind, paths: Sequence[ScoredPath], source: str = "", done: str = "published"
+    folder: Path,
+    config: Any,
+    encoding: ScorerEncoding,
+    kind: ModelKind,
+    paths: Sequence[ScoredPath],
+    source: str = "",
+    done: str = "published",
 ) -> None:
     """Padding is a token of its own, and the tokenizer in `folder` the one in use. Raises InputError naming `source`
     (the folder, if empty) and what was not `done`.
@@ -37,7 +43,7 @@ def check_publishable(
 
 
 def check_tokenizer(
-    folder: Path, encoding: ScorerEncoding, kind: Kind, paths: Sequence[ScoredPath], source: str = "", done: str = "published"
+    folder: Path, encoding: ScorerEncoding, kind: ModelKind, paths: Sequence[ScoredPath], source: str = "", done: str = "published"
 ) -> None:
     """The written tokenizer must be the one in use, loaded as its users load it: vocabulary, padding, EOS, chat template, and the ids of
     each path. Raises TokenizerFaultError naming what differs.
@@ -52,7 +58,7 @@ def check_tokenizer(
                 )
         reloaded = replace(encoding, tokenizer=tokenizer)
         for path in paths:
-            if encode_path(path, reloaded, kind) != encode_path(path, encoding, kind):
+            if kind.encode(path, reloaded) != kind.encode(path, encoding):
                 raise TokenizerFaultError(f"{said} gives other ids for the path that begins {path.question[:60]!r}; nothing was {done}")
         if tokenizer.get_vocab() != used.get_vocab():
             other = sorted({*tokenizer.get_vocab().items()} ^ {*used.get_vocab().items()})[:3]

@@ -7,16 +7,13 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
 
 from data_gen.models.forward_settings import context_length, short_length
-from data_gen.models.pretrained import load_model, load_model_config
-from data_gen.models.tokenizer import load_tokenizer
-from prm_train.checkpoints.facts import read_facts_of
-from prm_train.checkpoints.identity import content_id
-from prm_train.checkpoints.implicit import ImplicitPrmFacts, TextEncoding, token_log_probs
+from prm_train.checkpoints.facts import UNCALIBRATED, Calibration
 from prm_train.encoding.aggregation import Aggregation
+from prm_train.encoding.paths import ScorerEncoding
 from prm_train.metrics.ranking import sigmoid
+from prm_train.networks.token_log_probs import token_log_probs
 from prm_train.scoring.protocol import PathTooLongError, ScorerUsage
 
 
@@ -90,10 +87,20 @@ class ImplicitPrmScorer:
 
     scores_steps = True
 
-    def __init__(self, model: Any, reference: Any, encoding: TextEncoding, facts: ImplicitPrmFacts, scorer_id: str) -> None:
-        self.model, self.reference, self.encoding, self.facts = model.eval(), reference.eval(), encoding, facts
-        self.scorer_id = scorer_id
-        self.aggregation: Aggregation = facts.aggregation
+    def __init__(
+        self,
+        model: Any,
+        reference: Any,
+        encoding: ScorerEncoding,
+        *,
+        scorer_id: str,
+        beta: float,
+        aggregation: Aggregation = "last",
+        calibration: Calibration = UNCALIBRATED,
+    ) -> None:
+        self.model, self.reference, self.encoding = model.eval(), reference.eval(), encoding
+        self.scorer_id, self.beta, self.calibration = scorer_id, beta, calibration
+        self.aggregation: Aggregation = aggregation
         self.context_length = min(context_length(each.config) for each in (model, reference))
         self.short_length = short_length(model.config)
 
@@ -106,18 +113,8 @@ class ImplicitPrmScorer:
         """The reward of each step of a path; `ends` says where the head and each step end."""
         input_ids = torch.tensor([token_ids], device=self.model.device)  # (1, T)
         found, reference = (token_log_probs(each(input_ids=input_ids).logits, input_ids).double() for each in (self.model, self.reference))
-        log_ratios = self.facts.beta * (found - reference)[0]  # (T,)
+        log_ratios = self.beta * (found - reference)[0]  # (T,)
         return [float(log_ratios[start:end].sum()) for start, end in pairwise(ends)]
 
     def score(self, reward_sum: float) -> float:
-        return float(sigmoid(self.facts.calibration.scale * reward_sum + self.facts.calibration.bias))
-
-
-def load_implicit_prm(path: str, dtype: str = "float32", device: str = "cpu", trust_remote_code: bool = False) -> ImplicitPrmScorer:
-    """The scorer that `train-implicit-prm` wrote to a folder. Raises InputError if it did not."""
-    facts = read_facts_of(load_model_config(path, trust_remote_code), ImplicitPrmFacts)
-    options: dict[str, Any] = {"dtype": getattr(torch, dtype), "trust_remote_code": trust_remote_code}
-    model = load_model(AutoModelForCausalLM, path, **options).to(device)
-    reference = load_model(AutoModelForCausalLM, path, subfolder=facts.reference, **options).to(device)
-    encoding = TextEncoding(load_tokenizer(path, trust_remote_code), facts.encoding)
-    return ImplicitPrmScorer(model, reference, encoding, facts, content_id((model, reference), encoding, facts))
+        return float(sigmoid(self.calibration.scale * reward_sum + self.calibration.bias))

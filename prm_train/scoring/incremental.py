@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from data_gen.records.chats import Message
 from data_gen.settings.errors import InputError
-from prm_train.checkpoints.facts import Calibration
+from prm_train.checkpoints.facts import UNCALIBRATED, Calibration
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.encoding.paths import ScorerEncoding
 from prm_train.scoring.protocol import PathTooLongError, ScorerUsage
@@ -28,7 +28,6 @@ from prm_train.scoring.step_model import StepModel
 
 BATCHES_PER_WAVE = 4  # rows of a wave are sorted by length before they are cut into batches
 FULL_WAVE = 256  # requests that are not kept waiting for more
-UNCALIBRATED = Calibration()
 QUIET_TURNS = 3  # of the event loop without a new request: whoever could ask has asked (a gather of gathers needs three)
 
 

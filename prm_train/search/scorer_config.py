@@ -33,7 +33,7 @@ class ScorerConfig:
 
     def load(self, path: str, policy: PolicyConfig, prm_format: PrmFormat) -> "Scorer":
         """Raises InputError where there is no scorer."""
-        from prm_train.scoring.load import load_scorer
+        from prm_train.kinds.load import load_scorer
 
         return load_scorer(
             path,

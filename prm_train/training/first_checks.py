@@ -22,9 +22,10 @@ from data_gen.settings.errors import InputError
 from prm_train.checkpoints.facts import Kind
 from prm_train.encoding.paths import ScorerEncoding
 from prm_train.examples.examples import Example
+from prm_train.kinds.lookup import kind_named
+from prm_train.kinds.paths import ScoredPath
 from prm_train.networks.special_ids import check_padding
 from prm_train.publishing.publishable import PROBES, check_publishable
-from prm_train.publishing.scored_paths import ScoredPath
 from prm_train.training.config import TrainingConfig
 
 N_CHECKED = 64  # tokens of a row
@@ -96,4 +97,4 @@ def check_before_training(model: Any, encoding: ScorerEncoding, kind: Kind, ques
     with TemporaryDirectory() as name:
         model.config.save_pretrained(name)
         encoding.tokenizer.save_pretrained(name)
-        check_publishable(Path(name), model.config, encoding, kind, paths, source, "trained")
+        check_publishable(Path(name), model.config, encoding, kind_named(kind), paths, source, "trained")

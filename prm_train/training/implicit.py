@@ -24,13 +24,14 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from data_gen.rows.layouts import OrmRow
 from data_gen.settings.errors import InputError
-from prm_train.checkpoints.facts import write_facts
-from prm_train.checkpoints.implicit import REFERENCE, TextEncoding, token_log_probs
 from prm_train.encoding.paths import ScorerEncoding
 from prm_train.examples.batches import Batching, Collator
-from prm_train.examples.examples import Example, ExampleSet, orm_examples
+from prm_train.examples.examples import Example, ExampleSet
+from prm_train.kinds.implicit_prm import IMPLICIT_PRM, REFERENCE, TextEncoding
+from prm_train.kinds.lookup import write_facts
+from prm_train.kinds.model_kind import ScorerOptions
 from prm_train.metrics.ranking import sigmoid
-from prm_train.scoring.implicit import load_implicit_prm
+from prm_train.networks.token_log_probs import token_log_probs
 from prm_train.training.config import TrainingConfig
 from prm_train.training.language_model import build_language_model, whole_language_model
 from prm_train.training.parity import Parity, compare_scores
@@ -60,7 +61,7 @@ class ImplicitCollator(Collator):
 
 def implicit_examples(rows: Sequence[OrmRow], encoding: ScorerEncoding, max_length: int) -> ExampleSet:
     """One example a row. Raises InputError if no row is left; a row longer than `max_length` tokens is left out."""
-    found = orm_examples(rows, encoding, max_length)
+    found = IMPLICIT_PRM.examples(rows, encoding, max_length)
     examples = [ImplicitExample(**vars(example), n_head=len(encoding.encode_head(example.question))) for example in found.examples]
     return ExampleSet(tuple(examples), found.left_out)
 
@@ -143,7 +144,7 @@ class ImplicitPrmTask(Task):
         encoding.tokenizer.save_pretrained(config.output)
         reference, _ = build_language_model(replace(config, lora=None, attention="auto", backbone_dropout=0.0))
         reference.save_pretrained(config.output / REFERENCE)
-        scorer = load_implicit_prm(str(config.output), "float64" if config.dtype == "float64" else "float32")
+        scorer = IMPLICIT_PRM.load_scorer(str(config.output), ScorerOptions("float64" if config.dtype == "float64" else "float32"))
         ends = [(len(encoding.encode_head(row.question)), len(row.input_ids)) for row in rows]
         loaded = [scorer.rewards(row.input_ids, each)[0] for row, each in zip(rows, ends, strict=True)]
         return compare_scores(torch.sigmoid(logits.double()).tolist(), sigmoid(loaded).tolist(), config, len(rows))

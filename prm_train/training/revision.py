@@ -19,11 +19,11 @@ from data_gen.models.pretrained import load_model
 from data_gen.policies.engine.transformers_policy import load_policy
 from data_gen.records.sampling import SamplingParams
 from data_gen.rows.layouts import RevisionRow
-from prm_train.checkpoints.facts import write_facts
 from prm_train.encoding.paths import ScorerEncoding
 from prm_train.examples.evenly import evenly
 from prm_train.examples.examples import Example, is_validation_question
 from prm_train.examples.revision import sft_row
+from prm_train.kinds.lookup import write_facts
 from prm_train.metrics.revision_rates import next_attempts, revision_rates
 from prm_train.training.config import TrainingConfig, TrainRevisionConfig
 from prm_train.training.language_model import build_language_model, whole_language_model

@@ -24,9 +24,9 @@ from data_gen.models.pretrained import load_model, load_model_config
 from data_gen.models.tokenizer import load_tokenizer
 from data_gen.problems.tasks import model_path
 from data_gen.settings.errors import InputError
-from prm_train.checkpoints.facts import CheckpointFacts, Kind, write_facts
-from prm_train.checkpoints.load import AUTO_CLASSES, HEADS, head_settings
+from prm_train.checkpoints.facts import CheckpointFacts, Kind
 from prm_train.encoding.paths import ScorerEncoding, prepare_encoding
+from prm_train.kinds.lookup import kind_named, write_facts
 from prm_train.networks.gathering import gathered, partitioned_in
 from prm_train.networks.heads import head_name
 from prm_train.training.config import TrainingConfig
@@ -62,13 +62,13 @@ def build_scorer(kind: Kind, config: TrainingConfig) -> tuple[Any, ScorerEncodin
     model_config = load_model_config(path, config.trust_remote_code)
     refuse_quantized(model_config, path)
     encoding = prepare_encoding(tokenizer, config.step_separator, eos_ids(model_config))
-    auto_class = AUTO_CLASSES[kind]
+    auto_class = kind_named(kind).auto_class
     if type(model_config) not in auto_class._model_mapping and not config.trust_remote_code:
         raise InputError(
             f"model {path}: transformers has no {auto_class.__name__} for {model_config.model_type}; expected an architecture that has "
             f"one, or {INSTEAD[kind]}, which takes any causal language model"
         )
-    model_config.update({**HEADS[kind], "pad_token_id": None})
+    model_config.update({**kind_named(kind).head, "pad_token_id": None})
     if config.backbone_dropout:
         if not hasattr(model_config, "attention_dropout"):
             raise InputError(f"backbone_dropout {config.backbone_dropout}: {model_config.model_type} has no attention_dropout; expected 0")
@@ -150,7 +150,7 @@ def save_scorer(
     """
     if hasattr(model, "merge_and_unload"):
         model = merged(model)
-    model.config.update(head_settings(facts))
+    model.config.update(kind_named(facts.kind).head_settings(facts))
     write_facts(facts, model.config)
     model.config.use_cache = True
     model.save_pretrained(folder, state_dict=weights)

@@ -24,11 +24,11 @@ import numpy as np
 import torch
 from trl import SFTConfig
 
-from prm_train.checkpoints.facts import write_facts
-from prm_train.checkpoints.verifier import VerdictEncoding, load_verdict_classifier, verdict_encoding
 from prm_train.examples.batches import Batching, Collator
 from prm_train.examples.examples import Example
 from prm_train.examples.unlabelled import UNLABELLED
+from prm_train.kinds.generative_verifier import GENERATIVE_VERIFIER, VerdictEncoding, verdict_encoding
+from prm_train.kinds.lookup import write_facts
 from prm_train.training.config import TrainingConfig
 from prm_train.training.language_model import build_language_model, whole_language_model
 from prm_train.training.parity import Parity, compare_scores, scores_of
@@ -117,7 +117,7 @@ class VerifierTask(Task):
         model.config.use_cache = True
         model.save_pretrained(config.output)
         encoding.tokenizer.save_pretrained(config.output)
-        loaded, _, _ = load_verdict_classifier(str(config.output), "float64" if config.dtype == "float64" else "float32")
+        loaded, _, _ = GENERATIVE_VERIFIER.load_classifier(str(config.output), "float64" if config.dtype == "float64" else "float32")
         return compare_scores(trained, scores_of(loaded, "prm", rows), config, len(rows), whole)
 
 

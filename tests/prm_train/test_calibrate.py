@@ -9,10 +9,10 @@ import torch
 from data_gen.rows.layouts import OrmRow, PrmRow, read_rows, write_rows
 from data_gen.settings.errors import InputError
 from prm_train.calibrate import main, place_logits, training_questions
-from prm_train.checkpoints.load import load_checkpoint
 from prm_train.examples.examples import is_validation_question, prm_examples
 from prm_train.examples.targets import LabelAlgebra
-from prm_train.examples.verdicts import ALGEBRA
+from prm_train.kinds.generative_verifier import ALGEBRA
+from prm_train.kinds.load import load_classifier
 from prm_train.metrics.calibration import CalibrationError, fits_calibration
 from prm_train.train_orm import main as train_orm
 from prm_train.train_prm import main as train_prm
@@ -80,7 +80,7 @@ def test_new_questions_calibrate_and_the_scorer_uses_it(checkpoint, tmp_path):
     found = json.loads((checkpoint / "calibration.json").read_text())
     assert found["n_questions_fitted"] + found["n_questions_measured"] == 60
     assert found["after"]["log_loss"] < found["before"]["log_loss"]
-    _, _, facts = load_checkpoint(str(checkpoint))
+    _, _, facts = load_classifier(str(checkpoint))
     assert facts.calibration.scale == found["calibration"]["scale"]
     assert [threshold.tuned_on for threshold in facts.thresholds] == ["none (fixed)", "own validation"]
     assert (checkpoint / "model.safetensors").read_bytes() == weights
@@ -92,9 +92,9 @@ def test_new_questions_calibrate_and_the_scorer_uses_it(checkpoint, tmp_path):
 
 
 def test_logits_are_those_of_one_row_at_a_time(checkpoint, trained):
-    model, encoding, _ = load_checkpoint(str(checkpoint))
+    model, encoding, _ = load_classifier(str(checkpoint))
     examples = prm_examples(read_rows(trained / "prm.jsonl", PrmRow)[:9], encoding, LabelAlgebra(), 256).examples
-    found = place_logits(model, "prm", examples, batch_tokens=150)
+    found = place_logits(model, True, examples, batch_tokens=150)
     for example, row in zip(examples, found, strict=True):
         with torch.inference_mode():
             logits = model(input_ids=torch.tensor([example.input_ids])).logits[0, list(example.positions)]
@@ -149,7 +149,7 @@ def test_an_orm_is_calibrated_by_its_solutions(tiny_policy, tmp_path):
     }
     train_orm([word for name, value in settings.items() for word in (f"--{name}", str(value))])
     main(["--checkpoint", str(tmp_path / "orm"), "--rows", str(tmp_path / "orm.jsonl"), "--method", "temperature"])
-    _, _, facts = load_checkpoint(str(tmp_path / "orm"))
+    _, _, facts = load_classifier(str(tmp_path / "orm"))
     assert (facts.calibration.method, facts.calibration.bias, facts.thresholds) == ("temperature", 0.0, ())
 
 

@@ -22,11 +22,13 @@ from data_gen.rows.layouts import OrmHistoryRow, OrmPair, OrmRow, PrmRow, Revisi
 from data_gen.settings.errors import InputError
 from prm_train import publish, train_implicit_prm, train_orm, train_prm, train_revision, train_verifier
 from prm_train.checkpoints.facts import Calibration, store_calibration
-from prm_train.publishing import export
-from prm_train.publishing.export import bounds, export_checkpoint, give_padding, two_layer_head
-from prm_train.publishing.plain_checkpoints import load_plain, shown
+from prm_train.kinds import language_models, tolerances
+from prm_train.kinds.load import load_checkpoint
+from prm_train.kinds.lookup import kind_named
+from prm_train.kinds.paths import ScoredPath
+from prm_train.kinds.tolerances import bounds
+from prm_train.publishing.export import export_checkpoint, two_layer_head
 from prm_train.publishing.publishable import check_tokenizer
-from prm_train.publishing.scored_paths import ScoredPath
 from tests.hub_server import Account, Hub, client_settings, serve
 
 STEPS = ("3 plus 4 = 7", "7 times 2 = 14, keep 4", "Answer: 7 4")
@@ -179,7 +181,7 @@ def test_a_language_model_is_a_plain_one_with_its_updates_merged(name, project, 
     facts = model.config.prm_train
     assert facts["kind"] == name
     if name == "generative_verifier":
-        vocabulary = load_plain(str(tmp_path / "model")).encoding.tokenizer.get_vocab()
+        vocabulary = load_checkpoint(str(tmp_path / "model")).encoding.tokenizer.get_vocab()
         assert (facts["yes"], facts["no"], facts["verdict_ids"]) == ("Yes", "No", [vocabulary["N"], vocabulary["Y"]])
     if name == "implicit_prm":
         reference = AutoModelForCausalLM.from_pretrained(tmp_path / "model", subfolder=facts["reference"])
@@ -216,11 +218,16 @@ def test_an_orm_from_single_solutions_is_compared_on_both_sides_of_pairs(project
 
 
 @pytest.mark.parametrize(
-    ("name", "tolerances"),
-    [("prm", "TOLERANCES"), ("implicit_prm", "LOGIT_TOLERANCES"), ("orm_pairs", "LOGIT_TOLERANCES"), ("revision", "LOGIT_TOLERANCES")],
+    ("name", "table"),
+    [
+        ("prm", "SCORE_TOLERANCES"),
+        ("implicit_prm", "LOGIT_TOLERANCES"),
+        ("orm_pairs", "LOGIT_TOLERANCES"),
+        ("revision", "LOGIT_TOLERANCES"),
+    ],
 )
-def test_numbers_that_are_not_those_of_the_checkpoint_stop_everything(name, tolerances, project, tmp_path, monkeypatch):
-    monkeypatch.setitem(getattr(export, tolerances), "bfloat16", 1e-7)
+def test_numbers_that_are_not_those_of_the_checkpoint_stop_everything(name, table, project, tmp_path, monkeypatch):
+    monkeypatch.setitem(getattr(tolerances, table), "bfloat16", 1e-7)
     with pytest.raises(RuntimeError, match=r"scores differ by up to .* expected at most 1e-07, in the mean 1e-08"):
         publish_to(project(name), name, tmp_path / "model", "--dtype", "bfloat16")
     assert list(tmp_path.iterdir()) == []
@@ -236,14 +243,14 @@ def test_many_scores_that_all_differ_a_little_are_not_those_of_the_checkpoint(ru
     for each in (many, few):
         assert not each.hold(math.nan, math.nan)
         assert not each.hold(max([0.0, math.nan, 0.0]), sum([0.0, math.nan, 0.0]) / 3)  # max gives 0.0
-    monkeypatch.setattr(export, "MEAN_SHARE", 1e-7)
+    monkeypatch.setattr(tolerances, "MEAN_SHARE", 1e-7)
     with pytest.raises(RuntimeError, match=r"30 scores differ by up to .*, in the mean .*, expected at most 0\.05, in the mean 5e-09"):
         publish_to(runs, "prm", tmp_path / "model", "--dtype", "bfloat16")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_weight_or_a_score_that_is_no_number_stops_everything_wherever_it_stands(runs, tmp_path):
-    original = load_plain(str(runs / "prm"))
+    original = load_checkpoint(str(runs / "prm"))
     original.model.get_input_embeddings().weight.data[9] = math.nan
     with pytest.raises(InputError, match=r"1 of its weights hold NaN or infinite numbers \(model.embed_tokens.weight\)"):
         export_checkpoint(original, tmp_path, [PATH])
@@ -266,22 +273,22 @@ def test_paths_beyond_the_context_are_left_out(project, tmp_path, caplog):
 
 
 def test_a_language_model_gets_a_padding_token_of_its_own(project, tmp_path):
-    original = load_plain(str(project("revision") / "revision"))
+    original = load_checkpoint(str(project("revision") / "revision"))
     tokenizer = original.encoding.tokenizer
     own = tokenizer.pad_token_id
     tokenizer.pad_token = tokenizer.eos_token
     export_checkpoint(original, tmp_path, [PATH])
     config = json.loads((tmp_path / "config.json").read_text())
     assert (config["pad_token_id"], json.loads((tmp_path / "generation_config.json").read_text())["pad_token_id"]) == (own, own)
-    assert load_plain(str(tmp_path)).encoding.tokenizer.pad_token_id == own != config["eos_token_id"]
+    assert load_checkpoint(str(tmp_path)).encoding.tokenizer.pad_token_id == own != config["eos_token_id"]
 
 
 def test_a_language_model_without_any_padding_token_is_refused(project, monkeypatch):
-    original = load_plain(str(project("revision") / "revision"))
-    monkeypatch.setattr(export, "PADDINGS", ("<unk>",))
+    original = load_checkpoint(str(project("revision") / "revision"))
+    monkeypatch.setattr(language_models, "PADDINGS", ("<unk>",))
     original.encoding.tokenizer.pad_token = None
     with pytest.raises(InputError, match=r"pad_token_id None, eos_token_id 1; expected a padding token of its own"):
-        give_padding(original)
+        original.kind.settle_padding(original)
 
 
 def test_the_card_says_what_was_measured_and_nothing_of_this_machine(runs, tmp_path):
@@ -427,11 +434,12 @@ def test_the_two_layer_layout_scores_the_same(runs, tmp_path):
     card = publish_to(runs, "prm", tmp_path / "model", "--layout", "qwen_prm")
     assert "Qwen2ForProcessRewardModel" in card
     assert json.loads((tmp_path / "model" / "config.json").read_text())["architectures"] == ["Qwen2ForProcessRewardModel"]
-    trained, written = load_plain(str(runs / "prm")), load_plain(str(tmp_path / "model"))
+    trained, written = load_checkpoint(str(runs / "prm")), load_checkpoint(str(tmp_path / "model"))
     assert trained.model.num_parameters() + 16 * 16 + 16 == written.model.num_parameters()  # the first layer's weights and bias
     assert f"`Qwen2ForProcessRewardModel`, {written.model.num_parameters():,} parameters" in card
     assert isinstance(written.model.score, torch.nn.Sequential)
-    assert shown(written.facts, written.logits(PATH)) == pytest.approx(shown(trained.facts, trained.logits(PATH)), abs=1e-6)
+    found, expected = (each.kind.shown(each.facts, each.logits(PATH)) for each in (written, trained))
+    assert found == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_two_layer_layout_says_which_precision_its_weights_have(runs, tmp_path):
@@ -469,23 +477,23 @@ def test_padding_with_eos_is_refused_and_nothing_is_left(runs, tmp_path):
 
 
 def test_a_tokenizer_that_cuts_otherwise_is_refused(runs, tmp_path):
-    original = load_plain(str(runs / "prm"))
+    original = load_checkpoint(str(runs / "prm"))
     export_checkpoint(original, tmp_path, [PATH])
     saved = json.loads((tmp_path / "tokenizer.json").read_text())
     saved["model"]["merges"] = saved["model"]["merges"][:2]
     (tmp_path / "tokenizer.json").write_text(json.dumps(saved))
     with pytest.raises(RuntimeError, match=r"gives other ids for the path that begins 'Start with 3: plus 4, times 2\.'; nothing was publ"):
-        check_tokenizer(tmp_path, original.encoding, "prm", [PATH])
+        check_tokenizer(tmp_path, original.encoding, kind_named("prm"), [PATH])
 
 
 @pytest.mark.parametrize("name", ["revision", "generative_verifier"])
 def test_a_chat_template_that_got_lost_or_changed_is_refused(name, project, tmp_path):
-    original = load_plain(str(project(name) / name))
+    original = load_checkpoint(str(project(name) / name))
     export_checkpoint(original, tmp_path, [PATH])
     template = (tmp_path / "chat_template.jinja").read_text()
     (tmp_path / "chat_template.jinja").write_text(template + "{# another #}")
     with pytest.raises(RuntimeError, match=r"has chat_template .*another.*; nothing was published"):
-        check_tokenizer(tmp_path, original.encoding, original.facts.kind, [PATH])
+        check_tokenizer(tmp_path, original.encoding, original.kind, [PATH])
 
 
 def test_another_folder_is_not_replaced(runs, tmp_path):

@@ -10,10 +10,9 @@ from data_gen.records.chats import Message
 from data_gen.rows.layouts import OrmHistoryRow, OrmRow, read_rows, write_rows
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import load_yaml
-from prm_train.checkpoints.load import load_checkpoint
 from prm_train.examples.examples import orm_examples, split_by_question
+from prm_train.kinds.load import load_classifier, load_scorer
 from prm_train.scoring.incremental import IncrementalScorer
-from prm_train.scoring.load import load_scorer
 from prm_train.train_orm import main
 from prm_train.training.config import TrainOrmConfig
 
@@ -34,7 +33,7 @@ def test_training_learns_to_rank_solutions_within_a_problem(orm_rows, tiny_polic
 @pytest.mark.parametrize("more", [(), ("--lora.rank", "4"), ("--batch_size", "3", "--n_accumulated", "2")])
 def test_the_checkpoint_on_disk_has_the_loss_that_training_reported(orm_rows, tiny_policy, tmp_path, more):
     report = train(orm_rows, tiny_policy, tmp_path / "orm", "--n_epochs", "3", *more)
-    model, encoding, facts = load_checkpoint(str(tmp_path / "orm"))
+    model, encoding, facts = load_classifier(str(tmp_path / "orm"))
     assert (facts.kind, facts.aggregation) == ("orm", "last")
     losses = []
     for example in split_by_question(orm_examples(read_rows(orm_rows, OrmRow), encoding, 1024).examples, 0.3)[1]:
@@ -48,7 +47,7 @@ def test_a_score_is_the_sigmoid_of_the_logit_at_the_last_marker_with_padding_or_
     model, loading = AutoModelForSequenceClassification.from_pretrained(tmp_path / "orm", output_loading_info=True)
     assert not loading["missing_keys"]
     assert not loading["unexpected_keys"]
-    _, encoding, _ = load_checkpoint(str(tmp_path / "orm"))
+    _, encoding, _ = load_classifier(str(tmp_path / "orm"))
     ids, _ = encoding.encode("Start with 3", ["3 plus 1 = 8", "Answer: 4"])
     pad_id = encoding.tokenizer.pad_token_id
     assert pad_id == model.config.pad_token_id != encoding.tokenizer.eos_token_id

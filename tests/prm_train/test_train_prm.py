@@ -16,10 +16,10 @@ from data_gen.rows.layouts import PrmRow, read_rows, write_rows
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import load_yaml
 from prm_train.checkpoints.facts import CheckpointFacts
-from prm_train.checkpoints.load import load_checkpoint
 from prm_train.encoding.paths import EncodingFacts
 from prm_train.examples.examples import prm_examples, split_by_question
 from prm_train.examples.targets import LabelAlgebra
+from prm_train.kinds.load import load_classifier
 from prm_train.publish import main as publish
 from prm_train.train_prm import main
 from prm_train.training.config import TrainPrmConfig
@@ -57,7 +57,7 @@ def train(rows: Path, tiny_policy: Path, output: Path, *more: str) -> dict:
 
 def validation_loss(output: Path, rows: Path, algebra: LabelAlgebra = HARD) -> float:
     """Of the checkpoint as it lies there, one example at a time."""
-    model, encoding, _ = load_checkpoint(str(output))
+    model, encoding, _ = load_classifier(str(output))
     examples = prm_examples(read_rows(rows, PrmRow), encoding, algebra, 1024).examples
     losses = []
     for example in split_by_question(examples, 0.3)[1]:
@@ -106,7 +106,7 @@ def test_the_checkpoint_loads_with_transformers_alone_and_says_what_it_is(rows, 
     assert not loading["unexpected_keys"]
     assert (model.num_labels, model.config.id2label, model.config.use_cache) == (2, {0: "bad", 1: "good"}, True)
     assert model.config.classifier_dropout == 0.0
-    _, _, facts = load_checkpoint(str(output))
+    _, _, facts = load_classifier(str(output))
     labels = "whether the step is right, as the rows' labels say"
     assert facts == CheckpointFacts("prm", EncodingFacts("chat", "\n", "<|step|>"), labels, "min")
     assert AutoConfig.from_pretrained(output).prm_train["encoding"]["marker_token"] == "<|step|>"
@@ -114,7 +114,7 @@ def test_the_checkpoint_loads_with_transformers_alone_and_says_what_it_is(rows, 
 
 def test_a_model_that_is_no_checkpoint_of_ours_is_refused(tiny_policy):
     with pytest.raises(InputError, match="has no 'prm_train'; expected a model that train-prm or train-orm has written"):
-        load_checkpoint(str(tiny_policy))
+        load_classifier(str(tiny_policy))
 
 
 def test_a_finished_training_is_not_repeated_and_another_one_is_refused(rows, tiny_policy, tmp_path):

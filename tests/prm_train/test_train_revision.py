@@ -25,9 +25,9 @@ from data_gen.settings.parse import parse_config
 from prm_train.examples.examples import is_validation_question
 from prm_train.examples.revision import encode_chain
 from prm_train.examples.targets import LabelAlgebra
+from prm_train.kinds.load import load_checkpoint
 from prm_train.metrics.revision_rates import NextAttempt, next_attempts, revision_rates, with_right_attempt
 from prm_train.publish import PublishConfig, choose_paths
-from prm_train.publishing.plain_checkpoints import load_plain
 from prm_train.train_revision import main
 from prm_train.training import revision as revision_training
 from prm_train.training.config import TrainRevisionConfig
@@ -219,7 +219,7 @@ def test_training_and_publishing_hold_out_questions_whatever_the_first_turn_says
     config = PublishConfig(
         checkpoint=tmp_path / "model", rows=tmp_path / "asked.jsonl", output=tmp_path / "public", license="mit", n_rows=40
     )
-    checked, is_held_out = choose_paths(config, load_plain(str(tmp_path / "model")), LabelAlgebra(), 0.3)
+    checked, is_held_out = choose_paths(config, load_checkpoint(str(tmp_path / "model")), LabelAlgebra(), 0.3)
     assert is_held_out
     assert {each.question for each in checked} == held_out
 

@@ -16,11 +16,12 @@ from data_gen.records.chats import Message
 from data_gen.rows.layouts import EVIDENCE, PrmRow, write_rows
 from data_gen.settings.errors import InputError
 from prm_train import verify_export
-from prm_train.checkpoints.facts import CheckpointFacts, Kind, write_facts
-from prm_train.checkpoints.load import HEADS
-from prm_train.checkpoints.verifier import verdict_encoding, verifier_facts
+from prm_train.checkpoints.facts import CheckpointFacts, Kind
 from prm_train.encoding.paths import EncodingFacts
-from prm_train.publishing.scored_paths import EncodedPath, ScoredPath
+from prm_train.kinds.generative_verifier import GENERATIVE_VERIFIER, verdict_encoding
+from prm_train.kinds.lookup import write_facts
+from prm_train.kinds.orm import ORM
+from prm_train.kinds.paths import EncodedPath, ScoredPath
 from prm_train.publishing.served_parity import Comparison, Place, Subject, compare, config_faults, load_subject, read_paths, sample_paths
 from prm_train.training.config import TrainingConfig
 from prm_train.training.scorer_network import build_scorer, save_scorer
@@ -133,7 +134,7 @@ def test_an_orm_from_pairs_is_read_as_its_reward_and_may_be_labelled_so(tiny_pol
     with torch.no_grad():
         assert orm.scores(path) == [orm.model(input_ids=torch.tensor([path.ids])).logits.item()]
     assert config_faults(orm, [path], [path]) == []
-    orm.model.config.update({**HEADS["orm"]})
+    orm.model.config.update(ORM.head)
     assert config_faults(orm, [path], [path]) == [
         "labels: got id2label {0: 'correct'}, label2id {'correct': 0}; expected {0: 'reward'} and its inverse",
         "problem_type: got multi_label_classification, expected regression",
@@ -144,14 +145,14 @@ def test_a_language_model_of_this_project_is_read_on_its_own_rows_and_ids(tiny_p
     """A generative verifier: its steps stand behind the question that it answers."""
     model, encoding = AutoModelForCausalLM.from_pretrained(tiny_policy), load_tokenizer(str(tiny_policy))
     asked = verdict_encoding(encoding, EncodingFacts("chat", "\n", ""), "Right so far?")
-    write_facts(verifier_facts(asked, "prod"), model.config)
+    write_facts(GENERATIVE_VERIFIER.facts(asked, "prod"), model.config)
     model.save_pretrained(tmp_path)
     encoding.save_pretrained(tmp_path)
     evidence = {name: (nothing,) * 2 for name, nothing in EVIDENCE.items()}
     row = PrmRow("p", PATH.question, PATH.steps, (True, True), **evidence)  # type: ignore[arg-type]
     write_rows(tmp_path / "prm.jsonl", [row])
     subject = load_subject(tmp_path, "float32")
-    assert (subject.kind, subject.tolerance("float32")) == ("causal_lm", 1e-4)
+    assert (subject.kind.serving.name, subject.tolerance("float32")) == ("causal_lm", 1e-4)
     assert read_paths(tmp_path / "prm.jsonl", subject, 4) == [PATH]
     assert subject.encode(PATH).ids == asked.encode(PATH.question, PATH.steps)[0]
 
@@ -159,7 +160,7 @@ def test_a_language_model_of_this_project_is_read_on_its_own_rows_and_ids(tiny_p
 def test_of_a_language_model_the_log_probs_of_tokens_are_compared(tiny_policy):
     model = load_subject(tiny_policy, "float32")
     path = model.encode(PATH)
-    assert (model.kind, model.marker_id, path.positions) == ("causal_lm", None, ())
+    assert (model.kind.serving.name, model.marker_id, path.positions) == ("causal_lm", None, ())
     log_probs = model.scores(path)
     assert len(log_probs) == len(path.ids) - 1
     assert max(log_probs) < 0

@@ -16,10 +16,10 @@ from prm_train.checkpoints.facts import (
     score_facts,
     store_calibration,
     store_threshold,
-    write_facts,
 )
 from prm_train.encoding.paths import EncodingFacts
-from prm_train.scoring.load import load_scorer
+from prm_train.kinds.load import load_scorer
+from prm_train.kinds.lookup import write_facts
 from prm_train.training.config import TrainPrmConfig
 from prm_train.training.scorer_network import build_scorer, save_scorer
 

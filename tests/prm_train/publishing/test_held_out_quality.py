@@ -1,25 +1,41 @@
 """Intervals of a card, worked by hand."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 import pytest
 
-from data_gen.rows.layouts import EVIDENCE, OrmPair, OrmRow, PrmRow
+from data_gen.rows.layouts import EVIDENCE, AnyRow, OrmPair, OrmRow, PrmRow
 from prm_train.checkpoints.facts import Calibration, CheckpointFacts
 from prm_train.encoding.paths import EncodingFacts
 from prm_train.examples.targets import LabelAlgebra
+from prm_train.kinds.lookup import kind_named
+from prm_train.kinds.paths import Labels
+from prm_train.kinds.score_meaning import ScoreMeaning
 from prm_train.metrics.calibration import fits_calibration
-from prm_train.publishing.held_out_quality import ScoreMeaning, held_out_quality, labels_of, score_meaning
-from prm_train.publishing.plain_checkpoints import scorer_logits
+from prm_train.metrics.ranking import Floats
+from prm_train.publishing.held_out_quality import held_out_quality
 
 ENCODING = EncodingFacts("chat", "\n", "<|step|>")
 PRM, ORM = CheckpointFacts("prm", ENCODING, "", "min"), CheckpointFacts("orm", ENCODING, "", "last")
 HARD = LabelAlgebra()
 MEASURING = [question for question in map(str, range(40)) if not fits_calibration(question)]
 FITTING = [question for question in map(str, range(40)) if fits_calibration(question)]
+
+
+def scorer_logits(facts: CheckpointFacts, logits: Sequence[float]) -> Floats:
+    return kind_named(facts.kind).scorer_logits(facts, logits)
+
+
+def score_meaning(facts: CheckpointFacts, training: dict[str, str], calibration: dict[str, str] | None) -> ScoreMeaning:
+    return kind_named(facts.kind).score_meaning(facts, training, calibration)
+
+
+def labels_of(row: AnyRow, n_steps: list[int], facts: CheckpointFacts, algebra: LabelAlgebra) -> tuple[Labels, ...]:
+    return kind_named(facts.kind).labels(row, n_steps, algebra)
 
 
 def test_order_and_distance_are_means_over_questions():

@@ -23,8 +23,8 @@ from transformers import (
 from data_gen.models.tokenizer import train_tokenizer
 from prm_train.checkpoints.facts import CheckpointFacts
 from prm_train.encoding.paths import prepare_encoding
+from prm_train.kinds.load import load_scorer
 from prm_train.scoring.incremental import IncrementalScorer
-from prm_train.scoring.load import load_scorer
 from prm_train.scoring.protocol import Scorer, ScorerUsage, ScoringTree
 from prm_train.training.scorer_network import Kind, save_scorer
 from tests.tiny_models import LLAMA, tiny_config, tiny_model

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from data_gen.rows.layouts import PrmRow, write_rows
 from data_gen.settings.errors import InputError
-from prm_train.checkpoints.load import load_checkpoint
+from prm_train.kinds.load import load_classifier
 from prm_train.search.candidates import Candidate
 from prm_train.train_orm import main as train_orm
 from prm_train.train_prm import main as train_prm
@@ -266,7 +266,7 @@ def test_candidates_come_from_a_search_or_the_qwen_layout(candidates, tmp_path):
 
 def test_calibration_at_the_end_of_training_is_stored_and_reported(rows, tiny_policy, tmp_path):
     report = train(rows, tiny_policy, tmp_path / "prm", "--calibration", "platt", "--validation_share", "0.5")
-    _, _, facts = load_checkpoint(str(tmp_path / "prm"))
+    _, _, facts = load_classifier(str(tmp_path / "prm"))
     assert facts.calibration.method == "platt"
     assert report["calibration"]["calibration"] == vars(facts.calibration)
     assert [threshold.tuned_on for threshold in facts.thresholds] == ["none (fixed)", "own validation"]

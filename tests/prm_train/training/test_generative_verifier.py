@@ -11,12 +11,10 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from data_gen.models.tokenizer import load_tokenizer
 from data_gen.rows.layouts import EVIDENCE, PrmRow
 from data_gen.settings.errors import ConfigError, InputError
-from prm_train.checkpoints.load import load_checkpoint
-from prm_train.checkpoints.verifier import VerdictEncoding, verdict_encoding
 from prm_train.encoding.paths import EncodingFacts
-from prm_train.examples.verdicts import verdict_examples
+from prm_train.kinds.generative_verifier import GENERATIVE_VERIFIER, VerdictEncoding, verdict_encoding
+from prm_train.kinds.load import load_classifier, load_scorer
 from prm_train.networks.word_classifier import as_classifier
-from prm_train.scoring.load import load_scorer
 from prm_train.search.best_of_n import score_path
 from prm_train.train_verifier import main
 from prm_train.training.verifier import sft_row
@@ -37,7 +35,7 @@ def row(*labels: bool | None) -> PrmRow:
 
 def supervised(encoding: VerdictEncoding, labels: tuple[bool | None, ...]) -> tuple[str, str]:
     """The text of the row, and what of it is supervised."""
-    found = sft_row(verdict_examples([row(*labels)], encoding, 200).examples[0], encoding)
+    found = sft_row(GENERATIVE_VERIFIER.examples([row(*labels)], encoding, 200).examples[0], encoding)
     learnt = [label for label in found["labels"] if label != -100]
     return encoding.tokenizer.decode(found["input_ids"]), encoding.tokenizer.decode(learnt)
 
@@ -83,8 +81,8 @@ def test_ids_of_a_prefix_are_a_prefix_of_the_ids(encoding):
 
 
 def test_the_last_verdict_of_a_row_fits_into_its_length(encoding):
-    n_tokens = len(sft_row(verdict_examples([row(True, True, True)], encoding, 200).examples[0], encoding)["input_ids"])
-    found = verdict_examples([row(True, True, True)], encoding, n_tokens - 1)
+    n_tokens = len(sft_row(GENERATIVE_VERIFIER.examples([row(True, True, True)], encoding, 200).examples[0], encoding)["input_ids"])
+    found = GENERATIVE_VERIFIER.examples([row(True, True, True)], encoding, n_tokens - 1)
     assert found.left_out["labelled steps beyond max_length"] == 1
     assert len(sft_row(found.examples[0], encoding)["input_ids"]) < n_tokens
 
@@ -151,7 +149,7 @@ def test_it_learns_a_rule_and_says_so_in_its_own_words(rows, tiny_policy, tmp_pa
     assert min(right) > 0.9
     assert late[0] == right[0]
     assert max(late[1], early[0]) < 0.1
-    model, (_, encoding, _) = AutoModelForCausalLM.from_pretrained(tmp_path / "verifier"), load_checkpoint(str(tmp_path / "verifier"))
+    model, (_, encoding, _) = AutoModelForCausalLM.from_pretrained(tmp_path / "verifier"), load_classifier(str(tmp_path / "verifier"))
     ids, _ = encoding.encode("Start with 3", ("1 plus 1 = 9",))
     written = model.generate(input_ids=torch.tensor([ids]), max_new_tokens=len(encoding.encode_text("No")), do_sample=False)
     assert encoding.tokenizer.decode(written[0, len(ids) :]) == "No"
@@ -161,7 +159,7 @@ def test_it_needs_no_class_for_token_classification(rows, tmp_path):
     report = train(rows, write_tiny_model("olmo2", tmp_path / "base"), tmp_path / "verifier", "--n_epochs", "1")
     assert report["parity"]["max_abs_difference"] < 1e-6
     scorer = load_scorer(str(tmp_path / "verifier"))
-    model, encoding, _ = load_checkpoint(str(tmp_path / "verifier"))
+    model, encoding, _ = load_classifier(str(tmp_path / "verifier"))
     ids, ends = encoding.encode("Start with 3", ("1 plus 1 = 8", "Answer: 7"))
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([ids])).logits[0, list(ends)]

@@ -3,7 +3,6 @@ import functools
 import json
 import math
 from collections.abc import Callable, Coroutine
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -14,11 +13,11 @@ from data_gen.models.tokenizer import load_tokenizer
 from data_gen.rows.layouts import OrmRow
 from data_gen.settings.errors import ConfigError, InputError
 from prm_train.checkpoints.facts import Calibration, read_facts, store_calibration
-from prm_train.checkpoints.implicit import ImplicitPrmFacts, TextEncoding, token_log_probs
-from prm_train.checkpoints.load import load_checkpoint
 from prm_train.encoding.paths import EncodingFacts
-from prm_train.scoring.implicit import ImplicitPrmScorer, load_implicit_prm
-from prm_train.scoring.load import load_scorer
+from prm_train.kinds.implicit_prm import IMPLICIT_PRM, TextEncoding
+from prm_train.kinds.load import load_classifier, load_scorer
+from prm_train.networks.token_log_probs import token_log_probs
+from prm_train.scoring.implicit import ImplicitPrmScorer
 from prm_train.scoring.protocol import PathTooLongError, ScorerUsage
 from prm_train.search.best_of_n import score_path
 from prm_train.train_implicit_prm import main
@@ -26,7 +25,7 @@ from prm_train.training.implicit import ImplicitExample, implicit_examples, solu
 from tests.tiny_models import tiny_config, tiny_model
 
 QUESTION, STEPS = "Start with 3: plus 4, times 2.", ("3 plus 4 = 7", "7 times 2 = 14, keep 4", "Answer: 7 4")
-FACTS = ImplicitPrmFacts("implicit_prm", EncodingFacts("chat", "\n", ""), "outcome", "last", beta=0.5)
+ENCODING = EncodingFacts("chat", "\n", "")
 
 
 def in_event_loop(test: Callable[..., Coroutine[None, None, None]]) -> Callable[..., None]:
@@ -48,8 +47,8 @@ def changed(model: torch.nn.Module, seed: int) -> torch.nn.Module:
 @pytest.fixture
 def scorer(tiny_policy: Path) -> ImplicitPrmScorer:
     model, reference = (AutoModelForCausalLM.from_pretrained(tiny_policy, dtype=torch.float64) for _ in range(2))
-    encoding = TextEncoding(load_tokenizer(str(tiny_policy)), FACTS.encoding)
-    return ImplicitPrmScorer(changed(model, 1), reference, encoding, FACTS, "id")
+    encoding = TextEncoding(load_tokenizer(str(tiny_policy)), ENCODING)
+    return ImplicitPrmScorer(changed(model, 1), reference, encoding, scorer_id="id", beta=0.5)
 
 
 def log_prob(model: torch.nn.Module, ids: list[int], n_before: int) -> float:
@@ -98,10 +97,10 @@ async def test_scores_of_a_path_do_not_depend_on_how_it_was_asked_for(scorer):
 
 @in_event_loop
 async def test_beyond_the_short_length_of_longrope_a_score_is_that_of_the_whole_path_and_rewards_add_up(tiny_policy):
-    encoding = TextEncoding(load_tokenizer(str(tiny_policy)), FACTS.encoding)
+    encoding = TextEncoding(load_tokenizer(str(tiny_policy)), ENCODING)
     settings = tiny_config("phi3|longrope", len(encoding.tokenizer), pad_token_id=0)
     model, reference = (tiny_model(AutoModelForCausalLM, settings).double() for _ in range(2))
-    scorer, ids = ImplicitPrmScorer(changed(model, 1), reference, encoding, FACTS, "id"), list(encoding.encode_head(QUESTION))
+    scorer, ids = ImplicitPrmScorer(changed(model, 1), reference, encoding, scorer_id="id", beta=0.5), list(encoding.encode_head(QUESTION))
     n_head, steps, scores, lengths = len(ids), (*STEPS, "and so on, and on, and on", "the end"), [], []
     async with scorer.session(QUESTION) as tree:
         node = tree.root
@@ -148,7 +147,7 @@ def test_log_probs_of_a_batch_ignore_the_question_and_padding(tiny_policy):
 
 
 def test_an_example_has_no_marker(tiny_policy):
-    encoding = TextEncoding(load_tokenizer(str(tiny_policy)), FACTS.encoding)
+    encoding = TextEncoding(load_tokenizer(str(tiny_policy)), ENCODING)
     (example,) = implicit_examples([OrmRow("p", "Start with 3", "3 plus 4 = 7\n\nAnswer: 7", True)], encoding, 100).examples
     assert isinstance(example, ImplicitExample)
     assert encoding.tokenizer.decode(example.input_ids) == "<|user|>Start with 3<|end|><|assistant|>3 plus 4 = 7\nAnswer: 7\n"
@@ -200,19 +199,19 @@ async def test_training_on_outcomes_finds_the_wrong_step(orm_rows, tiny_policy, 
 def test_lora_updates_are_merged_and_a_calibration_is_applied(orm_rows, tiny_policy, tmp_path):
     report = train(orm_rows, tiny_policy, tmp_path / "prm", "--n_epochs", "1", "--lora.rank", "4")
     assert report["parity"]["max_abs_difference"] < 1e-6
-    scorer = load_implicit_prm(str(tmp_path / "prm"))
+    scorer = IMPLICIT_PRM.load_scorer(str(tmp_path / "prm"))
     assert scorer.score(0.5) == pytest.approx(0.6224593)  # sigmoid(0.5)
     store_calibration(tmp_path / "prm", Calibration("platt", scale=2.0, bias=-1.0), ())
-    calibrated = load_implicit_prm(str(tmp_path / "prm"))
+    calibrated = IMPLICIT_PRM.load_scorer(str(tmp_path / "prm"))
     assert calibrated.score(0.5) == 0.5
     assert calibrated.scorer_id != scorer.scorer_id
-    assert asdict(calibrated.facts)["beta"] == 0.05
+    assert calibrated.beta == 0.05
 
 
 def test_what_loads_a_single_network_says_that_this_is_another_kind(orm_rows, tiny_policy, tmp_path):
     train(orm_rows, tiny_policy, tmp_path / "prm", "--n_epochs", "1")
     with pytest.raises(InputError, match="got a checkpoint of kind implicit_prm, expected one of a single network"):
-        load_checkpoint(str(tmp_path / "prm"))
+        load_classifier(str(tmp_path / "prm"))
     assert read_facts(AutoModelForCausalLM.from_pretrained(tmp_path / "prm").config).kind == "implicit_prm"
 
 

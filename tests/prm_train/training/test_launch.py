@@ -14,12 +14,12 @@ from safetensors.torch import load_file
 
 from data_gen.models.tokenizer import load_tokenizer
 from data_gen.rows.layouts import PrmRow, read_rows, write_rows
-from prm_train.checkpoints.load import load_checkpoint
 from prm_train.encoding.paths import prepare_encoding
 from prm_train.evaluation.results import from_json
 from prm_train.examples.batches import Batching, GroupSampler
 from prm_train.examples.examples import prm_examples, split_by_question
 from prm_train.examples.targets import LabelAlgebra
+from prm_train.kinds.load import load_classifier
 from prm_train.train_prm import main
 from prm_train.training.parity import parity_rows, scores_of
 
@@ -102,10 +102,10 @@ def assert_as_alone(report: dict, output: Path, alone: tuple[dict, Path], tolera
     assert weights.keys() == others.keys()
     for name, weight in weights.items():
         assert torch.allclose(weight, others[name], atol=10 * tolerance), name
-    model, encoding, facts = load_checkpoint(str(output))
+    model, encoding, facts = load_classifier(str(output))
     examples = parity_rows(prm_examples(read_rows(Path(report["config"]["rows"]), PrmRow), encoding, LabelAlgebra(), 128).examples)
     scores = scores_of(model, facts.kind, examples)
-    assert scores == pytest.approx(scores_of(load_checkpoint(str(folder))[0], facts.kind, examples), abs=10 * tolerance)
+    assert scores == pytest.approx(scores_of(load_classifier(str(folder))[0], facts.kind, examples), abs=10 * tolerance)
 
 
 def test_the_processes_make_different_numbers_of_passes(rows, tiny_policy):

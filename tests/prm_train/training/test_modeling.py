@@ -24,12 +24,11 @@ from transformers import (
 
 from data_gen.settings.errors import InputError
 from prm_train.checkpoints.facts import CheckpointFacts
-from prm_train.checkpoints.load import load_checkpoint
 from prm_train.examples.batches import Batching, Collator
 from prm_train.examples.examples import Example
+from prm_train.kinds.load import load_classifier, load_scorer
 from prm_train.networks.gathering import gathered_weights
 from prm_train.networks.heads import head_name
-from prm_train.scoring.load import load_scorer
 from prm_train.training.config import LoraSettings, LossSettings, TrainOrmConfig
 from prm_train.training.language_model import build_language_model
 from prm_train.training.lora import add_lora, load_trained
@@ -99,7 +98,7 @@ def test_lora_trains_head_and_marker_whole_and_of_the_rest_only_low_rank_updates
         optimizer.step()
     scores = model(input_ids=torch.tensor([ids])).logits
     save_scorer(model, encoding, CheckpointFacts("prm", encoding.facts, "test", "min"), tmp_path)
-    saved, again, _ = load_checkpoint(str(tmp_path))
+    saved, again, _ = load_classifier(str(tmp_path))
     assert again.encode("one", ["two", "three"])[0] == ids
     assert torch.allclose(saved(input_ids=torch.tensor([ids])).logits, scores, atol=1e-6)
     embeddings = saved.get_input_embeddings().weight
@@ -180,7 +179,7 @@ def test_a_base_in_4_bits_is_trained_around_and_merged_into_the_unquantized_one(
     whole = rebuild_scorer("prm", settings, trained)
     scores = scores_of(whole, "prm", [Example("q", tuple(ids[0].tolist()), (len(ids[0]) - 1,), (1.0,), (1.0,))])
     save_scorer(whole, encoding, CheckpointFacts("prm", encoding.facts, "test", "min"), tmp_path)
-    saved, _, _ = load_checkpoint(str(tmp_path))
+    saved, _, _ = load_classifier(str(tmp_path))
     assert saved(input_ids=ids).logits[0, -1].softmax(-1)[1].item() == pytest.approx(scores[0], abs=1e-6)
     assert saved.model.layers[0].mlp.up_proj.weight.dtype == torch.float32
     quantized = model.eval()(input_ids=ids).logits[0, -1].softmax(-1)[1].item()

@@ -11,9 +11,9 @@ from torch import nn
 
 from data_gen.rows.layouts import OrmRow, write_rows
 from data_gen.settings.errors import ConfigError
-from prm_train.checkpoints.load import load_checkpoint
 from prm_train.examples.examples import Example
 from prm_train.examples.outcome import Pair
+from prm_train.kinds.load import load_classifier
 from prm_train.train_orm import main
 from prm_train.training.config import LoraSettings, LossSettings, TrainOrmConfig
 from prm_train.training.pair_trainer import PairTask, PairTrainer
@@ -117,7 +117,7 @@ def test_scores_from_pairs_are_probabilities_on_other_questions(tiny_policy, tmp
     report = train(tmp_path / "noisy.jsonl", tiny_policy, tmp_path / "orm", "--n_epochs", "2")
     assert report["calibration"]["after"]["log_loss"] < report["calibration"]["before"]["log_loss"]
     assert report["parity"]["max_abs_difference"] < 1e-6
-    model, encoding, facts = load_checkpoint(str(tmp_path / "orm"))
+    model, encoding, facts = load_classifier(str(tmp_path / "orm"))
     assert (facts.kind, facts.calibration.method) == ("orm", "platt")
     for shown, low, high in (("8", 0.4, 0.8), ("9", 0.0, 0.3)):
         ids, _ = encoding.encode("Start with 3", [f"2 plus 1 = {shown}", "Answer: 2"])

@@ -33,13 +33,11 @@ from data_gen.records.chats import Message
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config
 from prm_train.checkpoints.facts import CheckpointFacts
-from prm_train.checkpoints.load import load_checkpoint
+from prm_train.kinds.load import load_checkpoint, load_classifier, load_scorer
+from prm_train.kinds.paths import ScoredPath
 from prm_train.publishing.export import export_checkpoint
-from prm_train.publishing.plain_checkpoints import load_plain
-from prm_train.publishing.scored_paths import ScoredPath
 from prm_train.scoring.foreign.math_shepherd import load_math_shepherd
 from prm_train.scoring.foreign.settings import PrmFormat
-from prm_train.scoring.load import load_scorer
 from prm_train.search.settings import SearchConfig
 from prm_train.training.config import TrainingConfig
 from prm_train.training.scorer_network import build_scorer, save_scorer
@@ -345,8 +343,8 @@ def test_a_prm_of_this_project_in_qwens_layout_keeps_its_own_encoding(tiny_polic
     save_scorer(model, encoding, CheckpointFacts("prm", encoding.facts, "none", "min"), tmp_path / "prm")
     (tmp_path / "qwen").mkdir()
     path = ScoredPath((Message("user", QUESTION),), PATHS[0])
-    export_checkpoint(load_plain(str(tmp_path / "prm")), tmp_path / "qwen", [path], layout="qwen_prm")
-    assert load_checkpoint(str(tmp_path / "qwen"))[0].config.id2label == {0: "bad", 1: "good"}
+    export_checkpoint(load_checkpoint(str(tmp_path / "prm")), tmp_path / "qwen", [path], layout="qwen_prm")
+    assert load_classifier(str(tmp_path / "qwen"))[0].config.id2label == {0: "bad", 1: "good"}
     own, theirs = (scores_in_tree(load_scorer(str(tmp_path / name)), at_once=True) for name in ("prm", "qwen"))
     for scores, others in zip(own, theirs, strict=True):
         assert scores == pytest.approx(others, abs=1e-6)

@@ -4,9 +4,9 @@ from tokenizers import Tokenizer, models, processors
 from transformers import PreTrainedTokenizerFast
 
 from data_gen.records.chats import Message
-from prm_train.checkpoints.facts import READINGS
 from prm_train.encoding.paths import EncodingFacts, ScorerEncoding
-from prm_train.publishing.scored_paths import ScoredPath, encode_path
+from prm_train.kinds.lookup import kind_named
+from prm_train.kinds.paths import ScoredPath
 
 VOCABULARY = {"<s>": 0, "</s>": 1, "<|step|>": 2, "a": 3, "b": 4, "\n": 5, "\n\n": 6}
 
@@ -23,10 +23,11 @@ def plain_encoding() -> ScorerEncoding:
 
 def test_without_a_template_a_scorer_reads_turn_by_turn_and_a_revision_model_one_text():
     chat = (Message("user", "a"), Message("assistant", "\nb"))
-    scored = encode_path(ScoredPath(chat, ("a", "b")), plain_encoding(), "orm")
+    scored = kind_named("orm").encode(ScoredPath(chat, ("a", "b")), plain_encoding())
     assert scored.ids == (0, 3, 5, 5, 4, 5, 3, 5, 2, 4, 5, 2)  # the newline of one turn and that of the next stay two tokens
-    assert all("in layout plain BOS" in READINGS[kind] for kind in ("prm", "orm", "generative_verifier", "implicit_prm"))
-    assert all("every turn too, is tokenized by itself" in READINGS[kind] for kind in ("prm", "orm", "generative_verifier", "implicit_prm"))
-    revised = encode_path(ScoredPath(chat, ("a",)), plain_encoding(), "revision")
+    for name in ("prm", "orm", "generative_verifier", "implicit_prm"):
+        assert "in layout plain BOS" in kind_named(name).reading
+        assert "every turn too, is tokenized by itself" in kind_named(name).reading
+    revised = kind_named("revision").encode(ScoredPath(chat, ("a",)), plain_encoding())
     assert revised.ids == (0, 3, 6, 4, 5, 3, 1)  # here they are one
-    assert "each turn and a newline, all as one text, with BOS" in READINGS["revision"]
+    assert "each turn and a newline, all as one text, with BOS" in kind_named("revision").reading
