@@ -24,8 +24,7 @@ from prm_train.examples.targets import LabelAlgebra
 from prm_train.publish import main as publish
 from prm_train.train_prm import main
 from prm_train.training.config import TrainPrmConfig
-from prm_train.training.folder import last_whole_checkpoint
-from prm_train.training.lock import training_lock
+from prm_train.training.folder import last_whole_checkpoint, training_lock
 
 HARD = LabelAlgebra()
 

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from benchmarks.tiny_models import tiny_config, tiny_model, write_tiny_model
 from data_gen.models.tokenizer import load_tokenizer
 from data_gen.rows.layouts import EVIDENCE, PrmRow
-from data_gen.settings.errors import ConfigError, InputError
+from data_gen.settings.errors import InputError
 from prm_train.checkpoints.load import load_checkpoint
 from prm_train.checkpoints.verifier import VerdictEncoding, verdict_encoding
 from prm_train.encoding.paths import EncodingFacts
@@ -190,8 +190,3 @@ def test_lora_updates_are_merged_into_the_unquantized_base(rows, tiny_policy, tm
     ]
     assert parity["max_abs_difference"] < 1e-5
     assert not quantized or 1e-5 < parity["quantization_difference"] < 0.5
-
-
-def test_settings_of_a_head_are_refused(rows, tiny_policy, tmp_path):
-    with pytest.raises(ConfigError, match=r"head_learning_rate 0\.1, head_dropout 0\.0, packing False: expected null"):
-        train(rows, tiny_policy, tmp_path / "verifier", "--head_learning_rate", "0.1")

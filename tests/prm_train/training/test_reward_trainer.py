@@ -13,9 +13,10 @@ from transformers import TrainerCallback, TrainingArguments, set_seed
 from prm_train.checkpoints.facts import Kind
 from prm_train.examples.batches import Batching, Collator, GroupSampler, filler
 from prm_train.examples.examples import Example
-from prm_train.training.config import LossSettings, TrainOrmConfig
+from prm_train.training.config import TrainOrmConfig
 from prm_train.training.reward_trainer import RewardTrainer, labelled_places
 from prm_train.training.scorer_network import build_scorer
+from prm_train.training.settings import LossSettings
 
 ONE_PASS, BINARY = Batching(8), LossSettings()
 CUTS = [Batching(2), Batching(1), Batching(8, batch_tokens=60)]  # 4, 8 and 4 passes
