@@ -76,12 +76,13 @@ class ImplicitPrmTraining(LanguageModelTraining):
         return ImplicitPrmFacts("implicit_prm", encoding.facts, learned, "last", beta=self.config.beta)
 
     def trained_scores(self, trainer: Any, encoding: ScorerEncoding, rows: Sequence[Example]) -> list[float]:
+        # The rows are examples as they were before `trainer` gave them their reference.
         known = {example.input_ids: example for example in (*trainer.train_dataset, *trainer.validation)}
-        return super().trained_scores(trainer, encoding, [known[row.input_ids] for row in rows])  # with their reference
+        return super().trained_scores(trainer, encoding, [known[row.input_ids] for row in rows])
 
     @torch.no_grad()
     def scores(self, model: Any, encoding: ScorerEncoding, rows: Sequence[Example]) -> list[float]:
-        """Of rows that know their reference."""
+        """The rows must know their reference (see `with_reference`)."""
         model.eval()
         device = next(model.parameters()).device
         logits: list[Tensor] = []

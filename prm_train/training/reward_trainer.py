@@ -176,6 +176,8 @@ class RewardTrainer(Trainer):
         logits, labels = self.place_logits(model, batch), batch["labels"]
         row_sizes = row_label_counts(labels, batch.get("position_ids"))
         is_labelled = labels != UNLABELLED
+
+        # A loss in bfloat16 would round away what close scores differ by.
         logits = logits[is_labelled].to(torch.promote_types(logits.dtype, torch.float32))
         targets, weights = labels[is_labelled].to(logits.dtype), batch["weights"][is_labelled].to(logits.dtype)
         return self.place_loss(logits, targets, weights, n_labelled, row_sizes)
@@ -186,9 +188,12 @@ class RewardTrainer(Trainer):
         inputs = self._prepare_inputs(inputs)
         batches, n_processes = self._same_number_everywhere(inputs["batches"]), self.accelerator.num_processes
         assert num_items_in_batch is not None  # counted since there is a compute_loss_func
-        # DDP averages the gradients of the processes, and DeepSpeed must not divide by passes: what comes out is the loss of all rows
+
+        # Each pass has the share of its labels in those of the whole step, so gradients are to be added up. DDP averages them over the
+        # processes, hence the factor n_processes; DeepSpeed would divide by the number of passes, hence scale_wrt_gas.
         options = {"scale_wrt_gas": False} if self.is_deepspeed_enabled else {}
         total = torch.zeros((), device=self.args.device)
+
         for index, batch in enumerate(batches):
             is_last = index == len(batches) - 1
             self.accelerator.gradient_state._set_sync_gradients(is_last)
@@ -223,7 +228,7 @@ class RewardTrainer(Trainer):
         for index, batch in enumerate(batches):
             with torch.no_grad():
                 logits = self.place_logits(model, batch)
-            if index >= len(batches) - len(own):  # not one that only keeps the other processes company
+            if index >= len(batches) - len(own):  # the passes before these are fillers of `_same_number_everywhere`
                 found += labelled_places(logits, batch["labels"], batch.get("position_ids"))
         logits = pad_sequence([logits for logits, _ in found], batch_first=True)
         return None, logits, pad_sequence([labels for _, labels in found], batch_first=True, padding_value=UNLABELLED)
@@ -245,8 +250,8 @@ class RewardTrainer(Trainer):
 
         It leaves no trace in training: random states are as before.
         """
-        self.compute_metrics: Any = None
         order = sorted(range(len(examples)), key=lambda i: len(examples[i].input_ids))
+        self.compute_metrics: Any = None  # `metrics` knows the validation examples alone
         try:
             with torch.random.fork_rng(devices=[]):  # a loader draws a number; dropout is off
                 loader = self.get_test_dataloader([examples[i] for i in order])
@@ -266,7 +271,8 @@ class RewardTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
         n_processes = self.args.world_size
-        examples = self.train_dataset[:-1] if n_processes > 1 else self.train_dataset  # the last one is the filler
+        # On several processes __init__ has put a filler behind the examples, which the sampler takes where a group is not whole.
+        examples = self.train_dataset[:-1] if n_processes > 1 else self.train_dataset
         lengths = [len(example.input_ids) for example in examples]
         return GroupSampler(lengths, self.args.train_batch_size * n_processes, self.args.seed, n_processes)
 

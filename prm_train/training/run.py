@@ -142,13 +142,15 @@ def begin(training: Training, arguments: TrainingArguments) -> BegunTraining:
 
 
 def _quieten_libraries() -> None:
-    # A load report would list the new head and the old language model head, and both are meant.
+    """Leave out what libraries say of every training, and begin anew with what is said once in each."""
+    # The report of loading lists the new head as missing and the language model's as unused, and both are meant to be.
     transformers_logging.set_verbosity_error()
     show_no_loading_bars()
-    say_once.cache_clear()  # so that a second training in this process says what the first one said
+    say_once.cache_clear()
 
 
 def _check_split(training: Sequence[Example], validation: Sequence[Example], config: TrainingConfig) -> None:
+    """Raises InputError where nothing is left to train on, or to validate on although that is asked for."""
     n_questions = len({example.question for example in (*training, *validation)})
     if not training or (config.validation_share and not validation):
         raise InputError(
@@ -165,7 +167,7 @@ def _add_callbacks(
     validation: Sequence[Example],
     left_out: Counter[str],
 ) -> None:
-    """In this order: best-of-N follows the validation in whose line of the report it stands, and a checkpoint holds the figures of both."""
+    """Their order counts: best-of-N adds its figures to those of the validation before it, and what is saved then holds both."""
     config = training.config
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(TrainingProgress(f"train {training.kind}"))
@@ -216,7 +218,10 @@ def finish(begun: BegunTraining) -> None:
 
 
 def _fit_calibration(trainer: Any, config: CalibrationSettings) -> CalibrationFit | None:
-    """None where none is wanted, or none can be had: that is said, and no reason to lose a training. All processes must come here."""
+    """None where none is wanted, or where none can be fitted: a training is not lost for that, and a warning says so.
+
+    All processes must come here, since each may hold a part of the weights.
+    """
     if config.calibration == "none":
         return None
     try:

@@ -62,12 +62,15 @@ def build_scorer(kind: Kind, config: ScorerConfig) -> tuple[Any, ScorerEncoding]
     model_config = load_model_config(path, config.trust_remote_code)
     refuse_quantized(model_config, path)
     encoding = prepare_encoding(tokenizer, config.step_separator, eos_ids(model_config.get_text_config()))
+
     auto_class = AUTO_CLASSES[kind]
     if type(model_config) not in auto_class._model_mapping and not config.trust_remote_code:
         raise InputError(
             f"model {path}: transformers has no {auto_class.__name__} for {model_config.model_type}; expected an architecture that has "
             f"one, or {INSTEAD[kind]}, which takes any causal language model"
         )
+
+    # Without a padding id for now: it may be that of a token which the embedding does not have yet.
     model_config.update({**HEADS[kind], "pad_token_id": None})
     if config.backbone_dropout:
         set_attention_dropout(model_config, config.backbone_dropout)
@@ -79,13 +82,16 @@ def build_scorer(kind: Kind, config: ScorerConfig) -> tuple[Any, ScorerEncoding]
         model = load_model(
             auto_class, path, new_head=True, config=model_config, dtype=dtype, trust_remote_code=config.trust_remote_code, **options
         )
-    head = head_name(model)
-    for layer in model.modules():  # bitsandbytes' CPU format for inference could not be trained again after a validation
+
+    # bitsandbytes would put its weights into a CPU format for inference at the first validation, and could not train them again.
+    for layer in model.modules():
         if hasattr(layer, "support_avx512bf16_for_cpu"):
             layer.support_avx512bf16_for_cpu = False
+
     if len(tokenizer) > model_config.get_text_config().vocab_size:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    model.config.pad_token_id = tokenizer.pad_token_id  # only now, since it may be one of the new tokens
+    model.config.pad_token_id = tokenizer.pad_token_id
+    head = head_name(model)
     setattr(model, head, Float32Head(getattr(model, head), config.head_dropout))
     return (add_lora(model, kind, config.lora, encoding.marker_id) if config.lora else model), encoding
 
