@@ -34,7 +34,7 @@ from data_gen.process.machine import machine_name
 from data_gen.settings.parse import run_command
 from prm_train.evaluation import evaluate
 from prm_train.search import run as search
-from prm_train.training.lock import training_lock
+from prm_train.training.folder import training_lock
 
 EVENTS = ("os.rename", "os.remove", "os.mkdir", "os.truncate", "shutil.copyfile", "sqlite3.connect", "fcntl.flock", "tempfile.mkstemp")
 SIMULATED = ["--problems.n", "6", "--policy.model", "simulated", "--max_new_tokens", "200", "--n_samples", "4"]

@@ -26,8 +26,8 @@ from transformers import Qwen2Config, Qwen2ForTokenClassification, TrainingArgum
 
 from prm_train.examples.batches import Batching, Collator
 from prm_train.examples.examples import Example
-from prm_train.training.config import LossSettings
 from prm_train.training.reward_trainer import RewardTrainer
+from prm_train.training.settings import LossSettings
 
 RESULT = Path(__file__).parent / "results" / "training.json"
 PEER = Path("build/trl-1.13.0")

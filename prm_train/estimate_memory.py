@@ -25,7 +25,8 @@ from annotated_types import Ge
 
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
-from prm_train.training.config import LoraSettings, TrainingConfig, TrainPrmConfig
+from prm_train.training.config import TrainPrmConfig
+from prm_train.training.settings import LoraSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -174,7 +175,7 @@ def estimate_memory(network: Network, config: EstimateMemoryConfig) -> MemoryEst
     return MemoryEstimate(weights, gradients, optimizer, activations, under_way + ALLOCATOR_SLACK * counted)
 
 
-def _activations(network: Network, config: TrainingConfig, stream: int, compute: int) -> tuple[float, float]:
+def _activations(network: Network, config: TrainPrmConfig, stream: int, compute: int) -> tuple[float, float]:
     """Bytes kept of a forward pass of full rows, and bytes of the gradients under way inside one layer."""
     n_tokens = config.batch_tokens or config.batch_size * config.max_length
     one_layer = layer_bytes(network, stream, compute, config.lora)

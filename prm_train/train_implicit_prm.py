@@ -6,7 +6,7 @@
 from collections.abc import Sequence
 
 from data_gen.settings.parse import parse_config, run_command
-from prm_train.training.config import LossSettings, TrainImplicitPrmConfig, check_named
+from prm_train.training.config import TrainImplicitPrmConfig, check_named
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -14,19 +14,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_named(config)
     # only now, so that a mistake in the configuration is answered at once
     from data_gen.rows.layouts import OrmRow, read_rows
-    from prm_train.kinds.implicit_prm import IMPLICIT_PRM
-    from prm_train.training.implicit import ImplicitPrmTask, implicit_examples
+    from prm_train.training.implicit import ImplicitPrmTraining
     from prm_train.training.run import run_training
 
-    rows = read_rows(config.rows, OrmRow)
-    task = ImplicitPrmTask(
-        kind="implicit_prm",
-        examples=lambda encoding, max_length: implicit_examples(rows, encoding, max_length),
-        loss=LossSettings(),
-        facts=lambda encoding: IMPLICIT_PRM.facts(encoding, config.beta),
-        beta=config.beta,
-    )
-    run_training(task, config)
+    run_training(ImplicitPrmTraining(read_rows(config.rows, OrmRow), config))
 
 
 if __name__ == "__main__":

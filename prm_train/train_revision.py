@@ -7,7 +7,7 @@ model: it runs as a policy in `sample` and `search`. The report says what it doe
 from collections.abc import Sequence
 
 from data_gen.settings.parse import parse_config, run_command
-from prm_train.training.config import LossSettings, TrainRevisionConfig, check_named
+from prm_train.training.config import TrainRevisionConfig, check_named
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -15,19 +15,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_named(config)
     # only now, so that a mistake in the configuration is answered at once
     from data_gen.rows.layouts import RevisionRow, read_rows
-    from prm_train.kinds.revision import REVISION
-    from prm_train.training.revision import RevisionTask, report_rates
+    from prm_train.training.revision import RevisionTraining, report_rates
     from prm_train.training.run import run_training
 
     rows = read_rows(config.rows, RevisionRow)
-    n_attempts = max(row.n_attempts for row in rows) if rows else 0
-    task = RevisionTask(
-        kind="revision",
-        examples=lambda encoding, max_length: REVISION.examples(rows, encoding, max_length),
-        loss=LossSettings(),
-        facts=lambda encoding: REVISION.facts(encoding, n_attempts),
-    )
-    run_training(task, config)
+    run_training(RevisionTraining(rows, config))
     report_rates(rows, config)
 
 

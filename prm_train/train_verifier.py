@@ -6,7 +6,7 @@
 from collections.abc import Sequence
 
 from data_gen.settings.parse import parse_config, run_command
-from prm_train.training.config import LossSettings, TrainVerifierConfig, check_named
+from prm_train.training.config import TrainVerifierConfig, check_named
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -14,19 +14,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_named(config)
     # only now, so that a mistake in the configuration is answered at once
     from data_gen.rows.layouts import PrmRow, read_rows
-    from prm_train.kinds.generative_verifier import GENERATIVE_VERIFIER
     from prm_train.training.run import run_training
-    from prm_train.training.verifier import VerifierTask
+    from prm_train.training.verifier import VerifierTraining
 
-    rows = read_rows(config.rows, PrmRow)
-    task = VerifierTask(
-        kind="generative_verifier",
-        examples=lambda encoding, max_length: GENERATIVE_VERIFIER.examples(rows, encoding, max_length),
-        loss=LossSettings(),
-        facts=lambda encoding: GENERATIVE_VERIFIER.facts(encoding, config.aggregation),
-        ask=config.ask,
-    )
-    run_training(task, config)
+    run_training(VerifierTraining(read_rows(config.rows, PrmRow), config))
 
 
 if __name__ == "__main__":

@@ -27,14 +27,8 @@ from prm_train.kinds.generative_verifier import ALGEBRA
 from prm_train.publish import PublishConfig
 from prm_train.quickstart import QuickstartConfig
 from prm_train.search.settings import SearchConfig
-from prm_train.training.config import (
-    TrainImplicitPrmConfig,
-    TrainingConfig,
-    TrainOrmConfig,
-    TrainPrmConfig,
-    TrainRevisionConfig,
-    TrainVerifierConfig,
-)
+from prm_train.training.config import TrainImplicitPrmConfig, TrainOrmConfig, TrainPrmConfig, TrainRevisionConfig, TrainVerifierConfig
+from prm_train.training.settings import TrainingConfig
 
 ROOT = Path(__file__).parents[1]
 CLASSES: dict[str, type[Any]] = {

@@ -1,4 +1,4 @@
-"""What one sees of a training while it runs: trackers, what the data lost, and best-of-N on stored candidates at each validation.
+"""Best-of-N on stored candidates at each validation of a training.
 
 Validation compares with labels, which are noisy; best-of-N on candidates of held-out problems measures what a scorer is for. Its cost is
 bounded: all that `BestOfN` does takes at most `monitoring_share` of the seconds of the training itself. Where that does not pay for all
@@ -6,28 +6,24 @@ problems it takes the first ones, and where it does not pay for MIN_PROBLEMS it 
 that evaluations are comparable on the problems that they share.
 """
 
-import json
 import logging
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback
-from transformers.integrations import TensorBoardCallback, WandbCallback
 
 from data_gen.files.jsonl import read_jsonl
 from data_gen.records.draw_keys import derive_seed
 from data_gen.records.solutions import Problem
 from data_gen.records.steps import split_steps
 from data_gen.settings.errors import InputError
-from data_gen.settings.parse import dump_config
+from prm_train.checkpoints.facts import CheckpointFacts
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.encoding.paths import ScorerEncoding
 from prm_train.examples.examples import Example
@@ -35,71 +31,13 @@ from prm_train.metrics.ranking import sigmoid
 from prm_train.search.candidates import Candidate, read_qwen_candidates
 from prm_train.search.results import read_results
 from prm_train.search.voting import best_of, has_correct, is_right, majority_vote, path_scores, weighted_vote
-from prm_train.training.config import TrainingConfig
+from prm_train.training.first_checks import max_length
+from prm_train.training.settings import CandidateSettings
 
 logger = logging.getLogger(__name__)
-
-Tracker = Literal["none", "wandb", "tensorboard"]
 SCORER = "in training"
 MIN_PROBLEMS = 20  # fewer say nothing
 MARGIN = 0.8  # of what is left of the budget is spent: the next problems may take longer than those before
-
-
-def tracker(wanted: Tracker, folder: Path) -> Tracker:
-    """What a training can report to: TensorBoard instead of a wandb that is not installed, or that has no account and is not offline.
-
-    Wandb's files go to `folder`, as TensorBoard's do, unless WANDB_DIR says otherwise. Raises InputError if neither is installed.
-    """
-    if wanted == "wandb" and (problem := _wandb_problem()):
-        logger.warning("report_to wandb: %s; reporting to TensorBoard instead, in %s", problem, folder / "runs")
-        wanted = "tensorboard"
-    if wanted == "tensorboard" and find_spec("tensorboard") is None:
-        raise InputError("report_to: tensorboard is not installed; expected `pip install 'prm-train[tensorboard]'`, or report_to none")
-    if wanted == "wandb":
-        os.environ.setdefault("WANDB_PROJECT", "prm-train")
-        os.environ.setdefault("WANDB_DIR", str(folder))
-    return wanted
-
-
-def _wandb_problem() -> str | None:
-    if find_spec("wandb") is None:
-        return "wandb is not installed (`pip install 'prm-train[wandb]'`)"
-    if os.environ.get("WANDB_MODE") in ("offline", "disabled", "dryrun") or os.environ.get("WANDB_API_KEY"):
-        return None
-    import wandb
-
-    return None if wandb.login(prompt=False) else "wandb has no account here (`wandb login`, or WANDB_MODE=offline)"
-
-
-def finish_tracking(trainer: Any) -> None:
-    """End the wandb run, so that the next training of the process begins one of its own."""
-    if trainer.is_world_process_zero() and any(isinstance(each, WandbCallback) for each in trainer.callback_handler.callbacks):
-        import wandb
-
-        wandb.finish()
-
-
-class RunFacts(TrainerCallback):
-    """Tells the tracker once what is trained on what: the whole configuration, and what was left out of the data."""
-
-    def __init__(self, trainer: Any, config: TrainingConfig, data: dict[str, int]) -> None:
-        self.trainer, self.config, self.data = trainer, dump_config(config), data
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Comes after the trackers' own, which begin their run."""
-        if not state.is_world_process_zero or state.global_step:  # a resumed run has said it
-            return
-        for tracker in self.trainer.callback_handler.callbacks:
-            if isinstance(tracker, WandbCallback):
-                import wandb
-
-                wandb.config.update({"prm_train": self.config, "data": self.data}, allow_val_change=True)
-            elif isinstance(tracker, TensorBoardCallback):
-                tracker.tb_writer.add_text("prm_train", f"```\n{json.dumps({**self.config, 'data': self.data}, indent=1)}\n```")
-        self.trainer.log({f"data/{name.replace(' ', '_')}": number for name, number in self.data.items()})
-
-
-# --- best-of-N on stored candidates
 
 
 @dataclass(frozen=True)
@@ -119,7 +57,7 @@ def read_candidates(path: Path) -> list[tuple[Problem, Sequence[Candidate]]]:
 
 
 def frozen_problems(
-    config: TrainingConfig, kind: str, encoding: ScorerEncoding, max_length: int, training_questions: set[str]
+    config: CandidateSettings, kind: str, encoding: ScorerEncoding, max_length: int, training_questions: set[str]
 ) -> list[FrozenProblem]:
     """`config.n_candidate_problems` of the problems that training does not see, with `config.n_candidates` candidates each.
 
@@ -153,6 +91,17 @@ def candidate_example(problem: Problem, candidate: Candidate, kind: str, encodin
         return None
     places = ends if kind == "prm" else ends[-1:]
     return Example(problem.question, input_ids, places, (0.0,) * len(places), (1.0,) * len(places))
+
+
+def best_of_n(
+    trainer: Any, config: CandidateSettings, facts: CheckpointFacts, encoding: ScorerEncoding, training: Sequence[Example]
+) -> "BestOfN":
+    """The callback of a PRM's or an ORM's training on these examples. Raises InputError if no candidates are left."""
+    questions = {example.question for example in training}
+    problems = frozen_problems(config, facts.kind, encoding, max_length(config, trainer.model), questions)
+    n_rows = config.batch_size * config.n_accumulated * trainer.args.world_size
+    tokens_a_step = n_rows * sum(len(example.input_ids) for example in training) / len(training)
+    return BestOfN(trainer, problems, facts.aggregation, config.monitoring_share, tokens_a_step)
 
 
 class BestOfN(TrainerCallback):

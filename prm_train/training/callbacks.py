@@ -1,19 +1,30 @@
-"""What is told of a training while it runs: how far it came, each validation, and what it costs over all attempts at it."""
+"""What happens beside the steps of a training: it shows how far it came, counts its cost, saves itself and reports to a tracker.
+
+The callback that compares best-of-N at each validation has a file to itself, `prm_train.training.best_of_n`.
+"""
 
 import json
 import logging
+import os
 import time
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from transformers import TrainerCallback
+from transformers.integrations import TensorBoardCallback, WandbCallback
 
 from data_gen.files.jsonl import write_text
 from data_gen.files.progress_bar import Progress
-from data_gen.files.result_tables import counted, number_table, result_table
+from data_gen.settings.errors import InputError
+from data_gen.settings.parse import dump_config
 from prm_train.training.folder import COST
+from prm_train.training.report import metrics_table, validation_metrics
+from prm_train.training.settings import TrainingConfig
 
 logger = logging.getLogger(__name__)
+
+Tracker = Literal["none", "wandb", "tensorboard"]
 SECONDS_BETWEEN_STORES = 1.0
 
 
@@ -76,33 +87,80 @@ class TrainingProgress(TrainerCallback):
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
         if self.progress is not None:
-            logger.info("%s, epoch %.4g:\n%s", self.name, state.epoch, _metrics_table(validation_metrics(metrics)))
+            logger.info("%s, epoch %.4g:\n%s", self.name, state.epoch, metrics_table(validation_metrics(metrics)))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.progress is not None:
             self.progress.close()
 
 
-def validation_metrics(logs: dict[str, float]) -> dict[str, float]:
-    """Of a log entry of the trainer, without its timing; empty where it is no validation."""
-    timing = ("eval_runtime", "eval_samples_per_second", "eval_steps_per_second", "eval_model_preparation_time")
-    return {name.removeprefix("eval_"): value for name, value in logs.items() if name.startswith("eval_") and name not in timing}
+class SaveAfterValidation(TrainerCallback):
+    """A checkpoint that is due at the last step of an epoch waits for the epoch's validation, so that it holds its figures."""
+
+    def __init__(self) -> None:
+        self.is_waiting = False
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if control.should_save and (state.epoch.is_integer() or state.global_step >= state.max_steps):
+            control.should_save, self.is_waiting = False, True
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        control.should_save |= self.is_waiting
+        self.is_waiting = False
 
 
-def _metrics_table(metrics: dict[str, float]) -> str:
-    """Without the numbers of single step positions, the loss first."""
-    whole = {name: value for name, value in metrics.items() if not (name.startswith("step_") and "_at_" in name)}
-    return number_table({name: whole.pop(name) for name in ("loss",) if name in whole} | whole)
+# --- trackers
 
 
-def training_table(report: dict[str, Any]) -> str:
-    """The last validation, and what it took."""
-    rows = {
-        "trained on": f"{report['n_training_rows']:,} rows with {report['n_training_labels']:,} labels, {report['n_steps']:,} steps",
-        "left out": counted(report["left_out"]),
-        "took": ", ".join(f"{value:,.1f} {name.replace('_', ' ')}" for name, value in report["cost"].items()),
-    }
-    validation = (
-        [f"  validation on {report['n_validation_rows']:,} rows", _metrics_table(report["validation"][-1])] if report["validation"] else []
-    )
-    return "\n".join([result_table(rows), *validation])
+def tracker(wanted: Tracker, folder: Path) -> Tracker:
+    """What a training can report to: TensorBoard instead of a wandb that is not installed, or that has no account and is not offline.
+
+    Wandb's files go to `folder`, as TensorBoard's do, unless WANDB_DIR says otherwise. Raises InputError if neither is installed.
+    """
+    if wanted == "wandb" and (problem := _wandb_problem()):
+        logger.warning("report_to wandb: %s; reporting to TensorBoard instead, in %s", problem, folder / "runs")
+        wanted = "tensorboard"
+    if wanted == "tensorboard" and find_spec("tensorboard") is None:
+        raise InputError("report_to: tensorboard is not installed; expected `pip install 'prm-train[tensorboard]'`, or report_to none")
+    if wanted == "wandb":
+        os.environ.setdefault("WANDB_PROJECT", "prm-train")
+        os.environ.setdefault("WANDB_DIR", str(folder))
+    return wanted
+
+
+def _wandb_problem() -> str | None:
+    if find_spec("wandb") is None:
+        return "wandb is not installed (`pip install 'prm-train[wandb]'`)"
+    if os.environ.get("WANDB_MODE") in ("offline", "disabled", "dryrun") or os.environ.get("WANDB_API_KEY"):
+        return None
+    import wandb
+
+    return None if wandb.login(prompt=False) else "wandb has no account here (`wandb login`, or WANDB_MODE=offline)"
+
+
+def finish_tracking(trainer: Any) -> None:
+    """End the wandb run, so that the next training of the process begins one of its own."""
+    if trainer.is_world_process_zero() and any(isinstance(each, WandbCallback) for each in trainer.callback_handler.callbacks):
+        import wandb
+
+        wandb.finish()
+
+
+class TrackedRun(TrainerCallback):
+    """Tells the tracker once what is trained on what: the whole configuration, and the rows and labels that were kept or left out."""
+
+    def __init__(self, trainer: Any, config: TrainingConfig, data: dict[str, int]) -> None:
+        self.trainer, self.config, self.data = trainer, dump_config(config), data
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Comes after the trackers' own, which begin their run."""
+        if not state.is_world_process_zero or state.global_step:  # a resumed run has said it
+            return
+        for tracker in self.trainer.callback_handler.callbacks:
+            if isinstance(tracker, WandbCallback):
+                import wandb
+
+                wandb.config.update({"prm_train": self.config, "data": self.data}, allow_val_change=True)
+            elif isinstance(tracker, TensorBoardCallback):
+                tracker.tb_writer.add_text("prm_train", f"```\n{json.dumps({**self.config, 'data': self.data}, indent=1)}\n```")
+        self.trainer.log({f"data/{name.replace(' ', '_')}": number for name, number in self.data.items()})

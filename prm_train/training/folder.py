@@ -1,4 +1,4 @@
-"""The folder of a training: which may be written into, and whether what it was begun with is still there.
+"""The folder of a training: which may be written into, one training at a time, and whether what it was begun with is still there.
 
 `output/training/config.json` holds the settings (see `data_gen.files.run_identity`), and sources.json beside it what these settings named:
 digests of the rows and of the base model's files, and the number of processes; report.json has them once the training is finished. A path
@@ -7,8 +7,10 @@ says nothing of what lies there today.
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,16 +19,58 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from data_gen.files.jsonl import write_text
+from data_gen.files.locks import lock
 from data_gen.files.run_identity import claim_run
 from data_gen.models.pretrained import load_model_config
 from data_gen.problems.tasks import model_path
 from data_gen.settings.errors import InputError
 from prm_train.checkpoints.facts import CONFIG_KEY
-from prm_train.training.config import TrainingConfig
+from prm_train.training.settings import TrainingConfig
 
-SOURCES, COST = "sources.json", "cost.json"
+SOURCES, COST, LOCK = "sources.json", "cost.json", ".training.lock"
 OWN = (".log", ".out", ".jsonl", ".yaml", ".yml")  # files that a person puts beside a training: its logs, rows and settings
 BLOCK, N_BLOCKS = 1 << 16, 256
+
+
+@contextmanager
+def claimed_folder(config: TrainingConfig, arguments: Any) -> Iterator[None]:
+    """Hold `config.output` for this training, which `arguments` (a transformers.TrainingArguments) starts in one process or several.
+
+    The main process locks and claims the folder before the others look at it. Raises InputError as `training_lock` and `claim_folder` do.
+    """
+    with ExitStack() as held:
+        with arguments.main_process_first(desc="claim the output folder"):
+            if arguments.process_index == 0:
+                held.enter_context(training_lock(config.output))
+                claim_folder(config, arguments.world_size)
+        yield
+
+
+@contextmanager
+def training_lock(output: Path) -> Iterator[None]:
+    """Hold the folder for this process, since a second training there would take the first one's checkpoints for its own. Nothing of the
+    lock stays, and it ends with the process, however that ends.
+
+    Raises InputError if another training holds it. A file system without locks is warned of, and trained on.
+    """
+    if output.exists() and not output.is_dir():
+        raise InputError(f"output {output}: is a file; expected a folder, or none yet")
+    is_new = not output.exists()
+    output.mkdir(parents=True, exist_ok=True)
+    path = output / LOCK
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        if not lock(descriptor, path):
+            raise InputError(f"output {output}: another training is at work in this folder; expected one at a time, or a folder for each")
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            if is_new:
+                with suppress(OSError):  # not empty: the training got somewhere
+                    output.rmdir()
+    finally:
+        os.close(descriptor)
 
 
 def claim_folder(config: TrainingConfig, n_processes: int) -> None:

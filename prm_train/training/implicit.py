@@ -15,28 +15,95 @@ policy would write: the head, then the steps with their separators, no marker.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from transformers import TrainingArguments
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from data_gen.rows.layouts import OrmRow
 from data_gen.settings.errors import InputError
+from prm_train.checkpoints.facts import Kind
 from prm_train.encoding.paths import ScorerEncoding
 from prm_train.examples.batches import Batching, Collator
 from prm_train.examples.examples import Example, ExampleSet
-from prm_train.kinds.implicit_prm import IMPLICIT_PRM, REFERENCE, TextEncoding
-from prm_train.kinds.lookup import write_facts
+from prm_train.kinds.implicit_prm import IMPLICIT_PRM, REFERENCE, ImplicitPrmFacts, TextEncoding
 from prm_train.kinds.model_kind import ScorerOptions
 from prm_train.metrics.ranking import sigmoid
 from prm_train.networks.token_log_probs import token_log_probs
-from prm_train.training.config import TrainingConfig
-from prm_train.training.language_model import build_language_model, whole_language_model
-from prm_train.training.parity import Parity, compare_scores
+from prm_train.training.arguments import training_arguments
+from prm_train.training.config import TrainImplicitPrmConfig
+from prm_train.training.language_model import LanguageModelTraining, build_language_model
 from prm_train.training.reward_trainer import RewardTrainer
-from prm_train.training.run import Task
+from prm_train.training.settings import LossSettings
+
+
+@dataclass(frozen=True)
+class ImplicitPrmTraining(LanguageModelTraining):
+    """An implicit PRM from whole solutions; its checkpoint has the reference beside it."""
+
+    rows: Sequence[OrmRow]
+    config: TrainImplicitPrmConfig
+    kind: ClassVar[Kind] = "implicit_prm"
+
+    def arguments(self) -> TrainingArguments:
+        return training_arguments(self.config)
+
+    def build(self) -> tuple[Any, ScorerEncoding]:
+        """Raises InputError under ZeRO stage 3, whose models cannot run before training."""
+        if is_deepspeed_zero3_enabled():
+            raise InputError("DeepSpeed ZeRO stage 3: the reference runs before training, when no model is whole; expected stage 2 or DDP")
+        model, encoding = build_language_model(self.config)
+        return model, TextEncoding(encoding.tokenizer, encoding.facts)
+
+    def examples(self, encoding: ScorerEncoding, max_length: int) -> ExampleSet:
+        return implicit_examples(self.rows, encoding, max_length)
+
+    def trainer(
+        self, model: Any, arguments: Any, encoding: ScorerEncoding, training: Sequence[Example], validation: Sequence[Example]
+    ) -> "ImplicitPrmTrainer":
+        collator, bf16 = self._collator(encoding), self.config.bf16_autocast
+        training, validation = (with_reference(rows, model, collator, arguments.device, bf16) for rows in (training, validation))
+        return ImplicitPrmTrainer(self.config.beta, model, arguments, collator, training, validation, LossSettings())
+
+    def _collator(self, encoding: ScorerEncoding) -> "ImplicitCollator":
+        pad_id = encoding.tokenizer.pad_token_id or 0  # any id: no token that counts sees padding
+        return ImplicitCollator("orm", pad_id, Batching(self.config.n_rows_at_most, self.config.batch_tokens))
+
+    def facts(self, encoding: ScorerEncoding) -> ImplicitPrmFacts:
+        return IMPLICIT_PRM.facts(encoding, self.config.beta)
+
+    def trained_scores(self, trainer: Any, encoding: ScorerEncoding, rows: Sequence[Example]) -> list[float]:
+        # The rows are examples as they were before `trainer` gave them their reference.
+        known = {example.input_ids: example for example in (*trainer.train_dataset, *trainer.validation)}
+        return super().trained_scores(trainer, encoding, [known[row.input_ids] for row in rows])
+
+    @torch.no_grad()
+    def scores(self, model: Any, encoding: ScorerEncoding, rows: Sequence[Example]) -> list[float]:
+        """The rows must know their reference (see `with_reference`)."""
+        model.eval()
+        device = next(model.parameters()).device
+        logits: list[Tensor] = []
+        for batch in self._collator(encoding)(rows)["batches"]:
+            logits.append(log_odds(model, {name: tensor.to(device) for name, tensor in batch.items()}, self.config.beta)[:, 0])
+        return torch.sigmoid(torch.cat(logits).double()).tolist()
+
+    def write(self, model: Any, weights: Mapping[str, Tensor], encoding: ScorerEncoding) -> None:
+        super().write(model, weights, encoding)
+        reference, _ = build_language_model(replace(self.config, lora=None), is_for_training=False)
+        reference.save_pretrained(self.config.output / REFERENCE)
+
+    def scores_on_disk(self, encoding: ScorerEncoding, rows: Sequence[Example]) -> list[float]:
+        dtype = "float64" if self.config.dtype == "float64" else "float32"
+        scorer = IMPLICIT_PRM.load_scorer(str(self.config.output), ScorerOptions(dtype))
+        ends = [(len(encoding.encode_head(row.question)), len(row.input_ids)) for row in rows]
+        logits = [scorer.rewards(row.input_ids, each)[0] for row, each in zip(rows, ends, strict=True)]
+        return sigmoid(logits).tolist()
+
+
+# --- the rows, each with its log-probability under the reference
 
 
 @dataclass(frozen=True)
@@ -76,6 +143,14 @@ def solution_log_probs(model: Any, batch: Mapping[str, Tensor]) -> Float[Tensor,
     return (log_probs * is_solution).sum(1, keepdim=True)
 
 
+def log_odds(model: Any, batch: Mapping[str, Tensor], beta: float) -> Float[Tensor, "batch 1"]:
+    """The sum of the rewards of each row's solution: the log-odds that its answer is right."""
+    return beta * (solution_log_probs(model, batch) - batch["reference"])
+
+
+# --- the trainer
+
+
 class ImplicitPrmTrainer(RewardTrainer):
     """Binary cross-entropy of the sum of a solution's rewards: all else is as for an ORM. The examples know their reference."""
 
@@ -85,7 +160,7 @@ class ImplicitPrmTrainer(RewardTrainer):
         self._loss_shifts_labels = False  # Trainer would count a language model's labels without the first, which is a row here
 
     def place_logits(self, model: Any, batch: dict[str, Tensor]) -> Tensor:
-        return self.beta * (solution_log_probs(model, batch) - batch["reference"])
+        return log_odds(model, batch, self.beta)
 
 
 @torch.no_grad()
@@ -102,49 +177,3 @@ def with_reference(examples: Sequence[Example], model: Any, collator: Collator, 
             found += solution_log_probs(model, {name: tensor.to(device) for name, tensor in batch.items()})[:, 0].tolist()
     by_place = dict(zip(order, found, strict=True))
     return [replace(example, reference=by_place[i]) for i, example in enumerate(examples)]  # type: ignore[call-arg]
-
-
-@dataclass(frozen=True)
-class ImplicitPrmTask(Task):
-    """A training from outcome rows to a checkpoint with its reference."""
-
-    beta: float
-
-    def build(self, config: TrainingConfig) -> tuple[Any, ScorerEncoding]:
-        """Raises InputError under ZeRO stage 3, whose models cannot run before training."""
-        if is_deepspeed_zero3_enabled():
-            raise InputError("DeepSpeed ZeRO stage 3: the reference runs before training, when no model is whole; expected stage 2 or DDP")
-        model, encoding = build_language_model(config)
-        return model, TextEncoding(encoding.tokenizer, encoding.facts)
-
-    def trainer(
-        self, model: Any, arguments: Any, encoding: ScorerEncoding, data: tuple[list[Example], list[Example]], config: TrainingConfig
-    ) -> ImplicitPrmTrainer:
-        n_rows = config.batch_size if config.batch_tokens is None else config.batch_size * config.n_accumulated
-        pad_id = encoding.tokenizer.pad_token_id or 0  # any id: no token that counts sees padding
-        collator = ImplicitCollator("orm", pad_id, Batching(n_rows, config.batch_tokens))
-        device, bf16 = arguments.device, config.bf16_autocast
-        training, validation = (with_reference(examples, model, collator, device, bf16) for examples in data)
-        return ImplicitPrmTrainer(self.beta, model, arguments, collator, training, validation, self.loss)
-
-    def save(self, trainer: Any, encoding: ScorerEncoding, rows: Sequence[Example], config: TrainingConfig) -> Parity | None:
-        """The trained model, its reference, and whether both together score `rows` as in memory."""
-        known = {example.input_ids: example for example in (*trainer.train_dataset, *trainer.validation)}
-        rows = [known[row.input_ids] for row in rows]  # with their reference
-        trainer.model.eval()
-        with torch.no_grad(), trainer.compute_loss_context_manager():
-            batches = trainer._prepare_inputs(trainer.data_collator(rows))["batches"]
-            logits = torch.cat([trainer.place_logits(trainer.model_wrapped, batch)[:, 0] for batch in batches])
-        model = whole_language_model(trainer, config)
-        if model is None:
-            return None
-        write_facts(self.facts(encoding), model.config)
-        model.config.use_cache = True
-        model.save_pretrained(config.output)
-        encoding.tokenizer.save_pretrained(config.output)
-        reference, _ = build_language_model(replace(config, lora=None, attention="auto", backbone_dropout=0.0))
-        reference.save_pretrained(config.output / REFERENCE)
-        scorer = IMPLICIT_PRM.load_scorer(str(config.output), ScorerOptions("float64" if config.dtype == "float64" else "float32"))
-        ends = [(len(encoding.encode_head(row.question)), len(row.input_ids)) for row in rows]
-        loaded = [scorer.rewards(row.input_ids, each)[0] for row, each in zip(rows, ends, strict=True)]
-        return compare_scores(torch.sigmoid(logits.double()).tolist(), sigmoid(loaded).tolist(), config, len(rows))

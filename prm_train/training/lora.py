@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from prm_train.networks.gathering import gathered
 from prm_train.networks.heads import head_name
-from prm_train.training.config import LoraSettings
+from prm_train.training.settings import LoraSettings
 
 LoraTask = Literal["prm", "orm", "revision", "implicit_prm", "generative_verifier"]
 # What peft calls them. Under another name it would wrap the head's random weights in LoRA, or look for methods that the model lacks.

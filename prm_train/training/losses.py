@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid, pad
 from torch.nn.utils.rnn import pad_sequence
 
-from prm_train.training.config import LossSettings
+from prm_train.training.settings import LossSettings
 
 Count = int | Int[Tensor, ""]
 

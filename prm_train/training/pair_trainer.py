@@ -6,14 +6,14 @@ A pair compares inside a question, so nothing is earned by telling easy question
 solutions teach. For the same reason the logits have no zero point: Platt scaling on validation solutions gives them one, for whoever needs
 a score in [0, 1] (`load_scorer`). The checkpoint itself says problem_type regression, so that servers return the logit, a reward.
 
-What TRL's trainer does by itself and is kept from here: rows longer than its max_length vanish without a word (`prm_train.examples.examples` counts
-them), texts get an EOS and chats do not (it is given ids, those of our encoding), EOS becomes padding where there is none (the encoding has
-its own), all dropout is switched off, that of LoRA too, and the head computes in bfloat16, where close scores tie (`Float32Head`).
+What TRL's trainer does by itself and is kept from here: rows longer than its max_length vanish without a word
+(`prm_train.examples.examples` counts them), texts get an EOS and chats do not (it is given ids, those of our encoding), EOS becomes padding
+where there is none (the encoding has its own), all dropout is switched off, that of LoRA too, and the head computes in bfloat16, where
+close scores tie (`Float32Head`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,40 +22,48 @@ from datasets import Dataset
 from trl import RewardConfig
 from trl import RewardTrainer as BradleyTerryTrainer
 
+from data_gen.rows.layouts import OrmPair
+from data_gen.settings.errors import InputError
+from prm_train.checkpoints.facts import CheckpointFacts
 from prm_train.encoding.paths import ScorerEncoding
 from prm_train.examples.batches import Batching, Collator
 from prm_train.examples.examples import Example
-from prm_train.examples.outcome import Pair
-from prm_train.training.config import TrainingConfig
-from prm_train.training.reward_trainer import head_at_its_rate
-from prm_train.training.run import Task, training_arguments
-from prm_train.training.validation import outcome_metrics
+from prm_train.examples.outcome import Pair, pairs_of_rows, pairs_within_questions
+from prm_train.kinds.orm import ORM
+from prm_train.metrics.validation import outcome_metrics
+from prm_train.training.arguments import trl_arguments
+from prm_train.training.reward_trainer import OrmTraining, head_at_its_rate
 
 
 @dataclass(frozen=True)
-class PairTask(Task):
-    """Trains an ORM on `pairs`, which says what pairs there are among some examples."""
+class PairTraining(OrmTraining):
+    """An ORM from pairs. Raises InputError for rows with earlier attempts."""
 
-    pairs: Callable[[Sequence[Example], ScorerEncoding], list[Pair]]
+    def __post_init__(self) -> None:
+        if self.has_attempts:
+            raise InputError(
+                f"{self.config.rows}: rows with earlier attempts, which differ in them, so that pairs would too; expected objective "
+                "pointwise"
+            )
 
-    def arguments(self, config: TrainingConfig, folder: Path) -> RewardConfig:
-        return training_arguments(
-            config,
-            folder,
-            RewardConfig,
-            per_device_train_batch_size=config.batch_size,
-            per_device_eval_batch_size=config.batch_size,
-            gradient_accumulation_steps=config.n_accumulated,
-            max_length=None,
-            disable_dropout=False,
-        )
+    def arguments(self) -> RewardConfig:
+        return trl_arguments(self.config, RewardConfig, disable_dropout=False)
+
+    def pairs(self, solutions: Sequence[Example], encoding: ScorerEncoding) -> list[Pair]:
+        """The rows that are pairs themselves, or pairs that are made of the single solutions of a question."""
+        given = [row for row in self.rows if isinstance(row, OrmPair)]
+        if given:
+            return pairs_of_rows(given, solutions, encoding)
+        return pairs_within_questions(solutions, self.config.max_pairs_per_question, self.config.seed)
 
     def trainer(
-        self, model: Any, arguments: Any, encoding: ScorerEncoding, data: tuple[list[Example], list[Example]], config: TrainingConfig
+        self, model: Any, arguments: Any, encoding: ScorerEncoding, training: Sequence[Example], validation: Sequence[Example]
     ) -> "PairTrainer":
-        training, validation = data
         pairs = self.pairs(training, encoding), self.pairs(validation, encoding) if validation else []
-        return PairTrainer(model, arguments, encoding, pairs, validation, config.head_learning_rate)
+        return PairTrainer(model, arguments, encoding, pairs, validation, self.config.head_learning_rate)
+
+    def facts(self, encoding: ScorerEncoding) -> CheckpointFacts:
+        return ORM.facts(encoding, is_reward=True, has_attempts=False)
 
 
 class PairTrainer(BradleyTerryTrainer):

@@ -6,12 +6,11 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from accelerate import PartialState
 from transformers import AutoModelForCausalLM, TrainerCallback, TrainerState
-from trl import SFTConfig
 
 from data_gen.files.jsonl import write_text
 from data_gen.grading.graders import load_grader
@@ -19,19 +18,54 @@ from data_gen.models.pretrained import load_model
 from data_gen.policies.engine.transformers_policy import load_policy
 from data_gen.records.sampling import SamplingParams
 from data_gen.rows.layouts import RevisionRow
+from prm_train.checkpoints.facts import CheckpointFacts, Kind
 from prm_train.encoding.paths import ScorerEncoding
 from prm_train.examples.evenly import evenly
-from prm_train.examples.examples import Example, is_validation_question
+from prm_train.examples.examples import Example, ExampleSet, is_validation_question
 from prm_train.examples.revision import sft_row
-from prm_train.kinds.lookup import write_facts
+from prm_train.kinds.revision import REVISION
 from prm_train.metrics.revision_rates import next_attempts, revision_rates
-from prm_train.training.config import TrainingConfig, TrainRevisionConfig
-from prm_train.training.language_model import build_language_model, whole_language_model
-from prm_train.training.parity import Parity, compare_scores
-from prm_train.training.run import Task, training_arguments
-from prm_train.training.sft_trainer import GroupedSFTTrainer
+from prm_train.training.config import TrainRevisionConfig
+from prm_train.training.language_model import build_language_model
+from prm_train.training.sft_trainer import GroupedSFTTrainer, SftTraining
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RevisionTraining(SftTraining):
+    """A language model that writes the next attempt, from chains of attempts."""
+
+    rows: Sequence[RevisionRow]
+    config: TrainRevisionConfig
+    kind: ClassVar[Kind] = "revision"
+
+    def build(self) -> tuple[Any, ScorerEncoding]:
+        return build_language_model(self.config)
+
+    def examples(self, encoding: ScorerEncoding, max_length: int) -> ExampleSet:
+        return REVISION.examples(self.rows, encoding, max_length)
+
+    def trainer(
+        self, model: Any, arguments: Any, encoding: ScorerEncoding, training: Sequence[Example], validation: Sequence[Example]
+    ) -> "RevisionTrainer":
+        rows = ([sft_row(example) for example in examples] for examples in (training, validation))
+        trainer = RevisionTrainer(model, arguments, encoding.tokenizer, *rows)
+        if self.config.stop_after_minimum is not None:
+            trainer.stop_by(StopAfterMinimum(self.config.stop_after_minimum))
+        return trainer
+
+    def facts(self, encoding: ScorerEncoding) -> CheckpointFacts:
+        return REVISION.facts(encoding, max((row.n_attempts for row in self.rows), default=0))
+
+    def scores(self, model: Any, encoding: ScorerEncoding, rows: Sequence[Example]) -> list[float]:
+        """No scores of steps: a revision model has none. What is compared is how likely it finds the answers."""
+        return token_probabilities(model, rows)
+
+    def scores_on_disk(self, encoding: ScorerEncoding, rows: Sequence[Example]) -> list[float]:
+        dtype = torch.float64 if self.config.dtype == "float64" else torch.float32
+        path, trusted = str(self.config.output), self.config.trust_remote_code
+        return token_probabilities(load_model(AutoModelForCausalLM, path, dtype=dtype, trust_remote_code=trusted), rows)
 
 
 class StopAfterMinimum(TrainerCallback):
@@ -73,49 +107,6 @@ class RevisionTrainer(GroupedSFTTrainer):
             if self.stopping.is_over(state):
                 self.args.max_steps = state.global_step  # a callback comes too late to prevent the first step
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **more)
-
-
-@dataclass(frozen=True)
-class RevisionTask(Task):
-    """A training from revision rows to a language model."""
-
-    def arguments(self, config: TrainingConfig, folder: Path) -> SFTConfig:
-        return training_arguments(
-            config,
-            folder,
-            SFTConfig,
-            per_device_train_batch_size=config.batch_size,
-            per_device_eval_batch_size=config.batch_size,
-            gradient_accumulation_steps=config.n_accumulated,
-            max_length=None,
-        )
-
-    def build(self, config: TrainingConfig) -> tuple[Any, ScorerEncoding]:
-        return build_language_model(config)
-
-    def trainer(
-        self, model: Any, arguments: Any, encoding: ScorerEncoding, data: tuple[list[Example], list[Example]], config: TrainingConfig
-    ) -> RevisionTrainer:
-        trainer = RevisionTrainer(model, arguments, encoding.tokenizer, *([sft_row(example) for example in examples] for examples in data))
-        if isinstance(config, TrainRevisionConfig) and config.stop_after_minimum is not None:
-            trainer.stop_by(StopAfterMinimum(config.stop_after_minimum))
-        return trainer
-
-    def save(self, trainer: Any, encoding: ScorerEncoding, rows: Sequence[Example], config: TrainingConfig) -> Parity | None:
-        """The language model, and whether it gives the tokens of the answers in `rows` the probabilities that they had in memory."""
-        with trainer.compute_loss_context_manager():
-            trained = token_probabilities(trainer.model_wrapped, rows)
-        model = whole_language_model(trainer, config)
-        if model is None:
-            return None
-        whole = token_probabilities(model, rows) if config.quantization != "none" else None
-        write_facts(self.facts(encoding), model.config)
-        model.config.use_cache = True
-        model.save_pretrained(config.output)
-        encoding.tokenizer.save_pretrained(config.output)
-        dtype = torch.float64 if config.dtype == "float64" else torch.float32
-        loaded = load_model(AutoModelForCausalLM, str(config.output), dtype=dtype, trust_remote_code=config.trust_remote_code)
-        return compare_scores(trained, token_probabilities(loaded, rows), config, len(rows), whole)
 
 
 @torch.no_grad()

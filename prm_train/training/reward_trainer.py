@@ -1,8 +1,13 @@
-"""RewardTrainer: transformers.Trainer for PRMs and ORMs, with a loss that is exact and metrics on the labelled places only."""
+"""The trainings of a PRM and of an ORM on single solutions, and their trainer: transformers.Trainer with a loss that is exact.
+
+`PrmTraining` and `OrmTraining` name the parts that `prm_train.training.run` puts together: the examples, the network with its new head
+(`scorer_network`) and `RewardTrainer`, whose steps, validation and optimizer follow below.
+"""
 
 import contextlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,13 +17,111 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import EvalPrediction, Trainer, TrainingArguments
 
-from prm_train.examples.batches import Collator, GroupSampler, filler
-from prm_train.examples.examples import Example
+from data_gen.rows.layouts import OrmHistoryRow, PrmRow
+from data_gen.settings.errors import InputError
+from prm_train.checkpoints.facts import CheckpointFacts, Kind
+from prm_train.encoding.paths import ScorerEncoding
+from prm_train.examples.batches import Batching, Collator, GroupSampler, filler
+from prm_train.examples.examples import Example, ExampleSet
+from prm_train.examples.outcome import OutcomeRows
 from prm_train.examples.unlabelled import UNLABELLED
+from prm_train.kinds.orm import ORM
+from prm_train.kinds.prm import PRM
+from prm_train.metrics.validation import outcome_metrics, step_metrics
 from prm_train.networks.heads import head_name
-from prm_train.training.config import LossSettings
+from prm_train.training.arguments import training_arguments
+from prm_train.training.config import TrainOrmConfig, TrainPrmConfig
 from prm_train.training.losses import place_loss, step_logits
-from prm_train.training.validation import outcome_metrics, step_metrics
+from prm_train.training.run import Training
+from prm_train.training.save import saved_scores, scores_of
+from prm_train.training.scorer_network import build_scorer, rebuild_scorer, save_scorer
+from prm_train.training.settings import LossSettings, ScorerConfig
+
+
+class ScorerTraining(Training):
+    """What the trainings of a PRM and of an ORM share: a language model with a new head, and scores that are read from this head alone."""
+
+    config: ScorerConfig
+
+    def arguments(self) -> TrainingArguments:
+        return training_arguments(self.config)
+
+    def build(self) -> tuple[Any, ScorerEncoding]:
+        return build_scorer(self.kind, self.config)
+
+    def scores(self, model: Any, encoding: ScorerEncoding, rows: Sequence[Example]) -> list[float]:
+        return scores_of(model, self.kind, rows)
+
+    def whole_model(self, model: Any, weights: Mapping[str, Tensor]) -> Any:
+        return rebuild_scorer(self.kind, self.config, weights) if self.config.lora else model
+
+    def write(self, model: Any, weights: Mapping[str, Tensor], encoding: ScorerEncoding) -> None:
+        # Without LoRA the model is the trained one itself, of which this process may hold a part alone: `weights` are all of them.
+        save_scorer(model, encoding, self.facts(encoding), self.config.output, None if self.config.lora else weights)
+
+    def scores_on_disk(self, encoding: ScorerEncoding, rows: Sequence[Example]) -> list[float]:
+        return saved_scores(self.config.output, self.kind, rows, self.config)
+
+
+@dataclass(frozen=True)
+class PrmTraining(ScorerTraining):
+    """A PRM from labeled steps: one score at the end of each step."""
+
+    rows: Sequence[PrmRow]
+    config: TrainPrmConfig
+    kind: ClassVar[Kind] = "prm"
+
+    def examples(self, encoding: ScorerEncoding, max_length: int) -> ExampleSet:
+        return PRM.examples(self.rows, encoding, max_length, self.config)
+
+    def trainer(
+        self, model: Any, arguments: Any, encoding: ScorerEncoding, training: Sequence[Example], validation: Sequence[Example]
+    ) -> "RewardTrainer":
+        batching = Batching(self.config.n_rows_at_most, self.config.batch_tokens, self.config.packing)
+        collator = Collator("prm", encoding.tokenizer.pad_token_id, batching)
+        return RewardTrainer(model, arguments, collator, training, validation, self.config, self.config.head_learning_rate)
+
+    def facts(self, encoding: ScorerEncoding) -> CheckpointFacts:
+        return PRM.facts(encoding, self.config.semantics, self.config.aggregation)
+
+
+@dataclass(frozen=True)
+class OrmTraining(ScorerTraining):
+    """An ORM from whole solutions, each against its label: one score at the end of each. Raises InputError for candidates beside rows with
+    earlier attempts.
+    """
+
+    rows: OutcomeRows
+    config: TrainOrmConfig
+    kind: ClassVar[Kind] = "orm"
+
+    def __post_init__(self) -> None:
+        if self.has_attempts and self.config.candidates is not None:
+            raise InputError(
+                f"candidates {self.config.candidates}: {self.config.rows} holds solutions after earlier attempts, "
+                "which candidates are not; expected null"
+            )
+
+    @property
+    def has_attempts(self) -> bool:
+        """Whether the rows are solutions after earlier attempts, which the prompt shows."""
+        return any(isinstance(row, OrmHistoryRow) for row in self.rows)
+
+    def examples(self, encoding: ScorerEncoding, max_length: int) -> ExampleSet:
+        return ORM.examples(self.rows, encoding, max_length)
+
+    def trainer(
+        self, model: Any, arguments: Any, encoding: ScorerEncoding, training: Sequence[Example], validation: Sequence[Example]
+    ) -> Any:
+        collator = Collator("orm", encoding.tokenizer.pad_token_id, Batching(self.config.n_rows_at_most, self.config.batch_tokens))
+        loss = LossSettings()  # labels are right or wrong, and there is one of each solution: binary cross-entropy
+        return RewardTrainer(model, arguments, collator, training, validation, loss, self.config.head_learning_rate)
+
+    def facts(self, encoding: ScorerEncoding) -> CheckpointFacts:
+        return ORM.facts(encoding, is_reward=False, has_attempts=self.has_attempts)
+
+
+# --- the trainer
 
 
 class RewardTrainer(Trainer):
@@ -72,6 +175,8 @@ class RewardTrainer(Trainer):
         logits, labels = self.place_logits(model, batch), batch["labels"]
         row_sizes = row_label_counts(labels, batch.get("position_ids"))
         is_labelled = labels != UNLABELLED
+
+        # A loss in bfloat16 would round away what close scores differ by.
         logits = logits[is_labelled].to(torch.promote_types(logits.dtype, torch.float32))
         targets, weights = labels[is_labelled].to(logits.dtype), batch["weights"][is_labelled].to(logits.dtype)
         return self.place_loss(logits, targets, weights, n_labelled, row_sizes)
@@ -82,9 +187,12 @@ class RewardTrainer(Trainer):
         inputs = self._prepare_inputs(inputs)
         batches, n_processes = self._same_number_everywhere(inputs["batches"]), self.accelerator.num_processes
         assert num_items_in_batch is not None  # counted since there is a compute_loss_func
-        # DDP averages the gradients of the processes, and DeepSpeed must not divide by passes: what comes out is the loss of all rows
+
+        # Each pass has the share of its labels in those of the whole step, so gradients are to be added up. DDP averages them over the
+        # processes, hence the factor n_processes; DeepSpeed would divide by the number of passes, hence scale_wrt_gas.
         options = {"scale_wrt_gas": False} if self.is_deepspeed_enabled else {}
         total = torch.zeros((), device=self.args.device)
+
         for index, batch in enumerate(batches):
             is_last = index == len(batches) - 1
             self.accelerator.gradient_state._set_sync_gradients(is_last)
@@ -119,13 +227,13 @@ class RewardTrainer(Trainer):
         for index, batch in enumerate(batches):
             with torch.no_grad():
                 logits = self.place_logits(model, batch)
-            if index >= len(batches) - len(own):  # not one that only keeps the other processes company
+            if index >= len(batches) - len(own):  # the passes before these are fillers of `_same_number_everywhere`
                 found += labelled_places(logits, batch["labels"], batch.get("position_ids"))
         logits = pad_sequence([logits for logits, _ in found], batch_first=True)
         return None, logits, pad_sequence([labels for _, labels in found], batch_first=True, padding_value=UNLABELLED)
 
     def metrics(self, prediction: EvalPrediction) -> dict[str, float]:
-        """Of the whole validation set: see `prm_train.training.validation`."""
+        """Of the whole validation set: see `prm_train.metrics.validation`."""
         is_labelled = prediction.label_ids != UNLABELLED
         logits = [row[places] for row, places in zip(prediction.predictions, is_labelled, strict=True)]
         if self.kind == "prm":
@@ -141,8 +249,8 @@ class RewardTrainer(Trainer):
 
         It leaves no trace in training: random states are as before.
         """
-        self.compute_metrics: Any = None
         order = sorted(range(len(examples)), key=lambda i: len(examples[i].input_ids))
+        self.compute_metrics: Any = None  # `metrics` knows the validation examples alone
         try:
             with torch.random.fork_rng(devices=[]):  # a loader draws a number; dropout is off
                 loader = self.get_test_dataloader([examples[i] for i in order])
@@ -162,7 +270,8 @@ class RewardTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
         n_processes = self.args.world_size
-        examples = self.train_dataset[:-1] if n_processes > 1 else self.train_dataset  # the last one is the filler
+        # On several processes __init__ has put a filler behind the examples, which the sampler takes where a group is not whole.
+        examples = self.train_dataset[:-1] if n_processes > 1 else self.train_dataset
         lengths = [len(example.input_ids) for example in examples]
         return GroupSampler(lengths, self.args.train_batch_size * n_processes, self.args.seed, n_processes)
 

@@ -29,8 +29,8 @@ from prm_train.encoding.paths import ScorerEncoding, prepare_encoding
 from prm_train.kinds.lookup import kind_named, write_facts
 from prm_train.networks.gathering import gathered, partitioned_in
 from prm_train.networks.heads import head_name
-from prm_train.training.config import TrainingConfig
 from prm_train.training.lora import add_lora, load_trained, merged
+from prm_train.training.settings import ScorerConfig, TrainingConfig
 
 INSTEAD: dict[Kind, str] = {"prm": "`prm-train train-verifier`", "orm": "`prm-train train-implicit-prm`"}
 
@@ -52,7 +52,7 @@ class Float32Head(nn.Linear):
             return linear(hidden, self.weight, self.bias)
 
 
-def build_scorer(kind: Kind, config: TrainingConfig) -> tuple[Any, ScorerEncoding]:
+def build_scorer(kind: Kind, config: ScorerConfig) -> tuple[Any, ScorerEncoding]:
     """A network to be trained, from the causal language model `config.model`, and the encoding that goes with it.
 
     The head is new, so seed torch before. Raises InputError if the architecture has no such head or no dropout to set.
@@ -62,17 +62,18 @@ def build_scorer(kind: Kind, config: TrainingConfig) -> tuple[Any, ScorerEncodin
     model_config = load_model_config(path, config.trust_remote_code)
     refuse_quantized(model_config, path)
     encoding = prepare_encoding(tokenizer, config.step_separator, eos_ids(model_config))
+
     auto_class = kind_named(kind).auto_class
     if type(model_config) not in auto_class._model_mapping and not config.trust_remote_code:
         raise InputError(
             f"model {path}: transformers has no {auto_class.__name__} for {model_config.model_type}; expected an architecture that has "
             f"one, or {INSTEAD[kind]}, which takes any causal language model"
         )
+
+    # Without a padding id for now: it may be that of a token which the embedding does not have yet.
     model_config.update({**kind_named(kind).head, "pad_token_id": None})
     if config.backbone_dropout:
-        if not hasattr(model_config, "attention_dropout"):
-            raise InputError(f"backbone_dropout {config.backbone_dropout}: {model_config.model_type} has no attention_dropout; expected 0")
-        model_config.attention_dropout = config.backbone_dropout
+        set_attention_dropout(model_config, config.backbone_dropout)
     options: dict[str, Any] = attention_option(config, model_config, path)
     if config.quantization == "nf4":
         options |= four_bit_options(config)
@@ -81,15 +82,18 @@ def build_scorer(kind: Kind, config: TrainingConfig) -> tuple[Any, ScorerEncodin
         model = load_model(
             auto_class, path, new_head=True, config=model_config, dtype=dtype, trust_remote_code=config.trust_remote_code, **options
         )
-    head = head_name(model)
-    for layer in model.modules():  # bitsandbytes' CPU format for inference could not be trained again after a validation
+
+    # bitsandbytes would put its weights into a CPU format for inference at the first validation, and could not train them again.
+    for layer in model.modules():
         if hasattr(layer, "support_avx512bf16_for_cpu"):
             layer.support_avx512bf16_for_cpu = False
+
     if len(tokenizer) > model_config.get_text_config().vocab_size:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    model.config.pad_token_id = tokenizer.pad_token_id  # only now, since it may be one of the new tokens
+    model.config.pad_token_id = tokenizer.pad_token_id
+    head = head_name(model)
     setattr(model, head, Float32Head(getattr(model, head), config.head_dropout))
-    return (add_lora(model, "prm" if kind == "prm" else "orm", config.lora, encoding.marker_id) if config.lora else model), encoding
+    return (add_lora(model, kind, config.lora, encoding.marker_id) if config.lora else model), encoding
 
 
 def refuse_quantized(model_config: Any, path: str) -> None:
@@ -103,6 +107,13 @@ def refuse_quantized(model_config: Any, path: str) -> None:
             f"model {path}: its weights are stored quantized ({getattr(method, 'value', method)}, says its config.json); expected the "
             "unquantized model (--quantization nf4 with --lora.rank puts it into 4 bits while it is trained)"
         )
+
+
+def set_attention_dropout(model_config: Any, p_dropout: float) -> None:
+    """Raises InputError for an architecture that has none."""
+    if not hasattr(model_config, "attention_dropout"):
+        raise InputError(f"backbone_dropout {p_dropout}: {model_config.model_type} has no attention_dropout; expected 0")
+    model_config.attention_dropout = p_dropout
 
 
 def attention_option(config: TrainingConfig, model_config: Any, path: str) -> dict[str, Any]:
@@ -133,7 +144,7 @@ def four_bit_options(config: TrainingConfig) -> dict[str, Any]:
     return {"quantization_config": settings, "device_map": {"": device}}
 
 
-def rebuild_scorer(kind: Kind, config: TrainingConfig, trained: Mapping[str, Tensor]) -> Any:
+def rebuild_scorer(kind: Kind, config: ScorerConfig, trained: Mapping[str, Tensor]) -> Any:
     """The scorer with LoRA in whole and unquantized on the CPU: the base loaded again, and the weights that training has changed."""
     model, _ = build_scorer(kind, replace(config, quantization="none", attention="auto"))
     load_trained(model, trained)

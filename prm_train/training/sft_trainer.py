@@ -1,4 +1,4 @@
-"""TRL's SFTTrainer on rows of ids and labels, as revision models and generative verifiers train on them.
+"""TRL's SFTTrainer on rows of ids and labels, as revision models and generative verifiers train on them, and its arguments.
 
 What differs from TRL: an optimizer step sees the rows that it sees in the trainings of scorers, for every cut into batches and processes.
 TRL's own loader repeats rows at the end of an epoch until the last batches of all processes are whole; here they are filled up with a row
@@ -15,8 +15,17 @@ from trl import SFTConfig, SFTTrainer
 
 from prm_train.examples.batches import GroupSampler
 from prm_train.examples.unlabelled import UNLABELLED
+from prm_train.training.arguments import trl_arguments
+from prm_train.training.language_model import LanguageModelTraining
 
 Rows = Sequence[dict[str, list[int]]]
+
+
+class SftTraining(LanguageModelTraining):
+    """What the trainings share that `GroupedSFTTrainer` makes."""
+
+    def arguments(self) -> SFTConfig:
+        return trl_arguments(self.config, SFTConfig)
 
 
 class GroupedSFTTrainer(SFTTrainer):

@@ -17,24 +17,57 @@ all before are. That is a token classifier whose head is two rows of the languag
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from trl import SFTConfig
 
+from data_gen.rows.layouts import PrmRow
+from prm_train.checkpoints.facts import CheckpointFacts, Kind
 from prm_train.examples.batches import Batching, Collator
-from prm_train.examples.examples import Example
+from prm_train.examples.examples import Example, ExampleSet
 from prm_train.examples.unlabelled import UNLABELLED
 from prm_train.kinds.generative_verifier import GENERATIVE_VERIFIER, VerdictEncoding, verdict_encoding
-from prm_train.kinds.lookup import write_facts
-from prm_train.training.config import TrainingConfig
-from prm_train.training.language_model import build_language_model, whole_language_model
-from prm_train.training.parity import Parity, compare_scores, scores_of
-from prm_train.training.run import Task, training_arguments
-from prm_train.training.sft_trainer import GroupedSFTTrainer
-from prm_train.training.validation import step_metrics
+from prm_train.metrics.validation import step_metrics
+from prm_train.training.config import TrainVerifierConfig
+from prm_train.training.language_model import build_language_model
+from prm_train.training.save import scores_of
+from prm_train.training.sft_trainer import GroupedSFTTrainer, SftTraining
+
+
+@dataclass(frozen=True)
+class VerifierTraining(SftTraining):
+    """A language model that says Yes and No, from labeled steps."""
+
+    rows: Sequence[PrmRow]
+    config: TrainVerifierConfig
+    kind: ClassVar[Kind] = "generative_verifier"
+
+    def build(self) -> tuple[Any, VerdictEncoding]:
+        model, encoding = build_language_model(self.config)
+        return model, verdict_encoding(encoding.tokenizer, encoding.facts, self.config.ask)
+
+    def examples(self, encoding: Any, max_length: int) -> ExampleSet:
+        return GENERATIVE_VERIFIER.examples(self.rows, encoding, max_length)
+
+    def trainer(
+        self, model: Any, arguments: Any, encoding: Any, training: Sequence[Example], validation: Sequence[Example]
+    ) -> "VerifierTrainer":
+        return VerifierTrainer(model, arguments, encoding, training, validation)
+
+    def facts(self, encoding: Any) -> CheckpointFacts:
+        return GENERATIVE_VERIFIER.facts(encoding, self.config.aggregation)
+
+    def scores(self, model: Any, encoding: Any, rows: Sequence[Example]) -> list[float]:
+        return word_scores(model, encoding, rows)
+
+    def scores_on_disk(self, encoding: Any, rows: Sequence[Example]) -> list[float]:
+        """The checkpoint is loaded as scorers load it: as a token classifier."""
+        model, _, _ = GENERATIVE_VERIFIER.load_classifier(
+            str(self.config.output), "float64" if self.config.dtype == "float64" else "float32"
+        )
+        return scores_of(model, "prm", rows)
 
 
 def sft_row(example: Example, encoding: VerdictEncoding) -> dict[str, list[int]]:
@@ -77,48 +110,6 @@ class VerifierTrainer(GroupedSFTTrainer):
                 logits = self.model_wrapped(input_ids=batch["input_ids"].to(self.args.device)).logits[is_labelled.to(self.args.device)]
             found += [row.numpy() for row in (logits[:, yes] - logits[:, no]).float().cpu().split(is_labelled.sum(1).tolist())]
         return found, self.validation
-
-
-@dataclass(frozen=True)
-class VerifierTask(Task):
-    """A training from PRM rows to a language model that says Yes and No."""
-
-    ask: str
-
-    def arguments(self, config: TrainingConfig, folder: Path) -> SFTConfig:
-        return training_arguments(
-            config,
-            folder,
-            SFTConfig,
-            per_device_train_batch_size=config.batch_size,
-            per_device_eval_batch_size=config.batch_size,
-            gradient_accumulation_steps=config.n_accumulated,
-            max_length=None,
-        )
-
-    def build(self, config: TrainingConfig) -> tuple[Any, VerdictEncoding]:
-        model, encoding = build_language_model(config)
-        return model, verdict_encoding(encoding.tokenizer, encoding.facts, self.ask)
-
-    def trainer(
-        self, model: Any, arguments: Any, encoding: Any, data: tuple[list[Example], list[Example]], config: TrainingConfig
-    ) -> VerifierTrainer:
-        return VerifierTrainer(model, arguments, encoding, *data)
-
-    def save(self, trainer: Any, encoding: Any, rows: Sequence[Example], config: TrainingConfig) -> Parity | None:
-        """The language model, and whether it scores `rows` as in memory when it is loaded as a token classifier."""
-        with trainer.compute_loss_context_manager():
-            trained = word_scores(trainer.model_wrapped, encoding, rows)
-        model = whole_language_model(trainer, config)
-        if model is None:
-            return None
-        whole = word_scores(model, encoding, rows) if config.quantization != "none" else None
-        write_facts(self.facts(encoding), model.config)
-        model.config.use_cache = True
-        model.save_pretrained(config.output)
-        encoding.tokenizer.save_pretrained(config.output)
-        loaded, _, _ = GENERATIVE_VERIFIER.load_classifier(str(config.output), "float64" if config.dtype == "float64" else "float32")
-        return compare_scores(trained, scores_of(loaded, "prm", rows), config, len(rows), whole)
 
 
 @torch.no_grad()

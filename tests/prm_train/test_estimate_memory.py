@@ -10,8 +10,8 @@ from transformers import AutoModelForTokenClassification, CohereConfig, GPTNeoXC
 
 from data_gen.settings.errors import InputError
 from prm_train.estimate_memory import EstimateMemoryConfig, Network, estimate_memory, layer_bytes, main, read_network
-from prm_train.training.config import LoraSettings
 from prm_train.training.lora import add_lora
+from prm_train.training.settings import LoraSettings
 
 REPOSITORY = Path(__file__).parents[2]
 WIDTHS = {"vocab_size": 200, "hidden_size": 128, "intermediate_size": 448, "num_attention_heads": 4, "num_key_value_heads": 2}

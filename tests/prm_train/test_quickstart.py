@@ -18,7 +18,8 @@ from data_gen.settings.errors import InputError
 from data_gen.settings.parse import load_yaml, parse_config
 from prm_train.evaluation.results import from_json
 from prm_train.quickstart import QuickstartConfig, Stage, main, run_stage, training_stages
-from prm_train.training.config import TrainingConfig, TrainOrmConfig, TrainPrmConfig
+from prm_train.training.config import TrainOrmConfig, TrainPrmConfig
+from prm_train.training.settings import TrainingConfig
 
 SMALL = (
     *("--n_train_problems", "48", "--n_solutions", "4", "--n_rollouts", "4", "--n_validation_problems", "16", "--n_test_problems", "24"),

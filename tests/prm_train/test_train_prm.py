@@ -23,8 +23,7 @@ from prm_train.kinds.load import load_classifier
 from prm_train.publish import main as publish
 from prm_train.train_prm import main
 from prm_train.training.config import TrainPrmConfig
-from prm_train.training.folder import last_whole_checkpoint
-from prm_train.training.lock import training_lock
+from prm_train.training.folder import last_whole_checkpoint, training_lock
 from tests.tiny_models import write_tiny_model
 
 HARD = LabelAlgebra()

@@ -31,8 +31,10 @@ from prm_train.publish import PublishConfig, choose_paths
 from prm_train.train_revision import main
 from prm_train.training import revision as revision_training
 from prm_train.training.config import TrainRevisionConfig
-from prm_train.training.revision import RevisionTask, StopAfterMinimum
+from prm_train.training.revision import RevisionTraining, StopAfterMinimum
 from tests.two_processes import train_in_two
+
+ROOT = Path(__file__).parents[2]
 
 
 def row(i: int, n_attempts: int) -> RevisionRow:
@@ -135,7 +137,7 @@ def test_a_training_that_was_killed_when_it_had_ended_by_the_rule_makes_no_step_
     whole = train(rows, tiny_policy, tmp_path / "whole", *settings)
     assert [entry["step"] for entry in whole["validation"]] == [whole["n_steps"]]
     with monkeypatch.context() as killed:
-        killed.setattr(RevisionTask, "save", raise_interrupt)
+        killed.setattr(RevisionTraining, "save", raise_interrupt)
         with pytest.raises(KeyboardInterrupt):
             train(rows, tiny_policy, tmp_path / "killed", *settings)
     resumed = train(rows, tiny_policy, tmp_path / "killed", *settings)

@@ -23,8 +23,8 @@ from prm_train.kinds.lookup import write_facts
 from prm_train.kinds.orm import ORM
 from prm_train.kinds.paths import EncodedPath, ScoredPath
 from prm_train.publishing.served_parity import Comparison, Place, Subject, compare, config_faults, load_subject, read_paths, sample_paths
-from prm_train.training.config import TrainingConfig
 from prm_train.training.scorer_network import build_scorer, save_scorer
+from prm_train.training.settings import ScorerConfig
 from tests.hub_server import Account, Hub, client_settings, serve
 
 PATH = ScoredPath((Message("user", "Start with 3: plus 4, times 2."),), ("3 plus 4 = 7", "Answer: 7 4"))
@@ -32,7 +32,7 @@ PATH = ScoredPath((Message("user", "Start with 3: plus 4, times 2."),), ("3 plus
 
 def scorer(kind: Kind, tiny_policy: Path, folder: Path) -> Path:
     set_seed(0)
-    model, encoding = build_scorer(kind, TrainingConfig(rows=Path(), output=Path(), model=str(tiny_policy)))
+    model, encoding = build_scorer(kind, ScorerConfig(rows=Path(), output=Path(), model=str(tiny_policy)))
     save_scorer(model, encoding, CheckpointFacts(kind, encoding.facts, "none", "min"), folder)
     return folder
 
@@ -127,7 +127,7 @@ def test_an_orm_is_compared_as_its_problem_type_has_it_served(problem_type, is_r
 
 def test_an_orm_from_pairs_is_read_as_its_reward_and_may_be_labelled_so(tiny_policy, tmp_path):
     set_seed(0)
-    model, encoding = build_scorer("orm", TrainingConfig(rows=Path(), output=Path(), model=str(tiny_policy)))
+    model, encoding = build_scorer("orm", ScorerConfig(rows=Path(), output=Path(), model=str(tiny_policy)))
     save_scorer(model, encoding, CheckpointFacts("orm", encoding.facts, "pairs", "last", is_reward=True), tmp_path)
     orm = load_subject(tmp_path, "float32")
     path = orm.encode(PATH)

@@ -16,7 +16,7 @@ from prm_train.metrics.ranking import (
     sigmoid,
     within_problem_auroc,
 )
-from prm_train.training.validation import outcome_metrics, step_metrics
+from prm_train.metrics.validation import outcome_metrics, step_metrics
 
 
 def logit(score: float) -> float:

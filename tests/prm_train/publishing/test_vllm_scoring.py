@@ -12,8 +12,8 @@ from prm_train import verify_export
 from prm_train.checkpoints.facts import CheckpointFacts, Kind
 from prm_train.publishing.served_parity import compare, load_subject, sample_paths
 from prm_train.publishing.vllm_scoring import Request, answer
-from prm_train.training.config import TrainingConfig
 from prm_train.training.scorer_network import build_scorer, save_scorer
+from prm_train.training.settings import ScorerConfig
 
 pytestmark = pytest.mark.vllm
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.vllm
 def scorer(kind: Kind, folder: Path, is_reward: bool = False) -> Path:
     """On the built-in policy: vLLM on a CPU wants attention heads of 32 numbers or more, which the tests' tiny models lack."""
     set_seed(0)
-    model, encoding = build_scorer(kind, TrainingConfig(rows=Path(), output=Path(), model="base"))
+    model, encoding = build_scorer(kind, ScorerConfig(rows=Path(), output=Path(), model="base"))
     save_scorer(model, encoding, CheckpointFacts(kind, encoding.facts, "none", "min", is_reward=is_reward), folder)
     return folder
 

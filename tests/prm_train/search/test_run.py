@@ -10,8 +10,8 @@ import torch
 from data_gen.settings.errors import InputError
 from prm_train.checkpoints.facts import CheckpointFacts, Kind
 from prm_train.search.run import main
-from prm_train.training.config import TrainingConfig
 from prm_train.training.scorer_network import build_scorer, save_scorer
+from prm_train.training.settings import ScorerConfig
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def scorers(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     for kind in kinds:
         folder = tmp_path_factory.mktemp(kind)
         torch.manual_seed(0)
-        model, encoding = build_scorer(kind, TrainingConfig(rows=Path("unused"), output=folder, model=str(tiny_policy)))
+        model, encoding = build_scorer(kind, ScorerConfig(rows=Path("unused"), output=folder, model=str(tiny_policy)))
         save_scorer(model, encoding, CheckpointFacts(kind, encoding.facts, "none, it is random", "min"), folder)
         folders[kind] = str(folder)
     return folders

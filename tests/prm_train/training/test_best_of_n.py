@@ -18,7 +18,8 @@ from prm_train.kinds.load import load_classifier
 from prm_train.search.candidates import Candidate
 from prm_train.train_orm import main as train_orm
 from prm_train.train_prm import main as train_prm
-from prm_train.training.best_of_n import BestOfN, FrozenProblem, read_candidates, tracker
+from prm_train.training.best_of_n import BestOfN, FrozenProblem, read_candidates
+from prm_train.training.callbacks import tracker
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -174,7 +175,7 @@ def test_candidates_that_training_sees_are_refused(rows, tiny_policy, candidates
     first.write_text(candidates.read_text().splitlines()[0] + "\n")
     with pytest.raises(InputError, match=r"first.jsonl: none of 1 problems is held out and has 4 candidates"):
         train(rows, tiny_policy, tmp_path / "prm", "--candidates", str(first), "--n_candidates", "4")
-    with pytest.raises(InputError, match="validation_share: got 0 with calibration none and candidates"):
+    with pytest.raises(InputError, match="validation_share: got 0 with candidates"):
         train(rows, tiny_policy, tmp_path / "prm", "--candidates", str(first), "--validation_share", "0")
 
 

@@ -8,8 +8,7 @@ from transformers import AutoModelForSequenceClassification, AutoModelForTokenCl
 from data_gen.settings.errors import InputError
 from prm_train.examples.examples import Example
 from prm_train.training.config import TrainPrmConfig
-from prm_train.training.first_checks import check_rows_apart
-from prm_train.training.run import max_length
+from prm_train.training.first_checks import check_rows_apart, max_length
 from tests.tiny_models import tiny_config, tiny_model
 
 ROWS = [Example(f"q{n}", tuple(i * step % 97 + 1 for i in range(n)), (n - 1,), (1.0,), (1.0,)) for n, step in ((30, 11), (20, 7), (50, 5))]

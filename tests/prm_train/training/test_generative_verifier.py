@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from data_gen.models.tokenizer import load_tokenizer
 from data_gen.rows.layouts import EVIDENCE, PrmRow
-from data_gen.settings.errors import ConfigError, InputError
+from data_gen.settings.errors import InputError
 from prm_train.encoding.paths import EncodingFacts
 from prm_train.kinds.generative_verifier import GENERATIVE_VERIFIER, VerdictEncoding, verdict_encoding
 from prm_train.kinds.load import load_classifier, load_scorer
@@ -188,8 +188,3 @@ def test_lora_updates_are_merged_into_the_unquantized_base(rows, tiny_policy, tm
     ]
     assert parity["max_abs_difference"] < 1e-5
     assert not quantized or 1e-5 < parity["quantization_difference"] < 0.5
-
-
-def test_settings_of_a_head_are_refused(rows, tiny_policy, tmp_path):
-    with pytest.raises(ConfigError, match=r"head_learning_rate 0\.1, head_dropout 0\.0, packing False: expected null"):
-        train(rows, tiny_policy, tmp_path / "verifier", "--head_learning_rate", "0.1")

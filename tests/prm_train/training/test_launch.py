@@ -21,7 +21,7 @@ from prm_train.examples.examples import prm_examples, split_by_question
 from prm_train.examples.targets import LabelAlgebra
 from prm_train.kinds.load import load_classifier
 from prm_train.train_prm import main
-from prm_train.training.parity import parity_rows, scores_of
+from prm_train.training.save import parity_rows, scores_of
 
 ROOT = Path(__file__).parents[3]
 N_ROWS = 8  # an optimizer step

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from prm_train.training.config import LossSettings
 from prm_train.training.losses import binary_cross_entropy, cross_entropy, focal, mean_squared_error, place_loss, pqm_ranking, step_logits
+from prm_train.training.settings import LossSettings
 
 
 def test_step_logit_is_the_log_odds_of_the_good_class():

@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,9 +16,10 @@ from prm_train.examples.examples import Example
 from prm_train.examples.outcome import Pair
 from prm_train.kinds.load import load_classifier
 from prm_train.train_orm import main
-from prm_train.training.config import LoraSettings, LossSettings, TrainOrmConfig
-from prm_train.training.pair_trainer import PairTask, PairTrainer
+from prm_train.training.config import TrainOrmConfig
+from prm_train.training.pair_trainer import PairTrainer, PairTraining
 from prm_train.training.scorer_network import build_scorer
+from prm_train.training.settings import LoraSettings
 
 
 def solution(token: int, is_right: bool, n_tokens: int = 6) -> Example:
@@ -27,13 +29,18 @@ def solution(token: int, is_right: bool, n_tokens: int = 6) -> Example:
 PAIRS = [Pair(solution(60 + i, True, 6 + i), solution(70 + i, False, 9 - i)) for i in range(4)]
 
 
+class TrainingOnPairs(PairTraining):
+    def pairs(self, *unused: Any) -> list[Pair]:
+        return PAIRS
+
+
 def pair_trainer(policy: Path, output: Path, **settings) -> PairTrainer:
     config = TrainOrmConfig(rows=Path("unused"), output=output, model=str(policy), objective="pairs", validation_share=0.0, use_cpu=True)
     config = replace(config, learning_rate=0.01, n_steps_between_logs=1, max_grad_norm=0.0, **settings)
-    task = PairTask("orm", None, LossSettings(), None, lambda solutions, encoding: PAIRS)  # type: ignore[arg-type]
+    training = TrainingOnPairs([], config)
     torch.manual_seed(0)
     model, encoding = build_scorer("orm", config)
-    return task.trainer(model, task.arguments(config, output), encoding, ([], []), config)
+    return training.trainer(model, training.arguments(), encoding, [], [])
 
 
 def test_the_loss_is_the_mean_over_pairs_however_the_step_is_cut(tiny_policy, tmp_path):
@@ -133,7 +140,7 @@ def test_a_stopped_training_on_pairs_goes_on_where_it_was(rows, tiny_policy, tmp
     report = train(rows, tiny_policy, tmp_path / "whole", "--n_epochs", "1", "--lora.rank", "2")
     checkpoint = tmp_path / "broken"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("prm_train.training.pair_trainer.PairTask.save", lambda *unused: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("prm_train.training.pair_trainer.PairTraining.save", lambda *unused: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             train(rows, tiny_policy, checkpoint, "--n_epochs", "1", "--lora.rank", "2")
     again = train(rows, tiny_policy, checkpoint, "--n_epochs", "1", "--lora.rank", "2")

@@ -10,9 +10,10 @@ from transformers import TrainerCallback, TrainingArguments, set_seed
 from prm_train.checkpoints.facts import Kind
 from prm_train.examples.batches import Batching, Collator, GroupSampler, filler
 from prm_train.examples.examples import Example
-from prm_train.training.config import LossSettings, TrainOrmConfig
+from prm_train.training.config import TrainOrmConfig
 from prm_train.training.reward_trainer import RewardTrainer, labelled_places
 from prm_train.training.scorer_network import build_scorer
+from prm_train.training.settings import LossSettings
 from tests.stop_at import StopAt
 from tests.two_processes import train_in_two
 

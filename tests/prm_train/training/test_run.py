@@ -13,10 +13,10 @@ from transformers import TrainerCallback
 
 from data_gen.rows.layouts import PrmRow, read_rows, write_rows
 from data_gen.settings.errors import InputError
-from prm_train.checkpoints.facts import CheckpointFacts
-from prm_train.examples.examples import prm_examples
-from prm_train.training.config import LoraSettings, TrainPrmConfig
-from prm_train.training.run import Task, run_training
+from prm_train.training.config import TrainPrmConfig
+from prm_train.training.reward_trainer import PrmTraining
+from prm_train.training.run import run_training
+from prm_train.training.settings import LoraSettings
 from tests.stop_at import StopAt
 
 
@@ -30,7 +30,7 @@ def rows() -> list[PrmRow]:
     return made
 
 
-class BrokenTask(Task):
+class BrokenTraining(PrmTraining):
     """Is broken off after so many steps."""
 
     def trainer(self, *arguments: Any) -> Any:
@@ -42,7 +42,7 @@ class BrokenTask(Task):
         return None
 
 
-def run(policy: Path, output: Path, task: type[Task] = Task, **settings: Any) -> None:
+def run(policy: Path, output: Path, training: type[PrmTraining] = PrmTraining, **settings: Any) -> None:
     file = output.parent / "rows.jsonl"
     if not file.exists():
         write_rows(file, rows())
@@ -57,22 +57,14 @@ def run(policy: Path, output: Path, task: type[Task] = Task, **settings: Any) ->
         n_steps_between_saves=2,
         **settings,
     )
-    run_training(
-        task(
-            kind="prm",
-            examples=lambda encoding, max_length: prm_examples(read_rows(file, PrmRow), encoding, config, max_length),
-            loss=config,
-            facts=lambda encoding: CheckpointFacts("prm", encoding.facts, config.semantics, config.aggregation),
-        ),
-        config,
-    )
+    run_training(training(read_rows(file, PrmRow), config))
 
 
 @pytest.mark.parametrize("lora", [None, LoraSettings(rank=2, dropout=0.2)], ids=["whole", "lora"])
 def test_a_training_that_was_broken_off_ends_with_the_weights_of_an_unbroken_one(lora, tiny_policy, tmp_path):
     settings = {"lora": lora, "head_dropout": 0.1, "head_learning_rate": 0.05}
     run(tiny_policy, tmp_path / "whole", **settings)
-    run(tiny_policy, tmp_path / "broken", BrokenTask, **settings)
+    run(tiny_policy, tmp_path / "broken", BrokenTraining, **settings)
     assert not (tmp_path / "broken" / "model.safetensors").exists()
     assert [path.name for path in (tmp_path / "broken" / "training").glob("checkpoint-*")] == ["checkpoint-4"]
     if lora is None:
@@ -100,7 +92,7 @@ def refuse_what_has_changed(output: Path, policy: Path) -> None:
     sources.write_text(before[1])
 
 
-class UnsavedTask(Task):
+class UnsavedTraining(PrmTraining):
     """Is broken off when it has made its last step."""
 
     def save(self, *arguments: Any) -> None:
@@ -110,7 +102,7 @@ class UnsavedTask(Task):
 def test_a_training_that_was_broken_off_before_it_was_saved_keeps_its_last_validation(tiny_policy, tmp_path):
     run(tiny_policy, tmp_path / "whole")
     whole = json.loads((tmp_path / "whole" / "training" / "report.json").read_text())
-    run(tiny_policy, tmp_path / "broken", UnsavedTask)
+    run(tiny_policy, tmp_path / "broken", UnsavedTraining)
     (last,) = (tmp_path / "broken" / "training").glob("checkpoint-*")
     assert last.name == f"checkpoint-{whole['n_steps']}"
     run(tiny_policy, tmp_path / "broken")
@@ -119,7 +111,7 @@ def test_a_training_that_was_broken_off_before_it_was_saved_keeps_its_last_valid
     assert [entry["step"] for entry in report["validation"]] == [whole["n_steps"] // 2, whole["n_steps"]]
 
 
-class SlowBrokenTask(BrokenTask):
+class SlowBrokenTraining(BrokenTraining):
     """Takes a tenth of a second a step, too."""
 
     def trainer(self, *arguments: Any) -> Any:
@@ -135,12 +127,12 @@ class Slow(TrainerCallback):
 
 def test_the_cost_of_a_resumed_training_is_that_of_all_attempts(tiny_policy, tmp_path):
     output = tmp_path / "run"
-    run(tiny_policy, output, SlowBrokenTask)
+    run(tiny_policy, output, SlowBrokenTraining)
     stored = output / "training" / "cost.json"
     first = json.loads(stored.read_text())
     assert first["wall_seconds"] >= 0.5  # five steps
     stored.write_text(json.dumps({"wall_seconds": first["wall_seconds"] + 1000, "cpu_seconds": first["cpu_seconds"] + 500}))
-    run(tiny_policy, output, SlowBrokenTask)  # broken off again after a step
+    run(tiny_policy, output, SlowBrokenTraining)  # broken off again after a step
     assert json.loads(stored.read_text())["wall_seconds"] >= 1000 + first["wall_seconds"]
     run(tiny_policy, output)
     cost = json.loads((output / "training" / "report.json").read_text())["cost"]

@@ -39,8 +39,8 @@ from prm_train.publishing.export import export_checkpoint
 from prm_train.scoring.foreign.math_shepherd import load_math_shepherd
 from prm_train.scoring.foreign.settings import PrmFormat
 from prm_train.search.settings import SearchConfig
-from prm_train.training.config import TrainingConfig
 from prm_train.training.scorer_network import build_scorer, save_scorer
+from prm_train.training.settings import ScorerConfig
 from tests.tiny_models import SMALLEST
 
 QUESTION = "Start with 3: plus 4, times 2."
@@ -339,7 +339,7 @@ def test_a_tokenizer_that_joins_or_cuts_what_math_shepherd_reads_is_refused_at_l
 
 
 def test_a_prm_of_this_project_in_qwens_layout_keeps_its_own_encoding(tiny_policy, tmp_path):
-    model, encoding = build_scorer("prm", TrainingConfig(rows=Path(), output=Path(), model=str(tiny_policy)))
+    model, encoding = build_scorer("prm", ScorerConfig(rows=Path(), output=Path(), model=str(tiny_policy)))
     save_scorer(model, encoding, CheckpointFacts("prm", encoding.facts, "none", "min"), tmp_path / "prm")
     (tmp_path / "qwen").mkdir()
     path = ScoredPath((Message("user", QUESTION),), PATHS[0])

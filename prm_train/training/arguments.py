@@ -1,11 +1,12 @@
-"""How a training was started: on which devices, by how many processes. What would train wrongly or save nothing is refused with the reason.
+"""The arguments that transformers' Trainer gets, and the launcher that started it: on which devices, in how many processes.
+
+What would train wrongly or save nothing is refused with the reason.
 
 Silent faults of launchers that are caught here, all seen with accelerate 1.15 without a GPU: `accelerate launch --cpu --num_processes 2`
 starts one process; FSDP becomes two trainings that never exchange anything; DeepSpeed with use_cpu becomes plain DDP.
 """
 
 import importlib.util
-import logging
 import os
 from typing import Any
 
@@ -14,9 +15,66 @@ from accelerate.utils import DistributedType
 from transformers import TrainingArguments
 
 from data_gen.settings.errors import InputError
-from prm_train.training.config import TrainingConfig
+from prm_train.training.callbacks import tracker
+from prm_train.training.settings import TrainingConfig, is_packed, is_quantized
 
-logger = logging.getLogger(__name__)
+
+def training_arguments(config: TrainingConfig, kind: type[Any] = TrainingArguments, **more: Any) -> Any:
+    """The arguments of a Trainer of ours, whose collator cuts the rows of an optimizer step into forward passes by itself.
+
+    They are an object of class `kind`, where a trainer has its own; `more` replaces arguments and adds some.
+    """
+    folder, n_rows = config.output / "training", config.batch_size * config.n_accumulated
+    has_validation = config.validation_share > 0
+    saves: dict[str, Any] = {"save_strategy": "epoch"}
+    if config.n_steps_between_saves:
+        saves = {"save_strategy": "steps", "save_steps": config.n_steps_between_saves}
+
+    arguments: dict[str, Any] = dict(
+        output_dir=str(folder),
+        num_train_epochs=config.n_epochs,
+        per_device_train_batch_size=n_rows,
+        per_device_eval_batch_size=n_rows,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=config.lr_schedule,
+        warmup_steps=config.warmup_share,
+        adam_beta1=config.adam_betas[0],
+        adam_beta2=config.adam_betas[1],
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        gradient_checkpointing=config.gradient_checkpointing,
+        seed=config.seed,
+        dataloader_pin_memory=False,
+        remove_unused_columns=False,
+        eval_strategy="epoch" if has_validation else "no",
+        logging_steps=config.n_steps_between_logs,
+        load_best_model_at_end=config.keep == "lowest_validation_loss",
+        metric_for_best_model="loss" if has_validation else None,
+        save_total_limit=1,
+        disable_tqdm=True,
+        report_to=tracker(config.report_to, folder),
+        run_name=config.run_name,
+        ddp_find_unused_parameters=False,  # every weight takes part in every pass; looking for others costs a walk of the graph
+        **device_settings(config),
+        **saves,
+    )
+    return kind(**(arguments | more))
+
+
+def trl_arguments(config: TrainingConfig, kind: type[Any], **more: Any) -> Any:
+    """The arguments of a trainer of TRL, which accumulates forward passes of `batch_size` rows; `kind` is its own class of arguments."""
+    return training_arguments(
+        config,
+        kind,
+        per_device_train_batch_size=config.batch_size,
+        per_device_eval_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.n_accumulated,
+        max_length=None,  # TRL would cut rows, or drop them, without a word: our examples are short enough already
+        **more,
+    )
+
+
+# --- what the launcher asked for
 
 
 def device_settings(config: TrainingConfig) -> dict[str, Any]:
@@ -47,7 +105,7 @@ def check_launch(arguments: TrainingArguments, config: TrainingConfig) -> None:
         raise InputError(
             f"{n_started} processes were started and {arguments.world_size} train together; each would train a copy of its own"
         )
-    if config.packing and arguments.device.type == "cuda":
+    if is_packed(config) and arguments.device.type == "cuda":
         _check_packing(config)
     if arguments.deepspeed_plugin is not None:
         _check_deepspeed(arguments.deepspeed_plugin, config)
@@ -88,7 +146,7 @@ def _check_deepspeed(plugin: Any, config: TrainingConfig) -> None:
             )
     if plugin.zero_stage != 3:
         return
-    if config.quantization != "none":
-        raise InputError(f"quantization {config.quantization} with ZeRO stage 3, which has not been tried; expected stage 2")
+    if is_quantized(config):
+        raise InputError("quantization nf4 with ZeRO stage 3, which has not been tried; expected stage 2")
     if not plugin.deepspeed_config["zero_optimization"].get("stage3_gather_16bit_weights_on_model_save"):
         raise InputError("DeepSpeed ZeRO stage 3 would save no weights; expected zero3_save_16bit_model: true in accelerate's config")

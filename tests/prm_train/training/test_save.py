@@ -8,9 +8,10 @@ from transformers import set_seed
 from data_gen.settings.errors import InputError
 from prm_train.checkpoints.facts import CheckpointFacts, Kind
 from prm_train.examples.examples import Example
-from prm_train.training.config import LoraSettings, TrainOrmConfig
-from prm_train.training.parity import check_parity, parity_rows, scores_of
+from prm_train.training.config import TrainOrmConfig
+from prm_train.training.save import Parity, compare_scores, parity_rows, saved_scores, scores_of
 from prm_train.training.scorer_network import build_scorer, save_scorer
+from prm_train.training.settings import LoraSettings
 
 
 def saved(kind: Kind, policy: Path, folder: Path, **settings):
@@ -29,6 +30,10 @@ def saved(kind: Kind, policy: Path, folder: Path, **settings):
     scores = scores_of(model, kind, rows)
     save_scorer(model, encoding, CheckpointFacts(kind, encoding.facts, "test", "min"), folder)
     return config, rows, scores
+
+
+def check_parity(folder: Path, kind: Kind, rows: list[Example], scores: list[float], config: TrainOrmConfig) -> Parity:
+    return compare_scores(scores, saved_scores(folder, kind, rows, config), config, len(rows))
 
 
 @pytest.mark.parametrize("kind", ["prm", "orm"])

@@ -7,8 +7,9 @@ from accelerate.utils import DeepSpeedPlugin
 from transformers import TrainingArguments
 
 from data_gen.settings.errors import InputError
-from prm_train.training.config import LoraSettings, TrainOrmConfig
-from prm_train.training.launching import check_launch, device_settings
+from prm_train.training.arguments import check_launch, device_settings
+from prm_train.training.config import TrainOrmConfig
+from prm_train.training.settings import LoraSettings
 
 
 def config(**settings) -> TrainOrmConfig:

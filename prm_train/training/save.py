@@ -1,0 +1,137 @@
+"""The end of every training: its checkpoint is written, loaded again, and compared with the model in memory.
+
+The comparison is in the report as `parity`. What it catches has all happened elsewhere: a head left out of an adapter, updates not merged,
+weights lost or rounded on the way out of several processes, a class order turned round.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+from data_gen.models.pretrained import load_model
+from prm_train.checkpoints.facts import Kind
+from prm_train.encoding.paths import ScorerEncoding
+from prm_train.examples.evenly import evenly
+from prm_train.examples.examples import Example
+from prm_train.networks.gathering import gathered_weights
+from prm_train.training.settings import TrainingConfig, is_quantized
+
+AUTO_CLASSES = {"prm": AutoModelForTokenClassification, "orm": AutoModelForSequenceClassification}
+N_ROWS = 8
+# Largest difference of two scores. A bfloat16 number has 8 bits, and so have the weights that LoRA is merged into.
+TOLERANCES = {"float64": 1e-6, "float32": 1e-4, "bfloat16": 0.05}
+
+
+@dataclass(frozen=True)
+class Parity:
+    """`quantization_difference` is how far the scores of a base in 4 bits, as trained, are from those of the saved model (QLoRA alone)."""
+
+    n_rows: int
+    n_scores: int
+    max_abs_difference: float
+    tolerance: float
+    quantization_difference: float | None = None
+
+
+class SavesCheckpoint(ABC):
+    """The part of a training that writes its checkpoint. `save` is the same for all kinds; each says how its four steps are done."""
+
+    config: TrainingConfig
+
+    @abstractmethod
+    def scores(self, model: Any, encoding: ScorerEncoding, rows: Sequence[Example]) -> list[float]:
+        """The scores of the rows' places by a model in memory, which is left in evaluation mode."""
+
+    @abstractmethod
+    def whole_model(self, model: Any, weights: Mapping[str, Tensor]) -> Any:
+        """The model to be written. `model` is the trained one, `weights` those that `gathered_weights` took out of it: under LoRA the
+        updates and what else was trained, which go into the unquantized base.
+        """
+
+    @abstractmethod
+    def write(self, model: Any, weights: Mapping[str, Tensor], encoding: ScorerEncoding) -> None:
+        """Write what `whole_model` gave to `config.output`, with the tokenizer and what config.json says of this kind."""
+
+    @abstractmethod
+    def scores_on_disk(self, encoding: ScorerEncoding, rows: Sequence[Example]) -> list[float]:
+        """The scores of the rows' places by the checkpoint in `config.output`."""
+
+    def trained_scores(self, trainer: Any, encoding: ScorerEncoding, rows: Sequence[Example]) -> list[float]:
+        """The scores by the trained model, at the precision of the training."""
+        with trainer.compute_loss_context_manager():
+            return self.scores(trainer.model_wrapped, encoding, rows)
+
+    def save(self, trainer: Any, encoding: ScorerEncoding, rows: Sequence[Example]) -> Parity | None:
+        """Write the checkpoint and compare its scores of `rows` with those in memory; None on all processes but the main one.
+
+        Raises RuntimeError if the scores differ.
+        """
+        # All processes score and gather, since each may hold a part of the weights.
+        trained = self.trained_scores(trainer, encoding, rows)
+        model, is_main = trainer.accelerator.unwrap_model(trainer.model), trainer.args.process_index == 0
+        weights = gathered_weights(model, only_trained=self.config.lora is not None, keep=is_main)
+        if not is_main:
+            return None
+
+        # From here on models are loaded whole, by this process alone.
+        unset_hf_deepspeed_config()
+        model = self.whole_model(model, weights)
+        # A base in 4 bits scores otherwise than the unquantized one that is written, with which the checkpoint must agree.
+        whole = self.scores(model, encoding, rows) if is_quantized(self.config) else None
+        self.write(model, weights, encoding)
+        return compare_scores(trained, self.scores_on_disk(encoding, rows), self.config, len(rows), whole)
+
+
+def parity_rows(examples: Sequence[Example]) -> list[Example]:
+    """Up to `N_ROWS` of them, evenly spread."""
+    return evenly(examples, N_ROWS)
+
+
+@torch.no_grad()
+def scores_of(model: Any, kind: Kind, examples: Sequence[Example]) -> list[float]:
+    """Scores at the positions of the examples, one row at a time: sigmoid(z1 - z0) of a PRM, sigmoid(z) of an ORM.
+
+    Leaves the model in evaluation mode. Where its weights are spread over processes, all of them must call it with the same examples.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    found: list[float] = []
+    for example in examples:
+        logits = model(input_ids=torch.tensor([example.input_ids], device=device)).logits[0].double()
+        values = logits[list(example.positions), 1] - logits[list(example.positions), 0] if kind == "prm" else logits
+        found += torch.sigmoid(values).tolist()
+    return found
+
+
+def saved_scores(folder: Path, kind: Kind, examples: Sequence[Example], config: TrainingConfig) -> list[float]:
+    """The scores of a PRM's or an ORM's checkpoint, which is loaded as its users load it, with transformers alone."""
+    dtype = getattr(torch, config.dtype)
+    model = load_model(AUTO_CLASSES[kind], str(folder), dtype=dtype, trust_remote_code=config.trust_remote_code)
+    return scores_of(model, kind, examples)
+
+
+def compare_scores(
+    trained: Sequence[float], loaded: Sequence[float], config: TrainingConfig, n_rows: int, whole: Sequence[float] | None = None
+) -> Parity:
+    """Scores in memory and those of the checkpoint; `whole` are those in memory of a base in 4 bits after it was made whole again, which
+    is what was saved. Raises RuntimeError if they are not the same.
+    """
+    tolerance = TOLERANCES["bfloat16" if config.bf16_autocast else config.dtype]
+    difference = max_abs_difference(loaded, trained if whole is None else whole)
+    if not difference <= tolerance:  # also when it is not a number
+        raise RuntimeError(
+            f"{config.output}: scores of {n_rows} rows differ by up to {difference:.2g} from those of the trained model, expected at most "
+            f"{tolerance:g}; the checkpoint is not the model that was trained (training/checkpoint-* still holds that)"
+        )
+    return Parity(n_rows, len(trained), difference, tolerance, None if whole is None else max_abs_difference(trained, whole))
+
+
+def max_abs_difference(a: Sequence[float], b: Sequence[float]) -> float:
+    return (torch.tensor(a, dtype=torch.float64) - torch.tensor(b, dtype=torch.float64)).abs().max().item()
