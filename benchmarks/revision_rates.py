@@ -1,7 +1,8 @@
-"""What training on revision trajectories changes on the built-in task: `python -m benchmarks.revision_rates RUN` (about 4 minutes, one thread).
+"""What training on revision trajectories changes on the built-in task: `python -m benchmarks.revision_rates RUN`.
 
 RUN is a finished quickstart: its solutions become trajectories (four a problem, so at most three earlier attempts), the base policy is
-trained on them, and both are asked for the next attempt after the same held-out chains, greedily. Writes benchmarks/results/revision.json.
+trained on them (about 4 minutes, one thread), and both are asked for the next attempt after the same held-out chains, greedily. Writes
+benchmarks/results/revision.json.
 """
 
 import argparse

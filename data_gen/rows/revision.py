@@ -7,10 +7,10 @@ others, drawn at random, come before it. A model is trained on the right answer 
     question, random wrong attempt, random wrong attempt, closest wrong attempt -> right answer                  (m = 3)
 
 Three things are added to the paper, each a setting. Wrong attempts must be trustworthy: where a policy is right nine times in ten and the
-grader misses 1 % of that, two in five of the attempts shown last are right ones (benchmarks/revision_rows.py), the closest being the likeliest
-to be right. So the second opinion of `data_gen.rows.filters` comes first, and a question is dropped if what may still be such misses is too
-large a share of its wrong attempts. Questions with many right answers are capped. And rows that keep an answer that is already right may
-be added: the paper's models turn 38 % of their right answers into wrong ones.
+grader misses 1 % of that, two in five of the attempts shown last are right ones (benchmarks/revision_rows.py), the closest being the
+likeliest to be right. So the second opinion of `data_gen.rows.filters` comes first, and a question is dropped if what may still be such
+misses is too large a share of its wrong attempts. Questions with many right answers are capped. And rows that keep an answer that
+is already right may be added: the paper's models turn 38 % of their right answers into wrong ones.
 """
 
 from collections import Counter, defaultdict

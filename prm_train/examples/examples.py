@@ -138,8 +138,9 @@ def split_by_question(examples: Sequence[Example], validation_share: float) -> t
 
 
 def is_validation_question(question: str, validation_share: float) -> bool:
-    """Whether a training keeps the question for validation. The files that `prm-train build` splits by `published_split` are another matter:
-    of whichever it is given, a training holds out this share.
+    """Whether a training keeps the question for validation.
+
+    The files that `prm-train build` splits are another matter: of whichever it is given, a training holds out this share.
     """
     return derive_seed("validation question", question) % 10_000 < 10_000 * validation_share
 

@@ -30,7 +30,10 @@ from prm_train.search.paths import PathGrower, SearchPath
 
 @dataclass(frozen=True)
 class BeamConfig:
-    """`n` paths (N in the paper), `width` next steps drawn from each kept path (M); `aggregation` makes a path's rank of its step scores."""
+    """`n` paths (N in the paper) and `width` next steps drawn from each kept path (M).
+
+    `aggregation` makes a path's rank of its step scores.
+    """
 
     n: int = 16
     width: int = 4
