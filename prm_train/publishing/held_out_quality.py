@@ -1,9 +1,11 @@
 """What a published score means, and how well it tells right from wrong on questions that training did not see: intervals for the card.
 
-Scores are those that `load_scorer` gives, calibrated. Labels are the targets that the calibration, or without one the training, would take
-from the rows, right from 0.5 up. Order is measured of every scorer; the distance of scores from labels (Brier) only where a score is the
-probability of the label: not of a PRM that learnt values, whose distance from a hard label is no fault, nor where a loss orders the steps
-alone and no calibration gave the scores a zero point.
+Scores are those that `load_scorer` gives, calibrated. Labels are the targets that the calibration (or the training, if there was no
+calibration) would read from the rows; a target of 0.5 or more counts as right.
+
+- Every scorer is measured by how well it orders right and wrong (AUROC).
+- Only where a score is the probability of the label is its distance from the label measured too (Brier score). That is not so for a PRM
+  that learnt values, which are meant to differ from hard labels, nor for a loss that only orders steps, unless a calibration followed.
 """
 
 from collections import defaultdict
@@ -20,18 +22,23 @@ from prm_train.metrics.calibration import fits_calibration
 from prm_train.metrics.estimators import Interval, bootstrap_interval
 from prm_train.metrics.ranking import Floats, auroc, brier, sigmoid
 
+# The label of each score of a path, None where there is none.
 Labels = tuple[bool | None, ...]
-PROPER_LOSSES = ("binary_cross_entropy", "cross_entropy", "mse")  # least in the mean where a score is the mean target
-MIN_QUESTIONS = 5  # of an interval
+# Proper scoring rules: the expected loss is least if the score is the expected target.
+PROPER_LOSSES = ("binary_cross_entropy", "cross_entropy", "mse")
+# An interval over fewer questions would say nothing.
+MIN_QUESTIONS = 5
 
 
 def labels_of(row: AnyRow, n_steps: Sequence[int], facts: CheckpointFacts, algebra: LabelAlgebra) -> tuple[Labels, ...]:
-    """For each path of a row the label of each of its scores, None where there is none; `n_steps` are those of its paths."""
+    """For each path of a row the label of each of its scores. `n_steps` holds the number of steps of each path."""
     if isinstance(row, PrmRow):
         return (tuple(None if target is None else target.value >= 0.5 for target in step_targets(row, algebra)),)
     if isinstance(row, RevisionRow):
         return ((),)
+
     outcomes = (True, False) if isinstance(row, OrmPair) else (row.label,)
+    # An implicit PRM scores every step but learns from the outcome alone, which is the label of the last one.
     if facts.kind == "implicit_prm":
         return tuple((*(None,) * (n - 1), label) for n, label in zip(n_steps, outcomes, strict=True))
     return tuple((label,) for label in outcomes)
@@ -39,9 +46,10 @@ def labels_of(row: AnyRow, n_steps: Sequence[int], facts: CheckpointFacts, algeb
 
 @dataclass(frozen=True)
 class ScoreMeaning:
-    """What a score, as `load_scorer` gives it, says of a label of `algebra`: its probability, the value of the path, or an order alone.
+    """What a score, as `load_scorer` gives it, says about the label that `algebra` reads from a row.
 
-    `calibrated_for` are the semantics of that label where it is another than that of the training.
+    It `says` the label's probability, the value of the path, or only an order. `calibrated_for` names that label if the calibration read
+    the rows otherwise than the training did.
     """
 
     algebra: LabelAlgebra
@@ -50,19 +58,21 @@ class ScoreMeaning:
 
 
 def score_meaning(facts: CheckpointFacts, training: Mapping[str, Any], calibration: Mapping[str, Any] | None) -> ScoreMeaning:
-    """`training` holds the settings of the training, {} where nobody knows them; `calibration` those of labels that a later calibration was
-    fitted on, None where there was none.
+    """What the scores of a checkpoint mean: that which they were fitted to last.
 
-    Scores mean what they were last fitted to. A loss that is not proper (pqm, focal) and pairs fix an order alone, which Platt's
-    calibration turns into probabilities; a temperature cannot, since it has no bias.
+    `training` holds the settings of the training, {} if they are not known. `calibration` holds the settings by which a later calibration
+    read its labels, None without one. Losses that are no proper scoring rule (pqm, focal) and pairs fix only an order. Platt's calibration
+    turns it into probabilities; a temperature cannot, since it has no bias.
     """
     is_platt = facts.calibration.method == "platt"
     if facts.kind == "generative_verifier":
         return ScoreMeaning(LabelAlgebra(until_first_error=True), "probability")
     if facts.kind != "prm":
         return ScoreMeaning(LabelAlgebra(), "order" if facts.is_reward and not is_platt else "probability")
+
     trained = _label_algebra(training)
     meant = trained if calibration is None else _label_algebra(calibration)
+    # Without Platt's calibration the loss of the training decides, and it speaks only for the labels that it was fitted to.
     is_fitted = is_platt or (training.get("loss") in PROPER_LOSSES and meant == trained)
     is_known = training or calibration is not None
     other = meant.semantics if calibration is not None and meant.semantics != facts.labels else None
@@ -77,7 +87,7 @@ def _label_algebra(settings: Mapping[str, Any]) -> LabelAlgebra:
 
 @dataclass(frozen=True)
 class QuestionInterval:
-    """The mean over so many questions, and its 95 % interval."""
+    """The mean over `n_questions` questions, with its 95 % interval."""
 
     interval: Interval
     n_questions: int
@@ -86,18 +96,26 @@ class QuestionInterval:
 def held_out_quality(
     questions: Sequence[str], logits: Sequence[Floats], labels: Sequence[Labels], facts: CheckpointFacts, with_brier: bool
 ) -> Mapping[str, QuestionInterval]:
-    """Intervals by name, none over fewer than MIN_QUESTIONS. One entry a path; `logits` are those of `load_scorer`'s scores.
+    """Intervals by name, none over fewer than MIN_QUESTIONS. `questions`, `logits` and `labels` have one entry for each path.
 
-    AUROC is that inside a question, over questions with both kinds of label. Questions that fitted the calibration are left out.
+    `logits` are the log-odds of `load_scorer`'s scores. AUROC is computed inside each question that has both right and wrong labels.
+    Questions that the calibration was fitted on are left out.
     """
-    places: dict[str, list[tuple[float, bool]]] = defaultdict(list)
-    for question, row, row_labels in zip(questions, logits, labels, strict=True):
-        if row_labels and not (facts.calibration.method != "none" and fits_calibration(question)):
-            places[question] += [(float(logit), label) for logit, label in zip(row, row_labels, strict=True) if label is not None]
-    groups = [tuple(zip(*group, strict=True)) for group in places.values() if group]
-    found = {
-        "AUROC inside a question": [area for values, known in groups if (area := auroc(values, known)) is not None],
-        "Brier score": [brier(sigmoid(values), known) for values, known in groups] if with_brier else [],
+    is_calibrated = facts.calibration.method != "none"
+    judged: dict[str, list[tuple[float, bool]]] = defaultdict(list)  # question → (logit, label) of each labeled score
+    for question, path_logits, path_labels in zip(questions, logits, labels, strict=True):
+        if path_labels and not (is_calibrated and fits_calibration(question)):
+            judged[question] += [(float(logit), label) for logit, label in zip(path_logits, path_labels, strict=True) if label is not None]
+
+    by_question = [tuple(zip(*pairs, strict=True)) for pairs in judged.values() if pairs]
+    measures = {
+        "AUROC inside a question": [area for values, right in by_question if (area := auroc(values, right)) is not None],
+        "Brier score": [brier(sigmoid(values), right) for values, right in by_question] if with_brier else [],
     }
+
     rng = np.random.default_rng(0)
-    return {name: QuestionInterval(bootstrap_interval(each, rng), len(each)) for name, each in found.items() if len(each) >= MIN_QUESTIONS}
+    return {
+        name: QuestionInterval(bootstrap_interval(values, rng), len(values))
+        for name, values in measures.items()
+        if len(values) >= MIN_QUESTIONS
+    }
