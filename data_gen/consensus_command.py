@@ -49,10 +49,12 @@ class ConsensusConfig:
     """Which solutions, which judge."""
 
     run: Path = field(metadata={"help": "run folder of `prm-train label`"})
-    output: Path = field(metadata={"help": "run folder for what is kept"})
-    judge: JudgeSettings | None = field(default=None, metadata={"help": "a model that is asked"})
+    output: Path = field(metadata={"help": "run folder for the solutions that are kept"})
+    judge: JudgeSettings | None = field(
+        default=None, metadata={"help": "a language model that is asked for the first error of each solution"}
+    )
     judgements: Path | None = field(
-        default=None, metadata={"help": "judgements made elsewhere (JSON lines), or a ProcessBench file (.json)"}
+        default=None, metadata={"help": "file of judgements that were made elsewhere: JSON lines, or a ProcessBench file (.json)"}
     )
 
     def __post_init__(self) -> None:

@@ -49,10 +49,17 @@ class LabelConfig(LabelSettings):
 
     run: Path = field(metadata={"help": "run folder of `prm-train sample`"})
     policy: PolicyExecution = field(default_factory=PolicyExecution)
-    n_open: int = field(default=N_OPEN, metadata={"help": "problems under way at a time: more fill more servers, fewer need less cache"})
-    forecast: bool = field(default=False, metadata={"help": "label 20 problems spread over the run, print what all will cost, and end"})
-    dry_run: bool = field(default=False, metadata={"help": "label the run of `prm-train sample --dry_run true`: run/dry-run"})
-    show: int = field(default=0, metadata={"help": "then print so many labelled solutions, wrong ones first, and how far methods agree"})
+    n_open: int = field(
+        default=N_OPEN,
+        metadata={"help": "problems that are labeled at a time: more of them use more servers at once, fewer need a smaller cache"},
+    )
+    forecast: bool = field(
+        default=False, metadata={"help": "label 20 problems spread over the run, print what all of them will cost, and stop"}
+    )
+    dry_run: bool = field(default=False, metadata={"help": "label the run of `prm-train sample --dry_run true`, which is in run/dry-run"})
+    show: int = field(
+        default=0, metadata={"help": "print so many labeled solutions at the end, wrong ones first, and how far labeling methods agree"}
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -49,11 +49,11 @@ class EvaluateConfig:
     validation: tuple[Path, ...] = field(metadata={"is_input": True, "help": "folders of `prm-train search` on validation problems"})
     test: tuple[Path, ...] = field(metadata={"is_input": True, "help": "folders of `prm-train search` on test problems"})
     output: Path = field(metadata={"help": "folder for report.html and report.json"})
-    labeled: tuple[Path, ...] = field(default=(), metadata={"help": "folders of `prm-train label`, for the label section"})
+    labeled: tuple[Path, ...] = field(default=(), metadata={"help": "folders of `prm-train label`, for the report's section on labels"})
     prm: Path | None = field(default=None, metadata={"is_input": True, "help": "the trained PRM, for its loss curve"})
     orm: Path | None = field(default=None, metadata={"is_input": True, "help": "the trained ORM, for its loss curve"})
     stages: Path | None = field(
-        default=None, metadata={"is_input": True, "help": "folder of the quickstart's stage files, for the cost section"}
+        default=None, metadata={"is_input": True, "help": "folder of the quickstart's stage files, for the report's section on costs"}
     )
     seed: int = field(default=0, metadata={"help": "seed of the bootstrap that makes the intervals"})
 
