@@ -1,4 +1,4 @@
-"""`prm-train consensus`: keep the labelled solutions of a run whose first error a judge confirms.
+"""`prm-train consensus`: keep the labeled solutions of a run whose first error a judge confirms.
 
     prm-train consensus --run runs/math --output runs/agreed --judge.base_url http://localhost:8000/v1 --judge.model Qwen2.5-72B-Instruct
     prm-train consensus --run runs/math --output runs/agreed --judgements judged.jsonl
@@ -94,7 +94,7 @@ def _agree_with_model(config: ConsensusConfig, settings: JudgeSettings, problems
 async def ask_for_missing(
     run: Path, problems: dict[str, Problem], settings: JudgeSettings, log: JudgementLog
 ) -> tuple[ChatJudge, dict[Key, str]]:
-    """Judge the run's labelled solutions that the log does not hold. Returns the judge and, by solution, why it refused to answer.
+    """Judge the run's labeled solutions that the log does not hold. Returns the judge and, by solution, why it refused to answer.
 
     The first failure ends all and is raised as it is; what was answered is in the log.
     """

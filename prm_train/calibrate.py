@@ -115,7 +115,7 @@ def place_logits(model: Any, kind: Any, examples: "Sequence[Example]", batch_tok
 
     from prm_train.examples.batches import Batching, Collator
     from prm_train.training.losses import step_logits
-    from prm_train.training.reward_trainer import labelled_places
+    from prm_train.training.reward_trainer import labeled_places
 
     order = sorted(range(len(examples)), key=lambda i: len(examples[i].input_ids))
     found: list[np.ndarray] = []
@@ -123,7 +123,7 @@ def place_logits(model: Any, kind: Any, examples: "Sequence[Example]", batch_tok
         with torch.inference_mode():
             logits = model(input_ids=batch["input_ids"].to(model.device)).logits.double().cpu()
         values = step_logits(logits) if kind == "prm" else logits
-        found += [row.numpy() for row, _ in labelled_places(values, batch["labels"], None)]
+        found += [row.numpy() for row, _ in labeled_places(values, batch["labels"], None)]
     by_place = dict(zip(order, found, strict=True))
     return [by_place[i] for i in range(len(examples))]
 

@@ -1,4 +1,4 @@
-"""`prm-train train-prm`: a process reward model from labelled steps.
+"""`prm-train train-prm`: a process reward model from labeled steps.
 
 `accelerate launch -m prm_train.train_prm --config …` does the same on several processes.
 """

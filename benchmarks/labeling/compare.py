@@ -1,4 +1,4 @@
-"""What both comparisons of labelling methods share: the methods, one method on one wrong solution, and the figures."""
+"""What both comparisons of labeling methods share: the methods, one method on one wrong solution, and the figures."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -91,7 +91,7 @@ def figures(
 ) -> dict[str, object]:
     """Shares and means over all solutions; the interval is from a bootstrap of the questions, whose solutions share much.
 
-    A method that uses the samples is charged for all of a question's, shared among its labelled solutions.
+    A method that uses the samples is charged for all of a question's, shared among its labeled solutions.
     """
     hits = [[a == b for a, b in zip(located.errors, true, strict=True)] for located, true in zip(found, truth, strict=True) if true]
     n = sum(map(len, hits))

@@ -1,4 +1,4 @@
-"""Settings of the labelling methods: one flat record, and which method reads which."""
+"""Settings of the labeling methods: one flat record, and which method reads which."""
 
 from dataclasses import dataclass, field, fields
 from typing import Literal

@@ -75,7 +75,8 @@ class ProblemLayout:
     several_boxes: Literal["error", "last", "leave_out"] = field(
         default="error",
         metadata={
-            "help": "what to do with a reference solution whose boxes are not one answer: stop, take the last box (as MATH grades), or leave the row out"
+            "help": "what to do with a reference solution without a single answer in its boxes: stop, take the last box "
+            "(as MATH grades), or leave it out"
         },
     )
     placeholders: tuple[str, ...] = field(

@@ -1,4 +1,4 @@
-"""PRM rows from labelled solutions: which of them, and how their labels are read."""
+"""PRM rows from labeled solutions: which of them, and how their labels are read."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ class LabelView:
     def meaning(self) -> str:
         """What a label says, in words for a dataset card."""
         rule = (
-            "as the labelling method says"
+            "as the labeling method says"
             if self.hard_threshold is None
             else f"true if more than {self.hard_threshold:g} of the rollouts from the end of the step are right"
         )

@@ -139,7 +139,7 @@ class LossSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainPrmConfig(TrainingConfig, LabelAlgebra, LossSettings):
-    """Train a process reward model on labelled steps. Runs by itself or under `accelerate launch -m prm_train.train_prm`."""
+    """Train a process reward model on labeled steps. Runs by itself or under `accelerate launch -m prm_train.train_prm`."""
 
     aggregation: Aggregation = field(default="min", metadata={"help": "how the checkpoint's users make one score of the step scores"})
 
@@ -191,7 +191,7 @@ class TrainImplicitPrmConfig(TrainingConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainVerifierConfig(TrainingConfig):
-    """Train a generative verifier on labelled steps. Runs by itself or under `accelerate launch -m prm_train.train_verifier`."""
+    """Train a generative verifier on labeled steps. Runs by itself or under `accelerate launch -m prm_train.train_verifier`."""
 
     ask: str = field(default="Right so far?", metadata={"help": "what the model is asked after each step; it answers Yes or No"})
     aggregation: Aggregation = field(default="prod", metadata={"help": "how the checkpoint's users make one score of the step scores"})
