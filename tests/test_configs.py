@@ -52,7 +52,7 @@ def test_every_command_names_its_config_class(command: str) -> None:
 
 def settings_in_words(config: type, prefix: str = "") -> dict[str, str]:
     """What `--help` says of each setting, by its dotted name."""
-    words = {}
+    words: dict[str, str] = {}
     for name, kind in field_types(config).items():
         nested = nested_class(kind)
         if nested:

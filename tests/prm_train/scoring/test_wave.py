@@ -15,6 +15,11 @@ def tiny_model() -> StepModel:
     return StepModel(Qwen2ForTokenClassification(Qwen2Config(num_labels=2, vocab_size=20, pad_token_id=0, **sizes)), Calibration())
 
 
+def cache_for(model: StepModel, n_tokens: int) -> StepCache:
+    assert model.layout is not None
+    return StepCache(n_tokens * model.layout.bytes_per_token, model.layout.bytes_per_token)
+
+
 def child(parent: StepNode) -> StepNode:
     return StepNode(None, parent, (7,), parent.n_path_tokens + 1)
 
@@ -37,7 +42,7 @@ def compute(model: StepModel, cache: StepCache, row: Row) -> None:
 
 def test_the_waves_of_the_docstring():
     model = tiny_model()
-    cache = StepCache(2**20, model.layout.bytes_per_token)
+    cache = cache_for(model, 1000)
     q = StepNode(None, None, HEAD, len(HEAD))
     a = child(q)
     b, e = child(a), child(a)
@@ -56,7 +61,7 @@ def test_a_step_behind_the_end_of_a_row_goes_on_in_that_row():
     model = tiny_model()
     q = StepNode(None, None, HEAD, len(HEAD))
     a = child(q)
-    wave = plan(model, StepCache(2**20, model.layout.bytes_per_token), a, child(a))
+    wave = plan(model, cache_for(model, 1000), a, child(a))
     assert [len(row.nodes) for row in wave.rows] == [3]
     assert wave.n_tokens == 4
 
@@ -66,8 +71,8 @@ def test_behind_a_step_that_does_not_fit_into_the_cache_nothing_is_kept_and_nobo
     q = StepNode(None, None, HEAD, len(HEAD))
     a = child(q)
     b, c = child(a), child(a)
-    wave = plan(model, StepCache(2 * model.layout.bytes_per_token, model.layout.bytes_per_token), b, c)
+    wave = plan(model, cache_for(model, 2), b, c)
     # Room for the head alone: c waits a wave for its keys and values, and then computes a again.
     assert [(row.nodes, row.n_kept) for row in wave.rows] == [([q, a, b], 1)]
-    wave = plan(model, StepCache(0, model.layout.bytes_per_token), b, c)
+    wave = plan(model, cache_for(model, 0), b, c)
     assert [(row.nodes, row.n_kept) for row in wave.rows] == [([q, a, b], 0), ([q, a, c], 0)]
