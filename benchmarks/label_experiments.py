@@ -1,6 +1,6 @@
 """What other labels would give, on the candidates of a finished quickstart: `python benchmarks/label_experiments.py runs/seed-0`.
 
-- `true`: the quickstart's PRM trained on the true first error of the same solutions, the upper bound of any labelling (experiment only);
+- `true`: the quickstart's PRM trained on the true first error of the same solutions, the upper bound of any labeling (experiment only);
 - `last_value_only`: everything from sampling on with a grader that compares the last value alone, so that a wrong step may end right.
 
 Trains a PRM for each with the quickstart's recipe, scores the quickstart's test candidates with it, and writes within-problem AUROC and

@@ -66,7 +66,7 @@ Values = dict[str, NDArray[np.float64]]  # figure → one value a problem
 class Recipe:
     """How one scorer is trained.
 
-    `rows` names a labelling of LABELINGS, or a file that the quickstart built; `settings` are what differs from the quickstart's own recipe
+    `rows` names a labeling of LABELINGS, or a file that the quickstart built; `settings` are what differs from the quickstart's own recipe
     (nothing: its own scorer is taken).
     """
 
@@ -105,7 +105,7 @@ def label_again(run: Path, name: str) -> dict[str, Any]:
                 shutil.copy(source / part, shard)
             drawn = run / "recipes" / "every_step" / source.name / "ledger.sqlite"
             if drawn.exists() and not (shard / drawn.name).exists():
-                shutil.copy(drawn, shard)  # the same draws; what a labelling asks for is counted as its own cost
+                shutil.copy(drawn, shard)  # the same draws; what a labeling asks for is counted as its own cost
             label(["--run", str(shard), *LABELINGS[name]])
         shards.append(shard)
     if not (folder / "rows" / "build.json").exists():

@@ -1,7 +1,7 @@
 """A second round of labels, on what beam search makes of the first PRM: `python -m benchmarks.second_round runs/quickstart`.
 
 Beam search finds paths that its PRM likes; with many beams it finds those that the PRM likes by mistake, and solves fewer problems. Here
-the PRM of a finished quickstart searches new training problems with N = 16, the steps of the paths found are labelled by rollouts as the
+the PRM of a finished quickstart searches new training problems with N = 16, the steps of the paths found are labeled by rollouts as the
 first ones were, and a PRM is trained on the rows of both rounds. A control gets, on the same problems, as many distinct solutions that were
 sampled without search. Each of the three PRMs then searches half of the quickstart's test problems.
 
@@ -93,7 +93,7 @@ class Round:
         return distinct(drawn)[:n]
 
     async def label(self, problem: Problem, solutions: Sequence[GradedSolution]) -> tuple[list[PrmRow], int, int]:
-        """Rows of the solutions, labelled as the first round's were, and the rollouts and generated tokens that took."""
+        """Rows of the solutions, labeled as the first round's were, and the rollouts and generated tokens that took."""
         policy = LedgerPolicy(self.policy, self.ledger, problem)
         vocabulary = self.policy.token_bytes()
         task = LabelingTask(policy, self.grader, tuple(solutions), vocabulary, SEPARATOR, self.params, LabelSettings(n_rollouts=8))

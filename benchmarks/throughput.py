@@ -1,6 +1,6 @@
 """How `sample` and `label` scale, and what the scheduler and the ledger cost: `python -m benchmarks.throughput`.
 
-- *scale*: 400, 4,000 and 40,000 questions, each size in a process of its own: four solutions a question are drawn and labelled
+- *scale*: 400, 4,000 and 40,000 questions, each size in a process of its own: four solutions a question are drawn and labeled
   (`first_error`) from a policy that costs next to nothing and writes 130 tokens: about 10⁴, 10⁵ and 10⁶ draws. CPU a draw is that of the
   whole process, from the problem file to labels.jsonl, less what policy and grader take by themselves.
 - *commands*: `prm-train sample` and `label` on 10⁴ and 10⁵ questions of the built-in task with the simulated policy, as a user runs them:

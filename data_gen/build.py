@@ -1,4 +1,4 @@
-"""`prm-train build`: training rows from sampled and labelled runs. A pure function of what the runs hold: no draw is made.
+"""`prm-train build`: training rows from sampled and labeled runs. A pure function of what the runs hold: no draw is made.
 
     prm          steps with labels and the counts behind them             from labels.jsonl
     orm          solutions with their verdicts                            from solutions.jsonl, as the rest

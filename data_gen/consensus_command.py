@@ -1,4 +1,4 @@
-"""`prm-train consensus`: keep the labelled solutions of a run whose first error a judge confirms.
+"""`prm-train consensus`: keep the labeled solutions of a run whose first error a judge confirms.
 
     prm-train consensus --run runs/math --output runs/agreed --judge.base_url http://localhost:8000/v1 --judge.model Qwen2.5-72B-Instruct
     prm-train consensus --run runs/math --output runs/agreed --judgements judged.jsonl
@@ -49,10 +49,12 @@ class ConsensusConfig:
     """Which solutions, which judge."""
 
     run: Path = field(metadata={"help": "run folder of `prm-train label`"})
-    output: Path = field(metadata={"help": "run folder for what is kept"})
-    judge: JudgeSettings | None = field(default=None, metadata={"help": "a model that is asked"})
+    output: Path = field(metadata={"help": "run folder for the solutions that are kept"})
+    judge: JudgeSettings | None = field(
+        default=None, metadata={"help": "a language model that is asked for the first error of each solution"}
+    )
     judgements: Path | None = field(
-        default=None, metadata={"help": "judgements made elsewhere (JSON lines), or a ProcessBench file (.json)"}
+        default=None, metadata={"help": "file of judgements that were made elsewhere: JSON lines, or a ProcessBench file (.json)"}
     )
 
     def __post_init__(self) -> None:
@@ -92,7 +94,7 @@ def _agree_with_model(config: ConsensusConfig, settings: JudgeSettings, problems
 async def ask_for_missing(
     run: Path, problems: dict[str, Problem], settings: JudgeSettings, log: JudgementLog
 ) -> tuple[ChatJudge, dict[Key, str]]:
-    """Judge the run's labelled solutions that the log does not hold. Returns the judge and, by solution, why it refused to answer.
+    """Judge the run's labeled solutions that the log does not hold. Returns the judge and, by solution, why it refused to answer.
 
     The first failure ends all and is raised as it is; what was answered is in the log.
     """

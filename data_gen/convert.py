@@ -54,22 +54,33 @@ FORMATS: dict[FormatName, Format] = {
 class ConvertConfig:
     """Rewrite a file of step labels."""
 
-    input: Path
+    input: Path = field(metadata={"help": "file to read: a .json file is one list of rows, any other holds one row on each line"})
     from_: Literal[FormatName, "generic"] = field(
-        metadata={"help": "format of the input; on the command line --from (from is a word of Python's own); generic: as generic.… says"}
+        metadata={"help": "format of the input, on the command line --from; generic: named by the settings generic.…"}
     )
-    output: Path
-    to: FormatName
+    output: Path = field(metadata={"help": "file to write"})
+    to: FormatName = field(metadata={"help": "format to write"})
     generic: GenericFields = field(default_factory=GenericFields)
-    keep_bad_problems: bool = field(default=False, metadata={"help": "prm800k: also rows whose labeller found the problem itself broken"})
-    lossy: bool = field(default=False, metadata={"help": "write what the target can hold and count what it cannot"})
-    extras: bool = field(default=True, metadata={"help": "keep the source's other fields as columns; false: question, steps, labels alone"})
+    keep_bad_problems: bool = field(
+        default=False, metadata={"help": "for prm800k: keep the rows whose labeler found that the problem itself is broken"}
+    )
+    lossy: bool = field(
+        default=False,
+        metadata={"help": "write what the target format can hold, and count what it cannot; false: the first loss ends the command"},
+    )
+    extras: bool = field(
+        default=True, metadata={"help": "keep the source's other fields as columns; false: keep question, steps and labels alone"}
+    )
     hard_above: float | None = field(
-        default=None, metadata={"help": "turn values into labels: true above this (Math-Shepherd: 0; openr: 0.5); null: keep values"}
+        default=None,
+        metadata={"help": "make labels of values: true above this number (Math-Shepherd: 0, openr: 0.5); null: keep the values"},
     )
     bad_rows: Literal["refuse", "drop"] = field(
         default="refuse",
-        metadata={"help": "a row that breaks its format: end with its line, or leave it out and count it (never for broken JSON)"},
+        metadata={
+            "help": "what to do with a row that breaks its format: stop and name its line, or leave it out and "
+            "count it (broken JSON always stops)"
+        },
     )
 
     def __post_init__(self) -> None:

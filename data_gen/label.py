@@ -2,7 +2,7 @@
 
 Rollouts go into the run's ledger; running again continues. `--forecast true` labels the solutions of twenty of the problems, says what the
 whole will cost, and ends; `--dry_run true` labels what `prm-train sample --dry_run true` made. labels.jsonl, which `build` reads, holds the
-labels of the last run; each method's are kept beside it under labels-<method>.jsonl. `--show 3` prints three of the labelled solutions.
+labels of the last run; each method's are kept beside it under labels-<method>.jsonl. `--show 3` prints three of the labeled solutions.
 """
 
 import asyncio
@@ -49,10 +49,17 @@ class LabelConfig(LabelSettings):
 
     run: Path = field(metadata={"help": "run folder of `prm-train sample`"})
     policy: PolicyExecution = field(default_factory=PolicyExecution)
-    n_open: int = field(default=N_OPEN, metadata={"help": "problems under way at a time: more fill more servers, fewer need less cache"})
-    forecast: bool = field(default=False, metadata={"help": "label 20 problems spread over the run, print what all will cost, and end"})
-    dry_run: bool = field(default=False, metadata={"help": "label the run of `prm-train sample --dry_run true`: run/dry-run"})
-    show: int = field(default=0, metadata={"help": "then print so many labelled solutions, wrong ones first, and how far methods agree"})
+    n_open: int = field(
+        default=N_OPEN,
+        metadata={"help": "problems that are labeled at a time: more of them use more servers at once, fewer need a smaller cache"},
+    )
+    forecast: bool = field(
+        default=False, metadata={"help": "label 20 problems spread over the run, print what all of them will cost, and stop"}
+    )
+    dry_run: bool = field(default=False, metadata={"help": "label the run of `prm-train sample --dry_run true`, which is in run/dry-run"})
+    show: int = field(
+        default=0, metadata={"help": "print so many labeled solutions at the end, wrong ones first, and how far labeling methods agree"}
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -64,7 +71,7 @@ class LabelConfig(LabelSettings):
 
 @dataclass(frozen=True)
 class Labeled:
-    """What became of the solutions of one problem: labelled, or the reason why not.
+    """What became of the solutions of one problem: labeled, or the reason why not.
 
     Of the rollouts beyond its samples, each once: how many there are, how many were truncated or got no verdict, and what they cost.
     """
@@ -94,7 +101,7 @@ class UnknownCountingPolicy(LedgerPolicy):
 
 
 class LabelCounts:
-    """What is told of a labelling run, counted while its results pass by. A label is a step's True or False."""
+    """What is told of a labeling run, counted while its results pass by. A label is a step's True or False."""
 
     def __init__(self, config: LabelConfig) -> None:
         self.config = config
@@ -230,8 +237,8 @@ def label_table(counts: LabelCounts, policy: MeteredPolicy) -> str:
     unknowns = f", {counts.n_unknown:,} of them unknown, which could move {counts.n_movable:,} labels" if counts.n_unknown else ""
     rows = {
         "method": counts.config.method,
-        "solutions": f"{counts.n_solutions:,} labelled, {counts.n_wrong:,} of them wrong",
-        "not labelled": counted(counts.unlabeled),
+        "solutions": f"{counts.n_solutions:,} labeled, {counts.n_wrong:,} of them wrong",
+        "not labeled": counted(counts.unlabeled),
         "steps": counted(labels),
         "rollouts": f"{counts.n_rollouts:,}{unknowns}",
         "tokens": token_words(facts, f"{facts['tokens_per_label']:,} a label"),

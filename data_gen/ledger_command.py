@@ -37,9 +37,11 @@ N_SHOWN = 20  # faults of one kind
 class LedgerConfig:
     """Look into ledgers of draws."""
 
-    action: Literal["stats", "verify", "repair", "merge", "export"] = field(metadata={"help": "what to do; also the first word"})
-    inputs: tuple[Path, ...] = field(metadata={"help": "ledgers, or run folders that hold one; also the words after the action"})
-    output: Path | None = field(default=None, metadata={"help": "merge: a ledger, export: a .jsonl file"})
+    action: Literal["stats", "verify", "repair", "merge", "export"] = field(
+        metadata={"help": "what to do with the ledgers; may be given as the first word, without --action"}
+    )
+    inputs: tuple[Path, ...] = field(metadata={"help": "ledgers, or run folders that hold one; may be given as the words after the action"})
+    output: Path | None = field(default=None, metadata={"help": "file to write: a ledger for merge, a .jsonl file for export"})
 
     def __post_init__(self) -> None:
         if (self.output is not None) != (self.action in ("merge", "export")):

@@ -32,13 +32,13 @@ class PretrainConfig:
     seed: int = 0
     n_steps: int = 6000
     documents_per_batch: int = 32  # larger batches learn more slowly per token
-    operation: str = ""  # the only one in the text; empty: the levels of the task (one alone is for measuring what a network can learn)
+    operation: str = ""  # the only operation in the text, to measure what a network can learn; empty: all of the task
     p_chain: float = 0.25  # share of the batches whose documents hold earlier attempts
     max_earlier_attempts: int = 4
     learning_rate: float = 2e-3
     weight_decay: float = 0.1
     n_warmup_steps: int = 100
-    decay_share: float = 0.5  # of the steps, at the end
+    decay_share: float = 0.5  # share of the steps, at the end, in which the learning rate falls to 0
     hidden_size: int = 96
     n_layers: int = 4
     n_heads: int = 3

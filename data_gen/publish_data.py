@@ -44,19 +44,23 @@ class PublishDataConfig:
 
     rows: Path = field(metadata={"help": "folder that `prm-train build` wrote"})
     output: Path = field(metadata={"help": "folder for the dataset; an earlier dataset of this command there is replaced"})
-    license: str = field(metadata={"help": "the Hub's name of a license, as mit or cc-by-4.0; mind that of the problems and of the policy"})
-    title: str | None = field(default=None, metadata={"help": "heading of the card; null: what the rows are"})
+    license: str = field(
+        metadata={"help": "the Hub's name of a license, as mit or cc-by-4.0; the licenses of the problems and of the policy must allow it"}
+    )
+    title: str | None = field(default=None, metadata={"help": "heading of the card; null: a description of the rows"})
     problems: str | None = field(
         default=None,
-        metadata={"help": "the problems and whose they are, for the card, as 'GSM8K (openai, MIT)'; null: the name of their source"},
+        metadata={"help": "what the card says of the problems and their authors, as 'GSM8K (openai, MIT)'; null: the name of their source"},
     )
-    languages: tuple[str, ...] = field(default=("en",), metadata={"help": "of the questions, as ISO 639-1 codes"})
-    repo: str | None = field(default=None, metadata={"help": "user/name of a dataset on the Hub to push to; null: only write the folder"})
-    private: bool = field(default=True, metadata={"help": "a new repository is private"})
+    languages: tuple[str, ...] = field(default=("en",), metadata={"help": "languages of the questions, as ISO 639-1 codes"})
+    repo: str | None = field(default=None, metadata={"help": "user/name of a dataset on the Hub to push to; null: write only the folder"})
+    private: bool = field(default=True, metadata={"help": "whether a repository that is created is private"})
     token_env: str = field(
         default=DEFAULT_TOKEN_ENV, metadata={"help": "environment variable with the Hub's token; HF_TOKEN falls back on the login of `hf`"}
     )
-    max_shard_megabytes: Annotated[int, Ge(1)] = field(default=500, metadata={"help": "of JSON lines that go into one Parquet file"})
+    max_shard_megabytes: Annotated[int, Ge(1)] = field(
+        default=500, metadata={"help": "megabytes of JSON lines that go into one Parquet file"}
+    )
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", self.license):

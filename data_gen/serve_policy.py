@@ -29,18 +29,22 @@ ENDING_SECONDS = 30  # for requests under way when the server is told to end
 class ServePolicyConfig:
     """Serve a policy over HTTP, as vLLM's server does."""
 
-    model: str = field(metadata={"help": "'base' (the policy that ships with the built-in task), 'simulated', a folder or a Hub name"})
-    name: str | None = field(default=None, metadata={"help": "what clients call the model (null: as `model`)"})
-    host: str = field(default="127.0.0.1", metadata={"help": "address to listen on; 0.0.0.0 lets every machine in that can reach this one"})
-    port: Annotated[int, Interval(ge=0, le=65535)] = field(default=8000, metadata={"help": "0 takes a free one, which the log names"})
-    api_key_env: str | None = field(
-        default=None, metadata={"help": "NAME of the environment variable with the API key that requests must carry"}
+    model: str = field(
+        metadata={"help": "the model to serve: 'base' (the policy that ships with the built-in task), 'simulated', a folder or a Hub name"}
     )
-    base_seed: int = field(default=0, metadata={"help": "names the stream of sampling noise; a request's seed picks the draw in it"})
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    device: str = "cpu"
-    max_rows: int = field(default=256, metadata={"help": "rows of the batch"})
-    trust_remote_code: bool = False
+    name: str | None = field(default=None, metadata={"help": "the name by which clients call the model; null: the same as `model`"})
+    host: str = field(default="127.0.0.1", metadata={"help": "address to listen on; 0.0.0.0 admits every machine that can reach this one"})
+    port: Annotated[int, Interval(ge=0, le=65535)] = field(
+        default=8000, metadata={"help": "port to listen on; 0 takes a free one, which the log names"}
+    )
+    api_key_env: str | None = field(
+        default=None, metadata={"help": "NAME of the environment variable with the API key that requests must carry; null: no key"}
+    )
+    base_seed: int = field(default=0, metadata={"help": "seed of the sampling noise; the seed of a request chooses a draw under it"})
+    dtype: Literal["float32", "bfloat16", "float16"] = field(default="float32", metadata={"help": "number format of the weights"})
+    device: str = field(default="cpu", metadata={"help": "device of the model, as cuda:0"})
+    max_rows: int = field(default=256, metadata={"help": "how many draws are made at a time"})
+    trust_remote_code: bool = field(default=False, metadata={"help": "run code that comes with the model's files"})
 
     def __post_init__(self) -> None:
         check_api_key_env(self.api_key_env)

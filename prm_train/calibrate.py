@@ -32,15 +32,24 @@ logger = logging.getLogger(__name__)
 class CalibrateConfig(LabelAlgebra):
     """Calibrate a scorer on rows of held-out questions; the label settings say what scores of steps are to mean."""
 
-    checkpoint: Path = field(metadata={"is_model": True})
-    rows: Path = field(metadata={"is_input": True, "help": "JSON lines as for train-prm or train-orm"})
-    method: Literal["platt", "temperature", "none"] = field(
-        default="platt", metadata={"help": "platt: scale and bias; temperature: scale alone; none: a threshold alone"}
+    checkpoint: Path = field(
+        metadata={"help": "folder of a scorer that a train-… command wrote; its calibration is replaced", "is_model": True}
     )
-    batch_tokens: Annotated[int, Ge(1)] = field(default=8192, metadata={"help": "tokens of one forward pass, padding included"})
-    device: str = "cpu"
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    trust_remote_code: bool = False
+    rows: Path = field(
+        metadata={
+            "is_input": True,
+            "help": "rows to fit on: JSON lines as for the training of this scorer, best of questions that it has not seen",
+        }
+    )
+    method: Literal["platt", "temperature", "none"] = field(
+        default="platt", metadata={"help": "what is fitted. platt: scale and bias; temperature: scale alone; none: a threshold alone"}
+    )
+    batch_tokens: Annotated[int, Ge(1)] = field(
+        default=8192, metadata={"help": "maximum number of tokens of one forward pass, padding included"}
+    )
+    device: str = field(default="cpu", metadata={"help": "device of the model, as cuda:0"})
+    dtype: Literal["float32", "bfloat16", "float16"] = field(default="float32", metadata={"help": "number format of the computation"})
+    trust_remote_code: bool = field(default=False, metadata={"help": "run code that comes with the model's files"})
 
 
 def held_out(checkpoint: Path, examples: "Sequence[Example]") -> "list[Example]":
@@ -106,7 +115,7 @@ def place_logits(model: Any, is_of_steps: bool, examples: "Sequence[Example]", b
 
     from prm_train.examples.batches import Batching, Collator
     from prm_train.training.losses import step_logits
-    from prm_train.training.reward_trainer import labelled_places
+    from prm_train.training.reward_trainer import labeled_places
 
     order = sorted(range(len(examples)), key=lambda i: len(examples[i].input_ids))
     found: list[np.ndarray] = []
@@ -116,7 +125,7 @@ def place_logits(model: Any, is_of_steps: bool, examples: "Sequence[Example]", b
         with torch.inference_mode():
             logits = model(input_ids=batch["input_ids"].to(model.device)).logits.double().cpu()
         values = step_logits(logits) if is_of_steps else logits
-        found += [row.numpy() for row, _ in labelled_places(values, batch["labels"], None)]
+        found += [row.numpy() for row, _ in labeled_places(values, batch["labels"], None)]
     by_place = dict(zip(order, found, strict=True))
     return [by_place[i] for i in range(len(examples))]
 

@@ -42,12 +42,14 @@ ALLOCATOR_SLACK = 0.05
 class EstimateMemoryConfig(TrainPrmConfig):
     """Estimate the GPU memory of a training. Takes the settings of `train-prm`, as a file or one by one, and these."""
 
-    rows: Path = field(default=Path("rows.jsonl"), metadata={"help": "makes no difference here"})
-    output: Path = field(default=Path("scorer"), metadata={"help": "makes no difference here"})
-    n_gpus: Annotated[int, Ge(1)] = 1
-    zero_stage: Literal[0, 1, 2, 3] = field(default=0, metadata={"help": "of DeepSpeed; 0: without DeepSpeed, one copy a GPU (DDP)"})
+    rows: Path = field(default=Path("rows.jsonl"), metadata={"help": "has no influence on the estimate"})
+    output: Path = field(default=Path("scorer"), metadata={"help": "has no influence on the estimate"})
+    n_gpus: Annotated[int, Ge(1)] = field(default=1, metadata={"help": "number of GPUs that train together"})
+    zero_stage: Literal[0, 1, 2, 3] = field(
+        default=0, metadata={"help": "ZeRO stage of DeepSpeed; 0: without DeepSpeed, one copy of the model on each GPU (DDP)"}
+    )
     offload: bool = field(
-        default=False, metadata={"help": "DeepSpeed keeps the optimizer's state, and in stage 3 the weights, in the memory of the host"}
+        default=False, metadata={"help": "let DeepSpeed keep the optimizer's state, and in stage 3 the weights, in the memory of the host"}
     )
 
     def __post_init__(self) -> None:

@@ -42,23 +42,29 @@ class PublishConfig:
 
     checkpoint: Path = field(metadata={"is_model": True, "help": "folder that a train-… command wrote"})
     rows: Path = field(
-        metadata={"is_input": True, "help": "rows of its kind that ids and scores are compared on, best those of the training"}
+        metadata={
+            "is_input": True,
+            "help": "rows of the scorer's kind on which the published scores are compared with its own, best those of the training",
+        }
     )
     output: Path = field(metadata={"help": "folder for the model; an earlier model of this command there is replaced"})
-    license: str = field(metadata={"help": "the Hub's name of a license, as mit; mind that of the base model and of the data"})
-    title: str | None = field(default=None, metadata={"help": "heading of the card; null: what the model is"})
-    datasets: tuple[str, ...] = field(default=(), metadata={"help": "names on the Hub of the data sets it was trained on"})
-    languages: tuple[str, ...] = field(default=("en",), metadata={"help": "of the questions, as ISO 639-1 codes"})
-    dtype: Literal["float32", "bfloat16", "float16"] = field(default="float32", metadata={"help": "of the published weights"})
+    license: str = field(
+        metadata={"help": "the Hub's name of a license, as mit; the licenses of the base model and of the data must allow it"}
+    )
+    title: str | None = field(default=None, metadata={"help": "heading of the card; null: a description of the model"})
+    datasets: tuple[str, ...] = field(default=(), metadata={"help": "names on the Hub of the datasets that the model was trained on"})
+    languages: tuple[str, ...] = field(default=("en",), metadata={"help": "languages of the questions, as ISO 639-1 codes"})
+    dtype: Literal["float32", "bfloat16", "float16"] = field(default="float32", metadata={"help": "number format of the published weights"})
     layout: Literal["transformers", "qwen_prm"] = field(
-        default="transformers", metadata={"help": "qwen_prm: as Qwen2ForProcessRewardModel, for servers that know that one alone"}
+        default="transformers",
+        metadata={"help": "class that the folder loads as. qwen_prm: Qwen2ForProcessRewardModel, for servers that know no other"},
     )
     n_rows: Annotated[int, Ge(1)] = field(
         default=256,
-        metadata={"help": "rows to compare on and to take the intervals of the card from, held-out ones if there are any"},
+        metadata={"help": "number of rows to compare on and to compute the card's intervals from, held-out ones if there are any"},
     )
-    repo: str | None = field(default=None, metadata={"help": "user/name of a model on the Hub to push to; null: only write the folder"})
-    private: bool = field(default=True, metadata={"help": "a new repository is private"})
+    repo: str | None = field(default=None, metadata={"help": "user/name of a model on the Hub to push to; null: write only the folder"})
+    private: bool = field(default=True, metadata={"help": "whether a repository that is created is private"})
     token_env: str = field(
         default=DEFAULT_TOKEN_ENV, metadata={"help": "environment variable with the Hub's token; HF_TOKEN falls back on the login of `hf`"}
     )

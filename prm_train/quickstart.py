@@ -34,22 +34,27 @@ N_PROCESSES = 2
 class QuickstartConfig:
     """Defaults give the published figures on two CPU cores in under a quarter of an hour."""
 
-    output: Path = Path("runs/quickstart")
-    seed: int = field(default=0, metadata={"help": "of problems, draws and training"})
-    policy: str = field(default="base", metadata={"help": "'base' (shipped) or the folder of another policy of the built-in task"})
-    n_train_problems: int = 2000
-    n_solutions: int = field(default=4, metadata={"help": "solutions a training problem"})
-    n_rollouts: int = field(default=8, metadata={"help": "at most, for each probe of the search for the first error"})
-    n_validation_problems: int = 150
-    n_test_problems: int = 500
-    n_samples: int = field(default=64, metadata={"help": "candidates a problem"})
-    beams: tuple[int, ...] = (4, 16, 64)
-    temperatures: tuple[float, ...] = field(
-        default=(0.3, 0.5, 0.7, 1.0), metadata={"help": "tried for the baselines on validation problems"}
+    output: Path = field(default=Path("runs/quickstart"), metadata={"help": "folder for all files of the pipeline"})
+    seed: int = field(default=0, metadata={"help": "seed of problems, draws and training"})
+    policy: str = field(
+        default="base",
+        metadata={"help": "'base' (the policy that ships with the toolkit) or the folder of another policy of the built-in task"},
     )
-    n_epochs: float = field(default=6.0, metadata={"help": "of the PRM and of the ORM, which see the same solutions"})
-    learning_rate: float = 1e-3
-    max_new_tokens: int = 160
+    n_train_problems: int = field(default=2000, metadata={"help": "number of training problems"})
+    n_solutions: int = field(default=4, metadata={"help": "number of solutions drawn for each training problem"})
+    n_rollouts: int = field(
+        default=8, metadata={"help": "maximum number of rollouts after a step that the search for the first error probes"}
+    )
+    n_validation_problems: int = field(default=150, metadata={"help": "number of validation problems, on which settings are chosen"})
+    n_test_problems: int = field(default=500, metadata={"help": "number of test problems, from which the report is made"})
+    n_samples: int = field(default=64, metadata={"help": "number of candidates for each validation and test problem"})
+    beams: tuple[int, ...] = field(default=(4, 16, 64), metadata={"help": "N of the beam searches"})
+    temperatures: tuple[float, ...] = field(
+        default=(0.3, 0.5, 0.7, 1.0), metadata={"help": "sampling temperatures that are tried for the baselines on validation problems"}
+    )
+    n_epochs: float = field(default=6.0, metadata={"help": "number of epochs of the PRM and of the ORM, which see the same solutions"})
+    learning_rate: float = field(default=1e-3, metadata={"help": "learning rate of both"})
+    max_new_tokens: int = field(default=160, metadata={"help": "maximum number of tokens of a solution"})
 
     def __post_init__(self) -> None:
         for temperature in self.temperatures:

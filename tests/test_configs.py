@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from data_gen.settings.fields import field_types, field_words, nested_class
 from data_gen.settings.parse import load_yaml
 from prm_train.cli import COMMANDS
 
@@ -47,3 +48,21 @@ def test_config_loads(file: Path) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_names_its_config_class(command: str) -> None:
     config_class(command)
+
+
+def settings_in_words(config: type, prefix: str = "") -> dict[str, str]:
+    """What `--help` says of each setting, by its dotted name."""
+    words: dict[str, str] = {}
+    for name, kind in field_types(config).items():
+        nested = nested_class(kind)
+        if nested:
+            words |= settings_in_words(nested, f"{prefix}{name}.")
+        else:
+            words[prefix + name] = field_words(config).get(name, "")
+    return words
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if not command.startswith(("train-", "estimate-"))])
+def test_the_help_of_every_setting_can_be_read_by_itself(command: str) -> None:
+    words = settings_in_words(config_class(command))
+    assert [name for name, text in words.items() if not text or text.startswith("of ")] == []

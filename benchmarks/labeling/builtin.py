@@ -2,7 +2,7 @@
 
 A real model, so the truth is estimated too: 256 rollouts after every step of a wrong solution, and the first step after which none
 succeeds. Problems are validation problems of which some of 32 samples are right and some wrong; up to 4 wrong solutions of each are
-labelled. Every method draws from the same ledger, where the rollouts for the truth already lie: its tokens are counted as if it had drawn
+labeled. Every method draws from the same ledger, where the rollouts for the truth already lie: its tokens are counted as if it had drawn
 them. `true_step` says how often the 256 rollouts point at the step that is arithmetically wrong. About four minutes on one core.
 """
 

@@ -1,4 +1,4 @@
-"""What both comparisons of labelling methods share: the methods, one method on one wrong solution, and the figures."""
+"""What both comparisons of labeling methods share: the methods, one method on one wrong solution, and the figures."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,11 @@ import numpy as np
 
 from data_gen.files.jsonl import write_text
 from data_gen.grading.graders import Grader
+from data_gen.labeling.first_error import StepPath
 from data_gen.labeling.omega import Cuts, Node, Tree
 from data_gen.labeling.rollouts import RolloutSource, estimate_root
 from data_gen.labeling.settings import LabelSettings
-from data_gen.labeling.solutions import StepPath, label_paths, step_prefixes
+from data_gen.labeling.solutions import label_paths, step_prefixes
 from data_gen.ledger.policy import LedgerPolicy
 from data_gen.ledger.store import Ledger
 from data_gen.policies.protocol import Policy
@@ -73,8 +74,8 @@ class Bench:
         errors: list[int | None]
         if settings.method == "omega":  # a search of each from the root, in one tree
             tree = Tree(source, Cuts(self.policy.token_bytes(), "\n", 0), settings)
-            searches = [await tree.search(Node((), root, question.samples), wrong) for wrong in question.wrong]
-            errors = [tree.cuts.ends(search.ids).index(search.zero_end) for search in searches]
+            searched = [await tree.locate(Node((), root, question.samples), wrong) for wrong in question.wrong]
+            errors = [tree.cuts.ends(each.ids).index(each.error_end) for each in searched]
         else:
             paths = [self._path(recorded, wrong, root) for wrong in question.wrong]
             errors = [first_error(labeled.labels) for labeled in await label_paths(source, paths, settings)]
@@ -90,7 +91,7 @@ def figures(
 ) -> dict[str, object]:
     """Shares and means over all solutions; the interval is from a bootstrap of the questions, whose solutions share much.
 
-    A method that uses the samples is charged for all of a question's, shared among its labelled solutions.
+    A method that uses the samples is charged for all of a question's, shared among its labeled solutions.
     """
     hits = [[a == b for a, b in zip(located.errors, true, strict=True)] for located, true in zip(found, truth, strict=True) if true]
     n = sum(map(len, hits))

@@ -31,19 +31,25 @@ _RATINGS = {1: True, 0: True, -1: False}
 class GenericFields:
     """Which fields of a row hold what. A name may be nested (`data.steps`); that of the question may be joined (`Body+Question`)."""
 
-    question: str = "question"
-    steps: str = field(default="steps", metadata={"help": "field of a list of texts, or of one text with a step_separator"})
-    step_separator: str | None = field(default=None, metadata={"help": "where the steps are one text; null: they are a list"})
-    labels: str = "labels"
+    question: str = field(default="question", metadata={"help": "name of the field that holds the question"})
+    steps: str = field(
+        default="steps",
+        metadata={"help": "name of the field that holds the steps: a list of texts, or one text that a step_separator divides"},
+    )
+    step_separator: str | None = field(
+        default=None, metadata={"help": "text between two steps, if the steps are one text; null: they are a list"}
+    )
+    labels: str = field(default="labels", metadata={"help": "name of the field that holds the labels"})
     labels_are: Literal["each_step", "ratings", "values", "first_error", "wrong_steps"] = field(
         default="each_step",
         metadata={
-            "help": "each_step: true or false, 1 or 0, + or -, or fractions such as 0.5; ratings: 1, 0 (neutral, counts as right), -1; "
-            "values: numbers from 0 to 1; first_error: one number; wrong_steps: a list of numbers. null: a step without a label"
+            "help": "how labels are written. each_step: true or false, 1 or 0, + or -, or fractions such as 0.5; "
+            "ratings: 1, 0 (neutral, counts as right), -1; values: numbers from 0 to 1; first_error: one "
+            "number; wrong_steps: a list of numbers. null is a step without a label"
         },
     )
-    counted_from: Literal[0, 1] = field(default=0, metadata={"help": "the number of the first step, for first_error and wrong_steps"})
-    no_error: int | str | None = field(default=NO_ERROR, metadata={"help": "what first_error is where every step is right"})
+    counted_from: Literal[0, 1] = field(default=0, metadata={"help": "the number of the first step in first_error and wrong_steps"})
+    no_error: int | str | None = field(default=NO_ERROR, metadata={"help": "the value of first_error that means that every step is right"})
 
     def __post_init__(self) -> None:
         if self.step_separator is not None:

@@ -5,15 +5,15 @@
          "human_completion": null, "chosen_completion": 0}, ...]}, "labeler": ..., "timestamp": ..., "generation": ...}
 
 How alternatives become rows. The alternatives of a step were written after, and rated after, the chosen alternatives of the steps before
-it. So each is one labelled step after the chosen prefix; its authors say the same of their training data: from steps [A, B, C], [D],
+it. So each is one labeled step after the chosen prefix; its authors say the same of their training data: from steps [A, B, C], [D],
 [E, F] with A, D and E chosen come A | B | C | A D | A D E | A D F (issue 10 of openai/prm800k). A solution with 2, 3 and 2 alternatives
-holds 7 labelled steps, and a file of 2 solutions with 3 steps of 2 alternatives holds 2 × 3 × 2 = 12, each once.
+holds 7 labeled steps, and a file of 2 solutions with 3 steps of 2 alternatives holds 2 × 3 × 2 = 12, each once.
 
 The cross product would pair a step with prefixes that nobody continued and a rating that nobody gave. openr's converter promises it, 12 for
 one solution with 2, 3 and 2 alternatives, and gives 2: a misplaced indent keeps the last prefix only. Both are wrong.
 
 The rows are the paths of that tree, the chosen path first, each rating in one row (see `stepwise.paths`). A rating of 1 is True, -1 False,
-and 0 (neutral) True, as in the authors' own scores; `ratings` keeps the three apart. What a labeller wrote instead (`human_completion`) was
+and 0 (neutral) True, as in the authors' own scores; `ratings` keeps the three apart. What a labeler wrote instead (`human_completion`) was
 rated by nobody: it is context, its label None.
 """
 
@@ -40,7 +40,7 @@ class Alternative:
 
 @dataclass(frozen=True)
 class RatedStep:
-    """`alternatives` is None where the labeller gave up before this step; `chosen` is the place of the one that the next step follows."""
+    """`alternatives` is None where the labeler gave up before this step; `chosen` is the place of the one that the next step follows."""
 
     alternatives: tuple[Alternative, ...] | None
     human: Alternative | None
@@ -61,7 +61,7 @@ class RatedSolution:
 
 def read_row(fields: Mapping[str, Any], where: str, keep_bad_problems: bool = False) -> Reading:
     """The paths of a source row. Left out, and counted: alternatives after a step of which nothing was chosen, and alternatives without
-    a rating. Raises UnusedRowError for a row without steps, and for one whose labeller found the problem itself broken."""
+    a rating. Raises UnusedRowError for a row without steps, and for one whose labeler found the problem itself broken."""
     solution = parse_solution(fields, where)
     if solution.label.get("finish_reason") == BAD_PROBLEM and not keep_bad_problems:
         raise UnusedRowError(where, "finish_reason bad_problem")

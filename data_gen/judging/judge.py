@@ -55,18 +55,24 @@ _ERROR_BYTES = 2**16  # of what a server says of an error, of which a line is sh
 class JudgeSettings:
     """A model that judges, and how it is asked."""
 
-    base_url: str = field(metadata={"help": "of an OpenAI-compatible server, as http://localhost:8000/v1"})
-    model: str = field(metadata={"help": "its name there"})
+    base_url: str = field(metadata={"help": "URL of an OpenAI-compatible server, as http://localhost:8000/v1"})
+    model: str = field(metadata={"help": "the name by which the server knows the judge"})
     api_key_env: str | None = field(
         default=None, metadata={"help": "name of the environment variable that holds the API key; null: no key"}
     )
-    temperature: float = 0.0
-    max_tokens: Annotated[int, Ge(1)] = field(default=4096, metadata={"help": "of an answer; a longer one is unknown (truncated)"})
-    at_once: Annotated[int, Ge(1)] = field(default=64, metadata={"help": "requests under way at a time"})
-    timeout_seconds: Annotated[float, Gt(0)] = field(default=600.0, metadata={"help": "for one request, from first to last byte"})
-    attempts: Annotated[int, Ge(1)] = field(default=6, metadata={"help": "requests before a fault of the server ends the run"})
+    temperature: float = field(default=0.0, metadata={"help": "sampling temperature of the judge's answers; 0 is greedy"})
+    max_tokens: Annotated[int, Ge(1)] = field(
+        default=4096, metadata={"help": "maximum number of tokens of an answer; a longer one counts as unknown (truncated)"}
+    )
+    at_once: Annotated[int, Ge(1)] = field(default=64, metadata={"help": "how many requests are under way at a time"})
+    timeout_seconds: Annotated[float, Gt(0)] = field(
+        default=600.0, metadata={"help": "longest time for one request, from its first byte to its last"}
+    )
+    attempts: Annotated[int, Ge(1)] = field(
+        default=6, metadata={"help": "how often a request is sent before a fault of the server ends the run"}
+    )
     pause_seconds: Annotated[float, Ge(0)] = field(
-        default=1.0, metadata={"help": "before the second attempt; doubles with each further one"}
+        default=1.0, metadata={"help": "pause before the second attempt; it doubles with each further one"}
     )
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ The model of a wrong solution of K steps, all of whose unknowns have a stated pr
 A rollout after step i succeeds with that value, so each draw multiplies a table over (e, V, d, share) by its likelihood. The next rollout
 starts where the expected information about e is greatest per token it will cost (Lindley 1956): late prefixes are cheap, early ones are
 asked only where they tell. A success is evidence here and no proof: a lucky rollout after the error does not settle the label, as it does
-in a search that asks whether any rollout succeeds. The solutions of a problem are labelled one after the other: rollouts after the good
+in a search that asks whether any rollout succeeds. The solutions of a problem are labeled one after the other: rollouts after the good
 steps of one say what V is for the next.
 """
 

@@ -11,18 +11,20 @@ from data_gen.records.sampling import FinishReason, SamplingParams
 from data_gen.records.solutions import GradedSolution, StepEstimate
 from data_gen.sampling.solutions import NO_ROOM, Prefix, draw_solution
 
+# The estimate of a step after which nothing was drawn.
 NOT_PROBED = StepEstimate()
-WITNESS = StepEstimate(method="witness", stopping="first_success")  # a right solution runs through this prefix
+# The estimate of a step that a right solution or a successful rollout runs through: its value is above 0, and nothing was drawn after it.
+WITNESS = StepEstimate(method="witness", stopping="first_success")
 
 
 def terminal(is_correct: bool) -> StepEstimate:
-    """The end of a finished solution: every continuation of it is that solution."""
+    """The estimate at the end of a finished solution: nothing follows, so its value is the verdict."""
     return StepEstimate(method="terminal", low=float(is_correct), high=float(is_correct))
 
 
 @dataclass(frozen=True)
 class RolloutSource:
-    """Who writes the rollouts for one problem, who grades them, and how they are sampled."""
+    """Where the rollouts of one problem come from: the policy that writes them, the grader, and the sampling parameters."""
 
     policy: LedgerPolicy
     grader: Grader
@@ -40,7 +42,7 @@ class RolloutSource:
 class Tally:
     """Success counts of one prefix, and the running intersection of their anytime-valid intervals.
 
-    Truncated rollouts and those without a verdict count as failures of the budget and are reported in `n_unknown`.
+    Truncated rollouts and those without a verdict count as failures, and `n_unknown` says how many they are.
     """
 
     def __init__(self) -> None:
@@ -48,7 +50,7 @@ class Tally:
         self.interval = (0.0, 1.0)
 
     def add(self, graded: GradedSolution) -> bool:
-        """Count a rollout; whether it was right."""
+        """Count a rollout and return whether it was right."""
         self.n_rollouts += 1
         self.n_correct += graded.verdict.is_correct
         self.n_unknown += graded.verdict.is_unknown or graded.solution.finish_reason is FinishReason.LENGTH
@@ -56,16 +58,20 @@ class Tally:
         return graded.verdict.is_correct
 
     def estimate(self, stopping: str) -> StepEstimate:
-        """The counts as a record; `stopping` fixed takes the exact interval of a fixed number of rollouts, any other the anytime one."""
+        """The counts as a record.
+
+        With `stopping` fixed its interval is the exact one for a fixed number of rollouts. Any other rule looked at the counts before it
+        stopped, which only the anytime-valid interval allows.
+        """
         low, high = clopper_pearson(self.n_correct, self.n_rollouts) if stopping == "fixed" else self.interval
         return StepEstimate(self.n_correct, self.n_rollouts, self.n_unknown, "rollouts", stopping, low, high)
 
 
 @dataclass(frozen=True)
 class StoppingRule:
-    """When a prefix has had enough rollouts, before their greatest number is reached.
+    """When a prefix has had enough rollouts before the greatest number is reached. `name` is written into the estimate.
 
-    `all_at_once`: all are drawn together, since how they turn out stops none.
+    `all_at_once` says that no rollout has to wait for the result of another.
     """
 
     name: str
@@ -74,7 +80,8 @@ class StoppingRule:
 
 
 FIXED = StoppingRule("fixed", lambda tally: False, all_at_once=True)
-CHECK = StoppingRule("check", lambda tally: False)  # a fixed number, but of a prefix that was chosen because its first ones failed
+# All rollouts are drawn, as with FIXED, but from a prefix that was chosen because its first ones failed: the counts are biased.
+CHECK = StoppingRule("check", lambda tally: False)
 FIRST_SUCCESS = StoppingRule("first_success", lambda tally: tally.n_correct > 0)
 
 
@@ -89,16 +96,17 @@ def until_decided(test: SequentialTest) -> StoppingRule:
 
 
 async def estimate_value(source: RolloutSource, prefix: Prefix, n_rollouts: int, rule: StoppingRule = FIXED) -> StepEstimate:
-    """Success counts of at most `n_rollouts` rollouts with indices 0, 1, …, fewer where `rule` has enough.
+    """Success counts of at most `n_rollouts` rollouts with indices 0, 1, …, fewer if `rule` has had enough.
 
-    A fixed number is drawn at once. Under any other rule rollouts come one after the other: the many prefixes that are open at a time fill
-    the batch, and a stopped estimate wastes none.
+    A fixed number is drawn at once. Under any other rule rollouts are drawn one after the other, so that an estimate that stops has drawn
+    none in vain. The batch is full all the same, since many prefixes are estimated at a time.
     """
     tally = Tally()
     if rule.all_at_once:
         for graded in await source.draw_many(prefix, n_rollouts):
             tally.add(graded)
         return tally.estimate(rule.name)
+
     for index in range(n_rollouts):
         tally.add(await source.draw(prefix, index))
         if rule.is_enough(tally):
@@ -107,7 +115,7 @@ async def estimate_value(source: RolloutSource, prefix: Prefix, n_rollouts: int,
 
 
 def estimate_root(samples: tuple[GradedSolution, ...]) -> StepEstimate:
-    """The value of the prompt: a fixed number of rollouts that the problem's own samples are."""
+    """The value of the prompt. The problem's own samples are its rollouts, a fixed number of them."""
     tally = Tally()
     for graded in samples:
         tally.add(graded)
@@ -115,7 +123,7 @@ def estimate_root(samples: tuple[GradedSolution, ...]) -> StepEstimate:
 
 
 def unlabelable_reason(graded: GradedSolution) -> str | None:
-    """Why a solution gets no step labels (None: it gets them)."""
+    """Why a solution gets no step labels, or None if it gets them."""
     if graded.solution.finish_reason is FinishReason.LENGTH and graded.verdict.reason != NO_ROOM:
         return "truncated"
     if graded.verdict.is_unknown:

@@ -1,4 +1,4 @@
-"""How far success counts carry: intervals for a probability of success, and a test that stops as soon as it knows.
+"""What success counts say of a probability of success: intervals, and a sequential test that stops as soon as it has decided.
 
 - `clopper_pearson`: exact interval where the number of rollouts was fixed beforehand.
 - `anytime_interval`: interval that holds at every moment at once, so that drawing may stop whenever the counts look good. It mixes the
@@ -12,11 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-ALPHA = 0.05  # an interval misses the value at most this often
+# An interval misses the true value at most this often.
+ALPHA = 0.05
 
 
 def _smallest(holds: Callable[[float], bool], low: float, high: float) -> float:
-    """The p in [low, high] from which on `holds`, to within 1e-12, by bisection."""
+    """The smallest p in [low, high] for which `holds(p)` is True, to within 1e-12; it must be True for every larger p, too."""
+    # Each turn halves the interval: 2 ** -40 is below 1e-12.
     for _ in range(40):
         middle = (low + high) / 2
         low, high = (low, middle) if holds(middle) else (middle, high)
@@ -39,7 +41,10 @@ def _probability_at_least(n_correct: int, n: int, p: float) -> float:
 
 @lru_cache(maxsize=65536)
 def clopper_pearson(n_correct: int, n: int, alpha: float = ALPHA) -> tuple[float, float]:
-    """The p that neither tail rejects at alpha / 2, for n drawn whatever came (Clopper and Pearson 1934). (0, 1) for n = 0."""
+    """The exact interval for p after a number of draws n that was fixed beforehand (Clopper and Pearson 1934). (0, 1) for n = 0.
+
+    It holds the p that neither tail of the binomial distribution rejects at alpha / 2.
+    """
     _check_counts(n_correct, n)
     low = 0.0 if n_correct == 0 else _smallest(lambda p: _probability_at_least(n_correct, n, p) >= alpha / 2, 0.0, 1.0)
     high = 1.0 if n_correct == n else _smallest(lambda p: 1 - _probability_at_least(n_correct + 1, n, p) <= alpha / 2, 0.0, 1.0)
@@ -48,7 +53,7 @@ def clopper_pearson(n_correct: int, n: int, alpha: float = ALPHA) -> tuple[float
 
 @lru_cache(maxsize=65536)
 def anytime_interval(n_correct: int, n: int, alpha: float = ALPHA) -> tuple[float, float]:
-    """The p with E_n(p) < 1 / alpha: holds for all n together with probability 1 - alpha. (0, 1) for n = 0."""
+    """The p with E_n(p) < 1 / alpha: these intervals hold for all n at once with probability 1 - alpha. (0, 1) for n = 0."""
     _check_counts(n_correct, n)
     n_wrong = n - n_correct
     log_mixture = _log_beta(0.5 + n_correct, 0.5 + n_wrong) - _log_beta(0.5, 0.5)
@@ -57,6 +62,7 @@ def anytime_interval(n_correct: int, n: int, alpha: float = ALPHA) -> tuple[floa
         log_likelihood = (n_correct * math.log(p) if n_correct else 0.0) + (n_wrong * math.log1p(-p) if n_wrong else 0.0)
         return log_mixture - log_likelihood < -math.log(alpha)
 
+    # The likelihood is greatest at the observed share, so one end of the interval lies on each side of it.
     best = n_correct / n if n else 0.5
     low = 0.0 if n_correct == 0 else _smallest(is_inside, 0.0, best)
     high = 1.0 if n_wrong == 0 else _smallest(lambda p: not is_inside(p), best, 1.0)
@@ -64,7 +70,7 @@ def anytime_interval(n_correct: int, n: int, alpha: float = ALPHA) -> tuple[floa
 
 
 def intersect(interval: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
-    """What both hold; an empty intersection (one of the two missed the value) leaves the earlier one as it is."""
+    """The intersection of two intervals. If it is empty, one of them missed the value, and the first one is returned as it is."""
     low, high = max(interval[0], other[0]), min(interval[1], other[1])
     return (low, high) if low <= high else interval
 
@@ -78,8 +84,8 @@ def _check_counts(n_correct: int, n: int) -> None:
 class SequentialTest:
     """H0: p <= p_low against H1: p >= p_high.
 
-    H1 is accepted wrongly with probability at most about `false_positive_rate`, H0 with at most `false_negative_rate`; between p_low and
-    p_high either answer may come. Raises ValueError unless 0 < p_low < p_high < 1 and both rates lie in (0, 1/2).
+    H1 is accepted wrongly with probability at most about `false_positive_rate`, H0 with at most `false_negative_rate`. For p between p_low
+    and p_high either may be accepted. Raises ValueError unless 0 < p_low < p_high < 1 and both rates lie in (0, 1/2).
     """
 
     p_low: float
@@ -98,7 +104,7 @@ class SequentialTest:
         return n_correct * math.log(self.p_high / self.p_low) + (n - n_correct) * math.log((1 - self.p_high) / (1 - self.p_low))
 
     def decide(self, n_correct: int, n: int) -> bool | None:
-        """True: H1, False: H0, None: go on drawing."""
+        """True to accept H1, False to accept H0, None to go on drawing."""
         log_ratio = self.log_ratio(n_correct, n)
         if log_ratio >= math.log((1 - self.false_negative_rate) / self.false_positive_rate):
             return True
@@ -107,5 +113,5 @@ class SequentialTest:
         return None
 
     def leaning(self, n_correct: int, n: int) -> bool:
-        """What is likelier, for a test that is cut short."""
+        """Whether H1 is the likelier one, for a test that was cut short."""
         return self.log_ratio(n_correct, n) > 0

@@ -1,4 +1,4 @@
-"""Settings of the labelling methods: one flat record, and which method reads which."""
+"""Settings of the labeling methods: one flat record, and which method reads which."""
 
 from dataclasses import dataclass, field, fields
 from typing import Literal
@@ -10,29 +10,60 @@ Method = Literal["first_error", "every_step", "sequential", "posterior", "omega"
 class LabelSettings:
     """How step labels are made. A setting that the chosen method does not read must keep its default."""
 
-    method: Method = "first_error"
-    n_rollouts: int = field(default=8, metadata={"help": "rollouts from a prefix: first_error at most, every_step and omega always"})
-    n_check: int = field(default=0, metadata={"help": "rollouts at and after the located error, to see whether the policy recovers"})
-    stopping: Literal["fixed", "interval"] = field(
-        default="fixed", metadata={"help": "every_step: n_rollouts, or draw until the value's interval is no wider than interval_width"}
+    method: Method = field(
+        default="first_error",
+        metadata={
+            "help": "how labels are made: first_error (binary search for the first error), every_step (rollouts after each "
+            "step), sequential (binary search with sequential tests), posterior (rollouts where they tell most about the "
+            "first error), omega (the tree search of OmegaPRM)"
+        },
     )
-    interval_width: float = 0.4
-    max_rollouts: int = field(default=64, metadata={"help": "from one prefix: sequential, and every_step with stopping interval"})
-    low_share: float = field(default=0.2, metadata={"help": "sequential: a step is wrong if it leaves at most this share of the value"})
-    high_share: float = field(default=0.8, metadata={"help": "sequential: and right if it leaves at least this share"})
-    false_positive_rate: float = field(default=0.05, metadata={"help": "sequential: how often a wrong step may pass"})
-    false_negative_rate: float = field(default=0.05, metadata={"help": "sequential: how often a right step may fail"})
-    error_rate: float = field(default=0.04, metadata={"help": "posterior: stop at a first error this likely to be another one"})
-    max_solution_rollouts: int = field(default=400, metadata={"help": "posterior: on one solution"})
-    omega_alpha: float = field(default=0.5, metadata={"help": "omega: Q = alpha^(1 - MC) * beta^(length / omega_length)"})
-    omega_beta: float = 0.9
-    omega_length: int = 500
-    omega_c_puct: float = 0.125
-    omega_searches: int = field(default=100, metadata={"help": "omega: rollouts searched for their first error, a problem"})
-    omega_pieces: int = field(default=16, metadata={"help": "omega: token spans that a solution of mean length is cut into"})
+    n_rollouts: int = field(
+        default=8, metadata={"help": "rollouts from each prefix: at most so many for first_error, always so many for every_step and omega"}
+    )
+    n_check: int = field(
+        default=0, metadata={"help": "rollouts at and after the located error, to see whether the policy recovers from it; 0: none"}
+    )
+    stopping: Literal["fixed", "interval"] = field(
+        default="fixed",
+        metadata={"help": "for every_step: draw n_rollouts, or draw until the interval of the value is no wider than interval_width"},
+    )
+    interval_width: float = field(
+        default=0.4, metadata={"help": "for every_step with stopping interval: width of the 95 % interval at which drawing stops"}
+    )
+    max_rollouts: int = field(
+        default=64,
+        metadata={"help": "maximum number of rollouts from one prefix, for sequential and for every_step with stopping interval"},
+    )
+    low_share: float = field(
+        default=0.2, metadata={"help": "for sequential: a step is wrong if it leaves at most this share of the value before it"}
+    )
+    high_share: float = field(
+        default=0.8, metadata={"help": "for sequential: a step is right if it leaves at least this share of the value before it"}
+    )
+    false_positive_rate: float = field(default=0.05, metadata={"help": "for sequential: how often a wrong step may pass as right"})
+    false_negative_rate: float = field(default=0.05, metadata={"help": "for sequential: how often a right step may be called wrong"})
+    error_rate: float = field(
+        default=0.04, metadata={"help": "for posterior: stop when the probability that the located error is another step is below this"}
+    )
+    max_solution_rollouts: int = field(default=400, metadata={"help": "for posterior: maximum number of rollouts on one solution"})
+    omega_alpha: float = field(
+        default=0.5, metadata={"help": "for omega: alpha in the priority Q = alpha^(1 - MC) * beta^(length / omega_length) of a rollout"}
+    )
+    omega_beta: float = field(default=0.9, metadata={"help": "for omega: beta in that priority, which prefers short rollouts"})
+    omega_length: int = field(default=500, metadata={"help": "for omega: the length in tokens that counts as 1 in that priority"})
+    omega_c_puct: float = field(
+        default=0.125, metadata={"help": "for omega: weight of nodes that were searched seldom; 0: Q alone decides"}
+    )
+    omega_searches: int = field(
+        default=100, metadata={"help": "for omega: maximum number of rollouts of a problem that are searched for their first error"}
+    )
+    omega_pieces: int = field(
+        default=16, metadata={"help": "for omega with omega_cuts tokens: into how many token spans a solution of mean length is cut"}
+    )
     omega_cuts: Literal["steps", "tokens"] = field(
         default="steps",
-        metadata={"help": "omega: cut at the ends of steps, where a search scores, or at equal token spans, as in the paper"},
+        metadata={"help": "for omega: cut at the ends of steps, where a search scores, or at equal token spans, as in the paper"},
     )
 
     def __post_init__(self) -> None:

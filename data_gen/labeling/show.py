@@ -1,4 +1,4 @@
-"""Labelled solutions for people: step values, intervals and the located error in colour, and how far labelling methods agree.
+"""Labeled solutions for people: step values, intervals and the located error in colour, and how far labeling methods agree.
 
 `prm-train label --run runs/x --show 3` prints them from the run's labels.jsonl. Labels of other methods are kept beside it under
 labels-<method>.jsonl; where a run holds several, a table says how often each two name the same first error.
@@ -33,7 +33,7 @@ class Agreement:
 
 
 def show_labels(run: Path, n: int, console: Console) -> None:
-    """Print `n` of the run's labelled solutions, wrong ones first, and the agreement of its label files. Raises InputError."""
+    """Print `n` of the run's labeled solutions, wrong ones first, and the agreement of its label files. Raises InputError."""
     questions = {problem.problem_id: problem.question for problem in read_records(run / "problems.jsonl", Problem)}
     for labeled in choose(run / "labels.jsonl", n):
         question, is_wide = questions.get(labeled.graded.solution.problem_id, ""), console.width >= MIN_TABLE_WIDTH
@@ -99,7 +99,7 @@ def solution_lines(labeled: LabeledSolution, question: str) -> Group:
 
 
 def agreement(labels: Mapping[str, Sequence[LabeledSolution]]) -> dict[tuple[str, str], Agreement]:
-    """For each two methods, on the solutions that both labelled with the same steps."""
+    """For each two methods, on the solutions that both labeled with the same steps."""
     errors = {
         name: {(each.graded.solution.problem_id, each.graded.solution.index, each.steps): first_error(each.labels) for each in labeled}
         for name, labeled in labels.items()

@@ -28,21 +28,25 @@ class LabelView:
 
     hard_threshold: Annotated[float, Interval(ge=0, lt=1)] | None = field(
         default=None,
-        metadata={"help": "a step is right if more than this share of its rollouts succeed; null: as the labelling method says"},
+        metadata={"help": "call a step right if more than this share of its rollouts succeed; null: as the labeling method says"},
     )
     until_first_error: bool = field(
-        default=False, metadata={"help": "no label after the first wrong step, and none is wrong from whose later steps rollouts succeeded"}
+        default=False,
+        metadata={"help": "give no label after the first wrong step, and call no step wrong if rollouts after a later step succeeded"},
     )
     non_monotone: Literal["keep", "mask", "drop"] = field(
         default="keep",
-        metadata={"help": "solutions whose rollouts recover after the located error: keep, no label from that error on, or leave out"},
+        metadata={
+            "help": "solutions whose rollouts succeed again after the located error: keep them, give no label "
+            "from that error on, or leave them out"
+        },
     )
 
     @property
     def meaning(self) -> str:
         """What a label says, in words for a dataset card."""
         rule = (
-            "as the labelling method says"
+            "as the labeling method says"
             if self.hard_threshold is None
             else f"true if more than {self.hard_threshold:g} of the rollouts from the end of the step are right"
         )

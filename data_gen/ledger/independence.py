@@ -9,7 +9,7 @@ makes copies that look like evidence. Two tests at temperature > 0 find them:
   different draws from one prefix add up to more than 1) is said to be untested, as is every other temperature.
 - shared noise: indices are names, so over two prompts draw 3 of one agrees with draw 3 of the other no more than with draw 4. If draws of
   equal index begin alike more often than that, their noise is the same. No probabilities are needed; prompts after which the policy never
-  begins in the same two ways show nothing. Only prompts are compared: what labelling draws after steps may stop at a success, and the
+  begins in the same two ways show nothing. Only prompts are compared: what labeling draws after steps may stop at a success, and the
   index of a draw then tells something about it.
 """
 

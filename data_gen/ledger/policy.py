@@ -1,4 +1,4 @@
-"""A policy whose draws are read from the ledger where they are there, and written to it where they are new."""
+"""A policy whose draws are read from the ledger if it has them, and are made and written to it if it has not."""
 
 import asyncio
 
@@ -12,15 +12,19 @@ from data_gen.records.solutions import GradedSolution, Problem, Solution
 
 
 class LedgerPolicy:
-    """A policy whose draws for one problem come from the ledger where it has them, and go into it where it has not."""
+    """`policy` with a ledger in front of it, for the draws of one problem.
+
+    `n_draws` counts the distinct draws that were requested and `usage` what they cost when they were made, in this run or an earlier one.
+    """
 
     def __init__(self, policy: Policy, ledger: Ledger, problem: Problem) -> None:
         self.policy_id, self.base_seed, self.context_length = policy.policy_id, policy.base_seed, policy.context_length
         self.problem = problem
-        self.usage = Usage()  # what the distinct draws that were asked for cost when they were made, in this run or an earlier one
-        self.n_draws = 0  # how many they are
+        self.usage = Usage()
+        self.n_draws = 0
         self._charged: set[DrawKey] = set()
         self._policy, self._ledger = policy, ledger
+        # A verdict holds for one gold answer: a corrected answer has draws graded again.
         self._gold_hash = content_hash(problem.question, problem.gold_answer, *problem.other_answers)
         self._root = prefix_hash(policy.encode_prompt(problem.question))
 
@@ -35,9 +39,12 @@ class LedgerPolicy:
 
     async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
         key = self.key(prefix_ids, params, index)
-        while key in self._ledger.in_flight:  # another task is making this very draw
+        # Another task may be making this very draw. If it is cancelled, the first of those who wait here makes it.
+        while key in self._ledger.in_flight:
             await self._ledger.in_flight[key].wait()
-        draw, parent = self._ledger.find(key), None if key.prefix_hash == self._root else self._root
+
+        parent = None if key.prefix_hash == self._root else self._root
+        draw = self._ledger.find(key)
         if draw is not None:
             self._ledger.name(key, self.problem.problem_id, prefix_ids, parent, params)
         else:
@@ -48,25 +55,27 @@ class LedgerPolicy:
             finally:
                 del self._ledger.in_flight[key]
                 made.set()
+
         if key not in self._charged:
             self._charged.add(key)
             self.charge(key, prefix_ids, draw)
         return draw
 
     def charge(self, key: DrawKey, prefix_ids: tuple[int, ...], draw: Completion) -> None:
-        """Count a draw that was asked for, once however often that is."""
+        """Count a draw; `sample` calls it once for each distinct draw that is requested."""
         self.n_draws += 1
         self.usage += draw.usage
 
     async def grade(self, grader: Grader, key: DrawKey, solution: Solution) -> GradedSolution:
         """The grader's verdict on the solution that a draw completed, graded once per grader version and gold answer.
 
-        A time-out is not stored: a later run, on a machine that is less busy, may know better.
+        A time-out is not stored, since a later run on a less busy machine may get a verdict.
         """
         stored = self._ledger.find_verdict(key, self._gold_hash, grader.grader_version)
         if stored is None:
             graded = await grade_any(grader, self.problem, solution)
-            stored = self._ledger.find_verdict(key, self._gold_hash, grader.grader_version)  # of another task that graded it meanwhile
+            # Another task may have graded the same draw meanwhile, and a verdict cannot be stored twice.
+            stored = self._ledger.find_verdict(key, self._gold_hash, grader.grader_version)
             if stored is None:
                 if graded.verdict.reason != "timeout":
                     self._ledger.add_verdict(key, self._gold_hash, grader.grader_version, graded.answer, graded.verdict)

@@ -1,10 +1,11 @@
 """The durable record of every draw: labels, pass rates, votes and difficulty are views of it.
 
-One SQLite file in WAL mode on a local disk, one writing process. A draw is stored once under (policy_id, prefix_hash, params_hash,
-base_seed, index) and never changed. Draws are committed in groups, at the latest half a second after they were made: a killed run loses
-at most one group, and since the noise of a draw is a function of its key, the next run makes the same ones again. Commands commit before
-they write a file that names draws. After a write that failed nothing is written any more. `LedgerPolicy` puts a ledger in front of any
-policy.
+One SQLite file in WAL mode on a local disk, with one writing process. A draw is stored once under its key (policy_id, prefix_hash,
+params_hash, base_seed, index) and never changed. The draws that share all of the key but the index are a *stream*.
+
+Draws are committed in groups, at the latest half a second after they were made. So a killed run loses at most one group, and since the
+noise of a draw is a function of its key, the next run makes the same draws again. Commands commit before they write a file that names
+draws. After a failed write nothing is written any more. `LedgerPolicy` (in `policy`) puts a ledger in front of any policy.
 """
 
 import asyncio
@@ -37,27 +38,30 @@ from data_gen.records.solutions import Verdict, VerdictKind
 
 COMMIT_EVERY_DRAWS = 512
 COMMIT_EVERY_SECONDS = 0.5
-N_STREAMS_IN_MEMORY = 16384  # of which the ledger remembers what they hold; about 20 MB
+# Streams whose row ids are kept in memory; about 20 MB.
+N_STREAMS_IN_MEMORY = 16384
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
+    """The running event loop. Without one there is no timer that commits: whoever adds draws calls `commit`."""
     try:
         return asyncio.get_running_loop()
-    except RuntimeError:  # outside of one, whoever adds commits
+    except RuntimeError:
         return None
 
 
 @dataclass(slots=True)
 class _Stream:
-    """What is stored of a stream: the row of each draw by its index, and whether the prefix and the params that all name are there, too."""
+    """What is stored of a stream: the row id of each draw by its index, and whether its prefix and params are stored too."""
 
     rows: dict[int, int]
     is_named: bool
 
 
 def has_draws(path: Path) -> bool:
-    """Whether there is a ledger, and anything in it. Raises LedgerError where the file is something else."""
-    if not path.is_file() or not path.stat().st_size:  # empty: of a process that was killed when it made the file
+    """Whether there is a ledger with at least one draw. Raises LedgerError if the file is something else."""
+    # An empty file was left by a process that was killed when it had just made it.
+    if not path.is_file() or not path.stat().st_size:
         return False
     with Ledger(path, read_only=True) as ledger:
         return ledger.n_draws() > 0
@@ -68,10 +72,15 @@ class Ledger(LedgerTotals):
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
-        self._streams: OrderedDict[tuple[object, ...], _Stream] = OrderedDict()  # some of them
+        # A cache of the streams asked for last.
+        self._streams: OrderedDict[tuple[object, ...], _Stream] = OrderedDict()
         self._known_params: set[str] = set()
-        self._ungraded: set[int] = set()  # rows added here that have no verdict yet: no need to look for one
+        # Rows that this process added and that have no verdict yet, so that none is looked for. It may be cleared at any time: a row that
+        # is not in it is looked up in the file.
+        self._ungraded: set[int] = set()
+        # Draws that are being made now (`LedgerPolicy` sets the event when one is stored).
         self.in_flight: dict[DrawKey, asyncio.Event] = {}
+
         self._n_pending = 0
         self._timer: asyncio.TimerHandle | None = None
         self._failure: LedgerError | None = None
@@ -79,6 +88,7 @@ class Ledger(LedgerTotals):
         if read_only:
             self._db = open_for_reading(path)
             return
+
         self._lock = lock_ledger(path)
         try:
             self._db = open_for_writing(path)
@@ -103,7 +113,7 @@ class Ledger(LedgerTotals):
             self._lock.close()
 
     def commit(self) -> None:
-        """Make everything added so far durable. Raises LedgerError when the disk is full, also if a commit by the clock found it so."""
+        """Make everything added so far durable. Raises LedgerError when the disk is full, also if an earlier commit by the clock failed."""
         self._refuse_after_failure()
         if self._timer is not None:
             self._timer.cancel()
@@ -114,7 +124,8 @@ class Ledger(LedgerTotals):
 
     def _commit_by_clock(self) -> None:
         self._timer = None
-        with suppress(LedgerError):  # the event loop would only log it; it is remembered, and the next call raises it
+        # The event loop would only log the error. It is remembered, and the next call of any method raises it.
+        with suppress(LedgerError):
             self.commit()
 
     def _execute(self, sql: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
@@ -134,8 +145,10 @@ class Ledger(LedgerTotals):
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> LedgerError:
-        """What is raised now and by every later call: SQLite may have rolled back the whole of what was pending, and what other tasks add
-        after that would name rows that are not there."""
+        """The error that is raised now and by every later call.
+
+        SQLite may have rolled back everything that was pending. Whatever other tasks added after that would refer to rows that are gone.
+        """
         is_of_disk = error_name(error).startswith(("SQLITE_FULL", "SQLITE_IOERR"))
         remedy = "free some space and run the same command again" if is_of_disk else "`prm-train ledger verify` says what is wrong with it"
         self._failure = LedgerError(
@@ -148,7 +161,7 @@ class Ledger(LedgerTotals):
             raise self._failure
 
     def _stream(self, key: DrawKey) -> _Stream:
-        """What is stored of the key's stream: one query a stream instead of one a draw."""
+        """What is stored of the key's stream, with one query for the stream instead of one for each draw."""
         self._refuse_after_failure()
         name = key[:4]
         stream = self._streams.get(name)
@@ -158,8 +171,9 @@ class Ledger(LedgerTotals):
             names = "SELECT EXISTS (SELECT 1 FROM prefixes WHERE hash = ?) AND EXISTS (SELECT 1 FROM params WHERE hash = ?)"
             is_named = bool(rows) and bool(self._select(names, (key.prefix_hash, key.params_hash))[0][0])
             stream = self._streams[name] = _Stream(rows, is_named)
+            # An OrderedDict, since finding the first key of a dict takes longer the more keys were deleted before it.
             if len(self._streams) > N_STREAMS_IN_MEMORY:
-                self._streams.popitem(last=False)  # to look for the first key of a dict takes longer the more were deleted before it
+                self._streams.popitem(last=False)
         return stream
 
     def find(self, key: DrawKey) -> Completion | None:
@@ -170,9 +184,11 @@ class Ledger(LedgerTotals):
         rows = self._select(f"SELECT {', '.join(DRAWN)}, checksum FROM draws WHERE id = ?", (row_id,))
         if not rows or not is_as_stored(rows[0][-1], *key, *rows[0][:-1]):
             raise self._damaged(key)
+
+        # In an old ledger without checksums damage may show only here.
         try:
             return _completion(rows[0][:-1])
-        except (TypeError, ValueError) as error:  # in a ledger without checksums
+        except (TypeError, ValueError) as error:
             raise self._damaged(key) from error
 
     def _damaged(self, key: DrawKey) -> LedgerError:
@@ -182,13 +198,15 @@ class Ledger(LedgerTotals):
         )
 
     def name(self, key: DrawKey, problem_id: str, prefix_ids: tuple[int, ...], parent: bytes | None, params: SamplingParams) -> None:
-        """Store the prefix and the params of the key's stream where they are not: for its first draw, and where a full disk once took them.
+        """Store the prefix and the params of the key's stream if they are not stored yet.
 
-        `parent` is the hash of the prompt that the prefix continues, None for a prompt.
+        That is so before its first draw, and after a full disk lost them. `parent` is the hash of the prompt that the prefix continues,
+        None for a prompt.
         """
         stream = self._stream(key)
         if stream.is_named:
             return
+
         values = (key.prefix_hash, parent, problem_id)
         self._execute(
             "INSERT OR IGNORE INTO prefixes (hash, parent_hash, problem_id, token_ids, checksum) VALUES (?, ?, ?, ?, ?)",
@@ -203,7 +221,7 @@ class Ledger(LedgerTotals):
     def add(
         self, key: DrawKey, problem_id: str, prefix_ids: tuple[int, ...], parent: bytes | None, params: SamplingParams, draw: Completion
     ) -> None:
-        """Store a new draw, and the names of its stream (see `name`).
+        """Store a new draw, and its stream's prefix and params (see `name`).
 
         Raises LedgerError if its key exists, since a stored draw is never changed, and for log-probabilities that 4 bytes cannot hold.
         """
@@ -213,20 +231,24 @@ class Ledger(LedgerTotals):
                 f"{self.path}: a log-probability of draw {key.draw_index} for problem {problem_id} is {min(draw.logprobs):g}; expected "
                 "values that a float of 4 bytes holds"
             )
+
         self.name(key, problem_id, prefix_ids, parent, params)
         usage = (draw.usage.n_generated, draw.usage.n_prefilled, draw.usage.n_cached)
         values = (*key, pack("i", draw.token_ids), draw.text, logprobs.tobytes(), draw.finish_reason.value, *usage)
         cursor = self._execute("INSERT INTO draws VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, checksum(*values)))
         assert cursor.lastrowid is not None
         self._stream(key).rows[key.draw_index] = cursor.lastrowid
+
+        # Some draws are never graded, as the steps of a search: they would fill the memory.
         self._ungraded.add(cursor.lastrowid)
-        if len(self._ungraded) > N_STREAMS_IN_MEMORY:  # draws that nobody grades, as the steps of a search
+        if len(self._ungraded) > N_STREAMS_IN_MEMORY:
             self._ungraded.clear()
+
         self._n_pending += 1
         self._commit_soon()
 
     def _commit_soon(self) -> None:
-        """Commit now if much is pending, else in a moment, whether or not another draw comes by then."""
+        """Commit now if many draws are pending, else after COMMIT_EVERY_SECONDS, whether or not another draw comes by then."""
         if self._n_pending >= COMMIT_EVERY_DRAWS:
             self.commit()
         elif self._timer is None and (loop := _running_loop()):
@@ -243,13 +265,14 @@ class Ledger(LedgerTotals):
         )
         if not rows:
             return None
+
         answer, kind, reason, stored = rows[0]
         if not is_as_stored(stored, *key, gold_hash, grader_version, kind, reason, answer) or kind not in set(VerdictKind):
             raise self._damaged(key)
         return answer, Verdict(VerdictKind(kind), reason)
 
     def add_verdict(self, key: DrawKey, gold_hash: str, grader_version: str, answer: str | None, verdict: Verdict) -> None:
-        """Store what this grader says of a stored draw. Raises LedgerError if the ledger has no such draw, or this verdict already."""
+        """Store this grader's verdict on a stored draw. Raises LedgerError if the ledger has no such draw, or has this verdict already."""
         row_id = self._stream(key).rows.get(key.draw_index)
         if row_id is None:
             raise LedgerError(f"{self.path}: a verdict on draw {key.draw_index} of prefix {key.prefix_hash.hex()}, which is not stored")

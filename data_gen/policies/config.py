@@ -28,45 +28,60 @@ class PolicyConfig:
     model: str | None = field(
         default=None,
         metadata={
-            "help": "'base' (the policy of the built-in task), 'simulated', a folder or a Hub name; what `servers` call it. "
-            "null: 'base' for the built-in task, for other problems it must be named"
+            "help": "the language model: 'base' (the policy of the built-in task), 'simulated', a folder or a "
+            "Hub name; with `servers` the name they know it by. null: 'base' for the built-in task; "
+            "other problems need a name"
         },
     )
-    prompt_template: str = field(default="{question}", metadata={"help": "what the policy is asked; holds {question}, may hold examples"})
-    system_prompt: str | None = field(default=None, metadata={"help": "what the system says before the question, in the chat template"})
-    chat_template_kwargs: dict[str, bool | int | float | str | None] = field(
-        default_factory=dict, metadata={"help": "variables of the chat template, as {enable_thinking: false}"}
+    prompt_template: str = field(
+        default="{question}", metadata={"help": "text that the policy is given; holds {question}, and may hold worked examples"}
     )
-    base_seed: int = field(default=0, metadata={"help": "names the stream of sampling noise"})
-    trust_remote_code: bool = field(default=False, metadata={"is_execution": True})
-    engine: Literal["transformers", "vllm"] = field(default="transformers", metadata={"help": "what runs the model in this process"})
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    device: str = field(default="cpu", metadata={"help": "for the engine transformers; vllm finds its own", "is_execution": True})
-    max_rows: int = field(default=256, metadata={"help": "rows of the batch", "is_execution": True})
-    tensor_parallel_size: int = field(default=1, metadata={"help": "for the engine vllm: GPUs that share the model", "is_execution": True})
+    system_prompt: str | None = field(
+        default=None, metadata={"help": "system message before the question in the chat template; null: none"}
+    )
+    chat_template_kwargs: dict[str, bool | int | float | str | None] = field(
+        default_factory=dict, metadata={"help": "variables for the chat template, as {enable_thinking: false}"}
+    )
+    base_seed: int = field(default=0, metadata={"help": "seed of the sampling noise: another seed gives other draws"})
+    trust_remote_code: bool = field(default=False, metadata={"help": "run code that comes with the model's files", "is_execution": True})
+    engine: Literal["transformers", "vllm"] = field(
+        default="transformers", metadata={"help": "library that runs the model in this process"}
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] = field(
+        default="float32", metadata={"help": "number format of the weights; another one is another policy"}
+    )
+    device: str = field(
+        default="cpu", metadata={"help": "device of the engine transformers, as cuda:0; vllm chooses its own", "is_execution": True}
+    )
+    max_rows: int = field(default=256, metadata={"help": "how many draws the engine transformers makes at a time", "is_execution": True})
+    tensor_parallel_size: int = field(
+        default=1, metadata={"help": "for the engine vllm: number of GPUs that share the model", "is_execution": True}
+    )
     gpu_memory_utilization: float | None = field(
         default=None,
-        metadata={"help": "engine vllm: share of a GPU's memory that it takes (null: vllm's own default)", "is_execution": True},
+        metadata={"help": "for the engine vllm: share of a GPU's memory that it takes; null: vllm's own default", "is_execution": True},
     )
     servers: tuple[str, ...] = field(
         default=(),
         metadata={
-            "help": "URLs of OpenAI-compatible servers, or @file with one a line (for servers that move between runs)",
+            "help": "URLs of OpenAI-compatible servers, or @file with one URL on each line (for servers that move between runs)",
             "is_execution": True,
         },
     )
     api_key_env: str | None = field(
-        default=None, metadata={"help": "NAME of the environment variable that holds the servers' API key", "is_execution": True}
+        default=None, metadata={"help": "NAME of the environment variable that holds the API key of the servers", "is_execution": True}
     )
     tokenizer: str | None = field(
-        default=None, metadata={"help": "folder or Hub name of the tokenizer of the servers' model (null: `model`)"}
+        default=None, metadata={"help": "folder or Hub name of the tokenizer of the servers' model; null: the same as `model`"}
     )
-    revision: str = field(default="", metadata={"help": "what the servers' weights are, in your words: another revision is another policy"})
-    max_concurrency: int = field(default=128, metadata={"help": "draws under way at each server", "is_execution": True})
-    timeout_seconds: float = field(default=600.0, metadata={"help": "for a server's reply", "is_execution": True})
-    n_attempts: int = field(default=10, metadata={"help": "requests for one draw until the run gives up", "is_execution": True})
+    revision: str = field(
+        default="", metadata={"help": "your name for the weights that the servers hold: another revision is another policy"}
+    )
+    max_concurrency: int = field(default=128, metadata={"help": "how many draws are under way at each server", "is_execution": True})
+    timeout_seconds: float = field(default=600.0, metadata={"help": "longest time to wait for a server's reply", "is_execution": True})
+    n_attempts: int = field(default=10, metadata={"help": "how often a draw is requested before the run gives up", "is_execution": True})
     retry_seconds: float = field(
-        default=0.5, metadata={"help": "pause before a draw is asked for again, doubled each time", "is_execution": True}
+        default=0.5, metadata={"help": "pause before a draw is requested again; it doubles each time", "is_execution": True}
     )
 
     def __post_init__(self) -> None:
@@ -180,17 +195,23 @@ def load_policy(model: str = "base", **settings: Any) -> Policy:
 class PolicyExecution:
     """Where and how the policy of a run is computed from now on: settings of `PolicyConfig` that change no draw. null: as in the run."""
 
-    device: str | None = None
-    max_rows: int | None = field(default=None, metadata={"help": "rows of the batch"})
-    tensor_parallel_size: int | None = field(default=None, metadata={"help": "for the engine vllm: GPUs that share the model"})
-    gpu_memory_utilization: float | None = field(default=None, metadata={"help": "engine vllm: share of a GPU's memory that it takes"})
-    trust_remote_code: bool | None = None
-    servers: tuple[str, ...] | None = field(default=None, metadata={"help": "URLs, or @file with one a line; an empty list: none"})
-    api_key_env: str | None = field(default=None, metadata={"help": "NAME of the environment variable that holds the servers' API key"})
-    max_concurrency: int | None = field(default=None, metadata={"help": "draws under way at each server"})
-    timeout_seconds: float | None = field(default=None, metadata={"help": "for a server's reply"})
-    n_attempts: int | None = field(default=None, metadata={"help": "requests for one draw until the run gives up"})
-    retry_seconds: float | None = field(default=None, metadata={"help": "pause before a draw is asked for again, doubled each time"})
+    device: str | None = field(default=None, metadata={"help": "device of the engine transformers, as cuda:0"})
+    max_rows: int | None = field(default=None, metadata={"help": "how many draws the engine transformers makes at a time"})
+    tensor_parallel_size: int | None = field(default=None, metadata={"help": "for the engine vllm: number of GPUs that share the model"})
+    gpu_memory_utilization: float | None = field(
+        default=None, metadata={"help": "for the engine vllm: share of a GPU's memory that it takes"}
+    )
+    trust_remote_code: bool | None = field(default=None, metadata={"help": "run code that comes with the model's files"})
+    servers: tuple[str, ...] | None = field(
+        default=None, metadata={"help": "URLs of OpenAI-compatible servers, or @file with one URL on each line; an empty list: none"}
+    )
+    api_key_env: str | None = field(
+        default=None, metadata={"help": "NAME of the environment variable that holds the API key of the servers"}
+    )
+    max_concurrency: int | None = field(default=None, metadata={"help": "how many draws are under way at each server"})
+    timeout_seconds: float | None = field(default=None, metadata={"help": "longest time to wait for a server's reply"})
+    n_attempts: int | None = field(default=None, metadata={"help": "how often a draw is requested before the run gives up"})
+    retry_seconds: float | None = field(default=None, metadata={"help": "pause before a draw is requested again; it doubles each time"})
 
     def of(self, policy: PolicyConfig) -> PolicyConfig:
         """The policy with these settings. Raises InputError for what has no effect there."""

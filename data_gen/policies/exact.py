@@ -1,4 +1,4 @@
-"""A policy whose step values are known exactly, to measure labelling methods against the truth.
+"""A policy whose step values are known exactly, to measure labeling methods against the truth.
 
 A solution has 16 steps of 25 tokens (bytes). A question states q and the drift, and the policy writes accordingly::
 

@@ -50,28 +50,40 @@ class ProblemLayout:
     """Where question and gold answer stand in a row. A name may be nested (`reward_model.ground_truth`) or joined (`Body+Question`)."""
 
     format: Literal["auto", "gsm8k", "math", "generic"] = field(
-        default="auto", metadata={"help": "layout of the rows; auto looks at each, generic takes the answer as it stands and no options"}
+        default="auto",
+        metadata={"help": "layout of the rows. auto: found by looking at each row; generic: the answer as it stands, without options"},
     )
-    problem_field: str | None = field(default=None, metadata={"help": "field of the question; a+b: both; null: as the layout has it"})
-    answer_field: str | None = field(default=None, metadata={"help": "field of the gold answer; null: as the layout has it"})
+    problem_field: str | None = field(
+        default=None, metadata={"help": "name of the field that holds the question; a+b: both joined; null: as the layout has it"}
+    )
+    answer_field: str | None = field(
+        default=None, metadata={"help": "name of the field that holds the gold answer; null: as the layout has it"}
+    )
     options_field: str | None = field(
         default=None,
-        metadata={"help": "field of the options of a choice; a+b+c: one field each; null: options or choices, if a row has them"},
+        metadata={
+            "help": "name of the field with the options of a choice; a+b+c: one field for each; null: options or choices, if a row has them"
+        },
     )
     option_answers: OptionAnswers = field(
-        default="auto", metadata={"help": "what names the right option; auto: letter, label or text, and a number as its place from 0"}
+        default="auto",
+        metadata={"help": "how the gold answer names the right option. auto: by letter, label or text, or by its number, counted from 0"},
     )
     answers: Literal["one", "all", "any"] = field(
-        default="one", metadata={"help": "a list of several gold answers: refused, all of them asked for, or any of them accepted"}
+        default="one", metadata={"help": "what to do with several gold answers: refuse the row, ask for all of them, or accept any of them"}
     )
     several_boxes: Literal["error", "last", "leave_out"] = field(
         default="error",
-        metadata={"help": "a reference solution with boxes that are not one answer: refused, the last box (as MATH grades), or left out"},
+        metadata={
+            "help": "what to do with a reference solution without a single answer in its boxes: stop, take the last box "
+            "(as MATH grades), or leave it out"
+        },
     )
     placeholders: tuple[str, ...] = field(
-        default=PLACEHOLDERS, metadata={"help": "gold answers that mean there is none, whatever their case; []: each is an answer"}
+        default=PLACEHOLDERS,
+        metadata={"help": "gold answers that mean that there is none, in upper or lower case; []: every text is an answer"},
     )
-    id_field: str | None = field(default=None, metadata={"help": "field of a unique id; null: a hash of the question"})
+    id_field: str | None = field(default=None, metadata={"help": "name of the field that holds a unique id; null: a hash of the question"})
 
 
 def question_id(question: str) -> str:

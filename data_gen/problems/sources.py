@@ -30,22 +30,29 @@ class ProblemSource(ProblemLayout):
     """Which problems a command works on, and how their rows are read."""
 
     source: str = field(
-        default=DEFAULT_TASK.source, metadata={"help": f"{BUILT_IN} (built in), a .jsonl or .json file, a folder, or a Hub dataset"}
+        default=DEFAULT_TASK.source,
+        metadata={"help": f"where the problems come from: {BUILT_IN} (built in), a .jsonl or .json file, a folder, or a Hub dataset"},
     )
-    n: int | None = field(default=None, metadata={"help": "how many problems; null: all (the built-in task has no end and needs a number)"})
-    offset: int = field(default=0, metadata={"help": "problems to pass over before the first"})
+    n: int | None = field(
+        default=None, metadata={"help": "number of problems; null: all of them (the built-in task has no end and needs a number)"}
+    )
+    offset: int = field(default=0, metadata={"help": "number of problems to skip at the beginning"})
     shard: str | None = field(
-        default=None, metadata={"help": "'i/n': the i-th (from 0) of n parts of those problems, by hash of the question"}
+        default=None,
+        metadata={"help": "'i/n': only the i-th (counted from 0) of n parts of those problems, divided by a hash of the question"},
     )
     split: str | None = field(default=None, metadata={"help": "split of the built-in task or of a dataset; null: train"})
     hub_config: str | None = field(default=None, metadata={"help": "configuration of a Hub dataset"})
     seed: int = field(default=0, metadata={"help": "seed of the built-in task"})
     duplicates: Literal["error", "first"] = field(
-        default="error", metadata={"help": "a question (or id) again with another answer: refused, or only its first row is taken"}
+        default="error",
+        metadata={"help": "what to do with a question (or id) that comes again with another answer: refuse it, or keep only its first row"},
     )
     skip_without_answer: bool = field(
         default=False,
-        metadata={"help": "leave out and count rows whose text states no gold answer, as those whose answer is empty or a placeholder are"},
+        metadata={
+            "help": "leave out and count rows whose text states no gold answer, as is always done with empty answers and placeholders"
+        },
     )
 
 

@@ -1,6 +1,6 @@
 """What can be said of a folder of training rows: counted from the rows themselves, and read from the runs that they were built from.
 
-build.json, which `prm-train build` leaves beside the rows, tells how the solutions were written, graded and labelled, and what was left
+build.json, which `prm-train build` leaves beside the rows, tells how the solutions were written, graded and labeled, and what was left
 out; the ledgers of its runs, if they are still there, tell by which policy. Texts pass through `scrubbing`: all of this is for the public.
 """
 
@@ -63,7 +63,7 @@ class RunFacts:
     """
 
     folders: tuple[str, ...]  # what was built from
-    sampled: tuple[str, ...]  # where it was sampled and labelled: another folder if a judge came after that
+    sampled: tuple[str, ...]  # where it was sampled and labeled: another folder if a judge came after that
     shards: tuple[str | None, ...]  # of the folders: the part 'i/n' of the problems that each worked on
     sampling: Mapping[str, Any]
     sample_settings: Mapping[str, Any]

@@ -44,8 +44,10 @@ def without_oldest(chat: tuple[Message, ...]) -> tuple[Message, ...]:
 class ChainPrompts:
     """What the user says before each attempt; `{question}` stands for the question."""
 
-    first: str = field(default=QUESTION, metadata={"help": "before the first attempt: the prompt_template of the policy; holds {question}"})
-    again: str = field(default=QUESTION, metadata={"help": "before each later attempt; may hold {question}"})
+    first: str = field(
+        default=QUESTION, metadata={"help": "text before the first attempt: the prompt_template of the policy; holds {question}"}
+    )
+    again: str = field(default=QUESTION, metadata={"help": "text before each later attempt; may hold {question}"})
 
     def __post_init__(self) -> None:
         if QUESTION not in self.first:

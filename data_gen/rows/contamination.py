@@ -38,10 +38,14 @@ _WORD = re.compile(r"\\?[^\W\d_]+|\d+(?:\.\d+)?|[^\s\w.,;:?!'\"]")
 class ContaminationSettings:
     """Test sets whose questions training must not see."""
 
-    test_sets: tuple[str, ...] = field(default=(), metadata={"help": "name=path of JSONL or JSON files, as math500=math/math500.jsonl,..."})
-    n_gram: Annotated[int, Ge(1)] = field(default=8, metadata={"help": "words of an n-gram"})
+    test_sets: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": "test sets to compare the questions with: name=path of JSONL or JSON files, as math500=math/math500.jsonl,..."},
+    )
+    n_gram: Annotated[int, Ge(1)] = field(default=8, metadata={"help": "number of words of an n-gram"})
     min_overlap: Annotated[float, Interval(gt=0, le=1)] = field(
-        default=0.8, metadata={"help": "share of a test question's n-grams in a training question from which the two match"}
+        default=0.8,
+        metadata={"help": "two questions match if the training question holds at least this share of the test question's n-grams"},
     )
     drop: bool = field(default=True, metadata={"help": "leave out the questions that match; false: report them only"})
 

@@ -13,7 +13,7 @@ RUN_FACTS = ("config", "sample", "label", "consensus")  # what `sample`, `label`
 
 
 def describe_runs(runs: Sequence[Path]) -> list[dict[str, Any]]:
-    """Settings and summaries of the runs: policy, sampling, verdict counts, labelling method, price. Null where a run has none."""
+    """Settings and summaries of the runs: policy, sampling, verdict counts, labeling method, price. Null where a run has none."""
     described = []
     for run in runs:
         found = {name: run / f"{name}.json" for name in RUN_FACTS}

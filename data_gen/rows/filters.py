@@ -21,12 +21,15 @@ from data_gen.records.solutions import GradedSolution, Problem
 class FilterSettings:
     """What keeps a solution out of the rows, besides having no verdict, no end, or a text that was there before."""
 
-    max_characters: Annotated[int, Ge(1)] | None = field(default=None, metadata={"help": "longer solutions are left out; null: no limit"})
+    max_characters: Annotated[int, Ge(1)] | None = field(
+        default=None, metadata={"help": "leave out solutions with more characters; null: no limit"}
+    )
     second_opinion: Literal["auto", "always", "never"] = field(
         default="auto",
         metadata={
-            "help": "leave out wrong answers that a lenient comparison takes for the gold answer or for a right solution's answer; "
-            "auto: unless the graders of all runs compare exactly, as the built-in task's do"
+            "help": "leave out wrong answers that a lenient comparison takes for the gold answer or for a right "
+            "solution's answer; auto: do so unless the graders of all runs compare exactly, as the "
+            "built-in task's does"
         },
     )
 

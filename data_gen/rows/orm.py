@@ -28,9 +28,14 @@ class PairSettings:
 
     choose: Literal["random", "closest"] = field(
         default="random",
-        metadata={"help": "random: each solution as often as any other; closest: each right one with the wrong one nearest to it in edits"},
+        metadata={
+            "help": "which solutions make a pair. random: each solution as often as any other; closest: each "
+            "right one with the wrong one nearest to it in edits"
+        },
     )
-    max_per_question: Annotated[int, Ge(1)] | None = field(default=8, metadata={"help": "pairs a question; null: all"})
+    max_per_question: Annotated[int, Ge(1)] | None = field(
+        default=8, metadata={"help": "maximum number of pairs of one question; null: all"}
+    )
 
 
 def orm_rows(problem: Problem, usable: Sequence[GradedSolution]) -> list[OrmRow]:

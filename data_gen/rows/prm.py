@@ -1,4 +1,4 @@
-"""PRM rows from labelled solutions: which of them, and how their labels are read."""
+"""PRM rows from labeled solutions: which of them, and how their labels are read."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -38,22 +38,30 @@ Metric = Literal["characters", "normalized"]
 class RevisionSettings:
     """How trajectories are made of a question's solutions."""
 
-    max_attempts: Annotated[int, Ge(0)] = field(default=4, metadata={"help": "earlier attempts at most"})
+    max_attempts: Annotated[int, Ge(0)] = field(default=4, metadata={"help": "maximum number of earlier attempts in a trajectory"})
     distance: Metric = field(
-        default="characters", metadata={"help": "edits between two texts, or edits / length of the longer one; chooses the last attempt"}
+        default="characters",
+        metadata={
+            "help": "how the last attempt is chosen, by its distance from the right answer: edits between the "
+            "two texts, or edits / length of the longer one"
+        },
     )
     balanced: bool = field(
-        default=True, metadata={"help": "spread the numbers of attempts evenly over a question's answers; false: draw each by itself"}
+        default=True,
+        metadata={"help": "spread the numbers of attempts evenly over a question's answers; false: draw each number by itself"},
     )
     max_per_question: Annotated[int, Ge(1)] | None = field(
-        default=16, metadata={"help": "right answers of a question that become trajectories; null: all, as in the paper"}
+        default=16, metadata={"help": "maximum number of right answers of a question that become trajectories; null: all, as in the paper"}
     )
     p_false_negative: Annotated[float, Ge(0), Lt(1)] = field(
-        default=0.01, metadata={"help": "share of right answers that the grading may still call wrong"}
+        default=0.01, metadata={"help": "share of right answers that grading is expected to call wrong"}
     )
     floor: Annotated[float, Ge(0)] = field(
         default=4.0,
-        metadata={"help": "a question is dropped unless it has more than this many times as many wrong attempts as misses are expected"},
+        metadata={
+            "help": "drop a question unless it has more wrong attempts than this many times the right ones that "
+            "grading is expected to call wrong"
+        },
     )
     keep_share: Annotated[float, Interval(ge=0, le=1)] = field(
         default=0.0, metadata={"help": "share of the trajectories after which a row is added that keeps the right answer as it is"}

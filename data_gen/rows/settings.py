@@ -21,20 +21,24 @@ Split = Literal["train", "validation"]
 class BuildConfig:
     """Training rows from one or more runs (the shards of one job, for example)."""
 
-    runs: tuple[Path, ...] = field(metadata={"help": "run folders of `prm-train sample`, for prm also of `label`"})
+    runs: tuple[Path, ...] = field(
+        metadata={"help": "run folders of `prm-train sample`; for prm rows they must be labeled by `prm-train label` too"}
+    )
     output: Path = field(metadata={"help": "folder for the rows and build.json"})
-    kinds: tuple[RowKind, ...] = field(default=("prm", "orm"), metadata={"help": "which rows"})
+    kinds: tuple[RowKind, ...] = field(default=("prm", "orm"), metadata={"help": "which kinds of rows to write"})
     labels: LabelView = field(default_factory=LabelView)
     filters: FilterSettings = field(default_factory=FilterSettings)
     pairs: PairSettings = field(default_factory=PairSettings)
     revision: RevisionSettings = field(default_factory=RevisionSettings)
-    history_attempts: Annotated[int, Ge(0)] = field(default=4, metadata={"help": "earlier attempts at most that an orm_history row shows"})
+    history_attempts: Annotated[int, Ge(0)] = field(
+        default=4, metadata={"help": "maximum number of earlier attempts that an orm_history row shows"}
+    )
     chain: ChainPrompts = field(default_factory=ChainPrompts)
     contamination: ContaminationSettings = field(default_factory=ContaminationSettings)
     validation_share: Annotated[float, Interval(ge=0, lt=1)] = field(
-        default=0.0, metadata={"help": "share of the questions that go to validation files; 0: no split, one file a kind"}
+        default=0.0, metadata={"help": "share of the questions whose rows go to validation files; 0: no split, one file for each kind"}
     )
-    seed: int = field(default=0, metadata={"help": "of every random choice"})
+    seed: int = field(default=0, metadata={"help": "seed of every random choice"})
 
     def __post_init__(self) -> None:
         if not self.runs:

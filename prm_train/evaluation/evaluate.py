@@ -1,12 +1,12 @@
 """`prm-train evaluate`: accuracies, differences and verifier quality from the results of `prm-train search`, as JSON, HTML and a table.
 
-Whatever has to be chosen (temperatures of the baselines, the form of log-prob selection, the aggregation of step scores) is chosen on
-validation problems. Accuracies at N come from the disjoint blocks of N among the candidates of a test problem, difficulty from draws beyond
-them.
+Everything that has to be chosen (temperatures of the baselines, the form of log-prob selection, the aggregation of step scores) is chosen
+on validation problems, by `choosing`. Accuracies at N come from disjoint blocks of N among the candidates of a test problem, difficulty
+from further draws that no accuracy uses.
 """
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from prm_train.encoding.aggregation import Aggregation
 from prm_train.evaluation.choosing import (
     Chooser,
     Chosen,
+    Scores,
     accuracies,
     anyone_right,
     best_by,
@@ -49,18 +50,30 @@ class EvaluateConfig:
     validation: tuple[Path, ...] = field(metadata={"is_input": True, "help": "folders of `prm-train search` on validation problems"})
     test: tuple[Path, ...] = field(metadata={"is_input": True, "help": "folders of `prm-train search` on test problems"})
     output: Path = field(metadata={"help": "folder for report.html and report.json"})
-    labeled: tuple[Path, ...] = field(default=(), metadata={"help": "folders of `prm-train label`, for the label section"})
+    labeled: tuple[Path, ...] = field(default=(), metadata={"help": "folders of `prm-train label`, for the report's section on labels"})
     prm: Path | None = field(default=None, metadata={"is_input": True, "help": "the trained PRM, for its loss curve"})
     orm: Path | None = field(default=None, metadata={"is_input": True, "help": "the trained ORM, for its loss curve"})
     stages: Path | None = field(
-        default=None, metadata={"is_input": True, "help": "folder of the quickstart's stage files, for the cost section"}
+        default=None, metadata={"is_input": True, "help": "folder of the quickstart's stage files, for the report's section on costs"}
     )
-    seed: int = field(default=0, metadata={"help": "of the bootstrap"})
+    seed: int = field(default=0, metadata={"help": "seed of the bootstrap that makes the intervals"})
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way of selecting one of N samples. `at` gives for each N the temperature of the samples and what chooses among them.
+
+    `scorer` names the one whose scores it needs, and whose tokens it therefore costs; None for methods that use the policy alone.
+    """
+
+    name: str
+    scorer: str | None
+    at: Mapping[int, tuple[float, Chooser]]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Test results and the settings they are read with; each property is one part of the report.
+    """Test results and the settings they are read with. Each public method computes one part of the report.
 
     `beam_aggregation` is what ranked the paths of beam searches, and so weighs their votes.
     """
@@ -74,37 +87,39 @@ class Evaluation:
     def scored_temperature(self) -> float:
         return self.results[0].temperature
 
+    @property
+    def n_samples(self) -> int:
+        return len(self.results[0].samples[self.scored_temperature])
+
     def interval(self, values: Any) -> Interval:
         return bootstrap_interval(values, np.random.default_rng(self.seed))
 
-    def methods(self) -> dict[str, Callable[[int], tuple[float, Chooser]]]:
-        """Each method that selects among samples: N → the temperature of the samples and the chooser."""
+    def methods(self) -> list[Method]:
+        """The methods that select among samples. Beam search is not one of them: it draws its own candidates."""
         chosen, t = self.chosen, self.scored_temperature
+        counts = sample_counts(self.results)
 
-        def logprob(n: int) -> tuple[float, Chooser]:
-            temperature, form = chosen.logprob[n]
-            return temperature, by_logprob(form)
+        methods = [
+            Method("majority", None, {n: (chosen.majority[n], majority_vote) for n in counts}),
+            Method("logprob", None, {n: (chosen.logprob[n][0], by_logprob(chosen.logprob[n][1])) for n in counts}),
+            Method("pass_at_n", None, dict.fromkeys(counts, (t, anyone_right))),
+        ]
 
-        def at_scored_temperature(choose: Chooser) -> Callable[[int], tuple[float, Chooser]]:
-            return lambda n: (t, choose)
-
-        methods = {
-            "majority": lambda n: (chosen.majority[n], majority_vote),
-            "logprob": logprob,
-            "pass_at_n": at_scored_temperature(anyone_right),
-        }
+        # Scorers have scored only the samples of one temperature, so there is none to choose.
         scorers: tuple[tuple[str, Aggregation], ...] = (("prm", chosen.prm_aggregation), ("orm", "last"))
         for name, how in scorers:
             if any(name in candidate.scores for result in self.results for candidate in result.samples[t]):
                 scores = scorer_scores(name, how)
-                methods[f"{name}_vanilla"] = at_scored_temperature(partial(best_by, scores))
-                methods[f"{name}_weighted"] = at_scored_temperature(partial(vote_by, scores))
+                methods.append(Method(f"{name}_vanilla", name, dict.fromkeys(counts, (t, partial(best_by, scores)))))
+                methods.append(Method(f"{name}_weighted", name, dict.fromkeys(counts, (t, partial(vote_by, scores)))))
         return methods
 
     def correct(self) -> dict[str, dict[int, NDArray[np.float64]]]:
         """Accuracy of each method at each N on each problem."""
-        counts = sample_counts(self.results)
-        table = {name: {n: accuracies(self.results, *method(n), n) for n in counts} for name, method in self.methods().items()}
+        table = {
+            method.name: {n: accuracies(self.results, temperature, choose, n) for n, (temperature, choose) in method.at.items()}
+            for method in self.methods()
+        }
         beams = sorted(self.results[0].beams)
         if beams:
             assert self.beam_aggregation is not None
@@ -120,36 +135,40 @@ class Evaluation:
         temperatures = sorted({self.scored_temperature, self.chosen.pass_at_1_temperature})
         return (greedy, *(SingleSample(t, self.interval(accuracies(self.results, t, anyone_right, 1))) for t in temperatures))
 
-    def tokens(self, methods: Sequence[str]) -> dict[str, dict[int, TokensPerProblem]]:
-        """Mean tokens a problem: of N of the samples in proportion to N, of each beam search its own."""
+    def tokens(self) -> dict[str, dict[int, TokensPerProblem]]:
+        """Mean tokens a problem of each method at each N.
 
-        def mean(cost: str, n: int | None, scorer: bool) -> float:
-            entries = [result.costs[cost] for result in self.results]
-            total = sum(each.scorer.n_new if scorer else each.policy.n_generated for each in entries) / len(entries)
-            return total if n is None else total * n / len(self.results[0].samples[self.scored_temperature])
+        Costs are recorded for all samples of a problem together, so N of them cost their share. Each beam search has costs of its own.
+        """
+
+        def drawn(cost: str) -> float:
+            return sum(result.costs[cost].policy.n_generated for result in self.results) / len(self.results)
+
+        def scored(cost: str) -> float:
+            return sum(result.costs[cost].scorer.n_new for result in self.results) / len(self.results)
 
         table: dict[str, dict[int, TokensPerProblem]] = {}
-        for name in methods:
-            if name == "beam":
-                table[name] = {
-                    n: TokensPerProblem(mean(f"beam {n}", None, False), mean(f"beam {n}", None, True)) for n in self.results[0].beams
-                }
-                continue
-            method, scorer = self.methods()[name], name.split("_")[0]
-            table[name] = {
+        for method in self.methods():
+            table[method.name] = {
                 n: TokensPerProblem(
-                    mean(f"samples T={method(n)[0]:g}", n, False), mean(f"score {scorer}", n, True) if scorer in ("prm", "orm") else 0.0
+                    drawn(f"samples T={temperature:g}") * n / self.n_samples,
+                    scored(f"score {method.scorer}") * n / self.n_samples if method.scorer else 0.0,
                 )
-                for n in sample_counts(self.results)
+                for n, (temperature, _) in method.at.items()
             }
+        beams = self.results[0].beams
+        if beams:
+            table["beam"] = {n: TokensPerProblem(drawn(f"beam {n}"), scored(f"beam {n}")) for n in beams}
         return table
 
     def verifiers(self) -> tuple[VerifierQuality, ...]:
-        chosen, t = self.chosen, self.scored_temperature
+        """How well each score tells right from wrong samples of the same problem."""
+        chosen = self.chosen
+        names = {method.name for method in self.methods()}
         rows = []
-        names = self.methods()
+
         if "prm_weighted" in names:
-            areas = within_problem_aurocs(self.results, t, scorer_scores("prm", chosen.prm_aggregation))
+            areas = self._aurocs(scorer_scores("prm", chosen.prm_aggregation))
             note = f"{len(areas)} of {len(self.results)} problems have right and wrong samples"
             quality = step_quality(self.results)
             rows.append(
@@ -157,38 +176,49 @@ class Evaluation:
                     "PRM", self.interval(areas), f"{chosen.prm_aggregation}, chosen on validation", quality.auroc, quality.brier, note
                 )
             )
+
         if "orm_weighted" in names:
-            rows.append(VerifierQuality("ORM", self.interval(within_problem_aurocs(self.results, t, scorer_scores("orm", "last")))))
-        areas = within_problem_aurocs(self.results, t, partial(logprob_scores, form=chosen.logprob_auroc))
-        rows.append(
-            VerifierQuality("policy's log-prob", self.interval(areas), note=f"{chosen.logprob_auroc} over tokens, chosen on validation")
-        )
+            rows.append(VerifierQuality("ORM", self.interval(self._aurocs(scorer_scores("orm", "last")))))
+
+        areas = self._aurocs(partial(logprob_scores, form=chosen.logprob_auroc))
+        note = f"{chosen.logprob_auroc} over tokens, chosen on validation"
+        rows.append(VerifierQuality("policy's log-prob", self.interval(areas), note=note))
         return tuple(rows)
 
+    def _aurocs(self, scores: Scores) -> NDArray[np.float64]:
+        return within_problem_aurocs(self.results, self.scored_temperature, scores)
+
     def paired(self, correct: dict[str, dict[int, NDArray[np.float64]]]) -> tuple[PairedDifference, ...]:
+        """Differences between methods on the same problems. `correct` is the table of that method."""
         if "prm_weighted" not in correct:
             return ()
-        weighted, rng = correct["prm_weighted"], partial(np.random.default_rng, self.seed)
+        weighted = correct["prm_weighted"]
         greedy = np.array([result.greedy.is_correct for result in self.results], dtype=float)
         ns = [n for n in (4, 16, 64) if n in weighted]
+
         pairs = [
-            PairedDifference("prm_weighted", baseline, n, paired_difference(weighted[n], correct[baseline][n], rng()))
+            PairedDifference("prm_weighted", baseline, n, self._difference(weighted[n], correct[baseline][n]))
             for baseline in ("majority", "logprob", "orm_weighted")
             if baseline in correct
             for n in ns
         ]
-        pairs += [PairedDifference("prm_weighted", "greedy", n, paired_difference(weighted[n], greedy, rng())) for n in ns]
+        pairs += [PairedDifference("prm_weighted", "greedy", n, self._difference(weighted[n], greedy)) for n in ns]
+
         hard = self.quintiles() >= N_QUINTILES - 2
         for n, beam in correct.get("beam", {}).items():
             if n in weighted:
-                pairs.append(PairedDifference("beam", "prm_weighted", n, paired_difference(beam, weighted[n], rng())))
-                on_hard = paired_difference(beam[hard], weighted[n][hard], rng())
+                pairs.append(PairedDifference("beam", "prm_weighted", n, self._difference(beam, weighted[n])))
+                on_hard = self._difference(beam[hard], weighted[n][hard])
                 pairs.append(PairedDifference("beam", "prm_weighted", n, on_hard, problems="two hardest quintiles"))
         return tuple(pairs)
 
+    def _difference(self, values: NDArray[np.float64], baseline: NDArray[np.float64]) -> Interval:
+        # A generator of the same seed each time: what one pair gets does not depend on which others are compared.
+        return paired_difference(values, baseline, np.random.default_rng(self.seed))
 
-def spell(chosen: Mapping[int, float | tuple[float, str]]) -> str:
-    """`N=4: 0.7, N=16: 1`; runs of N with the same choice are one entry."""
+
+def spelled(chosen: Mapping[int, float | tuple[float, str]]) -> str:
+    """What was chosen for each N, in words: `from N=1: 0.7; from N=16: 1`. Neighbouring N with the same choice are one entry."""
     entries: list[str] = []
     last: object = None
     for n, choice in chosen.items():
@@ -198,27 +228,45 @@ def spell(chosen: Mapping[int, float | tuple[float, str]]) -> str:
     return "; ".join(entries)
 
 
+def check_results(validation: Sequence[ProblemResult], test: Sequence[ProblemResult], chosen: Chosen) -> None:
+    """Raises InputError if the test problems are too few, were seen in validation, or lack samples that the chosen settings need."""
+    shared = {result.problem.question for result in validation} & {result.problem.question for result in test}
+    if shared:
+        raise InputError(f"{len(shared)} of {len(test)} test questions are validation questions too; expected none: {min(shared)!r:.80}")
+    missing = [t for t in chosen.temperatures if t not in test[0].samples]
+    if missing:
+        raise InputError(f"test: no samples at T = {missing}, which validation chose; expected them among other_temperatures of the search")
+    if len(test) < N_QUINTILES:
+        raise InputError(f"test: {len(test)} problems, expected at least {N_QUINTILES} for the difficulty quintiles")
+
+
+def settings_in_words(evaluation: Evaluation, beam_width: int) -> dict[str, str]:
+    """For each method that has settings, which they are and where they come from."""
+    chosen, how = evaluation.chosen, evaluation.beam_aggregation
+    settings = {
+        "majority": f"T chosen on validation for each N ({spelled(chosen.majority)})",
+        "logprob": f"T and form chosen on validation for each N ({spelled(chosen.logprob)})",
+        "prm_weighted": f"T = {evaluation.scored_temperature:g}, {chosen.prm_aggregation} of the step scores",
+    }
+    if how:
+        settings["beam"] = f"M = {beam_width}, {how} of the step scores ranks paths and weighs their votes"
+    return settings
+
+
 def evaluate(config: EvaluateConfig) -> SearchReport:
     validation, test = read_search(config.validation), read_search(config.test)
     check_chosen_for(validation, test)
-    results, how = test.results, test.beam_aggregation
-    shared = {each.problem.question for each in validation.results} & {each.problem.question for each in results}
-    if shared:
-        raise InputError(f"{len(shared)} of {len(results)} test questions are validation questions too; expected none: {min(shared)!r:.80}")
-    evaluation = Evaluation(results, choose_settings(validation.results), how, config.seed)
-    missing = [t for t in evaluation.chosen.temperatures if t not in results[0].samples]
-    if missing:
-        raise InputError(f"test: no samples at T = {missing}, which validation chose; expected them among other_temperatures of the search")
-    if len(results) < N_QUINTILES:
-        raise InputError(f"test: {len(results)} problems, expected at least {N_QUINTILES} for the difficulty quintiles")
-    correct, quintiles = evaluation.correct(), evaluation.quintiles()
+    chosen = choose_settings(validation.results)
+    check_results(validation.results, test.results, chosen)
+
+    results = test.results
+    evaluation = Evaluation(results, chosen, test.beam_aggregation, config.seed)
+    correct, quintiles, n_samples = evaluation.correct(), evaluation.quintiles(), evaluation.n_samples
 
     def by_quintile(values: NDArray[np.float64]) -> tuple[Interval, ...]:
         return tuple(evaluation.interval(values[quintiles == q]) for q in range(N_QUINTILES))
 
-    n_samples = len(results[0].samples[evaluation.scored_temperature])
-    pass_at_1 = accuracies(results, evaluation.scored_temperature, anyone_right, 1)
-    chosen, task = evaluation.chosen, task_of_problem(results[0].problem)
+    task = task_of_problem(results[0].problem)
     return SearchReport(
         run=run_facts(
             config.stages,
@@ -229,15 +277,10 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
         ),
         accuracy={name: {n: evaluation.interval(values) for n, values in curve.items()} for name, curve in correct.items()},
         accuracy_by_quintile={name: {n: by_quintile(values) for n, values in curve.items()} for name, curve in correct.items()},
-        tokens=evaluation.tokens(list(correct)),
-        settings={
-            "majority": f"T chosen on validation for each N ({spell(chosen.majority)})",
-            "logprob": f"T and form chosen on validation for each N ({spell(chosen.logprob)})",
-            "prm_weighted": f"T = {evaluation.scored_temperature:g}, {chosen.prm_aggregation} of the step scores",
-            **({"beam": f"M = {test.config.beam_width}, {how} of the step scores ranks paths and weighs their votes"} if how else {}),
-        },
+        tokens=evaluation.tokens(),
+        settings=settings_in_words(evaluation, test.config.beam_width),
         single_samples=evaluation.single_samples(),
-        pass_at_1_by_quintile=by_quintile(pass_at_1),
+        pass_at_1_by_quintile=by_quintile(accuracies(results, evaluation.scored_temperature, anyone_right, 1)),
         paired=evaluation.paired(correct),
         verifiers=evaluation.verifiers(),
         reliability=step_quality(results).bins if "prm_weighted" in correct else (),

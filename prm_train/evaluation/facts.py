@@ -101,7 +101,7 @@ def loss_curves(prm: Path | None, orm: Path | None) -> tuple[LossCurve, ...]:
 
 
 def label_statistics(folders: Sequence[Path]) -> LabelStatistics | None:
-    """Sums over the shards of a labelled run."""
+    """Sums over the shards of a labeled run."""
     if not folders:
         return None
     samples = [read_summary(folder / "sample.json", "n_solutions", "verdicts") for folder in folders]

@@ -48,18 +48,18 @@ class ProcessbenchConfig:
     """Measure a PRM on ProcessBench."""
 
     checkpoint: str = field(metadata={"is_model": True, "help": "folder or Hub name of a PRM"})
-    data: Path = field(metadata={"is_input": True, "help": "folder with a file a split: gsm8k.json, math.json, … (or .jsonl)"})
-    splits: tuple[str, ...] = SPLITS
+    data: Path = field(metadata={"is_input": True, "help": "folder with one file for each split: gsm8k.json, math.json, … (or .jsonl)"})
+    splits: tuple[str, ...] = field(default=SPLITS, metadata={"help": "the splits to evaluate on"})
     n_solutions: Annotated[int, Ge(1)] | None = field(
-        default=None, metadata={"help": "of each split, evenly spread over its file; null: all"}
+        default=None, metadata={"help": "number of solutions of each split, evenly spread over its file; null: all"}
     )
-    tune_on: str = field(default="gsm8k", metadata={"help": "the split whose best threshold is used on all"})
+    tune_on: str = field(default="gsm8k", metadata={"help": "the split whose best threshold is used for all splits"})
     store_threshold: bool = field(default=False, metadata={"help": "write that threshold into the checkpoint's config.json"})
     output: Path | None = field(default=None, metadata={"help": "JSON file for the results"})
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    device: str = "cpu"
-    trust_remote_code: bool = False
-    seed: int = field(default=0, metadata={"help": "of the bootstrap"})
+    dtype: Literal["float32", "bfloat16", "float16"] = field(default="float32", metadata={"help": "number format of the computation"})
+    device: str = field(default="cpu", metadata={"help": "device of the model, as cuda:0"})
+    trust_remote_code: bool = field(default=False, metadata={"help": "run code that comes with the model's files"})
+    seed: int = field(default=0, metadata={"help": "seed of the bootstrap that makes the intervals"})
 
     def __post_init__(self) -> None:
         if self.tune_on not in self.splits:

@@ -155,7 +155,7 @@ class LossCurve:
 
 @dataclass(frozen=True)
 class LabelStatistics:
-    """What the labelling stage made: solutions by verdict, steps by label, rows dropped by reason, and the price in rollouts and tokens."""
+    """What the labeling stage made: solutions by verdict, steps by label, rows dropped by reason, and the price in rollouts and tokens."""
 
     n_solutions: int
     verdicts: Mapping[str, int]

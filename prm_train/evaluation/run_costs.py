@@ -1,6 +1,6 @@
 """What the runs behind a report cost, from the summaries that each command left in its folder.
 
-Seconds of a search are those of all its processes. Of a sampling or labelling that was broken off they are those of its last process.
+Seconds of a search are those of all its processes. Of a sampling or labeling that was broken off they are those of its last process.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -15,7 +15,7 @@ from torch.utils.data import Sampler
 from data_gen.records.draw_keys import derive_seed
 from prm_train.checkpoints.facts import Kind
 from prm_train.examples.examples import Example
-from prm_train.examples.unlabelled import UNLABELLED
+from prm_train.examples.unlabeled import UNLABELED
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Batching:
 class Collator:
     """`{"labels": targets of all places of the optimizer step (P,), "batches": [what one forward pass takes, ...]}`.
 
-    A batch holds `input_ids` (B, T), `labels` and `weights`: (B, T) for a PRM, UNLABELLED but at labelled step positions, and (B, 1) for an
+    A batch holds `input_ids` (B, T), `labels` and `weights`: (B, T) for a PRM, UNLABELED but at labeled step positions, and (B, 1) for an
     ORM; if packed, `position_ids` (1, T) begin at 0 with every row. Trainer counts the labels of a step in the flat tensor. Of a group's
     fillers one is kept where there is nothing else.
     """
@@ -64,7 +64,7 @@ class Collator:
     batching: Batching
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
-        examples = [example for example in examples if example.targets != (UNLABELLED,)] or examples[:1]
+        examples = [example for example in examples if example.targets != (UNLABELED,)] or examples[:1]
         labels = torch.tensor([target for example in examples for target in example.targets])
         collate = self._packed if self.batching.is_packed else self._padded
         return {"labels": labels, "batches": [collate(batch) for batch in self.batching.cut(examples)]}
@@ -77,7 +77,7 @@ class Collator:
                 "labels": torch.tensor([example.targets for example in batch]),
                 "weights": torch.tensor([example.weights for example in batch]),
             }
-        labels, weights = torch.full(input_ids.shape, UNLABELLED), torch.zeros(input_ids.shape)
+        labels, weights = torch.full(input_ids.shape, UNLABELED), torch.zeros(input_ids.shape)
         for row, example in enumerate(batch):
             labels[row, list(example.positions)] = torch.tensor(example.targets)
             weights[row, list(example.positions)] = torch.tensor(example.weights)
@@ -135,4 +135,4 @@ class GroupSampler(Sampler[int]):
 
 def filler(example: Example) -> Example:
     """One token without a label, to make the shares of all processes equally long."""
-    return Example("", example.input_ids[:1], (0,), (UNLABELLED,), (0.0,))
+    return Example("", example.input_ids[:1], (0,), (UNLABELED,), (0.0,))

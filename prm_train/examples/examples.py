@@ -42,7 +42,7 @@ class Example:
 
 @dataclass(frozen=True)
 class ExampleSet:
-    """Examples, and how many rows or labelled steps were left out by reason."""
+    """Examples, and how many rows or labeled steps were left out by reason."""
 
     examples: tuple[Example, ...]
     left_out: Counter[str]
@@ -53,7 +53,7 @@ def prm_examples(rows: Sequence[PrmRow], encoding: ScorerEncoding, algebra: Labe
     no score sees it. A row longer than `max_length` tokens loses its last steps. The label of a step that holds the separator stands behind
     the last of the steps that it is encoded as; that of a blank one is left out. Weights average 1 over all examples.
 
-    Where rollouts weigh, a verdict weighs as much as the most of them. Raises InputError if no labelled step is left, or as `step_targets`
+    Where rollouts weigh, a verdict weighs as much as the most of them. Raises InputError if no labeled step is left, or as `step_targets`
     does.
     """
     examples, left_out = [], Counter[str]()
@@ -64,17 +64,17 @@ def prm_examples(rows: Sequence[PrmRow], encoding: ScorerEncoding, algebra: Labe
         targets = step_targets(row, algebra, most_rollouts)
         is_blank = [not split_steps(step, encoding.facts.step_separator) for step in row.completions]
         places = enumerate(zip(ends, targets, is_blank, strict=True))
-        labelled = [(end, target.value, target.weight, step) for step, (end, target, blank) in places if target is not None and not blank]
+        labeled = [(end, target.value, target.weight, step) for step, (end, target, blank) in places if target is not None and not blank]
         left_out["blank steps"] += sum(is_blank)
-        kept = [place for place in labelled if place[0] < max_length]
-        left_out["labelled steps beyond max_length"] += len(labelled) - len(kept)
+        kept = [place for place in labeled if place[0] < max_length]
+        left_out["labeled steps beyond max_length"] += len(labeled) - len(kept)
         left_out["steps beyond max_length"] += sum(end >= max_length for end in ends)
-        if not labelled:
+        if not labeled:
             left_out[ONLY_VALUES if GIVEN in row.method else "rows without a label"] += 1
         elif not kept:
             left_out["rows with every label beyond max_length"] += 1
         else:
-            left_out["rows cut at max_length"] += len(kept) < len(labelled)
+            left_out["rows cut at max_length"] += len(kept) < len(labeled)
             positions, values, weights, steps = zip(*kept, strict=True)
             error = _first_error(row, targets, algebra, steps, is_whole=ends[-1] < max_length)
             ids = input_ids[: positions[-1] + 1]

@@ -15,7 +15,7 @@ from data_gen.records.chats import Message, without_oldest
 from data_gen.rows.layouts import RevisionRow
 from data_gen.settings.errors import InputError
 from prm_train.examples.examples import Example, ExampleSet, counted
-from prm_train.examples.unlabelled import UNLABELLED
+from prm_train.examples.unlabeled import UNLABELED
 
 
 def encode_chain(tokenizer: Any, prompt: Sequence[Message]) -> tuple[int, ...]:
@@ -71,8 +71,8 @@ def revision_examples(rows: Sequence[RevisionRow], tokenizer: Any, max_length: i
 
 
 def sft_row(example: Example) -> dict[str, list[int]]:
-    """Ids and labels: UNLABELLED but on the answer."""
-    labels = [int(UNLABELLED)] * len(example.input_ids)
+    """Ids and labels: UNLABELED but on the answer."""
+    labels = [int(UNLABELED)] * len(example.input_ids)
     for position in example.positions:
         labels[position] = example.input_ids[position]
     return {"input_ids": list(example.input_ids), "labels": labels}

@@ -37,12 +37,16 @@ class LabelAlgebra:
 
     label_kind: LabelKind = field(
         default="hard",
-        metadata={"help": "hard: labels; soft: n_correct / n_rollouts; likelihood: of the counts; smoothed: soft under a Beta prior"},
+        metadata={
+            "help": "what a step is trained on. hard: its label; soft: n_correct / n_rollouts; likelihood: the likelihood of its "
+            "counts; smoothed: soft under a Beta prior"
+        },
     )
     hard_threshold: Annotated[float, Interval(ge=0, lt=1)] | None = field(
-        default=None, metadata={"help": "hard: a step is right if more than this share of its rollouts succeed; null: the rows' own labels"}
+        default=None,
+        metadata={"help": "for hard: a step is right if more than this share of its rollouts succeed; null: the labels in the rows"},
     )
-    smoothing: Annotated[float, Gt(0)] = field(default=1.0, metadata={"help": "smoothed: a of the Beta(a, a) prior"})
+    smoothing: Annotated[float, Gt(0)] = field(default=1.0, metadata={"help": "for smoothed: a of the Beta(a, a) prior"})
     until_first_error: bool = field(
         default=False,
         metadata={
@@ -50,7 +54,7 @@ class LabelAlgebra:
             "chance do not count"
         },
     )
-    weigh_by_rollouts: bool = field(default=False, metadata={"help": "a step counts in proportion to its rollouts"})
+    weigh_by_rollouts: bool = field(default=False, metadata={"help": "let a step count in proportion to the number of its rollouts"})
 
     def __post_init__(self) -> None:
         if self.hard_threshold is not None and self.label_kind != "hard":

@@ -1,8 +1,12 @@
-"""What a revision model does with a chain: does it mend a wrong attempt, and does it leave a right one alone?
+"""What a revision model does with a chain of attempts: does it correct a wrong attempt, and does it leave a right one alone?
 
-For held-out chains whose last attempt is wrong (wrong → correct) and for the same chains with a right attempt in its place (correct →
-correct, correct → wrong) the next attempt is drawn and graded. Snell et al. 2024 report that 38 % of right attempts turn wrong under a
-model trained on wrong ones alone. A chain that leaves no room for the next attempt loses its oldest ones, as in training.
+For each held-out chain two next attempts are drawn and graded::
+
+    wrong, wrong, wrong → ?    the chain as it is:                               wrong_to_correct
+    wrong, wrong, right → ?    its last attempt replaced by the right answer:    correct_to_correct, correct_to_wrong
+
+Snell et al. 2024 report that 38 % of right attempts become wrong under a model that was trained after wrong attempts alone. A chain that
+leaves no room for the next attempt loses its oldest attempts, as in training.
 """
 
 import asyncio
@@ -24,10 +28,10 @@ from prm_train.metrics.estimators import Interval, bootstrap_interval
 
 @dataclass(frozen=True)
 class RevisionRates:
-    """Shares of next attempts with 95 % intervals over questions; one without a verdict counts as neither right nor wrong.
+    """Shares of next attempts with 95 % intervals over questions. An attempt without a verdict (`n_unknown`) is neither right nor wrong.
 
-    `wrong_to_correct_by_attempts`: by the number of wrong attempts shown. `n_shortened` attempts were drawn after chains without their
-    oldest ones; `n_left_out` chains did not fit with one attempt either.
+    `wrong_to_correct_by_attempts` has them by the number of wrong attempts in the chain. `n_shortened` attempts were drawn after chains
+    that lost their oldest attempts. `n_left_out` chains did not fit even with a single attempt.
     """
 
     n_chains: int
@@ -42,7 +46,10 @@ class RevisionRates:
 
 @dataclass(frozen=True)
 class NextAttempt:
-    """The verdict on what follows a chain of `n_attempts`, and whether it is one without its oldest attempts."""
+    """The verdict on the attempt after a chain of `n_attempts`, the last of which `was_right` or not.
+
+    `is_shortened` says that the chain had lost its oldest attempts.
+    """
 
     question: str
     n_attempts: int
@@ -52,13 +59,14 @@ class NextAttempt:
 
 
 def with_right_attempt(row: RevisionRow) -> RevisionRow:
-    """The row's chain with the right answer in the place of its last attempt."""
+    """The row with the right answer in the place of its last attempt."""
+    # A chain ends with the last attempt and the request for the next one.
     right = Message("assistant", row.completion[0].content)
     return replace(row, prompt=(*row.prompt[:-2], right, row.prompt[-1]))
 
 
 def shortened(prompt: tuple[Message, ...], tokenizer: Any, max_tokens: int) -> tuple[Message, ...] | None:
-    """The chain in at most `max_tokens` tokens, without its oldest attempts where it is longer; None if its last attempt alone is."""
+    """The chain without as many of its oldest attempts as must go for `max_tokens` tokens; None if its last attempt alone is longer."""
     while len(encode_chain(tokenizer, prompt)) > max_tokens:
         if n_shown(prompt) <= 1:
             return None
@@ -74,33 +82,41 @@ def n_shown(prompt: Sequence[Message]) -> int:
 async def next_attempts(
     policy: Policy, tokenizer: Any, grader: Grader, rows: Sequence[RevisionRow], params: SamplingParams
 ) -> tuple[list[NextAttempt], int]:
-    """One attempt after each chain of kind revision as it is, and one after the same chain that ends right; and how many chains have
-    neither, since the policy's context does not hold one of them and `params.max_new_tokens`.
+    """Two next attempts for each row of kind revision (after its chain, and after the same chain that ends right), and `n_left_out`.
+
+    That counts the rows that have neither, since the policy's context has no room for one of their chains and `params.max_new_tokens`.
     """
 
-    async def one(row: RevisionRow, chain: tuple[Message, ...], was_right: bool) -> NextAttempt:
-        right = Solution(row.problem_id, 0, row.completion[0].content)
-        known = (await grader.grade(Problem(row.problem_id, row.question, "?"), right)).answer  # what the right answer says
+    async def draw_and_grade(row: RevisionRow, chain: tuple[Message, ...], was_right: bool) -> NextAttempt:
+        gold_answer = await _gold_answer(grader, row)
         draw = await policy.sample(encode_chain(tokenizer, chain), params, 0)
         solution = Solution(row.problem_id, 1, draw.text, draw.finish_reason)
-        graded = await grader.grade(Problem(row.problem_id, row.question, known or ""), solution)
+        graded = await grader.grade(Problem(row.problem_id, row.question, gold_answer), solution)
         return NextAttempt(row.question, n_shown(chain), was_right, graded.verdict, n_shown(chain) < row.n_attempts)
 
     room = policy.context_length - params.max_new_tokens
-    wanted, n_left_out = [], 0
+    drawing, n_left_out = [], 0
     for row in rows:
         if row.kind != "revision":
             continue
-        after_wrong, after_right = (shortened(each.prompt, tokenizer, room) for each in (row, with_right_attempt(row)))
-        if after_wrong is None or after_right is None:
+        ends_wrong = shortened(row.prompt, tokenizer, room)
+        ends_right = shortened(with_right_attempt(row).prompt, tokenizer, room)
+        # Both or none, so that the rates are over the same chains.
+        if ends_wrong is None or ends_right is None:
             n_left_out += 1
         else:
-            wanted += [one(row, after_wrong, False), one(row, after_right, True)]
-    return list(await asyncio.gather(*wanted)), n_left_out
+            drawing += [draw_and_grade(row, ends_wrong, False), draw_and_grade(row, ends_right, True)]
+    return list(await asyncio.gather(*drawing)), n_left_out
+
+
+async def _gold_answer(grader: Grader, row: RevisionRow) -> str:
+    """The answer of the row's right attempt, since rows hold no gold answer. The grader reads it off as from any solution."""
+    right = Solution(row.problem_id, 0, row.completion[0].content)
+    return (await grader.grade(Problem(row.problem_id, row.question, "?"), right)).answer or ""
 
 
 def revision_rates(attempts: Sequence[NextAttempt], n_left_out: int = 0) -> RevisionRates:
-    """Raises ValueError without any attempt."""
+    """The shares of next attempts that are right and wrong. Raises ValueError without any attempt."""
     after_wrong = [attempt for attempt in attempts if not attempt.was_right]
     after_right = [attempt for attempt in attempts if attempt.was_right]
     return RevisionRates(
@@ -119,7 +135,7 @@ def revision_rates(attempts: Sequence[NextAttempt], n_left_out: int = 0) -> Revi
 
 
 def _share(attempts: Sequence[NextAttempt], *, is_correct: bool) -> Interval:
-    """Of the attempts that are right (or wrong), as a mean over questions of the mean inside a question."""
+    """The share of attempts that are right (or wrong), as a mean over questions of the share inside each question."""
     by_question: dict[str, list[bool]] = {}
     for attempt in attempts:
         is_wanted = attempt.verdict.is_correct if is_correct else not (attempt.verdict.is_correct or attempt.verdict.is_unknown)

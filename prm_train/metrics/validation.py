@@ -1,4 +1,4 @@
-"""What a validation during training reports, from the logits at the labelled places of the whole validation set to named numbers.
+"""What a validation during training reports, from the logits at the labeled places of the whole validation set to named numbers.
 
     loss, n_labels                         mean log loss in nats, unweighted, and over how many places
     step_auroc, step_within_problem_auroc  order of right and wrong steps, over all and inside a question

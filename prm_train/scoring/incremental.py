@@ -1,15 +1,21 @@
-"""The scorer that computes every distinct token of a tree of steps once, where the model's cache allows it (`prm_train.scoring.step_model`).
+"""The scorer that computes every distinct token of a tree of steps once, where the model's cache allows it.
 
-Whatever the open sessions ask for while the model is busy is merged. A wave takes the requested steps in order and gives each a row, from
-its deepest cached ancestor down to it; steps that rows share are computed by the first of them, and the others wait a wave. So 64
-candidates of one problem cost 64 rows in a few waves. Rows of like length go through the model together: only new tokens are computed,
-and the head reads only the ends of steps.
+The life of a request::
+
+    tree.score(node) ── _requests ── _wait_for_more ── _next_wave ── _compute, batch by batch ── _answer ── score
+                            ▲                                                                       │
+                            └── not in this wave: waits for keys and values, or the wave was full ──┘
+
+What all open sessions ask for while the model is busy goes into the next wave together (`prm_train.scoring.wave` shows one). A wave gives
+each requested step a row; rows of like length go through the model in one batch, which computes only the new tokens and reads the head
+only at the ends of steps. So 64 candidates of one problem are 64 rows in a few waves. `prm_train.scoring.step_model` is the forward pass,
+`prm_train.scoring.step_cache` keeps the keys and values.
 
 Not here: which paths to extend (`prm_train.search`), and how the scores of a path become one (`prm_train.encoding.aggregation`).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from itertools import chain
@@ -23,16 +29,21 @@ from prm_train.checkpoints.facts import UNCALIBRATED, Calibration
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.encoding.paths import ScorerEncoding
 from prm_train.scoring.protocol import PathTooLongError, ScorerUsage
-from prm_train.scoring.step_cache import Row, StepCache, StepNode
+from prm_train.scoring.step_cache import StepCache, StepNode
 from prm_train.scoring.step_model import StepModel
+from prm_train.scoring.wave import Row, Wave
 
-BATCHES_PER_WAVE = 4  # rows of a wave are sorted by length before they are cut into batches
-FULL_WAVE = 256  # requests that are not kept waiting for more
-QUIET_TURNS = 3  # of the event loop without a new request: whoever could ask has asked (a gather of gathers needs three)
+# A wave of several batches can be sorted by length before it is cut, which needs less padding.
+BATCHES_PER_WAVE = 4
+# So many requests are computed without waiting for more.
+FULL_WAVE = 256
+# After so many turns of the event loop without a new request everybody who could ask has asked. A gather inside a gather needs three turns
+# until its innermost tasks have run.
+QUIET_TURNS = 3
 
 
 class StepEncoding(Protocol):
-    """What the scorer asks of `prm_train.encoding.paths`; the ids of a step end with the marker at which its score is read."""
+    """The part of `prm_train.encoding.paths` that the scorer needs. The ids of a step end with the marker at which its score is read."""
 
     def encode_head(self, question: str) -> tuple[int, ...]: ...
 
@@ -62,7 +73,7 @@ class IncrementalTree:
         return child
 
     def encode_child(self, parent: StepNode, step: str) -> tuple[int, ...]:
-        """The ids of `step` behind those of `parent`; in our encoding they are the same behind every parent."""
+        """The ids of `step` behind those of `parent`. In this project's encoding they are the same behind every parent."""
         return self._scorer.encode_step(step)
 
     async def score(self, node: StepNode) -> float:
@@ -95,8 +106,9 @@ class IncrementalScorer:
     """A PRM (token classification, two classes) or ORM (sequence classification, one class) that scores trees of steps.
 
     A PRM's score is the calibrated sigmoid of z1 - z0 at the marker that ends a step, an ORM's of z at the marker that ends the solution.
-    `cache_bytes` bounds the keys and values kept for all sessions together (what is evicted is computed again when needed, and counted
-    as new); `max_batch_tokens` bounds rows x (past + new tokens) of a batch, padding included, where one row alone does not exceed it.
+
+    `cache_bytes` bounds the keys and values kept for all sessions together. What is evicted is computed again when it is needed, and
+    counted as new. `max_batch_tokens` bounds rows x (past + new tokens) of a batch, padding included; a single row may exceed it.
     """
 
     def __init__(
@@ -116,17 +128,23 @@ class IncrementalScorer:
             raise ValueError(f"cache_bytes: got {cache_bytes}, expected 0 (keep nothing between batches) or more")
         self.scorer_id = scorer_id
         self.aggregation = aggregation
+        self.max_batch_tokens = max_batch_tokens
+
         self._encoding = encoding
         self.encode_head = encoding.encode_head
-        self.encode_step = lru_cache(maxsize=2**14)(encoding.encode_step)  # samples of a problem repeat its steps
-        self.max_batch_tokens = max_batch_tokens
+        # Samples of one problem often repeat its steps.
+        self.encode_step = lru_cache(maxsize=2**14)(encoding.encode_step)
+
         self._model = StepModel(model, calibration)
         self.scores_steps = self._model.scores_steps
         self.context_length = self._model.context_length
         layout = self._model.layout
+        # A model without a layout computes whole paths, and nothing is ever cached.
         self._cache = StepCache(cache_bytes, layout.bytes_per_token) if layout is not None else StepCache(0, 1)
+
+        # In the order in which they came: the first are the first to be computed.
         self._requests: dict[StepNode, list[asyncio.Future[float]]] = {}
-        self._server: asyncio.Task[None] | None = None
+        self._scheduler: asyncio.Task[None] | None = None
 
     @property
     def n_cached_bytes(self) -> int:
@@ -146,9 +164,10 @@ class IncrementalScorer:
 
     @asynccontextmanager
     async def chat_session(self, messages: Sequence[Message]) -> AsyncIterator[IncrementalTree]:
-        """A tree behind a chat that shows more than the question: for a verifier of revisions, the attempts before (`data_gen.records.chats`).
+        """A tree behind a chat that shows more than the question: a verifier of revisions sees the earlier attempts too.
 
-        Raises InputError if the scorer's encoding has no chats, as those of other projects.
+        `data_gen.records.chats` says how such a chat is laid out. Raises InputError for scorers of other projects, whose encodings know no
+        chats.
         """
         if not isinstance(self._encoding, ScorerEncoding):
             raise InputError(f"{type(self._encoding).__name__} encodes questions; expected a scorer that `train-orm` wrote")
@@ -159,13 +178,13 @@ class IncrementalScorer:
             tree.close()
 
     def request(self, node: StepNode) -> "asyncio.Future[float]":
-        """The score of `node` once a batch has computed it. The task that serves requests lives as long as there are any."""
+        """The score of `node` once a batch has computed it. The task that computes scores lives as long as there are requests."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[float] = loop.create_future()
         self._requests.setdefault(node, []).append(future)
-        if self._server is None or self._server.done():
-            self._server = loop.create_task(self._serve())
-            self._server.add_done_callback(self._fail_unanswered)
+        if self._scheduler is None or self._scheduler.done():
+            self._scheduler = loop.create_task(self._run())
+            self._scheduler.add_done_callback(self._fail_unanswered)
         return future
 
     def forget(self, node: StepNode) -> None:
@@ -176,18 +195,19 @@ class IncrementalScorer:
             self._cache.discard(node)
             nodes += node.children.values()
 
-    async def _serve(self) -> None:
+    async def _run(self) -> None:
         while self._requests:
             await self._wait_for_more()
-            for batch in self._batches(self._plan()):
+            for batch in self._next_wave().batches(self.max_batch_tokens):
                 self._compute(batch)
             self._answer()
 
-    def _fail_unanswered(self, server: "asyncio.Task[None]") -> None:
-        """A fault in the model is every waiting caller's; so is the end of the event loop."""
-        error = None if server.cancelled() else server.exception()
-        if error is None and not server.cancelled():
+    def _fail_unanswered(self, scheduler: "asyncio.Task[None]") -> None:
+        """If the task failed or was cancelled, so are all open requests: otherwise their callers would wait for ever."""
+        error = None if scheduler.cancelled() else scheduler.exception()
+        if error is None and not scheduler.cancelled():
             return
+
         for future in chain.from_iterable(self._requests.values()):
             if error is None:
                 future.cancel()
@@ -196,6 +216,7 @@ class IncrementalScorer:
         self._requests.clear()
 
     async def _wait_for_more(self) -> None:
+        """Let other tasks run until no more requests come, so that a wave holds what all of them want."""
         n_quiet = 0
         while n_quiet < QUIET_TURNS:
             n_requests = len(self._requests)
@@ -208,7 +229,8 @@ class IncrementalScorer:
         """Answer the requests whose scores are there, refuse those whose session was closed, keep the others that are still wanted."""
         requests, self._requests = self._requests, {}
         for node, futures in requests.items():
-            wanted = [future for future in futures if not future.done()]  # a cancelled caller's is done
+            # The future of a caller who was cancelled is done.
+            wanted = [future for future in futures if not future.done()]
             if node.score is not None:
                 for future in wanted:
                     future.set_result(node.score)
@@ -218,78 +240,51 @@ class IncrementalScorer:
             elif wanted:
                 self._requests[node] = wanted
 
-    def _plan(self) -> list[Row]:
-        """Rows for the next wave, from the first requests on, up to `BATCHES_PER_WAVE` batches of tokens."""
+    def _next_wave(self) -> Wave:
+        """Rows for the first requests, up to `BATCHES_PER_WAVE` batches of tokens."""
         self._cache.unpin()
+        # Between two waves sessions are closed and callers cancelled: their requests go first.
         self._answer()
-        rows: list[Row] = []
-        row_of: dict[StepNode, Row] = {}  # the rows that compute what is to be cached
-        n_kept_tokens = n_tokens = 0
+
+        wave = Wave(self._model, self._cache)
         for node in self._requests:
-            nodes: list[StepNode] = []
-            ancestor: StepNode | None = node
-            is_whole = self._model.is_whole(node.n_path_tokens)
-            while ancestor is not None and (is_whole or (ancestor not in self._cache and ancestor not in row_of)):
-                nodes.append(ancestor)
-                ancestor = ancestor.parent
-            row = row_of.get(ancestor) if ancestor is not None else None
-            if row is None:
-                row = Row(past=ancestor)
-                rows.append(row)
-                n_tokens += row.n_past
-                self._cache.touch(ancestor)
-            elif row.nodes[-1] is not ancestor:
-                continue  # another row goes on from there: wait for the keys and values
-            for new in reversed(nodes):
-                if not is_whole and row.n_kept == len(row.nodes) and self._cache.make_room(n_kept_tokens + len(new.token_ids)):
-                    row.n_kept += 1
-                    row_of[new] = row
-                    n_kept_tokens += len(new.token_ids)
-                row.nodes.append(new)
-                row.n_new += len(new.token_ids)
-                n_tokens += len(new.token_ids)
-            if n_tokens >= BATCHES_PER_WAVE * self.max_batch_tokens:
+            wave.add(node)
+            if wave.n_tokens >= BATCHES_PER_WAVE * self.max_batch_tokens:
                 break
-        return rows
-
-    def _batches(self, rows: list[Row]) -> Iterator[list[Row]]:
-        batch: list[Row] = []
-        max_past = 0
-        for row in sorted(rows, key=lambda row: (self._is_long(row), row.n_new, row.n_past), reverse=True):
-            max_past = max(max_past, row.n_past)
-            is_full = (len(batch) + 1) * (max_past + batch[0].n_new) > self.max_batch_tokens if batch else False
-            if is_full or (batch and self._is_long(row) != self._is_long(batch[0])):
-                yield batch
-                batch, max_past = [], row.n_past
-            batch.append(row)
-        if batch:
-            yield batch
-
-    def _is_long(self, row: Row) -> bool:
-        return self._model.is_long(row.n_past + row.n_new)
-
-    def _scored(self, row: Row) -> list[StepNode]:
-        """The nodes whose scores a pass over the row gives: not the head, nor what a long path says of its short beginnings."""
-        is_long = self._is_long(row)
-        return [node for node in row.nodes if node.parent is not None and self._model.is_long(node.n_path_tokens) == is_long]
+        return wave
 
     def _compute(self, batch: Sequence[Row]) -> None:
-        """One forward pass; scores, cache and usage are written once it is done."""
+        """One forward pass over the rows; scores, cache and usage are written only when it is done."""
         pasts = [self._cache.path(row.past) for row in batch]
         ids = [[token for node in row.nodes for token in node.token_ids] for row in batch]
         scored = [self._scored(row) for row in batch]
         ends = [[node.n_path_tokens - row.n_past - 1 for node in nodes] for row, nodes in zip(batch, scored, strict=True)]
+
         scores, packed = self._model.forward(pasts, ids, ends)
+
         for row, nodes, row_scores, segments in zip(batch, scored, scores, packed, strict=True):
             for node, score in zip(nodes, row_scores, strict=True):
-                if node.score is None:  # a step computed again after an eviction keeps the score it had
+                # A step that is computed again after an eviction keeps the score it had: rounding could change the last digits.
+                if node.score is None:
                     node.score = score
             if row.n_kept:
                 kept = row.nodes[: row.n_kept]
                 sizes = [len(node.token_ids) for node in kept]
                 self._cache.store(kept, segments[: sum(sizes)].split(sizes))
-            is_whole = self._model.is_whole(row.n_past + row.n_new)
-            n_rescored = sum(len(node.token_ids) for node in row.nodes if node.is_computed) if is_whole else 0
-            for node in row.nodes:
-                node.is_computed = True
-            row.nodes[0].tree.usage += ScorerUsage(n_new=row.n_new, n_reused=row.n_past, n_rescored=n_rescored)
+            self._count_usage(row)
+
+    def _scored(self, row: Row) -> list[StepNode]:
+        """The nodes of the row that this pass gives scores: all but the head, which has none.
+
+        In a long row of a LongRoPE model the positions of its short beginnings mean something else than in a row of their own, so those
+        get no score from it.
+        """
+        is_long = self._model.is_long(row.n_tokens)
+        return [node for node in row.nodes if node.parent is not None and self._model.is_long(node.n_path_tokens) == is_long]
+
+    def _count_usage(self, row: Row) -> None:
+        is_whole = self._model.is_whole(row.n_tokens)
+        n_rescored = sum(len(node.token_ids) for node in row.nodes if node.is_computed) if is_whole else 0
+        for node in row.nodes:
+            node.is_computed = True
+        row.nodes[0].tree.usage += ScorerUsage(n_new=row.n_new, n_reused=row.n_past, n_rescored=n_rescored)

@@ -1,4 +1,4 @@
-"""Keys and values of scored steps, kept within a byte budget."""
+"""The nodes of a tree of steps, and the keys and values of those that were scored, kept within a byte budget."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -11,36 +11,26 @@ from torch import Tensor
 
 @dataclass(eq=False, slots=True)
 class StepNode:
-    """A step of a tree, or its head (`parent` None): the step's own tokens, and its score once it is computed."""
+    """A step of a tree, or its head, which is the question (`parent` is None).
+
+    `token_ids` are the step's own, `n_path_tokens` counts those from the head to the end of this step. `score` is None until it is
+    computed; `is_computed` says that the tokens have been through the model.
+    """
 
     tree: Any
     parent: "StepNode | None"
     token_ids: tuple[int, ...]
-    n_path_tokens: int  # from the head to the end of this step
+    n_path_tokens: int
     score: float | None = None
-    is_computed: bool = False  # its tokens have been through the model
+    is_computed: bool = False
     children: dict[str, "StepNode"] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Row:
-    """What one row of a batch computes: `nodes`, each the parent of the next, behind the cached path to `past` (None: from the head on)."""
-
-    past: StepNode | None
-    nodes: list[StepNode] = field(default_factory=list)
-    n_kept: int = 0  # of the nodes, from the first on, that are to be cached
-    n_new: int = 0
-
-    @property
-    def n_past(self) -> int:
-        return 0 if self.past is None else self.past.n_path_tokens
 
 
 class StepCache:
     """Packed keys and values by node; the least recently used leaves make room for new ones.
 
-    Whoever uses a node uses its ancestors, and `touch` moves them behind it. So the oldest entry never has a cached child, and what is
-    cached always reaches back to its head.
+    Whoever uses a node uses its ancestors, and `touch` marks them as used after it. So the oldest entry never has a cached child, and the
+    ancestors of a cached node are always cached. Nodes that the coming wave reads are pinned: they are not evicted.
     """
 
     def __init__(self, max_bytes: int, bytes_per_token: int) -> None:
@@ -85,13 +75,15 @@ class StepCache:
         return True
 
     def store(self, nodes: Sequence[StepNode], segments: Sequence[Float[Tensor, "token token_width"]]) -> None:
-        """Keep copies of a chain of nodes, each the parent of the next one. `make_room` first."""
+        """Keep the segments of nodes of which each is the parent of the next. `make_room` must have been called first."""
+        # Copies, since a segment is a view that would keep the memory of its whole batch.
         for node, segment in zip(nodes, segments, strict=True):
             self._entries[node] = segment.clone()
             self.n_bytes += len(segment) * self.bytes_per_token
         self.touch(nodes[-1])
 
     def discard(self, node: StepNode) -> None:
+        """Drop the entry of a node, if there is one."""
         segment = self._entries.pop(node, None)
         if segment is not None:
             self.n_bytes -= len(segment) * self.bytes_per_token

@@ -1,8 +1,11 @@
 """A PRM or ORM as a function from (what is cached of a path, its new tokens) to the scores of its new steps.
 
-The keys and values of one token over all layers are packed into one row of `token_width` numbers, those of a step into a matrix of its
-tokens by token_width. So the past of a batch is gathered with one concatenation, and what the model computes is packed already when it
-returns: the cache layers that it writes to are views of the batch's buffer.
+The keys and values of one token over all layers are packed into one row of `token_width` numbers (W), those of a step of T tokens into a
+matrix (T, W). So the past of a batch is gathered with one concatenation. The cache layers that the model writes to are views of the
+batch's buffer (B, P + T, W), so its new keys and values are packed already when it returns::
+
+    one row of the buffer:   zeros, segments of the past | new tokens, padding
+                                                         └ the same column in every row
 
 A model whose cache is not of this kind, or cannot be shared and split between paths (linear attention, state-space models), has no layout:
 its paths are computed whole. So are the paths of a LongRoPE model that are longer than its short length.
@@ -28,15 +31,16 @@ from prm_train.networks.heads import scoring_head
 
 logger = logging.getLogger(__name__)
 
-PLAIN_LAYERS = {"DynamicLayer", "DynamicSlidingWindowLayer"}  # keys and values of each token, whatever stands before it in the batch
+# Cache layers that hold keys and values of each token, whatever stands before it in the batch.
+PLAIN_LAYERS = {"DynamicLayer", "DynamicSlidingWindowLayer"}
 
 
 class UncachedModelError(Exception):
-    """The paths of this model must be computed whole; says why."""
+    """The paths of this model must be computed whole; the message says why."""
 
 
 class BufferLayer(DynamicLayer):
-    """One layer's view of a batch's buffer; the model's new keys and values are written behind the past that is in it."""
+    """One layer's view of a batch's buffer. The model's new keys and values are written into it, behind the past."""
 
     def __init__(self, keys: Float[Tensor, "batch head token dim"], values: Float[Tensor, "batch head token dim"], n_past: int) -> None:
         super().__init__()
@@ -99,10 +103,10 @@ class KVLayout:
 class StepModel:
     """A token classifier of two classes (PRM: the logit is z1 - z0) or a sequence classifier of one (ORM: z).
 
-    The score is sigmoid(scale * logit + bias), scale and bias those of the calibration.
+    The score is sigmoid(scale * logit + bias) with the scale and bias of the calibration.
 
-    `layout` is None where nothing can be cached; `is_whole` says which paths must be computed whole.
-    Raises ValueError for other models, and for those that are not causal.
+    `layout` is None where nothing can be cached, and `is_whole` says which paths must be computed whole. Both are settled by comparing
+    passes over made-up texts when the StepModel is made. Raises ValueError for other models, and for those that are not causal.
     """
 
     def __init__(self, model: PreTrainedModel, calibration: Calibration) -> None:
@@ -113,6 +117,7 @@ class StepModel:
         self._head = scoring_head(model.eval())
         self._network = model if self._head is None else model.base_model
         self._check_causality()
+
         self.layout: KVLayout | None = None
         try:
             self.layout = self._read_layout()
@@ -126,7 +131,10 @@ class StepModel:
         return self.layout is None or self.is_long(n_path_tokens)
 
     def is_long(self, n_path_tokens: int) -> bool:
-        """Whether all positions of a path of that length mean something else than those of shorter ones. Such paths share no pass."""
+        """Whether a LongRoPE model reads all positions of a path of that length differently from those of shorter paths.
+
+        Long and short paths share neither a forward pass nor keys and values.
+        """
         return self._short_length is not None and n_path_tokens > self._short_length
 
     @torch.inference_mode()
@@ -138,36 +146,41 @@ class StepModel:
     ) -> tuple[list[list[float]], Float[Tensor, "batch token token_width"]]:
         """One pass over a batch: for each row the scores at `step_ends` (indices into its new tokens), and the packed new tokens.
 
-        Where there is no past in a batch of paths that are computed whole, nothing is packed (token_width is 0).
+        A batch of paths that are computed whole has no past, and nothing is packed (token_width is 0).
         """
         is_whole = any(self.is_whole(len(ids)) for ids in new_ids)
         states, packed = (self._whole(new_ids), torch.empty(len(new_ids), 0, 0)) if is_whole else self._continued(pasts, new_ids)
+
+        # The head sees the ends of steps alone, not every token.
         rows = [row for row, ends in enumerate(step_ends) for _ in ends]
-        at_ends = states[rows, [end for ends in step_ends for end in ends]]
+        at_ends = states[rows, [end for ends in step_ends for end in ends]]  # (steps, state)
         logits = (at_ends if self._head is None else self._head(at_ends)).double()  # (steps, classes)
         log_odds = logits[:, -1] - logits[:, 0] if self.scores_steps else logits[:, 0]
+
         scores = iter(torch.sigmoid(self.calibration.scale * log_odds + self.calibration.bias).tolist())
         return [list(islice(scores, len(ends))) for ends in step_ends], packed
 
     def _whole(self, rows: Sequence[Sequence[int]]) -> Float[Tensor, "batch token state"]:
-        """What the head reads, of whole paths: padded on the right, where a causal model never looks."""
+        """The states of whole paths, padded on the right, where a causal model never looks."""
         return self._states(self._network(input_ids=self._padded(rows), use_cache=False))
 
     def _continued(
         self, pasts: Sequence[Sequence[Float[Tensor, "token token_width"]]], new_ids: Sequence[Sequence[int]]
     ) -> tuple[Float[Tensor, "batch token state"], Float[Tensor, "batch token token_width"]]:
-        """What the head reads, and the packed new tokens.
+        """The states of the new tokens, and their keys and values, packed.
 
-        A row of the batch is padding, past | new tokens, padding: the bar stands at the same column in every row. Where there is no past
-        there is no mask either, since causal attention never looks at padding on the right.
+        A batch without a past needs no mask, since causal attention never looks at padding on the right.
         """
         assert self.layout is not None
         past_lengths = [sum(map(len, segments)) for segments in pasts]
         n_past, n_new = max(past_lengths), max(map(len, new_ids))
+
         buffer = self.layout.gather(pasts, n_past, n_new)  # (B, P + T, W)
         starts = torch.tensor(past_lengths, device=buffer.device)[:, None]  # (B, 1)
         columns = torch.arange(n_past + n_new, device=buffer.device)
-        last_position = (self._short_length or self.context_length) - 1  # padding may run beyond it
+        # Padding may run beyond the last position, for which the model has no encoding.
+        last_position = (self._short_length or self.context_length) - 1
+
         output = self._network(
             input_ids=self._padded(new_ids),  # (B, T)
             attention_mask=columns >= n_past - starts if n_past else None,  # (B, P + T)
@@ -178,7 +191,7 @@ class StepModel:
         return self._states(output), buffer[:, n_past:]
 
     def _states(self, output: Any) -> Float[Tensor, "batch token state"]:
-        """What the head reads: hidden states, or the logits of a network that has its head within."""
+        """What the head reads: hidden states. The logits themselves where the network has its head inside."""
         states: Tensor = output.logits if self._head is None else output.last_hidden_state
         return states
 
@@ -188,25 +201,28 @@ class StepModel:
 
     @torch.inference_mode()
     def _read_layout(self) -> KVLayout:
-        """Read the layout off the cache that one token leaves. Raises UncachedModelError where that is not plain keys and values."""
+        """The layout of the cache that the model returns for one token. Raises UncachedModelError if that is not plain keys and values."""
         if "position_ids" not in inspect.signature(self._network.forward).parameters:
             raise UncachedModelError("its rows cannot begin at positions of their own")
+
         layers = getattr(getattr(self._network(input_ids=self._padded([[0]]), use_cache=True), "past_key_values", None), "layers", [])
         kinds = sorted({type(layer).__name__ for layer in layers} - PLAIN_LAYERS)
         if not layers or kinds:
             raise UncachedModelError(f"its cache has layers of kind {', '.join(kinds)}" if kinds else "it has no cache of keys and values")
         if any(layer.keys is None for layer in layers):
             raise UncachedModelError("its cache has layers without keys")
+
         shapes = tuple((layer.keys.shape[1], layer.keys.shape[-1], layer.values.shape[-1]) for layer in layers)
         return KVLayout(shapes, layers[0].keys.dtype, layers[0].keys.device)
 
     def _checked_rows(self) -> list[list[int]]:
-        """Two made up texts of unequal length."""
+        """The ids of two made-up texts of unequal length: multiples of a prime, so that they vary."""
         n_vocabulary, n_tokens = self._network.get_input_embeddings().num_embeddings, n_checked_tokens(self._network.config)
         return [[i * step % n_vocabulary for i in range(1, n + 1)] for n, step in ((n_tokens, 7919), (max(2, n_tokens // 2), 104729))]
 
     @torch.inference_mode()
     def _check_causality(self) -> None:
+        """Raises ValueError if the states of a text's first half change with its second half."""
         long, _ = self._checked_rows()
         n_first = len(long) // 2
         other = [*long[:n_first], *[long[0]] * (len(long) - n_first)]
@@ -218,21 +234,24 @@ class StepModel:
 
     @torch.inference_mode()
     def _check_cache(self) -> None:
-        """Raises UncachedModelError unless texts cut at unequal places give what they give whole."""
+        """Raises UncachedModelError unless texts that are computed in two parts, cut at unequal places, give what they give whole."""
         rows = self._checked_rows()
         cuts = [len(row) // (2 + number) for number, row in enumerate(rows)]
         starts, ends = ([row[:cut] for row, cut in zip(rows, cuts, strict=True)], [row[cut:] for row, cut in zip(rows, cuts, strict=True)])
+
         try:
             _, packed = self._continued([[], []], starts)
             states, _ = self._continued([[segment[:cut]] for segment, cut in zip(packed, cuts, strict=True)], ends)
         except NOT_MADE_FOR as error:
             raise UncachedModelError(f"going on from its cache fails in it ({type(error).__name__})") from error
-        for row, cut, found in zip(rows, cuts, states, strict=True):
-            if not is_same_but_for_rounding(found[: len(row) - cut], self._whole([row])[0, cut:], self._network.dtype):
+
+        for row, cut, continued in zip(rows, cuts, states, strict=True):
+            if not is_same_but_for_rounding(continued[: len(row) - cut], self._whole([row])[0, cut:], self._network.dtype):
                 raise UncachedModelError("from its cache it goes on otherwise than with the whole text")
 
 
 def _scores_steps(model: PreTrainedModel) -> bool:
+    """True for a PRM, False for an ORM. Raises ValueError for other models."""
     kind, n_classes = type(model).__name__, model.config.num_labels
     if n_classes == 2 and not kind.endswith("ForSequenceClassification"):
         return True

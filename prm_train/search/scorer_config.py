@@ -15,14 +15,25 @@ class ScorerConfig:
     """Where the PRM and the ORM run."""
 
     device: str | None = field(
-        default=None, metadata={"help": "null: where the policy runs (engine vllm and servers: cpu)", "is_execution": True}
+        default=None,
+        metadata={
+            "help": "device of the scorers, as cuda:0; null: that of the policy (cpu with the engine vllm or servers)",
+            "is_execution": True,
+        },
     )
-    dtype: Literal["float32", "bfloat16", "float16"] | None = field(default=None, metadata={"help": "null: that of the policy"})
+    dtype: Literal["float32", "bfloat16", "float16"] | None = field(
+        default=None, metadata={"help": "number format of the scorers' weights; null: that of the policy"}
+    )
     cache_bytes: int = field(
-        default=2**30, metadata={"help": "of keys and values of steps, kept to score the next ones (0: none)", "is_execution": True}
+        default=2**30,
+        metadata={
+            "help": "maximum number of bytes of keys and values of steps that are kept to score the next ones; 0: none",
+            "is_execution": True,
+        },
     )
     max_batch_tokens: int = field(
-        default=4096, metadata={"help": "tokens in a forward pass; more are faster, as far as memory goes", "is_execution": True}
+        default=4096,
+        metadata={"help": "maximum number of tokens of one forward pass; more are faster as long as memory suffices", "is_execution": True},
     )
 
     def __post_init__(self) -> None:

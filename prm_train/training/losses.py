@@ -1,7 +1,7 @@
 """Training losses as pure functions: all of them here, each against its source.
 
-Each takes the log-odds of the labelled places (place: a step of a PRM, the end of an ORM's solution), their targets and weights, and
-returns a sum divided by `n_labelled`, a count that comes in. The count is that of the whole optimizer step (all its forward passes, all
+Each takes the log-odds of the labeled places (place: a step of a PRM, the end of an ORM's solution), their targets and weights, and
+returns a sum divided by `n_labeled`, a count that comes in. The count is that of the whole optimizer step (all its forward passes, all
 processes), so the loss and its gradient do not depend on how the rows were cut into batches; a mean per batch would weigh a step in a batch
 of short solutions more than one in a batch of long ones. It comes in float32 or better, whatever the network's precision.
 
@@ -27,17 +27,17 @@ def step_logits(logits: Float[Tensor, " batch token 2"]) -> Float[Tensor, " batc
 
 
 def binary_cross_entropy(
-    logits: Float[Tensor, " place"], targets: Float[Tensor, " place"], weights: Float[Tensor, " place"], n_labelled: Count
+    logits: Float[Tensor, " place"], targets: Float[Tensor, " place"], weights: Float[Tensor, " place"], n_labeled: Count
 ) -> Float[Tensor, ""]:
     """Cross-entropy in nats against soft or hard targets (Snell et al. 2024, App. D).
 
     With target c / n and weight n it is the negative log-likelihood of c successes in n rollouts, whatever rule stopped them.
     """
-    return binary_cross_entropy_with_logits(logits, targets, weights, reduction="sum") / n_labelled
+    return binary_cross_entropy_with_logits(logits, targets, weights, reduction="sum") / n_labeled
 
 
 def cross_entropy(
-    logits: Float[Tensor, " place"], targets: Float[Tensor, " place"], weights: Float[Tensor, " place"], n_labelled: Count
+    logits: Float[Tensor, " place"], targets: Float[Tensor, " place"], weights: Float[Tensor, " place"], n_labeled: Count
 ) -> Float[Tensor, ""]:
     """Cross-entropy of the classes (bad, good), of which the log-odds are all that counts (Lightman et al. 2023).
 
@@ -46,18 +46,18 @@ def cross_entropy(
     is_good = targets == 1
     if not bool((is_good | (targets == 0)).all()):
         raise ValueError("cross_entropy: got a target between 0 and 1, expected hard labels; binary_cross_entropy takes soft ones")
-    return -(weights * logsigmoid(torch.where(is_good, logits, -logits))).sum() / n_labelled
+    return -(weights * logsigmoid(torch.where(is_good, logits, -logits))).sum() / n_labeled
 
 
 def mean_squared_error(
-    logits: Float[Tensor, " place"], targets: Float[Tensor, " place"], weights: Float[Tensor, " place"], n_labelled: Count
+    logits: Float[Tensor, " place"], targets: Float[Tensor, " place"], weights: Float[Tensor, " place"], n_labeled: Count
 ) -> Float[Tensor, ""]:
     """Squared distance of score and target: the Brier score as a loss. Its gradient vanishes where a score is sure and wrong."""
-    return (weights * (logits.sigmoid() - targets) ** 2).sum() / n_labelled
+    return (weights * (logits.sigmoid() - targets) ** 2).sum() / n_labeled
 
 
 def focal(
-    logits: Float[Tensor, " place"], targets: Float[Tensor, " place"], weights: Float[Tensor, " place"], n_labelled: Count, gamma: float
+    logits: Float[Tensor, " place"], targets: Float[Tensor, " place"], weights: Float[Tensor, " place"], n_labeled: Count, gamma: float
 ) -> Float[Tensor, ""]:
     """Cross-entropy of which places that are already judged well count less, by |target - score| ** gamma.
 
@@ -65,14 +65,14 @@ def focal(
     """
     distance = (targets - logits.sigmoid()).abs().clamp_min(1e-12)  # gamma below 1 has no finite slope at 0
     entropy = binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    return (weights * distance**gamma * entropy).sum() / n_labelled
+    return (weights * distance**gamma * entropy).sum() / n_labeled
 
 
 def pqm_ranking(
     logits: Float[Tensor, " place"],
     targets: Float[Tensor, " place"],
     weights: Float[Tensor, " place"],
-    n_labelled: Count,
+    n_labeled: Count,
     row_sizes: Sequence[int],
     margin: float,
 ) -> Float[Tensor, ""]:
@@ -90,7 +90,7 @@ def pqm_ranking(
     right_before = torch.logcumsumexp(q.masked_fill(~is_right, never), dim=1)
     wrong = torch.logsumexp((q + margin).masked_fill(is_right | ~is_place, never), dim=1, keepdim=True)
     terms = torch.logaddexp(right_before, wrong) - q
-    return (terms * _padded_rows(weights, row_sizes, first=1.0))[is_right].sum() / n_labelled
+    return (terms * _padded_rows(weights, row_sizes, first=1.0))[is_right].sum() / n_labeled
 
 
 def _padded_rows(values: Float[Tensor, " place"], row_sizes: Sequence[int], first: float) -> Float[Tensor, " row step"]:
@@ -98,7 +98,7 @@ def _padded_rows(values: Float[Tensor, " place"], row_sizes: Sequence[int], firs
 
 
 def place_loss(settings: LossSettings) -> Callable[[Tensor, Tensor, Tensor, Count, Sequence[int]], Float[Tensor, ""]]:
-    """The loss that the settings name, as a function of (logits, targets, weights, n_labelled, row_sizes)."""
+    """The loss that the settings name, as a function of (logits, targets, weights, n_labeled, row_sizes)."""
     if settings.loss == "pqm":
         return lambda logits, targets, weights, n, sizes: pqm_ranking(logits, targets, weights, n, sizes, settings.pqm_margin)
     if settings.loss == "focal":

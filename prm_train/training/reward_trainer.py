@@ -24,7 +24,7 @@ from prm_train.encoding.paths import ScorerEncoding
 from prm_train.examples.batches import Batching, Collator, GroupSampler, filler
 from prm_train.examples.examples import Example, ExampleSet
 from prm_train.examples.outcome import OutcomeRows
-from prm_train.examples.unlabelled import UNLABELLED
+from prm_train.examples.unlabeled import UNLABELED
 from prm_train.kinds.orm import ORM
 from prm_train.kinds.prm import PRM
 from prm_train.metrics.validation import outcome_metrics, step_metrics
@@ -128,9 +128,9 @@ class RewardTrainer(Trainer):
     """Trains a network of `build_scorer` on examples.
 
     Differences from Trainer: an optimizer step takes `per_device_train_batch_size` rows of each process, which the collator cuts into
-    forward passes (`gradient_accumulation_steps` is 1); the loss is a sum over labelled places divided by their number in the whole step
+    forward passes (`gradient_accumulation_steps` is 1); the loss is a sum over labeled places divided by their number in the whole step
     (Trainer's own loss of these heads grows with accumulation and processes); an optional learning rate of the head; validation compares
-    only labelled places, over the whole validation set at once. Raises ValueError on several GPUs in one process.
+    only labeled places, over the whole validation set at once. Raises ValueError on several GPUs in one process.
     """
 
     def __init__(
@@ -170,16 +170,16 @@ class RewardTrainer(Trainer):
         outputs = model(**{name: tensor for name, tensor in batch.items() if name in ("input_ids", "position_ids")})
         return step_logits(outputs.logits) if self.kind == "prm" else outputs.logits
 
-    def step_loss(self, model: Any, batch: dict[str, Tensor], n_labelled: Tensor) -> Tensor:
-        """The share of one forward pass in the loss of the optimizer step, whose labels on all processes are `n_labelled`."""
+    def step_loss(self, model: Any, batch: dict[str, Tensor], n_labeled: Tensor) -> Tensor:
+        """The share of one forward pass in the loss of the optimizer step, whose labels on all processes are `n_labeled`."""
         logits, labels = self.place_logits(model, batch), batch["labels"]
         row_sizes = row_label_counts(labels, batch.get("position_ids"))
-        is_labelled = labels != UNLABELLED
+        is_labeled = labels != UNLABELED
 
         # A loss in bfloat16 would round away what close scores differ by.
-        logits = logits[is_labelled].to(torch.promote_types(logits.dtype, torch.float32))
-        targets, weights = labels[is_labelled].to(logits.dtype), batch["weights"][is_labelled].to(logits.dtype)
-        return self.place_loss(logits, targets, weights, n_labelled, row_sizes)
+        logits = logits[is_labeled].to(torch.promote_types(logits.dtype, torch.float32))
+        targets, weights = labels[is_labeled].to(logits.dtype), batch["weights"][is_labeled].to(logits.dtype)
+        return self.place_loss(logits, targets, weights, n_labeled, row_sizes)
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Tensor | None = None) -> Tensor:
         """Forward and backward of every pass of the step; gradients are exchanged with the last one."""
@@ -203,13 +203,13 @@ class RewardTrainer(Trainer):
         return total
 
     def _same_number_everywhere(self, batches: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
-        """Where weights are spread over processes, all must make equally many passes: one that has fewer adds its first row, unlabelled."""
+        """Where weights are spread over processes, all must make equally many passes: one that has fewer adds its first row, unlabeled."""
         spread = (DistributedType.DEEPSPEED, DistributedType.FSDP)
         if self.accelerator.distributed_type not in spread or self.accelerator.num_processes == 1:
             return batches
         n_batches = int(self.accelerator.gather(torch.tensor([len(batches)], device=self.args.device)).max())
         first = {name: tensor[:1] for name, tensor in batches[0].items()}
-        empty = first | {"labels": torch.full_like(first["labels"], UNLABELLED)}
+        empty = first | {"labels": torch.full_like(first["labels"], UNLABELED)}
         return [empty] * (n_batches - len(batches)) + batches
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
@@ -220,7 +220,7 @@ class RewardTrainer(Trainer):
     def prediction_step(
         self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: list[str] | None = None
     ) -> tuple[None, Tensor, Tensor]:
-        """Logits and targets of the labelled places (B, S). No loss: a mean of batch means is not the loss, `metrics` computes that."""
+        """Logits and targets of the labeled places (B, S). No loss: a mean of batch means is not the loss, `metrics` computes that."""
         found: list[tuple[Tensor, Tensor]] = []
         own = self._prepare_inputs(inputs)["batches"]
         batches = self._same_number_everywhere(own)
@@ -228,14 +228,14 @@ class RewardTrainer(Trainer):
             with torch.no_grad():
                 logits = self.place_logits(model, batch)
             if index >= len(batches) - len(own):  # the passes before these are fillers of `_same_number_everywhere`
-                found += labelled_places(logits, batch["labels"], batch.get("position_ids"))
+                found += labeled_places(logits, batch["labels"], batch.get("position_ids"))
         logits = pad_sequence([logits for logits, _ in found], batch_first=True)
-        return None, logits, pad_sequence([labels for _, labels in found], batch_first=True, padding_value=UNLABELLED)
+        return None, logits, pad_sequence([labels for _, labels in found], batch_first=True, padding_value=UNLABELED)
 
     def metrics(self, prediction: EvalPrediction) -> dict[str, float]:
         """Of the whole validation set: see `prm_train.metrics.validation`."""
-        is_labelled = prediction.label_ids != UNLABELLED
-        logits = [row[places] for row, places in zip(prediction.predictions, is_labelled, strict=True)]
+        is_labeled = prediction.label_ids != UNLABELED
+        logits = [row[places] for row, places in zip(prediction.predictions, is_labeled, strict=True)]
         if self.kind == "prm":
             return step_metrics(logits, self.validation)
         return outcome_metrics(np.concatenate(logits), prediction.label_ids[:, 0], [example.question for example in self.validation])
@@ -291,16 +291,16 @@ def head_at_its_rate(optimizer: torch.optim.Optimizer, model: Any, learning_rate
     optimizer.add_param_group({"params": taken, "lr": learning_rate, "weight_decay": 0.0})
 
 
-def labelled_places(values: Tensor, labels: Tensor, position_ids: Tensor | None) -> list[tuple[Tensor, Tensor]]:
-    """For each row, the values and labels of its labelled places: (S,) each, of (B, T), or of the rows packed into (1, T)."""
-    is_labelled, sizes = labels != UNLABELLED, row_label_counts(labels, position_ids)
-    return list(zip(values[is_labelled].split(sizes), labels[is_labelled].split(sizes), strict=True))
+def labeled_places(values: Tensor, labels: Tensor, position_ids: Tensor | None) -> list[tuple[Tensor, Tensor]]:
+    """For each row, the values and labels of its labeled places: (S,) each, of (B, T), or of the rows packed into (1, T)."""
+    is_labeled, sizes = labels != UNLABELED, row_label_counts(labels, position_ids)
+    return list(zip(values[is_labeled].split(sizes), labels[is_labeled].split(sizes), strict=True))
 
 
 def row_label_counts(labels: Tensor, position_ids: Tensor | None) -> list[int]:
     """How many labels each row has; a packed row begins where its position is 0."""
-    is_labelled = labels != UNLABELLED
+    is_labeled = labels != UNLABELED
     if position_ids is None:
-        return [int(n) for n in is_labelled.sum(1)]
+        return [int(n) for n in is_labeled.sum(1)]
     row = (position_ids[0] == 0).cumsum(0) - 1
-    return [int(n) for n in torch.bincount(row[is_labelled[0]], minlength=int(row[-1]) + 1)]
+    return [int(n) for n in torch.bincount(row[is_labeled[0]], minlength=int(row[-1]) + 1)]

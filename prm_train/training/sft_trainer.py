@@ -2,7 +2,7 @@
 
 What differs from TRL: an optimizer step sees the rows that it sees in the trainings of scorers, for every cut into batches and processes.
 TRL's own loader repeats rows at the end of an epoch until the last batches of all processes are whole; here they are filled up with a row
-that has no label. The loss needs no more: it is a sum over labelled tokens divided by their number in the whole step, and nothing else
+that has no label. The loss needs no more: it is a sum over labeled tokens divided by their number in the whole step, and nothing else
 (TRL adds a loss of the routers of experts where there are any; no other training here has one).
 """
 
@@ -14,7 +14,7 @@ from torch.utils.data import Sampler
 from trl import SFTConfig, SFTTrainer
 
 from prm_train.examples.batches import GroupSampler
-from prm_train.examples.unlabelled import UNLABELLED
+from prm_train.examples.unlabeled import UNLABELED
 from prm_train.training.arguments import trl_arguments
 from prm_train.training.language_model import LanguageModelTraining
 
@@ -29,12 +29,12 @@ class SftTraining(LanguageModelTraining):
 
 
 class GroupedSFTTrainer(SFTTrainer):
-    """Trains a causal language model on `{"input_ids": ..., "labels": ...}`, whose labels are UNLABELLED where nothing is learnt."""
+    """Trains a causal language model on `{"input_ids": ..., "labels": ...}`, whose labels are UNLABELED where nothing is learnt."""
 
     def __init__(self, model: Any, arguments: SFTConfig, tokenizer: Any, training: Rows, validation: Rows) -> None:
         self.lengths = [len(row["input_ids"]) for row in training]
-        filler = [{"input_ids": training[0]["input_ids"][:1], "labels": [int(UNLABELLED)]}] * (arguments.world_size > 1)
-        arguments.router_aux_loss_coef = 0.0  # of experts: TRL would add a loss that is no sum over labelled tokens, if the model has one
+        filler = [{"input_ids": training[0]["input_ids"][:1], "labels": [int(UNLABELED)]}] * (arguments.world_size > 1)
+        arguments.router_aux_loss_coef = 0.0  # of experts: TRL would add a loss that is no sum over labeled tokens, if the model has one
         super().__init__(
             model=model,
             args=arguments,

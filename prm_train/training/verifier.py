@@ -27,7 +27,7 @@ from data_gen.rows.layouts import PrmRow
 from prm_train.checkpoints.facts import CheckpointFacts, Kind
 from prm_train.examples.batches import Batching, Collator
 from prm_train.examples.examples import Example, ExampleSet
-from prm_train.examples.unlabelled import UNLABELLED
+from prm_train.examples.unlabeled import UNLABELED
 from prm_train.kinds.generative_verifier import GENERATIVE_VERIFIER, VerdictEncoding, verdict_encoding
 from prm_train.metrics.validation import step_metrics
 from prm_train.training.config import TrainVerifierConfig
@@ -71,13 +71,13 @@ class VerifierTraining(SftTraining):
 
 
 def sft_row(example: Example, encoding: VerdictEncoding) -> dict[str, list[int]]:
-    """The text with its last verdict, and labels on the verdicts of labelled steps alone."""
+    """The text with its last verdict, and labels on the verdicts of labeled steps alone."""
     words = [encoding.encode_text(encoding.yes if target else encoding.no) for target in example.targets]
     input_ids = [*example.input_ids, *words[-1]]
-    labels = [int(UNLABELLED)] * len(input_ids)
+    labels = [int(UNLABELED)] * len(input_ids)
     for position, word in zip(example.positions, words, strict=True):
         labels[position + 1 : position + 1 + len(word)] = word
-    assert all(label in (UNLABELLED, token) for label, token in zip(labels, input_ids, strict=True))
+    assert all(label in (UNLABELED, token) for label, token in zip(labels, input_ids, strict=True))
     return {"input_ids": input_ids, "labels": labels}
 
 
@@ -99,16 +99,16 @@ class VerifierTrainer(GroupedSFTTrainer):
         super().log(logs, start_time)
 
     def validation_logits(self) -> tuple[list[np.ndarray], list[Example]]:
-        """The log-odds of Yes at the labelled steps of the validation examples (S,) each, and the examples, on every process alike."""
+        """The log-odds of Yes at the labeled steps of the validation examples (S,) each, and the examples, on every process alike."""
         collator = Collator("prm", self.encoding.tokenizer.pad_token_id or 0, Batching(self.args.per_device_eval_batch_size))
         no, yes = self.encoding.word_ids
         found: list[np.ndarray] = []
         self.model.eval()
         for batch in collator(self.validation)["batches"]:
-            is_labelled = batch["labels"] != UNLABELLED
+            is_labeled = batch["labels"] != UNLABELED
             with torch.no_grad(), self.compute_loss_context_manager():
-                logits = self.model_wrapped(input_ids=batch["input_ids"].to(self.args.device)).logits[is_labelled.to(self.args.device)]
-            found += [row.numpy() for row in (logits[:, yes] - logits[:, no]).float().cpu().split(is_labelled.sum(1).tolist())]
+                logits = self.model_wrapped(input_ids=batch["input_ids"].to(self.args.device)).logits[is_labeled.to(self.args.device)]
+            found += [row.numpy() for row in (logits[:, yes] - logits[:, no]).float().cpu().split(is_labeled.sum(1).tolist())]
         return found, self.validation
 
 

@@ -21,7 +21,7 @@ def problem(number: int) -> Problem:
 
 
 def write_run(folder: Path, numbers: range, source: str = "gsm8k/train.jsonl") -> Path:
-    """Each question with two right and two wrong solutions, one of them twice, and one without an answer; wrong steps are labelled."""
+    """Each question with two right and two wrong solutions, one of them twice, and one without an answer; wrong steps are labeled."""
     problems = [problem(number) for number in numbers]
     graded, labeled = [], []
     for each in problems:

@@ -46,7 +46,7 @@ def test_the_summary_counts_what_was_written_in_the_order_of_the_problems(tmp_pa
         assert facts["n_generated"] == ledger.total_usage().n_generated - json.loads((tmp_path / "sample.json").read_text())["n_generated"]
 
 
-def test_what_changes_no_draw_may_be_set_anew_for_labelling(tmp_path: Path):
+def test_what_changes_no_draw_may_be_set_anew_for_labeling(tmp_path: Path):
     folder = sampled(tmp_path, 5)
     label(["--run", str(folder), "--policy.max_rows", "7", "--policy.trust_remote_code", "true"])
     with pytest.raises(InputError, match=r"policy.timeout_seconds: has no effect for a policy in this process"):
@@ -98,7 +98,7 @@ def test_labels_by_another_policy_than_the_one_that_sampled_are_refused(tmp_path
         label(["--run", str(tmp_path / "run")])
 
 
-def test_a_dry_run_is_labelled_by_the_policy_that_drew_it(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_a_dry_run_is_labeled_by_the_policy_that_drew_it(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     dry = ("--dry_run", "true")
     sample(["--output", str(tmp_path), "--problems.n", "25", "--policy.model", "no/such-model", *dry])
     with caplog.at_level(logging.INFO):

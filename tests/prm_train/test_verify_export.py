@@ -125,7 +125,7 @@ def test_an_orm_is_compared_as_its_problem_type_has_it_served(problem_type, is_r
     assert orm.tolerance("bfloat16") == (0.25 if is_raw else 0.05)  # a reward is as large as a logit
 
 
-def test_an_orm_from_pairs_is_read_as_its_reward_and_may_be_labelled_so(tiny_policy, tmp_path):
+def test_an_orm_from_pairs_is_read_as_its_reward_and_may_be_labeled_so(tiny_policy, tmp_path):
     set_seed(0)
     model, encoding = build_scorer("orm", ScorerConfig(rows=Path(), output=Path(), model=str(tiny_policy)))
     save_scorer(model, encoding, CheckpointFacts("orm", encoding.facts, "pairs", "last", is_reward=True), tmp_path)

@@ -1,4 +1,12 @@
-"""Keys and values of prefixes that were computed before, kept within a byte budget and found by their longest match."""
+"""Keys and values of prefixes that were computed before, kept within a byte budget. A look-up gives the longest known start of a prefix.
+
+An example: after (7, 8, 9) and (7, 8, 5) were inserted, the tree is::
+
+    root ── (7, 8, 9)
+                 └─ (5)     a child at offset 2: it continues the first two ids of its parent's segment
+
+so the keys and values of (7, 8) are stored once, and `lookup((7, 8, 5, 1))` gives 3 known ids in two segments.
+"""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -36,9 +44,10 @@ class _Node:
 
 
 class PrefixTree:
-    """A tree of token ids in which what paths share is stored once. A child may branch off inside its parent's segment.
+    """A tree of token ids that stores what its paths share once. A child may branch off inside its parent's segment.
 
-    Over `max_bytes` the segment that was used least recently goes; one that others continue is always used later than they are.
+    Beyond `max_bytes` the segment that was used least recently is dropped. A segment with children is never that one, since whoever uses
+    a child uses its parents too, and they are marked after it.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -48,6 +57,7 @@ class PrefixTree:
         self.n_bytes = 0
         nothing = torch.empty(0, 0, 0, 0)
         self._root = _Node(None, 0, (), Segment(nothing, nothing))
+        # All nodes but the root, the least recently used first.
         self._by_last_use: OrderedDict[_Node, None] = OrderedDict()
 
     def lookup(self, token_ids: tuple[int, ...]) -> tuple[int, list[Segment]]:
@@ -61,11 +71,15 @@ class PrefixTree:
         path, n_known = self._longest_path(token_ids)
         if n_known == len(token_ids) or not self.max_bytes:
             return
+
         parent, offset = path[-1] if path else (self._root, 0)
         node = _Node(parent, offset, token_ids[n_known:], segment := read(n_known))
         parent.children[offset, node.token_ids[0]] = node
+
+        # The new node first, then those above it: a parent is always more recently used than its children.
         self._by_last_use[node] = None
         self._touch(path)
+
         self.n_bytes += segment.n_bytes
         while self.n_bytes > self.max_bytes:
             self._evict()
@@ -78,6 +92,7 @@ class PrefixTree:
             child = node.children.get((n_used, token_ids[n_known]))
             if child is None:
                 break
+            # Where only a part of the child's ids match, the next look-up among its children asks at that offset.
             node, n_used = child, n_common(child.token_ids, token_ids[n_known : n_known + len(child.token_ids)])
             n_known += n_used
             path.append((node, n_used))
@@ -85,7 +100,8 @@ class PrefixTree:
         return path, n_known
 
     def _touch(self, path: list[tuple[_Node, int]]) -> None:
-        for node, _ in reversed(path):  # parents last, so that the least recently used is never a parent
+        # Parents last, so that the least recently used node is never a parent.
+        for node, _ in reversed(path):
             self._by_last_use.move_to_end(node)
 
     def _evict(self) -> None:

@@ -1,4 +1,13 @@
-"""The two forward passes of sampling, over rows of unequal length."""
+"""The two forward passes of sampling, over rows of unequal length ("ragged" rows).
+
+- *decode* gives every row one token. The batch goes to the model as one text whose "tokens" are the newest tokens of all rows, at their own
+  positions. Only attention knows that they belong to different rows: the model's attention is replaced by `ragged_decode_attention`, which
+  lets each token look at the keys and values of its own row (`Block.attend`). Nothing is padded.
+- *prefill* computes the keys and values of several ids for each row, behind those that it has. It is an ordinary pass with a padded batch.
+
+Both are compared with the model's own logits when a RaggedModel is made, since a model that does anything unusual in its attention would
+silently give other results.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,11 +27,12 @@ from data_gen.policies.engine.prefix_tree import Segment
 from data_gen.policies.engine.rounding import NOT_MADE_FOR
 
 ATTENTION = "ragged_decode"
-UNKNOWN_TO_DECODING = ("s_aux", "softcap", "sliding_window")  # what models give their attention that a decoding step leaves out
+# Arguments that some models give their attention, and that a decoding step here would ignore.
+UNKNOWN_TO_DECODING = ("s_aux", "softcap", "sliding_window")
 
 
 class UnknownModelError(ValueError):
-    """The passes here would not give the model's own results."""
+    """The passes here would not give this model's own results; the message says why."""
 
 
 def ragged_decode_attention(
@@ -35,13 +45,18 @@ def ragged_decode_attention(
     ragged_blocks: list[Block] | None = None,
     **kwargs: Any,
 ) -> tuple[Float[Tensor, "batch token query_head dim"], None]:
-    """Attention of a decoding step, in which each "token" of the one batch entry is the newest of its own row; else transformers' own."""
+    """Attention of a decoding step, in which each "token" of the one batch entry is the newest of its own row.
+
+    Without `ragged_blocks`, as in a prefill, it is transformers' own attention. Raises UnknownModelError for what it would get wrong.
+    """
     if any(kwargs.get(name) is not None for name in UNKNOWN_TO_DECODING):
         raise UnknownModelError(f"its attention takes {', '.join(name for name in UNKNOWN_TO_DECODING if kwargs.get(name) is not None)}")
     if ragged_blocks is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    if attention_mask is not None and attention_mask.numel() > 1:  # not the one that `decode` gives
+    # `decode` gives a mask of one element. A larger one was made by the model, which means something by it.
+    if attention_mask is not None and attention_mask.numel() > 1:
         raise UnknownModelError("its attention makes masks of its own")
+
     query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))  # (row, head, dim)
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     layer: int = module.layer_idx  # type: ignore[assignment]
@@ -54,9 +69,9 @@ AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
 class RaggedModel:
-    """The two forward passes of sampling. Raises UnknownModelError for a model whose results they would not give, which is left as it was.
+    """The two forward passes of sampling over `model`, whose attention implementation it replaces.
 
-    Else takes the model over: sets its attention implementation (which passes anything but decoding steps on to torch's own).
+    Raises UnknownModelError for a model whose results they would not give; that model is left as it was.
     """
 
     @torch.inference_mode()
@@ -65,9 +80,11 @@ class RaggedModel:
         self.context_length = context_length(model.config)
         _refuse_by_config(model)
         self.layout = _cache_layout(model)
+
+        # The model's own logits, computed before anything is replaced.
         rows = self._checked_rows()
-        # before anything is replaced: what the model itself says
         wanted = torch.stack([model(input_ids=torch.tensor([ids], device=self.layout.device)).logits[0, -1] for ids in rows]).float()
+
         own_attention = model.config._attn_implementation
         model.set_attn_implementation(ATTENTION)
         self._llama_decoder = LlamaDecoder(model) if has_llama_decoder(model) else None
@@ -78,40 +95,56 @@ class RaggedModel:
             raise
 
     def decode(self, blocks: Sequence[tuple[KeyValueRows, list[int]]], token_ids: list[int]) -> Float[Tensor, "row vocabulary"]:
-        """Feed one token to each of the first rows of each block, at the row's length, and return the logits (float32) of what follows."""
+        """Feed one token to each row and return the logits (float32) of what follows it.
+
+        `blocks` holds for each tier its rows and the lengths of the first of them; the token of a row is written at its length. `token_ids`
+        are those of all blocks, one after the other.
+        """
         device = self.layout.device
         positions = torch.tensor([length for _, lengths in blocks for length in lengths], device=device)
         ragged_blocks, start = [], 0
         for rows, lengths in blocks:
             ragged_blocks.append(Block(rows, positions[start : start + len(lengths)], start))
             start += len(lengths)
+
         ids = torch.tensor(token_ids, device=device)
         if self._llama_decoder is not None:
             return self._llama_decoder(ids, positions, ragged_blocks)
+
+        # transformers builds no mask of its own where it is given one with 4 dimensions; the attention above ignores its content.
         output = self.model(
             input_ids=ids[None],
             position_ids=positions[None],
-            attention_mask=torch.zeros(1, 1, 1, 1, dtype=self.layout.dtype, device=device),  # 4 dimensions: transformers builds none
+            attention_mask=torch.zeros(1, 1, 1, 1, dtype=self.layout.dtype, device=device),
             use_cache=False,
             ragged_blocks=ragged_blocks,
         )
         return output.logits[0].float()
 
     def prefill(self, pasts: list[list[Segment]], token_ids: list[tuple[int, ...]]) -> list[Segment]:
-        """The keys and values of `token_ids`, each continuing its own past; padded on the right, where causal attention never looks."""
+        """The keys and values of `token_ids`, where each row of ids continues its own past.
+
+        A row of the batch is past, padding | new ids, padding: the bar is at the same column in every row. The padding of the past is
+        masked, and causal attention never looks at the padding on the right.
+        """
         n_rows, n_new = len(token_ids), max(map(len, token_ids))
         n_past = [sum(segment.keys.shape[-1] for segment in past) for past in pasts]
         past_rows = KeyValueRows(self.layout, max(n_past))
         past_rows.reserve(n_rows)
         for row, past in enumerate(pasts):
             past_rows.fill(row, past)
+
+        # Token t of a row sees the row's past, and the new tokens up to itself.
         past_length = torch.tensor(n_past)[:, None, None]
         new, seen = torch.arange(n_new), torch.arange(max(n_past) + n_new)
         is_seen = (seen < past_length) | ((seen >= max(n_past)) & (seen - max(n_past) <= new[:, None]))  # (B, T, P + T)
+
         padded = torch.zeros(n_rows, n_new, dtype=torch.long)
         for row, ids in enumerate(token_ids):
             padded[row, : len(ids)] = torch.tensor(ids)
-        positions = (past_length[:, 0] + new).clamp(max=self.context_length - 1)  # padding may run past the context
+        # Padding may run past the context, for which the model has no position.
+        positions = (past_length[:, 0] + new).clamp(max=self.context_length - 1)
+
         cache = DynamicCache()
         for layer, (keys, values) in enumerate(zip(past_rows.keys.transpose(-1, -2), past_rows.values, strict=True)):
             cache.update(keys, values, layer)
@@ -123,12 +156,17 @@ class RaggedModel:
             past_key_values=cache,
             use_cache=True,
         )
+
+        # The model appended the new keys and values behind the padded past.
         keys = torch.stack([layer.keys[:, :, max(n_past) :] for layer in cache.layers], dim=1).transpose(-1, -2)
         values = torch.stack([layer.values[:, :, max(n_past) :] for layer in cache.layers], dim=1)
         return [Segment(keys[row], values[row]).first(len(ids)) for row, ids in enumerate(token_ids)]
 
     def _checked_rows(self) -> tuple[list[int], list[int]]:
-        """A long row, beyond the model's window if it has a small one, and a short one."""
+        """The ids of a long and a short row to compare the passes with the model on.
+
+        The long one goes beyond the model's attention window if that is small. Ids are multiples of a prime, so that they vary.
+        """
         n_vocabulary = self.model.get_input_embeddings().num_embeddings
         lengths = ((n_checked_tokens(self.model.config), 7919), (4, 104729))
         long, short = ([i * step % n_vocabulary for i in range(1, n + 1)] for n, step in lengths)
@@ -139,6 +177,8 @@ class RaggedModel:
         long, short = checked
         rows = KeyValueRows(self.layout, len(long))
         rows.reserve(2)
+
+        # Each row is prefilled in two parts, the second behind the first as its past, and its last id is decoded.
         for row, (ids, n_known) in enumerate(((long, len(long) // 2), (short, 2))):
             known = self.prefill([[]], [tuple(ids[:n_known])])[0]
             rows.fill(row, [known, *self.prefill([[known]], [tuple(ids[n_known:-1])])])
@@ -148,13 +188,15 @@ class RaggedModel:
             raise
         except NOT_MADE_FOR as fault:
             raise UnknownModelError(f"a step of decoding fails in it ({type(fault).__name__})") from fault
+
+        # Half of the digits of the dtype must agree. Written as `not <=`, since a comparison with NaN is False.
         error, scale = (got - wanted).abs().max().item(), wanted.abs().max().item()
         if not error <= torch.finfo(self.layout.dtype).eps ** 0.5 * scale:
             raise UnknownModelError(f"step by step, logits differ by {error:.2g} (of up to {scale:.2g}) from those of the whole text")
 
 
 def _refuse_by_config(model: PreTrainedModel) -> None:
-    """What a short check would not see, or cannot be run. Raises UnknownModelError."""
+    """Refuse models that the comparison of a short text cannot judge. Raises UnknownModelError."""
     if soft_cap(model.config) is not None:
         raise UnknownModelError("its attention scores are soft-capped")
     border = short_length(model.config)
@@ -166,7 +208,7 @@ def _refuse_by_config(model: PreTrainedModel) -> None:
 
 @torch.inference_mode()
 def _cache_layout(model: PreTrainedModel) -> CacheLayout:
-    """Read off the cache that one token leaves.
+    """The layout of the cache that the model returns for one token.
 
     Raises UnknownModelError for a model whose cache is not plain keys and values of every position (sliding window, linear attention, …).
     """

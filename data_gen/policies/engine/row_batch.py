@@ -1,12 +1,25 @@
-"""The batch of draws under way: every step gives each row one token, finished rows leave at once and new ones take their places.
+"""The batch of draws under way: each step gives every draw one token, finished draws leave at once and new ones take their rows.
 
-A draw joins with the keys and values of all its prefix but the last id, which is fed in the next step together with everybody's. Draws of
-one prefix share a row until its logits are there, and fork then. So a prefix is computed once however many draws are made from it, and a
-draw that continues a known prefix by its last token costs no computation of its own before its first step.
+The life of a draw::
+
+    admit ─┬─ leader:   (wait) ── prefill ── row in a tier ──┬── step, step, … ── finished: its row is idle
+           └─ follower: first step from its leader's logits, │   (a full row moves to the next tier)
+                        then a copy of its leader's row ─────┘
+
+- *leader, follower*: draws with the same prefix share one row until its first logits are there. The first draw (the leader) computes the
+  prefix; the others (followers) choose their first token from the leader's logits and then get copies of its row (the *fork*).
+- *prefill*: computes the keys and values of all ids of a prefix but the last one. That one is fed in the next step, together with the
+  newest id of every other draw, so a draw that continues a known prefix by one token costs no forward pass of its own.
+- *waiting*: a prefix that shares a long start with another new one is prefilled after it, and finds the shared part in the prefix tree.
+- *tier*: the rows of one capacity (64, 128, 256, … positions). Attention runs over the longest row of a tier, so a few long draws do not
+  slow down all short ones.
+- *idle row*: its draw has finished. It is still computed, though nobody reads the result, until another draw takes it or the tier is
+  compacted.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -18,21 +31,60 @@ from data_gen.policies.engine.prefix_tree import PrefixTree, Segment, n_common
 from data_gen.policies.engine.ragged_model import RaggedModel
 from data_gen.records.sampling import FinishReason
 
-WORTH_WAITING_TOKENS = 16  # saved by a prefix that waits for one that it shares them with
-PREFILL_TOKENS = 4096  # padded tokens in one forward pass over prefixes
-SMALLEST_TIER = 64  # positions
-MAX_IDLE_SHARE = 0.125  # of the rows, before the others close ranks
+# A prefix waits for another one if that saves computing at least so many of its tokens.
+WORTH_WAITING_TOKENS = 16
+# Tokens of one forward pass over prefixes, padding included.
+PREFILL_TOKENS = 4096
+# Positions that a row of the smallest tier holds.
+SMALLEST_TIER = 64
+# A tier with a greater share of idle rows is compacted before the next step.
+MAX_IDLE_SHARE = 0.125
+
+
+class KnownStart(NamedTuple):
+    """A prefix, and the keys and values that the prefix tree holds of its first `n_cached` ids."""
+
+    prefix: tuple[int, ...]
+    n_cached: int
+    segments: list[Segment]
+
+    @property
+    def n_missing(self) -> int:
+        """Ids to prefill: all that are not cached but the last, which the next step feeds."""
+        return len(self.prefix) - 1 - self.n_cached
+
+
+def split_waiting(known_starts: Sequence[KnownStart]) -> tuple[list[KnownStart], list[tuple[int, ...]]]:
+    """The prefixes to compute now, and those that wait for one of them because they share enough tokens with it.
+
+    `known_starts` are in descending order of their prefixes. In this order a prefix stands right behind those it shares most with, so it
+    is enough to compare it with the latest one that is computed now.
+    """
+    now: list[KnownStart] = []
+    waiting: list[tuple[int, ...]] = []
+    latest: tuple[int, ...] | None = None  # the latest prefix in `now` that is not in the tree yet
+    for known in known_starts:
+        if known.n_missing and latest is not None:
+            n_shared = n_common(known.prefix[:-1], latest[:-1])
+            if n_shared >= min(known.n_cached + WORTH_WAITING_TOKENS, len(known.prefix) - 1):
+                waiting.append(known.prefix)
+                continue
+        now.append(known)
+        if known.n_missing:
+            latest = known.prefix
+    return now, waiting
 
 
 @dataclass(eq=False, slots=True)
 class Tier:
-    """The rows of one capacity, and the draws in them (None: an idle row, whose results nobody reads)."""
+    """The rows of one capacity, and the draw in each (None: an idle row, whose results nobody reads)."""
 
     cache: KeyValueRows
     draws: list[Draw | None] = field(default_factory=list)
     idle: list[int] = field(default_factory=list)
 
     def put(self, draw: Draw) -> None:
+        """Give the draw an idle row, or a new one."""
         if self.idle:
             draw.row = self.idle.pop()
             self.draws[draw.row] = draw
@@ -42,26 +94,27 @@ class Tier:
             self.cache.reserve(len(self.draws))
 
     def free(self, draw: Draw) -> None:
+        """Make the draw's row idle."""
         self.draws[draw.row] = None
         self.idle.append(draw.row)
 
-    def close_ranks(self) -> None:
-        """Move the last rows into the idle ones."""
+    def compact(self) -> None:
+        """Move the last rows into the idle ones, so that no row is idle."""
         n_rows = len(self.draws) - len(self.idle)
         last = [draw for draw in self.draws[n_rows:] if draw is not None]
         del self.draws[n_rows:]
         targets = [row for row in self.idle if row < n_rows]
         self.idle = []
+
         for draw, row in zip(last, targets, strict=True):
             self.cache.copy_row(self.cache, draw.row, row)
             self.draws[row], draw.row = draw, row
 
 
 class RowBatch:
-    """Draws under way over one model. `prefix_cache_bytes` bounds what is kept of prefixes between draws.
+    """Draws under way over one model; at most `max_rows` at a time.
 
-    Rows are kept in tiers of capacity 64, 128, 256, …, and move on as they grow: a few long draws do not make all the others pay for
-    attention over their length.
+    `prefix_cache_bytes` bounds the keys and values of prefixes that are kept between draws. The module's docstring explains the words.
     """
 
     def __init__(self, model: RaggedModel, eos_ids: Sequence[int], max_rows: int, prefix_cache_bytes: int) -> None:
@@ -75,8 +128,10 @@ class RowBatch:
         """Forget the draws under way."""
         self.n_draws = 0
         self._tiers: list[Tier] = []
-        self._tier_of: dict[Draw, Tier] = {}  # of each draw that has a row
-        self._forks: list[tuple[Draw, list[Draw]]] = []  # draws that wait for the first logits of another of the same prefix
+        # Holds only draws that have a row: followers get theirs after the next step.
+        self._tier_of: dict[Draw, Tier] = {}
+        # (leader, followers) of each prefix whose first logits are still to come.
+        self._forks: list[tuple[Draw, list[Draw]]] = []
 
     @torch.inference_mode()
     def admit(self, draws: Sequence[Draw]) -> None:
@@ -84,43 +139,44 @@ class RowBatch:
         groups: dict[tuple[int, ...], list[Draw]] = {}
         for draw in draws:
             groups.setdefault(draw.prefix_ids, []).append(draw)
-        ordered = sorted(groups, reverse=True)  # a prefix comes after those that begin with it
-        waiting = self._join(ordered, groups, may_wait=True)
-        self._join(waiting, groups, may_wait=False)
+
+        # `split_waiting` relies on the descending order, in which a prefix comes after those that begin with it.
+        ordered = [self._look_up(prefix) for prefix in sorted(groups, reverse=True)]
+        now, waiting = split_waiting(ordered)
+        self._join(now, groups)
+        # Looked up again, since what they waited for is in the tree by now.
+        self._join([self._look_up(prefix) for prefix in waiting], groups)
+
         self.n_draws += len(draws)
 
-    def _join(self, prefixes: list[tuple[int, ...]], groups: dict[tuple[int, ...], list[Draw]], *, may_wait: bool) -> list[tuple[int, ...]]:
-        """Place the first draw of each group, with the keys and values of all its prefix but the last id; the others fork from it.
+    def _look_up(self, prefix: tuple[int, ...]) -> KnownStart:
+        return KnownStart(prefix, *self.prefixes.lookup(prefix[:-1]))
 
-        Returns the prefixes that wait, since after the others are computed they find much more of themselves in the tree.
-        """
+    def _join(self, known_starts: list[KnownStart], groups: dict[tuple[int, ...], list[Draw]]) -> None:
+        """Give the leader of each prefix a row with the keys and values of all ids but the last; its followers fork from it later."""
         incomplete: list[tuple[Draw, list[Segment]]] = []
-        waiting: list[tuple[int, ...]] = []
-        for prefix in prefixes:
-            leader, *others = groups[prefix]
-            n_cached, segments = self.prefixes.lookup(prefix[:-1])
-            if n_cached < len(prefix) - 1 and incomplete and may_wait:
-                n_shared = n_common(prefix[:-1], incomplete[-1][0].prefix_ids[:-1])  # in this order the nearest one shares most
-                if n_shared >= min(n_cached + WORTH_WAITING_TOKENS, len(prefix) - 1):
-                    waiting.append(prefix)
-                    continue
-            leader.n_cached, leader.n_prefilled = n_cached, len(prefix) - n_cached
-            for draw in others:
-                draw.n_cached = len(prefix)
-            if others:
-                self._forks.append((leader, others))
-            if leader.n_prefilled > 1:
-                incomplete.append((leader, segments))
+        for known in known_starts:
+            leader, *followers = groups[known.prefix]
+            leader.n_cached, leader.n_prefilled = known.n_cached, len(known.prefix) - known.n_cached
+            for draw in followers:
+                draw.n_cached = len(known.prefix)
+            if followers:
+                self._forks.append((leader, followers))
+
+            if known.n_missing:
+                incomplete.append((leader, known.segments))
             else:
-                self._place(leader, segments)
+                self._place(leader, known.segments)
+
+        # Prefixes of like length go through the model together, which needs the least padding.
         incomplete.sort(key=lambda item: item[0].n_prefilled)
         while incomplete:
             n_fit = max(1, PREFILL_TOKENS // incomplete[-1][0].n_prefilled)
             self._prefill(incomplete[-n_fit:])
             del incomplete[-n_fit:]
-        return waiting
 
     def _prefill(self, incomplete: list[tuple[Draw, list[Segment]]]) -> None:
+        """Compute what is missing of some prefixes in one forward pass, give their draws rows, and keep the prefixes in the tree."""
         new_ids = [leader.prefix_ids[leader.n_cached : -1] for leader, _ in incomplete]
         new_segments = self._model.prefill([segments for _, segments in incomplete], new_ids)
         for (leader, segments), new in zip(incomplete, new_segments, strict=True):
@@ -128,6 +184,7 @@ class RowBatch:
             self._remember(leader)
 
     def _place(self, draw: Draw, segments: list[Segment]) -> None:
+        """Give a draw a row that holds the keys and values of its prefix but the last id, which is fed next."""
         draw.next_id = draw.prefix_ids[-1]
         draw.n_fed = len(draw.prefix_ids) - 1
         tier = self._tier(draw.n_fed)
@@ -149,43 +206,54 @@ class RowBatch:
         for tier in list(self._tiers):
             self._promote(tier)
             if len(tier.idle) > MAX_IDLE_SHARE * len(tier.draws):
-                tier.close_ranks()
+                tier.compact()
+
         forks, self._forks = self._forks, []
         draws, logits = self._decode(forks)
+
+        # Each draw has its own stream of noise, so the rest of the batch has no influence on its tokens.
         uniforms = torch.tensor([draw.noise.random() for draw in draws], dtype=torch.float64)
         temperatures = torch.tensor([draw.params.temperature for draw in draws])
         tokens, logprobs = choose_tokens(logits, uniforms, temperatures, [draw.params.truncation for draw in draws])
         finished = [
             draw for draw, token, logprob in zip(draws, tokens, logprobs, strict=True) if draw.record(token, logprob, self._eos_ids)
         ]
-        for leader, others in forks:
-            self._fork(leader, [draw for draw in others if draw.finish_reason is None])
+
+        # Followers that ended with their first token need no row.
+        for leader, followers in forks:
+            self._fork(leader, [draw for draw in followers if draw.finish_reason is None])
         for draw in finished:
+            # A draw that ended at a stop is a step that a search may continue: it finds the keys and values in the tree.
             if draw.finish_reason is FinishReason.STOP:
-                self._remember(draw)  # a search that continues this step will compute it no second time
+                self._remember(draw)
             self.drop(draw)
         return finished
 
     def _decode(self, forks: list[tuple[Draw, list[Draw]]]) -> tuple[list[Draw], Float[Tensor, "draw vocabulary"]]:
-        """All draws and the logits of what follows them; those of a fork have the logits of the draw that they wait for."""
+        """All draws, and the logits of what follows each; followers have the logits of their leader."""
         tiers = [tier for tier in self._tiers if tier.draws]
         rows = [draw for tier in tiers for draw in tier.draws]
         blocks = [(tier.cache, [0 if draw is None else draw.n_fed for draw in tier.draws]) for tier in tiers]
         logits = self._model.decode(blocks, [0 if draw is None else draw.next_id for draw in rows])
+
+        # From here on rows count over all tiers, as the logits do; idle ones are left out.
         row_of = {draw: row for row, draw in enumerate(rows) if draw is not None}
         for draw in row_of:
             draw.n_fed += 1
         draws, origins = list(row_of), list(row_of.values())
-        for leader, others in forks:
-            draws += others
-            origins += [row_of[leader]] * len(others)
+        for leader, followers in forks:
+            draws += followers
+            origins += [row_of[leader]] * len(followers)
+
+        # The usual case, no idle row and no fork, saves a copy of the logits.
         if len(draws) == len(rows) and not forks:
             return draws, logits
         return draws, logits[torch.tensor(origins, device=logits.device)]
 
     def drop(self, draw: Draw) -> None:
         """Forget one draw."""
-        if draw in self._tier_of:  # not one that ended with its first token, before it had a row
+        # A follower that ended with its first token never had a row.
+        if draw in self._tier_of:
             self._free(draw)
         self.n_draws -= 1
 
@@ -198,23 +266,25 @@ class RowBatch:
 
     def _promote(self, tier: Tier) -> None:
         """Move rows that are full to the next tier."""
-        for draw in [draw for draw in tier.draws if draw is not None and draw.n_fed == tier.cache.capacity]:
+        full = [draw for draw in tier.draws if draw is not None and draw.n_fed == tier.cache.capacity]
+        for draw in full:
             target, row = self._tier(draw.n_fed), draw.row
             self._free(draw)
             self._put(draw, target)
             target.cache.copy_row(tier.cache, row, draw.row)
 
-    def _fork(self, leader: Draw, others: list[Draw]) -> None:
-        """Give draws of one prefix rows of their own, copied from the one that computed it."""
+    def _fork(self, leader: Draw, followers: list[Draw]) -> None:
+        """Give followers rows of their own, copied from their leader's."""
         tier = self._tier_of[leader]
-        for draw in others:
+        for draw in followers:
             draw.n_fed = leader.n_fed
             self._put(draw, tier)
             tier.cache.copy_row(tier.cache, leader.row, draw.row)
 
     def _remember(self, draw: Draw) -> None:
-        """Keep the keys and values of all ids of a draw that were fed."""
+        """Keep the keys and values of all ids of a draw that were fed in the prefix tree."""
         tier, row, end = self._tier_of.get(draw), draw.row, draw.n_fed
-        if tier is None:  # it ended with its first token, before it had a row
+        # A follower that ended with its first token never had a row.
+        if tier is None:
             return
         self.prefixes.insert((*draw.prefix_ids, *draw.token_ids)[:end], lambda start: tier.cache.read(row, start, end))

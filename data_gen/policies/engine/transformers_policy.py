@@ -1,7 +1,14 @@
 """A policy that samples in this process from a transformers model.
 
-Draws that are awaited at the same time are made together (`data_gen.policies.engine.row_batch`): one asyncio task advances the batch token by
-token while anything is asked for, and ends when nothing is. No threads: the model computes between two turns of the event loop.
+The life of a draw here, from `sample` to its completion::
+
+    sample() ── _waiting ── _admit() ── _under_way, in the batch ── batch.step() until it ends ── _completion()
+                   │                        │
+                   └── cancelled by whoever awaits it: skipped, or dropped from the batch before the next step
+
+One asyncio task (`_run`) serves all draws that are awaited at the same time: it gives each a token, lets other tasks run, and so on until
+none is left. The next call of `sample` starts a new one. There are no threads: the model computes between two turns of the event loop.
+`data_gen.policies.engine.row_batch` describes what happens to a draw inside the batch.
 """
 
 import asyncio
@@ -31,16 +38,18 @@ from data_gen.settings.errors import InputError
 
 logger = logging.getLogger(__name__)
 
+# Keys and values of prefixes that are kept between draws.
 PREFIX_CACHE_BYTES = 2**28
 
 
 class TransformersPolicy:
     """See `data_gen.policies.protocol.Policy`. The policy takes the model over: it sets its attention implementation and eval mode.
 
-    `max_rows` draws are made at a time, the others wait; `prefix_cache_bytes` of keys and values of prefixes are kept between draws.
-    `cancelled_usage` counts what draws cost that were cancelled before they ended. A pad token is not needed.
-    A model whose cache is not plain keys and values of all positions is sampled with its own cache, slower (`plain_batch`), which one line
-    of the log says. Raises InputError for a model without EOS token.
+    At most `max_rows` draws are under way at a time, the others wait. `prefix_cache_bytes` bounds the keys and values of prefixes that are
+    kept between draws. `cancelled_usage` is the cost of draws that were cancelled before they ended. The tokenizer needs no pad token.
+
+    A model whose cache is not plain keys and values of all positions is sampled with its own cache (`plain_batch`), which is slower; a
+    warning says so. Raises InputError for a model without EOS token.
     """
 
     def __init__(
@@ -63,10 +72,13 @@ class TransformersPolicy:
         self.policy_id = _policy_id(model, tokenizer)
         self.cancelled_usage = Usage()
         self.n_parameters = model.num_parameters()
+
+        # Embeddings are often padded beyond the tokenizer's vocabulary: the ids in between stand for no text.
         self._vocabulary_size = model.get_input_embeddings().num_embeddings
-        known = steps.token_bytes(tokenizer)
-        self._token_bytes = known + [b""] * (self._vocabulary_size - len(known))  # embeddings are often padded beyond the vocabulary
+        token_bytes = steps.token_bytes(tokenizer)
+        self._token_bytes = token_bytes + [b""] * (self._vocabulary_size - len(token_bytes))
         self._scanner = steps.step_scanners(self._token_bytes)
+
         self._batch = _batch(model.eval(), self.eos_ids, max_rows, prefix_cache_bytes)
         self._waiting: deque[tuple[Draw, asyncio.Future[Draw]]] = deque()
         self._under_way: dict[Draw, asyncio.Future[Draw]] = {}
@@ -82,8 +94,9 @@ class TransformersPolicy:
         draw = self._new_draw(tuple(prefix_ids), params, index)
         future: asyncio.Future[Draw] = asyncio.get_running_loop().create_future()
         self._waiting.append((draw, future))
+
         if self._scheduler is None or self._scheduler.done():
-            self._scheduler = asyncio.create_task(self._advance())
+            self._scheduler = asyncio.create_task(self._run())
             self._scheduler.add_done_callback(self._on_end)
         return self._completion(await future)
 
@@ -96,18 +109,21 @@ class TransformersPolicy:
             )
         if not prefix_ids or not 0 <= min(prefix_ids) <= max(prefix_ids) < self._vocabulary_size:
             raise ValueError(f"prefix {prefix_ids[:8]}… of {len(prefix_ids)} ids: expected one or more ids in [0, {self._vocabulary_size})")
+
         noise = random.Random(draw_seed(self.base_seed, self.policy_id, prefix_ids, index))
         scanner = None if params.stop is None else self._scanner(params.stop)
         stop_strings = StopStrings(self._token_bytes, params.stop_strings) if params.stop_strings else None
         return Draw(prefix_ids, params, min(params.max_new_tokens, n_free), noise, scanner, stop_strings)
 
-    async def _advance(self) -> None:
-        """Give every draw a token, again and again, until none is left; between two tokens everybody else has their turn."""
+    async def _run(self) -> None:
+        """Give every draw a token, again and again, until none is left; other tasks of the event loop run between two tokens."""
         while self._waiting or self._under_way:
+            # A future that is done before its draw has ended was cancelled.
             for draw in [draw for draw, future in self._under_way.items() if future.done()]:
                 self.cancelled_usage += draw.usage
                 self._batch.drop(draw)
                 del self._under_way[draw]
+
             self._admit()
             if self._under_way:
                 for draw in self._batch.step():
@@ -115,6 +131,7 @@ class TransformersPolicy:
             await asyncio.sleep(0)
 
     def _admit(self) -> None:
+        """Fill the batch up with waiting draws, but for those that were cancelled meanwhile."""
         joining: list[Draw] = []
         while self._waiting and self._batch.n_draws + len(joining) < self._batch.max_rows:
             draw, future = self._waiting.popleft()
@@ -125,18 +142,21 @@ class TransformersPolicy:
             self._batch.admit(joining)
 
     def _on_end(self, scheduler: asyncio.Task[None]) -> None:
-        """Nobody waits for ever: what ended the scheduler before its time ends the draws that it had in hand."""
+        """If the task failed or was cancelled, so are all its draws: otherwise their callers would wait for ever."""
         failure = None if scheduler.cancelled() else scheduler.exception()
         if failure is None and not scheduler.cancelled():
             return
+
         futures = [*self._under_way.values(), *(future for _, future in self._waiting)]
         self._under_way.clear()
         self._waiting.clear()
         self._batch.clear()
+
         for future in futures:
             if failure is None:
                 future.cancel()
             elif not future.done():
+                # Each caller gets an exception of its own: one that is raised in several tasks collects all their tracebacks.
                 error = RuntimeError("sampling failed")
                 error.__cause__ = failure
                 future.set_exception(error)
@@ -167,7 +187,7 @@ def load_policy(
 
 
 def _batch(model: PreTrainedModel, eos_ids: tuple[int, ...], max_rows: int, prefix_cache_bytes: int) -> RowBatch | PlainBatch:
-    """The fast way of sampling, where it gives the model's own results."""
+    """The fast batch where it gives the model's own results, else the plain one."""
     try:
         return RowBatch(RaggedModel(model), eos_ids, max_rows, prefix_cache_bytes)
     except UnknownModelError as reason:

@@ -10,8 +10,10 @@ ForeignFormat = Literal["trl", "qwen", "math_shepherd", "rlhflow", "skywork"]
 class PrmFormat:
     """How the scores of a PRM are read."""
 
-    name: ForeignFormat | Literal["auto"] = field(default="auto", metadata={"help": "auto: as its config.json says"})
-    separator: str = field(default="\n", metadata={"help": "what ended a step in its training: formats trl and skywork"})
+    name: ForeignFormat | Literal["auto"] = field(
+        default="auto", metadata={"help": "how the checkpoint reads steps; auto: as its config.json says"}
+    )
+    separator: str = field(default="\n", metadata={"help": "for the formats trl and skywork: the text that ended a step in the training"})
 
 
 AUTO = PrmFormat()

@@ -24,20 +24,20 @@ def solution(*steps: dict[str, Any]) -> dict[str, Any]:
     return {"labeler": "e9", "generation": None, "question": question, "label": {"steps": list(steps), "finish_reason": "solution"}}
 
 
-def labelled(fields: dict[str, Any]) -> list[tuple[str, tuple[object, ...]]]:
+def labeled(fields: dict[str, Any]) -> list[tuple[str, tuple[object, ...]]]:
     return [("".join(row.completions), row.labels) for row in read_row(fields, "x").rows]
 
 
 def n_labels(fields: dict[str, Any]) -> int:
-    return sum(label is not None for _, labels in labelled(fields) for label in labels)
+    return sum(label is not None for _, labels in labeled(fields) for label in labels)
 
 
 TWO_THREE_TWO = solution(step({"A": 1, "B": -1}, 0), step({"C": -1, "D": 1, "E": 0}, 1), step({"F": -1, "G": 1}, 1))
 
 
-def test_each_alternative_is_labelled_once_after_the_chosen_prefix() -> None:
+def test_each_alternative_is_labeled_once_after_the_chosen_prefix() -> None:
     """The tree of 2, 3 and 2 alternatives: the chosen path A D G first, then F, C, E and B after what was chosen before them."""
-    assert labelled(TWO_THREE_TWO) == [
+    assert labeled(TWO_THREE_TWO) == [
         ("ADG", (True, True, True)),
         ("ADF", (None, None, False)),
         ("AC", (None, False)),
@@ -46,7 +46,7 @@ def test_each_alternative_is_labelled_once_after_the_chosen_prefix() -> None:
     ]
 
 
-def test_labelled_steps_are_the_alternatives_and_not_their_combinations() -> None:
+def test_labeled_steps_are_the_alternatives_and_not_their_combinations() -> None:
     """One solution with 2, 3 and 2 alternatives: 7 labels. Two solutions of three steps with two alternatives: 2 x 3 x 2 = 12.
 
     openr's converter promises the 12 combinations of the first, such as B C F, and gives 2: those after the last prefix. Nobody rated
@@ -55,7 +55,7 @@ def test_labelled_steps_are_the_alternatives_and_not_their_combinations() -> Non
     assert n_labels(TWO_THREE_TWO) == 7
     twos = solution(*(step({"good": 1, "bad": -1}, 0) for _ in range(3)))
     assert n_labels(twos) + n_labels(twos) == 12
-    texts = {text for text, _ in labelled(TWO_THREE_TWO)}
+    texts = {text for text, _ in labeled(TWO_THREE_TWO)}
     combinations = {"".join(parts) for parts in product("AB", "CDE", "FG")}
     assert len(combinations) == 12
     assert texts & combinations == {"ADG", "ADF"}
@@ -64,7 +64,7 @@ def test_labelled_steps_are_the_alternatives_and_not_their_combinations() -> Non
 def test_the_example_of_the_data_sets_authors() -> None:
     """Issue 10 of openai/prm800k: steps [A, B, C], [D], [E, F], chosen A, D, E give A | B | C | A D | A D E | A D F."""
     fields = solution(step({"A": 1, "B": -1, "C": -1}, 0), step({"D": 1}, 0), step({"E": 1, "F": -1}, 0))
-    prefixes = {text[: end + 1] for text, labels in labelled(fields) for end, label in enumerate(labels) if label is not None}
+    prefixes = {text[: end + 1] for text, labels in labeled(fields) for end, label in enumerate(labels) if label is not None}
     assert prefixes == {"A", "B", "C", "AD", "ADE", "ADF"}
 
 
@@ -77,7 +77,7 @@ def test_a_written_step_is_context_and_a_neutral_one_is_right_but_told_apart() -
 
 def test_where_nothing_was_chosen_the_solution_ends_and_what_follows_is_counted() -> None:
     gave_up = {"completions": None, "human_completion": None, "chosen_completion": None}
-    assert labelled(solution(step({"A": 1}, 0), step({"B": -1, "C": -1}, None), gave_up)) == [("AB", (True, False)), ("AC", (None, False))]
+    assert labeled(solution(step({"A": 1}, 0), step({"B": -1, "C": -1}, None), gave_up)) == [("AB", (True, False)), ("AC", (None, False))]
     reading = read_row(solution(step({"A": 1, "B": 1}, None), step({"C": 1, "D": 1}, 0)), "x")
     assert [row.completions for row in reading.rows] == [("A",), ("B",)]
     assert reading.left_out == Counter({"after a step of which nothing was chosen": 2})

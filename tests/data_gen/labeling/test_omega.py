@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from data_gen.labeling.omega import Cuts, Node, Search, Tree
+from data_gen.labeling.omega import Cuts, Node, SearchedRollout, Tree
 from data_gen.labeling.rollouts import RolloutSource
 from data_gen.labeling.settings import LabelSettings
 from data_gen.labeling.solutions import LabelingTask, label_samples
@@ -27,7 +27,7 @@ PARAMS = SamplingParams(max_new_tokens=400)
 PROBLEM = Problem("p", "question: q 0.6 drift 0", "1")
 
 
-Grown = tuple[Tree, list[Search], int]
+Grown = tuple[Tree, list[SearchedRollout], int]
 CHAIN = rules.Chain(3, (("plus", (4,)), ("mix", (2,)), ("fold", (6,)), ("mix", (1,)), ("fold", (3,)), ("mix", (5,)), ("minus", (1,))))
 ARITHMETIC = Problem("p", CHAIN.question(), CHAIN.gold_answer())
 
@@ -102,17 +102,17 @@ def test_only_wrong_rollouts_of_nodes_that_are_neither_lost_nor_solved_join_the_
 def test_most_first_errors_that_are_found_are_true_ones(grown: Grown):
     """At q = 0.6 eight rollouts miss a good prefix with probability 0.4^8; half of the errors can be recovered from, a few in a hundred."""
     _, searches, _ = grown
-    exact = [(search.zero_end - 1) // STEP_TOKENS == true_error(search.rollout.solution.text) for search in searches]
+    exact = [(search.error_end - 1) // STEP_TOKENS == true_error(search.rollout.solution.text) for search in searches]
     assert sum(exact) >= 0.75 * len(exact)
 
 
 def test_nodes_on_a_searched_rollout_are_its_own_prefixes_in_order(grown: Grown):
     _, searches, _ = grown
     for search in searches:
-        ends = [len(node.ids) for node in search.chain]
+        ends = [len(node.ids) for node in search.path]
         assert ends == sorted(set(ends))
         assert all(end % STEP_TOKENS == 0 for end in ends)
-        assert all(search.ids[: len(node.ids)] == node.ids for node in search.chain)
+        assert all(search.ids[: len(node.ids)] == node.ids for node in search.path)
 
 
 def rollouts(n: int, *, start: int = 0) -> tuple[GradedSolution, ...]:

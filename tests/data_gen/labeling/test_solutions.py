@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from data_gen.labeling.first_error import StepPath
 from data_gen.labeling.rollouts import FIRST_SUCCESS, FIXED, RolloutSource, estimate_value
 from data_gen.labeling.settings import LabelSettings
-from data_gen.labeling.solutions import LabelingTask, StepPath, label_paths, label_samples, step_prefixes
+from data_gen.labeling.solutions import LabelingTask, label_paths, label_samples, step_prefixes
 from data_gen.ledger.policy import LedgerPolicy
 from data_gen.ledger.store import Ledger
 from data_gen.policies.simulated import SimulatedPolicy

@@ -57,7 +57,7 @@ def test_settings_that_make_no_sense_are_refused(arguments: list[str], message: 
         parse_config(PolicyConfig, arguments)
 
 
-def test_settings_of_execution_are_named_alike_for_a_policy_and_for_the_labelling_of_its_run():
+def test_settings_of_execution_are_named_alike_for_a_policy_and_for_the_labeling_of_its_run():
     marked = [each.name for each in fields(PolicyConfig) if is_execution(each)]
     assert sorted(marked) == sorted(each.name for each in fields(PolicyExecution))
     assert PolicyExecution(max_rows=8).of(PolicyConfig(model="m", device="cuda")) == PolicyConfig(model="m", device="cuda", max_rows=8)

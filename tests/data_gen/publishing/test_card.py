@@ -119,7 +119,7 @@ def test_the_card_states_the_facts():
         '| steps | end with `"\\n"` |',
         "| verdicts | 100 correct, 280 incorrect, 20 unknown (truncated) |",
         "| rollouts | 1,234 drawn (one that serves several rows counts once), `n_rollouts` 8 |",
-        "| not labelled | 20 solutions: truncated |",
+        "| not labeled | 20 solutions: truncated |",
         "The runs worked on 100 problems; 95 of them have rows.",
         "| `prm` | duplicate | 9 |",
         "Split by question: no problem has rows in more than one split, whatever the configuration.",
@@ -148,7 +148,7 @@ def test_a_judge_is_named_with_what_it_left_out():
     consensus = {"judge": "judge-72b", "n_solutions": 40, "n_kept": 30, "left_out": {"judge: earlier": 8, "judge unknown: no answer": 2}}
     judged = replace(RUN, folders=("runs/agreed",), sampled=("runs/a",), shards=(None,), consensus=consensus)
     card = render(replace(FACTS, runs=(judged,)), PUBLICATION)
-    assert "| judge | `judge-72b`: the 30 of 40 (75 %) labelled solutions were kept whose first error it confirmed |" in card
+    assert "| judge | `judge-72b`: the 30 of 40 (75 %) labeled solutions were kept whose first error it confirmed |" in card
     assert "| judge disagreed | 8 solutions: judge: earlier; 2 solutions: judge unknown: no answer |" in card
     assert blocks(card, "bash")[0].splitlines()[1:4] == [
         "prm-train label --run runs/a --method first_error --n_rollouts 8",
@@ -183,7 +183,7 @@ def test_words_of_the_author_replace_the_source():
 
 def test_other_ways_to_label_get_other_words():
     sequential = render(replace(FACTS, runs=(replace(RUN, labeling={"method": "sequential"}),)), PUBLICATION)
-    assert "| `true` | 70 | right, as the labelling method or the reading of its counts decides (see below) |" in sequential
+    assert "| `true` | 70 | right, as the labeling method or the reading of its counts decides (see below) |" in sequential
     threshold = render(replace(FACTS, build={"config": {"labels": {"hard_threshold": 0.5}}}), PUBLICATION)
     assert "| `false` | 20 | wrong, by the same rule |" in threshold
 

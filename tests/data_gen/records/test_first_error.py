@@ -47,7 +47,7 @@ def test_f1_needs_pairs() -> None:
         first_error_f1([0], [-2])
 
 
-def test_processbench_of_trivial_labellers(real_data: Path) -> None:
+def test_processbench_of_trivial_labelers(real_data: Path) -> None:
     """GSM8K part: 207 erroneous, 193 correct. Always "none" finds no error; the truth finds all."""
     labels = [fields["label"] for _, fields in read_objects(real_data / "processbench/gsm8k.json")]
     assert first_error_f1(labels, labels) == FirstErrorF1(207, 193, 1.0, 1.0, 1.0)

@@ -115,8 +115,8 @@ def test_a_bad_chat_is_named_by_file_and_line(tmp_path: Path, changes: dict[str,
 def test_a_dataset_of_rows_keeps_null_labels_and_types() -> None:
     from datasets import Dataset
 
-    unlabelled = PrmRow("b", "Question b?", ("x",), (None,), (0,), (0,), (0,), ("fixed",), ("none",))
-    dataset = Dataset.from_list([asdict(unlabelled), asdict(ROW)], features=features(PrmRow))
+    unlabeled = PrmRow("b", "Question b?", ("x",), (None,), (0,), (0,), (0,), ("fixed",), ("none",))
+    dataset = Dataset.from_list([asdict(unlabeled), asdict(ROW)], features=features(PrmRow))
     assert dataset[0]["labels"] == [None]
     assert dataset[0]["high"] == [1.0]
     assert dataset[1]["labels"] == [True, False, None]

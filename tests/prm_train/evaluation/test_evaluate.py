@@ -90,7 +90,7 @@ def test_differences_are_paired_and_beams_are_read_at_their_own_n():
     pairs = {(pair.method, pair.baseline, pair.n, pair.problems): pair.difference.mean for pair in evaluation.paired(correct)}
     assert pairs[("prm_weighted", "majority", 4, "all test problems")] == 1.0
     assert pairs[("beam", "prm_weighted", 4, "two hardest quintiles")] == 0.0
-    tokens = evaluation.tokens(list(correct))
+    tokens = evaluation.tokens()
     assert (tokens["prm_weighted"][2].n_generated, tokens["prm_weighted"][2].n_scorer) == (40.0, 20.0)
     assert tokens["majority"][4].n_scorer == 0.0
     assert tokens["beam"][4].n_scorer == 40.0

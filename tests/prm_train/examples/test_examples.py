@@ -22,7 +22,7 @@ def row(labels=(True, False, None), n_correct=(3, 0, 0), n_rollouts=(8, 8, 0), s
     return PrmRow("p0", "Start with 3", STEPS, labels, n_correct, n_rollouts, (0, 0, 0), (stopping,) * 3, ("rollouts", "rollouts", "none"))
 
 
-def test_a_prm_example_ends_with_its_last_labelled_step(encoding):
+def test_a_prm_example_ends_with_its_last_labeled_step(encoding):
     (example,) = prm_examples([row()], encoding, HARD, max_length=100).examples
     ids, ends = encoding.encode("Start with 3", STEPS[:2])
     assert example == Example("Start with 3", ids, ends, (1.0, 0.0), (1.0, 1.0), (0, 1))
@@ -46,21 +46,21 @@ def test_a_step_in_the_middle_without_a_label_gets_no_position(encoding):
 
 def test_a_long_prm_row_loses_its_last_steps_and_they_are_counted(encoding):
     ids, ends = encoding.encode("Start with 3", STEPS)
-    all_labelled = row(labels=(True, True, False))
-    found = prm_examples([all_labelled, all_labelled], encoding, HARD, max_length=len(ids) - 1)
+    all_labeled = row(labels=(True, True, False))
+    found = prm_examples([all_labeled, all_labeled], encoding, HARD, max_length=len(ids) - 1)
     assert found.examples[0] == Example("Start with 3", ids[: ends[1] + 1], ends[:2], (1.0, 1.0), (1.0, 1.0), (0, 1))
-    assert found.left_out == {"labelled steps beyond max_length": 2, "steps beyond max_length": 2, "rows cut at max_length": 2}
+    assert found.left_out == {"labeled steps beyond max_length": 2, "steps beyond max_length": 2, "rows cut at max_length": 2}
 
 
 def test_rows_that_lose_every_label_are_counted_by_reason(encoding):
-    unlabelled, late = row(labels=(None, None, None)), row(labels=(None, None, True))
+    unlabeled, late = row(labels=(None, None, None)), row(labels=(None, None, True))
     _, ends = encoding.encode("Start with 3", STEPS)
-    found = prm_examples([row(), unlabelled, late], encoding, HARD, max_length=ends[1] + 1)
+    found = prm_examples([row(), unlabeled, late], encoding, HARD, max_length=ends[1] + 1)
     assert len(found.examples) == 1
     assert found.left_out == {
         "rows without a label": 1,
         "rows with every label beyond max_length": 1,
-        "labelled steps beyond max_length": 1,
+        "labeled steps beyond max_length": 1,
         "steps beyond max_length": 3,
     }
 
@@ -96,7 +96,7 @@ def test_a_first_error_that_was_cut_off_is_not_known(encoding):
 
 
 def test_no_label_left_is_an_error_that_says_why(encoding):
-    with pytest.raises(InputError, match=r"1 PRM rows: no label is left to train on \(2 labelled steps beyond max_length"):
+    with pytest.raises(InputError, match=r"1 PRM rows: no label is left to train on \(2 labeled steps beyond max_length"):
         prm_examples([row()], encoding, HARD, max_length=3)
     with pytest.raises(InputError, match="there are no rows"):
         orm_examples([], encoding, max_length=100)

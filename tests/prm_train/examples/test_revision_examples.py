@@ -14,7 +14,7 @@ from prm_train.encoding.paths import prepare_encoding
 from prm_train.examples.examples import split_by_question
 from prm_train.examples.outcome import outcome_examples
 from prm_train.examples.revision import encode_answer, encode_chain, revision_examples, sft_row
-from prm_train.examples.unlabelled import UNLABELLED
+from prm_train.examples.unlabeled import UNLABELED
 
 QUESTION, RIGHT = Message("user", "Start with 3: plus 4."), Message("assistant", "3 plus 4 = 7\nAnswer: 7")
 WRONG = tuple(Message("assistant", f"3 plus 4 = {wrong}\nAnswer: {wrong}") for wrong in (6, 8, 9))
@@ -34,7 +34,7 @@ def row(n_attempts: int) -> RevisionRow:
 def test_the_loss_is_on_the_last_attempt_and_its_end_alone(tokenizer):
     (example,) = revision_examples([row(2)], tokenizer, 256).examples
     labels = sft_row(example)["labels"]
-    n_context = labels.count(int(UNLABELLED))
+    n_context = labels.count(int(UNLABELED))
     assert tokenizer.decode(example.input_ids[:n_context]) == (
         "<|user|>Start with 3: plus 4.<|end|><|assistant|>3 plus 4 = 6\nAnswer: 6<|end|>"
         "<|user|>Start with 3: plus 4.<|end|><|assistant|>3 plus 4 = 8\nAnswer: 8<|end|>"
@@ -49,7 +49,7 @@ def test_an_answer_that_spells_the_end_goes_on_behind_it_and_one_without_any_end
     for chat_template in (tokenizer.chat_template, None):
         tokenizer.chat_template = chat_template
         labels = sft_row(revision_examples([spelled], tokenizer, 256).examples[0])["labels"]
-        learnt = [label for label in labels if label != int(UNLABELLED)]
+        learnt = [label for label in labels if label != int(UNLABELED)]
         assert tokenizer.decode(learnt) == "7<|end|> so 7<|end|>"
         assert learnt.count(tokenizer.eos_token_id) == 1
     tokenizer.eos_token = None

@@ -83,7 +83,7 @@ def test_ids_of_a_prefix_are_a_prefix_of_the_ids(encoding):
 def test_the_last_verdict_of_a_row_fits_into_its_length(encoding):
     n_tokens = len(sft_row(GENERATIVE_VERIFIER.examples([row(True, True, True)], encoding, 200).examples[0], encoding)["input_ids"])
     found = GENERATIVE_VERIFIER.examples([row(True, True, True)], encoding, n_tokens - 1)
-    assert found.left_out["labelled steps beyond max_length"] == 1
+    assert found.left_out["labeled steps beyond max_length"] == 1
     assert len(sft_row(found.examples[0], encoding)["input_ids"]) < n_tokens
 
 

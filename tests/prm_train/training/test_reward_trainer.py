@@ -11,7 +11,7 @@ from prm_train.checkpoints.facts import Kind
 from prm_train.examples.batches import Batching, Collator, GroupSampler, filler
 from prm_train.examples.examples import Example
 from prm_train.training.config import TrainOrmConfig
-from prm_train.training.reward_trainer import RewardTrainer, labelled_places
+from prm_train.training.reward_trainer import RewardTrainer, labeled_places
 from prm_train.training.scorer_network import build_scorer
 from prm_train.training.settings import LossSettings
 from tests.stop_at import StopAt
@@ -23,7 +23,7 @@ ONE_STEP: dict[str, Any] = {"max_steps": 1, "per_device_train_batch_size": 8}
 
 
 def examples(kind: Kind, n_examples: int = 8) -> list[Example]:
-    """Paths of 6, 9, 12, … tokens with 1, 2, 3, 4, 1, … labelled steps, so that a mean over batches is not the mean over labels."""
+    """Paths of 6, 9, 12, … tokens with 1, 2, 3, 4, 1, … labeled steps, so that a mean over batches is not the mean over labels."""
     made = []
     for i in range(n_examples):
         input_ids = tuple(20 + (7 * i + 3 * j) % 200 for j in range(6 + 3 * i))
@@ -193,12 +193,12 @@ def test_collated_labels_stand_at_step_positions_only():
     assert batch["labels"].tolist() == [[1.0, -100.0, 0.25, 0.0]]
 
 
-def test_labelled_places_are_found_row_by_row_padded_or_packed():
+def test_labeled_places_are_found_row_by_row_padded_or_packed():
     values, labels = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), torch.tensor([[-100.0, 1.0, 0.0], [0.0, -100.0, -100.0]])
-    padded = [(value.tolist(), label.tolist()) for value, label in labelled_places(values, labels, None)]
+    padded = [(value.tolist(), label.tolist()) for value, label in labeled_places(values, labels, None)]
     assert padded == [([2.0, 3.0], [1.0, 0.0]), ([4.0], [0.0])]
     positions = torch.tensor([[0, 1, 2, 0, 1, 2]])
-    packed = labelled_places(values.reshape(1, 6), labels.reshape(1, 6), positions)
+    packed = labeled_places(values.reshape(1, 6), labels.reshape(1, 6), positions)
     assert [(value.tolist(), label.tolist()) for value, label in packed] == padded
 
 
