@@ -508,7 +508,7 @@ def test_another_folder_is_not_replaced(runs, tmp_path):
 PUSH = """
 import asyncio, os, sys, torch, transformers
 from data_gen.settings.parse import run_command
-from prm_train.scoring.incremental import load_scorer
+from prm_train import load_scorer
 from prm_train.publish import main
 
 async def score(name):

@@ -116,7 +116,7 @@ def test_a_new_kind_is_read_and_scored(checkpoint, expected):
 
 def test_a_new_kind_is_published_with_its_card(checkpoint, expected, tmp_path):
     nothing = {name: (each,) * 3 for name, each in EVIDENCE.items()}
-    write_rows(tmp_path / "rows.jsonl", [PrmRow("p", QUESTION, STEPS, (True, True, False), **nothing)])
+    write_rows(tmp_path / "rows.jsonl", [PrmRow("p", QUESTION, STEPS, (True, True, False), **nothing)])  # type: ignore[arg-type]
     output = tmp_path / "public"
     publish.main(["--checkpoint", str(checkpoint), "--rows", str(tmp_path / "rows.jsonl"), "--output", str(output), "--license", "mit"])
     card = (output / "README.md").read_text()
