@@ -107,6 +107,9 @@ class ModelKind(ABC):
     layouts: tuple[str, ...] = ("transformers",)  # in which `publish` can write it
     is_scorer = True  # or a policy, which writes solutions
     scores_steps = True  # or whole solutions
+    # What peft calls its training with LoRA. Under another name it would wrap a new head's random weights in LoRA, or look for methods
+    # that the model lacks.
+    lora_task = "CAUSAL_LM"
     has_label_settings = False  # whether the settings of a training or a calibration say what its scores are labels of
 
     # --- loading

@@ -35,6 +35,7 @@ class OrmKind(ClassifierKind):
     )
     rows = "orm or orm_pairs"
     auto_class = AutoModelForSequenceClassification
+    lora_task = "SEQ_CLS"
     serving = SequenceClassifier()
     # the one logit counts as a label of its own: binary cross-entropy, sigmoid when served
     head: ClassVar[dict[str, Any]] = {"id2label": {0: "correct"}, "label2id": {"correct": 0}, "problem_type": "multi_label_classification"}

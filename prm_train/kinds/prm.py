@@ -35,6 +35,7 @@ class PrmKind(StepRowsKind, ClassifierKind):
         "marker, class good"
     )
     auto_class = AutoModelForTokenClassification
+    lora_task = "TOKEN_CLS"
     serving = TokenClassifier()
     head: ClassVar[dict[str, Any]] = {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}, "classifier_dropout": 0.0}
     layouts = ("transformers", "qwen_prm")
