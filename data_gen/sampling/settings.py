@@ -35,7 +35,9 @@ class SampleConfig:
     step_separator: str = field(default="\n", metadata={"help": "text that ends a step"})
     grader: GraderName = field(
         default="auto",
-        metadata={"help": "what compares answers: math, exact, choice, or a function as module:function; auto: as fits the problems"},
+        metadata={
+            "help": "what compares answers: math, exact, choice, the name of a built-in task, or a function as module:function; auto: as fits the problems"
+        },
     )
     ledger: Path | None = field(
         default=None,
