@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge
 
-from data_gen.files.jsonl import read_objects, write_text
+from data_gen.files.jsonl import read_objects
+from data_gen.files.stored_record import read_object
 from data_gen.models.names import check_inputs
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
@@ -78,8 +79,7 @@ def held_out(checkpoint: Path, examples: "Sequence[Example]") -> "list[Example]"
 def training_settings(checkpoint: Path) -> dict[str, Any]:
     """Those that the checkpoint was trained with, {} where they are not kept with it."""
     path = checkpoint / "training" / "config.json"
-    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-    return found
+    return read_object(path) if path.is_file() else {}
 
 
 def training_questions(rows: Path, validation_share: float) -> set[str] | None:
@@ -128,6 +128,7 @@ def calibrate_checkpoint(config: CalibrateConfig) -> "CalibrationFit":
     from prm_train.examples.outcome import outcome_examples, read_outcome_rows
     from prm_train.examples.verdicts import ALGEBRA
     from prm_train.metrics.calibration import calibrate
+    from prm_train.metrics.training_report import StoredCalibration
 
     model, encoding, facts = load_checkpoint(str(config.checkpoint), config.dtype, config.trust_remote_code)
     max_length = model.config.get_text_config().max_position_embeddings
@@ -149,8 +150,8 @@ def calibrate_checkpoint(config: CalibrateConfig) -> "CalibrationFit":
     kept = held_out(config.checkpoint, examples)
     found = calibrate(place_logits(model.to(config.device), kind, kept, config.batch_tokens), kept, config.method)
     store_calibration(config.checkpoint, found.calibration, found.thresholds)
-    facts_found = asdict(found) | {"label_settings": asdict(algebra)}  # `publish` says what scores mean by them
-    write_text(config.checkpoint / "calibration.json", json.dumps(facts_found, indent=1) + "\n")
+    stored = StoredCalibration(**vars(found), label_settings=algebra)  # `publish` says what scores mean by them
+    stored.write(config.checkpoint / "calibration.json")
     return found
 
 

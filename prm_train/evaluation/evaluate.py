@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,14 @@ class EvaluateConfig:
     seed: int = field(default=0, metadata={"help": "of the bootstrap"})
 
 
+class Selection(NamedTuple):
+    """How a method answers: from samples of which temperature, by which choice among them, and with whose scores."""
+
+    temperature: float
+    choose: Chooser
+    scorer: str | None = None
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Test results and the settings they are read with; each property is one part of the report.
@@ -76,34 +84,40 @@ class Evaluation:
     def interval(self, values: Any) -> Interval:
         return bootstrap_interval(values, np.random.default_rng(self.seed))
 
-    def methods(self) -> dict[str, Callable[[int], tuple[float, Chooser]]]:
-        """Each method that selects among samples: N → the temperature of the samples and the chooser."""
-        chosen, t = self.chosen, self.scored_temperature
+    def methods(self) -> dict[str, Callable[[int], Selection]]:
+        """Each method that selects among samples, by its name in `METHODS`: N → how it selects."""
+        chosen = self.chosen
 
-        def logprob(n: int) -> tuple[float, Chooser]:
+        def logprob(n: int) -> Selection:
             temperature, form = chosen.logprob[n]
-            return temperature, by_logprob(form)
+            return Selection(temperature, by_logprob(form))
 
-        def at_scored_temperature(choose: Chooser) -> Callable[[int], tuple[float, Chooser]]:
-            return lambda n: (t, choose)
+        def at_scored_temperature(choose: Chooser, scorer: str | None = None) -> Callable[[int], Selection]:
+            return lambda n: Selection(self.scored_temperature, choose, scorer)
 
         methods = {
-            "majority": lambda n: (chosen.majority[n], majority_vote),
+            "majority": lambda n: Selection(chosen.majority[n], majority_vote),
             "logprob": logprob,
             "pass_at_n": at_scored_temperature(anyone_right),
         }
-        scorers: tuple[tuple[str, Aggregation], ...] = (("prm", chosen.prm_aggregation), ("orm", "last"))
-        for name, how in scorers:
-            if any(name in candidate.scores for result in self.results for candidate in result.samples[t]):
-                scores = scorer_scores(name, how)
-                methods[f"{name}_vanilla"] = at_scored_temperature(partial(best_by, scores))
-                methods[f"{name}_weighted"] = at_scored_temperature(partial(vote_by, scores))
+        scorers: tuple[tuple[str, Aggregation, str, str], ...] = (
+            ("prm", chosen.prm_aggregation, "prm_vanilla", "prm_weighted"),
+            ("orm", "last", "orm_vanilla", "orm_weighted"),
+        )
+        for scorer, how, vanilla, weighted in scorers:
+            if any(scorer in candidate.scores for result in self.results for candidate in result.scored):
+                scores = scorer_scores(scorer, how)
+                methods[vanilla] = at_scored_temperature(partial(best_by, scores), scorer)
+                methods[weighted] = at_scored_temperature(partial(vote_by, scores), scorer)
         return methods
 
     def correct(self) -> dict[str, dict[int, NDArray[np.float64]]]:
         """Accuracy of each method at each N on each problem."""
         counts = sample_counts(self.results)
-        table = {name: {n: accuracies(self.results, *method(n), n) for n in counts} for name, method in self.methods().items()}
+        table = {
+            name: {n: accuracies(self.results, method(n).temperature, method(n).choose, n) for n in counts}
+            for name, method in self.methods().items()
+        }
         beams = sorted(self.results[0].beams)
         if beams:
             assert self.beam_aggregation is not None
@@ -112,7 +126,7 @@ class Evaluation:
         return table
 
     def quintiles(self) -> NDArray[np.int64]:
-        return difficulty_quintiles([result.n_difficulty_correct / max(result.n_difficulty_draws, 1) for result in self.results])
+        return difficulty_quintiles([result.difficulty.n_correct / max(result.difficulty.n, 1) for result in self.results])
 
     def single_samples(self) -> tuple[SingleSample, ...]:
         greedy = SingleSample(0.0, self.interval([result.greedy.is_correct for result in self.results]))
@@ -122,26 +136,28 @@ class Evaluation:
     def tokens(self, methods: Sequence[str]) -> dict[str, dict[int, TokensPerProblem]]:
         """Mean tokens a problem: of N of the samples in proportion to N, of each beam search its own."""
 
-        def mean(cost: str, n: int | None, scorer: bool) -> float:
-            entries = [result.costs[cost] for result in self.results]
-            total = sum(each.scorer.n_new if scorer else each.policy.n_generated for each in entries) / len(entries)
-            return total if n is None else total * n / len(self.results[0].samples[self.scored_temperature])
+        n_samples = len(self.results[0].scored)
 
-        table: dict[str, dict[int, TokensPerProblem]] = {}
-        for name in methods:
-            if name == "beam":
-                table[name] = {
-                    n: TokensPerProblem(mean(f"beam {n}", None, False), mean(f"beam {n}", None, True)) for n in self.results[0].beams
-                }
-                continue
-            method, scorer = self.methods()[name], name.split("_")[0]
-            table[name] = {
-                n: TokensPerProblem(
-                    mean(f"samples T={method(n)[0]:g}", n, False), mean(f"score {scorer}", n, True) if scorer in ("prm", "orm") else 0.0
-                )
-                for n in sample_counts(self.results)
-            }
-        return table
+        def mean(tokens: Callable[[ProblemResult], int]) -> float:
+            return sum(map(tokens, self.results)) / len(self.results)
+
+        def of_beam(n: int) -> TokensPerProblem:
+            drawn = mean(lambda result: result.cost_of_beam(n).policy.n_generated)
+            return TokensPerProblem(drawn, mean(lambda result: result.cost_of_beam(n).scorer.n_new))
+
+        def of_samples(n: int, method: Selection) -> TokensPerProblem:
+            drawn = mean(lambda result: result.cost_of_samples(method.temperature).policy.n_generated)
+            scorer = method.scorer
+            scored = 0.0 if scorer is None else mean(lambda result: result.cost_of_scores(scorer).n_new)
+            return TokensPerProblem(drawn * n / n_samples, scored * n / n_samples)
+
+        selecting = self.methods()
+        return {
+            name: {n: of_beam(n) for n in self.results[0].beams}
+            if name == "beam"
+            else {n: of_samples(n, selecting[name](n)) for n in sample_counts(self.results)}
+            for name in methods
+        }
 
     def verifiers(self) -> tuple[VerifierQuality, ...]:
         chosen, t = self.chosen, self.scored_temperature
@@ -215,14 +231,13 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
     def by_quintile(values: NDArray[np.float64]) -> tuple[Interval, ...]:
         return tuple(evaluation.interval(values[quintiles == q]) for q in range(N_QUINTILES))
 
-    n_samples = len(results[0].samples[evaluation.scored_temperature])
+    n_samples = len(results[0].scored)
     pass_at_1 = accuracies(results, evaluation.scored_temperature, anyone_right, 1)
     chosen = evaluation.chosen
     return SearchReport(
         run=run_facts(
             config.stages,
-            {"validation": config.validation, "test": config.test},
-            {"validation": len(validation.results), "test": len(results)},
+            {"validation": validation, "test": test},
             config.labeled,
             {"PRM": config.prm, "ORM": config.orm},
         ),

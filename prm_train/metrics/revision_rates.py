@@ -20,24 +20,7 @@ from data_gen.records.solutions import Problem, Solution, Verdict
 from data_gen.rows.layouts import RevisionRow
 from prm_train.examples.revision import encode_chain, without_oldest
 from prm_train.metrics.estimators import Interval, bootstrap_interval
-
-
-@dataclass(frozen=True)
-class RevisionRates:
-    """Shares of next attempts with 95 % intervals over questions; one without a verdict counts as neither right nor wrong.
-
-    `wrong_to_correct_by_attempts`: by the number of wrong attempts shown. `n_shortened` attempts were drawn after chains without their
-    oldest ones; `n_left_out` chains did not fit with one attempt either.
-    """
-
-    n_chains: int
-    n_shortened: int
-    n_left_out: int
-    n_unknown: int
-    wrong_to_correct: Interval
-    correct_to_correct: Interval
-    correct_to_wrong: Interval
-    wrong_to_correct_by_attempts: dict[int, Interval]
+from prm_train.metrics.training_report import RevisionRates as RevisionRates
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,8 @@ class ScoreMeaning:
     calibrated_for: str | None = None
 
 
-def score_meaning(facts: CheckpointFacts, training: Mapping[str, Any], calibration: Mapping[str, Any] | None) -> ScoreMeaning:
-    """`training` holds the settings of the training, {} where nobody knows them; `calibration` those of labels that a later calibration was
+def score_meaning(facts: CheckpointFacts, training: Mapping[str, Any], calibration: LabelAlgebra | None) -> ScoreMeaning:
+    """`training` holds the settings of the training, {} where nobody knows them; `calibration` the labels that a later calibration was
     fitted on, None where there was none.
 
     Scores mean what they were last fitted to. A loss that is not proper (pqm, focal) and pairs fix an order alone, which Platt's
@@ -62,7 +62,7 @@ def score_meaning(facts: CheckpointFacts, training: Mapping[str, Any], calibrati
     if facts.kind != "prm":
         return ScoreMeaning(LabelAlgebra(), "order" if facts.is_reward and not is_platt else "probability")
     trained = _label_algebra(training)
-    meant = trained if calibration is None else _label_algebra(calibration)
+    meant = calibration or trained
     is_fitted = is_platt or (training.get("loss") in PROPER_LOSSES and meant == trained)
     is_known = training or calibration is not None
     other = meant.semantics if calibration is not None and meant.semantics != facts.labels else None

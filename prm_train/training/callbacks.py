@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from transformers import TrainerCallback
 from data_gen.files.jsonl import write_text
 from data_gen.files.progress_bar import Progress
 from data_gen.files.result_tables import counted, number_table, result_table
+from prm_train.metrics.training_report import TrainingReport
 from prm_train.training.folder import COST
 
 logger = logging.getLogger(__name__)
@@ -89,20 +91,19 @@ def validation_metrics(logs: dict[str, float]) -> dict[str, float]:
     return {name.removeprefix("eval_"): value for name, value in logs.items() if name.startswith("eval_") and name not in timing}
 
 
-def _metrics_table(metrics: dict[str, float]) -> str:
+def _metrics_table(metrics: Mapping[str, float]) -> str:
     """Without the numbers of single step positions, the loss first."""
     whole = {name: value for name, value in metrics.items() if not (name.startswith("step_") and "_at_" in name)}
     return number_table({name: whole.pop(name) for name in ("loss",) if name in whole} | whole)
 
 
-def training_table(report: dict[str, Any]) -> str:
+def training_table(report: TrainingReport) -> str:
     """The last validation, and what it took."""
     rows = {
-        "trained on": f"{report['n_training_rows']:,} rows with {report['n_training_labels']:,} labels, {report['n_steps']:,} steps",
-        "left out": counted(report["left_out"]),
-        "took": ", ".join(f"{value:,.1f} {name.replace('_', ' ')}" for name, value in report["cost"].items()),
+        "trained on": f"{report.n_training_rows:,} rows with {report.n_training_labels:,} labels, {report.n_steps:,} steps",
+        "left out": counted(report.left_out),
+        "took": ", ".join(f"{value:,.1f} {name.replace('_', ' ')}" for name, value in vars(report.cost).items()),
     }
-    validation = (
-        [f"  validation on {report['n_validation_rows']:,} rows", _metrics_table(report["validation"][-1])] if report["validation"] else []
-    )
-    return "\n".join([result_table(rows), *validation])
+    if not report.validation:
+        return result_table(rows)
+    return "\n".join([result_table(rows), f"  validation on {report.n_validation_rows:,} rows", _metrics_table(report.validation[-1])])

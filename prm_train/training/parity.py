@@ -5,7 +5,6 @@ several processes, a class order turned round. The checkpoint is loaded as its u
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +15,13 @@ from data_gen.models.pretrained import load_model
 from prm_train.checkpoints.facts import Kind
 from prm_train.examples.evenly import evenly
 from prm_train.examples.examples import Example
+from prm_train.metrics.training_report import Parity as Parity
 from prm_train.training.config import TrainingConfig
 
 AUTO_CLASSES = {"prm": AutoModelForTokenClassification, "orm": AutoModelForSequenceClassification}
 N_ROWS = 8
 # Largest difference of two scores. A bfloat16 number has 8 bits, and so have the weights that LoRA is merged into.
 TOLERANCES = {"float64": 1e-6, "float32": 1e-4, "bfloat16": 0.05}
-
-
-@dataclass(frozen=True)
-class Parity:
-    """`quantization_difference` is how far the scores of a base in 4 bits, as trained, are from those of the saved model (QLoRA alone)."""
-
-    n_rows: int
-    n_scores: int
-    max_abs_difference: float
-    tolerance: float
-    quantization_difference: float | None = None
 
 
 def parity_rows(examples: Sequence[Example]) -> list[Example]:

@@ -5,12 +5,11 @@ checkpoint-N (to resume from) and cost.json (what it took so far), both deleted 
 validation metrics, parity of the checkpoint on disk, cost), which is written last.
 """
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from transformers import PrinterCallback, TrainerCallback, TrainingArguments, se
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from transformers.utils import logging as transformers_logging
 
-from data_gen.files.jsonl import write_text
 from data_gen.models.forward_settings import context_length, short_length
 from data_gen.models.names import model_line
 from data_gen.models.saved_tokenizer import warn_if_replaced
@@ -32,6 +30,7 @@ from prm_train.encoding.paths import ScorerEncoding
 from prm_train.examples.batches import Batching, Collator
 from prm_train.examples.examples import Example, ExampleSet, split_by_question
 from prm_train.metrics.calibration import CalibrationError, CalibrationFit, calibrate
+from prm_train.metrics.training_report import LossPoint, TrainingReport, TrainingSeconds
 from prm_train.networks.gathering import gathered_weights
 from prm_train.networks.special_ids import say_once
 from prm_train.training.best_of_n import BestOfN, RunFacts, finish_tracking, frozen_problems, tracker
@@ -138,21 +137,18 @@ def _run_training(task: Task, config: TrainingConfig, arguments: TrainingArgumen
     parity = task.save(trainer, encoding, parity_rows(validation or training), config)
     if parity is not None:
         report = _report(config, trainer.state, training, validation, data.left_out, seconds)
-        report["parity"] = asdict(parity)
-        _finish(config, report, calibration)
+        _finish(config, replace(report, parity=parity), calibration)
         logger.info("%s:\n%s", folder / "report.json", training_table(report))
     finish_tracking(trainer)
     trainer.end()
 
 
-def _finish(config: TrainingConfig, report: dict[str, Any], calibration: CalibrationFit | None) -> None:
+def _finish(config: TrainingConfig, report: TrainingReport, calibration: CalibrationFit | None) -> None:
     """What makes a training a finished one, and then the end of what was only there to go on with it."""
     folder = config.output / "training"
-    report["sources"] = begun_with(folder)
     if calibration is not None:
         store_calibration(config.output, calibration.calibration, calibration.thresholds)
-        report["calibration"] = asdict(calibration)
-    write_text(folder / "report.json", json.dumps(report, indent=1) + "\n")
+    replace(report, sources=begun_with(folder), calibration=calibration).write(folder / "report.json")
     remove_resume_files(folder)
 
 
@@ -303,10 +299,10 @@ def _report(
     validation: Sequence[Example],
     left_out: Counter[str],
     cost: dict[str, float],
-) -> dict[str, Any]:
+) -> TrainingReport:
     """What a reader asks of a finished training. The curve's losses are means since the entry before; one entry an evaluation."""
     shown = ("step", "loss", "grad_norm", "learning_rate")
-    curve = [{name: entry[name] for name in shown} for entry in state.log_history if "loss" in entry]
+    curve = tuple(LossPoint(**{name: entry[name] for name in shown}) for entry in state.log_history if "loss" in entry)
     evaluations: list[dict[str, float]] = []
     for entry in state.log_history:
         found = validation_metrics(entry)
@@ -314,16 +310,16 @@ def _report(
             evaluations.append({"step": entry["step"], **found})
         elif found:
             evaluations[-1] |= found  # best-of-N, which follows a validation
-    return {
-        "config": dump_config(config),
-        "model_is_folder": Path(config.model).is_dir(),
-        "n_steps": state.global_step,
-        "n_training_rows": len(training),
-        "n_training_labels": sum(len(example.targets) for example in training),
-        "n_training_tokens": sum(len(example.input_ids) for example in training),
-        "n_validation_rows": len(validation),
-        "left_out": dict(left_out),
-        "cost": cost,
-        "loss_curve": curve,
-        "validation": evaluations,
-    }
+    return TrainingReport(
+        config=dump_config(config),
+        model_is_folder=Path(config.model).is_dir(),
+        n_steps=state.global_step,
+        n_training_rows=len(training),
+        n_training_labels=sum(len(example.targets) for example in training),
+        n_training_tokens=sum(len(example.input_ids) for example in training),
+        n_validation_rows=len(validation),
+        left_out=dict(left_out),
+        cost=TrainingSeconds(**cost),
+        loss_curve=curve,
+        validation=tuple(evaluations),
+    )
