@@ -14,8 +14,8 @@ by reason.
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if config.contamination.test_sets:
         kept, contamination = write_contamination(kept, config)
     builder = Builder(config, problems)
-    sides: dict[Split, list[Problem]] = {"train": [], "validation": []}
+    sides: dict[str, list[Problem]] = {"train": [], "validation": []}
     for problem in kept:
         sides[split_of(problem, config.validation_share)].append(problem)
     written = {kind: write_kind(kind, sides, builder) for kind in config.kinds}
@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         n_problems_by_split={split: len(some) for split, some in sides.items() if some},
         files={kind: file_names(kind, config) for kind in config.kinds},
     )
-    replace(record, **written).write(config.output / "build.json")
+    record.with_kinds(written).write(config.output / "build.json")
     shown = {kind: {"n_rows": summary.n_rows, "left_out": summary.left_out} for kind, summary in written.items()}
     logger.info("%s: %s", config.output, json.dumps(shown))
 
@@ -139,14 +139,14 @@ def write_contamination(problems: list[Problem], config: BuildConfig) -> tuple[l
     return kept, found
 
 
-def file_names(kind: RowKind, config: BuildConfig) -> dict[Split, str]:
+def file_names(kind: RowKind, config: BuildConfig) -> dict[str, str]:
     """By split."""
     if not config.validation_share:
         return {"train": f"{kind}.jsonl"}
     return {"train": f"{kind}-train.jsonl", "validation": f"{kind}-validation.jsonl"}
 
 
-def write_kind(kind: RowKind, sides: dict[Split, list[Problem]], builder: Builder) -> KindSummary:
+def write_kind(kind: RowKind, sides: Mapping[str, Sequence[Problem]], builder: Builder) -> KindSummary:
     """Write the files of one kind, row by row. Returns what is in them."""
     config = builder.config
     row_facts = RowFacts(kind)

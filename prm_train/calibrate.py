@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge
 
 from data_gen.files.jsonl import read_objects
-from data_gen.files.stored_record import read_object
 from data_gen.models.names import check_inputs
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
@@ -50,17 +49,18 @@ def held_out(checkpoint: Path, examples: "Sequence[Example]") -> "list[Example]"
     Where the rows that trained it are gone, those of questions that its training held out by their hash.
     """
     from prm_train.examples.examples import is_validation_question
+    from prm_train.metrics.training_report import TrainingData
 
-    settings = training_settings(checkpoint)
-    share = settings.get("validation_share", 0.0)
-    trained_on = training_questions(Path(settings["rows"]), share) if settings else None
+    trained = TrainingData.of(checkpoint)
+    share = trained.validation_share if trained else 0.0
+    trained_on = training_questions(Path(trained.rows), share) if trained else None
     if trained_on is not None:
         kept = [example for example in examples if example.question not in trained_on]
-    elif share:
+    elif trained and share:
         logger.warning(
             "%s: the rows that trained it are gone (%s), and any question but the %g that its training held out may have been among them",
             checkpoint,
-            settings["rows"],
+            trained.rows,
             share,
         )
         kept = [example for example in examples if is_validation_question(example.question, share)]
@@ -74,12 +74,6 @@ def held_out(checkpoint: Path, examples: "Sequence[Example]") -> "list[Example]"
             f"{checkpoint}: it {certainty} trained on the questions of all {len(examples)} solutions; expected other questions"
         )
     return kept
-
-
-def training_settings(checkpoint: Path) -> dict[str, Any]:
-    """Those that the checkpoint was trained with, {} where they are not kept with it."""
-    path = checkpoint / "training" / "config.json"
-    return read_object(path) if path.is_file() else {}
 
 
 def training_questions(rows: Path, validation_share: float) -> set[str] | None:

@@ -15,7 +15,6 @@ Types are strict. A key that the class does not know is left alone: another vers
 import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -52,7 +51,7 @@ def read_json(path: Path, kind: type[Kind], written_by: str = StoredRecord.WRITT
     if not path.is_file():
         raise InputError(f"{path}: no such file; {wanted} when it has finished")
     try:
-        return _adapter(kind).validate_json(path.read_bytes(), strict=True)
+        return TypeAdapter(kind).validate_json(path.read_bytes(), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
     place = [str(part) for part in first["loc"] if part != "[key]"]
@@ -69,11 +68,6 @@ def read_object(path: Path) -> dict[str, Any]:
     """A JSON object of which no more is known: settings of any command, a model's config.json. Raises InputError as `read_json`."""
     found: dict[str, Any] = read_json(path, dict[str, Any])
     return found
-
-
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
 
 
 def _plain(value: Any) -> Any:

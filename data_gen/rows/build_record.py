@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -98,6 +98,16 @@ class BuildRecord(StoredRecord):
     orm_pairs: KindSummary | None = None
     orm_history: KindSummary | None = None
     revision: KindSummary | None = None
+
+    def with_kinds(self, kinds: Mapping[RowKind, KindSummary]) -> "BuildRecord":
+        return replace(
+            self,
+            prm=kinds.get("prm"),
+            orm=kinds.get("orm"),
+            orm_pairs=kinds.get("orm_pairs"),
+            orm_history=kinds.get("orm_history"),
+            revision=kinds.get("revision"),
+        )
 
     def kind(self, kind: str) -> KindSummary | None:
         summary: KindSummary | None = getattr(self, kind)

@@ -33,7 +33,11 @@ def costs_of_runs(
         *_stages("sample", labeled, "sample.json", SampleSummary, n_policy, n_scorer),
         *_stages("label", labeled, "label.json", LabelSummary, n_policy, n_scorer),
         *(cost for name, folder in checkpoints.items() if folder is not None for cost in _training(f"train {name}", folder, n_scorer)),
-        *(cost for name, some in searches.items() for cost in _stages(f"search {name}", some, "search.json", SearchSummary, n_policy, n_scorer)),
+        *(
+            cost
+            for name, some in searches.items()
+            for cost in _stages(f"search {name}", some, "search.json", SearchSummary, n_policy, n_scorer)
+        ),
     )
 
 
@@ -46,7 +50,7 @@ def forward_flops(spent: Iterable[Summary], n_policy: int, n_scorer: int) -> flo
 
 
 def token_cost(words: str, wall_seconds: float, cpu_seconds: float, spent: Sequence[Summary], flops: float) -> StageCost:
-    """The cost of a stage that left these summaries."""
+    """Of a stage that left these summaries."""
     usage = sum((each.usage for each in spent), Usage())
     scorer = sum((each.scorer_usage for each in spent if isinstance(each, SearchSummary)), ScorerUsage())
     tokens = usage.n_generated, usage.n_prefilled, usage.n_cached, scorer.n_new, scorer.n_reused

@@ -101,6 +101,22 @@ class LossPoint:
     learning_rate: float | None = None
 
 
+@dataclass(frozen=True)
+class TrainingData(StoredRecord):
+    """The part of any training's training/config.json that says which questions it learnt from."""
+
+    WRITTEN_BY = "a training"
+
+    rows: str
+    validation_share: float = 0.0
+
+    @classmethod
+    def of(cls, checkpoint: Path) -> "TrainingData | None":
+        """None where the settings are not kept with the checkpoint."""
+        path = checkpoint / "training" / "config.json"
+        return cls.read(path) if path.is_file() else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingReport(StoredRecord):
     """`config` holds the settings as `dump_config` gives them; `validation` one entry an evaluation: its step, and metrics by name.

@@ -1,6 +1,7 @@
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ def write_run(folder: Path, numbers: range, source: str = "gsm8k/train.jsonl") -
     (folder / "config.json").write_text(json.dumps(config))
     n = len(problems)
     verdicts = {"correct": 2 * n, "incorrect": 3 * n, "unknown:no_answer": n}
-    usage = {"n_generated": 900, "n_prefilled": 90, "n_cached": 9}
+    usage: dict[str, Any] = {"n_generated": 900, "n_prefilled": 90, "n_cached": 9}
     summary = SampleSummary(n_problems=n, n_solutions=len(graded), verdicts=verdicts, pass_at_1=1 / 3, seconds=1.5, **usage)
     summary.write(folder / "sample.json")
     return folder

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
@@ -148,13 +149,15 @@ def test_step_quality_reads_scores_up_to_the_first_error():
 
 
 def test_the_costs_of_own_runs_are_read_from_their_folders(tmp_path: Path):
-    tokens = {"n_generated": 100, "n_prefilled": 20, "n_cached": 5}
+    tokens: dict[str, Any] = {"n_generated": 100, "n_prefilled": 20, "n_cached": 5}
     for name, seconds in (("a", 3.5), ("b", 4.5)):
         process = ProcessFacts(n_draws=4, n_generated=100, seconds=seconds, cpu_seconds=seconds - 0.5)
-        counts = {"n_problems": 1, "n_solutions": 4, "pass_at_1": 0.5}
-        sampled = SampleSummary(verdicts={"correct": 2, "incorrect": 2}, seconds=seconds, this_process=process, **counts, **tokens)
-        sampled.write(tmp_path / name / "sample.json")
-    counts = {"n_steps": 6, "n_training_rows": 3, "n_training_labels": 9, "n_training_tokens": 50, "n_validation_rows": 0}
+        verdicts = {"correct": 2, "incorrect": 2}
+        found = SampleSummary(
+            n_problems=1, n_solutions=4, verdicts=verdicts, pass_at_1=0.5, seconds=seconds, this_process=process, **tokens
+        )
+        found.write(tmp_path / name / "sample.json")
+    counts: dict[str, Any] = {"n_steps": 6, "n_training_rows": 3, "n_training_labels": 9, "n_training_tokens": 50, "n_validation_rows": 0}
     cost = TrainingSeconds(wall_seconds=9.0, cpu_seconds=8.0)
     trained = TrainingReport(config={"n_epochs": 2.0}, cost=cost, left_out={}, loss_curve=(), validation=(), **counts)
     trained.write(tmp_path / "prm" / "training" / "report.json")
