@@ -70,7 +70,7 @@ class SampleSummary(DrawnSummary):
 
     WRITTEN_BY = "`prm-train sample`"
 
-    n_problems: int
+    n_problems: int | None = None
     n_solutions: int
     verdicts: dict[str, int]
     pass_at_1: float
