@@ -1,7 +1,8 @@
 """`prm-train calibrate`: fit a calibration and a threshold for an existing checkpoint, and write them into its config.json.
 
 Rows of questions that the checkpoint was trained on are left out, as far as its training/config.json tells which they were. Half of the
-others fit, half measure: see `prm_train.metrics.calibration`. An earlier calibration is replaced; calibration.json beside it says what it is worth.
+others fit, half measure: see `prm_train.metrics.calibration`. An earlier calibration is replaced; calibration.json beside it says what it
+is worth.
 """
 
 import json

@@ -102,6 +102,20 @@ class LossPoint:
 
 
 @dataclass(frozen=True)
+class TrainingSources(StoredRecord):
+    """sources.json: digests of the rows and, by name, of the base model's files, and the number of processes when the training began.
+
+    None and empty: not known then, or to the version that trained.
+    """
+
+    WRITTEN_BY = "a training"
+
+    rows: str | None = None
+    model: Mapping[str, str] = field(default_factory=dict)
+    n_processes: int | None = None
+
+
+@dataclass(frozen=True)
 class TrainingData(StoredRecord):
     """The part of any training's training/config.json that says which questions it learnt from."""
 
@@ -121,8 +135,8 @@ class TrainingData(StoredRecord):
 class TrainingReport(StoredRecord):
     """`config` holds the settings as `dump_config` gives them; `validation` one entry an evaluation: its step, and metrics by name.
 
-    `sources` is what sources.json said (`training.folder`). A field that is None was not measured, or not yet known to the version that
-    trained; `calibration` is the one that ended the training, `revisions` are those of a revision model.
+    `sources` is what sources.json said. A field that is None was not measured, or not yet known to the version that trained;
+    `calibration` is the one that ended the training, `revisions` are those of a revision model.
     """
 
     WRITTEN_BY = "a training"
@@ -139,7 +153,7 @@ class TrainingReport(StoredRecord):
     loss_curve: tuple[LossPoint, ...]
     validation: tuple[Mapping[str, int | float], ...]
     parity: Parity | None = None
-    sources: dict[str, Any] = field(default_factory=dict)
+    sources: TrainingSources = TrainingSources()
     calibration: CalibrationFit | None = None
     revisions: RevisionRates | None = None
 

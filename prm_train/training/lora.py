@@ -6,18 +6,18 @@ spread over many (ZeRO stage 3) and for a base in 4 bits (QLoRA, Dettmers et al.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from prm_train.checkpoints.facts import Kind
 from prm_train.networks.gathering import gathered
 from prm_train.networks.heads import head_name
 from prm_train.training.settings import LoraSettings
 
-LoraTask = Literal["prm", "orm", "revision", "implicit_prm", "generative_verifier"]
 # What peft calls them. Under another name it would wrap the head's random weights in LoRA, or look for methods that the model lacks.
-TASK_TYPES: dict[LoraTask, str] = {
+TASK_TYPES: dict[Kind, str] = {
     "prm": "TOKEN_CLS",
     "orm": "SEQ_CLS",
     "revision": "CAUSAL_LM",
@@ -51,17 +51,17 @@ class MarkerEmbedding(nn.Module):
         return self.embedding
 
 
-def add_lora(model: Any, task: LoraTask, settings: LoraSettings, marker_id: int | None = None) -> Any:
+def add_lora(model: Any, kind: Kind, settings: LoraSettings, marker_id: int | None = None) -> Any:
     """The model with low-rank updates; a scorer's head and its marker's embedding are trained whole."""
     from peft import LoraConfig, get_peft_model
 
-    heads = [] if TASK_TYPES[task] == "CAUSAL_LM" else [head_name(model)]
+    heads = [] if TASK_TYPES[kind] == "CAUSAL_LM" else [head_name(model)]
     trained_whole = list(heads)
     if marker_id is not None:
         model.set_input_embeddings(MarkerEmbedding(model.get_input_embeddings(), marker_id))
         trained_whole.append("marker")
     config = LoraConfig(
-        task_type=TASK_TYPES[task],
+        task_type=TASK_TYPES[kind],
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,

@@ -30,7 +30,7 @@ def scorer_logits(facts: CheckpointFacts, logits: Sequence[float]) -> Floats:
     return kind_named(facts.kind).scorer_logits(facts, logits)
 
 
-def score_meaning(facts: CheckpointFacts, training: dict[str, str], calibration: dict[str, str] | None) -> ScoreMeaning:
+def score_meaning(facts: CheckpointFacts, training: dict[str, str], calibration: LabelAlgebra | None) -> ScoreMeaning:
     return kind_named(facts.kind).score_meaning(facts, training, calibration)
 
 
