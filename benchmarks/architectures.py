@@ -28,6 +28,7 @@ from benchmarks.architecture_rows import write_outcome_rows, write_revision_rows
 from data_gen.files.jsonl import write_text
 from data_gen.settings.errors import InputError
 from prm_train import publish, train_implicit_prm, train_orm, train_prm, train_revision, train_verifier
+from prm_train.metrics.training_report import TrainingReport
 from tests.tiny_models import SIZES, write_tiny_model
 
 RESULTS = Path(__file__).parent / "results" / "architectures.json"
@@ -78,7 +79,9 @@ def trained(name: str, root: Path, kind: str, more: tuple[str, ...]) -> Callable
             if (output / "training" / "cost.json").exists() or (output / "config.json").exists():
                 raise RuntimeError(f"refused after it began: {error}") from error
             raise
-        return json.loads((output / "training" / "report.json").read_text())["parity"]["max_abs_difference"].__format__(".1e")
+        parity = TrainingReport.read(output / "training" / "report.json").parity
+        assert parity is not None
+        return f"{parity.max_abs_difference:.1e}"
 
     return action
 

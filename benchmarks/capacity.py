@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from data_gen.pretrain import PretrainConfig, pretrain
+from data_gen.pretrain import PretrainConfig, PretrainingReport, pretrain
 from data_gen.problems.arithmetic.task import BASE_POLICY
 from data_gen.process.machine import machine_name
 
@@ -32,13 +32,13 @@ def main() -> None:
         "small_settings": asdict(small),
         "large_settings": LARGE,
     }
-    shipped = json.loads((BASE_POLICY / "pretraining.json").read_text())
-    figures["shipped_policy"] = {"n_parameters": shipped["cost"]["n_parameters"], "knead": shipped["operation_accuracy"]["knead"]}
+    shipped = PretrainingReport.read(BASE_POLICY / "pretraining.json")
+    figures["shipped_policy"] = {"n_parameters": shipped.cost.n_parameters, "knead": shipped.operation_accuracy["knead"]}
     for name, config in (("small", small), ("large", replace(small, **LARGE))):
         with tempfile.TemporaryDirectory() as folder:
             pretrain(config, Path(folder))
-            facts = json.loads((Path(folder) / "pretraining.json").read_text())
-        figures[name] = {**facts["cost"], "knead": facts["operation_accuracy"]["knead"], "final_loss": facts["loss_curve"][-1]["loss"]}
+            report = PretrainingReport.read(Path(folder) / "pretraining.json")
+        figures[name] = {**asdict(report.cost), "knead": report.operation_accuracy["knead"], "final_loss": report.loss_curve[-1].loss}
         print(name, figures[name])
     RESULT.write_text(json.dumps(figures, indent=1) + "\n")
 

@@ -32,6 +32,7 @@ from data_gen.rows.layouts import OrmRow, write_rows
 from prm_train.kinds.load import load_scorer
 from prm_train.metrics.estimators import Interval, bootstrap_interval, paired_difference
 from prm_train.metrics.ranking import auroc
+from prm_train.metrics.training_report import TrainingReport
 from prm_train.search.best_of_n import score_candidates
 from prm_train.search.candidates import Candidate
 from prm_train.search.voting import best_of, has_correct, is_right, majority_vote, path_scores, weighted_vote
@@ -93,7 +94,7 @@ def write_policy(folder: Path, training: Sequence[Question]) -> int:
     return int(model.num_parameters())
 
 
-def train(folder: Path, training: Sequence[Question]) -> dict[str, object]:
+def train(folder: Path, training: Sequence[Question]) -> TrainingReport:
     """Train an ORM into folder/orm; returns the report of the training."""
     write_rows(
         folder / "orm.jsonl",
@@ -101,8 +102,7 @@ def train(folder: Path, training: Sequence[Question]) -> dict[str, object]:
     )
     settings = {"rows": folder / "orm.jsonl", "output": folder / "orm", "model": folder / "policy", **RECIPE}
     train_orm([word for name, value in settings.items() for word in (f"--{name}", str(value))])
-    report: dict[str, object] = json.loads((folder / "orm" / "training" / "report.json").read_text())
-    return report
+    return TrainingReport.read(folder / "orm" / "training" / "report.json")
 
 
 async def score(folder: Path, test: Sequence[Question]) -> list[list[Candidate]]:
@@ -175,7 +175,7 @@ def main() -> None:
         "n_training_questions": len(training),
         "n_parameters": n_parameters,
         "recipe": RECIPE,
-        "training": {name: report[name] for name in ("n_training_rows", "n_training_tokens", "left_out", "validation", "cost")},
+        "training": {name: asdict(report)[name] for name in ("n_training_rows", "n_training_tokens", "left_out", "validation", "cost")},
         **measure(scored),
         "cost": cost,
     }

@@ -26,10 +26,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data_gen.files.jsonl import write_text
+from data_gen.labeling.summary import LabelSummary
 from data_gen.ledger.file import LedgerError
 from data_gen.ledger.store import Ledger, open_for_reading
 from data_gen.ledger.verification import find_faults
 from data_gen.process.machine import machine_name
+from data_gen.sampling.summary import DrawnSummary, SampleSummary
 
 N_KEY = {"params": 2, "prefixes": 2, "draws": 6, "verdicts": 8}  # the table's name and its key lead a row of `Ledger.contents`
 Rows = Mapping[tuple[object, ...], tuple[object, ...]]
@@ -122,8 +124,9 @@ def ends_alike(case: Case, run: Path, whole: Path) -> bool:
     records = {"sample": "solutions.jsonl", "label": "labels.jsonl"}[case.command]
     if read_rows(run) != read_rows(whole) or (run / records).read_bytes() != (whole / records).read_bytes():
         return False
-    facts = [json.loads((folder / f"{case.command}.json").read_text()) for folder in (run, whole)]
-    return len({fact["n_generated"] for fact in facts}) == 1
+    kinds: dict[str, type[DrawnSummary]] = {"sample": SampleSummary, "label": LabelSummary}
+    kind = kinds[case.command]
+    return len({kind.read(folder / f"{case.command}.json").n_generated for folder in (run, whole)}) == 1
 
 
 def n_other_draws(run: Path, whole: Path) -> int:

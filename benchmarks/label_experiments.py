@@ -19,12 +19,13 @@ import numpy as np
 
 from data_gen.build import main as build
 from data_gen.files.run_folder import for_each, read_records
+from data_gen.files.stored_record import read_object
 from data_gen.label import main as label
 from data_gen.problems.tasks import step_truth
 from data_gen.records.solutions import Problem
 from data_gen.rows.layouts import PrmRow, read_rows, write_rows
 from data_gen.sample import main as sample
-from prm_train.evaluation.choosing import accuracies, scorer_scores, vote_by, within_problem_aurocs
+from prm_train.evaluation.choosing import Chosen, accuracies, scorer_scores, vote_by, within_problem_aurocs
 from prm_train.evaluation.shards import read_search
 from prm_train.kinds.load import load_scorer
 from prm_train.metrics.estimators import bootstrap_interval
@@ -49,7 +50,7 @@ def true_rows(run: Path) -> tuple[list[PrmRow], dict[str, float]]:
 
 
 def train(run: Path, rows: Path, output: Path) -> None:
-    config = json.loads((run / "prm" / "training" / "config.json").read_text())
+    config = read_object(run / "prm" / "training" / "config.json")
     kept = ("model", "n_epochs", "learning_rate", "batch_size", "n_accumulated", "lr_schedule", "seed")
     recipe = [x for key in kept for x in (f"--{key}", str(config[key]))]
     betas = ",".join(map(str, config["adam_betas"]))
@@ -60,15 +61,14 @@ async def rescore(results: Sequence[ProblemResult], folder: Path) -> list[Proble
     scorer = load_scorer(str(folder))
 
     async def one(result: ProblemResult) -> ProblemResult:
-        t = result.temperature
-        scored, _ = await score_candidates(result.problem, list(result.samples[t]), scorer, "prm", "\n")
-        return replace(result, samples={**result.samples, t: tuple(scored)})
+        scored, _ = await score_candidates(result.problem, list(result.scored), scorer, "prm", "\n")
+        return result.with_scored(scored)
 
     return await for_each(results, one, what="score", unit="problems", at_once=64)
 
 
 def quality(results: Sequence[ProblemResult], run: Path) -> dict[str, object]:
-    t, how = results[0].temperature, json.loads((run / "chosen.json").read_text())["prm_aggregation"]
+    t, how = results[0].temperature, Chosen.read(run / "chosen.json").prm_aggregation
     interval = partial(bootstrap_interval, rng=np.random.default_rng(0))
     vote = partial(vote_by, scorer_scores("prm", how))
     weighted = {str(n): asdict(interval(accuracies(results, t, vote, n))) for n in (4, 16, 64)}
@@ -78,7 +78,7 @@ def quality(results: Sequence[ProblemResult], run: Path) -> dict[str, object]:
 
 def last_value_rows(run: Path, work: Path) -> Path:
     for shard in sorted(run.glob("train-*")):
-        config, output = json.loads((shard / "config.json").read_text()), work / shard.name
+        config, output = read_object(shard / "config.json"), work / shard.name
         source = config["problems"]
         problems = [x for key in ("split", "seed", "n", "shard") for x in (f"--problems.{key}", str(source[key]))]
         policy = ["--policy.model", config["policy"]["model"], "--policy.base_seed", str(config["policy"]["base_seed"])]
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="folder of a finished quickstart")
     run = parser.parse_args().run
     results = read_search(sorted(run.glob("test-*"))).results
-    figures: dict[str, object] = {"run": json.loads((run / "config.json").read_text()), "rollouts": quality(results, run)}
+    figures: dict[str, object] = {"run": read_object(run / "config.json"), "rollouts": quality(results, run)}
     rows, exactness = true_rows(run)
     write_rows(run / "experiments" / "true.jsonl", rows)
     train(run, run / "experiments" / "true.jsonl", run / "experiments" / "prm-true")

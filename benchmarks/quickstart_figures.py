@@ -10,8 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from prm_train.evaluation.results import ALL_PROBLEMS, SearchReport, from_json
+from data_gen.settings.parse import load_yaml
+from prm_train.evaluation.results import ALL_PROBLEMS, SearchReport
+from prm_train.evaluation.stages import read_stages
 from prm_train.metrics.estimators import Interval
+from prm_train.quickstart import QuickstartConfig
 
 RESULT = Path(__file__).parent / "results" / "quickstart.json"
 
@@ -28,15 +31,14 @@ def difference(report: SearchReport, method: str, baseline: str, n: int, hard: b
 
 
 def seed_figures(run: Path) -> dict[str, Any]:
-    report = from_json((run / "report.json").read_text())
-    stages = [json.loads(path.read_text()) for path in (run / "stages").glob("*.json")]
+    report, stages = SearchReport.read(run / "report.json"), read_stages(run / "stages")
     greedy, *others = report.single_samples
     pass_at_1 = next(single for single in others if single.temperature == 1.0)
     auroc = {row.name: figure(row.within_problem_auroc) for row in report.verifiers}
     return {
-        "seed": json.loads((run / "config.json").read_text())["seed"],
-        "wall_minutes": round(sum(stage["wall_seconds"] for stage in stages) / 60, 1),
-        "cpu_seconds": round(sum(stage["cpu_seconds"] for stage in stages)),
+        "seed": load_yaml(QuickstartConfig, run / "config.json").seed,
+        "wall_minutes": round(sum(stage.wall_seconds for stage in stages) / 60, 1),
+        "cpu_seconds": round(sum(stage.cpu_seconds for stage in stages)),
         "n_test_problems": report.run.n_problems["test"],
         "greedy": figure(greedy.accuracy),
         "pass_at_1": figure(pass_at_1.accuracy),
@@ -109,7 +111,7 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+")
     runs = parser.parse_args().runs
     seeds = [seed_figures(run) for run in runs]
-    machine = from_json((runs[0] / "report.json").read_text()).run.machine
+    machine = SearchReport.read(runs[0] / "report.json").run.machine
     RESULT.write_text(json.dumps({"seeds": seeds, "machine": machine}, indent=1) + "\n")
     print(markdown(seeds))
 

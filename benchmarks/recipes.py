@@ -24,7 +24,7 @@ import json
 import shutil
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,18 +34,24 @@ from numpy.typing import NDArray
 
 from data_gen.build import main as build
 from data_gen.files.run_folder import read_records
+from data_gen.files.stored_record import read_object
 from data_gen.label import main as label
+from data_gen.labeling.summary import LabelSummary
 from data_gen.problems.tasks import step_truth
 from data_gen.process.machine import machine_name
 from data_gen.records.solutions import Problem
 from data_gen.records.steps import split_steps
 from data_gen.rows.layouts import OrmRow, PrmRow, read_rows, write_rows
 from data_gen.sample import main as sample
+from data_gen.sampling.summary import SampleSummary
+from data_gen.settings.parse import load_yaml
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.evaluation.choosing import accuracies, best_by, scorer_scores, vote_by, within_problem_aurocs
 from prm_train.evaluation.shards import read_search
 from prm_train.kinds.load import load_scorer
 from prm_train.metrics.estimators import bootstrap_interval, paired_difference
+from prm_train.metrics.training_report import TrainingReport
+from prm_train.quickstart import QuickstartConfig
 from prm_train.search.best_of_n import score_candidates
 from prm_train.search.results import ProblemResult
 from prm_train.train_orm import main as train_orm
@@ -115,35 +121,35 @@ def label_again(run: Path, name: str) -> dict[str, Any]:
 
 def sample_more(run: Path, n_tokens: int) -> dict[str, Any]:
     """Sample further problems as the quickstart does until that has cost about n_tokens, and build ORM rows of theirs and its own."""
-    folder, config = run / "recipes" / "more", json.loads((run / "config.json").read_text())
+    folder, config = run / "recipes" / "more", load_yaml(QuickstartConfig, run / "config.json")
     shards = sorted(run.glob("train-*"))
-    drawn = [json.loads((shard / "sample.json").read_text()) for shard in shards]
-    tokens_per_solution = sum(each["n_generated"] for each in drawn) / sum(each["n_solutions"] for each in drawn)
-    n_problems = round(n_tokens / tokens_per_solution / config["n_solutions"])
-    source = ("--problems.source", "arithmetic", "--problems.split", "train", "--problems.seed", str(config["seed"]))
+    drawn = [SampleSummary.read(shard / "sample.json") for shard in shards]
+    tokens_per_solution = sum(each.n_generated for each in drawn) / sum(each.n_solutions for each in drawn)
+    n_problems = round(n_tokens / tokens_per_solution / config.n_solutions)
+    source = ("--problems.source", "arithmetic", "--problems.split", "train", "--problems.seed", str(config.seed))
     part = (
         "--problems.offset",
-        str(config["n_train_problems"]),
+        str(config.n_train_problems),
         "--problems.n",
         str(n_problems),
         "--n_samples",
-        str(config["n_solutions"]),
+        str(config.n_solutions),
     )
     policy = (
         "--policy.model",
-        config["policy"],
+        config.policy,
         "--policy.base_seed",
-        str(config["seed"]),
+        str(config.seed),
         "--max_new_tokens",
-        str(config["max_new_tokens"]),
+        str(config.max_new_tokens),
     )
     if not (folder / "sampled" / "sample.json").exists():
         sample(["--output", str(folder / "sampled"), *source, *part, *policy])
     if not (folder / "rows" / "build.json").exists():
         build(["--runs", ",".join(map(str, (*shards, folder / "sampled"))), "--output", str(folder / "rows"), "--kinds", "orm"])
-    facts = json.loads((folder / "sampled" / "sample.json").read_text())
-    sampled = {key: facts[key] for key in ("n_problems", "n_solutions", "n_generated", "n_prefilled")}
-    return {"n_labeled_solutions": 0, "n_rollouts": 0} | sampled
+    sampled = SampleSummary.read(folder / "sampled" / "sample.json")
+    counts = {key: getattr(sampled, key) for key in ("n_problems", "n_solutions", "n_generated", "n_prefilled")}
+    return {"n_labeled_solutions": 0, "n_rollouts": 0} | counts
 
 
 def against_truth(run: Path, rows: Path) -> dict[str, float]:
@@ -166,8 +172,8 @@ def against_truth(run: Path, rows: Path) -> dict[str, float]:
 
 
 def label_cost(shards: Sequence[Path]) -> dict[str, Any]:
-    facts = [json.loads((shard / "label.json").read_text()) for shard in shards]
-    return {key: sum(each[key] for each in facts) for key in ("n_labeled_solutions", "n_rollouts", "n_generated", "n_prefilled")}
+    found = [LabelSummary.read(shard / "label.json") for shard in shards]
+    return {key: sum(getattr(each, key) for each in found) for key in ("n_labeled_solutions", "n_rollouts", "n_generated", "n_prefilled")}
 
 
 def rows_of(run: Path, recipe: Recipe) -> Path:
@@ -192,7 +198,7 @@ def verdict_rows(run: Path) -> list[PrmRow]:
 
 def train(run: Path, recipe: Recipe, rows: Path, output: Path) -> Path:
     """A scorer trained as the quickstart trains its own, but for the recipe's settings, which come last."""
-    config = json.loads((run / recipe.kind / "training" / "config.json").read_text())
+    config = read_object(run / recipe.kind / "training" / "config.json")
     kept = ("model", "n_epochs", "learning_rate", "batch_size", "n_accumulated", "lr_schedule", "seed")
     settings = [text for key in kept for text in (f"--{key}", str(config[key]))]
     betas = ",".join(map(str, config["adam_betas"]))
@@ -214,9 +220,8 @@ async def rescored(results: Sequence[ProblemResult], folder: Path, kind: str) ->
     scorer = load_scorer(str(folder))
 
     async def one(result: ProblemResult) -> ProblemResult:
-        candidates = list(result.samples[result.temperature])
-        scored, _ = await score_candidates(result.problem, candidates, scorer, kind, "\n")
-        return replace(result, samples={**result.samples, result.temperature: tuple(scored)})
+        scored, _ = await score_candidates(result.problem, list(result.scored), scorer, kind, "\n")
+        return result.with_scored(scored)
 
     return await in_groups(results, one)
 
@@ -245,10 +250,9 @@ def scorer_folder(run: Path, name: str, recipe: Recipe) -> Path:
 
 
 def training_cost(scorer: Path) -> dict[str, Any]:
-    report = json.loads((scorer / "training" / "report.json").read_text())
-    return {"cpu_seconds": report["cost"]["cpu_seconds"]} | {
-        key: report[key] for key in ("n_steps", "n_training_rows", "n_training_tokens")
-    }
+    report = TrainingReport.read(scorer / "training" / "report.json")
+    counts = {key: getattr(report, key) for key in ("n_steps", "n_training_rows", "n_training_tokens")}
+    return {"cpu_seconds": report.cost.cpu_seconds} | counts
 
 
 def measure(run: Path, name: str, recipe: Recipe, results: Sequence[ProblemResult]) -> dict[Aggregation, Values]:
@@ -290,7 +294,7 @@ def compare(run: Path) -> dict[str, Any]:
 def write_figures(run: Path, part: str, found: dict[str, Any], command: str) -> None:
     """Put a part into recipes.json beside the others."""
     figures = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    config = json.loads((run / "config.json").read_text())
+    config = read_object(run / "config.json")
     commands = figures.get("commands", {}) | {part: f"python -m benchmarks.{command}"}
     figures |= {"machine": machine_name(), "seed": config["seed"], "quickstart": config, "commands": commands, part: found}
     RESULT.write_text(json.dumps(figures, indent=1) + "\n")

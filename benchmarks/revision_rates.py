@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from data_gen.build import main as build
+from data_gen.files.stored_record import read_object
 from data_gen.grading.graders import load_grader
 from data_gen.policies.engine.transformers_policy import load_policy
 from data_gen.problems.arithmetic.task import BASE_POLICY
@@ -56,7 +57,7 @@ def main() -> None:
         "rates": {name: asdict(rates_of(path, chains)) for name, path in (("base", str(BASE_POLICY)), ("trained", str(model)))},
         "n_rows": len(rows),
         "recipe": RECIPE,
-        "quickstart": json.loads((run / "config.json").read_text()),
+        "quickstart": read_object(run / "config.json"),
         "machine": machine_name(),
         "command": "python -m benchmarks.revision_rates runs/quickstart",
     }

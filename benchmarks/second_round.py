@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.recipes import PRM_RECIPES, described, figures, in_groups, rescored, train, write_figures
+from data_gen.files.stored_record import read_object
 from data_gen.grading.graders import Grader, load_grader
 from data_gen.labeling.settings import LabelSettings
 from data_gen.labeling.solutions import LabelingTask, label_samples
@@ -39,10 +40,12 @@ from data_gen.rows.filters import Filter
 from data_gen.rows.layouts import PrmRow, read_rows, write_rows
 from data_gen.rows.prm import prm_rows
 from data_gen.sampling.solutions import draw_solutions
+from data_gen.settings.parse import load_yaml
 from prm_train.encoding.aggregation import Aggregation
-from prm_train.evaluation.choosing import scorer_scores, vote_by
+from prm_train.evaluation.choosing import Chosen, scorer_scores, vote_by
 from prm_train.evaluation.shards import read_search
 from prm_train.kinds.load import load_scorer
+from prm_train.quickstart import QuickstartConfig
 from prm_train.scoring.protocol import Scorer
 from prm_train.search.beam import BeamConfig, beam_search
 from prm_train.search.candidates import Candidate
@@ -109,30 +112,30 @@ def distinct(graded: Sequence[GradedSolution]) -> list[GradedSolution]:
 
 def new_problems(run: Path) -> ProblemSource:
     """Training problems that the first round did not see."""
-    config = json.loads((run / "config.json").read_text())
-    return ProblemSource(split="train", seed=config["seed"], n=N_PROBLEMS, offset=config["n_train_problems"])
+    config = load_yaml(QuickstartConfig, run / "config.json")
+    return ProblemSource(split="train", seed=config.seed, n=N_PROBLEMS, offset=config.n_train_problems)
 
 
 def new_rows(run: Path, name: str) -> tuple[list[PrmRow], dict[str, Any]]:
     """The rows that the second round adds (`beam`), or those of the control (`samples`), and what they hold and cost."""
-    folder, config = run / "second_round", json.loads((run / "config.json").read_text())
+    folder, config = run / "second_round", load_yaml(QuickstartConfig, run / "config.json")
     rows_path, facts_path = folder / f"{name}.jsonl", folder / f"{name}.json"
     if not facts_path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         source = new_problems(run)
         with Ledger(folder / "ledger.sqlite") as ledger:
             round_ = Round(
-                PolicyConfig(model=config["policy"], base_seed=config["seed"]).load(),
+                PolicyConfig(model=config.policy, base_seed=config.seed).load(),
                 load_grader("auto", "arithmetic"),
                 load_scorer(str(run / "prm")),
                 ledger,
-                SamplingParams(config["max_new_tokens"], 1.0),
+                SamplingParams(config.max_new_tokens, 1.0),
                 chosen_aggregation(run),
             )
             rows, facts = asyncio.run(_label_problems(round_, load_problems(source), name))
         write_rows(rows_path, rows)
         facts_path.write_text(json.dumps(facts) + "\n")
-    return list(read_rows(rows_path, PrmRow)), json.loads(facts_path.read_text())
+    return list(read_rows(rows_path, PrmRow)), read_object(facts_path)
 
 
 def exact_first_errors(run: Path, rows: Sequence[PrmRow]) -> float:
@@ -167,14 +170,13 @@ async def _label_problems(round_: Round, problems: Sequence[Problem], name: str)
 
 
 def chosen_aggregation(run: Path) -> Aggregation:
-    how: Aggregation = json.loads((run / "chosen.json").read_text())["prm_aggregation"]
-    return how
+    return Chosen.read(run / "chosen.json").prm_aggregation
 
 
 def search_test(run: Path, prm: Path, output: Path) -> Sequence[ProblemResult]:
     """Beam searches of the quickstart's test problems with another PRM; samples are not drawn but for the one that the command asks for."""
-    config = json.loads((run / "config.json").read_text())
-    problems = {"split": "test", "seed": config["seed"], "n": config["n_test_problems"], "shard": f"{TEST_SHARD}/2"}
+    config = load_yaml(QuickstartConfig, run / "config.json")
+    problems = {"split": "test", "seed": config.seed, "n": config.n_test_problems, "shard": f"{TEST_SHARD}/2"}
     settings = {
         "output": output,
         "prm": prm,
@@ -182,9 +184,9 @@ def search_test(run: Path, prm: Path, output: Path) -> Sequence[ProblemResult]:
         "beam_aggregation": chosen_aggregation(run),
         "n_samples": 1,
         "n_difficulty_draws": 0,
-        "max_new_tokens": config["max_new_tokens"],
-        "policy.model": config["policy"],
-        "policy.base_seed": config["seed"],
+        "max_new_tokens": config.max_new_tokens,
+        "policy.model": config.policy,
+        "policy.base_seed": config.seed,
     } | {f"problems.{key}": value for key, value in problems.items()}
     search([text for key, value in settings.items() for text in (f"--{key}", str(value))])
     return read_search([output]).results

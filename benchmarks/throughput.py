@@ -28,6 +28,7 @@ from typing import Any
 
 from data_gen.files.run_folder import write_records
 from data_gen.label import LabelConfig, label_run
+from data_gen.labeling.summary import LabelSummary
 from data_gen.ledger.store import Ledger
 from data_gen.policies.metered import MeteredPolicy
 from data_gen.problems.arithmetic.grader import ArithmeticGrader
@@ -109,9 +110,9 @@ def scale(n_questions: int, folder: Path) -> dict[str, Any]:
         label_started, label_cpu_started = time.perf_counter(), time.process_time()
         label_run(run, n_questions, MeteredPolicy(policy), ledger, sampling, labeling)
     ended, cpu_ended = time.perf_counter(), time.process_time()
-    facts = json.loads((run / "label.json").read_text())
-    n_labels = facts["labels"]["True"] + facts["labels"]["False"]
-    n_draws = facts["n_rollouts"] + 4 * n_questions
+    labeled = LabelSummary.read(run / "label.json")
+    n_labels = labeled.labels["True"] + labeled.labels["False"]
+    n_draws = labeled.n_rollouts + 4 * n_questions
     reference = policy.reference_seconds / policy.n_references
     seconds_per_draw = (cpu_ended - cpu_started - policy.reference_seconds) / n_draws - policy_and_grader_seconds()
     return {

@@ -21,6 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 from data_gen.models.tokenizer import load_tokenizer
 from data_gen.problems.arithmetic.task import BASE_POLICY
 from prm_train import publish, train_orm, train_prm
+from prm_train.publishing.export_report import ExportReport
 
 RESULTS = Path(__file__).parent / "results" / "verify_export.json"
 SETTINGS = ("--n_epochs", "1", "--learning_rate", "3e-4", "--use_cpu", "true")
@@ -75,20 +76,20 @@ def verify(name: str, checkpoint: Path, rows: Path | None, dtype: str, report: P
     arguments = [str(checkpoint), "--dtype", dtype, "--report", str(report), *(("--rows", str(rows)) if rows else ())]
     report.unlink(missing_ok=True)
     subprocess.run([sys.executable, "-m", "prm_train.verify_export", *arguments], check=False)
-    found = json.loads(report.read_text())
+    found = ExportReport.read(report)
     return [
         {
             "name": name,
-            "architecture": found["architecture"],
-            "max_abs_difference": each["max_abs_difference"],
-            "mean_abs_difference": each["mean_abs_difference"],
-            "n_steps": each["n_scores"],
+            "architecture": found.architecture,
+            "max_abs_difference": each.max_abs_difference,
+            "mean_abs_difference": each.mean_abs_difference,
+            "n_steps": each.n_scores,
             "dtype": dtype,
-            "pooling": each["read_by"],
-            "tolerance": found["tolerance"],
+            "pooling": each.read_by,
+            "tolerance": found.tolerance,
         }
-        | found["versions"]
-        for each in found["comparisons"]
+        | dict(found.versions)
+        for each in found.comparisons
     ]
 
 

@@ -14,24 +14,26 @@ by reason.
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from data_gen.files.jsonl import write_jsonl, write_text
+from data_gen.files.jsonl import write_jsonl
 from data_gen.grading.graders import compares_exactly
 from data_gen.records.draw_keys import derive_seed
 from data_gen.records.solutions import GradedSolution, LabeledSolution, Problem
+from data_gen.rows.build_record import BuildRecord, Contamination, KindSummary
 from data_gen.rows.by_question import RecordsByQuestion, read_problems
 from data_gen.rows.contamination import find_contamination, question_key
-from data_gen.rows.facts import RowFacts, describe_runs, label_meaning
+from data_gen.rows.facts import RowFacts, describe_run, label_meaning
 from data_gen.rows.filters import Filter, usable_solutions
 from data_gen.rows.layouts import AnyRow, RowKind
 from data_gen.rows.orm import history_rows, orm_pairs, orm_rows, shuffled_chains
 from data_gen.rows.prm import prm_rows
 from data_gen.rows.revision import DistanceAudit, revision_rows
 from data_gen.rows.settings import BuildConfig, Split
+from data_gen.sampling.summary import RunSettings
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import dump_config, parse_config, run_command
 
@@ -85,12 +87,10 @@ def has_second_opinion(config: BuildConfig) -> bool:
 
 
 def _grades_exactly(run: Path) -> bool:
-    path = run / "config.json"
-    if not path.is_file():
+    settings = RunSettings.of(run)
+    if settings is None:
         return False
-    sampled = json.loads(path.read_text())
-    grader, source = sampled.get("grader", ""), sampled.get("problems", {}).get("source", "")
-    return compares_exactly(str(grader), str(source))
+    return compares_exactly(settings.grader, settings.problems.source)
 
 
 def published_split(problem: Problem, validation_share: float) -> Split:
@@ -105,41 +105,53 @@ def published_split(problem: Problem, validation_share: float) -> Split:
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(BuildConfig, argv)
     problems = read_problems(config.runs)
-    facts: dict[str, Any] = {"config": dump_config(config), "runs": describe_runs(config.runs), "n_problems": len(problems)}
-    kept = list(problems.values())
+    runs = tuple(map(describe_run, config.runs))  # before anything is written: a damaged summary is refused at once
+    kept, contamination = list(problems.values()), None
     if config.contamination.test_sets:
-        kept = write_contamination(kept, config, facts)
+        kept, contamination = write_contamination(kept, config)
     builder = Builder(config, problems)
-    sides: dict[Split, list[Problem]] = {"train": [], "validation": []}
+    sides: dict[str, list[Problem]] = {"train": [], "validation": []}
     for problem in kept:
         sides[published_split(problem, config.validation_share)].append(problem)
-    facts["n_problems_by_split"] = {split: len(some) for split, some in sides.items() if some}
-    facts["files"] = {}
-    for kind in config.kinds:
-        write_kind(kind, sides, builder, facts)
-    write_text(config.output / "build.json", json.dumps(facts, indent=1) + "\n")
-    shown = {kind: {name: facts[kind][name] for name in ("n_rows", "left_out")} for kind in config.kinds}
+    written = {kind: write_kind(kind, sides, builder) for kind in config.kinds}
+    record = BuildRecord(
+        config=dump_config(config),
+        runs=runs,
+        n_problems=len(problems),
+        contamination=contamination,
+        n_problems_by_split={split: len(some) for split, some in sides.items() if some},
+        files={kind: file_names(kind, config) for kind in config.kinds},
+    )
+    record.with_kinds(written).write(config.output / "build.json")
+    shown = {kind: {"n_rows": summary.n_rows, "left_out": summary.left_out} for kind, summary in written.items()}
     logger.info("%s: %s", config.output, json.dumps(shown))
 
 
-def write_contamination(problems: list[Problem], config: BuildConfig, facts: dict[str, Any]) -> list[Problem]:
-    """Write the matches with the test sets, note them in `facts`, and return the problems that stay."""
-    matches, summary = find_contamination(problems, config.contamination)
+def write_contamination(problems: list[Problem], config: BuildConfig) -> tuple[list[Problem], Contamination]:
+    """Write the matches with the test sets. Returns the problems that stay, and the counts."""
+    matches, test_sets = find_contamination(problems, config.contamination)
     write_jsonl(config.output / "contamination.jsonl", map(asdict, matches))
     matching = {match.problem_id for match in matches}
     n_dropped = len(matching) if config.contamination.drop else 0
-    facts["contamination"] = {"test_sets": summary, "n_matching_problems": len(matching), "n_dropped_problems": n_dropped}
-    logger.info("contamination: %s; %d problems match, %d left out", json.dumps(summary), len(matching), n_dropped)
+    found = Contamination(test_sets, len(matching), n_dropped)
+    logger.info("contamination: %s; %d problems match, %d left out", json.dumps(asdict(found)["test_sets"]), len(matching), n_dropped)
     if not config.contamination.drop:
-        return problems
+        return problems, found
     kept = [problem for problem in problems if problem.problem_id not in matching]
     if not kept:
         raise InputError(f"contamination: each of the {len(problems)} problems is in a test set; no rows are left")
-    return kept
+    return kept, found
 
 
-def write_kind(kind: RowKind, sides: dict[Split, list[Problem]], builder: Builder, facts: dict[str, Any]) -> None:
-    """Write the files of one kind, row by row, and note in `facts` what is in them."""
+def file_names(kind: RowKind, config: BuildConfig) -> dict[str, str]:
+    """By split."""
+    if not config.validation_share:
+        return {"train": f"{kind}.jsonl"}
+    return {"train": f"{kind}-train.jsonl", "validation": f"{kind}-validation.jsonl"}
+
+
+def write_kind(kind: RowKind, sides: Mapping[str, Sequence[Problem]], builder: Builder) -> KindSummary:
+    """Write the files of one kind, row by row. Returns what is in them."""
     config = builder.config
     row_facts = RowFacts(kind)
 
@@ -149,19 +161,20 @@ def write_kind(kind: RowKind, sides: dict[Split, list[Problem]], builder: Builde
                 row_facts.add(row)
                 yield asdict(row)
 
-    names: dict[Split, str] = {"train": f"{kind}-train.jsonl", "validation": f"{kind}-validation.jsonl"}
-    if not config.validation_share:
-        names = {"train": f"{kind}.jsonl"}
-    facts["files"][kind] = names
-    by_split = {split: write_jsonl(config.output / name, rows(sides[split])) for split, name in names.items()}
-    left_out = dict(sorted((+builder.left_out[kind]).items()))
-    facts[kind] = {"n_rows": sum(by_split.values()), "n_rows_by_split": by_split, "left_out": left_out, **row_facts.summary()}
-    facts[kind]["label_meaning"] = label_meaning(kind, config.labels)
+    by_split = {split: write_jsonl(config.output / name, rows(sides[split])) for split, name in file_names(kind, config).items()}
+    summary = KindSummary(
+        n_rows=sum(by_split.values()),
+        n_rows_by_split=by_split,
+        left_out=dict(sorted((+builder.left_out[kind]).items())),
+        label_meaning=label_meaning(kind, config.labels),
+        distances=builder.audit.table() if kind == "revision" else None,
+        **row_facts.counts(),
+    )
     if kind == "revision":
-        facts[kind]["distances"] = builder.audit.table()
         logger.info("edits from right answers to wrong attempts, means:\n%s", "\n".join(builder.audit.lines()))
-    if not facts[kind]["n_rows"]:
-        logger.warning("%s: no rows (left out: %s)", kind, json.dumps(left_out))
+    if not summary.n_rows:
+        logger.warning("%s: no rows (left out: %s)", kind, json.dumps(summary.left_out))
+    return summary
 
 
 if __name__ == "__main__":

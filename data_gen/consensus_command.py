@@ -14,12 +14,11 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import httpx
 
-from data_gen.files.jsonl import write_text
 from data_gen.files.progress_bar import Progress
 from data_gen.files.run_folder import read_records, write_records
 from data_gen.judging.agreement import Agreement
@@ -73,9 +72,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     else:
         assert config.judgements is not None
         agreement = _write_kept(config, problems, _stored_judgements(config.judgements))
-    facts = {"config": dump_config(config), **agreement.summary()}
-    write_text(config.output / "consensus.json", json.dumps(facts, indent=1) + "\n")
-    shown = {name: facts[name] for name in ("n_solutions", "n_kept", "left_out", "matrix", "f1")}
+    summary = agreement.summary(dump_config(config))
+    summary.write(config.output / "consensus.json")
+    shown = {name: value for name, value in asdict(summary).items() if name in ("n_solutions", "n_kept", "left_out", "matrix", "f1")}
     logger.info("%s: %s", config.output, json.dumps(shown))
 
 

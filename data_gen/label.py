@@ -6,7 +6,6 @@ labels of the last run; each method's are kept beside it under labels-<method>.j
 """
 
 import asyncio
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +14,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from data_gen.files.jsonl import write_text
 from data_gen.files.progress_bar import Progress
 from data_gen.files.result_tables import counted, result_table, token_words
 from data_gen.files.run_folder import N_OPEN, count_lines, read_records, records_in_order, work_through
@@ -24,6 +22,7 @@ from data_gen.grading.graders import Grader, load_grader
 from data_gen.labeling.settings import LabelSettings, settings_read
 from data_gen.labeling.show import keep_by_method, show_labels
 from data_gen.labeling.solutions import LabelingTask, label_samples
+from data_gen.labeling.summary import LabelSummary
 from data_gen.ledger.policy import LedgerPolicy
 from data_gen.ledger.store import Ledger
 from data_gen.policies.config import PolicyExecution
@@ -33,10 +32,11 @@ from data_gen.policies.protocol import Policy
 from data_gen.records.draw_keys import DrawKey
 from data_gen.records.sampling import FinishReason, Usage
 from data_gen.records.solutions import GradedSolution, LabeledSolution, Problem, Solution
-from data_gen.sampling.pilot import pilot_problems, report_forecast, run_facts, say_if_simulated
+from data_gen.sampling.pilot import pilot_problems, report_forecast, say_if_simulated
 from data_gen.sampling.run_policy import load_run_policy
 from data_gen.sampling.settings import DRY_RUN, SampleConfig
 from data_gen.sampling.solutions import draw_solutions
+from data_gen.sampling.summary import run_facts
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import load_yaml, parse_config, run_command
 
@@ -124,24 +124,25 @@ class LabelCounts:
     def n_labels(self) -> int:
         return self.labels["True"] + self.labels["False"]
 
-    def facts(self) -> dict[str, object]:
-        return {
-            "method": self.config.method,
-            "settings": {name: getattr(self.config, name) for name in sorted(settings_read(self.config))},
-            "n_labeled_solutions": self.n_solutions,
-            "n_wrong_solutions": self.n_wrong,
-            "unlabeled": dict(sorted(self.unlabeled.items())),
-            "labels": dict(sorted(self.labels.items())),
-            "n_unknown_rollouts": self.n_unknown,  # of n_rollouts, each once, however many solutions share its prefix
-            "n_labels_unknowns_could_move": self.n_movable,
-            "share_of_labels_unknowns_could_move": round(self.n_movable / max(self.n_labels, 1), 6),
-            "n_rollouts": self.n_rollouts,
-            "n_generated": self.usage.n_generated,
-            "n_prefilled": self.usage.n_prefilled,
-            "n_cached": self.usage.n_cached,
-            "tokens_per_label": round(self.usage.n_generated / max(self.n_labels, 1), 1),
-            "tokens_per_labeled_solution": round(self.usage.n_generated / max(self.n_solutions, 1), 1),
-        }
+    def summary(self, policy: MeteredPolicy, sampling: SampleConfig) -> LabelSummary:
+        return LabelSummary(
+            method=self.config.method,
+            settings={name: getattr(self.config, name) for name in sorted(settings_read(self.config))},
+            n_labeled_solutions=self.n_solutions,
+            n_wrong_solutions=self.n_wrong,
+            unlabeled=dict(sorted(self.unlabeled.items())),
+            labels=dict(sorted(self.labels.items())),
+            n_unknown_rollouts=self.n_unknown,
+            n_labels_unknowns_could_move=self.n_movable,
+            share_of_labels_unknowns_could_move=round(self.n_movable / max(self.n_labels, 1), 6),
+            n_rollouts=self.n_rollouts,
+            n_generated=self.usage.n_generated,
+            n_prefilled=self.usage.n_prefilled,
+            n_cached=self.usage.n_cached,
+            tokens_per_label=round(self.usage.n_generated / max(self.n_labels, 1), 1),
+            tokens_per_labeled_solution=round(self.usage.n_generated / max(self.n_solutions, 1), 1),
+            **run_facts(policy, self.n_labels, sampling),
+        )
 
 
 def n_movable_labels(labeled: LabeledSolution, method: str) -> int:
@@ -224,25 +225,25 @@ def label_run(run: Path, n_problems: int, policy: MeteredPolicy, ledger: Ledger,
 
         asyncio.run(label_problems(problems, policy, grader, ledger, sampling, config, take))
     keep_by_method(run, config.method)
-    facts = {**counts.facts(), **run_facts(policy, counts.n_labels, sampling)}
-    write_text(run / "label.json", json.dumps(facts, indent=1) + "\n")
-    logger.info("%s:\n%s", run / "label.json", label_table(counts, policy))
+    summary = counts.summary(policy, sampling)
+    summary.write(run / "label.json")
+    logger.info("%s:\n%s", run / "label.json", label_table(summary, counts.n_labels, policy))
     say_if_simulated(sampling)
     logger.info("labels: %s; next: prm-train build --runs %s --output %s", run / "labels.jsonl", run, run / "rows")
 
 
-def label_table(counts: LabelCounts, policy: MeteredPolicy) -> str:
-    facts = counts.facts()
-    labels = {{"True": "right", "False": "wrong"}.get(name, "without a label"): n for name, n in counts.labels.items()}
-    unknowns = f", {counts.n_unknown:,} of them unknown, which could move {counts.n_movable:,} labels" if counts.n_unknown else ""
+def label_table(summary: LabelSummary, n_labels: int, policy: MeteredPolicy) -> str:
+    labels = {{"True": "right", "False": "wrong"}.get(name, "without a label"): n for name, n in summary.labels.items()}
+    n_unknown, n_movable = summary.n_unknown_rollouts, summary.n_labels_unknowns_could_move
+    unknowns = f", {n_unknown:,} of them unknown, which could move {n_movable:,} labels" if n_unknown else ""
     rows = {
-        "method": counts.config.method,
-        "solutions": f"{counts.n_solutions:,} labeled, {counts.n_wrong:,} of them wrong",
-        "not labeled": counted(counts.unlabeled),
+        "method": summary.method,
+        "solutions": f"{summary.n_labeled_solutions:,} labeled, {summary.n_wrong_solutions:,} of them wrong",
+        "not labeled": counted(summary.unlabeled),
         "steps": counted(labels),
-        "rollouts": f"{counts.n_rollouts:,}{unknowns}",
-        "tokens": token_words(facts, f"{facts['tokens_per_label']:,} a label"),
-        "this time": f"{policy.seconds:,.1f} s for {policy.n_draws:,} draws, {policy.line(counts.n_labels, counts.usage)}",
+        "rollouts": f"{summary.n_rollouts:,}{unknowns}",
+        "tokens": token_words(summary.usage, f"{summary.tokens_per_label:,} a label"),
+        "this time": f"{policy.seconds:,.1f} s for {policy.n_draws:,} draws, {policy.line(n_labels, summary.usage)}",
     }
     return result_table(rows)
 

@@ -9,14 +9,15 @@ import logging
 import random
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import torch
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, get_wsd_schedule, set_seed
 
+from data_gen.files.stored_record import StoredRecord
 from data_gen.models.tokenizer import train_tokenizer
 from data_gen.problems.arithmetic import rules
 from data_gen.records.draw_keys import derive_seed
@@ -51,6 +52,35 @@ class PretrainConfig:
     def levels(self) -> tuple[dict[str, float], ...]:
         """Which operations the chains of the text draw from."""
         return ({self.operation: 1.0},) if self.operation else rules.LEVELS
+
+
+@dataclass(frozen=True)
+class PretrainingCost:
+    n_parameters: int
+    n_tokens: int
+    wall_seconds: int
+    cpu_seconds: int
+
+
+@dataclass(frozen=True)
+class PretrainingPoint:
+    """`loss` is the mean since the point before, `tokens` are all so far."""
+
+    step: int
+    loss: float
+    tokens: int
+
+
+@dataclass(frozen=True)
+class PretrainingReport(StoredRecord):
+    """pretraining.json; `operation_accuracy` is that of the most likely result, by operation."""
+
+    WRITTEN_BY = "data_gen.pretrain"
+
+    config: PretrainConfig
+    cost: PretrainingCost
+    operation_accuracy: Mapping[str, float]
+    loss_curve: tuple[PretrainingPoint, ...]
 
 
 def documents(config: PretrainConfig) -> Iterator[list[list[dict[str, str]]]]:
@@ -164,27 +194,19 @@ def pretrain(config: PretrainConfig, output: Path) -> None:
         n_tokens += int((batch["input_ids"] != tokenizer.pad_token_id).sum())
         running.append(loss.item())
         if step % 200 == 0 or step == config.n_steps:
-            curve.append({"step": step, "loss": round(sum(running) / len(running), 4), "tokens": n_tokens})
+            curve.append(PretrainingPoint(step, round(sum(running) / len(running), 4), n_tokens))
             running = []
             rate = n_tokens / (time.perf_counter() - started)
-            logger.info("step %d of %d: loss %.4f, %.0f tokens/s", step, config.n_steps, curve[-1]["loss"], rate)
+            logger.info("step %d of %d: loss %.4f, %.0f tokens/s", step, config.n_steps, curve[-1].loss, rate)
     model.eval()
-    cost = {
-        "n_parameters": n_parameters,
-        "n_tokens": n_tokens,
-        "wall_seconds": round(time.perf_counter() - started),
-        "cpu_seconds": round(time.process_time() - cpu_started),
-    }
+    cost = PretrainingCost(
+        n_parameters, n_tokens, wall_seconds=round(time.perf_counter() - started), cpu_seconds=round(time.process_time() - cpu_started)
+    )
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
-    facts = {
-        "config": asdict(config),
-        "cost": cost,
-        "operation_accuracy": operation_accuracy(model, tokenizer, config.levels),
-        "loss_curve": curve,
-    }
-    (output / "pretraining.json").write_text(json.dumps(facts, indent=1) + "\n")
-    logger.info("wrote %s: %s", output, json.dumps(facts["operation_accuracy"]))
+    report = PretrainingReport(config, cost, operation_accuracy(model, tokenizer, config.levels), tuple(curve))
+    report.write(output / "pretraining.json")
+    logger.info("wrote %s: %s", output, json.dumps(report.operation_accuracy))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ from data_gen.publishing.facts import DatasetFacts, KindFacts, StepFacts, differ
 from data_gen.publishing.hub import DEFAULT_TOKEN_ENV, HubRepository, check_token_env, push_folder
 from data_gen.publishing.scrubbing import public_settings, refuse_secrets
 from data_gen.publishing.whole_folder import CARD, whole_folder
-from data_gen.rows.build_record import read_build
+from data_gen.rows.build_record import BuildRecord, read_build
 from data_gen.rows.layouts import ROW_TYPES, AnyRow, RowKind, features, read_rows
 from data_gen.rows.settings import BuildConfig
 from data_gen.sampling.settings import SampleConfig
@@ -111,8 +111,12 @@ def publication(config: PublishDataConfig, facts: DatasetFacts) -> Publication:
 
 def find_rows(folder: Path) -> list[RowsFile]:
     """The files that build.json lists, else any <kind>.jsonl; those without a row are left out. Raises InputError if none is left."""
-    found = {kind: {"train": f"{kind}.jsonl"} for kind in ROW_TYPES if (folder / f"{kind}.jsonl").is_file()}
-    listed = read_build(folder).get("files", found)
+    build = read_build(folder)
+    listed: Mapping[RowKind, Mapping[str, str]] = {kind: {"train": f"{kind}.jsonl"} for kind in ROW_TYPES}
+    if build and build.files:
+        listed = build.files
+    else:
+        listed = {kind: splits for kind, splits in listed.items() if (folder / splits["train"]).is_file()}
     files = [RowsFile(folder / name, kind, split) for kind, splits in listed.items() for split, name in splits.items()]
     with_rows = []
     for file in files:
@@ -144,7 +148,7 @@ def write_dataset(files: Sequence[RowsFile], folder: Path, config: PublishDataCo
         kinds.append(kind_facts(kind, rows_by_split, {name: type_words(column) for name, column in columns.items()}))
         if kind == "prm":
             steps = step_facts(chain.from_iterable(rows_by_split.values()))
-    build = read_build(config.rows)
+    build = read_build(config.rows) or BuildRecord()
     facts = DatasetFacts(
         kinds=tuple(kinds),
         n_problems=len(splits_of),
@@ -158,9 +162,9 @@ def write_dataset(files: Sequence[RowsFile], folder: Path, config: PublishDataCo
     return facts
 
 
-def build_settings(build: Mapping[str, Any]) -> dict[str, Any]:
+def build_settings(build: BuildRecord) -> dict[str, Any]:
     """The settings of `prm-train build` that are no defaults, but for its folders."""
-    found = different(public_settings(build.get("config", {})), dump_config(BuildConfig(runs=(Path("run"),), output=Path("rows"))))
+    found = different(public_settings(build.config), dump_config(BuildConfig(runs=(Path("run"),), output=Path("rows"))))
     return {name: value for name, value in found.items() if name not in ("runs", "output")}
 
 

@@ -5,7 +5,6 @@ folder `dry-run` with a simulated policy, to see without a model that a config w
 """
 
 import asyncio
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +12,6 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 
-from data_gen.files.jsonl import write_text
 from data_gen.files.progress_bar import Progress
 from data_gen.files.result_tables import counted, result_table, token_words
 from data_gen.files.run_folder import read_records, records_in_order, work_through
@@ -27,10 +25,11 @@ from data_gen.policies.protocol import Policy
 from data_gen.problems.sources import Selection, select_problems, write_problems
 from data_gen.records.sampling import Usage
 from data_gen.records.solutions import GradedSolution, Problem
-from data_gen.sampling.pilot import pilot_problems, report_forecast, run_facts, say_if_simulated
+from data_gen.sampling.pilot import pilot_problems, report_forecast, say_if_simulated
 from data_gen.sampling.run_policy import load_run_policy
 from data_gen.sampling.settings import DRY_RUN, SampleConfig
 from data_gen.sampling.solutions import NO_ROOM, draw_solutions
+from data_gen.sampling.summary import SampleSummary, run_facts
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import load_yaml, parse_config, run_command
 
@@ -68,20 +67,21 @@ class SampleCounts:
     def n_labels(self) -> int:
         return self.verdicts["correct"] + self.verdicts["incorrect"]
 
-    def facts(self) -> dict[str, object]:
+    def summary(self, policy: MeteredPolicy, config: SampleConfig) -> SampleSummary:
         n_solutions = self.verdicts.total()
-        return {
-            "n_problems": self.n_problems,
-            "n_solutions": n_solutions,
-            "verdicts": dict(sorted(self.verdicts.items())),
-            "finish_reasons": dict(sorted(self.finish_reasons.items())),
-            "problems_without_room": self.without_room,
-            "pass_at_1": self.verdicts["correct"] / n_solutions,
-            "n_generated": self.usage.n_generated,
-            "n_prefilled": self.usage.n_prefilled,
-            "n_cached": self.usage.n_cached,
-            "tokens_per_label": round(self.usage.n_generated / max(self.n_labels, 1), 1),
-        }
+        return SampleSummary(
+            n_problems=self.n_problems,
+            n_solutions=n_solutions,
+            verdicts=dict(sorted(self.verdicts.items())),
+            finish_reasons=dict(sorted(self.finish_reasons.items())),
+            problems_without_room=self.without_room,
+            pass_at_1=self.verdicts["correct"] / n_solutions,
+            n_generated=self.usage.n_generated,
+            n_prefilled=self.usage.n_prefilled,
+            n_cached=self.usage.n_cached,
+            tokens_per_label=round(self.usage.n_generated / max(self.n_labels, 1), 1),
+            **run_facts(policy, self.n_labels, config),
+        )
 
 
 async def sample_problems(
@@ -190,24 +190,23 @@ def sample_run(run: Path, n_problems: int, policy: MeteredPolicy, ledger: Ledger
             "%d problems fill the policy's context of %d tokens and got no solution, sample.json names them: %s",
             *(len(counts.without_room), policy.context_length, shown),
         )
-    facts = {**counts.facts(), **run_facts(policy, counts.n_labels, config)}
-    write_text(run / "sample.json", json.dumps(facts, indent=1) + "\n")
-    logger.info("%s:\n%s", run / "sample.json", sample_table(counts, policy))
+    summary = counts.summary(policy, config)
+    summary.write(run / "sample.json")
+    logger.info("%s:\n%s", run / "sample.json", sample_table(summary, counts.n_labels, policy))
     say_if_simulated(config)
     logger.info(
         "solutions: %s; next: prm-train label --run %s%s", run / "solutions.jsonl", config.output, " --dry_run true" * config.dry_run
     )
 
 
-def sample_table(counts: SampleCounts, policy: MeteredPolicy) -> str:
-    facts = counts.facts()
+def sample_table(summary: SampleSummary, n_labels: int, policy: MeteredPolicy) -> str:
     rows = {
-        "problems": f"{counts.n_problems:,}",
-        "solutions": f"{counts.verdicts.total():,}: {counted(counts.verdicts)}",
-        "pass@1": f"{facts['pass_at_1']:.4f}",
-        "ended by": counted(counts.finish_reasons),
-        "tokens": token_words(facts, f"{facts['tokens_per_label']:,} a verdict"),
-        "this time": f"{policy.seconds:,.1f} s for {policy.n_draws:,} draws, {policy.line(counts.n_labels, counts.usage)}",
+        "problems": f"{summary.n_problems:,}",
+        "solutions": f"{summary.n_solutions:,}: {counted(summary.verdicts)}",
+        "pass@1": f"{summary.pass_at_1:.4f}",
+        "ended by": counted(summary.finish_reasons),
+        "tokens": token_words(summary.usage, f"{summary.tokens_per_label:,} a verdict"),
+        "this time": f"{policy.seconds:,.1f} s for {policy.n_draws:,} draws, {policy.line(n_labels, summary.usage)}",
     }
     return result_table(rows)
 

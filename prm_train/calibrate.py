@@ -1,7 +1,8 @@
 """`prm-train calibrate`: fit a calibration and a threshold for an existing checkpoint, and write them into its config.json.
 
 Rows of questions that the checkpoint was trained on are left out, as far as its training/config.json tells which they were. Half of the
-others fit, half measure: see `prm_train.metrics.calibration`. An earlier calibration is replaced; calibration.json beside it says what it is worth.
+others fit, half measure: see `prm_train.metrics.calibration`. An earlier calibration is replaced; calibration.json beside it says what it
+is worth.
 """
 
 import json
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge
 
-from data_gen.files.jsonl import read_objects, write_text
+from data_gen.files.jsonl import read_objects
 from data_gen.models.names import check_inputs
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
@@ -58,17 +59,18 @@ def held_out(checkpoint: Path, examples: "Sequence[Example]") -> "list[Example]"
     Where the rows that trained it are gone, those of questions that its training held out by their hash.
     """
     from prm_train.examples.examples import is_validation_question
+    from prm_train.metrics.training_report import TrainingData
 
-    settings = training_settings(checkpoint)
-    share = settings.get("validation_share", 0.0)
-    trained_on = training_questions(Path(settings["rows"]), share) if settings else None
+    trained = TrainingData.of(checkpoint)
+    share = trained.validation_share if trained else 0.0
+    trained_on = training_questions(Path(trained.rows), share) if trained else None
     if trained_on is not None:
         kept = [example for example in examples if example.question not in trained_on]
-    elif share:
+    elif trained and share:
         logger.warning(
             "%s: the rows that trained it are gone (%s), and any question but the %g that its training held out may have been among them",
             checkpoint,
-            settings["rows"],
+            trained.rows,
             share,
         )
         kept = [example for example in examples if is_validation_question(example.question, share)]
@@ -82,13 +84,6 @@ def held_out(checkpoint: Path, examples: "Sequence[Example]") -> "list[Example]"
             f"{checkpoint}: it {certainty} trained on the questions of all {len(examples)} solutions; expected other questions"
         )
     return kept
-
-
-def training_settings(checkpoint: Path) -> dict[str, Any]:
-    """Those that the checkpoint was trained with, {} where they are not kept with it."""
-    path = checkpoint / "training" / "config.json"
-    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-    return found
 
 
 def training_questions(rows: Path, validation_share: float) -> set[str] | None:
@@ -136,6 +131,7 @@ def calibrate_checkpoint(config: CalibrateConfig) -> "CalibrationFit":
     from prm_train.checkpoints.facts import store_calibration
     from prm_train.kinds.lookup import kind_of
     from prm_train.metrics.calibration import calibrate
+    from prm_train.metrics.training_report import StoredCalibration
 
     kind = kind_of(load_model_config(str(config.checkpoint), config.trust_remote_code))
     model, encoding, facts = kind.load_classifier(str(config.checkpoint), config.dtype, config.trust_remote_code)
@@ -147,8 +143,8 @@ def calibrate_checkpoint(config: CalibrateConfig) -> "CalibrationFit":
     logits = place_logits(model.to(config.device), kind.scores_steps, kept, config.batch_tokens)
     found = calibrate(logits, kept, config.method)
     store_calibration(config.checkpoint, found.calibration, found.thresholds)
-    facts_found = asdict(found) | {"label_settings": asdict(algebra)}  # `publish` says what scores mean by them
-    write_text(config.checkpoint / "calibration.json", json.dumps(facts_found, indent=1) + "\n")
+    stored = StoredCalibration(**vars(found), label_settings=algebra)  # `publish` says what scores mean by them
+    stored.write(config.checkpoint / "calibration.json")
     return found
 
 

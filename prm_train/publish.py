@@ -8,13 +8,12 @@ generative verifiers and implicit PRMs. The folder appears when it was loaded ag
 rows as the checkpoint does; only then is anything pushed.
 """
 
-import json
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge
 
@@ -111,6 +110,7 @@ def write_model(config: PublishConfig, folder: Path) -> "Export":
     from data_gen.publishing.scrubbing import public_path, refuse_secrets
     from data_gen.rows.build_record import read_build
     from prm_train.kinds.load import load_checkpoint
+    from prm_train.metrics.training_report import TrainingReport
     from prm_train.publishing.export import export_checkpoint
     from prm_train.publishing.held_out_quality import held_out_quality
     from prm_train.publishing.model_card import CardFacts, Publication, render
@@ -118,8 +118,8 @@ def write_model(config: PublishConfig, folder: Path) -> "Export":
     checkpoint = load_checkpoint(str(config.checkpoint))
     kind, facts, encoding = checkpoint.kind, checkpoint.facts, checkpoint.encoding
     refuse_replaced(encoding.tokenizer, checkpoint.model.config, str(config.checkpoint))
-    report = read_json(config.checkpoint / "training" / "report.json")
-    settings = report.get("config", {})
+    report = TrainingReport.of(config.checkpoint)
+    settings = report.config if report else {}
     meaning = kind.score_meaning(facts, settings, calibration_labels(config.checkpoint, checkpoint))
     checked, is_held_out = choose_paths(config, checkpoint, meaning.algebra, settings.get("validation_share", 0.0))
     paths = [each.path for each in checked]
@@ -132,7 +132,7 @@ def write_model(config: PublishConfig, folder: Path) -> "Export":
         with_brier=meaning.says == "probability",
     )
     base_model = settings.get("model")
-    is_base_on_hub = base_model is not None and is_hub_name(base_model) and not report.get("model_is_folder", False)
+    is_base_on_hub = base_model is not None and is_hub_name(base_model) and not (report and report.model_is_folder)
     card = CardFacts(
         export=export,
         layout=config.layout,
@@ -153,18 +153,19 @@ def write_model(config: PublishConfig, folder: Path) -> "Export":
     return export
 
 
-def calibration_labels(folder: Path, checkpoint: "Checkpoint") -> dict[str, Any] | None:
+def calibration_labels(folder: Path, checkpoint: "Checkpoint") -> "LabelAlgebra | None":
     """The label settings under which `prm-train calibrate` fitted the calibration; None if the training did, or there is none.
 
     Raises InputError where an earlier version fitted it, which did not store them.
     """
-    found, calibration = read_json(folder / "calibration.json"), checkpoint.facts.calibration
-    if not checkpoint.kind.has_label_settings or calibration.method == "none" or found.get("calibration") != asdict(calibration):
+    from prm_train.metrics.training_report import StoredCalibration
+
+    found, calibration = StoredCalibration.of(folder), checkpoint.facts.calibration
+    if not checkpoint.kind.has_label_settings or calibration.method == "none" or found is None or found.calibration != calibration:
         return None
-    if "label_settings" not in found:
+    if found.label_settings is None:
         raise InputError(f"{folder / 'calibration.json'}: no label_settings; expected those of `prm-train calibrate`: run it again")
-    settings: dict[str, Any] = found["label_settings"]
-    return settings
+    return found.label_settings
 
 
 def choose_paths(
@@ -220,11 +221,6 @@ def worked_example(checkpoint: "Checkpoint", export: "Export", paths: "Sequence[
     shortest = min(range(len(paths)), key=lambda i: (len(paths[i].messages) == 1, is_cut[i], len(encoded[i].ids)))
     printed = checkpoint.kind.printed(checkpoint.facts, export.logits[shortest])
     return WorkedExample(paths[shortest], encoded[shortest], tuple(round(number, 4) for number in printed))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-    return found
 
 
 if __name__ == "__main__":

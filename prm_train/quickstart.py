@@ -6,7 +6,6 @@ Each stage runs the same commands that a user would type (they are logged and st
 commands themselves continue what they had begun, so the quickstart can be interrupted anywhere and started again.
 """
 
-import json
 import logging
 import os
 import resource
@@ -14,10 +13,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
-from data_gen.files.jsonl import write_text
 from data_gen.files.locks import lock
 from data_gen.files.run_clock import SAVE_SECONDS, RunClock
 from data_gen.files.run_identity import claim_run
@@ -25,6 +24,7 @@ from data_gen.problems.tasks import DEFAULT_TASK
 from data_gen.records.sampling import check_temperature
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
+from prm_train.evaluation.stages import Command, Split, StageRecord, stage_file, stage_words
 
 logger = logging.getLogger(__name__)
 N_PROCESSES = 2
@@ -65,8 +65,13 @@ class QuickstartConfig:
 class Stage:
     """Commands that run side by side; the stage is done when all are."""
 
-    name: str
+    command: Command
     commands: tuple[tuple[str, ...], ...]
+    split: Split | None = None
+
+    @property
+    def words(self) -> str:
+        return stage_words(self.command, self.split)
 
 
 def problem_arguments(config: QuickstartConfig, split: str, n: int, shard: int) -> tuple[str, ...]:
@@ -102,12 +107,12 @@ def training_stages(config: QuickstartConfig) -> list[Stage]:
     return [Stage("sample", tuple(sample)), Stage("label", tuple(label)), Stage("build", (build,)), Stage("train", tuple(train))]
 
 
-def search_folders(config: QuickstartConfig, split: str) -> list[Path]:
+def search_folders(config: QuickstartConfig, split: Split) -> list[Path]:
     return [config.output / f"{split}-{shard}" for shard in range(N_PROCESSES)]
 
 
 def search_stage(
-    config: QuickstartConfig, split: str, n: int, temperatures: Sequence[float], beams: Sequence[int], aggregation: str
+    config: QuickstartConfig, split: Split, n: int, temperatures: Sequence[float], beams: Sequence[int], aggregation: str
 ) -> Stage:
     """`temperatures` are those of the unscored candidates, besides 1."""
     scorers = ("--prm", str(config.output / "prm"), "--orm", str(config.output / "orm"))
@@ -118,16 +123,17 @@ def search_stage(
         ("prm_train.search.run", "--output", str(folder), *scorers, *knobs, *options, *problem_arguments(config, split, n, shard))
         for shard, folder in enumerate(search_folders(config, split))
     ]
-    return Stage(f"search {split}", tuple(commands))
+    return Stage("search", tuple(commands), split)
 
 
 def run_stage(stage: Stage, folder: Path, lock: int) -> None:
     """Run what is not done yet. Raises InputError naming the command that failed."""
-    if stage_file(folder, stage.name).exists():
-        logger.info("%s: done before", stage.name)
+    file = stage_file(folder, stage.command, stage.split)
+    if file.exists():
+        logger.info("%s: done before", stage.words)
         return
-    logger.info("%s", stage.name)
-    clock = RunClock(stage_file(folder, stage.name).with_suffix(".clock"), child_cpu_seconds)  # CPU seconds of a command count when it ends
+    logger.info("%s", stage.words)
+    clock = RunClock(file.with_suffix(".clock"), child_cpu_seconds)  # CPU seconds of a command count when it ends
     processes: list[subprocess.Popen[bytes]] = []
     for position, command in enumerate(stage.commands):
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_POSITION": str(position)}
@@ -142,10 +148,10 @@ def run_stage(stage: Stage, folder: Path, lock: int) -> None:
         clock.save()
     for command, exit_code in zip(stage.commands, exit_codes, strict=True):
         if exit_code:
-            raise InputError(f"stage {stage.name}: exit code {exit_code} of: python -m {' '.join(command)}")
-    commands = [" ".join(("python", "-m", *command)) for command in stage.commands]
-    spent = clock.facts()
-    write_stage(folder, stage.name, spent["seconds"], spent["cpu_seconds"], commands)
+            raise InputError(f"stage {stage.words}: exit code {exit_code} of: python -m {' '.join(command)}")
+    lines = tuple(" ".join(("python", "-m", *command)) for command in stage.commands)
+    spent = clock.spent()
+    StageRecord(stage.command, stage.split, spent.seconds, spent.cpu_seconds, lines).write(file)
     clock.remove()
 
 
@@ -156,16 +162,6 @@ def wait(process: "subprocess.Popen[bytes]", clock: RunClock) -> int:
             return process.wait(timeout=SAVE_SECONDS)
         except subprocess.TimeoutExpired:
             clock.save()
-
-
-def write_stage(folder: Path, stage: str, wall_seconds: float, cpu_seconds: float, commands: Sequence[str]) -> None:
-    facts = {"stage": stage, "wall_seconds": round(wall_seconds, 1), "cpu_seconds": round(cpu_seconds, 1), "commands": list(commands)}
-    write_text(stage_file(folder, stage), json.dumps(facts, indent=1) + "\n")
-
-
-def stage_file(folder: Path, stage: str) -> Path:
-    """Written when the stage is done."""
-    return folder / "stages" / f"{stage.replace(' ', '-')}.json"
 
 
 def child_cpu_seconds() -> float:
@@ -194,22 +190,22 @@ def run_stages(config: QuickstartConfig, lock: int) -> None:
 
     started = time.perf_counter()
     chosen = choose_settings(read_search(search_folders(config, "validation")).results)
-    write_text(config.output / "chosen.json", json.dumps(asdict(chosen), indent=1) + "\n")
+    chosen.write(config.output / "chosen.json")
     choosing_seconds = time.perf_counter() - started
     stage = search_stage(config, "test", config.n_test_problems, chosen.temperatures, config.beams, chosen.prm_aggregation)
     run_stage(stage, config.output, lock)
     started = time.perf_counter()
-    folders = {split: ",".join(map(str, search_folders(config, split))) for split in ("validation", "test")}
+    validation, test = (",".join(map(str, search_folders(config, split))) for split in get_args(Split))
     runs = ",".join(str(config.output / f"train-{shard}") for shard in range(N_PROCESSES))
     arguments = (
-        *("--validation", folders["validation"], "--test", folders["test"], "--output", str(config.output), "--labeled", runs),
+        *("--validation", validation, "--test", test, "--output", str(config.output), "--labeled", runs),
         *("--prm", str(config.output / "prm"), "--orm", str(config.output / "orm"), "--stages", str(config.output / "stages")),
     )
     stage_file(config.output, "evaluate").unlink(missing_ok=True)  # of a run before this one, whose cost is none of this report's
     evaluate(arguments)
     command = " ".join(("python", "-m", "prm_train.evaluation.evaluate", *arguments))
-    wall_seconds = choosing_seconds + time.perf_counter() - started
-    write_stage(config.output, "evaluate", wall_seconds, time.process_time(), [command])
+    wall_seconds = round(choosing_seconds + time.perf_counter() - started, 1)
+    StageRecord("evaluate", None, wall_seconds, round(time.process_time(), 1), (command,)).write(stage_file(config.output, "evaluate"))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Gt
 
@@ -30,6 +30,7 @@ from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
 
 if TYPE_CHECKING:
+    from prm_train.publishing.export_report import VllmAnswer
     from prm_train.publishing.served_parity import Comparison, Subject
 
 logger = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_inputs(config)
     from transformers import __version__ as transformers_version
 
+    from prm_train.publishing.export_report import ExportReport
     from prm_train.publishing.served_parity import compare, config_faults, load_subject, read_paths, sample_paths
 
     served = load_subject(config.checkpoint, config.dtype)
@@ -87,17 +89,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     encoded = [reference.encode(path) for path in paths]
     faults = config_faults(served, encoded, [served.encode(path) for path in paths])
     answer = ask_vllm(config, served, [path.ids for path in encoded])
-    comparisons = [compare(pooling, found, served, reference, encoded) for pooling, found in answer["found"].items()]
+    comparisons = [compare(pooling, found, served, reference, encoded) for pooling, found in answer.found.items()]
     tolerance = config.tolerance or served.tolerance(config.dtype)
-    versions = {"transformers": transformers_version, "vllm": answer["vllm"]}
+    versions = {"transformers": transformers_version, "vllm": answer.vllm}
     is_same = not faults and all(comparison.is_within(tolerance) for comparison in comparisons)
     title = f"{config.checkpoint}: {served.architecture}, {config.dtype}, transformers {versions['transformers']}, vLLM {versions['vllm']}"
     sys.stdout.write("\n".join([title, *table(comparisons, tolerance), *(f"fault: {fault}" for fault in faults)]) + "\n")
     if config.report:
-        found = {"architecture": served.architecture, "dtype": config.dtype, "tolerance": tolerance, "is_same": is_same, "faults": faults}
-        config.report.write_text(
-            json.dumps(found | {"comparisons": [asdict(each) for each in comparisons], "versions": versions}, indent=1) + "\n"
-        )
+        found = ExportReport(served.architecture, config.dtype, tolerance, is_same, tuple(faults), tuple(comparisons), versions)
+        found.write(config.report)
     if not is_same:
         raise SystemExit(1)
 
@@ -126,8 +126,9 @@ def table(comparisons: "Sequence[Comparison]", tolerance: float) -> list[str]:
     return lines
 
 
-def ask_vllm(config: VerifyExportConfig, served: "Subject", ids: Sequence[Sequence[int]]) -> dict[str, Any]:
+def ask_vllm(config: VerifyExportConfig, served: "Subject", ids: Sequence[Sequence[int]]) -> "VllmAnswer":
     """The answer of `prm_train.publishing.vllm_scoring` in its own process. Raises InputError with vLLM's last words if it gives none."""
+    from prm_train.publishing.export_report import VllmAnswer
     from prm_train.publishing.vllm_scoring import Request
 
     python = vllm_interpreter(config.vllm_python)
@@ -147,8 +148,7 @@ def ask_vllm(config: VerifyExportConfig, served: "Subject", ids: Sequence[Sequen
         run = subprocess.run([python, "-P", script, request_file, answer_file], capture_output=True, text=True, check=False)
         if run.returncode != 0:
             raise InputError(f"{config.checkpoint}: vLLM does not serve it; its last words:\n" + "\n".join(run.stderr.splitlines()[-15:]))
-        answer: dict[str, Any] = json.loads(answer_file.read_text())
-    return answer
+        return VllmAnswer.read(answer_file)
 
 
 def vllm_interpreter(named: Path | None) -> Path:

@@ -49,6 +49,29 @@ ORDER = (
 MOVED = {"data_gen.chains", "data_gen.program_grading", "prm_train.incremental", "prm_train.memory_estimate"}
 OTHER_COMMANDS = {"prm_train.cli", "data_gen.pretrain"}  # that `prm-train` does not list
 FULLEST = 20  # files of a folder
+# JSON that is no file between stages: what each of these modules parses.
+OTHER_JSON = {
+    "data_gen.grading.algebra_pool": "replies of a worker process",
+    "data_gen.grading.algebra_worker": "questions to it",
+    "data_gen.grading.program": "tests in a gold answer, reports of a sandboxed program",
+    "data_gen.grading.program_sandbox": "the task of that program",
+    "data_gen.grading.remote_program": "messages of that program",
+    "data_gen.judging.judge": "replies of a chat server",
+    "data_gen.ledger.export": "a column of a ledger",
+    "data_gen.ledger.independence": "a column of a ledger",
+    "data_gen.ledger.repair": "settings of whichever command wrote the ledger",
+    "data_gen.ledger.statistics": "a column of a ledger",
+    "data_gen.ledger.verification": "a column of a ledger",
+    "data_gen.models.pretrained": "PEFT's adapter_config.json",
+    "data_gen.models.tokenizer": "a tokenizer of the tokenizers library",
+    "data_gen.policies.servers.completions_server": "requests of clients",
+    "data_gen.records.steps": "a tokenizer of the tokenizers library",
+    "data_gen.rows.facts": "settings of a run, to be shown as they are",
+    "prm_train.checkpoints.facts": "transformers' config.json",
+    "prm_train.evaluation.facts": "headers of safetensors; settings of a quickstart, to be shown as they are",
+    "prm_train.training.folder": "what transformers writes; whether a config.json is that of a training",
+    "prm_train.publishing.vllm_scoring": "its request: it runs where this package is not installed",
+}
 
 
 def test_folders_import_only_what_stands_before_them() -> None:
@@ -128,6 +151,25 @@ def test_general_code_names_the_built_in_task_nowhere() -> None:
     importers = {name for name, imported in imports(modules()).items() if any("problems.arithmetic" in other for other in imported)}
     assert named == []
     assert {name for name in importers if "problems.arithmetic" not in name} == {"data_gen.problems.tasks", "data_gen.pretrain"}
+
+
+def test_files_between_stages_are_read_by_their_records_alone() -> None:
+    """`data_gen.files.stored_record` reads JSON files into records; whoever else parses JSON reads what is no file of ours."""
+    found = {name for name, path in modules().items() for call in ast.walk(ast.parse(path.read_text())) if parses_json(call)}
+    assert found == set(OTHER_JSON)
+
+
+def parses_json(node: ast.AST) -> bool:
+    """Whether it is a call of `json.loads`, `json.load` or `read_object`."""
+    match node:
+        case ast.Call(func=ast.Attribute(value=ast.Name("json"), attr="loads" | "load")) | ast.Call(func=ast.Name("read_object")):
+            return True
+    return False
+
+
+@pytest.mark.parametrize("code", ["json.loads(path.read_text())", "json.load(file)", "found = [read_object(path)]"])
+def test_that_a_module_parses_json_is_seen(code: str) -> None:
+    assert any(map(parses_json, ast.walk(ast.parse(code))))
 
 
 def test_files_are_named_by_their_subject() -> None:

@@ -7,6 +7,8 @@ tokens      10,023 generated, 1,200 prefilled, 8,800 from the cache; 41.8 a labe
 import textwrap
 from collections.abc import Iterable, Mapping
 
+from data_gen.records.sampling import Usage
+
 WIDTH = 79
 
 
@@ -32,9 +34,9 @@ def counted(counts: Mapping[str, int]) -> str:
     return ", ".join(words)
 
 
-def token_words(facts: Mapping[str, object], per: str = "") -> str:
-    """Of `n_generated`, `n_prefilled` and `n_cached`; `per` adds what one of something took."""
-    words = f"{facts['n_generated']:,} generated, {facts['n_prefilled']:,} prefilled, {facts['n_cached']:,} from the cache"
+def token_words(usage: Usage, per: str = "") -> str:
+    """Of tokens of a policy; `per` adds what one of something took."""
+    words = f"{usage.n_generated:,} generated, {usage.n_prefilled:,} prefilled, {usage.n_cached:,} from the cache"
     return f"{words}; {per}" if per else words
 
 

@@ -1,40 +1,46 @@
 """Seconds of a run over all the processes that worked on it, kept in a file: a run that goes on does not forget its first part."""
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from data_gen.files.jsonl import write_text
-from data_gen.files.run_identity import read_object
+from data_gen.files.stored_record import StoredRecord
 
 SAVE_SECONDS = 10.0  # what a `kill -9` loses at most
+
+
+@dataclass(frozen=True)
+class Seconds(StoredRecord):
+    """Wall and CPU seconds."""
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
 
 
 class RunClock:
     """Counts from its creation on, beginning with what `path` holds. `cpu_seconds` is a clock of CPU seconds (default: of this process)."""
 
     def __init__(self, path: Path, cpu_seconds: Callable[[], float] = time.process_time) -> None:
-        earlier = read_object(path) if path.exists() else {}
+        self._earlier = Seconds.read(path) if path.exists() else Seconds()
         self._path, self._cpu_clock = path, cpu_seconds
-        self._earlier = float(earlier.get("seconds", 0.0)), float(earlier.get("cpu_seconds", 0.0))
         self._started = time.perf_counter(), cpu_seconds()
 
-    def facts(self) -> dict[str, float]:
-        """Wall and CPU seconds up to now, those of earlier processes included."""
+    def spent(self) -> Seconds:
+        """Up to now, those of earlier processes included."""
         return self._rounded(time.perf_counter() - self._started[0], self._cpu_clock() - self._started[1])
 
-    def earlier_facts(self) -> dict[str, float]:
+    def spent_earlier(self) -> Seconds:
         """Those of earlier processes alone."""
         return self._rounded(0.0, 0.0)
 
-    def _rounded(self, seconds: float, cpu_seconds: float) -> dict[str, float]:
-        return {"seconds": round(self._earlier[0] + seconds, 1), "cpu_seconds": round(self._earlier[1] + cpu_seconds, 1)}
+    def _rounded(self, seconds: float, cpu_seconds: float) -> Seconds:
+        return Seconds(round(self._earlier.seconds + seconds, 1), round(self._earlier.cpu_seconds + cpu_seconds, 1))
 
     def save(self) -> None:
-        write_text(self._path, json.dumps(self.facts()) + "\n")
+        self.spent().write(self._path)
 
     def remove(self) -> None:
         """The run has ended and its seconds stand elsewhere."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_gen.files.jsonl import write_text
+from data_gen.files.stored_record import read_json
 from data_gen.settings.errors import InputError
 from data_gen.settings.fields import field_types, nested_class
 from data_gen.settings.parse import dump_config, load_yaml
@@ -51,7 +52,7 @@ def check_run(folder: Path, config: "DataclassInstance", *, is_begun: bool = Tru
 def check_models(folder: Path, models: dict[str, str]) -> None:
     """Raises InputError unless these models, by their ids, began the run: results belong to weights, not to their path."""
     path = folder / "models.json"
-    found = read_object(path) if path.exists() else models
+    found = read_models(folder) if path.exists() else models
     for name, model_id in models.items():
         if found.get(name) != model_id:
             raise InputError(
@@ -74,14 +75,9 @@ def claim_run(folder: Path, config: "DataclassInstance", models: dict[str, str] 
         write_text(folder / "models.json", json.dumps(models, indent=1) + "\n")
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """A JSON object that a command wrote. Raises InputError where the file is damaged."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # JSON or UTF-8
-        raise InputError(f"{path}: is damaged: {str(error)[:80]}; expected the JSON that a command of this project wrote") from None
-    if not isinstance(found, dict):
-        raise InputError(f"{path}: is damaged: got {str(found)[:60]}, expected a JSON object")
+def read_models(folder: Path) -> dict[str, str]:
+    """models.json: the ids of the models that began the run, by name. Raises InputError where it is missing or damaged."""
+    found: dict[str, str] = read_json(folder / "models.json", dict[str, str])
     return found
 
 

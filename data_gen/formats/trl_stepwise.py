@@ -2,12 +2,11 @@
 
     {"prompt": "What is 2 + 3 * 4?", "completions": ["3 * 4 = 12", "2 + 12 = 15"], "labels": [true, false], ...}
 
-Labels are true or false, or values in [0, 1] as floats; TRL has no layout for values, `train-prm` reads them as targets (`data_gen.rows.layouts`).
-A row is written only if `train-prm` can read it: a column named like one of a PRM row's own must hold what that does. Whole numbers are
-refused: Python makes `bool(-100)` true, so that once every masked step of a set counted as right (TRL pull request 2127), and 1, 0 may as
-well be PRM800K's ratings, where 0 is neutral. null marks a step without a label; this package masks it, while TRL's own trainer takes no
-null. Other columns are kept.
-"""
+Labels are true or false, or values in [0, 1] as floats; TRL has no layout for values, `train-prm` reads them as targets
+(`data_gen.rows.layouts`). A row is written only if `train-prm` can read it: a column named like one of a PRM row's own must hold what that
+does. Whole numbers are refused: Python makes `bool(-100)` true, so that once every masked step of a set counted as right (TRL pull request
+2127), and 1, 0 may as well be PRM800K's ratings, where 0 is neutral. null marks a step without a label; this package masks it, while TRL's
+own trainer takes no null. Other columns are kept."""
 
 from collections import Counter
 from collections.abc import Mapping

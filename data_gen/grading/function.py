@@ -2,11 +2,11 @@
 
     def grade(question: str, gold_answer: str, solution: str) -> bool | None | Verdict
 
-True is correct, False incorrect, None unknown; a `Verdict` (data_gen.records.solutions) says why it is unknown. The module is found as `python -c`
-would find it: in the working directory or among what is installed. A plain function is called in threads, several at a time, so that a slow
-one holds up no draw, and no end of the run; one that needs the main thread (signals, math-verify's own time-outs) is written `async def`.
-Whatever it raises ends the run: a fault is no verdict. A module that needs something of the machine may have a function `check_machine()`,
-which is called before anything is drawn and raises InputError. data_gen/grading/program.py is an example.
+True is correct, False incorrect, None unknown; a `Verdict` (data_gen.records.solutions) says why it is unknown. The module is found as
+`python -c` would find it: in the working directory or among what is installed. A plain function is called in threads, several at a time, so
+that a slow one holds up no draw, and no end of the run; one that needs the main thread (signals, math-verify's own time-outs) is written
+`async def`. Whatever it raises ends the run: a fault is no verdict. A module that needs something of the machine may have a function
+`check_machine()`, which is called before anything is drawn and raises InputError. data_gen/grading/program.py is an example.
 """
 
 import asyncio

@@ -6,9 +6,10 @@ Solutions on which a judge's word is unknown are left out and counted apart: unk
 """
 
 from collections import Counter
-from dataclasses import asdict
+from collections.abc import Mapping
 from typing import Any, Literal
 
+from data_gen.labeling.summary import ConsensusSummary
 from data_gen.records.first_error import NO_ERROR, first_error_f1
 
 Place = Literal["none", "same", "earlier", "later", "error", "unknown"]
@@ -55,21 +56,25 @@ class Agreement:
             matrix.setdefault(row, Counter())[place_of(monte_carlo, judge)] += n
         return {row: dict(sorted(places.items())) for row, places in sorted(matrix.items())}
 
-    def summary(self) -> dict[str, Any]:
-        """`first_errors` lists [labels', judge's, solutions]; `f1` takes the judge as the truth, over the solutions that it judged."""
+    def summary(self, config: Mapping[str, Any]) -> ConsensusSummary:
+        """`config` holds the settings of the command.
+
+        `first_errors` lists [labels', judge's, solutions]; `f1` takes the judge as the truth, over the solutions that it judged.
+        """
         n_solutions = self._pairs.total()
         n_kept = sum(n for (monte_carlo, judge), n in self._pairs.items() if monte_carlo is not None and monte_carlo == judge)
         judged = [(monte_carlo, judge) for (monte_carlo, judge), n in self._pairs.items() for _ in range(n) if judge is not None]
         by_verdict: dict[str, dict[str, int]] = {}
         for (verdict, judged_as), n in sorted(self._verdicts.items()):
             by_verdict.setdefault(verdict, {})[judged_as] = n
-        return {
-            "n_solutions": n_solutions,
-            "n_kept": n_kept,
-            "kept_share": round(n_kept / n_solutions, 4) if n_solutions else None,
-            "left_out": dict(sorted(self._left_out.items())),
-            "matrix": self.matrix(),
-            "judge_by_verdict": by_verdict,
-            "f1": asdict(first_error_f1([pair[0] for pair in judged], [pair[1] for pair in judged])),
-            "first_errors": sorted(([*pair, n] for pair, n in self._pairs.items()), key=str),
-        }
+        return ConsensusSummary(
+            config=config,
+            n_solutions=n_solutions,
+            n_kept=n_kept,
+            kept_share=round(n_kept / n_solutions, 4) if n_solutions else None,
+            left_out=dict(sorted(self._left_out.items())),
+            matrix=self.matrix(),
+            judge_by_verdict=by_verdict,
+            f1=first_error_f1([pair[0] for pair in judged], [pair[1] for pair in judged]),
+            first_errors=sorted(((*pair, n) for pair, n in self._pairs.items()), key=str),
+        )

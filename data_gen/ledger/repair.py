@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from data_gen.files.stored_record import read_object
 from data_gen.ledger.file import LedgerError, checksum, lock_ledger, open_for_reading, open_for_writing
 from data_gen.ledger.verification import OF_OTHER_ROWS, Fault, find_damage
 from data_gen.records.sampling import SamplingParams
@@ -96,7 +97,7 @@ def _params_of(config: Path) -> Iterator[SamplingParams]:
     """Everything that `sample`, `label` or `search` with these settings draws with: whole solutions and steps, sampled and greedy."""
     if not config.is_file():
         return
-    settings = json.loads(config.read_text())
+    settings = read_object(config)
     if "max_new_tokens" not in settings:
         return
     params = SamplingParams(**{each.name: settings[each.name] for each in fields(SamplingParams) if each.name in settings})

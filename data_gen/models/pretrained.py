@@ -1,6 +1,5 @@
 """Models by folder or Hub name, and one sentence in place of a traceback where they are not there, or not whole."""
 
-import json
 import logging
 import pickle
 import re
@@ -9,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from data_gen.files.stored_record import read_object
 from data_gen.models.forward_settings import attention_settings
 from data_gen.models.loaded_weights import check_weights
 from data_gen.process.library_noise import show_no_loading_bars
@@ -78,7 +78,7 @@ def adapted_model(path: str) -> str | None:
         return None
     with from_hub_or_folder(path):
         file = find_adapter_config_file(path)
-    return None if file is None else str(json.loads(Path(file).read_text()).get("base_model_name_or_path"))
+    return None if file is None else str(read_object(Path(file)).get("base_model_name_or_path"))
 
 
 @contextmanager

@@ -1,9 +1,24 @@
 """A policy that counts what it draws, for the line of a progress bar and for the facts of a run."""
 
 import time
+from dataclasses import dataclass
 
 from data_gen.policies.protocol import Policy
 from data_gen.records.sampling import Completion, SamplingParams, Usage
+
+
+@dataclass(frozen=True)
+class ProcessFacts:
+    """What one process of a run drew, and how fast. `labels_per_second`: labels that the ledger held already count, too."""
+
+    n_draws: int
+    n_generated: int
+    seconds: float
+    cpu_seconds: float
+    n_generated_and_cancelled: int = 0
+    tokens_per_second: float = 0.0
+    draws_per_second: float = 0.0
+    labels_per_second: float = 0.0
 
 
 class MeteredPolicy:
@@ -46,16 +61,16 @@ class MeteredPolicy:
         usage: Usage = getattr(self._policy, "cancelled_usage", Usage())
         return usage.n_generated
 
-    def facts(self, n_labels: int) -> dict[str, object]:
+    def facts(self, n_labels: int) -> ProcessFacts:
         """What this process did, `n_labels` being how many labels it handed out."""
-        return {
-            "n_draws": self.n_draws,
-            "n_generated": self.n_generated,
-            "n_generated_and_cancelled": self.n_cancelled,
-            "seconds": round(self.seconds, 2),
-            "cpu_seconds": round(time.process_time() - self._cpu_start, 2),
+        return ProcessFacts(
+            n_draws=self.n_draws,
+            n_generated=self.n_generated,
+            n_generated_and_cancelled=self.n_cancelled,
+            seconds=round(self.seconds, 2),
+            cpu_seconds=round(time.process_time() - self._cpu_start, 2),
             **self.rates(n_labels),
-        }
+        )
 
     def line(self, n_labels: int, usage: Usage) -> str:
         """Rates of this process, and the price of the `n_labels` labels that took `usage`, whichever process drew it."""

@@ -5,7 +5,8 @@ r"""From a row of a data set to a problem: which fields are read, and what in th
     {"problem": "...", "answer": "..."}                                                                             generic
 
 A field that is named is the one that is read, whatever the layout; recognising a layout only fills in what was left unnamed. Where there
-are options, the answer is a letter (see `data_gen.problems.question_options`). A row without an answer raises NoAnswerError with a reason to count.
+are options, the answer is a letter (see `data_gen.problems.question_options`). A row without an answer raises NoAnswerError with a reason
+to count.
 """
 
 import re

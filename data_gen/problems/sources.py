@@ -3,7 +3,6 @@
 Nothing is left out silently: a row that cannot be used is an error that names it, or counted by reason in the log and the run's record.
 """
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -12,8 +11,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from data_gen.files.jsonl import read_objects, write_text
+from data_gen.files.jsonl import read_objects
 from data_gen.files.run_folder import write_records
+from data_gen.files.stored_record import StoredRecord
 from data_gen.problems.layouts import AnswerNotFoundError, NoAnswerError, ProblemLayout, question_id, read_problem
 from data_gen.problems.tasks import DEFAULT_TASK, TASKS, task_of
 from data_gen.records.draw_keys import content_hash, derive_seed
@@ -70,6 +70,14 @@ class Selection(NamedTuple):
     left_out: dict[str, int]
 
 
+@dataclass(frozen=True)
+class ProblemCounts(StoredRecord):
+    """problems.json: how many problems a run has, and how many rows of their source were left out by reason."""
+
+    n_problems: int
+    left_out: dict[str, int]
+
+
 def load_problems(source: ProblemSource) -> list[Problem]:
     """The problems of `select_problems`."""
     return select_problems(source).problems
@@ -104,8 +112,8 @@ def write_problems(run: Path, selection: Selection) -> None:
 
 
 def write_counts(run: Path, selection: Selection) -> None:
-    """How many problems a run has, and how many rows of the source were left out by reason, into problems.json."""
-    write_text(run / "problems.json", json.dumps({"n_problems": len(selection.problems), "left_out": selection.left_out}, indent=1) + "\n")
+    """`ProblemCounts` into problems.json."""
+    ProblemCounts(len(selection.problems), selection.left_out).write(run / "problems.json")
 
 
 def _check(source: ProblemSource) -> None:

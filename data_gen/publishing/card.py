@@ -231,7 +231,7 @@ def purpose(facts: DatasetFacts) -> str:
 def is_any_success(facts: DatasetFacts) -> bool:
     """Whether a true label means that a rollout was right, and a false one that none was; a build may read the counts another way."""
     methods = {run.labeling.get("method") for run in facts.runs if run.labeling}
-    threshold = facts.build.get("config", {}).get("labels", {}).get("hard_threshold")
+    threshold = facts.build.config.get("labels", {}).get("hard_threshold")
     return bool(methods) and methods <= {"first_error", "every_step", "omega"} and not threshold
 
 
@@ -255,8 +255,8 @@ def commands(facts: DatasetFacts, publication: Publication) -> str:
         for folder, sampled, shard in zip(run.folders, run.sampled, run.shards, strict=True):
             lines.append(f"prm-train sample --config {config} --output {sampled}" + (f" --problems.shard {shard}" if shard else ""))
             lines += [f"prm-train label --run {sampled}{settings}"] * bool(settings)
-            if run.consensus:
-                lines.append(f"prm-train consensus --run {sampled} --output {folder}  # judge: {run.consensus['judge']}")
+            if run.judged:
+                lines.append(f"prm-train consensus --run {sampled} --output {folder}  # judge: {run.judged.judge}")
     folders = ",".join(folder for run in facts.runs for folder in run.folders)
     config = "--config build.yaml " if facts.build_settings else ""
     lines.append(f"prm-train build {config}--runs {folders} --output rows")
@@ -271,4 +271,5 @@ def sample_file(facts: DatasetFacts, number: int) -> str:
 
 def left_out(facts: DatasetFacts) -> list[tuple[str, str, int]]:
     """(kind, reason, how many solutions) of what `prm-train build` left out."""
-    return [(kind.kind, *item) for kind in facts.kinds for item in facts.build.get(kind.kind, {}).get("left_out", {}).items()]
+    built = [(kind.kind, summary) for kind in facts.kinds if (summary := facts.build.kind(kind.kind))]
+    return [(kind, *item) for kind, summary in built for item in summary.left_out.items()]

@@ -16,7 +16,9 @@ from typing import Any
 from data_gen.ledger.file import LedgerError
 from data_gen.ledger.store import Ledger
 from data_gen.publishing.scrubbing import public_path, public_settings, public_text
+from data_gen.rows.build_record import BuildRecord, RunDescription
 from data_gen.rows.layouts import PrmRow
+from data_gen.sampling.summary import RunSettings
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +58,16 @@ class StepFacts:
 
 
 @dataclass(frozen=True)
+class JudgedFacts:
+    """The model or file whose judgements confirmed first errors, and what of the labeled solutions they left."""
+
+    judge: str
+    n_solutions: int
+    n_kept: int
+    left_out: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """Runs with the same settings (the shards of one job).
 
@@ -74,7 +86,7 @@ class RunFacts:
     unlabeled: Mapping[str, int]
     n_rollouts: int
     n_generated: int
-    consensus: Mapping[str, Any]  # the judge's name, n_solutions, n_kept and left_out by reason; nothing if there was no judge
+    judged: JudgedFacts | None  # None: there was no judge
     policy_ids: tuple[str, ...]
     graders: tuple[str, ...]
 
@@ -88,7 +100,7 @@ class DatasetFacts:
     n_shared_problems: int  # with rows in more than one split, of whatever kinds
     steps: StepFacts | None  # None: no PRM rows
     runs: tuple[RunFacts, ...]
-    build: Mapping[str, Any]  # build.json as it is
+    build: BuildRecord
     build_settings: Mapping[str, Any]  # of `prm-train build`, those that are no defaults
 
 
@@ -138,20 +150,19 @@ def different(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[
     return found
 
 
-def run_facts(build: Mapping[str, Any], sample_defaults: Mapping[str, Any]) -> tuple[RunFacts, ...]:
+def run_facts(build: BuildRecord, sample_defaults: Mapping[str, Any]) -> tuple[RunFacts, ...]:
     """One entry for the runs that differ in nothing but their folder and shard."""
-    described = build.get("runs", [])
-    folders = build.get("config", {}).get("runs") or [run["run"] for run in described]
-    groups: dict[str, list[tuple[Path, Mapping[str, Any]]]] = {}
-    for folder, run in zip(map(Path, folders), described, strict=True):
+    folders = build.config.get("runs") or [run.run for run in build.runs]
+    groups: dict[str, list[tuple[Path, RunDescription]]] = {}
+    for folder, run in zip(map(Path, folders), build.runs, strict=True):
         key = json.dumps([_sampling(run), _labeling(run), _judge(run)], sort_keys=True)
         groups.setdefault(key, []).append((folder, run))
     return tuple(_merge(group, sample_defaults) for group in groups.values())
 
 
-def _sampling(run: Mapping[str, Any]) -> dict[str, Any]:
+def _sampling(run: RunDescription) -> dict[str, Any]:
     """The settings of `prm-train sample` that all shards of a job share, fit for the public."""
-    settings = run["config"] or {}
+    settings = run.config or {}
     problems = {name: value for name, value in settings.get("problems", {}).items() if name != "shard"}
     public: dict[str, Any] = public_settings({**settings, "problems": problems})
     for private in ("output", "ledger"):
@@ -159,49 +170,53 @@ def _sampling(run: Mapping[str, Any]) -> dict[str, Any]:
     return public
 
 
-def _labeling(run: Mapping[str, Any]) -> dict[str, Any]:
+def _labeling(run: RunDescription) -> dict[str, Any]:
     """The settings of `prm-train label`; nothing for a run that was only sampled."""
-    summary = run["label"]
-    if not summary:
+    if run.label is None or not run.label.method:
         return {}
-    public: dict[str, Any] = public_settings({"method": summary["method"], **summary["settings"]})
+    public: dict[str, Any] = public_settings({"method": run.label.method, **run.label.settings})
     return public
 
 
-def _judge(run: Mapping[str, Any]) -> str | None:
+def _judge(run: RunDescription) -> str | None:
     """The model that judged the labels, or the file that its judgements came in."""
-    if not run.get("consensus"):
+    if run.consensus is None:
         return None
-    config = run["consensus"]["config"]
-    return public_text(config["judge"]["model"]) if config["judge"] else public_path(config["judgements"])
+    model = run.consensus.judge_model
+    return public_path(run.consensus.config["judgements"]) if model is None else public_text(model)
 
 
-def _merge(group: Sequence[tuple[Path, Mapping[str, Any]]], sample_defaults: Mapping[str, Any]) -> RunFacts:
-    samples = [run["sample"] or {} for _, run in group]
-    labels = [run["label"] or {} for _, run in group]
-    judged = [run["consensus"] for _, run in group if run.get("consensus")]
-    consensus = {
-        "judge": _judge(group[0][1]),
-        "n_solutions": sum(each["n_solutions"] for each in judged),
-        "n_kept": sum(each["n_kept"] for each in judged),
-        "left_out": _total(each["left_out"] for each in judged),
-    }
-    sampled = [Path(run["consensus"]["config"]["run"]) if run.get("consensus") else folder for folder, run in group]
+def _judged(group: Sequence[RunDescription]) -> JudgedFacts | None:
+    summaries, judge = [run.consensus for run in group if run.consensus is not None], _judge(group[0])
+    if judge is None:
+        return None
+    return JudgedFacts(
+        judge=judge,
+        n_solutions=sum(each.n_solutions for each in summaries),
+        n_kept=sum(each.n_kept for each in summaries),
+        left_out=_total(each.left_out for each in summaries),
+    )
+
+
+def _merge(group: Sequence[tuple[Path, RunDescription]], sample_defaults: Mapping[str, Any]) -> RunFacts:
+    samples = [run.sample for _, run in group if run.sample is not None]
+    labels = [run.label for _, run in group if run.label is not None]
+    sampled = [folder if run.consensus is None else run.consensus.run for folder, run in group]
     sources = {source for folder in sampled for source in _ledger_sources(_ledger_path(folder))}
     return RunFacts(
         folders=tuple(public_path(folder) for folder, _ in group),
         sampled=tuple(public_path(folder) for folder in sampled),
-        shards=tuple((run["config"] or {}).get("problems", {}).get("shard") for _, run in group),
+        shards=tuple((run.config or {}).get("problems", {}).get("shard") for _, run in group),
         sampling=_sampling(group[0][1]),
         sample_settings=different(_sampling(group[0][1]), sample_defaults),
         labeling=_labeling(group[0][1]),
-        n_solutions=sum(sample.get("n_solutions", 0) for sample in samples),
-        verdicts=_total(sample.get("verdicts", {}) for sample in samples),
-        finish_reasons=_total(sample.get("finish_reasons", {}) for sample in samples),
-        unlabeled=_total(label.get("unlabeled", {}) for label in labels),
-        n_rollouts=sum(label.get("n_rollouts", 0) for label in labels),
-        n_generated=sum(each.get("n_generated", 0) for each in (*samples, *labels)),
-        consensus=consensus if judged else {},
+        n_solutions=sum(sample.n_solutions for sample in samples),
+        verdicts=_total(sample.verdicts for sample in samples),
+        finish_reasons=_total(sample.finish_reasons for sample in samples),
+        unlabeled=_total(label.unlabeled for label in labels),
+        n_rollouts=sum(label.n_rollouts for label in labels),
+        n_generated=sum(each.n_generated for each in (*samples, *labels)),
+        judged=_judged([run for _, run in group]),
         policy_ids=tuple(sorted({policy for policy, _ in sources})),
         graders=tuple(sorted({grader for _, grader in sources})),
     )
@@ -209,9 +224,8 @@ def _merge(group: Sequence[tuple[Path, Mapping[str, Any]]], sample_defaults: Map
 
 def _ledger_path(run: Path) -> Path:
     """Where `prm-train sample` put the draws of a run."""
-    path = run / "config.json"
-    named = json.loads(path.read_text()).get("ledger") if path.is_file() else None
-    return Path(named) if named else run / "ledger.sqlite"
+    settings = RunSettings.of(run)
+    return Path(settings.ledger) if settings and settings.ledger else run / "ledger.sqlite"
 
 
 def _ledger_sources(path: Path) -> list[tuple[str, str]]:

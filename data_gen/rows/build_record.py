@@ -1,14 +1,18 @@
 """build.json, which `prm-train build` leaves beside its rows. Rows come from anywhere: what it says is checked before it is used."""
 
-import json
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, TypeAdapter, ValidationError
+from pydantic import AfterValidator
 
+from data_gen.files.stored_record import StoredRecord
+from data_gen.labeling.summary import ConsensusSummary, LabelSummary
+from data_gen.rows.contamination import TestSetMatches
 from data_gen.rows.layouts import RowKind
+from data_gen.sampling.summary import SampleSummary
 from data_gen.settings.errors import InputError
 
 
@@ -24,50 +28,102 @@ def _is_plain_name(name: str) -> str:
     return name
 
 
-Files = dict[Annotated[str, AfterValidator(_is_split)], Annotated[str, AfterValidator(_is_plain_name)]]
+def _names_runs(config: dict[str, Any]) -> dict[str, Any]:
+    runs = config.get("runs")
+    if runs is not None and not (isinstance(runs, list) and all(isinstance(run, str) for run in runs)):
+        raise ValueError("runs is no list of folders")
+    return config
+
+
+Files = Mapping[Annotated[str, AfterValidator(_is_split)], Annotated[str, AfterValidator(_is_plain_name)]]
 
 
 @dataclass(frozen=True)
-class _Run:
+class RunDescription:
+    """What `sample`, `label` and `consensus` left in the folder `run`; None where they did not. `config` are the settings of `sample`."""
+
     run: str
     config: dict[str, Any] | None
-    sample: dict[str, Any] | None
-    label: dict[str, Any] | None
-    consensus: dict[str, Any] | None = None
+    sample: SampleSummary | None
+    label: LabelSummary | None
+    consensus: ConsensusSummary | None = None
 
 
 @dataclass(frozen=True)
-class _Settings:
-    runs: list[str] | None = None
+class Contamination:
+    """How the problems were compared with test sets."""
+
+    test_sets: Mapping[str, TestSetMatches]
+    n_matching_problems: int
+    n_dropped_problems: int
 
 
 @dataclass(frozen=True)
-class _Record:
-    """The part that is read; it may hold more."""
+class KindSummary:
+    """The rows of one kind. `left_out` counts solutions by reason; the counts that a kind does not have are None (`rows.facts`)."""
 
-    config: _Settings = field(default_factory=_Settings)
-    runs: list[_Run] = field(default_factory=list)
-    files: dict[RowKind, Files] = field(default_factory=dict)
+    n_rows: int = 0
+    n_rows_by_split: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    n_problems: int | None = None
+    n_problems_with_both_labels: int | None = None
+    n_steps: int | None = None
+    n_rollouts: int | None = None
+    n_unknown_rollouts: int | None = None
+    n_rows_with_error: int | None = None
+    n_rows_without_error: int | None = None
+    labels: Mapping[str, int] | None = None
+    methods: Mapping[str, int] | None = None
+    stopping: Mapping[str, int] | None = None
+    kinds: Mapping[str, int] | None = None
+    n_attempts: Mapping[str, int] | None = None
+    label_meaning: str = ""
+    distances: Mapping[str, Mapping[str, float | int | None]] | None = None
 
 
-_RECORD = TypeAdapter(_Record)
+@dataclass(frozen=True)
+class BuildRecord(StoredRecord):
+    """The settings, the runs that the rows come from, the files by kind and split, and what is in them."""
+
+    WRITTEN_BY = "`prm-train build`"
+
+    config: Annotated[dict[str, Any], AfterValidator(_names_runs)] = field(default_factory=dict)
+    runs: tuple[RunDescription, ...] = ()
+    n_problems: int | None = None
+    contamination: Contamination | None = None
+    n_problems_by_split: Mapping[str, int] = field(default_factory=dict)
+    files: Mapping[RowKind, Files] = field(default_factory=dict)
+    prm: KindSummary | None = None
+    orm: KindSummary | None = None
+    orm_pairs: KindSummary | None = None
+    orm_history: KindSummary | None = None
+    revision: KindSummary | None = None
+
+    def with_kinds(self, kinds: Mapping[RowKind, KindSummary]) -> "BuildRecord":
+        return replace(
+            self,
+            prm=kinds.get("prm"),
+            orm=kinds.get("orm"),
+            orm_pairs=kinds.get("orm_pairs"),
+            orm_history=kinds.get("orm_history"),
+            revision=kinds.get("revision"),
+        )
+
+    def kind(self, kind: str) -> KindSummary | None:
+        summary: KindSummary | None = getattr(self, kind)
+        return summary
 
 
-def read_build(rows: Path) -> dict[str, Any]:
-    """What `prm-train build` noted beside the rows; nothing if they came from elsewhere.
+def read_build(rows: Path) -> BuildRecord | None:
+    """What `prm-train build` noted beside the rows; None if they came from elsewhere.
 
     Raises InputError where it is something else: an unknown kind of rows, a split that is no word, a file that is not in this folder.
     """
     path = rows / "build.json"
     if not path.is_file():
-        return {}
-    text = path.read_bytes()
-    try:
-        record = _RECORD.validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = "".join(f"{part}: " for part in first["loc"] if part != "[key]")
-        raise InputError(f"{path}: {where}got {first['input']!r:.80}: {first['msg']}; expected what `prm-train build` writes") from None
-    if record.config.runs is not None and len(record.config.runs) != len(record.runs):
-        raise InputError(f"{path}: {len(record.config.runs)} runs in config and {len(record.runs)} described; expected as many")
-    return dict(json.loads(text))
+        return None
+    record = BuildRecord.read(path)
+    folders = record.config.get("runs")
+    if folders is not None and len(folders) != len(record.runs):
+        raise InputError(f"{path}: {len(folders)} runs in config and {len(record.runs)} described; expected as many")
+    return record

@@ -15,7 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Interval
 
@@ -87,6 +87,17 @@ def question_key(question: str) -> str:
     return content_hash("question", " ".join(words(question)))
 
 
+@dataclass(frozen=True)
+class TestSetMatches:
+    """The questions of a test set, and how many problems match one of them exactly or by overlap."""
+
+    __test__ = False  # no test for pytest
+
+    n_questions: int
+    n_exact: int
+    n_overlap: int
+
+
 class TestSets:
     """The questions of named test sets, indexed by their words and n-grams."""
 
@@ -129,16 +140,13 @@ class TestSets:
         return {hash(found[start : start + self._n_gram]) for start in range(len(found) - self._n_gram + 1)}
 
 
-def find_contamination(problems: Iterable[Problem], settings: ContaminationSettings) -> tuple[list[Match], dict[str, Any]]:
-    """All matches, and a summary by test set: its questions, and how many problems match one of them exactly or by overlap."""
+def find_contamination(problems: Iterable[Problem], settings: ContaminationSettings) -> tuple[list[Match], dict[str, TestSetMatches]]:
+    """All matches, and their counts by test set."""
     questions = {name: list(read_questions(path)) for name, path in settings.paths.items()}
     test_sets = TestSets(questions, settings.n_gram)
     matches = [match for problem in problems for match in test_sets.matches(problem, settings.min_overlap)]
     kinds = Counter((match.test_set, match.kind) for match in matches)
-    summary = {
-        name: {"n_questions": len(some), "n_exact": kinds[name, "exact"], "n_overlap": kinds[name, "overlap"]}
-        for name, some in questions.items()
-    }
+    summary = {name: TestSetMatches(len(some), kinds[name, "exact"], kinds[name, "overlap"]) for name, some in questions.items()}
     return matches, summary
 
 

@@ -2,25 +2,32 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from data_gen.files.stored_record import StoredRecord, read_object
+from data_gen.labeling.summary import ConsensusSummary, LabelSummary
 from data_gen.labeling.views import LabelView
+from data_gen.rows.build_record import RunDescription
 from data_gen.rows.layouts import AnyRow, OrmHistoryRow, OrmPair, OrmRow, PrmRow, RevisionRow, RowKind
+from data_gen.sampling.summary import SampleSummary
 
-RUN_FACTS = ("config", "sample", "label", "consensus")  # what `sample`, `label` and `consensus` leave in a run folder
+Summary = TypeVar("Summary", bound=StoredRecord)
 
 
-def describe_runs(runs: Sequence[Path]) -> list[dict[str, Any]]:
-    """Settings and summaries of the runs: policy, sampling, verdict counts, labeling method, price. Null where a run has none."""
-    described = []
-    for run in runs:
-        found = {name: run / f"{name}.json" for name in RUN_FACTS}
-        described.append(
-            {"run": run.name} | {name: json.loads(path.read_text()) if path.is_file() else None for name, path in found.items()}
-        )
-    return described
+def describe_run(run: Path) -> RunDescription:
+    """Settings and summaries of a run: policy, sampling, verdict counts, labeling method, price. None where it has none."""
+
+    def read(path: Path, kind: type[Summary]) -> Summary | None:
+        return kind.read(path) if path.is_file() else None
+
+    return RunDescription(
+        run=run.name,
+        config=read_object(run / "config.json") if (run / "config.json").is_file() else None,
+        sample=read(run / "sample.json", SampleSummary),
+        label=read(run / "label.json", LabelSummary),
+        consensus=read(run / "consensus.json", ConsensusSummary),
+    )
 
 
 def label_meaning(kind: RowKind, view: LabelView) -> str:
@@ -63,7 +70,8 @@ class RowFacts:
         if isinstance(row, OrmHistoryRow | RevisionRow):
             self._count("n_attempts", row.n_attempts)
 
-    def summary(self) -> dict[str, Any]:
+    def counts(self) -> dict[str, Any]:
+        """By the names of `KindSummary`; a count that the kind does not have is not among them."""
         self._end_problem()
         self._problem = ""
         return {**self._totals, **{name: dict(sorted(counter.items())) for name, counter in sorted(self._counts.items())}}

@@ -16,8 +16,8 @@ preference; rows that show earlier attempts are chats (see `data_gen.records.cha
      "sample_indices": [2, 0], "question": "Start with 3: ..."}                                                      revision
 
 A label is null where nothing is known. n_correct / n_rollouts is an unbiased value only where `stopping` is fixed; [low, high] holds the
-value with 95 % probability whatever the rule. Where the first turn of a chat says more than the question (`data_gen.records.chats`: `first`),
-`question` is what it shares with the rows of other kinds: trainings hold out the same questions of all of them.
+value with 95 % probability whatever the rule. Where the first turn of a chat says more than the question (`data_gen.records.chats`:
+`first`), `question` is what it shares with the rows of other kinds: trainings hold out the same questions of all of them.
 
 A public row without evidence may give values in [0, 1] as labels: each is then known as it stands (method `given`, low = high = the value),
 its label is null, and soft targets or a hard_threshold read it. docs/rows.md shows every layout.

@@ -1,16 +1,14 @@
 """The forecast of a run from its first problems, which sample and label share."""
 
-import json
 import logging
-from dataclasses import asdict
 from pathlib import Path
 
-from data_gen.files.jsonl import write_text
 from data_gen.files.run_folder import read_records
 from data_gen.policies.metered import MeteredPolicy
 from data_gen.records.solutions import Problem
 from data_gen.sampling.forecast import forecast, forecast_text, pilot_positions
 from data_gen.sampling.settings import SampleConfig
+from data_gen.sampling.summary import ForecastSummary, run_facts
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +26,7 @@ def report_forecast(path: Path, costs: list[dict[str, float]], n_problems: int, 
     """Write the forecast that the pilot's costs make, and show it."""
     seconds_per_token = policy.seconds / policy.n_generated if policy.n_generated else None
     totals = forecast(costs, n_problems, seconds_per_token)
-    facts = {"n_problems": n_problems, "n_pilot": len(costs), "totals": {name: asdict(total) for name, total in totals.items()}}
-    write_text(path, json.dumps({**facts, **run_facts(policy, 0, config)}, indent=1) + "\n")
+    ForecastSummary(n_problems=n_problems, n_pilot=len(costs), totals=totals, **run_facts(policy, 0, config)).write(path)
     logger.info("%s", forecast_text(totals, n_problems))
     say_if_simulated(config)
     if seconds_per_token is None:
@@ -39,9 +36,3 @@ def report_forecast(path: Path, costs: list[dict[str, float]], n_problems: int, 
 def say_if_simulated(config: SampleConfig) -> None:
     if config.dry_run:
         logger.info("a dry run: tokens and seconds are those of a simulated policy and say nothing of the configured one")
-
-
-def run_facts(policy: MeteredPolicy, n_labels: int, config: SampleConfig) -> dict[str, object]:
-    """Who drew, and what this process did; `seconds` at the top are wall seconds."""
-    facts = policy.facts(n_labels)
-    return {"policy_id": policy.policy_id, "is_simulated": config.dry_run, "seconds": facts["seconds"], "this_process": facts}

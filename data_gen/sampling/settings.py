@@ -36,7 +36,8 @@ class SampleConfig:
     grader: GraderName = field(
         default="auto",
         metadata={
-            "help": "what compares answers: math, exact, choice, the name of a built-in task, or a function as module:function; auto: as fits the problems"
+            "help": "what compares answers: math, exact, choice, a built-in task's own by its name, or a function as "
+            "module:function; auto: as fits the problems"
         },
     )
     ledger: Path | None = field(

@@ -3,44 +3,23 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from data_gen.files.jsonl import write_text
+from data_gen.files.stored_record import read_object
 from data_gen.models.pretrained import load_model_config
 from data_gen.settings.errors import InputError
+from prm_train.checkpoints.calibration import UNCALIBRATED as UNCALIBRATED
+from prm_train.checkpoints.calibration import Calibration as Calibration
+from prm_train.checkpoints.calibration import Threshold as Threshold
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.encoding.paths import EncodingFacts
 
 CONFIG_KEY = "prm_train"
 Kind = str  # the name of a model kind: a key of `prm_train.kinds.lookup.KINDS`
 Facts = TypeVar("Facts", bound="CheckpointFacts")
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """score = sigmoid(scale * logit + bias), where `logit` is what the network alone says. The default changes nothing."""
-
-    method: Literal["none", "temperature", "platt"] = "none"
-    scale: float = 1.0
-    bias: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not self.scale > 0:
-            raise ValueError(f"calibration: got scale {self.scale}, expected more than 0, since scores must keep their order")
-
-
-UNCALIBRATED = Calibration()
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """A step is wrong if its score is below `value`. `tuned_on`: the solutions that chose it; `f1`, ProcessBench's, is of others."""
-
-    tuned_on: str
-    value: float
-    f1: float | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +96,7 @@ def _read(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise InputError(f"{folder}: no config.json there; expected the folder of a checkpoint, on this machine")
-    config: dict[str, Any] = json.loads(path.read_text())
+    config = read_object(path)
     if CONFIG_KEY not in config:
         raise InputError(f"{path}: no {CONFIG_KEY!r}; expected a model that train-prm or train-orm has written")
     return config

@@ -1,7 +1,7 @@
 """Choosers (samples of a problem → the one that answers), what they achieve, and the settings that validation problems choose for them."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeVar, get_args
@@ -9,6 +9,7 @@ from typing import Literal, TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from data_gen.files.stored_record import StoredRecord
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.metrics.estimators import block_accuracy
 from prm_train.metrics.ranking import auroc
@@ -76,12 +77,14 @@ def within_problem_aurocs(results: Sequence[ProblemResult], temperature: float, 
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """What validation problems decide."""
+class Chosen(StoredRecord):
+    """What validation problems decide: chosen.json of a quickstart."""
+
+    WRITTEN_BY = "`prm-train quickstart`"
 
     pass_at_1_temperature: float
-    majority: dict[int, float]  # N → temperature
-    logprob: dict[int, tuple[float, LogprobForm]]  # N → temperature and form
+    majority: Mapping[int, float]  # N → temperature
+    logprob: Mapping[int, tuple[float, LogprobForm]]  # N → temperature and form
     logprob_auroc: LogprobKind
     prm_aggregation: Aggregation
 
@@ -93,7 +96,7 @@ class Chosen:
 
 def sample_counts(results: Sequence[ProblemResult]) -> list[int]:
     """The N at which methods are compared: powers of 2 up to the number of candidates."""
-    n_samples = len(results[0].samples[results[0].temperature])
+    n_samples = len(results[0].scored)
     return [2**i for i in range(n_samples.bit_length()) if 2**i <= n_samples]
 
 

@@ -6,7 +6,7 @@ from further draws that no accuracy uses.
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -89,7 +89,7 @@ class Evaluation:
 
     @property
     def n_samples(self) -> int:
-        return len(self.results[0].samples[self.scored_temperature])
+        return len(self.results[0].scored)
 
     def interval(self, values: Any) -> Interval:
         return bootstrap_interval(values, np.random.default_rng(self.seed))
@@ -106,12 +106,15 @@ class Evaluation:
         ]
 
         # Scorers have scored only the samples of one temperature, so there is none to choose.
-        scorers: tuple[tuple[str, Aggregation], ...] = (("prm", chosen.prm_aggregation), ("orm", "last"))
-        for name, how in scorers:
-            if any(name in candidate.scores for result in self.results for candidate in result.samples[t]):
-                scores = scorer_scores(name, how)
-                methods.append(Method(f"{name}_vanilla", name, dict.fromkeys(counts, (t, partial(best_by, scores)))))
-                methods.append(Method(f"{name}_weighted", name, dict.fromkeys(counts, (t, partial(vote_by, scores)))))
+        scorers: tuple[tuple[str, Aggregation, str, str], ...] = (
+            ("prm", chosen.prm_aggregation, "prm_vanilla", "prm_weighted"),
+            ("orm", "last", "orm_vanilla", "orm_weighted"),
+        )
+        for scorer, how, vanilla, weighted in scorers:
+            if any(scorer in candidate.scores for result in self.results for candidate in result.scored):
+                scores = scorer_scores(scorer, how)
+                methods.append(Method(vanilla, scorer, dict.fromkeys(counts, (t, partial(best_by, scores)))))
+                methods.append(Method(weighted, scorer, dict.fromkeys(counts, (t, partial(vote_by, scores)))))
         return methods
 
     def correct(self) -> dict[str, dict[int, NDArray[np.float64]]]:
@@ -128,7 +131,7 @@ class Evaluation:
         return table
 
     def quintiles(self) -> NDArray[np.int64]:
-        return difficulty_quintiles([result.n_difficulty_correct / max(result.n_difficulty_draws, 1) for result in self.results])
+        return difficulty_quintiles([result.difficulty.n_correct / max(result.difficulty.n, 1) for result in self.results])
 
     def single_samples(self) -> tuple[SingleSample, ...]:
         greedy = SingleSample(0.0, self.interval([result.greedy.is_correct for result in self.results]))
@@ -141,24 +144,25 @@ class Evaluation:
         Costs are recorded for all samples of a problem together, so N of them cost their share. Each beam search has costs of its own.
         """
 
-        def drawn(cost: str) -> float:
-            return sum(result.costs[cost].policy.n_generated for result in self.results) / len(self.results)
+        def mean(tokens: Callable[[ProblemResult], int]) -> float:
+            return sum(map(tokens, self.results)) / len(self.results)
 
-        def scored(cost: str) -> float:
-            return sum(result.costs[cost].scorer.n_new for result in self.results) / len(self.results)
+        def of_samples(n: int, temperature: float, scorer: str | None) -> TokensPerProblem:
+            drawn = mean(lambda result: result.cost_of_samples(temperature).policy.n_generated)
+            scored = mean(lambda result: result.cost_of_scores(scorer).n_new) if scorer else 0.0
+            return TokensPerProblem(drawn * n / self.n_samples, scored * n / self.n_samples)
 
-        table: dict[str, dict[int, TokensPerProblem]] = {}
-        for method in self.methods():
-            table[method.name] = {
-                n: TokensPerProblem(
-                    drawn(f"samples T={temperature:g}") * n / self.n_samples,
-                    scored(f"score {method.scorer}") * n / self.n_samples if method.scorer else 0.0,
-                )
-                for n, (temperature, _) in method.at.items()
-            }
+        def of_beam(n: int) -> TokensPerProblem:
+            drawn = mean(lambda result: result.cost_of_beam(n).policy.n_generated)
+            return TokensPerProblem(drawn, mean(lambda result: result.cost_of_beam(n).scorer.n_new))
+
+        table = {
+            method.name: {n: of_samples(n, temperature, method.scorer) for n, (temperature, _) in method.at.items()}
+            for method in self.methods()
+        }
         beams = self.results[0].beams
         if beams:
-            table["beam"] = {n: TokensPerProblem(drawn(f"beam {n}"), scored(f"beam {n}")) for n in beams}
+            table["beam"] = {n: of_beam(n) for n in beams}
         return table
 
     def verifiers(self) -> tuple[VerifierQuality, ...]:
@@ -270,8 +274,7 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
     return SearchReport(
         run=run_facts(
             config.stages,
-            {"validation": config.validation, "test": config.test},
-            {"validation": len(validation.results), "test": len(results)},
+            {"validation": validation, "test": test},
             config.labeled,
             {"PRM": config.prm, "ORM": config.orm},
         ),

@@ -6,18 +6,26 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from data_gen.files.run_folder import count_lines
+from data_gen.files.stored_record import StoredRecord, read_object
+from data_gen.labeling.summary import LabelSummary
 from data_gen.problems.tasks import DEFAULT_TASK, model_path, step_truth, task_of
 from data_gen.process.machine import machine_name
 from data_gen.records.steps import split_steps
+from data_gen.sampling.summary import SampleSummary
+from data_gen.settings.parse import dump_config
 from prm_train.evaluation.results import LabelStatistics, LossCurve, RunFacts, ScoredSolution, ScoredStep, StageCost
-from prm_train.evaluation.run_costs import costs_of_runs, read_summary
+from prm_train.evaluation.run_costs import costs_of_runs, forward_flops, token_cost
+from prm_train.evaluation.shards import FinishedSearch
+from prm_train.evaluation.stages import read_stages
 from prm_train.metrics.estimators import ReliabilityBin, reliability_bins
 from prm_train.metrics.ranking import auroc, brier
+from prm_train.metrics.training_report import TrainingReport
 from prm_train.search.candidates import Candidate
 from prm_train.search.results import ProblemResult
+from prm_train.search.settings import SearchConfig
+from prm_train.search.summary import SearchSummary
 
 
 def n_parameters(folder: Path) -> int:
@@ -49,7 +57,7 @@ def step_quality(results: Sequence[ProblemResult], n_candidates: int = 16) -> St
     """Over the first candidates of each problem."""
     scores, truths = [], []
     for result in results:
-        for candidate in result.samples[result.temperature][:n_candidates]:
+        for candidate in result.scored[:n_candidates]:
             truth = step_truth(result.problem, candidate.text)
             step_scores = candidate.scores.get("prm")
             if truth is None or step_scores is None:
@@ -69,7 +77,7 @@ def example_solutions(results: Sequence[ProblemResult], step_separator: str) -> 
     def lowest(candidate: Candidate) -> float:
         return min(candidate.scores["prm"])
 
-    pool = [(r.problem, c) for r in results for c in r.samples[r.temperature][:4] if c.scores.get("prm") and c.is_finished]
+    pool = [(r.problem, c) for r in results for c in r.scored[:4] if c.scores.get("prm") and c.is_finished]
     wanted = (
         ("A right solution.", [pair for pair in pool if pair[1].is_correct], max),
         ("A wrong solution: the score drops where it goes wrong.", [pair for pair in pool if not pair[1].is_correct], min),
@@ -92,10 +100,12 @@ def loss_curves(prm: Path | None, orm: Path | None) -> tuple[LossCurve, ...]:
     for name, folder in (("PRM", prm), ("ORM", orm)):
         if folder is None:
             continue
-        report = read_summary(folder / "training" / "report.json", "loss_curve", "validation")
-        for split, entries in (("train", report["loss_curve"]), ("validation", report["validation"])):
-            if entries:
-                updates, losses = zip(*((entry["step"], entry["loss"]) for entry in entries), strict=True)
+        report = TrainingReport.read(folder / "training" / "report.json")
+        training = [(point.step, point.loss) for point in report.loss_curve]
+        validation = [(int(entry["step"]), entry["loss"]) for entry in report.validation]
+        for split, points in (("train", training), ("validation", validation)):
+            if points:
+                updates, losses = zip(*points, strict=True)
                 curves.append(LossCurve(name, split, updates, losses))
     return tuple(curves)
 
@@ -104,46 +114,45 @@ def label_statistics(folders: Sequence[Path]) -> LabelStatistics | None:
     """Sums over the shards of a labeled run."""
     if not folders:
         return None
-    samples = [read_summary(folder / "sample.json", "n_solutions", "verdicts") for folder in folders]
-    wanted = ("n_labeled_solutions", "labels", "unlabeled", "n_rollouts", "n_generated")
-    labels = [read_summary(folder / "label.json", *wanted) for folder in folders]
+    samples = [SampleSummary.read(folder / "sample.json") for folder in folders]
+    labels = [LabelSummary.read(folder / "label.json") for folder in folders]
     names = {"True": "right", "False": "wrong (first error)", "None": "after the first error"}
-    n_labeled = sum(each["n_labeled_solutions"] for each in labels)
+    n_labeled = sum(each.n_labeled_solutions for each in labels)
     return LabelStatistics(
-        n_solutions=sum(each["n_solutions"] for each in samples),
-        verdicts=_total(each["verdicts"] for each in samples),
-        step_labels={names[name]: count for name, count in _total(each["labels"] for each in labels).items()},
-        dropped=_total(each["unlabeled"] for each in labels),
-        n_rollouts=sum(each["n_rollouts"] for each in labels),
-        tokens_per_labeled_solution=sum(each["n_generated"] for each in labels) / max(n_labeled, 1),
+        n_solutions=sum(each.n_solutions for each in samples),
+        verdicts=_total(each.verdicts for each in samples),
+        step_labels={names[name]: count for name, count in _total(each.labels for each in labels).items()},
+        dropped=_total(each.unlabeled for each in labels),
+        n_rollouts=sum(each.n_rollouts for each in labels),
+        tokens_per_labeled_solution=sum(each.n_generated for each in labels) / max(n_labeled, 1),
     )
 
 
 def run_facts(
     stages: Path | None,
-    searches: Mapping[str, Sequence[Path]],
-    n_problems: Mapping[str, int],
+    searches: Mapping[str, FinishedSearch],
     labeled: Sequence[Path],
     checkpoints: Mapping[str, Path | None],
 ) -> RunFacts:
     """What ran and what it cost: by the quickstart's stage files, or by the folders of the runs. `searches` by split."""
-    test = searches["test"]
-    search = read_summary(test[0] / "config.json", "policy", "prm", "problems")
+    test = searches["test"].config
+    sizes = n_parameters(policy_folder(test)), n_parameters(Path(test.prm)) if test.prm else 0
+    folders = {split: search.folders for split, search in searches.items()}
     if stages is not None:
-        costs = tuple(stage_costs(stages, test, labeled, search))
-        quickstart = read_summary(stages.parent / "config.json", "seed")
-        command, config = f"prm-train quickstart --seed {quickstart['seed']}", quickstart
+        costs = tuple(stage_costs(stages, folders, labeled, checkpoints, *sizes))
+        settings = stages.parent / "config.json"
+        command, config = f"prm-train quickstart --seed {QuickstartSeed.read(settings).seed}", read_object(settings)
     else:
-        sizes = n_parameters(policy_folder(search)), n_parameters(Path(search["prm"])) if search["prm"] else 0
-        costs = costs_of_runs(labeled, checkpoints, searches, *sizes)
-        command, config = "prm-train search, then prm-train evaluate", search
+        costs = costs_of_runs(labeled, checkpoints, folders, *sizes)
+        command, config = "prm-train search, then prm-train evaluate", dump_config(test)
+    n_problems = {split: len(search.results) for split, search in searches.items()}
     if labeled:
         n_problems = {"training": sum(count_lines(folder / "problems.jsonl") for folder in labeled), **n_problems}
-    source = search["problems"]["source"]
+    source = test.problems.source
     task = task_of(source)
     return RunFacts(
         task=f"{task.title} (built in)" if task else source,
-        seed=search["policy"]["base_seed"],
+        seed=test.policy.base_seed,
         n_problems=n_problems,
         command=command,
         config_text=json.dumps(config, indent=1),
@@ -152,48 +161,46 @@ def run_facts(
     )
 
 
-def policy_folder(search: Mapping[str, Any]) -> Path:
-    """Of a search's config; for a Hub name a path that is not there."""
-    return Path(model_path(search["policy"]["model"] or DEFAULT_TASK.policy))
+@dataclass(frozen=True)
+class QuickstartSeed(StoredRecord):
+    """What is read of a quickstart's config.json, whose class is the command's own."""
+
+    WRITTEN_BY = "`prm-train quickstart`"
+
+    seed: int
 
 
-def stage_costs(stages: Path, searches: Sequence[Path], labeled: Sequence[Path], search: Mapping[str, Any]) -> Iterator[StageCost]:
+def policy_folder(search: SearchConfig) -> Path:
+    """Of the policy of a search; for a Hub name a path that is not there."""
+    return Path(model_path(search.policy.model or DEFAULT_TASK.policy))
+
+
+def stage_costs(
+    stages: Path,
+    searches: Mapping[str, Sequence[Path]],
+    labeled: Sequence[Path],
+    checkpoints: Mapping[str, Path | None],
+    n_policy: int,
+    n_scorer: int,
+) -> Iterator[StageCost]:
     """One entry a stage, in the order in which they ended. FLOPs are 2 a parameter and token, 6 in training (Kaplan et al. 2020)."""
-    n_policy = n_parameters(policy_folder(search))
-    n_scorer = n_parameters(Path(search["prm"])) if search["prm"] else 0
-    tokens = {
-        "sample": _total(read_summary(folder / "sample.json") for folder in labeled),
-        "label": _total(read_summary(folder / "label.json") for folder in labeled),
-    }
-    for path in sorted(stages.glob("*.json"), key=lambda path: path.stat().st_mtime):
-        facts = read_summary(path, "stage", "wall_seconds", "cpu_seconds")
-        name = facts["stage"]
-        spent = tokens.get(name, Counter())
-        if name.startswith("search "):
-            folders = searches[0].parent.glob(f"{name.removeprefix('search ')}-*")
-            spent = _total(read_summary(folder / "search.json") for folder in folders)
-        if name == "train":
-            reports = [read_summary(report, "n_training_tokens", "config") for report in stages.parent.glob("*/training/report.json")]
-            n_trained = sum(report["n_training_tokens"] * report["config"]["n_epochs"] for report in reports)
-            yield StageCost(name, facts["wall_seconds"], facts["cpu_seconds"], flops=6 * n_scorer * n_trained)
-            continue
-        forward = 2 * n_policy * (spent["n_generated"] + spent["n_prefilled"]) + 2 * n_scorer * spent["n_scorer_new"]
-        yield StageCost(
-            name,
-            facts["wall_seconds"],
-            facts["cpu_seconds"],
-            spent["n_generated"],
-            spent["n_prefilled"],
-            spent["n_cached"],
-            spent["n_scorer_new"],
-            spent["n_scorer_reused"],
-            float(forward),
-        )
+    for stage in read_stages(stages):
+        spent: list[SampleSummary | LabelSummary | SearchSummary] = []
+        if stage.command == "sample":
+            spent += [SampleSummary.read(folder / "sample.json") for folder in labeled]
+        elif stage.command == "label":
+            spent += [LabelSummary.read(folder / "label.json") for folder in labeled]
+        elif stage.command == "search" and stage.split is not None:
+            spent += [SearchSummary.read(folder / "search.json") for folder in searches[stage.split]]
+        flops = forward_flops(spent, n_policy, n_scorer)
+        if stage.command == "train":
+            reports = [TrainingReport.read(folder / "training" / "report.json") for folder in checkpoints.values() if folder is not None]
+            flops = 6 * n_scorer * sum(report.n_tokens_seen for report in reports)
+        yield token_cost(stage.words, stage.wall_seconds, stage.cpu_seconds, spent, flops)
 
 
-def _total(counts: Iterable[Mapping[str, Any]]) -> Counter[str]:
-    """Sum of the whole numbers of several summaries; other entries are left out."""
+def _total(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
     total: Counter[str] = Counter()
     for each in counts:
-        total.update({name: value for name, value in each.items() if isinstance(value, int)})
+        total.update(each)
     return total

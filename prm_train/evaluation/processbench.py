@@ -12,11 +12,10 @@ Intervals are 95 % bootstrap intervals over problems, which have up to five solu
 """
 
 import asyncio
-import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -24,8 +23,9 @@ import numpy as np
 from annotated_types import Ge
 from numpy.typing import NDArray
 
-from data_gen.files.jsonl import read_objects, write_text
+from data_gen.files.jsonl import read_objects
 from data_gen.files.run_folder import for_each
+from data_gen.files.stored_record import StoredRecord
 from data_gen.formats import processbench
 from data_gen.models.names import check_inputs
 from data_gen.records.first_error import NO_ERROR, first_error
@@ -95,8 +95,10 @@ class SplitResult:
 
 
 @dataclass(frozen=True)
-class ProcessbenchResult:
+class ProcessbenchResult(StoredRecord):
     """`mean`: of the F1 over the splits, by threshold."""
+
+    WRITTEN_BY = "`prm-train processbench`"
 
     checkpoint: str
     scorer_id: str
@@ -263,7 +265,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = measure({split: (solutions[split], scores[split]) for split in solutions}, config.tune_on, next(iter(own), None), config.seed)
     result = ProcessbenchResult(config.checkpoint, scorer.scorer_id, *found)
     if config.output is not None:
-        write_text(config.output, json.dumps(asdict(result), indent=1) + "\n")
+        result.write(config.output)
     if config.store_threshold:
         others = [each.at[config.tune_on].f1.mean for split, each in result.splits.items() if split != config.tune_on]
         tuned = result.splits[config.tune_on].at[config.tune_on].threshold

@@ -17,7 +17,7 @@ from data_gen.files.jsonl import write_text
 from prm_train.evaluation import findings, plots
 from prm_train.evaluation.charts import interval_glyph, linear_axis
 from prm_train.evaluation.findings import CHANCE
-from prm_train.evaluation.results import CEILING, METHODS, PairedDifference, SearchReport, StageCost, VerifierQuality, method_label, to_json
+from prm_train.evaluation.results import CEILING, METHODS, PairedDifference, SearchReport, StageCost, VerifierQuality, method_label
 from prm_train.metrics.estimators import Interval, expected_calibration_error
 
 
@@ -36,7 +36,7 @@ class TableRow:
 def write_report(report: SearchReport, path: Path) -> None:
     """Write the page to `path` and the record beside it as JSON, each under its name only when it is complete."""
     write_text(path, render(report))
-    write_text(path.with_suffix(".json"), to_json(report))
+    report.write(path.with_suffix(".json"))
 
 
 def render(report: SearchReport) -> str:

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from pydantic import TypeAdapter
-
+from data_gen.files.stored_record import StoredRecord
 from prm_train.metrics.estimators import N_QUINTILES, Interval, ReliabilityBin
 
 
@@ -185,12 +184,14 @@ class ScoredSolution:
 
 
 @dataclass(frozen=True)
-class SearchReport:
+class SearchReport(StoredRecord):
     """Every number of a report. Methods are keys of `METHODS` (others are shown under their own name), then N, the number of samples.
 
     `settings` says in a few words how a method was run, such as "T = 0.7, chosen on validation". Raises ValueError if there is no accuracy,
     a curve is empty, or a difficulty entry does not hold five intervals (easiest first).
     """
+
+    WRITTEN_BY = "`prm-train evaluate`"
 
     run: RunFacts
     accuracy: Mapping[str, Mapping[int, Interval]]
@@ -226,15 +227,3 @@ class SearchReport:
     def sample_counts(self) -> list[int]:
         """Every N at which some method was measured, ascending."""
         return sorted({n for curve in self.accuracy.values() for n in curve})
-
-
-_adapter = TypeAdapter(SearchReport)
-
-
-def to_json(report: SearchReport) -> str:
-    return _adapter.dump_json(report, indent=1).decode()
-
-
-def from_json(text: str) -> SearchReport:
-    """The report that `to_json` wrote. Raises ValidationError (a ValueError), which names the field, for a missing or wrong value."""
-    return _adapter.validate_json(text)

@@ -3,13 +3,18 @@
 Seconds of a search are those of all its processes. Of a sampling or labeling that was broken off they are those of its last process.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from data_gen.files.run_identity import read_object
-from data_gen.settings.errors import InputError
+from data_gen.labeling.summary import LabelSummary
+from data_gen.records.sampling import Usage
+from data_gen.sampling.summary import SampleSummary
 from prm_train.evaluation.results import StageCost
+from prm_train.metrics.training_report import TrainingReport
+from prm_train.scoring.protocol import ScorerUsage
+from prm_train.search.summary import SearchSummary
+
+Summary = SampleSummary | LabelSummary | SearchSummary
 
 
 def costs_of_runs(
@@ -25,46 +30,43 @@ def costs_of_runs(
     2020); 0 where the number of parameters is.
     """
     return (
-        *_stages("sample", labeled, "sample.json", n_policy, n_scorer),
-        *_stages("label", labeled, "label.json", n_policy, n_scorer),
+        *_stages("sample", labeled, "sample.json", SampleSummary, n_policy, n_scorer),
+        *_stages("label", labeled, "label.json", LabelSummary, n_policy, n_scorer),
         *(cost for name, folder in checkpoints.items() if folder is not None for cost in _training(f"train {name}", folder, n_scorer)),
-        *(cost for name, some in searches.items() for cost in _stages(f"search {name}", some, "search.json", n_policy, n_scorer)),
+        *(
+            cost
+            for name, some in searches.items()
+            for cost in _stages(f"search {name}", some, "search.json", SearchSummary, n_policy, n_scorer)
+        ),
     )
 
 
-def read_summary(path: Path, *names: str) -> dict[str, Any]:
-    """The JSON object that a command leaves at its end. Raises InputError unless it is there with these names."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; expected what the command writes when it has finished")
-    facts = read_object(path)
-    missing = [name for name in names if name not in facts]
-    if missing:
-        raise InputError(f"{path}: no {', '.join(missing)}; expected what the command writes when it has finished")
-    return facts
+def forward_flops(spent: Iterable[Summary], n_policy: int, n_scorer: int) -> float:
+    """2 a parameter and token computed (Kaplan et al. 2020)."""
+    totals = list(spent)
+    n_drawn = sum(each.n_generated + each.n_prefilled for each in totals)
+    n_scored = sum(each.n_scorer_new for each in totals if isinstance(each, SearchSummary))
+    return float(2 * n_policy * n_drawn + 2 * n_scorer * n_scored)
 
 
-def _stages(name: str, folders: Sequence[Path], file: str, n_policy: int, n_scorer: int) -> Iterator[StageCost]:
+def token_cost(words: str, wall_seconds: float, cpu_seconds: float, spent: Sequence[Summary], flops: float) -> StageCost:
+    """Of a stage that left these summaries."""
+    usage = sum((each.usage for each in spent), Usage())
+    scorer = sum((each.scorer_usage for each in spent if isinstance(each, SearchSummary)), ScorerUsage())
+    tokens = usage.n_generated, usage.n_prefilled, usage.n_cached, scorer.n_new, scorer.n_reused
+    return StageCost(words, wall_seconds, cpu_seconds, *tokens, flops)
+
+
+def _stages(words: str, folders: Sequence[Path], file: str, kind: type[Summary], n_policy: int, n_scorer: int) -> Iterator[StageCost]:
     for folder in folders:
-        if not (folder / file).is_file():
-            continue
-        facts = read_summary(folder / file, "n_generated", "n_prefilled", "n_cached", "seconds")
-        generated, prefilled, scored = facts["n_generated"], facts["n_prefilled"], facts.get("n_scorer_new", 0)
-        yield StageCost(
-            name if len(folders) == 1 else f"{name}, {folder.name}",
-            facts["seconds"],
-            facts.get("cpu_seconds") or facts.get("this_process", {}).get("cpu_seconds", 0.0),
-            generated,
-            prefilled,
-            facts["n_cached"],
-            scored,
-            facts.get("n_scorer_reused", 0),
-            float(2 * n_policy * (generated + prefilled) + 2 * n_scorer * scored),
-        )
+        if (folder / file).is_file():
+            found = kind.read(folder / file)
+            name = words if len(folders) == 1 else f"{words}, {folder.name}"
+            yield token_cost(name, found.seconds, found.cpu_seconds, [found], forward_flops([found], n_policy, n_scorer))
 
 
-def _training(name: str, folder: Path, n_scorer: int) -> Iterator[StageCost]:
+def _training(words: str, folder: Path, n_scorer: int) -> Iterator[StageCost]:
     path = folder / "training" / "report.json"
     if path.is_file():
-        report = read_summary(path, "n_training_tokens", "config", "cost")
-        n_tokens = report["n_training_tokens"] * report["config"]["n_epochs"]
-        yield StageCost(name, report["cost"]["wall_seconds"], report["cost"]["cpu_seconds"], flops=6 * n_scorer * n_tokens)
+        report = TrainingReport.read(path)
+        yield StageCost(words, report.cost.wall_seconds, report.cost.cpu_seconds, flops=6 * n_scorer * report.n_tokens_seen)

@@ -4,14 +4,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-from data_gen.files.run_identity import first_difference, read_object
+from data_gen.files.run_identity import first_difference, read_models
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import dump_config, load_yaml
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.search.results import ProblemResult, read_results
 from prm_train.search.settings import SearchConfig
+from prm_train.search.summary import SearchSummary
 
 SELECTION = ("n", "offset", "shard")  # which problems of a source are searched
 OF_MODELS = ("policy", "prm", "prm_format", "orm")  # where models are; models.json says which they are
@@ -67,14 +67,14 @@ def check_chosen_for(validation: FinishedSearch, test: FinishedSearch) -> None:
 
 
 def _read_shard(folder: Path) -> FinishedSearch:
-    facts, models = (_read_file(folder, name) for name in ("search.json", "models.json"))
-    if not (folder / "config.json").is_file():
-        raise _missing(folder, "config.json")
+    for name in ("search.json", "models.json", "config.json"):
+        if not (folder / name).is_file():
+            raise _missing(folder, name)
+    summary, models = SearchSummary.read(folder / "search.json"), read_models(folder)
     config, results = load_yaml(SearchConfig, folder / "config.json"), read_results(folder / "results.jsonl")
-    if not results or facts.get("n_problems") != len(results):
-        n_found = facts.get("n_problems")
+    if not results or summary.n_problems != len(results):
         raise InputError(
-            f"{folder / 'results.jsonl'}: {len(results)} problems, {n_found} in search.json; expected at least one, and the same"
+            f"{folder / 'results.jsonl'}: {len(results)} problems, {summary.n_problems} in search.json; expected at least one, and the same"
         )
     temperatures = {config.temperature, *config.other_temperatures}
     for result in results:
@@ -84,10 +84,10 @@ def _read_shard(folder: Path) -> FinishedSearch:
                 f"{folder / 'results.jsonl'}: problem {result.problem.problem_id} has {sizes} samples at T = {sorted(result.samples)} and "
                 f"beams {list(result.beams)}; expected what config.json says"
             )
-    how = facts.get("beam_aggregation") or config.beam_aggregation
+    how = summary.beam_aggregation or config.beam_aggregation
     if config.beams and how is None:
         raise InputError(f"{folder / 'search.json'}: no beam_aggregation; an earlier version made this search: run it again")
-    return FinishedSearch((folder,), config, {name: str(each) for name, each in models.items()}, how, tuple(results))
+    return FinishedSearch((folder,), config, models, how, tuple(results))
 
 
 def _check_shard(first: FinishedSearch, shard: FinishedSearch) -> None:
@@ -111,12 +111,6 @@ def _difference(first: SearchConfig, second: SearchConfig, ignored: Iterable[str
         one[name] = other[name]
     one["problems"] = {**one["problems"], **{name: other["problems"][name] for name in SELECTION}}
     return first_difference(SearchConfig, one, other)
-
-
-def _read_file(folder: Path, name: str) -> dict[str, Any]:
-    if not (folder / name).is_file():
-        raise _missing(folder, name)
-    return read_object(folder / name)
 
 
 def _missing(folder: Path, name: str) -> InputError:

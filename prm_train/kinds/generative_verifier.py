@@ -114,7 +114,7 @@ class GenerativeVerifierKind(StepRowsKind, LanguageModelKind):
         assert isinstance(checkpoint.facts, VerifierFacts)
         return log_odds_at(checkpoint.model, path.ids, path.positions, checkpoint.facts.verdict_ids)
 
-    def score_meaning(self, facts: CheckpointFacts, training: Mapping[str, Any], calibration: Mapping[str, Any] | None) -> ScoreMeaning:
+    def score_meaning(self, facts: CheckpointFacts, training: Mapping[str, Any], calibration: LabelAlgebra | None) -> ScoreMeaning:
         return ScoreMeaning(ALGEBRA, "probability")
 
 

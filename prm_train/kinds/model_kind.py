@@ -221,8 +221,8 @@ class ModelKind(ABC):
     def settle_padding(self, checkpoint: Checkpoint) -> None:
         """Raises InputError where there is no padding token, or it is EOS, and none can be had."""
 
-    def score_meaning(self, facts: CheckpointFacts, training: Mapping[str, Any], calibration: Mapping[str, Any] | None) -> ScoreMeaning:
-        """`training` holds the settings of the training, {} where nobody knows them; `calibration` those of labels that a later calibration
+    def score_meaning(self, facts: CheckpointFacts, training: Mapping[str, Any], calibration: LabelAlgebra | None) -> ScoreMeaning:
+        """`training` holds the settings of the training, {} where nobody knows them; `calibration` the labels that a later calibration
         was fitted on, None where there was none.
         """
         return ScoreMeaning(OWN_LABELS, "probability")

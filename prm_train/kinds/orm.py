@@ -91,7 +91,7 @@ class OrmKind(ClassifierKind):
     def gives_scores(self, facts: CheckpointFacts) -> bool:
         return not facts.is_reward
 
-    def score_meaning(self, facts: CheckpointFacts, training: Mapping[str, Any], calibration: Mapping[str, Any] | None) -> ScoreMeaning:
+    def score_meaning(self, facts: CheckpointFacts, training: Mapping[str, Any], calibration: LabelAlgebra | None) -> ScoreMeaning:
         """Pairs fix an order alone, which Platt's calibration turns into probabilities; a temperature cannot, since it has no bias."""
         is_order = facts.is_reward and facts.calibration.method != "platt"
         return ScoreMeaning(OWN_LABELS, "order" if is_order else "probability")

@@ -63,12 +63,12 @@ class PrmKind(StepRowsKind, ClassifierKind):
         """Of each step."""
         return log_odds_at(checkpoint.model, path.ids, path.positions, (0, 1))
 
-    def score_meaning(self, facts: CheckpointFacts, training: Mapping[str, Any], calibration: Mapping[str, Any] | None) -> ScoreMeaning:
+    def score_meaning(self, facts: CheckpointFacts, training: Mapping[str, Any], calibration: LabelAlgebra | None) -> ScoreMeaning:
         """Scores mean what they were last fitted to. A loss that is not proper (pqm, focal) fixes an order alone, which Platt's calibration
         turns into probabilities; a temperature cannot, since it has no bias.
         """
         trained = label_algebra(training)
-        meant = trained if calibration is None else label_algebra(calibration)
+        meant = calibration or trained
         is_fitted = facts.calibration.method == "platt" or (training.get("loss") in PROPER_LOSSES and meant == trained)
         is_known = training or calibration is not None
         other = meant.semantics if calibration is not None and meant.semantics != facts.labels else None

@@ -22,5 +22,5 @@ class ScoreMeaning:
 
 
 def label_algebra(settings: Mapping[str, Any]) -> LabelAlgebra:
-    """The label settings among those of a training or a calibration; defaults for those that are not there."""
+    """The label settings among those of a training; defaults for those that are not there."""
     return LabelAlgebra(**{each.name: settings[each.name] for each in fields(LabelAlgebra) if each.name in settings})

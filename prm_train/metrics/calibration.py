@@ -14,7 +14,6 @@ Half of the questions fit the calibration and tune the threshold, the other half
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -28,6 +27,8 @@ from prm_train.checkpoints.facts import Calibration, Threshold
 from prm_train.examples.examples import Example
 from prm_train.metrics.estimators import expected_calibration_error, reliability_bins
 from prm_train.metrics.ranking import Floats, best_threshold, brier, f1_at, log_loss, right_between, sigmoid
+from prm_train.metrics.training_report import CalibrationFit as CalibrationFit
+from prm_train.metrics.training_report import Quality as Quality
 
 logger = logging.getLogger(__name__)
 
@@ -38,28 +39,6 @@ OWN_VALIDATION = "own validation"
 
 class CalibrationError(InputError):
     """No calibration can be had from these solutions."""
-
-
-@dataclass(frozen=True)
-class Quality:
-    """`log_loss` in nats, Brier score and expected calibration error of scores against targets."""
-
-    log_loss: float
-    brier: float
-    ece: float
-
-
-@dataclass(frozen=True)
-class CalibrationFit:
-    """A calibration and its worth on the questions that did not fit it; `thresholds` hold for calibrated scores."""
-
-    calibration: Calibration
-    n_questions_fitted: int
-    n_questions_measured: int
-    n_labels_measured: int
-    before: Quality
-    after: Quality
-    thresholds: tuple[Threshold, ...]
 
 
 def calibrate(logits: Sequence[NDArray[np.floating]], examples: Sequence[Example], method: Method) -> CalibrationFit:

@@ -24,24 +24,7 @@ from data_gen.records.solutions import Problem, Solution, Verdict
 from data_gen.rows.layouts import RevisionRow
 from prm_train.examples.revision import encode_chain
 from prm_train.metrics.estimators import Interval, bootstrap_interval
-
-
-@dataclass(frozen=True)
-class RevisionRates:
-    """Shares of next attempts with 95 % intervals over questions. An attempt without a verdict (`n_unknown`) is neither right nor wrong.
-
-    `wrong_to_correct_by_attempts` has them by the number of wrong attempts in the chain. `n_shortened` attempts were drawn after chains
-    that lost their oldest attempts. `n_left_out` chains did not fit even with a single attempt.
-    """
-
-    n_chains: int
-    n_shortened: int
-    n_left_out: int
-    n_unknown: int
-    wrong_to_correct: Interval
-    correct_to_correct: Interval
-    correct_to_wrong: Interval
-    wrong_to_correct_by_attempts: dict[int, Interval]
+from prm_train.metrics.training_report import RevisionRates as RevisionRates
 
 
 @dataclass(frozen=True)

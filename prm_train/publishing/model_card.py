@@ -7,7 +7,7 @@ kind gives, the code that reads it, and how it is served. The code is Python tha
 import json
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any
 
@@ -15,9 +15,12 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from data_gen.publishing.scrubbing import public_settings, public_text
+from data_gen.rows.build_record import BuildRecord
 from prm_train.kinds.lookup import kind_named
 from prm_train.kinds.paths import EncodedPath, ScoredPath
 from prm_train.kinds.score_meaning import ScoreMeaning
+from prm_train.metrics.estimators import Interval
+from prm_train.metrics.training_report import TrainingReport
 from prm_train.publishing.export import Export, Layout
 from prm_train.publishing.held_out_quality import QuestionInterval
 
@@ -58,8 +61,8 @@ class CardFacts:
     meaning: ScoreMeaning
     marker_id: int | None  # None where scores are read off a language model's own tokens
     example: WorkedExample
-    report: Mapping[str, Any]  # training/report.json, {} where the checkpoint came without one
-    build: Mapping[str, Any] = field(default_factory=dict)  # build.json of the training rows, {} where there is none
+    report: TrainingReport | None  # None: the checkpoint came without one
+    build: BuildRecord | None = None  # of the training rows; None: there is none
     quality: Mapping[str, QuestionInterval] = field(
         default_factory=dict
     )  # see prm_train.publishing.held_out_quality; {} without held-out rows
@@ -101,9 +104,10 @@ def render(facts: CardFacts, publication: Publication) -> str:
         location=publication.location,
         settings=shown_settings(facts.report),
         metrics=validation_metrics(facts),
+        revision_shares=revision_shares(facts.report),
         pooler=json.dumps(kind.serving.pooler(facts.marker_id)),
         aggregation_words=AGGREGATION_WORDS[facts.export.facts.aggregation],
-        contamination=facts.build.get("contamination") or {},
+        contamination=asdict(facts.build.contamination) if facts.build and facts.build.contamination else {},
         version=version("prm-train"),
         versions={name: version(name) for name in ("torch", "transformers", "peft", "accelerate")},
         public=public_text,
@@ -129,13 +133,18 @@ def front_matter(facts: CardFacts, publication: Publication) -> dict[str, Any]:
 
 def validation_metrics(facts: CardFacts) -> dict[str, float]:
     """The last validation of the training, by name; counts left out (TRL's count of tokens is a float)."""
-    evaluations: Sequence[Mapping[str, Any]] = facts.report.get("validation", [])
-    last = evaluations[-1] if evaluations else {}
+    last = facts.report.validation[-1] if facts.report and facts.report.validation else {}
     return {name: value for name, value in last.items() if isinstance(value, float) and name != "num_tokens"}
 
 
-def shown_settings(report: Mapping[str, Any]) -> dict[str, Any]:
-    config = public_settings(report.get("config", {}))
+def revision_shares(report: TrainingReport | None) -> dict[str, Interval]:
+    """Of a revision model: the shares of next attempts, by their names; nothing where they were not drawn."""
+    rates = vars(report.revisions) if report and report.revisions else {}
+    return {name: share for name, share in rates.items() if isinstance(share, Interval)}
+
+
+def shown_settings(report: TrainingReport | None) -> dict[str, Any]:
+    config = public_settings(report.config if report else {})
     return {name: config[name] for name in SHOWN_SETTINGS if config.get(name) is not None}
 
 

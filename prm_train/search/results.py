@@ -1,16 +1,33 @@
 """What a search found out about a problem and what that cost: the lines of results.jsonl."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
 from data_gen.records.sampling import Usage
 from data_gen.records.solutions import Problem
 from data_gen.settings.errors import InputError
+from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.protocol import ScorerUsage
 from prm_train.search.candidates import Candidate
+
+Strategy = Literal["greedy", "samples", "beam"]
+
+
+@dataclass(frozen=True)
+class StrategySettings:
+    """What a strategy runs with besides N. Of a beam search: how many next steps a kept path gets, how many steps a path may have, and what
+    makes a path's rank of its step scores; None of the others.
+    """
+
+    temperature: float
+    width: int | None = None
+    max_steps: int | None = None
+    aggregation: Aggregation | None = None
 
 
 @dataclass(frozen=True)
@@ -22,11 +39,41 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class ProblemResult:
-    """All candidates of one problem. `samples` by temperature (the scored ones under `temperature`), `beams` by N.
+class StrategyRun:
+    """The candidates that a strategy gave, and what it cost as if it ran alone. It is known by (strategy, N, settings)."""
 
-    `costs` by method, each as if it ran alone. `usage` is that of all draws together, each once, as the policy booked it when it made
-    them (for this search or, in a ledger that is shared, for another one); None in the results of versions that did not count it.
+    strategy: Strategy
+    n: int
+    settings: StrategySettings
+    candidates: tuple[Candidate, ...]
+    cost: Cost = Cost()
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What scoring the `n` samples of a temperature cost."""
+
+    scorer: str
+    temperature: float
+    n: int
+    usage: ScorerUsage
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """How many of `n` draws beyond all candidates are right, and what they cost."""
+
+    n: int
+    n_correct: int
+    cost: Cost = Cost()
+
+
+@dataclass(frozen=True)
+class ProblemResult:
+    """What every strategy gave on one problem. The samples of `temperature` are those that scorers scored.
+
+    `usage` is that of all draws together, each once, as the policy booked it when it made them (for this search or, in a ledger that is
+    shared, for another one).
 
     `too_long_for` names who cannot read the question, since it fills their context: the policy, whose candidates are all empty and
     truncated, or scorers, whose scores are missing.
@@ -34,18 +81,60 @@ class ProblemResult:
 
     problem: Problem
     temperature: float
-    greedy: Candidate
-    samples: dict[float, tuple[Candidate, ...]]
-    beams: dict[int, tuple[Candidate, ...]]
-    n_difficulty_correct: int
-    n_difficulty_draws: int
-    costs: dict[str, Cost]
+    runs: tuple[StrategyRun, ...]
+    scorings: tuple[Scoring, ...]
+    difficulty: Difficulty
+    usage: Usage
     too_long_for: tuple[str, ...] = ()
-    usage: Usage | None = None
+
+    @cached_property
+    def greedy(self) -> Candidate:
+        ((candidate,),) = (run.candidates for run in self.runs if run.strategy == "greedy")
+        return candidate
+
+    @cached_property
+    def samples(self) -> dict[float, tuple[Candidate, ...]]:
+        """By temperature."""
+        return {run.settings.temperature: run.candidates for run in self.runs if run.strategy == "samples"}
+
+    @cached_property
+    def beams(self) -> dict[int, tuple[Candidate, ...]]:
+        """By N: the beam searches of one search differ in nothing else."""
+        return {run.n: run.candidates for run in self.runs if run.strategy == "beam"}
+
+    @property
+    def scored(self) -> tuple[Candidate, ...]:
+        """The samples that scorers scored."""
+        return self.samples[self.temperature]
+
+    def cost_of_samples(self, temperature: float) -> Cost:
+        (cost,) = (run.cost for run in self.runs if run.strategy == "samples" and run.settings.temperature == temperature)
+        return cost
+
+    def cost_of_beam(self, n: int) -> Cost:
+        (cost,) = (run.cost for run in self.runs if run.strategy == "beam" and run.n == n)
+        return cost
+
+    def cost_of_scores(self, scorer: str) -> ScorerUsage:
+        (usage,) = (scoring.usage for scoring in self.scorings if scoring.scorer == scorer)
+        return usage
+
+    def with_scored(self, candidates: Iterable[Candidate]) -> "ProblemResult":
+        """The same with other candidates in the place of the scored samples, with scores of another scorer for instance."""
+        scored = tuple(candidates)
+
+        def put(run: StrategyRun) -> StrategyRun:
+            is_scored = run.strategy == "samples" and run.settings.temperature == self.temperature
+            return replace(run, candidates=scored) if is_scored else run
+
+        return replace(self, runs=tuple(map(put, self.runs)))
 
 
 def read_results(path: Path) -> list[ProblemResult]:
-    """The finished problems of a search; a last line that a killed process cut short is left out."""
+    """The finished problems of a search; a last line that a killed process cut short is left out.
+
+    Raises InputError for a line that is no result, and for those of earlier versions.
+    """
     adapter, results = TypeAdapter(ProblemResult), []
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     for number, line in enumerate(lines, 1):
@@ -54,14 +143,20 @@ def read_results(path: Path) -> list[ProblemResult]:
         try:
             results.append(adapter.validate_json(line))
         except ValidationError as error:
-            raise InputError(f"{path}:{number}: not a search result: {error.errors()[0]['msg']}") from error
+            faults = error.errors()
+            if any(fault["type"] == "missing" and fault["loc"] == ("runs",) for fault in faults):
+                raise InputError(
+                    f"{path}:{number}: an earlier version began this search, whose results had another form; search again into another "
+                    "folder (with ledger naming that of this one, nothing is drawn again)"
+                ) from None
+            raise InputError(f"{path}:{number}: not a search result: {faults[0]['msg']}") from error
     return results
 
 
 def read_begun_results(path: Path, problems: Sequence[Problem]) -> list[ProblemResult]:
     """The finished problems of a search that goes on.
 
-    Raises InputError where one of them is not among `problems` any more, since the source has changed, or is of an older version.
+    Raises InputError where one of them is not among `problems` any more, since the source has changed, or an earlier version wrote it.
     """
     done = read_results(path)
     wanted = {problem.problem_id: problem for problem in problems}
@@ -70,9 +165,5 @@ def read_begun_results(path: Path, problems: Sequence[Problem]) -> list[ProblemR
             raise InputError(
                 f"{path}:{number}: the problems have changed since this search began: {result.problem.question[:60]!r} with answer "
                 f"{result.problem.gold_answer[:40]!r} is not among them; put back the old source, or choose another output folder"
-            )
-        if result.usage is None:
-            raise InputError(
-                f"{path}:{number}: an earlier version began this search, with another beam search and other costs; choose another folder"
             )
     return done

@@ -4,16 +4,13 @@ Draws go into a ledger and a finished problem is appended to results.jsonl at on
 """
 
 import asyncio
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import TypeAdapter
 
 from data_gen.files.jsonl import write_text
-from data_gen.files.result_tables import counted, result_table, token_words
 from data_gen.files.run_clock import RunClock
 from data_gen.files.run_folder import for_each
 from data_gen.files.run_identity import check_folder, check_run, claim_run
@@ -22,15 +19,15 @@ from data_gen.ledger.store import Ledger, has_draws
 from data_gen.models.names import check_inputs
 from data_gen.policies.first_prompt import say_prompt
 from data_gen.problems.sources import select_problems, write_counts
-from data_gen.records.sampling import Usage
 from data_gen.records.solutions import Problem
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
 from prm_train.scoring.foreign.settings import AUTO
-from prm_train.scoring.protocol import Scorer, ScorerUsage
+from prm_train.scoring.protocol import Scorer
 from prm_train.search.results import ProblemResult, read_begun_results, read_results
 from prm_train.search.searcher import Searcher
 from prm_train.search.settings import SearchConfig
+from prm_train.search.summary import search_table, summarize
 
 logger = logging.getLogger(__name__)
 
@@ -71,43 +68,6 @@ async def search_problems(problems: list[Problem], done: list[ProblemResult], se
             await for_each(rest, one, what="search", unit="problems", at_once=64)
 
 
-def summary(results: list[ProblemResult]) -> dict[str, object]:
-    """Totals of a search: tokens of its draws, whoever made them, the scorers' tokens, and the candidates without a verdict or a score."""
-    usage = sum((result.usage for result in results if result.usage is not None), Usage())
-    scorer = sum((cost.scorer for result in results for cost in result.costs.values()), ScorerUsage())
-    scored = [candidate for result in results for candidate in result.samples[result.temperature]]
-    names = {cost.removeprefix("score ") for result in results for cost in result.costs if cost.startswith("score ")}
-    return {
-        "n_problems": len(results),
-        "n_candidates": len(scored),
-        "n_without_verdict": sum(candidate.is_unknown for candidate in scored),
-        "n_without_score": sum(len(candidate.scores) < len(names) for candidate in scored),
-        "too_long_for": {
-            name: [result.problem.problem_id for result in results if name in result.too_long_for] for name in ("policy", "prm", "orm")
-        },
-        "n_generated": usage.n_generated,
-        "n_prefilled": usage.n_prefilled,
-        "n_cached": usage.n_cached,
-        "n_scorer_new": scorer.n_new,
-        "n_scorer_reused": scorer.n_reused,
-        "n_scorer_rescored": scorer.n_rescored,
-    }
-
-
-def search_table(facts: dict[str, Any]) -> str:
-    scorer = {"new": facts["n_scorer_new"], "reused": facts["n_scorer_reused"], "scored_again": facts["n_scorer_rescored"]}
-    rows = {
-        "problems": f"{facts['n_problems']:,}",
-        "candidates": f"{facts['n_candidates']:,}",
-        "of these": f"{facts['n_without_verdict']:,} without a verdict, {facts['n_without_score']:,} without a score",
-        "too long": ", ".join(f"{len(ids):,} for the {name}" for name, ids in facts["too_long_for"].items() if ids),
-        "policy's tokens": token_words(facts),
-        "scorers' tokens": counted(scorer),
-        "time": f"{facts['seconds']:,} s, those before an interrupt included",
-    }
-    return result_table(rows)
-
-
 def is_begun(folder: Path) -> bool:
     """Whether a run folder holds something that belongs to its settings: results, or draws of its own."""
     return (folder / "results.jsonl").exists() or has_draws(folder / "ledger.sqlite")
@@ -135,10 +95,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         searcher = Searcher(config, policy, ledger, grader, scorers)
         asyncio.run(search_problems(selection.problems, done, searcher, clock))
     is_done_before = len(done) == len(selection.problems)
-    seconds = clock.earlier_facts() if is_done_before else clock.facts()
-    facts = summary(read_results(results)) | {"beam_aggregation": searcher.beam_aggregation} | seconds
-    write_text(config.output / "search.json", json.dumps(facts) + "\n")
-    logger.info("%s:\n%s", config.output / "search.json", search_table(facts))
+    spent = clock.spent_earlier() if is_done_before else clock.spent()
+    summary = summarize(read_results(results), searcher.beam_aggregation, spent)
+    summary.write(config.output / "search.json")
+    logger.info("%s:\n%s", config.output / "search.json", search_table(summary))
     logger.info("results: %s; next: prm-train evaluate --validation … --test … --output …", results)
 
 

@@ -1,7 +1,7 @@
 """The search of one problem: every method of the settings, what it found and what it cost."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from data_gen.grading.graders import Grader
 from data_gen.ledger.store import Ledger
@@ -16,7 +16,7 @@ from prm_train.search.beam import BeamConfig, beam_search
 from prm_train.search.best_of_n import draw_candidates, score_candidates
 from prm_train.search.candidates import Candidate
 from prm_train.search.method_policy import MethodPolicy
-from prm_train.search.results import Cost, ProblemResult
+from prm_train.search.results import Cost, Difficulty, ProblemResult, Scoring, Strategy, StrategyRun, StrategySettings
 from prm_train.search.settings import SearchConfig
 
 
@@ -47,66 +47,68 @@ class ProblemSearch:
 
     def __init__(self, searcher: Searcher, problem: Problem) -> None:
         self.searcher, self.config, self.problem = searcher, searcher.config, problem
-        self.costs: dict[str, Cost] = {}
+        self.scorings: list[Scoring] = []
         self.drawn: dict[DrawKey, Usage] = {}  # all draws, each once
         policy = searcher.policy
         self.too_long_for = ["policy"] if len(policy.encode_prompt(problem.question)) >= policy.context_length else []
 
     async def run(self) -> ProblemResult:
         config = self.config
-        (greedy,) = await self.draw("greedy", 0.0, range(1))
-        samples = {
-            temperature: await self.draw(f"samples T={temperature:g}", temperature, range(config.n_samples))
-            for temperature in (config.temperature, *config.other_temperatures)
-        }
-        held_out = range(config.n_samples, config.n_samples + config.n_difficulty_draws)
-        extra = await self.draw("difficulty draws", config.temperature, held_out)
-        samples[config.temperature] = await self.score(samples[config.temperature])
-        beams = {n: await self.beam(n) for n in config.beams}
-        stated = [candidate for some in (*samples.values(), *beams.values()) for candidate in some]
+        greedy = await self.draw("greedy", 0.0, range(1))
+        scored, *others = [
+            await self.draw("samples", temperature, range(config.n_samples))
+            for temperature in dict.fromkeys((config.temperature, *config.other_temperatures))
+        ]
+        difficulty = await self.difficulty()
+        scored = replace(scored, candidates=await self.score(scored.candidates))
+        runs = [scored, *others, *[await self.beam(n) for n in config.beams]]
+        stated = [candidate for run in runs for candidate in run.candidates]
         classes = await classify_answers(self.problem, stated, self.searcher.grader)
         self.searcher.ledger.commit()
         return ProblemResult(
-            self.problem,
-            config.temperature,
-            greedy,
-            {temperature: with_classes(candidates, classes) for temperature, candidates in samples.items()},
-            {n: with_classes(candidates, classes) for n, candidates in beams.items()},
-            sum(candidate.is_correct for candidate in extra),
-            len(extra),
-            self.costs,
-            tuple(self.too_long_for),
-            sum(self.drawn.values(), Usage()),
+            problem=self.problem,
+            temperature=config.temperature,
+            runs=(greedy, *(replace(run, candidates=with_classes(run.candidates, classes)) for run in runs)),
+            scorings=tuple(self.scorings),
+            difficulty=difficulty,
+            usage=sum(self.drawn.values(), Usage()),
+            too_long_for=tuple(self.too_long_for),
         )
 
     def method_policy(self) -> MethodPolicy:
         return MethodPolicy(self.searcher.policy, self.searcher.ledger, self.problem, self.drawn)
 
-    async def draw(self, name: str, temperature: float, indices: range) -> list[Candidate]:
+    async def draw(self, strategy: Strategy, temperature: float, indices: range) -> StrategyRun:
+        """Whole solutions, as a strategy of their own."""
         policy = self.method_policy()
         candidates = await draw_candidates(policy, self.searcher.grader, self.config.params(temperature), indices)
-        self.costs[name] = Cost(policy.usage_alone)
-        return candidates
+        return StrategyRun(strategy, len(indices), StrategySettings(temperature), tuple(candidates), Cost(policy.usage_alone))
 
-    async def score(self, candidates: list[Candidate]) -> list[Candidate]:
+    async def difficulty(self) -> Difficulty:
+        """From the draws behind those of the samples."""
+        n, first = self.config.n_difficulty_draws, self.config.n_samples
+        drawn = await self.draw("samples", self.config.temperature, range(first, first + n))
+        return Difficulty(n, sum(candidate.is_correct for candidate in drawn.candidates), drawn.cost)
+
+    async def score(self, candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
         """With the scores of every scorer that can read the question; candidates that are too long are known by having no score."""
         for name, scorer in self.searcher.scorers.items():
             usage = ScorerUsage()
             try:
-                candidates, usage = await score_candidates(self.problem, candidates, scorer, name, self.config.step_separator)
+                scored, usage = await score_candidates(self.problem, list(candidates), scorer, name, self.config.step_separator)
+                candidates = tuple(scored)
             except PathTooLongError:  # the question alone
                 self.too_long_for.append(name)
-            self.costs[f"score {name}"] = Cost(scorer=usage)
+            self.scorings.append(Scoring(name, self.config.temperature, len(candidates), usage))
         return candidates
 
-    async def beam(self, n: int) -> list[Candidate]:
-        config, policy, name = self.config, self.method_policy(), f"beam {n}"
-        if "prm" in self.too_long_for:
-            self.costs[name] = Cost()
-            return []
-        params, aggregation = config.params(config.temperature, config.step_separator), self.searcher.beam_aggregation
+    async def beam(self, n: int) -> StrategyRun:
+        config, policy, aggregation = self.config, self.method_policy(), self.searcher.beam_aggregation
         assert aggregation is not None
+        settings = StrategySettings(config.temperature, config.beam_width, config.beam_max_steps, aggregation)
+        if "prm" in self.too_long_for:
+            return StrategyRun("beam", n, settings, ())
+        params = config.params(config.temperature, config.step_separator)
         beam = BeamConfig(n, config.beam_width, config.beam_max_steps, aggregation)
         candidates, usage = await beam_search(policy, self.searcher.grader, self.searcher.scorers["prm"], "prm", params, beam)
-        self.costs[name] = Cost(policy.usage_alone, usage)
-        return candidates
+        return StrategyRun("beam", n, settings, tuple(candidates), Cost(policy.usage_alone, usage))

@@ -51,8 +51,8 @@ class FrozenProblem:
 def read_candidates(path: Path) -> list[tuple[Problem, Sequence[Candidate]]]:
     """Of a results.jsonl of `prm-train search` (the scored temperature), or of a result file of the Qwen2.5-Math evaluation."""
     first = next((fields for _, fields in read_jsonl(path)), {})
-    if "samples" in first:
-        return [(result.problem, result.samples[result.temperature]) for result in read_results(path)]
+    if {"runs", "samples"} & first.keys():  # samples: of an earlier version, which `read_results` refuses
+        return [(result.problem, result.scored) for result in read_results(path)]
     return [(problem, candidates) for problem, candidates in read_qwen_candidates(path)]
 
 

@@ -14,10 +14,10 @@ from typing import Any, Literal
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback, WandbCallback
 
-from data_gen.files.jsonl import write_text
 from data_gen.files.progress_bar import Progress
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import dump_config
+from prm_train.metrics.training_report import TrainingSeconds
 from prm_train.training.folder import COST
 from prm_train.training.report import metrics_table, validation_metrics
 from prm_train.training.settings import TrainingConfig
@@ -37,17 +37,17 @@ class TrainingCost(TrainerCallback):
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / COST
-        earlier = json.loads(self.path.read_text()) if self.path.exists() else {"wall_seconds": 0.0, "cpu_seconds": 0.0}
-        self._wall_start = time.perf_counter() - earlier["wall_seconds"]
-        self._cpu_start = time.process_time() - earlier["cpu_seconds"]
+        earlier = TrainingSeconds.read(self.path) if self.path.exists() else TrainingSeconds()
+        self._wall_start = time.perf_counter() - earlier.wall_seconds
+        self._cpu_start = time.process_time() - earlier.cpu_seconds
         self._stored_at = time.perf_counter()
 
-    def so_far(self) -> dict[str, float]:
+    def so_far(self) -> TrainingSeconds:
         wall, cpu = time.perf_counter() - self._wall_start, time.process_time() - self._cpu_start
-        return {"wall_seconds": round(wall, 1), "cpu_seconds": round(cpu, 1)}
+        return TrainingSeconds(round(wall, 1), round(cpu, 1))
 
     def store(self) -> None:
-        write_text(self.path, json.dumps(self.so_far()) + "\n")
+        self.so_far().write(self.path)
         self._stored_at = time.perf_counter()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -18,13 +18,13 @@ from typing import Any
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
-from data_gen.files.jsonl import write_text
 from data_gen.files.locks import lock
 from data_gen.files.run_identity import claim_run
 from data_gen.models.pretrained import load_model_config
 from data_gen.problems.tasks import model_path
 from data_gen.settings.errors import InputError
 from prm_train.checkpoints.facts import CONFIG_KEY
+from prm_train.metrics.training_report import TrainingReport, TrainingSources
 from prm_train.training.settings import TrainingConfig
 
 SOURCES, COST, LOCK = "sources.json", "cost.json", ".training.lock"
@@ -87,26 +87,26 @@ def claim_folder(config: TrainingConfig, n_processes: int) -> None:
     claim_run(folder, replace(config, resume=True))  # how a run was begun is not what it is
     if is_finished(folder):
         _check_weights(config.output)
-        _check_sources(folder / "report.json", json.loads((folder / "report.json").read_text()).get("sources", {}), config, n_processes)
+        report = folder / "report.json"
+        _check_sources(report, TrainingReport.read(report).sources, config, n_processes)
         remove_resume_files(folder)  # where it was killed before it had
         return
     if not Path(_base(config)).is_dir():
         load_model_config(_base(config), config.trust_remote_code)  # so that a model of the Hub has its commit in the cache
     path = folder / SOURCES
     if path.exists() and last_whole_checkpoint(folder) is not None:
-        _check_sources(path, json.loads(path.read_text()), config, n_processes)
+        _check_sources(path, TrainingSources.read(path), config, n_processes)
     else:
-        write_text(path, json.dumps(_sources(config, n_processes), indent=1) + "\n")
+        _sources(config, n_processes).write(path)
 
 
 def is_finished(folder: Path) -> bool:
     return (folder / "report.json").exists()
 
 
-def begun_with(folder: Path) -> dict[str, Any]:
-    """What sources.json says, for the report."""
-    found: dict[str, Any] = json.loads((folder / SOURCES).read_text())
-    return found
+def begun_with(folder: Path) -> TrainingSources:
+    """For the report."""
+    return TrainingSources.read(folder / SOURCES)
 
 
 def remove_resume_files(folder: Path) -> None:
@@ -165,24 +165,24 @@ def _weights(folder: Path) -> Iterator[Path]:
     yield from (folder / name for name in set(json.loads(index.read_text())["weight_map"].values()))
 
 
-def _sources(config: TrainingConfig, n_processes: int) -> dict[str, Any]:
-    return {"rows": _whole_digest(config.rows), "model": base_digests(_base(config)), "n_processes": n_processes}
+def _sources(config: TrainingConfig, n_processes: int) -> TrainingSources:
+    return TrainingSources(_whole_digest(config.rows), base_digests(_base(config)), n_processes)
 
 
-def _check_sources(path: Path, before: dict[str, Any], config: TrainingConfig, n_processes: int) -> None:
+def _check_sources(path: Path, before: TrainingSources, config: TrainingConfig, n_processes: int) -> None:
     """Raises InputError naming what is other than `before`. What was not stored then, or is gone now, is not compared."""
     now, is_done = _sources(config, n_processes), is_finished(path.parent)
     is_what = "this training is finished" if is_done else "this training was broken off"
     remedy = "put back what was there, choose another output, or start over with resume false"
-    if before.get("rows", now["rows"]) != now["rows"]:
+    if before.rows not in (None, now.rows):
         raise InputError(f"{path}: {is_what}, and the rows in {config.rows} have changed since it began; {remedy}")
-    old, new = before.get("model", {}), now["model"]
+    old, new = before.model, now.model
     changed = sorted(name for name in {*old, *new} if old.get(name) != new.get(name)) if old and new else []
     if changed:
         raise InputError(f"{path}: {is_what}, and {', '.join(changed[:3])} of its model {config.model} changed since it began; {remedy}")
-    if not is_done and before["n_processes"] != n_processes:
+    if not is_done and before.n_processes != n_processes:
         raise InputError(
-            f"{path}: {is_what} with {before['n_processes']} processes, got {n_processes}: steps would be of other rows; expected as many, "
+            f"{path}: {is_what} with {before.n_processes} processes, got {n_processes}: steps would be of other rows; expected as many, "
             "or start over with resume false"
         )
 

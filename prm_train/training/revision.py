@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +12,6 @@ import torch
 from accelerate import PartialState
 from transformers import AutoModelForCausalLM, TrainerCallback, TrainerState
 
-from data_gen.files.jsonl import write_text
 from data_gen.grading.graders import load_grader
 from data_gen.models.pretrained import load_model
 from data_gen.policies.engine.transformers_policy import load_policy
@@ -25,6 +24,7 @@ from prm_train.examples.examples import Example, ExampleSet, is_validation_quest
 from prm_train.examples.revision import sft_row
 from prm_train.kinds.revision import REVISION
 from prm_train.metrics.revision_rates import next_attempts, revision_rates
+from prm_train.metrics.training_report import TrainingReport
 from prm_train.training.config import TrainRevisionConfig
 from prm_train.training.language_model import build_language_model
 from prm_train.training.sft_trainer import GroupedSFTTrainer, SftTraining
@@ -129,9 +129,9 @@ def report_rates(rows: Sequence[RevisionRow], config: TrainRevisionConfig) -> No
     if not state.is_main_process:
         return
     path = config.output / "training" / "report.json"
-    report = json.loads(path.read_text())
+    report = TrainingReport.read(path)
     held_out = [row for row in rows if row.kind == "revision" and is_validation_question(row.question, config.validation_share)]
-    if "revisions" in report or not held_out or not config.n_revised_chains:
+    if report.revisions is not None or not held_out or not config.n_revised_chains:
         return
     chains = evenly(held_out, config.n_revised_chains)
     policy = load_policy(str(config.output), dtype=config.dtype, device=str(state.device), trust_remote_code=config.trust_remote_code)
@@ -143,6 +143,6 @@ def report_rates(rows: Sequence[RevisionRow], config: TrainRevisionConfig) -> No
         logger.warning("%d of %d held-out chains and max_new_tokens %d are beyond the context of %d tokens: left out", *told)
     if not attempts:
         return
-    report["revisions"] = asdict(revision_rates(attempts, n_left_out))
-    write_text(path, json.dumps(report, indent=1) + "\n")
-    logger.info("%s: %s", config.output, json.dumps(report["revisions"]))
+    rates = revision_rates(attempts, n_left_out)
+    replace(report, revisions=rates).write(path)
+    logger.info("%s: %s", config.output, json.dumps(asdict(rates)))

@@ -14,18 +14,16 @@ checkpoint-N (to resume from) and cost.json (what it took so far), both deleted 
 validation metrics, parity of the checkpoint on disk, cost), which is written last.
 """
 
-import json
 import logging
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from transformers import PrinterCallback, TrainingArguments, set_seed
 from transformers.utils import logging as transformers_logging
 
-from data_gen.files.jsonl import write_text
 from data_gen.models.names import model_line
 from data_gen.models.saved_tokenizer import warn_if_replaced
 from data_gen.policies.first_prompt import shortened
@@ -205,12 +203,10 @@ def finish(begun: BegunTraining) -> None:
 
     if parity is not None:  # None on all processes but the main one
         report = training_report(config, trainer.state, begun.examples, begun.validation, begun.left_out, seconds)
-        report["parity"] = asdict(parity)
-        report["sources"] = begun_with(folder)
+        report = replace(report, parity=parity, sources=begun_with(folder), calibration=calibration)
         if calibration is not None:
             store_calibration(config.output, calibration.calibration, calibration.thresholds)
-            report["calibration"] = asdict(calibration)
-        write_text(folder / "report.json", json.dumps(report, indent=1) + "\n")  # from here on the training is a finished one
+        report.write(folder / "report.json")  # from here on the training is a finished one
         remove_resume_files(folder)
         logger.info("%s:\n%s", folder / "report.json", training_table(report))
     finish_tracking(trainer)

@@ -6,7 +6,6 @@ weights lost or rounded on the way out of several processes, a class order turne
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from prm_train.checkpoints.facts import Kind
 from prm_train.encoding.paths import ScorerEncoding
 from prm_train.examples.evenly import evenly
 from prm_train.examples.examples import Example
+from prm_train.metrics.training_report import Parity as Parity
 from prm_train.networks.gathering import gathered_weights
 from prm_train.training.settings import TrainingConfig, is_quantized
 
@@ -27,17 +27,6 @@ AUTO_CLASSES = {"prm": AutoModelForTokenClassification, "orm": AutoModelForSeque
 N_ROWS = 8
 # Largest difference of two scores. A bfloat16 number has 8 bits, and so have the weights that LoRA is merged into.
 TOLERANCES = {"float64": 1e-6, "float32": 1e-4, "bfloat16": 0.05}
-
-
-@dataclass(frozen=True)
-class Parity:
-    """`quantization_difference` is how far the scores of a base in 4 bits, as trained, are from those of the saved model (QLoRA alone)."""
-
-    n_rows: int
-    n_scores: int
-    max_abs_difference: float
-    tolerance: float
-    quantization_difference: float | None = None
 
 
 class SavesCheckpoint(ABC):

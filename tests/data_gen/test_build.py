@@ -1,6 +1,7 @@
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,8 +9,10 @@ from data_gen.build import main, published_split
 from data_gen.files.jsonl import read_jsonl
 from data_gen.files.run_folder import write_records
 from data_gen.records.solutions import CORRECT, INCORRECT, GradedSolution, LabeledSolution, Problem, Solution, StepEstimate, unknown
+from data_gen.rows.build_record import KindSummary, RunDescription, read_build
 from data_gen.rows.layouts import ROW_TYPES, OrmRow, RevisionRow, read_rows
 from data_gen.rows.settings import BuildConfig
+from data_gen.sampling.summary import SampleSummary
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import load_yaml
 
@@ -38,7 +41,11 @@ def write_run(folder: Path, numbers: range, source: str = "gsm8k/train.jsonl") -
     write_records(folder / "labels.jsonl", LabeledSolution, labeled)
     config = {"grader": "auto", "problems": {"source": source}, "policy": {"model": "some/model"}}
     (folder / "config.json").write_text(json.dumps(config))
-    (folder / "sample.json").write_text(json.dumps({"n_solutions": len(graded)}))
+    n = len(problems)
+    verdicts = {"correct": 2 * n, "incorrect": 3 * n, "unknown:no_answer": n}
+    usage: dict[str, Any] = {"n_generated": 900, "n_prefilled": 90, "n_cached": 9}
+    summary = SampleSummary(n_problems=n, n_solutions=len(graded), verdicts=verdicts, pass_at_1=1 / 3, seconds=1.5, **usage)
+    summary.write(folder / "sample.json")
     return folder
 
 
@@ -84,14 +91,13 @@ def test_the_facts_say_where_rows_come_from_and_what_labels_mean(tmp_path: Path)
         "stopping": {"fixed": 8},
     }
     assert "true if more than 0.5 of the rollouts" in str(facts["prm"]["label_meaning"])
-    (run,) = facts["runs"]
-    assert run == {  # type: ignore[comparison-overlap]
-        "run": "run",
-        "config": {"grader": "auto", "problems": {"source": "gsm8k/train.jsonl"}, "policy": {"model": "some/model"}},
-        "sample": {"n_solutions": 24},
-        "label": None,
-        "consensus": None,
-    }
+    record = read_build(tmp_path / "rows")
+    assert record is not None
+    assert record.prm == KindSummary(**facts["prm"])  # type: ignore[arg-type]
+    config = {"grader": "auto", "problems": {"source": "gsm8k/train.jsonl"}, "policy": {"model": "some/model"}}
+    assert record.runs == (RunDescription("run", config, SampleSummary.read(tmp_path / "run" / "sample.json"), None),)
+    assert record.runs[0].sample is not None
+    assert record.runs[0].sample.n_solutions == 24
     assert facts["config"]["labels"]["hard_threshold"] == 0.5  # type: ignore[index]
 
 

@@ -1,13 +1,12 @@
 """The shipped base policy, and the command that makes one."""
 
-import json
 import random
 from pathlib import Path
 
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from data_gen.models.tokenizer import ASSISTANT, EOS, MARKER, PAD, SPECIAL_TOKENS, USER
-from data_gen.pretrain import PretrainConfig, documents, encode_batch, pretrain
+from data_gen.pretrain import PretrainConfig, PretrainingReport, documents, encode_batch, pretrain
 from data_gen.problems.arithmetic import rules
 from data_gen.problems.arithmetic.task import BASE_POLICY
 
@@ -60,8 +59,9 @@ def test_repairs_in_the_text_raise_the_share_of_right_attempts():
 def test_pretraining_writes_model_tokenizer_and_its_facts(tmp_path: Path):
     config = PretrainConfig(n_steps=3, n_warmup_steps=1, documents_per_batch=2, hidden_size=32, n_layers=1, n_heads=2, intermediate_size=32)
     pretrain(config, tmp_path)
-    facts = json.loads((tmp_path / "pretraining.json").read_text())
-    assert facts["config"]["n_steps"] == 3
-    assert [point["step"] for point in facts["loss_curve"]] == [3]
-    assert set(facts["operation_accuracy"]) >= set(rules.OPERATIONS)
-    assert AutoModelForCausalLM.from_pretrained(tmp_path).num_parameters() == facts["cost"]["n_parameters"]
+    report = PretrainingReport.read(tmp_path / "pretraining.json")
+    assert report.config == config
+    assert [point.step for point in report.loss_curve] == [3]
+    assert set(report.operation_accuracy) >= set(rules.OPERATIONS)
+    assert PretrainingReport.read(BASE_POLICY / "pretraining.json").config == PretrainConfig()  # the shipped one
+    assert AutoModelForCausalLM.from_pretrained(tmp_path).num_parameters() == report.cost.n_parameters

@@ -119,9 +119,9 @@ def test_no_rows_are_refused(tmp_path: Path):
         ({"files": {"../x": {"train": "orm.jsonl"}}}, "files: ../x: got '../x': Input should be 'prm', "),
         ({"files": {"orm": ["orm.jsonl"]}}, "files: orm: got ['orm.jsonl']: Input should be an object"),
         ({"files": {"orm": {"train": 3}}}, "files: orm: train: got 3: Input should be a valid string"),
-        ({"runs": [{"run": "a"}]}, "runs: 0: config: got {'run': 'a'}: Field required"),
+        ({"runs": [{"run": "a"}]}, "runs: 0: no config; expected what `prm-train build` writes"),
         ({"config": {"runs": ["a", "b"]}}, "2 runs in config and 0 described"),
-        (["files"], "got ['files']: Input should be an object"),
+        (["files"], "is damaged: got ['files']: Input should be an object"),
     ],
 )
 def test_a_record_of_rows_that_leads_elsewhere_is_refused_before_anything_is_read(tmp_path: Path, facts: object, said: str):
@@ -138,7 +138,7 @@ def test_a_record_of_rows_that_leads_elsewhere_is_refused_before_anything_is_rea
 
 def test_a_record_of_rows_that_is_no_json_is_refused(tmp_path: Path):
     (tmp_path / "build.json").write_bytes(b'{"files": \xff')
-    with pytest.raises(InputError, match=r"build\.json: got .*Invalid JSON.*; expected what `prm-train build` writes"):
+    with pytest.raises(InputError, match=r"build\.json: is damaged: Invalid JSON.*; expected what `prm-train build` writes"):
         find_rows(tmp_path)
 
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -22,11 +23,13 @@ from data_gen.rows.layouts import OrmHistoryRow, OrmPair, OrmRow, PrmRow, Revisi
 from data_gen.settings.errors import InputError
 from prm_train import publish, train_implicit_prm, train_orm, train_prm, train_revision, train_verifier
 from prm_train.checkpoints.facts import Calibration, store_calibration
+from prm_train.examples.targets import LabelAlgebra
 from prm_train.kinds import language_models, tolerances
 from prm_train.kinds.load import load_checkpoint
 from prm_train.kinds.lookup import kind_named
 from prm_train.kinds.paths import ScoredPath
 from prm_train.kinds.tolerances import bounds
+from prm_train.metrics.training_report import Quality, StoredCalibration
 from prm_train.publishing.export import export_checkpoint, two_layer_head
 from prm_train.publishing.publishable import check_tokenizer
 from tests.hub_server import Account, Hub, client_settings, serve
@@ -346,13 +349,14 @@ def test_a_card_has_a_brier_score_where_a_score_is_the_probability_of_a_label(pr
     card = publish_to(runs, "prm", tmp_path / "pqm_platt")
     assert "the probability that the step is good, in the sense below, once calibrated." in card
     assert quality_table(card) == ["AUROC inside a question", "Brier score"]
-    fit = {"calibration": {"method": "platt", "scale": 0.5, "bias": 0.25}}
-    (runs / "prm" / "calibration.json").write_text(json.dumps(fit | {"label_settings": {"label_kind": "soft"}}))
+    worth = Quality(log_loss=0.5, brier=0.2, ece=0.1)
+    fit = StoredCalibration(Calibration("platt", 0.5, 0.25), 5, 5, 20, worth, worth, (), LabelAlgebra(label_kind="soft"))
+    fit.write(runs / "prm" / "calibration.json")
     card = publish_to(runs, "prm", tmp_path / "calibrated_for_values")
     assert "calibrated on held-out questions for another label than that of the training, share of right rollouts from the end" in card
     assert "an estimate of the value of the solution up to it, in the sense below, once calibrated." in card
     assert quality_table(card) == ["AUROC inside a question"]
-    (runs / "prm" / "calibration.json").write_text(json.dumps(fit))
+    replace(fit, label_settings=None).write(runs / "prm" / "calibration.json")
     with pytest.raises(InputError, match=r"calibration\.json: no label_settings; expected those of `prm-train calibrate`: run it again"):
         publish_to(runs, "prm", tmp_path / "unknown")
     shutil.copytree(project("orm_pairs") / "orm_pairs", runs / "orm_pairs", dirs_exist_ok=True)

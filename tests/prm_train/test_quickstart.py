@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from data_gen.files.run_clock import Seconds
 from data_gen.files.run_identity import claim_run
 from data_gen.ledger.store import Ledger
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import load_yaml, parse_config
-from prm_train.evaluation.results import from_json
+from prm_train.evaluation.results import SearchReport
+from prm_train.evaluation.stages import StageRecord
 from prm_train.quickstart import QuickstartConfig, Stage, main, run_stage, training_stages
 from prm_train.training.config import TrainOrmConfig, TrainPrmConfig
 from prm_train.training.settings import TrainingConfig
@@ -49,7 +51,7 @@ def test_quickstart_runs_every_stage_and_repeats_none(tmp_path: Path):
     assert "PRM weighted" in first.stdout
     assert "report.html" in first.stdout
     assert sorted(path.stem for path in (tmp_path / "stages").glob("*.json")) == STAGES
-    report = from_json((tmp_path / "report.json").read_text())
+    report = SearchReport.read(tmp_path / "report.json")
     assert report.run.n_problems == {"training": 48, "validation": 16, "test": 24}
     assert report.sample_counts == [1, 2, 4, 8]
     assert list(report.accuracy["beam"]) == [4]
@@ -65,14 +67,14 @@ def test_quickstart_runs_every_stage_and_repeats_none(tmp_path: Path):
     drawn, results = n_draws(tmp_path), (tmp_path / "test-0" / "results.jsonl").read_bytes()
     second = subprocess.run(quickstart(tmp_path), capture_output=True, text=True, check=True)
     assert table(second.stdout) == table(first.stdout)
-    assert from_json((tmp_path / "report.json").read_text()).run.stages == report.run.stages  # each once
+    assert SearchReport.read(tmp_path / "report.json").run.stages == report.run.stages  # each once
     assert n_draws(tmp_path) == drawn
     assert (tmp_path / "test-0" / "results.jsonl").read_bytes() == results
 
 
 @pytest.mark.parametrize(("kind", "config_class"), [("prm", TrainPrmConfig), ("orm", TrainOrmConfig)])
 def test_the_published_recipe_is_the_one_that_the_quickstart_trains_with(kind: str, config_class: type[TrainingConfig]):
-    (stage,) = [stage for stage in training_stages(QuickstartConfig()) if stage.name == "train"]
+    (stage,) = [stage for stage in training_stages(QuickstartConfig()) if stage.command == "train"]
     (arguments,) = [command[1:] for command in stage.commands if command[0] == f"prm_train.train_{kind}"]
     published = load_yaml(config_class, Path(__file__).parents[2] / "configs" / f"train_{kind}" / "quickstart.yaml")
     assert replace(parse_config(config_class, arguments), use_cpu=False) == published
@@ -98,17 +100,19 @@ def test_two_quickstarts_in_one_folder_do_not_meet(tmp_path: Path):
 def test_the_seconds_of_a_stage_are_those_of_all_its_processes(tmp_path: Path):
     (tmp_path / "stages").mkdir()
     with (tmp_path / ".lock").open("w") as lock:
-        with pytest.raises(InputError, match="stage a b: exit code 1 of: python -m no_such_module"):
-            run_stage(Stage("a b", (("no_such_module",), ("this",))), tmp_path, lock.fileno())
-        spent = json.loads((tmp_path / "stages" / "a-b.clock").read_text())  # as an interrupt leaves it
-        (tmp_path / "stages" / "a-b.clock").write_text(json.dumps({"seconds": 100.0, "cpu_seconds": 50.0}))
-        run_stage(Stage("a b", (("this",),)), tmp_path, lock.fileno())
-    assert 0 <= spent["cpu_seconds"] <= 10
-    assert 0 < spent["seconds"] <= 10
-    stage = json.loads((tmp_path / "stages" / "a-b.json").read_text())
-    assert 100.0 <= stage["wall_seconds"] <= 110.0
-    assert 50.0 <= stage["cpu_seconds"] <= 60.0
-    assert [path.name for path in (tmp_path / "stages").iterdir()] == ["a-b.json"]
+        with pytest.raises(InputError, match="stage search test: exit code 1 of: python -m no_such_module"):
+            run_stage(Stage("search", (("no_such_module",), ("this",)), "test"), tmp_path, lock.fileno())
+        clock = tmp_path / "stages" / "search-test.clock"
+        spent = Seconds.read(clock)  # as an interrupt leaves it
+        Seconds(100.0, 50.0).write(clock)
+        run_stage(Stage("search", (("this",),), "test"), tmp_path, lock.fileno())
+    assert 0 <= spent.cpu_seconds <= 10
+    assert 0 < spent.seconds <= 10
+    stage = StageRecord.read(tmp_path / "stages" / "search-test.json")
+    assert 100.0 <= stage.wall_seconds <= 110.0
+    assert 50.0 <= stage.cpu_seconds <= 60.0
+    assert (stage.command, stage.split, stage.command_lines) == ("search", "test", ("python -m this",))
+    assert [path.name for path in (tmp_path / "stages").iterdir()] == ["search-test.json"]
 
 
 @pytest.mark.slow

@@ -1,8 +1,8 @@
 """A policy whose draws are made by any number of servers that speak `/v1/completions` with token ids: vLLM, or `prm-train serve-policy`.
 
 One request a draw, each with a seed of its own (a seed shared by a batch would give all its draws the same noise). The servers keep the
-keys and values of shared prefixes, and the draws of a problem go to the same server (`data_gen.policies.servers.routing`). Prompts go out as
-token ids and draws come back as token ids. Cancelling a draw closes its request.
+keys and values of shared prefixes, and the draws of a problem go to the same server (`data_gen.policies.servers.routing`). Prompts go out
+as token ids and draws come back as token ids. Cancelling a draw closes its request.
 """
 
 import asyncio

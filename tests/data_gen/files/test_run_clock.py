@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from data_gen.files import run_clock
-from data_gen.files.run_clock import RunClock
+from data_gen.files.run_clock import RunClock, Seconds
 from data_gen.settings.errors import InputError
 
 
@@ -22,10 +22,10 @@ def test_the_next_process_goes_on_from_what_was_saved(tmp_path: Path) -> None:
     first.save()
     assert saved(path)["cpu_seconds"] == 3.0
     second = RunClock(path, lambda: next(cpu))
-    assert second.facts()["cpu_seconds"] == 4.5
-    assert second.earlier_facts()["cpu_seconds"] == 3.0
+    assert second.spent().cpu_seconds == 4.5
+    assert second.spent_earlier().cpu_seconds == 3.0
     second.remove()
-    assert RunClock(path).earlier_facts() == {"seconds": 0.0, "cpu_seconds": 0.0}
+    assert RunClock(path).spent_earlier() == Seconds()
 
 
 def test_a_killed_process_loses_what_came_after_the_last_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

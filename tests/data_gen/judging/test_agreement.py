@@ -1,3 +1,5 @@
+from dataclasses import asdict
+
 from data_gen.judging.agreement import Agreement, place_of
 
 
@@ -13,7 +15,9 @@ def test_only_the_same_first_error_is_kept_and_everything_else_is_counted() -> N
     pairs = [(-1, -1), (1, 1), (1, 2), (2, 0), (1, -1), (-1, 1), (1, None), (-1, None), (None, 1), (None, None)]
     kept = [agreement.add(labels, judge, "truncated", "correct" if labels == -1 else "incorrect") for labels, judge in pairs]
     assert kept == [True, True] + [False] * 8
-    assert agreement.summary() == {
+    config = {"run": "runs/a", "judge": None, "judgements": "judged.jsonl"}
+    assert asdict(agreement.summary(config)) == {
+        "config": config,
         "n_solutions": 10,
         "n_kept": 2,
         "kept_share": 0.2,
@@ -33,20 +37,20 @@ def test_only_the_same_first_error_is_kept_and_everything_else_is_counted() -> N
         # of the seven judged, five are wrong somewhere and one of those is named exactly; two are right and one is named so
         "f1": {"n_erroneous": 5, "n_correct": 2, "accuracy_on_erroneous": 0.2, "accuracy_on_correct": 0.5, "f1": 2 * 0.2 * 0.5 / 0.7},
         "first_errors": [
-            [-1, -1, 1],
-            [-1, 1, 1],
-            [-1, None, 1],
-            [1, -1, 1],
-            [1, 1, 1],
-            [1, 2, 1],
-            [1, None, 1],
-            [2, 0, 1],
-            [None, 1, 1],
-            [None, None, 1],
+            (-1, -1, 1),
+            (-1, 1, 1),
+            (-1, None, 1),
+            (1, -1, 1),
+            (1, 1, 1),
+            (1, 2, 1),
+            (1, None, 1),
+            (2, 0, 1),
+            (None, 1, 1),
+            (None, None, 1),
         ],
     }
 
 
 def test_no_solutions_have_no_share() -> None:
-    summary = Agreement().summary()
-    assert (summary["n_solutions"], summary["kept_share"], summary["f1"]["f1"]) == (0, None, None)
+    summary = Agreement().summary({})
+    assert (summary.n_solutions, summary.kept_share, summary.f1.f1) == (0, None, None)

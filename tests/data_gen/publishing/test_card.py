@@ -7,7 +7,9 @@ import pytest
 import yaml
 
 from data_gen.publishing.card import COLUMN_WORDS, KIND_WORDS, Publication, fenced, front_matter, render, show_row, size_category
-from data_gen.publishing.facts import DatasetFacts, KindFacts, RunFacts, SplitFacts, StepFacts, choose_example, step_facts
+from data_gen.publishing.facts import DatasetFacts, JudgedFacts, KindFacts, RunFacts, SplitFacts, StepFacts, choose_example, step_facts
+from data_gen.rows.build_record import BuildRecord, Contamination, KindSummary
+from data_gen.rows.contamination import TestSetMatches
 from data_gen.rows.layouts import ROW_TYPES, PrmRow, features
 from data_gen.sampling.settings import SampleConfig
 from data_gen.settings.parse import load_yaml
@@ -34,7 +36,7 @@ RUN = RunFacts(
     unlabeled={"truncated": 20},
     n_rollouts=1234,
     n_generated=98765,
-    consensus={},
+    judged=None,
     policy_ids=("abc123",),
     graders=("math-1",),
 )
@@ -49,14 +51,11 @@ FACTS = DatasetFacts(
         {"true": 70, "false": 20, "null": 10}, {("rollouts", "first_success"): 60, ("witness", "first_success"): 40}, 200, 5, 3
     ),
     runs=(RUN,),
-    build={
-        "n_problems": 100,
-        "prm": {"left_out": {"duplicate": 9}},
-        "contamination": {
-            "test_sets": {"math500": {"n_questions": 500, "n_exact": 2, "n_overlap": 1}},
-            **{"n_matching_problems": 3, "n_dropped_problems": 3},
-        },
-    },
+    build=BuildRecord(
+        n_problems=100,
+        prm=KindSummary(left_out={"duplicate": 9}),
+        contamination=Contamination({"math500": TestSetMatches(500, n_exact=2, n_overlap=1)}, n_matching_problems=3, n_dropped_problems=3),
+    ),
     build_settings={"validation_share": 0.1},
 )
 PUBLICATION = Publication("Steps", "mit", "user/steps")
@@ -145,9 +144,9 @@ def test_the_commands_name_each_shard():
 
 
 def test_a_judge_is_named_with_what_it_left_out():
-    consensus = {"judge": "judge-72b", "n_solutions": 40, "n_kept": 30, "left_out": {"judge: earlier": 8, "judge unknown: no answer": 2}}
-    judged = replace(RUN, folders=("runs/agreed",), sampled=("runs/a",), shards=(None,), consensus=consensus)
-    card = render(replace(FACTS, runs=(judged,)), PUBLICATION)
+    judged = JudgedFacts("judge-72b", n_solutions=40, n_kept=30, left_out={"judge: earlier": 8, "judge unknown: no answer": 2})
+    run = replace(RUN, folders=("runs/agreed",), sampled=("runs/a",), shards=(None,), judged=judged)
+    card = render(replace(FACTS, runs=(run,)), PUBLICATION)
     assert "| judge | `judge-72b`: the 30 of 40 (75 %) labeled solutions were kept whose first error it confirmed |" in card
     assert "| judge disagreed | 8 solutions: judge: earlier; 2 solutions: judge unknown: no answer |" in card
     assert blocks(card, "bash")[0].splitlines()[1:4] == [
@@ -184,12 +183,12 @@ def test_words_of_the_author_replace_the_source():
 def test_other_ways_to_label_get_other_words():
     sequential = render(replace(FACTS, runs=(replace(RUN, labeling={"method": "sequential"}),)), PUBLICATION)
     assert "| `true` | 70 | right, as the labeling method or the reading of its counts decides (see below) |" in sequential
-    threshold = render(replace(FACTS, build={"config": {"labels": {"hard_threshold": 0.5}}}), PUBLICATION)
+    threshold = render(replace(FACTS, build=BuildRecord(config={"labels": {"hard_threshold": 0.5}})), PUBLICATION)
     assert "| `false` | 20 | wrong, by the same rule |" in threshold
 
 
 def test_rows_without_a_history_say_so():
-    card = render(replace(FACTS, runs=(), build={}, steps=None, n_shared_problems=2), PUBLICATION)
+    card = render(replace(FACTS, runs=(), build=BuildRecord(), steps=None, n_shared_problems=2), PUBLICATION)
     assert "The rows came without a record of how they were made." in card
     assert "What the step labels mean" not in card
     assert "The questions were not compared with any test set." in card

@@ -4,7 +4,16 @@ from pathlib import Path
 import pytest
 
 from data_gen.records.solutions import Problem
-from data_gen.rows.contamination import ContaminationSettings, Match, TestSets, find_contamination, question_key, read_questions, words
+from data_gen.rows.contamination import (
+    ContaminationSettings,
+    Match,
+    TestSetMatches,
+    TestSets,
+    find_contamination,
+    question_key,
+    read_questions,
+    words,
+)
 from data_gen.settings.errors import InputError
 
 
@@ -73,7 +82,7 @@ def test_settings_name_each_test_set_once() -> None:
             ContaminationSettings(entries)
 
 
-def real_matches(train: Path, tests: dict[str, Path], n_gram: int = 8) -> tuple[list[Match], dict[str, dict[str, int]]]:
+def real_matches(train: Path, tests: dict[str, Path], n_gram: int = 8) -> tuple[list[Match], dict[str, TestSetMatches]]:
     problems = [problem(question, str(number)) for number, question in enumerate(read_questions(train))]
     return find_contamination(problems, ContaminationSettings(tuple(f"{name}={path}" for name, path in tests.items()), n_gram))
 
@@ -85,7 +94,7 @@ def test_math_train_and_test_share_problems(real_data: Path) -> None:
     assert sorted(exact) == ["5425", "6869", "6990", "6998"]
     assert exact["6998"].question.startswith("Let $f$ be a linear function for which $f(6)-f(2)=12$.")
     assert exact["6998"].test_question.startswith("Let $f$ be a linear function for which $f(6) - f(2) = 12.$")
-    assert summary["test"]["n_questions"] == 5000
+    assert summary["test"].n_questions == 5000
     quoted = next(match for match in matches if match.test_question.startswith("Suppose that we win $\\$3$ if we flip"))
     assert (quoted.kind, quoted.overlap) == ("overlap", 1.0)  # a training question that begins with one more sentence
 
@@ -93,8 +102,8 @@ def test_math_train_and_test_share_problems(real_data: Path) -> None:
 def test_test_sets_that_hold_each_other(real_data: Path) -> None:
     tests = {"math500": real_data / "math" / "math500.jsonl", "processbench": real_data / "processbench" / "math.json"}
     _, summary = real_matches(real_data / "math" / "test.jsonl", tests)
-    assert {name: counts["n_exact"] for name, counts in summary.items()} == {"math500": 500, "processbench": 956}
+    assert {name: counts.n_exact for name, counts in summary.items()} == {"math500": 500, "processbench": 956}
     _, summary = real_matches(real_data / "gsm8k" / "train.jsonl", {"test": real_data / "gsm8k" / "test.jsonl"})
-    assert summary["test"] == {"n_questions": 1319, "n_exact": 0, "n_overlap": 0}
+    assert summary["test"] == TestSetMatches(n_questions=1319, n_exact=0, n_overlap=0)
     matches, _ = real_matches(real_data / "math" / "train_answers.json", {"omnimath": real_data / "processbench" / "omnimath.json"})
     assert sum(match.kind == "exact" for match in matches) == 9  # training problems of MATH that ProcessBench took from elsewhere

@@ -1,16 +1,18 @@
 """Accuracies, choices and differences on results that are small enough to work out by hand."""
 
-import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
 
+from data_gen.policies.metered import ProcessFacts
 from data_gen.problems.tasks import step_truth
 from data_gen.records.sampling import Usage
 from data_gen.records.solutions import Problem
+from data_gen.sampling.summary import SampleSummary
 from data_gen.settings.errors import InputError
 from prm_train.evaluation.choosing import (
     Chosen,
@@ -27,9 +29,11 @@ from prm_train.evaluation.evaluate import Evaluation
 from prm_train.evaluation.facts import step_quality
 from prm_train.evaluation.results import StageCost
 from prm_train.evaluation.run_costs import costs_of_runs
+from prm_train.metrics.training_report import TrainingReport, TrainingSeconds
 from prm_train.scoring.protocol import ScorerUsage
 from prm_train.search.candidates import Candidate
-from prm_train.search.results import Cost, ProblemResult, read_results
+from prm_train.search.results import Cost, Difficulty, ProblemResult, Scoring, StrategyRun, StrategySettings, read_results
+from prm_train.search.summary import SearchSummary
 from prm_train.search.voting import majority_vote
 
 # (answer, right, log-prob, PRM step scores) of four candidates
@@ -51,16 +55,20 @@ def result(
         Candidate(name, i, "a\nb", answer, right, logprob_sum=logprob, n_tokens=2, scores={"prm": scores})
         for i, (answer, right, logprob, scores) in enumerate(rows)
     )
-    cost = Cost(Usage(n_generated=80), ScorerUsage(n_new=40))
+    drawn, scored = Usage(n_generated=80), ScorerUsage(n_new=40)
+    beam = StrategySettings(temperature, width=4, max_steps=40, aggregation="last")
     return ProblemResult(
         Problem(name, "?", "2"),
         temperature,
-        greedy=candidates[0],
-        samples={temperature: candidates, 0.5: candidates[::-1]},
-        beams={4: candidates[:2]},
-        n_difficulty_correct=1,
-        n_difficulty_draws=4,
-        costs={f"samples T={temperature:g}": cost, "samples T=0.5": cost, "score prm": cost, "beam 4": cost},
+        (
+            StrategyRun("greedy", 1, StrategySettings(0.0), candidates[:1]),
+            StrategyRun("samples", 4, StrategySettings(temperature), candidates, Cost(drawn)),
+            StrategyRun("samples", 4, StrategySettings(0.5), candidates[::-1], Cost(drawn)),
+            StrategyRun("beam", 4, beam, candidates[:2], Cost(drawn, scored)),
+        ),
+        (Scoring("prm", temperature, 4, scored),),
+        Difficulty(4, n_correct=1),
+        Usage(),
     )
 
 
@@ -134,25 +142,28 @@ def test_truth_of_steps_is_known_for_the_built_in_task_only():
 def test_step_quality_reads_scores_up_to_the_first_error():
     problem = Problem("arithmetic-test-0-1", "Start with 3: plus 4, minus 2.", "7 5")
     candidate = Candidate(problem.problem_id, 0, "3 plus 4=7\n7 minus 2=6\nAnswer: 7 6", "7 6", False, scores={"prm": (0.9, 0.3, 0.99)})
-    one = ProblemResult(problem, 1.0, candidate, {1.0: (candidate,)}, {}, 0, 1, {})
+    sampled = StrategyRun("samples", 1, StrategySettings(1.0), (candidate,))
+    one = ProblemResult(problem, 1.0, (sampled,), (), Difficulty(1, 0), Usage())
     quality = step_quality([one])
     assert quality.auroc == 1.0
     assert quality.brier == pytest.approx((0.1**2 + 0.3**2) / 2)
 
 
 def test_the_costs_of_own_runs_are_read_from_their_folders(tmp_path: Path):
-    def write(path: str, facts: dict[str, object]) -> None:
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text(json.dumps(facts))
-
-    tokens = {"n_generated": 100, "n_prefilled": 20, "n_cached": 5}
-    write("a/sample.json", {**tokens, "seconds": 3.5, "this_process": {"cpu_seconds": 3.0}})
-    write("b/sample.json", {**tokens, "seconds": 4.5, "this_process": {"cpu_seconds": 4.0}})
-    write(
-        "prm/training/report.json",
-        {"n_training_tokens": 50, "config": {"n_epochs": 2.0}, "cost": {"wall_seconds": 9.0, "cpu_seconds": 8.0}},
-    )
-    write("test/search.json", {**tokens, "n_scorer_new": 30, "n_scorer_reused": 7, "seconds": 6.0, "cpu_seconds": 5.0})
+    tokens: dict[str, Any] = {"n_generated": 100, "n_prefilled": 20, "n_cached": 5}
+    for name, seconds in (("a", 3.5), ("b", 4.5)):
+        process = ProcessFacts(n_draws=4, n_generated=100, seconds=seconds, cpu_seconds=seconds - 0.5)
+        verdicts = {"correct": 2, "incorrect": 2}
+        found = SampleSummary(
+            n_problems=1, n_solutions=4, verdicts=verdicts, pass_at_1=0.5, seconds=seconds, this_process=process, **tokens
+        )
+        found.write(tmp_path / name / "sample.json")
+    counts: dict[str, Any] = {"n_steps": 6, "n_training_rows": 3, "n_training_labels": 9, "n_training_tokens": 50, "n_validation_rows": 0}
+    cost = TrainingSeconds(wall_seconds=9.0, cpu_seconds=8.0)
+    trained = TrainingReport(config={"n_epochs": 2.0}, cost=cost, left_out={}, loss_curve=(), validation=(), **counts)
+    trained.write(tmp_path / "prm" / "training" / "report.json")
+    searched = SearchSummary(n_problems=1, n_scorer_new=30, n_scorer_reused=7, seconds=6.0, cpu_seconds=5.0, **tokens)
+    searched.write(tmp_path / "test" / "search.json")
     costs = costs_of_runs(
         [tmp_path / "a", tmp_path / "b"],
         {"PRM": tmp_path / "prm", "ORM": None},

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from data_gen.settings.errors import InputError
 from prm_train.evaluation.charts import decade_axis, linear_axis, log2_axis, spread_labels
 from prm_train.evaluation.findings import declines, duration, short_count, verdict
 from prm_train.evaluation.report import render, summary_table, table_rows, total_cost, write_report
@@ -20,8 +21,6 @@ from prm_train.evaluation.results import (
     StageCost,
     TokensPerProblem,
     VerifierQuality,
-    from_json,
-    to_json,
 )
 from prm_train.metrics.estimators import Interval, ReliabilityBin
 
@@ -98,14 +97,16 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_json_round_trip_keeps_every_value():
-    assert from_json(to_json(FULL)) == FULL
-    assert from_json(to_json(MINIMAL)) == MINIMAL
+def test_json_round_trip_keeps_every_value(tmp_path: Path):
+    for report in (FULL, MINIMAL):
+        report.write(tmp_path / "report.json")
+        assert SearchReport.read(tmp_path / "report.json") == report
 
 
-def test_bad_json_names_the_field():
-    with pytest.raises(ValueError, match=r"run\.seed"):
-        from_json(to_json(MINIMAL).replace('"seed": 1', '"seed": "one"'))
+def test_bad_json_names_the_field(tmp_path: Path):
+    (tmp_path / "report.json").write_text(MINIMAL.to_json().replace('"seed": 1', '"seed": "one"'))
+    with pytest.raises(InputError, match=r"report\.json: run: seed: got 'one'"):
+        SearchReport.read(tmp_path / "report.json")
 
 
 def test_records_refuse_what_the_page_cannot_show():
@@ -230,7 +231,7 @@ def test_costs_add_up():
 def test_write_report_leaves_a_page_and_its_numbers(tmp_path: Path):
     write_report(FULL, tmp_path / "run" / "report.html")
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["report.html", "report.json"]
-    assert from_json((tmp_path / "run" / "report.json").read_text(encoding="utf-8")) == FULL
+    assert SearchReport.read(tmp_path / "run" / "report.json") == FULL
 
 
 def test_names_at_line_ends_keep_their_order_and_their_distance():

@@ -19,7 +19,7 @@ from prm_train.evaluation.evaluate import main
 from prm_train.evaluation.shards import check_chosen_for, read_search
 from prm_train.scoring.protocol import ScorerUsage
 from prm_train.search.candidates import Candidate
-from prm_train.search.results import Cost, ProblemResult
+from prm_train.search.results import Cost, Difficulty, ProblemResult, Scoring, StrategyRun, StrategySettings
 from prm_train.search.settings import SearchConfig
 
 MODELS = {"policy": "p1", "prm": "s1"}
@@ -33,17 +33,20 @@ def result(name: str, config: SearchConfig) -> ProblemResult:
         Candidate(name, i, f"a\nAnswer: {i % 2 + 1}", str(i % 2 + 1), i % 2 == 1, n_tokens=2, scores={"prm": (0.5, 0.2 + i % 2 / 2)})
         for i in range(config.n_samples)
     )
-    cost = Cost(Usage(10), ScorerUsage(5))
+    n, drawn, scored = config.n_samples, Usage(10), ScorerUsage(5)
     temperatures = (config.temperature, *config.other_temperatures)
+    beam = StrategySettings(config.temperature, config.beam_width, config.beam_max_steps, "last")
     return ProblemResult(
         Problem(name, f"{name}?", "2"),
         config.temperature,
-        candidates[0],
-        dict.fromkeys(temperatures, candidates),
-        dict.fromkeys(config.beams, candidates),
-        1,
-        2,
-        {name: cost for name in (*(f"samples T={t:g}" for t in temperatures), "score prm", *(f"beam {n}" for n in config.beams))},
+        (
+            StrategyRun("greedy", 1, StrategySettings(0.0), candidates[:1]),
+            *(StrategyRun("samples", n, StrategySettings(t), candidates, Cost(drawn)) for t in temperatures),
+            *(StrategyRun("beam", each, beam, candidates, Cost(drawn, scored)) for each in config.beams),
+        ),
+        (Scoring("prm", config.temperature, n, scored),),
+        Difficulty(2, n_correct=1),
+        Usage(),
     )
 
 

@@ -30,7 +30,7 @@ def scorer_logits(facts: CheckpointFacts, logits: Sequence[float]) -> Floats:
     return kind_named(facts.kind).scorer_logits(facts, logits)
 
 
-def score_meaning(facts: CheckpointFacts, training: dict[str, str], calibration: dict[str, str] | None) -> ScoreMeaning:
+def score_meaning(facts: CheckpointFacts, training: dict[str, str], calibration: LabelAlgebra | None) -> ScoreMeaning:
     return kind_named(facts.kind).score_meaning(facts, training, calibration)
 
 
@@ -103,13 +103,13 @@ def test_scores_speak_of_the_labels_that_they_were_last_fitted_to():
     hard, soft = {"loss": "binary_cross_entropy", "label_kind": "hard"}, {"loss": "binary_cross_entropy", "label_kind": "soft"}
     trained_hard = replace(with_calibration(PRM, "platt"), labels=HARD.semantics)
     value = LabelAlgebra(label_kind="soft")
-    assert score_meaning(trained_hard, hard, {"label_kind": "soft"}) == ScoreMeaning(value, "value", value.semantics)
-    assert score_meaning(trained_hard, hard, {"label_kind": "hard"}) == ScoreMeaning(HARD, "probability")
+    assert score_meaning(trained_hard, hard, value) == ScoreMeaning(value, "value", value.semantics)
+    assert score_meaning(trained_hard, hard, HARD) == ScoreMeaning(HARD, "probability")
     trained_soft = replace(with_calibration(PRM, "platt"), labels=value.semantics)
-    assert score_meaning(trained_soft, soft, {"label_kind": "hard"}) == ScoreMeaning(HARD, "probability", HARD.semantics)
+    assert score_meaning(trained_soft, soft, HARD) == ScoreMeaning(HARD, "probability", HARD.semantics)
     tempered = replace(with_calibration(PRM, "temperature"), labels=HARD.semantics)
-    assert score_meaning(tempered, hard, {"label_kind": "soft"}) == ScoreMeaning(value, "order", value.semantics)  # no zero point of values
-    assert score_meaning(tempered, hard, {"label_kind": "hard"}).says == "probability"
+    assert score_meaning(tempered, hard, value) == ScoreMeaning(value, "order", value.semantics)  # no zero point of values
+    assert score_meaning(tempered, hard, HARD).says == "probability"
 
 
 def test_outcomes_and_verdicts_are_probabilities_and_rewards_only_when_calibrated():

@@ -5,17 +5,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from data_gen.files.run_clock import Seconds
 from data_gen.ledger.store import Ledger
 from data_gen.policies.simulated import SimulatedPolicy
 from data_gen.problems.arithmetic.grader import ArithmeticGrader
 from data_gen.records.sampling import Usage
 from data_gen.records.solutions import Problem
 from prm_train.encoding.aggregation import Aggregation
-from prm_train.scoring.protocol import PathTooLongError, ScoringTree
-from prm_train.search.results import Cost, ProblemResult
-from prm_train.search.run import summary
+from prm_train.scoring.protocol import PathTooLongError, ScorerUsage, ScoringTree
+from prm_train.search.results import Cost, ProblemResult, Scoring, StrategySettings
 from prm_train.search.searcher import Searcher
 from prm_train.search.settings import SearchConfig
+from prm_train.search.summary import summarize
 
 PROBLEM = Problem("p1", "Start with 3: fold 4, times 9.", "9 1")
 N_PROMPT = 31  # tokens: its characters and a newline
@@ -47,13 +48,20 @@ def test_a_question_that_the_scorer_cannot_read_is_an_outcome_and_its_draws_are_
     assert result.too_long_for == ("prm",)
     assert [list(candidates) for candidates in result.beams.values()] == [[]]
     assert [(each.scores, each.is_finished) for each in result.samples[1.0]] == [({}, True)] * 3
-    assert result.costs["score prm"] == result.costs["beam 4"] == Cost()
-    assert result.usage == Usage(sum(each.policy.n_generated for each in result.costs.values()), 6 * N_PROMPT)  # as the policy says
-    assert result.costs["samples T=1"].policy.n_prefilled == N_PROMPT
-    assert result.costs["samples T=1"].policy.n_cached == 2 * N_PROMPT
-    facts = summary([result])
-    assert facts["n_without_score"] == 3
-    assert facts["too_long_for"] == {"policy": [], "prm": ["p1"], "orm": []}
+    assert [(run.strategy, run.n, run.settings) for run in result.runs] == [
+        ("greedy", 1, StrategySettings(0.0)),
+        ("samples", 3, StrategySettings(1.0)),
+        ("beam", 4, StrategySettings(1.0, width=4, max_steps=40, aggregation="min")),
+    ]
+    assert result.scorings == (Scoring("prm", 1.0, 3, ScorerUsage()),)
+    assert result.cost_of_beam(4) == Cost()
+    costs = [*(run.cost for run in result.runs), result.difficulty.cost]
+    assert result.usage == Usage(sum(cost.policy.n_generated for cost in costs), 6 * N_PROMPT)  # as the policy says
+    assert result.cost_of_samples(1.0).policy.n_prefilled == N_PROMPT
+    assert result.cost_of_samples(1.0).policy.n_cached == 2 * N_PROMPT
+    found = summarize([result], "min", Seconds())
+    assert found.n_without_score == 3
+    assert found.too_long_for == {"policy": (), "prm": ("p1",), "orm": ()}
 
 
 def test_a_question_that_the_policy_cannot_read_has_empty_candidates_that_choose_nothing(tmp_path: Path):

@@ -250,15 +250,19 @@ def test_a_guess_that_is_far_too_low_costs_one_problem(monkeypatch):
 def test_candidates_come_from_a_search_or_the_qwen_layout(candidates, tmp_path):
     problem, first = read_candidates(candidates)[0]
     assert (problem.question, [candidate.answer for candidate in first]) == ("Start with 1", ["8", "9", "9", "9"])
+    sampled = {
+        "strategy": "samples",
+        "n": 1,
+        "settings": {"temperature": 0.7},
+        "candidates": [{"problem_id": "p", "index": 0, "text": "8", "answer": "8", "is_correct": True}],
+    }
     result = {
         "problem": {"problem_id": "p", "question": "q", "gold_answer": "8"},
         "temperature": 0.7,
-        "greedy": {"problem_id": "p", "index": 0, "text": "8", "answer": "8", "is_correct": True},
-        "samples": {"0.7": [{"problem_id": "p", "index": 0, "text": "8", "answer": "8", "is_correct": True}], "1.0": []},
-        "beams": {},
-        "n_difficulty_correct": 0,
-        "n_difficulty_draws": 0,
-        "costs": {},
+        "runs": [sampled, {**sampled, "settings": {"temperature": 1.0}, "candidates": []}],
+        "scorings": [],
+        "difficulty": {"n": 0, "n_correct": 0},
+        "usage": {},
     }
     (tmp_path / "results.jsonl").write_text(json.dumps(result) + "\n")
     ((problem, found),) = read_candidates(tmp_path / "results.jsonl")

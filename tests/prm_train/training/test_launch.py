@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from data_gen.models.tokenizer import load_tokenizer
 from data_gen.rows.layouts import PrmRow, read_rows, write_rows
 from prm_train.encoding.paths import prepare_encoding
-from prm_train.evaluation.results import from_json
+from prm_train.evaluation.results import SearchReport
 from prm_train.examples.batches import Batching, GroupSampler
 from prm_train.examples.examples import prm_examples, split_by_question
 from prm_train.examples.targets import LabelAlgebra
@@ -277,6 +277,6 @@ def test_the_pipeline_runs_from_problems_to_a_report(tmp_path):
     assert finished.returncode == 0, finished.stderr[-4000:]
     assert "PRM weighted" in finished.stdout
     run = tmp_path / "runs" / "smoke"
-    assert from_json((run / "report.json").read_text()).sample_counts == [1, 2, 4, 8]
+    assert SearchReport.read(run / "report.json").sample_counts == [1, 2, 4, 8]
     for kind in ("prm", "orm"):
         assert json.loads((run / kind / "training" / "report.json").read_text())["parity"]["max_abs_difference"] < 1e-6
