@@ -20,19 +20,20 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.files.jsonl import write_jsonl
+from data_gen.files.result_tables import counted, result_table
 from data_gen.grading.graders import compares_exactly
-from data_gen.records.draw_keys import derive_seed
 from data_gen.records.solutions import GradedSolution, LabeledSolution, Problem
 from data_gen.rows.build_record import BuildRecord, Contamination, KindSummary
 from data_gen.rows.by_question import RecordsByQuestion, read_problems
-from data_gen.rows.contamination import find_contamination, question_key
+from data_gen.rows.contamination import find_contamination
 from data_gen.rows.facts import RowFacts, describe_run, label_meaning
 from data_gen.rows.filters import Filter, usable_solutions
 from data_gen.rows.layouts import AnyRow, RowKind
 from data_gen.rows.orm import history_rows, orm_pairs, orm_rows, shuffled_chains
 from data_gen.rows.prm import prm_rows
 from data_gen.rows.revision import DistanceAudit, revision_rows
-from data_gen.rows.settings import BuildConfig, Split
+from data_gen.rows.settings import BuildConfig
+from data_gen.rows.split import published_split
 from data_gen.sampling.summary import RunSettings
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import dump_config, parse_config, run_command
@@ -93,15 +94,6 @@ def _grades_exactly(run: Path) -> bool:
     return compares_exactly(settings.grader, settings.problems.source)
 
 
-def published_split(problem: Problem, validation_share: float) -> Split:
-    """The file that a question's rows go into, from its words alone: copies of it in other layouts, runs and machines are on the same side.
-
-    Trainings hold out questions of the rows that they are given by a hash of their own (`prm_train.examples.examples`).
-    """
-    is_validation = derive_seed("validation split", question_key(problem.question)) % 10_000 < 10_000 * validation_share
-    return "validation" if is_validation else "train"
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(BuildConfig, argv)
     problems = read_problems(config.runs)
@@ -123,8 +115,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         files={kind: file_names(kind, config) for kind in config.kinds},
     )
     record.with_kinds(written).write(config.output / "build.json")
-    shown = {kind: {"n_rows": summary.n_rows, "left_out": summary.left_out} for kind, summary in written.items()}
-    logger.info("%s: %s", config.output, json.dumps(shown))
+    logger.info("%s:\n%s", config.output, result_table({kind: rows_in_words(summary) for kind, summary in written.items()}))
+
+
+def rows_in_words(summary: KindSummary) -> str:
+    return f"{summary.n_rows:,} rows" + (f"; left out: {counted(summary.left_out)}" if summary.left_out else "")
 
 
 def write_contamination(problems: list[Problem], config: BuildConfig) -> tuple[list[Problem], Contamination]:

@@ -51,8 +51,8 @@ OTHER_COMMANDS = {"prm_train.cli", "data_gen.pretrain"}  # that `prm-train` does
 FULLEST = 20  # files of a folder
 # JSON that is no file between stages: what each of these modules parses.
 OTHER_JSON = {
-    "data_gen.grading.algebra_pool": "replies of a worker process",
-    "data_gen.grading.algebra_worker": "questions to it",
+    "data_gen.grading.worker_pool": "replies of a worker process",
+    "data_gen.grading.pool_worker": "questions to it",
     "data_gen.grading.program": "tests in a gold answer, reports of a sandboxed program",
     "data_gen.grading.program_sandbox": "the task of that program",
     "data_gen.grading.remote_program": "messages of that program",

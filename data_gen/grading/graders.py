@@ -13,10 +13,10 @@ from data_gen.answers.choices import letter_of, read_options
 from data_gen.answers.equality import Pair, settle
 from data_gen.answers.find import find_answer
 from data_gen.answers.notation import MAX_ANSWER_LENGTH
-from data_gen.grading.algebra_pool import AlgebraPool, Reply
 from data_gen.grading.function import load_function_grader
 from data_gen.grading.source_hash import source_hash
 from data_gen.grading.words import ChoiceGrader, ExactGrader
+from data_gen.grading.worker_pool import AlgebraPool, Reply
 from data_gen.problems.tasks import TASKS, task_of
 from data_gen.records.draw_keys import content_hash
 from data_gen.records.grader import Grader
@@ -25,7 +25,7 @@ from data_gen.records.solutions import CORRECT, INCORRECT, GradedSolution, Probl
 from data_gen.settings.errors import InputError
 
 GraderName = str  # auto, that of a built-in task, math, exact, choice, or module:function; `load_grader` checks it
-MATH_MODULES = ("data_gen.answers.find", "data_gen.answers.equality", "data_gen.grading.algebra_worker")  # decide, with what they import
+MATH_MODULES = ("data_gen.answers.find", "data_gen.answers.equality", "data_gen.grading.pool_worker")  # decide, with what they import
 N_WORKERS = min(4, os.cpu_count() or 1)  # of which a run starts as many as it has questions for
 N_STORED_VERDICTS = 65536
 RETRY_SECONDS = 600.0  # how long a time-out stands for its pair of answers

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
-from data_gen.build import main, published_split
+from data_gen.build import main
 from data_gen.files.jsonl import read_jsonl
 from data_gen.files.run_folder import write_records
 from data_gen.records.solutions import CORRECT, INCORRECT, GradedSolution, LabeledSolution, Problem, Solution, StepEstimate, unknown
 from data_gen.rows.build_record import KindSummary, RunDescription, read_build
 from data_gen.rows.layouts import ROW_TYPES, OrmRow, RevisionRow, read_rows
 from data_gen.rows.settings import BuildConfig
+from data_gen.rows.split import published_split
 from data_gen.sampling.summary import SampleSummary
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import load_yaml

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from data_gen.answers.find import find_answer
-from data_gen.grading.algebra_pool import Reply
 from data_gen.grading.graders import MathGrader, load_grader
+from data_gen.grading.worker_pool import Reply
 from data_gen.problems.arithmetic.grader import ArithmeticGrader
 from data_gen.records.sampling import FinishReason
 from data_gen.records.solutions import GradedSolution, Problem, Solution, Verdict

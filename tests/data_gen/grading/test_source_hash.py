@@ -50,7 +50,7 @@ def test_verdicts_on_mathematics_depend_on_all_that_reads_and_compares_answers()
     subjects = ("choices", "clocks", "equality", "equations", "expressions", "final_sentence", "find", "lists", "notation", "number_words")
     answers = {f"data_gen.answers.{subject}" for subject in (*subjects, "numbers", "units", "vote_key")}
     records = {f"data_gen.records.{name}" for name in ("draw_keys", "sampling", "solutions")}
-    assert set(own_sources(*MATH_MODULES)) == {*answers, *records, "data_gen.grading.algebra_worker"}
+    assert set(own_sources(*MATH_MODULES)) == {*answers, *records, "data_gen.grading.pool_worker"}
 
 
 def test_verdicts_on_programs_depend_on_their_sandbox() -> None:

@@ -150,7 +150,7 @@ class AlgebraWorker:
             return self.process
         self.stop()
         limits = [str(int(self._memory_gib * 2**30)), str(self._timeout_seconds)]
-        command = [sys.executable, "-P", str(Path(__file__).with_name("algebra_worker.py")), *limits]
+        command = [sys.executable, "-P", str(Path(__file__).with_name("pool_worker.py")), *limits]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         pipe = subprocess.PIPE
         with self._lock:

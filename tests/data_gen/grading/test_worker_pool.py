@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from data_gen.grading.algebra_pool import AlgebraPool, ClosedError
+from data_gen.grading.worker_pool import AlgebraPool, ClosedError
 
 
 def has_ended(process_id: int) -> bool:
@@ -97,7 +97,7 @@ def test_workers_start_as_questions_wait() -> None:
 )
 def test_workers_that_cannot_start_are_one_line(limit: str, said: str) -> None:
     script = (
-        "import resource; from data_gen.settings.parse import run_command; from data_gen.grading.algebra_pool import AlgebraPool\n"
+        "import resource; from data_gen.settings.parse import run_command; from data_gen.grading.worker_pool import AlgebraPool\n"
         "def main():\n"
         "    pool = AlgebraPool(1, 2.0, 2.0)\n"
         f"    resource.setrlimit(resource.{limit})\n"
@@ -135,7 +135,7 @@ def test_collecting_a_pool_ends_its_processes() -> None:
 
 def test_killing_the_caller_ends_its_processes_even_inside_a_computation() -> None:
     script = (
-        "import time; from data_gen.grading.algebra_pool import AlgebraPool\n"
+        "import time; from data_gen.grading.worker_pool import AlgebraPool\n"
         "pool = AlgebraPool(1, 2.0, 2.0); pool.ask('x+x', '2x').result(); pool.ask('5', '9^{9^{9}}')\n"
         "print(*pool.process_ids(), flush=True); time.sleep(60)"
     )
