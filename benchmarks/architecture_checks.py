@@ -1,4 +1,6 @@
-"""What `benchmarks.architectures` compares: scores in search, draws and packed rows with what transformers computes of whole texts."""
+"""What `benchmarks.architectures` compares: scores in search, draws and packed rows with what transformers
+computes of whole texts.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -35,13 +37,17 @@ N_DRAWN = 50  # tokens
 
 
 def search_difference(folder: Path) -> float:
-    """The largest difference of a score in a search, steps asked for one by one and all together, from that of the path alone."""
+    """The largest difference of a score in a search, steps asked for one by one and all together, from that
+    of the path alone.
+    """
     plain, scorer = load_checkpoint(str(folder)), load_scorer(str(folder))
     wanted: dict[tuple[str, ...], float] = {}
     for steps in PATHS:
         for n_steps in range(1, len(steps) + 1):
             logits = plain.logits(ScoredPath((Message("user", QUESTION),), steps[:n_steps]))
-            wanted[steps[:n_steps]] = float(torch.sigmoid(torch.tensor(plain.kind.scorer_logits(plain.facts, logits)))[-1])
+            wanted[steps[:n_steps]] = float(
+                torch.sigmoid(torch.tensor(plain.kind.scorer_logits(plain.facts, logits)))[-1]
+            )
     found = [asyncio.run(_search(scorer, is_together)) for is_together in (False, True)]
     return max(abs(scores[steps] - wanted[steps]) for scores in found for steps in scores)
 
@@ -58,13 +64,17 @@ async def _search(scorer: Scorer, is_together: bool) -> dict[tuple[str, ...], fl
         if is_together:
             await tree.score(nodes[PATHS[0][:2]])  # so that the paths differ in what is known of them
         scored = nodes if scorer.scores_steps else {steps: nodes[steps] for steps in PATHS}
-        return dict(zip(scored, await asyncio.gather(*(tree.score(node) for node in scored.values())), strict=True))
+        return dict(
+            zip(scored, await asyncio.gather(*(tree.score(node) for node in scored.values())), strict=True)
+        )
 
 
 def engine_difference(folder: Path) -> float:
-    """The largest difference of a log-prob. Raises ValueError where a greedy draw is not what `generate` writes.
+    """The largest difference of a log-prob. Raises ValueError where a greedy draw is not what `generate`
+    writes.
 
-    (LongRoPE: generate without a cache, since with one it reads nothing but the last token where it changes its positions.)
+    (LongRoPE: generate without a cache, since with one it reads nothing but the last token where it changes
+    its positions.)
     """
     policy = load_policy(str(folder))
     model = load_model(AutoModelForCausalLM, str(folder)).eval()
@@ -72,7 +82,11 @@ def engine_difference(folder: Path) -> float:
     prefixes = [policy.encode_prompt(text) for text in PROMPTS]
 
     async def drawn() -> list[Completion]:
-        return list(await asyncio.gather(*(policy.sample(prefix, SamplingParams(N_DRAWN, 0), 0) for prefix in prefixes)))
+        return list(
+            await asyncio.gather(
+                *(policy.sample(prefix, SamplingParams(N_DRAWN, 0), 0) for prefix in prefixes)
+            )
+        )
 
     worst = 0.0
     for prefix, completion in zip(prefixes, asyncio.run(drawn()), strict=True):
@@ -85,11 +99,16 @@ def engine_difference(folder: Path) -> float:
             use_cache=not has_border,
         )[0, len(prefix) :].tolist()
         if tuple(generated) != completion.token_ids:
-            raise ValueError(f"a draw behind {len(prefix)} tokens is {completion.token_ids[:8]}…, expected {generated[:8]}…")
+            raise ValueError(
+                f"a draw behind {len(prefix)} tokens is {completion.token_ids[:8]}…, expected "
+                f"{generated[:8]}…"
+            )
         ids = (*prefix, *completion.token_ids)
         ends = range(len(prefix), len(ids)) if has_border else [len(ids) - 1]
         with torch.inference_mode():
-            logits = torch.cat([model(torch.tensor([ids[:end]]), use_cache=False).logits[0, -1:] for end in ends])
+            logits = torch.cat(
+                [model(torch.tensor([ids[:end]]), use_cache=False).logits[0, -1:] for end in ends]
+            )
             if not has_border:
                 logits = model(torch.tensor([ids[:-1]]), use_cache=False).logits[0, len(prefix) - 1 :]
         logprobs = logits.float().log_softmax(-1).gather(1, torch.tensor(completion.token_ids)[:, None])[:, 0]

@@ -1,10 +1,13 @@
-"""Which architectures can be trained, searched with, sampled from and published: a tiny model of each goes through every command.
+"""Which architectures can be trained, searched with, sampled from and published: a tiny model of each goes
+through every command.
 
-`python -m benchmarks.architectures` tries all of `tests.tiny_models` (a quarter of an hour on one core), with names behind it those
-alone; `--list` prints the names. Outcomes are kept in benchmarks/results/architectures.json, from which docs/architectures.md is written
-anew each time. An outcome is
+`python -m benchmarks.architectures` tries all of `tests.tiny_models` (a quarter of an hour on one core), with
+names behind it those alone; `--list` prints the names. Outcomes are kept in
+benchmarks/results/architectures.json, from which docs/architectures.md is written anew each time. An outcome
+is
 
-    done       trained, written, loaded again with the same scores; scores and draws equal those of whole texts in transformers
+    done       trained, written, loaded again with the same scores; scores and draws equal those of whole
+               texts in transformers
     refused    in one line before the training begins
     error      any other exception, or a refusal after it began
     wrong      numbers differ
@@ -23,7 +26,13 @@ from typing import Any
 
 from transformers.utils import logging as transformers_logging
 
-from benchmarks.architecture_checks import LOGPROB_TOLERANCE, TOLERANCE, engine_difference, packing_difference, search_difference
+from benchmarks.architecture_checks import (
+    LOGPROB_TOLERANCE,
+    TOLERANCE,
+    engine_difference,
+    packing_difference,
+    search_difference,
+)
 from benchmarks.architecture_rows import write_outcome_rows, write_revision_rows, write_step_rows
 from data_gen.files.jsonl import write_text
 from data_gen.settings.errors import InputError
@@ -35,7 +44,13 @@ RESULTS = Path(__file__).parent / "results" / "architectures.json"
 TABLE = Path(__file__).parents[1] / "docs" / "architectures.md"
 Cells = dict[str, dict[str, str]]
 
-COMMANDS = {"prm": train_prm, "orm": train_orm, "revision": train_revision, "verifier": train_verifier, "implicit": train_implicit_prm}
+COMMANDS = {
+    "prm": train_prm,
+    "orm": train_orm,
+    "revision": train_revision,
+    "verifier": train_verifier,
+    "implicit": train_implicit_prm,
+}
 VARIANTS = {
     "prm": ("prm", ()),
     "prm_lora": ("prm", ("--lora.rank", "4")),
@@ -50,7 +65,13 @@ VARIANTS = {
 SCORERS = ("prm", "orm", "verifier", "implicit")
 PUBLISHED = (*SCORERS, "revision")
 COLUMNS = {
-    **{"prm": "PRM", "prm_lora": "PRM, LoRA", "prm_packed": "PRM, packed", "orm": "ORM", "orm_lora": "ORM, LoRA"},
+    **{
+        "prm": "PRM",
+        "prm_lora": "PRM, LoRA",
+        "prm_packed": "PRM, packed",
+        "orm": "ORM",
+        "orm_lora": "ORM, LoRA",
+    },
     **{"orm_pairs": "ORM, pairs", "revision": "revision", "verifier": "verifier", "implicit": "implicit PRM"},
     **{f"search_{kind}": f"search, {kind}" for kind in SCORERS},
     "engine": "sampling",
@@ -71,10 +92,18 @@ def attempt(action: Callable[[], str]) -> dict[str, str]:
 def trained(name: str, root: Path, kind: str, more: tuple[str, ...]) -> Callable[[], str]:
     def action() -> str:
         output = root / name
-        arguments = {"rows": root / f"{kind}.jsonl", "output": output, "model": root / "base", "n_epochs": 1.0, "learning_rate": 0.003}
+        arguments = {
+            "rows": root / f"{kind}.jsonl",
+            "output": output,
+            "model": root / "base",
+            "n_epochs": 1.0,
+            "learning_rate": 0.003,
+        }
         arguments |= {"validation_share": 0.3, "use_cpu": "true", "batch_size": 8}
         try:
-            COMMANDS[kind].main([word for key, value in arguments.items() for word in (f"--{key}", str(value))] + list(more))
+            COMMANDS[kind].main(
+                [word for key, value in arguments.items() for word in (f"--{key}", str(value))] + list(more)
+            )
         except InputError as error:
             if (output / "training" / "cost.json").exists() or (output / "config.json").exists():
                 raise RuntimeError(f"refused after it began: {error}") from error
@@ -91,13 +120,24 @@ def within(difference: Callable[[], float], tolerance: float) -> dict[str, str]:
     found = attempt(lambda: repr(difference()))
     if found["outcome"] != "done":
         return found
-    return {"outcome": "done" if float(found["said"]) <= tolerance else "wrong", "said": f"{float(found['said']):.1e}"}
+    return {
+        "outcome": "done" if float(found["said"]) <= tolerance else "wrong",
+        "said": f"{float(found['said']):.1e}",
+    }
 
 
 def published(root: Path, kind: str) -> Callable[[], str]:
     def action() -> str:
-        arguments = {"checkpoint": root / kind, "rows": root / f"{kind}.jsonl", "output": root / f"{kind}-public", "license": "mit"}
-        publish.main([word for key, value in arguments.items() for word in (f"--{key}", str(value))] + ["--n_rows", "20"])
+        arguments = {
+            "checkpoint": root / kind,
+            "rows": root / f"{kind}.jsonl",
+            "output": root / f"{kind}-public",
+            "license": "mit",
+        }
+        publish.main(
+            [word for key, value in arguments.items() for word in (f"--{key}", str(value))]
+            + ["--n_rows", "20"]
+        )
         return ""
 
     return action
@@ -106,7 +146,11 @@ def published(root: Path, kind: str) -> Callable[[], str]:
 def cells_of(name: str, root: Path) -> Cells:
     """What became of each column, as far as it was reached."""
     write_tiny_model(name, root / "base")
-    for kind, write in {"prm": write_step_rows, "orm": write_outcome_rows, "revision": write_revision_rows}.items():
+    for kind, write in {
+        "prm": write_step_rows,
+        "orm": write_outcome_rows,
+        "revision": write_revision_rows,
+    }.items():
         write(root / f"{kind}.jsonl")
     write_step_rows(root / "verifier.jsonl")
     write_outcome_rows(root / "implicit.jsonl")
@@ -115,7 +159,9 @@ def cells_of(name: str, root: Path) -> Cells:
         if variant == kind or found[kind]["outcome"] == "done":
             found[variant] = attempt(trained(variant, root, kind, more))
     if found.get("prm_packed", {}).get("outcome") == "done":
-        found["prm_packed"] = within(lambda: packing_difference(root / "prm_packed", root / "prm.jsonl"), TOLERANCE)
+        found["prm_packed"] = within(
+            lambda: packing_difference(root / "prm_packed", root / "prm.jsonl"), TOLERANCE
+        )
     for kind in SCORERS:
         if found[kind]["outcome"] == "done":
             found[f"search_{kind}"] = within(lambda folder=root / kind: search_difference(folder), TOLERANCE)  # type: ignore[misc]
@@ -127,12 +173,17 @@ def cells_of(name: str, root: Path) -> Cells:
 
 
 def counts(cells: dict[str, Cells]) -> dict[str, int]:
-    """Of architectures; `search` counts those in which all scorers that were trained score as alone, `errors` counts cells."""
+    """Of architectures; `search` counts those in which all scorers that were trained score as alone, `errors`
+    counts cells.
+    """
 
     def n_done(column: str) -> int:
         return sum(each.get(column, {}).get("outcome") == "done" for each in cells.values())
 
-    searched = [[cell["outcome"] for column, cell in each.items() if column.startswith("search_")] for each in cells.values()]
+    searched = [
+        [cell["outcome"] for column, cell in each.items() if column.startswith("search_")]
+        for each in cells.values()
+    ]
     n_errors = sum(cell["outcome"] in ("error", "wrong") for each in cells.values() for cell in each.values())
     is_searched = [bool(outcomes) and set(outcomes) == {"done"} for outcomes in searched]
     kinds = {kind: n_done(kind) for kind in ("prm", "orm", "revision", "verifier", "implicit", "engine")}
@@ -148,13 +199,18 @@ def table(results: dict[str, Any]) -> str:
     lines = [
         "# Architectures",
         "",
-        f"A tiny random model of each of {len(names)} architectures of transformers went through every command: `{results['command']}`,",
-        f"with {versions} on a CPU. What was trained was loaded again and gave the same scores; *search* compares the scores of",
-        "steps, asked for one by one and all together, with those of each path alone, *sampling* compares greedy draws with `generate` and",
-        "their log-probs with those of the whole text. Texts are longer than the windows (40 tokens) and than the short length of LongRoPE",
+        f"A tiny random model of each of {len(names)} architectures of transformers went through every "
+        f"command: `{results['command']}`,",
+        f"with {versions} on a CPU. What was trained was loaded again and gave the same scores; *search* "
+        "compares the scores of",
+        "steps, asked for one by one and all together, with those of each path alone, *sampling* compares "
+        "greedy draws with `generate` and",
+        "their log-probs with those of the whole text. Texts are longer than the windows (40 tokens) and "
+        "than the short length of LongRoPE",
         "(64).",
         "",
-        "✓ done and equal · – refused in one line before a training begins, for the reason below · ✗ error · ✗ᵂ other numbers · empty: not",
+        "✓ done and equal · – refused in one line before a training begins, for the reason below · ✗ error · "
+        "✗ᵂ other numbers · empty: not",
         "reached",
         "",
         "| architecture | " + " | ".join(COLUMNS[column] for column in shown) + " | publish |",
@@ -162,15 +218,19 @@ def table(results: dict[str, Any]) -> str:
     ]
     for name in names:
         row = cells[name]
-        kinds = [row[f"publish_{kind}"]["outcome"] == "done" for kind in PUBLISHED if f"publish_{kind}" in row]
+        kinds = [
+            row[f"publish_{kind}"]["outcome"] == "done" for kind in PUBLISHED if f"publish_{kind}" in row
+        ]
         signs = [SIGNS[row[column]["outcome"]] if column in row else "" for column in shown]
         escaped = name.replace("|", ", ")
         lines.append(f"| {escaped} | " + " | ".join(signs) + f" | {sum(kinds)} of {len(kinds)} |")
     number = counts(cells)
     lines += [
         "",
-        f"Trained: PRM {number['prm']}, ORM {number['orm']}, revision model {number['revision']}, verifier {number['verifier']}, implicit",
-        f"PRM {number['implicit']} of {number['n']}. All their scores in search equal those of whole paths in {number['search']}, draws",
+        f"Trained: PRM {number['prm']}, ORM {number['orm']}, revision model {number['revision']}, verifier "
+        f"{number['verifier']}, implicit",
+        f"PRM {number['implicit']} of {number['n']}. All their scores in search equal those of whole paths "
+        f"in {number['search']}, draws",
         f"equal `generate` in {number['engine']}. Errors and other numbers: {number['errors']}.",
         "",
         "## What is refused",
@@ -187,7 +247,9 @@ def table(results: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", metavar="name")
     parser.add_argument("--list", action="store_true")
     options = parser.parse_args()
@@ -205,13 +267,22 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             found = cells_of(name, Path(folder))
         results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"cells": {}}
-        said = {column: {**cell, "said": cell["said"].replace(f"{folder}/", "")} for column, cell in found.items()}
+        said = {
+            column: {**cell, "said": cell["said"].replace(f"{folder}/", "")} for column, cell in found.items()
+        }
         cells = results["cells"] | {name: said}
         versions = {package: version(package) for package in ("torch", "transformers", "trl", "peft")}
-        results = {"command": "python -m benchmarks.architectures", "versions": versions, **counts(cells), "cells": cells}
+        results = {
+            "command": "python -m benchmarks.architectures",
+            "versions": versions,
+            **counts(cells),
+            "cells": cells,
+        }
         write_text(RESULTS, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
         write_text(TABLE, table(results))
-        faults = {column: cell["said"] for column, cell in said.items() if cell["outcome"] in ("error", "wrong")}
+        faults = {
+            column: cell["said"] for column, cell in said.items() if cell["outcome"] in ("error", "wrong")
+        }
         print(name, f"{time.perf_counter() - started:.0f} s", faults or "no error", flush=True)
 
 

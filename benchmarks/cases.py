@@ -1,9 +1,12 @@
-"""Verdicts on cases that graders get wrong: `PRM_TRAIN_DATA=folder python -m benchmarks.cases --cases FILE` (a minute).
+"""Verdicts on cases that graders get wrong: `PRM_TRAIN_DATA=folder python -m benchmarks.cases --cases FILE`
+(a minute).
 
-FILE holds one object a line: `gold`, `given`, `expected` (`correct`, `incorrect`, or several joined by `|`, `unknown` among them) and
-`mode`: `compare` for a bare answer, `grade` for a whole solution; others are skipped. A false positive is a wrong answer that was called
-correct, a false negative a right one that was called incorrect, an unknown one without the verdict that was due. The ProcessBench solutions
-of GSM8K and MATH are joined with the gold answers of both by the text of their question, and compared with `final_answer_correct`.
+FILE holds one object a line: `gold`, `given`, `expected` (`correct`, `incorrect`, or several joined by `|`,
+`unknown` among them) and `mode`: `compare` for a bare answer, `grade` for a whole solution; others are
+skipped. A false positive is a wrong answer that was called correct, a false negative a right one that was
+called incorrect, an unknown one without the verdict that was due. The ProcessBench solutions of GSM8K and
+MATH are joined with the gold answers of both by the text of their question, and compared with
+`final_answer_correct`.
 
 Writes benchmarks/results/cases.json, with the counts of benchmarks.architectures where they are there.
 """
@@ -37,11 +40,19 @@ def grade_cases(grader: MathGrader, path: Path) -> dict[str, int]:
     for case in read_lines(path):
         if case["mode"] not in ("compare", "grade"):
             continue
-        judge = grader.compare if case["mode"] == "compare" else lambda gold, text: verdict_on(grader, gold, text)
+        judge = (
+            grader.compare if case["mode"] == "compare" else lambda gold, text: verdict_on(grader, gold, text)
+        )
         verdict = judge(case["gold"], case["given"])
         counts["n"] += 1
         if verdict.kind.value not in case["expected"].split("|"):
-            kind = "unknown" if verdict.is_unknown else "false_positive" if verdict.is_correct else "false_negative"
+            kind = (
+                "unknown"
+                if verdict.is_unknown
+                else "false_positive"
+                if verdict.is_correct
+                else "false_negative"
+            )
             counts[kind] += 1
             print(f"{kind}: {case['gold']!r} | {case['given'][-100:]!r} | expected {case['expected']}")
     return dict(counts)
@@ -76,7 +87,9 @@ def grade_processbench(grader: MathGrader, data: Path) -> dict[str, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cases", type=Path, required=True)
     parser.add_argument("--output", type=Path, default=RESULTS / "cases.json")
     arguments = parser.parse_args()

@@ -1,12 +1,16 @@
-"""What commands survive: kills at every file event, a disk that is really full, flipped bits, two processes at once, hostile others.
+"""What commands survive: kills at every file event, a disk that is really full, flipped bits, two processes
+at once, hostile others.
 
-    make faults                             # five minutes on one core, as root where a file system of its own can be mounted
-    make faults ARGS="--only hostile disk"  # the areas with these words in their names; the others keep their figures
+    make faults                             # five minutes on one core, as root where a file system of its own
+                                            can be mounted
+    make faults ARGS="--only hostile disk"  # the areas with these words in their names; the others keep their
+                                            figures
 
-A command survives a kill, or a full disk, if the same command, started again, ends with the files of an unbroken run. A flipped bit of a
-ledger is survived if `prm-train ledger verify` sees it or every draw is as it was, and if nothing but a LedgerError comes of it. Of two
-processes in one folder the second must be refused with exit code 2. What servers, clients and programs may do to us are the tests that are
-marked `hostile`: pytest runs them here, and counts. What was tried and what survived goes into results/faults.json.
+A command survives a kill, or a full disk, if the same command, started again, ends with the files of an
+unbroken run. A flipped bit of a ledger is survived if `prm-train ledger verify` sees it or every draw is as
+it was, and if nothing but a LedgerError comes of it. Of two processes in one folder the second must be
+refused with exit code 2. What servers, clients and programs may do to us are the tests that are marked
+`hostile`: pytest runs them here, and counts. What was tried and what survived goes into results/faults.json.
 """
 
 import argparse
@@ -36,13 +40,45 @@ from prm_train.evaluation import evaluate
 from prm_train.search import run as search
 from prm_train.training.folder import training_lock
 
-EVENTS = ("os.rename", "os.remove", "os.mkdir", "os.truncate", "shutil.copyfile", "sqlite3.connect", "fcntl.flock", "tempfile.mkstemp")
-SIMULATED = ["--problems.n", "6", "--policy.model", "simulated", "--max_new_tokens", "200", "--n_samples", "4"]
-VARIES = ("seconds", "cpu_seconds", "this_process", "n_cached", "n_prefilled", "path", "made", "command", "output")
+EVENTS = (
+    "os.rename",
+    "os.remove",
+    "os.mkdir",
+    "os.truncate",
+    "shutil.copyfile",
+    "sqlite3.connect",
+    "fcntl.flock",
+    "tempfile.mkstemp",
+)
+SIMULATED = [
+    "--problems.n",
+    "6",
+    "--policy.model",
+    "simulated",
+    "--max_new_tokens",
+    "200",
+    "--n_samples",
+    "4",
+]
+VARIES = (
+    "seconds",
+    "cpu_seconds",
+    "this_process",
+    "n_cached",
+    "n_prefilled",
+    "path",
+    "made",
+    "command",
+    "output",
+)
 Main = Callable[[list[str]], None]
 TESTS = Path(__file__).parents[1] / "tests" / "data_gen"
 HOSTILE = {
-    "hostile server replies": ("policies/test_server_faults.py", "policies/test_server_replies.py", "test_judge.py"),
+    "hostile server replies": (
+        "policies/test_server_faults.py",
+        "policies/test_server_replies.py",
+        "test_judge.py",
+    ),
     "hostile clients of serve-policy": ("test_serve_policy.py",),
     "hostile programs: ways out of the sandbox, forged verdicts": (
         "test_isolation.py",
@@ -53,7 +89,9 @@ HOSTILE = {
 
 
 def run_apart(main: Main, argv: list[str], kill_at: int | None = None) -> int:
-    """Exit code of a command in a process of its own, negative for a signal; `kill_at` kills it at that file event."""
+    """Exit code of a command in a process of its own, negative for a signal; `kill_at` kills it at that file
+    event.
+    """
     child = os.fork()
     if child == 0:
         null = os.open(os.devnull, os.O_WRONLY)
@@ -77,7 +115,9 @@ def kill_at_event(number: int) -> None:
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal count
-        writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        writes = (
+            event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        )
         if writes or event in EVENTS:
             count += 1
             if count == number:
@@ -99,7 +139,9 @@ def content(folder: Path) -> dict[str, Any]:
         elif path.suffix == ".jsonl" and "results" not in path.name:
             found[name] = path.read_bytes()
         elif path.suffix == ".jsonl":  # in the order in which problems were finished
-            found[name] = sorted(json.dumps(_comparable(json.loads(line))) for line in path.read_text().splitlines())
+            found[name] = sorted(
+                json.dumps(_comparable(json.loads(line))) for line in path.read_text().splitlines()
+            )
     return found
 
 
@@ -110,7 +152,9 @@ def _comparable(value: Any) -> Any:
 
 
 def kills(main: Main, arguments: Callable[[Path], list[str]], start: Path | None) -> dict[str, int]:
-    """A command in a copy of `start`, killed at its first file event, at its second, and so on until it gets to its end."""
+    """A command in a copy of `start`, killed at its first file event, at its second, and so on until it gets
+    to its end.
+    """
     counts = {"tried": 0, "survived": 0}
     with tempfile.TemporaryDirectory() as place:
         run, whole = Path(place) / "run", None
@@ -152,7 +196,12 @@ def full_disks() -> dict[str, int]:
             is_sound = not path.exists() or path.stat().st_size == 0 or not list(find_faults(path))
             subprocess.run(["mount", "-o", "remount,size=200m", disk], check=True)
             counts["tried"] += 1
-            counts["survived"] += code in (1, 2) and is_sound and run_apart(sample.main, argv) == 0 and content(disk / "run") == whole
+            counts["survived"] += (
+                code in (1, 2)
+                and is_sound
+                and run_apart(sample.main, argv) == 0
+                and content(disk / "run") == whole
+            )
     return counts
 
 
@@ -190,7 +239,9 @@ def two_at_once(run: Path) -> dict[str, int]:
 
 
 class Outcomes:
-    """A plugin of pytest that counts the cases that ran and those that passed; one that tries more says how many by its `n_probes`."""
+    """A plugin of pytest that counts the cases that ran and those that passed; one that tries more says how
+    many by its `n_probes`.
+    """
 
     def __init__(self) -> None:
         self.counts = {"tried": 0, "survived": 0}
@@ -207,17 +258,26 @@ def hostile_cases(files: Sequence[str]) -> dict[str, int]:
     import pytest
 
     outcomes = Outcomes()
-    code = pytest.main(["-q", "-m", "hostile", "-p", "no:cacheprovider", *(str(TESTS / name) for name in files)], plugins=[outcomes])
+    code = pytest.main(
+        ["-q", "-m", "hostile", "-p", "no:cacheprovider", *(str(TESTS / name) for name in files)],
+        plugins=[outcomes],
+    )
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        raise RuntimeError(f"pytest ended with {code!r} on {', '.join(files)}; expected tests that are marked hostile")
+        raise RuntimeError(
+            f"pytest ended with {code!r} on {', '.join(files)}; expected tests that are marked hostile"
+        )
     return outcomes.counts
 
 
 class Runs:
-    """Small runs of the simulated policy in a folder, to be damaged; and the arguments of the commands that make them."""
+    """Small runs of the simulated policy in a folder, to be damaged; and the arguments of the commands that
+    make them.
+    """
 
     def __init__(self, place: Path) -> None:
-        self.sampled, self.labeled, self.searched, self.tested = (place / name for name in ("sampled", "labeled", "searched", "tested"))
+        self.sampled, self.labeled, self.searched, self.tested = (
+            place / name for name in ("sampled", "labeled", "searched", "tested")
+        )
 
     def make(self) -> None:
         assert run_apart(sample.main, sampling(self.sampled)) == 0
@@ -272,9 +332,13 @@ def areas_of(runs: Runs) -> dict[str, Callable[[], dict[str, int]]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "faults.json")
-    parser.add_argument("--only", nargs="+", default=[""], metavar="WORD", help="areas with one of these words in their names")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], metavar="WORD", help="areas with one of these words in their names"
+    )
     arguments = parser.parse_args()
     stored = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
     with tempfile.TemporaryDirectory() as place:
@@ -282,14 +346,20 @@ def main() -> None:
         areas = areas_of(runs)
         chosen = [name for name in areas if any(word in name for word in arguments.only)]
         if not chosen:
-            parser.error(f"--only {' '.join(arguments.only)}: no such area; expected words of {'; '.join(areas)}")
+            parser.error(
+                f"--only {' '.join(arguments.only)}: no such area; expected words of {'; '.join(areas)}"
+            )
         if not HOSTILE.keys() >= {*chosen}:
             runs.make()
         found = {name: stored[name] for name in areas if name in stored}
         for name in chosen:
             found[name] = areas[name]()
             print(f"{name}: {found[name]}", flush=True)
-    facts = {"command": "make faults", **{name: found[name] for name in areas if name in found}, "machine": machine_name()}
+    facts = {
+        "command": "make faults",
+        **{name: found[name] for name in areas if name in found},
+        "machine": machine_name(),
+    }
     write_text(arguments.output, json.dumps(facts, indent=1) + "\n")
 
 

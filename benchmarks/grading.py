@@ -1,11 +1,14 @@
-"""Our verdicts against plain math-verify, and hostile answers: `PRM_TRAIN_DATA=folder python -m benchmarks.grading` (about 20 minutes).
+"""Our verdicts against plain math-verify, and hostile answers: `PRM_TRAIN_DATA=folder python -m
+benchmarks.grading` (about 20 minutes).
 
-Speed: from the full text of a solution to the verdict, one after the other, on the 5,276 published GSM8K model solutions, 800 Qwen2.5-Math
-samples and the 500 reference solutions of MATH-500. Contenders take turns in one process on one core, each with cold caches; imports and
-the start of our worker process are not counted. Plain math-verify is `verify(parse(f"${gold}$"), parse(text))` with the defaults of both.
+Speed: from the full text of a solution to the verdict, one after the other, on the 5,276 published GSM8K
+model solutions, 800 Qwen2.5-Math samples and the 500 reference solutions of MATH-500. Contenders take turns
+in one process on one core, each with cold caches; imports and the start of our worker process are not
+counted. Plain math-verify is `verify(parse(f"${gold}$"), parse(text))` with the defaults of both.
 
-Agreement: our verdicts against the stored labels of each set. Hostile: generated answers (tests/hostile_answers.py) with a short
-limit; a hang is a verdict that took 2 seconds longer than the limit. Writes benchmarks/results/grading.json.
+Agreement: our verdicts against the stored labels of each set. Hostile: generated answers
+(tests/hostile_answers.py) with a short limit; a hang is a verdict that took 2 seconds longer than the limit.
+Writes benchmarks/results/grading.json.
 """
 
 import argparse
@@ -55,8 +58,14 @@ def gsm8k_cases(data: Path) -> list[Case]:
 
 
 def qwen_cases(data: Path) -> list[Case]:
-    rows = [json.loads(line) for line in (data / "samples" / "qwen_math_cot_100.jsonl").read_text().splitlines()]
-    return [Case(row["gt"], text, is_correct) for row in rows for text, is_correct in zip(row["code"], row["score"], strict=True)]
+    rows = [
+        json.loads(line) for line in (data / "samples" / "qwen_math_cot_100.jsonl").read_text().splitlines()
+    ]
+    return [
+        Case(row["gt"], text, is_correct)
+        for row in rows
+        for text, is_correct in zip(row["code"], row["score"], strict=True)
+    ]
 
 
 def math500_cases(data: Path) -> list[Case]:
@@ -73,7 +82,10 @@ def said(verdict: Verdict) -> str:
 
 def grade_all(grader: MathGrader, cases: Sequence[Case]) -> list[Verdict]:
     async def grade() -> list[Verdict]:
-        return [(await grader.grade(Problem("p", "", case.gold_answer), Solution("p", 0, case.text))).verdict for case in cases]
+        return [
+            (await grader.grade(Problem("p", "", case.gold_answer), Solution("p", 0, case.text))).verdict
+            for case in cases
+        ]
 
     return asyncio.run(grade())
 
@@ -102,7 +114,9 @@ def time_math_verify(cases: Sequence[Case]) -> tuple[float, list[bool]]:
 
 
 def measure_speed(sets: dict[str, list[Case]], n_rounds: int) -> dict[str, Any]:
-    """Verdicts per second of each on each set, and of both sets of samples together: medians of the rounds."""
+    """Verdicts per second of each on each set, and of both sets of samples together: medians of the
+    rounds.
+    """
     core = min(os.sched_getaffinity(0))
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})  # workers inherit it
@@ -117,7 +131,9 @@ def measure_speed(sets: dict[str, list[Case]], n_rounds: int) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     for name, pairs in rates.items():
         prefix = "" if name == "gsm8k_and_qwen" else f"{name}_"
-        facts[f"{prefix}verdicts_per_second_ratio"] = round(statistics.median(ours / theirs for ours, theirs in pairs), 1)
+        facts[f"{prefix}verdicts_per_second_ratio"] = round(
+            statistics.median(ours / theirs for ours, theirs in pairs), 1
+        )
         facts[f"{prefix}ours_per_second"] = round(statistics.median(ours for ours, _ in pairs))
         facts[f"{prefix}math_verify_per_second"] = round(statistics.median(theirs for _, theirs in pairs))
     return facts
@@ -127,13 +143,24 @@ def measure_speed(sets: dict[str, list[Case]], n_rounds: int) -> dict[str, Any]:
 
 
 def measure_agreement(sets: dict[str, list[Case]]) -> dict[str, Any]:
-    """Per set: verdicts equal to the label, different ones, unknowns by reason; and math-verify's equal ones."""
+    """Per set: verdicts equal to the label, different ones, unknowns by reason; and math-verify's equal
+    ones.
+    """
     agreement = {}
     for name, cases in sets.items():
         counts: Counter[str] = Counter()
         for case, verdict in zip(cases, time_ours(cases)[1], strict=True):
-            counts[said(verdict) if verdict.is_unknown else "equal" if verdict.is_correct == case.is_correct else "different"] += 1
-        theirs = sum(verdict == case.is_correct for case, verdict in zip(cases, time_math_verify(cases)[1], strict=True))
+            counts[
+                said(verdict)
+                if verdict.is_unknown
+                else "equal"
+                if verdict.is_correct == case.is_correct
+                else "different"
+            ] += 1
+        theirs = sum(
+            verdict == case.is_correct
+            for case, verdict in zip(cases, time_math_verify(cases)[1], strict=True)
+        )
         agreement[name] = {"n": len(cases), **dict(sorted(counts.items())), "math_verify_equal": theirs}
     return agreement
 
@@ -144,7 +171,8 @@ def measure_agreement(sets: dict[str, list[Case]]) -> dict[str, Any]:
 def measure_hostile(n_hostile: int, n_at_once: int, seed: int) -> dict[str, Any]:
     """Verdicts, the slowest one and peak memory of a process, over generated answers.
 
-    None of the answers equals its gold answer: what is not unknown must be incorrect, by exact rules or by algebra that ended in time.
+    None of the answers equals its gold answer: what is not unknown must be incorrect, by exact rules or by
+    algebra that ended in time.
     """
     grader = MathGrader(timeout_seconds=HOSTILE_LIMIT_SECONDS, n_workers=n_at_once)
 
@@ -154,15 +182,19 @@ def measure_hostile(n_hostile: int, n_at_once: int, seed: int) -> dict[str, Any]
         return said(graded.verdict), time.perf_counter() - started
 
     with ThreadPoolExecutor(n_at_once) as threads:
-        list(threads.map(grade, [("5", rf"\boxed{{9^{{9^{{{i}}}}}}}") for i in range(9, 9 + 4 * n_at_once)]))  # all workers have started
+        # All workers have started
+        list(threads.map(grade, [("5", rf"\boxed{{9^{{9^{{{i}}}}}}}") for i in range(9, 9 + 4 * n_at_once)]))
         grader.compare("5 feet", "5 inches")  # and the registry of units is read
         results = list(threads.map(grade, hostile_solutions(seed, n_hostile)))
     answers = ((gold, find_answer(text)) for gold, text in hostile_solutions(seed, n_hostile))
     by_rules = Counter(
-        answer is not None and len(answer) <= MAX_ANSWER_LENGTH and compare_exactly(gold, answer) for gold, answer in answers
+        answer is not None and len(answer) <= MAX_ANSWER_LENGTH and compare_exactly(gold, answer)
+        for gold, answer in answers
     )
     grader.close()
-    peaks = [resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    peaks = [
+        resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    ]
     return {
         "n_hostile": n_hostile,
         "hangs": sum(seconds > HANG_SECONDS for _, seconds in results),
@@ -176,7 +208,9 @@ def measure_hostile(n_hostile: int, n_at_once: int, seed: int) -> dict[str, Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--hostile", type=int, default=10_000, help="generated hostile answers")
     parser.add_argument("--at-once", type=int, default=2, help="hostile answers graded at a time")
@@ -184,9 +218,14 @@ def main() -> None:
     arguments = parser.parse_args()
 
     data = Path(os.environ["PRM_TRAIN_DATA"])
-    readers: dict[str, Callable[[Path], list[Case]]] = {"gsm8k": gsm8k_cases, "qwen": qwen_cases, "math500": math500_cases}
+    readers: dict[str, Callable[[Path], list[Case]]] = {
+        "gsm8k": gsm8k_cases,
+        "qwen": qwen_cases,
+        "math500": math500_cases,
+    }
     sets = {name: read(data) for name, read in readers.items()}
-    facts = measure_hostile(arguments.hostile, arguments.at_once, seed=1)  # first, while this process is small
+    # First, while this process is small
+    facts = measure_hostile(arguments.hostile, arguments.at_once, seed=1)
     facts = measure_speed(sets, arguments.rounds) | {"agreement": measure_agreement(sets)} | facts
     from data_gen.process.machine import machine_name
 

@@ -1,10 +1,14 @@
-"""What other labels would give, on the candidates of a finished quickstart: `python benchmarks/label_experiments.py runs/seed-0`.
+"""What other labels would give, on the candidates of a finished quickstart: `python
+benchmarks/label_experiments.py runs/seed-0`.
 
-- `true`: the quickstart's PRM trained on the true first error of the same solutions, the upper bound of any labeling (experiment only);
-- `last_value_only`: everything from sampling on with a grader that compares the last value alone, so that a wrong step may end right.
+- `true`: the quickstart's PRM trained on the true first error of the same solutions, the upper bound of any
+  labeling (experiment only);
+- `last_value_only`: everything from sampling on with a grader that compares the last value alone, so that a
+  wrong step may end right.
 
-Trains a PRM for each with the quickstart's recipe, scores the quickstart's test candidates with it, and writes within-problem AUROC and
-weighted best-of-N beside those of the quickstart's own PRM to benchmarks/results/label_experiments.json.
+Trains a PRM for each with the quickstart's recipe, scores the quickstart's test candidates with it, and
+writes within-problem AUROC and weighted best-of-N beside those of the quickstart's own PRM to
+benchmarks/results/label_experiments.json.
 """
 
 import argparse
@@ -38,7 +42,11 @@ RESULT = Path(__file__).parent / "results" / "label_experiments.json"
 
 def true_rows(run: Path) -> tuple[list[PrmRow], dict[str, float]]:
     """The quickstart's rows with true labels, and how often the Monte Carlo first error was the true one."""
-    problems = {p.problem_id: p for shard in sorted(run.glob("train-*")) for p in read_records(shard / "problems.jsonl", Problem)}
+    problems = {
+        p.problem_id: p
+        for shard in sorted(run.glob("train-*"))
+        for p in read_records(shard / "problems.jsonl", Problem)
+    }
     rows, n_wrong, n_exact = [], 0, 0
     for row in read_rows(run / "rows" / "prm.jsonl", PrmRow):
         truth = tuple(step_truth(problems[row.problem_id], "\n".join(row.completions)) or ())
@@ -54,7 +62,9 @@ def train(run: Path, rows: Path, output: Path) -> None:
     kept = ("model", "n_epochs", "learning_rate", "batch_size", "n_accumulated", "lr_schedule", "seed")
     recipe = [x for key in kept for x in (f"--{key}", str(config[key]))]
     betas = ",".join(map(str, config["adam_betas"]))
-    train_prm(["--rows", str(rows), "--output", str(output), "--use_cpu", "true", "--adam_betas", betas, *recipe])
+    train_prm(
+        ["--rows", str(rows), "--output", str(output), "--use_cpu", "true", "--adam_betas", betas, *recipe]
+    )
 
 
 async def rescore(results: Sequence[ProblemResult], folder: Path) -> list[ProblemResult]:
@@ -80,17 +90,33 @@ def last_value_rows(run: Path, work: Path) -> Path:
     for shard in sorted(run.glob("train-*")):
         config, output = read_object(shard / "config.json"), work / shard.name
         source = config["problems"]
-        problems = [x for key in ("split", "seed", "n", "shard") for x in (f"--problems.{key}", str(source[key]))]
-        policy = ["--policy.model", config["policy"]["model"], "--policy.base_seed", str(config["policy"]["base_seed"])]
+        problems = [
+            x for key in ("split", "seed", "n", "shard") for x in (f"--problems.{key}", str(source[key]))
+        ]
+        policy = [
+            "--policy.model",
+            config["policy"]["model"],
+            "--policy.base_seed",
+            str(config["policy"]["base_seed"]),
+        ]
         knobs = [x for key in ("n_samples", "max_new_tokens") for x in (f"--{key}", str(config[key]))]
         sample(["--output", str(output), *problems, *policy, *knobs, "--grader", "arithmetic_last_value"])
         label(["--run", str(output)])
-    build(["--runs", ",".join(str(work / shard.name) for shard in sorted(run.glob("train-*"))), "--output", str(work / "rows")])
+    build(
+        [
+            "--runs",
+            ",".join(str(work / shard.name) for shard in sorted(run.glob("train-*"))),
+            "--output",
+            str(work / "rows"),
+        ]
+    )
     return work / "rows" / "prm.jsonl"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path, help="folder of a finished quickstart")
     run = parser.parse_args().run
     results = read_search(sorted(run.glob("test-*"))).results
@@ -100,8 +126,12 @@ def main() -> None:
     train(run, run / "experiments" / "true.jsonl", run / "experiments" / "prm-true")
     true = quality(asyncio.run(rescore(results, run / "experiments" / "prm-true")), run)
     figures |= {"labels": exactness, "true": true}
-    train(run, last_value_rows(run, run / "experiments" / "last-value"), run / "experiments" / "prm-last-value")
-    figures["last_value_only"] = quality(asyncio.run(rescore(results, run / "experiments" / "prm-last-value")), run)
+    train(
+        run, last_value_rows(run, run / "experiments" / "last-value"), run / "experiments" / "prm-last-value"
+    )
+    figures["last_value_only"] = quality(
+        asyncio.run(rescore(results, run / "experiments" / "prm-last-value")), run
+    )
     RESULT.write_text(json.dumps(figures, indent=1) + "\n")
     print(json.dumps(figures, indent=1))
 

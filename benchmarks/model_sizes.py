@@ -1,8 +1,9 @@
-"""Which GPUs the recipes need for which model: `python -m benchmarks.model_sizes` prints the table of docs/recipes.md.
+"""Which GPUs the recipes need for which model: `python -m benchmarks.model_sizes` prints the table of
+docs/recipes.md.
 
-For each model the fewest GPUs of 80 GB on which `configs/train_prm/snell.yaml` (every weight trained) and `configs/train_prm/lora.yaml`
-fit by `prm_train.estimate_memory`, with a fifth of the memory left free. Shapes are those of each model's config.json on the Hub, so that
-nothing is downloaded.
+For each model the fewest GPUs of 80 GB on which `configs/train_prm/snell.yaml` (every weight trained) and
+`configs/train_prm/lora.yaml` fit by `prm_train.estimate_memory`, with a fifth of the memory left free. Shapes
+are those of each model's config.json on the Hub, so that nothing is downloaded.
 """
 
 import sys
@@ -26,10 +27,25 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
 }
 
 
-def shape(kind: type, layers: int, hidden: int, intermediate: int, heads: tuple[int, int], vocab: int, head_dim: int = 128) -> Any:
+def shape(
+    kind: type,
+    layers: int,
+    hidden: int,
+    intermediate: int,
+    heads: tuple[int, int],
+    vocab: int,
+    head_dim: int = 128,
+) -> Any:
     queries, keys = heads
-    sizes = {"num_hidden_layers": layers, "hidden_size": hidden, "intermediate_size": intermediate, "vocab_size": vocab}
-    return kind(**sizes, num_attention_heads=queries, num_key_value_heads=keys, head_dim=head_dim, pad_token_id=None)
+    sizes = {
+        "num_hidden_layers": layers,
+        "hidden_size": hidden,
+        "intermediate_size": intermediate,
+        "vocab_size": vocab,
+    }
+    return kind(
+        **sizes, num_attention_heads=queries, num_key_value_heads=keys, head_dim=head_dim, pad_token_id=None
+    )
 
 
 MODELS: dict[str, PreTrainedConfig] = {
@@ -54,7 +70,13 @@ def smallest(model_config: PreTrainedConfig, recipe: str) -> tuple[EstimateMemor
     network = read_network(model_config, settings.lora)
     for n_gpus, zero_stage in LAYOUTS[recipe]:
         for batch_tokens in TOKENS:
-            config = replace(settings, n_gpus=n_gpus, zero_stage=zero_stage, batch_tokens=batch_tokens, batch_size=BATCH[recipe] // n_gpus)
+            config = replace(
+                settings,
+                n_gpus=n_gpus,
+                zero_stage=zero_stage,
+                batch_tokens=batch_tokens,
+                batch_size=BATCH[recipe] // n_gpus,
+            )
             estimate = estimate_memory(network, config)
             if estimate.total <= USABLE:
                 return config, estimate
@@ -63,7 +85,9 @@ def smallest(model_config: PreTrainedConfig, recipe: str) -> tuple[EstimateMemor
 
 def launch(config: EstimateMemoryConfig) -> tuple[str, str]:
     """How training is started, and the settings that go with it."""
-    start = f"launch/train.sh zero{config.zero_stage} train-prm" if config.zero_stage else "prm-train train-prm"
+    start = (
+        f"launch/train.sh zero{config.zero_stage} train-prm" if config.zero_stage else "prm-train train-prm"
+    )
     settings = f"--batch_size {config.batch_size} --batch_tokens {config.batch_tokens}"
     if config.zero_stage and not config.bf16_autocast:
         settings += " --bf16_autocast true"  # from which DeepSpeed takes its precision

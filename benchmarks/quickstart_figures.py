@@ -1,6 +1,8 @@
-"""The figures of several quickstart runs in one file: `python benchmarks/quickstart_figures.py runs/seed-0 runs/seed-1 runs/seed-2`.
+"""The figures of several quickstart runs in one file: `python benchmarks/quickstart_figures.py runs/seed-0
+runs/seed-1 runs/seed-2`.
 
-Reads report.json and stages/ of each run, writes benchmarks/results/quickstart.json and prints the tables of the README.
+Reads report.json and stages/ of each run, writes benchmarks/results/quickstart.json and prints the tables of
+the README.
 """
 
 import argparse
@@ -23,7 +25,9 @@ def figure(interval: Interval) -> dict[str, float]:
     return {name: round(value, 4) for name, value in asdict(interval).items()}
 
 
-def difference(report: SearchReport, method: str, baseline: str, n: int, hard: bool = False) -> dict[str, float]:
+def difference(
+    report: SearchReport, method: str, baseline: str, n: int, hard: bool = False
+) -> dict[str, float]:
     for pair in report.paired:
         if (pair.method, pair.baseline, pair.n, pair.problems != ALL_PROBLEMS) == (method, baseline, n, hard):
             return figure(pair.difference)
@@ -47,13 +51,22 @@ def seed_figures(run: Path) -> dict[str, Any]:
         "orm_within_problem_auroc": auroc["ORM"],
         "logprob_within_problem_auroc": auroc["policy's log-prob"],
         "settings": dict(report.settings),
-        "accuracy": {method: {str(n): figure(interval) for n, interval in curve.items()} for method, curve in report.accuracy.items()},
-        "weighted_minus_majority": {str(n): difference(report, "prm_weighted", "majority", n) for n in (4, 16, 64)},
-        "weighted_minus_greedy": {str(n): difference(report, "prm_weighted", "greedy", n) for n in (4, 16, 64)},
+        "accuracy": {
+            method: {str(n): figure(interval) for n, interval in curve.items()}
+            for method, curve in report.accuracy.items()
+        },
+        "weighted_minus_majority": {
+            str(n): difference(report, "prm_weighted", "majority", n) for n in (4, 16, 64)
+        },
+        "weighted_minus_greedy": {
+            str(n): difference(report, "prm_weighted", "greedy", n) for n in (4, 16, 64)
+        },
         "weighted64_minus_logprob64": difference(report, "prm_weighted", "logprob", 64),
         "beam4_minus_weighted4_hard": difference(report, "beam", "prm_weighted", 4, hard=True),
         "beam_minus_weighted": {str(n): difference(report, "beam", "prm_weighted", n) for n in (4, 16, 64)},
-        "beam_minus_weighted_hard": {str(n): difference(report, "beam", "prm_weighted", n, hard=True) for n in (4, 16, 64)},
+        "beam_minus_weighted_hard": {
+            str(n): difference(report, "beam", "prm_weighted", n, hard=True) for n in (4, 16, 64)
+        },
         "command": report.run.command,
     }
 
@@ -80,7 +93,10 @@ def points(value: dict[str, float]) -> str:
 def markdown(seeds: list[dict[str, Any]]) -> str:
     """The two tables of the README: methods on the first seed, and what must hold for every seed."""
     first = seeds[0]
-    lines = [f"| test problems solved, % (95 % interval), seed {first['seed']} | N = 4 | N = 16 | N = 64 |", "|---|---|---|---|"]
+    lines = [
+        f"| test problems solved, % (95 % interval), seed {first['seed']} | N = 4 | N = 16 | N = 64 |",
+        "|---|---|---|---|",
+    ]
     for method, name in METHODS.items():
         cells = (percent(first["accuracy"][method][n]) for n in ("4", "16", "64"))
         lines.append(f"| {name} | {' | '.join(cells)} |")
@@ -90,16 +106,26 @@ def markdown(seeds: list[dict[str, Any]]) -> str:
         "within-problem AUROC: PRM": lambda seed: f"{seed['prm_within_problem_auroc']['mean']:.3f}",
         "… ORM": lambda seed: f"{seed['orm_within_problem_auroc']['mean']:.3f}",
         "… policy's log-prob": lambda seed: f"{seed['logprob_within_problem_auroc']['mean']:.3f}",
-        "greedy / pass@1 at T = 1, %": lambda seed: f"{100 * seed['greedy']['mean']:.1f} / {100 * seed['pass_at_1']['mean']:.1f}",
-        "pass@1 by difficulty quintile, %": lambda seed: " ".join(f"{100 * rate:.0f}" for rate in seed["pass_at_1_by_quintile"]),
+        "greedy / pass@1 at T = 1, %": lambda seed: (
+            f"{100 * seed['greedy']['mean']:.1f} / {100 * seed['pass_at_1']['mean']:.1f}"
+        ),
+        "pass@1 by difficulty quintile, %": lambda seed: " ".join(
+            f"{100 * rate:.0f}" for rate in seed["pass_at_1_by_quintile"]
+        ),
         "PRM weighted − majority, N = 4, points": lambda seed: points(seed["weighted_minus_majority"]["4"]),
         "PRM weighted − majority, N = 16, points": lambda seed: points(seed["weighted_minus_majority"]["16"]),
         "PRM weighted − majority, N = 64, points": lambda seed: points(seed["weighted_minus_majority"]["64"]),
         "PRM weighted − log-prob, N = 64": lambda seed: points(seed["weighted64_minus_logprob64"]),
         "PRM weighted − greedy, N = 64": lambda seed: points(seed["weighted_minus_greedy"]["64"]),
-        "beam − weighted, N = 4, two hardest quintiles": lambda seed: points(seed["beam4_minus_weighted4_hard"]),
-        "beam − weighted, N = 16, two hardest quintiles": lambda seed: points(seed["beam_minus_weighted_hard"]["16"]),
-        "beam − weighted, N = 64, two hardest quintiles": lambda seed: points(seed["beam_minus_weighted_hard"]["64"]),
+        "beam − weighted, N = 4, two hardest quintiles": lambda seed: points(
+            seed["beam4_minus_weighted4_hard"]
+        ),
+        "beam − weighted, N = 16, two hardest quintiles": lambda seed: points(
+            seed["beam_minus_weighted_hard"]["16"]
+        ),
+        "beam − weighted, N = 64, two hardest quintiles": lambda seed: points(
+            seed["beam_minus_weighted_hard"]["64"]
+        ),
         "minutes on 2 cores / cpu-seconds": lambda seed: f"{seed['wall_minutes']} / {seed['cpu_seconds']}",
     }
     table = [f"| {name} | {' | '.join(cell(seed) for seed in seeds)} |" for name, cell in rows.items()]
@@ -107,7 +133,9 @@ def markdown(seeds: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("runs", type=Path, nargs="+")
     runs = parser.parse_args().runs
     seeds = [seed_figures(run) for run in runs]

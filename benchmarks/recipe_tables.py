@@ -1,4 +1,6 @@
-"""The tables of docs/recipes.md that hold figures, from benchmarks/results/recipes.json: `python -m benchmarks.recipe_tables`."""
+"""The tables of docs/recipes.md that hold figures, from benchmarks/results/recipes.json: `python -m
+benchmarks.recipe_tables`.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +16,8 @@ RECIPE_NAMES = {
     "pointwise": "ORM, pointwise",
     "pairs": "ORM on pairs",
     "verdicts": "ORM, the verdict at every step",
-    "pointwise, equal cost, 2 epochs": "ORM, pointwise, tokens of the PRM's labels spent on solutions, 2 epochs",
+    "pointwise, equal cost, 2 epochs": "ORM, pointwise, tokens of the PRM's labels spent on solutions, 2 "
+    "epochs",
     "pointwise, equal cost": "the same, 6 epochs as all others",
 }
 ROUND_NAMES = {
@@ -36,7 +39,9 @@ def share(value: Interval) -> str:
 
 
 def points(value: Interval) -> str:
-    return f"{100 * value['mean']:+.1f} ({100 * value['low']:+.1f} to {100 * value['high']:+.1f})".replace("-", "−")
+    return f"{100 * value['mean']:+.1f} ({100 * value['low']:+.1f} to {100 * value['high']:+.1f})".replace(
+        "-", "−"
+    )
 
 
 def tokens(labels: Mapping[str, int]) -> str:
@@ -48,7 +53,9 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def recipe_table(recipes: Mapping[str, Any]) -> str:
-    """A row for each recipe under the aggregation that it is made for, and for one that does better, if there is any."""
+    """A row for each recipe under the aggregation that it is made for, and for one that does better, if there
+    is any.
+    """
     head = (
         "recipe",
         "aggregation",
@@ -66,8 +73,13 @@ def recipe_table(recipes: Mapping[str, Any]) -> str:
         best = max(by_how, key=lambda how: by_how[how]["means"]["weighted_64"]["mean"])
         for how in dict.fromkeys((recipe["made_for"], best)):
             means = by_how[how]["means"]
-            figures = (share(means["within_problem_auroc"]), *(percent(means[f"weighted_{n}"]) for n in (4, 16, 64)))
-            difference = "–" if (name, how) == REFERENCE else points(by_how[how]["minus_reference"]["weighted_64"])
+            figures = (
+                share(means["within_problem_auroc"]),
+                *(percent(means[f"weighted_{n}"]) for n in (4, 16, 64)),
+            )
+            difference = (
+                "–" if (name, how) == REFERENCE else points(by_how[how]["minus_reference"]["weighted_64"])
+            )
             rows.append(
                 (
                     RECIPE_NAMES[name],
@@ -83,7 +95,15 @@ def recipe_table(recipes: Mapping[str, Any]) -> str:
 
 def round_table(parts: Sequence[Mapping[str, Any]]) -> str:
     """A row for each figure and training seed; `parts` are those of seeds 0, 1, …"""
-    head = ("% of problems solved", "seed", "first round", "and samples", "and beams", "beams − first, points", "beams − samples, points")
+    head = (
+        "% of problems solved",
+        "seed",
+        "first round",
+        "and samples",
+        "and beams",
+        "beams − first, points",
+        "beams − samples, points",
+    )
     rows = [
         (
             label,

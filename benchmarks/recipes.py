@@ -1,21 +1,26 @@
-"""PRM recipes and ORM recipes on the same held-out candidates: `python -m benchmarks.recipes runs/quickstart`.
+"""PRM recipes and ORM recipes on the same held-out candidates: `python -m benchmarks.recipes
+runs/quickstart`.
 
-Takes a finished quickstart. All recipes learn from the same solutions of the same policy and are read on the quickstart's test candidates
-(500 problems x 64); what differs is the label, the loss, and how step scores become the score of a solution:
+Takes a finished quickstart. All recipes learn from the same solutions of the same policy and are read on the
+quickstart's test candidates (500 problems x 64); what differs is the label, the loss, and how step scores
+become the score of a solution:
 
-- `hard`: the first error by binary search, labels right / wrong / none (the quickstart's own PRM), made for min;
+- `hard`: the first error by binary search, labels right / wrong / none (the quickstart's own PRM), made for
+  min;
 - `soft`: the value after every step, 8 rollouts each (Snell et al. 2024, appendix D), made for last;
-- `binomial`: the likelihood of the counts where rollouts stop as soon as the value's interval is narrow enough, up to the first step after
-  which none succeeds, made for min;
+- `binomial`: the likelihood of the counts where rollouts stop as soon as the value's interval is narrow
+  enough, up to the first step after which none succeeds, made for min;
 - `binomial, every step`: the same counts and likelihood after every step, made for last;
 - `pointwise`: each solution against its verdict (the quickstart's own ORM);
 - `pairs`: right over wrong solutions of the same question (Bradley-Terry);
-- `verdicts`: the solution's verdict as the target of every step, read at the last (token-level verifier, Cobbe et al. 2021);
-- `pointwise, equal cost`: pointwise with solutions of further problems, as many as cost the policy the tokens of the labels of `hard`; also
-  with a third of the passes over them.
+- `verdicts`: the solution's verdict as the target of every step, read at the last (token-level verifier,
+  Cobbe et al. 2021);
+- `pointwise, equal cost`: pointwise with solutions of further problems, as many as cost the policy the tokens
+  of the labels of `hard`; also with a third of the passes over them.
 
-Every figure is a mean over problems with its 95 % interval, and its paired difference from `hard` with min. Writes what it trains to
-RUN/recipes and the figures to benchmarks/results/recipes.json. About 65 minutes on one core; a stopped run goes on where it was.
+Every figure is a mean over problems with its 95 % interval, and its paired difference from `hard` with min.
+Writes what it trains to RUN/recipes and the figures to benchmarks/results/recipes.json. About 65 minutes on
+one core; a stopped run goes on where it was.
 """
 
 import argparse
@@ -61,7 +66,16 @@ RESULT = Path(__file__).parent / "results" / "recipes.json"
 COUNTS = (4, 16, 64)
 LABELINGS: dict[str, tuple[str, ...]] = {
     "every_step": ("--method", "every_step", "--n_rollouts", "8"),
-    "interval": ("--method", "every_step", "--stopping", "interval", "--interval_width", "0.6", "--max_rollouts", "8"),
+    "interval": (
+        "--method",
+        "every_step",
+        "--stopping",
+        "interval",
+        "--interval_width",
+        "0.6",
+        "--max_rollouts",
+        "8",
+    ),
 }
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -72,8 +86,8 @@ Values = dict[str, NDArray[np.float64]]  # figure → one value a problem
 class Recipe:
     """How one scorer is trained.
 
-    `rows` names a labeling of LABELINGS, or a file that the quickstart built; `settings` are what differs from the quickstart's own recipe
-    (nothing: its own scorer is taken).
+    `rows` names a labeling of LABELINGS, or a file that the quickstart built; `settings` are what differs
+    from the quickstart's own recipe (nothing: its own scorer is taken).
     """
 
     kind: str
@@ -86,8 +100,12 @@ class Recipe:
 PRM_RECIPES = {
     "hard": Recipe("prm", "prm", made_for="min"),
     "soft": Recipe("prm", "every_step", ("--label_kind", "soft", "--aggregation", "last")),
-    "binomial": Recipe("prm", "interval", ("--label_kind", "likelihood", "--until_first_error", "true"), made_for="min"),
-    "binomial, every step": Recipe("prm", "interval", ("--label_kind", "likelihood", "--aggregation", "last")),
+    "binomial": Recipe(
+        "prm", "interval", ("--label_kind", "likelihood", "--until_first_error", "true"), made_for="min"
+    ),
+    "binomial, every step": Recipe(
+        "prm", "interval", ("--label_kind", "likelihood", "--aggregation", "last")
+    ),
 }
 ORM_RECIPES = {
     "pointwise": Recipe("orm", "orm", aggregations=("last",)),
@@ -111,7 +129,8 @@ def label_again(run: Path, name: str) -> dict[str, Any]:
                 shutil.copy(source / part, shard)
             drawn = run / "recipes" / "every_step" / source.name / "ledger.sqlite"
             if drawn.exists() and not (shard / drawn.name).exists():
-                shutil.copy(drawn, shard)  # the same draws; what a labeling asks for is counted as its own cost
+                # The same draws; what a labeling asks for is counted as its own cost
+                shutil.copy(drawn, shard)
             label(["--run", str(shard), *LABELINGS[name]])
         shards.append(shard)
     if not (folder / "rows" / "build.json").exists():
@@ -120,13 +139,22 @@ def label_again(run: Path, name: str) -> dict[str, Any]:
 
 
 def sample_more(run: Path, n_tokens: int) -> dict[str, Any]:
-    """Sample further problems as the quickstart does until that has cost about n_tokens, and build ORM rows of theirs and its own."""
+    """Sample further problems as the quickstart does until that has cost about n_tokens, and build ORM rows
+    of theirs and its own.
+    """
     folder, config = run / "recipes" / "more", load_yaml(QuickstartConfig, run / "config.json")
     shards = sorted(run.glob("train-*"))
     drawn = [SampleSummary.read(shard / "sample.json") for shard in shards]
     tokens_per_solution = sum(each.n_generated for each in drawn) / sum(each.n_solutions for each in drawn)
     n_problems = round(n_tokens / tokens_per_solution / config.n_solutions)
-    source = ("--problems.source", "arithmetic", "--problems.split", "train", "--problems.seed", str(config.seed))
+    source = (
+        "--problems.source",
+        "arithmetic",
+        "--problems.split",
+        "train",
+        "--problems.seed",
+        str(config.seed),
+    )
     part = (
         "--problems.offset",
         str(config.n_train_problems),
@@ -146,15 +174,32 @@ def sample_more(run: Path, n_tokens: int) -> dict[str, Any]:
     if not (folder / "sampled" / "sample.json").exists():
         sample(["--output", str(folder / "sampled"), *source, *part, *policy])
     if not (folder / "rows" / "build.json").exists():
-        build(["--runs", ",".join(map(str, (*shards, folder / "sampled"))), "--output", str(folder / "rows"), "--kinds", "orm"])
+        build(
+            [
+                "--runs",
+                ",".join(map(str, (*shards, folder / "sampled"))),
+                "--output",
+                str(folder / "rows"),
+                "--kinds",
+                "orm",
+            ]
+        )
     sampled = SampleSummary.read(folder / "sampled" / "sample.json")
-    counts = {key: getattr(sampled, key) for key in ("n_problems", "n_solutions", "n_generated", "n_prefilled")}
+    counts = {
+        key: getattr(sampled, key) for key in ("n_problems", "n_solutions", "n_generated", "n_prefilled")
+    }
     return {"n_labeled_solutions": 0, "n_rollouts": 0} | counts
 
 
 def against_truth(run: Path, rows: Path) -> dict[str, float]:
-    """What rollouts say of steps whose truth the built-in task knows: the values of right and of first wrong steps, and what follows."""
-    problems = {p.problem_id: p for shard in sorted(run.glob("train-*")) for p in read_records(shard / "problems.jsonl", Problem)}
+    """What rollouts say of steps whose truth the built-in task knows: the values of right and of first wrong
+    steps, and what follows.
+    """
+    problems = {
+        p.problem_id: p
+        for shard in sorted(run.glob("train-*"))
+        for p in read_records(shard / "problems.jsonl", Problem)
+    }
     values: dict[bool | None, list[float]] = {True: [], False: [], None: []}
     for row in read_rows(rows, PrmRow):
         truth = step_truth(problems[row.problem_id], "\n".join(row.completions)) or ()
@@ -173,7 +218,10 @@ def against_truth(run: Path, rows: Path) -> dict[str, float]:
 
 def label_cost(shards: Sequence[Path]) -> dict[str, Any]:
     found = [LabelSummary.read(shard / "label.json") for shard in shards]
-    return {key: sum(getattr(each, key) for each in found) for key in ("n_labeled_solutions", "n_rollouts", "n_generated", "n_prefilled")}
+    return {
+        key: sum(getattr(each, key) for each in found)
+        for key in ("n_labeled_solutions", "n_rollouts", "n_generated", "n_prefilled")
+    }
 
 
 def rows_of(run: Path, recipe: Recipe) -> Path:
@@ -186,7 +234,9 @@ def rows_of(run: Path, recipe: Recipe) -> Path:
 
 
 def verdict_rows(run: Path) -> list[PrmRow]:
-    """The quickstart's solutions, each step with the verdict of the whole as its label and no other evidence."""
+    """The quickstart's solutions, each step with the verdict of the whole as its label and no other
+    evidence.
+    """
     rows = []
     for row in read_rows(run / "rows" / "orm.jsonl", OrmRow):
         steps = split_steps(row.completion, "\n")
@@ -202,12 +252,25 @@ def train(run: Path, recipe: Recipe, rows: Path, output: Path) -> Path:
     kept = ("model", "n_epochs", "learning_rate", "batch_size", "n_accumulated", "lr_schedule", "seed")
     settings = [text for key in kept for text in (f"--{key}", str(config[key]))]
     betas = ",".join(map(str, config["adam_betas"]))
-    arguments = ["--rows", str(rows), "--output", str(output), "--use_cpu", "true", "--adam_betas", betas, *settings, *recipe.settings]
+    arguments = [
+        "--rows",
+        str(rows),
+        "--output",
+        str(output),
+        "--use_cpu",
+        "true",
+        "--adam_betas",
+        betas,
+        *settings,
+        *recipe.settings,
+    ]
     {"prm": train_prm, "orm": train_orm}[recipe.kind](arguments)
     return output
 
 
-async def in_groups(items: Sequence[Item], work: Callable[[Item], Awaitable[Result]], size: int = 64) -> list[Result]:
+async def in_groups(
+    items: Sequence[Item], work: Callable[[Item], Awaitable[Result]], size: int = 64
+) -> list[Result]:
     """`work` on every item, `size` of them side by side."""
     results: list[Result] = []
     for start in range(0, len(items), size):
@@ -227,7 +290,9 @@ async def rescored(results: Sequence[ProblemResult], folder: Path, kind: str) ->
 
 
 def figures(results: Sequence[ProblemResult], kind: str, how: Aggregation) -> Values:
-    """Within-problem AUROC (problems with right and wrong candidates only), and weighted and plain best-of-N."""
+    """Within-problem AUROC (problems with right and wrong candidates only), and weighted and plain
+    best-of-N.
+    """
     t, scores = results[0].temperature, scorer_scores(kind, how)
     values = {"within_problem_auroc": within_problem_aurocs(results, t, scores)}
     for n in COUNTS:
@@ -241,7 +306,9 @@ def described(values: Values, reference: Values) -> dict[str, Any]:
     rng = partial(np.random.default_rng, 0)
     return {
         "means": {name: asdict(bootstrap_interval(value, rng())) for name, value in values.items()},
-        "minus_reference": {name: asdict(paired_difference(value, reference[name], rng())) for name, value in values.items()},
+        "minus_reference": {
+            name: asdict(paired_difference(value, reference[name], rng())) for name, value in values.items()
+        },
     }
 
 
@@ -255,7 +322,9 @@ def training_cost(scorer: Path) -> dict[str, Any]:
     return {"cpu_seconds": report.cost.cpu_seconds} | counts
 
 
-def measure(run: Path, name: str, recipe: Recipe, results: Sequence[ProblemResult]) -> dict[Aggregation, Values]:
+def measure(
+    run: Path, name: str, recipe: Recipe, results: Sequence[ProblemResult]
+) -> dict[Aggregation, Values]:
     """The figures of one recipe, whose values are kept beside its scorer."""
     output = scorer_folder(run, name, recipe)
     stored = output / "values.json"
@@ -265,15 +334,30 @@ def measure(run: Path, name: str, recipe: Recipe, results: Sequence[ProblemResul
             results = asyncio.run(rescored(results, output, recipe.kind))
         output.mkdir(parents=True, exist_ok=True)
         found = {how: figures(results, recipe.kind, how) for how in recipe.aggregations}
-        stored.write_text(json.dumps({how: {key: value.tolist() for key, value in each.items()} for how, each in found.items()}))
-    return {how: {key: np.array(value) for key, value in each.items()} for how, each in json.loads(stored.read_text()).items()}
+        stored.write_text(
+            json.dumps(
+                {how: {key: value.tolist() for key, value in each.items()} for how, each in found.items()}
+            )
+        )
+    return {
+        how: {key: np.array(value) for key, value in each.items()}
+        for how, each in json.loads(stored.read_text()).items()
+    }
 
 
 def compare(run: Path) -> dict[str, Any]:
     results = read_search(sorted(run.glob("test-*"))).results
-    costs = {name: label_again(run, name) | against_truth(run, run / "recipes" / name / "rows" / "prm.jsonl") for name in LABELINGS}
+    costs = {
+        name: label_again(run, name) | against_truth(run, run / "recipes" / name / "rows" / "prm.jsonl")
+        for name in LABELINGS
+    }
     costs["prm"] = label_cost(sorted(run.glob("train-*")))
-    without = {"n_labeled_solutions": costs["prm"]["n_labeled_solutions"], "n_rollouts": 0, "n_generated": 0, "n_prefilled": 0}
+    without = {
+        "n_labeled_solutions": costs["prm"]["n_labeled_solutions"],
+        "n_rollouts": 0,
+        "n_generated": 0,
+        "n_prefilled": 0,
+    }
     costs |= {"orm": without, "verdicts": without, "more": sample_more(run, costs["prm"]["n_generated"])}
     recipes = PRM_RECIPES | ORM_RECIPES
     measured = {name: measure(run, name, recipe, results) for name, recipe in recipes.items()}
@@ -284,7 +368,9 @@ def compare(run: Path) -> dict[str, Any]:
             "made_for": recipe.made_for,
             "settings": " ".join(recipe.settings),
             "labels": costs[recipe.rows],
-            "training": training_cost(run / recipe.kind if not recipe.settings else scorer_folder(run, name, recipe)),
+            "training": training_cost(
+                run / recipe.kind if not recipe.settings else scorer_folder(run, name, recipe)
+            ),
             "by_aggregation": {how: described(values, reference) for how, values in measured[name].items()},
         }
         for name, recipe in recipes.items()
@@ -296,12 +382,20 @@ def write_figures(run: Path, part: str, found: dict[str, Any], command: str) -> 
     figures = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     config = read_object(run / "config.json")
     commands = figures.get("commands", {}) | {part: f"python -m benchmarks.{command}"}
-    figures |= {"machine": machine_name(), "seed": config["seed"], "quickstart": config, "commands": commands, part: found}
+    figures |= {
+        "machine": machine_name(),
+        "seed": config["seed"],
+        "quickstart": config,
+        "commands": commands,
+        part: found,
+    }
     RESULT.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path, help="folder of a finished quickstart")
     run = parser.parse_args(argv).run
     write_figures(run, "recipes", compare(run), "recipes runs/quickstart")

@@ -1,8 +1,9 @@
-"""What training on revision trajectories changes on the built-in task: `python -m benchmarks.revision_rates RUN`.
+"""What training on revision trajectories changes on the built-in task: `python -m benchmarks.revision_rates
+RUN`.
 
-RUN is a finished quickstart: its solutions become trajectories (four a problem, so at most three earlier attempts), the base policy is
-trained on them (about 4 minutes, one thread), and both are asked for the next attempt after the same held-out chains, greedily. Writes
-benchmarks/results/revision.json.
+RUN is a finished quickstart: its solutions become trajectories (four a problem, so at most three earlier
+attempts), the base policy is trained on them (about 4 minutes, one thread), and both are asked for the next
+attempt after the same held-out chains, greedily. Writes benchmarks/results/revision.json.
 """
 
 import argparse
@@ -26,7 +27,13 @@ from prm_train.train_revision import main as train_revision
 
 RESULT = Path(__file__).parent / "results" / "revision.json"
 VALIDATION_SHARE, N_CHAINS = 0.1, 300
-RECIPE = {"n_epochs": 3.0, "learning_rate": 3e-4, "batch_size": 32, "lr_schedule": "cosine", "validation_share": VALIDATION_SHARE}
+RECIPE = {
+    "n_epochs": 3.0,
+    "learning_rate": 3e-4,
+    "batch_size": 32,
+    "lr_schedule": "cosine",
+    "validation_share": VALIDATION_SHARE,
+}
 
 
 def rows_of(run: Path, work: Path) -> Path:
@@ -38,23 +45,36 @@ def rows_of(run: Path, work: Path) -> Path:
 def rates_of(model: str, rows: list[RevisionRow]) -> RevisionRates:
     policy = load_policy(model)
     return revision_rates(
-        *asyncio.run(next_attempts(policy, policy.tokenizer, load_grader("arithmetic", ""), rows, SamplingParams(160, 0.0)))
+        *asyncio.run(
+            next_attempts(
+                policy, policy.tokenizer, load_grader("arithmetic", ""), rows, SamplingParams(160, 0.0)
+            )
+        )
     )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path, help="folder of a finished quickstart")
     run = parser.parse_args().run
     work = run / "experiments" / "revision"
     file, model = rows_of(run, work), work / "trained"
     rows = read_rows(file, RevisionRow)
-    held_out = [row for row in rows if row.kind == "revision" and is_validation_question(row.question, VALIDATION_SHARE)]
+    held_out = [
+        row
+        for row in rows
+        if row.kind == "revision" and is_validation_question(row.question, VALIDATION_SHARE)
+    ]
     chains = evenly(held_out, N_CHAINS)
     settings = {"rows": file, "output": model, "n_revised_chains": 0, "use_cpu": "true", **RECIPE}
     train_revision([word for key, value in settings.items() for word in (f"--{key}", str(value))])
     figures = {
-        "rates": {name: asdict(rates_of(path, chains)) for name, path in (("base", str(BASE_POLICY)), ("trained", str(model)))},
+        "rates": {
+            name: asdict(rates_of(path, chains))
+            for name, path in (("base", str(BASE_POLICY)), ("trained", str(model)))
+        },
         "n_rows": len(rows),
         "recipe": RECIPE,
         "quickstart": read_object(run / "config.json"),

@@ -1,13 +1,16 @@
 """Revision trajectories from real solutions, and what keeps right answers out of their wrong attempts.
 
-`PRM_TRAIN_DATA=… python -m benchmarks.revision_rows` (seconds of one core) writes benchmarks/results/revisions.json:
+`PRM_TRAIN_DATA=… python -m benchmarks.revision_rows` (seconds of one core) writes
+benchmarks/results/revisions.json:
 
-- distances: four models' solutions of the GSM8K test questions (samples/gsm8k_model_solutions.jsonl of openai/grade-school-math) as
-  attempts; how close the closest wrong attempt is to a right answer, how often two are equally close, and how often the length-normalized
-  distance would choose another one. `as_stored` takes the file's own labels, `filtered` the rows as `prm-train build` would write them;
-- injected_misses: eight solutions each of 100 questions by Qwen2.5-Math (samples/qwen_math_cot_100.jsonl of QwenLM/Qwen2.5-Math), 91 % of
-  them right. A share p of the right ones is called wrong at random; how many of the last attempts shown as wrong are then right, with no
-  guard, with the floor under the wrong pool, and with the second opinion.
+- distances: four models' solutions of the GSM8K test questions (samples/gsm8k_model_solutions.jsonl of
+  openai/grade-school-math) as attempts; how close the closest wrong attempt is to a right answer, how often
+  two are equally close, and how often the length-normalized distance would choose another one. `as_stored`
+  takes the file's own labels, `filtered` the rows as `prm-train build` would write them;
+- injected_misses: eight solutions each of 100 questions by Qwen2.5-Math (samples/qwen_math_cot_100.jsonl of
+  QwenLM/Qwen2.5-Math), 91 % of them right. A share p of the right ones is called wrong at random; how many of
+  the last attempts shown as wrong are then right, with no guard, with the floor under the wrong pool, and
+  with the second opinion.
 
 `--rows FILE` also writes the filtered GSM8K rows.
 """
@@ -41,15 +44,21 @@ Question = tuple[Problem, list[GradedSolution]]
 
 
 def read_gsm8k(path: Path) -> list[Question]:
-    """Each question with its four solutions, graded as the file says; a solution without an answer line has no verdict."""
+    """Each question with its four solutions, graded as the file says; a solution without an answer line has
+    no verdict.
+    """
     questions = []
     for _, fields in read_jsonl(path):
-        problem = Problem(question_id(fields["question"]), fields["question"], find_answer(fields["ground_truth"]) or "")
+        problem = Problem(
+            question_id(fields["question"]), fields["question"], find_answer(fields["ground_truth"]) or ""
+        )
         solutions = []
         for index, each in enumerate(fields[writer] for writer in WRITERS):
             answer = find_answer(each["solution"])
             verdict = unknown("no_answer") if answer is None else CORRECT if each["is_correct"] else INCORRECT
-            solutions.append(GradedSolution(Solution(problem.problem_id, index, each["solution"]), answer, verdict))
+            solutions.append(
+                GradedSolution(Solution(problem.problem_id, index, each["solution"]), answer, verdict)
+            )
         questions.append((problem, solutions))
     return questions
 
@@ -76,12 +85,19 @@ def _filtered(questions: Sequence[Question]) -> tuple[dict[str, Any], list[Revis
     rows, left_out, audit = [], Counter[str](), DistanceAudit()
     for problem, solutions in questions:
         usable, reasons = usable_solutions(problem, solutions, Filter())
-        some, more_reasons, distances = revision_rows(problem, usable, RevisionSettings(), ChainPrompts(), seed=0)
+        some, more_reasons, distances = revision_rows(
+            problem, usable, RevisionSettings(), ChainPrompts(), seed=0
+        )
         rows += some
         left_out += reasons + more_reasons
         audit.merge(distances)
     kinds = {kind: count for kind, count in sorted(Counter(row.kind for row in rows).items())}
-    return {"n_rows": len(rows), "kinds": kinds, "left_out": dict(sorted(left_out.items())), "distances": audit.table()}, rows
+    return {
+        "n_rows": len(rows),
+        "kinds": kinds,
+        "left_out": dict(sorted(left_out.items())),
+        "distances": audit.table(),
+    }, rows
 
 
 # --- right answers that were called wrong
@@ -93,7 +109,9 @@ def read_qwen(path: Path) -> list[Question]:
         problem = Problem(question_id(fields["question"]), fields["question"], str(fields["gt"]))
         written = zip(fields["code"], fields["pred"], fields["score"], strict=True)
         solutions = [
-            GradedSolution(Solution(problem.problem_id, index, text), answer, CORRECT if is_right else INCORRECT)
+            GradedSolution(
+                Solution(problem.problem_id, index, text), answer, CORRECT if is_right else INCORRECT
+            )
             for index, (text, answer, is_right) in enumerate(written)
         ]
         questions.append((problem, solutions))
@@ -101,7 +119,9 @@ def read_qwen(path: Path) -> list[Question]:
 
 
 def injected_misses(questions: Sequence[Question]) -> dict[str, dict[str, float | int]]:
-    """Share of the last attempts shown as wrong that are right, by share of misses and guard; `n_shown` is without a guard."""
+    """Share of the last attempts shown as wrong that are right, by share of misses and guard; `n_shown` is
+    without a guard.
+    """
     guards = {
         "no_guard": (Filter(second_opinion=False), UNGUARDED),
         "floor": (Filter(second_opinion=False), RevisionSettings()),
@@ -113,25 +133,40 @@ def injected_misses(questions: Sequence[Question]) -> dict[str, dict[str, float 
         entry = figures.setdefault(str(p), {})
         for name, (rule, settings) in guards.items():
             settings = replace(settings, p_false_negative=p) if settings.p_false_negative else settings
-            shown = [is_right for repeat in range(N_REPEATS) for is_right in _last_attempts(questions, p, rule, settings, repeat)]
+            shown = [
+                is_right
+                for repeat in range(N_REPEATS)
+                for is_right in _last_attempts(questions, p, rule, settings, repeat)
+            ]
             entry[name] = round(sum(shown) / len(shown), 3)
             entry[f"n_shown_{name}"] = len(shown)
     return figures
 
 
-def _last_attempts(questions: Sequence[Question], p: float, rule: Filter, settings: RevisionSettings, repeat: int) -> list[bool]:
-    """Whether each attempt that is shown last is right, after a share p of the right ones was called wrong."""
+def _last_attempts(
+    questions: Sequence[Question], p: float, rule: Filter, settings: RevisionSettings, repeat: int
+) -> list[bool]:
+    """Whether each attempt that is shown last is right, after a share p of the right ones was called
+    wrong.
+    """
     noise, found = Random(repeat), []
     for problem, solutions in questions:
         is_right = {each.solution.index: each.verdict.is_correct for each in solutions}
-        graded = [replace(each, verdict=INCORRECT) if each.verdict.is_correct and noise.random() < p else each for each in solutions]
-        rows, _, _ = revision_rows(problem, usable_solutions(problem, graded, rule)[0], settings, ChainPrompts(), seed=repeat)
+        graded = [
+            replace(each, verdict=INCORRECT) if each.verdict.is_correct and noise.random() < p else each
+            for each in solutions
+        ]
+        rows, _, _ = revision_rows(
+            problem, usable_solutions(problem, graded, rule)[0], settings, ChainPrompts(), seed=repeat
+        )
         found += [is_right[row.sample_indices[-2]] for row in rows if row.kind == "revision"]
     return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=Path, help="also write the filtered rows here")
     rows_path = parser.parse_args().rows
     samples = Path(os.environ["PRM_TRAIN_DATA"]) / "samples"
@@ -139,7 +174,11 @@ def main() -> None:
     if rows_path:
         write_rows(rows_path, _filtered(gsm8k)[1])
     misses = injected_misses(read_qwen(samples / "qwen_math_cot_100.jsonl"))
-    result = {"command": "python -m benchmarks.revision_rows", "distances": golden_figures(gsm8k), "injected_misses": misses}
+    result = {
+        "command": "python -m benchmarks.revision_rows",
+        "distances": golden_figures(gsm8k),
+        "injected_misses": misses,
+    }
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
 

@@ -1,11 +1,16 @@
-"""Sampling with `TransformersPolicy` against `model.generate`, on the same model, in the same process: `python benchmarks/sampling.py`.
+"""Sampling with `TransformersPolicy` against `model.generate`, on the same model, in the same process:
+`python benchmarks/sampling.py`.
 
-- *steps*: every path is continued by one greedy step (to a newline or EOS), then by the next, as a search does; both must write the same
-  tokens. `generate` gets batches of 64 unfinished paths, padded on the left, and its fastest stop rule (newline as a second EOS).
-- *solutions*: whole solutions at temperature 1, several of each prompt; lengths differ, so `generate` waits for the longest of its batch.
-- *rollouts*: from every step of those greedy solutions to the end, several of each prefix, as Monte Carlo labels need them.
+- *steps*: every path is continued by one greedy step (to a newline or EOS), then by the next, as a search
+  does; both must write the same tokens. `generate` gets batches of 64 unfinished paths, padded on the left,
+  and its fastest stop rule (newline as a second EOS).
+- *solutions*: whole solutions at temperature 1, several of each prompt; lengths differ, so `generate` waits
+  for the longest of its batch.
+- *rollouts*: from every step of those greedy solutions to the end, several of each prefix, as Monte Carlo
+  labels need them.
 
-Rates are generated tokens that belong to a completion per cpu-second; contenders take turns, and the median of the rounds is reported.
+Rates are generated tokens that belong to a completion per cpu-second; contenders take turns, and the median
+of the rounds is reported.
 """
 
 import argparse
@@ -50,9 +55,18 @@ class Generate:
             width = max(map(len, batch))
             ids = torch.tensor([(0,) * (width - len(prefix)) + prefix for prefix in batch])
             mask = torch.tensor([(0,) * (width - len(prefix)) + (1,) * len(prefix) for prefix in batch])
-            sampling = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
+            sampling = (
+                {"do_sample": True, "temperature": temperature, "top_k": 0}
+                if temperature
+                else {"do_sample": False}
+            )
             output = self.model.generate(
-                ids, attention_mask=mask, max_new_tokens=max_new_tokens, eos_token_id=ends, pad_token_id=0, **sampling
+                ids,
+                attention_mask=mask,
+                max_new_tokens=max_new_tokens,
+                eos_token_id=ends,
+                pad_token_id=0,
+                **sampling,
             )
             for row in output[:, width:].tolist():
                 n_tokens = next((i + 1 for i, token_id in enumerate(row) if token_id in ends), len(row))
@@ -66,7 +80,11 @@ class Generate:
             steps = self.draw([paths[i] for i in growing], MAX_STEP_TOKENS, 0.0, True)
             for i, step in zip(growing, steps, strict=True):
                 paths[i] += step
-            growing = [i for i in growing if paths[i][-1] not in self.eos_ids and len(paths[i]) - len(prompts[i]) < MAX_SOLUTION_TOKENS]
+            growing = [
+                i
+                for i in growing
+                if paths[i][-1] not in self.eos_ids and len(paths[i]) - len(prompts[i]) < MAX_SOLUTION_TOKENS
+            ]
         return [path[len(prompt) :] for prompt, path in zip(prompts, paths, strict=True)]
 
 
@@ -111,20 +129,30 @@ def timed(work: Callable[..., list[Ids]], *arguments: Any) -> tuple[list[Ids], f
 
 
 def one_round(folder: str, round_: int, n_problems: int) -> dict[str, dict[str, float]]:
-    """Tokens per cpu-second of each contender in each workload, on other problems in each round. Raises if greedy texts differ."""
+    """Tokens per cpu-second of each contender in each workload, on other problems in each round. Raises if
+    greedy texts differ.
+    """
     engines = {n_rows: load_policy(folder, max_rows=n_rows) for n_rows in (64, 256)}
     policy = engines[64]
     contenders: dict[str, Contender] = {BASELINE: Generate(folder, policy)}
     contenders |= {f"engine, {n_rows} rows": Engine(engine) for n_rows, engine in engines.items()}
-    prompts = [policy.encode_prompt(problem.question) for problem in islice(rules.draw_problems(round_, "validation"), n_problems)]
+    prompts = [
+        policy.encode_prompt(problem.question)
+        for problem in islice(rules.draw_problems(round_, "validation"), n_problems)
+    ]
 
     rates: dict[str, dict[str, float]] = {"steps": {}, "solutions": {}, "rollouts": {}}
     texts = {}
     for name, contender in contenders.items():
         texts[name], rates["steps"][name] = timed(contender.write_in_steps, prompts)
-    different = [i for i, wanted in enumerate(texts[BASELINE]) if any(text[i] != wanted for text in texts.values())]
+    different = [
+        i for i, wanted in enumerate(texts[BASELINE]) if any(text[i] != wanted for text in texts.values())
+    ]
     if different:
-        raise AssertionError(f"greedy texts of {len(different)} of {n_problems} prompts differ, the first that of prompt {different[0]}")
+        raise AssertionError(
+            f"greedy texts of {len(different)} of {n_problems} prompts differ, the first that of prompt "
+            f"{different[0]}"
+        )
 
     some = prompts[: n_problems // 4]
     solutions = [prompt for prompt in some for _ in range(16)]
@@ -135,7 +163,9 @@ def one_round(folder: str, round_: int, n_problems: int) -> dict[str, dict[str, 
     for name, contender in contenders.items():
         _, rates["solutions"][name] = timed(contender.draw, solutions, MAX_SOLUTION_TOKENS, 1.0, False)
     contenders["engine, 256 rows, no prefix cache"] = Engine(
-        TransformersPolicy(AutoModelForCausalLM.from_pretrained(folder), policy.tokenizer, max_rows=256, prefix_cache_bytes=0)
+        TransformersPolicy(
+            AutoModelForCausalLM.from_pretrained(folder), policy.tokenizer, max_rows=256, prefix_cache_bytes=0
+        )
     )
     for name, contender in contenders.items():
         _, rates["rollouts"][name] = timed(contender.draw, rollouts, MAX_SOLUTION_TOKENS, 1.0, False)
@@ -148,7 +178,9 @@ def cpu_model() -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default=str(BASE_POLICY), help="folder of the policy of the built-in task")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--problems", type=int, default=256)
@@ -158,13 +190,20 @@ def main() -> None:
     torch.set_num_threads(1)
     transformers.utils.logging.disable_progress_bar()
     rounds = [one_round(arguments.model, round_, arguments.problems) for round_ in range(arguments.rounds)]
-    result: dict[str, Any] = {"machine": cpu_model(), "n_problems": arguments.problems, "n_rounds": arguments.rounds}
+    result: dict[str, Any] = {
+        "machine": cpu_model(),
+        "n_problems": arguments.problems,
+        "n_rounds": arguments.rounds,
+    }
     for workload in rounds[0]:
         for name in rounds[0][workload]:
             rate = statistics.median(rates[workload][name] for rates in rounds)
             ratio = statistics.median(rates[workload][name] / rates[workload][BASELINE] for rates in rounds)
             print(f"{workload:10} {name:34} {rate:8.0f} tokens per cpu-second {ratio:6.2f} × generate")
-            result.setdefault(workload, {})[name] = {"tokens_per_cpu_second": round(rate), "ratio_to_generate": round(ratio, 2)}
+            result.setdefault(workload, {})[name] = {
+                "tokens_per_cpu_second": round(rate),
+                "ratio_to_generate": round(ratio, 2),
+            }
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(result, indent=1) + "\n")
 

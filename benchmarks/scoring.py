@@ -1,12 +1,15 @@
-"""Incremental scoring against scoring whole paths again: `python -m benchmarks.scoring` (under a minute; one process, one thread).
+"""Incremental scoring against scoring whole paths again: `python -m benchmarks.scoring` (under a minute; one
+process, one thread).
 
-Two workloads on text of the built-in task, with a PRM of the base policy's size (random weights: the cost does not depend on them):
+Two workloads on text of the built-in task, with a PRM of the base policy's size (random weights: the cost
+does not depend on them):
 
 - best-of-N: 64 finished candidates of each problem, scored once;
 - beam search: 16 paths of each problem, 4 kept after each step and extended 4 times, scored after every step.
 
-The baseline scores what is asked for as whole paths, over all problems at once, sorted by length and batched to the same number of tokens.
-It comes in two kinds: every path (what search libraries do), and equal paths only once. Writes benchmarks/results/scoring.json.
+The baseline scores what is asked for as whole paths, over all problems at once, sorted by length and batched
+to the same number of tokens. It comes in two kinds: every path (what search libraries do), and equal paths
+only once. Writes benchmarks/results/scoring.json.
 """
 
 import asyncio
@@ -47,7 +50,10 @@ class Cost:
 
 
 def best_of_n(chain: Chain, rng: random.Random, n: int = 64) -> Workload:
-    return Workload(chain.question(), [[tuple(solution_text(chain, draw_attempt(chain, rng)).split("\n")) for _ in range(n)]])
+    return Workload(
+        chain.question(),
+        [[tuple(solution_text(chain, draw_attempt(chain, rng)).split("\n")) for _ in range(n)]],
+    )
 
 
 def beam_search(chain: Chain, rng: random.Random, n: int = 16, width: int = 4) -> Workload:
@@ -61,7 +67,9 @@ def beam_search(chain: Chain, rng: random.Random, n: int = 16, width: int = 4) -
     return Workload(chain.question(), rounds)
 
 
-async def score_incrementally(scorer: IncrementalScorer, workloads: Sequence[Workload]) -> tuple[int, list[float]]:
+async def score_incrementally(
+    scorer: IncrementalScorer, workloads: Sequence[Workload]
+) -> tuple[int, list[float]]:
     """Tokens computed, and the last score of every path in order."""
 
     async def one(workload: Workload) -> tuple[int, list[float]]:
@@ -82,7 +90,9 @@ async def score_incrementally(scorer: IncrementalScorer, workloads: Sequence[Wor
 
 
 @torch.inference_mode()
-def score_whole(model: PreTrainedModel, encoding: ScorerEncoding, paths: Sequence[tuple[str, SteppedPath]]) -> tuple[int, list[float]]:
+def score_whole(
+    model: PreTrainedModel, encoding: ScorerEncoding, paths: Sequence[tuple[str, SteppedPath]]
+) -> tuple[int, list[float]]:
     """Tokens computed (padding not counted), and the last score of every path in order."""
     heads = {question: encoding.encode_head(question) for question, _ in paths}
     steps = {step: encoding.encode_step(step) for _, path in paths for step in path}
@@ -103,7 +113,9 @@ def score_whole(model: PreTrainedModel, encoding: ScorerEncoding, paths: Sequenc
 def score_rounds(
     model: PreTrainedModel, encoding: ScorerEncoding, workloads: Sequence[Workload], is_distinct: bool
 ) -> tuple[int, list[list[float]]]:
-    """All problems go on in step, so a batch is as full as it can be; gives the scores of each problem in order."""
+    """All problems go on in step, so a batch is as full as it can be; gives the scores of each problem in
+    order.
+    """
     n_tokens = 0
     scores: list[list[float]] = [[] for _ in workloads]
     for number in range(max(len(workload.rounds) for workload in workloads)):
@@ -131,7 +143,9 @@ def measure(run: Callable[[], tuple[int, list[float]]]) -> tuple[Cost, list[floa
     for _ in range(N_REPEATS):
         wall, cpu = time.perf_counter(), time.process_time()
         n_tokens, scores = run()
-        costs.append(Cost(n_tokens, round(time.perf_counter() - wall, 3), round(time.process_time() - cpu, 3)))
+        costs.append(
+            Cost(n_tokens, round(time.perf_counter() - wall, 3), round(time.process_time() - cpu, 3))
+        )
     return min(costs, key=lambda cost: cost.cpu_seconds), scores
 
 
@@ -139,7 +153,9 @@ def ratios(baseline: Cost, cost: Cost) -> dict[str, float]:
     return {name: round(value / asdict(cost)[name], 2) for name, value in asdict(baseline).items()}
 
 
-def compare(model: PreTrainedModel, encoding: ScorerEncoding, workloads: Sequence[Workload]) -> dict[str, object]:
+def compare(
+    model: PreTrainedModel, encoding: ScorerEncoding, workloads: Sequence[Workload]
+) -> dict[str, object]:
     def incremental() -> tuple[int, list[float]]:
         scorer = IncrementalScorer(model, encoding, scorer_id="benchmark", max_batch_tokens=MAX_BATCH_TOKENS)
         return asyncio.run(score_incrementally(scorer, workloads))
@@ -175,10 +191,20 @@ def main() -> None:
     torch.manual_seed(0)
     rng = random.Random(0)
     documents = [draw_document(rng, 5, 0) for _ in range(300)]
-    tokenizer = train_tokenizer([text for question, attempts in documents for text in (question, *attempts)], 352, 2048)
+    tokenizer = train_tokenizer(
+        [text for question, attempts in documents for text in (question, *attempts)], 352, 2048
+    )
     encoding = prepare_encoding(tokenizer, "\n")
-    sizes = {"hidden_size": 96, "num_hidden_layers": 4, "num_attention_heads": 3, "num_key_value_heads": 1, "intermediate_size": 256}
-    config = Qwen2Config(vocab_size=len(tokenizer), max_position_embeddings=2048, num_labels=2, initializer_range=0.05, **sizes)
+    sizes = {
+        "hidden_size": 96,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 3,
+        "num_key_value_heads": 1,
+        "intermediate_size": 256,
+    }
+    config = Qwen2Config(
+        vocab_size=len(tokenizer), max_position_embeddings=2048, num_labels=2, initializer_range=0.05, **sizes
+    )
     model = Qwen2ForTokenClassification(config).eval()
     chains = [draw_chain(rng) for _ in range(16)]
     results = {

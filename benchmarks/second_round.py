@@ -1,12 +1,14 @@
-"""A second round of labels, on what beam search makes of the first PRM: `python -m benchmarks.second_round runs/quickstart`.
+"""A second round of labels, on what beam search makes of the first PRM: `python -m benchmarks.second_round
+runs/quickstart`.
 
-Beam search finds paths that its PRM likes; with many beams it finds those that the PRM likes by mistake, and solves fewer problems. Here
-the PRM of a finished quickstart searches new training problems with N = 16, the steps of the paths found are labeled by rollouts as the
-first ones were, and a PRM is trained on the rows of both rounds. A control gets, on the same problems, as many distinct solutions that were
-sampled without search. Each of the three PRMs then searches half of the quickstart's test problems.
+Beam search finds paths that its PRM likes; with many beams it finds those that the PRM likes by mistake, and
+solves fewer problems. Here the PRM of a finished quickstart searches new training problems with N = 16, the
+steps of the paths found are labeled by rollouts as the first ones were, and a PRM is trained on the rows of
+both rounds. A control gets, on the same problems, as many distinct solutions that were sampled without
+search. Each of the three PRMs then searches half of the quickstart's test problems.
 
-Writes what it makes to RUN/second_round and the figures to benchmarks/results/recipes.json. About half an hour on one core; a stopped run
-goes on where it was.
+Writes what it makes to RUN/second_round and the figures to benchmarks/results/recipes.json. About half an
+hour on one core; a stopped run goes on where it was.
 """
 
 import argparse
@@ -58,7 +60,9 @@ TEST_SHARD = 0  # of the two that the quickstart searched: about 250 problems
 
 
 class RecordingGrader:
-    """Keeps the solutions that it is asked about, token ids included, which the candidates of a search do not hold."""
+    """Keeps the solutions that it is asked about, token ids included, which the candidates of a search do not
+    hold.
+    """
 
     def __init__(self, grader: Grader) -> None:
         self.grader, self.grader_version = grader, grader.grader_version
@@ -87,26 +91,50 @@ class Round:
         """The distinct finished solutions of a beam search with the first PRM."""
         policy, recorder = LedgerPolicy(self.policy, self.ledger, problem), RecordingGrader(self.grader)
         params = SamplingParams(self.params.max_new_tokens, self.params.temperature, SEPARATOR)
-        await beam_search(policy, recorder, self.scorer, "prm", params, BeamConfig(N_BEAMS, aggregation=self.aggregation))
+        await beam_search(
+            policy, recorder, self.scorer, "prm", params, BeamConfig(N_BEAMS, aggregation=self.aggregation)
+        )
         return distinct(recorder.graded)
 
     async def samples(self, problem: Problem, n: int) -> list[GradedSolution]:
         """The first `n` distinct solutions of at most N_DRAWS."""
-        drawn = await draw_solutions(LedgerPolicy(self.policy, self.ledger, problem), self.grader, self.params, range(N_DRAWS))
+        drawn = await draw_solutions(
+            LedgerPolicy(self.policy, self.ledger, problem), self.grader, self.params, range(N_DRAWS)
+        )
         return distinct(drawn)[:n]
 
-    async def label(self, problem: Problem, solutions: Sequence[GradedSolution]) -> tuple[list[PrmRow], int, int]:
-        """Rows of the solutions, labeled as the first round's were, and the rollouts and generated tokens that took."""
+    async def label(
+        self, problem: Problem, solutions: Sequence[GradedSolution]
+    ) -> tuple[list[PrmRow], int, int]:
+        """Rows of the solutions, labeled as the first round's were, and the rollouts and generated tokens
+        that took.
+        """
         policy = LedgerPolicy(self.policy, self.ledger, problem)
         vocabulary = self.policy.token_bytes()
-        task = LabelingTask(policy, self.grader, tuple(solutions), vocabulary, SEPARATOR, self.params, LabelSettings(n_rollouts=8))
+        task = LabelingTask(
+            policy,
+            self.grader,
+            tuple(solutions),
+            vocabulary,
+            SEPARATOR,
+            self.params,
+            LabelSettings(n_rollouts=8),
+        )
         labeled = [each for each in await label_samples(task) if isinstance(each, LabeledSolution)]
-        return prm_rows(problem, labeled, LabelView(), Filter(second_opinion=False))[0], policy.n_draws, policy.usage.n_generated
+        return (
+            prm_rows(problem, labeled, LabelView(), Filter(second_opinion=False))[0],
+            policy.n_draws,
+            policy.usage.n_generated,
+        )
 
 
 def distinct(graded: Sequence[GradedSolution]) -> list[GradedSolution]:
     """One of each text; finished ones with a verdict only."""
-    usable = [each for each in graded if each.solution.finish_reason is FinishReason.EOS and not each.verdict.is_unknown]
+    usable = [
+        each
+        for each in graded
+        if each.solution.finish_reason is FinishReason.EOS and not each.verdict.is_unknown
+    ]
     return list({each.solution.text: each for each in usable}.values())
 
 
@@ -117,7 +145,9 @@ def new_problems(run: Path) -> ProblemSource:
 
 
 def new_rows(run: Path, name: str) -> tuple[list[PrmRow], dict[str, Any]]:
-    """The rows that the second round adds (`beam`), or those of the control (`samples`), and what they hold and cost."""
+    """The rows that the second round adds (`beam`), or those of the control (`samples`), and what they hold
+    and cost.
+    """
     folder, config = run / "second_round", load_yaml(QuickstartConfig, run / "config.json")
     rows_path, facts_path = folder / f"{name}.jsonl", folder / f"{name}.json"
     if not facts_path.exists():
@@ -139,7 +169,9 @@ def new_rows(run: Path, name: str) -> tuple[list[PrmRow], dict[str, Any]]:
 
 
 def exact_first_errors(run: Path, rows: Sequence[PrmRow]) -> float:
-    """The share of wrong solutions whose labels have the first error at the step that is the first wrong one."""
+    """The share of wrong solutions whose labels have the first error at the step that is the first wrong
+    one.
+    """
     problems = {problem.problem_id: problem for problem in load_problems(new_problems(run))}
     found = []
     for row in rows:
@@ -149,7 +181,9 @@ def exact_first_errors(run: Path, rows: Sequence[PrmRow]) -> float:
     return round(sum(found) / len(found), 4)
 
 
-async def _label_problems(round_: Round, problems: Sequence[Problem], name: str) -> tuple[list[PrmRow], dict[str, Any]]:
+async def _label_problems(
+    round_: Round, problems: Sequence[Problem], name: str
+) -> tuple[list[PrmRow], dict[str, Any]]:
     async def one(problem: Problem) -> tuple[list[PrmRow], int, int]:
         solutions = await round_.paths(problem)  # from the ledger, if the other kind of rows was made before
         if name == "samples":
@@ -174,7 +208,9 @@ def chosen_aggregation(run: Path) -> Aggregation:
 
 
 def search_test(run: Path, prm: Path, output: Path) -> Sequence[ProblemResult]:
-    """Beam searches of the quickstart's test problems with another PRM; samples are not drawn but for the one that the command asks for."""
+    """Beam searches of the quickstart's test problems with another PRM; samples are not drawn but for the one
+    that the command asks for.
+    """
     config = load_yaml(QuickstartConfig, run / "config.json")
     problems = {"split": "test", "seed": config.seed, "n": config.n_test_problems, "shard": f"{TEST_SHARD}/2"}
     settings = {
@@ -193,20 +229,30 @@ def search_test(run: Path, prm: Path, output: Path) -> Sequence[ProblemResult]:
 
 
 def beam_values(results: Sequence[ProblemResult], how: Aggregation) -> dict[str, Any]:
-    """For each N, whether the choice is right, and which share of the returned paths is: one value a problem."""
+    """For each N, whether the choice is right, and which share of the returned paths is: one value a
+    problem.
+    """
     vote = partial(vote_by, scorer_scores("prm", how))
 
     def share_right(paths: Sequence[Candidate]) -> float:
         return sum(path.is_correct for path in paths) / max(len(paths), 1)
 
-    chosen = {f"beam_{n}": np.array([float(is_right(vote(result.beams[n]))) for result in results]) for n in BEAMS}
-    return chosen | {f"paths_right_{n}": np.array([share_right(result.beams[n]) for result in results]) for n in BEAMS}
+    chosen = {
+        f"beam_{n}": np.array([float(is_right(vote(result.beams[n]))) for result in results]) for n in BEAMS
+    }
+    return chosen | {
+        f"paths_right_{n}": np.array([share_right(result.beams[n]) for result in results]) for n in BEAMS
+    }
 
 
-def trained_and_searched(run: Path, name: str, rows: Sequence[PrmRow], first: Sequence[ProblemResult], seed: int | None) -> dict[str, Any]:
+def trained_and_searched(
+    run: Path, name: str, rows: Sequence[PrmRow], first: Sequence[ProblemResult], seed: int | None
+) -> dict[str, Any]:
     """The figures of a PRM trained on these rows as the first one was, or with another seed of training."""
     recipe, suffix = (
-        (PRM_RECIPES["hard"], "") if seed is None else (replace(PRM_RECIPES["hard"], settings=("--seed", str(seed))), f"-{seed}")
+        (PRM_RECIPES["hard"], "")
+        if seed is None
+        else (replace(PRM_RECIPES["hard"], settings=("--seed", str(seed))), f"-{seed}")
     )
     path = run / "second_round" / f"both-{name}.jsonl"
     write_rows(path, rows)
@@ -228,7 +274,11 @@ def compare(run: Path, names: Sequence[str], seed: int | None) -> dict[str, Any]
         rows, facts[name] = new_rows(run, name)
         facts[name]["first_error_exact"] = exact_first_errors(run, rows)
         values[name] = trained_and_searched(run, name, [*first_rows, *rows], first, seed)
-    control = {"beam_minus_samples": described(values["beam"], values["samples"])["minus_reference"]} if "samples" in values else {}
+    control = (
+        {"beam_minus_samples": described(values["beam"], values["samples"])["minus_reference"]}
+        if "samples" in values
+        else {}
+    )
     return {
         "n_test_problems": len(first),
         "n_first_rows": len(first_rows),
@@ -239,15 +289,25 @@ def compare(run: Path, names: Sequence[str], seed: int | None) -> dict[str, Any]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path, help="folder of a finished quickstart")
-    parser.add_argument("--without_control", action="store_true", help="only the second round, a third of the time less")
-    parser.add_argument("--training_seed", type=int, help="train all PRMs again with this seed, the first one too: how much is chance")
+    parser.add_argument(
+        "--without_control", action="store_true", help="only the second round, a third of the time less"
+    )
+    parser.add_argument(
+        "--training_seed",
+        type=int,
+        help="train all PRMs again with this seed, the first one too: how much is chance",
+    )
     arguments = parser.parse_args(argv)
     names, seed = ("beam",) if arguments.without_control else ("beam", "samples"), arguments.training_seed
     options = "" if seed is None else f" --training_seed {seed}"
     part = "second_round" if seed is None else f"second_round_seed_{seed}"
-    write_figures(arguments.run, part, compare(arguments.run, names, seed), f"second_round runs/quickstart{options}")
+    write_figures(
+        arguments.run, part, compare(arguments.run, names, seed), f"second_round runs/quickstart{options}"
+    )
 
 
 if __name__ == "__main__":

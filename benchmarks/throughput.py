@@ -1,15 +1,18 @@
-"""How `sample` and `label` scale, and what the scheduler and the ledger cost: `python -m benchmarks.throughput`.
+"""How `sample` and `label` scale, and what the scheduler and the ledger cost: `python -m
+benchmarks.throughput`.
 
-- *scale*: 400, 4,000 and 40,000 questions, each size in a process of its own: four solutions a question are drawn and labeled
-  (`first_error`) from a policy that costs next to nothing and writes 130 tokens: about 10⁴, 10⁵ and 10⁶ draws. CPU a draw is that of the
-  whole process, from the problem file to labels.jsonl, less what policy and grader take by themselves.
-- *commands*: `prm-train sample` and `label` on 10⁴ and 10⁵ questions of the built-in task with the simulated policy, as a user runs them:
-  the memory of the processes.
-- *engine*: solutions of up to 160 tokens from a random network of 27 million parameters. The share is the CPU spent outside the engine's
-  batch.
+- *scale*: 400, 4,000 and 40,000 questions, each size in a process of its own: four solutions a question are
+  drawn and labeled (`first_error`) from a policy that costs next to nothing and writes 130 tokens: about 10⁴,
+  10⁵ and 10⁶ draws. CPU a draw is that of the whole process, from the problem file to labels.jsonl, less what
+  policy and grader take by themselves.
+- *commands*: `prm-train sample` and `label` on 10⁴ and 10⁵ questions of the built-in task with the simulated
+  policy, as a user runs them: the memory of the processes.
+- *engine*: solutions of up to 160 tokens from a random network of 27 million parameters. The share is the CPU
+  spent outside the engine's batch.
 
-Clocks of a shared machine mean little, CPU clocks too: neighbours slow memory and caches. So *scale* also times a fixed piece of work all
-along (`json.dumps` of a thousand numbers, 16 times in 1,000 draws) and tells the cost of a draw in units of it, which must not grow.
+Clocks of a shared machine mean little, CPU clocks too: neighbours slow memory and caches. So *scale* also
+times a fixed piece of work all along (`json.dumps` of a thousand numbers, 16 times in 1,000 draws) and tells
+the cost of a draw in units of it, which must not grow.
 """
 
 import argparse
@@ -46,12 +49,15 @@ EOS_ID = 256
 
 
 class CheapPolicy:
-    """Writes one of sixteen texts of six steps and an answer, right in four of them. Its completions are made once and handed out."""
+    """Writes one of sixteen texts of six steps and an answer, right in four of them. Its completions are made
+    once and handed out.
+    """
 
     def __init__(self) -> None:
         self.policy_id, self.base_seed, self.context_length = "cheap", 0, 4096
         self._texts = [
-            "".join(f"Step {step} in words {text:02d}\n" for step in range(N_STEPS)) + f"Answer: {text // 12}" for text in range(16)
+            "".join(f"Step {step} in words {text:02d}\n" for step in range(N_STEPS)) + f"Answer: {text // 12}"
+            for text in range(16)
         ]
         self._completions: dict[tuple[int, int], Completion] = {}
         self.n_draws = self.n_references = 0
@@ -73,7 +79,9 @@ class CheapPolicy:
         if completion is None:
             text = self._texts[which][n_written:]
             ids = (*text.encode(), EOS_ID)
-            completion = Completion(ids, text, (0.0,) * len(ids), FinishReason.EOS, Usage(len(ids), len(prefix_ids)))
+            completion = Completion(
+                ids, text, (0.0,) * len(ids), FinishReason.EOS, Usage(len(ids), len(prefix_ids))
+            )
             self._completions[which, n_written] = completion
         await asyncio.sleep(0)  # as an engine does: others have their turn
         return completion
@@ -87,7 +95,9 @@ class CheapPolicy:
 
 
 def questions(n: int) -> Iterator[Problem]:
-    return (Problem(f"p{number}", f"What is the answer to question {number:08d}?", "1") for number in range(n))
+    return (
+        Problem(f"p{number}", f"What is the answer to question {number:08d}?", "1") for number in range(n)
+    )
 
 
 def configs(run: Path) -> tuple[SampleConfig, LabelConfig]:
@@ -114,7 +124,9 @@ def scale(n_questions: int, folder: Path) -> dict[str, Any]:
     n_labels = labeled.labels["True"] + labeled.labels["False"]
     n_draws = labeled.n_rollouts + 4 * n_questions
     reference = policy.reference_seconds / policy.n_references
-    seconds_per_draw = (cpu_ended - cpu_started - policy.reference_seconds) / n_draws - policy_and_grader_seconds()
+    seconds_per_draw = (
+        cpu_ended - cpu_started - policy.reference_seconds
+    ) / n_draws - policy_and_grader_seconds()
     return {
         "n_questions": n_questions,
         "n_draws": n_draws,
@@ -147,27 +159,40 @@ def policy_and_grader_seconds(n: int = 20_000) -> float:
 
 
 def commands(n_questions: int, folder: Path) -> dict[str, Any]:
-    """The real commands on the built-in task; ru_maxrss is that of the largest child, so each size has a process of its own."""
+    """The real commands on the built-in task; ru_maxrss is that of the largest child, so each size has a
+    process of its own.
+    """
     run = folder / f"commands-{n_questions}"
     problems = ["--problems.n", str(n_questions), "--policy.model", "simulated", "--n_samples", "1"]
     facts: dict[str, Any] = {"n_questions": n_questions}
-    for name, arguments in (("sample", ["--output", str(run), *problems]), ("label", ["--run", str(run), "--n_rollouts", "2"])):
-        subprocess.run([sys.executable, "-m", f"data_gen.{name}", *arguments], check=True, stderr=subprocess.DEVNULL)
-        facts[f"peak_mib_until_{name}"] = round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, 1)
+    for name, arguments in (
+        ("sample", ["--output", str(run), *problems]),
+        ("label", ["--run", str(run), "--n_rollouts", "2"]),
+    ):
+        subprocess.run(
+            [sys.executable, "-m", f"data_gen.{name}", *arguments], check=True, stderr=subprocess.DEVNULL
+        )
+        facts[f"peak_mib_until_{name}"] = round(
+            resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, 1
+        )
     return facts
 
 
 def engine(n_questions: int, folder: Path) -> dict[str, Any]:
-    """Sample and label with a random network; the CPU inside the engine's batch is measured at its two methods."""
+    """Sample and label with a random network; the CPU inside the engine's batch is measured at its two
+    methods.
+    """
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from data_gen.models.tokenizer import train_tokenizer
     from data_gen.policies.engine.transformers_policy import TransformersPolicy
 
-    tokenizer = train_tokenizer([f"Step {i}: {i} times {i} is {i * i}.\n" for i in range(2000)], vocab_size=2000, context_length=512)
+    tokenizer = train_tokenizer(
+        [f"Step {i}: {i} times {i} is {i * i}.\n" for i in range(2000)], vocab_size=2000, context_length=512
+    )
     shape = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=512, intermediate_size=1536, num_hidden_layers=8, num_attention_heads=8,
-        num_key_value_heads=8, max_position_embeddings=512, eos_token_id=tokenizer.eos_token_id, initializer_range=0.02,
+        vocab_size=len(tokenizer), hidden_size=512, intermediate_size=1536, num_hidden_layers=8, num_attention_heads=8,  # noqa: E501
+        num_key_value_heads=8, max_position_embeddings=512, eos_token_id=tokenizer.eos_token_id, initializer_range=0.02,  # noqa: E501
     )  # fmt: skip
     model = LlamaForCausalLM(shape)
     policy = TransformersPolicy(model, tokenizer)
@@ -213,11 +238,15 @@ def in_own_process(measure: Callable[[int, Path], dict[str, Any]], n_questions: 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--scale", type=int, nargs="+", default=[400, 4_000, 40_000], help="questions")
     parser.add_argument("--commands", type=int, nargs="+", default=[10_000, 100_000], help="questions")
     parser.add_argument("--n-engine-questions", type=int, default=50)
-    parser.add_argument("--parts", nargs="+", default=["scale", "commands", "engine"], help="the others are left as they are")
+    parser.add_argument(
+        "--parts", nargs="+", default=["scale", "commands", "engine"], help="the others are left as they are"
+    )
     arguments = parser.parse_args()
     plan: dict[str, Callable[[], Any]] = {
         "scale": lambda: [in_own_process(scale, size) for size in arguments.scale],
@@ -226,7 +255,10 @@ def main() -> None:
     }
     for part in arguments.parts:
         figures = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-        figures |= {"machine": f"{platform.machine()}, python {platform.python_version()}", part: plan[part]()}
+        figures |= {
+            "machine": f"{platform.machine()}, python {platform.python_version()}",
+            part: plan[part](),
+        }
         RESULT.write_text(json.dumps(figures, indent=1) + "\n")
 
 

@@ -1,12 +1,14 @@
-"""PRM training against TRL 1.13's PRMTrainer, the last one released: `make bench-training` (about 6 minutes; one process, one thread).
+"""PRM training against TRL 1.13's PRMTrainer, the last one released: `make bench-training` (about 6 minutes;
+one process, one thread).
 
-TRL is installed beside the project, without its dependencies, so that torch, transformers and accelerate are the same for both. Both train
-the same network from the same weights on the same rows, already tokenized: lengths as in Math-Shepherd (log-normal, median 190 tokens,
-about 6 steps), float32, no checkpointing, 16 rows an optimizer step, AdamW. TRL takes them as two random batches of 8; ours sorts the 16 by
-length and cuts them into passes of at most 1,024 tokens. The sides take turns, each run in a process of its own.
+TRL is installed beside the project, without its dependencies, so that torch, transformers and accelerate are
+the same for both. Both train the same network from the same weights on the same rows, already tokenized:
+lengths as in Math-Shepherd (log-normal, median 190 tokens, about 6 steps), float32, no checkpointing, 16 rows
+an optimizer step, AdamW. TRL takes them as two random batches of 8; ours sorts the 16 by length and cuts them
+into passes of at most 1,024 tokens. The sides take turns, each run in a process of its own.
 
-Measured: real (unpadded) tokens a second of CPU time and of wall clock (which others on the machine disturb), and peak memory above the
-loaded model. Writes benchmarks/results/training.json.
+Measured: real (unpadded) tokens a second of CPU time and of wall clock (which others on the machine disturb),
+and peak memory above the loaded model. Writes benchmarks/results/training.json.
 """
 
 import argparse
@@ -42,15 +44,31 @@ def rows(seed: int = 0) -> list[Example]:
         n_steps = min(max(round(rng.gauss(6.2, 2)), 2), 12)
         positions = tuple(sorted({*rng.sample(range(20, n_tokens - 1), n_steps - 1), n_tokens - 1}))
         ids = tuple(rng.randrange(2, VOCABULARY) for _ in range(n_tokens))
-        made.append(Example("q", ids, positions, tuple(float(rng.random() < 0.6) for _ in positions), (1.0,) * len(positions)))
+        made.append(
+            Example(
+                "q",
+                ids,
+                positions,
+                tuple(float(rng.random() < 0.6) for _ in positions),
+                (1.0,) * len(positions),
+            )
+        )
     return made
 
 
 def network() -> Any:
     """About 28 million parameters."""
     torch.manual_seed(0)
-    shape = {"hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, "num_key_value_heads": 4, "intermediate_size": 1792}
-    config = Qwen2Config(vocab_size=VOCABULARY, num_labels=2, pad_token_id=0, bos_token_id=None, eos_token_id=1, **shape)
+    shape = {
+        "hidden_size": 512,
+        "num_hidden_layers": 8,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "intermediate_size": 1792,
+    }
+    config = Qwen2Config(
+        vocab_size=VOCABULARY, num_labels=2, pad_token_id=0, bos_token_id=None, eos_token_id=1, **shape
+    )
     return Qwen2ForTokenClassification(config)
 
 
@@ -91,14 +109,20 @@ def trl(model: Any, folder: str) -> Any:
         data.append({"input_ids": list(row.input_ids), "labels": labels})
     words = {"<pad>": 0, "<eos>": 1, **{f"w{i}": i for i in range(2, VOCABULARY)}}
     tokenizer = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="<pad>")), pad_token="<pad>", eos_token="<eos>"
+        tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="<pad>")),
+        pad_token="<pad>",
+        eos_token="<eos>",
     )
     arguments = PRMConfig(**settings(folder, ROWS_PER_STEP // 2, 2), max_length=MAX_LENGTH)
-    return PRMTrainer(model=model, args=arguments, train_dataset=Dataset.from_list(data), processing_class=tokenizer)
+    return PRMTrainer(
+        model=model, args=arguments, train_dataset=Dataset.from_list(data), processing_class=tokenizer
+    )
 
 
 def measure(side: str) -> dict[str, float]:
-    """One epoch of one side: seconds and the peak of this process's memory above what it had with the model loaded (MiB)."""
+    """One epoch of one side: seconds and the peak of this process's memory above what it had with the model
+    loaded (MiB).
+    """
     with tempfile.TemporaryDirectory() as folder:
         trainer = {"ours": ours, "trl": trl}[side](network(), folder)
         Path("/proc/self/clear_refs").write_text("5")  # the peak from here on
@@ -120,7 +144,9 @@ def memory(name: str) -> float:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--side", choices=("ours", "trl"), help="measure one side in this process")
     side = parser.parse_args(argv).side
     if side is not None:
@@ -134,10 +160,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     for _ in range(N_REPEATS):
         for name, runs in found.items():
             command = [sys.executable, "-m", "benchmarks.training", "--side", name]
-            runs.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]))
+            runs.append(
+                json.loads(
+                    subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[
+                        -1
+                    ]
+                )
+            )
             print(name, runs[-1], flush=True)
     best, by_wall = (
-        {name: max(run[rate] for run in runs) for name, runs in found.items()} for rate in ("tokens_per_cpu_second", "tokens_per_second")
+        {name: max(run[rate] for run in runs) for name, runs in found.items()}
+        for rate in ("tokens_per_cpu_second", "tokens_per_second")
     )
     peak = {name: max(run["peak_mib_above_model"] for run in runs) for name, runs in found.items()}
     figures = {

@@ -1,9 +1,11 @@
-"""The same scores from transformers and from vLLM: `python -m benchmarks.verify_export --run runs/quickstart` (ten minutes on two cores).
+"""The same scores from transformers and from vLLM: `python -m benchmarks.verify_export --run runs/quickstart`
+(ten minutes on two cores).
 
-Asks `prm-train verify-export` about seven models: the PRM and the ORM of a finished quickstart, a PRM of Llama's architecture, one trained
-with LoRA and an ORM on pairs, which is served as a raw reward (all three trained here for some steps on the quickstart's rows), the first
-PRM in the layout of Qwen2.5-Math-PRM, and the built-in policy, a causal language model as revision models are. The PRM and the ORM on pairs
-also in bfloat16. Writes benchmarks/results/verify_export.json.
+Asks `prm-train verify-export` about seven models: the PRM and the ORM of a finished quickstart, a PRM of
+Llama's architecture, one trained with LoRA and an ORM on pairs, which is served as a raw reward (all three
+trained here for some steps on the quickstart's rows), the first PRM in the layout of Qwen2.5-Math-PRM, and
+the built-in policy, a causal language model as revision models are. The PRM and the ORM on pairs also in
+bfloat16. Writes benchmarks/results/verify_export.json.
 """
 
 import argparse
@@ -28,7 +30,9 @@ SETTINGS = ("--n_epochs", "1", "--learning_rate", "3e-4", "--use_cpu", "true")
 
 
 def build_llama(folder: Path) -> None:
-    """A random language model of Llama's architecture with the built-in policy's tokenizer. vLLM on a CPU wants heads of 32 or more."""
+    """A random language model of Llama's architecture with the built-in policy's tokenizer. vLLM on a CPU
+    wants heads of 32 or more.
+    """
     tokenizer = load_tokenizer(str(BASE_POLICY))
     set_seed(0)
     config = LlamaConfig(
@@ -54,10 +58,27 @@ def checkpoints(run: Path, folder: Path) -> dict[str, tuple[Path, Path | None]]:
     few = folder / "few.jsonl"
     few.write_text("".join(rows.read_text().splitlines(keepends=True)[:1200]))
     build_llama(folder / "llama")
-    for name, settings in {"llama-prm": ("--model", str(folder / "llama")), "lora-prm": ("--lora.rank", "8")}.items():
-        train_prm.main(["--rows", str(few), "--output", str(folder / name), "--model", "base", *settings, *SETTINGS])
+    for name, settings in {
+        "llama-prm": ("--model", str(folder / "llama")),
+        "lora-prm": ("--lora.rank", "8"),
+    }.items():
+        train_prm.main(
+            ["--rows", str(few), "--output", str(folder / name), "--model", "base", *settings, *SETTINGS]
+        )
     outcomes = run / "rows" / "orm.jsonl"
-    train_orm.main(["--rows", str(outcomes), "--output", str(folder / "pairs"), "--objective", "pairs", "--model", "base", *SETTINGS])
+    train_orm.main(
+        [
+            "--rows",
+            str(outcomes),
+            "--output",
+            str(folder / "pairs"),
+            "--objective",
+            "pairs",
+            "--model",
+            "base",
+            *SETTINGS,
+        ]
+    )
     where = ("--checkpoint", str(run / "prm"), "--rows", str(rows), "--output", str(folder / "qwen-layout"))
     publish.main([*where, "--license", "mit", "--layout", "qwen_prm", "--n_rows", "16"])
     return {
@@ -73,7 +94,14 @@ def checkpoints(run: Path, folder: Path) -> dict[str, tuple[Path, Path | None]]:
 
 def verify(name: str, checkpoint: Path, rows: Path | None, dtype: str, report: Path) -> list[dict[str, Any]]:
     """One entry for each way of reading scores."""
-    arguments = [str(checkpoint), "--dtype", dtype, "--report", str(report), *(("--rows", str(rows)) if rows else ())]
+    arguments = [
+        str(checkpoint),
+        "--dtype",
+        dtype,
+        "--report",
+        str(report),
+        *(("--rows", str(rows)) if rows else ()),
+    ]
     report.unlink(missing_ok=True)
     subprocess.run([sys.executable, "-m", "prm_train.verify_export", *arguments], check=False)
     found = ExportReport.read(report)
@@ -109,9 +137,17 @@ def main() -> None:
     entries = [{key: value for key, value in entry.items() if key not in versions} for entry in found]
     machine = f"{platform.machine()}, {os.cpu_count()} cores, CPU only"
     command = "python -m benchmarks.verify_export --run runs/quickstart"
-    RESULTS.write_text(json.dumps({"checkpoints": entries, "machine": machine, "versions": versions, "command": command}, indent=1) + "\n")
+    RESULTS.write_text(
+        json.dumps(
+            {"checkpoints": entries, "machine": machine, "versions": versions, "command": command}, indent=1
+        )
+        + "\n"
+    )
     for entry in entries:
-        print(f"{entry['name']:<34} {entry['pooling']:<16} {entry['n_steps']:>6} {entry['max_abs_difference']:.1e} {entry['dtype']}")
+        print(
+            f"{entry['name']:<34} {entry['pooling']:<16} {entry['n_steps']:>6} "
+            f"{entry['max_abs_difference']:.1e} {entry['dtype']}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""`prm-train build`: training rows from sampled and labeled runs. A pure function of what the runs hold: no draw is made.
+"""`prm-train build`: training rows from sampled and labeled runs. A pure function of what the runs hold: no
+draw is made.
 
     prm          steps with labels and the counts behind them             from labels.jsonl
     orm          solutions with their verdicts                            from solutions.jsonl, as the rest
@@ -6,9 +7,9 @@
     orm_history  a solution after earlier attempts, with its verdict
     revision     wrong attempts, the closest last, then a right answer
 
-Writes <kind>.jsonl, or <kind>-train.jsonl and <kind>-validation.jsonl with a `validation_share` (whole questions on one side),
-contamination.jsonl where test sets are named, and build.json: the settings, where the rows come from, what they hold and what was left out
-by reason.
+Writes <kind>.jsonl, or <kind>-train.jsonl and <kind>-validation.jsonl with a `validation_share` (whole
+questions on one side), contamination.jsonl where test sets are named, and build.json: the settings, where the
+rows come from, what they hold and what was left out by reason.
 """
 
 import json
@@ -52,9 +53,13 @@ class Builder:
         self._samples: RecordsByQuestion[GradedSolution] | None = None
         self._labeled: RecordsByQuestion[LabeledSolution] | None = None
         if set(config.kinds) - {"prm"}:
-            self._samples = RecordsByQuestion([run / "solutions.jsonl" for run in config.runs], GradedSolution, problems)
+            self._samples = RecordsByQuestion(
+                [run / "solutions.jsonl" for run in config.runs], GradedSolution, problems
+            )
         if "prm" in config.kinds:
-            self._labeled = RecordsByQuestion([run / "labels.jsonl" for run in config.runs], LabeledSolution, problems)
+            self._labeled = RecordsByQuestion(
+                [run / "labels.jsonl" for run in config.runs], LabeledSolution, problems
+            )
 
     def rows(self, kind: RowKind, problem: Problem) -> Sequence[AnyRow]:
         """The rows of one kind for one question."""
@@ -73,15 +78,23 @@ class Builder:
             return orm_pairs(problem, usable, config.pairs, config.seed)
         if kind == "orm_history":
             chains = shuffled_chains(problem, usable, config.history_attempts, config.seed)
-            return [row for chain in chains for row in history_rows(problem, chain, config.history_attempts, config.chain)]
-        trajectories, reasons, audit = revision_rows(problem, usable, config.revision, config.chain, config.seed)
+            return [
+                row
+                for chain in chains
+                for row in history_rows(problem, chain, config.history_attempts, config.chain)
+            ]
+        trajectories, reasons, audit = revision_rows(
+            problem, usable, config.revision, config.chain, config.seed
+        )
         left_out.update(reasons)
         self.audit.merge(audit)
         return trajectories
 
 
 def has_second_opinion(config: BuildConfig) -> bool:
-    """`auto` asks the lenient comparison unless the grader of every run compares values exactly, as the built-in task's does."""
+    """`auto` asks the lenient comparison unless the grader of every run compares values exactly, as the
+    built-in task's does.
+    """
     if config.filters.second_opinion != "auto":
         return config.filters.second_opinion == "always"
     return not all(_grades_exactly(run) for run in config.runs)
@@ -97,7 +110,8 @@ def _grades_exactly(run: Path) -> bool:
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(BuildConfig, argv)
     problems = read_problems(config.runs)
-    runs = tuple(map(describe_run, config.runs))  # before anything is written: a damaged summary is refused at once
+    # Before anything is written: a damaged summary is refused at once
+    runs = tuple(map(describe_run, config.runs))
     kept, contamination = list(problems.values()), None
     if config.contamination.test_sets:
         kept, contamination = write_contamination(kept, config)
@@ -115,11 +129,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         files={kind: file_names(kind, config) for kind in config.kinds},
     )
     record.with_kinds(written).write(config.output / "build.json")
-    logger.info("%s:\n%s", config.output, result_table({kind: rows_in_words(summary) for kind, summary in written.items()}))
+    logger.info(
+        "%s:\n%s",
+        config.output,
+        result_table({kind: rows_in_words(summary) for kind, summary in written.items()}),
+    )
 
 
 def rows_in_words(summary: KindSummary) -> str:
-    return f"{summary.n_rows:,} rows" + (f"; left out: {counted(summary.left_out)}" if summary.left_out else "")
+    return f"{summary.n_rows:,} rows" + (
+        f"; left out: {counted(summary.left_out)}" if summary.left_out else ""
+    )
 
 
 def write_contamination(problems: list[Problem], config: BuildConfig) -> tuple[list[Problem], Contamination]:
@@ -129,12 +149,19 @@ def write_contamination(problems: list[Problem], config: BuildConfig) -> tuple[l
     matching = {match.problem_id for match in matches}
     n_dropped = len(matching) if config.contamination.drop else 0
     found = Contamination(test_sets, len(matching), n_dropped)
-    logger.info("contamination: %s; %d problems match, %d left out", json.dumps(asdict(found)["test_sets"]), len(matching), n_dropped)
+    logger.info(
+        "contamination: %s; %d problems match, %d left out",
+        json.dumps(asdict(found)["test_sets"]),
+        len(matching),
+        n_dropped,
+    )
     if not config.contamination.drop:
         return problems, found
     kept = [problem for problem in problems if problem.problem_id not in matching]
     if not kept:
-        raise InputError(f"contamination: each of the {len(problems)} problems is in a test set; no rows are left")
+        raise InputError(
+            f"contamination: each of the {len(problems)} problems is in a test set; no rows are left"
+        )
     return kept, found
 
 
@@ -156,7 +183,10 @@ def write_kind(kind: RowKind, sides: Mapping[str, Sequence[Problem]], builder: B
                 row_facts.add(row)
                 yield asdict(row)
 
-    by_split = {split: write_jsonl(config.output / name, rows(sides[split])) for split, name in file_names(kind, config).items()}
+    by_split = {
+        split: write_jsonl(config.output / name, rows(sides[split]))
+        for split, name in file_names(kind, config).items()
+    }
     summary = KindSummary(
         n_rows=sum(by_split.values()),
         n_rows_by_split=by_split,
@@ -166,7 +196,9 @@ def write_kind(kind: RowKind, sides: Mapping[str, Sequence[Problem]], builder: B
         **row_facts.counts(),
     )
     if kind == "revision":
-        logger.info("edits from right answers to wrong attempts, means:\n%s", "\n".join(builder.audit.lines()))
+        logger.info(
+            "edits from right answers to wrong attempts, means:\n%s", "\n".join(builder.audit.lines())
+        )
     if not summary.n_rows:
         logger.warning("%s: no rows (left out: %s)", kind, json.dumps(summary.left_out))
     return summary

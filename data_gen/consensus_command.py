@@ -1,12 +1,13 @@
 """`prm-train consensus`: keep the labeled solutions of a run whose first error a judge confirms.
 
-    prm-train consensus --run runs/math --output runs/agreed --judge.base_url http://localhost:8000/v1 --judge.model Qwen2.5-72B-Instruct
-    prm-train consensus --run runs/math --output runs/agreed --judgements judged.jsonl
+    prm-train consensus --run runs/math --output runs/agreed --judge.base_url http://localhost:8000/v1
+    --judge.model Qwen2.5-72B-Instruct prm-train consensus --run runs/math --output runs/agreed --judgements
+    judged.jsonl
 
-The output is a run folder that `build` reads: problems and solutions as they were, labels.jsonl with those that are kept; consensus.json
-has the agreement matrix and what was left out by reason. Judgements of a model are stored there as they come, in judgements.jsonl; the
-same command again, after whatever ended it, asks only for those that are missing. `judgements` may also be a ProcessBench file (.json),
-for a run on its solutions.
+The output is a run folder that `build` reads: problems and solutions as they were, labels.jsonl with those
+that are kept; consensus.json has the agreement matrix and what was left out by reason. Judgements of a model
+are stored there as they come, in judgements.jsonl; the same command again, after whatever ended it, asks only
+for those that are missing. `judgements` may also be a ProcessBench file (.json), for a run on its solutions.
 """
 
 import asyncio
@@ -53,7 +54,10 @@ class ConsensusConfig:
         default=None, metadata={"help": "a language model that is asked for the first error of each solution"}
     )
     judgements: Path | None = field(
-        default=None, metadata={"help": "file of judgements that were made elsewhere: JSON lines, or a ProcessBench file (.json)"}
+        default=None,
+        metadata={
+            "help": "file of judgements that were made elsewhere: JSON lines, or a ProcessBench file (.json)"
+        },
     )
 
     def __post_init__(self) -> None:
@@ -66,7 +70,9 @@ class ConsensusConfig:
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(ConsensusConfig, argv)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # a line a request otherwise
-    problems = {problem.problem_id: problem for problem in read_records(config.run / "problems.jsonl", Problem)}
+    problems = {
+        problem.problem_id: problem for problem in read_records(config.run / "problems.jsonl", Problem)
+    }
     if config.judge is not None:
         agreement = _agree_with_model(config, config.judge, problems)
     else:
@@ -74,11 +80,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         agreement = _write_kept(config, problems, _stored_judgements(config.judgements))
     summary = agreement.summary(dump_config(config))
     summary.write(config.output / "consensus.json")
-    shown = {name: value for name, value in asdict(summary).items() if name in ("n_solutions", "n_kept", "left_out", "matrix", "f1")}
+    shown = {
+        name: value
+        for name, value in asdict(summary).items()
+        if name in ("n_solutions", "n_kept", "left_out", "matrix", "f1")
+    }
     logger.info("%s: %s", config.output, json.dumps(shown))
 
 
-def _agree_with_model(config: ConsensusConfig, settings: JudgeSettings, problems: dict[str, Problem]) -> Agreement:
+def _agree_with_model(
+    config: ConsensusConfig, settings: JudgeSettings, problems: dict[str, Problem]
+) -> Agreement:
     with open_judgements(config.output / "judgements.jsonl") as log:
         judge, refused = asyncio.run(ask_for_missing(config.run, problems, settings, log))
 
@@ -93,7 +105,8 @@ def _agree_with_model(config: ConsensusConfig, settings: JudgeSettings, problems
 async def ask_for_missing(
     run: Path, problems: dict[str, Problem], settings: JudgeSettings, log: JudgementLog
 ) -> tuple[ChatJudge, dict[Key, str]]:
-    """Judge the run's labeled solutions that the log does not hold. Returns the judge and, by solution, why it refused to answer.
+    """Judge the run's labeled solutions that the log does not hold. Returns the judge and, by solution, why
+    it refused to answer.
 
     The first failure ends all and is raised as it is; what was answered is in the log.
     """
@@ -139,7 +152,9 @@ def _stored_judgements(path: Path) -> FindJudgement:
 
 
 def _write_kept(config: ConsensusConfig, problems: dict[str, Problem], find: FindJudgement) -> Agreement:
-    """Write labels.jsonl with the solutions that are kept, and beside it whatever else a run folder holds that `build` reads."""
+    """Write labels.jsonl with the solutions that are kept, and beside it whatever else a run folder holds
+    that `build` reads.
+    """
     agreement = Agreement()
 
     def kept() -> Iterator[LabeledSolution]:
@@ -147,7 +162,8 @@ def _write_kept(config: ConsensusConfig, problems: dict[str, Problem], find: Fin
             judgement = find(problems[labeled.graded.solution.problem_id], labeled)
             if judgement.first_error is not None and judgement.first_error >= len(labeled.steps):
                 raise InputError(
-                    f"solution {_key(labeled)}: judged wrong at step {judgement.first_error}, but it has {len(labeled.steps)} steps"
+                    f"solution {_key(labeled)}: judged wrong at step {judgement.first_error}, but it has "
+                    f"{len(labeled.steps)} steps"
                 )
             reason, verdict = judgement.reason or "no_reason", labeled.graded.verdict.kind.value
             labels = cleared(labeled.labels, labeled.estimates)
@@ -167,9 +183,15 @@ def _labeled_solutions(run: Path, problems: dict[str, Problem]) -> Iterator[Labe
     for labeled in read_records(run / "labels.jsonl", LabeledSolution):
         key = _key(labeled)
         if key[0] not in problems:
-            raise InputError(f"{run / 'labels.jsonl'}: problem {key[0]}: not one of the {len(problems)} problems of the run")
+            raise InputError(
+                f"{run / 'labels.jsonl'}: problem {key[0]}: not one of the {len(problems)} problems of the "
+                "run"
+            )
         if key in seen:
-            raise InputError(f"{run / 'labels.jsonl'}: solution {key[1]} of problem {key[0]} comes twice; expected each once")
+            raise InputError(
+                f"{run / 'labels.jsonl'}: solution {key[1]} of problem {key[0]} comes twice; expected each "
+                "once"
+            )
         seen.add(key)
         yield labeled
 

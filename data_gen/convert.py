@@ -2,10 +2,11 @@
 
     prm-train convert --input phase2_train.jsonl --from prm800k --output prm.jsonl --to trl
 
-A .json file is one list of rows, any other holds one a line; `train-prm` reads what `--to trl` writes. Every row is written, read back in
-the target's format and compared: whatever did not survive is a loss. The first loss ends the command, and no file appears, unless
-`--lossy true` says that losses are only to be counted. What a format cannot say at all (a value as + or -) is refused either way. Rows
-under other names are read with `--from generic` and `--generic.…` (see `data_gen.formats.generic`). docs/rows.md shows all layouts.
+A .json file is one list of rows, any other holds one a line; `train-prm` reads what `--to trl` writes. Every
+row is written, read back in the target's format and compared: whatever did not survive is a loss. The first
+loss ends the command, and no file appears, unless `--lossy true` says that losses are only to be counted.
+What a format cannot say at all (a value as + or -) is refused either way. Rows under other names are read
+with `--from generic` and `--generic.…` (see `data_gen.formats.generic`). docs/rows.md shows all layouts.
 """
 
 import json
@@ -26,7 +27,9 @@ from data_gen.settings.parse import parse_config, run_command
 
 logger = logging.getLogger(__name__)
 
-FormatName = Literal["trl", "math_shepherd", "prm800k", "openr_aps", "openr_aps_tree", "processbench", "rlhflow", "er_prm"]
+FormatName = Literal[
+    "trl", "math_shepherd", "prm800k", "openr_aps", "openr_aps_tree", "processbench", "rlhflow", "er_prm"
+]
 Read = Callable[[Mapping[str, Any], str], Reading]
 SEPARATORS = ("\n", "\n\n")  # of which a step that holds one is counted
 
@@ -54,31 +57,49 @@ FORMATS: dict[FormatName, Format] = {
 class ConvertConfig:
     """Rewrite a file of step labels."""
 
-    input: Path = field(metadata={"help": "file to read: a .json file is one list of rows, any other holds one row on each line"})
+    input: Path = field(
+        metadata={
+            "help": "file to read: a .json file is one list of rows, any other holds one row on each line"
+        }
+    )
     from_: Literal[FormatName, "generic"] = field(
-        metadata={"help": "format of the input, on the command line --from; generic: named by the settings generic.…"}
+        metadata={
+            "help": "format of the input, on the command line --from; generic: named by the settings "
+            "generic.…"
+        }
     )
     output: Path = field(metadata={"help": "file to write"})
     to: FormatName = field(metadata={"help": "format to write"})
     generic: GenericFields = field(default_factory=GenericFields)
     keep_bad_problems: bool = field(
-        default=False, metadata={"help": "for prm800k: keep the rows whose labeler found that the problem itself is broken"}
+        default=False,
+        metadata={"help": "for prm800k: keep the rows whose labeler found that the problem itself is broken"},
     )
     lossy: bool = field(
         default=False,
-        metadata={"help": "write what the target format can hold, and count what it cannot; false: the first loss ends the command"},
+        metadata={
+            "help": "write what the target format can hold, and count what it cannot; false: the first loss "
+            "ends the command"
+        },
     )
     extras: bool = field(
-        default=True, metadata={"help": "keep the source's other fields as columns; false: keep question, steps and labels alone"}
+        default=True,
+        metadata={
+            "help": "keep the source's other fields as columns; false: keep question, steps and labels alone"
+        },
     )
     hard_above: float | None = field(
         default=None,
-        metadata={"help": "make labels of values: true above this number (Math-Shepherd: 0, openr: 0.5); null: keep the values"},
+        metadata={
+            "help": "make labels of values: true above this number (Math-Shepherd: 0, openr: 0.5); null: "
+            "keep the values"
+        },
     )
     bad_rows: Literal["refuse", "drop"] = field(
         default="refuse",
         metadata={
-            "help": "what to do with a row that breaks its format: stop and name its line, or leave it out and "
+            "help": "what to do with a row that breaks its format: stop and name its line, or leave it out "
+            "and "
             "count it (broken JSON always stops)"
         },
     )
@@ -98,9 +119,9 @@ class ConvertConfig:
 class Conversion:
     """What happened to the rows so far.
 
-    `n_contradictions`: steps with the text of another step after the same steps, and the opposite label. `n_steps_with`: steps by the
-    separator that they hold; a training with that separator encodes such a step as several. `finish_reasons`: of the rows read, where they
-    have one.
+    `n_contradictions`: steps with the text of another step after the same steps, and the opposite label.
+    `n_steps_with`: steps by the separator that they hold; a training with that separator encodes such a step
+    as several. `finish_reasons`: of the rows read, where they have one.
     """
 
     n_read: int = 0
@@ -127,17 +148,23 @@ def _converted(config: ConvertConfig, conversion: Conversion) -> Iterator[dict[s
         conversion.n_read += 1
         try:
             reading = read(fields, where)
-            written = [(row, target.write(row, where)) for row in (_wanted(row, config) for row in reading.rows)]
+            written = [
+                (row, target.write(row, where)) for row in (_wanted(row, config) for row in reading.rows)
+            ]
             lost = sum((_lost(row, fields, target, where) for row, fields in written), reading.left_out)
         except RowError as error:
             if config.bad_rows == "refuse" and not isinstance(error, UnusedRowError):
                 raise
             conversion.dropped[error.reason] += 1
-            logger.log(logging.DEBUG if isinstance(error, UnusedRowError) else logging.WARNING, "dropped: %s", error)
+            logger.log(
+                logging.DEBUG if isinstance(error, UnusedRowError) else logging.WARNING, "dropped: %s", error
+            )
             continue
         if lost and not config.lossy:
             raise RowError(
-                where, f"{config.to} cannot hold all of this row", f": lost would be {_words(lost)}; --lossy true drops and counts it"
+                where,
+                f"{config.to} cannot hold all of this row",
+                f": lost would be {_words(lost)}; --lossy true drops and counts it",
             )
         conversion.lost += lost
         _count(reading.rows, conversion)
@@ -172,7 +199,10 @@ def _count(rows: Sequence[StepwiseRow], conversion: Conversion) -> None:
 def _wanted(row: StepwiseRow, config: ConvertConfig) -> StepwiseRow:
     threshold = config.hard_above
     if threshold is not None:
-        row = replace(row, labels=tuple(label > threshold if isinstance(label, float) else label for label in row.labels))
+        row = replace(
+            row,
+            labels=tuple(label > threshold if isinstance(label, float) else label for label in row.labels),
+        )
     return row if config.extras else replace(row, extra={})
 
 
@@ -182,8 +212,14 @@ def _lost(row: StepwiseRow, written: Mapping[str, Any], target: Format, where: s
     if len(rows) != 1:
         return Counter({"row": 1})
     back = rows[0]
-    lost = Counter(name for name in ("prompt", "completions", "labels") if getattr(back, name) != getattr(row, name))
-    lost.update(f"column {name}" for name, value in row.extra.items() if name not in back.extra or back.extra[name] != value)
+    lost = Counter(
+        name for name in ("prompt", "completions", "labels") if getattr(back, name) != getattr(row, name)
+    )
+    lost.update(
+        f"column {name}"
+        for name, value in row.extra.items()
+        if name not in back.extra or back.extra[name] != value
+    )
     return lost
 
 
@@ -195,7 +231,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     import sys
 
     arguments = sys.argv[1:] if argv is None else argv
-    config = parse_config(ConvertConfig, [f"--from_{word[6:]}" if word.partition("=")[0] == "--from" else word for word in arguments])
+    config = parse_config(
+        ConvertConfig,
+        [f"--from_{word[6:]}" if word.partition("=")[0] == "--from" else word for word in arguments],
+    )
     done = convert(config)
     logger.info("%s: %s", config.output, json.dumps(vars(done)))
 

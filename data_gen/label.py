@@ -1,8 +1,9 @@
 """`prm-train label`: label the steps of a run's solutions by Monte Carlo rollouts.
 
-Rollouts go into the run's ledger; running again continues. `--forecast true` labels the solutions of twenty of the problems, says what the
-whole will cost, and ends; `--dry_run true` labels what `prm-train sample --dry_run true` made. labels.jsonl, which `build` reads, holds the
-labels of the last run; each method's are kept beside it under labels-<method>.jsonl. `--show 3` prints three of the labeled solutions.
+Rollouts go into the run's ledger; running again continues. `--forecast true` labels the solutions of twenty
+of the problems, says what the whole will cost, and ends; `--dry_run true` labels what `prm-train sample
+--dry_run true` made. labels.jsonl, which `build` reads, holds the labels of the last run; each method's are
+kept beside it under labels-<method>.jsonl. `--show 3` prints three of the labeled solutions.
 """
 
 import asyncio
@@ -51,14 +52,27 @@ class LabelConfig(LabelSettings):
     policy: PolicyExecution = field(default_factory=PolicyExecution)
     n_open: int = field(
         default=N_OPEN,
-        metadata={"help": "problems that are labeled at a time: more of them use more servers at once, fewer need a smaller cache"},
+        metadata={
+            "help": "problems that are labeled at a time: more of them use more servers at once, fewer need "
+            "a smaller cache"
+        },
     )
     forecast: bool = field(
-        default=False, metadata={"help": "label 20 problems spread over the run, print what all of them will cost, and stop"}
+        default=False,
+        metadata={
+            "help": "label 20 problems spread over the run, print what all of them will cost, and stop"
+        },
     )
-    dry_run: bool = field(default=False, metadata={"help": "label the run of `prm-train sample --dry_run true`, which is in run/dry-run"})
+    dry_run: bool = field(
+        default=False,
+        metadata={"help": "label the run of `prm-train sample --dry_run true`, which is in run/dry-run"},
+    )
     show: int = field(
-        default=0, metadata={"help": "print so many labeled solutions at the end, wrong ones first, and how far labeling methods agree"}
+        default=0,
+        metadata={
+            "help": "print so many labeled solutions at the end, wrong ones first, and how far labeling "
+            "methods agree"
+        },
     )
 
     def __post_init__(self) -> None:
@@ -73,7 +87,8 @@ class LabelConfig(LabelSettings):
 class Labeled:
     """What became of the solutions of one problem: labeled, or the reason why not.
 
-    Of the rollouts beyond its samples, each once: how many there are, how many were truncated or got no verdict, and what they cost.
+    Of the rollouts beyond its samples, each once: how many there are, how many were truncated or got no
+    verdict, and what they cost.
     """
 
     outcomes: tuple[LabeledSolution | str, ...]
@@ -87,7 +102,9 @@ class Labeled:
 
 
 class UnknownCountingPolicy(LedgerPolicy):
-    """Also knows which of its draws were truncated or got no verdict, and so count as failures of the budget."""
+    """Also knows which of its draws were truncated or got no verdict, and so count as failures of the
+    budget.
+    """
 
     def __init__(self, policy: Policy, ledger: Ledger, problem: Problem) -> None:
         super().__init__(policy, ledger, problem)
@@ -101,7 +118,9 @@ class UnknownCountingPolicy(LedgerPolicy):
 
 
 class LabelCounts:
-    """What is told of a labeling run, counted while its results pass by. A label is a step's True or False."""
+    """What is told of a labeling run, counted while its results pass by. A label is a step's True or
+    False.
+    """
 
     def __init__(self, config: LabelConfig) -> None:
         self.config = config
@@ -146,14 +165,18 @@ class LabelCounts:
 
 
 def n_movable_labels(labeled: LabeledSolution, method: str) -> int:
-    """At most how many labels of a solution would be others if the rollouts that count as failures for want of a verdict had been right.
+    """At most how many labels of a solution would be others if the rollouts that count as failures for want
+    of a verdict had been right.
 
-    A success is never taken back, so True stays True, and False moves only where a rollout without verdict was drawn after that step
-    (`every_step`) or after it or a later one (a search). Tests against the value so far may move anywhere: every success raises it.
+    A success is never taken back, so True stays True, and False moves only where a rollout without verdict
+    was drawn after that step (`every_step`) or after it or a later one (a search). Tests against the value so
+    far may move anywhere: every success raises it.
     """
     is_unsure = [estimate.n_unknown > 0 for estimate in labeled.estimates]
     if method in ("sequential", "posterior"):
-        return sum(label is not None for label in labeled.labels) * (any(is_unsure) or labeled.root.n_unknown > 0)
+        return sum(label is not None for label in labeled.labels) * (
+            any(is_unsure) or labeled.root.n_unknown > 0
+        )
     if method == "every_step":
         return sum(label is False and unsure for label, unsure in zip(labeled.labels, is_unsure, strict=True))
     return sum(label is False and any(is_unsure[step:]) for step, label in enumerate(labeled.labels))
@@ -168,15 +191,21 @@ async def label_problems(
     config: LabelConfig,
     take: Callable[[int, Labeled], None],
 ) -> None:
-    """Label the solutions of each problem; `take` gets its number and what became of them as soon as all are done."""
+    """Label the solutions of each problem; `take` gets its number and what became of them as soon as all are
+    done.
+    """
     vocabulary, params = policy.token_bytes(), sampling.params
 
     async def one(problem: Problem) -> Labeled:
         recorded = UnknownCountingPolicy(policy, ledger, problem)
         drawn = await draw_solutions(recorded, grader, params, range(sampling.n_samples))
         n_drawn, n_unknown, spent = recorded.n_draws, len(recorded.unknown), recorded.usage
-        outcomes = await label_samples(LabelingTask(recorded, grader, drawn, vocabulary, sampling.step_separator, params, config))
-        return Labeled(outcomes, recorded.n_draws - n_drawn, len(recorded.unknown) - n_unknown, recorded.usage - spent)
+        outcomes = await label_samples(
+            LabelingTask(recorded, grader, drawn, vocabulary, sampling.step_separator, params, config)
+        )
+        return Labeled(
+            outcomes, recorded.n_draws - n_drawn, len(recorded.unknown) - n_unknown, recorded.usage - spent
+        )
 
     await work_through(problems, one, take, config.n_open)
     ledger.commit()  # before any file names the draws
@@ -187,11 +216,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     run = config.run / DRY_RUN if config.dry_run else config.run
     check_sampled(run, may_be_begun=config.forecast)
     sampling = load_yaml(SampleConfig, run / "config.json")
-    sampling = replace(sampling, output=run, policy=config.policy.of(sampling.policy))  # the folder may have been moved
+    # The folder may have been moved
+    sampling = replace(sampling, output=run, policy=config.policy.of(sampling.policy))
     n_problems = count_lines(run / "problems.jsonl")
     policy = load_run_policy(sampling, read_records(run / "problems.jsonl", Problem))
     if not config.dry_run:
-        say_prompt(sampling.policy, policy.encode_prompt, next(read_records(run / "problems.jsonl", Problem)).question)
+        say_prompt(
+            sampling.policy,
+            policy.encode_prompt,
+            next(read_records(run / "problems.jsonl", Problem)).question,
+        )
     check_models(run, {"policy": policy.policy_id})
     with Ledger(sampling.ledger_path) as ledger:
         if config.forecast:
@@ -203,15 +237,30 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def check_sampled(run: Path, *, may_be_begun: bool) -> None:
-    """Raises InputError if the run was not sampled to its end; a forecast draws what its twenty problems lack."""
+    """Raises InputError if the run was not sampled to its end; a forecast draws what its twenty problems
+    lack.
+    """
     for name in ("config.json", "models.json", "problems.jsonl", *(() if may_be_begun else ("sample.json",))):
         if not (run / name).exists():
-            raise InputError(f"{run / name}: no such file; expected a run that `prm-train sample` finished (started again it goes on)")
+            raise InputError(
+                f"{run / name}: no such file; expected a run that `prm-train sample` finished (started again "
+                "it goes on)"
+            )
 
 
-def label_run(run: Path, n_problems: int, policy: MeteredPolicy, ledger: Ledger, sampling: SampleConfig, config: LabelConfig) -> None:
+def label_run(
+    run: Path,
+    n_problems: int,
+    policy: MeteredPolicy,
+    ledger: Ledger,
+    sampling: SampleConfig,
+    config: LabelConfig,
+) -> None:
     """Labels for all problems of the run into labels.jsonl, and label.json."""
-    problems, grader = read_records(run / "problems.jsonl", Problem), load_grader(sampling.grader, sampling.problems.source)
+    problems, grader = (
+        read_records(run / "problems.jsonl", Problem),
+        load_grader(sampling.grader, sampling.problems.source),
+    )
     counts = LabelCounts(config)
     with (
         records_in_order(run / "labels.jsonl", LabeledSolution) as add,
@@ -229,11 +278,16 @@ def label_run(run: Path, n_problems: int, policy: MeteredPolicy, ledger: Ledger,
     summary.write(run / "label.json")
     logger.info("%s:\n%s", run / "label.json", label_table(summary, counts.n_labels, policy))
     say_if_simulated(sampling)
-    logger.info("labels: %s; next: prm-train build --runs %s --output %s", run / "labels.jsonl", run, run / "rows")
+    logger.info(
+        "labels: %s; next: prm-train build --runs %s --output %s", run / "labels.jsonl", run, run / "rows"
+    )
 
 
 def label_table(summary: LabelSummary, n_labels: int, policy: MeteredPolicy) -> str:
-    labels = {{"True": "right", "False": "wrong"}.get(name, "without a label"): n for name, n in summary.labels.items()}
+    labels = {
+        {"True": "right", "False": "wrong"}.get(name, "without a label"): n
+        for name, n in summary.labels.items()
+    }
     n_unknown, n_movable = summary.n_unknown_rollouts, summary.n_labels_unknowns_could_move
     unknowns = f", {n_unknown:,} of them unknown, which could move {n_movable:,} labels" if n_unknown else ""
     rows = {
@@ -243,13 +297,19 @@ def label_table(summary: LabelSummary, n_labels: int, policy: MeteredPolicy) -> 
         "steps": counted(labels),
         "rollouts": f"{summary.n_rollouts:,}{unknowns}",
         "tokens": token_words(summary.usage, f"{summary.tokens_per_label:,} a label"),
-        "this time": f"{policy.seconds:,.1f} s for {policy.n_draws:,} draws, {policy.line(n_labels, summary.usage)}",
+        "this time": f"{policy.seconds:,.1f} s for {policy.n_draws:,} draws, "
+        f"{policy.line(n_labels, summary.usage)}",
     }
     return result_table(rows)
 
 
 def forecast_labeling(
-    run: Path, n_problems: int, policy: MeteredPolicy, ledger: Ledger, sampling: SampleConfig, config: LabelConfig
+    run: Path,
+    n_problems: int,
+    policy: MeteredPolicy,
+    ledger: Ledger,
+    sampling: SampleConfig,
+    config: LabelConfig,
 ) -> None:
     """Label the pilot, and write forecast-label.json."""
     grader = load_grader(sampling.grader, sampling.problems.source)
@@ -258,8 +318,19 @@ def forecast_labeling(
     def take(number: int, labeled: Labeled) -> None:
         counts = LabelCounts(config)
         counts.add(labeled)
-        usage = {"n_generated": labeled.usage.n_generated, "n_prefilled": labeled.usage.n_prefilled, "n_cached": labeled.usage.n_cached}
-        costs.append({"n_labeled_solutions": counts.n_solutions, "n_labels": counts.n_labels, "n_rollouts": labeled.n_rollouts, **usage})
+        usage = {
+            "n_generated": labeled.usage.n_generated,
+            "n_prefilled": labeled.usage.n_prefilled,
+            "n_cached": labeled.usage.n_cached,
+        }
+        costs.append(
+            {
+                "n_labeled_solutions": counts.n_solutions,
+                "n_labels": counts.n_labels,
+                "n_rollouts": labeled.n_rollouts,
+                **usage,
+            }
+        )
 
     pilot = pilot_problems(run, n_problems)
     asyncio.run(label_problems(pilot, policy, grader, ledger, sampling, config, take))

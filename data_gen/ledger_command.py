@@ -1,13 +1,18 @@
-"""`prm-train ledger`: look into the ledgers of draws, check them, merge them and write them out. A run folder stands for its ledger.
+"""`prm-train ledger`: look into the ledgers of draws, check them, merge them and write them out. A run folder
+stands for its ledger.
 
-    prm-train ledger stats runs/gsm8k                      problems, draws, tokens, verdicts, and whether the draws look independent
-    prm-train ledger verify runs/gsm8k runs/math           every hash worked out again; exit code 1 and a list where something is wrong
-    prm-train ledger repair runs/gsm8k                     what `verify` found mended: rebuilt, or moved out and counted
-    prm-train ledger merge shard-0 shard-1 --output all.sqlite     the shards of a job in one file, nothing counted twice
+    prm-train ledger stats runs/gsm8k                      problems, draws, tokens, verdicts, and whether the
+                                                           draws look independent
+    prm-train ledger verify runs/gsm8k runs/math           every hash worked out again; exit code 1 and a list
+                                                           where something is wrong
+    prm-train ledger repair runs/gsm8k                     what `verify` found mended: rebuilt, or moved out
+                                                           and counted
+    prm-train ledger merge shard-0 shard-1 --output all.sqlite     the shards of a job in one file, nothing
+                                                                   counted twice
     prm-train ledger export runs/gsm8k --output draws.jsonl        one line a draw, with its verdicts
 
-Stats, verify and export read only, also while a command writes the ledger; merge writes nothing but its output, repair the ledger: both
-all or nothing.
+Stats, verify and export read only, also while a command writes the ledger; merge writes nothing but its
+output, repair the ledger: both all or nothing.
 """
 
 import json
@@ -40,8 +45,12 @@ class LedgerConfig:
     action: Literal["stats", "verify", "repair", "merge", "export"] = field(
         metadata={"help": "what to do with the ledgers; may be given as the first word, without --action"}
     )
-    inputs: tuple[Path, ...] = field(metadata={"help": "ledgers, or run folders that hold one; may be given as the words after the action"})
-    output: Path | None = field(default=None, metadata={"help": "file to write: a ledger for merge, a .jsonl file for export"})
+    inputs: tuple[Path, ...] = field(
+        metadata={"help": "ledgers, or run folders that hold one; may be given as the words after the action"}
+    )
+    output: Path | None = field(
+        default=None, metadata={"help": "file to write: a ledger for merge, a .jsonl file for export"}
+    )
 
     def __post_init__(self) -> None:
         if (self.output is not None) != (self.action in ("merge", "export")):
@@ -96,7 +105,9 @@ def repair(path: Path) -> None:
     """Mend a ledger, and say how."""
     repaired = repair_ledger(path)
     told = [f"{count} {table} rebuilt" for table, count in sorted(repaired.rebuilt.items())]
-    told += [f"{count} {table} moved to {repaired.path}" for table, count in sorted(repaired.moved_out.items())]
+    told += [
+        f"{count} {table} moved to {repaired.path}" for table, count in sorted(repaired.moved_out.items())
+    ]
     sys.stdout.write(f"{path}: sound{''.join(f'; {each}' for each in told)}\n")
     if repaired.moved_out["draws"]:
         sys.stdout.write("  the command that made the run, started again, draws what was moved out\n")
@@ -107,7 +118,11 @@ def _write(config: LedgerConfig, output: Path) -> None:
         if output.is_dir():
             raise InputError(f"output: {output} is a folder, expected a file")
         for shard in merge_ledgers(config.paths(), output):
-            logger.info("%s: %s", shard.path, json.dumps({name: value for name, value in asdict(shard).items() if name != "path"}))
+            logger.info(
+                "%s: %s",
+                shard.path,
+                json.dumps({name: value for name, value in asdict(shard).items() if name != "path"}),
+            )
     else:
         n_rows = write_jsonl(output, (row for path in config.paths() for row in exported_draws(path)))
         logger.info("%s: %d draws", output, n_rows)

@@ -1,7 +1,8 @@
 """Make the base policy of the built-in task from nothing: `python -m data_gen.pretrain --output models/base`.
 
-A Qwen2 network imitates the documents of `data_gen.problems.arithmetic.rules`, mistakes included. Writes the model, the tokenizer and
-`pretraining.json` (configuration, cost, loss curve, accuracy of the most likely result per operation).
+A Qwen2 network imitates the documents of `data_gen.problems.arithmetic.rules`, mistakes included. Writes the
+model, the tokenizer and `pretraining.json` (configuration, cost, loss curve, accuracy of the most likely
+result per operation).
 """
 
 import json
@@ -33,7 +34,8 @@ class PretrainConfig:
     seed: int = 0
     n_steps: int = 6000
     documents_per_batch: int = 32  # larger batches learn more slowly per token
-    operation: str = ""  # the only operation in the text, to measure what a network can learn; empty: all of the task
+    # The only operation in the text, to measure what a network can learn; empty: all of the task
+    operation: str = ""
     p_chain: float = 0.25  # share of the batches whose documents hold earlier attempts
     max_earlier_attempts: int = 4
     learning_rate: float = 2e-3
@@ -84,7 +86,9 @@ class PretrainingReport(StoredRecord):
 
 
 def documents(config: PretrainConfig) -> Iterator[list[list[dict[str, str]]]]:
-    """Endless batches of chats; the documents of a batch hold as many attempts of as many operations, so there is little padding."""
+    """Endless batches of chats; the documents of a batch hold as many attempts of as many operations, so
+    there is little padding.
+    """
     rng = random.Random(derive_seed(config.seed, "pretrain"))
     while True:
         n_earlier = rng.randint(1, config.max_earlier_attempts) if rng.random() < config.p_chain else 0
@@ -98,13 +102,19 @@ def documents(config: PretrainConfig) -> Iterator[list[list[dict[str, str]]]]:
         yield batch
 
 
-def encode_batch(tokenizer: PreTrainedTokenizerFast, chats: list[list[dict[str, str]]]) -> dict[str, torch.Tensor]:
+def encode_batch(
+    tokenizer: PreTrainedTokenizerFast, chats: list[list[dict[str, str]]]
+) -> dict[str, torch.Tensor]:
     """input_ids and labels (B, T), padded on the right; only what the assistant writes is learnt.
 
     Causal attention never looks at padding on the right, so the model needs no attention mask.
     """
     batch = tokenizer.apply_chat_template(
-        chats, return_dict=True, return_assistant_tokens_mask=True, padding=True, tokenizer_kwargs={"padding_side": "right"}
+        chats,
+        return_dict=True,
+        return_assistant_tokens_mask=True,
+        padding=True,
+        tokenizer_kwargs={"padding_side": "right"},
     )
     input_ids = torch.tensor(batch["input_ids"])
     labels = torch.where(torch.tensor(batch["assistant_masks"]).bool(), input_ids, -100)
@@ -132,11 +142,17 @@ def build_model(config: PretrainConfig, tokenizer: PreTrainedTokenizerFast) -> Q
 
 @torch.inference_mode()
 def operation_accuracy(
-    model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, levels: Sequence[dict[str, float]], seed: int = 1, n_attempts: int = 4000
+    model: Qwen2ForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    levels: Sequence[dict[str, float]],
+    seed: int = 1,
+    n_attempts: int = 4000,
 ) -> dict[str, float]:
-    """Share of operations whose right line is the most likely one, without and (`*_misconception`) in misconception contexts.
+    """Share of operations whose right line is the most likely one, without and (`*_misconception`) in
+    misconception contexts.
 
-    Read from one forward pass over right solutions: greedy decoding writes a line exactly when it is the argmax at each of its tokens.
+    Read from one forward pass over right solutions: greedy decoding writes a line exactly when it is the
+    argmax at each of its tokens.
     """
     rng = random.Random(derive_seed(seed, "operation accuracy"))
     hits: dict[str, list[bool]] = defaultdict(list)
@@ -154,8 +170,12 @@ def operation_accuracy(
         for chain, row_labels, row_hits in zip(chains, labels, is_argmax, strict=True):
             start = int((row_labels != -100).nonzero()[0])
             ends = (row_labels == newline).nonzero().flatten().tolist()
-            for (name, operands), v, end in zip(chain.operations, [chain.start, *chain.values()][:-1], ends, strict=True):
-                kind = name + "_misconception" * (len(operands) == 1 and rules.is_misconception_context(name, v, operands[0]))
+            for (name, operands), v, end in zip(
+                chain.operations, [chain.start, *chain.values()][:-1], ends, strict=True
+            ):
+                kind = name + "_misconception" * (
+                    len(operands) == 1 and rules.is_misconception_context(name, v, operands[0])
+                )
                 hits[kind].append(bool(row_hits[start : end + 1].all()))
                 start = end + 1
     return {name: round(sum(values) / len(values), 3) for name, values in sorted(hits.items())}
@@ -169,7 +189,9 @@ def pretrain(config: PretrainConfig, output: Path) -> None:
     model = build_model(config, tokenizer)
     n_parameters = model.num_parameters()
     n_decay = int(config.decay_share * config.n_steps)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
+    )
     schedule = get_wsd_schedule(
         optimizer,
         num_warmup_steps=config.n_warmup_steps,
@@ -200,11 +222,16 @@ def pretrain(config: PretrainConfig, output: Path) -> None:
             logger.info("step %d of %d: loss %.4f, %.0f tokens/s", step, config.n_steps, curve[-1].loss, rate)
     model.eval()
     cost = PretrainingCost(
-        n_parameters, n_tokens, wall_seconds=round(time.perf_counter() - started), cpu_seconds=round(time.process_time() - cpu_started)
+        n_parameters,
+        n_tokens,
+        wall_seconds=round(time.perf_counter() - started),
+        cpu_seconds=round(time.process_time() - cpu_started),
     )
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
-    report = PretrainingReport(config, cost, operation_accuracy(model, tokenizer, config.levels), tuple(curve))
+    report = PretrainingReport(
+        config, cost, operation_accuracy(model, tokenizer, config.levels), tuple(curve)
+    )
     report.write(output / "pretraining.json")
     logger.info("wrote %s: %s", output, json.dumps(report.operation_accuracy))
 
@@ -218,7 +245,10 @@ class PretrainCommand(PretrainConfig):
 
 def main(argv: Sequence[str] | None = None) -> None:
     command = parse_config(PretrainCommand, argv)
-    pretrain(PretrainConfig(**{each.name: getattr(command, each.name) for each in fields(PretrainConfig)}), command.output)
+    pretrain(
+        PretrainConfig(**{each.name: getattr(command, each.name) for each in fields(PretrainConfig)}),
+        command.output,
+    )
 
 
 if __name__ == "__main__":

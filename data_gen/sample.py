@@ -1,7 +1,9 @@
-"""`prm-train sample`: draw solutions for problems and grade them. Draws go into the run's ledger; running again continues it.
+"""`prm-train sample`: draw solutions for problems and grade them. Draws go into the run's ledger; running
+again continues it.
 
-`--forecast true` draws for twenty of the problems, says what the whole will cost, and ends; `--dry_run true` runs the same pipeline in the
-folder `dry-run` with a simulated policy, to see without a model that a config works.
+`--forecast true` draws for twenty of the problems, says what the whole will cost, and ends; `--dry_run true`
+runs the same pipeline in the folder `dry-run` with a simulated policy, to see without a model that a config
+works.
 """
 
 import asyncio
@@ -38,14 +40,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sampled:
-    """The solutions of one problem, and what their draws cost when they were made, in this run or an earlier one."""
+    """The solutions of one problem, and what their draws cost when they were made, in this run or an earlier
+    one.
+    """
 
     solutions: tuple[GradedSolution, ...]
     usage: Usage
 
 
 class SampleCounts:
-    """What is told of a sampling run, counted while its results pass by. A label here is a verdict that is not unknown."""
+    """What is told of a sampling run, counted while its results pass by. A label here is a verdict that is
+    not unknown.
+    """
 
     def __init__(self) -> None:
         self.n_problems = 0
@@ -97,7 +103,9 @@ async def sample_problems(
 
     async def one(problem: Problem) -> Sampled:
         recorded = LedgerPolicy(policy, ledger, problem)
-        return Sampled(await draw_solutions(recorded, grader, params, range(config.n_samples)), recorded.usage)
+        return Sampled(
+            await draw_solutions(recorded, grader, params, range(config.n_samples)), recorded.usage
+        )
 
     await work_through(problems, one, take, config.n_open)
     ledger.commit()  # before any file names the draws
@@ -131,13 +139,17 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def is_begun(config: SampleConfig) -> bool:
-    """Whether the folder holds something that belongs to its settings: solutions, or draws of its own. A dry run is made anew."""
+    """Whether the folder holds something that belongs to its settings: solutions, or draws of its own. A dry
+    run is made anew.
+    """
     run = config.output
     return not config.dry_run and ((run / "solutions.jsonl").exists() or has_draws(run / "ledger.sqlite"))
 
 
 def claim_sample(config: SampleConfig, selection: Selection, policy_id: str) -> None:
-    """The settings, the problems and the policy of the run into its folder. Raises InputError where it was begun with others."""
+    """The settings, the problems and the policy of the run into its folder. Raises InputError where it was
+    begun with others.
+    """
     run, has_begun = config.output, is_begun(config)
     if has_begun and (run / "problems.jsonl").exists():
         check_same_problems(run, selection.problems)
@@ -157,16 +169,25 @@ def check_same_problems(run: Path, problems: Sequence[Problem]) -> None:
     path = run / "problems.jsonl"
     for number, (old, new) in enumerate(zip_longest(read_records(path, Problem), problems), 1):
         if old != new:
-            was, now = (f"{each.question[:60]!r} with answer {each.gold_answer[:40]!r}" if each else "no problem" for each in (old, new))
+            was, now = (
+                f"{each.question[:60]!r} with answer {each.gold_answer[:40]!r}" if each else "no problem"
+                for each in (old, new)
+            )
             raise InputError(
-                f"{path}:{number}: the problems have changed since this run began: was {was}, got {now}; put back the old source, or "
+                f"{path}:{number}: the problems have changed since this run began: was {was}, got {now}; put "
+                "back the old source, or "
                 "choose another output folder"
             )
 
 
-def sample_run(run: Path, n_problems: int, policy: MeteredPolicy, ledger: Ledger, config: SampleConfig) -> None:
+def sample_run(
+    run: Path, n_problems: int, policy: MeteredPolicy, ledger: Ledger, config: SampleConfig
+) -> None:
     """Solutions of all problems of the run into solutions.jsonl, and sample.json."""
-    problems, grader = read_records(run / "problems.jsonl", Problem), load_grader(config.grader, config.problems.source)
+    problems, grader = (
+        read_records(run / "problems.jsonl", Problem),
+        load_grader(config.grader, config.problems.source),
+    )
     counts = SampleCounts()
     with (
         records_in_order(run / "solutions.jsonl", GradedSolution) as add,
@@ -181,13 +202,16 @@ def sample_run(run: Path, n_problems: int, policy: MeteredPolicy, ledger: Ledger
         asyncio.run(sample_problems(problems, policy, grader, ledger, config, take))
         if len(counts.without_room) == n_problems:
             raise InputError(
-                f"the prompt of problem {counts.without_room[0]}, as those of all {n_problems}, leaves no room in the policy's context of "
-                f"{policy.context_length} tokens; expected shorter problems, or a policy with a longer context"
+                f"the prompt of problem {counts.without_room[0]}, as those of all {n_problems}, leaves no "
+                "room in the policy's context of "
+                f"{policy.context_length} tokens; expected shorter problems, or a policy with a longer "
+                "context"
             )
     if counts.without_room:
         shown = ", ".join(counts.without_room[:5])
         logger.warning(
-            "%d problems fill the policy's context of %d tokens and got no solution, sample.json names them: %s",
+            "%d problems fill the policy's context of %d tokens and got no solution, sample.json names them: "
+            "%s",
             *(len(counts.without_room), policy.context_length, shown),
         )
     summary = counts.summary(policy, config)
@@ -195,7 +219,10 @@ def sample_run(run: Path, n_problems: int, policy: MeteredPolicy, ledger: Ledger
     logger.info("%s:\n%s", run / "sample.json", sample_table(summary, counts.n_labels, policy))
     say_if_simulated(config)
     logger.info(
-        "solutions: %s; next: prm-train label --run %s%s", run / "solutions.jsonl", config.output, " --dry_run true" * config.dry_run
+        "solutions: %s; next: prm-train label --run %s%s",
+        run / "solutions.jsonl",
+        config.output,
+        " --dry_run true" * config.dry_run,
     )
 
 
@@ -206,12 +233,15 @@ def sample_table(summary: SampleSummary, n_labels: int, policy: MeteredPolicy) -
         "pass@1": f"{summary.pass_at_1:.4f}",
         "ended by": counted(summary.finish_reasons),
         "tokens": token_words(summary.usage, f"{summary.tokens_per_label:,} a verdict"),
-        "this time": f"{policy.seconds:,.1f} s for {policy.n_draws:,} draws, {policy.line(n_labels, summary.usage)}",
+        "this time": f"{policy.seconds:,.1f} s for {policy.n_draws:,} draws, "
+        f"{policy.line(n_labels, summary.usage)}",
     }
     return result_table(rows)
 
 
-def forecast_sampling(run: Path, n_problems: int, policy: MeteredPolicy, ledger: Ledger, config: SampleConfig) -> None:
+def forecast_sampling(
+    run: Path, n_problems: int, policy: MeteredPolicy, ledger: Ledger, config: SampleConfig
+) -> None:
     """Sample the pilot, and write forecast-sample.json."""
     grader = load_grader(config.grader, config.problems.source)
     costs: list[dict[str, float]] = []
@@ -219,7 +249,11 @@ def forecast_sampling(run: Path, n_problems: int, policy: MeteredPolicy, ledger:
     def take(number: int, sampled: Sampled) -> None:
         counts = SampleCounts()
         counts.add(sampled)
-        usage = {"n_generated": sampled.usage.n_generated, "n_prefilled": sampled.usage.n_prefilled, "n_cached": sampled.usage.n_cached}
+        usage = {
+            "n_generated": sampled.usage.n_generated,
+            "n_prefilled": sampled.usage.n_prefilled,
+            "n_cached": sampled.usage.n_cached,
+        }
         costs.append({"n_labels": counts.n_labels, "n_draws": len(sampled.solutions), **usage})
 
     pilot = pilot_problems(run, n_problems)

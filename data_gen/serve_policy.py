@@ -1,6 +1,8 @@
-"""`prm-train serve-policy`: a policy behind `/v1/completions`, for other processes and machines to draw from (`policy.servers`).
+"""`prm-train serve-policy`: a policy behind `/v1/completions`, for other processes and machines to draw from
+(`policy.servers`).
 
-It runs the engine of this package; for a large model on accelerators start vLLM's own server, which the same client talks to.
+It runs the engine of this package; for a large model on accelerators start vLLM's own server, which the same
+client talks to.
 """
 
 import asyncio
@@ -30,21 +32,39 @@ class ServePolicyConfig:
     """Serve a policy over HTTP, as vLLM's server does."""
 
     model: str = field(
-        metadata={"help": "the model to serve: 'base' (the policy that ships with the built-in task), 'simulated', a folder or a Hub name"}
+        metadata={
+            "help": "the model to serve: 'base' (the policy that ships with the built-in task), 'simulated', "
+            "a folder or a Hub name"
+        }
     )
-    name: str | None = field(default=None, metadata={"help": "the name by which clients call the model; null: the same as `model`"})
-    host: str = field(default="127.0.0.1", metadata={"help": "address to listen on; 0.0.0.0 admits every machine that can reach this one"})
+    name: str | None = field(
+        default=None, metadata={"help": "the name by which clients call the model; null: the same as `model`"}
+    )
+    host: str = field(
+        default="127.0.0.1",
+        metadata={"help": "address to listen on; 0.0.0.0 admits every machine that can reach this one"},
+    )
     port: Annotated[int, Interval(ge=0, le=65535)] = field(
         default=8000, metadata={"help": "port to listen on; 0 takes a free one, which the log names"}
     )
     api_key_env: str | None = field(
-        default=None, metadata={"help": "NAME of the environment variable with the API key that requests must carry; null: no key"}
+        default=None,
+        metadata={
+            "help": "NAME of the environment variable with the API key that requests must carry; null: no key"
+        },
     )
-    base_seed: int = field(default=0, metadata={"help": "seed of the sampling noise; the seed of a request chooses a draw under it"})
-    dtype: Literal["float32", "bfloat16", "float16"] = field(default="float32", metadata={"help": "number format of the weights"})
+    base_seed: int = field(
+        default=0,
+        metadata={"help": "seed of the sampling noise; the seed of a request chooses a draw under it"},
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] = field(
+        default="float32", metadata={"help": "number format of the weights"}
+    )
     device: str = field(default="cpu", metadata={"help": "device of the model, as cuda:0"})
     max_rows: int = field(default=256, metadata={"help": "how many draws are made at a time"})
-    trust_remote_code: bool = field(default=False, metadata={"help": "run code that comes with the model's files"})
+    trust_remote_code: bool = field(
+        default=False, metadata={"help": "run code that comes with the model's files"}
+    )
 
     def __post_init__(self) -> None:
         check_api_key_env(self.api_key_env)
@@ -82,16 +102,26 @@ def main(argv: Sequence[str] | None = None) -> None:
         from data_gen.policies.servers.completions_server import CompletionsServer
         from data_gen.policies.servers.patient_protocol import PatientProtocol, quiet_without_files
     except ImportError as error:
-        raise InputError(f"serve-policy needs starlette and uvicorn ({error}): pip install 'prm-train[serve]'") from error
+        raise InputError(
+            f"serve-policy needs starlette and uvicorn ({error}): pip install 'prm-train[serve]'"
+        ) from error
     key = read_api_key(config.api_key_env)
     try:
         listener = socket.create_server((config.host, config.port), backlog=BACKLOG)
     except OSError as error:
-        raise InputError(f"cannot listen on {config.host}:{config.port}: {error.strerror}; expected a free port (--port)") from error
+        raise InputError(
+            f"cannot listen on {config.host}:{config.port}: {error.strerror}; expected a free port (--port)"
+        ) from error
     policy = config.policy.load()
     name = config.name or config.model
     server = CompletionsServer(policy, text_encoder(policy), name, key)
-    logger.info("serving %s on http://%s:%d (policy_id %s)", name, config.host, listener.getsockname()[1], policy.policy_id)
+    logger.info(
+        "serving %s on http://%s:%d (policy_id %s)",
+        name,
+        config.host,
+        listener.getsockname()[1],
+        policy.policy_id,
+    )
     n_connections = max(1, raise_open_files_limit() - OWN_FILES)  # beyond them a request is answered with 503
     settings = uvicorn.Config(
         server.app,

@@ -7,8 +7,8 @@
     prm_train.score("What is 3 + 4 * 2?", ["4 * 2 = 8", "3 + 8 = 11"], scorer)       # [0.98, 0.97]
     prm_train.load_grader("math").grade(problem, solution)                           # awaitable: a verdict
 
-Importing the package loads none of the heavy libraries; a name's module is loaded when it is first used. Everything else is a command
-(`prm-train --help`) or internal, and may move.
+Importing the package loads none of the heavy libraries; a name's module is loaded when it is first used.
+Everything else is a command (`prm-train --help`) or internal, and may move.
 """
 
 import importlib

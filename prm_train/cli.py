@@ -1,4 +1,6 @@
-"""`prm-train`: the commands of the pipeline under one name. A command's module is imported when it runs, so that help answers at once."""
+"""`prm-train`: the commands of the pipeline under one name. A command's module is imported when it runs, so
+that help answers at once.
+"""
 
 import difflib
 import importlib
@@ -7,27 +9,49 @@ from collections.abc import Sequence
 
 from data_gen.process.early_signals import heed
 
-# In pipeline order: what it does in one line, and the module, which also runs as `python -m module` (or `accelerate launch -m module`).
+# In pipeline order: what it does in one line, and the module, which also runs as `python -m module` (or
+# `accelerate launch -m module`).
 COMMANDS = {
     "sample": ("data_gen.sample", "draw solutions of problems from a policy and grade them"),
     "label": ("data_gen.label", "value the steps of solutions by Monte Carlo rollouts"),
     "ledger": ("data_gen.ledger_command", "count, check, merge or export ledgers of draws"),
-    "consensus": ("data_gen.consensus_command", "keep the labeled solutions whose first error a judge confirms"),
+    "consensus": (
+        "data_gen.consensus_command",
+        "keep the labeled solutions whose first error a judge confirms",
+    ),
     "build": ("data_gen.build", "turn graded and labeled solutions into training rows"),
     "convert": ("data_gen.convert", "step labels from one public format into another"),
-    "publish-data": ("data_gen.publish_data", "write training rows as a dataset with a card, and push it to the Hub"),
+    "publish-data": (
+        "data_gen.publish_data",
+        "write training rows as a dataset with a card, and push it to the Hub",
+    ),
     "estimate-memory": ("prm_train.estimate_memory", "what a training will take on each GPU"),
     "train-prm": ("prm_train.train_prm", "train a process reward model on step values"),
     "train-orm": ("prm_train.train_orm", "train an outcome reward model on verdicts"),
-    "train-implicit-prm": ("prm_train.train_implicit_prm", "train an implicit PRM: step rewards from verdicts, as log-ratios"),
-    "train-verifier": ("prm_train.train_verifier", "train a generative verifier, which says Yes or No after each step"),
+    "train-implicit-prm": (
+        "prm_train.train_implicit_prm",
+        "train an implicit PRM: step rewards from verdicts, as log-ratios",
+    ),
+    "train-verifier": (
+        "prm_train.train_verifier",
+        "train a generative verifier, which says Yes or No after each step",
+    ),
     "train-revision": ("prm_train.train_revision", "train a model that revises its attempts"),
-    "publish": ("prm_train.publish", "write a scorer as a folder that loads anywhere, with a card, and push it to the Hub"),
-    "verify-export": ("prm_train.verify_export", "compare the scores of a checkpoint in transformers and in vLLM"),
+    "publish": (
+        "prm_train.publish",
+        "write a scorer as a folder that loads anywhere, with a card, and push it to the Hub",
+    ),
+    "verify-export": (
+        "prm_train.verify_export",
+        "compare the scores of a checkpoint in transformers and in vLLM",
+    ),
     "calibrate": ("prm_train.calibrate", "make a scorer's scores probabilities, on held-out questions"),
     "search": ("prm_train.search.run", "search with a policy and a scorer: majority, best-of-N, beam search"),
     "evaluate": ("prm_train.evaluation.evaluate", "compare methods with intervals and write the report"),
-    "processbench": ("prm_train.evaluation.processbench", "find the first wrong steps of ProcessBench with a PRM"),
+    "processbench": (
+        "prm_train.evaluation.processbench",
+        "find the first wrong steps of ProcessBench with a PRM",
+    ),
     "serve-policy": ("data_gen.serve_policy", "serve a policy over HTTP for other processes to draw from"),
     "quickstart": ("prm_train.quickstart", "run all of the above on the built-in task"),
 }

@@ -1,15 +1,18 @@
 """`prm-train estimate-memory`: what training a scorer will take on each GPU, before one is rented.
 
-    prm-train estimate-memory --config configs/train_prm/lora.yaml --batch_size 2
-    prm-train estimate-memory --config configs/train_prm/snell.yaml --model Qwen/Qwen3-8B --n_gpus 8 --zero_stage 3
+    prm-train estimate-memory --config configs/train_prm/lora.yaml --batch_size 2 prm-train estimate-memory
+    --config configs/train_prm/snell.yaml --model Qwen/Qwen3-8B --n_gpus 8 --zero_stage 3
 
-Reads the same settings as `train-prm` (those of an ORM take the same memory) and only the model's config.json, never its weights. Counted:
+Reads the same settings as `train-prm` (those of an ORM take the same memory) and only the model's
+config.json, never its weights. Counted:
 
-    weights       of the network without a language model head; a bfloat16 copy beside float32 ones under autocast
+    weights       of the network without a language model head; a bfloat16 copy beside float32 ones under
+                  autocast
     gradients     of what is trained; under DDP a second time, in its buckets
     optimizer     AdamW: two moments; under DeepSpeed also a float32 copy of the weights
-    activations   what autograd keeps of one forward pass of a decoder with RMS norms and a gated MLP (Llama, Qwen2, Qwen3, Mistral), with
-                  an attention kernel that keeps no table of scores; with checkpointing one layer's, and the input of the others
+    activations   what autograd keeps of one forward pass of a decoder with RMS norms and a gated MLP (Llama,
+                  Qwen2, Qwen3, Mistral), with an attention kernel that keeps no table of scores; with
+                  checkpointing one layer's, and the input of the others
     workspace     gradients under way inside a layer, buckets of DeepSpeed, 5 % that the allocator cannot use
 
 Not counted: the CUDA context (about 1 GiB) and rows longer than `max_length`, which training cuts.
@@ -40,16 +43,25 @@ ALLOCATOR_SLACK = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class EstimateMemoryConfig(TrainPrmConfig):
-    """Estimate the GPU memory of a training. Takes the settings of `train-prm`, as a file or one by one, and these."""
+    """Estimate the GPU memory of a training. Takes the settings of `train-prm`, as a file or one by one, and
+    these.
+    """
 
     rows: Path = field(default=Path("rows.jsonl"), metadata={"help": "has no influence on the estimate"})
     output: Path = field(default=Path("scorer"), metadata={"help": "has no influence on the estimate"})
     n_gpus: Annotated[int, Ge(1)] = field(default=1, metadata={"help": "number of GPUs that train together"})
     zero_stage: Literal[0, 1, 2, 3] = field(
-        default=0, metadata={"help": "ZeRO stage of DeepSpeed; 0: without DeepSpeed, one copy of the model on each GPU (DDP)"}
+        default=0,
+        metadata={
+            "help": "ZeRO stage of DeepSpeed; 0: without DeepSpeed, one copy of the model on each GPU (DDP)"
+        },
     )
     offload: bool = field(
-        default=False, metadata={"help": "let DeepSpeed keep the optimizer's state, and in stage 3 the weights, in the memory of the host"}
+        default=False,
+        metadata={
+            "help": "let DeepSpeed keep the optimizer's state, and in stage 3 the weights, in the memory of "
+            "the host"
+        },
     )
 
     def __post_init__(self) -> None:
@@ -96,27 +108,38 @@ def read_network(model_config: "PreTrainedConfig", lora: LoraSettings | None) ->
     import torch
     from transformers import AutoModel, AutoModelForSequenceClassification, AutoModelForTokenClassification
 
-    text, where = model_config.get_text_config(), f"model {model_config.name_or_path}: {model_config.model_type}"
+    text, where = (
+        model_config.get_text_config(),
+        f"model {model_config.name_or_path}: {model_config.model_type}",
+    )
     if not any(
-        type(model_config) in known._model_mapping for known in (AutoModelForTokenClassification, AutoModelForSequenceClassification)
+        type(model_config) in known._model_mapping
+        for known in (AutoModelForTokenClassification, AutoModelForSequenceClassification)
     ):
         raise InputError(f"{where}: transformers has neither a PRM's nor an ORM's network for it")
     with torch.device("meta"):
         model = AutoModel.from_config(model_config)
     linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
-    n_gated = sum(1 for name, _ in model.named_modules() if name.endswith((".mlp.gate_proj", ".mlp.gate_up_proj")))
+    n_gated = sum(
+        1 for name, _ in model.named_modules() if name.endswith((".mlp.gate_proj", ".mlp.gate_up_proj"))
+    )
     if n_gated < text.num_hidden_layers:
         raise InputError(
-            f"{where}: {n_gated} of its {text.num_hidden_layers} layers have one gated MLP, expected all, as in Llama, Qwen2, Qwen3 or "
+            f"{where}: {n_gated} of its {text.num_hidden_layers} layers have one gated MLP, expected all, as "
+            "in Llama, Qwen2, Qwen3 or "
             "Mistral: what other architectures take is not known"
         )
     n_in_head = 2 * text.hidden_size + 2
     n_parameters = sum(parameter.numel() for parameter in model.parameters()) + n_in_head
-    heads, head_size = text.num_attention_heads, getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    heads, head_size = (
+        text.num_attention_heads,
+        getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads,
+    )
     n_adapters = sum(lora.rank * (layer.in_features + layer.out_features) for layer in linear) if lora else 0
     return Network(
         n_parameters=n_parameters + n_adapters,
-        n_trained=n_adapters + n_in_head + text.hidden_size if lora else n_parameters,  # the last of the three: the marker's embedding
+        # The last of the three: the marker's embedding
+        n_trained=n_adapters + n_in_head + text.hidden_size if lora else n_parameters,
         n_in_linear_layers=sum(layer.weight.numel() for layer in linear),
         n_layers=text.num_hidden_layers,
         hidden=text.hidden_size,
@@ -128,25 +151,30 @@ def read_network(model_config: "PreTrainedConfig", lora: LoraSettings | None) ->
 
 
 def layer_bytes(network: Network, stream: int, compute: int, lora: LoraSettings | None = None) -> int:
-    """What autograd keeps of one token in one layer. `stream` and `compute` are the bytes of a number between and inside the layers.
+    """What autograd keeps of one token in one layer. `stream` and `compute` are the bytes of a number between
+    and inside the layers.
 
-    A norm keeps its input and, to train its own weight, the normalized input; a linear layer its input, to train its weight; attention its
-    queries, keys, values and result; the gated MLP gate, activated gate, up projection and their product.
+    A norm keeps its input and, to train its own weight, the normalized input; a linear layer its input, to
+    train its weight; attention its queries, keys, values and result; the gated MLP gate, activated gate, up
+    projection and their product.
     """
     hidden, keys, queries, intermediate = network.hidden, network.keys, network.queries, network.intermediate
     attention = compute * 2 * (queries + keys)
     normalized = (queries + keys) if network.normalizes_queries else 0
     if lora is not None:
-        kept = FLOAT32 * (2 * hidden + normalized) + attention + 3 * compute * intermediate  # frozen weights need no input
+        # Frozen weights need no input
+        kept = FLOAT32 * (2 * hidden + normalized) + attention + 3 * compute * intermediate
         return kept + _adapter_bytes(network, compute, lora)
     norms = hidden * 2 * (FLOAT32 + stream)
-    norm_results = hidden * (2 if stream == compute else 5) * compute  # autocast makes a copy for each of five layers that take one
+    # Autocast makes a copy for each of five layers that take one
+    norm_results = hidden * (2 if stream == compute else 5) * compute
     return norms + norm_results + normalized * (FLOAT32 + compute) + attention + 4 * compute * intermediate
 
 
 def _adapter_bytes(network: Network, compute: int, lora: LoraSettings) -> int:
-    """What the float32 adapters of a layer's seven linear layers keep of a token: their input, as a copy of their own where it had to be
-    converted or where dropout changed it (and which elements it dropped, a byte each), and its projection to `rank` numbers.
+    """What the float32 adapters of a layer's seven linear layers keep of a token: their input, as a copy of
+    their own where it had to be converted or where dropout changed it (and which elements it dropped, a byte
+    each), and its projection to `rank` numbers.
     """
     inputs = 5 * network.hidden + network.queries + network.intermediate
     if lora.dropout:
@@ -158,7 +186,8 @@ def _adapter_bytes(network: Network, compute: int, lora: LoraSettings) -> int:
 
 def estimate_memory(network: Network, config: EstimateMemoryConfig) -> MemoryEstimate:
     """The estimate for one GPU of `config.n_gpus`."""
-    is_bfloat16 = config.dtype == "bfloat16" or (config.bf16_autocast and config.zero_stage > 0)  # DeepSpeed converts the weights
+    # DeepSpeed converts the weights
+    is_bfloat16 = config.dtype == "bfloat16" or (config.bf16_autocast and config.zero_stage > 0)
     stream = BFLOAT16 if is_bfloat16 else FLOAT32
     compute = BFLOAT16 if is_bfloat16 or config.bf16_autocast else FLOAT32
     activations, under_way = _activations(network, config, stream, compute)
@@ -169,7 +198,8 @@ def estimate_memory(network: Network, config: EstimateMemoryConfig) -> MemoryEst
         weights, gradients, optimizer = _zero(network.n_trained, frozen, stream, config)
         under_way += 2 * min(BUCKET, network.n_trained) * stream
     else:
-        trained = network.n_trained * (FLOAT32 if config.lora else stream)  # adapters, head and marker have float32
+        # Adapters, head and marker have float32
+        trained = network.n_trained * (FLOAT32 if config.lora else stream)
         weights = frozen + trained + (network.n_in_linear_layers * compute if compute < stream else 0)
         gradients = trained * (2 if config.n_gpus > 1 else 1)
         optimizer = 2 * trained
@@ -188,8 +218,12 @@ def _activations(network: Network, config: TrainPrmConfig, stream: int, compute:
     return n_tokens * (layers + ends), n_tokens * under_way
 
 
-def _zero(n_trained: int, frozen: float, stream: int, config: EstimateMemoryConfig) -> tuple[float, float, float]:
-    """Weights, gradients and optimizer state of one GPU under DeepSpeed, which keeps a float32 copy of the trained weights as well."""
+def _zero(
+    n_trained: int, frozen: float, stream: int, config: EstimateMemoryConfig
+) -> tuple[float, float, float]:
+    """Weights, gradients and optimizer state of one GPU under DeepSpeed, which keeps a float32 copy of the
+    trained weights as well.
+    """
     parts = config.n_gpus
     weights = (frozen + n_trained * stream) / (parts if config.zero_stage == 3 else 1)
     gradients = n_trained * stream / (parts if config.zero_stage >= 2 else 1)
@@ -201,10 +235,18 @@ def _zero(n_trained: int, frozen: float, stream: int, config: EstimateMemoryConf
 
 def describe(network: Network, found: MemoryEstimate, config: EstimateMemoryConfig) -> str:
     """The estimate as a person reads it."""
-    layout = f"ZeRO stage {config.zero_stage}" if config.zero_stage else "DDP" if config.n_gpus > 1 else "one process"
+    layout = (
+        f"ZeRO stage {config.zero_stage}"
+        if config.zero_stage
+        else "DDP"
+        if config.n_gpus > 1
+        else "one process"
+    )
     lines = [
-        f"{config.model}: {network.n_parameters / 1e9:.3g} billion parameters, {network.n_trained / 1e9:.3g} billion trained; {layout}, "
-        f"{config.n_gpus} GPU{'s' * (config.n_gpus > 1)}, {config.batch_tokens or config.batch_size * config.max_length} tokens a pass",
+        f"{config.model}: {network.n_parameters / 1e9:.3g} billion parameters, {network.n_trained / 1e9:.3g} "
+        f"billion trained; {layout}, "
+        f"{config.n_gpus} GPU{'s' * (config.n_gpus > 1)}, "
+        f"{config.batch_tokens or config.batch_size * config.max_length} tokens a pass",
         *(f"  {each.name:<12} {getattr(found, each.name) / GIB:8.1f} GiB" for each in fields(found)),
         f"  {'total':<12} {found.total / GIB:8.1f} GiB a GPU, and about 1 GiB for the CUDA context",
     ]

@@ -6,4 +6,6 @@ from prm_train.kinds.load import load_scorer
 from prm_train.scoring.incremental import IncrementalScorer, IncrementalTree
 
 __all__ = ["IncrementalScorer", "IncrementalTree", "load_scorer"]
-warnings.warn("prm_train.incremental is now prm_train.scoring; load_scorer is in prm_train", FutureWarning, stacklevel=2)
+warnings.warn(
+    "prm_train.incremental is now prm_train.scoring; load_scorer is in prm_train", FutureWarning, stacklevel=2
+)

@@ -1,9 +1,12 @@
-"""`prm-train quickstart`: the whole pipeline on the built-in task, from problems to a report, two processes at a time.
+"""`prm-train quickstart`: the whole pipeline on the built-in task, from problems to a report, two processes
+at a time.
 
-    sample ─ label ─ build ─ train PRM and ORM ─ search validation problems ─ choose settings ─ search test problems ─ evaluate
+    sample ─ label ─ build ─ train PRM and ORM ─ search validation problems ─ choose settings ─ search test
+    problems ─ evaluate
 
-Each stage runs the same commands that a user would type (they are logged and stored in stages/). A finished stage is not run again, and the
-commands themselves continue what they had begun, so the quickstart can be interrupted anywhere and started again.
+Each stage runs the same commands that a user would type (they are logged and stored in stages/). A finished
+stage is not run again, and the commands themselves continue what they had begun, so the quickstart can be
+interrupted anywhere and started again.
 """
 
 import logging
@@ -34,25 +37,45 @@ N_PROCESSES = 2
 class QuickstartConfig:
     """Defaults give the published figures on two CPU cores in under a quarter of an hour."""
 
-    output: Path = field(default=Path("runs/quickstart"), metadata={"help": "folder for all files of the pipeline"})
+    output: Path = field(
+        default=Path("runs/quickstart"), metadata={"help": "folder for all files of the pipeline"}
+    )
     seed: int = field(default=0, metadata={"help": "seed of problems, draws and training"})
     policy: str = field(
         default="base",
-        metadata={"help": "'base' (the policy that ships with the toolkit) or the folder of another policy of the built-in task"},
+        metadata={
+            "help": "'base' (the policy that ships with the toolkit) or the folder of another policy of the "
+            "built-in task"
+        },
     )
     n_train_problems: int = field(default=2000, metadata={"help": "number of training problems"})
-    n_solutions: int = field(default=4, metadata={"help": "number of solutions drawn for each training problem"})
-    n_rollouts: int = field(
-        default=8, metadata={"help": "maximum number of rollouts after a step that the search for the first error probes"}
+    n_solutions: int = field(
+        default=4, metadata={"help": "number of solutions drawn for each training problem"}
     )
-    n_validation_problems: int = field(default=150, metadata={"help": "number of validation problems, on which settings are chosen"})
-    n_test_problems: int = field(default=500, metadata={"help": "number of test problems, from which the report is made"})
-    n_samples: int = field(default=64, metadata={"help": "number of candidates for each validation and test problem"})
+    n_rollouts: int = field(
+        default=8,
+        metadata={
+            "help": "maximum number of rollouts after a step that the search for the first error probes"
+        },
+    )
+    n_validation_problems: int = field(
+        default=150, metadata={"help": "number of validation problems, on which settings are chosen"}
+    )
+    n_test_problems: int = field(
+        default=500, metadata={"help": "number of test problems, from which the report is made"}
+    )
+    n_samples: int = field(
+        default=64, metadata={"help": "number of candidates for each validation and test problem"}
+    )
     beams: tuple[int, ...] = field(default=(4, 16, 64), metadata={"help": "N of the beam searches"})
     temperatures: tuple[float, ...] = field(
-        default=(0.3, 0.5, 0.7, 1.0), metadata={"help": "sampling temperatures that are tried for the baselines on validation problems"}
+        default=(0.3, 0.5, 0.7, 1.0),
+        metadata={"help": "sampling temperatures that are tried for the baselines on validation problems"},
     )
-    n_epochs: float = field(default=6.0, metadata={"help": "number of epochs of the PRM and of the ORM, which see the same solutions"})
+    n_epochs: float = field(
+        default=6.0,
+        metadata={"help": "number of epochs of the PRM and of the ORM, which see the same solutions"},
+    )
     learning_rate: float = field(default=1e-3, metadata={"help": "learning rate of both"})
     max_new_tokens: int = field(default=160, metadata={"help": "maximum number of tokens of a solution"})
 
@@ -76,9 +99,23 @@ class Stage:
 
 def problem_arguments(config: QuickstartConfig, split: str, n: int, shard: int) -> tuple[str, ...]:
     return (
-        *("--problems.source", DEFAULT_TASK.source, "--problems.split", split, "--problems.seed", str(config.seed)),
+        *(
+            "--problems.source",
+            DEFAULT_TASK.source,
+            "--problems.split",
+            split,
+            "--problems.seed",
+            str(config.seed),
+        ),
         *("--problems.n", str(n), "--problems.shard", f"{shard}/{N_PROCESSES}"),
-        *("--policy.model", config.policy, "--policy.base_seed", str(config.seed), "--max_new_tokens", str(config.max_new_tokens)),
+        *(
+            "--policy.model",
+            config.policy,
+            "--policy.base_seed",
+            str(config.seed),
+            "--max_new_tokens",
+            str(config.max_new_tokens),
+        ),
     )
 
 
@@ -95,16 +132,35 @@ def training_stages(config: QuickstartConfig) -> list[Stage]:
     label = [("data_gen.label", "--run", str(run), "--n_rollouts", str(config.n_rollouts)) for run in runs]
     build = ("data_gen.build", "--runs", ",".join(map(str, runs)), "--output", str(folder / "rows"))
     recipe = (
-        *("--model", config.policy, "--n_epochs", str(config.n_epochs), "--learning_rate", str(config.learning_rate)),
+        *(
+            "--model",
+            config.policy,
+            "--n_epochs",
+            str(config.n_epochs),
+            "--learning_rate",
+            str(config.learning_rate),
+        ),
         # 16 rows an optimizer step, sorted by length and cut in four: less padding than one batch of 16
         *("--batch_size", "4", "--n_accumulated", "4", "--adam_betas", "0.9,0.98", "--lr_schedule", "linear"),
         *("--seed", str(config.seed), "--use_cpu", "true"),
     )
     train = [
-        (f"prm_train.train_{kind}", "--rows", str(folder / "rows" / f"{kind}.jsonl"), "--output", str(folder / kind), *recipe)
+        (
+            f"prm_train.train_{kind}",
+            "--rows",
+            str(folder / "rows" / f"{kind}.jsonl"),
+            "--output",
+            str(folder / kind),
+            *recipe,
+        )
         for kind in ("prm", "orm")
     ]
-    return [Stage("sample", tuple(sample)), Stage("label", tuple(label)), Stage("build", (build,)), Stage("train", tuple(train))]
+    return [
+        Stage("sample", tuple(sample)),
+        Stage("label", tuple(label)),
+        Stage("build", (build,)),
+        Stage("train", tuple(train)),
+    ]
 
 
 def search_folders(config: QuickstartConfig, split: Split) -> list[Path]:
@@ -112,7 +168,12 @@ def search_folders(config: QuickstartConfig, split: Split) -> list[Path]:
 
 
 def search_stage(
-    config: QuickstartConfig, split: Split, n: int, temperatures: Sequence[float], beams: Sequence[int], aggregation: str
+    config: QuickstartConfig,
+    split: Split,
+    n: int,
+    temperatures: Sequence[float],
+    beams: Sequence[int],
+    aggregation: str,
 ) -> Stage:
     """`temperatures` are those of the unscored candidates, besides 1."""
     scorers = ("--prm", str(config.output / "prm"), "--orm", str(config.output / "orm"))
@@ -120,7 +181,15 @@ def search_stage(
     lists = (("--other_temperatures", [t for t in temperatures if t != 1.0]), ("--beams", beams))
     options = tuple(part for name, values in lists if values for part in (name, ",".join(map(str, values))))
     commands = [
-        ("prm_train.search.run", "--output", str(folder), *scorers, *knobs, *options, *problem_arguments(config, split, n, shard))
+        (
+            "prm_train.search.run",
+            "--output",
+            str(folder),
+            *scorers,
+            *knobs,
+            *options,
+            *problem_arguments(config, split, n, shard),
+        )
         for shard, folder in enumerate(search_folders(config, split))
     ]
     return Stage("search", tuple(commands), split)
@@ -133,7 +202,8 @@ def run_stage(stage: Stage, folder: Path, lock: int) -> None:
         logger.info("%s: done before", stage.words)
         return
     logger.info("%s", stage.words)
-    clock = RunClock(file.with_suffix(".clock"), child_cpu_seconds)  # CPU seconds of a command count when it ends
+    # CPU seconds of a command count when it ends
+    clock = RunClock(file.with_suffix(".clock"), child_cpu_seconds)
     processes: list[subprocess.Popen[bytes]] = []
     for position, command in enumerate(stage.commands):
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_POSITION": str(position)}
@@ -175,15 +245,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     lock_path = config.output / ".lock"
     with lock_path.open("w") as held:
         if not lock(held.fileno(), lock_path):
-            raise InputError(f"{config.output}: a quickstart is running there, or a process of a killed one is ending")
+            raise InputError(
+                f"{config.output}: a quickstart is running there, or a process of a killed one is ending"
+            )
         run_stages(config, held.fileno())
 
 
 def run_stages(config: QuickstartConfig, lock: int) -> None:
-    """All stages. The commands inherit the lock, so that those of a killed quickstart cannot meet those of the next one."""
+    """All stages. The commands inherit the lock, so that those of a killed quickstart cannot meet those of
+    the next one.
+    """
     for stage in training_stages(config):
         run_stage(stage, config.output, lock)
-    run_stage(search_stage(config, "validation", config.n_validation_problems, config.temperatures, (), "min"), config.output, lock)
+    run_stage(
+        search_stage(config, "validation", config.n_validation_problems, config.temperatures, (), "min"),
+        config.output,
+        lock,
+    )
     from prm_train.evaluation.choosing import choose_settings
     from prm_train.evaluation.evaluate import main as evaluate
     from prm_train.evaluation.shards import read_search
@@ -192,20 +270,32 @@ def run_stages(config: QuickstartConfig, lock: int) -> None:
     chosen = choose_settings(read_search(search_folders(config, "validation")).results)
     chosen.write(config.output / "chosen.json")
     choosing_seconds = time.perf_counter() - started
-    stage = search_stage(config, "test", config.n_test_problems, chosen.temperatures, config.beams, chosen.prm_aggregation)
+    stage = search_stage(
+        config, "test", config.n_test_problems, chosen.temperatures, config.beams, chosen.prm_aggregation
+    )
     run_stage(stage, config.output, lock)
     started = time.perf_counter()
     validation, test = (",".join(map(str, search_folders(config, split))) for split in get_args(Split))
     runs = ",".join(str(config.output / f"train-{shard}") for shard in range(N_PROCESSES))
     arguments = (
         *("--validation", validation, "--test", test, "--output", str(config.output), "--labeled", runs),
-        *("--prm", str(config.output / "prm"), "--orm", str(config.output / "orm"), "--stages", str(config.output / "stages")),
+        *(
+            "--prm",
+            str(config.output / "prm"),
+            "--orm",
+            str(config.output / "orm"),
+            "--stages",
+            str(config.output / "stages"),
+        ),
     )
-    stage_file(config.output, "evaluate").unlink(missing_ok=True)  # of a run before this one, whose cost is none of this report's
+    # Of a run before this one, whose cost is none of this report's
+    stage_file(config.output, "evaluate").unlink(missing_ok=True)
     evaluate(arguments)
     command = " ".join(("python", "-m", "prm_train.evaluation.evaluate", *arguments))
     wall_seconds = round(choosing_seconds + time.perf_counter() - started, 1)
-    StageRecord("evaluate", None, wall_seconds, round(time.process_time(), 1), (command,)).write(stage_file(config.output, "evaluate"))
+    StageRecord("evaluate", None, wall_seconds, round(time.process_time(), 1), (command,)).write(
+        stage_file(config.output, "evaluate")
+    )
 
 
 if __name__ == "__main__":

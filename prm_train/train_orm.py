@@ -1,4 +1,5 @@
-"""`prm-train train-orm`: an outcome reward model from whole solutions that are right or wrong, one by one or in pairs.
+"""`prm-train train-orm`: an outcome reward model from whole solutions that are right or wrong, one by one or
+in pairs.
 
 `accelerate launch -m prm_train.train_orm --config …` does the same on several processes.
 """
@@ -38,7 +39,8 @@ def with_calibration(config: TrainOrmConfig) -> TrainOrmConfig:
     if config.validation_share:
         return replace(config, calibration="platt")
     logger.warning(
-        "objective pairs with validation_share 0: no calibration; scores rank the solutions of a question and are no probabilities"
+        "objective pairs with validation_share 0: no calibration; scores rank the solutions of a question "
+        "and are no probabilities"
     )
     return config
 

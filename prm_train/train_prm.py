@@ -6,7 +6,8 @@ How it works is in six files, in this order:
 
     train_prm.py                  settings and rows become a training
     training/run.py               begin, train, finish: what every kind of training does
-    training/reward_trainer.py    PrmTraining: what is special about a PRM; RewardTrainer: one optimizer step, validation, optimizer
+    training/reward_trainer.py    PrmTraining: what is special about a PRM; RewardTrainer: one optimizer step,
+                                  validation, optimizer
     examples/examples.py          rows become ids, with a target at the end of each labeled step
     training/scorer_network.py    a language model gets a head for scores, and is written
     training/save.py              the checkpoint is compared with the model in memory

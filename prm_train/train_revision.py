@@ -1,7 +1,9 @@
-"""`prm-train train-revision`: a model that revises its attempts, by SFT on revision trajectories (Snell et al. 2024, section 6.1, App. H).
+"""`prm-train train-revision`: a model that revises its attempts, by SFT on revision trajectories (Snell et
+al. 2024, section 6.1, App. H).
 
-`accelerate launch -m prm_train.train_revision --config …` does the same on several processes. The checkpoint is a plain causal language
-model: it runs as a policy in `sample` and `search`. The report says what it does with held-out chains.
+`accelerate launch -m prm_train.train_revision --config …` does the same on several processes. The checkpoint
+is a plain causal language model: it runs as a policy in `sample` and `search`. The report says what it does
+with held-out chains.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,5 @@
-"""`prm-train train-verifier`: a generative verifier, a language model that says Yes or No after each step, from labeled steps.
+"""`prm-train train-verifier`: a generative verifier, a language model that says Yes or No after each step,
+from labeled steps.
 
 `accelerate launch -m prm_train.train_verifier --config …` does the same on several processes.
 """

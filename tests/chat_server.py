@@ -12,11 +12,26 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 # What a server may do instead of answering; each is taken once, by the next request.
-FAULTS = ("500", "503", "429", "reset", "half_a_body", "half_json", "slow", "html", "two_choices", "no_choices", "wrong_content", "list")
+FAULTS = (
+    "500",
+    "503",
+    "429",
+    "reset",
+    "half_a_body",
+    "half_json",
+    "slow",
+    "html",
+    "two_choices",
+    "no_choices",
+    "wrong_content",
+    "list",
+)
 
 
 class ChatServer(ThreadingHTTPServer):
-    """Answers each prompt by `answer(prompt)`: a text, or a whole choice. `faults` come first; all requests are kept."""
+    """Answers each prompt by `answer(prompt)`: a text, or a whole choice. `faults` come first; all requests
+    are kept.
+    """
 
     daemon_threads = True
     request_queue_size = 256
@@ -64,7 +79,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self.server.n_open -= 1
 
     def _answer(self, fault: str | None, answer: Any) -> None:
-        choice = answer if isinstance(answer, dict) else {"message": {"content": answer}, "finish_reason": "stop"}
+        choice = (
+            answer if isinstance(answer, dict) else {"message": {"content": answer}, "finish_reason": "stop"}
+        )
         whole = json.dumps({"choices": [choice]}).encode()
         wrong = {
             "half_json": whole[: len(whole) // 2],
@@ -81,13 +98,16 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == "half_a_body":
             self._send(200, whole[: len(whole) // 2], length=len(whole))
         elif fault is not None and fault.isdecimal():
-            said = f"status {fault} for {self.headers.get('Authorization')}".encode()  # a careless server repeats the key
+            # A careless server repeats the key
+            said = f"status {fault} for {self.headers.get('Authorization')}".encode()
             self._send(int(fault), said, retry_after=self.server.retry_after if fault == "429" else None)
         else:
             time.sleep(2 if fault == "slow" else 0)
             self._send(200, wrong.get(fault or "", whole))
 
-    def _send(self, status: int, body: bytes, length: int | None = None, retry_after: str | None = None) -> None:
+    def _send(
+        self, status: int, body: bytes, length: int | None = None, retry_after: str | None = None
+    ) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(body) if length is None else length))
         if retry_after is not None:

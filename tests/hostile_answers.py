@@ -1,9 +1,19 @@
-r"""Solutions whose answers make graders hang, crash or eat memory, drawn from a seeded grammar; none equals one of GOLD_ANSWERS."""
+r"""Solutions whose answers make graders hang, crash or eat memory, drawn from a seeded grammar; none equals
+one of GOLD_ANSWERS.
+"""
 
 import random
 from collections.abc import Callable, Iterator
 
-GOLD_ANSWERS = ("8675309", r"\frac{8675309}{7}", r"\sqrt{8675309}", "x^{17}+8675309", "(8675309,2)", r"\text{Jenny}", "[3,8675309)")
+GOLD_ANSWERS = (
+    "8675309",
+    r"\frac{8675309}{7}",
+    r"\sqrt{8675309}",
+    "x^{17}+8675309",
+    "(8675309,2)",
+    r"\text{Jenny}",
+    "[3,8675309)",
+)
 FRAMES = (
     "So \\boxed{%s}.",
     "Hence $\\boxed{%s}$. I hope this helps!",
@@ -64,7 +74,11 @@ def hostile_solutions(seed: int, n: int) -> Iterator[tuple[str, str]]:
 
 def power_tower(rng: random.Random) -> str:
     height = rng.randrange(2, 8)
-    return "^{".join(str(rng.randrange(2, 99)) for _ in range(height)) + "}" * (height - 1) + rng.choice(("", "+1", "!", r"\%", " cm"))
+    return (
+        "^{".join(str(rng.randrange(2, 99)) for _ in range(height))
+        + "}" * (height - 1)
+        + rng.choice(("", "+1", "!", r"\%", " cm"))
+    )
 
 
 def nested(rng: random.Random) -> str:
@@ -84,12 +98,32 @@ def nested_logarithms(rng: random.Random) -> str:
 def factorials(rng: random.Random) -> str:
     n = rng.choice((10**6, 10**7, 10**9, rng.randrange(10**5, 10**8)))
     return rng.choice(
-        (f"{n}!", f"({n}!)!", rf"\binom{{{n}}}{{{n // 2}}}", f"10^{rng.randrange(6, 99)}!", rf"\frac{{{n}!}}{{{n - 1}!}}+\pi")
+        (
+            f"{n}!",
+            f"({n}!)!",
+            rf"\binom{{{n}}}{{{n // 2}}}",
+            f"10^{rng.randrange(6, 99)}!",
+            rf"\frac{{{n}!}}{{{n - 1}!}}+\pi",
+        )
     )
 
 
 def digits(rng: random.Random) -> str:
-    alphabet = rng.choice(("0123456789", "9", "0123456789,", "0123456789.", "٠١٢٣٤٥٦٧٨٩", "０１２３", "²³¹", "1 ", "1e", "(,1)", "-1"))
+    alphabet = rng.choice(
+        (
+            "0123456789",
+            "9",
+            "0123456789,",
+            "0123456789.",
+            "٠١٢٣٤٥٦٧٨٩",
+            "０１２３",
+            "²³¹",
+            "1 ",
+            "1e",
+            "(,1)",
+            "-1",
+        )
+    )
     n = rng.choice((50, 900, 5000, 200_000))
     return "".join(rng.choices(alphabet, k=50)) * (n // 50)
 
@@ -97,13 +131,24 @@ def digits(rng: random.Random) -> str:
 def sums(rng: random.Random) -> str:
     n = rng.randrange(10**3, 10**12)
     body = rng.choice(("k^k", "k!", r"\frac{1}{k}", r"\sin(k)", r"\sqrt{k}"))
-    return rng.choice((rf"\sum_{{k=1}}^{{{n}}} {body}", rf"\prod_{{k=1}}^{{{n}}} {body}", rf"\int_0^{{{n}}} {body.replace('k', 'x')} dx"))
+    return rng.choice(
+        (
+            rf"\sum_{{k=1}}^{{{n}}} {body}",
+            rf"\prod_{{k=1}}^{{{n}}} {body}",
+            rf"\int_0^{{{n}}} {body.replace('k', 'x')} dx",
+        )
+    )
 
 
 def polynomials(rng: random.Random) -> str:
     n = rng.randrange(50, 10**5)
     return rng.choice(
-        (f"(x+y+z)^{{{n}}}", f"(x+1)^{{{n}}}-(x-1)^{{{n}}}=0", f"x^{{{n}}}+x^2+1<0", "*".join(f"(x-{i})" for i in range(n % 80)))
+        (
+            f"(x+y+z)^{{{n}}}",
+            f"(x+1)^{{{n}}}-(x-1)^{{{n}}}=0",
+            f"x^{{{n}}}+x^2+1<0",
+            "*".join(f"(x-{i})" for i in range(n % 80)),
+        )
     )
 
 
@@ -113,13 +158,19 @@ def collections(rng: random.Random) -> str:
     matrix = r"\\".join("&".join(parts[i : i + 8]) for i in range(0, n, 8))
     intervals = r"\cup".join(f"({i},{i}.5]" for i in range(n))
     return rng.choice(
-        (r"\{" + ",".join(parts) + r"\}", "(" + ",".join(parts) + "]", rf"\begin{{pmatrix}}{matrix}\end{{pmatrix}}", intervals)
+        (
+            r"\{" + ",".join(parts) + r"\}",
+            "(" + ",".join(parts) + "]",
+            rf"\begin{{pmatrix}}{matrix}\end{{pmatrix}}",
+            intervals,
+        )
     )
 
 
 def soup(rng: random.Random) -> str:
     return "".join(
-        rng.choice(rng.choice((ATOMS, OPERATORS, WRAPPERS))).replace("%s", rng.choice(ATOMS)) for _ in range(rng.randrange(2, 60))
+        rng.choice(rng.choice((ATOMS, OPERATORS, WRAPPERS))).replace("%s", rng.choice(ATOMS))
+        for _ in range(rng.randrange(2, 60))
     )
 
 
@@ -133,7 +184,20 @@ def unbalanced(rng: random.Random) -> str:
 
 def repetition(rng: random.Random) -> str:
     return rng.choice(
-        ("The answer is ", "A: ", "\\boxed{", "\\boxed ", "Answer: ", "{", "\\frac", "*", " ", "\n", "####\n", "wait, ")
+        (
+            "The answer is ",
+            "A: ",
+            "\\boxed{",
+            "\\boxed ",
+            "Answer: ",
+            "{",
+            "\\frac",
+            "*",
+            " ",
+            "\n",
+            "####\n",
+            "wait, ",
+        )
     ) * rng.randrange(10, 5000)
 
 

@@ -1,13 +1,16 @@
-"""A Hub on the loopback interface: what huggingface_hub, datasets and transformers ask of the Hugging Face Hub over HTTP.
+"""A Hub on the loopback interface: what huggingface_hub, datasets and transformers ask of the Hugging Face
+Hub over HTTP.
 
     with serve(Hub({"secret": Account("me")})) as url:
         subprocess.run([...], env=os.environ | client_settings(url, token="secret", home=tmp_path))
 
-Models and datasets: create, upload (inline and Git LFS), commits, listings with folders, revisions, download with ranges. Each commit is
-kept, so that tests can look at what was pushed. A request can be made to fail (`Hub.fail`). Missing are the Xet protocol (clients must set
-HF_HUB_DISABLE_XET=1), pull requests, branches other than main, and multipart uploads.
+Models and datasets: create, upload (inline and Git LFS), commits, listings with folders, revisions, download
+with ranges. Each commit is kept, so that tests can look at what was pushed. A request can be made to fail
+(`Hub.fail`). Missing are the Xet protocol (clients must set HF_HUB_DISABLE_XET=1), pull requests, branches
+other than main, and multipart uploads.
 
-`python -m tests.hub_server` serves one by hand. Clients read HF_ENDPOINT when they are imported, so each runs in a process of its own.
+`python -m tests.hub_server` serves one by hand. Clients read HF_ENDPOINT when they are imported, so each runs
+in a process of its own.
 """
 
 import base64
@@ -30,12 +33,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-LFS_SUFFIXES = {".parquet", ".safetensors", ".bin", ".arrow"}  # as in the .gitattributes that the Hub gives a new repository
+# As in the .gitattributes that the Hub gives a new repository
+LFS_SUFFIXES = {".parquet", ".safetensors", ".bin", ".arrow"}
 URL_PREFIX = {"model": "", "dataset": "datasets/"}
 
 
 class HubError(Exception):
-    """An answer with an error status; `code` is the Hub's X-Error-Code, which clients turn into exceptions."""
+    """An answer with an error status; `code` is the Hub's X-Error-Code, which clients turn into
+    exceptions.
+    """
 
     def __init__(self, status: int, message: str, code: str = "") -> None:
         super().__init__(message)
@@ -78,7 +84,9 @@ class Repository:
 
     def add_commit(self, files: dict[str, Blob]) -> str:
         tree = sorted((path, blob.oid) for path, blob in files.items())
-        sha = hashlib.sha1(json.dumps([self.kind, self.repo_id, len(self.commits), tree]).encode()).hexdigest()
+        sha = hashlib.sha1(
+            json.dumps([self.kind, self.repo_id, len(self.commits), tree]).encode()
+        ).hexdigest()
         self.commits[sha] = files
         return sha
 
@@ -100,7 +108,9 @@ class Repository:
 
 @dataclass
 class Fault:
-    """The next `n_times` requests of this method whose path matches are answered with `status`; `is_late`: after they were carried out."""
+    """The next `n_times` requests of this method whose path matches are answered with `status`; `is_late`:
+    after they were carried out.
+    """
 
     method: str
     pattern: str
@@ -110,7 +120,9 @@ class Fault:
 
 
 class Hub:
-    """What a Hub holds: accounts by token, repositories, LFS objects, and the requests it was sent as 'METHOD /path'."""
+    """What a Hub holds: accounts by token, repositories, LFS objects, and the requests it was sent as 'METHOD
+    /path'.
+    """
 
     def __init__(self, accounts: dict[str, Account]) -> None:
         self.accounts = accounts
@@ -119,7 +131,9 @@ class Hub:
         self.requests: list[str] = []
         self.faults: list[Fault] = []
 
-    def fail(self, method: str, pattern: str, *, status: int = 500, n_times: int = 1, is_late: bool = False) -> None:
+    def fail(
+        self, method: str, pattern: str, *, status: int = 500, n_times: int = 1, is_late: bool = False
+    ) -> None:
         self.faults.append(Fault(method, pattern, status, n_times, is_late))
 
     def take_fault(self, method: str, path: str) -> Fault | None:
@@ -148,10 +162,14 @@ class Hub:
         return account
 
     def readable(self, request: Request) -> Repository:
-        """The repository that the path names. To whom may not read it, a private one looks as if there were none."""
+        """The repository that the path names. To whom may not read it, a private one looks as if there were
+        none.
+        """
         account = self.account_of(request)
         repository = self.repositories.get(_repository_key(request))
-        if repository is None or (repository.is_private and (account is None or account.name != repository.repo_id.split("/")[0])):
+        if repository is None or (
+            repository.is_private and (account is None or account.name != repository.repo_id.split("/")[0])
+        ):
             raise HubError(401 if account is None else 404, "Repository not found", "RepoNotFound")
         return repository
 
@@ -178,7 +196,9 @@ async def whoami(hub: Hub, request: Request) -> Response:
     if account is None:
         raise HubError(401, "Invalid username or password.")
     role = "write" if account.can_write else "read"
-    return JSONResponse({"type": "user", "name": account.name, "orgs": [], "auth": {"accessToken": {"role": role}}})
+    return JSONResponse(
+        {"type": "user", "name": account.name, "orgs": [], "auth": {"accessToken": {"role": role}}}
+    )
 
 
 async def create_repository(hub: Hub, request: Request) -> Response:
@@ -190,14 +210,19 @@ async def create_repository(hub: Hub, request: Request) -> Response:
     url = f"{request.base_url}{URL_PREFIX[kind]}{repo_id}"
     if (kind, repo_id) in hub.repositories:
         return JSONResponse({"error": f"You already created this {kind} repo", "url": url}, 409)
-    hub.repositories[kind, repo_id] = Repository(kind, repo_id, is_private=wanted.get("visibility") == "private")
+    hub.repositories[kind, repo_id] = Repository(
+        kind, repo_id, is_private=wanted.get("visibility") == "private"
+    )
     return JSONResponse({"url": url, "name": repo_id, "id": repo_id})
 
 
 async def repository_info(hub: Hub, request: Request) -> Response:
     repository = hub.readable(request)
     sha, files = repository.resolve(request.path_params.get("revision", "main"))
-    siblings = [{"rfilename": path, "size": len(blob.content), "blobId": blob.oid} for path, blob in sorted(files.items())]
+    siblings = [
+        {"rfilename": path, "size": len(blob.content), "blobId": blob.oid}
+        for path, blob in sorted(files.items())
+    ]
     return JSONResponse(
         {
             "id": repository.repo_id,
@@ -217,7 +242,9 @@ async def validate_yaml(hub: Hub, request: Request) -> Response:
     content = (await request.json())["content"]
     matter = re.match(r"---\s*\n(.*?)\n---\s*\n", content, re.DOTALL)
     if matter is None:
-        return JSONResponse({"errors": [], "warnings": [{"message": "empty or missing yaml metadata in repo card"}]})
+        return JSONResponse(
+            {"errors": [], "warnings": [{"message": "empty or missing yaml metadata in repo card"}]}
+        )
     errors = []
     try:
         metadata = yaml.safe_load(matter[1])
@@ -227,14 +254,18 @@ async def validate_yaml(hub: Hub, request: Request) -> Response:
             errors.append('"license" must be a string')
     except yaml.YAMLError as error:
         errors.append(str(error))
-    return JSONResponse({"errors": [{"message": message} for message in errors], "warnings": []}, 400 if errors else 200)
+    return JSONResponse(
+        {"errors": [{"message": message} for message in errors], "warnings": []}, 400 if errors else 200
+    )
 
 
 # --- uploads
 
 
 async def preupload(hub: Hub, request: Request) -> Response:
-    """Which of the files go into the commit and which to LFS, and what the repository holds under their names."""
+    """Which of the files go into the commit and which to LFS, and what the repository holds under their
+    names.
+    """
     repository = hub.writable(request)
     _, files = repository.resolve(request.path_params["revision"])
     answers = [
@@ -290,13 +321,19 @@ async def commit(hub: Hub, request: Request) -> Response:
             files[value["path"]] = Blob(base64.b64decode(value["content"]), is_lfs=False)
         elif key == "lfsFile":
             if value["oid"] not in hub.lfs_objects:
-                raise HubError(400, f"LFS pointer of {value['path']} names a file that was not uploaded: {value['oid']}")
+                raise HubError(
+                    400, f"LFS pointer of {value['path']} names a file that was not uploaded: {value['oid']}"
+                )
             files[value["path"]] = Blob(hub.lfs_objects[value["oid"]], is_lfs=True)
         elif key == "deletedFile":
             if files.pop(value["path"], None) is None:
                 raise HubError(404, "A file with this name doesn't exist", "EntryNotFound")
         elif key == "deletedFolder":
-            files = {path: blob for path, blob in files.items() if not path.startswith(value["path"].rstrip("/") + "/")}
+            files = {
+                path: blob
+                for path, blob in files.items()
+                if not path.startswith(value["path"].rstrip("/") + "/")
+            }
         else:
             raise HubError(400, f"unknown operation {key}")
     oid = repository.add_commit(files)
@@ -312,7 +349,9 @@ def _entry(path: str, blob: Blob | None) -> dict[str, Any]:
     if blob is None:
         return {"type": "directory", "path": path, "oid": hashlib.sha1(path.encode()).hexdigest(), "size": 0}
     entry = {"type": "file", "path": path, "oid": blob.oid, "size": len(blob.content)}
-    return entry | ({"lfs": {"oid": blob.oid, "size": len(blob.content), "pointerSize": 130}} if blob.is_lfs else {})
+    return entry | (
+        {"lfs": {"oid": blob.oid, "size": len(blob.content), "pointerSize": 130}} if blob.is_lfs else {}
+    )
 
 
 def _entries(files: dict[str, Blob]) -> dict[str, dict[str, Any]]:
@@ -348,7 +387,12 @@ async def download(hub: Hub, request: Request) -> Response:
     blob = files.get(request.path_params["path"])
     if blob is None:
         raise HubError(404, "Entry not found", "EntryNotFound")
-    headers = {"X-Repo-Commit": sha, "ETag": f'"{blob.oid}"', "Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
+    headers = {
+        "X-Repo-Commit": sha,
+        "ETag": f'"{blob.oid}"',
+        "Accept-Ranges": "bytes",
+        "Content-Type": "application/octet-stream",
+    }
     if blob.is_lfs:
         headers |= {"X-Linked-Etag": f'"{blob.oid}"', "X-Linked-Size": str(len(blob.content))}
     span = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("range", ""))
@@ -396,12 +440,16 @@ def application(hub: Hub) -> Starlette:
                     raise HubError(fault.status, "a fault that the test asked for")
                 return response
             except HubError as error:
-                headers = {"X-Error-Message": error.message} | ({"X-Error-Code": error.code} if error.code else {})
+                headers = {"X-Error-Message": error.message} | (
+                    {"X-Error-Code": error.code} if error.code else {}
+                )
                 return JSONResponse({"error": error.message}, error.status, headers)
 
         return answer
 
-    return Starlette(routes=[Route(path, endpoint(handler), methods=[method]) for method, path, handler in ROUTES])
+    return Starlette(
+        routes=[Route(path, endpoint(handler), methods=[method]) for method, path, handler in ROUTES]
+    )
 
 
 @contextmanager
@@ -421,14 +469,24 @@ def serve(hub: Hub) -> Iterator[str]:
 
 
 def client_settings(url: str, *, home: Path, token: str | None = None) -> dict[str, str]:
-    """Environment variables for a client's process: this Hub alone, a home of its own for caches and login, no Xet."""
-    settings = {"HF_ENDPOINT": url, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"}
+    """Environment variables for a client's process: this Hub alone, a home of its own for caches and login,
+    no Xet.
+    """
+    settings = {
+        "HF_ENDPOINT": url,
+        "HF_HOME": str(home),
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1",
+        "NO_PROXY": "127.0.0.1",
+    }
     return settings | ({"HF_TOKEN": token} if token else {})
 
 
 def main() -> None:
     with serve(Hub({"secret": Account("me")})) as url:
-        sys.stdout.write(f"HF_ENDPOINT={url} HF_HUB_DISABLE_XET=1 HF_TOKEN=secret; the account is 'me'; Ctrl-C ends it\n")
+        sys.stdout.write(
+            f"HF_ENDPOINT={url} HF_HUB_DISABLE_XET=1 HF_TOKEN=secret; the account is 'me'; Ctrl-C ends it\n"
+        )
         sys.stdout.flush()
         try:
             threading.Event().wait()

@@ -1,6 +1,8 @@
-"""Who imports whom: `python tests/import_graph.py` prints the cycles, the files of each folder and the longest function.
+"""Who imports whom: `python tests/import_graph.py` prints the cycles, the files of each folder and the
+longest function.
 
-Imports inside functions and those for types alone count like the others: a cycle through them is a cycle for the reader.
+Imports inside functions and those for types alone count like the others: a cycle through them is a cycle for
+the reader.
 """
 
 import ast
@@ -16,7 +18,10 @@ PACKAGES = ("data_gen", "prm_train")
 def modules() -> dict[str, Path]:
     """The file of every module by its dotted name; a package's is its `__init__.py`."""
     files = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
-    return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in files}
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in files
+    }
 
 
 def imports(files: dict[str, Path]) -> dict[str, set[str]]:
@@ -28,14 +33,17 @@ def _imported(path: Path, files: dict[str, Path]) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
-                whole = f"{node.module}.{alias.name}"  # of `from a import b`, b may be a module or a name in a
+                # Of `from a import b`, b may be a module or a name in a
+                whole = f"{node.module}.{alias.name}"
                 yield from {whole if whole in files else node.module} & files.keys()
         elif isinstance(node, ast.Import):
             yield from {alias.name for alias in node.names} & files.keys()
 
 
 def folder_of(module: str, path: Path) -> str:
-    """`data_gen.policies` of data_gen.policies.engine.draw: a folder answers for those inside it. Of a module at a root, the package."""
+    """`data_gen.policies` of data_gen.policies.engine.draw: a folder answers for those inside it. Of a module
+    at a root, the package.
+    """
     parts = module.split(".")
     is_inside = len(parts) > 2 or (path.name == "__init__.py" and len(parts) == 2)
     return ".".join(parts[:2]) if is_inside else parts[0]

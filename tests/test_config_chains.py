@@ -1,4 +1,6 @@
-"""The chains of commands in configs/README.md: what a line reads, a line above it wrote, and labels are as the training asks for them."""
+"""The chains of commands in configs/README.md: what a line reads, a line above it wrote, and labels are as
+the training asks for them.
+"""
 
 import re
 import shlex
@@ -27,7 +29,13 @@ from prm_train.kinds.generative_verifier import ALGEBRA
 from prm_train.publish import PublishConfig
 from prm_train.quickstart import QuickstartConfig
 from prm_train.search.settings import SearchConfig
-from prm_train.training.config import TrainImplicitPrmConfig, TrainOrmConfig, TrainPrmConfig, TrainRevisionConfig, TrainVerifierConfig
+from prm_train.training.config import (
+    TrainImplicitPrmConfig,
+    TrainOrmConfig,
+    TrainPrmConfig,
+    TrainRevisionConfig,
+    TrainVerifierConfig,
+)
 from prm_train.training.settings import TrainingConfig
 
 ROOT = Path(__file__).parents[1]
@@ -55,7 +63,16 @@ READS = {
     "train-verifier": ("prm",),
     "train-revision": ("revision",),
 }
-SMALL = ("--problems.source", "arithmetic", "--problems.n", "4", "--policy.model", "simulated", "--n_samples", "6")
+SMALL = (
+    "--problems.source",
+    "arithmetic",
+    "--problems.n",
+    "4",
+    "--policy.model",
+    "simulated",
+    "--n_samples",
+    "6",
+)
 
 
 class Line(NamedTuple):
@@ -68,7 +85,9 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Rows:
-    """A file of training rows: its kind, the separator of its steps, and the `label` arguments of each way to get its labels."""
+    """A file of training rows: its kind, the separator of its steps, and the `label` arguments of each way to
+    get its labels.
+    """
 
     kind: str
     separator: str
@@ -108,7 +127,10 @@ def alternatives(text: str) -> Iterator[Line]:
     _, command, *arguments = shlex.split(shown)
     yield Line(command, tuple(arguments), shown)
     for name in others.split(", ") if others else ():
-        replaced = [re.sub(r"[^/]+\.yaml", f"{name}.yaml", word) if word.startswith("configs/") else word for word in arguments]
+        replaced = [
+            re.sub(r"[^/]+\.yaml", f"{name}.yaml", word) if word.startswith("configs/") else word
+            for word in arguments
+        ]
         yield Line(command, tuple(replaced), f"{shown} with {name}")
 
 
@@ -121,7 +143,9 @@ def pipeline(name: str) -> Iterator[Line]:
 
 
 def follow(lines: list[Line], written: Written) -> Iterator[tuple[Rows, LabelAlgebra, str]]:
-    """Check and note what the commands of one line read and write; yields the rows of each training on step labels."""
+    """Check and note what the commands of one line read and write; yields the rows of each training on step
+    labels.
+    """
     labels: dict[Path, tuple[tuple[str, ...], ...]] = {}
     for line in lines:
         config = parse_config(CLASSES[line.command], line.arguments)
@@ -218,8 +242,19 @@ def _at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_config_of_a_command_stands_in_a_chain() -> None:
-    used = {word for section in sections() for lines in section for line in lines for word in line.arguments if word.startswith("configs/")}
-    assert used == {str(path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name != "accelerate"}
+    used = {
+        word
+        for section in sections()
+        for lines in section
+        for line in lines
+        for word in line.arguments
+        if word.startswith("configs/")
+    }
+    assert used == {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "configs").rglob("*.yaml")
+        if path.parent.name != "accelerate"
+    }
 
 
 def test_every_line_reads_what_lines_above_it_wrote() -> None:
@@ -230,8 +265,23 @@ def test_every_line_reads_what_lines_above_it_wrote() -> None:
 def targets_of(rows: Rows, algebra: LabelAlgebra, run: Path) -> set[float]:
     """The targets of steps, with labels and rows made by the commands on a small run."""
     pairs = zip(rows.build[::2], rows.build[1::2], strict=True)
-    kept = [word for pair in pairs if pair[0] not in ("--runs", "--kinds") for word in pair]  # a list that is given again is a longer one
-    build((*kept, *("--runs", str(run), "--output", str(run / "rows"), "--kinds", "prm", "--contamination.test_sets", "[]")))
+    # A list that is given again is a longer one
+    kept = [word for pair in pairs if pair[0] not in ("--runs", "--kinds") for word in pair]
+    build(
+        (
+            *kept,
+            *(
+                "--runs",
+                str(run),
+                "--output",
+                str(run / "rows"),
+                "--kinds",
+                "prm",
+                "--contamination.test_sets",
+                "[]",
+            ),
+        )
+    )
     made = read_rows(run / "rows" / "prm.jsonl", PrmRow)
     return {target.value for row in made for target in step_targets(row, algebra) if target is not None}
 

@@ -1,4 +1,6 @@
-"""Every file under configs/ loads: those of a command with its config class, those of accelerate and deepspeed with their own readers."""
+"""Every file under configs/ loads: those of a command with its config class, those of accelerate and
+deepspeed with their own readers.
+"""
 
 import dataclasses
 import importlib
@@ -14,7 +16,9 @@ from prm_train.cli import COMMANDS
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 COMMAND_FOLDERS = {command.replace("-", "_"): command for command in COMMANDS}
-FILES = sorted(path.relative_to(CONFIGS) for path in CONFIGS.rglob("*") if path.is_file() and path.name != "README.md")
+FILES = sorted(
+    path.relative_to(CONFIGS) for path in CONFIGS.rglob("*") if path.is_file() and path.name != "README.md"
+)
 
 
 def config_class(command: str) -> type:
@@ -62,7 +66,9 @@ def settings_in_words(config: type, prefix: str = "") -> dict[str, str]:
     return words
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if not command.startswith(("train-", "estimate-"))])
+@pytest.mark.parametrize(
+    "command", [command for command in COMMANDS if not command.startswith(("train-", "estimate-"))]
+)
 def test_the_help_of_every_setting_can_be_read_by_itself(command: str) -> None:
     words = settings_in_words(config_class(command))
     assert [name for name, text in words.items() if not text or text.startswith("of ")] == []

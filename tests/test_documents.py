@@ -1,4 +1,6 @@
-"""What documents for people say of the tree is true: paths exist, every folder is described, the commands of AGENTS.md run."""
+"""What documents for people say of the tree is true: paths exist, every folder is described, the commands of
+AGENTS.md run.
+"""
 
 import os
 import re
@@ -28,12 +30,18 @@ def test_the_paths_that_a_document_names_exist(document: str) -> None:
 def test_architecture_describes_every_folder_in_the_order_of_imports() -> None:
     text = (ROOT / "docs/architecture.md").read_text()
     described = re.findall(r"^\| `(\w+)/` \|", text, re.MULTILINE)
-    assert [name for name in described if name not in ("data_gen", "prm_train")] == [name.split(".")[1] for name in ORDER if "." in name]
+    assert [name for name in described if name not in ("data_gen", "prm_train")] == [
+        name.split(".")[1] for name in ORDER if "." in name
+    ]
 
 
 def test_files_that_architecture_names_without_their_package_exist() -> None:
     named = re.findall(r"`((?:\w+/)+\w+\.py)`", (ROOT / "docs/architecture.md").read_text())
-    found = [path for path in named if any((ROOT / start / path).exists() for start in ("", "data_gen", "prm_train", "data_gen/policies"))]
+    found = [
+        path
+        for path in named
+        if any((ROOT / start / path).exists() for start in ("", "data_gen", "prm_train", "data_gen/policies"))
+    ]
     assert sorted(set(named) - set(found)) == []
 
 
@@ -41,7 +49,14 @@ def test_files_that_architecture_names_without_their_package_exist() -> None:
 def test_the_commands_of_agents_md_run(command: str, tmp_path: Path) -> None:
     line = command.replace("runs/dry", str(tmp_path / "dry"))
     scripts = Path(os.path.realpath(os.environ.get("VIRTUAL_ENV", ROOT / ".venv"))) / "bin"
-    run = subprocess.run(line.replace(".venv/bin", str(scripts)), shell=True, cwd=ROOT, capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        line.replace(".venv/bin", str(scripts)),
+        shell=True,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert run.returncode == 0, run.stdout + run.stderr
 
 

@@ -1,4 +1,6 @@
-"""The Hub of the tests against the real clients, each in a process of its own as HF_ENDPOINT is read at import."""
+"""The Hub of the tests against the real clients, each in a process of its own as HF_ENDPOINT is read at
+import.
+"""
 
 import base64
 import hashlib
@@ -31,8 +33,12 @@ def url(hub: Hub) -> Iterator[str]:
 
 def run_client(code: str, url: str, home: Path, token: str | None = "secret") -> str:
     """What the Python code prints in a process that knows only this Hub."""
-    environment = {name: value for name, value in os.environ.items() if name != "HF_TOKEN"} | client_settings(url, home=home, token=token)
-    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    environment = {name: value for name, value in os.environ.items() if name != "HF_TOKEN"} | client_settings(
+        url, home=home, token=token
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
     assert run.returncode == 0, run.stderr
     return run.stdout.strip()
 
@@ -49,10 +55,13 @@ def make_model(url: str, files: dict[str, bytes]) -> None:
     """The model me/m with one commit."""
     httpx.post(f"{url}/api/repos/create", json={"name": "m"}, headers=bearer("secret")).raise_for_status()
     added: list[tuple[str, dict[str, Any]]] = [
-        ("file", {"path": path, "content": base64.b64encode(content).decode()}) for path, content in files.items()
+        ("file", {"path": path, "content": base64.b64encode(content).decode()})
+        for path, content in files.items()
     ]
     body = ndjson(("header", {"summary": "first"}), *added)
-    httpx.post(f"{url}/api/models/me/m/commit/main", content=body, headers=bearer("secret")).raise_for_status()
+    httpx.post(
+        f"{url}/api/models/me/m/commit/main", content=body, headers=bearer("secret")
+    ).raise_for_status()
 
 
 # --- real clients
@@ -73,7 +82,11 @@ print(list(datasets.load_dataset("me/rows", "orm", split="train")))
     ]
     repository = hub.repositories["dataset", "me/rows"]
     assert repository.is_private
-    assert sorted(repository.files) == ["README.md", "orm/train-00000-of-00001.parquet", "prm/train-00000-of-00001.parquet"]
+    assert sorted(repository.files) == [
+        "README.md",
+        "orm/train-00000-of-00001.parquet",
+        "prm/train-00000-of-00001.parquet",
+    ]
     assert repository.files["prm/train-00000-of-00001.parquet"].is_lfs
     assert not repository.files["README.md"].is_lfs
 
@@ -93,8 +106,9 @@ back = AutoModelForTokenClassification.from_pretrained("me/prm")
 print(all(torch.equal(weight, back.state_dict()[name]) for name, weight in model.state_dict().items()), len(back.state_dict()))
 model.push_to_hub("me/again")
 print(len(AutoModelForTokenClassification.from_pretrained("me/again").state_dict()))
-"""
-    assert run_client(code, url, tmp_path).splitlines()[-2:] == ["True 13", "13"]  # DeepSpeed greets before that
+"""  # noqa: E501
+    # DeepSpeed greets before that
+    assert run_client(code, url, tmp_path).splitlines()[-2:] == ["True 13", "13"]
     assert {"config.json", "model.safetensors"} <= set(hub.repositories["model", "me/prm"].files)
     assert hub.repositories["model", "me/prm"].files["model.safetensors"].is_lfs
 
@@ -157,10 +171,15 @@ def test_a_listing_names_folders_and_goes_down_only_when_asked(url: str):
 def test_a_download_names_its_commit_and_takes_ranges(hub: Hub, url: str):
     make_model(url, {"a.txt": b"0123456789"})
     address = f"{url}/me/m/resolve/main/a.txt"
-    head, whole, part = httpx.head(address), httpx.get(address), httpx.get(address, headers={"Range": "bytes=2-4"})
+    head, whole, part = (
+        httpx.head(address),
+        httpx.get(address),
+        httpx.get(address, headers={"Range": "bytes=2-4"}),
+    )
     assert (head.content, head.headers["content-length"], whole.content) == (b"", "10", b"0123456789")
     assert head.headers["x-repo-commit"] == hub.repositories["model", "me/m"].head
-    assert head.headers["etag"] == '"ad471007bd7f5983d273b9584e5629230150fd54"'  # printf 0123456789 | git hash-object --stdin
+    # Printf 0123456789 | git hash-object --stdin
+    assert head.headers["etag"] == '"ad471007bd7f5983d273b9584e5629230150fd54"'
     assert (part.status_code, part.content, part.headers["content-range"]) == (206, b"234", "bytes 2-4/10")
     assert httpx.get(address, headers={"Range": "bytes=20-"}).status_code == 416
 
@@ -174,10 +193,14 @@ def test_a_commit_that_cannot_be_made_whole_is_not_made(hub: Hub, url: str):
     refused = httpx.post(f"{url}/api/models/me/m/commit/main", content=body, headers=bearer("secret"))
     assert (refused.status_code, repository.head) == (400, head)
     stale = httpx.post(
-        f"{url}/api/models/me/m/commit/main", content=ndjson(("header", {"parentCommit": "0" * 40})), headers=bearer("secret")
+        f"{url}/api/models/me/m/commit/main",
+        content=ndjson(("header", {"parentCommit": "0" * 40})),
+        headers=bearer("secret"),
     )
     assert (stale.status_code, repository.head) == (412, head)
-    foreign = httpx.post(f"{url}/api/models/me/m/commit/main", content=ndjson(("header", {})), headers=bearer("other"))
+    foreign = httpx.post(
+        f"{url}/api/models/me/m/commit/main", content=ndjson(("header", {})), headers=bearer("other")
+    )
     assert (foreign.status_code, repository.head) == (403, head)
 
 

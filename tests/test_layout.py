@@ -1,4 +1,6 @@
-"""How the project is laid out: what may import what, what may be loaded, where files stand and how they are named."""
+"""How the project is laid out: what may import what, what may be loaded, where files stand and how they are
+named.
+"""
 
 import ast
 import importlib
@@ -11,9 +13,19 @@ from pathlib import Path
 import pytest
 
 from prm_train.cli import COMMANDS
-from tests.import_graph import PACKAGES, ROOT, cycles, files_per_folder, folder_of, imports, longest_function, modules
+from tests.import_graph import (
+    PACKAGES,
+    ROOT,
+    cycles,
+    files_per_folder,
+    folder_of,
+    imports,
+    longest_function,
+    modules,
+)
 
-# A folder imports only from folders that stand before it (docs/architecture.md says what each holds). The commands, at the roots, are last.
+# A folder imports only from folders that stand before it (docs/architecture.md says what each holds). The
+# commands, at the roots, are last.
 ORDER = (
     "data_gen.process",
     "data_gen.records",
@@ -45,7 +57,8 @@ ORDER = (
     "prm_train.training",
     "prm_train",
 )
-# At the roots beside the commands: the old names of modules that published cards, configs or people's scripts import.
+# At the roots beside the commands: the old names of modules that published cards, configs or people's scripts
+# import.
 MOVED = {"data_gen.chains", "data_gen.program_grading", "prm_train.incremental", "prm_train.memory_estimate"}
 OTHER_COMMANDS = {"prm_train.cli", "data_gen.pretrain"}  # that `prm-train` does not list
 FULLEST = 20  # files of a folder
@@ -90,13 +103,20 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 
 
 def test_package_roots_hold_commands_and_nothing_else() -> None:
-    at_root = {name for name, path in modules().items() if name.count(".") == 1 and path.name != "__init__.py"}
+    at_root = {
+        name for name, path in modules().items() if name.count(".") == 1 and path.name != "__init__.py"
+    }
     assert at_root - MOVED - OTHER_COMMANDS <= {module for module, _ in COMMANDS.values()}
 
 
 def test_libraries_import_no_command() -> None:
     commands = {module for module, _ in COMMANDS.values()}
-    wrong = {(name, other) for name, found in imports(modules()).items() for other in found & commands if name not in commands | MOVED}
+    wrong = {
+        (name, other)
+        for name, found in imports(modules()).items()
+        for other in found & commands
+        if name not in commands | MOVED
+    }
     assert wrong == set()
 
 
@@ -125,8 +145,14 @@ def test_old_names_work_and_say_where_to_look_now(old: str, name: str) -> None:
 
 
 def test_data_gen_loads_without_torch_and_never_loads_prm_train() -> None:
-    light = [name for name in modules() if name.startswith("data_gen") and name not in {"data_gen.pretrain", *MOVED}]
-    light = [name for name in light if not name.startswith("data_gen.policies.")] + ["data_gen.policies.protocol"]
+    light = [
+        name
+        for name in modules()
+        if name.startswith("data_gen") and name not in {"data_gen.pretrain", *MOVED}
+    ]
+    light = [name for name in light if not name.startswith("data_gen.policies.")] + [
+        "data_gen.policies.protocol"
+    ]
     code = f"""
 import importlib, sys
 for name in {light!r}:
@@ -142,32 +168,56 @@ for name in {light!r}:
 def test_general_code_names_the_built_in_task_nowhere() -> None:
     named = []
     for name, path in modules().items():
-        if name.startswith("data_gen.problems.arithmetic") or name in {"data_gen.problems.tasks", "data_gen.pretrain"}:
+        if name.startswith("data_gen.problems.arithmetic") or name in {
+            "data_gen.problems.tasks",
+            "data_gen.pretrain",
+        }:
             continue
         tree = ast.parse(path.read_text())
         prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
-        texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in prose]
+        texts = [
+            node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in prose
+        ]
         named += [name for text in texts if isinstance(text, str) and re.search(r"\barithmetic\b", text)]
-    importers = {name for name, imported in imports(modules()).items() if any("problems.arithmetic" in other for other in imported)}
+    importers = {
+        name
+        for name, imported in imports(modules()).items()
+        if any("problems.arithmetic" in other for other in imported)
+    }
     assert named == []
-    assert {name for name in importers if "problems.arithmetic" not in name} == {"data_gen.problems.tasks", "data_gen.pretrain"}
+    assert {name for name in importers if "problems.arithmetic" not in name} == {
+        "data_gen.problems.tasks",
+        "data_gen.pretrain",
+    }
 
 
 def test_files_between_stages_are_read_by_their_records_alone() -> None:
-    """`data_gen.files.stored_record` reads JSON files into records; whoever else parses JSON reads what is no file of ours."""
-    found = {name for name, path in modules().items() for call in ast.walk(ast.parse(path.read_text())) if parses_json(call)}
+    """`data_gen.files.stored_record` reads JSON files into records; whoever else parses JSON reads what is no
+    file of ours.
+    """
+    found = {
+        name
+        for name, path in modules().items()
+        for call in ast.walk(ast.parse(path.read_text()))
+        if parses_json(call)
+    }
     assert found == set(OTHER_JSON)
 
 
 def parses_json(node: ast.AST) -> bool:
     """Whether it is a call of `json.loads`, `json.load` or `read_object`."""
     match node:
-        case ast.Call(func=ast.Attribute(value=ast.Name("json"), attr="loads" | "load")) | ast.Call(func=ast.Name("read_object")):
+        case (
+            ast.Call(func=ast.Attribute(value=ast.Name("json"), attr="loads" | "load"))
+            | ast.Call(func=ast.Name("read_object"))
+        ):
             return True
     return False
 
 
-@pytest.mark.parametrize("code", ["json.loads(path.read_text())", "json.load(file)", "found = [read_object(path)]"])
+@pytest.mark.parametrize(
+    "code", ["json.loads(path.read_text())", "json.load(file)", "found = [read_object(path)]"]
+)
 def test_that_a_module_parses_json_is_seen(code: str) -> None:
     assert any(map(parses_json, ast.walk(ast.parse(code))))
 
@@ -179,7 +229,11 @@ def test_files_are_named_by_their_subject() -> None:
 
 def test_only_tests_of_benchmarks_import_them() -> None:
     texts = {path.relative_to(ROOT / "tests"): path.read_text() for path in (ROOT / "tests").rglob("*.py")}
-    importers = [path for path, text in texts.items() if re.search(r"^\s*(from|import) benchmarks\b", text, re.MULTILINE)]
+    importers = [
+        path
+        for path, text in texts.items()
+        if re.search(r"^\s*(from|import) benchmarks\b", text, re.MULTILINE)
+    ]
     assert [str(path) for path in importers if path.parts[0] != "benchmarks"] == []
 
 

@@ -1,4 +1,6 @@
-"""docs/rows.md: every example is read by the command's own reader, and every field of a row type is explained."""
+"""docs/rows.md: every example is read by the command's own reader, and every field of a row type is
+explained.
+"""
 
 import re
 import shlex
@@ -59,10 +61,15 @@ def test_every_example_is_read_line_by_line(tmp_path: Path, example: Example) ->
             read = load_problems(config.problems)
             assert [problem.gold_answer for problem in read] in GOLDS
         case ("convert", *settings):
-            convert.main(["--input", str(path), *settings, "--output", str(tmp_path / "out.jsonl"), "--to", "trl"])
+            convert.main(
+                ["--input", str(path), *settings, "--output", str(tmp_path / "out.jsonl"), "--to", "trl"]
+            )
             read = read_rows(tmp_path / "out.jsonl", PrmRow)
             for row in read:
-                assert (row.prompt, row.completions[0].removeprefix("Step 1: ")) == ("What is 2 + 3 * 4?", "3 * 4 = 12")
+                assert (row.prompt, row.completions[0].removeprefix("Step 1: ")) == (
+                    "What is 2 + 3 * 4?",
+                    "3 * 4 = 12",
+                )
                 assert row.labels[0] or row.low[0] == 0.75
         case words:
             read = READERS[" ".join(words)](path)

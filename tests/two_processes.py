@@ -1,4 +1,5 @@
-"""Two processes that train together, without a launcher: forked from a server that has imported once what a training imports.
+"""Two processes that train together, without a launcher: forked from a server that has imported once what a
+training imports.
 
 What `accelerate launch` and DeepSpeed make of a training is the subject of prm_train/test_launch.py.
 """
@@ -14,8 +15,12 @@ FORKSERVER.set_forkserver_preload(["prm_train.training.run", "trl.trainer.sft_tr
 
 
 def train_in_two(meeting: Path, train: Callable[..., None], *arguments: Any) -> None:
-    """Run `train(*arguments)` in two processes that meet through the file `meeting`, which does not exist yet."""
-    processes = [FORKSERVER.Process(target=_one_of_two, args=(rank, meeting, train, *arguments)) for rank in (0, 1)]
+    """Run `train(*arguments)` in two processes that meet through the file `meeting`, which does not exist
+    yet.
+    """
+    processes = [
+        FORKSERVER.Process(target=_one_of_two, args=(rank, meeting, train, *arguments)) for rank in (0, 1)
+    ]
     for process in processes:
         process.start()
     for process in processes:

@@ -1,9 +1,11 @@
-"""The same comparison on the policy that ships with the built-in task: `python -m benchmarks.labeling.builtin`.
+"""The same comparison on the policy that ships with the built-in task: `python -m
+benchmarks.labeling.builtin`.
 
-A real model, so the truth is estimated too: 256 rollouts after every step of a wrong solution, and the first step after which none
-succeeds. Problems are validation problems of which some of 32 samples are right and some wrong; up to 4 wrong solutions of each are
-labeled. Every method draws from the same ledger, where the rollouts for the truth already lie: its tokens are counted as if it had drawn
-them. `true_step` says how often the 256 rollouts point at the step that is arithmetically wrong. About four minutes on one core.
+A real model, so the truth is estimated too: 256 rollouts after every step of a wrong solution, and the first
+step after which none succeeds. Problems are validation problems of which some of 32 samples are right and
+some wrong; up to 4 wrong solutions of each are labeled. Every method draws from the same ledger, where the
+rollouts for the truth already lie: its tokens are counted as if it had drawn them. `true_step` says how often
+the 256 rollouts point at the step that is arithmetically wrong. About four minutes on one core.
 """
 
 import argparse
@@ -35,12 +37,20 @@ TRUTH = LabelSettings(method="every_step", n_rollouts=256)
 async def draw_questions(bench: Bench, n_problems: int) -> list[Question]:
     async def one(problem: Problem) -> Question:
         samples = await bench.samples(problem, range(N_SAMPLES))
-        wrong = {each.solution.text: each for each in samples if unlabelable_reason(each) is None and not each.verdict.is_correct}
+        wrong = {
+            each.solution.text: each
+            for each in samples
+            if unlabelable_reason(each) is None and not each.verdict.is_correct
+        }
         return Question(problem, samples, tuple(wrong.values())[:MAX_WRONG])
 
     problems = islice(rules.draw_problems(7, "validation"), n_problems)
     questions = await asyncio.gather(*map(one, problems))
-    return [question for question in questions if question.wrong and any(each.verdict.is_correct for each in question.samples)]
+    return [
+        question
+        for question in questions
+        if question.wrong and any(each.verdict.is_correct for each in question.samples)
+    ]
 
 
 def arithmetic_error(problem: Problem, text: str) -> int | None:
@@ -53,8 +63,12 @@ async def compare(bench: Bench, n_problems: int) -> dict[str, dict[str, object]]
     questions = await draw_questions(bench, n_problems)
     started = time.perf_counter()
     found = await asyncio.gather(*(bench.locate(question, TRUTH) for question in questions))
-    truth = [[error for error in located.errors if error is not None] for located in found]  # a wrong solution's last step has value 0
-    print(f"{sum(map(len, truth))} solutions, 256 rollouts a step: {time.perf_counter() - started:.0f} s", flush=True)
+    # A wrong solution's last step has value 0
+    truth = [[error for error in located.errors if error is not None] for located in found]
+    print(
+        f"{sum(map(len, truth))} solutions, 256 rollouts a step: {time.perf_counter() - started:.0f} s",
+        flush=True,
+    )
     report = {}
     for name, settings in METHODS.items():
         located = await asyncio.gather(*(bench.locate(question, settings) for question in questions))
@@ -64,11 +78,15 @@ async def compare(bench: Bench, n_problems: int) -> dict[str, dict[str, object]]
         for question, errors in zip(questions, truth, strict=True)
         for wrong, error in zip(question.wrong, errors, strict=True)
     ]
-    return report | {"truth": {"true_step": round(float(np.mean(agreement)), 4), "n_rollouts_a_step": TRUTH.n_rollouts}}
+    return report | {
+        "truth": {"true_step": round(float(np.mean(agreement)), 4), "n_rollouts_a_step": TRUTH.n_rollouts}
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--problems", type=int, default=24)
     n_problems = parser.parse_args(argv).problems
     with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "ledger.sqlite") as ledger:

@@ -1,4 +1,6 @@
-"""What both comparisons of labeling methods share: the methods, one method on one wrong solution, and the figures."""
+"""What both comparisons of labeling methods share: the methods, one method on one wrong solution, and the
+figures.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -48,7 +50,9 @@ class Question:
 
 @dataclass(frozen=True)
 class Located:
-    """What a method said of a question's wrong solutions (None: not located), and the tokens and number of the rollouts it asked for."""
+    """What a method said of a question's wrong solutions (None: not located), and the tokens and number of
+    the rollouts it asked for.
+    """
 
     errors: tuple[int | None, ...]
     n_tokens: int
@@ -57,7 +61,9 @@ class Located:
 
 @dataclass(frozen=True)
 class Bench:
-    """Where all methods draw from. One ledger: a draw that two methods ask for is made once and charged to both."""
+    """Where all methods draw from. One ledger: a draw that two methods ask for is made once and charged to
+    both.
+    """
 
     policy: Policy
     grader: Grader
@@ -65,7 +71,9 @@ class Bench:
     ledger: Ledger
 
     async def samples(self, problem: Problem, indices: range) -> tuple[GradedSolution, ...]:
-        return await draw_solutions(LedgerPolicy(self.policy, self.ledger, problem), self.grader, self.params, indices)
+        return await draw_solutions(
+            LedgerPolicy(self.policy, self.ledger, problem), self.grader, self.params, indices
+        )
 
     async def locate(self, question: Question, settings: LabelSettings) -> Located:
         """One method on the wrong solutions of a question."""
@@ -74,7 +82,9 @@ class Bench:
         errors: list[int | None]
         if settings.method == "omega":  # a search of each from the root, in one tree
             tree = Tree(source, Cuts(self.policy.token_bytes(), "\n", 0), settings)
-            searched = [await tree.locate(Node((), root, question.samples), wrong) for wrong in question.wrong]
+            searched = [
+                await tree.locate(Node((), root, question.samples), wrong) for wrong in question.wrong
+            ]
             errors = [tree.cuts.ends(each.ids).index(each.error_end) for each in searched]
         else:
             paths = [self._path(recorded, wrong, root) for wrong in question.wrong]
@@ -87,15 +97,26 @@ class Bench:
 
 
 def figures(
-    questions: Sequence[Question], found: Sequence[Located], truth: Sequence[Sequence[int]], uses_samples: bool
+    questions: Sequence[Question],
+    found: Sequence[Located],
+    truth: Sequence[Sequence[int]],
+    uses_samples: bool,
 ) -> dict[str, object]:
-    """Shares and means over all solutions; the interval is from a bootstrap of the questions, whose solutions share much.
+    """Shares and means over all solutions; the interval is from a bootstrap of the questions, whose solutions
+    share much.
 
     A method that uses the samples is charged for all of a question's, shared among its labeled solutions.
     """
-    hits = [[a == b for a, b in zip(located.errors, true, strict=True)] for located, true in zip(found, truth, strict=True) if true]
+    hits = [
+        [a == b for a, b in zip(located.errors, true, strict=True)]
+        for located, true in zip(found, truth, strict=True)
+        if true
+    ]
     n = sum(map(len, hits))
-    sample_tokens = sum(len(sample.solution.token_ids) for question in questions for sample in question.samples) * uses_samples
+    sample_tokens = (
+        sum(len(sample.solution.token_ids) for question in questions for sample in question.samples)
+        * uses_samples
+    )
     interval = bootstrap_interval([float(np.mean(hit)) for hit in hits], np.random.default_rng(0))
     return {
         "exact": round(sum(map(sum, hits)) / n, 4),
@@ -115,7 +136,8 @@ def print_section(title: str, methods: Mapping[str, Mapping[str, object]]) -> No
     for name, f in methods.items():
         exact = f"{f['exact']:.3f} [{f['exact_low']:.3f}, {f['exact_high']:.3f}]"
         print(
-            f"  {name:13} {exact} exact, {f['tokens_per_solution']:8.0f} tokens, {f['located']:.3f} located, n {f['n_solutions']}",
+            f"  {name:13} {exact} exact, {f['tokens_per_solution']:8.0f} tokens, {f['located']:.3f} located, "
+            f"n {f['n_solutions']}",
             flush=True,
         )
 

@@ -1,9 +1,12 @@
-"""How often, and for how many tokens, each method finds the first error of a wrong solution: `python -m benchmarks.labeling.simulated`.
+"""How often, and for how many tokens, each method finds the first error of a wrong solution: `python -m
+benchmarks.labeling.simulated`.
 
-On `policy.ExactPolicy`, where the truth is known, with one set of hyper-parameters for all levels of difficulty. A question has 32 samples,
-which give the value of its prompt, and 8 wrong solutions to label: the first wrong ones among its samples and, where these are fewer, among
-further draws. The tokens of the 32 samples are counted for the methods that use them, shared among the 8 solutions. Writes the sections
-simulated*, beside which `builtin.py` writes its own, into benchmarks/results/labeling.json, and the tables into README.md.
+On `policy.ExactPolicy`, where the truth is known, with one set of hyper-parameters for all levels of
+difficulty. A question has 32 samples, which give the value of its prompt, and 8 wrong solutions to label: the
+first wrong ones among its samples and, where these are fewer, among further draws. The tokens of the 32
+samples are counted for the methods that use them, shared among the 8 solutions. Writes the sections
+simulated*, beside which `builtin.py` writes its own, into benchmarks/results/labeling.json, and the tables
+into README.md.
 """
 
 import argparse
@@ -22,7 +25,8 @@ from data_gen.records.solutions import Problem
 
 PARAMS = SamplingParams(max_new_tokens=400)
 N_SAMPLES, N_WRONG, MAX_DRAWS = 32, 8, 4096
-SECTIONS = {  # drift of the value before the error, wrong solutions a question (None: all of its samples' own), methods
+# Drift of the value before the error, wrong solutions a question (None: all of its samples' own), methods
+SECTIONS = {
     "simulated": (0.0, N_WRONG, METHODS),
     "simulated_drift": (1.0, N_WRONG, METHODS),
     "simulated_all_wrong": (0.0, None, {"ours": METHODS["ours"]}),
@@ -31,7 +35,11 @@ SECTIONS = {  # drift of the value before the error, wrong solutions a question 
 
 async def draw_question(bench: Bench, problem: Problem, n_wrong: int | None) -> Question:
     drawn = list(await bench.samples(problem, range(N_SAMPLES)))
-    while n_wrong is not None and sum(not each.verdict.is_correct for each in drawn) < n_wrong and len(drawn) < MAX_DRAWS:
+    while (
+        n_wrong is not None
+        and sum(not each.verdict.is_correct for each in drawn) < n_wrong
+        and len(drawn) < MAX_DRAWS
+    ):
         drawn += await bench.samples(problem, range(len(drawn), len(drawn) + N_SAMPLES))
     wrong = [each for each in drawn if not each.verdict.is_correct]
     return Question(problem, tuple(drawn[:N_SAMPLES]), tuple(wrong[:n_wrong]))
@@ -51,7 +59,9 @@ async def compare(
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--questions", type=int, default=150, help="questions a level")
     n_questions = parser.parse_args(argv).questions
     for section, (drift, n_wrong, methods) in SECTIONS.items():

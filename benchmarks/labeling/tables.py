@@ -1,4 +1,6 @@
-"""Rewrites the tables of README.md from benchmarks/results/labeling.json: `python -m benchmarks.labeling.tables`."""
+"""Rewrites the tables of README.md from benchmarks/results/labeling.json: `python -m
+benchmarks.labeling.tables`.
+"""
 
 import json
 from collections.abc import Mapping
@@ -30,7 +32,10 @@ def table(columns: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
 
 
 def cell(figures: Mapping[str, Any]) -> str:
-    text = f"{figures['tokens_per_solution']:,.0f} / {figures['exact']:.3f} [{figures['exact_low']:.3f}, {figures['exact_high']:.3f}]"
+    text = (
+        f"{figures['tokens_per_solution']:,.0f} / {figures['exact']:.3f} [{figures['exact_low']:.3f}, "
+        f"{figures['exact_high']:.3f}]"
+    )
     return text if figures["located"] > 0.9995 else f"{text}, located {figures['located']:.3f}"
 
 

@@ -1,4 +1,6 @@
-r"""Answers of multiple-choice questions: `B`, `(B)`, `\textbf{(B)}\ 12`, `B) 12`, and the options that a question lists."""
+r"""Answers of multiple-choice questions: `B`, `(B)`, `\textbf{(B)}\ 12`, `B) 12`, and the options that a
+question lists.
+"""
 
 import re
 
@@ -8,15 +10,23 @@ from data_gen.answers.vote_key import answer_key
 LETTERS = "ABCDEFGHIJ"
 _LETTER = re.compile(r"(?:(?:option|choice|answer) )?\(?([A-Ja-j])\)?", re.IGNORECASE)
 _STARTS = re.compile(r"([A-J])(?:[.,:;、．]|\s+(?![*+/^=_]))")
-_WITH_TEXT = re.compile(r"(?:(?:option|choice|answer) )?(?:\(([A-Ja-j])\)\s*[:.]?\s*|([A-J])\s*(?:\)|[:.](?=\s))\s*)(\S.*)", re.DOTALL)
+_WITH_TEXT = re.compile(
+    r"(?:(?:option|choice|answer) )?(?:\(([A-Ja-j])\)\s*[:.]?\s*|([A-J])\s*(?:\)|[:.](?=\s))\s*)(\S.*)",
+    re.DOTALL,
+)
 _NO_TEXT = re.compile(r"(?:and|or|,|;|/|\(|\+|-|=|\^|\*)")
-_NEXT_PART = re.compile(r"\([b-jB-J]\)|(?:^|\s)[B-J][.)]\s|\(ii\)")  # (a) 5 (b) 6 answers two parts of a question
+# (a) 5 (b) 6 answers two parts of a question
+_NEXT_PART = re.compile(r"\([b-jB-J]\)|(?:^|\s)[B-J][.)]\s|\(ii\)")
 _OPTION_LINE = re.compile(r"^\s*\(?([A-J])(?:\)|\.|:)\s*(\S.*?)\s*$", re.MULTILINE)
-_OPTION_INLINE = re.compile(r"\\text(?:bf)?\s*\{\s*\(([A-J])\)\s*\}\s*(.*?)(?=\\q?quad|\\text(?:bf)?\s*\{\s*\(|\$|$)")
+_OPTION_INLINE = re.compile(
+    r"\\text(?:bf)?\s*\{\s*\(([A-J])\)\s*\}\s*(.*?)(?=\\q?quad|\\text(?:bf)?\s*\{\s*\(|\$|$)"
+)
 
 
 def read_choice(written: str) -> tuple[str, str] | None:
-    """The letter and the text of a choice without layout; the text is "" for a letter alone. None if it is none."""
+    """The letter and the text of a choice without layout; the text is "" for a letter alone. None if it is
+    none.
+    """
     letter = _LETTER.fullmatch(written)
     if letter is not None:
         return letter[1].upper(), ""
@@ -28,7 +38,9 @@ def read_choice(written: str) -> tuple[str, str] | None:
 
 def is_choice(written: str) -> bool:
     """Whether an answer is a capital letter in the range of options, or any such letter in brackets."""
-    return read_choice(written) is not None and (written[:1] == "(" or written[:1].isupper() or " " in written)
+    return read_choice(written) is not None and (
+        written[:1] == "(" or written[:1].isupper() or " " in written
+    )
 
 
 def may_begin_with(written: str, letter: str) -> bool:
@@ -38,7 +50,9 @@ def may_begin_with(written: str, letter: str) -> bool:
 
 
 def simplified(gold: WrittenAnswer, answer: WrittenAnswer) -> tuple[str, str] | None:
-    """A pair where one has letter and text, made to name the same: two letters, or two texts; None if nothing is to be made."""
+    """A pair where one has letter and text, made to name the same: two letters, or two texts; None if nothing
+    is to be made.
+    """
     choices = read_choice(gold.plain), read_choice(answer.plain)
     texts = [choice[1] if choice else "" for choice in choices]
     if not any(texts):
@@ -56,11 +70,17 @@ def letter_of(answer: str, options: dict[str, str]) -> str | None:
 
 
 def read_options(question: str) -> dict[str, str]:
-    r"""The options that a question lists, letter to text: lines `A) 12`, or `\textbf{(A)}\ 12` in a row; empty if there are not two."""
+    r"""The options that a question lists, letter to text: lines `A) 12`, or `\textbf{(A)}\ 12` in a row; empty
+    if there are not two.
+    """  # noqa: E501
     found = _OPTION_LINE.findall(question)
     if len(found) < 2:
         found = _OPTION_INLINE.findall(question)
     letters = [letter for letter, _ in found]
     first = letters.index("A") if "A" in letters else len(letters)
     options = dict(found[first:])
-    return {letter: plain(text) for letter, text in options.items()} if len(options) > 1 and "".join(options) in LETTERS else {}
+    return (
+        {letter: plain(text) for letter, text in options.items()}
+        if len(options) > 1 and "".join(options) in LETTERS
+        else {}
+    )

@@ -8,22 +8,40 @@ from data_gen.records.solutions import CORRECT, INCORRECT, Verdict, unknown
 
 AMBIGUOUS = unknown("ambiguous")
 _CLOCK = re.compile(
-    r"(\d{1,2})(?:\s?:\s?(\d{2}))?(?:\s?:\s?(\d{2}))?\s*(?:(a|p)\.?\s?m\b\.?|(o'clock))?(?:\s+in the (?:morning|afternoon|evening))?",
+    r"(\d{1,2})(?:\s?:\s?(\d{2}))?(?:\s?:\s?(\d{2}))?\s*(?:(a|p)\.?\s?m\b\.?|(o'clock))?(?:\s+in the "
+    r"(?:morning|afternoon|evening))?",
     re.IGNORECASE,
 )
 _NAMED = {"noon": (12, "p"), "12 noon": (12, "p"), "midnight": (12, "a"), "12 midnight": (12, "a")}
-_MONTHS = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december")
+_MONTHS = (
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+)
 _MONTH = "|".join(rf"{month[:3]}(?:{month[3:]})?" for month in _MONTHS)
 _WEEKDAY = r"(?:(?:mon|tues|wednes|thurs|fri|satur|sun)day,?\s+)?"
 _DATE = re.compile(
-    rf"{_WEEKDAY}(?:the )?(?:(?P<month>{_MONTH})\.?\s+(?:the )?(?P<day>\d{{1,2}})(?:\s?\^?\{{?\s?(?:st|nd|rd|th)\s?\}}?)?"
-    rf"|(?P<day2>\d{{1,2}})(?:\s?\^?\{{?\s?(?:st|nd|rd|th)\s?\}}?)?(?: day)?\s+(?:of )?(?P<month2>{_MONTH})\.?)(?:,?\s+(?P<year>\d{{4}}))?",
+    rf"{_WEEKDAY}(?:the )?(?:(?P<month>{_MONTH})\.?\s+(?:the "
+    rf")?(?P<day>\d{{1,2}})(?:\s?\^?\{{?\s?(?:st|nd|rd|th)\s?\}}?)?"
+    rf"|(?P<day2>\d{{1,2}})(?:\s?\^?\{{?\s?(?:st|nd|rd|th)\s?\}}?)?(?: day)?\s+(?:of "
+    rf")?(?P<month2>{_MONTH})\.?)(?:,?\s+(?P<year>\d{{4}}))?",
     re.IGNORECASE,
 )
 
 
 class Clock(NamedTuple):
-    """A time as it was written: `half` is a, p or "" where none is named; `is_bare` for an hour alone, `of_24` for an hour over 12."""
+    """A time as it was written: `half` is a, p or "" where none is named; `is_bare` for an hour alone,
+    `of_24` for an hour over 12.
+    """
 
     hour: int
     minute: int
@@ -47,7 +65,12 @@ def read_clock(written: str) -> Clock | None:
     match = _CLOCK.fullmatch(written)
     if match is None or not (match[2] or match[4] or match[5]):
         return None
-    hour, minute, second, half = int(match[1]), int(match[2] or 0), int(match[3] or 0), (match[4] or "").casefold()
+    hour, minute, second, half = (
+        int(match[1]),
+        int(match[2] or 0),
+        int(match[3] or 0),
+        (match[4] or "").casefold(),
+    )
     if hour > 24 or minute > 59 or second > 59 or (half and not 1 <= hour <= 12):
         return None
     of_24 = not half and (hour > 12 or hour == 0)
@@ -57,7 +80,9 @@ def read_clock(written: str) -> Clock | None:
 
 
 def compare_clocks(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
-    """Two times; a half of the day counts only if both name one. `9 a.m.` is the 9 of a question about hours; `12:00` may be 12."""
+    """Two times; a half of the day counts only if both name one. `9 a.m.` is the 9 of a question about hours;
+    `12:00` may be 12.
+    """
     one, other = read_clock(gold.plain), read_clock(answer.plain)
     if one and other:
         if one.half and other.half:
@@ -67,10 +92,17 @@ def compare_clocks(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None
             return AMBIGUOUS  # 15:16 and 3:16 may be ratios
         if is_same or one.half or other.half or 0 in (one.minute, other.minute):
             return CORRECT if is_same else INCORRECT
-        is_same_ratio = one.hour * other.minute == other.hour * one.minute and not (one.second or other.second)
+        is_same_ratio = one.hour * other.minute == other.hour * one.minute and not (
+            one.second or other.second
+        )
         return AMBIGUOUS if is_same_ratio else INCORRECT
     for clock, other_answer in ((one, answer), (other, gold)):
-        if clock and other_answer.number is not None and not other_answer.unit and not (clock.minute or clock.second):
+        if (
+            clock
+            and other_answer.number is not None
+            and not other_answer.unit
+            and not (clock.minute or clock.second)
+        ):
             if clock.hour == other_answer.number.value:
                 return CORRECT if clock.half else AMBIGUOUS
             return INCORRECT if clock.half or clock.is_bare else None
@@ -92,4 +124,8 @@ def _read_date(written: str) -> tuple[str, int, str | None] | None:
     match = _DATE.fullmatch(written)
     if match is None:
         return None
-    return (match["month"] or match["month2"]).casefold()[:3], int(match["day"] or match["day2"]), match["year"]
+    return (
+        (match["month"] or match["month2"]).casefold()[:3],
+        int(match["day"] or match["day2"]),
+        match["year"],
+    )

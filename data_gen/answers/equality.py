@@ -3,15 +3,21 @@ r"""Which pairs of answers are equal by exact rules about numbers and notation, 
 Policies where mathematics leaves a choice (tests/data_gen/test_grading_cases.py holds a row for each):
 
 - a percentage equals its number and its fraction (`50\%` is 50 and 0.5), since questions ask for either;
-- a unit counts only if both answers name one; units of one kind are converted (10 cm is 100 mm and not 10 m), others are ambiguous;
-- a decimal with six or more places equals the fraction that it rounds or cuts off (0.333333 is 1/3, 0.333 is not); where the gold answer
-  is a decimal that the answer rounds to, it may be a rounding: unknown (rounded_gold);
+- a unit counts only if both answers name one; units of one kind are converted (10 cm is 100 mm and not 10 m),
+  others are ambiguous;
+- a decimal with six or more places equals the fraction that it rounds or cuts off (0.333333 is 1/3, 0.333 is
+  not); where the gold answer is a decimal that the answer rounds to, it may be a rounding: unknown
+  (rounded_gold);
 - degrees equal their radians (`90^\circ` is `\frac{\pi}{2}`);
-- a ratio equals its quotient (`3:4` is 3/4), but two ratios with equal quotients may be scores or times: ambiguous;
-- `(10,000)` against 10,000 may be a pair or a number, and words that contain the other's words may mean the same: ambiguous;
-- a choice letter with its text is the letter; the text alone is unknown (choice_text) unless the question lists its options.
+- a ratio equals its quotient (`3:4` is 3/4), but two ratios with equal quotients may be scores or times:
+  ambiguous;
+- `(10,000)` against 10,000 may be a pair or a number, and words that contain the other's words may mean the
+  same: ambiguous;
+- a choice letter with its text is the letter; the text alone is unknown (choice_text) unless the question
+  lists its options.
 
-Lists are the subject of answer_lists.py, equations of answer_equations.py, times of answer_clocks.py, choices of answer_choices.py.
+Lists are the subject of answer_lists.py, equations of answer_equations.py, times of answer_clocks.py, choices
+of answer_choices.py.
 """
 
 import re
@@ -44,7 +50,9 @@ def compare_exactly(gold_answer: str, answer: str) -> Verdict | None:
 
 
 def settle(gold_answer: str, answer: str) -> Verdict | Pair:
-    """The verdict by rules, or the two expressions that algebra has to compare: without layout, names and units that are known to agree."""
+    """The verdict by rules, or the two expressions that algebra has to compare: without layout, names and
+    units that are known to agree.
+    """
     for _ in range(MAX_SIMPLIFICATIONS):
         gold, other = read_answer(gold_answer), read_answer(answer)
         if gold.number is not None and other.number is not None:
@@ -83,9 +91,21 @@ _PI_MULTIPLE = re.compile(
 )
 _WITH_BASE = re.compile(r"(-?)\(?(-?[\w.,]+?)\)?(?:_\{?\s*\(?(\w+)\)?\s*\}?|,?\s\(?(?:in )?base (\w+)\)?)")
 _RATIO = re.compile(r"(\d+(?:\s?:\s?\d+)+)")
-_BASES = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9", "ten": "10"}
+_BASES = {
+    "two": "2",
+    "three": "3",
+    "four": "4",
+    "five": "5",
+    "six": "6",
+    "seven": "7",
+    "eight": "8",
+    "nine": "9",
+    "ten": "10",
+}
 _LONG_WORD = re.compile(r"[a-zA-Z]{3,}")
-_FORMULA_WORD = re.compile(r"sqrt|frac|infty|emptyset|\b(?:a?(?:sin|cos|tan)h?|log|ln|exp|max|min|mod|pi)\b", re.IGNORECASE)
+_FORMULA_WORD = re.compile(
+    r"sqrt|frac|infty|emptyset|\b(?:a?(?:sin|cos|tan)h?|log|ln|exp|max|min|mod|pi)\b", re.IGNORECASE
+)
 _NUMBER_WORD = re.compile(
     r"zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|teen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
     r"|half|third|quarter|dozen|hundred|thousand|[mb]illion|plus|minus|times|over|square|cube|root|factorial|choose|percent|none|infinit|\bno\b|\bonce\b|\btwice\b"
@@ -120,7 +140,9 @@ def _tuple_or_thousands(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict |
 
 
 def _other_thousands(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
-    """`5 000 000` and `5, 000, 000` for a number; `111, 222` may be a list, `3,5` a decimal, and `5k` a product."""
+    """`5 000 000` and `5, 000, 000` for a number; `111, 222` may be a list, `3,5` a decimal, and `5k` a
+    product.
+    """
     for one, other in ((gold, answer), (answer, gold)):
         if other.number is None:
             continue
@@ -148,7 +170,9 @@ def _degrees(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
             part = {name: int(text) for name, text in multiple.groupdict().items() if text and name != "sign"}
             below = part.get("bottom") or part.get("under") or part.get("by") or 1
             above = part.get("top") or part.get("over") or part.get("times") or 1
-            return as_verdict(one.number.value == Fraction(180 * above, below) * (-1 if multiple["sign"] else 1))
+            return as_verdict(
+                one.number.value == Fraction(180 * above, below) * (-1 if multiple["sign"] else 1)
+            )
     return None
 
 
@@ -174,7 +198,9 @@ def _choices(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
 
 
 def _several_choices(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
-    """`ABD` of a question with several right options, which may be written `A, B, D`; an order of events is not in the alphabet's."""
+    """`ABD` of a question with several right options, which may be written `A, B, D`; an order of events is
+    not in the alphabet's.
+    """
     if not _CHOICES.fullmatch(gold.plain) or "".join(sorted(gold.plain)) != gold.plain:
         return None
     letters = re.sub(r"[\s,;]|and", "", answer.plain)
@@ -197,10 +223,12 @@ def _words(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
     if letters[0] and letters[1]:
         if letters[0][1].casefold() != letters[1][1].casefold():
             return INCORRECT
-        return CORRECT if letters[0][1].upper() in answer_choices.LETTERS else AMBIGUOUS  # x and X may be two variables
+        # X and X may be two variables
+        return CORRECT if letters[0][1].upper() in answer_choices.LETTERS else AMBIGUOUS
     if all(_TWO_CAPITALS.fullmatch(written.plain) for written in (gold, answer)):
         is_roman = all(set(written.plain) <= set("IVXLCDM") for written in (gold, answer))
-        return INCORRECT if is_roman or set(gold.plain) != set(answer.plain) else AMBIGUOUS  # AB and BA are one segment
+        # AB and BA are one segment
+        return INCORRECT if is_roman or set(gold.plain) != set(answer.plain) else AMBIGUOUS
     if all(_CIRCLED.fullmatch(written.plain) for written in (gold, answer)):
         statements = [sorted(set(written.plain) - set(" ,")) for written in (gold, answer)]
         return CORRECT if statements[0] == statements[1] else INCORRECT
@@ -209,7 +237,9 @@ def _words(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
     texts = [written.plain.casefold() for written in (gold, answer)]
     if _SAME_WORDS.get(texts[0], texts[0]) == _SAME_WORDS.get(texts[1], texts[1]):
         return AMBIGUOUS if "undefined" in texts else CORRECT
-    if sorted(texts[0].replace(" ", "")) == sorted(texts[1].replace(" ", "")) and _may_be_products(gold.plain, answer.plain):
+    if sorted(texts[0].replace(" ", "")) == sorted(texts[1].replace(" ", "")) and _may_be_products(
+        gold.plain, answer.plain
+    ):
         return AMBIGUOUS  # xyz and zxy
     words = [set(text.split()) for text in texts]
     return AMBIGUOUS if words[0] <= words[1] or words[1] <= words[0] else INCORRECT
@@ -233,11 +263,18 @@ def _prose(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
 
 def _bases(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
     matches = _WITH_BASE.fullmatch(gold.plain), _WITH_BASE.fullmatch(answer.plain)
-    first_digits = "0123456789" + ("ABCDEF" if any(match and (match[3] or match[4]) in ("16", "sixteen") for match in matches) else "")
-    if not any(matches) or not all(written.plain.lstrip("(-")[:1] in first_digits for written in (gold, answer)):
+    first_digits = "0123456789" + (
+        "ABCDEF" if any(match and (match[3] or match[4]) in ("16", "sixteen") for match in matches) else ""
+    )
+    if not any(matches) or not all(
+        written.plain.lstrip("(-")[:1] in first_digits for written in (gold, answer)
+    ):
         return None
     # the question names the base: 2516 is 2516_8, but 25 is not 11001_2
-    digits = [match[1] + match[2] if match else written.plain for match, written in zip(matches, (gold, answer), strict=True)]
+    digits = [
+        match[1] + match[2] if match else written.plain
+        for match, written in zip(matches, (gold, answer), strict=True)
+    ]
     bases = {_BASES.get(base, base) for base in (match[3] or match[4] for match in matches if match)}
     same_digits = digits[0].replace(",", "").casefold() == digits[1].replace(",", "").casefold()
     return as_verdict(same_digits and len(bases) == 1)
@@ -273,7 +310,9 @@ def _mentions(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
     for written in (gold, answer):
         text = _ENVIRONMENT.sub("", written.plain)
         words = [
-            word for word in _PROSE_WORD.findall(text) if len(word) > 2 and not _FORMULA_WORD.search(word) and not _POINTS.fullmatch(word)
+            word
+            for word in _PROSE_WORD.findall(text)
+            if len(word) > 2 and not _FORMULA_WORD.search(word) and not _POINTS.fullmatch(word)
         ]
         if (words and not _may_be_products(*words)) or _FUNCTION_WORD.search(text):
             return AMBIGUOUS
@@ -281,19 +320,27 @@ def _mentions(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
 
 
 def _not_written_out(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
-    """Congruences, C_8^2, lists behind a sign of plus or minus, primes of derivatives: algebra would read something else."""
+    """Congruences, C_8^2, lists behind a sign of plus or minus, primes of derivatives: algebra would read
+    something else.
+    """
     is_union = ["\\cup" in written.plain for written in (gold, answer)]
-    if is_union[0] != is_union[1] and any(re.search(r"[)\]]\s*(?:,|or)\s*[(\[]", written.plain) for written in (gold, answer)):
+    if is_union[0] != is_union[1] and any(
+        re.search(r"[)\]]\s*(?:,|or)\s*[(\[]", written.plain) for written in (gold, answer)
+    ):
         return AMBIGUOUS
     if any(_UNIT_VECTORS.search(written.text) for written in (gold, answer)):
         return AMBIGUOUS
     is_figure = [written.plain.startswith(("\\triangle", "\\angle")) for written in (gold, answer)]
-    is_open = is_figure[0] != is_figure[1] or any(_NOT_WRITTEN_OUT.search(written.plain) for written in (gold, answer))
+    is_open = is_figure[0] != is_figure[1] or any(
+        _NOT_WRITTEN_OUT.search(written.plain) for written in (gold, answer)
+    )
     return AMBIGUOUS if is_open else None
 
 
 def _values(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
-    """Two expressions of numbers that differ in value are different; whether close ones are equal takes algebra."""
+    """Two expressions of numbers that differ in value are different; whether close ones are equal takes
+    algebra.
+    """
     value, other = _approximate(gold), _approximate(answer)
     if value is None or other is None:
         return None
@@ -313,5 +360,24 @@ def _approximate(written: WrittenAnswer) -> float | None:
     return float(number.value)
 
 
-_BEFORE_SIMPLIFICATION = (_tuple_or_thousands, _other_thousands, _degrees, compare_clocks, compare_dates, _yes_or_no)
-_RULES = (_units, _choices, _words, _prose, _bases, _ratios, _parts, _equations, _mentions, _not_written_out, _values)
+_BEFORE_SIMPLIFICATION = (
+    _tuple_or_thousands,
+    _other_thousands,
+    _degrees,
+    compare_clocks,
+    compare_dates,
+    _yes_or_no,
+)
+_RULES = (
+    _units,
+    _choices,
+    _words,
+    _prose,
+    _bases,
+    _ratios,
+    _parts,
+    _equations,
+    _mentions,
+    _not_written_out,
+    _values,
+)

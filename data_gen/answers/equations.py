@@ -1,4 +1,6 @@
-r"""Equations as answers: only `name = value` is a value: `x = 5`, `\text{Area} = 5` and `f(x) = 2x` are, `x^2 = 5` and `x > 5` are not."""
+r"""Equations as answers: only `name = value` is a value: `x = 5`, `\text{Area} = 5` and `f(x) = 2x` are, `x^2
+= 5` and `x > 5` are not.
+"""
 
 import math
 import re
@@ -22,12 +24,18 @@ _NAME = re.compile(
 _PROBABILITY = re.compile(r"P\s*\([^()]*\)")
 _POINT = re.compile(r"[A-Z]\s*(\([^()]*,[^()]*\))")  # A(1, -2)
 _NAMES = re.compile(r"\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])+\s*\)")
-_FUNCTIONS = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|frac|pm|mp|infty|pi|binom|sum|prod|int|lim|max|min)(?![a-z])|^[ei]$")
-_PHRASE = re.compile(r"(?:\\(?:angle|triangle|widehat|overline)\s*)?[a-zA-Z][a-zA-Z'. \-{}]*(?:_\{?\w+\}?)?[a-zA-Z'. ]*")
+_FUNCTIONS = re.compile(
+    r"\\(?:sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|frac|pm|mp|infty|pi|binom|sum|prod|int|lim|max|min)(?![a-z])|^[ei]$"
+)
+_PHRASE = re.compile(
+    r"(?:\\(?:angle|triangle|widehat|overline)\s*)?[a-zA-Z][a-zA-Z'. \-{}]*(?:_\{?\w+\}?)?[a-zA-Z'. ]*"
+)
 
 
 def simplified(gold: WrittenAnswer, answer: WrittenAnswer) -> tuple[str, str] | None:
-    r"""A pair without what stands beside the values: `x =`, `x \in` and `\approx 0.58`; None if there is nothing of the kind."""
+    r"""A pair without what stands beside the values: `x =`, `x \in` and `\approx 0.58`; None if there is
+    nothing of the kind.
+    """
     one, other = _exact_side(gold.plain), _exact_side(answer.plain)
     names, values = zip(*(named_value(written) for written in (one, other)), strict=True)
     has_equation = [len(_sides(written)) > 1 for written in (one, other)]
@@ -45,13 +53,21 @@ def simplified(gold: WrittenAnswer, answer: WrittenAnswer) -> tuple[str, str] | 
 
 
 def compare_equations(gold: WrittenAnswer, answer: WrittenAnswer, compare: Compare) -> Verdict | None:
-    """What is left once names are gone: other names, values in several forms, and an equation or inequality against a value."""
+    """What is left once names are gone: other names, values in several forms, and an equation or inequality
+    against a value.
+    """
     sides = [_sides(written.plain) for written in (gold, answer)]
     names, values = zip(*(named_value(written.plain) for written in (gold, answer)), strict=True)
     if names[0] and names[1]:
         verdict = compare(*values)
         is_single = all(len(name) == 1 for name in names) and names[0].casefold() != names[1].casefold()
-        return INCORRECT if verdict == INCORRECT or (is_single and verdict == CORRECT) else None if is_single else AMBIGUOUS
+        return (
+            INCORRECT
+            if verdict == INCORRECT or (is_single and verdict == CORRECT)
+            else None
+            if is_single
+            else AMBIGUOUS
+        )
     if _RELATION.search(gold.plain) or _RELATION.search(answer.plain):
         return _compare_relations(gold, answer)
     if (len(sides[0]) > 1) == (len(sides[1]) > 1):
@@ -96,7 +112,11 @@ def _is_name(side: str) -> bool:
         return True  # also S_{ABC}:S
     if _NAMES.fullmatch(side) or _PROBABILITY.fullmatch(side):
         return True  # (x, y) = (6, 5)
-    return _PHRASE.fullmatch(side) is not None and not _FUNCTIONS.search(side) and re.search(r"[a-zA-Z]{3,}|[A-Z]{2}", side) is not None
+    return (
+        _PHRASE.fullmatch(side) is not None
+        and not _FUNCTIONS.search(side)
+        and re.search(r"[a-zA-Z]{3,}|[A-Z]{2}", side) is not None
+    )
 
 
 def _is_value(side: str) -> bool:
@@ -107,7 +127,11 @@ def _exact_side(written: str) -> str:
     parts = _APPROXIMATELY.split(written)
     if len(parts) == 2 and _is_name(parts[0].strip()) and parts[1].strip():
         return " = ".join(part.strip() for part in parts)
-    return parts[0].strip() if len(parts) == 2 and parts[0].strip() and not parts[0].rstrip().endswith("=") else written
+    return (
+        parts[0].strip()
+        if len(parts) == 2 and parts[0].strip() and not parts[0].rstrip().endswith("=")
+        else written
+    )
 
 
 def _with_unit(written: str, answer: WrittenAnswer) -> str:
@@ -119,8 +143,13 @@ def _folded(name: str) -> str:
 
 
 def _compare_forms(forms: list[str], value: WrittenAnswer, compare: Compare, is_gold: bool) -> Verdict:
-    """A value in several forms (`0.56 = 56%`): one of a gold answer's is enough, all of an answer's have to be right."""
-    verdicts = [_compare_form(form, value.text, compare) if is_gold else _compare_form(value.text, form, compare) for form in forms]
+    """A value in several forms (`0.56 = 56%`): one of a gold answer's is enough, all of an answer's have to
+    be right.
+    """
+    verdicts = [
+        _compare_form(form, value.text, compare) if is_gold else _compare_form(value.text, form, compare)
+        for form in forms
+    ]
     if CORRECT in verdicts and (is_gold or all(verdict == CORRECT for verdict in verdicts)):
         return CORRECT
     return INCORRECT if all(verdict == INCORRECT for verdict in verdicts) else AMBIGUOUS
@@ -137,9 +166,14 @@ def _compare_form(gold: str, answer: str, compare: Compare) -> Verdict | None:
 
 
 def _compare_relations(gold: WrittenAnswer, answer: WrittenAnswer) -> Verdict | None:
-    r"""`\geq 5` and `x \neq 5` against 5 are other answers; two inequalities, or one and a set, take algebra."""
+    r"""`\geq 5` and `x \neq 5` against 5 are other answers; two inequalities, or one and a set, take
+    algebra.
+    """
     has_relation = [_RELATION.search(written.plain) is not None for written in (gold, answer)]
-    is_open = [has and _RELATION.match(written.plain) is not None for has, written in zip(has_relation, (gold, answer), strict=True)]
+    is_open = [
+        has and _RELATION.match(written.plain) is not None
+        for has, written in zip(has_relation, (gold, answer), strict=True)
+    ]
     if all(has_relation):
         return AMBIGUOUS if is_open[0] != is_open[1] else None
     value = answer if has_relation[0] else gold

@@ -1,6 +1,8 @@
-r"""The approximate value of an expression of numbers (`2\sqrt{3}+\frac{\pi}{4}`) in microseconds, without algebra and without risk.
+r"""The approximate value of an expression of numbers (`2\sqrt{3}+\frac{\pi}{4}`) in microseconds, without
+algebra and without risk.
 
-What reads in two ways has no value here: `3\frac12` (a mixed number), `1/2\pi`, `2^34`, functions, variables, factorials.
+What reads in two ways has no value here: `3\frac12` (a mixed number), `1/2\pi`, `2^34`, functions, variables,
+factorials.
 """
 
 import math
@@ -21,8 +23,13 @@ class _NoValueError(Exception):
 
 
 def evaluate(text: str) -> float | None:
-    r"""The value of an expression of numbers, \pi, e, \sqrt, \frac, powers and brackets; None if it is anything else, or too large."""
-    if len(text) > MAX_EXPRESSION_LENGTH or text.count("(") + text.count("{") + text.count("[") > MAX_BRACKETS:
+    r"""The value of an expression of numbers, \pi, e, \sqrt, \frac, powers and brackets; None if it is
+    anything else, or too large.
+    """
+    if (
+        len(text) > MAX_EXPRESSION_LENGTH
+        or text.count("(") + text.count("{") + text.count("[") > MAX_BRACKETS
+    ):
         return None
     parser = _Parser(_TOKEN.findall(text))
     try:
@@ -68,7 +75,9 @@ class _Parser:
                 value /= self.power()
                 is_divided = True
             elif self.peek() in ("(", "e", "π", "\\pi", "\\sqrt", "\\frac"):
-                is_mixed_number = self.peek() == "\\frac" and _NUMBER_START.match(self.tokens[self.position - 1])
+                is_mixed_number = self.peek() == "\\frac" and _NUMBER_START.match(
+                    self.tokens[self.position - 1]
+                )
                 if is_divided or is_mixed_number:
                     raise _NoValueError
                 value *= self.power()

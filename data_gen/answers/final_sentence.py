@@ -1,7 +1,9 @@
-r"""The answer that the last sentence of a solution concludes, where no marker names one: `Therefore, the customer paid $37 on this trip.`
+r"""The answer that the last sentence of a solution concludes, where no marker names one: `Therefore, the
+customer paid $37 on this trip.`
 
-Read is a sentence that leaves no choice: the one passage in bold; the formula that it ends with, at its last equals sign; the one number in
-plain text. A sentence with several numbers, or with none, states no answer that a program could tell.
+Read is a sentence that leaves no choice: the one passage in bold; the formula that it ends with, at its last
+equals sign; the one number in plain text. A sentence with several numbers, or with none, states no answer
+that a program could tell.
 """
 
 import re
@@ -12,39 +14,55 @@ from data_gen.answers.number_words import MAGNITUDES, PARTS, spelled_number
 _BREAK = re.compile(r"(?<=[.!?])\s+(?=[A-Z\\$*])|(?<=\\\])\s+(?=[A-Z][a-z]*\b)|\n(?!\s*(?:\\\[|\$\$|=))")
 _BOLD = re.compile(r"\*\*(.+?)\*\*")
 _MATH = re.compile(
-    r"\\\((.+?)\\\)|\\\[(.+?)\\\]|\$\$(.+?)\$\$|(?<!\\)\$([^$\d][^$]*|\d[^$]*[^$\s\w,.][^$]*|-?\d[\d.,]*)\$(?!\d)", re.DOTALL
+    r"\\\((.+?)\\\)|\\\[(.+?)\\\]|\$\$(.+?)\$\$|(?<!\\)\$([^$\d][^$]*|\d[^$]*[^$\s\w,.][^$]*|-?\d[\d.,]*)\$(?!\d)",
+    re.DOTALL,
 )
 _CONCLUDES = re.compile(
-    r"(?:(?:so|thus|hence|therefore|then|finally|consequently|in (?:total|conclusion|summary|all)|as a result|this means(?: that)?|"
+    r"(?:(?:so|thus|hence|therefore|then|finally|consequently|in (?:total|conclusion|summary|all)|as a "
+    r"result|this means(?: that)?|"
     r"final answer)\b[\s,:-]*)+",
     re.IGNORECASE,
 )
-_NUMBER = re.compile(r"-?\\?[$£€]?-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s?/\s?\d+)?(?:\\?%)?(?:\^\{?\\circ\}?|°)?")
+_NUMBER = re.compile(
+    r"-?\\?[$£€]?-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s?/\s?\d+)?(?:\\?%)?(?:\^\{?\\circ\}?|°)?"
+)
 _NOT_AN_ANSWER = re.compile(
-    r"\b(?:not|never|no solution|cannot|impossible|unclear|unable|insufficient|please|necessary|whether|suppose|assum\w+|"
-    r"substitut\w+|check|verif\w+|let(?:'s| us)?|try|consider|guess|estimate|claim\w*|lemma|theorem|information|reject\w*|discard\w*|"
+    r"\b(?:not|never|no "
+    r"solution|cannot|impossible|unclear|unable|insufficient|please|necessary|whether|suppose|assum\w+|"
+    r"substitut\w+|check|verif\w+|let(?:'s| "
+    r"us)?|try|consider|guess|estimate|claim\w*|lemma|theorem|information|reject\w*|discard\w*|"
     r"contradict\w*|undefined|fails?|wrong|"
-    r"incorrect|exceeds?|nothing|none|no \w+ left|within|except|setting|divisible|multiple|short by|because|since|when)\b|n't\b",
+    r"incorrect|exceeds?|nothing|none|no \w+ left|within|except|setting|divisible|multiple|short "
+    r"by|because|since|when)\b|n't\b",
     re.IGNORECASE,
 )
 # directly before a number: it is a bound, a sign, a name or the argument of a function
 _BEFORE = re.compile(
-    r"(?:\b(?:negative|minus|than|below|above|over|under|at least|at most|up to|between|by|lemma|problem|equation|method|step|case|part|"
-    r"option|figure|radius|modulo|double|twice|but|one in|one out of|one to|log|sqrt|sin|cos|tan|ln)\s*|\bfor [a-z] =\s*|[(^√/*+]\s*)$",
+    r"(?:\b(?:negative|minus|than|below|above|over|under|at least|at most|up "
+    r"to|between|by|lemma|problem|equation|method|step|case|part|"
+    r"option|figure|radius|modulo|double|twice|but|one in|one out of|one "
+    r"to|log|sqrt|sin|cos|tan|ln)\s*|\bfor [a-z] =\s*|[(^√/*+]\s*)$",
     re.IGNORECASE,
 )
 # directly after it: it goes on
 _AFTER = re.compile(
     r"[a-zA-Z]|\s*[!^(*/+π]|,\s*[a-z]\)|\s[a-zA-Z]\b|\s(?:times|"
-    r"more than|less than|past|percent (?:higher|lower|more|less)|squared|cubed|factorial|choose|pi|to|plus|minus|in an?|out of)\b"
+    r"more than|less than|past|percent "
+    r"(?:higher|lower|more|less)|squared|cubed|factorial|choose|pi|to|plus|minus|in an?|out of)\b"
 )
 _SAYS = re.compile(r"\b(?:is|are|be|equals?|equal to)(?:\s+(?:exactly|approximately|simply|therefore))?\W*$")
 _WORD = re.compile(r"[a-zA-Z]+(?:-[a-z]+)?")
-_APPROXIMATELY = re.compile(r"\b(?:approximately|about|around|roughly|nearly|almost|close to)\s+\\?\W{0,4}$", re.IGNORECASE)
-_TOTAL_OF = re.compile(r"\b(?:total|sum|average|maximum|minimum|charge|cost|price|score|profit|speed|rate|number|count|loss|age) of\s*$")
+_APPROXIMATELY = re.compile(
+    r"\b(?:approximately|about|around|roughly|nearly|almost|close to)\s+\\?\W{0,4}$", re.IGNORECASE
+)
+_TOTAL_OF = re.compile(
+    r"\b(?:total|sum|average|maximum|minimum|charge|cost|price|score|profit|speed|rate|number|count|loss|age) of\s*$"  # noqa: E501
+)
 _MAGNITUDE = re.compile(rf"\s+(?:{'|'.join((*MAGNITUDES, *PARTS))})\b")
 _IS = re.compile(
-    r"\b(?:is|are|was|were|be|equals?|costs?|totals?)\s+(?:exactly |only |now |a total of |about |approximately )*$", re.IGNORECASE
+    r"\b(?:is|are|was|were|be|equals?|costs?|totals?)\s+(?:exactly |only |now |a total of |about "
+    r"|approximately )*$",
+    re.IGNORECASE,
 )
 MAX_SENTENCE_LENGTH = 600
 
@@ -58,13 +76,18 @@ def read_final_sentence(text: str) -> str | None:
         return None
     is_conclusion = _CONCLUDES.match(sentence) is not None
     bold = list(_BOLD.finditer(sentence))
-    if len(bold) == 1 and (is_conclusion or (_SAYS.search(sentence[: bold[0].start()]) and not sentence[bold[0].end() :].strip(" ."))):
+    if len(bold) == 1 and (
+        is_conclusion
+        or (_SAYS.search(sentence[: bold[0].start()]) and not sentence[bold[0].end() :].strip(" ."))
+    ):
         return _without_verb(bold[0][1])
     return _last_formula(sentence, is_conclusion) or _only_number(sentence, is_conclusion)
 
 
 def _joined(sentences: list[str]) -> str:
-    """The last sentence; with the one before it, where it is only a displayed formula (`Thus, the sum is:` and then the formula)."""
+    """The last sentence; with the one before it, where it is only a displayed formula (`Thus, the sum is:`
+    and then the formula).
+    """
     if not sentences:
         return ""
     last = sentences[-1].strip()
@@ -104,7 +127,11 @@ def _last_formula(sentence: str, is_conclusion: bool) -> str | None:
     leads = is_conclusion or sentence[: last.start()].rstrip().endswith(("=", ":")) or (says and not after)
     if not leads or (after and len(after.split()) > 2 and _NUMBER.search(before)):
         return None
-    if "=" not in content and len(formulas) > 1 and not (says or sentence[: last.start()].rstrip().endswith(":")):
+    if (
+        "=" not in content
+        and len(formulas) > 1
+        and not (says or sentence[: last.start()].rstrip().endswith(":"))
+    ):
         return None
     if re.search(r"\bequation\b", before):
         return content.strip().rstrip(".")  # the answer is not its right side alone
@@ -133,7 +160,11 @@ def _only_number(sentence: str, is_conclusion: bool) -> str | None:
     if equals:
         found = _NUMBER.match(right.strip())
         rest = right.strip()[found.end() :] if found else ""
-        return found[0].rstrip(",") if found and head and not re.search(r"\d", rest) and len(rest.split()) < 6 else None
+        return (
+            found[0].rstrip(",")
+            if found and head and not re.search(r"\d", rest) and len(rest.split()) < 6
+            else None
+        )
     numbers = list(_NUMBER.finditer(sentence))
     if not numbers and is_conclusion:
         return _only_spelled_number(sentence)

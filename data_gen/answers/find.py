@@ -9,31 +9,44 @@ from data_gen.answers.vote_key import answer_key
 # --- where a solution states its answer
 
 _NEXT_PROBLEM = re.compile(
-    r"<\|(?:im_start\|>|start_header_id\|>)?user\b|\[INST\]|^[ \t]*(?:\**)(?:Q|Question|Problem|Human|User|Instruction)(?:[ \t]*\d+)?\**:",
+    r"<\|(?:im_start\|>|start_header_id\|>)?user\b|\[INST\]|^[ "
+    r"\t]*(?:\**)(?:Q|Question|Problem|Human|User|Instruction)(?:[ \t]*\d+)?\**:",
     re.MULTILINE,
 )
 _END_TOKENS = re.compile(r"(?:\s*(?:</s>|<eos>|<\|[^|<>\n]{1,40}\|>))+\s*$")
 _BOXED_PLACEHOLDER = re.compile(r"\\boxed\s*\{\s*(?:your answer|answer|\.\.\.|…)\s*\}", re.IGNORECASE)
 _SENTENCE = re.compile(
-    r"(?:the|it|she|he|they|there|we|this|that|so|\w+ (?:received|has|had|paid|needs|gets?|got|made|spends?|spent))\b", re.IGNORECASE
+    r"(?:the|it|she|he|they|there|we|this|that|so|\w+ "
+    r"(?:received|has|had|paid|needs|gets?|got|made|spends?|spent))\b",
+    re.IGNORECASE,
 )
 _PLACEHOLDERS = {"answer", "your answer", "...", "…"}
 _ANSWER_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _FRAME = r"[^\w\n]{0,40}"
 _HEADING = re.compile(rf"{_FRAME}(?:the )?(?:final )?answer{_FRAME}", re.IGNORECASE)
-_MARKED_LINE = re.compile(rf"(?:{_FRAME}(?:A|(?:the )?(?:final |correct )?(?:answer|ans)\.?)\**:)(.*)", re.IGNORECASE)
+_MARKED_LINE = re.compile(
+    rf"(?:{_FRAME}(?:A|(?:the )?(?:final |correct )?(?:answer|ans)\.?)\**:)(.*)", re.IGNORECASE
+)
 _MARKED_SENTENCE = re.compile(r"\*\*\s*(?:final )?answer\s*:?\s*\*\*:?(.*)", re.IGNORECASE)
 _HASHES = re.compile(r"(?<!#)####(?!#)(.*)")
 _ANSWER_IS = re.compile(r"\b(?:answer|correct (?:choice|option)) is\b:?", re.IGNORECASE)
-_NOT_STATED = re.compile(r"\b(?:incorrect|wrong|not sure|whether|suppose|supposing|if|assum\w+|guess|not that)\b[^.]*$", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"(?<!\bapprox)(?<!\bNo)(?<!\bno)(?<!\b[apAP]\.[mM])(?<!\b[ap])\.(?=\s|$)|\bI hope\b|!+$")
+_NOT_STATED = re.compile(
+    r"\b(?:incorrect|wrong|not sure|whether|suppose|supposing|if|assum\w+|guess|not that)\b[^.]*$",
+    re.IGNORECASE,
+)
+_SENTENCE_END = re.compile(
+    r"(?<!\bapprox)(?<!\bNo)(?<!\bno)(?<!\b[apAP]\.[mM])(?<!\b[ap])\.(?=\s|$)|\bI hope\b|!+$"
+)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(\{)?")
-_BEFORE_BOX = re.compile(r"(?:\\[dt]?frac\s*\{|\}\s*\{|\\sqrt\s*(?:\[\d\])?\{|[\^_]\{?|(?<!\n)[-+/]|(?<!\*)\*|\\cdot|\\times|\}\s*:)\s*$")
+_BEFORE_BOX = re.compile(
+    r"(?:\\[dt]?frac\s*\{|\}\s*\{|\\sqrt\s*(?:\[\d\])?\{|[\^_]\{?|(?<!\n)[-+/]|(?<!\*)\*|\\cdot|\\times|\}\s*:)\s*$"
+)
 _AFTER_BOX = re.compile(
     r"\s*(?:\$\s*(?:thousand|million|hundred|dozen)\b|\\(?:pi|sqrt|cdot|times)(?![a-z])|\\frac\s*\{?\d|[a-z](?![a-z])\s*[-+*/=]|:\s*\\boxed|\*(?!\*)|[/_])"
 )
 _BETWEEN_BOXES = re.compile(
-    r"(?:[\s$,;&]|\\(?:[,;:!() \[\]\\]|q?quad(?![a-z])|(?:text|mbox|textrm|mathrm)\s*\{(?:,|;|and|or|\s)*\})|\b(?:and|or)\b|[a-zA-Z]\s*=)*"
+    r"(?:[\s$,;&]|\\(?:[,;:!() "
+    r"\[\]\\]|q?quad(?![a-z])|(?:text|mbox|textrm|mathrm)\s*\{(?:,|;|and|or|\s)*\})|\b(?:and|or)\b|[a-zA-Z]\s*=)*"
 )
 _IS_JOINT = re.compile(r",|;|&|\b(?:and|or)\b|quad")
 _BULLET = re.compile(r"^(?:[->•]\s+)+")
@@ -46,11 +59,12 @@ _WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}")
 def find_answer(text: str, is_truncated: bool = False) -> str | None:
     r"""The last answer that `text` states; None if none.
 
-    That is `\boxed{x}` (several that follow each other joined by commas or "and" are one answer, `x, y`), else `<answer>x</answer>`, else
-    the last of a line `#### x`, `A: x` or `Answer: x`, a heading `# Answer` with the next line, and `answer is x`, else what the last
-    sentence concludes (see final_sentence.py). Thoughts (`<think>...</think>`, closed or not) and what follows an answer from the next
-    `Question:` on are left out. In truncated text an open box, the last line and the last sentence are no answers: the rest of them may be
-    missing.
+    That is `\boxed{x}` (several that follow each other joined by commas or "and" are one answer, `x, y`),
+    else `<answer>x</answer>`, else the last of a line `#### x`, `A: x` or `Answer: x`, a heading `# Answer`
+    with the next line, and `answer is x`, else what the last sentence concludes (see final_sentence.py).
+    Thoughts (`<think>...</think>`, closed or not) and what follows an answer from the next `Question:` on are
+    left out. In truncated text an open box, the last line and the last sentence are no answers: the rest of
+    them may be missing.
     """
     if text[-40:].rstrip().endswith(">"):
         text = _END_TOKENS.sub("", text)
@@ -63,11 +77,17 @@ def find_answer(text: str, is_truncated: bool = False) -> str | None:
             return _of_sentence(answer)
         start = next_problem.start()
     answer = _find_marked(text[start:], is_truncated)
-    return read_final_sentence(text) if answer is None and not is_truncated and text.strip() else _of_sentence(answer or "") or None
+    return (
+        read_final_sentence(text)
+        if answer is None and not is_truncated and text.strip()
+        else _of_sentence(answer or "") or None
+    )
 
 
 def _may_ask(text: str) -> bool:
-    """Whether _NEXT_PROBLEM can match at all: half of the time of reading an answer, were it looked for in every text."""
+    """Whether _NEXT_PROBLEM can match at all: half of the time of reading an answer, were it looked for in
+    every text.
+    """
     return (
         "Q" in text
         or "Problem" in text
@@ -80,7 +100,9 @@ def _may_ask(text: str) -> bool:
 
 
 def _of_sentence(stated: str) -> str:
-    """What a whole sentence after a marker concludes (`Answer: The total is 42.`), where it concludes one thing; else as it stands."""
+    """What a whole sentence after a marker concludes (`Answer: The total is 42.`), where it concludes one
+    thing; else as it stands.
+    """
     if (
         " " not in stated
         or not _SENTENCE.match(stated)
@@ -92,7 +114,9 @@ def _of_sentence(stated: str) -> str:
 
 
 def _find_marked(text: str, is_truncated: bool) -> str | None:
-    """The answer that a box, a tag or a line marks; "" where one is marked and not there: a box that is empty or never closed."""
+    """The answer that a box, a tag or a line marks; "" where one is marked and not there: a box that is empty
+    or never closed.
+    """
     if "\\boxed" in text or "\\fbox" in text:
         boxed = find_boxed(text)
         if boxed is not None or ("\\boxed" in text and not _BOXED_PLACEHOLDER.search(text)):
@@ -104,16 +128,19 @@ def _find_marked(text: str, is_truncated: bool) -> str | None:
 
 
 def find_boxed(text: str) -> str | None:
-    r"""What the last outermost `\boxed{...}` or `\fbox{...}` holds, braces balanced; None if there is none or it is not closed.
+    r"""What the last outermost `\boxed{...}` or `\fbox{...}` holds, braces balanced; None if there is none or
+    it is not closed.
 
-    Boxes before it with nothing but commas, "and" or "or" between them belong to it: `\boxed{1} and \boxed{2}` is `1, 2`.
+    Boxes before it with nothing but commas, "and" or "or" between them belong to it: `\boxed{1} and
+    \boxed{2}` is `1, 2`.
     """
     groups = [group for group in _joined_boxes(text) or [] if group]
     return _one_answer(groups[-1]) if groups else None
 
 
 def boxed_answers(text: str) -> list[str]:
-    """What the boxes of a reference solution hold, in order: of those that belong together one answer, and none that was there before.
+    """What the boxes of a reference solution hold, in order: of those that belong together one answer, and
+    none that was there before.
 
     Empty where there is no box, or one that is never closed.
     """
@@ -122,7 +149,9 @@ def boxed_answers(text: str) -> list[str]:
 
 
 def _joined_boxes(text: str) -> list[list[str]] | None:
-    """The contents of the outermost boxes, those that belong together in one list; None where a box is never closed."""
+    """The contents of the outermost boxes, those that belong together in one list; None where a box is never
+    closed.
+    """
     groups: list[list[str]] = []
     position = 0
     for match in _BOX.finditer(text):
@@ -142,7 +171,9 @@ def _joined_boxes(text: str) -> list[list[str]] | None:
         end = _closing_brace(text, match.end())
         if end is None:
             return None
-        if _BEFORE_BOX.search(text[max(0, match.start() - 40) : match.start()]) or _AFTER_BOX.match(text, end + 1):
+        if _BEFORE_BOX.search(text[max(0, match.start() - 40) : match.start()]) or _AFTER_BOX.match(
+            text, end + 1
+        ):
             groups.append([""])  # a part of a formula: nobody puts it together
         elif text[match.end() : end].strip().casefold() not in _PLACEHOLDERS:  # as the prompt asks for it
             groups[-1].append(text[match.end() : end])
@@ -167,7 +198,9 @@ def _closing_brace(text: str, start: int) -> int | None:
 
 
 def _find_stated(text: str) -> str | None:
-    """The answer in the last line that states one; where that line ends with the colon or is a heading, it is the next line with text."""
+    """The answer in the last line that states one; where that line ends with the colon or is a heading, it is
+    the next line with text.
+    """
     end, below = len(text), ""
     while end >= 0:
         start = text.rfind("\n", 0, end) + 1
@@ -200,7 +233,9 @@ def _stated_in(line: str, is_last: bool) -> str | None:
 
 
 def _holds_an_answer(stated: str, is_last: bool) -> bool:
-    """Whether what follows `####` is an answer and no heading: a number or a formula; words only where the text ends with them."""
+    """Whether what follows `####` is an answer and no heading: a number or a formula; words only where the
+    text ends with them.
+    """
     stated = stated.strip().strip("*").strip()
     if read_number(stated[:MAX_ANSWER_LENGTH]) is not None or not _WORD.search(stated):
         return bool(stated)

@@ -1,8 +1,8 @@
 r"""A second, laxer opinion on whether two answers agree, for one use: to refuse to call an attempt wrong.
 
-A grader that misses one right answer in a hundred fills half of the "wrong" attempts of a strong policy with right ones, so an attempt
-counts as wrong only if even this comparison finds no way to read it as the gold answer. Agreement here is no verdict: `MathGrader` decides
-what is correct.
+A grader that misses one right answer in a hundred fills half of the "wrong" attempts of a strong policy with
+right ones, so an attempt counts as wrong only if even this comparison finds no way to read it as the gold
+answer. Agreement here is no verdict: `MathGrader` decides what is correct.
 """
 
 import re
@@ -16,7 +16,9 @@ from data_gen.records.solutions import CORRECT
 RELATIVE_ROUNDING = 1e-2
 
 _NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|-?\.\d+")
-_LAYOUT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|left|right|displaystyle|quad)(?![a-z])")
+_LAYOUT = re.compile(
+    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|left|right|displaystyle|quad)(?![a-z])"
+)
 _UNIT_AFTER_NUMBER = re.compile(r"(?:(?<=[\d})])\s*|(?<=\S)\s+)[a-zA-Z]{2,}.*$", re.DOTALL)
 _ASSIGNED = re.compile(r"^\s*[a-zA-Z](?:\([a-z]\))?\s*(?:=|\\in(?![a-z]))\s*")
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*\{[a-zA-Z]*\}")
@@ -26,10 +28,10 @@ _BETWEEN_PARTS = re.compile(r",|;|\\\\|&|\bor\b|\band\b")
 def agrees_leniently(gold_answer: str, answer: str) -> bool:
     r"""Whether `answer` can be read as the gold answer: what a strict grader may miss counts as agreement.
 
-    Equal but for case, punctuation, LaTeX, a unit, a percent sign or `x =`; numbers equal when rounded (1 % relative where either has
-    decimals: 1.57 for \frac{\pi}{2}, 0.33 for 1/3; two integers must be equal); the gold number as the last number of the answer; the gold
-    word or choice among the words of the answer; the same values in another order. Never raises; answers longer than 1,000 characters never
-    agree.
+    Equal but for case, punctuation, LaTeX, a unit, a percent sign or `x =`; numbers equal when rounded (1 %
+    relative where either has decimals: 1.57 for \frac{\pi}{2}, 0.33 for 1/3; two integers must be equal); the
+    gold number as the last number of the answer; the gold word or choice among the words of the answer; the
+    same values in another order. Never raises; answers longer than 1,000 characters never agree.
     """
     if max(len(gold_answer), len(answer)) > MAX_ANSWER_LENGTH:
         return False
@@ -60,7 +62,11 @@ def _values_agree(gold_answer: str, answer: str) -> bool:
     if gold is None or other is None:
         return False
     ratios = [1.0]
-    if any("%" in text or "percent" in text for text in (gold_answer, answer)) or 0 < abs(gold) < 1 or 0 < abs(other) < 1:
+    if (
+        any("%" in text or "percent" in text for text in (gold_answer, answer))
+        or 0 < abs(gold) < 1
+        or 0 < abs(other) < 1
+    ):
         ratios += [100.0, 0.01]  # a percentage as its number or as its fraction
     return any(_is_rounding(gold * ratio, other) for ratio in ratios)
 
@@ -104,7 +110,9 @@ def _words(answer: str) -> list[str]:
 
 
 def _same_parts(gold_answer: str, answer: str) -> bool:
-    """The same values in other brackets or as a matrix; in another order where the gold answer has no brackets to give them one."""
+    """The same values in other brackets or as a matrix; in another order where the gold answer has no
+    brackets to give them one.
+    """
     texts = [_ENVIRONMENT.sub("", plain(text)) for text in (gold_answer, answer)]
     gold, other = [[_bare(part) for part in _BETWEEN_PARTS.split(text)] for text in texts]
     is_ordered = texts[0].startswith(("(", "[")) or texts[0] != plain(gold_answer)

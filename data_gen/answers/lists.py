@@ -1,8 +1,10 @@
-r"""Answers of several parts: points, intervals, sets, lists and matrices of one row or column, component by component.
+r"""Answers of several parts: points, intervals, sets, lists and matrices of one row or column, component by
+component.
 
-Without brackets a list of numbers is a multiset (`1,2` is `2,1`, and not `1,1,2`) and a list of words is ordered (another order:
-ambiguous); braces make a set; a point is the same as a column, a row and a list without brackets. Parts with names (`x = 5, y = 6`) are
-compared by name, against parts without in the order of the alphabet.
+Without brackets a list of numbers is a multiset (`1,2` is `2,1`, and not `1,1,2`) and a list of words is
+ordered (another order: ambiguous); braces make a set; a point is the same as a column, a row and a list
+without brackets. Parts with names (`x = 5, y = 6`) are compared by name, against parts without in the order
+of the alphabet.
 """
 
 import re
@@ -28,7 +30,9 @@ _PROSE = re.compile(r"[a-zA-Z]{3,}")
 
 
 class Parts(NamedTuple):
-    """The brackets around an answer ("" for none), its parts, and whether they were joined by the word `or`."""
+    """The brackets around an answer ("" for none), its parts, and whether they were joined by the word
+    `or`.
+    """
 
     brackets: str
     parts: list[str]
@@ -36,7 +40,9 @@ class Parts(NamedTuple):
 
 
 def compare_parts(gold: WrittenAnswer, answer: WrittenAnswer, compare: Compare) -> Verdict | None:
-    """The verdict where at least one of two answers has several parts; None where it takes algebra. `compare` settles two parts."""
+    """The verdict where at least one of two answers has several parts; None where it takes algebra. `compare`
+    settles two parts.
+    """
     if max(gold.plain.count("("), answer.plain.count("(")) > MAX_BRACKETS:
         return None
     one, other = split(gold.plain), split(answer.plain)
@@ -49,11 +55,18 @@ def compare_parts(gold: WrittenAnswer, answer: WrittenAnswer, compare: Compare) 
     named = _by_name(one, other)
     if named is not None:
         return _compare_named(*named, compare)
-    if one.brackets and other.brackets and one.brackets != other.brackets and min(len(one.parts), len(other.parts)) > 1:
+    if (
+        one.brackets
+        and other.brackets
+        and one.brackets != other.brackets
+        and min(len(one.parts), len(other.parts)) > 1
+    ):
         return INCORRECT  # an interval, its closure, a point and a set differ
     if any(len(written.parts) == 1 and _is_prose(written.parts[0]) for written in (one, other)):
         return None
-    if "()" not in (one.brackets, other.brackets) and not any(bracket in one.brackets + other.brackets for bracket in "[]"):
+    if "()" not in (one.brackets, other.brackets) and not any(
+        bracket in one.brackets + other.brackets for bracket in "[]"
+    ):
         return _compare_unordered(one, other, compare)
     if len(one.parts) != len(other.parts):
         return INCORRECT if all(map(read_number, one.parts + other.parts)) else None
@@ -79,7 +92,11 @@ def _in_order(one: Parts, other: Parts, compare: Compare) -> Verdict | None:
     if all(verdict == CORRECT for verdict in verdicts):
         return CORRECT
     if INCORRECT in verdicts:
-        return INCORRECT if one.brackets == other.brackets or all(map(read_number, one.parts + other.parts)) else None
+        return (
+            INCORRECT
+            if one.brackets == other.brackets or all(map(read_number, one.parts + other.parts))
+            else None
+        )
     return next((verdict for verdict in verdicts if verdict is not None and verdict.is_unknown), None)
 
 
@@ -87,8 +104,15 @@ def _compare_unordered(one: Parts, other: Parts, compare: Compare) -> Verdict | 
     is_set = "{}" in (one.brackets, other.brackets)
     keys = [Counter(map(answer_key, written.parts)) for written in (one, other)]
     for written, alone in ((one, other), (other, one)):
-        if written.is_either and len(alone.parts) == 1 and all(compare(written.parts[0], part) == CORRECT for part in written.parts[1:]):
-            return _any(compare(*((part, alone.parts[0]) if written is one else (alone.parts[0], part))) for part in written.parts)
+        if (
+            written.is_either
+            and len(alone.parts) == 1
+            and all(compare(written.parts[0], part) == CORRECT for part in written.parts[1:])
+        ):
+            return _any(
+                compare(*((part, alone.parts[0]) if written is one else (alone.parts[0], part)))
+                for part in written.parts
+            )
     if all(any(read_answer(part).unit for part in written.parts) for written in (one, other)):
         return _match(one.parts, other.parts, compare, is_set)  # a key knows no units
     if keys[0] == keys[1] or (is_set and set(keys[0]) == set(keys[1])):
@@ -101,7 +125,11 @@ def _compare_unordered(one: Parts, other: Parts, compare: Compare) -> Verdict | 
     if all(map(read_number, one.parts + other.parts)):
         return _match(one.parts, other.parts, compare, is_set)
     if len(one.parts) == len(other.parts):
-        return CORRECT if all(compare(*pair) == CORRECT for pair in zip(one.parts, other.parts, strict=True)) else None
+        return (
+            CORRECT
+            if all(compare(*pair) == CORRECT for pair in zip(one.parts, other.parts, strict=True))
+            else None
+        )
     return None
 
 
@@ -112,10 +140,14 @@ def _any(verdicts: Iterable[Verdict | None]) -> Verdict | None:
 
 
 def _match(parts: Sequence[str], others: Sequence[str], compare: Compare, is_set: bool) -> Verdict:
-    """Amounts of two lists matched one to one (in sets, each with any): units and percentages count as between two answers."""
+    """Amounts of two lists matched one to one (in sets, each with any): units and percentages count as
+    between two answers.
+    """
     verdicts = [[compare(part, other) for other in others] for part in parts]
     if is_set:
-        rows = [CORRECT in row for row in verdicts] + [CORRECT in column for column in zip(*verdicts, strict=True)]
+        rows = [CORRECT in row for row in verdicts] + [
+            CORRECT in column for column in zip(*verdicts, strict=True)
+        ]
         is_equal = all(rows)
     else:
         free = list(range(len(others)))
@@ -125,7 +157,12 @@ def _match(parts: Sequence[str], others: Sequence[str], compare: Compare, is_set
         is_equal = len(parts) == len(others) and not free
     if is_equal:
         return CORRECT
-    unknowns = [AMBIGUOUS if verdict is None else verdict for row in verdicts for verdict in row if verdict is None or verdict.is_unknown]
+    unknowns = [
+        AMBIGUOUS if verdict is None else verdict
+        for row in verdicts
+        for verdict in row
+        if verdict is None or verdict.is_unknown
+    ]
     return unknowns[0] if unknowns and len(parts) == len(others) else INCORRECT
 
 
@@ -137,11 +174,19 @@ def _compare_words(one: Parts, other: Parts) -> Verdict | None:
 
 
 def _by_name(one: Parts, other: Parts) -> tuple[Parts, Parts] | None:
-    """Both as ordered values, where at least one has only parts with names; brackets `=` where the order is a guess."""
+    """Both as ordered values, where at least one has only parts with names; brackets `=` where the order is a
+    guess.
+    """
     repeated = [_repeated_names(written.parts) for written in (one, other)]
     if any(repeated):
-        named = [names or set(_names(written.parts)) for names, written in zip(repeated, (one, other), strict=True)]
-        return None if not all(named) or named[0] == named[1] else (Parts("≠", one.parts), Parts("", other.parts))
+        named = [
+            names or set(_names(written.parts)) for names, written in zip(repeated, (one, other), strict=True)
+        ]
+        return (
+            None
+            if not all(named) or named[0] == named[1]
+            else (Parts("≠", one.parts), Parts("", other.parts))
+        )
     names = [_names(written.parts) for written in (one, other)]
     if not any(names) or len(one.parts) != len(other.parts):
         return None
@@ -150,13 +195,16 @@ def _by_name(one: Parts, other: Parts) -> tuple[Parts, Parts] | None:
             return None
         return Parts("", list(names[0].values())), Parts("", [names[1][name] for name in names[0]])
     values = [
-        [found[name] for name in sorted(found)] if found else written.parts for found, written in zip(names, (one, other), strict=True)
+        [found[name] for name in sorted(found)] if found else written.parts
+        for found, written in zip(names, (one, other), strict=True)
     ]
     ordered = next(found for found in names if found)
     is_usual = "".join(sorted(ordered)) in "abcdefghijklmnopqrstuvwxyz" and len(ordered) > 1
     unnamed = other if names[0] else one
     # n=10, m=3 may be told as 10, 3: in the order in which the names came
-    is_told = not unnamed.brackets and list(map(answer_key, ordered.values())) == list(map(answer_key, unnamed.parts))
+    is_told = not unnamed.brackets and list(map(answer_key, ordered.values())) == list(
+        map(answer_key, unnamed.parts)
+    )
     return Parts("?" if is_told else "" if is_usual else "=", values[0]), Parts("", values[1])
 
 
@@ -197,7 +245,9 @@ def split(written: str) -> Parts:
 
 
 def _at_commas(text: str) -> list[str] | None:
-    """None where the brackets of `text` do not close in order: then those around it are no pair, as in `(1,2),(3,4)`."""
+    """None where the brackets of `text` do not close in order: then those around it are no pair, as in
+    `(1,2),(3,4)`.
+    """
     depth, start, parts = 0, 0, []
     for i, character in enumerate(text):
         if character in "([{":

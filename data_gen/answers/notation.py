@@ -1,7 +1,8 @@
 r"""How an answer is written plainly, and the exact number or the unit that a whole answer has.
 
-`12`, `$12.00`, `\frac{24}{2}`, `12 dollars`, `1.2\times10^1`, `0.\overline{3}`, `a dozen` and `2 hours 30 minutes` are numbers; `2\sqrt3`
-and `(1,2)` are not: they stay text. A unit is kept apart from both: `12\sqrt{13}\text{ feet}` is `12\sqrt{13}` with the unit `feet`.
+`12`, `$12.00`, `\frac{24}{2}`, `12 dollars`, `1.2\times10^1`, `0.\overline{3}`, `a dozen` and `2 hours 30
+minutes` are numbers; `2\sqrt3` and `(1,2)` are not: they stay text. A unit is kept apart from both:
+`12\sqrt{13}\text{ feet}` is `12\sqrt{13}` with the unit `feet`.
 """
 
 import re
@@ -19,8 +20,11 @@ MAX_ANSWER_LENGTH = 1000  # characters; longer ones are loops of a policy, not a
 
 # --- without layout
 
-_TEXT = r"\\(?:text|mathrm|mbox|textbf|textrm|mathbf|textit|mathit|mathsf|mathcal|textsf|textnormal|operatorname|emph)\s*\{([^{}]*)\}"
-_SET_OF = r"\\\{\s*([a-zA-Z])\s*(?:\\in\s*\\mathbb\{R\}\s*)?(?:\\mid|\||:)\s*(.*[<>=].*|.*\\(?:[lg]eq?|ne).*)\\\}$"  # {x | x > 3}
+_TEXT = r"\\(?:text|mathrm|mbox|textbf|textrm|mathbf|textit|mathit|mathsf|mathcal|textsf|textnormal|operatorname|emph)\s*\{([^{}]*)\}"  # noqa: E501
+# {x | x > 3}
+_SET_OF = (
+    r"\\\{\s*([a-zA-Z])\s*(?:\\in\s*\\mathbb\{R\}\s*)?(?:\\mid|\||:)\s*(.*[<>=].*|.*\\(?:[lg]eq?|ne).*)\\\}$"
+)
 _LETTER = re.compile(r"(?<![a-zA-Z\\])[a-zA-Z](?![a-zA-Z])")
 _Replacement = str | Callable[[re.Match[str]], str]
 _WRITTEN: tuple[tuple[str, _Replacement], ...] = (
@@ -55,7 +59,10 @@ _WRITTEN: tuple[tuple[str, _Replacement], ...] = (
     (r"(?<![a-zA-Z\\])(pi|sin|cos|tan|log|ln)(?![a-zA-Z])", r"\\\1"),
     (r"(?<=\d) x (?=\d)", r" \\times "),
     # no list: 1,000\sqrt3
-    (r"(?<![\w,.])\d{1,3}(?:,\d{3})+(?=\s*(?:\\(?:sqrt|pi|frac|cdot|times)|[a-zA-Z(^!+*/]))", lambda match: match[0].replace(",", "")),
+    (
+        r"(?<![\w,.])\d{1,3}(?:,\d{3})+(?=\s*(?:\\(?:sqrt|pi|frac|cdot|times)|[a-zA-Z(^!+*/]))",
+        lambda match: match[0].replace(",", ""),
+    ),
     (
         r"\\(?:overline|overrightarrow)\s*\{\s*([A-Z]{2,})\s*\}|\\(?:vec|bm|boldsymbol)\s*\{\s*(\w+)\s*\}",
         r"\1\2",
@@ -64,7 +71,11 @@ _WRITTEN: tuple[tuple[str, _Replacement], ...] = (
     *[(_TEXT, r" \1 ")] * 2,
     (r"\\([%$#&])", r"\1"),
     (r"\(\s*([a-zA-Z])\s*\)", r"(\1)"),
-    (r"\\(?:varnothing|emptyset)|^\s*(?i:no (?:real )?solutions?(?: exists?)?)\s*\.?$|^\s*\\?\{\s*\\?\}\s*$|∅", "emptyset"),
+    (
+        r"\\(?:varnothing|emptyset)|^\s*(?i:no (?:real )?solutions?(?: "
+        r"exists?)?)\s*\.?$|^\s*\\?\{\s*\\?\}\s*$|∅",
+        "emptyset",
+    ),
     (_SET_OF, lambda match: match[2] if set(_LETTER.findall(match[2])) <= {match[1]} else match[0]),
     (r"^\s*(?i:dne)\s*$", "does not exist"),
     (r"^\s*(?:\\(?:approx|simeq|sim)(?![a-z])|≈)\s*(?=[-\d.$\\])", ""),
@@ -77,9 +88,9 @@ _REWRITES = [(re.compile(pattern), replacement) for pattern, replacement in _WRI
 # no rewrite changes a text of these alone
 _UNTOUCHED = re.compile(r"[\d\s,/%+()\[\]:^A-Z-]*(?:\.[\d\s,/%+()\[\]:^A-Z-]+)*\.?")
 _SYMBOLS = {
-    "×": "\\times ", "·": "\\cdot ", "⋅": "\\cdot ", "÷": "/", "π": "\\pi ", "∞": "\\infty ", "≤": "\\leq ", "≥": "\\geq ", "≠": "\\neq ",
-    "±": "\\pm ", "∪": "\\cup ", "∩": "\\cap ", "∈": "\\in ", "≈": "\\approx ", "°": "^\\circ ", "−": "-", "…": "...", "√": "\\sqrt ",
-    "∛": "\\sqrt[3]", "∠": "\\angle ", "△": "\\triangle ", "、": ",", "。": "", "θ": "\\theta ", "∅": "\\emptyset ", "⁄": "/",
+    "×": "\\times ", "·": "\\cdot ", "⋅": "\\cdot ", "÷": "/", "π": "\\pi ", "∞": "\\infty ", "≤": "\\leq ", "≥": "\\geq ", "≠": "\\neq ",  # noqa: E501
+    "±": "\\pm ", "∪": "\\cup ", "∩": "\\cap ", "∈": "\\in ", "≈": "\\approx ", "°": "^\\circ ", "−": "-", "…": "...", "√": "\\sqrt ",  # noqa: E501
+    "∛": "\\sqrt[3]", "∠": "\\angle ", "△": "\\triangle ", "、": ",", "。": "", "θ": "\\theta ", "∅": "\\emptyset ", "⁄": "/",  # noqa: E501
     "ℝ": "\\mathbb{R}", "或": " or ", "和": " and ", "Δ": "\\Delta ", "Ω": "\\Omega ",
 }  # fmt: skip
 _RAISED, _LOWERED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "₀₁₂₃₄₅₆₇₈₉"
@@ -99,7 +110,9 @@ def plain(answer: str) -> str:
 
 
 def _without_delimiters(answer: str) -> str:
-    """Without the dollars around mathematics; a single one before an amount is money and stays, unless it is no amount."""
+    """Without the dollars around mathematics; a single one before an amount is money and stays, unless it is
+    no amount.
+    """
     answer = answer.strip()
     n_dollars = len(re.findall(r"(?<!\\)\$", answer))
     if n_dollars and n_dollars % 2 == 0:
@@ -113,11 +126,17 @@ def _from_unicode(answer: str) -> str:
     answer = _DASH.sub("-", answer)  # between two numbers it is a range
     answer = _UNICODE_ROOT.sub(
         lambda match: (
-            "\\sqrt" + ("[" + unicodedata.normalize("NFKC", match[1]) + "]" if match[1] else "") + "{" + (match[2] or match[3]) + "}"
+            "\\sqrt"
+            + ("[" + unicodedata.normalize("NFKC", match[1]) + "]" if match[1] else "")
+            + "{"
+            + (match[2] or match[3])
+            + "}"
         ),
         answer,
     )
-    answer = _UNICODE_SCRIPT.sub(lambda match: ("^{" if match[1] else "_{") + match[0].translate(_PLAIN_DIGITS) + "}", answer)
+    answer = _UNICODE_SCRIPT.sub(
+        lambda match: ("^{" if match[1] else "_{") + match[0].translate(_PLAIN_DIGITS) + "}", answer
+    )
     return "".join(_SYMBOLS.get(character) or _ascii(character) for character in answer)
 
 
@@ -151,7 +170,9 @@ _VALUE = re.compile(
 )
 _ONE_UNIT = re.compile(r"an? ([a-z]{3,})")  # an hour
 _ORDINAL = re.compile(r"\^?\s*\{?\s*(?:st|nd|rd|th)\b\s*\}?")
-_FACTOR = re.compile(rf"\s*({'|'.join(MAGNITUDES)}|{'|'.join(PARTS)})(?![a-zA-Z克米瓦焦卡帕])")  # 千克 is a kilogram
+_FACTOR = re.compile(
+    rf"\s*({'|'.join(MAGNITUDES)}|{'|'.join(PARTS)})(?![a-zA-Z克米瓦焦卡帕])"
+)  # 千克 is a kilogram
 _PERCENT = re.compile(r"\s*(?:%|percent(?:age)?(?: points?)?\b|per cent\b|pct\b)")
 _CURRENCY_WORD = re.compile(r"[a-z]*dollars?|USD|euros?|EUR|GBP|cents?", re.IGNORECASE)
 _COMPOUND_PART = re.compile(rf"({_DECIMAL})\s*([a-zA-Z]+\.?)\s*(?:,|and\b)?\s*")
@@ -159,13 +180,17 @@ _COMPOUND_PART = re.compile(rf"({_DECIMAL})\s*([a-zA-Z]+\.?)\s*(?:,|and\b)?\s*")
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """An exact value as it was written: `n_decimals` places after the point, a percent sign, a unit ("" for none)."""
+    """An exact value as it was written: `n_decimals` places after the point, a percent sign, a unit ("" for
+    none).
+    """
 
     value: Fraction
     n_decimals: int = 0
     is_percent: bool = False
     unit: str = ""
-    is_compound: bool = False  # `2 hours 30 minutes`, in the last of its units, or `5 dozen`: without a unit it may be asked in another one
+    # `2 hours 30 minutes`, in the last of its units, or `5 dozen`: without a unit it may be asked in another
+    # one
+    is_compound: bool = False
 
     @property
     def terminates(self) -> bool:
@@ -178,7 +203,9 @@ class Number:
 
 
 class WrittenAnswer(NamedTuple):
-    """An answer, what it is without layout and unit, its unit ("" for none), and its number where the whole of it is one."""
+    """An answer, what it is without layout and unit, its unit ("" for none), and its number where the whole
+    of it is one.
+    """
 
     text: str
     plain: str
@@ -186,7 +213,8 @@ class WrittenAnswer(NamedTuple):
     number: Number | None
 
 
-@lru_cache(maxsize=8192)  # a gold answer meets many answers, a vote the same few; 1,000 characters at most each
+# A gold answer meets many answers, a vote the same few; 1,000 characters at most each
+@lru_cache(maxsize=8192)
 def read_answer(answer: str) -> WrittenAnswer:
     """`answer` read once; one longer than MAX_ANSWER_LENGTH stays as it is and has no number."""
     if len(answer) > MAX_ANSWER_LENGTH:
@@ -197,11 +225,15 @@ def read_answer(answer: str) -> WrittenAnswer:
         return WrittenAnswer(answer, written, number.unit, number)
     amount, unit = _amount_and_unit(_without_delimiters(answer), written)
     number = _short_decimal(amount) or _number(amount) if unit else None
-    return WrittenAnswer(answer, amount, unit, replace(number, unit=unit) if number and not number.unit else number)
+    return WrittenAnswer(
+        answer, amount, unit, replace(number, unit=unit) if number and not number.unit else number
+    )
 
 
 def read_number(answer: str) -> Number | None:
-    """The number that the whole answer is: integer, decimal, fraction, mixed, scientific or spelled out, a unit allowed; else None."""
+    """The number that the whole answer is: integer, decimal, fraction, mixed, scientific or spelled out, a
+    unit allowed; else None.
+    """
     return read_answer(answer).number
 
 
@@ -213,7 +245,11 @@ def _short_decimal(written: str) -> Number | None:
     sign, whole, decimals = match.groups()
     if "," in whole:
         whole = whole.replace(",", "")
-    value = Fraction(int(sign + whole + decimals), 10 ** len(decimals)) if decimals else Fraction(int(sign + whole))
+    value = (
+        Fraction(int(sign + whole + decimals), 10 ** len(decimals))
+        if decimals
+        else Fraction(int(sign + whole))
+    )
     return Number(value, len(decimals or ""))
 
 
@@ -234,7 +270,10 @@ def _number(written: str) -> Number | None:
     is_negative = (part["sign"] == "-") != (part["minus"] == "-")
     n_decimals = len(part.get("decimal", "").partition(".")[2])
     number = _with_unit(
-        -value if is_negative else value, n_decimals, CURRENCY_SIGNS.get(part.get("currency", ""), ""), written[match.end() :]
+        -value if is_negative else value,
+        n_decimals,
+        CURRENCY_SIGNS.get(part.get("currency", ""), ""),
+        written[match.end() :],
     )
     return number or _compound(written)
 
@@ -255,7 +294,9 @@ def _value(part: dict[str, str]) -> Fraction | None:
 
 
 def _with_unit(value: Fraction, n_decimals: int, currency: str, rest: str) -> Number | None:
-    """The number of a value and what is written after it: an ordinal ending, `million`, a percent sign, a unit; None for anything else."""
+    """The number of a value and what is written after it: an ordinal ending, `million`, a percent sign, a
+    unit; None for anything else.
+    """
     ordinal = _ORDINAL.match(rest)
     if ordinal is not None and value.denominator == 1:
         rest = rest[ordinal.end() :]
@@ -301,15 +342,27 @@ _TRAILING_WORDS = re.compile(r"(.*(?:[\d})\]]|\\pi))\s+([a-zA-Z][a-zA-Z./ ]*(?:\
 
 
 def _amount_and_unit(answer: str, written: str) -> tuple[str, str]:
-    """The amount and the unit after it: the last text in LaTeX, a degree sign, or the last words where a registry knows them as a unit."""
+    """The amount and the unit after it: the last text in LaTeX, a degree sign, or the last words where a
+    registry knows them as a unit.
+    """
     text = _TRAILING_TEXT.search(answer)
     if text is not None and text.start():
         unit = read_unit(" ".join((text[1] + text[2]).split()), is_text=True)
         amount = plain(answer[: text.start()])
-        if unit is not None and amount and amount[-1] not in "=<>+-*/" and not amount.isalpha() and (len(unit) > 1 or is_known(unit)):
+        if (
+            unit is not None
+            and amount
+            and amount[-1] not in "=<>+-*/"
+            and not amount.isalpha()
+            and (len(unit) > 1 or is_known(unit))
+        ):
             return amount, unit
     degrees = _TRAILING_DEGREES.fullmatch(written)
-    if degrees is not None and not re.search(r"\\(?:sin|cos|tan|cot|sec|csc)", written) and "," not in written:
+    if (
+        degrees is not None
+        and not re.search(r"\\(?:sin|cos|tan|cot|sec|csc)", written)
+        and "," not in written
+    ):
         return degrees[1].strip(), "degree"
     words = _TRAILING_WORDS.fullmatch(written)
     if words is not None:

@@ -1,4 +1,6 @@
-"""Which numbers are equal, with their units, percent signs and roundings; the policies stand in answer_equality.py."""
+"""Which numbers are equal, with their units, percent signs and roundings; the policies stand in
+answer_equality.py.
+"""
 
 import re
 from dataclasses import replace
@@ -10,7 +12,9 @@ from data_gen.records.solutions import CORRECT, INCORRECT, Verdict, unknown
 
 AMBIGUOUS = unknown("ambiguous")
 # a month of 30 days, a ton of 1000 kg, a gigabyte of 1024 megabytes
-_BY_CONVENTION = re.compile(r"\b(?:t|tons?|tonnes?|months?|years?|decades?|[KMGT]B|gallons?|cups?|pints?|quarts?)\b", re.IGNORECASE)
+_BY_CONVENTION = re.compile(
+    r"\b(?:t|tons?|tonnes?|months?|years?|decades?|[KMGT]B|gallons?|cups?|pints?|quarts?)\b", re.IGNORECASE
+)
 
 
 def compare_numbers(gold: Number, answer: Number) -> Verdict:
@@ -22,7 +26,8 @@ def compare_numbers(gold: Number, answer: Number) -> Verdict:
             return _compare_values(gold, answer)
         margin = Fraction(1, 8) if _BY_CONVENTION.search(f"{gold.unit} {answer.unit}") else Fraction(1, 1000)
         is_near = converted != answer.value and abs(converted - answer.value) < abs(converted) * margin
-        return AMBIGUOUS if is_near else as_verdict(converted == answer.value)  # near: a factor may be rounded, or of another country
+        # Near: a factor may be rounded, or of another country
+        return AMBIGUOUS if is_near else as_verdict(converted == answer.value)
     if gold.is_percent != answer.is_percent and (gold.unit or answer.unit):
         return AMBIGUOUS  # 5% is not 5 cm
     if gold.is_compound != answer.is_compound and not (gold.unit and answer.unit):
@@ -45,12 +50,16 @@ def _compare_values(gold: Number, answer: Number) -> Verdict:
         return INCORRECT
     exact, rounded = (gold, answer) if answer.n_decimals else (answer, gold)
     is_close = abs(exact.value - rounded.value) < Fraction(1, 10**rounded.n_decimals)
-    is_exact = not exact.terminates or (not exact.n_decimals and abs(rounded.value) * 10**rounded.n_decimals > 1000)
+    is_exact = not exact.terminates or (
+        not exact.n_decimals and abs(rounded.value) * 10**rounded.n_decimals > 1000
+    )
     return as_verdict(is_close and rounded.n_decimals >= 6 and is_exact)
 
 
 def _is_rounding(gold: Number, answer: Number) -> bool:
-    """Whether the answer is the exact value that a gold decimal may round: one with more places, or with endless ones."""
+    """Whether the answer is the exact value that a gold decimal may round: one with more places, or with
+    endless ones.
+    """
     if not gold.n_decimals or abs(gold.value) * 10**gold.n_decimals < 10:  # of one digit
         return False
     if abs(gold.value - answer.value) > Fraction(1, 2 * 10**gold.n_decimals):

@@ -1,7 +1,9 @@
-r"""Units after an amount: which words are one, and exact conversion between those of one kind by the registry of pint.
+r"""Units after an amount: which words are one, and exact conversion between those of one kind by the registry
+of pint.
 
-Money has kinds of its own, one a currency. A word that no registry knows (`eggs`) still names what is counted: it is a unit that converts
-to nothing else. Words that belong to the mathematics (`5 squared`, `2 or more`) are none.
+Money has kinds of its own, one a currency. A word that no registry knows (`eggs`) still names what is
+counted: it is a unit that converts to nothing else. Words that belong to the mathematics (`5 squared`, `2 or
+more`) are none.
 """
 
 import functools
@@ -32,9 +34,20 @@ _CURRENCIES = (
     "rouble = [rouble] = _ = ruble",
     "yuan = [yuan] = _ = CNY = RMB",
 )
-_OTHER_SPELLINGS = {"gm": "g", "gms": "g", "kgs": "kg", "cms": "cm", "kms": "km", "sqft": "square feet", "yrs": "years", "yr": "year"}
+_OTHER_SPELLINGS = {
+    "gm": "g",
+    "gms": "g",
+    "kgs": "kg",
+    "cms": "cm",
+    "kms": "km",
+    "sqft": "square feet",
+    "yrs": "years",
+    "yr": "year",
+}
 _POUNDS = {"pound", "pounds"}  # of weight, or of sterling
-_GLUED = re.compile(r"(?:[cmk]?m|[kmµ]?g|[mcd]?[lL]|ft|in|yd|mi|lbs?|oz|mph|km/h|kph|m/s|hrs?|min|secs?|k[WNJ]|Hz|MB|GB)(?:\^?\{?[23]\}?)?")
+_GLUED = re.compile(
+    r"(?:[cmk]?m|[kmµ]?g|[mcd]?[lL]|ft|in|yd|mi|lbs?|oz|mph|km/h|kph|m/s|hrs?|min|secs?|k[WNJ]|Hz|MB|GB)(?:\^?\{?[23]\}?)?"
+)
 _SHORT = {"m", "g", "s", "h", "l", "L", "N", "J", "W", "V", "A", "K", "C", "F"}
 _MATHEMATICS = re.compile(
     r"pi|sqrt|mod|log|ln|sin|cos|tan|base|times|plus|minus|over|squared|cubed|factorial|choose|divided|multiplied|raised|"
@@ -51,7 +64,8 @@ _TEMPERATURE = re.compile(r"\^\\circ ?(C|F|Celsius|Fahrenheit)?", re.IGNORECASE)
 def read_unit(phrase: str, is_glued: bool = False, is_text: bool = False) -> str | None:
     r"""The unit that a phrase after an amount names; None if it names none.
 
-    `is_glued` where no blank stands before it (`10cm`, but no `4t`), `is_text` where it is set as text (`\text{t}`) and so no variable.
+    `is_glued` where no blank stands before it (`10cm`, but no `4t`), `is_text` where it is set as text
+    (`\text{t}`) and so no variable.
     """
     phrase = phrase.strip().rstrip(".")
     degrees = _TEMPERATURE.fullmatch(phrase)
@@ -61,18 +75,26 @@ def read_unit(phrase: str, is_glued: bool = False, is_text: bool = False) -> str
         return CURRENCY_SIGNS[phrase]
     if phrase.casefold().replace(".", "") in ("am", "pm"):
         return None  # a time of day
-    if not _PHRASE.fullmatch(phrase) or (is_glued and phrase.isascii() and phrase[0] != "/" and not _GLUED.fullmatch(phrase)):
+    if not _PHRASE.fullmatch(phrase) or (
+        is_glued and phrase.isascii() and phrase[0] != "/" and not _GLUED.fullmatch(phrase)
+    ):
         return None
     words = _WORD.findall(phrase)
     if any(_MATHEMATICS.fullmatch(word) for word in words[: 2 if is_text else None]):
         return None
     if not is_text and not is_glued and len(words) == 1 and len(words[0]) < 3 and words[0].isascii():
-        return phrase if words[0] in _SHORT or words[0] in _OTHER_SPELLINGS or _dimensions(phrase) is not None else None
+        return (
+            phrase
+            if words[0] in _SHORT or words[0] in _OTHER_SPELLINGS or _dimensions(phrase) is not None
+            else None
+        )
     return phrase
 
 
 def convert(value: Fraction, unit: str, other: str) -> Fraction | None:
-    """A value of one unit in the other; None where they are of different kinds, or unknown and not the same words."""
+    """A value of one unit in the other; None where they are of different kinds, or unknown and not the same
+    words.
+    """
     if _is_same(unit, other):
         return value
     if "sterling" in (unit, other) and {unit, other} & _POUNDS:
@@ -93,12 +115,19 @@ def is_known(unit: str) -> bool:
 
 def _zero(unit: str, other: str) -> Fraction | None:
     one, two = _dimensions(unit), _dimensions(other)
-    is_proportional = one is not None and two is not None and one.dimensionality == two.dimensionality and "deg" not in unit + other
+    is_proportional = (
+        one is not None
+        and two is not None
+        and one.dimensionality == two.dimensionality
+        and "deg" not in unit + other
+    )
     return Fraction(0) if is_proportional else None
 
 
 def _is_same(unit: str, other: str) -> bool:
-    """The same words, singular or plural, or all words of one among those of the other (`apples left` are apples)."""
+    """The same words, singular or plural, or all words of one among those of the other (`apples left` are
+    apples).
+    """
     words = [{_singular(word) for word in _WORD.findall(text.casefold())} for text in (unit, other)]
     if unit.casefold() == other.casefold():
         return True
@@ -106,7 +135,11 @@ def _is_same(unit: str, other: str) -> bool:
     return (
         is_plain
         and bool(words[0])
-        and (words[0] == words[1] or (words[0] <= words[1] and not is_known(other)) or (words[1] <= words[0] and not is_known(unit)))
+        and (
+            words[0] == words[1]
+            or (words[0] <= words[1] and not is_known(other))
+            or (words[1] <= words[0] and not is_known(unit))
+        )
     )
 
 
@@ -129,17 +162,27 @@ def _registry() -> Any:
 
 @functools.lru_cache(maxsize=4096)
 def _dimensions(unit: str) -> Any:
-    """The unit of pint; None if a word of it is no unit. pint would read `cats` as centi-technical-atmospheres: such a reading is none."""
+    """The unit of pint; None if a word of it is no unit. pint would read `cats` as
+    centi-technical-atmospheres: such a reading is none.
+    """
     import pint
 
     registry = _registry()
     text = re.sub(r"\b[sS]q(?:\. ?| )", "square ", unit)
-    text = re.sub(r"\b[cC]u(?:\. ?| )", "cubic ", text).replace(".", "").replace("{", "").replace("}", "").lstrip("/ ")
+    text = (
+        re.sub(r"\b[cC]u(?:\. ?| )", "cubic ", text)
+        .replace(".", "")
+        .replace("{", "")
+        .replace("}", "")
+        .lstrip("/ ")
+    )
     text = re.sub(r"(?<=[a-zA-Z])(?=[23]$)", "^", text)
     text = re.sub(r"\bper\b", "/", text)
     text = _WORD.sub(lambda word: _OTHER_SPELLINGS.get(word[0].casefold(), word[0]), text)
     for written in (text, text.casefold()):
-        words = [word for word in _WORD.findall(written) if word not in ("square", "cubic", "squared", "cubed")]
+        words = [
+            word for word in _WORD.findall(written) if word not in ("square", "cubic", "squared", "cubed")
+        ]
         if words and all(_is_unit_name(registry, word) for word in words):
             try:
                 return registry.parse_units(written)

@@ -14,7 +14,9 @@ _LOOSE_BLANK = re.compile(r"(?<!\d) | (?!\d)")  # between two digits a blank sep
 
 @lru_cache(maxsize=8192)  # votes ask for the same few answers again and again
 def answer_key(answer: str) -> str:
-    """The key under which votes for an answer are counted: equal keys are equal answers, and most equal answers have equal keys."""
+    """The key under which votes for an answer are counted: equal keys are equal answers, and most equal
+    answers have equal keys.
+    """
     if len(answer) > MAX_ANSWER_LENGTH:
         return answer
     read = read_answer(answer)
@@ -27,5 +29,7 @@ def answer_key(answer: str) -> str:
 
 
 def is_words(written: str) -> bool:
-    """Whether an answer without layout is prose: words alone, the first of at least three letters where it is the only one."""
+    """Whether an answer without layout is prose: words alone, the first of at least three letters where it is
+    the only one.
+    """
     return _WORDS.fullmatch(written) is not None

@@ -1,7 +1,9 @@
-"""Files of JSON objects, one a line or in one list: errors that name file and line, writes that are whole or absent.
+"""Files of JSON objects, one a line or in one list: errors that name file and line, writes that are whole or
+absent.
 
-JSON is read strictly, since what is let through here turns up later as a wrong number: a NaN, a number beyond a float, a key that comes
-twice, half of a UTF-16 pair and hundreds of nested brackets are refused like a missing comma.
+JSON is read strictly, since what is let through here turns up later as a wrong number: a NaN, a number beyond
+a float, a key that comes twice, half of a UTF-16 pair and hundreds of nested brackets are refused like a
+missing comma.
 """
 
 import json
@@ -16,7 +18,9 @@ from data_gen.settings.errors import InputError
 
 
 def read_jsonl(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number from 1, object) of each line that is not blank. Raises InputError at the first that is not a JSON object in UTF-8."""
+    """(line number from 1, object) of each line that is not blank. Raises InputError at the first that is not
+    a JSON object in UTF-8.
+    """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected one JSON object a line")
@@ -27,7 +31,8 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def read_json_list(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line on which it begins, object) of each item of a file that is one JSON list; the text is held whole, the items are not.
+    """(line on which it begins, object) of each item of a file that is one JSON list; the text is held whole,
+    the items are not.
 
     Raises InputError at the first that is not a JSON object in UTF-8.
     """
@@ -39,7 +44,9 @@ def read_json_list(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path}:{line}: not UTF-8 (byte {error.start} of the file is 0x{raw[error.start]:02x})") from error
+        raise InputError(
+            f"{path}:{line}: not UTF-8 (byte {error.start} of the file is 0x{raw[error.start]:02x})"
+        ) from error
     position, line, is_first = _after_blank(text, 0), 1, True
     if text[position : position + 1] != "[":
         raise InputError(f"{path}:1: got {text[position : position + 80]!r}, expected a JSON list of objects")
@@ -57,15 +64,24 @@ def read_json_list(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
             break
         if text[position : position + 1] != ",":
             line += text.count("\n", counted, position)
-            raise InputError(f"{path}:{line}: not JSON: got {text[position : position + 40]!r} after an item, expected ',' or ']'")
+            raise InputError(
+                f"{path}:{line}: not JSON: got {text[position : position + 40]!r} after an item, expected "
+                "',' or ']'"
+            )
     if text[position + 1 :].strip():
         line += text.count("\n", counted, _after_blank(text, position + 1))
-        raise InputError(f"{path}:{line}: not JSON: got {text[position + 1 :].strip()[:40]!r} after the end of the list")
+        raise InputError(
+            f"{path}:{line}: not JSON: got {text[position + 1 :].strip()[:40]!r} after the end of the list"
+        )
 
 
 def read_objects(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line, object) of a file: one object a line, or a JSON list where the name ends in .json (where that holds lines, they are read)."""
-    return read_jsonl(path) if Path(path).suffix != ".json" or _holds_lines(Path(path)) else read_json_list(path)
+    """(line, object) of a file: one object a line, or a JSON list where the name ends in .json (where that
+    holds lines, they are read).
+    """
+    return (
+        read_jsonl(path) if Path(path).suffix != ".json" or _holds_lines(Path(path)) else read_json_list(path)
+    )
 
 
 def _holds_lines(path: Path) -> bool:
@@ -78,7 +94,9 @@ def _holds_lines(path: Path) -> bool:
 
 
 def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Write one object a line and return how many. The file gets its name only when it is complete and on disk."""
+    """Write one object a line and return how many. The file gets its name only when it is complete and on
+    disk.
+    """
     n_rows = 0
     with whole_file(Path(path)) as file:
         for row in rows:
@@ -88,7 +106,9 @@ def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int:
 
 
 def write_objects(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Write objects and return how many: an indented JSON list where the name ends in .json, else one object a line."""
+    """Write objects and return how many: an indented JSON list where the name ends in .json, else one object
+    a line.
+    """
     if Path(path).suffix != ".json":
         return write_jsonl(path, rows)
     items = list(rows)
@@ -104,7 +124,9 @@ def write_text(path: str | Path, text: str) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[TextIO]:
-    """A text file to write that gets its name only when the block has ended without an error, and everything is on disk."""
+    """A text file to write that gets its name only when the block has ended without an error, and everything
+    is on disk.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -124,10 +146,14 @@ def _parse_object(line: bytes, where: str) -> dict[str, Any]:
     try:
         text = line.rstrip().decode("utf-8").removeprefix("\ufeff").lstrip()
     except UnicodeDecodeError as error:
-        raise InputError(f"{where}: not UTF-8 (byte {error.start} of the line is 0x{line[error.start]:02x})") from error
+        raise InputError(
+            f"{where}: not UTF-8 (byte {error.start} of the line is 0x{line[error.start]:02x})"
+        ) from error
     value, end = _decode(text, 0, where)
     if end != len(text):
-        raise InputError(f"{where}: not JSON (Extra data at character {_after_blank(text, end) + 1}): {_shorten(text)}")
+        raise InputError(
+            f"{where}: not JSON (Extra data at character {_after_blank(text, end) + 1}): {_shorten(text)}"
+        )
     return _checked_object(value, text, where)
 
 
@@ -136,8 +162,14 @@ def _decode(text: str, position: int, where: str) -> tuple[Any, int]:
     try:
         return _DECODER.raw_decode(text, position)
     except json.JSONDecodeError as error:
-        lines = where if "\n" not in text[position : error.pos] else f"{where}, {text.count(chr(10), position, error.pos)} lines below"
-        raise InputError(f"{lines}: not JSON ({error.msg} at character {error.pos + 1}): {_shorten(text[position:])}") from error
+        lines = (
+            where
+            if "\n" not in text[position : error.pos]
+            else f"{where}, {text.count(chr(10), position, error.pos)} lines below"
+        )
+        raise InputError(
+            f"{lines}: not JSON ({error.msg} at character {error.pos + 1}): {_shorten(text[position:])}"
+        ) from error
     except RecursionError:
         raise InputError(f"{where}: JSON nested too deeply: {_shorten(text[position:])}") from None
     except ValueError as error:  # a number or key that _DECODER refuses, or more digits than Python converts
@@ -147,7 +179,8 @@ def _decode(text: str, position: int, where: str) -> tuple[Any, int]:
 def _checked_object(value: Any, text: str, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"{where}: got a JSON {type(value).__name__}, expected an object: {_shorten(text)}")
-    if "\\ud" in text.lower():  # an escaped surrogate; a pair of them is one character, half a pair is none and cannot be written again
+    # An escaped surrogate; a pair of them is one character, half a pair is none and cannot be written again
+    if "\\ud" in text.lower():
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:
@@ -160,7 +193,9 @@ def _refuse_constant(name: str) -> None:
 
 
 class WrittenNumber(float):
-    """A number with more digits than a float has: it counts as the nearest float, and as text (`str`) it is what stood in the file."""
+    """A number with more digits than a float has: it counts as the nearest float, and as text (`str`) it is
+    what stood in the file.
+    """
 
     text: str
 

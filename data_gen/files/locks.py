@@ -11,7 +11,8 @@ NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def lock(descriptor: int, path: Path) -> bool:
-    """Whether this process now holds `path`, which it has open as `descriptor`: no other one does, and none has just removed it.
+    """Whether this process now holds `path`, which it has open as `descriptor`: no other one does, and none
+    has just removed it.
 
     A file system without locks is warned of, and counts as held.
     """

@@ -1,6 +1,8 @@
-"""What a run makes and how fast: a policy that counts its draws, the rates made of the counts, and the line that shows them.
+"""What a run makes and how fast: a policy that counts its draws, the rates made of the counts, and the line
+that shows them.
 
-On a terminal the line is a bar that is drawn again and again, elsewhere an entry in the log every ten seconds::
+On a terminal the line is a bar that is drawn again and again, elsewhere an entry in the log every ten
+seconds::
 
     label: 1200 of 7000 problems, 8,412 tokens/s, 143 draws/s, 96.1 labels/s, 87.5 tokens a label, 24:10 left
 """
@@ -19,25 +21,41 @@ logger = logging.getLogger(__name__)
 BAR_SECONDS = 0.2
 LOG_SECONDS = 10.0
 FEW = 20  # items done, from which on there is a guess of the time left
-BAR = "{desc}: {n_fmt}/{total_fmt} {unit} [{elapsed}<{remaining}{postfix}]"  # its end is cut where the terminal is narrow
+# Its end is cut where the terminal is narrow
+BAR = "{desc}: {n_fmt}/{total_fmt} {unit} [{elapsed}<{remaining}{postfix}]"
 BAR_WITHOUT_END = "{desc}: {n_fmt} {unit} [{elapsed}{postfix}]"
 N_MARKS = 6  # the time left is that of the rate over the last minute of a log
 
 
 class Progress:
-    """`with Progress("label", n_items) as progress:` and `progress.update()` when another item is done; `words` say what came of them.
+    """`with Progress("label", n_items) as progress:` and `progress.update()` when another item is done;
+    `words` say what came of them.
 
     `n_items` None: nobody knows how many there are. `n_done` of them were done before.
     """
 
     def __init__(
-        self, what: str, n_items: int | None, words: Callable[[], str] = str, unit: str = "problems", n_done: int = 0, is_shown: bool = True
+        self,
+        what: str,
+        n_items: int | None,
+        words: Callable[[], str] = str,
+        unit: str = "problems",
+        n_done: int = 0,
+        is_shown: bool = True,
     ) -> None:
         self._what, self._n_items, self._words, self._unit = what, n_items, words, unit
         self._is_log, self._is_shown = not sys.stderr.isatty(), is_shown
         layout = BAR if n_items is not None else BAR_WITHOUT_END
         is_hidden = self._is_log or not is_shown
-        self._bar = tqdm(total=n_items, desc=what, unit=unit, initial=n_done, bar_format=layout, dynamic_ncols=True, disable=is_hidden)
+        self._bar = tqdm(
+            total=n_items,
+            desc=what,
+            unit=unit,
+            initial=n_done,
+            bar_format=layout,
+            dynamic_ncols=True,
+            disable=is_hidden,
+        )
         self._interval = LOG_SECONDS if self._is_log else BAR_SECONDS
         self._n_begun = self._n_done = n_done
         self._marks = deque([(time.monotonic(), n_done)], maxlen=N_MARKS)
@@ -62,14 +80,20 @@ class Progress:
 
     def _time_left(self, rate: float) -> str:
         """Of few items the first ones say nothing, unless they are a good part of all."""
-        if self._n_items is None or not rate or self._n_done - self._n_begun < min(FEW, math.ceil(self._n_items / 4)):
+        if (
+            self._n_items is None
+            or not rate
+            or self._n_done - self._n_begun < min(FEW, math.ceil(self._n_items / 4))
+        ):
             return ""
         return f"{tqdm.format_interval((self._n_items - self._n_done) / rate)} left"
 
     def __enter__(self) -> "Progress":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:

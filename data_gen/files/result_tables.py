@@ -1,4 +1,5 @@
-"""What commands say at their end, as a person reads it; all of it, in full, is in the JSON beside the results.
+"""What commands say at their end, as a person reads it; all of it, in full, is in the JSON beside the
+results.
 
 solutions   240: 139 correct, 98 incorrect, 3 unknown (truncated)
 tokens      10,023 generated, 1,200 prefilled, 8,800 from the cache; 41.8 a label
@@ -20,13 +21,20 @@ def result_table(rows: Mapping[str, str]) -> str:
     for name, words in shown.items():
         head = f"  {name:<{indent - 2}}"
         lines += textwrap.wrap(
-            words, WIDTH, initial_indent=head, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+            words,
+            WIDTH,
+            initial_indent=head,
+            subsequent_indent=" " * indent,
+            break_long_words=False,
+            break_on_hyphens=False,
         )
     return "\n".join(lines)
 
 
 def counted(counts: Mapping[str, int]) -> str:
-    """`139 correct, 98 incorrect, 3 unknown (truncated)` of `{"correct": 139, …, "unknown:truncated": 3}`, the most frequent first."""
+    """`139 correct, 98 incorrect, 3 unknown (truncated)` of `{"correct": 139, …, "unknown:truncated": 3}`,
+    the most frequent first.
+    """
     words = []
     for name, n in sorted(counts.items(), key=lambda item: -item[1]):
         kind, _, reason = name.partition(":")
@@ -36,14 +44,18 @@ def counted(counts: Mapping[str, int]) -> str:
 
 def token_words(usage: Usage, per: str = "") -> str:
     """Of tokens of a policy; `per` adds what one of something took."""
-    words = f"{usage.n_generated:,} generated, {usage.n_prefilled:,} prefilled, {usage.n_cached:,} from the cache"
+    words = (
+        f"{usage.n_generated:,} generated, {usage.n_prefilled:,} prefilled, {usage.n_cached:,} from the cache"
+    )
     return f"{words}; {per}" if per else words
 
 
 def number_table(numbers: Mapping[str, float], n_columns: int = 2) -> str:
     """Names and numbers, `n_columns` of them a line, read line by line."""
     names = max((len(name) for name in numbers), default=0)
-    cells = [f"{name.replace('_', ' '):<{names}} {shown_number(number):>9}" for name, number in numbers.items()]
+    cells = [
+        f"{name.replace('_', ' '):<{names}} {shown_number(number):>9}" for name, number in numbers.items()
+    ]
     return "\n".join("  " + "    ".join(line) for line in _groups(cells, n_columns))
 
 

@@ -1,4 +1,6 @@
-"""Seconds of a run over all the processes that worked on it, kept in a file: a run that goes on does not forget its first part."""
+"""Seconds of a run over all the processes that worked on it, kept in a file: a run that goes on does not
+forget its first part.
+"""
 
 import asyncio
 import time
@@ -21,7 +23,9 @@ class Seconds(StoredRecord):
 
 
 class RunClock:
-    """Counts from its creation on, beginning with what `path` holds. `cpu_seconds` is a clock of CPU seconds (default: of this process)."""
+    """Counts from its creation on, beginning with what `path` holds. `cpu_seconds` is a clock of CPU seconds
+    (default: of this process).
+    """
 
     def __init__(self, path: Path, cpu_seconds: Callable[[], float] = time.process_time) -> None:
         self._earlier = Seconds.read(path) if path.exists() else Seconds()
@@ -37,7 +41,9 @@ class RunClock:
         return self._rounded(0.0, 0.0)
 
     def _rounded(self, seconds: float, cpu_seconds: float) -> Seconds:
-        return Seconds(round(self._earlier.seconds + seconds, 1), round(self._earlier.cpu_seconds + cpu_seconds, 1))
+        return Seconds(
+            round(self._earlier.seconds + seconds, 1), round(self._earlier.cpu_seconds + cpu_seconds, 1)
+        )
 
     def save(self) -> None:
         self.spent().write(self._path)

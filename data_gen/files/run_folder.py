@@ -1,7 +1,9 @@
-"""What commands share: records as JSON lines, and many problems at a time. Whose a run folder is: `data_gen.files.run_identity`.
+"""What commands share: records as JSON lines, and many problems at a time. Whose a run folder is:
+`data_gen.files.run_identity`.
 
-A run folder holds config.json, models.json, problems.jsonl, ledger.sqlite and the views made from them (solutions.jsonl, labels.jsonl,
-summaries). What grows with the number of problems stays on disk: they are read, worked on and written as they come.
+A run folder holds config.json, models.json, problems.jsonl, ledger.sqlite and the views made from them
+(solutions.jsonl, labels.jsonl, summaries). What grows with the number of problems stays on disk: they are
+read, worked on and written as they come.
 """
 
 import asyncio
@@ -48,7 +50,8 @@ def read_records(path: Path, kind: type[Result]) -> Iterator[Result]:
                 first = error.errors()[0]
                 where = ".".join(map(str, first["loc"]))
                 raise InputError(
-                    f"{path}:{number}: not a {kind.__name__}: {where}: {first['msg']}, got {str(first['input'])[:80]!r}"
+                    f"{path}:{number}: not a {kind.__name__}: {where}: {first['msg']}, got "
+                    f"{str(first['input'])[:80]!r}"
                 ) from error
 
 
@@ -62,10 +65,12 @@ def count_lines(path: Path) -> int:
 
 @contextmanager
 def records_in_order(path: Path, kind: type) -> Iterator[Callable[[int, Iterable[object]], None]]:
-    """`with records_in_order(path, kind) as add:` and `add(number, records)` for each group, in any order of the numbers 0, 1, ….
+    """`with records_in_order(path, kind) as add:` and `add(number, records)` for each group, in any order of
+    the numbers 0, 1, ….
 
-    The file has the groups in the order of their numbers and appears whole, when the block ends without an error. A group waits on disk for
-    those before it, not in memory: a problem that takes an hour holds up nobody.
+    The file has the groups in the order of their numbers and appears whole, when the block ends without an
+    error. A group waits on disk for those before it, not in memory: a problem that takes an hour holds up
+    nobody.
     """
     adapter: TypeAdapter[object] = TypeAdapter(kind)
     starts, sizes = array("q"), array("q")
@@ -92,19 +97,25 @@ def records_in_order(path: Path, kind: type) -> Iterator[Callable[[int, Iterable
 
 
 async def work_through(
-    items: Iterable[Item], work: Callable[[Item], Awaitable[Result]], take: Callable[[int, Result], None], n_open: int = N_OPEN
+    items: Iterable[Item],
+    work: Callable[[Item], Awaitable[Result]],
+    take: Callable[[int, Result], None],
+    n_open: int = N_OPEN,
 ) -> None:
-    """`work` on every item, `n_open` of them at any time; `take` gets an item's number and result as soon as there is one.
+    """`work` on every item, `n_open` of them at any time; `take` gets an item's number and result as soon as
+    there is one.
 
-    An item is asked for when a place is free, so `items` may be longer than what memory holds, and whoever is done takes the next one: a
-    slow item holds up no other. The first failure ends the others and is raised as it is.
+    An item is asked for when a place is free, so `items` may be longer than what memory holds, and whoever is
+    done takes the next one: a slow item holds up no other. The first failure ends the others and is raised as
+    it is.
     """
     numbered = enumerate(items)
 
     async def worker() -> None:
         for number, item in numbered:
             take(number, await work(item))
-            await asyncio.sleep(0)  # work that never waits must not keep the others, the ledger's clock and Ctrl-C out
+            # Work that never waits must not keep the others, the ledger's clock and Ctrl-C out
+            await asyncio.sleep(0)
 
     try:
         with _rare_collections():
@@ -119,7 +130,8 @@ async def work_through(
 def _rare_collections() -> Iterator[None]:
     """Look for garbage in cycles, of which draws leave next to none, after 50,000 new objects instead of 700.
 
-    Each look walks through the long tuples of token ids of all that is under way: it took a sixth of the CPU of a draw.
+    Each look walks through the long tuples of token ids of all that is under way: it took a sixth of the CPU
+    of a draw.
     """
     before = gc.get_threshold()
     gc.set_threshold(50_000, 20, 100)
@@ -130,9 +142,16 @@ def _rare_collections() -> Iterator[None]:
 
 
 async def for_each(
-    items: Iterable[Item], work: Callable[[Item], Awaitable[Result]], *, what: str, unit: str, at_once: int = N_OPEN
+    items: Iterable[Item],
+    work: Callable[[Item], Awaitable[Result]],
+    *,
+    what: str,
+    unit: str,
+    at_once: int = N_OPEN,
 ) -> list[Result]:
-    """`work_through` for items and results that fit in memory: the results in the order of the items, with a line of progress."""
+    """`work_through` for items and results that fit in memory: the results in the order of the items, with a
+    line of progress.
+    """
     items = list(items)
     results: dict[int, Result] = {}
     with Progress(what, len(items), unit=unit) as progress:

@@ -1,7 +1,8 @@
 """Whose a run folder is: the settings and the models that began it, in config.json and models.json.
 
-A run is what determines its data. Settings that only say where and how it is computed (`metadata={"is_execution": True}` in their config
-class) may be others each time, and those marked `may_grow` may grow. A folder in which nothing was made yet belongs to nobody.
+A run is what determines its data. Settings that only say where and how it is computed
+(`metadata={"is_execution": True}` in their config class) may be others each time, and those marked `may_grow`
+may grow. A folder in which nothing was made yet belongs to nobody.
 """
 
 import json
@@ -21,11 +22,20 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 N_SHOWN = 60  # characters of a setting in a message
-MADE_BY_RUNS = ("problems.jsonl", "problems.json", "models.json", "solutions.jsonl", "sample.json", "labels.jsonl", "results.jsonl")
+MADE_BY_RUNS = (
+    "problems.jsonl",
+    "problems.json",
+    "models.json",
+    "solutions.jsonl",
+    "sample.json",
+    "labels.jsonl",
+    "results.jsonl",
+)
 
 
 def check_run(folder: Path, config: "DataclassInstance", *, is_begun: bool = True) -> None:
-    """Raises InputError unless `folder` can be made or written into and is new, or holds the run of `config`. Writes nothing.
+    """Raises InputError unless `folder` can be made or written into and is new, or holds the run of `config`.
+    Writes nothing.
 
     `is_begun` says whether there is anything in the folder that belongs to its settings.
     """
@@ -34,35 +44,47 @@ def check_run(folder: Path, config: "DataclassInstance", *, is_begun: bool = Tru
     if not path.exists():
         foreign = [name for name in MADE_BY_RUNS if (folder / name).exists()]
         if foreign:
-            raise InputError(f"output {folder}: holds {foreign[0]} and no run, which would overwrite it; expected a folder of its own")
+            raise InputError(
+                f"output {folder}: holds {foreign[0]} and no run, which would overwrite it; expected a "
+                "folder of its own"
+            )
         return
     try:
-        found = dump_config(load_yaml(type(config), path))  # a setting that is newer than the run has its default there
+        # A setting that is newer than the run has its default there
+        found = dump_config(load_yaml(type(config), path))
     except InputError as fault:
         raise InputError(
-            f"{path}: this folder holds a run of another command or another version ({fault}); choose another output folder"
+            f"{path}: this folder holds a run of another command or another version ({fault}); choose "
+            "another output folder"
         ) from None
     difference = first_difference(type(config), found, dump_config(config))
     if difference and is_begun:
         raise InputError(
-            f"{path}: this folder holds a run with another configuration: {difference}; choose another output folder, or delete this one"
+            f"{path}: this folder holds a run with another configuration: {difference}; choose another "
+            "output folder, or delete this one"
         )
 
 
 def check_models(folder: Path, models: dict[str, str]) -> None:
-    """Raises InputError unless these models, by their ids, began the run: results belong to weights, not to their path."""
+    """Raises InputError unless these models, by their ids, began the run: results belong to weights, not to
+    their path.
+    """
     path = folder / "models.json"
     found = read_models(folder) if path.exists() else models
     for name, model_id in models.items():
         if found.get(name) != model_id:
             raise InputError(
-                f"{path}: the {name} of this run was {found.get(name)}, got {model_id}: other weights, tokenizer or precision; "
+                f"{path}: the {name} of this run was {found.get(name)}, got {model_id}: other weights, "
+                "tokenizer or precision; "
                 "choose another output, or put back the model that began this one"
             )
 
 
-def claim_run(folder: Path, config: "DataclassInstance", models: dict[str, str] | None = None, *, is_begun: bool = True) -> None:
-    """Write the settings into config.json (those of execution are the latest ones) and the ids of the models, if any, into models.json.
+def claim_run(
+    folder: Path, config: "DataclassInstance", models: dict[str, str] | None = None, *, is_begun: bool = True
+) -> None:
+    """Write the settings into config.json (those of execution are the latest ones) and the ids of the models,
+    if any, into models.json.
 
     Raises InputError as `check_run` and `check_models` do, and then writes nothing.
     """
@@ -76,13 +98,17 @@ def claim_run(folder: Path, config: "DataclassInstance", models: dict[str, str] 
 
 
 def read_models(folder: Path) -> dict[str, str]:
-    """models.json: the ids of the models that began the run, by name. Raises InputError where it is missing or damaged."""
+    """models.json: the ids of the models that began the run, by name. Raises InputError where it is missing
+    or damaged.
+    """
     found: dict[str, str] = read_json(folder / "models.json", dict[str, str])
     return found
 
 
 def check_folder(folder: Path) -> None:
-    """Raises InputError where nothing can be written; where the folder is new, it is made and taken away again, with its parents."""
+    """Raises InputError where nothing can be written; where the folder is new, it is made and taken away
+    again, with its parents.
+    """
     made: list[Path] = []
     try:
         made = [each for each in (folder, *folder.parents) if not each.exists()]
@@ -91,7 +117,8 @@ def check_folder(folder: Path) -> None:
             pass
     except OSError as error:
         raise InputError(
-            f"output {folder}: cannot be written there ({error.strerror}); expected a folder, or a path where one can be made"
+            f"output {folder}: cannot be written there ({error.strerror}); expected a folder, or a path "
+            "where one can be made"
         ) from None
     finally:
         for each in made:
@@ -110,7 +137,9 @@ def is_execution(setting: "Field[Any]") -> bool:
 def first_difference(
     config_class: type["DataclassInstance"], found: dict[str, Any], wanted: dict[str, Any], prefix: str = ""
 ) -> str | None:
-    """The first setting, dotted, in which two dumped configs are different runs: `policy.model is 'a', got 'b'`; None for the same run."""
+    """The first setting, dotted, in which two dumped configs are different runs: `policy.model is 'a', got
+    'b'`; None for the same run.
+    """
     types = field_types(config_class)
     for setting in fields(config_class):
         if is_execution(setting) or setting.name not in types:
@@ -133,7 +162,9 @@ def first_difference(
 def _shown(old: Any, new: Any) -> tuple[str, str]:
     """Both, shortened to where they begin to differ."""
     texts = repr(old), repr(new)
-    same = next((place for place, (a, b) in enumerate(zip(*texts, strict=False)) if a != b), min(map(len, texts)))
+    same = next(
+        (place for place, (a, b) in enumerate(zip(*texts, strict=False)) if a != b), min(map(len, texts))
+    )
     start = max(same - N_SHOWN // 3, 0) if max(map(len, texts)) > N_SHOWN else 0
 
     def cut(text: str) -> str:

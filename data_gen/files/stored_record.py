@@ -1,4 +1,5 @@
-"""Frozen records that one command leaves in a JSON file and others read: each kind of file has one class, which writes and reads it.
+"""Frozen records that one command leaves in a JSON file and others read: each kind of file has one class,
+which writes and reads it.
 
     @dataclass(frozen=True)
     class LabelSummary(StoredRecord):
@@ -27,7 +28,9 @@ Kind = TypeVar("Kind")
 
 
 class StoredRecord:
-    """To be inherited by a frozen dataclass whose fields are what JSON holds, or such dataclasses. `WRITTEN_BY` is for messages."""
+    """To be inherited by a frozen dataclass whose fields are what JSON holds, or such dataclasses.
+    `WRITTEN_BY` is for messages.
+    """
 
     WRITTEN_BY: ClassVar[str] = "a command of this project"
 
@@ -41,7 +44,9 @@ class StoredRecord:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Raises InputError naming file and field where there is no such file, or a field is missing or of another type."""
+        """Raises InputError naming file and field where there is no such file, or a field is missing or of
+        another type.
+        """
         return read_json(path, cls, cls.WRITTEN_BY)
 
 
@@ -65,7 +70,9 @@ def read_json(path: Path, kind: type[Kind], written_by: str = StoredRecord.WRITT
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """A JSON object of which no more is known: settings of any command, a model's config.json. Raises InputError as `read_json`."""
+    """A JSON object of which no more is known: settings of any command, a model's config.json. Raises
+    InputError as `read_json`.
+    """
     found: dict[str, Any] = read_json(path, dict[str, Any])
     return found
 
@@ -74,7 +81,9 @@ def _plain(value: Any) -> Any:
     """As `json` takes it."""
     if is_dataclass(value):
         named = ((each, getattr(value, each.name)) for each in fields(value))
-        return {each.name: _plain(inner) for each, inner in named if inner is not None or each.default is not None}
+        return {
+            each.name: _plain(inner) for each, inner in named if inner is not None or each.default is not None
+        }
     if isinstance(value, Mapping):
         return {key: _plain(inner) for key, inner in value.items()}
     return [_plain(inner) for inner in value] if isinstance(value, tuple | list) else value

@@ -1,17 +1,19 @@
-"""The two formats of openr's OmegaPRM: a question's measured prefixes in a flat list, or as a tree. Targets are Monte Carlo values.
+"""The two formats of openr's OmegaPRM: a question's measured prefixes in a flat list, or as a tree. Targets
+are Monte Carlo values.
 
     {"question": ..., "final_answer": "3", "question_id": 0, "reasoning_steps": [
         {"solution_prefix": "<question>", "mc_value": 0.9375}, {"solution_prefix": "<question>\\n\\n<step>", "mc_value": 0.5}, ...]}
     {..., "reasoning_steps": {"text": "<question>", "mc_value": 0.9375, "children": [{"text": "<step>", "mc_value": 0.5, "children": []}]}}
 
-A flat prefix belongs below the longest other prefix that it continues after a blank line; a step is what it adds, without outer blanks.
-Rows are the paths from the question to each leaf, each value in one row (see `stepwise.paths`); the value of the question itself is kept as
-`root_value`. openr's own converters turn a value into + above 0.5 (the paper: above 0), read the flat list as one-step solutions with the
-question inside the step, and drop every text with a letter outside ASCII: nothing of that happens here.
+A flat prefix belongs below the longest other prefix that it continues after a blank line; a step is what it
+adds, without outer blanks. Rows are the paths from the question to each leaf, each value in one row (see
+`stepwise.paths`); the value of the question itself is kept as `root_value`. openr's own converters turn a
+value into + above 0.5 (the paper: above 0), read the flat list as one-step solutions with the question inside
+the step, and drop every text with a letter outside ASCII: nothing of that happens here.
 
-Known of these sets: a prefix may be measured twice (both values are kept, in rows of their own), and a rollout that was right is one large
-last step with value 1.0 that was never measured.
-"""
+Known of these sets: a prefix may be measured twice (both values are kept, in rows of their own), and a
+rollout that was right is one large last step with value 1.0 that was never measured.
+"""  # noqa: E501
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,7 +64,9 @@ def read_tree_row(fields: Mapping[str, Any], where: str) -> Reading:
     root = searched.measured
     assert isinstance(root, MeasuredNode)
     if root.text.strip() != searched.question.strip():
-        raise RowError(where, "the root is not the question", f": {root.text[:60]!r} against {searched.question[:60]!r}")
+        raise RowError(
+            where, "the root is not the question", f": {root.text[:60]!r} against {searched.question[:60]!r}"
+        )
     left_out = Counter[str]()
     return _reading(searched, [root.mc_value], tuple(_nodes(root.children, left_out)), left_out, where)
 
@@ -71,7 +75,9 @@ def write_flat_row(row: StepwiseRow, where: str) -> dict[str, Any]:
     """Raises RowError unless every step has a value."""
     values = _values(row, where)
     ends = range(1, len(values) + 1)
-    prefixes = [MeasuredPrefix(_GAP.join((row.prompt, *row.completions[:end])), values[end - 1]) for end in ends]
+    prefixes = [
+        MeasuredPrefix(_GAP.join((row.prompt, *row.completions[:end])), values[end - 1]) for end in ends
+    ]
     if "root_value" in row.extra:
         prefixes.insert(0, MeasuredPrefix(row.prompt, row.extra["root_value"]))
     return dump_flat(SearchedQuestion(row.prompt, tuple(prefixes), others(row.extra, "root_value")))
@@ -92,7 +98,11 @@ def write_tree_row(row: StepwiseRow, where: str) -> dict[str, Any]:
 def _values(row: StepwiseRow, where: str) -> list[float]:
     values = [label for label in row.labels if isinstance(label, float)]
     if len(values) != len(row.labels):
-        raise RowError(where, "a step without a value", f": {list(row.labels)}; mc_value is a fraction of rollouts, which a label is not")
+        raise RowError(
+            where,
+            "a step without a value",
+            f": {list(row.labels)}; mc_value is a fraction of rollouts, which a label is not",
+        )
     return values
 
 
@@ -107,19 +117,27 @@ def parse_flat(fields: Mapping[str, Any], where: str) -> SearchedQuestion:
         if type(each) is not dict or len(each) != 2:
             raise RowError(place, "not a solution_prefix and an mc_value", f": {each!r:.60}")
         prefixes.append(MeasuredPrefix(take(each, "solution_prefix", (str,), place), _mc_value(each, place)))
-    return SearchedQuestion(take(fields, "question", (str,), where), tuple(prefixes), others(fields, "question", "reasoning_steps"))
+    return SearchedQuestion(
+        take(fields, "question", (str,), where),
+        tuple(prefixes),
+        others(fields, "question", "reasoning_steps"),
+    )
 
 
 def dump_flat(searched: SearchedQuestion) -> dict[str, Any]:
     """The JSON object that `parse_flat` read."""
     assert isinstance(searched.measured, tuple)
-    steps = [{"solution_prefix": each.solution_prefix, "mc_value": each.mc_value} for each in searched.measured]
+    steps = [
+        {"solution_prefix": each.solution_prefix, "mc_value": each.mc_value} for each in searched.measured
+    ]
     return _dump(searched, steps)
 
 
 def parse_tree(fields: Mapping[str, Any], where: str) -> SearchedQuestion:
     root = _parse_node(take(fields, "reasoning_steps", (dict,), where), where, 0)
-    return SearchedQuestion(take(fields, "question", (str,), where), root, others(fields, "question", "reasoning_steps"))
+    return SearchedQuestion(
+        take(fields, "question", (str,), where), root, others(fields, "question", "reasoning_steps")
+    )
 
 
 def dump_tree(searched: SearchedQuestion) -> dict[str, Any]:
@@ -127,7 +145,11 @@ def dump_tree(searched: SearchedQuestion) -> dict[str, Any]:
     assert isinstance(searched.measured, MeasuredNode)
 
     def dumped(node: MeasuredNode) -> dict[str, Any]:
-        return {"text": node.text, "mc_value": node.mc_value, "children": [dumped(child) for child in node.children]}
+        return {
+            "text": node.text,
+            "mc_value": node.mc_value,
+            "children": [dumped(child) for child in node.children],
+        }
 
     return _dump(searched, dumped(searched.measured))
 
@@ -149,7 +171,9 @@ def _parse_node(stored: Any, where: str, depth: int) -> MeasuredNode:
     if type(stored) is not dict or len(stored) != 3:
         raise RowError(where, "not a text, an mc_value and children", f": {stored!r:.60}")
     text, children = take(stored, "text", (str,), where), take(stored, "children", (list,), where)
-    return MeasuredNode(text, _mc_value(stored, where), tuple(_parse_node(child, where, depth + 1) for child in children))
+    return MeasuredNode(
+        text, _mc_value(stored, where), tuple(_parse_node(child, where, depth + 1) for child in children)
+    )
 
 
 def _mc_value(stored: Mapping[str, Any], where: str) -> float:
@@ -163,19 +187,28 @@ def _mc_value(stored: Mapping[str, Any], where: str) -> float:
 
 
 def _reading(
-    searched: SearchedQuestion, root_values: Sequence[float], first_steps: tuple[Node, ...], left_out: Counter[str], where: str
+    searched: SearchedQuestion,
+    root_values: Sequence[float],
+    first_steps: tuple[Node, ...],
+    left_out: Counter[str],
+    where: str,
 ) -> Reading:
     extra = {**searched.other, **({"root_value": root_values[0]} if root_values else {})}
     if len(root_values) > 1:
         left_out["value of the question, measured again"] += len(root_values) - 1
     if not first_steps:
         left_out["question without steps"] += 1
-    rows = [stepwise(where, searched.question, [node.text for node in path.nodes], path.labels, extra) for path in paths(first_steps)]
+    rows = [
+        stepwise(where, searched.question, [node.text for node in path.nodes], path.labels, extra)
+        for path in paths(first_steps)
+    ]
     return Reading(tuple(rows), left_out)
 
 
 def _nodes(children: Sequence[MeasuredNode], left_out: Counter[str]) -> Iterator[Node]:
-    """Steps without outer blanks; a blank one (a rollout that ended where it began) is left out and its children take its place."""
+    """Steps without outer blanks; a blank one (a rollout that ended where it began) is left out and its
+    children take its place.
+    """
     for child in children:
         below = tuple(_nodes(child.children, left_out))
         if child.text.strip():
@@ -185,11 +218,17 @@ def _nodes(children: Sequence[MeasuredNode], left_out: Counter[str]) -> Iterator
             yield from below
 
 
-def _tree_of_prefixes(question: str, prefixes: Sequence[MeasuredPrefix], where: str) -> tuple[list[float], tuple[Node, ...], Counter[str]]:
-    """Values of the question itself, the first steps, counts. Sorted by text, a prefix comes just before all that continue it."""
+def _tree_of_prefixes(
+    question: str, prefixes: Sequence[MeasuredPrefix], where: str
+) -> tuple[list[float], tuple[Node, ...], Counter[str]]:
+    """Values of the question itself, the first steps, counts. Sorted by text, a prefix comes just before all
+    that continue it.
+    """
     for each in prefixes:
         if each.solution_prefix != question and not each.solution_prefix.startswith(question + _GAP):
-            raise RowError(where, "a prefix does not begin with the question", f": {each.solution_prefix[:60]!r}")
+            raise RowError(
+                where, "a prefix does not begin with the question", f": {each.solution_prefix[:60]!r}"
+            )
     measured = [each for each in prefixes if each.solution_prefix != question]
     places = sorted(range(len(measured)), key=lambda place: (measured[place].solution_prefix, place))
     below: dict[int | None, list[int]] = {None: []}
@@ -198,7 +237,10 @@ def _tree_of_prefixes(question: str, prefixes: Sequence[MeasuredPrefix], where: 
         text = measured[place].solution_prefix
         while begun and not text.startswith(measured[begun[-1]].solution_prefix):
             begun.pop()
-        parent = next((other for other in reversed(begun) if text.startswith(measured[other].solution_prefix + _GAP)), None)
+        parent = next(
+            (other for other in reversed(begun) if text.startswith(measured[other].solution_prefix + _GAP)),
+            None,
+        )
         below.setdefault(parent, []).append(place)
         begun.append(place)
     left_out = Counter[str]()
@@ -207,7 +249,11 @@ def _tree_of_prefixes(question: str, prefixes: Sequence[MeasuredPrefix], where: 
         found = []
         for place in sorted(places_below):  # as in the file
             text = measured[place].solution_prefix
-            found.append(MeasuredNode(text[n_before:], measured[place].mc_value, nodes(below.get(place, []), len(text))))
+            found.append(
+                MeasuredNode(
+                    text[n_before:], measured[place].mc_value, nodes(below.get(place, []), len(text))
+                )
+            )
         return tuple(found)
 
     first_steps = tuple(_nodes(nodes(below[None], len(question)), left_out))

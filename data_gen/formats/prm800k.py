@@ -1,28 +1,42 @@
-"""PRM800K as OpenAI publishes it (Lightman et al. 2023), phases 1 and 2: rated alternatives for each step of a solution.
+"""PRM800K as OpenAI publishes it (Lightman et al. 2023), phases 1 and 2: rated alternatives for each step of
+a solution.
 
     {"question": {"problem": ...}, "label": {"finish_reason": "found_error", "total_time": ..., "steps": [
         {"completions": [{"text": ..., "rating": 1, "flagged": false}, {"text": ..., "rating": -1, ...}],
          "human_completion": null, "chosen_completion": 0}, ...]}, "labeler": ..., "timestamp": ..., "generation": ...}
 
-How alternatives become rows. The alternatives of a step were written after, and rated after, the chosen alternatives of the steps before
-it. So each is one labeled step after the chosen prefix; its authors say the same of their training data: from steps [A, B, C], [D],
-[E, F] with A, D and E chosen come A | B | C | A D | A D E | A D F (issue 10 of openai/prm800k). A solution with 2, 3 and 2 alternatives
-holds 7 labeled steps, and a file of 2 solutions with 3 steps of 2 alternatives holds 2 × 3 × 2 = 12, each once.
+How alternatives become rows. The alternatives of a step were written after, and rated after, the chosen
+alternatives of the steps before it. So each is one labeled step after the chosen prefix; its authors say the
+same of their training data: from steps [A, B, C], [D], [E, F] with A, D and E chosen come A | B | C | A D | A
+D E | A D F (issue 10 of openai/prm800k). A solution with 2, 3 and 2 alternatives holds 7 labeled steps, and a
+file of 2 solutions with 3 steps of 2 alternatives holds 2 × 3 × 2 = 12, each once.
 
-The cross product would pair a step with prefixes that nobody continued and a rating that nobody gave. openr's converter promises it, 12 for
-one solution with 2, 3 and 2 alternatives, and gives 2: a misplaced indent keeps the last prefix only. Both are wrong.
+The cross product would pair a step with prefixes that nobody continued and a rating that nobody gave. openr's
+converter promises it, 12 for one solution with 2, 3 and 2 alternatives, and gives 2: a misplaced indent keeps
+the last prefix only. Both are wrong.
 
-The rows are the paths of that tree, the chosen path first, each rating in one row (see `stepwise.paths`). A rating of 1 is True, -1 False,
-and 0 (neutral) True, as in the authors' own scores; `ratings` keeps the three apart. What a labeler wrote instead (`human_completion`) was
-rated by nobody: it is context, its label None.
-"""
+The rows are the paths of that tree, the chosen path first, each rating in one row (see `stepwise.paths`). A
+rating of 1 is True, -1 False, and 0 (neutral) True, as in the authors' own scores; `ratings` keeps the three
+apart. What a labeler wrote instead (`human_completion`) was rated by nobody: it is context, its label None.
+"""  # noqa: E501
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from data_gen.formats.stepwise import Label, Node, Reading, RowError, StepwiseRow, UnusedRowError, others, paths, stepwise, take
+from data_gen.formats.stepwise import (
+    Label,
+    Node,
+    Reading,
+    RowError,
+    StepwiseRow,
+    UnusedRowError,
+    others,
+    paths,
+    stepwise,
+    take,
+)
 
 BAD_PROBLEM = "bad_problem"
 _LABELS: dict[int | None, bool | None] = {1: True, 0: True, -1: False, None: None}
@@ -40,7 +54,9 @@ class Alternative:
 
 @dataclass(frozen=True)
 class RatedStep:
-    """`alternatives` is None where the labeler gave up before this step; `chosen` is the place of the one that the next step follows."""
+    """`alternatives` is None where the labeler gave up before this step; `chosen` is the place of the one
+    that the next step follows.
+    """
 
     alternatives: tuple[Alternative, ...] | None
     human: Alternative | None
@@ -50,7 +66,9 @@ class RatedStep:
 
 @dataclass(frozen=True)
 class RatedSolution:
-    """A source row; `question`, `label` and `other` hold what the row says beside problem and steps, at its three levels."""
+    """A source row; `question`, `label` and `other` hold what the row says beside problem and steps, at its
+    three levels.
+    """
 
     problem: str
     steps: tuple[RatedStep, ...]
@@ -60,8 +78,10 @@ class RatedSolution:
 
 
 def read_row(fields: Mapping[str, Any], where: str, keep_bad_problems: bool = False) -> Reading:
-    """The paths of a source row. Left out, and counted: alternatives after a step of which nothing was chosen, and alternatives without
-    a rating. Raises UnusedRowError for a row without steps, and for one whose labeler found the problem itself broken."""
+    """The paths of a source row. Left out, and counted: alternatives after a step of which nothing was
+    chosen, and alternatives without a rating. Raises UnusedRowError for a row without steps, and for one
+    whose labeler found the problem itself broken.
+    """
     solution = parse_solution(fields, where)
     if solution.label.get("finish_reason") == BAD_PROBLEM and not keep_bad_problems:
         raise UnusedRowError(where, "finish_reason bad_problem")
@@ -79,7 +99,11 @@ def read_row(fields: Mapping[str, Any], where: str, keep_bad_problems: bool = Fa
         columns: dict[str, Any] = {"ratings": [node.note.rating for node in path.nodes]}
         if any(node.note.other.get("flagged") for node in path.nodes):
             columns["flagged"] = [node.note.other.get("flagged") for node in path.nodes]
-        rows.append(stepwise(where, solution.problem, [node.text for node in path.nodes], path.labels, {**extra, **columns}))
+        rows.append(
+            stepwise(
+                where, solution.problem, [node.text for node in path.nodes], path.labels, {**extra, **columns}
+            )
+        )
     return Reading(tuple(rows), left_out)
 
 
@@ -89,7 +113,8 @@ def write_row(row: StepwiseRow, where: str) -> dict[str, Any]:
         raise RowError(where, "labels are values", "; PRM800K holds ratings 1, 0, -1")
     stored = _per_step(row, "ratings", [_RATINGS[label] for label in row.labels])
     rated = zip(stored, row.labels, strict=True)
-    ratings = [rating if label is not None else None for rating, label in rated]  # masked: rated in another row
+    # Masked: rated in another row
+    ratings = [rating if label is not None else None for rating, label in rated]
     flagged = _per_step(row, "flagged", [False] * len(row.labels))
     steps = [
         RatedStep((Alternative(text, rating, {"flagged": flag}),), None, 0, {})
@@ -98,7 +123,9 @@ def write_row(row: StepwiseRow, where: str) -> dict[str, Any]:
     label = {name: row.extra[name] for name in ("total_time", "finish_reason") if name in row.extra}
     question = row.extra.get("question")
     other = others(row.extra, "ratings", "flagged", "question", *label)
-    return dump_solution(RatedSolution(row.prompt, tuple(steps), question if isinstance(question, dict) else {}, label, other))
+    return dump_solution(
+        RatedSolution(row.prompt, tuple(steps), question if isinstance(question, dict) else {}, label, other)
+    )
 
 
 def _per_step(row: StepwiseRow, name: str, default: list[Any]) -> list[Any]:
@@ -127,7 +154,9 @@ def dump_solution(solution: RatedSolution) -> dict[str, Any]:
     """The JSON object that `parse_solution` read."""
     steps = [
         {
-            "completions": None if step.alternatives is None else [_dump_alternative(each) for each in step.alternatives],
+            "completions": None
+            if step.alternatives is None
+            else [_dump_alternative(each) for each in step.alternatives],
             "human_completion": None if step.human is None else _dump_alternative(step.human),
             "chosen_completion": step.chosen,
             **step.other,
@@ -141,13 +170,20 @@ def dump_solution(solution: RatedSolution) -> dict[str, Any]:
 def _parse_step(step: Any, where: str) -> RatedStep:
     if type(step) is not dict:
         raise RowError(where, "step is no dict", f": got {step!r:.60}")
-    stored, human = take(step, "completions", (list, type(None)), where), take(step, "human_completion", (dict, type(None)), where)
+    stored, human = (
+        take(step, "completions", (list, type(None)), where),
+        take(step, "human_completion", (dict, type(None)), where),
+    )
     chosen = take(step, "chosen_completion", (int, type(None)), where)
     alternatives = None if stored is None else tuple(_parse_alternative(each, where) for each in stored)
     if chosen is not None and not 0 <= chosen < len(alternatives or ()):
-        raise RowError(where, "chosen_completion is no alternative", f": got {chosen} of {len(alternatives or ())}")
+        raise RowError(
+            where, "chosen_completion is no alternative", f": got {chosen} of {len(alternatives or ())}"
+        )
     written = None if human is None else _parse_alternative(human, where)
-    return RatedStep(alternatives, written, chosen, others(step, "completions", "human_completion", "chosen_completion"))
+    return RatedStep(
+        alternatives, written, chosen, others(step, "completions", "human_completion", "chosen_completion")
+    )
 
 
 def _parse_alternative(stored: Any, where: str) -> Alternative:

@@ -1,10 +1,12 @@
-"""ProcessBench (Zheng et al. 2024; Qwen/ProcessBench on the Hub): the first wrong step of a solution, found by people.
+"""ProcessBench (Zheng et al. 2024; Qwen/ProcessBench on the Hub): the first wrong step of a solution, found
+by people.
 
     {"id": "gsm8k-0", "generator": "Qwen2-7B-Instruct", "problem": "Sue lives in ...", "steps": ["To find out ...", ...],
      "final_answer_correct": false, "label": 1}
 
-`label` is the place of the first error from 0, -1 if there is none: True before it, False at it, None after it.
-"""
+`label` is the place of the first error from 0, -1 if there is none: True before it, False at it, None after
+it.
+"""  # noqa: E501
 
 from collections import Counter
 from collections.abc import Mapping
@@ -23,12 +25,20 @@ def read_row(fields: Mapping[str, Any], where: str) -> Reading:
         labels = labels_of(error, len(steps))
     except ValueError as problem:
         raise RowError(where, "label is no step", f": {problem}") from None
-    row = stepwise(where, take(fields, "problem", (str,), where), steps, labels, others(fields, "problem", "steps", "label"))
+    row = stepwise(
+        where,
+        take(fields, "problem", (str,), where),
+        steps,
+        labels,
+        others(fields, "problem", "steps", "label"),
+    )
     return Reading((row,), Counter())
 
 
 def write_row(row: StepwiseRow, where: str) -> dict[str, Any]:
-    """Id, generator and final_answer_correct are null where the row does not say them. Raises RowError where no first error can be read."""
+    """Id, generator and final_answer_correct are null where the row does not say them. Raises RowError where
+    no first error can be read.
+    """
     hard = [label for label in row.labels if not isinstance(label, float)]
     if len(hard) != len(row.labels):
         raise RowError(where, "labels are values", "; a first error needs true or false")

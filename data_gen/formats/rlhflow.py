@@ -1,10 +1,11 @@
-"""Conversations of RLHFlow (RLHFlow/Mistral-PRM-Data and Deepseek-PRM-Data on the Hub): a turn of the user is a step, the reply its label.
+"""Conversations of RLHFlow (RLHFlow/Mistral-PRM-Data and Deepseek-PRM-Data on the Hub): a turn of the user is
+a step, the reply its label.
 
     {"conversations": [{"role": "user", "content": "What is 2 + 3 * 4? Step 1: 3 * 4 = 12"}, {"role": "assistant", "content": "+"},
                        {"role": "user", "content": "Step 2: 2 + 12 = 15"}, {"role": "assistant", "content": "-"}]}
 
 The first turn holds question and first step; where one ends and the other begins: `first_step`.
-"""
+"""  # noqa: E501
 
 from collections import Counter
 from collections.abc import Mapping
@@ -20,7 +21,9 @@ def read_row(fields: Mapping[str, Any], where: str) -> Reading:
     turns = take(fields, "conversations", (list,), where)
     if not turns or len(turns) % 2:
         raise RowError(
-            where, "conversations are no pairs of turns", f": got {len(turns)}, expected a turn of the user and a reply for each step"
+            where,
+            "conversations are no pairs of turns",
+            f": got {len(turns)}, expected a turn of the user and a reply for each step",
         )
     said, labels = [], []
     for number, turn in enumerate(turns):
@@ -44,11 +47,17 @@ def read_row(fields: Mapping[str, Any], where: str) -> Reading:
 
 
 def write_row(row: StepwiseRow, where: str) -> dict[str, Any]:
-    """Steps that are not named `Step 1:`, `Step 2:` … get that name: without it the question has no end. Raises RowError."""
+    """Steps that are not named `Step 1:`, `Step 2:` … get that name: without it the question has no end.
+    Raises RowError.
+    """
     turns = []
     for place, (step, label) in enumerate(zip(named_steps(row), row.labels, strict=True)):
         if type(label) is not bool:
-            raise RowError(where, "a step whose label is not true or false", f": {list(row.labels)}; each step needs + or -")
+            raise RowError(
+                where,
+                "a step whose label is not true or false",
+                f": {list(row.labels)}; each step needs + or -",
+            )
         turns += [
             {"role": "user", "content": f"{row.prompt} {step}" if place == 0 else step},
             {"role": "assistant", "content": "+" if label else "-"},

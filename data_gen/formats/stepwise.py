@@ -1,13 +1,15 @@
-"""The row that every public format of step labels is read into and written from: a question, steps, a label for each, and the rest.
+"""The row that every public format of step labels is read into and written from: a question, steps, a label
+for each, and the rest.
 
 It is TRL's stepwise supervision, so that converting to TRL loses nothing::
 
     StepwiseRow("What is 2 + 3 * 4?", ("3 * 4 = 12", "2 + 12 = 15"), (True, False), {"task": "GSM8K"})
 
-A label is a bool, a value in [0, 1] (then all of the row's are), or None where nothing is known. Where a source stores alternatives for a
-step, its solutions are the paths of a tree (`paths`), and each label stands in one row only: in the first that runs through its step. In
-the later ones that step is context with the label None, for repeating it (as TRL's converter of PRM800K does) would weight an early step by
-the number of alternatives below it.
+A label is a bool, a value in [0, 1] (then all of the row's are), or None where nothing is known. Where a
+source stores alternatives for a step, its solutions are the paths of a tree (`paths`), and each label stands
+in one row only: in the first that runs through its step. In the later ones that step is context with the
+label None, for repeating it (as TRL's converter of PRM800K does) would weight an early step by the number of
+alternatives below it.
 """
 
 import math
@@ -22,7 +24,9 @@ Label = bool | float | None
 
 
 class RowError(InputError):
-    """A row that a reader refuses, or a writer cannot say: where it stands, the `reason` (counted where such rows are dropped), details."""
+    """A row that a reader refuses, or a writer cannot say: where it stands, the `reason` (counted where such
+    rows are dropped), details.
+    """
 
     def __init__(self, where: str, reason: str, details: str = "") -> None:
         super().__init__(f"{where}: {reason}{details}")
@@ -30,12 +34,16 @@ class RowError(InputError):
 
 
 class UnusedRowError(RowError):
-    """A row that is as its format wants it and says nothing to learn from: left out and counted, whatever becomes of broken rows."""
+    """A row that is as its format wants it and says nothing to learn from: left out and counted, whatever
+    becomes of broken rows.
+    """
 
 
 @dataclass(frozen=True)
 class StepwiseRow:
-    """`extra` holds whatever else the source says of the row, under the source's own names. Raises ValueError for what is no row."""
+    """`extra` holds whatever else the source says of the row, under the source's own names. Raises ValueError
+    for what is no row.
+    """
 
     prompt: str
     completions: tuple[str, ...]
@@ -51,7 +59,9 @@ class StepwiseRow:
             if not text.strip():
                 raise ValueError(f"step {step} is blank: {text!r}")
         if len(self.labels) != len(self.completions):
-            raise ValueError(f"{len(self.labels)} labels for {len(self.completions)} steps; expected one for each")
+            raise ValueError(
+                f"{len(self.labels)} labels for {len(self.completions)} steps; expected one for each"
+            )
         for step, label in enumerate(self.labels):
             _check_label(step, label)
         kinds = {type(label).__name__ for label in self.labels if label is not None}
@@ -64,8 +74,15 @@ def _check_label(step: int, label: Any) -> None:
         return
     if label is None or type(label) is bool:
         return
-    what = "a float in [0, 1] is a value" if type(label) is float else "a whole number may be a class, a rating or an ignore index (-100)"
-    raise ValueError(f"label of step {step}: got {str(label)[:40]}, expected true, false, null or a value such as 0.5 or 1.0: {what}")
+    what = (
+        "a float in [0, 1] is a value"
+        if type(label) is float
+        else "a whole number may be a class, a rating or an ignore index (-100)"
+    )
+    raise ValueError(
+        f"label of step {step}: got {str(label)[:40]}, expected true, false, null or a value such as 0.5 or "
+        f"1.0: {what}"
+    )
 
 
 class Reading(NamedTuple):
@@ -75,7 +92,9 @@ class Reading(NamedTuple):
     left_out: Counter[str]
 
 
-def stepwise(where: str, prompt: str, completions: Sequence[str], labels: Sequence[Label], extra: Mapping[str, Any]) -> StepwiseRow:
+def stepwise(
+    where: str, prompt: str, completions: Sequence[str], labels: Sequence[Label], extra: Mapping[str, Any]
+) -> StepwiseRow:
     """A StepwiseRow; what is none raises RowError that names `where`."""
     try:
         return StepwiseRow(prompt, tuple(completions), tuple(labels), extra)
@@ -97,7 +116,9 @@ class Node:
 
 
 class LabelPath(NamedTuple):
-    """The steps from a first step to a last one; the labels of the leading `n_seen` stand in an earlier path."""
+    """The steps from a first step to a last one; the labels of the leading `n_seen` stand in an earlier
+    path.
+    """
 
     nodes: tuple[Node, ...]
     n_seen: int
@@ -126,7 +147,9 @@ def paths(first_steps: Sequence[Node]) -> Iterator[LabelPath]:
 
 
 def take(fields: Mapping[str, Any], name: str, kinds: tuple[type, ...], where: str) -> Any:
-    """The field `name`, which must be there and of exactly one of `kinds` (true is no int). Raises RowError."""
+    """The field `name`, which must be there and of exactly one of `kinds` (true is no int). Raises
+    RowError.
+    """
     if name not in fields:
         raise RowError(where, f"no field {name!r}", f"; fields present: {', '.join(map(repr, fields))}"[:200])
     value = fields[name]
@@ -140,7 +163,11 @@ def take_texts(fields: Mapping[str, Any], name: str, where: str) -> tuple[str, .
     """The field `name` as a list of texts."""
     for place, value in enumerate(take(fields, name, (list,), where)):
         if type(value) is not str:
-            raise RowError(where, f"field {name!r} is no list of str", f": item {place} is {type(value).__name__} {value!r:.60}")
+            raise RowError(
+                where,
+                f"field {name!r} is no list of str",
+                f": item {place} is {type(value).__name__} {value!r:.60}",
+            )
     return tuple(fields[name])
 
 

@@ -7,7 +7,9 @@ from data_gen.records.solutions import GradedSolution, Problem, Solution
 
 
 async def grade_any(grader: Grader, problem: Problem, solution: Solution) -> GradedSolution:
-    """Correct if one of the accepted answers makes it so; else unknown if one of them leaves it open; else incorrect."""
+    """Correct if one of the accepted answers makes it so; else unknown if one of them leaves it open; else
+    incorrect.
+    """
     graded = await grader.grade(problem, solution)
     for other in problem.other_answers:
         if graded.verdict.is_correct:

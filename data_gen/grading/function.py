@@ -2,11 +2,13 @@
 
     def grade(question: str, gold_answer: str, solution: str) -> bool | None | Verdict
 
-True is correct, False incorrect, None unknown; a `Verdict` (data_gen.records.solutions) says why it is unknown. The module is found as
-`python -c` would find it: in the working directory or among what is installed. A plain function is called in threads, several at a time, so
-that a slow one holds up no draw, and no end of the run; one that needs the main thread (signals, math-verify's own time-outs) is written
-`async def`. Whatever it raises ends the run: a fault is no verdict. A module that needs something of the machine may have a function
-`check_machine()`, which is called before anything is drawn and raises InputError. data_gen/grading/program.py is an example.
+True is correct, False incorrect, None unknown; a `Verdict` (data_gen.records.solutions) says why it is
+unknown. The module is found as `python -c` would find it: in the working directory or among what is
+installed. A plain function is called in threads, several at a time, so that a slow one holds up no draw, and
+no end of the run; one that needs the main thread (signals, math-verify's own time-outs) is written `async
+def`. Whatever it raises ends the run: a fault is no verdict. A module that needs something of the machine may
+have a function `check_machine()`, which is called before anything is drawn and raises InputError.
+data_gen/grading/program.py is an example.
 """
 
 import asyncio
@@ -30,14 +32,18 @@ PARAMETERS = ["question", "gold_answer", "solution"]
 
 
 class FunctionGrader:
-    """Verdicts by a function. An edit of its module, or of what that imports from its own package or folder, changes `grader_version`.
+    """Verdicts by a function. An edit of its module, or of what that imports from its own package or folder,
+    changes `grader_version`.
 
-    A truncated solution that the function does not call correct is unknown (truncated): what was cut off might have been right.
+    A truncated solution that the function does not call correct is unknown (truncated): what was cut off
+    might have been right.
     """
 
     def __init__(self, name: str, function: Callable[[str, str, str], Opinion | Awaitable[Opinion]]) -> None:
         self.name = name
-        self.grader_version = f"{name} {source_hash(FunctionGrader, name.partition(':')[0], 'data_gen.answers.find')}"
+        self.grader_version = (
+            f"{name} {source_hash(FunctionGrader, name.partition(':')[0], 'data_gen.answers.find')}"
+        )
         self._function, self._threads = function, DaemonThreads()
 
     async def grade(self, problem: Problem, solution: Solution) -> GradedSolution:
@@ -48,7 +54,9 @@ class FunctionGrader:
         return GradedSolution(solution, find_answer(solution.text, is_truncated), verdict)
 
     async def _opinion(self, *arguments: str) -> object:
-        """What the function returns. What it raises is raised, as RuntimeError where it would mean something to the event loop."""
+        """What the function returns. What it raises is raised, as RuntimeError where it would mean something
+        to the event loop.
+        """
         if not inspect.iscoroutinefunction(self._function):
             return await self._threads.call(_without_control_flow, self._function, *arguments)
         try:
@@ -73,10 +81,19 @@ class FunctionGrader:
 
 
 def _without_control_flow(function: Callable[[str, str, str], Opinion], *arguments: str) -> object:
-    """Call it. What ends loops, tasks and processes elsewhere is an error like others here: `next` of nothing, `sys.exit`."""
+    """Call it. What ends loops, tasks and processes elsewhere is an error like others here: `next` of
+    nothing, `sys.exit`.
+    """
     try:
         return function(*arguments)
-    except (StopIteration, StopAsyncIteration, GeneratorExit, SystemExit, KeyboardInterrupt, asyncio.CancelledError) as error:
+    except (
+        StopIteration,
+        StopAsyncIteration,
+        GeneratorExit,
+        SystemExit,
+        KeyboardInterrupt,
+        asyncio.CancelledError,
+    ) as error:
         raise RuntimeError(f"the grader raised {error!r}") from error
 
 
@@ -90,12 +107,17 @@ def load_function_grader(name: str) -> FunctionGrader:
     except (ModuleNotFoundError, ValueError):  # a package on the way is missing; an empty name
         found = None
     if found is None or found.origin is None or not found.origin.endswith(".py"):
-        raise InputError(f"grader {name}: found no Python module {module_name!r} in {Path.cwd()} or among what is installed")
+        raise InputError(
+            f"grader {name}: found no Python module {module_name!r} in {Path.cwd()} or among what is "
+            "installed"
+        )
     module = importlib.import_module(module_name)
     function = getattr(module, function_name, None)
     if not inspect.isroutine(function):
         raise InputError(f"grader {name}: {found.origin} has no function {function_name!r}")
     if list(inspect.signature(function).parameters) != PARAMETERS:
-        raise InputError(f"grader {name}: takes {inspect.signature(function)}, expected ({', '.join(PARAMETERS)})")
+        raise InputError(
+            f"grader {name}: takes {inspect.signature(function)}, expected ({', '.join(PARAMETERS)})"
+        )
     getattr(module, "check_machine", lambda: None)()
     return FunctionGrader(name, function)

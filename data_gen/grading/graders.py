@@ -1,4 +1,6 @@
-"""Verdicts on whole solutions: correct, incorrect, or unknown with a reason. An unknown is never a negative label."""
+"""Verdicts on whole solutions: correct, incorrect, or unknown with a reason. An unknown is never a negative
+label.
+"""
 
 import asyncio
 import functools
@@ -24,23 +26,29 @@ from data_gen.records.sampling import FinishReason
 from data_gen.records.solutions import CORRECT, INCORRECT, GradedSolution, Problem, Solution, Verdict, unknown
 from data_gen.settings.errors import InputError
 
-GraderName = str  # auto, that of a built-in task, math, exact, choice, or module:function; `load_grader` checks it
-MATH_MODULES = ("data_gen.answers.find", "data_gen.answers.equality", "data_gen.grading.pool_worker")  # decide, with what they import
+# Auto, that of a built-in task, math, exact, choice, or module:function; `load_grader` checks it
+GraderName = str
+# Decide, with what they import
+MATH_MODULES = ("data_gen.answers.find", "data_gen.answers.equality", "data_gen.grading.pool_worker")
 N_WORKERS = min(4, os.cpu_count() or 1)  # of which a run starts as many as it has questions for
 N_STORED_VERDICTS = 65536
 RETRY_SECONDS = 600.0  # how long a time-out stands for its pair of answers
 
 
 class MathGrader:
-    """Answers of GSM8K and MATH: exact rules about numbers and notation first, then algebra by math-verify in processes that can be killed.
+    """Answers of GSM8K and MATH: exact rules about numbers and notation first, then algebra by math-verify in
+    processes that can be killed.
 
-    Unknown verdicts name their reason: no_answer, truncated, too_long (more than MAX_ANSWER_LENGTH characters), ambiguous, rounded_gold and
-    choice_text (see answer_equality.py), assumptions (equal for positive values, say), unparsable, unparsable_gold, and timeout, memory or
-    crash of the algebra. A pair of answers is worked out once, however many ask at a time; a time-out stands for RETRY_SECONDS and is then
+    Unknown verdicts name their reason: no_answer, truncated, too_long (more than MAX_ANSWER_LENGTH
+    characters), ambiguous, rounded_gold and choice_text (see answer_equality.py), assumptions (equal for
+    positive values, say), unparsable, unparsable_gold, and timeout, memory or crash of the algebra. A pair of
+    answers is worked out once, however many ask at a time; a time-out stands for RETRY_SECONDS and is then
     tried again. Any thread and event loop may grade.
     """
 
-    def __init__(self, timeout_seconds: float = 5.0, memory_gib: float = 2.0, n_workers: int = N_WORKERS) -> None:
+    def __init__(
+        self, timeout_seconds: float = 5.0, memory_gib: float = 2.0, n_workers: int = N_WORKERS
+    ) -> None:
         self.grader_version = _math_version()
         self._pool = AlgebraPool(n_workers, timeout_seconds, memory_gib)
         self._settled: dict[Pair, Verdict | Pair] = {}
@@ -76,11 +84,15 @@ class MathGrader:
         return settled if isinstance(settled, Verdict) else _read(self._compare_by_algebra(settled).result())
 
     def close(self) -> None:
-        """End the worker processes, and with ClosedError whatever still waits for them; they also end with this object."""
+        """End the worker processes, and with ClosedError whatever still waits for them; they also end with
+        this object.
+        """
         self._pool.close()
 
     def _settle(self, gold_answer: str, answer: str) -> Verdict | Pair:
-        """The verdict if exact rules settle it or algebra has before; else the two expressions that algebra has to compare."""
+        """The verdict if exact rules settle it or algebra has before; else the two expressions that algebra
+        has to compare.
+        """
         if max(len(gold_answer), len(answer)) > MAX_ANSWER_LENGTH:
             return unknown("too_long")
         pair = gold_answer, answer
@@ -121,7 +133,10 @@ class MathGrader:
 def _math_version() -> str:
     """Of our own sources and of the packages that work out the algebra."""
     libraries = [version(name) for name in ("sympy", "latex2sympy2_extended", "pint")]
-    return f"math-3, math-verify {version('math-verify')}, {content_hash(source_hash(MathGrader, *MATH_MODULES), *libraries)[:16]}"
+    return (
+        f"math-3, math-verify {version('math-verify')}, "
+        f"{content_hash(source_hash(MathGrader, *MATH_MODULES), *libraries)[:16]}"
+    )
 
 
 def _drop_oldest(stored: dict[Pair, Any]) -> None:
@@ -132,7 +147,10 @@ def _drop_oldest(stored: dict[Pair, Any]) -> None:
 def _verdict_by_options(problem: Problem, answer: str) -> Verdict:
     """A letter against a text: the question says which option the text is, if it lists them."""
     options = read_options(problem.question)
-    gold, letter = (letter_of(written, options) or written.strip("() ").upper() for written in (problem.gold_answer, answer))
+    gold, letter = (
+        letter_of(written, options) or written.strip("() ").upper()
+        for written in (problem.gold_answer, answer)
+    )
     if gold not in options or letter not in options:
         return unknown("choice_text")
     return CORRECT if gold == letter else INCORRECT
@@ -158,7 +176,9 @@ def _copy(future: Future[Reply]) -> Future[Reply]:
 
 
 def load_grader(name: GraderName, source: str) -> Grader:
-    """The grader of this name; `auto` takes the one that fits the source of the problems (see ProblemSource). Raises InputError."""
+    """The grader of this name; `auto` takes the one that fits the source of the problems (see ProblemSource).
+    Raises InputError.
+    """
     of_tasks = {each: load for task in TASKS.values() for each, load in task.graders.items()}
     if name == "auto":
         task = task_of(source)
@@ -171,11 +191,15 @@ def load_grader(name: GraderName, source: str) -> Grader:
         return ExactGrader() if name == "exact" else ChoiceGrader()
     if ":" in name:
         return load_function_grader(name)
-    raise InputError(f"grader: got {name!r}, expected auto, {', '.join(of_tasks)}, math, exact, choice or module:function")
+    raise InputError(
+        f"grader: got {name!r}, expected auto, {', '.join(of_tasks)}, math, exact, choice or module:function"
+    )
 
 
 def compares_exactly(name: GraderName, source: str) -> bool:
-    """Whether the grader of this name leaves no doubt that another comparison could settle: those of the built-in tasks."""
+    """Whether the grader of this name leaves no doubt that another comparison could settle: those of the
+    built-in tasks.
+    """
     if name == "auto":
         return task_of(source) is not None
     return any(name in task.graders for task in TASKS.values())

@@ -1,20 +1,21 @@
-"""Shuts the calling process off from the machine by what Linux has for it. Standard library alone: it runs before a program of
-program_sandbox.py.
+"""Shuts the calling process off from the machine by what Linux has for it. Standard library alone: it runs
+before a program of program_sandbox.py.
 
 `run_isolated(action, ...)` runs `action` in a grandchild with
 
-- name spaces of its own for users, files, processes, network, System V memory and host name. Its files are a new root, all read-only, of
-  which `/tmp` alone (also `/dev/shm`; 64 MiB of memory, gone with the process) can be written; there is /usr and Python's own
-  installation, no /proc, /sys, /home, /run, no sockets of services. Its network has no way out, its process ids name its own processes
-  only;
+- name spaces of its own for users, files, processes, network, System V memory and host name. Its files are a
+  new root, all read-only, of which `/tmp` alone (also `/dev/shm`; 64 MiB of memory, gone with the process)
+  can be written; there is /usr and Python's own installation, no /proc, /sys, /home, /run, no sockets of
+  services. Its network has no way out, its process ids name its own processes only;
 - no capabilities, no new privileges, and limits on memory, processor time, file sizes, open files and tasks;
-- where libseccomp is there, a filter of system calls: no other program or process (threads are allowed), no sockets but Unix ones, no
-  signals to others, no tracing, anonymous files, mounts, keys, io_uring, bpf. Without it (`layers` says so) a program may start others
-  behind the same walls, each with its own limits.
+- where libseccomp is there, a filter of system calls: no other program or process (threads are allowed), no
+  sockets but Unix ones, no signals to others, no tracing, anonymous files, mounts, keys, io_uring, bpf.
+  Without it (`layers` says so) a program may start others behind the same walls, each with its own limits.
 
-All of it dies with the process that called: each parent of the chain takes its child along (PR_SET_PDEATHSIG), and the end of the first
-process of a process name space ends the others. What it does not protect from: faults of the kernel itself, and reading what stands in
-/usr and in the Python installation. It needs Linux 5.12 or newer and user name spaces for this user.
+All of it dies with the process that called: each parent of the chain takes its child along
+(PR_SET_PDEATHSIG), and the end of the first process of a process name space ends the others. What it does not
+protect from: faults of the kernel itself, and reading what stands in /usr and in the Python installation. It
+needs Linux 5.12 or newer and user name spaces for this user.
 """
 
 import ctypes
@@ -54,22 +55,28 @@ _REFUSED_CALLS = """
     setxattr lsetxattr fsetxattr name_to_handle_at open_by_handle_at bpf perf_event_open keyctl add_key request_key
     io_uring_setup io_uring_enter io_uring_register io_setup init_module finit_module delete_module kexec_load kexec_file_load
     reboot swapon swapoff sethostname setdomainname settimeofday clock_settime adjtimex acct quotactl syslog fanotify_init
-"""
+"""  # noqa: E501
 
 
 @dataclass(frozen=True)
 class Walls:
-    """What stands round a process; `limits` has names of the module resource. Without `name_spaces` the user's files stay in reach."""
+    """What stands round a process; `limits` has names of the module resource. Without `name_spaces` the
+    user's files stay in reach.
+    """
 
     limits: dict[str, int]
     wall_seconds: float
     name_spaces: bool
 
 
-def run_isolated(action: Callable[[], None], walls: Walls, report: Callable[[dict[str, object]], None]) -> int:
-    """The process id of a child that ends, with the same exit code (128 + that of a signal), when `action` has ended in a grandchild.
+def run_isolated(
+    action: Callable[[], None], walls: Walls, report: Callable[[dict[str, object]], None]
+) -> int:
+    """The process id of a child that ends, with the same exit code (128 + that of a signal), when `action`
+    has ended in a grandchild.
 
-    `report` takes `{"layers": [...]}` just before the action, or `{"broken": ...}` if a wall could not be put up: then nothing runs.
+    `report` takes `{"layers": [...]}` just before the action, or `{"broken": ...}` if a wall could not be put
+    up: then nothing runs.
     """
     parent = os.getpid()
     child = os.fork()
@@ -81,7 +88,8 @@ def run_isolated(action: Callable[[], None], walls: Walls, report: Callable[[dic
             os._exit(_SETUP_FAILED)
         if walls.name_spaces:
             _leave_name_spaces()
-        init = os.fork()  # the first process of the new name space of processes; nothing in it can stop or trace this one
+        # The first process of the new name space of processes; nothing in it can stop or trace this one
+        init = os.fork()
         if init == 0:
             die_with_parent()
             if walls.name_spaces:
@@ -96,12 +104,16 @@ def run_isolated(action: Callable[[], None], walls: Walls, report: Callable[[dic
         os._exit(_SETUP_FAILED)
 
 
-def _run_here(action: Callable[[], None], walls: Walls, report: Callable[[dict[str, object]], None]) -> NoReturn:
+def _run_here(
+    action: Callable[[], None], walls: Walls, report: Callable[[dict[str, object]], None]
+) -> NoReturn:
     die_with_parent()
     os.setsid()  # or a signal to its own group would reach those who watch over it
-    signal.setitimer(signal.ITIMER_REAL, walls.wall_seconds + 1)  # in case that they ended before they could take this one along
+    # In case that they ended before they could take this one along
+    signal.setitimer(signal.ITIMER_REAL, walls.wall_seconds + 1)
     for name, limit in walls.limits.items():
-        if name != "RLIMIT_NPROC" or walls.name_spaces:  # elsewhere the kernel counts all processes of this user
+        # Elsewhere the kernel counts all processes of this user
+        if name != "RLIMIT_NPROC" or walls.name_spaces:
             resource.setrlimit(getattr(resource, name), (limit, limit))
     _drop_capabilities()
     layers = ["limits on memory, time, files and tasks", "no new privileges"]
@@ -140,14 +152,30 @@ def _leave_name_spaces() -> None:
     user, group = os.getuid(), os.getgid()
     _check(_LIBC.unshare(sum(_NAME_SPACES.values())), "unshare")
     die_with_parent()  # new capabilities have cleared it
-    for name, content in (("setgroups", "deny"), ("uid_map", f"1000 {user} 1"), ("gid_map", f"1000 {group} 1")):
+    for name, content in (
+        ("setgroups", "deny"),
+        ("uid_map", f"1000 {user} 1"),
+        ("gid_map", f"1000 {group} 1"),
+    ):
         Path(f"/proc/self/{name}").write_text(content)
 
 
 def _leave_files() -> None:
     """A new root with what Python needs to read; the old one is out of reach afterwards."""
-    installation = [sys.prefix, sys.base_prefix, sys.exec_prefix, "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/alternatives"]
-    sources = {path: os.path.realpath(path) for path in [*installation, "/etc/localtime", "/dev/null", "/dev/zero", "/dev/urandom"]}
+    installation = [
+        sys.prefix,
+        sys.base_prefix,
+        sys.exec_prefix,
+        "/usr",
+        "/lib",
+        "/lib64",
+        "/etc/ld.so.cache",
+        "/etc/alternatives",
+    ]
+    sources = {
+        path: os.path.realpath(path)
+        for path in [*installation, "/etc/localtime", "/dev/null", "/dev/zero", "/dev/urandom"]
+    }
     _mount("none", "/", "", _MS_REC | _MS_PRIVATE)
     _mount("tmpfs", "/tmp", "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=755,size=1m")
     Path("/tmp/old").mkdir()
@@ -158,7 +186,8 @@ def _leave_files() -> None:
     Path("/dev/shm").symlink_to("/tmp")
     _mount("tmpfs", "/tmp", "tmpfs", _MS_NOSUID | _MS_NODEV, f"mode=755,size={FOLDER_BYTES},nr_inodes=4096")
     for path, source in sorted(sources.items()):
-        if not Path(path).exists() and Path(f"/old{source}").exists():  # one that exists is part of an earlier one
+        # One that exists is part of an earlier one
+        if not Path(path).exists() and Path(f"/old{source}").exists():
             _bind(f"/old{source}", path)
     _check(_LIBC.umount2(b"/old", _MNT_DETACH), "umount2")
     Path("/old").rmdir()
@@ -177,12 +206,22 @@ def _bind(source: str, path: str) -> None:
 
 
 def _mount(source: str, path: str, kind: str, flags: int, options: str = "") -> None:
-    _check(_LIBC.mount(source.encode(), os.fsencode(path), kind.encode(), ctypes.c_ulong(flags), options.encode()), f"mount {path}")
+    _check(
+        _LIBC.mount(
+            source.encode(), os.fsencode(path), kind.encode(), ctypes.c_ulong(flags), options.encode()
+        ),
+        f"mount {path}",
+    )
 
 
 def _change_mount(path: str, flags: int, set_attributes: int = 0, clear_attributes: int = 0) -> None:
     attributes = (ctypes.c_uint64 * 4)(set_attributes, clear_attributes, 0, 0)
-    _check(_LIBC.syscall(_MOUNT_SETATTR, _AT_FDCWD, os.fsencode(path), flags, attributes, ctypes.sizeof(attributes)), "mount_setattr")
+    _check(
+        _LIBC.syscall(
+            _MOUNT_SETATTR, _AT_FDCWD, os.fsencode(path), flags, attributes, ctypes.sizeof(attributes)
+        ),
+        "mount_setattr",
+    )
 
 
 def _drop_capabilities() -> None:
@@ -195,7 +234,12 @@ def _drop_capabilities() -> None:
 class _Comparison(ctypes.Structure):
     """libseccomp's struct scmp_arg_cmp."""
 
-    _fields_ = (("argument", ctypes.c_uint), ("operator", ctypes.c_int), ("one", ctypes.c_uint64), ("other", ctypes.c_uint64))
+    _fields_ = (
+        ("argument", ctypes.c_uint),
+        ("operator", ctypes.c_int),
+        ("one", ctypes.c_uint64),
+        ("other", ctypes.c_uint64),
+    )
 
 
 def _refuse_calls() -> bool:
@@ -207,8 +251,10 @@ def _refuse_calls() -> bool:
     seccomp.seccomp_init.restype = ctypes.c_void_p
     rules: list[tuple[str, int, list[_Comparison]]] = [(name, _EPERM, []) for name in _REFUSED_CALLS.split()]
     rules.append(("clone", _EPERM, [_Comparison(0, _MASKED_EQUAL, _CLONE_THREAD, 0)]))
-    rules.append(("clone3", _ENOSYS, []))  # its flags lie in memory, where no filter looks; glibc then takes clone
-    rules.append(("tgkill", _EPERM, [_Comparison(0, _NOT_EQUAL, os.getpid(), 0)]))  # its own threads take signals, as for abort()
+    # Its flags lie in memory, where no filter looks; glibc then takes clone
+    rules.append(("clone3", _ENOSYS, []))
+    # Its own threads take signals, as for abort()
+    rules.append(("tgkill", _EPERM, [_Comparison(0, _NOT_EQUAL, os.getpid(), 0)]))
     rules.append(("socket", _EPERM, [_Comparison(0, _NOT_EQUAL, _AF_UNIX, 0)]))
     context = ctypes.c_void_p(seccomp.seccomp_init(_ALLOW))
     for name, verdict, comparisons in rules:

@@ -1,8 +1,9 @@
-"""Values as JSON between a program and its tests (remote_program.py), in such a way that a value cannot bring behaviour along.
+"""Values as JSON between a program and its tests (remote_program.py), in such a way that a value cannot bring
+behaviour along.
 
-`encode` writes numbers, texts and the containers of the standard library by their content; an instance of a class derived from one of
-them is written as that one (a number of numpy as the number). Whatever else there is goes through `reference`, which gives it a name in
-its own process.
+`encode` writes numbers, texts and the containers of the standard library by their content; an instance of a
+class derived from one of them is written as that one (a number of numpy as the number). Whatever else there
+is goes through `reference`, which gives it a name in its own process.
 
     (1, {"a": b"\\0"})  ->  {"tuple": [1, {"dict": [["a", {"bytes": "00"}]]}]}
 """
@@ -43,7 +44,9 @@ _READ: dict[str, Callable[[Any], Any]] = {
 
 
 def encode(value: Any, reference: Reference) -> Any:
-    """What json.dumps takes. `reference` gets what is no plain value and returns a dict with one key that `decode` is told of."""
+    """What json.dumps takes. `reference` gets what is no plain value and returns a dict with one key that
+    `decode` is told of.
+    """
     if value is None or type(value) in (bool, str, float):
         return value
     if type(value) is int:
@@ -56,8 +59,16 @@ def encode(value: Any, reference: Reference) -> Any:
     if numpy is not None and type(value) is numpy.ndarray and value.dtype.kind in "biuf":
         return {"ndarray": [value.dtype.str, value.tolist()]}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return {"namedtuple": [type(value).__name__, list(value._fields), [encode(item, reference) for item in value]]}
-    kind = next((kind for kind in type(value).__mro__ if kind in _WRITE or kind in (list, str, int, float)), None)
+        return {
+            "namedtuple": [
+                type(value).__name__,
+                list(value._fields),
+                [encode(item, reference) for item in value],
+            ]
+        }
+    kind = next(
+        (kind for kind in type(value).__mro__ if kind in _WRITE or kind in (list, str, int, float)), None
+    )
     if kind is None or isinstance(value, enum.Enum):
         return reference(value)
     if kind not in _WRITE:
@@ -67,7 +78,9 @@ def encode(value: Any, reference: Reference) -> Any:
 
 
 def decode(code: Any, resolve: Callable[[str, Any], object]) -> Any:
-    """The value of `code`; `resolve` gets the key and content of what `reference` wrote. Raises ValueError or TypeError for others."""
+    """The value of `code`; `resolve` gets the key and content of what `reference` wrote. Raises ValueError or
+    TypeError for others.
+    """
     if isinstance(code, list):
         return [decode(item, resolve) for item in code]
     if not isinstance(code, dict):

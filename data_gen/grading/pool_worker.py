@@ -1,10 +1,12 @@
-r"""What runs in a worker process of grading_pool.py: `python grading_worker.py MAX_BYTES MAX_SECONDS` answers questions from stdin.
+r"""What runs in a worker process of grading_pool.py: `python grading_worker.py MAX_BYTES MAX_SECONDS` answers
+questions from stdin.
 
-math-verify and sympy may run for hours or eat all memory on an answer like 9^{9^{9}}, and neither a thread nor Python's handling of an
-alarm stops every such case. So this process imports them once and forks a child that does the work. For each question the child sets an
-alarm that has no handler: the kernel ends it when the time is up, inside one long multiplication too. Then the parent forks the next child,
-which takes milliseconds. When stdin closes, both end. A question is `{"gold": ..., "answer": ...}`, a reply `{"is_equal": bool}` or
-`{"unknown": reason}`: unparsable, unparsable_gold, timeout or memory. Nothing of ours is imported.
+math-verify and sympy may run for hours or eat all memory on an answer like 9^{9^{9}}, and neither a thread
+nor Python's handling of an alarm stops every such case. So this process imports them once and forks a child
+that does the work. For each question the child sets an alarm that has no handler: the kernel ends it when the
+time is up, inside one long multiplication too. Then the parent forks the next child, which takes
+milliseconds. When stdin closes, both end. A question is `{"gold": ..., "answer": ...}`, a reply `{"is_equal":
+bool}` or `{"unknown": reason}`: unparsable, unparsable_gold, timeout or memory. Nothing of ours is imported.
 """
 
 import json
@@ -46,7 +48,9 @@ def serve(max_bytes: int, max_seconds: float) -> None:
         elif code == OUT_OF_MEMORY:
             _reply({"unknown": "memory"})
         elif code != RECYCLED:
-            return  # stdin is closed, or the child died of something else: the pool starts a new worker and asks once more
+            # Stdin is closed, or the child died of something else: the pool starts a new worker and asks once
+            # more
+            return
 
 
 def _answer_questions(max_bytes: int, max_seconds: float) -> None:
@@ -62,7 +66,8 @@ def _answer_questions(max_bytes: int, max_seconds: float) -> None:
             os._exit(OUT_OF_MEMORY)
         signal.setitimer(signal.ITIMER_REAL, 0)
         if _peak_bytes() > max_bytes / 2:
-            os._exit(OUT_OF_MEMORY)  # math-verify answers False where an allocation failed, which must not become a verdict
+            # Math-verify answers False where an allocation failed, which must not become a verdict
+            os._exit(OUT_OF_MEMORY)
         _reply(reply)
     os._exit(RECYCLED)
 
@@ -72,7 +77,9 @@ def _reply(reply: dict[str, Any]) -> None:
 
 
 def _peak_bytes() -> int:
-    """The most memory this process itself ever held (`ru_maxrss` starts at that of the process that launched it); 0 where unknown."""
+    """The most memory this process itself ever held (`ru_maxrss` starts at that of the process that launched
+    it); 0 where unknown.
+    """
     status = Path("/proc/self/status")
     if not status.exists():
         return 0
@@ -82,9 +89,14 @@ def _peak_bytes() -> int:
 
 # --- algebra
 
-_DEGREES_IN_FUNCTION = re.compile(r"(\\(?:sin|cos|tan|cot|sec|csc))\s*[({]?\s*(\d+(?:\.\d+)?)\s*\^\s*\{?\s*\\circ\s*\}?\s*[)}]?")
-# What the parser would read, and otherwise than a person: two numbers side by side as their sum, a number with a base without it
-_COMMAND = re.compile(r"\\[a-zA-Z]+(?:\{[a-z]*matrix\})?|\b(?:or|and|sin|cos|tan|log|ln|exp|mod|emptyset)\b|(?<![\d)])_\{?\w+\}?")
+_DEGREES_IN_FUNCTION = re.compile(
+    r"(\\(?:sin|cos|tan|cot|sec|csc))\s*[({]?\s*(\d+(?:\.\d+)?)\s*\^\s*\{?\s*\\circ\s*\}?\s*[)}]?"
+)
+# What the parser would read, and otherwise than a person: two numbers side by side as their sum, a number
+# with a base without it
+_COMMAND = re.compile(
+    r"\\[a-zA-Z]+(?:\{[a-z]*matrix\})?|\b(?:or|and|sin|cos|tan|log|ln|exp|mod|emptyset)\b|(?<![\d)])_\{?\w+\}?"
+)
 _MISREAD = re.compile(r"\d\s+(?!\\frac)\d|\$|[\d)]\s*_|'")
 _MIXED = re.compile(r"(?<![\d.}^_])(\d+)\s*\\frac\s*\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}")
 _RELATION = r"(?:[<>]|\\(?:[lg]eq?|neq?)(?![a-z]))"
@@ -101,9 +113,10 @@ POINTS = (
 def compare(gold: str, answer: str) -> dict[str, Any]:
     r"""Whether two answers are equal by math-verify, an inequality and its solution set being equal both ways.
 
-    Its yes to two numbers is checked to N_DIGITS digits, and its no to two formulas at positive values of their variables: where they agree
-    there, they are equal under assumptions that nobody stated (`\sqrt{ab}` and `\sqrt{a}\sqrt{b}`).
-    """
+    Its yes to two numbers is checked to N_DIGITS digits, and its no to two formulas at positive values of
+    their variables: where they agree there, they are equal under assumptions that nobody stated (`\sqrt{ab}`
+    and `\sqrt{a}\sqrt{b}`).
+    """  # noqa: E501
     gold_parsed, parsed = _parse(gold), _parse(answer)
     if not gold_parsed:
         return {"unknown": "unparsable_gold"}
@@ -152,15 +165,21 @@ def _rounds_to(value: Any, gold: str) -> bool:
 
     if not isinstance(value, Expr) or value.free_symbols or value.has(Float):
         return False
-    return bool(abs(complex(value.evalf(N_DIGITS)) - float(gold)) <= 0.5 * 10.0 ** -len(gold.partition(".")[2]))
+    return bool(
+        abs(complex(value.evalf(N_DIGITS)) - float(gold)) <= 0.5 * 10.0 ** -len(gold.partition(".")[2])
+    )
 
 
 def _same_solutions(one: Any, other: Any) -> dict[str, Any] | None:
-    """Two conditions on one variable (or one and a set) by their sets of solutions; None if they are something else."""
+    """Two conditions on one variable (or one and a set) by their sets of solutions; None if they are
+    something else.
+    """
     from sympy import And, Eq, Or, Set
     from sympy.core.relational import Relational
 
-    conditions = [part for part in (one, other) if isinstance(part, And | Or | Relational) and not isinstance(part, Eq)]
+    conditions = [
+        part for part in (one, other) if isinstance(part, And | Or | Relational) and not isinstance(part, Eq)
+    ]
     if not conditions or not all(isinstance(part, Set) or part in conditions for part in (one, other)):
         return None
     symbols = {symbol for part in conditions for symbol in part.free_symbols}
@@ -190,7 +209,9 @@ def _differ_in_value(one: Any, other: Any) -> bool:
 
 
 def _agree_at_points(one: Any, other: Any) -> bool:
-    """Whether two formulas of the same variables have the same real value at each point of one of the two sets of POINTS."""
+    """Whether two formulas of the same variables have the same real value at each point of one of the two
+    sets of POINTS.
+    """
     from sympy import Expr
 
     if not (isinstance(one, Expr) and isinstance(other, Expr)):
@@ -198,7 +219,10 @@ def _agree_at_points(one: Any, other: Any) -> bool:
     symbols = sorted(one.free_symbols | other.free_symbols, key=str)
     if not 0 < len(symbols) <= len(POINTS[0]) or one.free_symbols != other.free_symbols:
         return False
-    return any(all(_agree_at(one, other, dict(zip(symbols, point, strict=False))) for point in points) for points in POINTS)
+    return any(
+        all(_agree_at(one, other, dict(zip(symbols, point, strict=False))) for point in points)
+        for points in POINTS
+    )
 
 
 def _agree_at(one: Any, other: Any, point: dict[Any, Any]) -> bool:
@@ -209,14 +233,18 @@ def _agree_at(one: Any, other: Any, point: dict[Any, Any]) -> bool:
 
 
 def _read_letters_as_they_stand() -> None:
-    """math-verify reads M and m as one letter, and where a text does not parse, the last equation in it; its other settings stay."""
+    """math-verify reads M and m as one letter, and where a text does not parse, the last equation in it; its
+    other settings stay.
+    """
     from latex2sympy2_extended.latex2sympy2 import ConversionConfig
     from math_verify import parser
 
     def parse_latex(latex: str) -> Any:
         is_real = not parser.should_treat_as_complex(latex)
         config = ConversionConfig(lowercase_symbols=False)
-        return parser.latex2sympy(latex, is_real=is_real, convert_degrees=False, normalization_config=None, conversion_config=config)
+        return parser.latex2sympy(
+            latex, is_real=is_real, convert_degrees=False, normalization_config=None, conversion_config=config
+        )
 
     parser.parse_latex_cached = parse_latex
 
@@ -227,17 +255,24 @@ def _folded(latex: str) -> str:
 
 
 def _parse(answer: str) -> list[Any]:
-    """What latex2sympy reads in the whole of `answer`; nothing where it does not parse, and never a number found inside of it."""
+    """What latex2sympy reads in the whole of `answer`; nothing where it does not parse, and never a number
+    found inside of it.
+    """
     from latex2sympy2_extended import NormalizationConfig
     from math_verify import LatexExtractionConfig, parse
 
     if _MISREAD.search(_COMMAND.sub("*", answer)):
         return []
     answer = _MIXED.sub(
-        lambda mixed: rf"({mixed[1]}+\frac{{{mixed[2]}}}{{{mixed[3]}}})" if int(mixed[2]) < int(mixed[3]) else mixed[0], answer
+        lambda mixed: (
+            rf"({mixed[1]}+\frac{{{mixed[2]}}}{{{mixed[3]}}})" if int(mixed[2]) < int(mixed[3]) else mixed[0]
+        ),
+        answer,
     )
     answer = _DEGREES_IN_FUNCTION.sub(r"\1{(\\frac{\2\\pi}{180})}", answer)
-    normalization = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all", equations=False)
+    normalization = NormalizationConfig(
+        basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all", equations=False
+    )
     target = LatexExtractionConfig(normalization_config=normalization)
     parsed: list[Any] = parse(f"${answer}$", (target,), fallback_mode="no_fallback", parsing_timeout=None)
     return parsed
@@ -252,7 +287,9 @@ def _with_imaginary_unit(parsed: list[Any]) -> list[Any]:
     def read(part: Any) -> Any:
         if not isinstance(part, Expr):
             return part
-        return part.subs([(root, I), *((symbol, I) for symbol in part.free_symbols if getattr(symbol, "name", "") == "i")])
+        return part.subs(
+            [(root, I), *((symbol, I) for symbol in part.free_symbols if getattr(symbol, "name", "") == "i")]
+        )
 
     return [read(part) for part in parsed]
 

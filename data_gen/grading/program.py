@@ -1,27 +1,35 @@
-r"""A grader for Python programs, as an example of a grader of one's own: `grader: data_gen.grading.program:grade`.
+r"""A grader for Python programs, as an example of a grader of one's own: `grader:
+data_gen.grading.program:grade`.
 
-The solution holds its program in a fenced block of Python; the last one counts. The gold answer holds the tests, in one of two forms:
+The solution holds its program in a fenced block of Python; the last one counts. The gold answer holds the
+tests, in one of two forms:
 
 - lines of Python that use what the program defines: `assert add(1, 2) == 3`;
-- JSON with one run of the program as a script each: `[{"stdin": "1 2\n", "stdout": "3\n"}]`; blanks at the ends of lines do not count.
+- JSON with one run of the program as a script each: `[{"stdin": "1 2\n", "stdout": "3\n"}]`; blanks at the
+  ends of lines do not count.
 
-Programs run isolated from the machine by name spaces and, where libseccomp is there, a filter of system calls (isolation.py says what is
-walled off): no network, no other programs, nothing to read but Python itself and /usr, nothing to write but a /tmp of their own, limits
-on memory, processor time and file sizes, and all of it ends with this process. One line of the log says which walls this machine gives. A
-machine without name spaces (many containers: Docker needs `--security-opt seccomp=unconfined --security-opt apparmor=unconfined` or a
-profile that allows `unshare`) is refused, since a program could do there whatever you can. Where that is no harm, as in a virtual machine
-for this purpose, PRM_TRAIN_UNSAFE_PROGRAMS=1 in the environment runs them all the same, under the limits and the filter alone.
+Programs run isolated from the machine by name spaces and, where libseccomp is there, a filter of system calls
+(isolation.py says what is walled off): no network, no other programs, nothing to read but Python itself and
+/usr, nothing to write but a /tmp of their own, limits on memory, processor time and file sizes, and all of it
+ends with this process. One line of the log says which walls this machine gives. A machine without name spaces
+(many containers: Docker needs `--security-opt seccomp=unconfined --security-opt apparmor=unconfined` or a
+profile that allows `unshare`) is refused, since a program could do there whatever you can. Where that is no
+harm, as in a virtual machine for this purpose, PRM_TRAIN_UNSAFE_PROGRAMS=1 in the environment runs them all
+the same, under the limits and the filter alone.
 
-Verdicts are found outside of the program's process, which never sees the tests or the expected outputs: printed output is compared here,
-and tests run in a process of their own that only calls the program (remote_program.py). Correct if all tests pass. Incorrect if one
-fails, and also if the program exceeds its memory, its output or `CPU_SECONDS` of processor time: these limits belong to the task, and how
-busy the machine is cannot use them up. Unknown (timeout) if the wall-clock time ends before the processor time does, since then the
-machine may be to blame, and an unknown is never a negative label; unknown (untestable) where a test compares an object of the program's
-own class with a value, hands it an object of a class of its own, or ends its own process; unknown (no_answer) without a program, unknown
-(unparsable_gold) where the tests are no Python and no JSON of runs.
+Verdicts are found outside of the program's process, which never sees the tests or the expected outputs:
+printed output is compared here, and tests run in a process of their own that only calls the program
+(remote_program.py). Correct if all tests pass. Incorrect if one fails, and also if the program exceeds its
+memory, its output or `CPU_SECONDS` of processor time: these limits belong to the task, and how busy the
+machine is cannot use them up. Unknown (timeout) if the wall-clock time ends before the processor time does,
+since then the machine may be to blame, and an unknown is never a negative label; unknown (untestable) where a
+test compares an object of the program's own class with a value, hands it an object of a class of its own, or
+ends its own process; unknown (no_answer) without a program, unknown (unparsable_gold) where the tests are no
+Python and no JSON of runs.
 
-What this does NOT protect from: faults of the kernel; a program that says yes where the tests ask nothing but its own word (methods and
-comparisons of its own objects); one that knows the expected values by heart; and, with PRM_TRAIN_UNSAFE_PROGRAMS, anything.
+What this does NOT protect from: faults of the kernel; a program that says yes where the tests ask nothing but
+its own word (methods and comparisons of its own objects); one that knows the expected values by heart; and,
+with PRM_TRAIN_UNSAFE_PROGRAMS, anything.
 """
 
 import ast
@@ -58,7 +66,8 @@ _FENCE = re.compile(r"[ \t]*```[ \t]*([^\s`]*)")
 
 @dataclass(frozen=True)
 class Run:
-    """What became of one program; `exit_code` is None if the wall-clock time ended it, `tests` is passed, failed or untestable.
+    """What became of one program; `exit_code` is None if the wall-clock time ended it, `tests` is passed,
+    failed or untestable.
 
     `tests` is None where they ended without a word, and where there are none.
     """
@@ -69,7 +78,9 @@ class Run:
 
 
 def grade(question: str, gold_answer: str, solution: str) -> Verdict:
-    """The verdict of the tests in `gold_answer` on the program in `solution`. Raises InputError where programs cannot be isolated."""
+    """The verdict of the tests in `gold_answer` on the program in `solution`. Raises InputError where
+    programs cannot be isolated.
+    """
     program, tests = find_program(solution), read_tests(gold_answer)
     if program is None:
         return unknown("no_answer")
@@ -108,9 +119,16 @@ def read_tests(gold_answer: str) -> str | list[dict[str, str]] | None:
     """Python source, runs with `stdin` and `stdout`, or None where it is neither."""
     with contextlib.suppress(ValueError, RecursionError):
         runs = json.loads(gold_answer)
-        is_runs = isinstance(runs, list) and runs and all(isinstance(run, dict) and set(run) == {"stdin", "stdout"} for run in runs)
-        return runs if is_runs and all(isinstance(text, str) for run in runs for text in run.values()) else None
-    with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):  # the last two: nested too deeply
+        is_runs = (
+            isinstance(runs, list)
+            and runs
+            and all(isinstance(run, dict) and set(run) == {"stdin", "stdout"} for run in runs)
+        )
+        return (
+            runs if is_runs and all(isinstance(text, str) for run in runs for text in run.values()) else None
+        )
+    # The last two: nested too deeply
+    with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
         return gold_answer if ast.parse(gold_answer).body else None
     return None
 
@@ -130,31 +148,42 @@ def _lines(text: str) -> list[str]:
 
 @functools.cache
 def check_machine() -> bool:
-    """Whether programs run in name spaces here. Raises InputError where they cannot and nobody has said that this is no harm."""
+    """Whether programs run in name spaces here. Raises InputError where they cannot and nobody has said that
+    this is no harm.
+    """
     *_, said = _start("", None, "", name_spaces=True)
     if "broken" not in said:
         logger.info("programs are isolated by: %s", "; ".join(said["layers"]))
         if "seccomp" not in said["layers"]:
-            logger.warning("no libseccomp.so.2 here: a program may start others inside of its walls (Debian: apt install libseccomp2)")
+            logger.warning(
+                "no libseccomp.so.2 here: a program may start others inside of its walls (Debian: apt "
+                "install libseccomp2)"
+            )
         return True
     if os.environ.get(UNSAFE) != "1":
         raise InputError(
-            f"grader data_gen.grading.program: this machine gives no name spaces to isolate programs with ({said['broken']}), "
-            f"so they could do whatever you can; use a machine that allows `unshare --user`, or set {UNSAFE}=1 if no harm can come of it"
+            "grader data_gen.grading.program: this machine gives no name spaces to isolate programs with "
+            f"({said['broken']}), "
+            "so they could do whatever you can; use a machine that allows `unshare --user`, or set "
+            f"{UNSAFE}=1 if no harm can come of it"
         )
     logger.warning("%s=1: programs are not isolated (%s) and can do whatever you can", UNSAFE, said["broken"])
     return False
 
 
 def run_program(program: str, tests: str | None = None, stdin: str = "") -> Run:
-    """One program under tests, or as a script. Nothing of it is left afterwards. Raises InputError on a machine that cannot isolate it."""
+    """One program under tests, or as a script. Nothing of it is left afterwards. Raises InputError on a
+    machine that cannot isolate it.
+    """
     exit_code, output, said = _start(program, tests, stdin, check_machine())
     if "broken" in said:
         raise RuntimeError(f"program_grading: a sandbox could not be set up: {said['broken']}")
     return Run(exit_code, output, said.get("tests"))
 
 
-def _start(program: str, tests: str | None, stdin: str, name_spaces: bool) -> tuple[int | None, str, dict[str, Any]]:
+def _start(
+    program: str, tests: str | None, stdin: str, name_spaces: bool
+) -> tuple[int | None, str, dict[str, Any]]:
     limits = {
         "RLIMIT_AS": MEMORY_BYTES,
         "RLIMIT_CPU": CPU_SECONDS,
@@ -170,7 +199,8 @@ def _start(program: str, tests: str | None, stdin: str, name_spaces: bool) -> tu
         "wall_seconds": WALL_SECONDS,
         "name_spaces": name_spaces,
     }
-    folder = "/" if name_spaces else tempfile.mkdtemp(prefix="program-")  # name spaces bring a folder of their own
+    # Name spaces bring a folder of their own
+    folder = "/" if name_spaces else tempfile.mkdtemp(prefix="program-")
     try:
         with (
             _file(json.dumps(task)) as task_file,
@@ -180,7 +210,12 @@ def _start(program: str, tests: str | None, stdin: str, name_spaces: bool) -> tu
             _file() as result,
         ):
             files = [file.fileno() for file in (task_file, tests_file, result)]
-            exit_code = _wait(folder, files, input_file.fileno(), subprocess.DEVNULL if tests is not None else output.fileno())
+            exit_code = _wait(
+                folder,
+                files,
+                input_file.fileno(),
+                subprocess.DEVNULL if tests is not None else output.fileno(),
+            )
             said: dict[str, Any] = {}
             for line in _content(result).splitlines():
                 said |= json.loads(line)
@@ -197,7 +232,13 @@ def _wait(folder: str, files: list[int], stdin: int, output: int) -> int | None:
     with subprocess.Popen(
         [sys.executable, "-I", "-B", program_sandbox.__file__, str(os.getpid()), *map(str, files)],
         cwd=folder,
-        env={"PATH": "/usr/bin:/bin", "HOME": home, "TMPDIR": home, "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1"},
+        env={
+            "PATH": "/usr/bin:/bin",
+            "HOME": home,
+            "TMPDIR": home,
+            "LANG": "C.UTF-8",
+            "OMP_NUM_THREADS": "1",
+        },
         stdin=stdin,
         stdout=output,
         stderr=subprocess.DEVNULL,
@@ -205,7 +246,8 @@ def _wait(folder: str, files: list[int], stdin: int, output: int) -> int | None:
         start_new_session=True,
     ) as process:
         try:
-            exit_code = process.wait(math.ceil(WALL_SECONDS) + 5)  # it ends itself at the end of the wall-clock time
+            # It ends itself at the end of the wall-clock time
+            exit_code = process.wait(math.ceil(WALL_SECONDS) + 5)
             return None if exit_code == -signal.SIGALRM else exit_code
         except subprocess.TimeoutExpired:
             return None
@@ -215,7 +257,9 @@ def _wait(folder: str, files: list[int], stdin: int, output: int) -> int | None:
 
 
 def _file(content: str = "") -> "tempfile._TemporaryFileWrapper[bytes]":
-    """A file without a name: neither side can block the other as with a pipe, and the limit on files bounds what is written."""
+    """A file without a name: neither side can block the other as with a pipe, and the limit on files bounds
+    what is written.
+    """
     file = tempfile.TemporaryFile()  # noqa: SIM115 the caller closes it
     file.write(content.encode(errors="surrogatepass"))
     file.seek(0)

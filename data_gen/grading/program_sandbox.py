@@ -1,11 +1,13 @@
-"""What program_grading.py starts for each program: `python -I program_sandbox.py PARENT TASK TESTS RESULT`, the last three open
-descriptors.
+"""What program_grading.py starts for each program: `python -I program_sandbox.py PARENT TASK TESTS RESULT`,
+the last three open descriptors.
 
-TASK holds a line of JSON `{"program", "has_tests", "limits", "wall_seconds", "name_spaces"}`. Without tests the program runs as a script,
-with the standard input and output it finds. With them two isolated processes (isolation.py) are started and talk over a pair of sockets:
-one holds the program and answers calls, the other reads TESTS, runs them (remote_program.py) and writes `{"tests": ...}` to RESULT:
-passed, failed or untestable. The program's process has no descriptor of TESTS or RESULT and has never read them, so it can neither learn
-what the tests expect nor say how they ended. RESULT also takes a line of each process with the walls that stand round it, or what broke.
+TASK holds a line of JSON `{"program", "has_tests", "limits", "wall_seconds", "name_spaces"}`. Without tests
+the program runs as a script, with the standard input and output it finds. With them two isolated processes
+(isolation.py) are started and talk over a pair of sockets: one holds the program and answers calls, the other
+reads TESTS, runs them (remote_program.py) and writes `{"tests": ...}` to RESULT: passed, failed or
+untestable. The program's process has no descriptor of TESTS or RESULT and has never read them, so it can
+neither learn what the tests expect nor say how they ended. RESULT also takes a line of each process with the
+walls that stand round it, or what broke.
 
 This process ends itself at the end of the wall-clock time and with its parent, and all others end with it.
 """
@@ -55,7 +57,8 @@ def main() -> None:
 
     def program() -> None:
         _close_all_but(far.fileno())
-        module = ModuleType("program")  # one that is tested as a module does not run what it keeps for `__main__`
+        # One that is tested as a module does not run what it keeps for `__main__`
+        module = ModuleType("program")
         Peer(far.makefile("rwb"), lambda: _run(module, task["program"], "program.py")).serve()
         os._exit(0)  # whatever threads it has left
 
@@ -95,7 +98,9 @@ def _outcome(tests: str, peer: Peer) -> str:
 
 def _names(tests: str) -> set[str]:
     nodes = list(ast.walk(ast.parse(tests)))
-    names = {node.id for node in nodes if isinstance(node, ast.Name)} | {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    names = {node.id for node in nodes if isinstance(node, ast.Name)} | {
+        node.attr for node in nodes if isinstance(node, ast.Attribute)
+    }
     return names | {alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
 
 

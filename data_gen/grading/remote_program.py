@@ -1,15 +1,17 @@
-"""A program in one process, its tests in another: what the tests compare, they compare where the program cannot reach.
+"""A program in one process, its tests in another: what the tests compare, they compare where the program
+cannot reach.
 
-The tests run as they are written. Each name of the program that they use is a `Remote` or a plain value; calling it sends the arguments
-over, and what comes back is a plain value (plain_values.py) or a `Remote` for an object that stays there. So the program sees the
-arguments of its functions and never the value that a test compares with: it cannot know what to answer, unless by doing the task. Two
-consequences:
+The tests run as they are written. Each name of the program that they use is a `Remote` or a plain value;
+calling it sends the arguments over, and what comes back is a plain value (plain_values.py) or a `Remote` for
+an object that stays there. So the program sees the arguments of its functions and never the value that a test
+compares with: it cannot know what to answer, unless by doing the task. Two consequences:
 
-- An object of the program's own is never asked whether it equals, exceeds or contains a value of the tests, since it would see that value
-  and could say yes. Where it has such an operator of its own, this cannot be tested, and the verdict is unknown. The same holds for
-  objects of the tests' own classes as arguments: only plain values, functions and iterators cross.
-- Its methods, and operators between two of its own objects, are asked: that is the only way to test a class. A test that rests on nothing
-  but these believes the program.
+- An object of the program's own is never asked whether it equals, exceeds or contains a value of the tests,
+  since it would see that value and could say yes. Where it has such an operator of its own, this cannot be
+  tested, and the verdict is unknown. The same holds for objects of the tests' own classes as arguments: only
+  plain values, functions and iterators cross.
+- Its methods, and operators between two of its own objects, are asked: that is the only way to test a class.
+  A test that rests on nothing but these believes the program.
 """
 
 import builtins
@@ -28,7 +30,9 @@ from data_gen.grading.plain_values import decode, encode
 MESSAGE_BYTES = 64 << 20
 _BINARY = "add sub mul truediv floordiv mod pow matmul lshift rshift and or xor"
 _COMPARED = "eq ne lt le gt ge"
-_OPERATORS = [f"__{prefix}{name}__" for prefix in ("", "r") for name in _BINARY.split()] + [f"__{name}__" for name in _COMPARED.split()]
+_OPERATORS = [f"__{prefix}{name}__" for prefix in ("", "r") for name in _BINARY.split()] + [
+    f"__{name}__" for name in _COMPARED.split()
+]
 _MUTABLE = (list, dict, set, bytearray, deque)
 
 
@@ -41,7 +45,9 @@ class Untestable(BaseException):
 
 
 class Peer:
-    """One end of the conversation. With `program` it serves that, loaded when asked; without, what it gave can be called or iterated."""
+    """One end of the conversation. With `program` it serves that, loaded when asked; without, what it gave
+    can be called or iterated.
+    """
 
     def __init__(self, stream: BufferedRWPair, program: Callable[[], ModuleType] | None = None) -> None:
         self._stream, self._program = stream, program
@@ -75,19 +81,34 @@ class Peer:
     def _answer(self, message: dict[str, Any]) -> None:
         reply: dict[str, Any] = {}
         try:
-            if self._program is None and not (message["do"] in ("call", "iter", "next") and "yours" in message["arguments"][0]):
-                raise PermissionError(f"{message['do']}: functions of the tests can be called and iterators read, and that is all")
+            if self._program is None and not (
+                message["do"] in ("call", "iter", "next") and "yours" in message["arguments"][0]
+            ):
+                raise PermissionError(
+                    f"{message['do']}: functions of the tests can be called and iterators read, and that is "
+                    "all"
+                )
             arguments, keywords = self._decode(message["arguments"]), self._decode(message["keywords"])
             value = self._function(message["do"])(*arguments, **keywords)
             reply["value"] = self._encode(value)
-            after = self._encode(arguments) if any(type(argument) in _MUTABLE for argument in arguments) else message["arguments"]
+            after = (
+                self._encode(arguments)
+                if any(type(argument) in _MUTABLE for argument in arguments)
+                else message["arguments"]
+            )
             if after != message["arguments"]:
                 reply["after"] = after
-        except BaseException as error:  # it is the other end's to handle, like any exception of a function it calls
+        # It is the other end's to handle, like any exception of a function it calls
+        except BaseException as error:
             if isinstance(error, ProgramEnded | Untestable):
                 raise
             names = [kind.__name__ for kind in type(error).__mro__]
-            reply = {"raised": names, "details": self._encode([str(detail) if _is_odd(detail) else detail for detail in error.args])}
+            reply = {
+                "raised": names,
+                "details": self._encode(
+                    [str(detail) if _is_odd(detail) else detail for detail in error.args]
+                ),
+            }
         self._send(reply)
 
     def _function(self, do: str) -> Callable[..., Any]:
@@ -152,7 +173,11 @@ class Peer:
         number = self._numbers.setdefault(id(value), len(self._objects))
         if number == len(self._objects):
             self._objects.append(value)  # which also keeps its id from being given to another
-        own = [name for name in [*_OPERATORS, "__contains__"] if getattr(type(value), name, None) is not getattr(object, name, None)]
+        own = [
+            name
+            for name in [*_OPERATORS, "__contains__"]
+            if getattr(type(value), name, None) is not getattr(object, name, None)
+        ]
         own += ["__ne__"] if "__eq__" in own else []  # what is not equal follows from what is
         return {"mine": [number, type(value).__name__, own, isinstance(value, CoroutineType)]}
 
@@ -165,7 +190,8 @@ class Peer:
             return _awaited(remote) if is_coroutine else remote
         if name == "imported":
             value = getattr(importlib.import_module(content[0] if self._program else "builtins"), content[1])
-            if self._program or isinstance(value, type):  # of other things a program could name one that equals everything, or `exec`
+            # Of other things a program could name one that equals everything, or `exec`
+            if self._program or isinstance(value, type):
                 return value
         raise ValueError(f"{name}: no kind of value")
 
@@ -174,7 +200,12 @@ class Remote:
     """Stands for an object of the other process."""
 
     def __init__(self, peer: Peer, number: int, kind: str, own_operators: list[str]) -> None:
-        for name, value in (("_peer", peer), ("_number", number), ("_kind", kind), ("_own_operators", own_operators)):
+        for name, value in (
+            ("_peer", peer),
+            ("_number", number),
+            ("_kind", kind),
+            ("_own_operators", own_operators),
+        ):
             object.__setattr__(self, name, value)
 
     def __call__(self, *arguments: object, **keywords: object) -> Any:
@@ -207,7 +238,9 @@ class Remote:
         if all(isinstance(operand, Remote) for operand in operands):
             return self._peer.ask(name, self, *operands)
         if name in self._own_operators:
-            raise self._peer.untestable(f"{name} between a {self._kind} of the program and a value of the tests")
+            raise self._peer.untestable(
+                f"{name} between a {self._kind} of the program and a value of the tests"
+            )
         return NotImplemented
 
 
@@ -219,7 +252,21 @@ def _operates(name: str) -> Callable[..., Any]:
     return lambda self, *operands: self._operator(name, *operands)
 
 
-for _name in ["len", "iter", "next", "bool", "int", "float", "complex", "str", "repr", "hash", "round", "abs", "reversed"]:
+for _name in [
+    "len",
+    "iter",
+    "next",
+    "bool",
+    "int",
+    "float",
+    "complex",
+    "str",
+    "repr",
+    "hash",
+    "round",
+    "abs",
+    "reversed",
+]:
     setattr(Remote, f"__{_name}__", _asks(_name))
 for _name in ["getitem", "setitem", "delitem", "neg", "pos", "invert", "index"]:
     setattr(Remote, f"__{_name}__", _asks(f"__{_name}__"))
@@ -247,8 +294,9 @@ def _contents(module: ModuleType, wanted: list[str]) -> dict[str, tuple[str, obj
 def names_for_tests(peer: Peer, wanted: set[str]) -> dict[str, Any]:
     """Those of the `wanted` names that the program has; raises what the program raised.
 
-    What it imported from elsewhere is imported here, so that tests that rely on its `import math` have the real one. A name of a builtin
-    stays the builtin's, unless the tests use no other name of the program: then it must be what they test.
+    What it imported from elsewhere is imported here, so that tests that rely on its `import math` have the
+    real one. A name of a builtin stays the builtin's, unless the tests use no other name of the program: then
+    it must be what they test.
     """
     contents = peer.ask("load", sorted(wanted))
     names: dict[str, Any] = {}
@@ -259,7 +307,9 @@ def names_for_tests(peer: Peer, wanted: set[str]) -> dict[str, Any]:
         elif kind == "imported" and content in sys.stdlib_module_names:
             names[name] = getattr(importlib.import_module(content), name)
         elif kind == "exception":
-            known = next(found for each in content if isinstance(found := getattr(builtins, each, None), type))
+            known = next(
+                found for each in content if isinstance(found := getattr(builtins, each, None), type)
+            )
             names[name] = peer.exceptions[content[0]] = type(name, (known,), {})
         elif kind == "value":
             names[name] = content
@@ -289,7 +339,11 @@ def _replace_content(value: Any, after: Any) -> None:
 def _home(value: Any) -> str | None:
     """The module of the standard library under whose name this function or class is found."""
     module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
-    if not isinstance(module, str) or not isinstance(name, str) or module.partition(".")[0] not in sys.stdlib_module_names:
+    if (
+        not isinstance(module, str)
+        or not isinstance(name, str)
+        or module.partition(".")[0] not in sys.stdlib_module_names
+    ):
         return None
     return module if getattr(sys.modules.get(module), name, None) is value else None
 

@@ -1,4 +1,6 @@
-"""Graders of answers that are no mathematics: `exact` (letter by letter) and `choice` (the letter of an option)."""
+"""Graders of answers that are no mathematics: `exact` (letter by letter) and `choice` (the letter of an
+option).
+"""
 
 import re
 
@@ -13,7 +15,8 @@ _LETTER_ALONE = re.compile(r"\W*\(?([A-J])\)?\W*")
 
 
 class ExactGrader:
-    """The stated answer against the gold answer letter by letter, case and inner blanks included; for tasks about words and strings.
+    """The stated answer against the gold answer letter by letter, case and inner blanks included; for tasks
+    about words and strings.
 
     Unknown: no_answer and truncated.
     """
@@ -25,21 +28,26 @@ class ExactGrader:
         answer, missing = _stated(solution)
         if answer is None:
             return GradedSolution(solution, None, missing)
-        return GradedSolution(solution, answer, CORRECT if _bare(answer) == _bare(problem.gold_answer) else INCORRECT)
+        return GradedSolution(
+            solution, answer, CORRECT if _bare(answer) == _bare(problem.gold_answer) else INCORRECT
+        )
 
     async def is_same(self, problem: Problem, one: str, other: str) -> bool:
         return _bare(one) == _bare(other)
 
 
 class ChoiceGrader:
-    """The letter of the chosen option; a text without a letter counts as the option of the question that reads so.
+    """The letter of the chosen option; a text without a letter counts as the option of the question that
+    reads so.
 
-    Unknown: no_answer, truncated, choice_text (no letter, and no option with this text alone), and unparsable_gold where the gold answer is
-    neither a letter nor the text of one option.
+    Unknown: no_answer, truncated, choice_text (no letter, and no option with this text alone), and
+    unparsable_gold where the gold answer is neither a letter nor the text of one option.
     """
 
     def __init__(self) -> None:
-        self.grader_version = f"choice {source_hash(ChoiceGrader, 'data_gen.answers.find', 'data_gen.answers.choices')}"
+        self.grader_version = (
+            f"choice {source_hash(ChoiceGrader, 'data_gen.answers.find', 'data_gen.answers.choices')}"
+        )
 
     async def grade(self, problem: Problem, solution: Solution) -> GradedSolution:
         options = read_options(problem.question)
@@ -72,6 +80,13 @@ def _letter(answer: str, options: dict[str, str]) -> str | None:
 
 
 def _bare(answer: str) -> str:
-    """Without what frames an answer: blanks around it, emphasis, quotes, a LaTeX text command, the point that ends the sentence."""
-    text = re.sub(r"^\\(?:text|textbf|mathrm|mbox)\s*\{(.*)\}$", r"\1", answer.strip().strip("$").strip(), flags=re.DOTALL)
+    """Without what frames an answer: blanks around it, emphasis, quotes, a LaTeX text command, the point that
+    ends the sentence.
+    """
+    text = re.sub(
+        r"^\\(?:text|textbf|mathrm|mbox)\s*\{(.*)\}$",
+        r"\1",
+        answer.strip().strip("$").strip(),
+        flags=re.DOTALL,
+    )
     return text.strip().removesuffix(".").strip("*\"'“”‘’`").strip()

@@ -1,8 +1,10 @@
-"""Processes that answer questions of algebra and can be killed, behind one queue; see grading_worker.py for what runs in them.
+"""Processes that answer questions of algebra and can be killed, behind one queue; see grading_worker.py for
+what runs in them.
 
-A pool starts its workers as questions wait, `n_workers` at most, one thread and one process group each. Nothing of it outlives its owner:
-processes end when the pool is closed or collected, when the interpreter exits, and, since their stdin closes, when it is killed. Questions
-may come from any thread; no signal handler is touched in this process.
+A pool starts its workers as questions wait, `n_workers` at most, one thread and one process group each.
+Nothing of it outlives its owner: processes end when the pool is closed or collected, when the interpreter
+exits, and, since their stdin closes, when it is killed. Questions may come from any thread; no signal handler
+is touched in this process.
 """
 
 import contextlib
@@ -23,14 +25,17 @@ from typing import Any
 from data_gen.settings.errors import InputError
 
 START_SECONDS = 60.0  # importing sympy on a busy machine
-GRACE_SECONDS = 10.0  # a worker ends its own work in time; past this it is stuck (a machine that swaps) and is replaced
+# A worker ends its own work in time; past this it is stuck (a machine that swaps) and is replaced
+GRACE_SECONDS = 10.0
 
 Reply = dict[str, Any]
 Question = tuple[str, str, Future[Reply]]
 
 
 class NoWorkerError(InputError):
-    """This machine, its limits or the installation let no worker start: no verdict, and nothing that another question would change."""
+    """This machine, its limits or the installation let no worker start: no verdict, and nothing that another
+    question would change.
+    """
 
 
 class ClosedError(RuntimeError):
@@ -41,7 +46,8 @@ class ClosedError(RuntimeError):
 
 
 class AlgebraPool:
-    """`ask` returns at once; its future holds `{"is_equal": bool}` or `{"unknown": reason}`, or NoWorkerError.
+    """`ask` returns at once; its future holds `{"is_equal": bool}` or `{"unknown": reason}`, or
+    NoWorkerError.
 
     Reasons are those of grading_worker.py, and crash where a question has ended two workers.
     """
@@ -67,7 +73,9 @@ class AlgebraPool:
             if self._idle and len(self._open) > len(self._running):
                 worker = self._idle.pop()
                 self._running.append(worker)
-                threading.Thread(target=_work, args=(worker, self._questions), name="grading", daemon=True).start()
+                threading.Thread(
+                    target=_work, args=(worker, self._questions), name="grading", daemon=True
+                ).start()
         return future
 
     def process_ids(self) -> list[int]:
@@ -102,7 +110,9 @@ def _end(questions: "SimpleQueue[Question | None]", workers: "list[AlgebraWorker
 
 
 class AlgebraWorker:
-    """One worker process, started at the first question and again after it was stuck or killed. `ask` is for one thread."""
+    """One worker process, started at the first question and again after it was stuck or killed. `ask` is for
+    one thread.
+    """
 
     def __init__(self, timeout_seconds: float, memory_gib: float) -> None:
         self.process: subprocess.Popen[bytes] | None = None
@@ -158,17 +168,27 @@ class AlgebraWorker:
                 raise ClosedError
             try:
                 self.process = subprocess.Popen(
-                    command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=environment, start_new_session=True
+                    command,
+                    stdin=pipe,
+                    stdout=pipe,
+                    stderr=subprocess.DEVNULL,
+                    env=environment,
+                    start_new_session=True,
                 )
             except OSError as error:  # no more processes, files or memory
-                raise NoWorkerError(f"no grading worker can be started here: {error.strerror} (ulimit -a shows the limits)") from error
+                raise NoWorkerError(
+                    f"no grading worker can be started here: {error.strerror} (ulimit -a shows the limits)"
+                ) from error
         try:
             _read_reply(self.process, START_SECONDS)
-        except (TimeoutError, BrokenPipeError) as error:  # a broken installation must not pass for answers that nobody can judge
+        # A broken installation must not pass for answers that nobody can judge
+        except (TimeoutError, BrokenPipeError) as error:
             self.stop()
             if self._is_closed:
                 raise ClosedError from error
-            raise NoWorkerError(f"the grading worker did not start; to see why, run: {' '.join(command)} < /dev/null") from error
+            raise NoWorkerError(
+                f"the grading worker did not start; to see why, run: {' '.join(command)} < /dev/null"
+            ) from error
         return self.process
 
 

@@ -1,8 +1,10 @@
-"""Consensus of Monte Carlo labels with a judge (Zhang et al. 2025, arXiv 2501.07301): keep a solution if both name the same first error.
+"""Consensus of Monte Carlo labels with a judge (Zhang et al. 2025, arXiv 2501.07301): keep a solution if both
+name the same first error.
 
-Rollouts answer whether a step can still be followed by a right answer, a judge whether it is right; where they disagree, one of them is
-wrong. Keeping only agreement, "no error" included, left the authors about 40 % of their solutions and a PRM better at finding errors.
-Solutions on which a judge's word is unknown are left out and counted apart: unknown is no disagreement.
+Rollouts answer whether a step can still be followed by a right answer, a judge whether it is right; where
+they disagree, one of them is wrong. Keeping only agreement, "no error" included, left the authors about 40 %
+of their solutions and a PRM better at finding errors. Solutions on which a judge's word is unknown are left
+out and counted apart: unknown is no disagreement.
 """
 
 from collections import Counter
@@ -16,7 +18,9 @@ Place = Literal["none", "same", "earlier", "later", "error", "unknown"]
 
 
 def place_of(monte_carlo: int | None, judge: int | None) -> Place:
-    """Where the judge's first error lies, seen from that of the labels. No error lies after every step, so any error is earlier."""
+    """Where the judge's first error lies, seen from that of the labels. No error lies after every step, so
+    any error is earlier.
+    """
     if judge is None:
         return "unknown"
     if judge == NO_ERROR:
@@ -37,7 +41,9 @@ class Agreement:
         self._verdicts: Counter[tuple[str, str]] = Counter()
 
     def add(self, monte_carlo: int | None, judge: int | None, reason: str, verdict: str) -> bool:
-        """Whether the solution is kept. `reason` says why the judge's word is unknown, `verdict` what the grader said of the answer."""
+        """Whether the solution is kept. `reason` says why the judge's word is unknown, `verdict` what the
+        grader said of the answer.
+        """
         self._pairs[monte_carlo, judge] += 1
         self._verdicts[verdict, "unknown" if judge is None else "none" if judge == NO_ERROR else "error"] += 1
         if monte_carlo is None:
@@ -59,11 +65,21 @@ class Agreement:
     def summary(self, config: Mapping[str, Any]) -> ConsensusSummary:
         """`config` holds the settings of the command.
 
-        `first_errors` lists [labels', judge's, solutions]; `f1` takes the judge as the truth, over the solutions that it judged.
+        `first_errors` lists [labels', judge's, solutions]; `f1` takes the judge as the truth, over the
+        solutions that it judged.
         """
         n_solutions = self._pairs.total()
-        n_kept = sum(n for (monte_carlo, judge), n in self._pairs.items() if monte_carlo is not None and monte_carlo == judge)
-        judged = [(monte_carlo, judge) for (monte_carlo, judge), n in self._pairs.items() for _ in range(n) if judge is not None]
+        n_kept = sum(
+            n
+            for (monte_carlo, judge), n in self._pairs.items()
+            if monte_carlo is not None and monte_carlo == judge
+        )
+        judged = [
+            (monte_carlo, judge)
+            for (monte_carlo, judge), n in self._pairs.items()
+            for _ in range(n)
+            if judge is not None
+        ]
         by_verdict: dict[str, dict[str, int]] = {}
         for (verdict, judged_as), n in sorted(self._verdicts.items()):
             by_verdict.setdefault(verdict, {})[judged_as] = n

@@ -1,9 +1,12 @@
-"""What a judge said of solutions, one JSON line each, appended as they come and read again by the run that goes on after a kill.
+"""What a judge said of solutions, one JSON line each, appended as they come and read again by the run that
+goes on after a kill.
 
-    {"problem_id": "p7", "index": 3, "first_error": 1, "reason": "", "asked": "9f0c…", "answer": "Paragraph 0 is right. … \\\\boxed{1}"}
+    {"problem_id": "p7", "index": 3, "first_error": 1, "reason": "", "asked": "9f0c…", "answer": "Paragraph 0
+    is right. … \\\\boxed{1}"}
 
-`first_error` is a step from 0, -1 for none, null for unknown (then `reason` says why). Judgements made elsewhere need problem_id, index and
-first_error alone. ProcessBench serves as a judge too: its solutions are recognised by question and steps.
+`first_error` is a step from 0, -1 for none, null for unknown (then `reason` says why). Judgements made
+elsewhere need problem_id, index and first_error alone. ProcessBench serves as a judge too: its solutions are
+recognised by question and steps.
 """
 
 import json
@@ -28,7 +31,9 @@ Key = tuple[str, int]
 
 @dataclass(frozen=True)
 class Judgement:
-    """A judge's first error in the solution `index` of a problem; `asked` is a hash of all that the answer depends on ("": not known)."""
+    """A judge's first error in the solution `index` of a problem; `asked` is a hash of all that the answer
+    depends on ("": not known).
+    """
 
     problem_id: str
     index: int
@@ -43,7 +48,9 @@ class Judgement:
 
 
 def read_judgements(path: Path) -> Iterator[Judgement]:
-    """The judgements of a file. Raises InputError naming file and line for a bad one, and for a second, different one of a solution."""
+    """The judgements of a file. Raises InputError naming file and line for a bad one, and for a second,
+    different one of a solution.
+    """
     seen: dict[Key, tuple[int, int | None]] = {}
     for number, fields in read_jsonl(path):
         where = f"{path}:{number}"
@@ -52,11 +59,17 @@ def read_judgements(path: Path) -> Iterator[Judgement]:
         texts = [take({name: "", **fields}, name, (str,), where) for name in ("reason", "asked", "answer")]
         if first_error is not None and first_error < NO_ERROR:
             raise RowError(
-                where, "first_error is no step", f": got {first_error}, expected {NO_ERROR} (none), 0 or more, or null (unknown)"
+                where,
+                "first_error is no step",
+                f": got {first_error}, expected {NO_ERROR} (none), 0 or more, or null (unknown)",
             )
         earlier, earlier_error = seen.setdefault((problem_id, index), (number, first_error))
         if earlier_error != first_error:
-            raise RowError(where, "another judgement of the solution of an earlier line", f": line {earlier} says {earlier_error}")
+            raise RowError(
+                where,
+                "another judgement of the solution of an earlier line",
+                f": line {earlier} says {earlier_error}",
+            )
         yield Judgement(problem_id, index, first_error, *texts)
 
 
@@ -68,11 +81,14 @@ class JudgementLog:
         self._found = found
 
     def find(self, key: Key, asked: str) -> Judgement | None:
-        """What is stored of a solution. Raises InputError where it answered another question: other steps, model, prompt or settings."""
+        """What is stored of a solution. Raises InputError where it answered another question: other steps,
+        model, prompt or settings.
+        """
         found = self._found.get(key)
         if found is not None and found.asked not in ("", asked):
             raise InputError(
-                f"solution {key[1]} of problem {key[0]}: the stored judgement is of other steps or from another judge or prompt; "
+                f"solution {key[1]} of problem {key[0]}: the stored judgement is of other steps or from "
+                "another judge or prompt; "
                 "choose another output folder, or delete its judgements.jsonl"
             )
         return found
@@ -89,7 +105,9 @@ class JudgementLog:
 
 @contextmanager
 def open_judgements(path: Path) -> Iterator[JudgementLog]:
-    """The log in a file, for one process at a time; half a last line, left by a kill in the middle of a write, is cut off."""
+    """The log in a file, for one process at a time; half a last line, left by a kill in the middle of a
+    write, is cut off.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab+") as file:
         if not lock(file.fileno(), path):
@@ -97,9 +115,14 @@ def open_judgements(path: Path) -> Iterator[JudgementLog]:
         size = path.stat().st_size
         whole = _end_of_whole_lines(path)
         if whole < size:
-            logger.warning("%s: cut off half a judgement (%d bytes), which is asked for again", path, size - whole)
+            logger.warning(
+                "%s: cut off half a judgement (%d bytes), which is asked for again", path, size - whole
+            )
             file.truncate(whole)
-        found = {each.key: Judgement(*each.key, each.first_error, each.reason, each.asked) for each in read_judgements(path)}
+        found = {
+            each.key: Judgement(*each.key, each.first_error, each.reason, each.asked)
+            for each in read_judgements(path)
+        }
         yield JudgementLog(file.fileno(), found)
         os.fsync(file.fileno())
 
@@ -118,7 +141,9 @@ def solution_hash(question: str, steps: Sequence[str]) -> str:
 
 
 def read_processbench_errors(path: Path) -> dict[str, int]:
-    """People's first errors by `solution_hash`. Raises InputError naming the line of a bad row and of one that contradicts another."""
+    """People's first errors by `solution_hash`. Raises InputError naming the line of a bad row and of one
+    that contradicts another.
+    """
     errors: dict[str, int] = {}
     for number, fields in read_objects(path):
         where = f"{path}:{number}"

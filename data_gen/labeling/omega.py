@@ -1,4 +1,5 @@
-"""OmegaPRM (Luo et al. 2024, arXiv 2406.06592): a tree of prefixes whose wrong rollouts are searched for their first error.
+"""OmegaPRM (Luo et al. 2024, arXiv 2406.06592): a tree of prefixes whose wrong rollouts are searched for
+their first error.
 
 The pseudo-code, with MC(s) = right / all rollouts from node s::
 
@@ -21,17 +22,27 @@ Invariants:
 Differences from the paper:
 
 - The samples that a question filter would draw are used as the root's rollouts, not thrown away.
-- With omega_cuts `steps`, the default, a rollout is cut at the ends of its steps, where scorers read their scores. With `tokens`, as in the
-  paper, it is cut at multiples of one span counted from the prompt (mean length / omega_pieces tokens, moved to the next whole character).
+- With omega_cuts `steps`, the default, a rollout is cut at the ends of its steps, where scorers read their
+  scores. With `tokens`, as in the paper, it is cut at multiples of one span counted from the prompt (mean
+  length / omega_pieces tokens, moved to the next whole character).
 - The end of a wrong rollout has MC 0 without rollouts (`method` terminal).
-- Right samples are written too, with every label True: they are successes that run through each of their prefixes.
-"""
+- Right samples are written too, with every label True: they are successes that run through each of their
+  prefixes.
+"""  # noqa: E501
 
 import math
 from dataclasses import dataclass, field, replace
 
 from data_gen.labeling.first_error import first_bad
-from data_gen.labeling.rollouts import NOT_PROBED, WITNESS, RolloutSource, Tally, estimate_root, terminal, unlabelable_reason
+from data_gen.labeling.rollouts import (
+    NOT_PROBED,
+    WITNESS,
+    RolloutSource,
+    Tally,
+    estimate_root,
+    terminal,
+    unlabelable_reason,
+)
 from data_gen.labeling.settings import LabelSettings
 from data_gen.records.draw_keys import prefix_hash
 from data_gen.records.sampling import FinishReason
@@ -41,12 +52,18 @@ from data_gen.sampling.solutions import Prefix
 
 
 async def omega_search(
-    source: RolloutSource, samples: tuple[GradedSolution, ...], vocabulary: list[bytes], separator: str, settings: LabelSettings
+    source: RolloutSource,
+    samples: tuple[GradedSolution, ...],
+    vocabulary: list[bytes],
+    separator: str,
+    settings: LabelSettings,
 ) -> tuple[LabeledSolution | str, ...]:
-    """The searched rollouts and the right samples with labels; for every other sample, and every search without a new edge, the reason.
+    """The searched rollouts and the right samples with labels; for every other sample, and every search
+    without a new edge, the reason.
 
-    A searched rollout's steps are the edges on its path, then the rest of its text. Each edge is written once: a later solution that runs
-    through it has neither label nor estimate there. A rollout from a node other than the root has a negative `index`.
+    A searched rollout's steps are the edges on its path, then the rest of its text. Each edge is written
+    once: a later solution that runs through it has neither label nor estimate there. A rollout from a node
+    other than the root has a negative `index`.
     """
     mean_length = sum(len(sample.solution.token_ids) for sample in samples) / max(1, len(samples))
     span = max(1, math.ceil(mean_length / settings.omega_pieces)) if settings.omega_cuts == "tokens" else 0
@@ -54,7 +71,9 @@ async def omega_search(
     searches = await Tree(source, cuts, settings).grow(samples)
 
     writer = EdgeWriter(cuts, estimate_root(samples))
-    outcomes: list[LabeledSolution | str] = [writer.of_searched(number, searched) for number, searched in enumerate(searches)]
+    outcomes: list[LabeledSolution | str] = [
+        writer.of_searched(number, searched) for number, searched in enumerate(searches)
+    ]
     searched_rollouts = {searched.rollout for searched in searches}
     for sample in samples:
         reason = unlabelable_reason(sample)
@@ -70,7 +89,9 @@ async def omega_search(
 
 @dataclass(eq=False)
 class Node:
-    """A prefix with rollouts. `ids` are its token ids behind the prompt; `path` holds the nodes from below the root to this one."""
+    """A prefix with rollouts. `ids` are its token ids behind the prompt; `path` holds the nodes from below
+    the root to this one.
+    """
 
     ids: tuple[int, ...]
     estimate: StepEstimate
@@ -87,8 +108,9 @@ class Node:
 class SearchedRollout:
     """A wrong rollout from `node` whose first error was located.
 
-    `ids` are the token ids of the whole solution behind the prompt. `path` holds the positive nodes on it, in order. The piece with the
-    error ends at `error_end` (a position in `ids`), and `error_estimate` is that of the prefix up to there.
+    `ids` are the token ids of the whole solution behind the prompt. `path` holds the positive nodes on it, in
+    order. The piece with the error ends at `error_end` (a position in `ids`), and `error_estimate` is that of
+    the prefix up to there.
     """
 
     node: Node
@@ -114,7 +136,9 @@ class Tree:
     pooled: set[bytes] = field(default_factory=set)
 
     async def grow(self, samples: tuple[GradedSolution, ...]) -> list[SearchedRollout]:
-        """Search rollouts until the pool is empty or the limit is reached; they come in the order in which they were searched."""
+        """Search rollouts until the pool is empty or the limit is reached; they come in the order in which
+        they were searched.
+        """
         self.add(Node((), estimate_root(samples), samples))
         searches: list[SearchedRollout] = []
         while self.pool and len(searches) < self.settings.omega_searches:
@@ -122,13 +146,17 @@ class Tree:
         return searches
 
     def add(self, node: Node) -> None:
-        """Put a node with its rollouts into the tree; wrong ones join the pool if some of the node's are right."""
+        """Put a node with its rollouts into the tree; wrong ones join the pool if some of the node's are
+        right.
+        """
         self.nodes[prefix_hash(node.ids)] = node
         if not 0 < node.monte_carlo < 1:
             return
 
         for rollout in node.rollouts:
-            is_wrong = rollout.verdict == INCORRECT and rollout.solution.finish_reason is not FinishReason.LENGTH
+            is_wrong = (
+                rollout.verdict == INCORRECT and rollout.solution.finish_reason is not FinishReason.LENGTH
+            )
             whole = prefix_hash(node.ids + rollout.solution.token_ids)
             if is_wrong and whole not in self.pooled:
                 self.pooled.add(whole)
@@ -154,7 +182,8 @@ class Tree:
         ids = node.ids + rollout.solution.token_ids
         ends = [end for end in self.cuts.ends(ids) if end > len(node.ids)]
         path, n_probes = node.path, 0
-        # Unless an earlier piece turns out to be bad, the error is in the last one: the answer is wrong, which needs no rollouts.
+        # Unless an earlier piece turns out to be bad, the error is in the last one: the answer is wrong,
+        # which needs no rollouts.
         error_estimate = terminal(False)
 
         async def is_good(piece: int) -> bool:
@@ -171,12 +200,16 @@ class Tree:
         return SearchedRollout(node, rollout, ids, path, ends[bad], error_estimate, n_probes, len(ends))
 
     async def probe(self, ids: tuple[int, ...], above: tuple[Node, ...]) -> Node:
-        """The node of a prefix. If it is new, its rollouts are drawn and it joins the tree below the nodes `above`."""
+        """The node of a prefix. If it is new, its rollouts are drawn and it joins the tree below the nodes
+        `above`.
+        """
         known = self.nodes.get(prefix_hash(ids))
         if known is not None:
             return known
 
-        prefix = Prefix(self.source.policy.encode_prompt(self.source.policy.problem.question) + ids, self.cuts.text(ids))
+        prefix = Prefix(
+            self.source.policy.encode_prompt(self.source.policy.problem.question) + ids, self.cuts.text(ids)
+        )
         rollouts = await self.source.draw_many(prefix, self.settings.n_rollouts)
         tally = Tally()
         for rollout in rollouts:
@@ -189,7 +222,9 @@ class Tree:
 
 @dataclass(frozen=True)
 class Cuts:
-    """Where a solution may be cut: after every `span` tokens (or the next whole character), or with span 0 at the ends of its steps."""
+    """Where a solution may be cut: after every `span` tokens (or the next whole character), or with span 0 at
+    the ends of its steps.
+    """
 
     vocabulary: list[bytes]
     separator: str
@@ -215,14 +250,18 @@ class Cuts:
     def _whole_character(self, ids: tuple[int, ...], end: int) -> int:
         """The first end from this one on that does not cut a character of several bytes in two."""
         # In UTF-8 the bytes 0x80 to 0xBF continue a character.
-        while end < len(ids) and self.vocabulary[ids[end]][:1] and 0x80 <= self.vocabulary[ids[end]][0] < 0xC0:
+        while (
+            end < len(ids) and self.vocabulary[ids[end]][:1] and 0x80 <= self.vocabulary[ids[end]][0] < 0xC0
+        ):
             end += 1
         return end
 
 
 @dataclass
 class EdgeWriter:
-    """Turns the tree's edges into labeled solutions, each edge once. An edge is a step: it leads from one prefix to a longer one."""
+    """Turns the tree's edges into labeled solutions, each edge once. An edge is a step: it leads from one
+    prefix to a longer one.
+    """
 
     cuts: Cuts
     root: StepEstimate
@@ -233,7 +272,8 @@ class EdgeWriter:
         """The labels of the `number`-th searched rollout, or the reason why it has none."""
         ids, probed = searched.ids, {len(node.ids): node.estimate for node in searched.path}
 
-        # Cut at steps, each step is an edge. Cut at token spans, an edge reaches from one probed prefix to the next.
+        # Cut at steps, each step is an edge. Cut at token spans, an edge reaches from one probed prefix to
+        # the next.
         ends = self.cuts.ends(ids) if not self.cuts.span else [*probed, searched.error_end]
         if ends[-1] < len(ids):
             ends.append(len(ids))
@@ -251,12 +291,17 @@ class EdgeWriter:
                 labels.append(None)
             else:
                 self.edges.add(edge)
-                # A step before the error that was not probed lies before a positive node, whose success runs through it.
-                estimates.append(searched.error_estimate if end == searched.error_end else probed.get(end, WITNESS))
+                # A step before the error that was not probed lies before a positive node, whose success runs
+                # through it.
+                estimates.append(
+                    searched.error_estimate if end == searched.error_end else probed.get(end, WITNESS)
+                )
                 labels.append(end < searched.error_end)
         if all(label is None for label in labels):
             return "edges_known"
-        return LabeledSolution(_whole(number, searched), steps, tuple(estimates), tuple(labels), root=self.root)
+        return LabeledSolution(
+            _whole(number, searched), steps, tuple(estimates), tuple(labels), root=self.root
+        )
 
     def of_right(self, sample: GradedSolution) -> LabeledSolution | str:
         """The labels of a right sample, all True: it is a success that runs through each of its prefixes."""
@@ -269,7 +314,9 @@ class EdgeWriter:
 
 
 def _whole(number: int, searched: SearchedRollout) -> GradedSolution:
-    """The searched rollout as a whole solution: a sample as it is, a rollout from a later node with the ids before it."""
+    """The searched rollout as a whole solution: a sample as it is, a rollout from a later node with the ids
+    before it.
+    """
     if not searched.node.ids:
         return searched.rollout
     solution = replace(searched.rollout.solution, index=-1 - number, token_ids=searched.ids, logprobs=())

@@ -3,16 +3,19 @@
 The model of a wrong solution of K steps, all of whose unknowns have a stated prior:
 
 - the first error e is any of the K steps with equal probability;
-- V, the value of the prompt, has the posterior Beta(1 + c, 1 + n - c) of the problem's own n samples, c of them right;
-- before the error the value after step i is V^(1 - d (i + 1) / K): constant (d = 0), or rising as it does for a policy that is as likely to
-  err at each step (d = 1); both with probability 1/2;
-- from the error on the value is a share of what it was: 0 with probability 1/2, a small share otherwise (the policy sometimes recovers).
+- V, the value of the prompt, has the posterior Beta(1 + c, 1 + n - c) of the problem's own n samples, c of
+  them right;
+- before the error the value after step i is V^(1 - d (i + 1) / K): constant (d = 0), or rising as it does for
+  a policy that is as likely to err at each step (d = 1); both with probability 1/2;
+- from the error on the value is a share of what it was: 0 with probability 1/2, a small share otherwise (the
+  policy sometimes recovers).
 
-A rollout after step i succeeds with that value, so each draw multiplies a table over (e, V, d, share) by its likelihood. The next rollout
-starts where the expected information about e is greatest per token it will cost (Lindley 1956): late prefixes are cheap, early ones are
-asked only where they tell. A success is evidence here and no proof: a lucky rollout after the error does not settle the label, as it does
-in a search that asks whether any rollout succeeds. The solutions of a problem are labeled one after the other: rollouts after the good
-steps of one say what V is for the next.
+A rollout after step i succeeds with that value, so each draw multiplies a table over (e, V, d, share) by its
+likelihood. The next rollout starts where the expected information about e is greatest per token it will cost
+(Lindley 1956): late prefixes are cheap, early ones are asked only where they tell. A success is evidence here
+and no proof: a lucky rollout after the error does not settle the label, as it does in a search that asks
+whether any rollout succeeds. The solutions of a problem are labeled one after the other: rollouts after the
+good steps of one say what V is for the next.
 """
 
 from dataclasses import dataclass, field
@@ -25,14 +28,17 @@ Array = NDArray[np.float64]
 
 N_VALUES = 24  # grid points of V
 DRIFTS = {0.0: 0.5, 1.0: 0.5}  # d and its prior
-SHARES = {0.0: 0.5, 0.02: 0.2, 0.06: 0.15, 0.15: 0.1, 0.3: 0.05}  # share of the value that survives the error, and its prior
+# Share of the value that survives the error, and its prior
+SHARES = {0.0: 0.5, 0.02: 0.2, 0.06: 0.15, 0.15: 0.1, 0.3: 0.05}
 
 _SHARES = np.array(list(SHARES))
 
 
 @dataclass(frozen=True)
 class ErrorModel:
-    """The grid for solutions of K steps: G combinations of (V, d, share), and the value after each of the first K - 1 steps."""
+    """The grid for solutions of K steps: G combinations of (V, d, share), and the value after each of the
+    first K - 1 steps.
+    """
 
     log_prior: Array  # (G,) of the share
     before: Array  # (K - 1, G) value after a step before the error
@@ -62,8 +68,9 @@ def error_model(n_steps: int) -> ErrorModel:
 class PromptEvidence:
     """What a problem's samples, and the rollouts after its solutions' steps, say of V and d.
 
-    `outcomes` holds the rollouts of each prefix in the order of their indices, `good` how much of a solution each prefix is that was found
-    to hold no error: its rollouts inform every solution that it is no part of. Solutions that it is part of have its rollouts for nothing.
+    `outcomes` holds the rollouts of each prefix in the order of their indices, `good` how much of a solution
+    each prefix is that was found to hold no error: its rollouts inform every solution that it is no part of.
+    Solutions that it is part of have its rollouts for nothing.
     """
 
     n_correct: int
@@ -74,7 +81,11 @@ class PromptEvidence:
     def belief(self, own: set[tuple[int, ...]]) -> Array:
         """Log-weights of the (V, d) grid for a solution with these prefixes."""
         root = _value_before(0)
-        result: Array = np.log(list(DRIFTS.values())) + self.n_correct * np.log(root) + (self.n_total - self.n_correct) * np.log1p(-root)
+        result: Array = (
+            np.log(list(DRIFTS.values()))
+            + self.n_correct * np.log(root)
+            + (self.n_total - self.n_correct) * np.log1p(-root)
+        )
         for prefix, done in self.good.items():
             if prefix not in own:
                 n_right, value = sum(self.outcomes[prefix]), _value_before(done)
@@ -83,13 +94,16 @@ class PromptEvidence:
 
 
 class FirstErrorPosterior:
-    """What is known of the first error of a wrong solution of `n_steps` steps. `belief`: log-weights of the (V, d) grid."""
+    """What is known of the first error of a wrong solution of `n_steps` steps. `belief`: log-weights of the
+    (V, d) grid.
+    """
 
     def __init__(self, n_steps: int, belief: Array) -> None:
         self._model = model = error_model(n_steps)
         log_weights = model.log_prior + np.repeat(belief, len(SHARES))
         self._log_weights = np.tile(log_weights, (n_steps, 1))  # (K, G)
-        self._is_before = np.arange(n_steps - 1)[:, None] < np.arange(n_steps)  # (K - 1, K): step i comes before the error e
+        # (K - 1, K): step i comes before the error e
+        self._is_before = np.arange(n_steps - 1)[:, None] < np.arange(n_steps)
         self._normalize()
 
     def _normalize(self) -> None:
@@ -101,15 +115,21 @@ class FirstErrorPosterior:
     def observe(self, step: int, is_success: bool) -> None:
         """Take in a rollout that started after `step` (the last step of a finished solution has none)."""
         before, after = self._model.before[step], self._model.after[step]
-        log_before, log_after = (np.log(before), np.log(after)) if is_success else (np.log1p(-before), np.log1p(-after))
+        log_before, log_after = (
+            (np.log(before), np.log(after)) if is_success else (np.log1p(-before), np.log1p(-after))
+        )
         self._log_weights[: step + 1] += log_after
         self._log_weights[step + 1 :] += log_before
         self._normalize()
 
     def next_step(self, costs: Array) -> int:
-        """The step after which a rollout tells most about the error, per token: `costs` (K - 1,) are the tokens it is expected to take."""
+        """The step after which a rollout tells most about the error, per token: `costs` (K - 1,) are the
+        tokens it is expected to take.
+        """
         by_share = self._weights.reshape(len(self.probabilities), -1, len(SHARES))
-        before, after = ((self._model.before_by_value @ (by_share @ share).T) for share in (np.ones(len(SHARES)), _SHARES))
+        before, after = (
+            (self._model.before_by_value @ (by_share @ share).T) for share in (np.ones(len(SHARES)), _SHARES)
+        )
         joint = np.where(self._is_before, before, after)  # (K - 1, K): P(success, e)
         success = joint.sum(axis=1)
         expected = success * _entropy(joint / success[:, None])

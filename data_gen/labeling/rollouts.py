@@ -1,4 +1,6 @@
-"""Monte Carlo value of a prefix: draw continuations from it, grade the whole answers, stop by a stated rule."""
+"""Monte Carlo value of a prefix: draw continuations from it, grade the whole answers, stop by a stated
+rule.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +15,8 @@ from data_gen.sampling.solutions import NO_ROOM, Prefix, draw_solution
 
 # The estimate of a step after which nothing was drawn.
 NOT_PROBED = StepEstimate()
-# The estimate of a step that a right solution or a successful rollout runs through: its value is above 0, and nothing was drawn after it.
+# The estimate of a step that a right solution or a successful rollout runs through: its value is above 0, and
+# nothing was drawn after it.
 WITNESS = StepEstimate(method="witness", stopping="first_success")
 
 
@@ -24,7 +27,9 @@ def terminal(is_correct: bool) -> StepEstimate:
 
 @dataclass(frozen=True)
 class RolloutSource:
-    """Where the rollouts of one problem come from: the policy that writes them, the grader, and the sampling parameters."""
+    """Where the rollouts of one problem come from: the policy that writes them, the grader, and the sampling
+    parameters.
+    """
 
     policy: LedgerPolicy
     grader: Grader
@@ -60,8 +65,8 @@ class Tally:
     def estimate(self, stopping: str) -> StepEstimate:
         """The counts as a record.
 
-        With `stopping` fixed its interval is the exact one for a fixed number of rollouts. Any other rule looked at the counts before it
-        stopped, which only the anytime-valid interval allows.
+        With `stopping` fixed its interval is the exact one for a fixed number of rollouts. Any other rule
+        looked at the counts before it stopped, which only the anytime-valid interval allows.
         """
         low, high = clopper_pearson(self.n_correct, self.n_rollouts) if stopping == "fixed" else self.interval
         return StepEstimate(self.n_correct, self.n_rollouts, self.n_unknown, "rollouts", stopping, low, high)
@@ -69,7 +74,8 @@ class Tally:
 
 @dataclass(frozen=True)
 class StoppingRule:
-    """When a prefix has had enough rollouts before the greatest number is reached. `name` is written into the estimate.
+    """When a prefix has had enough rollouts before the greatest number is reached. `name` is written into the
+    estimate.
 
     `all_at_once` says that no rollout has to wait for the result of another.
     """
@@ -80,7 +86,8 @@ class StoppingRule:
 
 
 FIXED = StoppingRule("fixed", lambda tally: False, all_at_once=True)
-# All rollouts are drawn, as with FIXED, but from a prefix that was chosen because its first ones failed: the counts are biased.
+# All rollouts are drawn, as with FIXED, but from a prefix that was chosen because its first ones failed: the
+# counts are biased.
 CHECK = StoppingRule("check", lambda tally: False)
 FIRST_SUCCESS = StoppingRule("first_success", lambda tally: tally.n_correct > 0)
 
@@ -92,14 +99,19 @@ def until_narrow(width: float) -> StoppingRule:
 
 def until_decided(test: SequentialTest) -> StoppingRule:
     """Stop when the test has accepted one of its hypotheses."""
-    return StoppingRule("sequential", lambda tally: test.decide(tally.n_correct, tally.n_rollouts) is not None)
+    return StoppingRule(
+        "sequential", lambda tally: test.decide(tally.n_correct, tally.n_rollouts) is not None
+    )
 
 
-async def estimate_value(source: RolloutSource, prefix: Prefix, n_rollouts: int, rule: StoppingRule = FIXED) -> StepEstimate:
+async def estimate_value(
+    source: RolloutSource, prefix: Prefix, n_rollouts: int, rule: StoppingRule = FIXED
+) -> StepEstimate:
     """Success counts of at most `n_rollouts` rollouts with indices 0, 1, …, fewer if `rule` has had enough.
 
-    A fixed number is drawn at once. Under any other rule rollouts are drawn one after the other, so that an estimate that stops has drawn
-    none in vain. The batch is full all the same, since many prefixes are estimated at a time.
+    A fixed number is drawn at once. Under any other rule rollouts are drawn one after the other, so that an
+    estimate that stops has drawn none in vain. The batch is full all the same, since many prefixes are
+    estimated at a time.
     """
     tally = Tally()
     if rule.all_at_once:

@@ -13,57 +13,112 @@ class LabelSettings:
     method: Method = field(
         default="first_error",
         metadata={
-            "help": "how labels are made: first_error (binary search for the first error), every_step (rollouts after each "
-            "step), sequential (binary search with sequential tests), posterior (rollouts where they tell most about the "
+            "help": "how labels are made: first_error (binary search for the first error), every_step "
+            "(rollouts after each "
+            "step), sequential (binary search with sequential tests), posterior (rollouts where they tell "
+            "most about the "
             "first error), omega (the tree search of OmegaPRM)"
         },
     )
     n_rollouts: int = field(
-        default=8, metadata={"help": "rollouts from each prefix: at most so many for first_error, always so many for every_step and omega"}
+        default=8,
+        metadata={
+            "help": "rollouts from each prefix: at most so many for first_error, always so many for "
+            "every_step and omega"
+        },
     )
     n_check: int = field(
-        default=0, metadata={"help": "rollouts at and after the located error, to see whether the policy recovers from it; 0: none"}
+        default=0,
+        metadata={
+            "help": "rollouts at and after the located error, to see whether the policy recovers from it; 0: "
+            "none"
+        },
     )
     stopping: Literal["fixed", "interval"] = field(
         default="fixed",
-        metadata={"help": "for every_step: draw n_rollouts, or draw until the interval of the value is no wider than interval_width"},
+        metadata={
+            "help": "for every_step: draw n_rollouts, or draw until the interval of the value is no wider "
+            "than interval_width"
+        },
     )
     interval_width: float = field(
-        default=0.4, metadata={"help": "for every_step with stopping interval: width of the 95 % interval at which drawing stops"}
+        default=0.4,
+        metadata={
+            "help": "for every_step with stopping interval: width of the 95 % interval at which drawing stops"
+        },
     )
     max_rollouts: int = field(
         default=64,
-        metadata={"help": "maximum number of rollouts from one prefix, for sequential and for every_step with stopping interval"},
+        metadata={
+            "help": "maximum number of rollouts from one prefix, for sequential and for every_step with "
+            "stopping interval"
+        },
     )
     low_share: float = field(
-        default=0.2, metadata={"help": "for sequential: a step is wrong if it leaves at most this share of the value before it"}
+        default=0.2,
+        metadata={
+            "help": "for sequential: a step is wrong if it leaves at most this share of the value before it"
+        },
     )
     high_share: float = field(
-        default=0.8, metadata={"help": "for sequential: a step is right if it leaves at least this share of the value before it"}
+        default=0.8,
+        metadata={
+            "help": "for sequential: a step is right if it leaves at least this share of the value before it"
+        },
     )
-    false_positive_rate: float = field(default=0.05, metadata={"help": "for sequential: how often a wrong step may pass as right"})
-    false_negative_rate: float = field(default=0.05, metadata={"help": "for sequential: how often a right step may be called wrong"})
+    false_positive_rate: float = field(
+        default=0.05, metadata={"help": "for sequential: how often a wrong step may pass as right"}
+    )
+    false_negative_rate: float = field(
+        default=0.05, metadata={"help": "for sequential: how often a right step may be called wrong"}
+    )
     error_rate: float = field(
-        default=0.04, metadata={"help": "for posterior: stop when the probability that the located error is another step is below this"}
+        default=0.04,
+        metadata={
+            "help": "for posterior: stop when the probability that the located error is another step is "
+            "below this"
+        },
     )
-    max_solution_rollouts: int = field(default=400, metadata={"help": "for posterior: maximum number of rollouts on one solution"})
+    max_solution_rollouts: int = field(
+        default=400, metadata={"help": "for posterior: maximum number of rollouts on one solution"}
+    )
     omega_alpha: float = field(
-        default=0.5, metadata={"help": "for omega: alpha in the priority Q = alpha^(1 - MC) * beta^(length / omega_length) of a rollout"}
+        default=0.5,
+        metadata={
+            "help": "for omega: alpha in the priority Q = alpha^(1 - MC) * beta^(length / omega_length) of a "
+            "rollout"
+        },
     )
-    omega_beta: float = field(default=0.9, metadata={"help": "for omega: beta in that priority, which prefers short rollouts"})
-    omega_length: int = field(default=500, metadata={"help": "for omega: the length in tokens that counts as 1 in that priority"})
+    omega_beta: float = field(
+        default=0.9, metadata={"help": "for omega: beta in that priority, which prefers short rollouts"}
+    )
+    omega_length: int = field(
+        default=500, metadata={"help": "for omega: the length in tokens that counts as 1 in that priority"}
+    )
     omega_c_puct: float = field(
-        default=0.125, metadata={"help": "for omega: weight of nodes that were searched seldom; 0: Q alone decides"}
+        default=0.125,
+        metadata={"help": "for omega: weight of nodes that were searched seldom; 0: Q alone decides"},
     )
     omega_searches: int = field(
-        default=100, metadata={"help": "for omega: maximum number of rollouts of a problem that are searched for their first error"}
+        default=100,
+        metadata={
+            "help": "for omega: maximum number of rollouts of a problem that are searched for their first "
+            "error"
+        },
     )
     omega_pieces: int = field(
-        default=16, metadata={"help": "for omega with omega_cuts tokens: into how many token spans a solution of mean length is cut"}
+        default=16,
+        metadata={
+            "help": "for omega with omega_cuts tokens: into how many token spans a solution of mean length "
+            "is cut"
+        },
     )
     omega_cuts: Literal["steps", "tokens"] = field(
         default="steps",
-        metadata={"help": "for omega: cut at the ends of steps, where a search scores, or at equal token spans, as in the paper"},
+        metadata={
+            "help": "for omega: cut at the ends of steps, where a search scores, or at equal token spans, as "
+            "in the paper"
+        },
     )
 
     def __post_init__(self) -> None:
@@ -71,24 +126,53 @@ class LabelSettings:
         for setting in fields(LabelSettings):
             value = getattr(self, setting.name)
             if value != setting.default and setting.name not in read:
-                by = f"method {self.method}" + (f" with stopping {self.stopping}" if self.method == "every_step" else "")
-                raise ValueError(f"{setting.name}: got {value!r}, but {by} does not read it (it reads {', '.join(sorted(read))})")
-            if isinstance(value, (int, float)) and (value < 0 or (value == 0 and setting.name not in ("n_check", "omega_c_puct"))):
+                by = f"method {self.method}" + (
+                    f" with stopping {self.stopping}" if self.method == "every_step" else ""
+                )
+                raise ValueError(
+                    f"{setting.name}: got {value!r}, but {by} does not read it (it reads "
+                    f"{', '.join(sorted(read))})"
+                )
+            if isinstance(value, (int, float)) and (
+                value < 0 or (value == 0 and setting.name not in ("n_check", "omega_c_puct"))
+            ):
                 raise ValueError(f"{setting.name}: got {value!r}, expected more than 0")
-        for name in ("interval_width", "low_share", "high_share", "false_positive_rate", "false_negative_rate", "error_rate"):
+        for name in (
+            "interval_width",
+            "low_share",
+            "high_share",
+            "false_positive_rate",
+            "false_negative_rate",
+            "error_rate",
+        ):
             if getattr(self, name) >= 1:
                 raise ValueError(f"{name}: got {getattr(self, name)!r}, expected less than 1")
         if self.low_share >= self.high_share:
-            raise ValueError(f"low_share: got {self.low_share!r}, expected less than high_share ({self.high_share!r})")
+            raise ValueError(
+                f"low_share: got {self.low_share!r}, expected less than high_share ({self.high_share!r})"
+            )
 
 
 def settings_read(settings: LabelSettings) -> set[str]:
     """The names of the settings that the chosen method reads."""
     names = {
         "first_error": {"n_rollouts", "n_check"},
-        "every_step": {"stopping", *(("n_rollouts",) if settings.stopping == "fixed" else ("interval_width", "max_rollouts"))},
-        "sequential": {"max_rollouts", "low_share", "high_share", "false_positive_rate", "false_negative_rate", "n_check"},
+        "every_step": {
+            "stopping",
+            *(("n_rollouts",) if settings.stopping == "fixed" else ("interval_width", "max_rollouts")),
+        },
+        "sequential": {
+            "max_rollouts",
+            "low_share",
+            "high_share",
+            "false_positive_rate",
+            "false_negative_rate",
+            "n_check",
+        },
         "posterior": {"error_rate", "max_solution_rollouts", "n_check"},
-        "omega": {"n_rollouts", *(setting.name for setting in fields(LabelSettings) if setting.name.startswith("omega_"))},
+        "omega": {
+            "n_rollouts",
+            *(setting.name for setting in fields(LabelSettings) if setting.name.startswith("omega_")),
+        },
     }
     return {"method", *names[settings.method]}

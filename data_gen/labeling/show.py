@@ -1,7 +1,9 @@
-"""Labeled solutions for people: step values, intervals and the located error in colour, and how far labeling methods agree.
+"""Labeled solutions for people: step values, intervals and the located error in colour, and how far labeling
+methods agree.
 
-`prm-train label --run runs/x --show 3` prints them from the run's labels.jsonl. Labels of other methods are kept beside it under
-labels-<method>.jsonl; where a run holds several, a table says how often each two name the same first error.
+`prm-train label --run runs/x --show 3` prints them from the run's labels.jsonl. Labels of other methods are
+kept beside it under labels-<method>.jsonl; where a run holds several, a table says how often each two name
+the same first error.
 """
 
 import shutil
@@ -26,26 +28,41 @@ MIN_TABLE_WIDTH = 100  # below it, as in a pipe, the steps' texts stand on lines
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of the `n_both` wrong solutions in which two methods located a first error, `n_same` have it at the same step."""
+    """Of the `n_both` wrong solutions in which two methods located a first error, `n_same` have it at the
+    same step.
+    """
 
     n_both: int
     n_same: int
 
 
 def show_labels(run: Path, n: int, console: Console) -> None:
-    """Print `n` of the run's labeled solutions, wrong ones first, and the agreement of its label files. Raises InputError."""
-    questions = {problem.problem_id: problem.question for problem in read_records(run / "problems.jsonl", Problem)}
+    """Print `n` of the run's labeled solutions, wrong ones first, and the agreement of its label files.
+    Raises InputError.
+    """
+    questions = {
+        problem.problem_id: problem.question for problem in read_records(run / "problems.jsonl", Problem)
+    }
     for labeled in choose(run / "labels.jsonl", n):
-        question, is_wide = questions.get(labeled.graded.solution.problem_id, ""), console.width >= MIN_TABLE_WIDTH
+        question, is_wide = (
+            questions.get(labeled.graded.solution.problem_id, ""),
+            console.width >= MIN_TABLE_WIDTH,
+        )
         console.print(solution_table(labeled, question) if is_wide else solution_lines(labeled, question))
         console.print()
     files = label_files(run)
     if len(files) > 1:
-        console.print(agreement_table(agreement({name: list(read_records(path, LabeledSolution)) for name, path in files.items()})))
+        console.print(
+            agreement_table(
+                agreement({name: list(read_records(path, LabeledSolution)) for name, path in files.items()})
+            )
+        )
 
 
 def keep_by_method(run: Path, method: str) -> None:
-    """Copy labels.jsonl to labels-<method>.jsonl, whole or not at all, so that labels of several methods can be compared."""
+    """Copy labels.jsonl to labels-<method>.jsonl, whole or not at all, so that labels of several methods can
+    be compared.
+    """
     kept = run / f"labels-{method}.jsonl"
     unfinished = kept.with_suffix(".part")
     shutil.copyfile(run / "labels.jsonl", unfinished)
@@ -59,16 +76,28 @@ def label_files(run: Path) -> dict[str, Path]:
 
 
 def choose(path: Path, n: int) -> list[LabeledSolution]:
-    """The first `n` solutions whose first error is located; where these are fewer, the first others after them."""
+    """The first `n` solutions whose first error is located; where these are fewer, the first others after
+    them.
+    """
     located = list(islice((each for each in read_records(path, LabeledSolution) if False in each.labels), n))
     others = (each for each in read_records(path, LabeledSolution) if False not in each.labels)
     return [*located, *islice(others, n - len(located))]
 
 
 def solution_table(labeled: LabeledSolution, question: str) -> Table:
-    """A row a step: label, value with its interval, what the step added to it, where the evidence comes from, text."""
+    """A row a step: label, value with its interval, what the step added to it, where the evidence comes from,
+    text.
+    """
     title, caption = _title(labeled, question), _caption(labeled)
-    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left", box=None, pad_edge=False, header_style="dim")
+    table = Table(
+        title=title,
+        caption=caption,
+        title_justify="left",
+        caption_justify="left",
+        box=None,
+        pad_edge=False,
+        header_style="dim",
+    )
     table.add_column("step", justify="right")
     table.add_column("label")
     table.add_column("value", justify="right")
@@ -80,7 +109,14 @@ def solution_table(labeled: LabeledSolution, question: str) -> Table:
     table.add_column("text", ratio=1)
     for i, (step, estimate) in enumerate(zip(labeled.steps, labeled.estimates, strict=True)):
         mark, style = _mark(labeled, i)
-        cells = (str(i), mark, _value(estimate), *([added[i]] if any(added) else []), _bar(estimate), _evidence(estimate))
+        cells = (
+            str(i),
+            mark,
+            _value(estimate),
+            *([added[i]] if any(added) else []),
+            _bar(estimate),
+            _evidence(estimate),
+        )
         table.add_row(*(Text(cell, style=style) for cell in cells), Text(step.strip("\n"), style=style))
     return table
 
@@ -88,12 +124,19 @@ def solution_table(labeled: LabeledSolution, question: str) -> Table:
 def solution_lines(labeled: LabeledSolution, question: str) -> Group:
     """The same for narrow screens: what is known of a step, and below it the step's text."""
     parts: list[RenderableType] = [_title(labeled, question)]
-    for i, (step, estimate, added) in enumerate(zip(labeled.steps, labeled.estimates, _added(labeled), strict=True)):
+    for i, (step, estimate, added) in enumerate(
+        zip(labeled.steps, labeled.estimates, _added(labeled), strict=True)
+    ):
         mark, style = _mark(labeled, i)
         interval = f"in [{estimate.low:.2f}, {estimate.high:.2f}]" if estimate.n_rollouts else ""
         adds = f"adds {added}" if added else ""
-        facts = "  ".join(filter(None, (f"{i:>3}  {mark:<5}", _value(estimate), interval, adds, _evidence(estimate))))
-        parts += [Text(facts, style=style), Padding(Text(step.strip("\n"), style=style), (0, 0, 0, 12), expand=False)]
+        facts = "  ".join(
+            filter(None, (f"{i:>3}  {mark:<5}", _value(estimate), interval, adds, _evidence(estimate)))
+        )
+        parts += [
+            Text(facts, style=style),
+            Padding(Text(step.strip("\n"), style=style), (0, 0, 0, 12), expand=False),
+        ]
     caption = _caption(labeled)
     return Group(*parts, *([Text(caption, style="dim")] if caption else []))
 
@@ -101,7 +144,12 @@ def solution_lines(labeled: LabeledSolution, question: str) -> Group:
 def agreement(labels: Mapping[str, Sequence[LabeledSolution]]) -> dict[tuple[str, str], Agreement]:
     """For each two methods, on the solutions that both labeled with the same steps."""
     errors = {
-        name: {(each.graded.solution.problem_id, each.graded.solution.index, each.steps): first_error(each.labels) for each in labeled}
+        name: {
+            (each.graded.solution.problem_id, each.graded.solution.index, each.steps): first_error(
+                each.labels
+            )
+            for each in labeled
+        }
         for name, labeled in labels.items()
     }
     result = {}
@@ -114,7 +162,11 @@ def agreement(labels: Mapping[str, Sequence[LabeledSolution]]) -> dict[tuple[str
 
 def agreement_table(agreements: Mapping[tuple[str, str], Agreement]) -> Table:
     """A row for each two methods."""
-    table = Table(title="Same first error, of the wrong solutions where both located one", title_justify="left", box=None)
+    table = Table(
+        title="Same first error, of the wrong solutions where both located one",
+        title_justify="left",
+        box=None,
+    )
     for column in ("method", "method", "same", "of", "share"):
         table.add_column(column, justify="left" if column == "method" else "right")
     for (a, b), each in agreements.items():
@@ -135,7 +187,11 @@ def _title(labeled: LabeledSolution, question: str) -> Text:
 
 def _caption(labeled: LabeledSolution) -> str:
     root = labeled.root
-    caption = f"value of the prompt {_value(root)}, 95 % in [{root.low:.2f}, {root.high:.2f}]" if root.n_rollouts else ""
+    caption = (
+        f"value of the prompt {_value(root)}, 95 % in [{root.low:.2f}, {root.high:.2f}]"
+        if root.n_rollouts
+        else ""
+    )
     if labeled.non_monotone:
         caption += f"; rollouts succeed again after step {', '.join(map(str, labeled.non_monotone))}"
     return caption
@@ -150,7 +206,10 @@ def _mark(labeled: LabeledSolution, step: int) -> tuple[str, str]:
 
 def _verdict(labeled: LabeledSolution) -> tuple[str, str]:
     kind = labeled.graded.verdict.kind.value
-    return f"{kind} answer {labeled.graded.answer or ''}".rstrip(), {"correct": "green", "incorrect": "red"}.get(kind, "yellow")
+    return f"{kind} answer {labeled.graded.answer or ''}".rstrip(), {
+        "correct": "green",
+        "incorrect": "red",
+    }.get(kind, "yellow")
 
 
 def _value(estimate: StepEstimate) -> str:
@@ -177,5 +236,7 @@ def _bar(estimate: StepEstimate) -> str:
 
 def _evidence(estimate: StepEstimate) -> str:
     if estimate.method == "rollouts":
-        return f"rollouts, {estimate.stopping}" + (f", {estimate.n_unknown} unknown" if estimate.n_unknown else "")
+        return f"rollouts, {estimate.stopping}" + (
+            f", {estimate.n_unknown} unknown" if estimate.n_unknown else ""
+        )
     return estimate.method

@@ -1,8 +1,11 @@
-"""Labels for the steps of a solution, from rollouts alone. A solution has K steps; a rollout continues it after one of them.
+"""Labels for the steps of a solution, from rollouts alone. A solution has K steps; a rollout continues it
+after one of them.
 
-- `estimate_every_step`: a number of rollouts after every step (Math-Shepherd, Wang et al. 2024; soft values as in Snell et al. 2024,
-  appendix D). The number is fixed, or drawing stops when an interval that allows for stopping is narrow enough.
-- `locate_first_error`, `locate_by_tests`, `locate_by_posterior` (in `first_error`): searches for the first error of a wrong solution.
+- `estimate_every_step`: a number of rollouts after every step (Math-Shepherd, Wang et al. 2024; soft values
+  as in Snell et al. 2024, appendix D). The number is fixed, or drawing stops when an interval that allows for
+  stopping is narrow enough.
+- `locate_first_error`, `locate_by_tests`, `locate_by_posterior` (in `first_error`): searches for the first
+  error of a wrong solution.
 - `omega_search` (in `omega`): the tree of OmegaPRM, Luo et al. 2024.
 
 A right solution costs the searches no rollout: it is itself a success that runs through each of its prefixes.
@@ -13,7 +16,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from data_gen.grading.graders import Grader
-from data_gen.labeling.first_error import StepPath, check_around_error, locate_by_posterior, locate_by_tests, locate_first_error
+from data_gen.labeling.first_error import (
+    StepPath,
+    check_around_error,
+    locate_by_posterior,
+    locate_by_tests,
+    locate_first_error,
+)
 from data_gen.labeling.omega import omega_search
 from data_gen.labeling.posterior import PromptEvidence
 from data_gen.labeling.rollouts import (
@@ -38,8 +47,9 @@ from data_gen.sampling.solutions import Prefix
 class LabelingTask:
     """One problem whose solutions are to be labeled, with everything that is needed for it.
 
-    `samples` are the problem's graded draws with indices 0, 1, …, which also count as rollouts from the prompt. `vocabulary` holds the
-    bytes of each token id. `params` are the sampling parameters of the rollouts, which `policy` draws and keeps in its ledger.
+    `samples` are the problem's graded draws with indices 0, 1, …, which also count as rollouts from the
+    prompt. `vocabulary` holds the bytes of each token id. `params` are the sampling parameters of the
+    rollouts, which `policy` draws and keeps in its ledger.
     """
 
     policy: LedgerPolicy
@@ -52,14 +62,18 @@ class LabelingTask:
 
 
 async def label_samples(task: LabelingTask) -> tuple[LabeledSolution | str, ...]:
-    """For each of the task's solutions its labels, or the reason why it has none. OmegaPRM also labels rollouts that it searched."""
+    """For each of the task's solutions its labels, or the reason why it has none. OmegaPRM also labels
+    rollouts that it searched.
+    """
     source = RolloutSource(task.policy, task.grader, task.params)
     if task.settings.method == "omega":
         return await omega_search(source, task.samples, task.vocabulary, task.separator, task.settings)
 
     root = estimate_root(task.samples)
     cut = [_path(task, graded, root) for graded in task.samples]
-    labeled = iter(await label_paths(source, [path for path in cut if isinstance(path, StepPath)], task.settings))
+    labeled = iter(
+        await label_paths(source, [path for path in cut if isinstance(path, StepPath)], task.settings)
+    )
     return tuple(next(labeled) if isinstance(path, StepPath) else path for path in cut)
 
 
@@ -77,11 +91,13 @@ def _path(task: LabelingTask, graded: GradedSolution, root: StepEstimate) -> Ste
     return StepPath(graded, steps, prefixes, root)
 
 
-async def label_paths(source: RolloutSource, paths: Sequence[StepPath], settings: LabelSettings) -> list[LabeledSolution]:
+async def label_paths(
+    source: RolloutSource, paths: Sequence[StepPath], settings: LabelSettings
+) -> list[LabeledSolution]:
     """The labels of a problem's solutions by one of the methods that label solutions by themselves.
 
-    All are labeled at the same time. Only `posterior` takes one after the other, since each profits from the rollouts of those before it.
-    Raises ValueError for a solution whose verdict is unknown.
+    All are labeled at the same time. Only `posterior` takes one after the other, since each profits from the
+    rollouts of those before it. Raises ValueError for a solution whose verdict is unknown.
     """
     if not paths:
         return []
@@ -94,7 +110,9 @@ async def label_paths(source: RolloutSource, paths: Sequence[StepPath], settings
     return list(await asyncio.gather(*(_label_path(source, path, settings, evidence) for path in paths)))
 
 
-async def _label_path(source: RolloutSource, path: StepPath, settings: LabelSettings, evidence: PromptEvidence) -> LabeledSolution:
+async def _label_path(
+    source: RolloutSource, path: StepPath, settings: LabelSettings, evidence: PromptEvidence
+) -> LabeledSolution:
     if settings.method == "every_step":
         return await estimate_every_step(source, path, settings)
     if path.graded.verdict.is_correct:
@@ -109,8 +127,12 @@ async def _label_path(source: RolloutSource, path: StepPath, settings: LabelSett
     return await check_around_error(source, path, labeled, settings.n_check)
 
 
-def step_prefixes(policy: LedgerPolicy, graded: GradedSolution, vocabulary: list[bytes], separator: str) -> tuple[Prefix, ...]:
-    """The prefix that ends with each step, token-exact: its ids are those that the policy wrote, since text tokenized again may differ."""
+def step_prefixes(
+    policy: LedgerPolicy, graded: GradedSolution, vocabulary: list[bytes], separator: str
+) -> tuple[Prefix, ...]:
+    """The prefix that ends with each step, token-exact: its ids are those that the policy wrote, since text
+    tokenized again may differ.
+    """
     ids = graded.solution.token_ids
     prompt_ids = policy.encode_prompt(policy.problem.question)
     written, prefixes = b"", []
@@ -120,8 +142,12 @@ def step_prefixes(policy: LedgerPolicy, graded: GradedSolution, vocabulary: list
     return tuple(prefixes)
 
 
-async def estimate_every_step(source: RolloutSource, path: StepPath, settings: LabelSettings) -> LabeledSolution:
-    """An estimate after every step but the last, whose value is the verdict itself. The hard label is whether any rollout succeeded."""
+async def estimate_every_step(
+    source: RolloutSource, path: StepPath, settings: LabelSettings
+) -> LabeledSolution:
+    """An estimate after every step but the last, whose value is the verdict itself. The hard label is whether
+    any rollout succeeded.
+    """
     if settings.stopping == "interval":
         n_rollouts, rule = settings.max_rollouts, until_narrow(settings.interval_width)
     else:
@@ -134,15 +160,20 @@ async def estimate_every_step(source: RolloutSource, path: StepPath, settings: L
 
 def all_right(path: StepPath) -> LabeledSolution:
     """The labels of a right solution: every one True, without a rollout."""
-    return LabeledSolution(path.graded, path.steps, (WITNESS,) * len(path.steps), (True,) * len(path.steps), root=path.root)
+    return LabeledSolution(
+        path.graded, path.steps, (WITNESS,) * len(path.steps), (True,) * len(path.steps), root=path.root
+    )
 
 
 def check_labelable(path: StepPath) -> None:
     """Raises ValueError for a solution without a verdict, or whose steps and prefixes differ in number."""
     where = f"solution {path.graded.solution.index} of {path.graded.solution.problem_id}"
     if path.graded.verdict.is_unknown:
-        raise ValueError(f"{where}: its verdict is unknown ({path.graded.verdict.reason}); expected correct or incorrect")
+        raise ValueError(
+            f"{where}: its verdict is unknown ({path.graded.verdict.reason}); expected correct or incorrect"
+        )
     if len(path.steps) != len(path.prefixes):
         raise ValueError(
-            f"{where}: {len(path.steps)} steps in the text and {len(path.prefixes)} in the token ids; expected the same number"
+            f"{where}: {len(path.steps)} steps in the text and {len(path.prefixes)} in the token ids; "
+            "expected the same number"
         )

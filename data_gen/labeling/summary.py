@@ -12,8 +12,8 @@ from data_gen.sampling.summary import DrawnSummary
 
 @dataclass(frozen=True, kw_only=True)
 class LabelSummary(DrawnSummary):
-    """label.json. `settings` are those that `method` reads; `labels` count steps ("True", "False", "None"), `unlabeled`
-    solutions by reason.
+    """label.json. `settings` are those that `method` reads; `labels` count steps ("True", "False", "None"),
+    `unlabeled` solutions by reason.
 
     `n_rollouts` and `n_unknown_rollouts`: each once, however many solutions share its prefix.
     """
@@ -35,7 +35,9 @@ class LabelSummary(DrawnSummary):
 
 @dataclass(frozen=True)
 class ConsensusSummary(StoredRecord):
-    """consensus.json: the settings, what was kept and left out by reason, and how labels and judge agree (`judging.agreement`)."""
+    """consensus.json: the settings, what was kept and left out by reason, and how labels and judge agree
+    (`judging.agreement`).
+    """
 
     WRITTEN_BY = "`prm-train consensus`"
 

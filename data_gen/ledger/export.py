@@ -5,7 +5,7 @@
  "token_ids": [17, …], "text": "…", "logprobs": [-0.31, …], "finish_reason": "eos",
  "n_generated": 64, "n_prefilled": 0, "n_cached": 26,
  "verdicts": [{"grader_version": "arithmetic-1", "gold_hash": "c9da…", "kind": "correct", "reason": "", "answer": "9 1"}]}
-"""
+"""  # noqa: E501
 
 import json
 import math
@@ -22,7 +22,8 @@ from data_gen.ledger.verification import refuse_damage
 
 
 def exported_draws(path: Path) -> Iterator[dict[str, Any]]:
-    """In key order. `parent_hash` names the prompt that the prefix continues, null for a prompt; a log-probability that is NaN is null.
+    """In key order. `parent_hash` names the prompt that the prefix continues, null for a prompt; a
+    log-probability that is NaN is null.
 
     Raises LedgerError for a ledger that is damaged.
     """
@@ -30,10 +31,12 @@ def exported_draws(path: Path) -> Iterator[dict[str, Any]]:
     with closing(open_for_reading(path)) as database:
         params = {name: json.loads(text) for name, text in database.execute("SELECT hash, json FROM params")}
         rows = database.execute(
-            "SELECT draws.id, policy_id, problem_id, prefix_hash, parent_hash, prefixes.token_ids, params_hash, base_seed, draw_index,"
+            "SELECT draws.id, policy_id, problem_id, prefix_hash, parent_hash, prefixes.token_ids, "
+            "params_hash, base_seed, draw_index,"
             " draws.token_ids, text, logprobs, finish_reason, n_generated, n_prefilled, n_cached,"
             " grader_version, gold_hash, kind, reason, answer"
-            " FROM draws JOIN prefixes ON prefixes.hash = prefix_hash LEFT JOIN verdicts ON verdicts.draw = draws.id"
+            " FROM draws JOIN prefixes ON prefixes.hash = prefix_hash LEFT JOIN verdicts ON verdicts.draw = "
+            "draws.id"
             " ORDER BY prefix_hash, policy_id, params_hash, base_seed, draw_index, gold_hash, grader_version"
         )
         for _, of_draw in groupby(rows, key=itemgetter(0)):
@@ -56,5 +59,7 @@ def exported_draws(path: Path) -> Iterator[dict[str, Any]]:
                 "n_generated": row[13],
                 "n_prefilled": row[14],
                 "n_cached": row[15],
-                "verdicts": [dict(zip(verdict_names, each[16:], strict=True)) for each in same if each[16] is not None],
+                "verdicts": [
+                    dict(zip(verdict_names, each[16:], strict=True)) for each in same if each[16] is not None
+                ],
             }

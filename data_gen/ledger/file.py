@@ -1,8 +1,10 @@
-"""The ledger as a file: its tables, how it is opened for writing and for reading, and the checksum of each row.
+"""The ledger as a file: its tables, how it is opened for writing and for reading, and the checksum of each
+row.
 
-Rows name each other by hashes of what they stand for, which tell a wrong prefix or wrong params; `checksum` tells the rest: the text, the
-ids and the log-probabilities of a draw, what is said of it, whose prefix it is. Ledgers of layout 2 have no checksums: they are read as
-they are, and get the column when they are next written to; rows without one are not checked.
+Rows name each other by hashes of what they stand for, which tell a wrong prefix or wrong params; `checksum`
+tells the rest: the text, the ids and the log-probabilities of a draw, what is said of it, whose prefix it is.
+Ledgers of layout 2 have no checksums: they are read as they are, and get the column when they are next
+written to; rows without one are not checked.
 """
 
 import sqlite3
@@ -14,7 +16,8 @@ from typing import TextIO
 from data_gen.files.locks import lock
 from data_gen.settings.errors import InputError
 
-# Draws lie in the order in which they were made, so that writing touches the end of the file and not a random place of it a draw.
+# Draws lie in the order in which they were made, so that writing touches the end of the file and not a random
+# place of it a draw.
 SCHEMA = """
 CREATE TABLE params (hash TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE prefixes (
@@ -29,21 +32,26 @@ CREATE TABLE verdicts (
     draw INTEGER NOT NULL REFERENCES draws, gold_hash TEXT NOT NULL, grader_version TEXT NOT NULL,
     kind TEXT NOT NULL, reason TEXT NOT NULL, answer TEXT, checksum BLOB,
     PRIMARY KEY (draw, gold_hash, grader_version)) WITHOUT ROWID;
-"""
+"""  # noqa: E501
 LAYOUT, LAYOUT_WITHOUT_CHECKSUMS = 3, 2
 WITH_CHECKSUMS = ("prefixes", "draws", "verdicts")
-UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)  # the second where SQLite's message would quote what is damaged
+# The second where SQLite's message would quote what is damaged
+UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
 KEY = ("policy_id", "prefix_hash", "params_hash", "base_seed", "draw_index")
 DRAWN = ("token_ids", "text", "logprobs", "finish_reason", "n_generated", "n_prefilled", "n_cached")
 
 
 class LedgerError(InputError):
-    """The ledger cannot be read or written (disk full, another process is writing it). What was committed before is safe."""
+    """The ledger cannot be read or written (disk full, another process is writing it). What was committed
+    before is safe.
+    """
 
 
 def checksum(*values: str | bytes | int | None) -> bytes:
-    """8 bytes over the values of a row and their types: (hash, parent_hash, problem_id) of a prefix, whose hash is one of its ids already;
-    the key and what was drawn of a draw; the key of the draw and the other columns of a verdict."""
+    """8 bytes over the values of a row and their types: (hash, parent_hash, problem_id) of a prefix, whose
+    hash is one of its ids already; the key and what was drawn of a draw; the key of the draw and the other
+    columns of a verdict.
+    """
     digest = blake2b(digest_size=8)
     for value in values:
         data = value if isinstance(value, bytes) else str(value).encode(errors="surrogateescape")
@@ -53,7 +61,9 @@ def checksum(*values: str | bytes | int | None) -> bytes:
 
 
 def is_as_stored(stored: bytes | None, *values: str | bytes | int | None) -> bool:
-    """Whether a row is what its checksum says, or, where it has none, at least holds no text that is no UTF-8."""
+    """Whether a row is what its checksum says, or, where it has none, at least holds no text that is no
+    UTF-8.
+    """
     if stored is not None:
         return stored == checksum(*values)
     try:
@@ -64,24 +74,32 @@ def is_as_stored(stored: bytes | None, *values: str | bytes | int | None) -> boo
 
 
 def any_text(data: bytes) -> str:
-    """A text that may be damaged, for a connection's `text_factory`: what is no UTF-8 any more is a fault of its row, and not the end of
-    reading. `checksum` knows it again."""
+    """A text that may be damaged, for a connection's `text_factory`: what is no UTF-8 any more is a fault of
+    its row, and not the end of reading. `checksum` knows it again.
+    """
     return data.decode(errors="surrogateescape")
 
 
 def lock_ledger(path: Path) -> TextIO:
-    """Makes this process the one that writes a ledger, until the file that it returns is closed. Raises LedgerError."""
+    """Makes this process the one that writes a ledger, until the file that it returns is closed. Raises
+    LedgerError.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock_path = path.with_name(path.name + ".lock")
     held = lock_path.open("w")
     if not lock(held.fileno(), lock_path):
         held.close()
-        raise LedgerError(f"{path}: another process is writing this ledger; expected one writer (give each process its own shard)")
+        raise LedgerError(
+            f"{path}: another process is writing this ledger; expected one writer (give each process its own "
+            "shard)"
+        )
     return held
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
-    """A connection that cannot write, also beside the writing process. Raises LedgerError if there is no ledger."""
+    """A connection that cannot write, also beside the writing process. Raises LedgerError if there is no
+    ledger.
+    """
     database = sqlite3.connect(reading_uri(path), uri=True)
     if not _has_tables(database, path):
         database.close()
@@ -92,8 +110,9 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 def reading_uri(path: Path) -> str:
     """What SQLite opens a ledger by to read it. Raises LedgerError if there is none that can be read.
 
-    To read beside a writer it keeps a file of its own next to the ledger. Where it may not make one, as in the folder of somebody else,
-    nothing else is writing there either, and the ledger is read as a file that does not change.
+    To read beside a writer it keeps a file of its own next to the ledger. Where it may not make one, as in
+    the folder of somebody else, nothing else is writing there either, and the ledger is read as a file that
+    does not change.
     """
     if not path.is_file():
         raise LedgerError(f"{path}: no such file; expected a ledger")
@@ -103,7 +122,8 @@ def reading_uri(path: Path) -> str:
     if fault is not None and error_name(fault).startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
         if log.exists() and log.stat().st_size:
             raise LedgerError(
-                f"{path}: its last draws are in {log.name}, which cannot be read in this folder: copy both to one of your own"
+                f"{path}: its last draws are in {log.name}, which cannot be read in this folder: copy both "
+                "to one of your own"
             )
         uri += "&immutable=1"
         fault = _fault_of_opening(uri)
@@ -122,7 +142,9 @@ def _fault_of_opening(uri: str) -> Exception | None:
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
-    """A connection to a ledger, new or old, that commits at few and known places. Raises LedgerError; the caller holds the lock."""
+    """A connection to a ledger, new or old, that commits at few and known places. Raises LedgerError; the
+    caller holds the lock.
+    """
     try:
         database = sqlite3.connect(path)
     except sqlite3.OperationalError as error:
@@ -131,7 +153,8 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         has_tables = _has_tables(database, path)
         database.execute("PRAGMA journal_mode=WAL")
         database.text_factory = any_text
-        database.execute("PRAGMA synchronous=NORMAL")  # a power cut may cost the last commits, a killed process none
+        # A power cut may cost the last commits, a killed process none
+        database.execute("PRAGMA synchronous=NORMAL")
         database.execute("PRAGMA cache_size=-16384")  # KiB
         if not has_tables:
             create_tables(database)
@@ -175,5 +198,7 @@ def _has_tables(database: sqlite3.Connection, path: Path) -> bool:
         raise LedgerError(f"{path}: not a readable ledger: {error}") from error
     if n_tables and version not in (LAYOUT, LAYOUT_WITHOUT_CHECKSUMS):
         database.close()
-        raise LedgerError(f"{path}: ledger of layout {version}, expected {LAYOUT}; made by another version of this program")
+        raise LedgerError(
+            f"{path}: ledger of layout {version}, expected {LAYOUT}; made by another version of this program"
+        )
     return n_tables > 0

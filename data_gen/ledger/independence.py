@@ -1,16 +1,19 @@
-"""Are the draws of a ledger independent? Two tests on what was drawn, each with a bound on false alarms, and the share of distinct draws.
+"""Are the draws of a ledger independent? Two tests on what was drawn, each with a bound on false alarms, and
+the share of distinct draws.
 
-A seed that is shared or ignored by an engine (a restarted job that draws the same texts again, one seeded request broadcast over a batch)
-makes copies that look like evidence. Two tests at temperature > 0 find them:
+A seed that is shared or ignored by an engine (a restarted job that draws the same texts again, one seeded
+request broadcast over a batch) makes copies that look like evidence. Two tests at temperature > 0 find them:
 
-- repeats: the probability of a draw is known where it was sampled at temperature 1, since the ledger stores log-probabilities at
-  temperature 1. So is the probability that a draw repeats an earlier one from the same prefix: the sum of exp(log-probability) over the
-  distinct earlier ones. Far more repeats than these sum to are a duplicate seed. A policy whose numbers cannot be probabilities (those of
-  different draws from one prefix add up to more than 1) is said to be untested, as is every other temperature.
-- shared noise: indices are names, so over two prompts draw 3 of one agrees with draw 3 of the other no more than with draw 4. If draws of
-  equal index begin alike more often than that, their noise is the same. No probabilities are needed; prompts after which the policy never
-  begins in the same two ways show nothing. Only prompts are compared: what labeling draws after steps may stop at a success, and the
-  index of a draw then tells something about it.
+- repeats: the probability of a draw is known where it was sampled at temperature 1, since the ledger stores
+  log-probabilities at temperature 1. So is the probability that a draw repeats an earlier one from the same
+  prefix: the sum of exp(log-probability) over the distinct earlier ones. Far more repeats than these sum to
+  are a duplicate seed. A policy whose numbers cannot be probabilities (those of different draws from one
+  prefix add up to more than 1) is said to be untested, as is every other temperature.
+- shared noise: indices are names, so over two prompts draw 3 of one agrees with draw 3 of the other no more
+  than with draw 4. If draws of equal index begin alike more often than that, their noise is the same. No
+  probabilities are needed; prompts after which the policy never begins in the same two ways show nothing.
+  Only prompts are compared: what labeling draws after steps may stop at a success, and the index of a draw
+  then tells something about it.
 """
 
 import json
@@ -24,14 +27,17 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 FALSE_ALARM = 1e-6  # chance that a test which finds nothing wrong by right says that there is
-INEXACT = 1.25  # probabilities of another batch shape or a low precision are off: by less than this factor is no finding
+# Probabilities of another batch shape or a low precision are off: by less than this factor is no finding
+INEXACT = 1.25
 N_HEAD = 32  # tokens of a draw's beginning that are compared
 N_COMPARED = 16  # draws of a prompt that are compared
 N_NAMED = 5  # prefixes that a report names
 
 
 class Repeats(NamedTuple):
-    """Draws from one prefix: how many, how many different ones, and how many repeats independent draws would have (None: not known)."""
+    """Draws from one prefix: how many, how many different ones, and how many repeats independent draws would
+    have (None: not known).
+    """
 
     n_draws: int
     n_distinct: int
@@ -43,9 +49,11 @@ class Repeats(NamedTuple):
 
 
 def count_repeats(draws: Iterable[tuple[bytes, float]]) -> Repeats:
-    """Over (token ids, log-probability of the whole draw at the temperature it was drawn at), in an order that does not depend on them.
+    """Over (token ids, log-probability of the whole draw at the temperature it was drawn at), in an order
+    that does not depend on them.
 
-    Given the draws before it, a draw repeats one of them with the probability that those have together; `expected` is the sum.
+    Given the draws before it, a draw repeats one of them with the probability that those have together;
+    `expected` is the sum.
     """
     seen: set[bytes] = set()
     n_draws, mass, expected = 0, 0.0, 0.0
@@ -59,7 +67,9 @@ def count_repeats(draws: Iterable[tuple[bytes, float]]) -> Repeats:
 
 
 def tail_bound(n_observed: int, expected: float) -> float:
-    """At most this likely are so many events or more whose probabilities, each given the past, sum to `expected` (Chernoff, Poisson)."""
+    """At most this likely are so many events or more whose probabilities, each given the past, sum to
+    `expected` (Chernoff, Poisson).
+    """
     if n_observed <= expected:
         return 1.0
     if expected == 0.0:
@@ -79,10 +89,12 @@ def n_common(first: Sequence[int], second: Sequence[int]) -> int:
 
 @dataclass
 class SharedNoise:
-    """How far draws of equal index begin alike over pairs of prompts, against the same draws with their indices rotated.
+    """How far draws of equal index begin alike over pairs of prompts, against the same draws with their
+    indices rotated.
 
-    If indices are but names, every rotation of one prompt's draws against the other's is equally likely: the sum over pairs of what the
-    actual one shares then has the mean `expected` and the variance `variance`, and no pair is further than `largest` above its mean.
+    If indices are but names, every rotation of one prompt's draws against the other's is equally likely: the
+    sum over pairs of what the actual one shares then has the mean `expected` and the variance `variance`, and
+    no pair is further than `largest` above its mean.
     """
 
     n_pairs: int = 0
@@ -93,7 +105,9 @@ class SharedNoise:
     _waiting: dict[int, tuple[int, ...]] | None = None
 
     def add_prompt(self, heads: dict[int, tuple[int, ...]]) -> None:
-        """`heads` are the beginnings of one prompt's draws by index; each prompt is compared with the next one."""
+        """`heads` are the beginnings of one prompt's draws by index; each prompt is compared with the next
+        one.
+        """
         if self._waiting is None:
             self._waiting = heads
             return
@@ -112,7 +126,9 @@ class SharedNoise:
         self.largest = max(self.largest, max(sums) - mean)
 
     def bound(self) -> float:
-        """At most this likely is what is observed, or more, if indices are but names (Bernstein's inequality)."""
+        """At most this likely is what is observed, or more, if indices are but names (Bernstein's
+        inequality).
+        """
         excess = self.observed - self.expected
         if excess <= 0:
             return 1.0
@@ -121,17 +137,21 @@ class SharedNoise:
 
 @dataclass
 class Independence:
-    """What one policy drew with one set of sampling parameters. `findings` say in words what is wrong; `untested` what was not tested."""
+    """What one policy drew with one set of sampling parameters. `findings` say in words what is wrong;
+    `untested` what was not tested.
+    """
 
     policy_id: str
     params_hash: str
     temperature: float
-    is_truncated: bool = False  # by top_p, top_k or min_p: log-probabilities are those of the whole distribution
+    # By top_p, top_k or min_p: log-probabilities are those of the whole distribution
+    is_truncated: bool = False
     n_prefixes: int = 0
     n_draws: int = 0
     n_distinct: int = 0
     expected_repeats: float = 0.0
-    n_impossible: int = 0  # prefixes whose draws' log-probabilities are none: together they are more likely than 1
+    # Prefixes whose draws' log-probabilities are none: together they are more likely than 1
+    n_impossible: int = 0
     suspects: list[tuple[float, str]] = field(default_factory=list)
     n_suspects: int = 0
     noise: dict[int, SharedNoise] = field(default_factory=dict)  # by base seed
@@ -149,7 +169,8 @@ class Independence:
         found = []
         if self.knows_expected and tail_bound(self.n_repeats, INEXACT * self.expected_repeats) < FALSE_ALARM:
             found.append(
-                f"duplicate seed: {self.n_repeats} of {self.n_draws} draws repeat an earlier one from their prefix; "
+                f"duplicate seed: {self.n_repeats} of {self.n_draws} draws repeat an earlier one from their "
+                "prefix; "
                 f"{self.expected_repeats:.3g} repeats were to be expected"
             )
         if self.knows_expected:
@@ -159,7 +180,8 @@ class Independence:
         for base_seed, noise in sorted(self.noise.items()):
             if noise.bound() < FALSE_ALARM:
                 found.append(
-                    f"shared noise: over {noise.n_pairs} pairs of prompts, draws of equal index share {noise.observed:.0f} tokens at their "
+                    f"shared noise: over {noise.n_pairs} pairs of prompts, draws of equal index share "
+                    f"{noise.observed:.0f} tokens at their "
                     f"beginnings, {noise.expected:.0f} were to be expected (base seed {base_seed})"
                 )
         return found
@@ -170,12 +192,17 @@ class Independence:
         if self.temperature == 0:
             return ["temperature 0: draws from a prefix are equal by right"]
         if self.temperature != 1:
-            reasons.append(f"repeats: stored log-probabilities are those of temperature 1, drawn at {self.temperature:g}")
+            reasons.append(
+                f"repeats: stored log-probabilities are those of temperature 1, drawn at {self.temperature:g}"
+            )
         elif self.is_truncated:
-            reasons.append("repeats: stored log-probabilities are those of all tokens, drawn with top_p, top_k or min_p")
+            reasons.append(
+                "repeats: stored log-probabilities are those of all tokens, drawn with top_p, top_k or min_p"
+            )
         elif self.n_impossible:
             reasons.append(
-                f"repeats: the log-probabilities are not those of the policy; from {self.n_impossible} prefixes they add up to more than 1"
+                f"repeats: the log-probabilities are not those of the policy; from {self.n_impossible} "
+                "prefixes they add up to more than 1"
             )
         if not any(noise.variance for noise in self.noise.values()):
             reasons.append("shared noise: no two prompts after which draws begin alike now and then")
@@ -189,12 +216,14 @@ class Independence:
             self.n_impossible += 1
             return
         self.expected_repeats += repeats.expected
-        # Each of very many prefixes has its own test: k of them share the chance of a false alarm as 1/k², whose sum is below 2.
+        # Each of very many prefixes has its own test: k of them share the chance of a false alarm as 1/k²,
+        # whose sum is below 2.
         likelihood = tail_bound(repeats.n_repeats, INEXACT * repeats.expected) * self.n_prefixes**2
         if likelihood < FALSE_ALARM / 2:
             self.n_suspects += 1
             words = (
-                f"duplicate seed: {name}: {repeats.n_draws} draws, {repeats.n_distinct} distinct, {repeats.expected:.3g} repeats expected"
+                f"duplicate seed: {name}: {repeats.n_draws} draws, {repeats.n_distinct} distinct, "
+                f"{repeats.expected:.3g} repeats expected"
             )
             self.suspects = sorted([*self.suspects, (likelihood, words)])[:N_NAMED]
 
@@ -218,7 +247,9 @@ def _distribution(params: dict[str, Any] | None) -> tuple[float, bool]:
 
 
 def examine_draws(database: sqlite3.Connection) -> list[Independence]:
-    """One report for each (policy, sampling parameters) of a ledger; reads the draws once, prefix by prefix."""
+    """One report for each (policy, sampling parameters) of a ledger; reads the draws once, prefix by
+    prefix.
+    """
     params = {name: json.loads(text) for name, text in database.execute("SELECT hash, json FROM params")}
     reports: dict[tuple[str, str], Independence] = {}
     for (_, policy_id, params_hash), rows in groupby(_draws_by_prefix(database), key=itemgetter(0, 1, 2)):
@@ -229,7 +260,8 @@ def examine_draws(database: sqlite3.Connection) -> list[Independence]:
             reports[policy_id, params_hash] = report
         first = group[0]
         report.add_prefix(
-            count_repeats((row[5], _log_probability(row[5], row[6])) for row in group), f"prefix {first[0].hex()} of problem {first[8]}"
+            count_repeats((row[5], _log_probability(row[5], row[6])) for row in group),
+            f"prefix {first[0].hex()} of problem {first[8]}",
         )
         if first[7] and report.temperature > 0:  # a prompt
             for base_seed, same_seed in groupby(group, key=itemgetter(3)):
@@ -239,9 +271,12 @@ def examine_draws(database: sqlite3.Connection) -> list[Independence]:
 
 
 def _draws_by_prefix(database: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
-    """(prefix hash, policy, params, base seed, index, token ids, log-probs, whether the prefix is a prompt, problem id), in key order."""
+    """(prefix hash, policy, params, base seed, index, token ids, log-probs, whether the prefix is a prompt,
+    problem id), in key order.
+    """
     yield from database.execute(
-        "SELECT prefix_hash, policy_id, params_hash, base_seed, draw_index, draws.token_ids, logprobs, parent_hash IS NULL, problem_id"
+        "SELECT prefix_hash, policy_id, params_hash, base_seed, draw_index, draws.token_ids, logprobs, "
+        "parent_hash IS NULL, problem_id"
         " FROM draws JOIN prefixes ON prefixes.hash = prefix_hash"
         " ORDER BY prefix_hash, policy_id, params_hash, base_seed, draw_index"
     )

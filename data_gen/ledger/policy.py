@@ -1,4 +1,6 @@
-"""A policy whose draws are read from the ledger if it has them, and are made and written to it if it has not."""
+"""A policy whose draws are read from the ledger if it has them, and are made and written to it if it has
+not.
+"""
 
 import asyncio
 
@@ -14,11 +16,16 @@ from data_gen.records.solutions import GradedSolution, Problem, Solution
 class LedgerPolicy:
     """`policy` with a ledger in front of it, for the draws of one problem.
 
-    `n_draws` counts the distinct draws that were requested and `usage` what they cost when they were made, in this run or an earlier one.
+    `n_draws` counts the distinct draws that were requested and `usage` what they cost when they were made, in
+    this run or an earlier one.
     """
 
     def __init__(self, policy: Policy, ledger: Ledger, problem: Problem) -> None:
-        self.policy_id, self.base_seed, self.context_length = policy.policy_id, policy.base_seed, policy.context_length
+        self.policy_id, self.base_seed, self.context_length = (
+            policy.policy_id,
+            policy.base_seed,
+            policy.context_length,
+        )
         self.problem = problem
         self.usage = Usage()
         self.n_draws = 0
@@ -39,7 +46,8 @@ class LedgerPolicy:
 
     async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
         key = self.key(prefix_ids, params, index)
-        # Another task may be making this very draw. If it is cancelled, the first of those who wait here makes it.
+        # Another task may be making this very draw. If it is cancelled, the first of those who wait here
+        # makes it.
         while key in self._ledger.in_flight:
             await self._ledger.in_flight[key].wait()
 
@@ -67,7 +75,8 @@ class LedgerPolicy:
         self.usage += draw.usage
 
     async def grade(self, grader: Grader, key: DrawKey, solution: Solution) -> GradedSolution:
-        """The grader's verdict on the solution that a draw completed, graded once per grader version and gold answer.
+        """The grader's verdict on the solution that a draw completed, graded once per grader version and gold
+        answer.
 
         A time-out is not stored, since a later run on a less busy machine may get a verdict.
         """
@@ -78,6 +87,8 @@ class LedgerPolicy:
             stored = self._ledger.find_verdict(key, self._gold_hash, grader.grader_version)
             if stored is None:
                 if graded.verdict.reason != "timeout":
-                    self._ledger.add_verdict(key, self._gold_hash, grader.grader_version, graded.answer, graded.verdict)
+                    self._ledger.add_verdict(
+                        key, self._gold_hash, grader.grader_version, graded.answer, graded.verdict
+                    )
                 return graded
         return GradedSolution(solution, *stored)

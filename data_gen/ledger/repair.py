@@ -1,8 +1,10 @@
-"""`prm-train ledger repair`: a damaged ledger made sound again. What can be rebuilt is, what cannot is moved out, and all of it is counted.
+"""`prm-train ledger repair`: a damaged ledger made sound again. What can be rebuilt is, what cannot is moved
+out, and all of it is counted.
 
-Params are rebuilt from the settings in the run's config.json, a prefix from its neighbours: it is the beginning of a prefix that continues
-it, or of another prefix and a draw from there. Rows that are not what was stored, and draws whose prefix or params stay unknown, go into
-`ledger.moved-out.jsonl` beside the ledger, one line a row with the reason (bytes in hex); the command that made the run draws them again.
+Params are rebuilt from the settings in the run's config.json, a prefix from its neighbours: it is the
+beginning of a prefix that continues it, or of another prefix and a draw from there. Rows that are not what
+was stored, and draws whose prefix or params stay unknown, go into `ledger.moved-out.jsonl` beside the ledger,
+one line a row with the reason (bytes in hex); the command that made the run draws them again.
 """
 
 import hashlib
@@ -26,7 +28,9 @@ ROW_OF = {"params": "hash = CAST(? AS TEXT)", "prefixes": "id = ?", "draws": "id
 
 @dataclass(frozen=True)
 class Repaired:
-    """How many rows were rebuilt and moved out, by table, and where the latter are (None: nowhere, there are none)."""
+    """How many rows were rebuilt and moved out, by table, and where the latter are (None: nowhere, there are
+    none).
+    """
 
     rebuilt: Counter[str]
     moved_out: Counter[str]
@@ -34,7 +38,9 @@ class Repaired:
 
 
 def repair_ledger(path: Path) -> Repaired:
-    """Make a ledger sound, or, where that is interrupted, leave it as it is. Raises LedgerError where pages of the file are damaged."""
+    """Make a ledger sound, or, where that is interrupted, leave it as it is. Raises LedgerError where pages
+    of the file are damaged.
+    """
     open_for_reading(path).close()
     with lock_ledger(path), closing(open_for_writing(path)) as database:
         database.isolation_level = None
@@ -42,7 +48,10 @@ def repair_ledger(path: Path) -> Repaired:
         _mend_indices(database, path)
         of_rows = [fault for fault in find_damage(database) if fault.kind not in OF_OTHER_ROWS]
         moved = list(_move_out(database, of_rows, path))
-        rebuilt = Counter(params=_rebuild_params(database, path.with_name("config.json")), prefixes=_rebuild_prefixes(database))
+        rebuilt = Counter(
+            params=_rebuild_params(database, path.with_name("config.json")),
+            prefixes=_rebuild_prefixes(database),
+        )
         while faults := list(find_damage(database)):
             moved += _move_out(database, faults, path)
         kept = path.with_suffix(".moved-out.jsonl")
@@ -61,10 +70,15 @@ def _mend_indices(database: sqlite3.Connection, path: Path) -> None:
         try:
             database.execute("REINDEX")
         except sqlite3.DatabaseError as error:
-            raise LedgerError(f"{path}: its pages are damaged ({error}): take a copy, or what `.recover` of sqlite3 reads") from error
+            raise LedgerError(
+                f"{path}: its pages are damaged ({error}): take a copy, or what `.recover` of sqlite3 reads"
+            ) from error
         for fault in find_damage(database):
             if fault.table == "":
-                raise LedgerError(f"{path}: its pages are damaged ({fault.where}): take a copy, or what `.recover` of sqlite3 reads")
+                raise LedgerError(
+                    f"{path}: its pages are damaged ({fault.where}): take a copy, or what `.recover` of "
+                    "sqlite3 reads"
+                )
 
 
 def _move_out(database: sqlite3.Connection, faults: Iterable[Fault], path: Path) -> Iterator[dict[str, Any]]:
@@ -80,11 +94,15 @@ def _move_out(database: sqlite3.Connection, faults: Iterable[Fault], path: Path)
             shown = [value.hex() if isinstance(value, bytes) else value for value in values]
             yield {"table": table, "reason": reason, **dict(zip(names, shown, strict=True))}
         if not database.execute(f"DELETE FROM {table} WHERE {ROW_OF[table]}", (value,)).rowcount:
-            raise LedgerError(f"{path}: {table} row {row!r} ({reason}) cannot be moved out; take a copy of the ledger")
+            raise LedgerError(
+                f"{path}: {table} row {row!r} ({reason}) cannot be moved out; take a copy of the ledger"
+            )
 
 
 def _rebuild_params(database: sqlite3.Connection, config: Path) -> int:
-    """Store the params that draws name and the table lacks, if the settings of the run make them. Returns how many."""
+    """Store the params that draws name and the table lacks, if the settings of the run make them. Returns how
+    many.
+    """
     query = "SELECT DISTINCT params_hash FROM draws WHERE params_hash NOT IN (SELECT hash FROM params)"
     missing = {name for (name,) in database.execute(query)}
     found = {each.params_hash: each for each in _params_of(config)} if missing else {}
@@ -94,26 +112,33 @@ def _rebuild_params(database: sqlite3.Connection, config: Path) -> int:
 
 
 def _params_of(config: Path) -> Iterator[SamplingParams]:
-    """Everything that `sample`, `label` or `search` with these settings draws with: whole solutions and steps, sampled and greedy."""
+    """Everything that `sample`, `label` or `search` with these settings draws with: whole solutions and
+    steps, sampled and greedy.
+    """
     if not config.is_file():
         return
     settings = read_object(config)
     if "max_new_tokens" not in settings:
         return
-    params = SamplingParams(**{each.name: settings[each.name] for each in fields(SamplingParams) if each.name in settings})
+    params = SamplingParams(
+        **{each.name: settings[each.name] for each in fields(SamplingParams) if each.name in settings}
+    )
     for temperature in (params.temperature, 0.0, *settings.get("other_temperatures", ())):
         for stop in (None, settings.get("step_separator")):
             yield replace(params, temperature=temperature, stop=stop)
 
 
 def _rebuild_prefixes(database: sqlite3.Connection) -> int:
-    """Store the prefixes that draws name and the table lacks, as far as others lead to them. Returns how many."""
+    """Store the prefixes that draws name and the table lacks, as far as others lead to them. Returns how
+    many.
+    """
     n_rebuilt = 0
     query = "SELECT DISTINCT prefix_hash FROM draws WHERE prefix_hash NOT IN (SELECT hash FROM prefixes)"
     while missing := {name for (name,) in database.execute(query)}:
         n_found = 0
         for name, parent, problem_id, begun, drawn in database.execute(
-            "SELECT hash, parent_hash, problem_id, prefixes.token_ids, draws.token_ids FROM prefixes LEFT JOIN draws ON prefix_hash = hash"
+            "SELECT hash, parent_hash, problem_id, prefixes.token_ids, draws.token_ids FROM prefixes LEFT "
+            "JOIN draws ON prefix_hash = hash"
         ).fetchall():
             for found, ids in _beginnings(begun + (drawn or b"")):
                 if found in missing:
@@ -121,7 +146,8 @@ def _rebuild_prefixes(database: sqlite3.Connection) -> int:
                     prompt = None if found == parent else (parent or name)
                     values = (found, prompt, problem_id)
                     database.execute(
-                        "INSERT INTO prefixes (hash, parent_hash, problem_id, token_ids, checksum) VALUES (?, ?, ?, ?, ?)",
+                        "INSERT INTO prefixes (hash, parent_hash, problem_id, token_ids, checksum) VALUES "
+                        "(?, ?, ?, ?, ?)",
                         (*values, ids, checksum(*values)),
                     )
                     n_found += 1

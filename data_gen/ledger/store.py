@@ -1,11 +1,13 @@
 """The durable record of every draw: labels, pass rates, votes and difficulty are views of it.
 
-One SQLite file in WAL mode on a local disk, with one writing process. A draw is stored once under its key (policy_id, prefix_hash,
-params_hash, base_seed, index) and never changed. The draws that share all of the key but the index are a *stream*.
+One SQLite file in WAL mode on a local disk, with one writing process. A draw is stored once under its key
+(policy_id, prefix_hash, params_hash, base_seed, index) and never changed. The draws that share all of the key
+but the index are a *stream*.
 
-Draws are committed in groups, at the latest half a second after they were made. So a killed run loses at most one group, and since the
-noise of a draw is a function of its key, the next run makes the same draws again. Commands commit before they write a file that names
-draws. After a failed write nothing is written any more. `LedgerPolicy` (in `policy`) puts a ledger in front of any policy.
+Draws are committed in groups, at the latest half a second after they were made. So a killed run loses at most
+one group, and since the noise of a draw is a function of its key, the next run makes the same draws again.
+Commands commit before they write a file that names draws. After a failed write nothing is written any more.
+`LedgerPolicy` (in `policy`) puts a ledger in front of any policy.
 """
 
 import asyncio
@@ -43,7 +45,9 @@ N_STREAMS_IN_MEMORY = 16384
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
-    """The running event loop. Without one there is no timer that commits: whoever adds draws calls `commit`."""
+    """The running event loop. Without one there is no timer that commits: whoever adds draws calls
+    `commit`.
+    """
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
@@ -52,7 +56,9 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 @dataclass(slots=True)
 class _Stream:
-    """What is stored of a stream: the row id of each draw by its index, and whether its prefix and params are stored too."""
+    """What is stored of a stream: the row id of each draw by its index, and whether its prefix and params are
+    stored too.
+    """
 
     rows: dict[int, int]
     is_named: bool
@@ -68,15 +74,17 @@ def has_draws(path: Path) -> bool:
 
 
 class Ledger(LedgerTotals):
-    """`with Ledger(path) as ledger:` opens for writing and holds a lock on the file; `read_only` opens beside a writer."""
+    """`with Ledger(path) as ledger:` opens for writing and holds a lock on the file; `read_only` opens beside
+    a writer.
+    """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         # A cache of the streams asked for last.
         self._streams: OrderedDict[tuple[object, ...], _Stream] = OrderedDict()
         self._known_params: set[str] = set()
-        # Rows that this process added and that have no verdict yet, so that none is looked for. It may be cleared at any time: a row that
-        # is not in it is looked up in the file.
+        # Rows that this process added and that have no verdict yet, so that none is looked for. It may be
+        # cleared at any time: a row that is not in it is looked up in the file.
         self._ungraded: set[int] = set()
         # Draws that are being made now (`LedgerPolicy` sets the event when one is stored).
         self.in_flight: dict[DrawKey, asyncio.Event] = {}
@@ -99,7 +107,9 @@ class Ledger(LedgerTotals):
     def __enter__(self) -> "Ledger":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             if self._lock is not None and kind is not LedgerError:
                 self.commit()
@@ -113,7 +123,9 @@ class Ledger(LedgerTotals):
             self._lock.close()
 
     def commit(self) -> None:
-        """Make everything added so far durable. Raises LedgerError when the disk is full, also if an earlier commit by the clock failed."""
+        """Make everything added so far durable. Raises LedgerError when the disk is full, also if an earlier
+        commit by the clock failed.
+        """
         self._refuse_after_failure()
         if self._timer is not None:
             self._timer.cancel()
@@ -124,7 +136,8 @@ class Ledger(LedgerTotals):
 
     def _commit_by_clock(self) -> None:
         self._timer = None
-        # The event loop would only log the error. It is remembered, and the next call of any method raises it.
+        # The event loop would only log the error. It is remembered, and the next call of any method raises
+        # it.
         with suppress(LedgerError):
             self.commit()
 
@@ -147,12 +160,18 @@ class Ledger(LedgerTotals):
     def _failed(self, error: Exception) -> LedgerError:
         """The error that is raised now and by every later call.
 
-        SQLite may have rolled back everything that was pending. Whatever other tasks added after that would refer to rows that are gone.
+        SQLite may have rolled back everything that was pending. Whatever other tasks added after that would
+        refer to rows that are gone.
         """
         is_of_disk = error_name(error).startswith(("SQLITE_FULL", "SQLITE_IOERR"))
-        remedy = "free some space and run the same command again" if is_of_disk else "`prm-train ledger verify` says what is wrong with it"
+        remedy = (
+            "free some space and run the same command again"
+            if is_of_disk
+            else "`prm-train ledger verify` says what is wrong with it"
+        )
         self._failure = LedgerError(
-            f"{self.path}: {error}; the last {self._n_pending} draws are not stored, all earlier ones are: {remedy}"
+            f"{self.path}: {error}; the last {self._n_pending} draws are not stored, all earlier ones are: "
+            f"{remedy}"
         )
         return self._failure
 
@@ -168,10 +187,14 @@ class Ledger(LedgerTotals):
         if stream is None:
             where = "policy_id = ? AND prefix_hash = ? AND params_hash = ? AND base_seed = ?"
             rows = dict(self._select(f"SELECT draw_index, id FROM draws WHERE {where}", name))
-            names = "SELECT EXISTS (SELECT 1 FROM prefixes WHERE hash = ?) AND EXISTS (SELECT 1 FROM params WHERE hash = ?)"
+            names = (
+                "SELECT EXISTS (SELECT 1 FROM prefixes WHERE hash = ?) AND EXISTS (SELECT 1 FROM params "
+                "WHERE hash = ?)"
+            )
             is_named = bool(rows) and bool(self._select(names, (key.prefix_hash, key.params_hash))[0][0])
             stream = self._streams[name] = _Stream(rows, is_named)
-            # An OrderedDict, since finding the first key of a dict takes longer the more keys were deleted before it.
+            # An OrderedDict, since finding the first key of a dict takes longer the more keys were deleted
+            # before it.
             if len(self._streams) > N_STREAMS_IN_MEMORY:
                 self._streams.popitem(last=False)
         return stream
@@ -193,15 +216,23 @@ class Ledger(LedgerTotals):
 
     def _damaged(self, key: DrawKey) -> LedgerError:
         return LedgerError(
-            f"{self.path}: draw {key.draw_index} of prefix {key.prefix_hash.hex()} is not what was stored: the file is damaged; "
+            f"{self.path}: draw {key.draw_index} of prefix {key.prefix_hash.hex()} is not what was stored: "
+            "the file is damaged; "
             "`prm-train ledger repair` moves out what is, and the same command draws it again"
         )
 
-    def name(self, key: DrawKey, problem_id: str, prefix_ids: tuple[int, ...], parent: bytes | None, params: SamplingParams) -> None:
+    def name(
+        self,
+        key: DrawKey,
+        problem_id: str,
+        prefix_ids: tuple[int, ...],
+        parent: bytes | None,
+        params: SamplingParams,
+    ) -> None:
         """Store the prefix and the params of the key's stream if they are not stored yet.
 
-        That is so before its first draw, and after a full disk lost them. `parent` is the hash of the prompt that the prefix continues,
-        None for a prompt.
+        That is so before its first draw, and after a full disk lost them. `parent` is the hash of the prompt
+        that the prefix continues, None for a prompt.
         """
         stream = self._stream(key)
         if stream.is_named:
@@ -209,33 +240,55 @@ class Ledger(LedgerTotals):
 
         values = (key.prefix_hash, parent, problem_id)
         self._execute(
-            "INSERT OR IGNORE INTO prefixes (hash, parent_hash, problem_id, token_ids, checksum) VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO prefixes (hash, parent_hash, problem_id, token_ids, checksum) VALUES (?, "
+            "?, ?, ?, ?)",
             (*values, pack("i", prefix_ids), checksum(*values)),
         )
         if key.params_hash not in self._known_params:
-            self._execute("INSERT OR IGNORE INTO params VALUES (?, ?)", (key.params_hash, json.dumps(params.facts, sort_keys=True)))
+            self._execute(
+                "INSERT OR IGNORE INTO params VALUES (?, ?)",
+                (key.params_hash, json.dumps(params.facts, sort_keys=True)),
+            )
             self._known_params.add(key.params_hash)
         stream.is_named = True
         self._commit_soon()
 
     def add(
-        self, key: DrawKey, problem_id: str, prefix_ids: tuple[int, ...], parent: bytes | None, params: SamplingParams, draw: Completion
+        self,
+        key: DrawKey,
+        problem_id: str,
+        prefix_ids: tuple[int, ...],
+        parent: bytes | None,
+        params: SamplingParams,
+        draw: Completion,
     ) -> None:
         """Store a new draw, and its stream's prefix and params (see `name`).
 
-        Raises LedgerError if its key exists, since a stored draw is never changed, and for log-probabilities that 4 bytes cannot hold.
+        Raises LedgerError if its key exists, since a stored draw is never changed, and for log-probabilities
+        that 4 bytes cannot hold.
         """
         logprobs = array("f", draw.logprobs)
         if math.inf in logprobs or -math.inf in logprobs:
             raise LedgerError(
-                f"{self.path}: a log-probability of draw {key.draw_index} for problem {problem_id} is {min(draw.logprobs):g}; expected "
+                f"{self.path}: a log-probability of draw {key.draw_index} for problem {problem_id} is "
+                f"{min(draw.logprobs):g}; expected "
                 "values that a float of 4 bytes holds"
             )
 
         self.name(key, problem_id, prefix_ids, parent, params)
         usage = (draw.usage.n_generated, draw.usage.n_prefilled, draw.usage.n_cached)
-        values = (*key, pack("i", draw.token_ids), draw.text, logprobs.tobytes(), draw.finish_reason.value, *usage)
-        cursor = self._execute("INSERT INTO draws VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, checksum(*values)))
+        values = (
+            *key,
+            pack("i", draw.token_ids),
+            draw.text,
+            logprobs.tobytes(),
+            draw.finish_reason.value,
+            *usage,
+        )
+        cursor = self._execute(
+            "INSERT INTO draws VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*values, checksum(*values)),
+        )
         assert cursor.lastrowid is not None
         self._stream(key).rows[key.draw_index] = cursor.lastrowid
 
@@ -248,37 +301,53 @@ class Ledger(LedgerTotals):
         self._commit_soon()
 
     def _commit_soon(self) -> None:
-        """Commit now if many draws are pending, else after COMMIT_EVERY_SECONDS, whether or not another draw comes by then."""
+        """Commit now if many draws are pending, else after COMMIT_EVERY_SECONDS, whether or not another draw
+        comes by then.
+        """
         if self._n_pending >= COMMIT_EVERY_DRAWS:
             self.commit()
         elif self._timer is None and (loop := _running_loop()):
             self._timer = loop.call_later(COMMIT_EVERY_SECONDS, self._commit_by_clock)
 
-    def find_verdict(self, key: DrawKey, gold_hash: str, grader_version: str) -> tuple[str | None, Verdict] | None:
+    def find_verdict(
+        self, key: DrawKey, gold_hash: str, grader_version: str
+    ) -> tuple[str | None, Verdict] | None:
         """The stored (answer, verdict) of this grader on a draw, if there is one."""
         row_id = self._stream(key).rows.get(key.draw_index)
         if row_id in self._ungraded:
             return None
         rows = self._select(
-            "SELECT answer, kind, reason, checksum FROM verdicts WHERE draw = ? AND gold_hash = ? AND grader_version = ?",
+            "SELECT answer, kind, reason, checksum FROM verdicts WHERE draw = ? AND gold_hash = ? AND "
+            "grader_version = ?",
             (row_id, gold_hash, grader_version),
         )
         if not rows:
             return None
 
         answer, kind, reason, stored = rows[0]
-        if not is_as_stored(stored, *key, gold_hash, grader_version, kind, reason, answer) or kind not in set(VerdictKind):
+        if not is_as_stored(stored, *key, gold_hash, grader_version, kind, reason, answer) or kind not in set(
+            VerdictKind
+        ):
             raise self._damaged(key)
         return answer, Verdict(VerdictKind(kind), reason)
 
-    def add_verdict(self, key: DrawKey, gold_hash: str, grader_version: str, answer: str | None, verdict: Verdict) -> None:
-        """Store this grader's verdict on a stored draw. Raises LedgerError if the ledger has no such draw, or has this verdict already."""
+    def add_verdict(
+        self, key: DrawKey, gold_hash: str, grader_version: str, answer: str | None, verdict: Verdict
+    ) -> None:
+        """Store this grader's verdict on a stored draw. Raises LedgerError if the ledger has no such draw, or
+        has this verdict already.
+        """
         row_id = self._stream(key).rows.get(key.draw_index)
         if row_id is None:
-            raise LedgerError(f"{self.path}: a verdict on draw {key.draw_index} of prefix {key.prefix_hash.hex()}, which is not stored")
+            raise LedgerError(
+                f"{self.path}: a verdict on draw {key.draw_index} of prefix {key.prefix_hash.hex()}, which "
+                "is not stored"
+            )
         self._ungraded.discard(row_id)
         values = (gold_hash, grader_version, verdict.kind.value, verdict.reason, answer)
-        self._execute("INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?)", (row_id, *values, checksum(*key, *values)))
+        self._execute(
+            "INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?)", (row_id, *values, checksum(*key, *values))
+        )
         self._commit_soon()
 
 

@@ -18,24 +18,34 @@ class LedgerTotals:
     def sources(self) -> list[tuple[str, str]]:
         """(policy_id, grader_version) of the graded draws, each once."""
         return list(
-            self._db.execute("SELECT DISTINCT policy_id, grader_version FROM verdicts JOIN draws ON draws.id = verdicts.draw ORDER BY 1, 2")
+            self._db.execute(
+                "SELECT DISTINCT policy_id, grader_version FROM verdicts JOIN draws ON draws.id = "
+                "verdicts.draw ORDER BY 1, 2"
+            )
         )
 
     def total_usage(self) -> Usage:
         """What all stored draws cost."""
-        totals = self._db.execute("SELECT total(n_generated), total(n_prefilled), total(n_cached) FROM draws").fetchone()
+        totals = self._db.execute(
+            "SELECT total(n_generated), total(n_prefilled), total(n_cached) FROM draws"
+        ).fetchone()
         return Usage(*map(int, totals))
 
     def contents(self) -> Iterator[tuple[object, ...]]:
-        """Every stored row but the usage counts, each after the name of its table, in key order: equal contents are equal evidence."""
+        """Every stored row but the usage counts, each after the name of its table, in key order: equal
+        contents are equal evidence.
+        """
         yield from self._db.execute("SELECT 'params', hash, json FROM params ORDER BY hash")
-        yield from self._db.execute("SELECT 'prefixes', hash, parent_hash, problem_id, token_ids FROM prefixes ORDER BY hash")
+        yield from self._db.execute(
+            "SELECT 'prefixes', hash, parent_hash, problem_id, token_ids FROM prefixes ORDER BY hash"
+        )
         key = ", ".join(KEY)
         yield from self._db.execute(
             f"SELECT 'draws', {key}, token_ids, text, logprobs, finish_reason FROM draws"
             " ORDER BY prefix_hash, policy_id, params_hash, base_seed, draw_index"
         )
         yield from self._db.execute(
-            f"SELECT 'verdicts', {key}, gold_hash, grader_version, kind, reason, answer FROM verdicts JOIN draws ON draws.id = draw"
+            f"SELECT 'verdicts', {key}, gold_hash, grader_version, kind, reason, answer FROM verdicts JOIN "
+            "draws ON draws.id = draw"
             " ORDER BY prefix_hash, policy_id, params_hash, base_seed, draw_index, gold_hash, grader_version"
         )

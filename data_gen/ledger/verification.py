@@ -1,8 +1,10 @@
-"""Is a ledger what it says? The file, the hashes, the checksums, and that everything that a row names is there.
+"""Is a ledger what it says? The file, the hashes, the checksums, and that everything that a row names is
+there.
 
-Every name in a ledger is a hash of what it stands for, so each is worked out again, and so is the checksum of each row. What a check finds
-is a `Fault`; a sound ledger has none. Draws that look like copies of each other (`data_gen.ledger.independence`) are faults too, but no
-damage: damage is what a disk did, and a damaged ledger is not counted, merged or written out.
+Every name in a ledger is a hash of what it stands for, so each is worked out again, and so is the checksum of
+each row. What a check finds is a `Fault`; a sound ledger has none. Draws that look like copies of each other
+(`data_gen.ledger.independence`) are faults too, but no damage: damage is what a disk did, and a damaged
+ledger is not counted, merged or written out.
 """
 
 import json
@@ -14,7 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_gen.ledger.file import DRAWN, KEY, UNREADABLE, LedgerError, any_text, checksum_column, is_as_stored, open_for_reading
+from data_gen.ledger.file import (
+    DRAWN,
+    KEY,
+    UNREADABLE,
+    LedgerError,
+    any_text,
+    checksum_column,
+    is_as_stored,
+    open_for_reading,
+)
 from data_gen.ledger.independence import examine_draws
 from data_gen.records.draw_keys import prefix_hash
 from data_gen.records.sampling import FinishReason, SamplingParams
@@ -33,7 +44,9 @@ TYPES = {"s": str, "b": bytes, "i": int}
 
 @dataclass(frozen=True)
 class Fault:
-    """`kind` is what is wrong, `where` which row and what it holds; `table` and `row` (the draw's of a verdict) name the row itself."""
+    """`kind` is what is wrong, `where` which row and what it holds; `table` and `row` (the draw's of a
+    verdict) name the row itself.
+    """
 
     kind: str
     where: str
@@ -42,7 +55,9 @@ class Fault:
 
 
 def find_faults(path: Path) -> Iterator[Fault]:
-    """Everything that is wrong with a ledger; it may be written meanwhile. Raises LedgerError if it cannot be opened."""
+    """Everything that is wrong with a ledger; it may be written meanwhile. Raises LedgerError if it cannot be
+    opened.
+    """
     with closing(open_for_reading(path)) as database:
         database.execute("BEGIN")  # one moment of a ledger that may be growing
         damage = list(find_damage(database))
@@ -63,7 +78,11 @@ def find_damage(database: sqlite3.Connection) -> Iterator[Fault]:
     text_factory = database.text_factory
     database.text_factory = any_text
     try:
-        yield from (Fault("damaged file", line) for (line,) in database.execute("PRAGMA integrity_check") if line != "ok")
+        yield from (
+            Fault("damaged file", line)
+            for (line,) in database.execute("PRAGMA integrity_check")
+            if line != "ok"
+        )
         for check in (_check_params, _check_prefixes, _check_draws, _check_verdicts):
             yield from check(database)
     except UNREADABLE as error:
@@ -103,14 +122,19 @@ def _check_prefixes(database: sqlite3.Connection) -> Iterator[Fault]:
             and isinstance(parent_ids, bytes)
             and not (token_ids.startswith(parent_ids) and len(token_ids) > len(parent_ids))
         ):
-            yield Fault("a prefix does not continue its parent", f"prefix {name.hex()} of parent {parent.hex()}", *of_row)
+            yield Fault(
+                "a prefix does not continue its parent",
+                f"prefix {name.hex()} of parent {parent.hex()}",
+                *of_row,
+            )
 
 
 def _check_draws(database: sqlite3.Connection) -> Iterator[Fault]:
     rows = database.execute(
         f"SELECT draws.id, {', '.join(KEY)}, draws.{', '.join(DRAWN)}, {checksum_column(database, 'draws')},"
         " prefixes.hash IS NOT NULL, params.hash IS NOT NULL FROM draws"
-        " LEFT JOIN prefixes ON prefixes.hash = prefix_hash LEFT JOIN params ON params.hash = params_hash ORDER BY draws.id"
+        " LEFT JOIN prefixes ON prefixes.hash = prefix_hash LEFT JOIN params ON params.hash = params_hash "
+        "ORDER BY draws.id"
     )
     for row_id, *values, stored, has_prefix, has_params in rows:
         of_row = ("draws", row_id)
@@ -127,7 +151,13 @@ def _check_draws(database: sqlite3.Connection) -> Iterator[Fault]:
 
 
 def _wrong_in_draw(
-    token_ids: bytes, text: str, logprobs: bytes, finish_reason: str, n_generated: int, n_prefilled: int, n_cached: int
+    token_ids: bytes,
+    text: str,
+    logprobs: bytes,
+    finish_reason: str,
+    n_generated: int,
+    n_prefilled: int,
+    n_cached: int,
 ) -> Iterator[tuple[str, str]]:
     """What cannot be, with a checksum or without: the kind of fault, and what there is."""
     if finish_reason not in set(FinishReason):
@@ -163,15 +193,24 @@ def _check_verdicts(database: sqlite3.Connection) -> Iterator[Fault]:
         if kind not in set(VerdictKind):
             yield Fault("unknown kind of verdict", f"{where}: {kind!r}", *of_row)
         elif bool(reason) != (kind == VerdictKind.UNKNOWN):
-            yield Fault("a reason belongs to an unknown verdict and to no other", f"{where}: {kind}, reason {reason!r}", *of_row)
+            yield Fault(
+                "a reason belongs to an unknown verdict and to no other",
+                f"{where}: {kind}, reason {reason!r}",
+                *of_row,
+            )
 
 
 def _are(values: Any, types: str) -> bool:
-    """Whether values are text (s), bytes (b) and integers (i), in this order: after a flipped bit a column may hold anything."""
+    """Whether values are text (s), bytes (b) and integers (i), in this order: after a flipped bit a column
+    may hold anything.
+    """
     return all(isinstance(value, TYPES[kind]) for value, kind in zip(values, types, strict=True))
 
 
 def _check_independence(database: sqlite3.Connection) -> Iterator[Fault]:
     for report in examine_draws(database):
         for finding in report.findings:
-            yield Fault("draws are not independent", f"policy {report.policy_id}, params {report.params_hash}: {finding}")
+            yield Fault(
+                "draws are not independent",
+                f"policy {report.policy_id}, params {report.params_hash}: {finding}",
+            )

@@ -6,9 +6,11 @@ from data_gen.settings.errors import InputError
 
 
 def eos_ids(*sources: Any) -> frozenset[int]:
-    """Every id that ends a text by the word of any of these: tokenizers, configs of models (their text part counts) and of generation.
+    """Every id that ends a text by the word of any of these: tokenizers, configs of models (their text part
+    counts) and of generation.
 
-    Instruct models often have more than the tokenizer's one. A source that is None or names no id adds nothing.
+    Instruct models often have more than the tokenizer's one. A source that is None or names no id adds
+    nothing.
     """
     ids: set[int | None] = set()
     for source in sources:

@@ -1,4 +1,6 @@
-"""Models and files by name: what is checked before anything heavy is imported, and the line in which a command says what it loaded."""
+"""Models and files by name: what is checked before anything heavy is imported, and the line in which a
+command says what it loaded.
+"""
 
 import re
 from dataclasses import fields
@@ -14,21 +16,26 @@ HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
 def check_model(setting: str, name: str, file: str = "config.json") -> None:
-    """Raises InputError for a path where no folder with `file` (or an adapter, which loading refuses in its own words) is.
+    """Raises InputError for a path where no folder with `file` (or an adapter, which loading refuses in its
+    own words) is.
 
     What looks like `user/name` may be on the Hub, which only loading can tell.
     """
     folder = Path(name)
     if folder.is_dir():
         if not (folder / file).is_file() and not (folder / "adapter_config.json").is_file():
-            raise InputError(f"{setting} {name}: holds no {file}; expected the folder of a model, or a name on the Hub")
+            raise InputError(
+                f"{setting} {name}: holds no {file}; expected the folder of a model, or a name on the Hub"
+            )
     elif folder.exists() or not HUB_NAME.fullmatch(name):
-        raise InputError(f"{setting} {name}: no such folder; expected the folder of a model, or a name on the Hub")
+        raise InputError(
+            f"{setting} {name}: no such folder; expected the folder of a model, or a name on the Hub"
+        )
 
 
 def check_inputs(config: "DataclassInstance") -> None:
-    """Raises InputError for a file or folder (`metadata={"is_input": True}`) or a model (`is_model`) that a config names and that is not
-    there. A command calls it before it imports what takes seconds.
+    """Raises InputError for a file or folder (`metadata={"is_input": True}`) or a model (`is_model`) that a
+    config names and that is not there. A command calls it before it imports what takes seconds.
     """
     for setting in fields(config):
         value = getattr(config, setting.name)
@@ -46,13 +53,17 @@ def model_line(role: str, name: str, n_parameters: int, dtype: object, device: o
 
 
 def check_device(device: str) -> None:
-    """Raises InputError where torch cannot compute on it: `cuda` in a build for CPUs, a GPU that is not there, an unknown name."""
+    """Raises InputError where torch cannot compute on it: `cuda` in a build for CPUs, a GPU that is not
+    there, an unknown name.
+    """
     import torch
 
     try:
         torch.zeros(1, device=device).tolist()
-    except (AssertionError, RuntimeError, NotImplementedError) as error:  # torch raises each, by the kind of device
+    # Torch raises each, by the kind of device
+    except (AssertionError, RuntimeError, NotImplementedError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise InputError(
-            f"device: got {device!r}, which torch cannot use here ({reason}); expected cpu, cuda or another one that it has"
+            f"device: got {device!r}, which torch cannot use here ({reason}); expected cpu, cuda or another "
+            "one that it has"
         ) from None

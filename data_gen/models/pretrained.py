@@ -1,4 +1,6 @@
-"""Models by folder or Hub name, and one sentence in place of a traceback where they are not there, or not whole."""
+"""Models by folder or Hub name, and one sentence in place of a traceback where they are not there, or not
+whole.
+"""
 
 import logging
 import pickle
@@ -14,13 +16,16 @@ from data_gen.models.loaded_weights import check_weights
 from data_gen.process.library_noise import show_no_loading_bars
 from data_gen.settings.errors import InputError
 
-# What transformers and torch say, as a RuntimeError, of weights that cannot be read or put together; all else of that class is a fault.
+# What transformers and torch say, as a RuntimeError, of weights that cannot be read or put together; all else
+# of that class is a fault.
 NOT_PUT_TOGETHER = "We encountered some issues during automatic conversion"
 BROKEN_WEIGHTS = ("Error(s) in loading state_dict", "PytorchStreamReader failed")
 
 
 def load_model_config(path: str, trust_remote_code: bool = False) -> Any:
-    """The config.json of a model as transformers reads it. Raises InputError where there is none, or an unknown one."""
+    """The config.json of a model as transformers reads it. Raises InputError where there is none, or an
+    unknown one.
+    """
     from transformers import AutoConfig
 
     refuse_adapter(path)
@@ -28,11 +33,14 @@ def load_model_config(path: str, trust_remote_code: bool = False) -> Any:
         return AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
 
 
-def load_model(auto_class: Any, path: str, subfolder: str = "", new_head: bool = False, **options: Any) -> Any:
-    """`auto_class.from_pretrained(path)`, whose weights are all there and all finite; with `new_head` that of the network may be new.
+def load_model(
+    auto_class: Any, path: str, subfolder: str = "", new_head: bool = False, **options: Any
+) -> Any:
+    """`auto_class.from_pretrained(path)`, whose weights are all there and all finite; with `new_head` that of
+    the network may be new.
 
-    Its attention implementation leaves nothing out of what the model defines. Raises InputError where there are no weights, or others than
-    the network's.
+    Its attention implementation leaves nothing out of what the model defines. Raises InputError where there
+    are no weights, or others than the network's.
     """
     refuse_adapter(path)
     show_no_loading_bars()
@@ -51,21 +59,28 @@ def _attention_of(path: str, subfolder: str, options: dict[str, Any]) -> dict[st
 
     config = options.get("config")
     if config is None:
-        config = AutoConfig.from_pretrained(path, subfolder=subfolder, trust_remote_code=options.get("trust_remote_code", False))
+        config = AutoConfig.from_pretrained(
+            path, subfolder=subfolder, trust_remote_code=options.get("trust_remote_code", False)
+        )
     return attention_settings(config)
 
 
 def is_hub_name(path: str) -> bool:
-    """Whether from_pretrained takes this for user/name on the Hub: it looks like that, and no folder here is called so."""
+    """Whether from_pretrained takes this for user/name on the Hub: it looks like that, and no folder here is
+    called so.
+    """
     return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", path) is not None and not Path(path).is_dir()
 
 
 def refuse_adapter(path: str) -> None:
-    """Raises InputError for a folder with low-rank updates alone, or beside a model: whether they count there, nobody says."""
+    """Raises InputError for a folder with low-rank updates alone, or beside a model: whether they count
+    there, nobody says.
+    """
     base = adapted_model(path)
     if base is not None:
         raise InputError(
-            f"model {path}: its adapter_config.json says that it holds an adapter (PEFT) of {base}; expected a whole model, as "
+            f"model {path}: its adapter_config.json says that it holds an adapter (PEFT) of {base}; expected "
+            "a whole model, as "
             "PeftModel.from_pretrained(…).merge_and_unload().save_pretrained(…) writes it"
         )
 
@@ -83,8 +98,8 @@ def adapted_model(path: str) -> str | None:
 
 @contextmanager
 def from_hub_or_folder(path: str) -> Iterator[None]:
-    """Around `from_pretrained(path)`: what transformers did not find, or does not know (ValueError), raises InputError, and so do files
-    that are broken.
+    """Around `from_pretrained(path)`: what transformers did not find, or does not know (ValueError), raises
+    InputError, and so do files that are broken.
 
     A failing disk stays an OSError, with its errno.
     """
@@ -104,11 +119,15 @@ def from_hub_or_folder(path: str) -> Iterator[None]:
         if error.errno is not None:
             raise
         reason = str(error).strip().partition("\n")[0]
-        raise InputError(f"model {path}: not loaded: {reason}; expected a local folder of a model, or a name on the Hub") from error
+        raise InputError(
+            f"model {path}: not loaded: {reason}; expected a local folder of a model, or a name on the Hub"
+        ) from error
 
 
 def _broken_file(path: str, error: Exception) -> str:
-    """What is wrong with the first weight file of a folder that cannot be opened; what `error` says where all can be."""
+    """What is wrong with the first weight file of a folder that cannot be opened; what `error` says where all
+    can be.
+    """
     from safetensors import SafetensorError, safe_open
 
     for file in sorted(Path(path).glob("*.safetensors")):
@@ -118,7 +137,10 @@ def _broken_file(path: str, error: Exception) -> str:
             with safe_open(file, "numpy"):
                 pass
         except SafetensorError as found:
-            return f"{file.name} is broken, with {file.stat().st_size:,} bytes ({found}); expected a whole file: copy or download it again"
+            return (
+                f"{file.name} is broken, with {file.stat().st_size:,} bytes ({found}); expected a whole "
+                "file: copy or download it again"
+            )
     for file in sorted(Path(path).glob("*.bin")):
         if _is_pointer(file):
             return f"{file.name} is a pointer of git-lfs; expected the file itself (git lfs pull)"
@@ -133,10 +155,11 @@ def _is_pointer(file: Path) -> bool:
 
 @contextmanager
 def _no_load_report() -> Iterator[None]:
-    """Without transformers' table of missing and other weights: `check_weights` says in a line what of it matters.
+    """Without transformers' table of missing and other weights: `check_weights` says in a line what of it
+    matters.
 
-    Raises ValueError for weights that are one in the network and several in the files (experts), some of which are missing: the table
-    alone names them.
+    Raises ValueError for weights that are one in the network and several in the files (experts), some of
+    which are missing: the table alone names them.
     """
     logger = logging.getLogger("transformers.modeling_utils")
     tables: list[str] = []
@@ -154,6 +177,9 @@ def _no_load_report() -> Iterator[None]:
         if not str(error).startswith(NOT_PUT_TOGETHER):
             raise
         names = re.findall(r"^(\S+) *\| CONVERSION", "\n".join(tables), re.MULTILINE)
-        raise ValueError(f"parts of {', '.join(names[:3])} are missing, or have other shapes; expected those of all experts") from error
+        raise ValueError(
+            f"parts of {', '.join(names[:3])} are missing, or have other shapes; expected those of all "
+            "experts"
+        ) from error
     finally:
         logger.removeFilter(is_other)

@@ -1,10 +1,12 @@
 """Prompts → token ids in which no token is special but those that the template itself puts there.
 
-A question may spell a special token: `<|im_end|>` would end its turn, a scorer's step marker would be a step. What users wrote is text,
-here as in steps. A prompt that spells none has the ids of its text as a whole. In one that does, each spelled token is tokenized by itself,
-as the letters that it is, and so is what stands between::
+A question may spell a special token: `<|im_end|>` would end its turn, a scorer's step marker would be a step.
+What users wrote is text, here as in steps. A prompt that spells none has the ids of its text as a whole. In
+one that does, each spelled token is tokenized by itself, as the letters that it is, and so is what stands
+between::
 
-    <|user|>What does <|end|> mean?<|end|><|assistant|>    →    [<|user|>, What, does,] [<, |, end, |, >] [mean, ?, <|end|>, <|assistant|>]
+    <|user|>What does <|end|> mean?<|end|><|assistant|>    →    [<|user|>, What, does,] [<, |, end, |, >]
+                                                           [mean, ?, <|end|>, <|assistant|>]
 """
 
 import re
@@ -17,7 +19,9 @@ from data_gen.records.chats import QUESTION, Message
 from data_gen.settings.errors import InputError
 
 
-def encode_messages(tokenizer: Any, messages: Sequence[Message], add_generation_prompt: bool = True) -> tuple[int, ...]:
+def encode_messages(
+    tokenizer: Any, messages: Sequence[Message], add_generation_prompt: bool = True
+) -> tuple[int, ...]:
     """By the chat template. Raises InputError where the tokenizer has several and none is called default."""
 
     def render(contents: Sequence[str]) -> str:
@@ -28,8 +32,9 @@ def encode_messages(tokenizer: Any, messages: Sequence[Message], add_generation_
 
 
 def encode_question(tokenizer: Any, prompt_template: str, question: str) -> tuple[int, ...]:
-    """The question in a prompt template: as a user's message up to where the assistant begins, or, for a tokenizer without chat template
-    (a base model), the prompt template, where few-shot examples go, and a newline. What the prompt template spells is meant.
+    """The question in a prompt template: as a user's message up to where the assistant begins, or, for a
+    tokenizer without chat template (a base model), the prompt template, where few-shot examples go, and a
+    newline. What the prompt template spells is meant.
     """
 
     def render(texts: Sequence[str]) -> str:
@@ -44,17 +49,27 @@ def encode_text(tokenizer: Any, text: str) -> tuple[int, ...]:
     """Ids of a text by itself. What looks like a special token in it is not one."""
     ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
     special = _special_tokens(tokenizer)
-    if not special.ids.isdisjoint(ids):  # sentencepiece finds them in its vocabulary; cut behind their first letter they are none
+    # Sentencepiece finds them in its vocabulary; cut behind their first letter they are none
+    if not special.ids.isdisjoint(ids):
         cuts = [match.start() + 1 for match in special.pattern.finditer(text)]
         pieces = [text[start:end] for start, end in pairwise((0, *cuts, len(text))) if end > start]
-        ids = [token for piece in pieces for token in tokenizer(piece, add_special_tokens=False, split_special_tokens=True)["input_ids"]]
+        ids = [
+            token
+            for piece in pieces
+            for token in tokenizer(piece, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        ]
     return tuple(ids)
 
 
 def encode_around(
-    tokenizer: Any, texts: Sequence[str], render: Callable[[Sequence[str]], str], add_special_tokens: bool = False
+    tokenizer: Any,
+    texts: Sequence[str],
+    render: Callable[[Sequence[str]], str],
+    add_special_tokens: bool = False,
 ) -> tuple[int, ...]:
-    """Ids of `render(texts)`, in which a special token that one of `texts` spells is text, and what `render` adds is what it is."""
+    """Ids of `render(texts)`, in which a special token that one of `texts` spells is text, and what `render`
+    adds is what it is.
+    """
     pattern = _special_tokens(tokenizer).pattern
     if not any(pattern.search(text) for text in texts):
         return tuple(tokenizer(render(texts), add_special_tokens=add_special_tokens)["input_ids"])
@@ -76,26 +91,46 @@ def encode_around(
 
 
 def template_of(tokenizer: Any) -> str:
-    """The chat template of a tokenizer that has one. Raises InputError where it has several and none is called default."""
+    """The chat template of a tokenizer that has one. Raises InputError where it has several and none is
+    called default.
+    """
     templates = tokenizer.chat_template
     if isinstance(templates, dict) and "default" not in templates and len(templates) > 1:
         names = ", ".join(sorted(templates))
-        raise InputError(f"model {tokenizer.name_or_path}: its chat templates are called {names}; expected one that is called default")
-    template: str = templates.get("default", next(iter(templates.values()))) if isinstance(templates, dict) else templates
+        raise InputError(
+            f"model {tokenizer.name_or_path}: its chat templates are called {names}; expected one that is "
+            "called default"
+        )
+    template: str = (
+        templates.get("default", next(iter(templates.values()))) if isinstance(templates, dict) else templates
+    )
     return template
 
 
-def render_chat(tokenizer: Any, chat: Sequence[Message], add_generation_prompt: bool, arguments: Mapping[str, object] | None = None) -> str:
-    """The text of a chat, with `arguments` as variables of the template. Raises InputError where the template refuses the chat."""
+def render_chat(
+    tokenizer: Any,
+    chat: Sequence[Message],
+    add_generation_prompt: bool,
+    arguments: Mapping[str, object] | None = None,
+) -> str:
+    """The text of a chat, with `arguments` as variables of the template. Raises InputError where the template
+    refuses the chat.
+    """
     from jinja2 import TemplateError
 
     messages = [{"role": message.role, "content": message.content} for message in chat]
-    layout: dict[str, Any] = {"chat_template": template_of(tokenizer), "add_generation_prompt": add_generation_prompt, "tokenize": False}
+    layout: dict[str, Any] = {
+        "chat_template": template_of(tokenizer),
+        "add_generation_prompt": add_generation_prompt,
+        "tokenize": False,
+    }
     try:
         text: str = tokenizer.apply_chat_template(messages, **layout, **(arguments or {}))
     except TemplateError as error:  # raised by the template itself, as for a role that it does not know
         roles = ", ".join(message.role for message in chat)
-        raise InputError(f"chat template of {tokenizer.name_or_path}: refuses messages of {roles}: {error}") from error
+        raise InputError(
+            f"chat template of {tokenizer.name_or_path}: refuses messages of {roles}: {error}"
+        ) from error
     return text
 
 
@@ -113,7 +148,9 @@ def _special_tokens(tokenizer: Any) -> _Special:
 @lru_cache(4)
 def _special_tokens_of(tokenizer: Any, n_tokens: int, named: tuple[str, ...]) -> _Special:
     """`n_tokens` and `named` are those of the tokenizer: it may have got new ones since it was asked last."""
-    added = {token.content: token_id for token_id, token in tokenizer.added_tokens_decoder.items() if token.special}
+    added = {
+        token.content: token_id for token_id, token in tokenizer.added_tokens_decoder.items() if token.special
+    }
     tokens = added | dict(zip(named, tokenizer.convert_tokens_to_ids([*named]), strict=True))
     letters = "|".join(re.escape(token) for token in sorted(tokens, key=len, reverse=True))
     return _Special(re.compile(letters or r"(?!)"), frozenset(tokens.values()) - {tokenizer.unk_token_id})

@@ -1,7 +1,8 @@
 """Is a loaded tokenizer the one in its tokenizer.json?
 
-transformers builds many tokenizers anew from their vocabulary, with the splitting rule of the class that tokenizer_config.json or the type
-of the model names: where that is another rule than the saved one, spaces vanish, or words are cut elsewhere, and nothing says so.
+transformers builds many tokenizers anew from their vocabulary, with the splitting rule of the class that
+tokenizer_config.json or the type of the model names: where that is another rule than the saved one, spaces
+vanish, or words are cut elsewhere, and nothing says so.
 """
 
 import logging
@@ -14,7 +15,8 @@ from data_gen.settings.errors import InputError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-# Each class splits some of these otherwise than the others: spaces, newlines, digits, contractions, marks, several scripts.
+# Each class splits some of these otherwise than the others: spaces, newlines, digits, contractions, marks,
+# several scripts.
 TEXTS = (
     "3 plus 4\n= 7",
     "Start with 12.5:  plus 1234567,\ttimes 89.\n\nx = {y}\n    return 3\r\n",
@@ -32,7 +34,9 @@ logger = logging.getLogger(__name__)
 
 
 def tokenizer_file(path: str) -> Path | None:
-    """The tokenizer.json of a folder or Hub name; None where there is none, as beside a SentencePiece model or code."""
+    """The tokenizer.json of a folder or Hub name; None where there is none, as beside a SentencePiece model
+    or code.
+    """
     from transformers.utils import cached_file
 
     found = cached_file(path, "tokenizer.json", _raise_exceptions_for_missing_entries=False)
@@ -52,7 +56,9 @@ def read_tokenizer_file(file: Path) -> "Tokenizer":
 
 
 def load_by_class(path: str, trust_remote_code: bool = False) -> Any | None:
-    """The tokenizer as AutoTokenizer builds it; None where the class that it takes cannot be built of that vocabulary."""
+    """The tokenizer as AutoTokenizer builds it; None where the class that it takes cannot be built of that
+    vocabulary.
+    """
     from transformers import AutoTokenizer
 
     try:
@@ -64,8 +70,8 @@ def load_by_class(path: str, trust_remote_code: bool = False) -> Any | None:
 
 
 def first_difference(tokenizer: Any, saved: "Tokenizer") -> str | None:
-    """A text that `tokenizer` encodes or decodes otherwise than the saved one; None if there is none among `TEXTS` and others with the
-    saved special tokens.
+    """A text that `tokenizer` encodes or decodes otherwise than the saved one; None if there is none among
+    `TEXTS` and others with the saved special tokens.
     """
     saved.no_truncation()
     saved.no_padding()
@@ -75,7 +81,9 @@ def first_difference(tokenizer: Any, saved: "Tokenizer") -> str | None:
         ids = saved.encode(text, add_special_tokens=False).ids
         if encoded(tokenizer, text) != ids:
             return text
-        if tokenizer.decode(ids, clean_up_tokenization_spaces=False) != saved.decode(ids, skip_special_tokens=False):
+        if tokenizer.decode(ids, clean_up_tokenization_spaces=False) != saved.decode(
+            ids, skip_special_tokens=False
+        ):
             return text
     return None
 
@@ -86,7 +94,9 @@ def encoded(tokenizer: Any, text: str) -> list[int]:
 
 
 def class_that_replaces(tokenizer: Any, model_config: Any) -> str | None:
-    """The class that AutoTokenizer makes of `tokenizer` once it is saved beside such a model, if that one has other ids; else None."""
+    """The class that AutoTokenizer makes of `tokenizer` once it is saved beside such a model, if that one has
+    other ids; else None.
+    """
     if getattr(model_config, "auto_map", None):
         return None  # a class of the model's own
     with TemporaryDirectory() as folder:
@@ -113,7 +123,9 @@ def refuse_replaced(tokenizer: Any, model_config: Any, path: str) -> None:
 
 def _replaced(path: str, name: str) -> str:
     return (
-        f"model {path}: AutoTokenizer makes a {name} of its tokenizer, with another splitting rule than tokenizer.json and other ids; the "
-        "model works with prm-train, which reads the file as it is, but not elsewhere, and publish refuses it; expected a base whose "
+        f"model {path}: AutoTokenizer makes a {name} of its tokenizer, with another splitting rule than "
+        "tokenizer.json and other ids; the "
+        "model works with prm-train, which reads the file as it is, but not elsewhere, and publish refuses "
+        "it; expected a base whose "
         "tokenizer AutoTokenizer leaves as it is"
     )

@@ -1,6 +1,8 @@
-"""SHA-256 of a model's weights: by it draws and scores are known to come from the same model, whatever path it was loaded from.
+"""SHA-256 of a model's weights: by it draws and scores are known to come from the same model, whatever path
+it was loaded from.
 
-The ids of policies and scorers are made of it, and ledgers, results and published figures name them: what is digested must not change.
+The ids of policies and scorers are made of it, and ledgers, results and published figures name them: what is
+digested must not change.
 """
 
 import hashlib
@@ -9,14 +11,17 @@ from typing import Any
 
 from data_gen.settings.errors import InputError
 
-# The line before the bytes of a weight. Those of policies and of scorers differ, and have to stay as they are.
+# The line before the bytes of a weight. Those of policies and of scorers differ, and have to stay as they
+# are.
 POLICY_LINE = "{name} {shape} {dtype}"
 SCORER_LINE = "{name} {dtype} {shape}"
 FILE_BLOCK_BYTES = 2**24
 
 
 def weights_digest(line: str, *models: Any) -> str:
-    """Of the names, types, shapes and bytes of all weights, as they are loaded; `line` is POLICY_LINE or SCORER_LINE."""
+    """Of the names, types, shapes and bytes of all weights, as they are loaded; `line` is POLICY_LINE or
+    SCORER_LINE.
+    """
     import torch
 
     digest = hashlib.sha256()

@@ -1,4 +1,6 @@
-"""The policy section of a config: which language model writes solutions, and where it runs. Loads without torch."""
+"""The policy section of a config: which language model writes solutions, and where it runs. Loads without
+torch.
+"""
 
 import logging
 from dataclasses import dataclass, field, fields, replace
@@ -18,7 +20,15 @@ logger = logging.getLogger(__name__)
 BUILT_IN = (*shipped_models(), "simulated")  # names of models that stand for no folder of the user's
 VLLM_ONLY = ("tensor_parallel_size", "gpu_memory_utilization")
 IN_PROCESS_ONLY = ("engine", "dtype", "device", "max_rows", *VLLM_ONLY)
-SERVERS_ONLY = ("api_key_env", "tokenizer", "revision", "max_concurrency", "timeout_seconds", "n_attempts", "retry_seconds")
+SERVERS_ONLY = (
+    "api_key_env",
+    "tokenizer",
+    "revision",
+    "max_concurrency",
+    "timeout_seconds",
+    "n_attempts",
+    "retry_seconds",
+)
 
 
 @dataclass(frozen=True)
@@ -28,22 +38,29 @@ class PolicyConfig:
     model: str | None = field(
         default=None,
         metadata={
-            "help": "the language model: 'base' (the policy of the built-in task), 'simulated', a folder or a "
+            "help": "the language model: 'base' (the policy of the built-in task), 'simulated', a folder or "
+            "a "
             "Hub name; with `servers` the name they know it by. null: 'base' for the built-in task; "
             "other problems need a name"
         },
     )
     prompt_template: str = field(
-        default="{question}", metadata={"help": "text that the policy is given; holds {question}, and may hold worked examples"}
+        default="{question}",
+        metadata={"help": "text that the policy is given; holds {question}, and may hold worked examples"},
     )
     system_prompt: str | None = field(
         default=None, metadata={"help": "system message before the question in the chat template; null: none"}
     )
     chat_template_kwargs: dict[str, bool | int | float | str | None] = field(
-        default_factory=dict, metadata={"help": "variables for the chat template, as {enable_thinking: false}"}
+        default_factory=dict,
+        metadata={"help": "variables for the chat template, as {enable_thinking: false}"},
     )
-    base_seed: int = field(default=0, metadata={"help": "seed of the sampling noise: another seed gives other draws"})
-    trust_remote_code: bool = field(default=False, metadata={"help": "run code that comes with the model's files", "is_execution": True})
+    base_seed: int = field(
+        default=0, metadata={"help": "seed of the sampling noise: another seed gives other draws"}
+    )
+    trust_remote_code: bool = field(
+        default=False, metadata={"help": "run code that comes with the model's files", "is_execution": True}
+    )
     engine: Literal["transformers", "vllm"] = field(
         default="transformers", metadata={"help": "library that runs the model in this process"}
     )
@@ -51,55 +68,107 @@ class PolicyConfig:
         default="float32", metadata={"help": "number format of the weights; another one is another policy"}
     )
     device: str = field(
-        default="cpu", metadata={"help": "device of the engine transformers, as cuda:0; vllm chooses its own", "is_execution": True}
+        default="cpu",
+        metadata={
+            "help": "device of the engine transformers, as cuda:0; vllm chooses its own",
+            "is_execution": True,
+        },
     )
-    max_rows: int = field(default=256, metadata={"help": "how many draws the engine transformers makes at a time", "is_execution": True})
+    max_rows: int = field(
+        default=256,
+        metadata={"help": "how many draws the engine transformers makes at a time", "is_execution": True},
+    )
     tensor_parallel_size: int = field(
-        default=1, metadata={"help": "for the engine vllm: number of GPUs that share the model", "is_execution": True}
+        default=1,
+        metadata={"help": "for the engine vllm: number of GPUs that share the model", "is_execution": True},
     )
     gpu_memory_utilization: float | None = field(
         default=None,
-        metadata={"help": "for the engine vllm: share of a GPU's memory that it takes; null: vllm's own default", "is_execution": True},
+        metadata={
+            "help": "for the engine vllm: share of a GPU's memory that it takes; null: vllm's own default",
+            "is_execution": True,
+        },
     )
     servers: tuple[str, ...] = field(
         default=(),
         metadata={
-            "help": "URLs of OpenAI-compatible servers, or @file with one URL on each line (for servers that move between runs)",
+            "help": "URLs of OpenAI-compatible servers, or @file with one URL on each line (for servers that "
+            "move between runs)",
             "is_execution": True,
         },
     )
     api_key_env: str | None = field(
-        default=None, metadata={"help": "NAME of the environment variable that holds the API key of the servers", "is_execution": True}
+        default=None,
+        metadata={
+            "help": "NAME of the environment variable that holds the API key of the servers",
+            "is_execution": True,
+        },
     )
     tokenizer: str | None = field(
-        default=None, metadata={"help": "folder or Hub name of the tokenizer of the servers' model; null: the same as `model`"}
+        default=None,
+        metadata={
+            "help": "folder or Hub name of the tokenizer of the servers' model; null: the same as `model`"
+        },
     )
     revision: str = field(
-        default="", metadata={"help": "your name for the weights that the servers hold: another revision is another policy"}
+        default="",
+        metadata={
+            "help": "your name for the weights that the servers hold: another revision is another policy"
+        },
     )
-    max_concurrency: int = field(default=128, metadata={"help": "how many draws are under way at each server", "is_execution": True})
-    timeout_seconds: float = field(default=600.0, metadata={"help": "longest time to wait for a server's reply", "is_execution": True})
-    n_attempts: int = field(default=10, metadata={"help": "how often a draw is requested before the run gives up", "is_execution": True})
+    max_concurrency: int = field(
+        default=128, metadata={"help": "how many draws are under way at each server", "is_execution": True}
+    )
+    timeout_seconds: float = field(
+        default=600.0, metadata={"help": "longest time to wait for a server's reply", "is_execution": True}
+    )
+    n_attempts: int = field(
+        default=10,
+        metadata={"help": "how often a draw is requested before the run gives up", "is_execution": True},
+    )
     retry_seconds: float = field(
-        default=0.5, metadata={"help": "pause before a draw is requested again; it doubles each time", "is_execution": True}
+        default=0.5,
+        metadata={
+            "help": "pause before a draw is requested again; it doubles each time",
+            "is_execution": True,
+        },
     )
 
     def __post_init__(self) -> None:
         not_of_engine = ("device",) if self.engine == "vllm" else VLLM_ONLY
         unused = IN_PROCESS_ONLY if self.servers else SERVERS_ONLY + not_of_engine
-        changed = [each.name for each in fields(self) if each.name in unused and getattr(self, each.name) != each.default]
+        changed = [
+            each.name
+            for each in fields(self)
+            if each.name in unused and getattr(self, each.name) != each.default
+        ]
         if changed:
             where = "with servers" if self.servers else f"for a policy in this process (engine {self.engine})"
             raise ValueError(f"{changed[0]}: has no effect {where}; expected it to be left out")
         if self.engine == "vllm" and self.model == "simulated":
-            raise ValueError("engine: the simulated policy is no model that vllm could run; expected transformers")
+            raise ValueError(
+                "engine: the simulated policy is no model that vllm could run; expected transformers"
+            )
         check_api_key_env(self.api_key_env)
         if self.model == "simulated" and (self.system_prompt is not None or self.chat_template_kwargs):
-            raise ValueError("system_prompt, chat_template_kwargs: the simulated policy has no chat template; expected them to be left out")
+            raise ValueError(
+                "system_prompt, chat_template_kwargs: the simulated policy has no chat template; expected "
+                "them to be left out"
+            )
         _ = self.prompt  # which checks its values
         if self.gpu_memory_utilization is not None and not 0 < self.gpu_memory_utilization <= 1:
-            raise ValueError(f"gpu_memory_utilization: got {self.gpu_memory_utilization}, expected more than 0 and at most 1")
-        for number in ("tensor_parallel_size", "max_rows", "max_concurrency", "timeout_seconds", "n_attempts", "retry_seconds"):
+            raise ValueError(
+                f"gpu_memory_utilization: got {self.gpu_memory_utilization}, expected more than 0 and at "
+                "most 1"
+            )
+        for number in (
+            "tensor_parallel_size",
+            "max_rows",
+            "max_concurrency",
+            "timeout_seconds",
+            "n_attempts",
+            "retry_seconds",
+        ):
             if getattr(self, number) <= 0:
                 raise ValueError(f"{number}: got {getattr(self, number)}, expected more than 0")
         for url in self.servers:
@@ -111,12 +180,15 @@ class PolicyConfig:
         return self.model or DEFAULT_TASK.policy
 
     def named_for(self, source: str) -> "PolicyConfig":
-        """With a model that is named, for problems from `source`. Raises ValueError where they are not the built-in ones and none is named:
-        the base policy knows nothing of other problems.
+        """With a model that is named, for problems from `source`. Raises ValueError where they are not the
+        built-in ones and none is named: the base policy knows nothing of other problems.
         """
         task = task_of(source)
         if self.model is None and task is None:
-            raise ValueError(f"policy.model: no model for {source}; expected a folder or a Hub name ('base' knows the built-in task alone)")
+            raise ValueError(
+                f"policy.model: no model for {source}; expected a folder or a Hub name ('base' knows the "
+                "built-in task alone)"
+            )
         return replace(self, model=self.model or (task or DEFAULT_TASK).policy)
 
     def check(self) -> None:
@@ -125,11 +197,15 @@ class PolicyConfig:
             check_model("policy.model", self.name)
         tokenizer = self.tokenizer or self.name
         if self.servers and tokenizer not in BUILT_IN:
-            check_model("policy.tokenizer" if self.tokenizer else "policy.model", tokenizer, "tokenizer_config.json")
+            check_model(
+                "policy.tokenizer" if self.tokenizer else "policy.model", tokenizer, "tokenizer_config.json"
+            )
         server_urls(self.servers)
 
     def load(self) -> Policy:
-        """Raises InputError, among others for a server that does not answer or that cannot make step rollouts."""
+        """Raises InputError, among others for a server that does not answer or that cannot make step
+        rollouts.
+        """
         self.check()
         model = model_path(self.name)
         if self.servers:
@@ -138,7 +214,9 @@ class PolicyConfig:
         if self.name == "simulated":
             from data_gen.policies.simulated import SimulatedPolicy
 
-            logger.info("policy simulated: no model, but a program that solves the built-in task with mistakes")
+            logger.info(
+                "policy simulated: no model, but a program that solves the built-in task with mistakes"
+            )
             return SimulatedPolicy(self.base_seed)
         if self.engine == "vllm":
             from data_gen.policies.servers.vllm_policy import load_vllm_policy
@@ -152,7 +230,11 @@ class PolicyConfig:
                 trust_remote_code=self.trust_remote_code,
                 tensor_parallel_size=self.tensor_parallel_size,
                 prompt=self.prompt,
-                **({} if self.gpu_memory_utilization is None else {"gpu_memory_utilization": self.gpu_memory_utilization}),
+                **(
+                    {}
+                    if self.gpu_memory_utilization is None
+                    else {"gpu_memory_utilization": self.gpu_memory_utilization}
+                ),
             )
         from data_gen.policies.engine.transformers_policy import load_policy
 
@@ -179,12 +261,22 @@ class PolicyConfig:
 
         tokenizer = self.tokenizer or self.name
         vocabulary = load_vocabulary(model_path(tokenizer), self.prompt, self.trust_remote_code)
-        settings = RequestSettings(self.api_key_env, self.max_concurrency, self.timeout_seconds, self.n_attempts, self.retry_seconds)
-        return connect(server_urls(self.servers), self.name, vocabulary, settings, base_seed=self.base_seed, revision=self.revision)
+        settings = RequestSettings(
+            self.api_key_env, self.max_concurrency, self.timeout_seconds, self.n_attempts, self.retry_seconds
+        )
+        return connect(
+            server_urls(self.servers),
+            self.name,
+            vocabulary,
+            settings,
+            base_seed=self.base_seed,
+            revision=self.revision,
+        )
 
 
 def load_policy(model: str = "base", **settings: Any) -> Policy:
-    """The policy `model` ('base', 'simulated', a folder, a Hub name, or what servers call it) with settings of `PolicyConfig`.
+    """The policy `model` ('base', 'simulated', a folder, a Hub name, or what servers call it) with settings
+    of `PolicyConfig`.
 
     Raises ValueError for settings that do not go together, InputError for a model that is not there.
     """
@@ -193,29 +285,56 @@ def load_policy(model: str = "base", **settings: Any) -> Policy:
 
 @dataclass(frozen=True)
 class PolicyExecution:
-    """Where and how the policy of a run is computed from now on: settings of `PolicyConfig` that change no draw. null: as in the run."""
+    """Where and how the policy of a run is computed from now on: settings of `PolicyConfig` that change no
+    draw. null: as in the run.
+    """
 
-    device: str | None = field(default=None, metadata={"help": "device of the engine transformers, as cuda:0"})
-    max_rows: int | None = field(default=None, metadata={"help": "how many draws the engine transformers makes at a time"})
-    tensor_parallel_size: int | None = field(default=None, metadata={"help": "for the engine vllm: number of GPUs that share the model"})
+    device: str | None = field(
+        default=None, metadata={"help": "device of the engine transformers, as cuda:0"}
+    )
+    max_rows: int | None = field(
+        default=None, metadata={"help": "how many draws the engine transformers makes at a time"}
+    )
+    tensor_parallel_size: int | None = field(
+        default=None, metadata={"help": "for the engine vllm: number of GPUs that share the model"}
+    )
     gpu_memory_utilization: float | None = field(
         default=None, metadata={"help": "for the engine vllm: share of a GPU's memory that it takes"}
     )
-    trust_remote_code: bool | None = field(default=None, metadata={"help": "run code that comes with the model's files"})
+    trust_remote_code: bool | None = field(
+        default=None, metadata={"help": "run code that comes with the model's files"}
+    )
     servers: tuple[str, ...] | None = field(
-        default=None, metadata={"help": "URLs of OpenAI-compatible servers, or @file with one URL on each line; an empty list: none"}
+        default=None,
+        metadata={
+            "help": "URLs of OpenAI-compatible servers, or @file with one URL on each line; an empty list: "
+            "none"
+        },
     )
     api_key_env: str | None = field(
-        default=None, metadata={"help": "NAME of the environment variable that holds the API key of the servers"}
+        default=None,
+        metadata={"help": "NAME of the environment variable that holds the API key of the servers"},
     )
-    max_concurrency: int | None = field(default=None, metadata={"help": "how many draws are under way at each server"})
-    timeout_seconds: float | None = field(default=None, metadata={"help": "longest time to wait for a server's reply"})
-    n_attempts: int | None = field(default=None, metadata={"help": "how often a draw is requested before the run gives up"})
-    retry_seconds: float | None = field(default=None, metadata={"help": "pause before a draw is requested again; it doubles each time"})
+    max_concurrency: int | None = field(
+        default=None, metadata={"help": "how many draws are under way at each server"}
+    )
+    timeout_seconds: float | None = field(
+        default=None, metadata={"help": "longest time to wait for a server's reply"}
+    )
+    n_attempts: int | None = field(
+        default=None, metadata={"help": "how often a draw is requested before the run gives up"}
+    )
+    retry_seconds: float | None = field(
+        default=None, metadata={"help": "pause before a draw is requested again; it doubles each time"}
+    )
 
     def of(self, policy: PolicyConfig) -> PolicyConfig:
         """The policy with these settings. Raises InputError for what has no effect there."""
-        given = {each.name: getattr(self, each.name) for each in fields(self) if getattr(self, each.name) is not None}
+        given = {
+            each.name: getattr(self, each.name)
+            for each in fields(self)
+            if getattr(self, each.name) is not None
+        }
         try:
             return replace(policy, **given)
         except ValueError as error:
@@ -223,7 +342,9 @@ class PolicyExecution:
 
 
 def server_urls(servers: tuple[str, ...]) -> tuple[str, ...]:
-    """The base URLs that `servers` names, those of `@file` entries included. Raises InputError for a file without any."""
+    """The base URLs that `servers` names, those of `@file` entries included. Raises InputError for a file
+    without any.
+    """
     urls: list[str] = []
     for entry in servers:
         if not entry.startswith("@"):
@@ -238,12 +359,17 @@ def server_urls(servers: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def server_url(url: str) -> str:
-    """`http://host:port` of a server's URL, with or without the `/v1` of other clients. Raises InputError, which shows no password."""
+    """`http://host:port` of a server's URL, with or without the `/v1` of other clients. Raises InputError,
+    which shows no password.
+    """
     parts = urlsplit(url)
     if "@" in parts.netloc or parts.query:  # either may hold a key
         raise InputError(
-            "servers: a URL holds a user, a password or a query; expected http://host:port; a key goes into api_key_env's variable"
+            "servers: a URL holds a user, a password or a query; expected http://host:port; a key goes into "
+            "api_key_env's variable"
         )
     if parts.scheme not in ("http", "https") or not parts.netloc or len(url.split()) != 1:
-        raise InputError(f"servers: got {without_secrets(url)!r}, expected a URL such as http://localhost:8000")
+        raise InputError(
+            f"servers: got {without_secrets(url)!r}, expected a URL such as http://localhost:8000"
+        )
     return url.rstrip("/").removesuffix("/v1").rstrip("/")

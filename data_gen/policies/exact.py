@@ -1,6 +1,7 @@
 """A policy whose step values are known exactly, to measure labeling methods against the truth.
 
-A solution has 16 steps of 25 tokens (bytes). A question states q and the drift, and the policy writes accordingly::
+A solution has 16 steps of 25 tokens (bytes). A question states q and the drift, and the policy writes
+accordingly::
 
     after i right steps a rollout ends right with probability V_i = q^(1 - drift * i / 16): constant for drift 0; for drift 1 that of a
     policy that is as likely to err at every step
@@ -8,7 +9,7 @@ A solution has 16 steps of 25 tokens (bytes). A question states q and the drift,
     from the error on the value is share * V: share is 0 for half of the errors, Beta(1, 19) for the others
 
 The error's own line states its share, so that a prefix holds everything that its value depends on.
-"""
+"""  # noqa: E501
 
 import random
 from dataclasses import dataclass
@@ -42,11 +43,16 @@ class World:
 
 
 def draw_problems(level: str, drift: float, n: int) -> list[Problem]:
-    """`n` questions whose q are the quantiles of the level's distribution, so that few questions stand for it well."""
+    """`n` questions whose q are the quantiles of the level's distribution, so that few questions stand for it
+    well.
+    """
     rng, per_question = random.Random(derive_seed("labeling benchmark", level)), 201
     drawn = sorted(rng.betavariate(*LEVELS[level]) for _ in range(n * per_question))
     quantiles = drawn[per_question // 2 :: per_question]
-    return [Problem(f"{level}-{i}", f"{level} {i}: q {q:.6f} drift {drift:g}", gold_answer="1") for i, q in enumerate(quantiles)]
+    return [
+        Problem(f"{level}-{i}", f"{level} {i}: q {q:.6f} drift {drift:g}", gold_answer="1")
+        for i, q in enumerate(quantiles)
+    ]
 
 
 def true_error(text: str) -> int:
@@ -80,7 +86,9 @@ def _line(state: str, is_last: bool, is_right: bool, rng: random.Random) -> str:
 
 
 class ExactPolicy(Policy):
-    """Tokens are the bytes of the text, EOS is 256. Prefixes end with whole steps; temperature does not matter, log-probs are 0."""
+    """Tokens are the bytes of the text, EOS is 256. Prefixes end with whole steps; temperature does not
+    matter, log-probs are 0.
+    """
 
     def __init__(self, base_seed: int = 0) -> None:
         self.policy_id, self.base_seed, self.context_length = "simulated-labeling-1", base_seed, 4096
@@ -96,10 +104,19 @@ class ExactPolicy(Policy):
         question, _, written = bytes(prefix_ids).decode().partition("\n")
         done = written.split("\n")[:-1]
         if len(written) != len(done) * STEP_TOKENS or len(done) >= N_STEPS:
-            raise ValueError(f"a prefix of {len(written)} tokens after the prompt: expected less than {N_STEPS} whole steps")
+            raise ValueError(
+                f"a prefix of {len(written)} tokens after the prompt: expected less than {N_STEPS} whole "
+                "steps"
+            )
         text = "\n".join(_continuation(_world(question), done, rng))
         ids = (*text.encode(), EOS_ID)
-        return Completion(ids, text, (0.0,) * len(ids), FinishReason.EOS, Usage(n_generated=len(ids), n_prefilled=len(prefix_ids)))
+        return Completion(
+            ids,
+            text,
+            (0.0,) * len(ids),
+            FinishReason.EOS,
+            Usage(n_generated=len(ids), n_prefilled=len(prefix_ids)),
+        )
 
 
 def _continuation(world: World, done: list[str], rng: random.Random) -> list[str]:

@@ -1,4 +1,6 @@
-"""The first prompt of a run, as the model sees it: a base model in a chat, or a wrong template, shows there and not in the results."""
+"""The first prompt of a run, as the model sees it: a base model in a chat, or a wrong template, shows there
+and not in the results.
+"""
 
 import logging
 from collections.abc import Callable
@@ -13,8 +15,11 @@ N_SHOWN = 300  # characters at the beginning and at the end of a prompt
 PLAIN = "its tokenizer has no chat template: a question is asked as plain text, prompt_template and a newline"
 
 
-def say_prompt(config: PolicyConfig, encode_prompt: Callable[[str], tuple[int, ...]] | None, question: str) -> None:
-    """Log the prompt of a question by the policy's own `encode_prompt`; None for a policy that is not loaded, whose tokenizer tells.
+def say_prompt(
+    config: PolicyConfig, encode_prompt: Callable[[str], tuple[int, ...]] | None, question: str
+) -> None:
+    """Log the prompt of a question by the policy's own `encode_prompt`; None for a policy that is not loaded,
+    whose tokenizer tells.
 
     Raises InputError where there is no tokenizer, or its template cannot take the question.
     """
@@ -42,17 +47,25 @@ def try_prompt(config: PolicyConfig, question: str) -> None:
         logger.warning("policy.model: none is named: no tokenizer and no prompt were tried")
         return
     if HUB_NAME.fullmatch(name) and not is_here(name):
-        logger.warning("%s: neither a folder nor in the cache of the Hub: its tokenizer and prompt were not tried", name)
+        logger.warning(
+            "%s: neither a folder nor in the cache of the Hub: its tokenizer and prompt were not tried", name
+        )
         return
     config.check()
     say_prompt(config, None, question)
 
 
 def is_here(name: str) -> bool:
-    """Whether a model needs no network: a built-in one, a folder, or one of the Hub with its config in the cache."""
+    """Whether a model needs no network: a built-in one, a folder, or one of the Hub with its config in the
+    cache.
+    """
     from huggingface_hub import try_to_load_from_cache
 
-    return name in BUILT_IN or Path(name).is_dir() or isinstance(try_to_load_from_cache(name, "config.json"), str)
+    return (
+        name in BUILT_IN
+        or Path(name).is_dir()
+        or isinstance(try_to_load_from_cache(name, "config.json"), str)
+    )
 
 
 def shortened(text: str) -> str:

@@ -9,7 +9,9 @@ from data_gen.records.sampling import Completion, SamplingParams, Usage
 
 @dataclass(frozen=True)
 class ProcessFacts:
-    """What one process of a run drew, and how fast. `labels_per_second`: labels that the ledger held already count, too."""
+    """What one process of a run drew, and how fast. `labels_per_second`: labels that the ledger held already
+    count, too.
+    """
 
     n_draws: int
     n_generated: int
@@ -22,10 +24,16 @@ class ProcessFacts:
 
 
 class MeteredPolicy:
-    """A policy that counts the draws it makes, from its creation on; draws that a ledger in front of it knows already do not reach it."""
+    """A policy that counts the draws it makes, from its creation on; draws that a ledger in front of it knows
+    already do not reach it.
+    """
 
     def __init__(self, policy: Policy) -> None:
-        self.policy_id, self.base_seed, self.context_length = policy.policy_id, policy.base_seed, policy.context_length
+        self.policy_id, self.base_seed, self.context_length = (
+            policy.policy_id,
+            policy.base_seed,
+            policy.context_length,
+        )
         self.n_draws = self.n_generated = 0
         self._policy = policy
         self._wall_start, self._cpu_start = time.perf_counter(), time.process_time()
@@ -57,7 +65,9 @@ class MeteredPolicy:
 
     @property
     def n_cancelled(self) -> int:
-        """Tokens generated for draws that nobody needed any more, by engines that can cancel a draw under way."""
+        """Tokens generated for draws that nobody needed any more, by engines that can cancel a draw under
+        way.
+        """
         usage: Usage = getattr(self._policy, "cancelled_usage", Usage())
         return usage.n_generated
 
@@ -73,7 +83,9 @@ class MeteredPolicy:
         )
 
     def line(self, n_labels: int, usage: Usage) -> str:
-        """Rates of this process, and the price of the `n_labels` labels that took `usage`, whichever process drew it."""
+        """Rates of this process, and the price of the `n_labels` labels that took `usage`, whichever process
+        drew it.
+        """
         tokens, draws, labels = self.rates(n_labels).values()
         price = f"{usage.n_generated / n_labels:,.1f} tokens a label" if n_labels else "no label yet"
         wasted = f", {self.n_cancelled:,} tokens cancelled" if self.n_cancelled else ""

@@ -6,7 +6,9 @@ from data_gen.records.sampling import Completion, SamplingParams
 
 
 class Policy(Protocol):
-    """`policy_id` is a content hash of weights, tokenizer and chat template; `base_seed` names the stream of sampling noise."""
+    """`policy_id` is a content hash of weights, tokenizer and chat template; `base_seed` names the stream of
+    sampling noise.
+    """
 
     policy_id: str
     base_seed: int
@@ -23,9 +25,9 @@ class Policy(Protocol):
     async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
         """One draw after `prefix_ids`.
 
-        The noise of a token is a pure function of (base_seed, policy_id, hash of prefix_ids, index, offset from the end of the prefix),
-        whatever else is being drawn: asking again gives the same draw, different `index` values never share noise.
-        Many calls run concurrently; cancelling one frees its place in the batch.
-        Raises ValueError if the prefix leaves no room in the context.
+        The noise of a token is a pure function of (base_seed, policy_id, hash of prefix_ids, index, offset
+        from the end of the prefix), whatever else is being drawn: asking again gives the same draw, different
+        `index` values never share noise. Many calls run concurrently; cancelling one frees its place in the
+        batch. Raises ValueError if the prefix leaves no room in the context.
         """
         ...

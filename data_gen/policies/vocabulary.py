@@ -1,4 +1,6 @@
-"""What is known here of the tokens of a language model that runs elsewhere: how a prompt is encoded and what each id stands for."""
+"""What is known here of the tokens of a language model that runs elsewhere: how a prompt is encoded and what
+each id stands for.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """`fingerprint` is a content hash of tokenizer and chat template; `context_length` is None where the model's files do not say it."""
+    """`fingerprint` is a content hash of tokenizer and chat template; `context_length` is None where the
+    model's files do not say it.
+    """
 
     token_bytes: list[bytes]
     eos_ids: frozenset[int]
@@ -33,16 +37,24 @@ class Vocabulary:
         return 0 <= token_id < len(self.token_bytes)
 
 
-def load_vocabulary(name_or_path: str, prompt: PromptLayout = DEFAULT_PROMPT, trust_remote_code: bool = False) -> Vocabulary:
-    """The vocabulary of a folder or Hub name; "simulated" is that of the simulated policy, whose tokens are bytes.
+def load_vocabulary(
+    name_or_path: str, prompt: PromptLayout = DEFAULT_PROMPT, trust_remote_code: bool = False
+) -> Vocabulary:
+    """The vocabulary of a folder or Hub name; "simulated" is that of the simulated policy, whose tokens are
+    bytes.
 
-    A question is asked as `prompt` says. Where the folder holds the model's config too, the ids that pad its embeddings count as known and
-    every EOS that it names ends a text. Raises InputError for a prompt that its chat template cannot show.
+    A question is asked as `prompt` says. Where the folder holds the model's config too, the ids that pad its
+    embeddings count as known and every EOS that it names ends a text. Raises InputError for a prompt that its
+    chat template cannot show.
     """
     if name_or_path == "simulated":
         simulated = SimulatedPolicy()
         return Vocabulary(
-            simulated.token_bytes(), frozenset({EOS_ID}), simulated.encode_prompt, simulated.policy_id, simulated.context_length
+            simulated.token_bytes(),
+            frozenset({EOS_ID}),
+            simulated.encode_prompt,
+            simulated.policy_id,
+            simulated.context_length,
         )
     tokenizer = load_tokenizer(name_or_path, trust_remote_code)
 
@@ -62,7 +74,8 @@ def _model_config(name_or_path: str, trust_remote_code: bool) -> "PretrainedConf
 
     try:
         return AutoConfig.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError):  # a folder with a tokenizer and no model (or one that this transformers does not know): all we need
+    # A folder with a tokenizer and no model (or one that this transformers does not know): all we need
+    except (OSError, ValueError):
         return None
 
 

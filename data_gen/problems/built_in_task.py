@@ -1,4 +1,6 @@
-"""What a task that ships with the project brings along. `data_gen.problems.tasks` lists them by the name that `problems.source` takes."""
+"""What a task that ships with the project brings along. `data_gen.problems.tasks` lists them by the name that
+`problems.source` takes.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,11 +15,13 @@ from data_gen.records.solutions import Problem
 class BuiltInTask:
     """A task whose problems are drawn and not read, and of which more is known than the gold answers.
 
-    `problems(seed, split)` is endless; a problem's id begins with the source's name and a hyphen. `graders` are listed by the names that
-    the setting `grader` takes; `grader` is the one that `auto` means, and all compare values exactly.
+    `problems(seed, split)` is endless; a problem's id begins with the source's name and a hyphen. `graders`
+    are listed by the names that the setting `grader` takes; `grader` is the one that `auto` means, and all
+    compare values exactly.
 
-    `step_truth(question, text)` says whether each step is right: True before the first wrong one, False at it, None after it, where nothing
-    says what right would be. Only reports may use it; labels come from rollouts alone.
+    `step_truth(question, text)` says whether each step is right: True before the first wrong one, False at
+    it, None after it, where nothing says what right would be. Only reports may use it; labels come from
+    rollouts alone.
 
     `policy` is the name under which the language model of the task ships in the folder `policy_folder`.
     `simulate(question, written, noise)` continues a solution as a program does that stands in for it.

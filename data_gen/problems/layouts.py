@@ -4,10 +4,10 @@ r"""From a row of a data set to a problem: which fields are read, and what in th
     {"problem": "How many vertical asymptotes ...", "solution": "... has $\\boxed{2}$ vertical asymptotes."}        math
     {"problem": "...", "answer": "..."}                                                                             generic
 
-A field that is named is the one that is read, whatever the layout; recognising a layout only fills in what was left unnamed. Where there
-are options, the answer is a letter (see `data_gen.problems.question_options`). A row without an answer raises NoAnswerError with a reason
-to count.
-"""
+A field that is named is the one that is read, whatever the layout; recognising a layout only fills in what
+was left unnamed. Where there are options, the answer is a letter (see `data_gen.problems.question_options`).
+A row without an answer raises NoAnswerError with a reason to count.
+"""  # noqa: E501
 
 import re
 from collections.abc import Mapping
@@ -17,7 +17,13 @@ from typing import Any, Literal, NamedTuple
 
 from data_gen.answers.find import boxed_answers
 from data_gen.answers.vote_key import answer_key
-from data_gen.problems.question_options import Option, OptionAnswers, gold_letter, question_with_options, read_options
+from data_gen.problems.question_options import (
+    Option,
+    OptionAnswers,
+    gold_letter,
+    question_with_options,
+    read_options,
+)
 from data_gen.problems.row_fields import field_value, has_field, joined_text, name_parts, text_of
 from data_gen.records.draw_keys import content_hash
 from data_gen.records.solutions import Problem
@@ -26,8 +32,31 @@ from data_gen.settings.errors import InputError
 OPTION_FIELDS = ("options", "choices")
 ANSWERS_TO_OPTIONS = ("answer", "answerKey", "correct", "answer_idx", "answer_index")
 PLACEHOLDERS = (
-    *("proof", "none", "null", "nan", "n/a", "not found", "notfound", "not available", "not applicable", "not provided", "not given"),
-    *("no answer", "answer not found", "no solution found", "see solution", "omitted", "unknown", "missing", "tbd", "todo", "-"),
+    *(
+        "proof",
+        "none",
+        "null",
+        "nan",
+        "n/a",
+        "not found",
+        "notfound",
+        "not available",
+        "not applicable",
+        "not provided",
+        "not given",
+    ),
+    *(
+        "no answer",
+        "answer not found",
+        "no solution found",
+        "see solution",
+        "omitted",
+        "unknown",
+        "missing",
+        "tbd",
+        "todo",
+        "-",
+    ),
 )
 
 
@@ -43,48 +72,74 @@ class AnswerNotFoundError(NoAnswerError):
     """A row in which the text that should state the gold answer does not: it may be of another layout."""
 
     def __init__(self, where: str, expected: str) -> None:
-        super().__init__(where, "no gold answer", f"; expected {expected} (skip_without_answer: true leaves such rows out)")
+        super().__init__(
+            where, "no gold answer", f"; expected {expected} (skip_without_answer: true leaves such rows out)"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProblemLayout:
-    """Where question and gold answer stand in a row. A name may be nested (`reward_model.ground_truth`) or joined (`Body+Question`)."""
+    """Where question and gold answer stand in a row. A name may be nested (`reward_model.ground_truth`) or
+    joined (`Body+Question`).
+    """
 
     format: Literal["auto", "gsm8k", "math", "generic"] = field(
         default="auto",
-        metadata={"help": "layout of the rows. auto: found by looking at each row; generic: the answer as it stands, without options"},
+        metadata={
+            "help": "layout of the rows. auto: found by looking at each row; generic: the answer as it "
+            "stands, without options"
+        },
     )
     problem_field: str | None = field(
-        default=None, metadata={"help": "name of the field that holds the question; a+b: both joined; null: as the layout has it"}
+        default=None,
+        metadata={
+            "help": "name of the field that holds the question; a+b: both joined; null: as the layout has it"
+        },
     )
     answer_field: str | None = field(
-        default=None, metadata={"help": "name of the field that holds the gold answer; null: as the layout has it"}
+        default=None,
+        metadata={"help": "name of the field that holds the gold answer; null: as the layout has it"},
     )
     options_field: str | None = field(
         default=None,
         metadata={
-            "help": "name of the field with the options of a choice; a+b+c: one field for each; null: options or choices, if a row has them"
+            "help": "name of the field with the options of a choice; a+b+c: one field for each; null: "
+            "options or choices, if a row has them"
         },
     )
     option_answers: OptionAnswers = field(
         default="auto",
-        metadata={"help": "how the gold answer names the right option. auto: by letter, label or text, or by its number, counted from 0"},
+        metadata={
+            "help": "how the gold answer names the right option. auto: by letter, label or text, or by its "
+            "number, counted from 0"
+        },
     )
     answers: Literal["one", "all", "any"] = field(
-        default="one", metadata={"help": "what to do with several gold answers: refuse the row, ask for all of them, or accept any of them"}
+        default="one",
+        metadata={
+            "help": "what to do with several gold answers: refuse the row, ask for all of them, or accept "
+            "any of them"
+        },
     )
     several_boxes: Literal["error", "last", "leave_out"] = field(
         default="error",
         metadata={
-            "help": "what to do with a reference solution without a single answer in its boxes: stop, take the last box "
+            "help": "what to do with a reference solution without a single answer in its boxes: stop, take "
+            "the last box "
             "(as MATH grades), or leave it out"
         },
     )
     placeholders: tuple[str, ...] = field(
         default=PLACEHOLDERS,
-        metadata={"help": "gold answers that mean that there is none, in upper or lower case; []: every text is an answer"},
+        metadata={
+            "help": "gold answers that mean that there is none, in upper or lower case; []: every text is an "
+            "answer"
+        },
     )
-    id_field: str | None = field(default=None, metadata={"help": "name of the field that holds a unique id; null: a hash of the question"})
+    id_field: str | None = field(
+        default=None,
+        metadata={"help": "name of the field that holds a unique id; null: a hash of the question"},
+    )
 
 
 def question_id(question: str) -> str:
@@ -93,11 +148,14 @@ def question_id(question: str) -> str:
 
 
 def read_problem(fields: Mapping[str, Any], layout: ProblemLayout, where: str) -> Problem:
-    """The problem of a row. Raises NoAnswerError for a row without a gold answer, InputError for one that is no problem."""
+    """The problem of a row. Raises NoAnswerError for a row without a gold answer, InputError for one that is
+    no problem.
+    """
     names = _names(fields, layout)
     if layout.problem_field is None and names.question not in fields:
         raise InputError(
-            f"{where}: no field {names.question!r}; fields present: {', '.join(map(repr, fields))}; problem_field names another"
+            f"{where}: no field {names.question!r}; fields present: {', '.join(map(repr, fields))}; "
+            "problem_field names another"
         )
     question = joined_text(fields, names.question, where)
     if not question:
@@ -116,7 +174,9 @@ def read_problem(fields: Mapping[str, Any], layout: ProblemLayout, where: str) -
 
 
 class _Names(NamedTuple):
-    """The fields that are read in one row, and how. `solution`: whose box answers where `answer` is empty or absent."""
+    """The fields that are read in one row, and how. `solution`: whose box answers where `answer` is empty or
+    absent.
+    """
 
     question: str
     answer: str
@@ -132,9 +192,16 @@ def _names(fields: Mapping[str, Any], layout: ProblemLayout) -> _Names:
     options = layout.options_field
     if is_auto and options is None:
         options = next((name for name in OPTION_FIELDS if fields.get(name)), None)
-    # {"question", "answer"} alone is not read as generic: where a GSM8K row lost its mark, its whole solution would be the answer
-    may_ask_question = is_auto and (options or layout.answer_field) and "problem" not in fields and "question" in fields
-    answer = "answer" if options is None else next((name for name in ANSWERS_TO_OPTIONS if name in fields), "answer")
+    # {"question", "answer"} alone is not read as generic: where a GSM8K row lost its mark, its whole solution
+    # would be the answer
+    may_ask_question = (
+        is_auto and (options or layout.answer_field) and "problem" not in fields and "question" in fields
+    )
+    answer = (
+        "answer"
+        if options is None
+        else next((name for name in ANSWERS_TO_OPTIONS if name in fields), "answer")
+    )
     return _Names(
         question=layout.problem_field or ("question" if kind == "gsm8k" or may_ask_question else "problem"),
         answer=layout.answer_field or answer,
@@ -155,14 +222,18 @@ def _options(fields: Mapping[str, Any], name: str | None, where: str) -> list[Op
     if name is None:
         return []
     if "+" in name and name not in fields:
-        return read_options([field_value(fields, part.strip(), where) for part in name.split("+")], name, where)
+        return read_options(
+            [field_value(fields, part.strip(), where) for part in name.split("+")], name, where
+        )
     return read_options(field_value(fields, name, where), name, where)
 
 
 # --- the gold answer
 
 
-def _gold_answers(fields: Mapping[str, Any], names: _Names, options: list[Option], layout: ProblemLayout, where: str) -> list[str]:
+def _gold_answers(
+    fields: Mapping[str, Any], names: _Names, options: list[Option], layout: ProblemLayout, where: str
+) -> list[str]:
     """One gold answer, or several of which each is right."""
     items = _answer_items(fields, names, layout, where)
     golds = _distinct(_read_items(items, names, options, layout, where))
@@ -177,12 +248,15 @@ def _gold_answers(fields: Mapping[str, Any], names: _Names, options: list[Option
     if layout.answers == "all":
         return [", ".join(golds)]
     raise InputError(
-        f"{where}: field {names.answer!r}: got {len(golds)} answers: {golds!r:.80}; say with answers: all that they are the parts of one, "
+        f"{where}: field {names.answer!r}: got {len(golds)} answers: {golds!r:.80}; say with answers: all "
+        "that they are the parts of one, "
         "with answers: any that each of them is right"
     )
 
 
-def _read_items(items: list[Any], names: _Names, options: list[Option], layout: ProblemLayout, where: str) -> list[str]:
+def _read_items(
+    items: list[Any], names: _Names, options: list[Option], layout: ProblemLayout, where: str
+) -> list[str]:
     """The answer that each item states, a letter where there are options; empty where it states none."""
     if not options:
         items = [text_of(item, names.answer, where) for item in items]
@@ -190,7 +264,11 @@ def _read_items(items: list[Any], names: _Names, options: list[Option], layout: 
     _refuse_placeholders(stated, options, layout, where)
     if not options:
         return stated
-    return [gold_letter(answer, options, layout.option_answers, names.answer, where) for answer in stated if answer != ""]
+    return [
+        gold_letter(answer, options, layout.option_answers, names.answer, where)
+        for answer in stated
+        if answer != ""
+    ]
 
 
 def _distinct(golds: list[str]) -> list[str]:
@@ -203,7 +281,9 @@ def _distinct(golds: list[str]) -> list[str]:
 
 
 def _answer_items(fields: Mapping[str, Any], names: _Names, layout: ProblemLayout, where: str) -> list[Any]:
-    """What the field of the answer holds, without what is empty; where nothing is left, what the solution boxes."""
+    """What the field of the answer holds, without what is empty; where nothing is left, what the solution
+    boxes.
+    """
     if len(name_parts(fields, names.answer)) > 1:
         items = _items(joined_text(fields, names.answer, where))
     elif names.solution is None or has_field(fields, names.answer):
@@ -218,7 +298,11 @@ def _answer_items(fields: Mapping[str, Any], names: _Names, layout: ProblemLayou
 def _items(value: Any) -> list[Any]:
     """The answers in a field: those of a list, else the one value; without those that are empty."""
     items = value if isinstance(value, list) else [value]
-    return [item for item in items if item is not None and item != "" and not (isinstance(item, str) and not item.strip())]
+    return [
+        item
+        for item in items
+        if item is not None and item != "" and not (isinstance(item, str) and not item.strip())
+    ]
 
 
 def _stated(text: str, names: _Names, layout: ProblemLayout, where: str) -> str:
@@ -228,11 +312,17 @@ def _stated(text: str, names: _Names, layout: ProblemLayout, where: str) -> str:
     return text if names.is_raw else _boxed(text, layout, where) or text
 
 
-def _refuse_placeholders(answers: list[Any], options: list[Option], layout: ProblemLayout, where: str) -> None:
-    """Raises NoAnswerError for an answer that says that there is none; what is one of the options says something."""
+def _refuse_placeholders(
+    answers: list[Any], options: list[Option], layout: ProblemLayout, where: str
+) -> None:
+    """Raises NoAnswerError for an answer that says that there is none; what is one of the options says
+    something.
+    """
     for answer in answers:
         bare = _bare(str(answer))
-        if bare in _bare_placeholders(layout.placeholders) and all(_bare(option.text) != bare for option in options):
+        if bare in _bare_placeholders(layout.placeholders) and all(
+            _bare(option.text) != bare for option in options
+        ):
             raise NoAnswerError(where, f"a gold answer that stands for none: {bare!r}")
 
 
@@ -255,13 +345,16 @@ def _boxed(text: str, layout: ProblemLayout, where: str) -> str:
     if layout.several_boxes == "leave_out":
         raise NoAnswerError(where, "several boxes that are not one answer")
     raise InputError(
-        f"{where}: {len(boxed)} boxes with words between them: {found:.120}; expected one answer (several_boxes: leave_out leaves "
+        f"{where}: {len(boxed)} boxes with words between them: {found:.120}; expected one answer "
+        "(several_boxes: leave_out leaves "
         "such rows out, several_boxes: last takes the last box)"
     )
 
 
 def _bare(answer: str) -> str:
-    r"""An answer as placeholders are compared: without \text{}, quotes, brackets, case and _; marks alone (`?`, `...`) as `-`."""
+    r"""An answer as placeholders are compared: without \text{}, quotes, brackets, case and _; marks alone
+    (`?`, `...`) as `-`.
+    """
     inner = re.sub(r"\\(?:text|mathrm|textbf|mbox)\s*\{([^{}]*)\}", r"\1", answer).strip("$ \n\t").casefold()
     if re.fullmatch(r"[-–—_?.…]+", inner):
         return "-"

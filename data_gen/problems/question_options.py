@@ -1,11 +1,13 @@
-"""Questions with options: the options become lettered lines below the question, and the gold answer is a letter.
+"""Questions with options: the options become lettered lines below the question, and the gold answer is a
+letter.
 
     {"question": "What is 2+2?", "choices": ["3", "4", "5", "6"], "answer": 1}                                MMLU: a place from 0
     {"question": "A car ...", "options": ["A)5(√3 + 1)", "B)6(√3 + √2)"], "correct": "A"}                     AQuA: a letter
     {"question": "Which ...", "choices": {"text": ["ice", "steam"], "label": ["1", "2"]}, "answerKey": "2"}   ARC: one of the labels
 
-An answer may also be the text of one option. Where that and a letter say different things, the row is refused: `option_answers` tells.
-"""
+An answer may also be the text of one option. Where that and a letter say different things, the row is
+refused: `option_answers` tells.
+"""  # noqa: E501
 
 import re
 from collections.abc import Mapping, Sequence
@@ -23,7 +25,9 @@ _MARK_IN_TEXT = re.compile(r"(?:^|(?<=[\s,;]))\(?([A-Za-z])\s?[).:]\s*")
 
 
 class Option(NamedTuple):
-    """`label` is what the data calls it, empty where it says nothing; `text` is without a label; `as_given` is the value in the row."""
+    """`label` is what the data calls it, empty where it says nothing; `text` is without a label; `as_given`
+    is the value in the row.
+    """
 
     label: str
     text: str
@@ -32,14 +36,23 @@ class Option(NamedTuple):
 
 def question_with_options(question: str, options: Sequence[Option]) -> str:
     """The question, and below it a line `A) text` for each option."""
-    return "\n".join([question, *(f"{letter}) {option.text}".rstrip() for letter, option in zip(ascii_uppercase, options, strict=False))])
+    return "\n".join(
+        [
+            question,
+            *(
+                f"{letter}) {option.text}".rstrip()
+                for letter, option in zip(ascii_uppercase, options, strict=False)
+            ),
+        ]
+    )
 
 
 def read_options(value: Any, name: str, where: str) -> list[Option]:
     """The options of a field; none if it is null or empty.
 
-    A list of texts or of {label, text}, two lists as {"text": [...], "label": [...]}, texts by their letters {"A": ..., "B": ...}, or one
-    text `a ) 38 , b ) 27.5`. Raises InputError for anything else, for a single option and for more than 26.
+    A list of texts or of {label, text}, two lists as {"text": [...], "label": [...]}, texts by their letters
+    {"A": ..., "B": ...}, or one text `a ) 38 , b ) 27.5`. Raises InputError for anything else, for a single
+    option and for more than 26.
     """
     if value is None or value in ("", [], {}):
         return []
@@ -50,18 +63,23 @@ def read_options(value: Any, name: str, where: str) -> list[Option]:
     )  # columns A to E hold nothing in E where there are four
     if not 2 <= n_options <= len(ascii_uppercase) or len(labels) != len(texts):
         raise InputError(
-            f"{where}: field {name!r}: got {value!r:.80}, expected 2 to 26 options, each with its label if one has (format generic: none)"
+            f"{where}: field {name!r}: got {value!r:.80}, expected 2 to 26 options, each with its label if "
+            "one has (format generic: none)"
         )
     labels, texts, given = labels[:n_options], texts[:n_options], given[:n_options]
     marks = [_MARKED.match(text) for text in texts]
-    if not any(labels) and all(mark and mark[1].upper() == letter for mark, letter in zip(marks, ascii_uppercase, strict=False)):
+    if not any(labels) and all(
+        mark and mark[1].upper() == letter for mark, letter in zip(marks, ascii_uppercase, strict=False)
+    ):
         labels = list(ascii_uppercase[: len(texts)])
         texts = [text[mark.end() :] for mark, text in zip(marks, texts, strict=True) if mark]
     return [Option(*each) for each in zip(labels, texts, given, strict=True)]
 
 
 def gold_letter(answer: Any, options: Sequence[Option], how: OptionAnswers, name: str, where: str) -> str:
-    """The letter of the option that `answer` means. Raises InputError where it means none, or one by its letter and another by its text."""
+    """The letter of the option that `answer` means. Raises InputError where it means none, or one by its
+    letter and another by its text.
+    """
     text = text_of(answer, name, where)
     labels = [option.label for option in options]
     if how in ("auto", "letter") and text in labels:
@@ -72,8 +90,10 @@ def gold_letter(answer: Any, options: Sequence[Option], how: OptionAnswers, name
         return ascii_uppercase[found.pop()]
     meant = " or ".join(ascii_uppercase[place] for place in sorted(found)) or "none"
     raise InputError(
-        f"{where}: field {name!r}: got {answer!r:.60}, which by {' or '.join(asked)} means {meant} of the {len(options)} options; say with "
-        "option_answers how it is meant (letter, index, index_from_1 or text), or read no options with format generic"
+        f"{where}: field {name!r}: got {answer!r:.60}, which by {' or '.join(asked)} means {meant} of the "
+        f"{len(options)} options; say with "
+        "option_answers how it is meant (letter, index, index_from_1 or text), or read no options with "
+        "format generic"
     )
 
 
@@ -81,7 +101,9 @@ def gold_letter(answer: Any, options: Sequence[Option], how: OptionAnswers, name
 
 
 def _readings(answer: Any, options: Sequence[Option]) -> tuple[OptionAnswers, ...]:
-    """A number is a place, unless the options are numbers themselves; a text never is: from where it counts cannot be seen in a row."""
+    """A number is a place, unless the options are numbers themselves; a text never is: from where it counts
+    cannot be seen in a row.
+    """
     if not isinstance(answer, int | float):
         return ("letter", "text")
     return ("text",) if all(isinstance(option.as_given, int | float) for option in options) else ("index",)
@@ -105,7 +127,9 @@ def _places_by_letter(answer: str, options: Sequence[Option]) -> list[int]:
     place = ascii_uppercase.index(found[1].upper()) if found else len(options)
     if place >= len(options):
         return []
-    is_whole = letter is not None or (marked is not None and answer[marked.end() :].strip() in _ways_to_write(options[place]))
+    is_whole = letter is not None or (
+        marked is not None and answer[marked.end() :].strip() in _ways_to_write(options[place])
+    )
     return [place] if is_whole else []
 
 
@@ -118,16 +142,24 @@ def _ways_to_write(option: Option) -> tuple[str, str]:
 
 def _labels_and_values(value: Any, name: str, where: str) -> tuple[list[str], list[Any]]:
     """What the data calls each option (empty where it says nothing) and what it is."""
-    if isinstance(value, Mapping) and isinstance(value.get("text"), list) and isinstance(value.get("label"), list):
+    if (
+        isinstance(value, Mapping)
+        and isinstance(value.get("text"), list)
+        and isinstance(value.get("label"), list)
+    ):
         return [str(label) for label in value["label"]], value["text"]
     if isinstance(value, Mapping):
         return [str(label) for label in value], list(value.values())
-    if isinstance(value, list) and all(isinstance(each, Mapping) and {"label", "text"} <= set(each) for each in value):
+    if isinstance(value, list) and all(
+        isinstance(each, Mapping) and {"label", "text"} <= set(each) for each in value
+    ):
         return [str(each["label"]) for each in value], [each["text"] for each in value]
     if isinstance(value, list):
         return [""] * len(value), value
     if not isinstance(value, str):
-        raise InputError(f"{where}: field {name!r}: got {type(value).__name__}, expected options: a list of texts")
+        raise InputError(
+            f"{where}: field {name!r}: got {type(value).__name__}, expected options: a list of texts"
+        )
     texts = _cut_at_letters(value)
     return list(ascii_uppercase[: len(texts)]), texts
 

@@ -1,4 +1,5 @@
-"""Fields of a row by the names that a user gives: at the top, nested (`reward_model.ground_truth`), or several (`Body+Question`).
+"""Fields of a row by the names that a user gives: at the top, nested (`reward_model.ground_truth`), or
+several (`Body+Question`).
 
 A name that the row has is that field, whatever dots and plus signs are in it.
 """
@@ -15,21 +16,33 @@ def has_field(fields: Mapping[str, Any], name: str) -> bool:
 
 
 def field_value(fields: Mapping[str, Any], name: str, where: str) -> Any:
-    """The value of one field, nested or not; a number in the name is a place in a list. Raises InputError that lists what is there."""
+    """The value of one field, nested or not; a number in the name is a place in a list. Raises InputError
+    that lists what is there.
+    """
     is_there, value, level = _descend(fields, name)
     if not is_there:
-        present = ", ".join(map(repr, level)) if isinstance(level, Mapping) else f"{type(level).__name__} {level!r:.60}"
-        raise InputError(f"{where}: no field {name!r}; {'fields present' if level is fields else 'found on the way to it'}: {present:.400}")
+        present = (
+            ", ".join(map(repr, level))
+            if isinstance(level, Mapping)
+            else f"{type(level).__name__} {level!r:.60}"
+        )
+        raise InputError(
+            f"{where}: no field {name!r}; "
+            f"{'fields present' if level is fields else 'found on the way to it'}: {present:.400}"
+        )
     return value
 
 
 def name_parts(fields: Mapping[str, Any], name: str) -> list[str]:
-    """The fields that a name stands for: `Body+Question` are two, unless the row has a field of this very name."""
+    """The fields that a name stands for: `Body+Question` are two, unless the row has a field of this very
+    name.
+    """
     return [name] if name in fields or "+" not in name else [part.strip() for part in name.split("+")]
 
 
 def text_of(value: Any, name: str, where: str) -> str:
-    """A value as text without outer blanks: numbers are written out, null is empty, of a chat the last message of the user counts.
+    """A value as text without outer blanks: numbers are written out, null is empty, of a chat the last
+    message of the user counts.
 
     Raises InputError for anything else.
     """
@@ -50,7 +63,12 @@ def joined_text(fields: Mapping[str, Any], name: str, where: str) -> str:
 
 def is_chat(value: Any) -> bool:
     """Whether a value is a list of messages with role and content."""
-    return isinstance(value, Sequence) and not isinstance(value, str) and bool(value) and all(_is_message(each) for each in value)
+    return (
+        isinstance(value, Sequence)
+        and not isinstance(value, str)
+        and bool(value)
+        and all(_is_message(each) for each in value)
+    )
 
 
 def _is_message(value: Any) -> bool:
@@ -61,7 +79,9 @@ def _last_user_message(chat: Sequence[Mapping[str, Any]], name: str, where: str)
     said = [message["content"] for message in chat if message["role"] == "user"]
     if not said or not isinstance(said[-1], str):
         roles = ", ".join(str(message["role"]) for message in chat)
-        raise InputError(f"{where}: field {name!r}: got a chat of {roles}, expected one in which the user says a text last")
+        raise InputError(
+            f"{where}: field {name!r}: got a chat of {roles}, expected one in which the user says a text last"
+        )
     return said[-1].strip()
 
 

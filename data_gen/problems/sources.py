@@ -1,6 +1,8 @@
-"""Problems with known answers, from the built-in task, JSONL or JSON files, or a dataset of the Hub; how a row is read: `problem_rows`.
+"""Problems with known answers, from the built-in task, JSONL or JSON files, or a dataset of the Hub; how a
+row is read: `problem_rows`.
 
-Nothing is left out silently: a row that cannot be used is an error that names it, or counted by reason in the log and the run's record.
+Nothing is left out silently: a row that cannot be used is an error that names it, or counted by reason in the
+log and the run's record.
 """
 
 import logging
@@ -14,13 +16,27 @@ from typing import Any, Literal, NamedTuple
 from data_gen.files.jsonl import read_objects
 from data_gen.files.run_folder import write_records
 from data_gen.files.stored_record import StoredRecord
-from data_gen.problems.layouts import AnswerNotFoundError, NoAnswerError, ProblemLayout, question_id, read_problem
+from data_gen.problems.layouts import (
+    AnswerNotFoundError,
+    NoAnswerError,
+    ProblemLayout,
+    question_id,
+    read_problem,
+)
 from data_gen.problems.tasks import DEFAULT_TASK, TASKS, task_of
 from data_gen.records.draw_keys import content_hash, derive_seed
 from data_gen.records.solutions import Problem
 from data_gen.settings.errors import InputError
 
-__all__ = ["ProblemSource", "Selection", "load_problems", "question_id", "select_problems", "write_counts", "write_problems"]
+__all__ = [
+    "ProblemSource",
+    "Selection",
+    "load_problems",
+    "question_id",
+    "select_problems",
+    "write_counts",
+    "write_problems",
+]
 logger = logging.getLogger(__name__)
 BUILT_IN = ", ".join(f"'{name}'" for name in TASKS)
 
@@ -31,27 +47,42 @@ class ProblemSource(ProblemLayout):
 
     source: str = field(
         default=DEFAULT_TASK.source,
-        metadata={"help": f"where the problems come from: {BUILT_IN} (built in), a .jsonl or .json file, a folder, or a Hub dataset"},
+        metadata={
+            "help": f"where the problems come from: {BUILT_IN} (built in), a .jsonl or .json file, a folder, "
+            "or a Hub dataset"
+        },
     )
     n: int | None = field(
-        default=None, metadata={"help": "number of problems; null: all of them (the built-in task has no end and needs a number)"}
+        default=None,
+        metadata={
+            "help": "number of problems; null: all of them (the built-in task has no end and needs a number)"
+        },
     )
     offset: int = field(default=0, metadata={"help": "number of problems to skip at the beginning"})
     shard: str | None = field(
         default=None,
-        metadata={"help": "'i/n': only the i-th (counted from 0) of n parts of those problems, divided by a hash of the question"},
+        metadata={
+            "help": "'i/n': only the i-th (counted from 0) of n parts of those problems, divided by a hash "
+            "of the question"
+        },
     )
-    split: str | None = field(default=None, metadata={"help": "split of the built-in task or of a dataset; null: train"})
+    split: str | None = field(
+        default=None, metadata={"help": "split of the built-in task or of a dataset; null: train"}
+    )
     hub_config: str | None = field(default=None, metadata={"help": "configuration of a Hub dataset"})
     seed: int = field(default=0, metadata={"help": "seed of the built-in task"})
     duplicates: Literal["error", "first"] = field(
         default="error",
-        metadata={"help": "what to do with a question (or id) that comes again with another answer: refuse it, or keep only its first row"},
+        metadata={
+            "help": "what to do with a question (or id) that comes again with another answer: refuse it, or "
+            "keep only its first row"
+        },
     )
     skip_without_answer: bool = field(
         default=False,
         metadata={
-            "help": "leave out and count rows whose text states no gold answer, as is always done with empty answers and placeholders"
+            "help": "leave out and count rows whose text states no gold answer, as is always done with empty "
+            "answers and placeholders"
         },
     )
 
@@ -72,7 +103,9 @@ class Selection(NamedTuple):
 
 @dataclass(frozen=True)
 class ProblemCounts(StoredRecord):
-    """problems.json: how many problems a run has, and how many rows of their source were left out by reason."""
+    """problems.json: how many problems a run has, and how many rows of their source were left out by
+    reason.
+    """
 
     n_problems: int
     left_out: dict[str, int]
@@ -86,13 +119,16 @@ def load_problems(source: ProblemSource) -> list[Problem]:
 def select_problems(source: ProblemSource) -> Selection:
     """The problems that `source` names, in its order, each question once.
 
-    `offset` and `n` choose from the source, then `shard` takes its part, so the shards of one config make up the whole. Raises InputError
-    for a row that cannot be used, an id or question that comes twice with different content, and an empty result.
+    `offset` and `n` choose from the source, then `shard` takes its part, so the shards of one config make up
+    the whole. Raises InputError for a row that cannot be used, an id or question that comes twice with
+    different content, and an empty result.
     """
     _check(source)
     left_out = Counter[str]()
     task = task_of(source.source)
-    problems = task.problems(source.seed, source.split or "train") if task else iter(list(_read(source, left_out)))
+    problems = (
+        task.problems(source.seed, source.split or "train") if task else iter(list(_read(source, left_out)))
+    )
     for reason, count in left_out.items():
         logger.warning("%s: left out %d rows: %s", source.source, count, reason)
     chosen = list(islice(problems, source.offset, None if source.n is None else source.offset + source.n))
@@ -101,7 +137,10 @@ def select_problems(source: ProblemSource) -> Selection:
         chosen = [problem for problem in chosen if derive_seed("shard", problem.question) % n_shards == index]
     if not chosen:
         reasons = "".join(f"; left out {count} rows: {reason}" for reason, count in left_out.items())
-        raise InputError(f"{source.source}: no problem is left (offset {source.offset}, n {source.n}, shard {source.shard}){reasons}")
+        raise InputError(
+            f"{source.source}: no problem is left (offset {source.offset}, n {source.n}, shard "
+            f"{source.shard}){reasons}"
+        )
     return Selection(chosen, dict(left_out))
 
 
@@ -120,7 +159,10 @@ def _check(source: ProblemSource) -> None:
     if source.n is not None and source.n < 1:
         raise InputError(f"n: got {source.n}, expected at least 1")
     if source.offset < 0 or source.offset + (source.n or 0) >= 2**63:
-        raise InputError(f"offset: got {source.offset} before {source.n} problems, expected 0 or more, and a place that can be counted to")
+        raise InputError(
+            f"offset: got {source.offset} before {source.n} problems, expected 0 or more, and a place that "
+            "can be counted to"
+        )
     if source.shard is not None:
         index, slash, n_shards = source.shard.partition("/")
         if not (slash and index.isdecimal() and n_shards.isdecimal() and int(index) < int(n_shards)):
@@ -131,7 +173,10 @@ def _check(source: ProblemSource) -> None:
         if source.split not in (None, "train", "validation", "test"):
             raise InputError(f"split: got {source.split!r}, expected train, validation or test")
     elif _is_file(source) and source.split is not None:
-        raise InputError(f"split: got {source.split!r} for {source.source}, but a file has no splits; use offset, n or shard")
+        raise InputError(
+            f"split: got {source.split!r} for {source.source}, but a file has no splits; use offset, n or "
+            "shard"
+        )
 
 
 def _is_file(source: ProblemSource) -> bool:
@@ -183,6 +228,14 @@ def _dataset_rows(source: ProblemSource) -> Iterator[Row]:
             rows = saved[split] if isinstance(saved, datasets.DatasetDict) else saved
         else:
             rows = datasets.load_dataset(name, source.hub_config, split=split)
-    except (datasets.exceptions.DatasetsError, FileNotFoundError, ConnectionError, ValueError, KeyError) as error:
-        raise InputError(f"source {name!r}, split {split!r}: no such file, folder or dataset that loads: {error}") from error
+    except (
+        datasets.exceptions.DatasetsError,
+        FileNotFoundError,
+        ConnectionError,
+        ValueError,
+        KeyError,
+    ) as error:
+        raise InputError(
+            f"source {name!r}, split {split!r}: no such file, folder or dataset that loads: {error}"
+        ) from error
     return (Row(f"{name}[{index}]", fields) for index, fields in enumerate(rows))

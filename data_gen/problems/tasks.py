@@ -1,4 +1,5 @@
-"""The tasks that ship with the project, by the name that `problems.source` takes. Whoever needs more of a task than its problems asks here.
+"""The tasks that ship with the project, by the name that `problems.source` takes. Whoever needs more of a
+task than its problems asks here.
 
 A further task is one folder beside `data_gen.problems.arithmetic` and one entry of `TASKS`.
 """
@@ -17,12 +18,16 @@ def task_of(source: str) -> BuiltInTask | None:
 
 
 def task_of_problem(problem: Problem) -> BuiltInTask | None:
-    """The task that drew a problem, which its id says wherever it has been stored since; None for problems that come from elsewhere."""
+    """The task that drew a problem, which its id says wherever it has been stored since; None for problems
+    that come from elsewhere.
+    """
     return next((task for task in TASKS.values() if problem.problem_id.startswith(f"{task.source}-")), None)
 
 
 def step_truth(problem: Problem, text: str) -> list[bool | None] | None:
-    """Whether each step of a solution is right (see `BuiltInTask.step_truth`); None where only rollouts could tell."""
+    """Whether each step of a solution is right (see `BuiltInTask.step_truth`); None where only rollouts could
+    tell.
+    """
     task = task_of_problem(problem)
     return task.step_truth(problem.question, text) if task else None
 
@@ -33,5 +38,7 @@ def shipped_models() -> dict[str, str]:
 
 
 def model_path(name: str) -> str:
-    """Where a model is: the folder of one that ships with the project; a folder or a name on the Hub is what it says."""
+    """Where a model is: the folder of one that ships with the project; a folder or a name on the Hub is what
+    it says.
+    """
     return shipped_models().get(name, name)

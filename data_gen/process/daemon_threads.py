@@ -1,7 +1,8 @@
-"""Threads for functions of others, which may be slow or never return: they hold up neither the event loop nor the end of the process.
+"""Threads for functions of others, which may be slow or never return: they hold up neither the event loop nor
+the end of the process.
 
-`asyncio.to_thread` waits for its threads when the loop ends, however long they take, and never delivers a StopIteration: who awaits that
-waits for ever.
+`asyncio.to_thread` waits for its threads when the loop ends, however long they take, and never delivers a
+StopIteration: who awaits that waits for ever.
 """
 
 import asyncio
@@ -30,7 +31,9 @@ class DaemonThreads:
         self._are_started = False
 
     async def call(self, function: Callable[..., Result], *arguments: object) -> Result:
-        """What the function returns or raises, whatever it is. Who is cancelled meanwhile leaves the function to its thread."""
+        """What the function returns or raises, whatever it is. Who is cancelled meanwhile leaves the function
+        to its thread.
+        """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Outcome[Result]] = loop.create_future()
 
@@ -74,7 +77,9 @@ def _end(calls: "SimpleQueue[Callable[[], None] | None]", n_threads: int) -> Non
 
 
 def run_in_thread(function: Callable[[], Result]) -> Result:
-    """What `function` returns or raises, from a thread of its own, where no event loop runs. An interrupt leaves the thread behind."""
+    """What `function` returns or raises, from a thread of its own, where no event loop runs. An interrupt
+    leaves the thread behind.
+    """
     outcomes: SimpleQueue[Outcome[Result]] = SimpleQueue()
 
     def work() -> None:

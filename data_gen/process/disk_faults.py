@@ -1,4 +1,6 @@
-"""What the system refuses, as a line for a person: a full disk, a read-only one, a path that leads through a file, one more open file."""
+"""What the system refuses, as a line for a person: a full disk, a read-only one, a path that leads through a
+file, one more open file.
+"""
 
 import errno
 import os
@@ -9,24 +11,47 @@ from pathlib import Path
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 KERNEL = ("/proc/", "/sys/")  # where the kernel has no place for new files, and says so in these words
-NOT_THERE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
+NOT_THERE = (
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+)
 TOO_MANY_OPEN = (errno.EMFILE, errno.ENFILE)
 
 
 def describe_disk_fault(error: OSError) -> tuple[str, int] | None:
-    """The line and the exit code (1: the same command goes on; 2: only another path will do); None for other errors."""
+    """The line and the exit code (1: the same command goes on; 2: only another path will do); None for other
+    errors.
+    """
     if error.errno in FULL:
-        return f"the disk is full ({error}); what is finished is kept: make room and run the same command again", 1
+        return (
+            f"the disk is full ({error}); what is finished is kept: make room and run the same command again",
+            1,
+        )
     if error.errno in NOT_THERE or (error.errno == errno.ENOENT and str(error.filename).startswith(KERNEL)):
-        return f"{error.filename}: cannot be written or read there ({error.strerror}); expected another path, or the right to use it", 2
+        return (
+            f"{error.filename}: cannot be written or read there ({error.strerror}); expected another path, "
+            "or the right to use it",
+            2,
+        )
     if error.errno in TOO_MANY_OPEN:
-        return f"{error.strerror} ({error.filename or 'a socket or pipe'}); expected a higher limit (ulimit -n), or fewer at a time", 2
+        return (
+            f"{error.strerror} ({error.filename or 'a socket or pipe'}); expected a higher limit (ulimit "
+            "-n), or fewer at a time",
+            2,
+        )
     return None
 
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Around the saving of weights to `folder`: safetensors and torch say of a failing disk with errors of their own; raises OSError."""
+    """Around the saving of weights to `folder`: safetensors and torch say of a failing disk with errors of
+    their own; raises OSError.
+    """
     from safetensors import SafetensorError
 
     try:

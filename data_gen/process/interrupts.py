@@ -1,4 +1,6 @@
-"""Ctrl-C (SIGINT) and SIGTERM end a command: once as an interrupt that lets it put away what it holds, a second time at once."""
+"""Ctrl-C (SIGINT) and SIGTERM end a command: once as an interrupt that lets it put away what it holds, a
+second time at once.
+"""
 
 import asyncio
 import atexit
@@ -15,8 +17,9 @@ LAST_SECONDS = 0.5  # for what is registered for the exit: children that are end
 
 
 class Interrupts:
-    """`with Interrupts() as interrupts:` the first signal is raised in the block, as KeyboardInterrupt or, where an event loop runs, as
-    CancelledError of its tasks; `received` says which it was. A shell starts the jobs of a script with SIGINT ignored: it ends them, too.
+    """`with Interrupts() as interrupts:` the first signal is raised in the block, as KeyboardInterrupt or,
+    where an event loop runs, as CancelledError of its tasks; `received` says which it was. A shell starts the
+    jobs of a script with SIGINT ignored: it ends them, too.
     """
 
     def __init__(self) -> None:
@@ -44,7 +47,8 @@ class Interrupts:
         return f"{how}; what is finished is kept: the same command goes on from there"
 
     def end(self) -> None:
-        """End the process, where a signal came, once what is registered for the exit is done, in LAST_SECONDS.
+        """End the process, where a signal came, once what is registered for the exit is done, in
+        LAST_SECONDS.
 
         Nobody waits for threads of libraries, nor for the seconds that the interpreter takes to forget them.
         """
@@ -63,11 +67,14 @@ class Interrupts:
             _interrupt()
         elif number == self.received or time.monotonic() - self._received_at > LAST_SECONDS:
             os._exit(self.exit_code)
-        # else the same wish came by two ways: Ctrl-C from the terminal, and SIGTERM from a parent that got it too
+        # else the same wish came by two ways: Ctrl-C from the terminal, and SIGTERM from a parent that got it
+        # too
 
 
 def _interrupt() -> None:
-    """In an event loop the tasks are cancelled, since an exception out of a signal handler would strike the loop itself just as well."""
+    """In an event loop the tasks are cancelled, since an exception out of a signal handler would strike the
+    loop itself just as well.
+    """
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:

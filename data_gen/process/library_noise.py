@@ -1,7 +1,8 @@
-"""Warnings and bars of libraries that say nothing of what a command does: they are taken away, as far as they are known by name.
+"""Warnings and bars of libraries that say nothing of what a command does: they are taken away, as far as they
+are known by name.
 
-DeepSpeed and bitsandbytes are imported by transformers wherever they are installed, and then tell of accelerators and kernels that nobody
-has asked for.
+DeepSpeed and bitsandbytes are imported by transformers wherever they are installed, and then tell of
+accelerators and kernels that nobody has asked for.
 """
 
 import logging
@@ -22,7 +23,9 @@ def drop_known_warnings() -> None:
 
 
 def show_no_loading_bars() -> None:
-    """Transformers' bars over the weights of a model; in a terminal, those of downloads stay, which may take long."""
+    """Transformers' bars over the weights of a model; in a terminal, those of downloads stay, which may take
+    long.
+    """
     from huggingface_hub.utils import enable_progress_bars
     from transformers.utils import logging as transformers_logging
 

@@ -1,6 +1,8 @@
-"""The README.md of a published dataset: what it holds, how it was made and what its labels mean, all from `DatasetFacts`.
+"""The README.md of a published dataset: what it holds, how it was made and what its labels mean, all from
+`DatasetFacts`.
 
-Sentences stand in `card.md.jinja`; here are words for the names that rows and runs use, and how rows and settings are shown.
+Sentences stand in `card.md.jinja`; here are words for the names that rows and runs use, and how rows and
+settings are shown.
 """
 
 import json
@@ -18,8 +20,14 @@ from data_gen.publishing.facts import DatasetFacts, RunFacts
 KIND_WORDS = {  # what such rows train, and what one of them is
     "prm": ("process reward models", "a solution in steps, with a label for each step"),
     "orm": ("outcome reward models", "a whole solution and whether its answer is right"),
-    "orm_pairs": ("outcome reward models", "a solution whose answer is right beside one whose answer is wrong"),
-    "orm_history": ("outcome reward models", "a solution after earlier attempts, and whether its answer is right"),
+    "orm_pairs": (
+        "outcome reward models",
+        "a solution whose answer is right beside one whose answer is wrong",
+    ),
+    "orm_history": (
+        "outcome reward models",
+        "a solution after earlier attempts, and whether its answer is right",
+    ),
     "revision": ("revision models", "earlier attempts at a problem, then a right solution"),
 }
 KIND_TAGS = {"prm": "process-reward-model", "orm": "outcome-reward-model", "revision": "self-correction"}
@@ -45,13 +53,21 @@ COLUMN_WORDS = {  # by kind, else for all
         "high": "for each step: upper end of that interval",
     },
     "orm": {},
-    "orm_pairs": {"chosen": "a solution whose answer is right", "rejected": "a solution whose answer is wrong"},
-    "orm_history": {"prompt": "a chat: the question and the earlier attempts", "completion": "a chat turn: the solution that is judged"},
+    "orm_pairs": {
+        "chosen": "a solution whose answer is right",
+        "rejected": "a solution whose answer is wrong",
+    },
+    "orm_history": {
+        "prompt": "a chat: the question and the earlier attempts",
+        "completion": "a chat turn: the solution that is judged",
+    },
     "revision": {
         "prompt": "a chat: the question and the earlier attempts",
         "completion": "a chat turn: a solution whose answer is right",
-        "kind": "revision (all earlier attempts are wrong), first_attempt (there are none) or keep (the last one is right)",
-        "edit_distance": "characters between the last wrong attempt and the completion; null where there is none",
+        "kind": "revision (all earlier attempts are wrong), first_attempt (there are none) or keep (the last "
+        "one is right)",
+        "edit_distance": "characters between the last wrong attempt and the completion; null where there is "
+        "none",
     },
 }
 METHOD_WORDS = {
@@ -68,16 +84,20 @@ STOPPING_WORDS = {
     "posterior": "where they told most of the place of the first error",
 }
 LABELING_WORDS = {
-    "first_error": "binary search for the first step after which no rollout is right. Steps before it are true, it is false, and what "
+    "first_error": "binary search for the first step after which no rollout is right. Steps before it are "
+    "true, it is false, and what "
     "follows has no label, because nothing defines what a step after an error is worth",
     "every_step": "rollouts after every step, which is true if any of them is right",
-    "sequential": "search for the first error, with a sequential test of whether a step destroyed most of the value before it",
-    "posterior": "search for the first error, with rollouts where they tell most, until one place is likely enough",
+    "sequential": "search for the first error, with a sequential test of whether a step destroyed most of "
+    "the value before it",
+    "posterior": "search for the first error, with rollouts where they tell most, until one place is likely "
+    "enough",
     "omega": "OmegaPRM (Luo et al. 2024): a tree of rollouts, each wrong one searched for its first error",
 }
 POLICY_WORDS = {
     **{
-        task.policy: f"`{task.policy}`, the small language model for the built-in {task.source} task that ships with prm-train"
+        task.policy: f"`{task.policy}`, the small language model for the built-in {task.source} task that "
+        "ships with prm-train"
         for task in TASKS.values()
     },
     "simulated": "`simulated`, an exact simulation that stands in for a language model in tests",
@@ -86,7 +106,9 @@ POLICY_WORDS = {
 
 @dataclass(frozen=True)
 class Publication:
-    """What its author says of a dataset. `location` is what `load_dataset` takes: 'user/name' on the Hub, or './folder'."""
+    """What its author says of a dataset. `location` is what `load_dataset` takes: 'user/name' on the Hub, or
+    './folder'.
+    """
 
     title: str
     license: str
@@ -96,7 +118,9 @@ class Publication:
 
 
 def render(facts: DatasetFacts, publication: Publication) -> str:
-    """The card as Markdown with YAML front matter. A function of the facts alone: two calls give the same text."""
+    """The card as Markdown with YAML front matter. A function of the facts alone: two calls give the same
+    text.
+    """
     environment = Environment(
         loader=PackageLoader("data_gen.publishing", "."),
         undefined=StrictUndefined,
@@ -104,7 +128,14 @@ def render(facts: DatasetFacts, publication: Publication) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    filters = {"fenced": fenced, "cell": cell, "share": share, "show_row": show_row, "show_text": json.dumps, "yaml": to_yaml}
+    filters = {
+        "fenced": fenced,
+        "cell": cell,
+        "share": share,
+        "show_row": show_row,
+        "show_text": json.dumps,
+        "yaml": to_yaml,
+    }
     environment.filters |= {**filters, "count": count, "code": code, "verdict": verdict}
     return environment.get_template("card.md.jinja").render(
         front_matter=to_yaml(front_matter(facts, publication)),
@@ -130,18 +161,28 @@ def render(facts: DatasetFacts, publication: Publication) -> str:
 def front_matter(facts: DatasetFacts, publication: Publication) -> dict[str, Any]:
     """What the Hub reads: license, search tags, and which files make which split of which configuration."""
     kinds = [kind.kind for kind in facts.kinds]
-    tasks = ["text-classification"] * any(kind != "revision" for kind in kinds) + ["text-generation"] * ("revision" in kinds)
+    tasks = ["text-classification"] * any(kind != "revision" for kind in kinds) + ["text-generation"] * (
+        "revision" in kinds
+    )
     return {
         "license": publication.license,
         "language": list(publication.languages),
         "pretty_name": publication.title,
         "task_categories": tasks,
-        "tags": ["prm-train", *dict.fromkeys(KIND_TAGS[kind.split("_")[0]] for kind in kinds), "monte-carlo-rollouts", "reasoning"],
+        "tags": [
+            "prm-train",
+            *dict.fromkeys(KIND_TAGS[kind.split("_")[0]] for kind in kinds),
+            "monte-carlo-rollouts",
+            "reasoning",
+        ],
         "size_categories": [size_category(sum(kind.n_rows for kind in facts.kinds))],
         "configs": [
             {
                 "config_name": kind.kind,
-                "data_files": [{"split": split.name, "path": f"{kind.kind}/{split.name}-*.parquet"} for split in kind.splits],
+                "data_files": [
+                    {"split": split.name, "path": f"{kind.kind}/{split.name}-*.parquet"}
+                    for split in kind.splits
+                ],
             }
             | ({"default": True} if kind is facts.kinds[0] else {})
             for kind in facts.kinds
@@ -201,8 +242,14 @@ def show_row(row: Mapping[str, Any]) -> str:
     lines = []
     for name, value in row.items():
         text = json.dumps(value, ensure_ascii=False)
-        if isinstance(value, tuple | list) and len(text) > 100 and not all(isinstance(item, bool | int | float | None) for item in value):
-            text = "[\n" + ",\n".join(f"    {json.dumps(item, ensure_ascii=False)}" for item in value) + "\n  ]"
+        if (
+            isinstance(value, tuple | list)
+            and len(text) > 100
+            and not all(isinstance(item, bool | int | float | None) for item in value)
+        ):
+            text = (
+                "[\n" + ",\n".join(f"    {json.dumps(item, ensure_ascii=False)}" for item in value) + "\n  ]"
+            )
         lines.append(f"  {json.dumps(name)}: {text}")
     return "{\n" + ",\n".join(lines) + "\n}"
 
@@ -212,7 +259,9 @@ class _BlockDumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text.strip("\n") else None)
+    return dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style="|" if "\n" in text.strip("\n") else None
+    )
 
 
 _BlockDumper.add_representer(str, _represent_text)
@@ -229,7 +278,9 @@ def purpose(facts: DatasetFacts) -> str:
 
 
 def is_any_success(facts: DatasetFacts) -> bool:
-    """Whether a true label means that a rollout was right, and a false one that none was; a build may read the counts another way."""
+    """Whether a true label means that a rollout was right, and a false one that none was; a build may read
+    the counts another way.
+    """
     methods = {run.labeling.get("method") for run in facts.runs if run.labeling}
     threshold = facts.build.config.get("labels", {}).get("hard_threshold")
     return bool(methods) and methods <= {"first_error", "every_step", "omega"} and not threshold
@@ -253,10 +304,15 @@ def commands(facts: DatasetFacts, publication: Publication) -> str:
         config = sample_file(facts, number)
         settings = "".join(f" --{name} {value}" for name, value in run.labeling.items())
         for folder, sampled, shard in zip(run.folders, run.sampled, run.shards, strict=True):
-            lines.append(f"prm-train sample --config {config} --output {sampled}" + (f" --problems.shard {shard}" if shard else ""))
+            lines.append(
+                f"prm-train sample --config {config} --output {sampled}"
+                + (f" --problems.shard {shard}" if shard else "")
+            )
             lines += [f"prm-train label --run {sampled}{settings}"] * bool(settings)
             if run.judged:
-                lines.append(f"prm-train consensus --run {sampled} --output {folder}  # judge: {run.judged.judge}")
+                lines.append(
+                    f"prm-train consensus --run {sampled} --output {folder}  # judge: {run.judged.judge}"
+                )
     folders = ",".join(folder for run in facts.runs for folder in run.folders)
     config = "--config build.yaml " if facts.build_settings else ""
     lines.append(f"prm-train build {config}--runs {folders} --output rows")

@@ -1,7 +1,9 @@
-"""What can be said of a folder of training rows: counted from the rows themselves, and read from the runs that they were built from.
+"""What can be said of a folder of training rows: counted from the rows themselves, and read from the runs
+that they were built from.
 
-build.json, which `prm-train build` leaves beside the rows, tells how the solutions were written, graded and labeled, and what was left
-out; the ledgers of its runs, if they are still there, tell by which policy. Texts pass through `scrubbing`: all of this is for the public.
+build.json, which `prm-train build` leaves beside the rows, tells how the solutions were written, graded and
+labeled, and what was left out; the ledgers of its runs, if they are still there, tell by which policy. Texts
+pass through `scrubbing`: all of this is for the public.
 """
 
 import json
@@ -48,7 +50,9 @@ class KindFacts:
 
 @dataclass(frozen=True)
 class StepFacts:
-    """Sums over the steps of the PRM rows: labels ('true', 'false', 'null'), and steps by (method, stopping)."""
+    """Sums over the steps of the PRM rows: labels ('true', 'false', 'null'), and steps by (method,
+    stopping).
+    """
 
     labels: Mapping[str, int]
     evidence: Mapping[tuple[str, str], int]
@@ -59,7 +63,9 @@ class StepFacts:
 
 @dataclass(frozen=True)
 class JudgedFacts:
-    """The model or file whose judgements confirmed first errors, and what of the labeled solutions they left."""
+    """The model or file whose judgements confirmed first errors, and what of the labeled solutions they
+    left.
+    """
 
     judge: str
     n_solutions: int
@@ -71,7 +77,8 @@ class JudgedFacts:
 class RunFacts:
     """Runs with the same settings (the shards of one job).
 
-    `sampling` and `labeling` are their settings, `sample_settings` those of sampling that are no defaults; numbers are sums over the runs.
+    `sampling` and `labeling` are their settings, `sample_settings` those of sampling that are no defaults;
+    numbers are sums over the runs.
     """
 
     folders: tuple[str, ...]  # what was built from
@@ -104,10 +111,19 @@ class DatasetFacts:
     build_settings: Mapping[str, Any]  # of `prm-train build`, those that are no defaults
 
 
-def kind_facts(kind: str, rows_by_split: Mapping[str, Sequence[Any]], columns: Mapping[str, str]) -> KindFacts:
-    """`rows_by_split` holds the rows of one kind, all of which name their problem; `columns` their types in words."""
-    splits = tuple(SplitFacts(split, len(rows), len({row.problem_id for row in rows})) for split, rows in rows_by_split.items())
-    return KindFacts(kind, splits, columns, asdict(choose_example(list(chain.from_iterable(rows_by_split.values())))))
+def kind_facts(
+    kind: str, rows_by_split: Mapping[str, Sequence[Any]], columns: Mapping[str, str]
+) -> KindFacts:
+    """`rows_by_split` holds the rows of one kind, all of which name their problem; `columns` their types in
+    words.
+    """
+    splits = tuple(
+        SplitFacts(split, len(rows), len({row.problem_id for row in rows}))
+        for split, rows in rows_by_split.items()
+    )
+    return KindFacts(
+        kind, splits, columns, asdict(choose_example(list(chain.from_iterable(rows_by_split.values()))))
+    )
 
 
 def step_facts(rows: Iterable[PrmRow]) -> StepFacts:
@@ -118,17 +134,26 @@ def step_facts(rows: Iterable[PrmRow]) -> StepFacts:
         evidence.update(zip(row.method, row.stopping, strict=True))
         n_rollouts += sum(row.n_rollouts)
         n_unknown += sum(row.n_unknown)
-        n_false_on_unknown += sum(label is False and n > 0 for label, n in zip(row.labels, row.n_unknown, strict=True))
+        n_false_on_unknown += sum(
+            label is False and n > 0 for label, n in zip(row.labels, row.n_unknown, strict=True)
+        )
     return StepFacts(dict(labels), dict(evidence.most_common()), n_rollouts, n_unknown, n_false_on_unknown)
 
 
 def choose_example(rows: Sequence[Any]) -> Any:
-    """The shortest row of those that show most: PRM rows with both labels and rollouts, ORM rows with a right answer, and so on."""
+    """The shortest row of those that show most: PRM rows with both labels and rollouts, ORM rows with a right
+    answer, and so on.
+    """
 
     def shown(row: Any) -> tuple[int, int]:
         fields = vars(row)
         labels = set(fields.get("labels", ()))
-        variety = 3 * ({True, False} <= labels) + any(fields.get("n_rollouts", ())) + bool(fields.get("n_attempts")) + (None in labels)
+        variety = (
+            3 * ({True, False} <= labels)
+            + any(fields.get("n_rollouts", ()))
+            + bool(fields.get("n_attempts"))
+            + (None in labels)
+        )
         return -variety, len(json.dumps(list(fields.values()), default=vars))
 
     return min(rows, key=shown)
@@ -229,7 +254,9 @@ def _ledger_path(run: Path) -> Path:
 
 
 def _ledger_sources(path: Path) -> list[tuple[str, str]]:
-    """(policy_id, grader_version) in a run's ledger; nothing where the run lies elsewhere by now or another version wrote it."""
+    """(policy_id, grader_version) in a run's ledger; nothing where the run lies elsewhere by now or another
+    version wrote it.
+    """
     try:
         with Ledger(path, read_only=True) as ledger:
             return ledger.sources()

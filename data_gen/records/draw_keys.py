@@ -1,7 +1,8 @@
 """What names a draw, and the noise that follows from its name (idea 5 of docs/architecture.md).
 
-A draw is one completion of a token prefix. Its key is (policy, prefix, sampling parameters, base seed, index), and the seed of its noise is
-a function of the key without the parameters: two temperatures of one index share their random numbers, which makes them comparable.
+A draw is one completion of a token prefix. Its key is (policy, prefix, sampling parameters, base seed,
+index), and the seed of its noise is a function of the key without the parameters: two temperatures of one
+index share their random numbers, which makes them comparable.
 """
 
 import hashlib
@@ -13,7 +14,9 @@ from typing import NamedTuple
 
 
 class DrawKey(NamedTuple):
-    """What a draw is: the ledger holds one row for each. All but the index name the stream that the draw belongs to."""
+    """What a draw is: the ledger holds one row for each. All but the index name the stream that the draw
+    belongs to.
+    """
 
     policy_id: str
     prefix_hash: bytes

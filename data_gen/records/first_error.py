@@ -1,6 +1,8 @@
-"""The first wrong step of a solution: read from labels, turned into labels, and how well two sources agree on it.
+"""The first wrong step of a solution: read from labels, turned into labels, and how well two sources agree on
+it.
 
-Counted from 0; NO_ERROR (-1) where every step is right, as in ProcessBench; None where the labels leave it open.
+Counted from 0; NO_ERROR (-1) where every step is right, as in ProcessBench; None where the labels leave it
+open.
 """
 
 from collections.abc import Sequence
@@ -10,7 +12,9 @@ NO_ERROR = -1
 
 
 def first_error(labels: Sequence[bool | None]) -> int | None:
-    """The first False before which every label is True; NO_ERROR if all are True; None if a step without a label comes before either."""
+    """The first False before which every label is True; NO_ERROR if all are True; None if a step without a
+    label comes before either.
+    """
     for step, label in enumerate(labels):
         if label is None:
             return None
@@ -20,9 +24,13 @@ def first_error(labels: Sequence[bool | None]) -> int | None:
 
 
 def labels_of(error: int, n_steps: int) -> tuple[bool | None, ...]:
-    """True before the first error, False at it, None after it (what follows an error has no defined label). Raises ValueError."""
+    """True before the first error, False at it, None after it (what follows an error has no defined label).
+    Raises ValueError.
+    """
     if not NO_ERROR <= error < n_steps:
-        raise ValueError(f"first error: got {error} for {n_steps} steps, expected {NO_ERROR} (none) or 0 to {n_steps - 1}")
+        raise ValueError(
+            f"first error: got {error} for {n_steps} steps, expected {NO_ERROR} (none) or 0 to {n_steps - 1}"
+        )
     if error == NO_ERROR:
         return (True,) * n_steps
     return tuple(True if step < error else False if step == error else None for step in range(n_steps))
@@ -40,10 +48,11 @@ class FirstErrorF1:
 
 
 def first_error_f1(predicted: Sequence[int | None], expected: Sequence[int]) -> FirstErrorF1:
-    """ProcessBench's measure (Zheng et al. 2024): the harmonic mean of the accuracies on solutions with and without an error.
+    """ProcessBench's measure (Zheng et al. 2024): the harmonic mean of the accuracies on solutions with and
+    without an error.
 
-    A prediction is right where it names the expected step exactly; an unknown one (None) is wrong. Two accuracies of 0 give f1 0. Raises
-    ValueError for lengths that differ and for an expected value below -1.
+    A prediction is right where it names the expected step exactly; an unknown one (None) is wrong. Two
+    accuracies of 0 give f1 0. Raises ValueError for lengths that differ and for an expected value below -1.
     """
     if len(predicted) != len(expected):
         raise ValueError(f"{len(predicted)} predictions for {len(expected)} solutions; expected one for each")

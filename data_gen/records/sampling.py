@@ -7,14 +7,17 @@ from typing import NamedTuple
 
 from data_gen.records.draw_keys import content_hash
 
-LOWEST_TEMPERATURE = 1e-6  # below about 1e-38 logits / temperature is infinite, and what is drawn with it is nothing
+# Below about 1e-38 logits / temperature is infinite, and what is drawn with it is nothing
+LOWEST_TEMPERATURE = 1e-6
 HIGHEST_TEMPERATURE = 1e38  # beyond it a float32 is infinite
 
 
 def check_temperature(temperature: float, name: str = "temperature") -> None:
     """Raises ValueError unless it is 0 (greedy) or a number that sampling can divide by."""
     if temperature != 0 and not LOWEST_TEMPERATURE <= temperature <= HIGHEST_TEMPERATURE:
-        raise ValueError(f"{name}: got {temperature}, expected 0 (greedy) or a number of {LOWEST_TEMPERATURE:.6f} or more")
+        raise ValueError(
+            f"{name}: got {temperature}, expected 0 (greedy) or a number of {LOWEST_TEMPERATURE:.6f} or more"
+        )
 
 
 class FinishReason(StrEnum):
@@ -24,8 +27,9 @@ class FinishReason(StrEnum):
 
 
 class Truncation(NamedTuple):
-    """Which tokens may be drawn: after the temperature, first `min_p` of the most likely one's probability, then the `top_k` most likely,
-    then the fewest with at least `top_p` of what is left. This order is vLLM's; the defaults leave out none.
+    """Which tokens may be drawn: after the temperature, first `min_p` of the most likely one's probability,
+    then the `top_k` most likely, then the fewest with at least `top_p` of what is left. This order is vLLM's;
+    the defaults leave out none.
     """
 
     top_p: float = 1.0
@@ -49,9 +53,11 @@ def check_truncation(truncation: Truncation) -> None:
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How one draw is made. `temperature` 0 is greedy; `stop` ends a draw with the token that completes this separator (None: at EOS).
+    """How one draw is made. `temperature` 0 is greedy; `stop` ends a draw with the token that completes this
+    separator (None: at EOS).
 
-    `stop_strings` end it, too, and with it the solution (`data_gen.records.stop_strings`); `top_p`, `top_k`, `min_p`: see `Truncation`.
+    `stop_strings` end it, too, and with it the solution (`data_gen.records.stop_strings`); `top_p`, `top_k`,
+    `min_p`: see `Truncation`.
     """
 
     max_new_tokens: int
@@ -74,11 +80,17 @@ class SamplingParams:
 
     @property
     def facts(self) -> dict[str, object]:
-        """What shapes the draw, as the ledger stores it. Settings that change nothing are not named, as in older ledgers.
+        """What shapes the draw, as the ledger stores it. Settings that change nothing are not named, as in
+        older ledgers.
 
         Greedy draws are the same whatever is left out beside the most likely token.
         """
-        return {"max_new_tokens": self.max_new_tokens, "temperature": self.temperature, "stop": self.stop, **self._restrictions}
+        return {
+            "max_new_tokens": self.max_new_tokens,
+            "temperature": self.temperature,
+            "stop": self.stop,
+            **self._restrictions,
+        }
 
     @property
     def _restrictions(self) -> dict[str, object]:
@@ -94,25 +106,36 @@ class SamplingParams:
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens a draw cost: generated, prefilled (computed), and read from a cache instead of being computed."""
+    """Tokens a draw cost: generated, prefilled (computed), and read from a cache instead of being
+    computed.
+    """
 
     n_generated: int = 0
     n_prefilled: int = 0
     n_cached: int = 0
 
     def __add__(self, other: "Usage") -> "Usage":
-        return Usage(self.n_generated + other.n_generated, self.n_prefilled + other.n_prefilled, self.n_cached + other.n_cached)
+        return Usage(
+            self.n_generated + other.n_generated,
+            self.n_prefilled + other.n_prefilled,
+            self.n_cached + other.n_cached,
+        )
 
     def __sub__(self, other: "Usage") -> "Usage":
-        return Usage(self.n_generated - other.n_generated, self.n_prefilled - other.n_prefilled, self.n_cached - other.n_cached)
+        return Usage(
+            self.n_generated - other.n_generated,
+            self.n_prefilled - other.n_prefilled,
+            self.n_cached - other.n_cached,
+        )
 
 
 @dataclass(frozen=True)
 class Completion:
     """One draw: what the policy wrote after a prefix.
 
-    `token_ids` are exactly the ids drawn, EOS included where the draw ended with it; `text` is their text without EOS.
-    `logprobs` are the natural log-probabilities of `token_ids` under the policy at temperature 1, whatever temperature drew them.
+    `token_ids` are exactly the ids drawn, EOS included where the draw ended with it; `text` is their text
+    without EOS. `logprobs` are the natural log-probabilities of `token_ids` under the policy at temperature
+    1, whatever temperature drew them.
     """
 
     token_ids: tuple[int, ...]

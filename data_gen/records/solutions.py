@@ -1,4 +1,6 @@
-"""The frozen records that pass between stages. A later stage wraps an earlier record, it never fills fields of it."""
+"""The frozen records that pass between stages. A later stage wraps an earlier record, it never fills fields
+of it.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,7 +10,9 @@ from data_gen.records.sampling import FinishReason
 
 @dataclass(frozen=True)
 class Problem:
-    """A question and the answer that is known for it. `problem_id` is unique in a data set; each of `other_answers` is right, too."""
+    """A question and the answer that is known for it. `problem_id` is unique in a data set; each of
+    `other_answers` is right, too.
+    """
 
     problem_id: str
     question: str
@@ -24,7 +28,9 @@ class VerdictKind(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a grader says of a whole answer; an unknown verdict names its reason and is never a negative label."""
+    """What a grader says of a whole answer; an unknown verdict names its reason and is never a negative
+    label.
+    """
 
     kind: VerdictKind
     reason: str = ""
@@ -43,15 +49,17 @@ INCORRECT = Verdict(VerdictKind.INCORRECT)
 
 
 def unknown(reason: str) -> Verdict:
-    """Reasons: no_answer, truncated, too_long, ambiguous, rounded_gold, choice_text, assumptions, unparsable, unparsable_gold, timeout,
-    memory, crash, undecided, no_room.
+    """Reasons: no_answer, truncated, too_long, ambiguous, rounded_gold, choice_text, assumptions, unparsable,
+    unparsable_gold, timeout, memory, crash, undecided, no_room.
     """
     return Verdict(VerdictKind.UNKNOWN, reason)
 
 
 @dataclass(frozen=True)
 class Solution:
-    """A whole attempt at a problem: the `index`-th draw from its prompt, or a text from elsewhere (then without ids and log-probs)."""
+    """A whole attempt at a problem: the `index`-th draw from its prompt, or a text from elsewhere (then
+    without ids and log-probs).
+    """
 
     problem_id: str
     index: int
@@ -77,12 +85,13 @@ GIVEN = "given"  # method of a value that came with the data, without rollouts
 class StepEstimate:
     """Monte Carlo evidence on the prefix that ends with a step.
 
-    `n_correct` of `n_rollouts` rollouts from the prefix were right; `n_unknown` of them got no verdict or were truncated and count as
-    failures of the budget. `method`: rollouts (drawn here), witness (a right solution runs through this prefix; no rollouts), terminal (the
-    end of the solution: its own verdict), given (a value that came with the data: low = high) or none (never probed). `stopping` is fixed
-    (always the full n) or the rule that ended the draws (first_success, sequential, interval, posterior, check): under those
-    n_correct / n_rollouts is biased, its likelihood is not.
-    [low, high] holds the value with at least 95 % probability over the draws, whatever the rule.
+    `n_correct` of `n_rollouts` rollouts from the prefix were right; `n_unknown` of them got no verdict or
+    were truncated and count as failures of the budget. `method`: rollouts (drawn here), witness (a right
+    solution runs through this prefix; no rollouts), terminal (the end of the solution: its own verdict),
+    given (a value that came with the data: low = high) or none (never probed). `stopping` is fixed (always
+    the full n) or the rule that ended the draws (first_success, sequential, interval, posterior, check):
+    under those n_correct / n_rollouts is biased, its likelihood is not. [low, high] holds the value with at
+    least 95 % probability over the draws, whatever the rule.
     """
 
     n_correct: int = 0
@@ -96,10 +105,12 @@ class StepEstimate:
 
 @dataclass(frozen=True)
 class LabeledSolution:
-    """A graded solution, its steps (texts without separators), their estimates and labels (None: no label, masked in training).
+    """A graded solution, its steps (texts without separators), their estimates and labels (None: no label,
+    masked in training).
 
-    `root` is the value of the prompt, from the problem's own samples. `non_monotone` are the steps at or after the located error from which
-    rollouts succeed again: the policy corrected itself, or the error was none.
+    `root` is the value of the prompt, from the problem's own samples. `non_monotone` are the steps at or
+    after the located error from which rollouts succeed again: the policy corrected itself, or the error was
+    none.
     """
 
     graded: GradedSolution
@@ -112,5 +123,6 @@ class LabeledSolution:
     def __post_init__(self) -> None:
         if not len(self.steps) == len(self.estimates) == len(self.labels):
             raise ValueError(
-                f"{len(self.steps)} steps, {len(self.estimates)} estimates, {len(self.labels)} labels: expected one of each a step"
+                f"{len(self.steps)} steps, {len(self.estimates)} estimates, {len(self.labels)} labels: "
+                "expected one of each a step"
             )

@@ -1,9 +1,10 @@
 r"""The only code that knows what a step is, over text and over token ids.
 
-A step is what stands between separators and is not blank. Over ids, where a step ends is decided on decoded bytes: the separator may be the
-second half of the token `.\n\n` or be spread over two tokens. The step ends with the token that completes the separator; ids are never
-split, so what such a token carries beyond the separator stays with that step's ids although it begins the next step's text. A separator
-that follows only blank text ends nothing: leading blank lines belong to the next step.
+A step is what stands between separators and is not blank. Over ids, where a step ends is decided on decoded
+bytes: the separator may be the second half of the token `.\n\n` or be spread over two tokens. The step ends
+with the token that completes the separator; ids are never split, so what such a token carries beyond the
+separator stays with that step's ids although it begins the next step's text. A separator that follows only
+blank text ends nothing: leading blank lines belong to the next step.
 """
 
 import json
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _BLANK = " \t\n\r\v\f"
-_LATEX = "abla|e|eq|ew[a-z]+|exists|i|leq|mid|geq|ot|otin|u|atural|parallel|rightarrow|earrow|warrow|oindent|ormalsize|subseteq"
+_LATEX = "abla|e|eq|ew[a-z]+|exists|i|leq|mid|geq|ot|otin|u|atural|parallel|rightarrow|earrow|warrow|oindent|ormalsize|subseteq"  # noqa: E501
 _NO_NEWLINE = re.compile(rf"\\n(?!({_LATEX})(?![a-z]))")
-N_SCANNERS = 16  # kept for as many separators: a server is asked for any, and each scanner remembers what tokens do
+# Kept for as many separators: a server is asked for any, and each scanner remembers what tokens do
+N_SCANNERS = 16
 
 
 def check_separator(separator: str) -> None:
@@ -31,7 +33,9 @@ def check_separator(separator: str) -> None:
 
 
 def check_newlines(what: str, text: str) -> None:
-    """Raises ValueError for the two characters backslash and n where a newline was meant; the commands of LaTeX that begin so are none."""
+    """Raises ValueError for the two characters backslash and n where a newline was meant; the commands of
+    LaTeX that begin so are none.
+    """
     if _NO_NEWLINE.search(text):
         raise ValueError(
             f"{what}: got {text!r}, which holds a backslash and an n; expected real newlines, "
@@ -40,7 +44,9 @@ def check_newlines(what: str, text: str) -> None:
 
 
 def split_steps(text: str, separator: str) -> tuple[str, ...]:
-    """The step texts, without separators; blank ones are left out, so a trailing separator makes no empty step."""
+    """The step texts, without separators; blank ones are left out, so a trailing separator makes no empty
+    step.
+    """
     check_separator(separator)
     return tuple(step for step in text.split(separator) if step.strip(_BLANK))
 
@@ -57,11 +63,13 @@ def join_steps(steps: Sequence[str], separator: str) -> str:
     return "".join(step + separator for step in steps)
 
 
-def step_spans(token_ids: Sequence[int], token_bytes: Sequence[bytes], separator: str) -> list[tuple[int, int]]:
+def step_spans(
+    token_ids: Sequence[int], token_bytes: Sequence[bytes], separator: str
+) -> list[tuple[int, int]]:
     """`(start, end)` of each step in `token_ids`; the spans follow each other without gaps from 0.
 
-    The last step may lack its separator. Ids after the last step that hold no text (EOS, blank lines) are in no span. This is the rule of
-    `StepScanner` for a text that is there as a whole, and many times faster.
+    The last step may lack its separator. Ids after the last step that hold no text (EOS, blank lines) are in
+    no span. This is the rule of `StepScanner` for a text that is there as a whole, and many times faster.
     """
     check_separator(separator)
     mark = separator.encode()
@@ -81,10 +89,12 @@ def step_spans(token_ids: Sequence[int], token_bytes: Sequence[bytes], separator
 
 
 class StepScanner:
-    """Says token by token whether a step just ended. One scanner serves any number of texts, each of which keeps its own `state`.
+    """Says token by token whether a step just ended. One scanner serves any number of texts, each of which
+    keeps its own `state`.
 
-    The state counts the bytes of the separator matched so far and remembers whether text came before them; it follows the bytes as
-    `str.split` would (leftmost matches that do not overlap). What a token does to a state is worked out once and then looked up.
+    The state counts the bytes of the separator matched so far and remembers whether text came before them; it
+    follows the bytes as `str.split` would (leftmost matches that do not overlap). What a token does to a
+    state is worked out once and then looked up.
     """
 
     START = 0
@@ -96,7 +106,9 @@ class StepScanner:
         self._known: dict[tuple[int, int], tuple[int, bool]] = {}
 
     def advance(self, state: int, token_id: int) -> tuple[int, bool]:
-        """The state after `token_id`, and whether the token completed the separator of a step that is not blank."""
+        """The state after `token_id`, and whether the token completed the separator of a step that is not
+        blank.
+        """
         key = (state, token_id)
         result = self._known.get(key)
         if result is None:
@@ -122,7 +134,9 @@ class StepScanner:
 
     def _longest_match(self, pending: bytes) -> int:
         """How many bytes at the end of `pending` begin the separator."""
-        return next(n for n in range(len(pending), -1, -1) if self._separator.startswith(pending[len(pending) - n :]))
+        return next(
+            n for n in range(len(pending), -1, -1) if self._separator.startswith(pending[len(pending) - n :])
+        )
 
 
 def step_scanners(token_bytes: Sequence[bytes]) -> Callable[[str], StepScanner]:
@@ -133,7 +147,8 @@ def step_scanners(token_bytes: Sequence[bytes]) -> Callable[[str], StepScanner]:
 def token_bytes(tokenizer: "PreTrainedTokenizerBase") -> list[bytes]:
     """The bytes each id decodes to inside a text; special tokens and unused ids give b"".
 
-    Raises ValueError for a tokenizer whose tokens do not stand for bytes on their own (neither byte-level nor sentencepiece).
+    Raises ValueError for a tokenizer whose tokens do not stand for bytes on their own (neither byte-level nor
+    sentencepiece).
     """
     decoder = json.loads(tokenizer.backend_tokenizer.to_str())["decoder"] or {"type": "none"}
     parts = {part["type"] for part in decoder.get("decoders", [decoder])}
@@ -144,7 +159,9 @@ def token_bytes(tokenizer: "PreTrainedTokenizerBase") -> list[bytes]:
     else:
         raise ValueError(f"tokenizer decoder {sorted(parts)}: expected ByteLevel, ByteFallback or Metaspace")
     added = tokenizer.added_tokens_decoder
-    special_ids = set(tokenizer.all_special_ids) | {token_id for token_id, token in added.items() if token.special}
+    special_ids = set(tokenizer.all_special_ids) | {
+        token_id for token_id, token in added.items() if token.special
+    }
     tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
     table = []
     for token_id, token in enumerate(tokens):
@@ -158,8 +175,14 @@ def token_bytes(tokenizer: "PreTrainedTokenizerBase") -> list[bytes]:
 
 
 def _byte_alphabet() -> dict[str, int]:
-    """GPT-2's printable stand-in for each byte: itself where printable, else the next free character from 256 on."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    """GPT-2's printable stand-in for each byte: itself where printable, else the next free character from 256
+    on.
+    """
+    printable = [
+        *range(ord("!"), ord("~") + 1),
+        *range(ord("¡"), ord("¬") + 1),
+        *range(ord("®"), ord("ÿ") + 1),
+    ]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
 

@@ -1,4 +1,6 @@
-"""build.json, which `prm-train build` leaves beside its rows. Rows come from anywhere: what it says is checked before it is used."""
+"""build.json, which `prm-train build` leaves beside its rows. Rows come from anywhere: what it says is
+checked before it is used.
+"""
 
 import re
 from collections.abc import Mapping
@@ -40,7 +42,9 @@ Files = Mapping[Annotated[str, AfterValidator(_is_split)], Annotated[str, AfterV
 
 @dataclass(frozen=True)
 class RunDescription:
-    """What `sample`, `label` and `consensus` left in the folder `run`; None where they did not. `config` are the settings of `sample`."""
+    """What `sample`, `label` and `consensus` left in the folder `run`; None where they did not. `config` are
+    the settings of `sample`.
+    """
 
     run: str
     config: dict[str, Any] | None
@@ -60,7 +64,9 @@ class Contamination:
 
 @dataclass(frozen=True)
 class KindSummary:
-    """The rows of one kind. `left_out` counts solutions by reason; the counts that a kind does not have are None (`rows.facts`)."""
+    """The rows of one kind. `left_out` counts solutions by reason; the counts that a kind does not have are
+    None (`rows.facts`).
+    """
 
     n_rows: int = 0
     n_rows_by_split: Mapping[str, int] = field(default_factory=dict)
@@ -117,7 +123,8 @@ class BuildRecord(StoredRecord):
 def read_build(rows: Path) -> BuildRecord | None:
     """What `prm-train build` noted beside the rows; None if they came from elsewhere.
 
-    Raises InputError where it is something else: an unknown kind of rows, a split that is no word, a file that is not in this folder.
+    Raises InputError where it is something else: an unknown kind of rows, a split that is no word, a file
+    that is not in this folder.
     """
     path = rows / "build.json"
     if not path.is_file():
@@ -125,5 +132,7 @@ def read_build(rows: Path) -> BuildRecord | None:
     record = BuildRecord.read(path)
     folders = record.config.get("runs")
     if folders is not None and len(folders) != len(record.runs):
-        raise InputError(f"{path}: {len(folders)} runs in config and {len(record.runs)} described; expected as many")
+        raise InputError(
+            f"{path}: {len(folders)} runs in config and {len(record.runs)} described; expected as many"
+        )
     return record

@@ -1,7 +1,8 @@
-"""Records of several runs, question by question: the solutions of one question stand together, whatever file and line they came from.
+"""Records of several runs, question by question: the solutions of one question stand together, whatever file
+and line they came from.
 
-What is kept in memory grows with the questions, not with their solutions: each file is scanned once for the places of a question's lines,
-and they are read when they are asked for.
+What is kept in memory grows with the questions, not with their solutions: each file is scanned once for the
+places of a question's lines, and they are read when they are asked for.
 """
 
 from collections.abc import Sequence
@@ -24,12 +25,17 @@ def read_problems(runs: Sequence[Path]) -> dict[str, Problem]:
     for run in runs:
         for problem in read_records(run / "problems.jsonl", Problem):
             if problems.setdefault(problem.problem_id, problem) != problem:
-                raise InputError(f"{run}: problem {problem.problem_id} is another problem in an earlier run; expected one id a problem")
+                raise InputError(
+                    f"{run}: problem {problem.problem_id} is another problem in an earlier run; expected one "
+                    "id a problem"
+                )
     return problems
 
 
 class _Span(NamedTuple):
-    """Lines of one file that follow each other: bytes [start, end), the first of them being line `number` (from 1)."""
+    """Lines of one file that follow each other: bytes [start, end), the first of them being line `number`
+    (from 1).
+    """
 
     path: Path
     number: int
@@ -56,7 +62,9 @@ class RecordsByQuestion(Generic[Record]):
     """The records of some files by problem_id."""
 
     def __init__(self, paths: Sequence[Path], kind: type[Record], problems: dict[str, Problem]) -> None:
-        """Scan the files. Raises InputError for a line that is no such record, and for a problem that is not among `problems`."""
+        """Scan the files. Raises InputError for a line that is no such record, and for a problem that is not
+        among `problems`.
+        """
         self._adapter: TypeAdapter[Record] = TypeAdapter(kind)
         self._kind = kind.__name__
         self._spans: dict[str, list[_Span]] = {}
@@ -80,7 +88,9 @@ class RecordsByQuestion(Generic[Record]):
     def _scan(self, path: Path, is_labeled: bool, problems: dict[str, Problem]) -> None:
         if not path.is_file():
             raise InputError(f"{path}: no such file; expected the command before this one to have written it")
-        part: TypeAdapter[_LabeledPart | _GradedPart] = TypeAdapter(_LabeledPart if is_labeled else _GradedPart)
+        part: TypeAdapter[_LabeledPart | _GradedPart] = TypeAdapter(
+            _LabeledPart if is_labeled else _GradedPart
+        )
         start = 0
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
@@ -90,7 +100,10 @@ class RecordsByQuestion(Generic[Record]):
                     raise self._fault(path, number, error) from error
                 problem_id = (found.graded if isinstance(found, _LabeledPart) else found).solution.problem_id
                 if problem_id not in problems:
-                    raise InputError(f"{path}:{number}: problem {problem_id}: not one of the {len(problems)} problems of these runs")
+                    raise InputError(
+                        f"{path}:{number}: problem {problem_id}: not one of the {len(problems)} problems of "
+                        "these runs"
+                    )
                 self._place(problem_id, _Span(path, number, start, start + len(line)))
                 start += len(line)
 
@@ -104,4 +117,6 @@ class RecordsByQuestion(Generic[Record]):
     def _fault(self, path: Path, number: int, error: ValidationError) -> InputError:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        return InputError(f"{path}:{number}: not a {self._kind}: {where}: {first['msg']}, got {str(first['input'])[:80]!r}")
+        return InputError(
+            f"{path}:{number}: not a {self._kind}: {where}: {first['msg']}, got {str(first['input'])[:80]!r}"
+        )

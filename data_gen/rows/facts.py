@@ -1,4 +1,6 @@
-"""What a set of training rows holds and where it comes from: the facts of build.json, from which a dataset card is written."""
+"""What a set of training rows holds and where it comes from: the facts of build.json, from which a dataset
+card is written.
+"""
 
 import json
 from collections import Counter
@@ -16,7 +18,9 @@ Summary = TypeVar("Summary", bound=StoredRecord)
 
 
 def describe_run(run: Path) -> RunDescription:
-    """Settings and summaries of a run: policy, sampling, verdict counts, labeling method, price. None where it has none."""
+    """Settings and summaries of a run: policy, sampling, verdict counts, labeling method, price. None where
+    it has none.
+    """
 
     def read(path: Path, kind: type[Summary]) -> Summary | None:
         return kind.read(path) if path.is_file() else None
@@ -33,17 +37,23 @@ def describe_run(run: Path) -> RunDescription:
 def label_meaning(kind: RowKind, view: LabelView) -> str:
     """In words what is learnt from a row of this kind."""
     return {
-        "prm": f"labels: whether a step is right, {view.meaning}; n_correct of n_rollouts rollouts from the end of the step were right: "
+        "prm": f"labels: whether a step is right, {view.meaning}; n_correct of n_rollouts rollouts from the "
+        "end of the step were right: "
         "the value of that prefix under the sampling policy",
         "orm": "label: whether the final answer is right",
-        "orm_pairs": "chosen: a solution whose final answer is right; rejected: one of the same question whose final answer is wrong",
-        "orm_history": "label: whether the final answer of the completion is right, given the earlier attempts in the prompt",
-        "revision": "completion: a solution whose final answer is right, after the earlier attempts in the prompt; learn it alone",
+        "orm_pairs": "chosen: a solution whose final answer is right; rejected: one of the same question "
+        "whose final answer is wrong",
+        "orm_history": "label: whether the final answer of the completion is right, given the earlier "
+        "attempts in the prompt",
+        "revision": "completion: a solution whose final answer is right, after the earlier attempts in the "
+        "prompt; learn it alone",
     }[kind]
 
 
 class RowFacts:
-    """Counts over rows of one kind as they pass: classes, attempts, methods, and problems (a problem's rows come together)."""
+    """Counts over rows of one kind as they pass: classes, attempts, methods, and problems (a problem's rows
+    come together).
+    """
 
     def __init__(self, kind: RowKind) -> None:
         self._kind = kind
@@ -74,7 +84,10 @@ class RowFacts:
         """By the names of `KindSummary`; a count that the kind does not have is not among them."""
         self._end_problem()
         self._problem = ""
-        return {**self._totals, **{name: dict(sorted(counter.items())) for name, counter in sorted(self._counts.items())}}
+        return {
+            **self._totals,
+            **{name: dict(sorted(counter.items())) for name, counter in sorted(self._counts.items())},
+        }
 
     def _add_steps(self, row: PrmRow) -> None:
         self._totals["n_steps"] += len(row.completions)
@@ -87,7 +100,9 @@ class RowFacts:
                 self._count(name, value)
 
     def _count(self, name: str, value: object) -> None:
-        self._counts.setdefault(name, Counter())[json.dumps(value) if isinstance(value, bool | None) else str(value)] += 1
+        self._counts.setdefault(name, Counter())[
+            json.dumps(value) if isinstance(value, bool | None) else str(value)
+        ] += 1
 
     def _end_problem(self) -> None:
         if self._kind in ("orm", "orm_history") and self._problem:

@@ -1,7 +1,9 @@
-r"""Layouts of training rows: those of public Hub datasets, so that existing sets load unchanged and ours load anywhere.
+r"""Layouts of training rows: those of public Hub datasets, so that existing sets load unchanged and ours load
+anywhere.
 
-A PRM row is TRL's stepwise supervision plus the Monte Carlo evidence behind each label; an ORM row is TRL's unpaired preference, a pair its
-preference; rows that show earlier attempts are chats (see `data_gen.records.chats`), and training learns the `completion` alone::
+A PRM row is TRL's stepwise supervision plus the Monte Carlo evidence behind each label; an ORM row is TRL's
+unpaired preference, a pair its preference; rows that show earlier attempts are chats (see
+`data_gen.records.chats`), and training learns the `completion` alone::
 
     {"problem_id": "p7", "prompt": "Start with 3: ...", "completions": ["3 fold 4 = 9", "9 times 9 = 80, keep 0", "Answer: 9 0"],
      "labels": [true, false, null], "n_correct": [3, 0, 0], "n_rollouts": [4, 8, 0], "n_unknown": [0, 1, 0],
@@ -15,13 +17,15 @@ preference; rows that show earlier attempts are chats (see `data_gen.records.cha
     {"problem_id": "p7", "prompt": [...], "completion": [...], "kind": "revision", "n_attempts": 1, "edit_distance": 12,
      "sample_indices": [2, 0], "question": "Start with 3: ..."}                                                      revision
 
-A label is null where nothing is known. n_correct / n_rollouts is an unbiased value only where `stopping` is fixed; [low, high] holds the
-value with 95 % probability whatever the rule. Where the first turn of a chat says more than the question (`data_gen.records.chats`:
-`first`), `question` is what it shares with the rows of other kinds: trainings hold out the same questions of all of them.
+A label is null where nothing is known. n_correct / n_rollouts is an unbiased value only where `stopping` is
+fixed; [low, high] holds the value with 95 % probability whatever the rule. Where the first turn of a chat
+says more than the question (`data_gen.records.chats`: `first`), `question` is what it shares with the rows of
+other kinds: trainings hold out the same questions of all of them.
 
-A public row without evidence may give values in [0, 1] as labels: each is then known as it stands (method `given`, low = high = the value),
-its label is null, and soft targets or a hard_threshold read it. docs/rows.md shows every layout.
-"""
+A public row without evidence may give values in [0, 1] as labels: each is then known as it stands (method
+`given`, low = high = the value), its label is null, and soft targets or a hard_threshold read it.
+docs/rows.md shows every layout.
+"""  # noqa: E501
 
 import json
 from collections.abc import Mapping, Sequence
@@ -41,12 +45,22 @@ if TYPE_CHECKING:
     from datasets import Features
 
 # What a PRM row knows of each step besides its label, and what a step without rollouts has there.
-EVIDENCE = {"n_correct": 0, "n_rollouts": 0, "n_unknown": 0, "stopping": "fixed", "method": "none", "low": 0.0, "high": 1.0}
+EVIDENCE = {
+    "n_correct": 0,
+    "n_rollouts": 0,
+    "n_unknown": 0,
+    "stopping": "fixed",
+    "method": "none",
+    "low": 0.0,
+    "high": 1.0,
+}
 
 
 @dataclass(frozen=True)
 class PrmRow:
-    """A question, the steps of a solution, and label and evidence for each of them. `low` and `high` left empty mean [0, 1]: not known."""
+    """A question, the steps of a solution, and label and evidence for each of them. `low` and `high` left
+    empty mean [0, 1]: not known.
+    """
 
     problem_id: str
     prompt: str
@@ -66,13 +80,20 @@ class PrmRow:
             object.__setattr__(self, "high", (1.0,) * len(self.completions))
         for name in ("labels", *EVIDENCE):
             if len(getattr(self, name)) != len(self.completions):
-                raise ValueError(f"{len(getattr(self, name))} {name} for {len(self.completions)} completions; expected one for each")
+                raise ValueError(
+                    f"{len(getattr(self, name))} {name} for {len(self.completions)} completions; expected "
+                    "one for each"
+                )
         for step, (n_correct, n_rollouts) in enumerate(zip(self.n_correct, self.n_rollouts, strict=True)):
             if not 0 <= n_correct <= n_rollouts < 2**31:
-                raise ValueError(f"step {step}: {n_correct} correct of {n_rollouts} rollouts; expected 0 <= n_correct <= n_rollouts < 2^31")
+                raise ValueError(
+                    f"step {step}: {n_correct} correct of {n_rollouts} rollouts; expected 0 <= n_correct <= "
+                    "n_rollouts < 2^31"
+                )
             if not 0 <= self.n_unknown[step] <= n_rollouts - n_correct:
                 raise ValueError(
-                    f"step {step}: {self.n_unknown[step]} unknown and {n_correct} correct of {n_rollouts} rollouts; expected no more in all"
+                    f"step {step}: {self.n_unknown[step]} unknown and {n_correct} correct of {n_rollouts} "
+                    "rollouts; expected no more in all"
                 )
         for step, (low, high) in enumerate(zip(self.low, self.high, strict=True)):
             if not 0 <= low <= high <= 1:
@@ -81,7 +102,15 @@ class PrmRow:
     @property
     def estimates(self) -> tuple[StepEstimate, ...]:
         """The evidence on each step."""
-        columns = (self.n_correct, self.n_rollouts, self.n_unknown, self.method, self.stopping, self.low, self.high)
+        columns = (
+            self.n_correct,
+            self.n_rollouts,
+            self.n_unknown,
+            self.method,
+            self.stopping,
+            self.low,
+            self.high,
+        )
         return tuple(StepEstimate(*each) for each in zip(*columns, strict=True))
 
 
@@ -107,7 +136,8 @@ class OrmPair:
 
 @dataclass(frozen=True)
 class OrmHistoryRow:
-    """An ORM row whose prompt shows `n_attempts` earlier attempts. `sample_indices`: the attempts as shown, then the completion.
+    """An ORM row whose prompt shows `n_attempts` earlier attempts. `sample_indices`: the attempts as shown,
+    then the completion.
 
     `question` left empty is the first turn of the user.
     """
@@ -131,9 +161,10 @@ RevisionKind = Literal["revision", "first_attempt", "keep"]
 class RevisionRow:
     """A right answer after `n_attempts` earlier ones.
 
-    `kind`: revision (all of them wrong), first_attempt (there are none) or keep (the last one is right, and the completion repeats it).
-    `edit_distance`: characters between the last wrong attempt and the completion, null where there is none. `sample_indices`: the attempts
-    as shown, then the completion. `question` left empty is the first turn of the user.
+    `kind`: revision (all of them wrong), first_attempt (there are none) or keep (the last one is right, and
+    the completion repeats it). `edit_distance`: characters between the last wrong attempt and the completion,
+    null where there is none. `sample_indices`: the attempts as shown, then the completion. `question` left
+    empty is the first turn of the user.
     """
 
     problem_id: str
@@ -167,7 +198,9 @@ def write_rows(path: str | Path, rows: Sequence[AnyRow]) -> None:
 
 
 def read_rows(path: str | Path, kind: type[Row]) -> list[Row]:
-    """The rows of a file, ours or a public one without ids and evidence. Raises InputError naming file and line."""
+    """The rows of a file, ours or a public one without ids and evidence. Raises InputError naming file and
+    line.
+    """
     return [read_row_of(kind, fields, f"{path}:{number}") for number, fields in read_objects(path)]
 
 
@@ -176,12 +209,16 @@ def read_row_of(kind: type[Row], fields: Mapping[str, Any], where: str) -> Row:
     try:
         row: Row = _ADAPTERS[kind].validate_json(json.dumps(_complete(fields, kind)), strict=True)
     except ValidationError as error:
-        raise InputError(f"{where}: no {kind.__name__}: {_first_fault(error)}; fields present: {', '.join(fields)}") from None
+        raise InputError(
+            f"{where}: no {kind.__name__}: {_first_fault(error)}; fields present: {', '.join(fields)}"
+        ) from None
     return row
 
 
 def _complete(fields: Mapping[str, Any], kind: type[Row]) -> dict[str, Any]:
-    """`fields` with the id and the evidence that public sets lack: the id of a question, no rollouts, and values given as labels."""
+    """`fields` with the id and the evidence that public sets lack: the id of a question, no rollouts, and
+    values given as labels.
+    """
     prompt, completions = fields.get("prompt"), fields.get("completions")
     added: dict[str, Any] = {"problem_id": question_id(prompt)} if isinstance(prompt, str) else {}
     if kind is not PrmRow or not isinstance(completions, list):
@@ -198,27 +235,38 @@ def _complete(fields: Mapping[str, Any], kind: type[Row]) -> dict[str, Any]:
 
 
 def _given_values(fields: Mapping[str, Any], n_steps: int) -> list[float | None] | None:
-    """Labels that are values: floats in [0, 1], null where nothing is known, in a row without evidence; None if they are not."""
+    """Labels that are values: floats in [0, 1], null where nothing is known, in a row without evidence; None
+    if they are not.
+    """
     labels = fields.get("labels")
     if not isinstance(labels, list) or len(labels) != n_steps or EVIDENCE.keys() & fields.keys():
         return None
     is_known = any(label is not None for label in labels)
-    return labels if is_known and all(label is None or (type(label) is float and 0 <= label <= 1) for label in labels) else None
+    return (
+        labels
+        if is_known and all(label is None or (type(label) is float and 0 <= label <= 1) for label in labels)
+        else None
+    )
 
 
 def _first_fault(error: ValidationError) -> str:
     faults = error.errors()
-    first = next((fault for fault in faults if fault["loc"] != ("problem_id",)), faults[0])  # only a prompt of text makes up for an id
+    # Only a prompt of text makes up for an id
+    first = next((fault for fault in faults if fault["loc"] != ("problem_id",)), faults[0])
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "missing":
         return f"no field {first['loc'][0]}"
     if not first["loc"]:
         return message
-    return f"{'.'.join(map(str, first['loc']))}: got {first['input']!r:.80}, {message[0].lower()}{message[1:]}"
+    return (
+        f"{'.'.join(map(str, first['loc']))}: got {first['input']!r:.80}, {message[0].lower()}{message[1:]}"
+    )
 
 
 def features(kind: type[AnyRow]) -> "Features":
-    """Column types of a dataset of such rows; without them a first shard of null labels would get the wrong type."""
+    """Column types of a dataset of such rows; without them a first shard of null labels would get the wrong
+    type.
+    """
     from datasets import Features, List, Value
 
     text, number, flag = Value("string"), Value("int32"), Value("bool")

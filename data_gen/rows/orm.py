@@ -1,4 +1,5 @@
-"""ORM rows from the solutions of a question: each by itself, in pairs of a right and a wrong one, or after earlier attempts.
+"""ORM rows from the solutions of a question: each by itself, in pairs of a right and a wrong one, or after
+earlier attempts.
 
 All take `usable` solutions: distinct, finished, with a verdict (`data_gen.rows.filters.usable_solutions`).
 """
@@ -40,10 +41,15 @@ class PairSettings:
 
 def orm_rows(problem: Problem, usable: Sequence[GradedSolution]) -> list[OrmRow]:
     """A row for each solution."""
-    return [OrmRow(problem.problem_id, problem.question, each.solution.text, each.verdict.is_correct) for each in usable]
+    return [
+        OrmRow(problem.problem_id, problem.question, each.solution.text, each.verdict.is_correct)
+        for each in usable
+    ]
 
 
-def orm_pairs(problem: Problem, usable: Sequence[GradedSolution], settings: PairSettings, seed: int) -> list[OrmPair]:
+def orm_pairs(
+    problem: Problem, usable: Sequence[GradedSolution], settings: PairSettings, seed: int
+) -> list[OrmPair]:
     """Pairs of a right and a wrong solution, none twice."""
     right, wrong = right_and_wrong(usable)
     if not right or not wrong:
@@ -63,18 +69,24 @@ def orm_pairs(problem: Problem, usable: Sequence[GradedSolution], settings: Pair
     if settings.choose == "random":
         pairs = [nth_pair(right, wrong, n) for n in range(most)]
     return [
-        OrmPair(problem.problem_id, problem.question, chosen.solution.text, rejected.solution.text) for chosen, rejected in pairs[:most]
+        OrmPair(problem.problem_id, problem.question, chosen.solution.text, rejected.solution.text)
+        for chosen, rejected in pairs[:most]
     ]
 
 
 def nth_pair(right: Sequence[T], wrong: Sequence[T], n: int) -> tuple[T, T]:
     """The n-th of all pairs in an order that uses every solution of a side once before any of them again."""
-    shift = n // lcm(len(right), len(wrong))  # both sides are back at their start: pair them the next way round
+    # Both sides are back at their start: pair them the next way round
+    shift = n // lcm(len(right), len(wrong))
     return right[n % len(right)], wrong[(n + shift) % len(wrong)]
 
 
-def history_rows(problem: Problem, chain: Sequence[GradedSolution], max_attempts: int, prompts: ChainPrompts) -> list[OrmHistoryRow]:
-    """A row for each attempt of a chain, with the (at most `max_attempts`) attempts before it in view (Snell et al. 2024, App. J)."""
+def history_rows(
+    problem: Problem, chain: Sequence[GradedSolution], max_attempts: int, prompts: ChainPrompts
+) -> list[OrmHistoryRow]:
+    """A row for each attempt of a chain, with the (at most `max_attempts`) attempts before it in view (Snell
+    et al. 2024, App. J).
+    """
     rows = []
     for position, each in enumerate(chain):
         earlier = chain[max(0, position - max_attempts) : position]
@@ -92,10 +104,14 @@ def history_rows(problem: Problem, chain: Sequence[GradedSolution], max_attempts
     return rows
 
 
-def shuffled_chains(problem: Problem, usable: Sequence[GradedSolution], max_attempts: int, seed: int) -> list[list[GradedSolution]]:
-    """Solutions drawn independently as chains of `max_attempts` + 1, each solution in one of them at a random place.
+def shuffled_chains(
+    problem: Problem, usable: Sequence[GradedSolution], max_attempts: int, seed: int
+) -> list[list[GradedSolution]]:
+    """Solutions drawn independently as chains of `max_attempts` + 1, each solution in one of them at a random
+    place.
 
-    They stand in for the chains of a revision model before there is one: right and wrong attempts come in any order.
+    They stand in for the chains of a revision model before there is one: right and wrong attempts come in any
+    order.
     """
     order = list(usable)
     Random(derive_seed(seed, "chains", problem.problem_id)).shuffle(order)

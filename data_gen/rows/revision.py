@@ -1,17 +1,22 @@
-"""Revision trajectories: wrong attempts, then a right answer that resembles the last of them (Snell et al. 2024, section 6.1 and App. H).
+"""Revision trajectories: wrong attempts, then a right answer that resembles the last of them (Snell et al.
+2024, section 6.1 and App. H).
 
-For every right answer to a question a number m of earlier attempts is drawn uniformly from 0 to 4, or to as many wrong attempts as there
-are. The wrong attempt closest to the right answer by edit distance over characters comes last, so that there is something to revise; m - 1
-others, drawn at random, come before it. A model is trained on the right answer alone, given the question and the attempts::
+For every right answer to a question a number m of earlier attempts is drawn uniformly from 0 to 4, or to as
+many wrong attempts as there are. The wrong attempt closest to the right answer by edit distance over
+characters comes last, so that there is something to revise; m - 1 others, drawn at random, come before it. A
+model is trained on the right answer alone, given the question and the attempts::
 
-    question, random wrong attempt, random wrong attempt, closest wrong attempt -> right answer                  (m = 3)
+    question, random wrong attempt, random wrong attempt, closest wrong attempt -> right answer                  (m
+                                                                                                                 =
+                                                                                                                 3)
 
-Three things are added to the paper, each a setting. Wrong attempts must be trustworthy: where a policy is right nine times in ten and the
-grader misses 1 % of that, two in five of the attempts shown last are right ones (benchmarks/revision_rows.py), the closest being the
-likeliest to be right. So the second opinion of `data_gen.rows.filters` comes first, and a question is dropped if what may still be such
-misses is too large a share of its wrong attempts. Questions with many right answers are capped. And rows that keep an answer that
+Three things are added to the paper, each a setting. Wrong attempts must be trustworthy: where a policy is
+right nine times in ten and the grader misses 1 % of that, two in five of the attempts shown last are right
+ones (benchmarks/revision_rows.py), the closest being the likeliest to be right. So the second opinion of
+`data_gen.rows.filters` comes first, and a question is dropped if what may still be such misses is too large a
+share of its wrong attempts. Questions with many right answers are capped. And rows that keep an answer that
 is already right may be added: the paper's models turn 38 % of their right answers into wrong ones.
-"""
+"""  # noqa: E501
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -38,20 +43,30 @@ Metric = Literal["characters", "normalized"]
 class RevisionSettings:
     """How trajectories are made of a question's solutions."""
 
-    max_attempts: Annotated[int, Ge(0)] = field(default=4, metadata={"help": "maximum number of earlier attempts in a trajectory"})
+    max_attempts: Annotated[int, Ge(0)] = field(
+        default=4, metadata={"help": "maximum number of earlier attempts in a trajectory"}
+    )
     distance: Metric = field(
         default="characters",
         metadata={
-            "help": "how the last attempt is chosen, by its distance from the right answer: edits between the "
+            "help": "how the last attempt is chosen, by its distance from the right answer: edits between "
+            "the "
             "two texts, or edits / length of the longer one"
         },
     )
     balanced: bool = field(
         default=True,
-        metadata={"help": "spread the numbers of attempts evenly over a question's answers; false: draw each number by itself"},
+        metadata={
+            "help": "spread the numbers of attempts evenly over a question's answers; false: draw each "
+            "number by itself"
+        },
     )
     max_per_question: Annotated[int, Ge(1)] | None = field(
-        default=16, metadata={"help": "maximum number of right answers of a question that become trajectories; null: all, as in the paper"}
+        default=16,
+        metadata={
+            "help": "maximum number of right answers of a question that become trajectories; null: all, as "
+            "in the paper"
+        },
     )
     p_false_negative: Annotated[float, Ge(0), Lt(1)] = field(
         default=0.01, metadata={"help": "share of right answers that grading is expected to call wrong"}
@@ -59,12 +74,17 @@ class RevisionSettings:
     floor: Annotated[float, Ge(0)] = field(
         default=4.0,
         metadata={
-            "help": "drop a question unless it has more wrong attempts than this many times the right ones that "
+            "help": "drop a question unless it has more wrong attempts than this many times the right ones "
+            "that "
             "grading is expected to call wrong"
         },
     )
     keep_share: Annotated[float, Interval(ge=0, le=1)] = field(
-        default=0.0, metadata={"help": "share of the trajectories after which a row is added that keeps the right answer as it is"}
+        default=0.0,
+        metadata={
+            "help": "share of the trajectories after which a row is added that keeps the right answer as it "
+            "is"
+        },
     )
 
 
@@ -79,9 +99,14 @@ class Target:
 
 
 def revision_rows(
-    problem: Problem, usable: Sequence[GradedSolution], settings: RevisionSettings, prompts: ChainPrompts, seed: int
+    problem: Problem,
+    usable: Sequence[GradedSolution],
+    settings: RevisionSettings,
+    prompts: ChainPrompts,
+    seed: int,
 ) -> tuple[list[RevisionRow], Counter[str], "DistanceAudit"]:
-    """The trajectories of one question, how many right answers were left out by reason, and the distances behind the choices.
+    """The trajectories of one question, how many right answers were left out by reason, and the distances
+    behind the choices.
 
     `usable` are distinct solutions with a verdict, as `usable_solutions` returns them.
     """
@@ -105,16 +130,19 @@ def revision_rows(
 
 
 def is_below_floor(n_right: int, n_wrong: int, settings: RevisionSettings) -> bool:
-    """Whether too many of the wrong attempts may be right: n_wrong <= floor * p / (1 - p) * n_right with p = p_false_negative.
+    """Whether too many of the wrong attempts may be right: n_wrong <= floor * p / (1 - p) * n_right with p =
+    p_false_negative.
 
-    Of n right answers p n were called wrong, so p / (1 - p) are expected for each that was recognised. A question without wrong attempts
-    has none to distrust; its answers become first attempts.
+    Of n right answers p n were called wrong, so p / (1 - p) are expected for each that was recognised. A
+    question without wrong attempts has none to distrust; its answers become first attempts.
     """
     p = settings.p_false_negative
     return 0 < n_wrong <= settings.floor * p / (1 - p) * n_right
 
 
-def choose_answers(problem: Problem, right: Sequence[GradedSolution], most: int | None, seed: int) -> list[GradedSolution]:
+def choose_answers(
+    problem: Problem, right: Sequence[GradedSolution], most: int | None, seed: int
+) -> list[GradedSolution]:
     """At most `most` of the right answers, at random, in their order."""
     if most is None or len(right) <= most:
         return list(right)
@@ -124,17 +152,31 @@ def choose_answers(problem: Problem, right: Sequence[GradedSolution], most: int 
 
 
 def targets(
-    problem: Problem, right: Sequence[GradedSolution], wrong: Sequence[GradedSolution], settings: RevisionSettings, seed: int
+    problem: Problem,
+    right: Sequence[GradedSolution],
+    wrong: Sequence[GradedSolution],
+    settings: RevisionSettings,
+    seed: int,
 ) -> list[Target]:
-    """Each right answer with its closest wrong attempt (ties go to the lower sample index) and its number of earlier attempts."""
+    """Each right answer with its closest wrong attempt (ties go to the lower sample index) and its number of
+    earlier attempts.
+    """
     characters = character_distances(right, wrong)
-    closest = [-1] * len(right) if not wrong else choose_closest(characters, right, wrong, settings.distance).tolist()
+    closest = (
+        [-1] * len(right)
+        if not wrong
+        else choose_closest(characters, right, wrong, settings.distance).tolist()
+    )
     counts = attempt_counts(problem, right, min(settings.max_attempts, len(wrong)), settings.balanced, seed)
     return [Target(*fields) for fields in zip(right, characters, closest, counts, strict=True)]
 
 
-def attempt_counts(problem: Problem, right: Sequence[GradedSolution], most: int, balanced: bool, seed: int) -> list[int]:
-    """m for each right answer, uniform on 0..most; balanced: each run of most + 1 answers takes every value once, in random order."""
+def attempt_counts(
+    problem: Problem, right: Sequence[GradedSolution], most: int, balanced: bool, seed: int
+) -> list[int]:
+    """m for each right answer, uniform on 0..most; balanced: each run of most + 1 answers takes every value
+    once, in random order.
+    """
     if not balanced:
         return [_random(seed, "n_attempts", problem, each).randint(0, most) for each in right]
     counts: list[int] = []
@@ -145,15 +187,22 @@ def attempt_counts(problem: Problem, right: Sequence[GradedSolution], most: int,
     return counts[: len(right)]
 
 
-def earlier_attempts(problem: Problem, target: Target, wrong: Sequence[GradedSolution], n_attempts: int, seed: int) -> list[GradedSolution]:
+def earlier_attempts(
+    problem: Problem, target: Target, wrong: Sequence[GradedSolution], n_attempts: int, seed: int
+) -> list[GradedSolution]:
     """The attempts in the order in which they are shown: random ones first, the closest last."""
     if not n_attempts:
         return []
     others = [each for position, each in enumerate(wrong) if position != target.closest]
-    return [*_random(seed, "earlier attempts", problem, target.graded).sample(others, n_attempts - 1), wrong[target.closest]]
+    return [
+        *_random(seed, "earlier attempts", problem, target.graded).sample(others, n_attempts - 1),
+        wrong[target.closest],
+    ]
 
 
-def character_distances(right: Sequence[GradedSolution], wrong: Sequence[GradedSolution]) -> NDArray[np.int64]:
+def character_distances(
+    right: Sequence[GradedSolution], wrong: Sequence[GradedSolution]
+) -> NDArray[np.int64]:
     """Levenshtein distances of the texts in characters.  (right, wrong)"""
     if not right or not wrong:
         return np.zeros((len(right), len(wrong)), dtype=np.int64)
@@ -162,16 +211,27 @@ def character_distances(right: Sequence[GradedSolution], wrong: Sequence[GradedS
 
 
 def choose_closest(
-    characters: NDArray[np.int64], right: Sequence[GradedSolution], wrong: Sequence[GradedSolution], metric: Metric
+    characters: NDArray[np.int64],
+    right: Sequence[GradedSolution],
+    wrong: Sequence[GradedSolution],
+    metric: Metric,
 ) -> NDArray[np.int64]:
     """Position of the closest wrong attempt for each right answer, the first of equals.  (right,)"""
     if metric == "characters":
         return characters.argmin(axis=1)
-    lengths = np.maximum.outer([len(each.solution.text) for each in right], [len(each.solution.text) for each in wrong])
+    lengths = np.maximum.outer(
+        [len(each.solution.text) for each in right], [len(each.solution.text) for each in wrong]
+    )
     return (characters / np.maximum(lengths, 1)).argmin(axis=1)
 
 
-def _row(problem: Problem, attempts: Sequence[GradedSolution], target: Target, kind: RevisionKind, prompts: ChainPrompts) -> RevisionRow:
+def _row(
+    problem: Problem,
+    attempts: Sequence[GradedSolution],
+    target: Target,
+    kind: RevisionKind,
+    prompts: ChainPrompts,
+) -> RevisionRow:
     return RevisionRow(
         problem_id=problem.problem_id,
         prompt=chain_prompt(problem, [each.solution.text for each in attempts], prompts),
@@ -193,9 +253,12 @@ def _random(seed: int, what: str, problem: Problem, graded: GradedSolution) -> R
 
 
 class DistanceAudit:
-    """Whether the closest attempts are closer than random ones, and how often the choice hangs on the metric. In characters."""
+    """Whether the closest attempts are closer than random ones, and how often the choice hangs on the metric.
+    In characters.
+    """
 
-    # What is summed, for each number of attempts; the last five over the right answers that had two or more wrong attempts to choose from.
+    # What is summed, for each number of attempts; the last five over the right answers that had two or more
+    # wrong attempts to choose from.
     SUMS = ("trajectories", "with_choice", "closest", "random", "ties", "other_under_normalized")
 
     def __init__(self) -> None:
@@ -206,30 +269,43 @@ class DistanceAudit:
         if len(wrong) < 2:
             return
         distances = target.characters
-        by_characters, by_share = (choose_closest(distances[None], [target.graded], wrong, metric)[0] for metric in get_args(Metric))
+        by_characters, by_share = (
+            choose_closest(distances[None], [target.graded], wrong, metric)[0] for metric in get_args(Metric)
+        )
         n_closest = int((distances == distances.min()).sum())
-        self._sums[target.n_attempts][1:] += (1, distances.min(), distances.mean(), n_closest > 1, by_characters != by_share)
+        self._sums[target.n_attempts][1:] += (
+            1,
+            distances.min(),
+            distances.mean(),
+            n_closest > 1,
+            by_characters != by_share,
+        )
 
     def merge(self, other: "DistanceAudit") -> None:
         for n_attempts, sums in other._sums.items():
             self._sums[n_attempts] += sums
 
     def table(self) -> dict[str, dict[str, float | int | None]]:
-        """One entry a number of attempts, and `all`; `random_mean` is what a random choice of the last attempt would give."""
+        """One entry a number of attempts, and `all`; `random_mean` is what a random choice of the last
+        attempt would give.
+        """
         entries = {str(n_attempts): _entry(self._sums[n_attempts]) for n_attempts in sorted(self._sums)}
         return {"all": _entry(sum(self._sums.values(), np.zeros(len(self.SUMS)))), **entries}
 
     def lines(self) -> list[str]:
         """The table as text, one line a number of attempts."""
         head = (
-            f"{'attempts':>8} {'trajectories':>12} {'with choice':>11} {'closest':>8} {'random':>8} {'ties':>5} {'other if normalized':>19}"
+            f"{'attempts':>8} {'trajectories':>12} {'with choice':>11} {'closest':>8} {'random':>8} "
+            f"{'ties':>5} {'other if normalized':>19}"
         )
         return [head, *(_line(name, entry) for name, entry in self.table().items())]
 
 
 def _line(name: str, entry: dict[str, float | int | None]) -> str:
     cells = ("-" if value is None else str(value) for value in entry.values())
-    return f"{name:>8} " + " ".join(f"{cell:>{width}}" for cell, width in zip(cells, (12, 11, 8, 8, 5, 19), strict=True))
+    return f"{name:>8} " + " ".join(
+        f"{cell:>{width}}" for cell, width in zip(cells, (12, 11, 8, 8, 5, 19), strict=True)
+    )
 
 
 def _entry(sums: NDArray[np.float64]) -> dict[str, float | int | None]:

@@ -22,10 +22,15 @@ class BuildConfig:
     """Training rows from one or more runs (the shards of one job, for example)."""
 
     runs: tuple[Path, ...] = field(
-        metadata={"help": "run folders of `prm-train sample`; for prm rows they must be labeled by `prm-train label` too"}
+        metadata={
+            "help": "run folders of `prm-train sample`; for prm rows they must be labeled by `prm-train "
+            "label` too"
+        }
     )
     output: Path = field(metadata={"help": "folder for the rows and build.json"})
-    kinds: tuple[RowKind, ...] = field(default=("prm", "orm"), metadata={"help": "which kinds of rows to write"})
+    kinds: tuple[RowKind, ...] = field(
+        default=("prm", "orm"), metadata={"help": "which kinds of rows to write"}
+    )
     labels: LabelView = field(default_factory=LabelView)
     filters: FilterSettings = field(default_factory=FilterSettings)
     pairs: PairSettings = field(default_factory=PairSettings)
@@ -36,7 +41,11 @@ class BuildConfig:
     chain: ChainPrompts = field(default_factory=ChainPrompts)
     contamination: ContaminationSettings = field(default_factory=ContaminationSettings)
     validation_share: Annotated[float, Interval(ge=0, lt=1)] = field(
-        default=0.0, metadata={"help": "share of the questions whose rows go to validation files; 0: no split, one file for each kind"}
+        default=0.0,
+        metadata={
+            "help": "share of the questions whose rows go to validation files; 0: no split, one file for "
+            "each kind"
+        },
     )
     seed: int = field(default=0, metadata={"help": "seed of every random choice"})
 

@@ -19,14 +19,22 @@ logger = logging.getLogger(__name__)
 def pilot_problems(run: Path, n_problems: int) -> list[Problem]:
     """The problems of the run that a forecast is made from: the same for sample and label."""
     positions = set(pilot_positions(n_problems))
-    return [problem for number, problem in enumerate(read_records(run / "problems.jsonl", Problem)) if number in positions]
+    return [
+        problem
+        for number, problem in enumerate(read_records(run / "problems.jsonl", Problem))
+        if number in positions
+    ]
 
 
-def report_forecast(path: Path, costs: list[dict[str, float]], n_problems: int, policy: MeteredPolicy, config: SampleConfig) -> None:
+def report_forecast(
+    path: Path, costs: list[dict[str, float]], n_problems: int, policy: MeteredPolicy, config: SampleConfig
+) -> None:
     """Write the forecast that the pilot's costs make, and show it."""
     seconds_per_token = policy.seconds / policy.n_generated if policy.n_generated else None
     totals = forecast(costs, n_problems, seconds_per_token)
-    ForecastSummary(n_problems=n_problems, n_pilot=len(costs), totals=totals, **run_facts(policy, 0, config)).write(path)
+    ForecastSummary(
+        n_problems=n_problems, n_pilot=len(costs), totals=totals, **run_facts(policy, 0, config)
+    ).write(path)
     logger.info("%s", forecast_text(totals, n_problems))
     say_if_simulated(config)
     if seconds_per_token is None:
@@ -35,4 +43,7 @@ def report_forecast(path: Path, costs: list[dict[str, float]], n_problems: int, 
 
 def say_if_simulated(config: SampleConfig) -> None:
     if config.dry_run:
-        logger.info("a dry run: tokens and seconds are those of a simulated policy and say nothing of the configured one")
+        logger.info(
+            "a dry run: tokens and seconds are those of a simulated policy and say nothing of the configured "
+            "one"
+        )

@@ -14,28 +14,44 @@ NO_ROOM = "no_room"  # a prompt as long as the context or longer
 
 @dataclass(frozen=True)
 class Prefix:
-    """A place in a solution to continue from: the ids up to there (prompt included) and the solution's text so far."""
+    """A place in a solution to continue from: the ids up to there (prompt included) and the solution's text
+    so far.
+    """
 
     token_ids: tuple[int, ...]
     text: str = ""
 
 
-async def draw_solution(policy: LedgerPolicy, grader: Grader, prefix: Prefix, params: SamplingParams, index: int) -> GradedSolution:
-    """The `index`-th whole solution that continues `prefix`, graded. Its ids and log-probs are those of the continuation alone.
+async def draw_solution(
+    policy: LedgerPolicy, grader: Grader, prefix: Prefix, params: SamplingParams, index: int
+) -> GradedSolution:
+    """The `index`-th whole solution that continues `prefix`, graded. Its ids and log-probs are those of the
+    continuation alone.
 
-    From a prefix that leaves no room in the policy's context nothing is drawn: a truncated solution without a verdict (`NO_ROOM`).
+    From a prefix that leaves no room in the policy's context nothing is drawn: a truncated solution without a
+    verdict (`NO_ROOM`).
     """
     if len(prefix.token_ids) >= policy.context_length:
-        return GradedSolution(Solution(policy.problem.problem_id, index, prefix.text, FinishReason.LENGTH), None, unknown(NO_ROOM))
+        return GradedSolution(
+            Solution(policy.problem.problem_id, index, prefix.text, FinishReason.LENGTH),
+            None,
+            unknown(NO_ROOM),
+        )
     draw = await policy.sample(prefix.token_ids, params, index)
     text = prefix.text + draw.text
     if params.stop_strings:
         text, draw = StopStrings(policy.token_bytes(), params.stop_strings).cut(prefix.text, draw)
-    solution = Solution(policy.problem.problem_id, index, text, draw.finish_reason, draw.token_ids, draw.logprobs)
+    solution = Solution(
+        policy.problem.problem_id, index, text, draw.finish_reason, draw.token_ids, draw.logprobs
+    )
     return await policy.grade(grader, policy.key(prefix.token_ids, params, index), solution)
 
 
-async def draw_solutions(policy: LedgerPolicy, grader: Grader, params: SamplingParams, indices: range) -> tuple[GradedSolution, ...]:
+async def draw_solutions(
+    policy: LedgerPolicy, grader: Grader, params: SamplingParams, indices: range
+) -> tuple[GradedSolution, ...]:
     """The draws with these indices from the prompt of the policy's problem, graded."""
     prompt = Prefix(policy.encode_prompt(policy.problem.question))
-    return tuple(await side_by_side(draw_solution(policy, grader, prompt, params, index) for index in indices))
+    return tuple(
+        await side_by_side(draw_solution(policy, grader, prompt, params, index) for index in indices)
+    )

@@ -1,4 +1,6 @@
-"""What a sampled run says of itself: sample.json, forecasts, what label.json shares with them, and the part of config.json others read."""
+"""What a sampled run says of itself: sample.json, forecasts, what label.json shares with them, and the part
+of config.json others read.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,7 +25,12 @@ class RunFacts(TypedDict):
 
 def run_facts(policy: MeteredPolicy, n_labels: int, config: SampleConfig) -> RunFacts:
     facts = policy.facts(n_labels)
-    return {"policy_id": policy.policy_id, "is_simulated": config.dry_run, "seconds": facts.seconds, "this_process": facts}
+    return {
+        "policy_id": policy.policy_id,
+        "is_simulated": config.dry_run,
+        "seconds": facts.seconds,
+        "this_process": facts,
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +45,9 @@ class _ByProcess(StoredRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class ForecastSummary(_ByProcess):
-    """forecast-sample.json and forecast-label.json: totals for all problems by what is counted, from a pilot of them."""
+    """forecast-sample.json and forecast-label.json: totals for all problems by what is counted, from a pilot
+    of them.
+    """
 
     n_problems: int
     n_pilot: int
@@ -47,7 +56,9 @@ class ForecastSummary(_ByProcess):
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnSummary(_ByProcess):
-    """What sample.json and label.json share: beside the last process the tokens of all draws, whichever process made them."""
+    """What sample.json and label.json share: beside the last process the tokens of all draws, whichever
+    process made them.
+    """
 
     n_generated: int
     n_prefilled: int
@@ -66,7 +77,9 @@ class DrawnSummary(_ByProcess):
 
 @dataclass(frozen=True, kw_only=True)
 class SampleSummary(DrawnSummary):
-    """sample.json. `verdicts` and `finish_reasons` count solutions; `problems_without_room` do not fit into the policy's context."""
+    """sample.json. `verdicts` and `finish_reasons` count solutions; `problems_without_room` do not fit into
+    the policy's context.
+    """
 
     WRITTEN_BY = "`prm-train sample`"
 
@@ -85,7 +98,9 @@ class _Problems:
 
 @dataclass(frozen=True)
 class RunSettings(StoredRecord):
-    """The part of a sampled run's config.json that is read of runs of any version, and of folders that no `sample` made."""
+    """The part of a sampled run's config.json that is read of runs of any version, and of folders that no
+    `sample` made.
+    """
 
     grader: str = ""
     problems: _Problems = field(default_factory=_Problems)

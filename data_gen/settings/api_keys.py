@@ -1,4 +1,6 @@
-"""Secrets come from the environment: a config holds the name of the variable, and no message shows a value that may be a secret."""
+"""Secrets come from the environment: a config holds the name of the variable, and no message shows a value
+that may be a secret.
+"""
 
 import os
 import re
@@ -15,11 +17,14 @@ def check_api_key_env(name: str | None) -> None:
 def check_variable_name(name: str, setting: str, such_as: str) -> None:
     """Raises ValueError, without the value, unless `name` is an environment variable's name in capitals.
 
-    Keys of capitals and digits alone exist: what looks like one is taken for a name only where the environment has it.
+    Keys of capitals and digits alone exist: what looks like one is taken for a name only where the
+    environment has it.
     """
     is_like_a_key = (len(name) >= 16 and "_" not in name) or sum(map(str.isdigit, name)) >= 4
     if not re.fullmatch("[A-Z_][A-Z0-9_]*", name) or (is_like_a_key and name not in os.environ):
-        raise ValueError(f"{setting}: expected the NAME of an environment variable, in capitals, such as {such_as}")
+        raise ValueError(
+            f"{setting}: expected the NAME of an environment variable, in capitals, such as {such_as}"
+        )
 
 
 def read_api_key(name: str | None) -> str | None:
@@ -28,5 +33,7 @@ def read_api_key(name: str | None) -> str | None:
         return None
     key = os.environ.get(name, "").strip()
     if not key:
-        raise InputError(f"api_key_env: the environment variable {name} is not set; expected it to hold the API key")
+        raise InputError(
+            f"api_key_env: the environment variable {name} is not set; expected it to hold the API key"
+        )
     return key

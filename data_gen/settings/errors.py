@@ -2,7 +2,9 @@
 
 
 class InputError(ValueError):
-    """Something that only the user can mend, as input that cannot be used: a command ends with this message alone and exit code 2."""
+    """Something that only the user can mend, as input that cannot be used: a command ends with this message
+    alone and exit code 2.
+    """
 
 
 class ConfigError(InputError):

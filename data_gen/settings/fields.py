@@ -1,4 +1,5 @@
-"""The fields of a config class: their types, also in words, their dotted names, defaults, and the comment beside each in the source.
+"""The fields of a config class: their types, also in words, their dotted names, defaults, and the comment
+beside each in the source.
 
 `describe` makes the `--help` of a command out of it.
 """
@@ -34,14 +35,19 @@ def nested_class(field_type: Any) -> type["DataclassInstance"] | None:
 
 
 def field_types(config_class: type["DataclassInstance"]) -> dict[str, Any]:
-    """Resolved types of the fields that can be set, in order. Raises TypeError for a config class where its keys could not be checked."""
+    """Resolved types of the fields that can be set, in order. Raises TypeError for a config class where its
+    keys could not be checked.
+    """
     hints = get_type_hints(config_class, include_extras=True)
     found = {field.name: hints[field.name] for field in fields(config_class) if field.init}
     for name, field_type in found.items():
         kinds = alternatives(field_type)
         inner = [part for kind in kinds for part in get_args(kind)] + list(kinds if len(kinds) > 1 else ())
         if any(isinstance(part, type) and is_dataclass(part) for part in inner):
-            raise TypeError(f"{config_class.__name__}.{name}: a config class stands alone or with None, not in {type_name(field_type)}")
+            raise TypeError(
+                f"{config_class.__name__}.{name}: a config class stands alone or with None, not in "
+                f"{type_name(field_type)}"
+            )
     return found
 
 
@@ -82,10 +88,15 @@ def leaf_names(config_class: type["DataclassInstance"], prefix: str = "") -> Ite
 
 
 def describe(config_class: type["DataclassInstance"]) -> str:
-    """The docstring of the command (or of the config where that has a module to itself), then one entry a setting."""
+    """The docstring of the command (or of the config where that has a module to itself), then one entry a
+    setting.
+    """
     module = sys.modules[config_class.__module__]
     about = inspect.getdoc(module if hasattr(module, "main") else config_class) or config_class.__name__
-    usage = "Settings: --key value or --key=value, or lines of the YAML file that --config names (the command line wins)."
+    usage = (
+        "Settings: --key value or --key=value, or lines of the YAML file that --config names (the "
+        "command line wins)."
+    )
     return "\n".join([about, "", usage, "", "  --config path", *_entries(config_class, None, "")]) + "\n"
 
 
@@ -97,28 +108,51 @@ def _entries(config_class: type["DataclassInstance"], base: Any, prefix: str) ->
         nested = nested_class(field_type)
         if nested:
             if default is None:
-                yield _entry(f"{prefix}{name} null = null", f"{words.get(name, '')} Setting one of the next replaces null:".strip())
+                yield _entry(
+                    f"{prefix}{name} null = null",
+                    f"{words.get(name, '')} Setting one of the next replaces null:".strip(),
+                )
             yield from _entries(nested, default if isinstance(default, nested) else None, f"{prefix}{name}.")
         else:
-            shown = "(required)" if default is MISSING else f"= {TypeAdapter(field_type).dump_json(default).decode()}"
+            shown = (
+                "(required)"
+                if default is MISSING
+                else f"= {TypeAdapter(field_type).dump_json(default).decode()}"
+            )
             yield _entry(f"{prefix}{name} {type_name(field_type)} {shown}", words.get(name, ""))
 
 
 def _entry(head: str, words: str) -> str:
-    return "\n".join([f"  --{head}", *textwrap.wrap(words, 110, initial_indent=" " * 8, subsequent_indent=" " * 8)])
+    return "\n".join(
+        [f"  --{head}", *textwrap.wrap(words, 110, initial_indent=" " * 8, subsequent_indent=" " * 8)]
+    )
 
 
 def field_words(config_class: type["DataclassInstance"]) -> dict[str, str]:
-    """What the source says of each field: its metadata["help"], else the comment at the end of its line, else the string below it."""
+    """What the source says of each field: its metadata["help"], else the comment at the end of its line, else
+    the string below it.
+    """
     words: dict[str, str] = {}
     for owner in reversed([owner for owner in config_class.__mro__ if is_dataclass(owner)]):
         source = textwrap.dedent(inspect.getsource(owner))
         tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-        comments = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
+        comments = {
+            token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT
+        }
         body = ast.parse(source).body[0].body  # type: ignore[attr-defined]  # a class statement
         for statement, following in zip(body, [*body[1:], None], strict=True):
-            if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.end_lineno:
+            if (
+                isinstance(statement, ast.AnnAssign)
+                and isinstance(statement.target, ast.Name)
+                and statement.end_lineno
+            ):
                 below = following.value if isinstance(following, ast.Expr) else None
-                below_text = below.value if isinstance(below, ast.Constant) and isinstance(below.value, str) else ""
-                words[statement.target.id] = comments.get(statement.end_lineno) or inspect.cleandoc(below_text)
-    return words | {field.name: field.metadata["help"] for field in fields(config_class) if "help" in field.metadata}
+                below_text = (
+                    below.value if isinstance(below, ast.Constant) and isinstance(below.value, str) else ""
+                )
+                words[statement.target.id] = comments.get(statement.end_lineno) or inspect.cleandoc(
+                    below_text
+                )
+    return words | {
+        field.name: field.metadata["help"] for field in fields(config_class) if "help" in field.metadata
+    }

@@ -1,13 +1,15 @@
-"""Settings of a command: a frozen dataclass, filled from its defaults, then `--config file.yaml`, then `--key value`.
+"""Settings of a command: a frozen dataclass, filled from its defaults, then `--config file.yaml`, then `--key
+value`.
 
-The dataclass is the only place that knows a setting's name, type and default; a YAML file holds only what a run changes, and an override
-reaches into nested dataclasses with dots::
+The dataclass is the only place that knows a setting's name, type and default; a YAML file holds only what a
+run changes, and an override reaches into nested dataclasses with dots::
 
     prm-train train-prm --config configs/train_prm/lora.yaml --batch_size 8 --lora.rank=16
 
-A field is a number, bool, str, Path, Literal, Enum, an Optional, tuple, list or dict of those, or another dataclass. Values are strict: 1.5
-is no int, "3" no number and yes no bool. What does not fit is refused with its name, what came, what was wanted and where it stood.
-How text becomes values is `data_gen.settings.values`'s: YAML 1.2, and on the command line `--n 4,16`, `--n 4 16` or `--n 4 --n 16`.
+A field is a number, bool, str, Path, Literal, Enum, an Optional, tuple, list or dict of those, or another
+dataclass. Values are strict: 1.5 is no int, "3" no number and yes no bool. What does not fit is refused with
+its name, what came, what was wanted and where it stood. How text becomes values is
+`data_gen.settings.values`'s: YAML 1.2, and on the command line `--n 4,16`, `--n 4 16` or `--n 4 --n 16`.
 """
 
 import asyncio
@@ -38,7 +40,8 @@ Config = TypeVar("Config", bound="DataclassInstance")
 def parse_config(config_class: type[Config], argv: Sequence[str] | None = None) -> Config:
     """The config that `argv` (default: the command line) asks for; `--help` prints every field and exits.
 
-    Later sources win: defaults, then each `--config file.yaml`, then `--key value` or `--key=value`. Raises ConfigError.
+    Later sources win: defaults, then each `--config file.yaml`, then `--key value` or `--key=value`. Raises
+    ConfigError.
     """
     pairs = list(_options(sys.argv[1:] if argv is None else argv))
     if "help" in (name for name, _ in pairs):
@@ -67,23 +70,28 @@ def load_yaml(config_class: type[Config], path: Path) -> Config:
 
 
 def dump_config(config: "DataclassInstance") -> dict[str, Any]:
-    """Every field as JSON can hold it; written as JSON, which is YAML too, it loads back to an equal config."""
+    """Every field as JSON can hold it; written as JSON, which is YAML too, it loads back to an equal
+    config.
+    """
     dumped: dict[str, Any] = TypeAdapter(type(config)).dump_python(config, mode="json")
     return dumped
 
 
 def run_command(main: Callable[[], None], name: str = "") -> None:
-    """Run a command's `main` for a person: one line instead of a traceback where the input, the disk or a signal ended it.
+    """Run a command's `main` for a person: one line instead of a traceback where the input, the disk or a
+    signal ended it.
 
-    Exit code 2 for input or a path that cannot be used, 1 for a full disk, 130 for Ctrl-C, 143 for SIGTERM. `name` begins the line
-    (default: the script's).
+    Exit code 2 for input or a path that cannot be used, 1 for a full disk, 130 for Ctrl-C, 143 for SIGTERM.
+    `name` begins the line (default: the script's).
     """
     name = name or Path(sys.argv[0]).stem
     from data_gen.process.library_noise import drop_known_warnings
     from data_gen.process.log_lines import LogAboveBars
 
     drop_known_warnings()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[LogAboveBars()])
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[LogAboveBars()]
+    )
     with Interrupts() as interrupts:
         try:
             main()
@@ -119,13 +127,17 @@ def _options(argv: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
             yield "help", []
             continue
         if not word.startswith("--"):
-            raise ConfigError(f"unexpected argument {without_secrets(word)!r} (command line); expected --key value")
+            raise ConfigError(
+                f"unexpected argument {without_secrets(word)!r} (command line); expected --key value"
+            )
         name, equals, text = word[2:].partition("=")
         words = [text] if equals else []
         while rest and not equals and not rest[0].startswith("--"):
             words.append(rest.pop(0))
         if not words:
-            raise ConfigError(f"--{name} (command line) has no value; expected --{name} value, for a switch --{name} true")
+            raise ConfigError(
+                f"--{name} (command line) has no value; expected --{name} value, for a switch --{name} true"
+            )
         yield name, words
 
 
@@ -139,7 +151,9 @@ def _put_file(config_class: type["DataclassInstance"], path: Path, settings: dic
 
 
 def _check(dotted: str, setting: Setting, field_type: Any) -> Any:
-    """The value as the field holds it; JSON's strict mode takes a list for a tuple and text for a Path or an Enum, and nothing else."""
+    """The value as the field holds it; JSON's strict mode takes a list for a tuple and text for a Path or an
+    Enum, and nothing else.
+    """
     got = f"{dotted}: got {without_secrets(json.dumps(setting.value, ensure_ascii=False))}"
     if nested_class(field_type) and setting.value is not None:
         raise ConfigError(f"{got}, expected its fields one by one, as --{dotted}.key value ({setting.where})")
@@ -150,8 +164,12 @@ def _check(dotted: str, setting: Setting, field_type: Any) -> Any:
     try:
         return TypeAdapter(field_type).validate_json(json.dumps(setting.value), strict=True)
     except ValidationError as error:
-        details = [f"{'item ' + '.'.join(map(str, item['loc'])) + ': ' if item['loc'] else ''}{item['msg']}" for item in error.errors()]
-        detail = f": {details[0]}" if len(details) == 1 else ""  # the options of a union each complain, which helps nobody
+        details = [
+            f"{'item ' + '.'.join(map(str, item['loc'])) + ': ' if item['loc'] else ''}{item['msg']}"
+            for item in error.errors()
+        ]
+        # The options of a union each complain, which helps nobody
+        detail = f": {details[0]}" if len(details) == 1 else ""
         raise ConfigError(f"{got}, expected {type_name(field_type)} ({setting.where}){detail}") from None
 
 
@@ -173,13 +191,22 @@ def _build_whole(config_class: type[Config], settings: dict[str, Setting]) -> Co
     config = _build(config_class, None, settings, "", missing)
     if missing:
         raise ConfigError(
-            f"no value for {', '.join(missing)}; expected --{missing[0]} on the command line or a line in the YAML file of --config"
+            f"no value for {', '.join(missing)}; expected --{missing[0]} on the command line or a line in "
+            "the YAML file of --config"
         )
     return config
 
 
-def _build(config_class: type[Config], base: Config | None, settings: dict[str, Setting], prefix: str, missing: list[str]) -> Any:
-    """`base` (the default of a nested config, if it has one) with its settings; what has no value is added to `missing`, then None."""
+def _build(
+    config_class: type[Config],
+    base: Config | None,
+    settings: dict[str, Setting],
+    prefix: str,
+    missing: list[str],
+) -> Any:
+    """`base` (the default of a nested config, if it has one) with its settings; what has no value is added to
+    `missing`, then None.
+    """
     values: dict[str, Any] = {}
     for name, field_type in field_types(config_class).items():
         dotted, nested = prefix + name, nested_class(field_type)

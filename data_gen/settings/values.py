@@ -1,7 +1,7 @@
 """Values of settings as they are written: YAML files by the rules of YAML 1.2, and words of a command line.
 
-A file may be somebody else's: how much and how deep it nests is bounded before anything is made of it, so that aliases of aliases do not
-fill the memory.
+A file may be somebody else's: how much and how deep it nests is bounded before anything is made of it, so
+that aliases of aliases do not fill the memory.
 """
 
 import difflib
@@ -34,7 +34,9 @@ class Setting:
 
 
 class Yaml12Loader(yaml.SafeLoader):
-    """Scalars by YAML 1.2's core schema: YAML 1.1 reads 1e-5 as text, `on` as true, 010 as 8 and 2024-01-01 as a date."""
+    """Scalars by YAML 1.2's core schema: YAML 1.1 reads 1e-5 as text, `on` as true, 010 as 8 and 2024-01-01
+    as a date.
+    """
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 PyYAML's own class attribute
 
@@ -43,9 +45,15 @@ for _kind, _pattern, _first in (
     ("null", r"~|null|", ["~", "n", ""]),
     ("bool", r"true|True|false|False", "tTfF"),
     ("int", r"[-+]?(0|[1-9][0-9_]*)", "-+0123456789"),
-    ("float", r"[-+]?(([0-9]*\.[0-9]+|[0-9]+\.)([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.inf)|\.nan", "-+.0123456789"),
+    (
+        "float",
+        r"[-+]?(([0-9]*\.[0-9]+|[0-9]+\.)([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.inf)|\.nan",
+        "-+.0123456789",
+    ),
 ):
-    Yaml12Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"^(?:{_pattern})$"), list(_first))
+    Yaml12Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_kind}", re.compile(f"^(?:{_pattern})$"), list(_first)
+    )
 
 
 # --- YAML files
@@ -62,7 +70,8 @@ def read_settings(config_class: type["DataclassInstance"], path: Path) -> Iterat
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{path}:{line}: not valid YAML: {error.problem}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:  # a character that YAML does not know, or bytes that are none
+    # A character that YAML does not know, or bytes that are none
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = str(error).partition("\n")[0]
         raise ConfigError(f"{path}: not usable as YAML text: {reason}") from None
 
@@ -78,16 +87,26 @@ def compose(text: str) -> yaml.Node | None:
         node, depth = nodes.pop()
         n_nodes += 1
         if n_nodes > MAX_NODES or depth > MAX_DEPTH:  # an alias of what it stands in is infinitely deep
-            raise yaml.YAMLError(f"more than {MAX_NODES} values, or more than {MAX_DEPTH} levels, when its aliases are written out")
+            raise yaml.YAMLError(
+                f"more than {MAX_NODES} values, or more than {MAX_DEPTH} levels, when its aliases are "
+                "written out"
+            )
         parts = node.value if isinstance(node, yaml.CollectionNode) else []
-        nodes += [(each, depth + 1) for part in parts for each in (part if isinstance(part, tuple) else (part,))]
+        nodes += [
+            (each, depth + 1) for part in parts for each in (part if isinstance(part, tuple) else (part,))
+        ]
     return root
 
 
-def _settings(config_class: type["DataclassInstance"], node: yaml.Node, path: Path, prefix: str) -> Iterator[tuple[str, Setting]]:
+def _settings(
+    config_class: type["DataclassInstance"], node: yaml.Node, path: Path, prefix: str
+) -> Iterator[tuple[str, Setting]]:
     """`config_class` is the whole config's; `prefix` says which nested config `node` fills."""
     if not isinstance(node, yaml.MappingNode):
-        raise ConfigError(f"{prefix.rstrip('.') or 'the file'}: got {node.value!r:.60}, expected keys and values ({_place(path, node)})")
+        raise ConfigError(
+            f"{prefix.rstrip('.') or 'the file'}: got {node.value!r:.60}, expected keys and values "
+            f"({_place(path, node)})"
+        )
     seen: set[str] = set()
     for key_node, value_node in node.value:
         dotted, where = f"{prefix}{key_node.value}", _place(path, key_node)
@@ -121,7 +140,8 @@ def _place(path: Path, node: yaml.Node) -> str:
 
 
 def from_words(words: Sequence[str], field_type: Any) -> Any:
-    """The plain value of `--key word`; of a list the items of all words, each with one, several between commas, or a list in brackets.
+    """The plain value of `--key word`; of a list the items of all words, each with one, several between
+    commas, or a list in brackets.
 
     Raises ConfigError for several words where one is meant.
     """
@@ -139,7 +159,9 @@ def _is_list(field_type: Any) -> bool:
 
 
 def _from_text(text: str, field_type: Any) -> Any:
-    """The plain value that `text` stands for: itself where the field takes text, else what YAML reads there."""
+    """The plain value that `text` stands for: itself where the field takes text, else what YAML reads
+    there.
+    """
     if text == "null" and type(None) in get_args(field_type):
         return None
     if fits(text, field_type):
@@ -151,7 +173,8 @@ def _from_text(text: str, field_type: Any) -> Any:
         value = _value(f"[{text}]" if is_bare_list else text)
         if not is_bare_list or fits(value, field_type):
             return value
-        parts = _value(f"[{','.join(text.replace(',', ' ').split())}]")  # `4 16` in one word, where a blank cannot be part of an item
+        # `4 16` in one word, where a blank cannot be part of an item
+        parts = _value(f"[{','.join(text.replace(',', ' ').split())}]")
     except yaml.YAMLError:
         value = parts = text  # refused with its type's name
     # Of a list of texts one item, as `Q:`, which YAML reads as a key, or `###`
@@ -173,14 +196,20 @@ def fits(value: Any, field_type: Any) -> bool:
 
 
 def refuse_unusable(value: Any) -> None:
-    """Raises ValueError for what no setting means: text with a NUL or half a character, numbers that are none, and those beyond 64 bits."""
+    """Raises ValueError for what no setting means: text with a NUL or half a character, numbers that are
+    none, and those beyond 64 bits.
+    """
     if isinstance(value, dict):
         value = [*value, *value.values()]
     if isinstance(value, list):
         for item in value:
             refuse_unusable(item)
-    elif isinstance(value, str) and ("\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value)):
-        raise ValueError("holds a character that no file and no model knows (NUL, or bytes that are no UTF-8)")
+    elif isinstance(value, str) and (
+        "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value)
+    ):
+        raise ValueError(
+            "holds a character that no file and no model knows (NUL, or bytes that are no UTF-8)"
+        )
     elif isinstance(value, float) and not math.isfinite(value):
         raise ValueError("is no finite number")
     elif isinstance(value, int) and not -(2**63) <= value < 2**63:
@@ -191,7 +220,9 @@ def refuse_unusable(value: Any) -> None:
 
 
 def leaf_type(config_class: type["DataclassInstance"], dotted: str, where: str) -> Any:
-    """Type of the field with this key, which may also be a whole nested config. Raises ConfigError with the nearest keys."""
+    """Type of the field with this key, which may also be a whole nested config. Raises ConfigError with the
+    nearest keys.
+    """
     here: type[DataclassInstance] | None = config_class
     for name in dotted.split("."):
         if here is None or name not in field_types(here):

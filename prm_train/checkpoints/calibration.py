@@ -1,4 +1,6 @@
-"""What config.json says of the scores of a checkpoint: their calibration, and thresholds for them. Loads without torch."""
+"""What config.json says of the scores of a checkpoint: their calibration, and thresholds for them. Loads
+without torch.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,7 +8,9 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Calibration:
-    """score = sigmoid(scale * logit + bias), where `logit` is what the network alone says. The default changes nothing."""
+    """score = sigmoid(scale * logit + bias), where `logit` is what the network alone says. The default
+    changes nothing.
+    """
 
     method: Literal["none", "temperature", "platt"] = "none"
     scale: float = 1.0
@@ -14,7 +18,10 @@ class Calibration:
 
     def __post_init__(self) -> None:
         if not self.scale > 0:
-            raise ValueError(f"calibration: got scale {self.scale}, expected more than 0, since scores must keep their order")
+            raise ValueError(
+                f"calibration: got scale {self.scale}, expected more than 0, since scores must keep their "
+                "order"
+            )
 
 
 UNCALIBRATED = Calibration()
@@ -22,7 +29,9 @@ UNCALIBRATED = Calibration()
 
 @dataclass(frozen=True)
 class Threshold:
-    """A step is wrong if its score is below `value`. `tuned_on`: the solutions that chose it; `f1`, ProcessBench's, is of others."""
+    """A step is wrong if its score is below `value`. `tuned_on`: the solutions that chose it; `f1`,
+    ProcessBench's, is of others.
+    """
 
     tuned_on: str
     value: float

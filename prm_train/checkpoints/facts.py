@@ -1,4 +1,6 @@
-"""What a scorer's config.json says besides the network: how to encode for it and what its scores mean. One key, `prm_train`."""
+"""What a scorer's config.json says besides the network: how to encode for it and what its scores mean. One
+key, `prm_train`.
+"""
 
 import json
 from dataclasses import asdict, dataclass
@@ -24,10 +26,12 @@ Facts = TypeVar("Facts", bound="CheckpointFacts")
 
 @dataclass(frozen=True)
 class CheckpointFacts:
-    """`labels` tells a reader what the training labels were; `aggregation` makes one score of a path's step scores (an ORM has one).
+    """`labels` tells a reader what the training labels were; `aggregation` makes one score of a path's step
+    scores (an ORM has one).
 
-    Of an ORM: `is_reward` says that it was trained on pairs, so that its logit is a Bradley-Terry reward, whose differences within a
-    question mean something and whose zero point does not; `has_attempts` that its prompts show earlier attempts.
+    Of an ORM: `is_reward` says that it was trained on pairs, so that its logit is a Bradley-Terry reward,
+    whose differences within a question mean something and whose zero point does not; `has_attempts` that its
+    prompts show earlier attempts.
 
     Checkpoints written before there was calibration lack it, and their scores are those of the network.
     """
@@ -43,7 +47,9 @@ class CheckpointFacts:
 
 
 def score_facts(facts: CheckpointFacts) -> dict[str, Any]:
-    """What of the facts decides a score: thresholds and what only describes do not, nor does a calibration that changes nothing."""
+    """What of the facts decides a score: thresholds and what only describes do not, nor does a calibration
+    that changes nothing.
+    """
     found = asdict(facts)
     for name in ("thresholds", "is_reward", "has_attempts"):
         del found[name]
@@ -61,7 +67,10 @@ def read_facts_of(model_config: Any, kind: type[Facts]) -> Facts:
     """The facts of a kind that has more of them. Raises InputError if the checkpoint is of another kind."""
     found, name = getattr(model_config, CONFIG_KEY, None), model_config.name_or_path
     if found is None:
-        raise InputError(f"{name}: its config.json has no {CONFIG_KEY!r}; expected a model that train-prm or train-orm has written")
+        raise InputError(
+            f"{name}: its config.json has no {CONFIG_KEY!r}; expected a model that train-prm or train-orm "
+            "has written"
+        )
     try:
         return TypeAdapter(kind).validate_python(found)
     except ValidationError as error:
@@ -76,13 +85,24 @@ def read_config_facts(path: str, trust_remote_code: bool = False) -> CheckpointF
 
 
 def store_calibration(folder: Path, calibration: Calibration, thresholds: tuple[Threshold, ...]) -> None:
-    """Write a calibration into the config.json of a checkpoint. The thresholds are of calibrated scores: earlier ones are dropped."""
-    _store(folder, {"calibration": asdict(calibration), "thresholds": [asdict(threshold) for threshold in thresholds]})
+    """Write a calibration into the config.json of a checkpoint. The thresholds are of calibrated scores:
+    earlier ones are dropped.
+    """
+    _store(
+        folder,
+        {"calibration": asdict(calibration), "thresholds": [asdict(threshold) for threshold in thresholds]},
+    )
 
 
 def store_threshold(folder: Path, threshold: Threshold) -> None:
-    """Write one threshold into the config.json of a checkpoint; an earlier one that was tuned on the same set is replaced."""
-    others = [each for each in _read(folder)[CONFIG_KEY].get("thresholds", ()) if each["tuned_on"] != threshold.tuned_on]
+    """Write one threshold into the config.json of a checkpoint; an earlier one that was tuned on the same set
+    is replaced.
+    """
+    others = [
+        each
+        for each in _read(folder)[CONFIG_KEY].get("thresholds", ())
+        if each["tuned_on"] != threshold.tuned_on
+    ]
     _store(folder, {"thresholds": [*others, asdict(threshold)]})
 
 
@@ -95,8 +115,12 @@ def _store(folder: Path, new: dict[str, Any]) -> None:
 def _read(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
-        raise InputError(f"{folder}: no config.json there; expected the folder of a checkpoint, on this machine")
+        raise InputError(
+            f"{folder}: no config.json there; expected the folder of a checkpoint, on this machine"
+        )
     config = read_object(path)
     if CONFIG_KEY not in config:
-        raise InputError(f"{path}: no {CONFIG_KEY!r}; expected a model that train-prm or train-orm has written")
+        raise InputError(
+            f"{path}: no {CONFIG_KEY!r}; expected a model that train-prm or train-orm has written"
+        )
     return config

@@ -1,4 +1,6 @@
-"""Content hashes of scorers: by them stored scores are known to come from the same weights, whatever path these were loaded from."""
+"""Content hashes of scorers: by them stored scores are known to come from the same weights, whatever path
+these were loaded from.
+"""
 
 from collections.abc import Sequence
 
@@ -11,6 +13,8 @@ from prm_train.encoding.paths import ScorerEncoding
 
 
 def content_id(models: Sequence[PreTrainedModel], encoding: ScorerEncoding, facts: CheckpointFacts) -> str:
-    """A content hash of whatever decides a score: the weights as loaded, the tokenizer, the encoding, the calibration."""
+    """A content hash of whatever decides a score: the weights as loaded, the tokenizer, the encoding, the
+    calibration.
+    """
     tokenizer = (sorted(encoding.tokenizer.get_vocab().items()), encoding.tokenizer.chat_template)
     return content_hash("scorer", weights_digest(SCORER_LINE, *models), tokenizer, score_facts(facts))

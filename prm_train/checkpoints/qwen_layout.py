@@ -1,4 +1,6 @@
-"""The network of Qwen2.5-Math-PRM: a backbone under a head of two layers, which `publish --layout qwen_prm` writes too."""
+"""The network of Qwen2.5-Math-PRM: a backbone under a head of two layers, which `publish --layout qwen_prm`
+writes too.
+"""
 
 from torch import nn
 from transformers import Qwen2Config, Qwen2ForTokenClassification
@@ -9,11 +11,15 @@ QWEN_PRM = "Qwen2ForProcessRewardModel"  # its architecture in config.json
 
 
 class QwenPrm(Qwen2ForTokenClassification):
-    """Qwen2ForProcessRewardModel from transformers' own parts: two linear maps with a ReLU between them on every token."""
+    """Qwen2ForProcessRewardModel from transformers' own parts: two linear maps with a ReLU between them on
+    every token.
+    """
 
     def __init__(self, config: Qwen2Config) -> None:
         super().__init__(config)
-        self.score = nn.Sequential(nn.Linear(config.hidden_size, config.hidden_size), nn.ReLU(), nn.Linear(config.hidden_size, 2))
+        self.score = nn.Sequential(
+            nn.Linear(config.hidden_size, config.hidden_size), nn.ReLU(), nn.Linear(config.hidden_size, 2)
+        )
         self.post_init()
 
 

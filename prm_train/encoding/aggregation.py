@@ -10,9 +10,9 @@ Aggregation = Literal["min", "prod", "last", "mean"]
 def aggregate(scores: Sequence[float], how: Aggregation) -> float:
     """The score of a path, in [0, 1] as its step scores are.
 
-    min and prod read each score as "this step is right" (labels that stop at the first error: Lightman et al. 2023, Wang et al. 2024);
-    last reads it as the value of the prefix that ends there (soft labels: Snell et al. 2024, App. E).
-    Raises ValueError if there is no score.
+    min and prod read each score as "this step is right" (labels that stop at the first error: Lightman et al.
+    2023, Wang et al. 2024); last reads it as the value of the prefix that ends there (soft labels: Snell et
+    al. 2024, App. E). Raises ValueError if there is no score.
     """
     if not scores:
         raise ValueError("aggregate: got no step score, expected at least one")

@@ -1,7 +1,9 @@
-"""Charts as inline SVG built by hand: axes, lines with bands and names at their ends, bars, intervals. `plots` decides what they show.
+"""Charts as inline SVG built by hand: axes, lines with bands and names at their ends, bars, intervals.
+`plots` decides what they show.
 
-No plotting library: a chart takes font, colours and dark mode from the style sheet of the page that holds it, its text stays text, and it
-is a few kilobytes. It is made at the size at which it is shown, so its letters are as large as the page's. All lengths are pixels.
+No plotting library: a chart takes font, colours and dark mode from the style sheet of the page that holds it,
+its text stays text, and it is a few kilobytes. It is made at the size at which it is shown, so its letters
+are as large as the page's. All lengths are pixels.
 """
 
 import math
@@ -18,7 +20,9 @@ MAX_NAME = 15  # characters of such a name that its margin holds
 
 @dataclass(frozen=True)
 class Axis:
-    """The range that an axis shows, the ticks `(value, text)` on it and its title. A logarithmic axis needs positive values."""
+    """The range that an axis shows, the ticks `(value, text)` on it and its title. A logarithmic axis needs
+    positive values.
+    """
 
     low: float
     high: float
@@ -27,9 +31,15 @@ class Axis:
     is_log: bool = False
 
     def fraction(self, value: float) -> float:
-        """Where `value` lies between the ends of the axis: 0 to 1, values outside are moved to the nearer end."""
+        """Where `value` lies between the ends of the axis: 0 to 1, values outside are moved to the nearer
+        end.
+        """
         inside = min(max(value, self.low), self.high)
-        low, high, at = (math.log(x) for x in (self.low, self.high, inside)) if self.is_log else (self.low, self.high, inside)
+        low, high, at = (
+            (math.log(x) for x in (self.low, self.high, inside))
+            if self.is_log
+            else (self.low, self.high, inside)
+        )
         return (at - low) / (high - low)
 
 
@@ -58,7 +68,9 @@ class Frame:
 
 @dataclass(frozen=True)
 class Series:
-    """A line with its 95 % band: points `(x, interval)` by rising x; `style` is the css classes for its colour and dashes."""
+    """A line with its 95 % band: points `(x, interval)` by rising x; `style` is the css classes for its
+    colour and dashes.
+    """
 
     label: str
     style: str
@@ -66,10 +78,17 @@ class Series:
 
 
 def tag(name: str, *children: str, **attributes: object) -> Markup:
-    """An SVG element; text and attribute values are escaped. In attribute names `class_` is class and other underscores are hyphens."""
-    texts = {key.rstrip("_").replace("_", "-"): f"{value:.1f}" if isinstance(value, float) else value for key, value in attributes.items()}
+    """An SVG element; text and attribute values are escaped. In attribute names `class_` is class and other
+    underscores are hyphens.
+    """
+    texts = {
+        key.rstrip("_").replace("_", "-"): f"{value:.1f}" if isinstance(value, float) else value
+        for key, value in attributes.items()
+    }
     opening = Markup("").join(Markup(' {}="{}"').format(key, value) for key, value in texts.items())
-    return Markup("<{0}{1}>{2}</{0}>").format(name, opening, Markup("").join(escape(child) for child in children))
+    return Markup("<{0}{1}>{2}</{0}>").format(
+        name, opening, Markup("").join(escape(child) for child in children)
+    )
 
 
 def drawing(description: str, width: float, height: float, parts: Iterable[str]) -> Markup:
@@ -86,27 +105,44 @@ def log2_axis(values: Iterable[float], title: str) -> Axis:
 
 
 def decade_axis(values: Iterable[float], title: str) -> Axis:
-    """A logarithmic axis with ticks at 1, 2 and 5 times the powers of ten, or at the powers alone where it spans three of them or more."""
+    """A logarithmic axis with ticks at 1, 2 and 5 times the powers of ten, or at the powers alone where it
+    spans three of them or more.
+    """
     known = sorted(values)
     low, high = known[0] / 1.1, known[-1] * 1.1
     steps = (1, 2, 5) if high < 1000 * low else (1,)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
-    return Axis(low, high, tuple((tick, f"{tick / 1000:g}k" if tick >= 1000 else f"{tick:g}") for tick in ticks), title, is_log=True)
+    return Axis(
+        low,
+        high,
+        tuple((tick, f"{tick / 1000:g}k" if tick >= 1000 else f"{tick:g}") for tick in ticks),
+        title,
+        is_log=True,
+    )
 
 
 def linear_axis(values: Iterable[float], title: str, scale: float = 1.0) -> Axis:
-    """An axis from a round number below `values` to one above them, at most seven steps apart; ticks say `scale` times the value."""
+    """An axis from a round number below `values` to one above them, at most seven steps apart; ticks say
+    `scale` times the value.
+    """
     known = list(values)
     low, span = min(known), max(max(known) - min(known), 1e-3)
     power = 10.0 ** math.floor(math.log10(span / 6))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= span / 6)
     first, last = math.floor(low / step + 1e-6), math.ceil((low + span) / step - 1e-6)
-    return Axis(first * step, last * step, tuple((i * step, f"{scale * i * step:.6g}") for i in range(first, last + 1)), title)
+    return Axis(
+        first * step,
+        last * step,
+        tuple((i * step, f"{scale * i * step:.6g}") for i in range(first, last + 1)),
+        title,
+    )
 
 
 def axes(frame: Frame) -> Markup:
-    """Grid, ticks and titles; the y title stands above the axis, where it can be read without turning the head."""
+    """Grid, ticks and titles; the y title stands above the axis, where it can be read without turning the
+    head.
+    """
     parts = [tag("text", frame.y.title, class_="axis-title", x=0, y=12)]
     for value, text in frame.y.ticks:
         _, y = frame.at(frame.x.low, value)
@@ -121,7 +157,9 @@ def axes(frame: Frame) -> Markup:
 
 
 def line(frame: Frame, series: Series) -> Markup:
-    """One line with its band (a whisker where it is a single point) and a dot a point that tells its numbers when pointed at."""
+    """One line with its band (a whisker where it is a single point) and a dot a point that tells its numbers
+    when pointed at.
+    """
     centres = [frame.at(x, interval.mean) for x, interval in series.points]
     upper = [frame.at(x, interval.high) for x, interval in series.points]
     lower = [frame.at(x, interval.low) for x, interval in series.points]
@@ -132,27 +170,39 @@ def line(frame: Frame, series: Series) -> Markup:
         parts.append(tag("polygon", class_="whisker" if is_point else "band", points=outline))
     parts.append(tag("polyline", class_="line", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in centres)))
     for (x, y), (value, interval) in zip(centres, series.points, strict=True):
-        shown = f"{series.label} at {value:.6g}: {interval.mean:.3f} ({interval.low:.3f} to {interval.high:.3f})"
+        shown = (
+            f"{series.label} at {value:.6g}: {interval.mean:.3f} ({interval.low:.3f} to {interval.high:.3f})"
+        )
         parts.append(tag("circle", tag("title", shown), class_="dot", cx=x, cy=y, r=2.6))
     return tag("g", *parts, class_=f"series {series.style}")
 
 
 def end_labels(frame: Frame, ends: Sequence[tuple[float, float, str, str]]) -> Markup:
-    """Names of lines, `(x, y, text, style)` of their ends, in the margin right of the frame: moved apart and tied to the ends."""
+    """Names of lines, `(x, y, text, style)` of their ends, in the margin right of the frame: moved apart and
+    tied to the ends.
+    """
     at = spread_labels([y for _, y, _, _ in ends], LABEL_GAP, frame.top, frame.bottom)
     parts = []
     for (x, y, text, style), label_y in zip(ends, at, strict=True):
         bend, end = max(frame.right, x) + 3, frame.right + 9
-        leader = tag("polyline", class_="leader", points=f"{x + 3:.1f},{y:.1f} {bend:.1f},{y:.1f} {end:.1f},{label_y:.1f}")
+        leader = tag(
+            "polyline",
+            class_="leader",
+            points=f"{x + 3:.1f},{y:.1f} {bend:.1f},{y:.1f} {end:.1f},{label_y:.1f}",
+        )
         name = text if len(text) <= MAX_NAME else f"{text[: MAX_NAME - 1]}…"
-        parts.append(tag("g", leader, tag("text", name, class_="name", x=end + 3, y=label_y + 4), class_=style))
+        parts.append(
+            tag("g", leader, tag("text", name, class_="name", x=end + 3, y=label_y + 4), class_=style)
+        )
     return tag("g", *parts)
 
 
 def spread_labels(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Positions in the order of the wanted ones, at least `gap` apart and from `low` to `high`, as near to the wanted ones as that allows.
+    """Positions in the order of the wanted ones, at least `gap` apart and from `low` to `high`, as near to
+    the wanted ones as that allows.
 
-    Labels that would overlap become a block, centred where its members want to be on average (least squares, as in isotonic regression).
+    Labels that would overlap become a block, centred where its members want to be on average (least squares,
+    as in isotonic regression).
     """
     blocks: list[tuple[float, list[int]]] = []  # first position and members
     for index in sorted(range(len(wanted)), key=lambda i: wanted[i]):
@@ -161,7 +211,9 @@ def spread_labels(wanted: Sequence[float], gap: float, low: float, high: float) 
             members = blocks.pop()[1] + members
             start = sum(wanted[member] - gap * rank for rank, member in enumerate(members)) / len(members)
         blocks.append((start, members))
-    ranked = [(start + gap * rank, member) for start, members in blocks for rank, member in enumerate(members)]
+    ranked = [
+        (start + gap * rank, member) for start, members in blocks for rank, member in enumerate(members)
+    ]
     positions = [0.0] * len(wanted)
     lowest = low
     for rank, (at, member) in enumerate(ranked):
@@ -171,9 +223,14 @@ def spread_labels(wanted: Sequence[float], gap: float, low: float, high: float) 
 
 
 def interval_glyph(interval: Interval, axis: Axis, reference: float, description: str) -> Markup:
-    """A dot with its whisker on a small scale, and the line at `reference` that it is to be compared with: for a cell of a table."""
+    """A dot with its whisker on a small scale, and the line at `reference` that it is to be compared with:
+    for a cell of a table.
+    """
     width, height = 100.0, 20.0
-    low, mean, high, base = (6 + (width - 12) * axis.fraction(value) for value in (interval.low, interval.mean, interval.high, reference))
+    low, mean, high, base = (
+        6 + (width - 12) * axis.fraction(value)
+        for value in (interval.low, interval.mean, interval.high, reference)
+    )
     parts = [
         tag("line", class_="zero", x1=base, x2=base, y1=1, y2=height - 1),
         tag("line", class_="interval", x1=low, x2=high, y1=height / 2, y2=height / 2),

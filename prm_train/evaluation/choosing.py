@@ -1,4 +1,6 @@
-"""Choosers (samples of a problem → the one that answers), what they achieve, and the settings that validation problems choose for them."""
+"""Choosers (samples of a problem → the one that answers), what they achieve, and the settings that validation
+problems choose for them.
+"""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +17,14 @@ from prm_train.metrics.estimators import block_accuracy
 from prm_train.metrics.ranking import auroc
 from prm_train.search.candidates import Candidate
 from prm_train.search.results import ProblemResult
-from prm_train.search.voting import best_of, is_right, logprob_scores, majority_vote, path_scores, weighted_vote
+from prm_train.search.voting import (
+    best_of,
+    is_right,
+    logprob_scores,
+    majority_vote,
+    path_scores,
+    weighted_vote,
+)
 
 T = TypeVar("T")
 Scores = Callable[[Sequence[Candidate]], list[float | None]]
@@ -35,7 +44,9 @@ def vote_by(score: Scores, candidates: Sequence[Candidate]) -> Candidate | None:
 
 
 def probabilities(form: LogprobKind, candidates: Sequence[Candidate]) -> list[float | None]:
-    """`logprob_scores` exponentiated, as the weights of a vote; relative to the highest, so that those of long texts do not vanish."""
+    """`logprob_scores` exponentiated, as the weights of a vote; relative to the highest, so that those of
+    long texts do not vanish.
+    """
     scores = logprob_scores(candidates, form)
     highest = max((score for score in scores if score is not None), default=0.0)
     return [None if score is None else math.exp(score - highest) for score in scores]
@@ -57,15 +68,27 @@ def anyone_right(candidates: Sequence[Candidate]) -> Candidate | None:
     return next((candidate for candidate in candidates if candidate.is_correct), None)
 
 
-def accuracies(results: Sequence[ProblemResult], temperature: float, choose: Chooser, n: int) -> NDArray[np.float64]:
-    """One accuracy a problem: the mean over blocks of `n` candidates of whether the chosen one is right (none chosen: wrong)."""
+def accuracies(
+    results: Sequence[ProblemResult], temperature: float, choose: Chooser, n: int
+) -> NDArray[np.float64]:
+    """One accuracy a problem: the mean over blocks of `n` candidates of whether the chosen one is right (none
+    chosen: wrong).
+    """
 
-    return np.array([block_accuracy(result.samples[temperature], n, lambda block: is_right(choose(block))) for result in results])
+    return np.array(
+        [
+            block_accuracy(result.samples[temperature], n, lambda block: is_right(choose(block)))
+            for result in results
+        ]
+    )
 
 
-def within_problem_aurocs(results: Sequence[ProblemResult], temperature: float, scores: Scores) -> NDArray[np.float64]:
-    """AUROC inside each problem that has both right and wrong candidates; without a score a candidate ranks last, without a verdict it is
-    left out."""
+def within_problem_aurocs(
+    results: Sequence[ProblemResult], temperature: float, scores: Scores
+) -> NDArray[np.float64]:
+    """AUROC inside each problem that has both right and wrong candidates; without a score a candidate ranks
+    last, without a verdict it is left out.
+    """
     areas = []
     for result in results:
         candidates = [candidate for candidate in result.samples[temperature] if not candidate.is_unknown]
@@ -91,7 +114,11 @@ class Chosen(StoredRecord):
     @property
     def temperatures(self) -> tuple[float, ...]:
         """Every temperature that a method of the test needs."""
-        return tuple(sorted({self.pass_at_1_temperature, *self.majority.values(), *(t for t, _ in self.logprob.values())}))
+        return tuple(
+            sorted(
+                {self.pass_at_1_temperature, *self.majority.values(), *(t for t, _ in self.logprob.values())}
+            )
+        )
 
 
 def sample_counts(results: Sequence[ProblemResult]) -> list[int]:
@@ -101,7 +128,9 @@ def sample_counts(results: Sequence[ProblemResult]) -> list[int]:
 
 
 def choose_settings(results: Sequence[ProblemResult]) -> Chosen:
-    """The settings that are best on validation problems: for the baselines at each N, so that no N is compared with a weak baseline."""
+    """The settings that are best on validation problems: for the baselines at each N, so that no N is
+    compared with a weak baseline.
+    """
     scored, temperatures = results[0].temperature, sorted(results[0].samples)
 
     def best(candidates: Iterable[T], accuracy: Callable[[T], NDArray[np.float64]]) -> T:
@@ -118,6 +147,12 @@ def choose_settings(results: Sequence[ProblemResult]) -> Chosen:
         pass_at_1_temperature=best(temperatures, lambda t: accuracies(results, t, anyone_right, 1)),
         majority={n: best_majority(n) for n in sample_counts(results)},
         logprob={n: best_logprob(n) for n in sample_counts(results)},
-        logprob_auroc=best(get_args(LogprobKind), lambda kind: within_problem_aurocs(results, scored, partial(logprob_scores, form=kind))),
-        prm_aggregation=best(get_args(Aggregation), lambda how: within_problem_aurocs(results, scored, scorer_scores("prm", how))),
+        logprob_auroc=best(
+            get_args(LogprobKind),
+            lambda kind: within_problem_aurocs(results, scored, partial(logprob_scores, form=kind)),
+        ),
+        prm_aggregation=best(
+            get_args(Aggregation),
+            lambda how: within_problem_aurocs(results, scored, scorer_scores("prm", how)),
+        ),
     )

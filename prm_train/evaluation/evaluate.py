@@ -1,8 +1,10 @@
-"""`prm-train evaluate`: accuracies, differences and verifier quality from the results of `prm-train search`, as JSON, HTML and a table.
+"""`prm-train evaluate`: accuracies, differences and verifier quality from the results of `prm-train search`,
+as JSON, HTML and a table.
 
-Everything that has to be chosen (temperatures of the baselines, the form of log-prob selection, the aggregation of step scores) is chosen
-on validation problems, by `choosing`. Accuracies at N come from disjoint blocks of N among the candidates of a test problem, difficulty
-from further draws that no accuracy uses.
+Everything that has to be chosen (temperatures of the baselines, the form of log-prob selection, the
+aggregation of step scores) is chosen on validation problems, by `choosing`. Accuracies at N come from
+disjoint blocks of N among the candidates of a test problem, difficulty from further draws that no accuracy
+uses.
 """
 
 import sys
@@ -34,36 +36,72 @@ from prm_train.evaluation.choosing import (
     vote_by,
     within_problem_aurocs,
 )
-from prm_train.evaluation.facts import example_solutions, label_statistics, loss_curves, run_facts, step_quality
+from prm_train.evaluation.facts import (
+    example_solutions,
+    label_statistics,
+    loss_curves,
+    run_facts,
+    step_quality,
+)
 from prm_train.evaluation.report import summary_table, write_report
-from prm_train.evaluation.results import PairedDifference, SearchReport, SingleSample, TokensPerProblem, VerifierQuality
+from prm_train.evaluation.results import (
+    PairedDifference,
+    SearchReport,
+    SingleSample,
+    TokensPerProblem,
+    VerifierQuality,
+)
 from prm_train.evaluation.shards import check_chosen_for, read_search
-from prm_train.metrics.estimators import N_QUINTILES, Interval, bootstrap_interval, difficulty_quintiles, paired_difference
+from prm_train.metrics.estimators import (
+    N_QUINTILES,
+    Interval,
+    bootstrap_interval,
+    difficulty_quintiles,
+    paired_difference,
+)
 from prm_train.search.results import ProblemResult
 from prm_train.search.voting import is_right, logprob_scores, majority_vote
 
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """Make a report of one or more shards of a search on test problems, with settings chosen on validation problems."""
+    """Make a report of one or more shards of a search on test problems, with settings chosen on validation
+    problems.
+    """
 
-    validation: tuple[Path, ...] = field(metadata={"is_input": True, "help": "folders of `prm-train search` on validation problems"})
-    test: tuple[Path, ...] = field(metadata={"is_input": True, "help": "folders of `prm-train search` on test problems"})
+    validation: tuple[Path, ...] = field(
+        metadata={"is_input": True, "help": "folders of `prm-train search` on validation problems"}
+    )
+    test: tuple[Path, ...] = field(
+        metadata={"is_input": True, "help": "folders of `prm-train search` on test problems"}
+    )
     output: Path = field(metadata={"help": "folder for report.html and report.json"})
-    labeled: tuple[Path, ...] = field(default=(), metadata={"help": "folders of `prm-train label`, for the report's section on labels"})
-    prm: Path | None = field(default=None, metadata={"is_input": True, "help": "the trained PRM, for its loss curve"})
-    orm: Path | None = field(default=None, metadata={"is_input": True, "help": "the trained ORM, for its loss curve"})
+    labeled: tuple[Path, ...] = field(
+        default=(), metadata={"help": "folders of `prm-train label`, for the report's section on labels"}
+    )
+    prm: Path | None = field(
+        default=None, metadata={"is_input": True, "help": "the trained PRM, for its loss curve"}
+    )
+    orm: Path | None = field(
+        default=None, metadata={"is_input": True, "help": "the trained ORM, for its loss curve"}
+    )
     stages: Path | None = field(
-        default=None, metadata={"is_input": True, "help": "folder of the quickstart's stage files, for the report's section on costs"}
+        default=None,
+        metadata={
+            "is_input": True,
+            "help": "folder of the quickstart's stage files, for the report's section on costs",
+        },
     )
     seed: int = field(default=0, metadata={"help": "seed of the bootstrap that makes the intervals"})
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way of selecting one of N samples. `at` gives for each N the temperature of the samples and what chooses among them.
+    """A way of selecting one of N samples. `at` gives for each N the temperature of the samples and what
+    chooses among them.
 
-    `scorer` names the one whose scores it needs, and whose tokens it therefore costs; None for methods that use the policy alone.
+    `scorer` names the one whose scores it needs, and whose tokens it therefore costs; None for methods that
+    use the policy alone.
     """
 
     name: str
@@ -95,13 +133,17 @@ class Evaluation:
         return bootstrap_interval(values, np.random.default_rng(self.seed))
 
     def methods(self) -> list[Method]:
-        """The methods that select among samples. Beam search is not one of them: it draws its own candidates."""
+        """The methods that select among samples. Beam search is not one of them: it draws its own
+        candidates.
+        """
         chosen, t = self.chosen, self.scored_temperature
         counts = sample_counts(self.results)
 
         methods = [
             Method("majority", None, {n: (chosen.majority[n], majority_vote) for n in counts}),
-            Method("logprob", None, {n: (chosen.logprob[n][0], by_logprob(chosen.logprob[n][1])) for n in counts}),
+            Method(
+                "logprob", None, {n: (chosen.logprob[n][0], by_logprob(chosen.logprob[n][1])) for n in counts}
+            ),
             Method("pass_at_n", None, dict.fromkeys(counts, (t, anyone_right))),
         ]
 
@@ -120,28 +162,43 @@ class Evaluation:
     def correct(self) -> dict[str, dict[int, NDArray[np.float64]]]:
         """Accuracy of each method at each N on each problem."""
         table = {
-            method.name: {n: accuracies(self.results, temperature, choose, n) for n, (temperature, choose) in method.at.items()}
+            method.name: {
+                n: accuracies(self.results, temperature, choose, n)
+                for n, (temperature, choose) in method.at.items()
+            }
             for method in self.methods()
         }
         beams = sorted(self.results[0].beams)
         if beams:
             assert self.beam_aggregation is not None
             vote = partial(vote_by, scorer_scores("prm", self.beam_aggregation))
-            table["beam"] = {n: np.array([float(is_right(vote(result.beams[n]))) for result in self.results]) for n in beams}
+            table["beam"] = {
+                n: np.array([float(is_right(vote(result.beams[n]))) for result in self.results])
+                for n in beams
+            }
         return table
 
     def quintiles(self) -> NDArray[np.int64]:
-        return difficulty_quintiles([result.difficulty.n_correct / max(result.difficulty.n, 1) for result in self.results])
+        return difficulty_quintiles(
+            [result.difficulty.n_correct / max(result.difficulty.n, 1) for result in self.results]
+        )
 
     def single_samples(self) -> tuple[SingleSample, ...]:
         greedy = SingleSample(0.0, self.interval([result.greedy.is_correct for result in self.results]))
         temperatures = sorted({self.scored_temperature, self.chosen.pass_at_1_temperature})
-        return (greedy, *(SingleSample(t, self.interval(accuracies(self.results, t, anyone_right, 1))) for t in temperatures))
+        return (
+            greedy,
+            *(
+                SingleSample(t, self.interval(accuracies(self.results, t, anyone_right, 1)))
+                for t in temperatures
+            ),
+        )
 
     def tokens(self) -> dict[str, dict[int, TokensPerProblem]]:
         """Mean tokens a problem of each method at each N.
 
-        Costs are recorded for all samples of a problem together, so N of them cost their share. Each beam search has costs of its own.
+        Costs are recorded for all samples of a problem together, so N of them cost their share. Each beam
+        search has costs of its own.
         """
 
         def mean(tokens: Callable[[ProblemResult], int]) -> float:
@@ -157,7 +214,9 @@ class Evaluation:
             return TokensPerProblem(drawn, mean(lambda result: result.cost_of_beam(n).scorer.n_new))
 
         table = {
-            method.name: {n: of_samples(n, temperature, method.scorer) for n, (temperature, _) in method.at.items()}
+            method.name: {
+                n: of_samples(n, temperature, method.scorer) for n, (temperature, _) in method.at.items()
+            }
             for method in self.methods()
         }
         beams = self.results[0].beams
@@ -177,7 +236,12 @@ class Evaluation:
             quality = step_quality(self.results)
             rows.append(
                 VerifierQuality(
-                    "PRM", self.interval(areas), f"{chosen.prm_aggregation}, chosen on validation", quality.auroc, quality.brier, note
+                    "PRM",
+                    self.interval(areas),
+                    f"{chosen.prm_aggregation}, chosen on validation",
+                    quality.auroc,
+                    quality.brier,
+                    note,
                 )
             )
 
@@ -206,42 +270,63 @@ class Evaluation:
             if baseline in correct
             for n in ns
         ]
-        pairs += [PairedDifference("prm_weighted", "greedy", n, self._difference(weighted[n], greedy)) for n in ns]
+        pairs += [
+            PairedDifference("prm_weighted", "greedy", n, self._difference(weighted[n], greedy)) for n in ns
+        ]
 
         hard = self.quintiles() >= N_QUINTILES - 2
         for n, beam in correct.get("beam", {}).items():
             if n in weighted:
                 pairs.append(PairedDifference("beam", "prm_weighted", n, self._difference(beam, weighted[n])))
                 on_hard = self._difference(beam[hard], weighted[n][hard])
-                pairs.append(PairedDifference("beam", "prm_weighted", n, on_hard, problems="two hardest quintiles"))
+                pairs.append(
+                    PairedDifference("beam", "prm_weighted", n, on_hard, problems="two hardest quintiles")
+                )
         return tuple(pairs)
 
     def _difference(self, values: NDArray[np.float64], baseline: NDArray[np.float64]) -> Interval:
-        # A generator of the same seed each time: what one pair gets does not depend on which others are compared.
+        # A generator of the same seed each time: what one pair gets does not depend on which others are
+        # compared.
         return paired_difference(values, baseline, np.random.default_rng(self.seed))
 
 
 def spelled(chosen: Mapping[int, float | tuple[float, str]]) -> str:
-    """What was chosen for each N, in words: `from N=1: 0.7; from N=16: 1`. Neighbouring N with the same choice are one entry."""
+    """What was chosen for each N, in words: `from N=1: 0.7; from N=16: 1`. Neighbouring N with the same
+    choice are one entry.
+    """
     entries: list[str] = []
     last: object = None
     for n, choice in chosen.items():
         if choice != last:
-            entries.append(f"from N={n}: {choice:g}" if isinstance(choice, float) else f"from N={n}: {choice[0]:g} {choice[1]}")
+            entries.append(
+                f"from N={n}: {choice:g}"
+                if isinstance(choice, float)
+                else f"from N={n}: {choice[0]:g} {choice[1]}"
+            )
         last = choice
     return "; ".join(entries)
 
 
 def check_results(validation: Sequence[ProblemResult], test: Sequence[ProblemResult], chosen: Chosen) -> None:
-    """Raises InputError if the test problems are too few, were seen in validation, or lack samples that the chosen settings need."""
+    """Raises InputError if the test problems are too few, were seen in validation, or lack samples that the
+    chosen settings need.
+    """
     shared = {result.problem.question for result in validation} & {result.problem.question for result in test}
     if shared:
-        raise InputError(f"{len(shared)} of {len(test)} test questions are validation questions too; expected none: {min(shared)!r:.80}")
+        raise InputError(
+            f"{len(shared)} of {len(test)} test questions are validation questions too; expected none: "
+            f"{min(shared)!r:.80}"
+        )
     missing = [t for t in chosen.temperatures if t not in test[0].samples]
     if missing:
-        raise InputError(f"test: no samples at T = {missing}, which validation chose; expected them among other_temperatures of the search")
+        raise InputError(
+            f"test: no samples at T = {missing}, which validation chose; expected them among "
+            "other_temperatures of the search"
+        )
     if len(test) < N_QUINTILES:
-        raise InputError(f"test: {len(test)} problems, expected at least {N_QUINTILES} for the difficulty quintiles")
+        raise InputError(
+            f"test: {len(test)} problems, expected at least {N_QUINTILES} for the difficulty quintiles"
+        )
 
 
 def settings_in_words(evaluation: Evaluation, beam_width: int) -> dict[str, str]:
@@ -278,12 +363,19 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
             config.labeled,
             {"PRM": config.prm, "ORM": config.orm},
         ),
-        accuracy={name: {n: evaluation.interval(values) for n, values in curve.items()} for name, curve in correct.items()},
-        accuracy_by_quintile={name: {n: by_quintile(values) for n, values in curve.items()} for name, curve in correct.items()},
+        accuracy={
+            name: {n: evaluation.interval(values) for n, values in curve.items()}
+            for name, curve in correct.items()
+        },
+        accuracy_by_quintile={
+            name: {n: by_quintile(values) for n, values in curve.items()} for name, curve in correct.items()
+        },
         tokens=evaluation.tokens(),
         settings=settings_in_words(evaluation, test.config.beam_width),
         single_samples=evaluation.single_samples(),
-        pass_at_1_by_quintile=by_quintile(accuracies(results, evaluation.scored_temperature, anyone_right, 1)),
+        pass_at_1_by_quintile=by_quintile(
+            accuracies(results, evaluation.scored_temperature, anyone_right, 1)
+        ),
         paired=evaluation.paired(correct),
         verifiers=evaluation.verifiers(),
         reliability=step_quality(results).bins if "prm_weighted" in correct else (),
@@ -293,7 +385,8 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
         notes=(
             *(task.report_notes if task else ()),
             "Difficulty quintiles are made from draws that no accuracy is computed from.",
-            f"Scorer tokens of N samples are counted as N / {n_samples} of those of {n_samples}, whose common prefixes are computed once.",
+            f"Scorer tokens of N samples are counted as N / {n_samples} of those of {n_samples}, whose "
+            "common prefixes are computed once.",
         ),
     )
 

@@ -1,4 +1,6 @@
-"""What a report shows besides accuracies, from the files that the stages left: costs, labels, losses, step scores against the truth."""
+"""What a report shows besides accuracies, from the files that the stages left: costs, labels, losses, step
+scores against the truth.
+"""
 
 import json
 import struct
@@ -15,7 +17,14 @@ from data_gen.process.machine import machine_name
 from data_gen.records.steps import split_steps
 from data_gen.sampling.summary import SampleSummary
 from data_gen.settings.parse import dump_config
-from prm_train.evaluation.results import LabelStatistics, LossCurve, RunFacts, ScoredSolution, ScoredStep, StageCost
+from prm_train.evaluation.results import (
+    LabelStatistics,
+    LossCurve,
+    RunFacts,
+    ScoredSolution,
+    ScoredStep,
+    StageCost,
+)
 from prm_train.evaluation.run_costs import costs_of_runs, forward_flops, token_cost
 from prm_train.evaluation.shards import FinishedSearch
 from prm_train.evaluation.stages import read_stages
@@ -46,7 +55,9 @@ def n_parameters(folder: Path) -> int:
 
 @dataclass(frozen=True)
 class StepQuality:
-    """PRM step scores against the truth, on steps up to the first wrong one; None and empty where the truth is not known."""
+    """PRM step scores against the truth, on steps up to the first wrong one; None and empty where the truth
+    is not known.
+    """
 
     auroc: float | None = None
     brier: float | None = None
@@ -72,7 +83,9 @@ def step_quality(results: Sequence[ProblemResult], n_candidates: int = 16) -> St
 
 
 def example_solutions(results: Sequence[ProblemResult], step_separator: str) -> tuple[ScoredSolution, ...]:
-    """Three examples: a right solution, a wrong one whose error the PRM sees, and a wrong one that it takes for right."""
+    """Three examples: a right solution, a wrong one whose error the PRM sees, and a wrong one that it takes
+    for right.
+    """
 
     def lowest(candidate: Candidate) -> float:
         return min(candidate.scores["prm"])
@@ -80,8 +93,16 @@ def example_solutions(results: Sequence[ProblemResult], step_separator: str) -> 
     pool = [(r.problem, c) for r in results for c in r.scored[:4] if c.scores.get("prm") and c.is_finished]
     wanted = (
         ("A right solution.", [pair for pair in pool if pair[1].is_correct], max),
-        ("A wrong solution: the score drops where it goes wrong.", [pair for pair in pool if not pair[1].is_correct], min),
-        ("The PRM's worst mistake among these: a wrong solution that it rates highest.", [p for p in pool if not p[1].is_correct], max),
+        (
+            "A wrong solution: the score drops where it goes wrong.",
+            [pair for pair in pool if not pair[1].is_correct],
+            min,
+        ),
+        (
+            "The PRM's worst mistake among these: a wrong solution that it rates highest.",
+            [p for p in pool if not p[1].is_correct],
+            max,
+        ),
     )
     examples = []
     for comment, pairs, pick in wanted:
@@ -91,7 +112,11 @@ def example_solutions(results: Sequence[ProblemResult], step_separator: str) -> 
         steps = split_steps(candidate.text, step_separator)
         truth = step_truth(problem, candidate.text) or [None] * len(steps)
         scored = tuple(ScoredStep(*row) for row in zip(steps, candidate.scores["prm"], truth, strict=True))
-        examples.append(ScoredSolution(problem.question, scored, "correct" if candidate.is_correct else "incorrect", comment))
+        examples.append(
+            ScoredSolution(
+                problem.question, scored, "correct" if candidate.is_correct else "incorrect", comment
+            )
+        )
     return tuple(examples)
 
 
@@ -134,20 +159,28 @@ def run_facts(
     labeled: Sequence[Path],
     checkpoints: Mapping[str, Path | None],
 ) -> RunFacts:
-    """What ran and what it cost: by the quickstart's stage files, or by the folders of the runs. `searches` by split."""
+    """What ran and what it cost: by the quickstart's stage files, or by the folders of the runs. `searches`
+    by split.
+    """
     test = searches["test"].config
     sizes = n_parameters(policy_folder(test)), n_parameters(Path(test.prm)) if test.prm else 0
     folders = {split: search.folders for split, search in searches.items()}
     if stages is not None:
         costs = tuple(stage_costs(stages, folders, labeled, checkpoints, *sizes))
         settings = stages.parent / "config.json"
-        command, config = f"prm-train quickstart --seed {QuickstartSeed.read(settings).seed}", read_object(settings)
+        command, config = (
+            f"prm-train quickstart --seed {QuickstartSeed.read(settings).seed}",
+            read_object(settings),
+        )
     else:
         costs = costs_of_runs(labeled, checkpoints, folders, *sizes)
         command, config = "prm-train search, then prm-train evaluate", dump_config(test)
     n_problems = {split: len(search.results) for split, search in searches.items()}
     if labeled:
-        n_problems = {"training": sum(count_lines(folder / "problems.jsonl") for folder in labeled), **n_problems}
+        n_problems = {
+            "training": sum(count_lines(folder / "problems.jsonl") for folder in labeled),
+            **n_problems,
+        }
     source = test.problems.source
     task = task_of(source)
     return RunFacts(
@@ -183,7 +216,9 @@ def stage_costs(
     n_policy: int,
     n_scorer: int,
 ) -> Iterator[StageCost]:
-    """One entry a stage, in the order in which they ended. FLOPs are 2 a parameter and token, 6 in training (Kaplan et al. 2020)."""
+    """One entry a stage, in the order in which they ended. FLOPs are 2 a parameter and token, 6 in training
+    (Kaplan et al. 2020).
+    """
     for stage in read_stages(stages):
         spent: list[SampleSummary | LabelSummary | SearchSummary] = []
         if stage.command == "sample":
@@ -194,7 +229,11 @@ def stage_costs(
             spent += [SearchSummary.read(folder / "search.json") for folder in searches[stage.split]]
         flops = forward_flops(spent, n_policy, n_scorer)
         if stage.command == "train":
-            reports = [TrainingReport.read(folder / "training" / "report.json") for folder in checkpoints.values() if folder is not None]
+            reports = [
+                TrainingReport.read(folder / "training" / "report.json")
+                for folder in checkpoints.values()
+                if folder is not None
+            ]
             flops = 6 * n_scorer * sum(report.n_tokens_seen for report in reports)
         yield token_cost(stage.words, stage.wall_seconds, stage.cpu_seconds, spent, flops)
 

@@ -1,12 +1,21 @@
-"""Numbers put into words, so that every sentence of a report follows from the sign and the width of an interval.
+"""Numbers put into words, so that every sentence of a report follows from the sign and the width of an
+interval.
 
-"Beats" and "loses to" are said of a paired difference whose 95 % interval lies wholly on one side of 0, "cannot be told apart from" of all
-others, whichever way the mean points.
+"Beats" and "loses to" are said of a paired difference whose 95 % interval lies wholly on one side of 0,
+"cannot be told apart from" of all others, whichever way the mean points.
 """
 
 from collections.abc import Sequence
 
-from prm_train.evaluation.results import ALL_PROBLEMS, CEILING, PairedDifference, SearchReport, VerifierQuality, method_label, method_phrase
+from prm_train.evaluation.results import (
+    ALL_PROBLEMS,
+    CEILING,
+    PairedDifference,
+    SearchReport,
+    VerifierQuality,
+    method_label,
+    method_phrase,
+)
 from prm_train.metrics.estimators import Interval
 
 CHANCE = 0.5  # AUROC of a coin
@@ -39,7 +48,11 @@ def short_count(value: float) -> str:
 def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return (
-        f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
+        f"{minutes // 60} h {minutes % 60:02d} min"
+        if minutes >= 60
+        else f"{minutes} min {rest:02d} s"
+        if minutes
+        else f"{seconds:.1f} s"
     )
 
 
@@ -48,12 +61,16 @@ def enumerate_words(words: Sequence[str]) -> str:
 
 
 def headline_method(report: SearchReport) -> str:
-    """The method that the report is about: the first of the catalogue that was run, not the best one of the test set."""
+    """The method that the report is about: the first of the catalogue that was run, not the best one of the
+    test set.
+    """
     return next((name for name in report.methods if name != CEILING), CEILING)
 
 
 def verdict(report: SearchReport) -> list[str]:
-    """Three sentences: what the method solves, what the paired differences show, and how well the verifier ranks if that was measured."""
+    """Three sentences: what the method solves, what the paired differences show, and how well the verifier
+    ranks if that was measured.
+    """
     sentences = [_accuracy_sentence(report), _paired_sentence(report)]
     if report.verifiers:
         sentences.append(_verifier_sentence(report.verifiers))
@@ -61,14 +78,18 @@ def verdict(report: SearchReport) -> list[str]:
 
 
 def declines(report: SearchReport) -> list[str]:
-    """A sentence for each method that ends below its own peak, 95 % intervals apart: what over-optimising a score looks like."""
+    """A sentence for each method that ends below its own peak, 95 % intervals apart: what over-optimising a
+    score looks like.
+    """
     sentences = []
     for name in report.methods:
         curve = report.accuracy[name]
         peak, last = max(curve, key=lambda n: curve[n].mean), max(curve)
         if curve[last].high < curve[peak].low:
             fall = f"{percent(curve[peak].mean)} at N = {peak} to {percent(curve[last].mean)} at N = {last}"
-            sentences.append(f"{_capital(method_phrase(name))} falls from {fall}: more samples make its choice worse.")
+            sentences.append(
+                f"{_capital(method_phrase(name))} falls from {fall}: more samples make its choice worse."
+            )
     return sentences
 
 
@@ -76,7 +97,10 @@ def describe_difference(pair: PairedDifference) -> str:
     """What a paired difference shows, without its numbers."""
     where = "" if pair.problems == ALL_PROBLEMS else f" on the {pair.problems}"
     direction = DIRECTION_WORDS[pair.difference.direction]
-    return f"{_capital(method_label(pair.method))} {direction} {method_label(pair.baseline)} at N = {pair.n}{where}."
+    return (
+        f"{_capital(method_label(pair.method))} {direction} {method_label(pair.baseline)} at N = "
+        f"{pair.n}{where}."
+    )
 
 
 def _accuracy_sentence(report: SearchReport) -> str:
@@ -84,18 +108,24 @@ def _accuracy_sentence(report: SearchReport) -> str:
     n = max(report.accuracy[name])
     ours, n_problems = report.accuracy[name][n], report.run.n_problems.get("test")
     problems = f"the {n_problems} test problems" if n_problems else "the test problems"
-    sentence = f"At N = {n}, {method_phrase(name)} solves {percent(ours.mean)} of {problems} (95 % interval {span(ours)})"
+    sentence = (
+        f"At N = {n}, {method_phrase(name)} solves {percent(ours.mean)} of {problems} (95 % interval "
+        f"{span(ours)})"
+    )
     others = [(single.label, single.accuracy) for single in report.single_samples if single.temperature == 0]
     if name != "majority" and n in report.accuracy.get("majority", {}):
         others.insert(0, ("majority", report.accuracy["majority"][n]))
-    return f"{sentence}{''.join(f', {method_phrase(label)} {percent(interval.mean)} ({span(interval)})' for label, interval in others)}."
+    return f"{sentence}{''.join(f', {method_phrase(label)} {percent(interval.mean)} ({span(interval)})' for label, interval in others)}."  # noqa: E501
 
 
 def _paired_sentence(report: SearchReport) -> str:
     name = headline_method(report)
     pairs = [pair for pair in report.paired if pair.method == name and pair.problems == ALL_PROBLEMS]
     if not pairs:
-        return "No paired differences were computed for it, so whether it is better than other methods is left open."
+        return (
+            "No paired differences were computed for it, so whether it is better than other methods is "
+            "left open."
+        )
     clauses = []
     for direction, words in DIRECTION_WORDS.items():
         counts: dict[str, list[str]] = {}
@@ -103,7 +133,9 @@ def _paired_sentence(report: SearchReport) -> str:
             if pair.difference.direction == direction:
                 counts.setdefault(pair.baseline, []).append(str(pair.n))
         if counts:
-            rivals = [f"{method_phrase(baseline)} (N = {enumerate_words(ns)})" for baseline, ns in counts.items()]
+            rivals = [
+                f"{method_phrase(baseline)} (N = {enumerate_words(ns)})" for baseline, ns in counts.items()
+            ]
             clauses.append(f"{words} {enumerate_words(rivals)}")
     return f"Compared problem by problem, it {'; it '.join(clauses)}."
 
@@ -112,10 +144,18 @@ def _verifier_sentence(verifiers: Sequence[VerifierQuality]) -> str:
     first, *others = verifiers
     auroc = first.within_problem_auroc
     above_chance = Interval(auroc.mean - CHANCE, auroc.low - CHANCE, auroc.high - CHANCE).direction
-    against_chance = {1: "better than a coin", -1: "worse than a coin", 0: "not told apart from a coin"}[above_chance]
-    ranks = f"Among solutions of one problem, the {first.name} puts a right one above a wrong one {percent(auroc.mean)} of the time"
+    against_chance = {1: "better than a coin", -1: "worse than a coin", 0: "not told apart from a coin"}[
+        above_chance
+    ]
+    ranks = (
+        f"Among solutions of one problem, the {first.name} puts a right one above a wrong one "
+        f"{percent(auroc.mean)} of the time"
+    )
     rest = (
-        "; for comparison: " + ", ".join(f"{other.name} {percent(other.within_problem_auroc.mean)}" for other in others) if others else ""
+        "; for comparison: "
+        + ", ".join(f"{other.name} {percent(other.within_problem_auroc.mean)}" for other in others)
+        if others
+        else ""
     )
     return f"{ranks} (95 % interval {span(auroc)}), {against_chance}{rest}."
 

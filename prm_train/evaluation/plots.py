@@ -1,8 +1,10 @@
-"""The plots of a report: which numbers go into which chart, and the colour that a method keeps in all of them.
+"""The plots of a report: which numbers go into which chart, and the colour that a method keeps in all of
+them.
 
-Colour says who decides (PRM, beam search with it, ORM, the policy's own log-probability, a plain vote); a dashed line says that one sample
-is picked instead of a vote among all. The colours are told apart by colour-blind readers (after Okabe and Ito 2008) and the names stand at
-the lines, so that nothing hangs on colour alone. Plots come in a wide and a narrow version, of which the page shows the one that fits.
+Colour says who decides (PRM, beam search with it, ORM, the policy's own log-probability, a plain vote); a
+dashed line says that one sample is picked instead of a vote among all. The colours are told apart by
+colour-blind readers (after Okabe and Ito 2008) and the names stand at the lines, so that nothing hangs on
+colour alone. Plots come in a wide and a narrow version, of which the page shows the one that fits.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,7 +12,19 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from prm_train.evaluation.charts import Axis, Frame, Series, axes, decade_axis, drawing, end_labels, line, linear_axis, log2_axis, tag
+from prm_train.evaluation.charts import (
+    Axis,
+    Frame,
+    Series,
+    axes,
+    decade_axis,
+    drawing,
+    end_labels,
+    line,
+    linear_axis,
+    log2_axis,
+    tag,
+)
 from prm_train.evaluation.results import LossCurve, SearchReport, method_label
 from prm_train.metrics.estimators import Interval, ReliabilityBin
 
@@ -56,7 +70,9 @@ class Plot:
 
 
 def method_styles(report: SearchReport) -> dict[str, str]:
-    """The css classes of each method; methods that the catalogue does not know take the spare colours in turn."""
+    """The css classes of each method; methods that the catalogue does not know take the spare colours in
+    turn.
+    """
     unknown = [name for name in report.methods if name not in STYLES]
     return {**STYLES, **{name: SPARE_STYLES[i % len(SPARE_STYLES)] for i, name in enumerate(unknown)}}
 
@@ -68,20 +84,36 @@ def accuracy_plot(report: SearchReport) -> Plot:
     x = log2_axis(report.sample_counts, f"{N_TITLE} (each tick doubles it)")
     y = _accuracy_axis(lines, (value for _, value in references))
     title = "Accuracy against the number of samples"
-    return Plot(*(_line_plot(title, lines, layout.frame(x, y), layout, references) for layout in (WIDE, NARROW)))
+    return Plot(
+        *(_line_plot(title, lines, layout.frame(x, y), layout, references) for layout in (WIDE, NARROW))
+    )
 
 
 def token_plot(report: SearchReport) -> Plot:
-    """Accuracy against the tokens that a method spends on a problem, generated and scored, at the N for which they were counted."""
+    """Accuracy against the tokens that a method spends on a problem, generated and scored, at the N for which
+    they were counted.
+    """
     curves = {
-        name: {cost.total: report.accuracy[name][n] for n, cost in sorted(report.tokens[name].items()) if n in report.accuracy[name]}
+        name: {
+            cost.total: report.accuracy[name][n]
+            for n, cost in sorted(report.tokens[name].items())
+            if n in report.accuracy[name]
+        }
         for name in report.methods
         if name in report.tokens
     }
     lines = _method_lines(report, curves)
-    x = decade_axis((value for one in lines for value, _ in one.points), "tokens a problem, generated + scored (log scale)")
+    x = decade_axis(
+        (value for one in lines for value, _ in one.points),
+        "tokens a problem, generated + scored (log scale)",
+    )
     title = "Accuracy against tokens spent on a problem"
-    return Plot(*(_line_plot(title, lines, layout.frame(x, _accuracy_axis(lines)), layout) for layout in (WIDE, NARROW)))
+    return Plot(
+        *(
+            _line_plot(title, lines, layout.frame(x, _accuracy_axis(lines)), layout)
+            for layout in (WIDE, NARROW)
+        )
+    )
 
 
 def quintile_plots(report: SearchReport) -> list[Plot]:
@@ -89,23 +121,43 @@ def quintile_plots(report: SearchReport) -> list[Plot]:
     counts = {n for curve in report.accuracy_by_quintile.values() for n in curve}
     x, y = log2_axis(counts, N_TITLE), linear_axis((0.0, 1.0), "solved, %", scale=100)
     panels = []
-    for quintile, name in enumerate(("easiest fifth", "second fifth", "third fifth", "fourth fifth", "hardest fifth")):
-        curves = {method: {n: fifths[quintile] for n, fifths in curve.items()} for method, curve in report.accuracy_by_quintile.items()}
+    for quintile, name in enumerate(
+        ("easiest fifth", "second fifth", "third fifth", "fourth fifth", "hardest fifth")
+    ):
+        curves = {
+            method: {n: fifths[quintile] for n, fifths in curve.items()}
+            for method, curve in report.accuracy_by_quintile.items()
+        }
         title, lines = f"Accuracy on the {name} of the problems", _method_lines(report, curves)
-        panels.append(Plot(*(_line_plot(title, lines, layout.frame(x, y), layout) for layout in (WIDE_PANEL, NARROW_PANEL))))
+        panels.append(
+            Plot(
+                *(
+                    _line_plot(title, lines, layout.frame(x, y), layout)
+                    for layout in (WIDE_PANEL, NARROW_PANEL)
+                )
+            )
+        )
     return panels
 
 
 def reliability_plot(bins: Iterable[ReliabilityBin]) -> Markup:
-    """Share of right steps against the PRM's score: on the diagonal a score is a probability. Bars below say how many steps a bin holds."""
+    """Share of right steps against the PRM's score: on the diagonal a score is a probability. Bars below say
+    how many steps a bin holds.
+    """
     known, width, height = list(bins), 358.0, 440.0
     unit = linear_axis((0.0, 1.0), "PRM score, mean of the bin")
     frame = Frame(unit, Axis(0, 1, unit.ticks, "share of steps that are right"), 40, 26, 306, 280)
     points = tuple((b.mean_score, Interval(b.share_correct, b.share_correct, b.share_correct)) for b in known)
     (x1, y1), (x2, y2) = frame.at(0, 0), frame.at(1, 1)
-    parts = [axes(frame), tag("line", class_="reference", x1=x1, y1=y1, x2=x2, y2=y2), line(frame, Series("PRM", "c-prm", points))]
+    parts = [
+        axes(frame),
+        tag("line", class_="reference", x1=x1, y1=y1, x2=x2, y2=y2),
+        line(frame, Series("PRM", "c-prm", points)),
+    ]
     top, deepest = frame.bottom + 76, max(b.count for b in known)
-    parts.append(tag("text", f"steps in the bin (tallest bar: {deepest:,})", class_="axis-title", x=0, y=top - 10))
+    parts.append(
+        tag("text", f"steps in the bin (tallest bar: {deepest:,})", class_="axis-title", x=0, y=top - 10)
+    )
     for b in known:
         (x, _), bar = frame.at(b.mean_score, 0), max(50 * b.count / deepest, 1.0)
         shown = tag("title", f"{b.count} steps with a mean score of {b.mean_score:.2f}")
@@ -119,10 +171,16 @@ def loss_plot(model: str, curves: Iterable[LossCurve]) -> Markup:
     colour = {"PRM": "c-prm", "ORM": "c-orm"}.get(model, SPARE_STYLES[0])
     lines = []
     for curve in curves:
-        points = tuple((float(x), Interval(loss, loss, loss)) for x, loss in zip(curve.updates, curve.losses, strict=True))
+        points = tuple(
+            (float(x), Interval(loss, loss, loss))
+            for x, loss in zip(curve.updates, curve.losses, strict=True)
+        )
         lines.append(Series(curve.split, f"{colour} quiet" if curve.split == "train" else colour, points))
     values = [(x, interval.mean) for one in lines for x, interval in one.points]
-    x, y = linear_axis([0.0, *(x for x, _ in values)], "updates"), linear_axis([loss for _, loss in values], f"{model} loss")
+    x, y = (
+        linear_axis([0.0, *(x for x, _ in values)], "updates"),
+        linear_axis([loss for _, loss in values], f"{model} loss"),
+    )
     return _line_plot(f"Loss of the {model}", lines, LOSS.frame(x, y), LOSS)
 
 
@@ -130,7 +188,12 @@ def _method_lines(report: SearchReport, curves: Mapping[str, Curve]) -> list[Ser
     """One line a method in the order in which they are drawn: the one to look at first lies on top."""
     styles = method_styles(report)
     names = [name for name in reversed(report.methods) if curves.get(name)]
-    return [Series(method_label(name), styles[name], tuple((float(x), i) for x, i in sorted(curves[name].items()))) for name in names]
+    return [
+        Series(
+            method_label(name), styles[name], tuple((float(x), i) for x, i in sorted(curves[name].items()))
+        )
+        for name in names
+    ]
 
 
 def _accuracy_axis(lines: Iterable[Series], others: Iterable[float] = ()) -> Axis:
@@ -138,7 +201,13 @@ def _accuracy_axis(lines: Iterable[Series], others: Iterable[float] = ()) -> Axi
     return linear_axis([*ends, *others], "test problems solved, %", scale=100)
 
 
-def _line_plot(title: str, lines: list[Series], frame: Frame, layout: Layout, references: Iterable[tuple[str, float]] = ()) -> Markup:
+def _line_plot(
+    title: str,
+    lines: list[Series],
+    frame: Frame,
+    layout: Layout,
+    references: Iterable[tuple[str, float]] = (),
+) -> Markup:
     parts, ends = [axes(frame)], []
     for name, value in references:
         _, y = frame.at(frame.x.low, value)

@@ -1,8 +1,9 @@
 """The report of a search run: one HTML page to read, a JSON file for programs, and a table for the terminal.
 
-The page (`report.html.jinja`) is a single file without scripts and with nothing to fetch, made for a phone, a wide screen, paper, light
-and dark. Its numbers are those of a `SearchReport` (`results`), its sentences come from `findings` and its drawings from `plots`; here
-they are only laid out. Whoever fills the record has the ledger and the scorers and takes the intervals from `estimators`.
+The page (`report.html.jinja`) is a single file without scripts and with nothing to fetch, made for a phone, a
+wide screen, paper, light and dark. Its numbers are those of a `SearchReport` (`results`), its sentences come
+from `findings` and its drawings from `plots`; here they are only laid out. Whoever fills the record has the
+ledger and the scorers and takes the intervals from `estimators`.
 """
 
 import re
@@ -17,13 +18,23 @@ from data_gen.files.jsonl import write_text
 from prm_train.evaluation import findings, plots
 from prm_train.evaluation.charts import interval_glyph, linear_axis
 from prm_train.evaluation.findings import CHANCE
-from prm_train.evaluation.results import CEILING, METHODS, PairedDifference, SearchReport, StageCost, VerifierQuality, method_label
+from prm_train.evaluation.results import (
+    CEILING,
+    METHODS,
+    PairedDifference,
+    SearchReport,
+    StageCost,
+    VerifierQuality,
+    method_label,
+)
 from prm_train.metrics.estimators import Interval, expected_calibration_error
 
 
 @dataclass(frozen=True)
 class TableRow:
-    """A method's row in the table of accuracies: an interval (None: not measured) for each N, and which are the best of their column."""
+    """A method's row in the table of accuracies: an interval (None: not measured) for each N, and which are
+    the best of their column.
+    """
 
     method: str
     label: str
@@ -34,7 +45,9 @@ class TableRow:
 
 
 def write_report(report: SearchReport, path: Path) -> None:
-    """Write the page to `path` and the record beside it as JSON, each under its name only when it is complete."""
+    """Write the page to `path` and the record beside it as JSON, each under its name only when it is
+    complete.
+    """
     write_text(path, render(report))
     report.write(path.with_suffix(".json"))
 
@@ -42,7 +55,11 @@ def write_report(report: SearchReport, path: Path) -> None:
 def render(report: SearchReport) -> str:
     """The page as HTML. Every text of the record is escaped."""
     environment = Environment(
-        loader=PackageLoader("prm_train.evaluation", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("prm_train.evaluation", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {
         "percent": findings.percent,
@@ -63,7 +80,10 @@ def render(report: SearchReport) -> str:
         token_plot=plots.token_plot(report) if report.tokens else None,
         reliability_plot=plots.reliability_plot(report.reliability) if report.reliability else None,
         calibration_error=expected_calibration_error(report.reliability) if report.reliability else None,
-        loss_plots=[plots.loss_plot(model, [c for c in report.losses if c.model == model]) for model in _models(report)],
+        loss_plots=[
+            plots.loss_plot(model, [c for c in report.losses if c.model == model])
+            for model in _models(report)
+        ],
         paired_rows=_paired_rows(report.paired),
         verifier_rows=_verifier_rows(report.verifiers),
         total=total_cost(report.run.stages),
@@ -71,10 +91,14 @@ def render(report: SearchReport) -> str:
 
 
 def table_rows(report: SearchReport) -> list[TableRow]:
-    """One row a method. The best of a column is the highest mean, the ceiling left out; its lead may lie within the intervals."""
+    """One row a method. The best of a column is the highest mean, the ceiling left out; its lead may lie
+    within the intervals.
+    """
     styles = plots.method_styles(report)
     rivals = [report.accuracy[name] for name in report.methods if name != CEILING]
-    best = {n: max((curve[n].mean for curve in rivals if n in curve), default=None) for n in report.sample_counts}
+    best = {
+        n: max((curve[n].mean for curve in rivals if n in curve), default=None) for n in report.sample_counts
+    }
     rows = []
     for name in report.methods:
         cells = tuple(report.accuracy[name].get(n) for n in report.sample_counts)
@@ -87,8 +111,12 @@ def table_rows(report: SearchReport) -> list[TableRow]:
 
 
 def unbroken(sentence: str) -> str:
-    """The sentence with its numbers held together by non-breaking spaces and joiners, so that no line ends inside one."""
-    return re.sub(r" %| = ", lambda found: found.group().replace(" ", "\N{NO-BREAK SPACE}"), sentence).replace("–", "–\N{WORD JOINER}")
+    """The sentence with its numbers held together by non-breaking spaces and joiners, so that no line ends
+    inside one.
+    """
+    return re.sub(
+        r" %| = ", lambda found: found.group().replace(" ", "\N{NO-BREAK SPACE}"), sentence
+    ).replace("–", "–\N{WORD JOINER}")
 
 
 def total_cost(stages: Iterable[StageCost]) -> StageCost:
@@ -108,28 +136,58 @@ def total_cost(stages: Iterable[StageCost]) -> StageCost:
 
 
 def summary_table(report: SearchReport) -> str:
-    """Plain text for a terminal of 80 columns: methods by N with intervals below the means, single samples, then the verdict."""
+    """Plain text for a terminal of 80 columns: methods by N with intervals below the means, single samples,
+    then the verdict.
+    """
     counts = report.sample_counts
-    lines = ["Test problems solved, % (95 % interval below)", "", " " * 16 + "".join(f"{f'N={n}':>9}" for n in counts)]
+    lines = [
+        "Test problems solved, % (95 % interval below)",
+        "",
+        " " * 16 + "".join(f"{f'N={n}':>9}" for n in counts),
+    ]
     for row in table_rows(report):
-        lines.append(f"{row.label:<16}" + "".join(f"{100 * cell.mean:>9.1f}" if cell else f"{'–':>9}" for cell in row.cells))
-        lines.append(" " * 16 + "".join(f"{f'{100 * cell.low:.0f}–{100 * cell.high:.0f}' if cell else '':>9}" for cell in row.cells))
+        lines.append(
+            f"{row.label:<16}"
+            + "".join(f"{100 * cell.mean:>9.1f}" if cell else f"{'–':>9}" for cell in row.cells)
+        )
+        lines.append(
+            " " * 16
+            + "".join(
+                f"{f'{100 * cell.low:.0f}–{100 * cell.high:.0f}' if cell else '':>9}" for cell in row.cells
+            )
+        )
     for single in report.single_samples:
-        lines.append(f"{single.label:<16}{100 * single.accuracy.mean:>9.1f}   ({findings.span(single.accuracy)})")
-    lines += ["", *(_paired_line(pair) for pair in report.paired), "", *findings.verdict(report), *findings.declines(report)]
+        lines.append(
+            f"{single.label:<16}{100 * single.accuracy.mean:>9.1f}   ({findings.span(single.accuracy)})"
+        )
+    lines += [
+        "",
+        *(_paired_line(pair) for pair in report.paired),
+        "",
+        *findings.verdict(report),
+        *findings.declines(report),
+    ]
     return "\n".join(lines)
 
 
 def _paired_line(pair: PairedDifference) -> str:
     interval = pair.difference
-    numbers = f"{findings.points(interval.mean)} ({findings.points(interval.low)} to {findings.points(interval.high)}) points"
+    numbers = (
+        f"{findings.points(interval.mean)} ({findings.points(interval.low)} to "
+        f"{findings.points(interval.high)}) points"
+    )
     return f"{numbers:<34} {findings.describe_difference(pair)}"
 
 
 def _paired_rows(pairs: Iterable[PairedDifference]) -> list[tuple[PairedDifference, Markup]]:
     known = list(pairs)
-    axis = linear_axis([0.0, *(end for pair in known for end in (pair.difference.low, pair.difference.high))], "")
-    return [(pair, interval_glyph(pair.difference, axis, 0.0, findings.describe_difference(pair))) for pair in known]
+    axis = linear_axis(
+        [0.0, *(end for pair in known for end in (pair.difference.low, pair.difference.high))], ""
+    )
+    return [
+        (pair, interval_glyph(pair.difference, axis, 0.0, findings.describe_difference(pair)))
+        for pair in known
+    ]
 
 
 def _verifier_rows(verifiers: Iterable[VerifierQuality]) -> list[tuple[VerifierQuality, Markup]]:
@@ -138,7 +196,10 @@ def _verifier_rows(verifiers: Iterable[VerifierQuality]) -> list[tuple[VerifierQ
     rows = []
     for verifier in known:
         interval = verifier.within_problem_auroc
-        spoken = f"{verifier.name}: {interval.mean:.3f}, from {interval.low:.3f} to {interval.high:.3f}, chance is {CHANCE}"
+        spoken = (
+            f"{verifier.name}: {interval.mean:.3f}, from {interval.low:.3f} to {interval.high:.3f}, "
+            f"chance is {CHANCE}"
+        )
         rows.append((verifier, interval_glyph(interval, axis, CHANCE, spoken)))
     return rows
 

@@ -1,6 +1,7 @@
 """What the runs behind a report cost, from the summaries that each command left in its folder.
 
-Seconds of a search are those of all its processes. Of a sampling or labeling that was broken off they are those of its last process.
+Seconds of a search are those of all its processes. Of a sampling or labeling that was broken off they are
+those of its last process.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,13 +27,18 @@ def costs_of_runs(
 ) -> tuple[StageCost, ...]:
     """One entry a command and folder, in the order of the pipeline; a folder without its summary has none.
 
-    `checkpoints` are trained scorers by name, `searches` folders by split. FLOPs are 2 a parameter and token, 6 in training (Kaplan et al.
-    2020); 0 where the number of parameters is.
+    `checkpoints` are trained scorers by name, `searches` folders by split. FLOPs are 2 a parameter and token,
+    6 in training (Kaplan et al. 2020); 0 where the number of parameters is.
     """
     return (
         *_stages("sample", labeled, "sample.json", SampleSummary, n_policy, n_scorer),
         *_stages("label", labeled, "label.json", LabelSummary, n_policy, n_scorer),
-        *(cost for name, folder in checkpoints.items() if folder is not None for cost in _training(f"train {name}", folder, n_scorer)),
+        *(
+            cost
+            for name, folder in checkpoints.items()
+            if folder is not None
+            for cost in _training(f"train {name}", folder, n_scorer)
+        ),
         *(
             cost
             for name, some in searches.items()
@@ -49,7 +55,9 @@ def forward_flops(spent: Iterable[Summary], n_policy: int, n_scorer: int) -> flo
     return float(2 * n_policy * n_drawn + 2 * n_scorer * n_scored)
 
 
-def token_cost(words: str, wall_seconds: float, cpu_seconds: float, spent: Sequence[Summary], flops: float) -> StageCost:
+def token_cost(
+    words: str, wall_seconds: float, cpu_seconds: float, spent: Sequence[Summary], flops: float
+) -> StageCost:
     """Of a stage that left these summaries."""
     usage = sum((each.usage for each in spent), Usage())
     scorer = sum((each.scorer_usage for each in spent if isinstance(each, SearchSummary)), ScorerUsage())
@@ -57,16 +65,25 @@ def token_cost(words: str, wall_seconds: float, cpu_seconds: float, spent: Seque
     return StageCost(words, wall_seconds, cpu_seconds, *tokens, flops)
 
 
-def _stages(words: str, folders: Sequence[Path], file: str, kind: type[Summary], n_policy: int, n_scorer: int) -> Iterator[StageCost]:
+def _stages(
+    words: str, folders: Sequence[Path], file: str, kind: type[Summary], n_policy: int, n_scorer: int
+) -> Iterator[StageCost]:
     for folder in folders:
         if (folder / file).is_file():
             found = kind.read(folder / file)
             name = words if len(folders) == 1 else f"{words}, {folder.name}"
-            yield token_cost(name, found.seconds, found.cpu_seconds, [found], forward_flops([found], n_policy, n_scorer))
+            yield token_cost(
+                name, found.seconds, found.cpu_seconds, [found], forward_flops([found], n_policy, n_scorer)
+            )
 
 
 def _training(words: str, folder: Path, n_scorer: int) -> Iterator[StageCost]:
     path = folder / "training" / "report.json"
     if path.is_file():
         report = TrainingReport.read(path)
-        yield StageCost(words, report.cost.wall_seconds, report.cost.cpu_seconds, flops=6 * n_scorer * report.n_tokens_seen)
+        yield StageCost(
+            words,
+            report.cost.wall_seconds,
+            report.cost.cpu_seconds,
+            flops=6 * n_scorer * report.n_tokens_seen,
+        )

@@ -1,4 +1,6 @@
-"""Finished searches as a report reads them: the shards of one search, and whether settings chosen on one search hold for another."""
+"""Finished searches as a report reads them: the shards of one search, and whether settings chosen on one
+search hold for another.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,14 +18,23 @@ from prm_train.search.summary import SearchSummary
 SELECTION = ("n", "offset", "shard")  # which problems of a source are searched
 OF_MODELS = ("policy", "prm", "prm_format", "orm")  # where models are; models.json says which they are
 # what may differ between a search for choosing settings and the search that they are chosen for
-OF_TEST = ("n_samples", "other_temperatures", "n_difficulty_draws", "beams", "beam_width", "beam_max_steps", "beam_aggregation")
+OF_TEST = (
+    "n_samples",
+    "other_temperatures",
+    "n_difficulty_draws",
+    "beams",
+    "beam_width",
+    "beam_max_steps",
+    "beam_aggregation",
+)
 
 
 @dataclass(frozen=True)
 class FinishedSearch:
     """A search, in one folder or in the shards of it. `models` are ids by name: policy, prm, orm.
 
-    `beam_aggregation` made the ranks of its beam searches (None: it had none); `results` are in the order of their problem ids.
+    `beam_aggregation` made the ranks of its beam searches (None: it had none); `results` are in the order of
+    their problem ids.
     """
 
     folders: tuple[Path, ...]
@@ -36,34 +47,48 @@ class FinishedSearch:
 def read_search(folders: Sequence[Path]) -> FinishedSearch:
     """The search whose shards are in `folders`.
 
-    Raises InputError if there is none, a folder holds no finished search, two are not shards of one search, or one problem is in two.
+    Raises InputError if there is none, a folder holds no finished search, two are not shards of one search,
+    or one problem is in two.
     """
     shards = [_read_shard(folder) for folder in folders]
     if not shards:
         raise InputError("no folder of a search; expected at least one")
     for shard in shards[1:]:
         _check_shard(shards[0], shard)
-    results = sorted((result for shard in shards for result in shard.results), key=lambda result: result.problem.problem_id)
+    results = sorted(
+        (result for shard in shards for result in shard.results), key=lambda result: result.problem.problem_id
+    )
     for one, other in pairwise(results):
         if one.problem.problem_id == other.problem.problem_id:
-            raise InputError(f"problem {one.problem.problem_id} is in {', '.join(map(str, folders))} more than once; expected shards")
+            raise InputError(
+                f"problem {one.problem.problem_id} is in {', '.join(map(str, folders))} more than once; "
+                "expected shards"
+            )
     first = shards[0]
     return FinishedSearch(tuple(folders), first.config, first.models, first.beam_aggregation, tuple(results))
 
 
 def check_chosen_for(validation: FinishedSearch, test: FinishedSearch) -> None:
-    """Raises InputError unless settings that are chosen on `validation` are meant for `test`: the same models, sampled alike."""
+    """Raises InputError unless settings that are chosen on `validation` are meant for `test`: the same
+    models, sampled alike.
+    """
     where = f"validation {_names(validation)} and test {_names(test)}"
     for name in test.models:
         if validation.models.get(name) != test.models[name]:
             found = validation.models.get(name, "none")
-            raise InputError(f"{where}: the {name} is {found} and {test.models[name]}; expected the same, for which settings are chosen")
+            raise InputError(
+                f"{where}: the {name} is {found} and {test.models[name]}; expected the same, for which "
+                "settings are chosen"
+            )
     difference = _difference(validation.config, test.config, ("problems", *OF_MODELS, *OF_TEST))
     if difference:
         raise InputError(f"{where}: {difference}; expected the same, for which settings are chosen")
     if validation.config.n_samples < test.config.n_samples:
         n, wanted = validation.config.n_samples, test.config.n_samples
-        raise InputError(f"{where}: n_samples is {n} and {wanted}; expected as many for validation, which chooses settings for each N")
+        raise InputError(
+            f"{where}: n_samples is {n} and {wanted}; expected as many for validation, which chooses "
+            "settings for each N"
+        )
 
 
 def _read_shard(folder: Path) -> FinishedSearch:
@@ -74,19 +99,28 @@ def _read_shard(folder: Path) -> FinishedSearch:
     config, results = load_yaml(SearchConfig, folder / "config.json"), read_results(folder / "results.jsonl")
     if not results or summary.n_problems != len(results):
         raise InputError(
-            f"{folder / 'results.jsonl'}: {len(results)} problems, {summary.n_problems} in search.json; expected at least one, and the same"
+            f"{folder / 'results.jsonl'}: {len(results)} problems, {summary.n_problems} in search.json; "
+            "expected at least one, and the same"
         )
     temperatures = {config.temperature, *config.other_temperatures}
     for result in results:
         sizes = {len(candidates) for candidates in result.samples.values()}
-        if set(result.samples) != temperatures or sizes != {config.n_samples} or set(result.beams) != set(config.beams):
+        if (
+            set(result.samples) != temperatures
+            or sizes != {config.n_samples}
+            or set(result.beams) != set(config.beams)
+        ):
             raise InputError(
-                f"{folder / 'results.jsonl'}: problem {result.problem.problem_id} has {sizes} samples at T = {sorted(result.samples)} and "
+                f"{folder / 'results.jsonl'}: problem {result.problem.problem_id} has {sizes} samples at T = "
+                f"{sorted(result.samples)} and "
                 f"beams {list(result.beams)}; expected what config.json says"
             )
     how = summary.beam_aggregation or config.beam_aggregation
     if config.beams and how is None:
-        raise InputError(f"{folder / 'search.json'}: no beam_aggregation; an earlier version made this search: run it again")
+        raise InputError(
+            f"{folder / 'search.json'}: no beam_aggregation; an earlier version made this search: run it "
+            "again"
+        )
     return FinishedSearch((folder,), config, models, how, tuple(results))
 
 
@@ -101,7 +135,9 @@ def _check_shard(first: FinishedSearch, shard: FinishedSearch) -> None:
         raise InputError(f"{where}: {difference}; expected shards of one search")
     seed, other_seed = first.config.policy.base_seed, shard.config.policy.base_seed
     if seed != other_seed:
-        raise InputError(f"{where}: policy.base_seed is {seed}, got {other_seed}; expected shards of one search")
+        raise InputError(
+            f"{where}: policy.base_seed is {seed}, got {other_seed}; expected shards of one search"
+        )
 
 
 def _difference(first: SearchConfig, second: SearchConfig, ignored: Iterable[str]) -> str | None:
@@ -114,7 +150,10 @@ def _difference(first: SearchConfig, second: SearchConfig, ignored: Iterable[str
 
 
 def _missing(folder: Path, name: str) -> InputError:
-    return InputError(f"{folder}: no finished search there: it holds no {name}; expected the output folder of `prm-train search`")
+    return InputError(
+        f"{folder}: no finished search there: it holds no {name}; expected the output folder of `prm-train "
+        "search`"
+    )
 
 
 def _names(search: FinishedSearch) -> str:

@@ -12,7 +12,9 @@ Split = Literal["validation", "test"]
 
 @dataclass(frozen=True)
 class StageRecord(StoredRecord):
-    """A command, for the search also the split of the problems, what it took (all its processes), and the command lines."""
+    """A command, for the search also the split of the problems, what it took (all its processes), and the
+    command lines.
+    """
 
     WRITTEN_BY = "`prm-train quickstart`"
 
@@ -39,4 +41,7 @@ def stage_file(run: Path, command: Command, split: Split | None = None) -> Path:
 
 def read_stages(folder: Path) -> list[StageRecord]:
     """In the order in which they ended."""
-    return [StageRecord.read(path) for path in sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime)]
+    return [
+        StageRecord.read(path)
+        for path in sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime)
+    ]

@@ -1,7 +1,8 @@
-"""Examples → the forward passes of one optimizer step: which examples go together, how they are cut into batches, padded or packed.
+"""Examples → the forward passes of one optimizer step: which examples go together, how they are cut into
+batches, padded or packed.
 
-No attention mask: attention is causal, so no position that is read looks at padding on its right. The logits are the same, and torch's
-attention need not read a mask.
+No attention mask: attention is causal, so no position that is read looks at padding on its right. The logits
+are the same, and torch's attention need not read a mask.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,11 +21,13 @@ from prm_train.examples.unlabeled import UNLABELED
 
 @dataclass(frozen=True)
 class Batching:
-    """How the rows that a process sees in one optimizer step are cut into forward passes: `batch_size` rows at most, and `batch_tokens`
-    tokens at most (padding included) where it is set. A longer row has a pass of its own.
+    """How the rows that a process sees in one optimizer step are cut into forward passes: `batch_size` rows
+    at most, and `batch_tokens` tokens at most (padding included) where it is set. A longer row has a pass of
+    its own.
 
-    `is_packed` lays the rows of a pass one behind the other in one row, each attending to itself alone: no padding at all. It pays with
-    attention kernels for rows of varying length on a GPU; without them attention costs the square of the whole pass.
+    `is_packed` lays the rows of a pass one behind the other in one row, each attending to itself alone: no
+    padding at all. It pays with attention kernels for rows of varying length on a GPU; without them attention
+    costs the square of the whole pass.
     """
 
     batch_size: int
@@ -52,11 +55,13 @@ class Batching:
 
 @dataclass(frozen=True)
 class Collator:
-    """`{"labels": targets of all places of the optimizer step (P,), "batches": [what one forward pass takes, ...]}`.
+    """`{"labels": targets of all places of the optimizer step (P,), "batches": [what one forward pass takes,
+    ...]}`.
 
-    A batch holds `input_ids` (B, T), `labels` and `weights`: (B, T) for a PRM, UNLABELED but at labeled step positions, and (B, 1) for an
-    ORM; if packed, `position_ids` (1, T) begin at 0 with every row. Trainer counts the labels of a step in the flat tensor. Of a group's
-    fillers one is kept where there is nothing else.
+    A batch holds `input_ids` (B, T), `labels` and `weights`: (B, T) for a PRM, UNLABELED but at labeled step
+    positions, and (B, 1) for an ORM; if packed, `position_ids` (1, T) begin at 0 with every row. Trainer
+    counts the labels of a step in the flat tensor. Of a group's fillers one is kept where there is nothing
+    else.
     """
 
     kind: Kind
@@ -85,23 +90,33 @@ class Collator:
 
     def _packed(self, batch: Sequence[Example]) -> dict[str, Tensor]:
         one_by_one = [self._padded([example]) for example in batch]
-        packed = {name: torch.cat([each[name] for each in one_by_one], dim=1) for name in ("input_ids", "labels", "weights")}
-        return packed | {"position_ids": torch.cat([torch.arange(len(example.input_ids)) for example in batch])[None]}
+        packed = {
+            name: torch.cat([each[name] for each in one_by_one], dim=1)
+            for name in ("input_ids", "labels", "weights")
+        }
+        return packed | {
+            "position_ids": torch.cat([torch.arange(len(example.input_ids)) for example in batch])[None]
+        }
 
 
 def pad(examples: Sequence[Example], pad_id: int) -> Tensor:
     """Ids (B, T), T the longest of them."""
     n_tokens = max(len(example.input_ids) for example in examples)
-    return torch.tensor([example.input_ids + (pad_id,) * (n_tokens - len(example.input_ids)) for example in examples])
+    return torch.tensor(
+        [example.input_ids + (pad_id,) * (n_tokens - len(example.input_ids)) for example in examples]
+    )
 
 
 class GroupSampler(Sampler[int]):
-    """Random groups of examples, each sorted by length. A group is what one optimizer step sees on all processes.
+    """Random groups of examples, each sorted by length. A group is what one optimizer step sees on all
+    processes.
 
-    So a step sees the same examples however they are cut into batches and processes, and the more batches a step is cut into, the less of
-    them is padding. Groups of like length, the usual remedy against padding, teach less a step: short PRM examples are those with an
-    early error, so such groups differ in their labels. Each of `n_processes` gets every n-th example of the sorted group; a last group that
-    is not whole is filled up with the index behind the last example (see `filler`), as otherwise some rows would be taken twice.
+    So a step sees the same examples however they are cut into batches and processes, and the more batches a
+    step is cut into, the less of them is padding. Groups of like length, the usual remedy against padding,
+    teach less a step: short PRM examples are those with an early error, so such groups differ in their
+    labels. Each of `n_processes` gets every n-th example of the sorted group; a last group that is not whole
+    is filled up with the index behind the last example (see `filler`), as otherwise some rows would be taken
+    twice.
     """
 
     def __init__(self, lengths: Sequence[int], group_size: int, seed: int, n_processes: int = 1) -> None:

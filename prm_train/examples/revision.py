@@ -1,10 +1,12 @@
-"""Revision rows → ids to be trained on: the chain of earlier attempts is context, the loss is on the last attempt alone.
+"""Revision rows → ids to be trained on: the chain of earlier attempts is context, the loss is on the last
+attempt alone.
 
     <|user|>question<|end|><|assistant|>wrong attempt<|end|><|user|>question<|end|><|assistant|>right answer<|end|>
                                                                                            └── trained on ──┘
 
-A chain that is too long loses its oldest attempts, never a part of its answer: the newest attempt is the one that the answer resembles.
-"""
+A chain that is too long loses its oldest attempts, never a part of its answer: the newest attempt is the one
+that the answer resembles.
+"""  # noqa: E501
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,18 +21,23 @@ from prm_train.examples.unlabeled import UNLABELED
 
 
 def encode_chain(tokenizer: Any, prompt: Sequence[Message]) -> tuple[int, ...]:
-    """Ids of a chain up to where the next attempt begins: by the chat template, or each turn and a newline without one."""
+    """Ids of a chain up to where the next attempt begins: by the chat template, or each turn and a newline
+    without one.
+    """
     if tokenizer.chat_template is None:
         turns = [message.content for message in prompt]
-        return encode_around(tokenizer, turns, lambda texts: "".join(f"{text}\n" for text in texts), add_special_tokens=True)
+        return encode_around(
+            tokenizer, turns, lambda texts: "".join(f"{text}\n" for text in texts), add_special_tokens=True
+        )
     return encode_messages(tokenizer, prompt)
 
 
 def encode_answer(tokenizer: Any, prompt: Sequence[Message], answer: str) -> tuple[int, ...]:
     """Ids of the answer as it follows the chain, up to and with EOS.
 
-    Raises InputError for a chat template that renders the chain otherwise once an answer follows it, as those of thinking models do that
-    strip earlier thoughts: the model would be trained on another context than it is asked with.
+    Raises InputError for a chat template that renders the chain otherwise once an answer follows it, as those
+    of thinking models do that strip earlier thoughts: the model would be trained on another context than it
+    is asked with.
     """
     if tokenizer.chat_template is None:
         return (*encode_text(tokenizer, answer), tokenizer.eos_token_id)
@@ -39,34 +46,47 @@ def encode_answer(tokenizer: Any, prompt: Sequence[Message], answer: str) -> tup
     if whole[: len(before)] != before:
         place = next(i for i, (a, b) in enumerate(zip(before, (*whole, -1), strict=False)) if a != b)
         raise InputError(
-            f"chat template of {tokenizer.name_or_path}: the chain is rendered otherwise before an answer, from token {place} on: "
-            f"{tokenizer.decode(before[place : place + 12])!r} and then {tokenizer.decode(whole[place : place + 12])!r}; expected the same"
+            f"chat template of {tokenizer.name_or_path}: the chain is rendered otherwise before an answer, "
+            f"from token {place} on: "
+            f"{tokenizer.decode(before[place : place + 12])!r} and then "
+            f"{tokenizer.decode(whole[place : place + 12])!r}; expected the same"
         )
     ids = whole[len(before) :]
-    end = ids.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in ids else len(ids)  # templates may add a newline behind it
+    # Templates may add a newline behind it
+    end = ids.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in ids else len(ids)
     return (*ids[:end], tokenizer.eos_token_id)
 
 
 def revision_examples(rows: Sequence[RevisionRow], tokenizer: Any, max_length: int) -> ExampleSet:
-    """One example a row; its positions are those of the answer's tokens. Raises InputError if no row is left, or an answer has no end."""
+    """One example a row; its positions are those of the answer's tokens. Raises InputError if no row is left,
+    or an answer has no end.
+    """
     if tokenizer.eos_token_id is None:
         raise InputError(
-            f"model {tokenizer.name_or_path}: neither its tokenizer nor its config has an EOS; expected one, to end answers with"
+            f"model {tokenizer.name_or_path}: neither its tokenizer nor its config has an EOS; expected one, "
+            "to end answers with"
         )
     examples, left_out = [], Counter[str]()
     for row in rows:
         prompt, (answer,) = row.prompt, row.completion
         ids, answer_ids = encode_chain(tokenizer, prompt), encode_answer(tokenizer, prompt, answer.content)
-        while len(ids) + len(answer_ids) > max_length and any(message.role == "assistant" for message in prompt):
+        while len(ids) + len(answer_ids) > max_length and any(
+            message.role == "assistant" for message in prompt
+        ):
             prompt = without_oldest(prompt)
             left_out["earlier attempts beyond max_length"] += 1
-            ids, answer_ids = encode_chain(tokenizer, prompt), encode_answer(tokenizer, prompt, answer.content)
+            ids, answer_ids = (
+                encode_chain(tokenizer, prompt),
+                encode_answer(tokenizer, prompt, answer.content),
+            )
         if len(ids) + len(answer_ids) > max_length:
             left_out["rows longer than max_length without any earlier attempt"] += 1
             continue
         positions = tuple(range(len(ids), len(ids) + len(answer_ids)))
         ones = (1.0,) * len(positions)
-        examples.append(Example(row.question, ids + answer_ids, positions, ones, ones, tuple(range(len(positions)))))
+        examples.append(
+            Example(row.question, ids + answer_ids, positions, ones, ones, tuple(range(len(positions))))
+        )
     return counted(examples, left_out, f"{len(rows)} revision rows", max_length)
 
 

@@ -7,7 +7,9 @@ from prm_train.networks.special_ids import check_padding
 class ClassifierKind(ModelKind):
     """The network in the checkpoint is the one that scores."""
 
-    def load_classifier(self, path: str, dtype: str = "float32", trust_remote_code: bool = False) -> Classifier:
+    def load_classifier(
+        self, path: str, dtype: str = "float32", trust_remote_code: bool = False
+    ) -> Classifier:
         checkpoint = self.load(path, dtype, trust_remote_code)
         return Classifier(checkpoint.model, checkpoint.encoding, checkpoint.facts)
 

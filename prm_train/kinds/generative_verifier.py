@@ -1,4 +1,6 @@
-"""Generative verifier: a language model that is asked after each step whether all is right so far (see `prm_train.training.verifier`)."""
+"""Generative verifier: a language model that is asked after each step whether all is right so far (see
+`prm_train.training.verifier`).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,12 +22,15 @@ from prm_train.networks.class_logits import log_odds_at
 from prm_train.networks.word_classifier import as_classifier
 
 ALGEBRA = LabelAlgebra(until_first_error=True)  # hard labels: what follows a No is not asked
-WORDS = ((" Yes", " No"), ("Yes", "No"))  # the first pair whose first tokens differ; most tokenizers have words with their space
+# The first pair whose first tokens differ; most tokenizers have words with their space
+WORDS = ((" Yes", " No"), ("Yes", "No"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class VerifierFacts(CheckpointFacts):
-    """What is asked after the question and each step, the two answers, and their first tokens: of No, of Yes."""
+    """What is asked after the question and each step, the two answers, and their first tokens: of No, of
+    Yes.
+    """
 
     ask: str
     yes: str
@@ -35,7 +40,9 @@ class VerifierFacts(CheckpointFacts):
 
 @dataclass(frozen=True)
 class VerdictEncoding(ScorerEncoding):
-    """A path with the question `ask` behind it and behind each of its steps; a step begins with the Yes to the question before it."""
+    """A path with the question `ask` behind it and behind each of its steps; a step begins with the Yes to
+    the question before it.
+    """
 
     ask: str
     yes: str
@@ -50,28 +57,37 @@ class VerdictEncoding(ScorerEncoding):
         return (*super().encode_head(question), *self.encode_text(self.ask))
 
     def encode_piece(self, piece: str) -> tuple[int, ...]:
-        return (*self.encode_text(self.yes), *self.encode_text(f"\n{piece}{self.facts.step_separator}{self.ask}"))
+        return (
+            *self.encode_text(self.yes),
+            *self.encode_text(f"\n{piece}{self.facts.step_separator}{self.ask}"),
+        )
 
 
 def verdict_encoding(tokenizer: Any, facts: EncodingFacts, ask: str) -> VerdictEncoding:
-    """With the words that the tokenizer tells apart by their first token. Raises InputError where it tells none apart."""
+    """With the words that the tokenizer tells apart by their first token. Raises InputError where it tells
+    none apart.
+    """
     for yes, no in WORDS:
         encoding = VerdictEncoding(tokenizer, facts, ask, yes, no)
         if encoding.word_ids[0] != encoding.word_ids[1]:
             return encoding
     raise InputError(
-        f"model {tokenizer.name_or_path}: its tokenizer begins {WORDS[0][0]!r} and {WORDS[0][1]!r} with the same token, and so {WORDS[1]}; "
+        f"model {tokenizer.name_or_path}: its tokenizer begins {WORDS[0][0]!r} and {WORDS[0][1]!r} with the "
+        f"same token, and so {WORDS[1]}; "
         "expected other first tokens, by which the two answers are told apart"
     )
 
 
 class GenerativeVerifierKind(StepRowsKind, LanguageModelKind):
-    """p(Yes) against p(No) behind a step is its score: two rows of the language model's head are a token classifier."""
+    """p(Yes) against p(No) behind a step is its score: two rows of the language model's head are a token
+    classifier.
+    """
 
     name = "generative_verifier"
     title = "Generative verifier"
     reading = (
-        f"{QUESTION_READING}, ask; then for each step: yes, newline + step + step_separator + ask; {PIECES_READING}. Score of a step: "
+        f"{QUESTION_READING}, ask; then for each step: yes, newline + step + step_separator + ask; "
+        f"{PIECES_READING}. Score of a step: "
         "softmax over the logits of verdict_ids (No, Yes) at the last token of its piece, second of the two"
     )
     facts_class = VerifierFacts
@@ -92,21 +108,32 @@ class GenerativeVerifierKind(StepRowsKind, LanguageModelKind):
         assert isinstance(facts, VerifierFacts)
         return VerdictEncoding(tokenizer, facts.encoding, facts.ask, facts.yes, facts.no)
 
-    def load_classifier(self, path: str, dtype: str = "float32", trust_remote_code: bool = False) -> Classifier:
+    def load_classifier(
+        self, path: str, dtype: str = "float32", trust_remote_code: bool = False
+    ) -> Classifier:
         checkpoint = self.load(path, dtype, trust_remote_code)
         assert isinstance(checkpoint.encoding, VerdictEncoding)
-        return Classifier(as_classifier(checkpoint.model, *checkpoint.encoding.word_ids), checkpoint.encoding, checkpoint.facts)
+        return Classifier(
+            as_classifier(checkpoint.model, *checkpoint.encoding.word_ids),
+            checkpoint.encoding,
+            checkpoint.facts,
+        )
 
-    def examples(self, rows: Sequence[PrmRow], encoding: Any, max_length: int, algebra: LabelAlgebra = OWN_LABELS) -> ExampleSet:
-        """One example a row, up to its first error or its last label; positions are those before the verdicts, the last of which fits into
-        `max_length`, too. Raises as `prm_examples`.
+    def examples(
+        self, rows: Sequence[PrmRow], encoding: Any, max_length: int, algebra: LabelAlgebra = OWN_LABELS
+    ) -> ExampleSet:
+        """One example a row, up to its first error or its last label; positions are those before the
+        verdicts, the last of which fits into `max_length`, too. Raises as `prm_examples`.
         """
         n_reserved = max(len(encoding.encode_text(word)) for word in (encoding.yes, encoding.no))
         return prm_examples(rows, encoding, ALGEBRA, max_length - n_reserved)
 
     def calibration_labels(self, path: str, facts: CheckpointFacts, algebra: LabelAlgebra) -> LabelAlgebra:
         if algebra not in (LabelAlgebra(), ALGEBRA):
-            raise InputError(f"{path}: a generative verifier is calibrated for the labels it learns; got label settings {algebra}")
+            raise InputError(
+                f"{path}: a generative verifier is calibrated for the labels it learns; got label settings "
+                f"{algebra}"
+            )
         return ALGEBRA
 
     def logits(self, checkpoint: Checkpoint, path: EncodedPath) -> list[float]:
@@ -114,7 +141,9 @@ class GenerativeVerifierKind(StepRowsKind, LanguageModelKind):
         assert isinstance(checkpoint.facts, VerifierFacts)
         return log_odds_at(checkpoint.model, path.ids, path.positions, checkpoint.facts.verdict_ids)
 
-    def score_meaning(self, facts: CheckpointFacts, training: Mapping[str, Any], calibration: LabelAlgebra | None) -> ScoreMeaning:
+    def score_meaning(
+        self, facts: CheckpointFacts, training: Mapping[str, Any], calibration: LabelAlgebra | None
+    ) -> ScoreMeaning:
         return ScoreMeaning(ALGEBRA, "probability")
 
 

@@ -1,4 +1,6 @@
-"""Implicit PRM: two language models, whose log-ratio is the reward of a step (see `prm_train.training.implicit`)."""
+"""Implicit PRM: two language models, whose log-ratio is the reward of a step (see
+`prm_train.training.implicit`).
+"""
 
 import logging
 from collections.abc import Sequence
@@ -19,7 +21,14 @@ from prm_train.examples.examples import ExampleSet, orm_examples
 from prm_train.examples.targets import OWN_LABELS, LabelAlgebra
 from prm_train.kinds.language_models import LanguageModelKind
 from prm_train.kinds.model_kind import DEFAULT_OPTIONS, Checkpoint, ScorerOptions
-from prm_train.kinds.paths import PIECES_READING, QUESTION_READING, EncodedPath, Labels, ScoredPath, question_path
+from prm_train.kinds.paths import (
+    PIECES_READING,
+    QUESTION_READING,
+    EncodedPath,
+    Labels,
+    ScoredPath,
+    question_path,
+)
 from prm_train.metrics.ranking import Floats
 from prm_train.networks.token_log_probs import token_log_probs
 from prm_train.scoring.implicit import ImplicitPrmScorer
@@ -38,27 +47,36 @@ class TextEncoding(ScorerEncoding):
 
 @dataclass(frozen=True, kw_only=True)
 class ImplicitPrmFacts(CheckpointFacts):
-    """`beta` turns log-ratios into log-odds; `reference` is the folder of the reference inside the checkpoint."""
+    """`beta` turns log-ratios into log-odds; `reference` is the folder of the reference inside the
+    checkpoint.
+    """
 
     beta: float
     reference: str = REFERENCE
 
 
 class ImplicitPrmKind(LanguageModelKind):
-    """Learns from whole solutions, and gives every step a reward; the sigmoid of the sum of rewards so far is the score of a step."""
+    """Learns from whole solutions, and gives every step a reward; the sigmoid of the sum of rewards so far is
+    the score of a step.
+    """
 
     name = "implicit_prm"
     title = "Implicit process reward model"
     reading = (
-        f"{QUESTION_READING}; then for each step: step + step_separator; {PIECES_READING}. Reward of a step: beta * sum over its tokens of "
-        "log p here - log p under the model in folder reference. Score of a step: sigmoid of the sum of rewards up to it"
+        f"{QUESTION_READING}; then for each step: step + step_separator; {PIECES_READING}. Reward of a step: "
+        "beta * sum over its tokens of "
+        "log p here - log p under the model in folder reference. Score of a step: sigmoid of the sum of "
+        "rewards up to it"
     )
     rows = "orm"
     facts_class = ImplicitPrmFacts
 
     def facts(self, encoding: ScorerEncoding, beta: float) -> ImplicitPrmFacts:
         """Of a new checkpoint."""
-        labels = "whether the whole solution's answer is right; a step's score is the sigmoid of the log-ratios up to it"
+        labels = (
+            "whether the whole solution's answer is right; a step's score is the sigmoid of the "
+            "log-ratios up to it"
+        )
         return ImplicitPrmFacts(self.name, encoding.facts, labels, "last", beta=beta)
 
     def encoding(self, tokenizer: Any, facts: CheckpointFacts) -> TextEncoding:
@@ -75,7 +93,12 @@ class ImplicitPrmKind(LanguageModelKind):
         """It has no cache."""
         checkpoint = self.load(path, options.dtype, options.trust_remote_code)
         facts, reference = _facts(checkpoint), _reference(checkpoint)
-        logger.info("%s", model_line("implicit PRM", path, checkpoint.model.num_parameters(), options.dtype, options.device))
+        logger.info(
+            "%s",
+            model_line(
+                "implicit PRM", path, checkpoint.model.num_parameters(), options.dtype, options.device
+            ),
+        )
         return ImplicitPrmScorer(
             checkpoint.model.to(options.device),
             reference.to(options.device),
@@ -89,7 +112,9 @@ class ImplicitPrmKind(LanguageModelKind):
     def read_rows(self, path: Path) -> list[OrmRow]:
         return read_rows(path, OrmRow)
 
-    def examples(self, rows: Sequence[OrmRow], encoding: Any, max_length: int, algebra: LabelAlgebra = OWN_LABELS) -> ExampleSet:
+    def examples(
+        self, rows: Sequence[OrmRow], encoding: Any, max_length: int, algebra: LabelAlgebra = OWN_LABELS
+    ) -> ExampleSet:
         return orm_examples(rows, encoding, max_length)
 
     def paths(self, row: OrmRow, separator: str) -> tuple[ScoredPath, ...]:
@@ -104,7 +129,8 @@ class ImplicitPrmKind(LanguageModelKind):
         """The reward of each step."""
         ids = torch.tensor([path.ids])
         found, reference = (
-            token_log_probs(model(input_ids=ids).logits.float(), ids) for model in (checkpoint.model, _reference(checkpoint))
+            token_log_probs(model(input_ids=ids).logits.float(), ids)
+            for model in (checkpoint.model, _reference(checkpoint))
         )
         log_ratios = _facts(checkpoint).beta * (found - reference)[0]  # (T,)
         ends = [path.n_head, *(position + 1 for position in path.positions)]

@@ -20,7 +20,10 @@ class LanguageModelKind(ModelKind):
         eos = {tokenizer.eos_token_id, *eos_ids(config)}
         if tokenizer.pad_token_id is None or tokenizer.pad_token_id in eos:
             vocabulary = tokenizer.get_vocab()
-            tokenizer.pad_token = next((token for token in PADDINGS if vocabulary.get(token, tokenizer.eos_token_id) not in eos), None)
+            tokenizer.pad_token = next(
+                (token for token in PADDINGS if vocabulary.get(token, tokenizer.eos_token_id) not in eos),
+                None,
+            )
         for model in (checkpoint.model, *checkpoint.others.values()):
             model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
             check_padding(model.config, config.name_or_path)

@@ -1,4 +1,6 @@
-"""Any checkpoint from its folder or Hub name: as a whole, as the network that scores, or as a scorer, ours or another project's."""
+"""Any checkpoint from its folder or Hub name: as a whole, as the network that scores, or as a scorer, ours or
+another project's.
+"""
 
 from data_gen.models.names import check_device
 from data_gen.models.pretrained import load_model_config
@@ -9,15 +11,15 @@ from prm_train.scoring.protocol import Scorer
 
 
 def load_checkpoint(path: str, dtype: str = "float32", trust_remote_code: bool = False) -> Checkpoint:
-    """All that the checkpoint holds, in evaluation mode, as users of transformers load it. Raises InputError if no `train-…` command wrote
-    it, or where weights are missing.
+    """All that the checkpoint holds, in evaluation mode, as users of transformers load it. Raises InputError
+    if no `train-…` command wrote it, or where weights are missing.
     """
     return kind_of(load_model_config(path, trust_remote_code)).load(path, dtype, trust_remote_code)
 
 
 def load_classifier(path: str, dtype: str = "float32", trust_remote_code: bool = False) -> Classifier:
-    """A trained scorer in evaluation mode, its encoding and what its scores mean. Raises InputError if no `train-…` command wrote it, or
-    where its scores are not those of a single network.
+    """A trained scorer in evaluation mode, its encoding and what its scores mean. Raises InputError if no
+    `train-…` command wrote it, or where its scores are not those of a single network.
     """
     return kind_of(load_model_config(path, trust_remote_code)).load_classifier(path, dtype, trust_remote_code)
 
@@ -32,10 +34,12 @@ def load_scorer(
     max_batch_tokens: int = 4096,
     prm_format: PrmFormat = AUTO,
 ) -> Scorer:
-    """The scorer that a `train-…` command wrote to a folder, or that was published under a Hub name, by this project or by others.
+    """The scorer that a `train-…` command wrote to a folder, or that was published under a Hub name, by this
+    project or by others.
 
-    Raises InputError if it is none of these. On a GPU more `max_batch_tokens` are faster, as far as its memory goes. (An implicit PRM has
-    no cache.) `prm_format` names the format of others where their config.json does not say it.
+    Raises InputError if it is none of these. On a GPU more `max_batch_tokens` are faster, as far as its
+    memory goes. (An implicit PRM has no cache.) `prm_format` names the format of others where their
+    config.json does not say it.
     """
     from prm_train.scoring.foreign.formats import format_of, load_foreign_scorer
 

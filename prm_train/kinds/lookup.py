@@ -26,10 +26,15 @@ def kind_named(name: str) -> ModelKind:
 
 
 def kind_of(model_config: Any) -> ModelKind:
-    """The kind of a checkpoint. Raises InputError if it is none of this project, or of a kind that this version does not know."""
+    """The kind of a checkpoint. Raises InputError if it is none of this project, or of a kind that this
+    version does not know.
+    """
     name = read_facts(model_config).kind
     if name not in KINDS:
-        raise InputError(f"{model_config.name_or_path}: config.json: {CONFIG_KEY}.kind: got {name!r}, expected one of {', '.join(KINDS)}")
+        raise InputError(
+            f"{model_config.name_or_path}: config.json: {CONFIG_KEY}.kind: got {name!r}, expected one of "
+            f"{', '.join(KINDS)}"
+        )
     return kind_named(name)
 
 

@@ -1,20 +1,21 @@
-"""A kind of model that this project trains: everything that its checkpoints have in common and other kinds do otherwise.
+"""A kind of model that this project trains: everything that its checkpoints have in common and other kinds do
+otherwise.
 
 One object a kind, in a file of its own; `prm_train.kinds.lookup` finds it by the name in config.json:
 
-| kind | class | numbers of a path |
-|---|---|---|
-| prm | AutoModelForTokenClassification | a score a step, p(good) at its marker |
-| orm | AutoModelForSequenceClassification | one: the sigmoid of its logit; the logit itself if it is a reward |
-| generative_verifier | AutoModelForCausalLM | a score a step, p(Yes) against p(No) behind the question |
-| implicit_prm | AutoModelForCausalLM, twice | a reward a step |
-| revision | AutoModelForCausalLM | the log-prob of each token of the answer |
+| kind | class | numbers of a path | |---|---|---| | prm | AutoModelForTokenClassification | a score a step,
+p(good) at its marker | | orm | AutoModelForSequenceClassification | one: the sigmoid of its logit; the logit
+itself if it is a reward | | generative_verifier | AutoModelForCausalLM | a score a step, p(Yes) against p(No)
+behind the question | | implicit_prm | AutoModelForCausalLM, twice | a reward a step | | revision |
+AutoModelForCausalLM | the log-prob of each token of the answer |
 
-A new kind derives from `ClassifierKind` or `LanguageModelKind`, fills in what they leave open, and brings the template of its card. Then
-it is loaded, used as a scorer, published and served like the others. How it is trained is the subject of `prm_train.training`.
+A new kind derives from `ClassifierKind` or `LanguageModelKind`, fills in what they leave open, and brings the
+template of its card. Then it is loaded, used as a scorer, published and served like the others. How it is
+trained is the subject of `prm_train.training`.
 
-The numbers of a path are computed here with transformers alone, as users of a checkpoint would. What the toolkit itself scores with
-(`prm_train.scoring`) is another implementation, and the cards' code is a third: tests compare them.
+The numbers of a path are computed here with transformers alone, as users of a checkpoint would. What the
+toolkit itself scores with (`prm_train.scoring`) is another implementation, and the cards' code is a third:
+tests compare them.
 """
 
 import logging
@@ -53,7 +54,8 @@ logger = logging.getLogger(__name__)
 class Checkpoint:
     """What a folder holds: networks in evaluation mode, and what config.json says of them.
 
-    `others` are networks beside the model, by their folders inside the checkpoint's: an implicit PRM's reference.
+    `others` are networks beside the model, by their folders inside the checkpoint's: an implicit PRM's
+    reference.
     """
 
     kind: "ModelKind"
@@ -72,7 +74,9 @@ class Checkpoint:
 
 
 class Classifier(NamedTuple):
-    """A single network that scores: a token classifier of two classes, or a sequence classifier of one; in evaluation mode."""
+    """A single network that scores: a token classifier of two classes, or a sequence classifier of one; in
+    evaluation mode.
+    """
 
     model: Any
     encoding: ScorerEncoding
@@ -103,14 +107,16 @@ class ModelKind(ABC):
     auto_class: Any  # of transformers, which loads it
     serving: Serving
     facts_class: type[CheckpointFacts] = CheckpointFacts
-    head: ClassVar[dict[str, Any]] = {}  # what config.json says of a new head: names of its classes, what servers apply to its logits
+    # What config.json says of a new head: names of its classes, what servers apply to its logits
+    head: ClassVar[dict[str, Any]] = {}
     layouts: tuple[str, ...] = ("transformers",)  # in which `publish` can write it
     is_scorer = True  # or a policy, which writes solutions
     scores_steps = True  # or whole solutions
-    # What peft calls its training with LoRA. Under another name it would wrap a new head's random weights in LoRA, or look for methods
-    # that the model lacks.
+    # What peft calls its training with LoRA. Under another name it would wrap a new head's random weights in
+    # LoRA, or look for methods that the model lacks.
     lora_task = "CAUSAL_LM"
-    has_label_settings = False  # whether the settings of a training or a calibration say what its scores are labels of
+    # Whether the settings of a training or a calibration say what its scores are labels of
+    has_label_settings = False
 
     # --- loading
 
@@ -130,9 +136,13 @@ class ModelKind(ABC):
 
     def load_network(self, path: str, dtype: str, trust_remote_code: bool, **more: Any) -> Any:
         """In evaluation mode."""
-        return load_model(self.auto_class, path, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code, **more).eval()
+        return load_model(
+            self.auto_class, path, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code, **more
+        ).eval()
 
-    def load_classifier(self, path: str, dtype: str = "float32", trust_remote_code: bool = False) -> Classifier:
+    def load_classifier(
+        self, path: str, dtype: str = "float32", trust_remote_code: bool = False
+    ) -> Classifier:
         """Raises InputError for a kind whose scores are not the log-odds of one network."""
         raise InputError(f"{path}: got a checkpoint of kind {self.name}, expected one of a single network")
 
@@ -140,7 +150,9 @@ class ModelKind(ABC):
         """Raises InputError for a kind that does not score."""
         model, encoding, facts = self.load_classifier(path, options.dtype, options.trust_remote_code)
         scorer_id = content_id((model,), encoding, facts)
-        logger.info("%s", model_line(self.name.upper(), path, model.num_parameters(), options.dtype, options.device))
+        logger.info(
+            "%s", model_line(self.name.upper(), path, model.num_parameters(), options.dtype, options.device)
+        )
         return IncrementalScorer(
             model.to(options.device),
             encoding,
@@ -155,7 +167,9 @@ class ModelKind(ABC):
 
     @abstractmethod
     def read_rows(self, path: Path) -> Sequence[Any]:
-        """The rows of a file. Raises InputError naming file and line if they are none that this kind learns from."""
+        """The rows of a file. Raises InputError naming file and line if they are none that this kind learns
+        from.
+        """
 
     def rows_of(self, facts: CheckpointFacts) -> str:
         """Which of `rows` a certain checkpoint takes."""
@@ -166,11 +180,17 @@ class ModelKind(ABC):
         return None
 
     @abstractmethod
-    def examples(self, rows: Sequence[Any], encoding: Any, max_length: int, algebra: LabelAlgebra = OWN_LABELS) -> ExampleSet:
-        """What is learnt from the rows; `algebra` counts where `has_label_settings`. Raises InputError if nothing is left to learn."""
+    def examples(
+        self, rows: Sequence[Any], encoding: Any, max_length: int, algebra: LabelAlgebra = OWN_LABELS
+    ) -> ExampleSet:
+        """What is learnt from the rows; `algebra` counts where `has_label_settings`. Raises InputError if
+        nothing is left to learn.
+        """
 
     def calibration_labels(self, path: str, facts: CheckpointFacts, algebra: LabelAlgebra) -> LabelAlgebra:
-        """The labels that a calibration under these settings fits. Raises InputError for settings that mean nothing to this kind."""
+        """The labels that a calibration under these settings fits. Raises InputError for settings that mean
+        nothing to this kind.
+        """
         return algebra
 
     @abstractmethod
@@ -189,7 +209,9 @@ class ModelKind(ABC):
 
     @abstractmethod
     def logits(self, checkpoint: Checkpoint, path: EncodedPath) -> list[float]:
-        """Log-odds of each step or of the solution, or whatever else the kind gives: rewards, log-probs. Of the network alone."""
+        """Log-odds of each step or of the solution, or whatever else the kind gives: rewards, log-probs. Of
+        the network alone.
+        """
 
     def gives_scores(self, facts: CheckpointFacts) -> bool:
         """Whether users read sigmoids of `logits`, scores in [0, 1]; else they read the logits themselves."""
@@ -221,9 +243,11 @@ class ModelKind(ABC):
     def settle_padding(self, checkpoint: Checkpoint) -> None:
         """Raises InputError where there is no padding token, or it is EOS, and none can be had."""
 
-    def score_meaning(self, facts: CheckpointFacts, training: Mapping[str, Any], calibration: LabelAlgebra | None) -> ScoreMeaning:
-        """`training` holds the settings of the training, {} where nobody knows them; `calibration` the labels that a later calibration
-        was fitted on, None where there was none.
+    def score_meaning(
+        self, facts: CheckpointFacts, training: Mapping[str, Any], calibration: LabelAlgebra | None
+    ) -> ScoreMeaning:
+        """`training` holds the settings of the training, {} where nobody knows them; `calibration` the labels
+        that a later calibration was fitted on, None where there was none.
         """
         return ScoreMeaning(OWN_LABELS, "probability")
 

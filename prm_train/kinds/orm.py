@@ -16,7 +16,15 @@ from prm_train.examples.outcome import OutcomeRows, outcome_examples, read_outco
 from prm_train.examples.targets import OWN_LABELS, LabelAlgebra
 from prm_train.kinds.classifiers import ClassifierKind
 from prm_train.kinds.model_kind import Checkpoint
-from prm_train.kinds.paths import PIECES_READING, QUESTION_READING, EncodedPath, Labels, ScoredPath, encode_steps, question_path
+from prm_train.kinds.paths import (
+    PIECES_READING,
+    QUESTION_READING,
+    EncodedPath,
+    Labels,
+    ScoredPath,
+    encode_steps,
+    question_path,
+)
 from prm_train.kinds.score_meaning import ScoreMeaning
 from prm_train.kinds.serving import SequenceClassifier
 
@@ -25,12 +33,15 @@ REWARD_HEAD = {"id2label": {0: "reward"}, "label2id": {"reward": 0}, "problem_ty
 
 
 class OrmKind(ClassifierKind):
-    """Scores whole solutions. From pairs (`is_reward`) its logit is a reward; its prompts may show earlier attempts (`has_attempts`)."""
+    """Scores whole solutions. From pairs (`is_reward`) its logit is a reward; its prompts may show earlier
+    attempts (`has_attempts`).
+    """
 
     name = "orm"
     title = "Outcome reward model"
     reading = (
-        f"{QUESTION_READING}; then for each step: step + step_separator, marker_token; {PIECES_READING}. Score: sigmoid of the one logit; "
+        f"{QUESTION_READING}; then for each step: step + step_separator, marker_token; {PIECES_READING}. "
+        "Score: sigmoid of the one logit; "
         "where is_reward, the logit itself, a reward"
     )
     rows = "orm or orm_pairs"
@@ -38,7 +49,11 @@ class OrmKind(ClassifierKind):
     lora_task = "SEQ_CLS"
     serving = SequenceClassifier()
     # the one logit counts as a label of its own: binary cross-entropy, sigmoid when served
-    head: ClassVar[dict[str, Any]] = {"id2label": {0: "correct"}, "label2id": {"correct": 0}, "problem_type": "multi_label_classification"}
+    head: ClassVar[dict[str, Any]] = {
+        "id2label": {0: "correct"},
+        "label2id": {"correct": 0},
+        "problem_type": "multi_label_classification",
+    }
     scores_steps = False
 
     def facts(self, encoding: ScorerEncoding, is_reward: bool, has_attempts: bool) -> CheckpointFacts:
@@ -48,7 +63,9 @@ class OrmKind(ClassifierKind):
             labels = "which of a right and a wrong solution of one question is the right one"
         elif has_attempts:
             labels = "whether the last attempt's answer is right, with those before it in view"
-        return CheckpointFacts(self.name, encoding.facts, labels, "last", is_reward=is_reward, has_attempts=has_attempts)
+        return CheckpointFacts(
+            self.name, encoding.facts, labels, "last", is_reward=is_reward, has_attempts=has_attempts
+        )
 
     def head_settings(self, facts: CheckpointFacts) -> dict[str, Any]:
         return REWARD_HEAD if facts.is_reward else self.head
@@ -64,19 +81,25 @@ class OrmKind(ClassifierKind):
             return f"got rows {'without' if facts.has_attempts else 'with'} earlier attempts"
         return None
 
-    def examples(self, rows: Any, encoding: Any, max_length: int, algebra: LabelAlgebra = OWN_LABELS) -> ExampleSet:
+    def examples(
+        self, rows: Any, encoding: Any, max_length: int, algebra: LabelAlgebra = OWN_LABELS
+    ) -> ExampleSet:
         """One a solution, however many pairs it stands in."""
         return outcome_examples(rows, encoding, max_length)
 
     def paths(self, row: OrmRow | OrmPair | OrmHistoryRow, separator: str) -> tuple[ScoredPath, ...]:
         if isinstance(row, OrmPair):
-            return tuple(question_path(row.prompt, split_steps(side, separator)) for side in (row.chosen, row.rejected))
+            return tuple(
+                question_path(row.prompt, split_steps(side, separator)) for side in (row.chosen, row.rejected)
+            )
         if isinstance(row, OrmRow):
             return (question_path(row.prompt, split_steps(row.completion, separator)),)
         last_attempt = "".join(message.content for message in row.completion)
         return (ScoredPath(row.prompt, split_steps(last_attempt, separator)),)
 
-    def labels(self, row: OrmRow | OrmPair | OrmHistoryRow, n_steps: Sequence[int], algebra: LabelAlgebra) -> tuple[Labels, ...]:
+    def labels(
+        self, row: OrmRow | OrmPair | OrmHistoryRow, n_steps: Sequence[int], algebra: LabelAlgebra
+    ) -> tuple[Labels, ...]:
         return ((True,), (False,)) if isinstance(row, OrmPair) else ((row.label,),)
 
     def encode(self, path: ScoredPath, encoding: ScorerEncoding) -> EncodedPath:
@@ -91,8 +114,12 @@ class OrmKind(ClassifierKind):
     def gives_scores(self, facts: CheckpointFacts) -> bool:
         return not facts.is_reward
 
-    def score_meaning(self, facts: CheckpointFacts, training: Mapping[str, Any], calibration: LabelAlgebra | None) -> ScoreMeaning:
-        """Pairs fix an order alone, which Platt's calibration turns into probabilities; a temperature cannot, since it has no bias."""
+    def score_meaning(
+        self, facts: CheckpointFacts, training: Mapping[str, Any], calibration: LabelAlgebra | None
+    ) -> ScoreMeaning:
+        """Pairs fix an order alone, which Platt's calibration turns into probabilities; a temperature cannot,
+        since it has no bias.
+        """
         is_order = facts.is_reward and facts.calibration.method != "platt"
         return ScoreMeaning(OWN_LABELS, "order" if is_order else "probability")
 

@@ -1,4 +1,6 @@
-"""Revision model: a language model that is shown earlier attempts and writes the next one. A policy, not a scorer."""
+"""Revision model: a language model that is shown earlier attempts and writes the next one. A policy, not a
+scorer.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,13 +21,17 @@ from prm_train.networks.token_log_probs import token_log_probs
 
 
 class RevisionKind(LanguageModelKind):
-    """A path's one step is the whole answer, as it was written; its numbers are the log-probs of the answer's tokens."""
+    """A path's one step is the whole answer, as it was written; its numbers are the log-probs of the answer's
+    tokens.
+    """
 
     name = "revision"
     title = "Revision model"
     reading = (
-        "the chat template over the question, each earlier attempt and the user's turn after it, up to the assistant's turn; in layout "
-        "plain each turn and a newline, all as one text, with BOS where the tokenizer begins every text with it; the model writes the next "
+        "the chat template over the question, each earlier attempt and the user's turn after it, up to the "
+        "assistant's turn; in layout "
+        "plain each turn and a newline, all as one text, with BOS where the tokenizer begins every text with "
+        "it; the model writes the next "
         "attempt and EOS"
     )
     rows = "revision"
@@ -34,12 +40,16 @@ class RevisionKind(LanguageModelKind):
 
     def facts(self, encoding: ScorerEncoding, n_attempts: int) -> CheckpointFacts:
         """Of a new checkpoint; `n_attempts` is the most that a row shows."""
-        return CheckpointFacts(self.name, encoding.facts, f"right answers after up to {n_attempts} earlier attempts", "last")
+        return CheckpointFacts(
+            self.name, encoding.facts, f"right answers after up to {n_attempts} earlier attempts", "last"
+        )
 
     def read_rows(self, path: Path) -> list[RevisionRow]:
         return read_rows(path, RevisionRow)
 
-    def examples(self, rows: Sequence[RevisionRow], encoding: Any, max_length: int, algebra: LabelAlgebra = OWN_LABELS) -> ExampleSet:
+    def examples(
+        self, rows: Sequence[RevisionRow], encoding: Any, max_length: int, algebra: LabelAlgebra = OWN_LABELS
+    ) -> ExampleSet:
         return revision_examples(rows, encoding.tokenizer, max_length)
 
     def paths(self, row: RevisionRow, separator: str) -> tuple[ScoredPath, ...]:
@@ -52,7 +62,10 @@ class RevisionKind(LanguageModelKind):
     def encode(self, path: ScoredPath, encoding: ScorerEncoding) -> EncodedPath:
         """Positions are those of the answer's tokens."""
         text = encoding.facts.step_separator.join(path.steps)
-        head, answer = encode_chain(encoding.tokenizer, path.messages), encode_answer(encoding.tokenizer, path.messages, text)
+        head, answer = (
+            encode_chain(encoding.tokenizer, path.messages),
+            encode_answer(encoding.tokenizer, path.messages, text),
+        )
         return EncodedPath(head + answer, tuple(range(len(head), len(head) + len(answer))), len(head))
 
     def logits(self, checkpoint: Checkpoint, path: EncodedPath) -> list[float]:

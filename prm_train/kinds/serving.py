@@ -1,10 +1,9 @@
-"""How vLLM serves a network, and how a client reads what it returns: as a token classifier, a sequence classifier or a language model.
+"""How vLLM serves a network, and how a client reads what it returns: as a token classifier, a sequence
+classifier or a language model.
 
-| | vLLM returns for a path | its scores |
-|---|---|---|
-| TokenClassifier | a row of class probabilities for every token, or for every marker | p(good) at each step's marker |
-| SequenceClassifier | one number | that number; a reward as it is |
-| LanguageModel | the log-prob of each token after the first | those log-probs |
+| | vLLM returns for a path | its scores | |---|---|---| | TokenClassifier | a row of class probabilities for
+every token, or for every marker | p(good) at each step's marker | | SequenceClassifier | one number | that
+number; a reward as it is | | LanguageModel | the log-prob of each token after the first | those log-probs |
 """
 
 from abc import ABC, abstractmethod
@@ -36,8 +35,9 @@ class Serving(ABC):
         return None
 
     def tolerance(self, config: Any, dtype: str) -> float:
-        """Largest difference that rounding makes. In bfloat16 every number has 8 bits: scores of one network are up to 0.02 from its own in
-        float32, whichever library computes them, and the log-probs of its tokens up to 0.1.
+        """Largest difference that rounding makes. In bfloat16 every number has 8 bits: scores of one network
+        are up to 0.02 from its own in float32, whichever library computes them, and the log-probs of its
+        tokens up to 0.1.
         """
         return SCORE_TOLERANCES[dtype]
 
@@ -46,7 +46,9 @@ class Serving(ABC):
         """The numbers of a path from the logits that transformers computes for it."""
 
     @abstractmethod
-    def read(self, returned: Any, read_by: str, path: EncodedPath, config: Any, marker_id: int | None) -> list[float]:
+    def read(
+        self, returned: Any, read_by: str, path: EncodedPath, config: Any, marker_id: int | None
+    ) -> list[float]:
         """The same numbers as a client takes them from what vLLM returned, pooled by `read_by`."""
 
     def pooler(self, marker_id: int | None) -> dict[str, Any]:
@@ -66,7 +68,9 @@ class TokenClassifier(Serving):
     def scores(self, logits: Tensor, path: EncodedPath, config: Any) -> Tensor:
         return logits[list(path.positions)].softmax(-1)[:, 1]
 
-    def read(self, returned: Any, read_by: str, path: EncodedPath, config: Any, marker_id: int | None) -> list[float]:
+    def read(
+        self, returned: Any, read_by: str, path: EncodedPath, config: Any, marker_id: int | None
+    ) -> list[float]:
         """Those of the class that the checkpoint labels good."""
         good = next((index for index, label in config.id2label.items() if label == "good"), 1)
         tags = [position for position, token in enumerate(path.ids) if token == marker_id]
@@ -92,7 +96,9 @@ class SequenceClassifier(Serving):
     def scores(self, logits: Tensor, path: EncodedPath, config: Any) -> Tensor:
         return logits if config.problem_type == "regression" else logits.sigmoid()
 
-    def read(self, returned: Any, read_by: str, path: EncodedPath, config: Any, marker_id: int | None) -> list[float]:
+    def read(
+        self, returned: Any, read_by: str, path: EncodedPath, config: Any, marker_id: int | None
+    ) -> list[float]:
         return [returned]
 
     def pooler(self, marker_id: int | None) -> dict[str, Any]:
@@ -116,5 +122,7 @@ class LanguageModel(Serving):
         ids = torch.tensor(path.ids[1:], device=logits.device)
         return logits[:-1].log_softmax(-1).gather(1, ids[:, None])[:, 0]
 
-    def read(self, returned: Any, read_by: str, path: EncodedPath, config: Any, marker_id: int | None) -> list[float]:
+    def read(
+        self, returned: Any, read_by: str, path: EncodedPath, config: Any, marker_id: int | None
+    ) -> list[float]:
         return list(returned)

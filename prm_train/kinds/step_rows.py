@@ -22,4 +22,6 @@ class StepRowsKind(ModelKind):
 
     def labels(self, row: PrmRow, n_steps: Sequence[int], algebra: LabelAlgebra) -> tuple[Labels, ...]:
         """The targets of the training, right from 0.5 up."""
-        return (tuple(None if target is None else target.value >= 0.5 for target in step_targets(row, algebra)),)
+        return (
+            tuple(None if target is None else target.value >= 0.5 for target in step_targets(row, algebra)),
+        )

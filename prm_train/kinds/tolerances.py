@@ -3,18 +3,22 @@
 import math
 from dataclasses import dataclass
 
-# Largest difference of a score. In 16 bits every weight is rounded to about 1 part in 256 (bfloat16) or 2,048 (float16).
+# Largest difference of a score. In 16 bits every weight is rounded to about 1 part in 256 (bfloat16) or 2,048
+# (float16).
 SCORE_TOLERANCES = {"float32": 1e-5, "float16": 0.01, "bfloat16": 0.05}
 # The same of log-probs and of rewards, which are as large as logits, and so is their rounding.
 LOGIT_TOLERANCES = {"float32": 1e-4, "float16": 0.05, "bfloat16": 0.25}
-# Rounding moves few scores so far and most of them hardly, a fault moves many: so much of the tolerance is allowed in the mean of so many
-# scores or more. Rounded weights took at most 2 % of it on 48 rows, by small checkpoints of all kinds.
+# Rounding moves few scores so far and most of them hardly, a fault moves many: so much of the tolerance is
+# allowed in the mean of so many scores or more. Rounded weights took at most 2 % of it on 48 rows, by small
+# checkpoints of all kinds.
 MEAN_SHARE, MIN_SCORES = 0.1, 16
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """How much of a difference rounding explains: of one score, and in the mean of all, if that is bounded."""
+    """How much of a difference rounding explains: of one score, and in the mean of all, if that is
+    bounded.
+    """
 
     largest: float
     mean: float | None

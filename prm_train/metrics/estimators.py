@@ -1,8 +1,8 @@
 """Estimates over problems and their uncertainty: pure functions of arrays that hold one value a problem.
 
-The problem is the unit of resampling everywhere. Draws from one problem are not independent pieces of evidence, so an interval over draws
-would be too narrow; two methods run on the same problems are compared by the difference within each problem, which removes the large
-variance between easy and hard problems.
+The problem is the unit of resampling everywhere. Draws from one problem are not independent pieces of
+evidence, so an interval over draws would be too narrow; two methods run on the same problems are compared by
+the difference within each problem, which removes the large variance between easy and hard problems.
 """
 
 import math
@@ -20,25 +20,36 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and the ends of its 95 % interval, in the same unit. Raises ValueError unless all are finite and low <= high."""
+    """A mean and the ends of its 95 % interval, in the same unit. Raises ValueError unless all are finite and
+    low <= high.
+    """
 
     mean: float
     low: float
     high: float
 
     def __post_init__(self) -> None:
-        if not all(math.isfinite(value) for value in (self.mean, self.low, self.high)) or self.low > self.high:
-            raise ValueError(f"Interval({self.mean}, {self.low}, {self.high}): expected finite numbers with low <= high")
+        if (
+            not all(math.isfinite(value) for value in (self.mean, self.low, self.high))
+            or self.low > self.high
+        ):
+            raise ValueError(
+                f"Interval({self.mean}, {self.low}, {self.high}): expected finite numbers with low <= high"
+            )
 
     @property
     def direction(self) -> int:
-        """+1 if the whole interval lies above 0, -1 if it lies below, 0 if it holds 0: what a difference shows."""
+        """+1 if the whole interval lies above 0, -1 if it lies below, 0 if it holds 0: what a difference
+        shows.
+        """
         return int(self.low > 0) - int(self.high < 0)
 
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Scores that fell into one bin: their mean, the share of them whose outcome was right, and how many they are."""
+    """Scores that fell into one bin: their mean, the share of them whose outcome was right, and how many they
+    are.
+    """
 
     mean_score: float
     share_correct: float
@@ -46,21 +57,28 @@ class ReliabilityBin:
 
 
 def block_accuracy(candidates: Sequence[T], n: int, is_solved: Callable[[Sequence[T]], bool]) -> float:
-    """Accuracy of a method at `n` samples on one problem, from M >= n draws: the mean over the M // n disjoint blocks of `n` draws.
+    """Accuracy of a method at `n` samples on one problem, from M >= n draws: the mean over the M // n
+    disjoint blocks of `n` draws.
 
-    Unbiased for any method that looks at nothing but its block, at 1 / (M // n) of the variance of one block; draws past the last full
-    block are not used. Raises ValueError if `n` is below 1 or there are fewer than `n` candidates.
+    Unbiased for any method that looks at nothing but its block, at 1 / (M // n) of the variance of one block;
+    draws past the last full block are not used. Raises ValueError if `n` is below 1 or there are fewer than
+    `n` candidates.
     """
     if not 1 <= n <= len(candidates):
         raise ValueError(f"n: got {n}, expected 1 to {len(candidates)}, the number of candidates")
     n_blocks = len(candidates) // n
-    return sum(bool(is_solved(candidates[block * n : (block + 1) * n])) for block in range(n_blocks)) / n_blocks
+    return (
+        sum(bool(is_solved(candidates[block * n : (block + 1) * n])) for block in range(n_blocks)) / n_blocks
+    )
 
 
-def bootstrap_interval(values: ArrayLike, rng: np.random.Generator, n_resamples: int = N_RESAMPLES) -> Interval:
+def bootstrap_interval(
+    values: ArrayLike, rng: np.random.Generator, n_resamples: int = N_RESAMPLES
+) -> Interval:
     """Mean of `values` (one a problem) and its 95 % percentile bootstrap interval over problems.
 
-    Raises ValueError if `values` is no vector, is empty or holds a NaN: the caller leaves out problems without a value, and counts them.
+    Raises ValueError if `values` is no vector, is empty or holds a NaN: the caller leaves out problems
+    without a value, and counts them.
     """
     vector = np.asarray(values, dtype=np.float64)
     if vector.ndim != 1 or not vector.size:
@@ -72,24 +90,34 @@ def bootstrap_interval(values: ArrayLike, rng: np.random.Generator, n_resamples:
     return Interval(float(vector.mean()), float(low), float(high))
 
 
-def paired_difference(method: ArrayLike, baseline: ArrayLike, rng: np.random.Generator, n_resamples: int = N_RESAMPLES) -> Interval:
-    """Mean of `method - baseline` and its bootstrap interval; both hold one value a problem, for the same problems in the same order."""
+def paired_difference(
+    method: ArrayLike, baseline: ArrayLike, rng: np.random.Generator, n_resamples: int = N_RESAMPLES
+) -> Interval:
+    """Mean of `method - baseline` and its bootstrap interval; both hold one value a problem, for the same
+    problems in the same order.
+    """
     ours, theirs = np.asarray(method, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
     if ours.shape != theirs.shape:
-        raise ValueError(f"paired difference of shapes {ours.shape} and {theirs.shape}: expected the same problems in both")
+        raise ValueError(
+            f"paired difference of shapes {ours.shape} and {theirs.shape}: expected the same problems in both"
+        )
     return bootstrap_interval(ours - theirs, rng, n_resamples)
 
 
 def difficulty_quintiles(pass_rates: ArrayLike) -> NDArray[np.int64]:
-    """The fifth of the problems that each one falls into by its pass rate (Snell et al. 2024, sec. 3.2): 0 (easiest) to 4.
+    """The fifth of the problems that each one falls into by its pass rate (Snell et al. 2024, sec. 3.2): 0
+    (easiest) to 4.
 
-    The rates must come from draws that no accuracy is computed from. Binning by the same draws would put lucky problems into the easy bins
-    and unlucky ones into the hard bins, and the spread between bins would show the noise of the draws. Equal rates are split in order of
-    index; sizes differ by at most one problem. Raises ValueError for fewer than five problems or a rate outside [0, 1].
+    The rates must come from draws that no accuracy is computed from. Binning by the same draws would put
+    lucky problems into the easy bins and unlucky ones into the hard bins, and the spread between bins would
+    show the noise of the draws. Equal rates are split in order of index; sizes differ by at most one problem.
+    Raises ValueError for fewer than five problems or a rate outside [0, 1].
     """
     rates = np.asarray(pass_rates, dtype=np.float64)
     if rates.ndim != 1 or rates.size < N_QUINTILES:
-        raise ValueError(f"pass_rates: got shape {rates.shape}, expected a vector of at least {N_QUINTILES} problems")
+        raise ValueError(
+            f"pass_rates: got shape {rates.shape}, expected a vector of at least {N_QUINTILES} problems"
+        )
     if not ((rates >= 0) & (rates <= 1)).all():
         raise ValueError(f"pass_rates: got {rates.min()} to {rates.max()}, expected values in [0, 1]")
     quintiles = np.empty(rates.size, dtype=np.int64)
@@ -97,21 +125,30 @@ def difficulty_quintiles(pass_rates: ArrayLike) -> NDArray[np.int64]:
     return quintiles
 
 
-def reliability_bins(scores: ArrayLike, is_correct: ArrayLike, n_bins: int = 10) -> tuple[ReliabilityBin, ...]:
-    """Scores in [0, 1] against outcomes in `n_bins` bins of equal width; empty bins are left out. A score of 1 falls into the last bin."""
+def reliability_bins(
+    scores: ArrayLike, is_correct: ArrayLike, n_bins: int = 10
+) -> tuple[ReliabilityBin, ...]:
+    """Scores in [0, 1] against outcomes in `n_bins` bins of equal width; empty bins are left out. A score of
+    1 falls into the last bin.
+    """
     score, outcome = np.asarray(scores, dtype=np.float64), np.asarray(is_correct, dtype=np.float64)
     if score.ndim != 1 or score.shape != outcome.shape:
-        raise ValueError(f"scores and outcomes: got shapes {score.shape} and {outcome.shape}, expected two equal vectors")
+        raise ValueError(
+            f"scores and outcomes: got shapes {score.shape} and {outcome.shape}, expected two equal vectors"
+        )
     if not ((score >= 0) & (score <= 1)).all():
         raise ValueError(f"scores: got {score.min()} to {score.max()}, expected values in [0, 1]")
     bins = np.minimum((score * n_bins).astype(np.int64), n_bins - 1)
     counts = np.bincount(bins, minlength=n_bins)
     score_sums, outcome_sums = np.bincount(bins, score, n_bins), np.bincount(bins, outcome, n_bins)
     return tuple(
-        ReliabilityBin(float(score_sums[i] / counts[i]), float(outcome_sums[i] / counts[i]), int(counts[i])) for i in np.flatnonzero(counts)
+        ReliabilityBin(float(score_sums[i] / counts[i]), float(outcome_sums[i] / counts[i]), int(counts[i]))
+        for i in np.flatnonzero(counts)
     )
 
 
 def expected_calibration_error(bins: Sequence[ReliabilityBin]) -> float:
-    """Mean distance between score and observed share over the bins, weighted by their counts (Guo et al. 2017, eq. 3)."""
+    """Mean distance between score and observed share over the bins, weighted by their counts (Guo et al.
+    2017, eq. 3).
+    """
     return sum(b.count * abs(b.mean_score - b.share_correct) for b in bins) / sum(b.count for b in bins)

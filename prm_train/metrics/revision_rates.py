@@ -1,12 +1,14 @@
-"""What a revision model does with a chain of attempts: does it correct a wrong attempt, and does it leave a right one alone?
+"""What a revision model does with a chain of attempts: does it correct a wrong attempt, and does it leave a
+right one alone?
 
 For each held-out chain two next attempts are drawn and graded::
 
     wrong, wrong, wrong → ?    the chain as it is:                               wrong_to_correct
-    wrong, wrong, right → ?    its last attempt replaced by the right answer:    correct_to_correct, correct_to_wrong
+    wrong, wrong, right → ?    its last attempt replaced by the right answer:    correct_to_correct,
+                               correct_to_wrong
 
-Snell et al. 2024 report that 38 % of right attempts become wrong under a model that was trained after wrong attempts alone. A chain that
-leaves no room for the next attempt loses its oldest attempts, as in training.
+Snell et al. 2024 report that 38 % of right attempts become wrong under a model that was trained after wrong
+attempts alone. A chain that leaves no room for the next attempt loses its oldest attempts, as in training.
 """
 
 import asyncio
@@ -49,7 +51,9 @@ def with_right_attempt(row: RevisionRow) -> RevisionRow:
 
 
 def shortened(prompt: tuple[Message, ...], tokenizer: Any, max_tokens: int) -> tuple[Message, ...] | None:
-    """The chain without as many of its oldest attempts as must go for `max_tokens` tokens; None if its last attempt alone is longer."""
+    """The chain without as many of its oldest attempts as must go for `max_tokens` tokens; None if its last
+    attempt alone is longer.
+    """
     while len(encode_chain(tokenizer, prompt)) > max_tokens:
         if n_shown(prompt) <= 1:
             return None
@@ -65,9 +69,11 @@ def n_shown(prompt: Sequence[Message]) -> int:
 async def next_attempts(
     policy: Policy, tokenizer: Any, grader: Grader, rows: Sequence[RevisionRow], params: SamplingParams
 ) -> tuple[list[NextAttempt], int]:
-    """Two next attempts for each row of kind revision (after its chain, and after the same chain that ends right), and `n_left_out`.
+    """Two next attempts for each row of kind revision (after its chain, and after the same chain that ends
+    right), and `n_left_out`.
 
-    That counts the rows that have neither, since the policy's context has no room for one of their chains and `params.max_new_tokens`.
+    That counts the rows that have neither, since the policy's context has no room for one of their chains and
+    `params.max_new_tokens`.
     """
 
     async def draw_and_grade(row: RevisionRow, chain: tuple[Message, ...], was_right: bool) -> NextAttempt:
@@ -75,7 +81,9 @@ async def next_attempts(
         draw = await policy.sample(encode_chain(tokenizer, chain), params, 0)
         solution = Solution(row.problem_id, 1, draw.text, draw.finish_reason)
         graded = await grader.grade(Problem(row.problem_id, row.question, gold_answer), solution)
-        return NextAttempt(row.question, n_shown(chain), was_right, graded.verdict, n_shown(chain) < row.n_attempts)
+        return NextAttempt(
+            row.question, n_shown(chain), was_right, graded.verdict, n_shown(chain) < row.n_attempts
+        )
 
     room = policy.context_length - params.max_new_tokens
     drawing, n_left_out = [], 0
@@ -93,7 +101,9 @@ async def next_attempts(
 
 
 async def _gold_answer(grader: Grader, row: RevisionRow) -> str:
-    """The answer of the row's right attempt, since rows hold no gold answer. The grader reads it off as from any solution."""
+    """The answer of the row's right attempt, since rows hold no gold answer. The grader reads it off as from
+    any solution.
+    """
     right = Solution(row.problem_id, 0, row.completion[0].content)
     return (await grader.grade(Problem(row.problem_id, row.question, "?"), right)).answer or ""
 
@@ -118,9 +128,17 @@ def revision_rates(attempts: Sequence[NextAttempt], n_left_out: int = 0) -> Revi
 
 
 def _share(attempts: Sequence[NextAttempt], *, is_correct: bool) -> Interval:
-    """The share of attempts that are right (or wrong), as a mean over questions of the share inside each question."""
+    """The share of attempts that are right (or wrong), as a mean over questions of the share inside each
+    question.
+    """
     by_question: dict[str, list[bool]] = {}
     for attempt in attempts:
-        is_wanted = attempt.verdict.is_correct if is_correct else not (attempt.verdict.is_correct or attempt.verdict.is_unknown)
+        is_wanted = (
+            attempt.verdict.is_correct
+            if is_correct
+            else not (attempt.verdict.is_correct or attempt.verdict.is_unknown)
+        )
         by_question.setdefault(attempt.question, []).append(is_wanted)
-    return bootstrap_interval([float(np.mean(values)) for values in by_question.values()], np.random.default_rng(0))
+    return bootstrap_interval(
+        [float(np.mean(values)) for values in by_question.values()], np.random.default_rng(0)
+    )

@@ -1,6 +1,8 @@
-"""What a training leaves of itself beside its checkpoint: training/report.json, and the calibration.json of a later calibration.
+"""What a training leaves of itself beside its checkpoint: training/report.json, and the calibration.json of a
+later calibration.
 
-`train-…` writes the report; `publish`, `evaluate` and `train-revision` read it. Loads without torch, since `evaluate` does.
+`train-…` writes the report; `publish`, `evaluate` and `train-revision` read it. Loads without torch, since
+`evaluate` does.
 """
 
 from collections.abc import Mapping
@@ -18,7 +20,8 @@ from prm_train.metrics.estimators import Interval
 class Parity:
     """How far the scores of the checkpoint on disk are from those of the model in memory.
 
-    `quantization_difference` is how far the scores of a base in 4 bits, as trained, are from those of the saved model (QLoRA alone).
+    `quantization_difference` is how far the scores of a base in 4 bits, as trained, are from those of the
+    saved model (QLoRA alone).
     """
 
     n_rows: int
@@ -39,7 +42,9 @@ class Quality:
 
 @dataclass(frozen=True)
 class CalibrationFit:
-    """A calibration and its worth on the questions that did not fit it; `thresholds` hold for calibrated scores."""
+    """A calibration and its worth on the questions that did not fit it; `thresholds` hold for calibrated
+    scores.
+    """
 
     calibration: Calibration
     n_questions_fitted: int
@@ -52,7 +57,9 @@ class CalibrationFit:
 
 @dataclass(frozen=True)
 class StoredCalibration(StoredRecord, CalibrationFit):
-    """calibration.json: a fit, and the labels that it was fitted to; None in the files of versions that did not say."""
+    """calibration.json: a fit, and the labels that it was fitted to; None in the files of versions that did
+    not say.
+    """
 
     WRITTEN_BY = "`prm-train calibrate`"
 
@@ -67,10 +74,12 @@ class StoredCalibration(StoredRecord, CalibrationFit):
 
 @dataclass(frozen=True)
 class RevisionRates:
-    """Shares of next attempts with 95 % intervals over questions. An attempt without a verdict (`n_unknown`) is neither right nor wrong.
+    """Shares of next attempts with 95 % intervals over questions. An attempt without a verdict (`n_unknown`)
+    is neither right nor wrong.
 
-    `wrong_to_correct_by_attempts` has them by the number of wrong attempts in the chain. `n_shortened` attempts were drawn after chains
-    that lost their oldest attempts. `n_left_out` chains did not fit even with a single attempt.
+    `wrong_to_correct_by_attempts` has them by the number of wrong attempts in the chain. `n_shortened`
+    attempts were drawn after chains that lost their oldest attempts. `n_left_out` chains did not fit even
+    with a single attempt.
     """
 
     n_chains: int
@@ -103,7 +112,8 @@ class LossPoint:
 
 @dataclass(frozen=True)
 class TrainingSources(StoredRecord):
-    """sources.json: digests of the rows and, by name, of the base model's files, and the number of processes when the training began.
+    """sources.json: digests of the rows and, by name, of the base model's files, and the number of processes
+    when the training began.
 
     None and empty: not known then, or to the version that trained.
     """
@@ -133,10 +143,12 @@ class TrainingData(StoredRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingReport(StoredRecord):
-    """`config` holds the settings as `dump_config` gives them; `validation` one entry an evaluation: its step, and metrics by name.
+    """`config` holds the settings as `dump_config` gives them; `validation` one entry an evaluation: its
+    step, and metrics by name.
 
-    `sources` is what sources.json said. A field that is None was not measured, or not yet known to the version that trained;
-    `calibration` is the one that ended the training, `revisions` are those of a revision model.
+    `sources` is what sources.json said. A field that is None was not measured, or not yet known to the
+    version that trained; `calibration` is the one that ended the training, `revisions` are those of a
+    revision model.
     """
 
     WRITTEN_BY = "a training"

@@ -1,14 +1,17 @@
-"""What a validation during training reports, from the logits at the labeled places of the whole validation set to named numbers.
+"""What a validation during training reports, from the logits at the labeled places of the whole validation
+set to named numbers.
 
     loss, n_labels                         mean log loss in nats, unweighted, and over how many places
     step_auroc, step_within_problem_auroc  order of right and wrong steps, over all and inside a question
     step_brier, step_ece                   distance of scores from targets
-    step_value_brier, ..._floor            distance from the shares of right rollouts, and what the true values would get
-    first_error_f1, ..._accuracy_on_...    ProcessBench's measure at threshold 0.5; first_error_best_f1, ..._threshold: at the best one
+    step_value_brier, ..._floor            distance from the shares of right rollouts, and what the true
+                                           values would get
+    first_error_f1, ..._accuracy_on_...    ProcessBench's measure at threshold 0.5; first_error_best_f1,
+                                           ..._threshold: at the best one
     step_auroc_at_3, step_brier_at_5_to_8  the same for steps 3 and 5 to 8 of their solutions alone (from 1)
 
-An ORM has auroc, within_problem_auroc, pair_accuracy, brier and ece. What is undefined (an AUROC of right steps alone) is left out. Soft
-targets count as right from 0.5 up where a measure asks for labels.
+An ORM has auroc, within_problem_auroc, pair_accuracy, brier and ece. What is undefined (an AUROC of right
+steps alone) is left out. Soft targets count as right from 0.5 up where a measure asks for labels.
 """
 
 from collections.abc import Iterable, Sequence
@@ -83,7 +86,11 @@ def _value_brier(scores: Floats, examples: Sequence[Example]) -> dict[str, float
 
 def _first_errors(scores: Sequence[Floats], examples: Sequence[Example]) -> dict[str, float | None]:
     """Steps without a place count as right: those after an error do not matter, those before it are few."""
-    known = [(row, example) for row, example in zip(scores, examples, strict=True) if example.first_error is not None]
+    known = [
+        (row, example)
+        for row, example in zip(scores, examples, strict=True)
+        if example.first_error is not None
+    ]
     places = [_place(example) for _, example in known]
     at_half = first_error_f1([predicted_error(list(row), 0.5) for row, _ in known], places)
     bounds = [right_between(list(row), place) for (row, _), place in zip(known, places, strict=True)]
@@ -112,7 +119,10 @@ def _by_position(logits: Floats, targets: Floats, steps: NDArray[np.int64]) -> d
         here = (first - 1 <= steps) & (steps <= last - 1)
         if here.any():
             name = f"{first}" if first == last else f"{first}_to_{last}"
-            found |= {f"step_{measure}_at_{name}": value for measure, value in _quality(logits[here], targets[here]).items()}
+            found |= {
+                f"step_{measure}_at_{name}": value
+                for measure, value in _quality(logits[here], targets[here]).items()
+            }
         first = last + 1
     return found
 

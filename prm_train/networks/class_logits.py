@@ -6,7 +6,11 @@ from typing import Any
 import torch
 
 
-def log_odds_at(model: Any, ids: Sequence[int], positions: Sequence[int], classes: tuple[int, int]) -> list[float]:
-    """Of the second of two classes against the first, from the float32 logits that the model gives at each position of one text."""
+def log_odds_at(
+    model: Any, ids: Sequence[int], positions: Sequence[int], classes: tuple[int, int]
+) -> list[float]:
+    """Of the second of two classes against the first, from the float32 logits that the model gives at each
+    position of one text.
+    """
     logits = model(input_ids=torch.tensor([ids])).logits.float()[0, list(positions)].double()  # (S, classes)
     return [float(value) for value in logits[:, classes[1]] - logits[:, classes[0]]]

@@ -1,4 +1,6 @@
-"""Whole weights of a model, however they are spread over the processes: copied (DDP), in parts (ZeRO stage 3) or as DTensors (FSDP2)."""
+"""Whole weights of a model, however they are spread over the processes: copied (DDP), in parts (ZeRO stage 3)
+or as DTensors (FSDP2).
+"""
 
 import contextlib
 from collections.abc import Sequence
@@ -11,7 +13,8 @@ from transformers.integrations.deepspeed import deepspeed_config, is_deepspeed_z
 
 @contextlib.contextmanager
 def gathered(parameters: Sequence[Tensor], *, is_changed: bool = False) -> Any:
-    """Inside, parameters that ZeRO stage 3 keeps in parts are whole on every process. All processes must come here together.
+    """Inside, parameters that ZeRO stage 3 keeps in parts are whole on every process. All processes must come
+    here together.
 
     `is_changed`: what they are at the end, on all processes alike, is what they will be.
     """
@@ -27,7 +30,8 @@ def gathered(parameters: Sequence[Tensor], *, is_changed: bool = False) -> Any:
 
 @contextlib.contextmanager
 def partitioned_in(dtype: torch.dtype) -> Any:
-    """Inside, models are loaded in `dtype` under ZeRO stage 3 too, which makes every weight float32 unless DeepSpeed's bf16 mode is on.
+    """Inside, models are loaded in `dtype` under ZeRO stage 3 too, which makes every weight float32 unless
+    DeepSpeed's bf16 mode is on.
 
     On for the loading alone: while training it would round the head.
     """
@@ -44,9 +48,11 @@ def partitioned_in(dtype: torch.dtype) -> Any:
 
 
 def gathered_weights(model: Any, *, only_trained: bool, keep: bool) -> dict[str, Tensor]:
-    """Copies of the weights on the CPU under their names, in the precision that they were trained in: all, or the trained ones alone.
+    """Copies of the weights on the CPU under their names, in the precision that they were trained in: all, or
+    the trained ones alone.
 
-    All processes must call it together; those that do not `keep` get an empty dictionary and hold one weight at a time.
+    All processes must call it together; those that do not `keep` get an empty dictionary and hold one weight
+    at a time.
     """
     found = {}
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}

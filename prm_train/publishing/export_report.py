@@ -1,4 +1,6 @@
-"""What `prm-train verify-export` finds, as its report holds it, and what vLLM's process answers it (`publishing.vllm_scoring`)."""
+"""What `prm-train verify-export` finds, as its report holds it, and what vLLM's process answers it
+(`publishing.vllm_scoring`).
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +22,9 @@ class VllmAnswer(StoredRecord):
 
 @dataclass(frozen=True)
 class ExportReport(StoredRecord):
-    """`is_same`: no fault in the checkpoint, and every comparison within the tolerance. `versions` by package."""
+    """`is_same`: no fault in the checkpoint, and every comparison within the tolerance. `versions` by
+    package.
+    """
 
     WRITTEN_BY = "`prm-train verify-export`"
 

@@ -1,7 +1,9 @@
-"""The card of a published model, from facts alone: what the training report, the checkpoint and the data's build.json say.
+"""The card of a published model, from facts alone: what the training report, the checkpoint and the data's
+build.json say.
 
-Sentences stand in `model_card.md.jinja`, which all kinds share, and in the kind's own template (`ModelKind.card`): what a model of that
-kind gives, the code that reads it, and how it is served. The code is Python that runs as it stands.
+Sentences stand in `model_card.md.jinja`, which all kinds share, and in the kind's own template
+(`ModelKind.card`): what a model of that kind gives, the code that reads it, and how it is served. The code is
+Python that runs as it stands.
 """
 
 import json
@@ -26,10 +28,26 @@ from prm_train.publishing.held_out_quality import QuestionInterval
 
 # Settings of a training that a reader of the card would ask for, in this order.
 SHOWN_SETTINGS = (
-    *("label_kind", "hard_threshold", "smoothing", "until_first_error", "weigh_by_rollouts", "loss", "objective"),
+    *(
+        "label_kind",
+        "hard_threshold",
+        "smoothing",
+        "until_first_error",
+        "weigh_by_rollouts",
+        "loss",
+        "objective",
+    ),
     *("beta", "ask", "max_pairs_per_question", "stop_after_minimum"),
     *("n_epochs", "batch_size", "n_accumulated", "batch_tokens", "packing", "max_length", "validation_share"),
-    *("learning_rate", "head_learning_rate", "lr_schedule", "warmup_share", "adam_betas", "weight_decay", "max_grad_norm"),
+    *(
+        "learning_rate",
+        "head_learning_rate",
+        "lr_schedule",
+        "warmup_share",
+        "adam_betas",
+        "weight_decay",
+        "max_grad_norm",
+    ),
     *("head_dropout", "backbone_dropout", "lora", "quantization", "dtype", "bf16_autocast", "seed", "keep"),
 )
 AGGREGATION_WORDS = {
@@ -80,7 +98,9 @@ class Publication:
 
 
 def render(facts: CardFacts, publication: Publication) -> str:
-    """The card as Markdown with YAML front matter. A function of the facts alone: two calls give the same text."""
+    """The card as Markdown with YAML front matter. A function of the facts alone: two calls give the same
+    text.
+    """
     environment = Environment(
         loader=PackageLoader("prm_train.publishing", "cards"),
         undefined=StrictUndefined,
@@ -92,7 +112,9 @@ def render(facts: CardFacts, publication: Publication) -> str:
     environment.filters |= filters
     kind = kind_named(facts.export.facts.kind)
     return environment.from_string(kind.card()).render(
-        front_matter=yaml.safe_dump(front_matter(facts, publication), sort_keys=False, allow_unicode=True, width=1000),
+        front_matter=yaml.safe_dump(
+            front_matter(facts, publication), sort_keys=False, allow_unicode=True, width=1000
+        ),
         title=publication.title or kind.title + (f" from {facts.base_model}" if facts.base_model else ""),
         facts=facts,
         checkpoint=facts.export.facts,
@@ -118,16 +140,32 @@ def front_matter(facts: CardFacts, publication: Publication) -> dict[str, Any]:
     """What the Hub reads."""
     kind = kind_named(facts.export.facts.kind)
     metrics = [{"type": name, "value": value} for name, value in validation_metrics(facts).items()]
-    task = {"task": {"type": kind.serving.pipeline}, "dataset": {"name": "held-out questions of the training rows", "type": "validation"}}
+    task = {
+        "task": {"type": kind.serving.pipeline},
+        "dataset": {"name": "held-out questions of the training rows", "type": "validation"},
+    }
     return {
         "license": publication.license,
         "language": list(publication.languages),
         "library_name": "transformers",
         "pipeline_tag": kind.serving.pipeline,
-        "tags": ["prm-train", *(["reward-model"] if kind.is_scorer else []), kind.title.lower().replace(" ", "-"), "reasoning"],
-        **({"base_model": facts.base_model, "base_model_relation": "finetune"} if facts.is_base_on_hub else {}),
+        "tags": [
+            "prm-train",
+            *(["reward-model"] if kind.is_scorer else []),
+            kind.title.lower().replace(" ", "-"),
+            "reasoning",
+        ],
+        **(
+            {"base_model": facts.base_model, "base_model_relation": "finetune"}
+            if facts.is_base_on_hub
+            else {}
+        ),
         **({"datasets": list(publication.datasets)} if publication.datasets else {}),
-        **({"model-index": [{"name": publication.location, "results": [{**task, "metrics": metrics}]}]} if metrics else {}),
+        **(
+            {"model-index": [{"name": publication.location, "results": [{**task, "metrics": metrics}]}]}
+            if metrics
+            else {}
+        ),
     }
 
 

@@ -1,4 +1,6 @@
-"""Training rows that a checkpoint is asked about when it is published or served, which must be of the kind that it learnt from."""
+"""Training rows that a checkpoint is asked about when it is published or served, which must be of the kind
+that it learnt from.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +12,9 @@ from prm_train.kinds.model_kind import ModelKind
 
 
 def read_scored_rows(path: Path, kind: ModelKind, facts: CheckpointFacts) -> Sequence[Any]:
-    """The rows of a file. Raises InputError naming what was expected if they are none that such a checkpoint learns from."""
+    """The rows of a file. Raises InputError naming what was expected if they are none that such a checkpoint
+    learns from.
+    """
     wanted = kind.rows_of(facts)
     expected = f"a checkpoint of kind {kind.name} takes rows of kind {wanted}"
     try:

@@ -30,7 +30,9 @@ N_WORST = 5
 
 
 class OthersLanguageModel(RevisionKind):
-    """A causal language model of others, without facts of ours: its paths are read as revisions are, without the EOS."""
+    """A causal language model of others, without facts of ours: its paths are read as revisions are, without
+    the EOS.
+    """
 
     def encode(self, path: ScoredPath, encoding: ScorerEncoding) -> EncodedPath:
         """Without positions: nothing is read."""
@@ -70,14 +72,16 @@ class Subject:
 
     @torch.no_grad()
     def scores(self, path: EncodedPath) -> list[float]:
-        """p(class 1) of each step, the one score of a solution (its raw logit under problem_type regression), or each token's log-prob."""
+        """p(class 1) of each step, the one score of a solution (its raw logit under problem_type regression),
+        or each token's log-prob.
+        """
         logits = self.model(input_ids=torch.tensor([path.ids])).logits[0].float()
         return [float(score) for score in self.kind.serving.scores(logits, path, self.model.config)]
 
 
 def load_subject(name: Path, dtype: str) -> Subject:
-    """A checkpoint of this project, in transformers' classes or in Qwen's PRM layout, or any causal language model; a folder, or user/name
-    on the Hub, which is downloaded. Raises InputError.
+    """A checkpoint of this project, in transformers' classes or in Qwen's PRM layout, or any causal language
+    model; a folder, or user/name on the Hub, which is downloaded. Raises InputError.
     """
     folder = downloaded(str(name)) if is_hub_name(str(name)) else name
     if not (folder / "config.json").is_file():
@@ -86,22 +90,30 @@ def load_subject(name: Path, dtype: str) -> Subject:
     architecture = (config.architectures or [""])[0]
     if architecture.endswith("ForCausalLM") and not hasattr(config, CONFIG_KEY):
         tokenizer, kind = load_tokenizer(str(folder)), OthersLanguageModel()
-        encoding = ScorerEncoding(tokenizer, EncodingFacts("chat" if tokenizer.chat_template else "plain", "\n", marker_token=""))
+        encoding = ScorerEncoding(
+            tokenizer, EncodingFacts("chat" if tokenizer.chat_template else "plain", "\n", marker_token="")
+        )
         model = kind.load_network(str(folder), dtype, trust_remote_code=False)
-        return Subject(kind, str(name), folder, architecture, model, encoding, kind.facts(encoding, n_attempts=0))
+        return Subject(
+            kind, str(name), folder, architecture, model, encoding, kind.facts(encoding, n_attempts=0)
+        )
     found = load_checkpoint(str(folder), dtype)
     found.kind.serving.prepare(found.model)
     return Subject(found.kind, str(name), folder, architecture, found.model, found.encoding, found.facts)
 
 
 def downloaded(name: str) -> Path:
-    """The files of a model on the Hub; those that are here already are not sent again. Raises InputError where there is none."""
+    """The files of a model on the Hub; those that are here already are not sent again. Raises InputError
+    where there is none.
+    """
     with from_hub_or_folder(name):
         return Path(snapshot_download(name))
 
 
 def read_paths(rows: Path, subject: Subject, n_rows: int) -> list[ScoredPath]:
-    """The paths of up to n_rows of the rows, evenly spread. Raises InputError if these are not the rows of such a model."""
+    """The paths of up to n_rows of the rows, evenly spread. Raises InputError if these are not the rows of
+    such a model.
+    """
     chosen = evenly(read_scored_rows(rows, subject.kind, subject.facts), n_rows)
     return [path for row in chosen for path in subject.kind.paths(row, subject.encoding.facts.step_separator)]
 
@@ -112,7 +124,9 @@ def sample_paths(n_paths: int) -> list[ScoredPath]:
 
 
 def config_faults(served: Subject, wanted: Sequence[EncodedPath], found: Sequence[EncodedPath]) -> list[str]:
-    """What a client of the served model would stumble over: padding, labels, problem_type, ids other than by the reference tokenizer."""
+    """What a client of the served model would stumble over: padding, labels, problem_type, ids other than by
+    the reference tokenizer.
+    """
     faults, config = [], served.model.config
     if served.kind.serving.has_head:
         try:
@@ -121,15 +135,27 @@ def config_faults(served: Subject, wanted: Sequence[EncodedPath], found: Sequenc
             faults.append(str(fault))
         settings = served.kind.head_settings(served.facts)
         expected = settings["id2label"]
-        if config.id2label != expected or config.label2id != {label: index for index, label in expected.items()}:
-            faults.append(f"labels: got id2label {config.id2label}, label2id {config.label2id}; expected {expected} and its inverse")
-        if config.problem_type != settings.get("problem_type"):  # by it servers choose what they apply to the logit
+        if config.id2label != expected or config.label2id != {
+            label: index for index, label in expected.items()
+        }:
+            faults.append(
+                f"labels: got id2label {config.id2label}, label2id {config.label2id}; expected {expected} "
+                "and its inverse"
+            )
+        # By it servers choose what they apply to the logit
+        if config.problem_type != settings.get("problem_type"):
             faults.append(f"problem_type: got {config.problem_type}, expected {settings.get('problem_type')}")
     n_other = sum(one != other for one, other in zip(wanted, found, strict=True))
     if n_other:
-        faults.append(f"tokenizer: {n_other} of {len(wanted)} paths have other ids than with the tokenizer of the reference")
+        faults.append(
+            f"tokenizer: {n_other} of {len(wanted)} paths have other ids than with the tokenizer of the "
+            "reference"
+        )
     if max(len(path.ids) for path in wanted) > served.context_length:
-        raise InputError(f"{served.name}: a path of {max(len(path.ids) for path in wanted)} tokens, context {served.context_length}")
+        raise InputError(
+            f"{served.name}: a path of {max(len(path.ids) for path in wanted)} tokens, context "
+            f"{served.context_length}"
+        )
     return faults
 
 
@@ -168,19 +194,31 @@ class Comparison:
 
     def bounds(self, tolerance: float) -> Bounds:
         """Log-probs have none of their mean: those of improbable tokens stray too far in bfloat16."""
-        return Bounds(tolerance, None) if self.read_by == "PROMPT_LOGPROBS" else bounds(self.n_scores, tolerance)
+        return (
+            Bounds(tolerance, None) if self.read_by == "PROMPT_LOGPROBS" else bounds(self.n_scores, tolerance)
+        )
 
 
-def compare(read_by: str, returned: Sequence[Any], served: Subject, reference: Subject, paths: Sequence[EncodedPath]) -> Comparison:
-    """`returned` holds, for each path, what `prm_train.publishing.vllm_scoring` got from vLLM pooled by `read_by`."""
+def compare(
+    read_by: str, returned: Sequence[Any], served: Subject, reference: Subject, paths: Sequence[EncodedPath]
+) -> Comparison:
+    """`returned` holds, for each path, what `prm_train.publishing.vllm_scoring` got from vLLM pooled by
+    `read_by`.
+    """
     places: list[Place] = []
-    read = partial(served.kind.serving.read, read_by=read_by, config=served.model.config, marker_id=served.marker_id)
+    read = partial(
+        served.kind.serving.read, read_by=read_by, config=served.model.config, marker_id=served.marker_id
+    )
     for number, (rows, path) in enumerate(zip(returned, paths, strict=True)):
         scores, wanted = read(rows, path=path), reference.scores(path)
         if len(scores) != len(wanted):
             error = f"path {number}: got {len(scores)} scores from vLLM, expected {len(wanted)}"
             return Comparison(read_by, 0, None, None, error=error)
-        places += [Place(number, i, one, other) for i, (one, other) in enumerate(zip(wanted, scores, strict=True))]
-    worst = sorted(places, key=lambda place: (math.isnan(place.difference), place.difference), reverse=True)[:N_WORST]
+        places += [
+            Place(number, i, one, other) for i, (one, other) in enumerate(zip(wanted, scores, strict=True))
+        ]
+    worst = sorted(places, key=lambda place: (math.isnan(place.difference), place.difference), reverse=True)[
+        :N_WORST
+    ]
     mean = sum(place.difference for place in places) / len(places)
     return Comparison(read_by, len(places), worst[0].difference, mean, tuple(worst))

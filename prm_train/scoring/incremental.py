@@ -6,13 +6,15 @@ The life of a request::
                             ▲                                                                       │
                             └── not in this wave: waits for keys and values, or the wave was full ──┘
 
-What all open sessions ask for while the model is busy goes into the next wave together (`prm_train.scoring.wave` shows one). A wave gives
-each requested step a row; rows of like length go through the model in one batch, which computes only the new tokens and reads the head
-only at the ends of steps. So 64 candidates of one problem are 64 rows in a few waves. `prm_train.scoring.step_model` is the forward pass,
+What all open sessions ask for while the model is busy goes into the next wave together
+(`prm_train.scoring.wave` shows one). A wave gives each requested step a row; rows of like length go through
+the model in one batch, which computes only the new tokens and reads the head only at the ends of steps. So 64
+candidates of one problem are 64 rows in a few waves. `prm_train.scoring.step_model` is the forward pass,
 `prm_train.scoring.step_cache` keeps the keys and values.
 
-Not here: which paths to extend (`prm_train.search`), and how the scores of a path become one (`prm_train.encoding.aggregation`).
-"""
+Not here: which paths to extend (`prm_train.search`), and how the scores of a path become one
+(`prm_train.encoding.aggregation`).
+"""  # noqa: E501
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -37,13 +39,15 @@ from prm_train.scoring.wave import Row, Wave
 BATCHES_PER_WAVE = 4
 # So many requests are computed without waiting for more.
 FULL_WAVE = 256
-# After so many turns of the event loop without a new request everybody who could ask has asked. A gather inside a gather needs three turns
-# until its innermost tasks have run.
+# After so many turns of the event loop without a new request everybody who could ask has asked. A gather
+# inside a gather needs three turns until its innermost tasks have run.
 QUIET_TURNS = 3
 
 
 class StepEncoding(Protocol):
-    """The part of `prm_train.encoding.paths` that the scorer needs. The ids of a step end with the marker at which its score is read."""
+    """The part of `prm_train.encoding.paths` that the scorer needs. The ids of a step end with the marker at
+    which its score is read.
+    """
 
     def encode_head(self, question: str) -> tuple[int, ...]: ...
 
@@ -62,25 +66,35 @@ class IncrementalTree:
     def extend(self, parent: StepNode, step: str) -> StepNode:
         """The child of `parent` with this step.
 
-        Raises ValueError if the step is blank or the node is another tree's, PathTooLongError if the path outgrows the model's context.
+        Raises ValueError if the step is blank or the node is another tree's, PathTooLongError if the path
+        outgrows the model's context.
         """
         self._check(parent)
         child = parent.children.get(step)
         if child is None:
             if not step.strip():
-                raise ValueError(f"step {step!r}: got a blank step, expected text (a separator at the end of a solution is not a step)")
+                raise ValueError(
+                    f"step {step!r}: got a blank step, expected text (a separator at the end of a solution "
+                    "is not a step)"
+                )
             child = parent.children[step] = self._new_node(parent, self.encode_child(parent, step))
         return child
 
     def encode_child(self, parent: StepNode, step: str) -> tuple[int, ...]:
-        """The ids of `step` behind those of `parent`. In this project's encoding they are the same behind every parent."""
+        """The ids of `step` behind those of `parent`. In this project's encoding they are the same behind
+        every parent.
+        """
         return self._scorer.encode_step(step)
 
     async def score(self, node: StepNode) -> float:
-        """The score in [0, 1] at the end of `node`; for an ORM, of the path that ends here as a finished solution."""
+        """The score in [0, 1] at the end of `node`; for an ORM, of the path that ends here as a finished
+        solution.
+        """
         self._check(node)
         if node.parent is None:
-            raise ValueError("got the root, expected a node that `extend` returned: the question alone has no score")
+            raise ValueError(
+                "got the root, expected a node that `extend` returned: the question alone has no score"
+            )
         if node.score is None:
             return await self._scorer.request(node)
         return node.score
@@ -92,7 +106,10 @@ class IncrementalTree:
     def _new_node(self, parent: StepNode | None, token_ids: tuple[int, ...]) -> StepNode:
         n_path_tokens = len(token_ids) + (parent.n_path_tokens if parent else 0)
         if n_path_tokens > self._scorer.context_length:
-            raise PathTooLongError(f"path of {n_path_tokens} tokens: longer than the scorer's context of {self._scorer.context_length}")
+            raise PathTooLongError(
+                f"path of {n_path_tokens} tokens: longer than the scorer's context of "
+                f"{self._scorer.context_length}"
+            )
         return StepNode(self, parent, token_ids, n_path_tokens)
 
     def _check(self, node: StepNode) -> None:
@@ -103,12 +120,15 @@ class IncrementalTree:
 
 
 class IncrementalScorer:
-    """A PRM (token classification, two classes) or ORM (sequence classification, one class) that scores trees of steps.
+    """A PRM (token classification, two classes) or ORM (sequence classification, one class) that scores trees
+    of steps.
 
-    A PRM's score is the calibrated sigmoid of z1 - z0 at the marker that ends a step, an ORM's of z at the marker that ends the solution.
+    A PRM's score is the calibrated sigmoid of z1 - z0 at the marker that ends a step, an ORM's of z at the
+    marker that ends the solution.
 
-    `cache_bytes` bounds the keys and values kept for all sessions together. What is evicted is computed again when it is needed, and
-    counted as new. `max_batch_tokens` bounds rows x (past + new tokens) of a batch, padding included; a single row may exceed it.
+    `cache_bytes` bounds the keys and values kept for all sessions together. What is evicted is computed again
+    when it is needed, and counted as new. `max_batch_tokens` bounds rows x (past + new tokens) of a batch,
+    padding included; a single row may exceed it.
     """
 
     def __init__(
@@ -125,7 +145,9 @@ class IncrementalScorer:
         if max_batch_tokens < 1:
             raise ValueError(f"max_batch_tokens: got {max_batch_tokens}, expected at least 1")
         if cache_bytes < 0:
-            raise ValueError(f"cache_bytes: got {cache_bytes}, expected 0 (keep nothing between batches) or more")
+            raise ValueError(
+                f"cache_bytes: got {cache_bytes}, expected 0 (keep nothing between batches) or more"
+            )
         self.scorer_id = scorer_id
         self.aggregation = aggregation
         self.max_batch_tokens = max_batch_tokens
@@ -140,7 +162,9 @@ class IncrementalScorer:
         self.context_length = self._model.context_length
         layout = self._model.layout
         # A model without a layout computes whole paths, and nothing is ever cached.
-        self._cache = StepCache(cache_bytes, layout.bytes_per_token) if layout is not None else StepCache(0, 1)
+        self._cache = (
+            StepCache(cache_bytes, layout.bytes_per_token) if layout is not None else StepCache(0, 1)
+        )
 
         # In the order in which they came: the first are the first to be computed.
         self._requests: dict[StepNode, list[asyncio.Future[float]]] = {}
@@ -152,7 +176,9 @@ class IncrementalScorer:
 
     @asynccontextmanager
     async def session(self, question: str) -> AsyncIterator[IncrementalTree]:
-        """A tree for one question; leaving it frees what it cached. Raises ValueError if the question alone fills the context."""
+        """A tree for one question; leaving it frees what it cached. Raises ValueError if the question alone
+        fills the context.
+        """
         tree = self.new_tree(question)
         try:
             yield tree
@@ -164,13 +190,16 @@ class IncrementalScorer:
 
     @asynccontextmanager
     async def chat_session(self, messages: Sequence[Message]) -> AsyncIterator[IncrementalTree]:
-        """A tree behind a chat that shows more than the question: a verifier of revisions sees the earlier attempts too.
+        """A tree behind a chat that shows more than the question: a verifier of revisions sees the earlier
+        attempts too.
 
-        `data_gen.records.chats` says how such a chat is laid out. Raises InputError for scorers of other projects, whose encodings know no
-        chats.
+        `data_gen.records.chats` says how such a chat is laid out. Raises InputError for scorers of other
+        projects, whose encodings know no chats.
         """
         if not isinstance(self._encoding, ScorerEncoding):
-            raise InputError(f"{type(self._encoding).__name__} encodes questions; expected a scorer that `train-orm` wrote")
+            raise InputError(
+                f"{type(self._encoding).__name__} encodes questions; expected a scorer that `train-orm` wrote"
+            )
         tree = IncrementalTree(self, self._encoding.encode_chat(messages))
         try:
             yield tree
@@ -178,7 +207,9 @@ class IncrementalScorer:
             tree.close()
 
     def request(self, node: StepNode) -> "asyncio.Future[float]":
-        """The score of `node` once a batch has computed it. The task that computes scores lives as long as there are requests."""
+        """The score of `node` once a batch has computed it. The task that computes scores lives as long as
+        there are requests.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[float] = loop.create_future()
         self._requests.setdefault(node, []).append(future)
@@ -203,7 +234,9 @@ class IncrementalScorer:
             self._answer()
 
     def _fail_unanswered(self, scheduler: "asyncio.Task[None]") -> None:
-        """If the task failed or was cancelled, so are all open requests: otherwise their callers would wait for ever."""
+        """If the task failed or was cancelled, so are all open requests: otherwise their callers would wait
+        for ever.
+        """
         error = None if scheduler.cancelled() else scheduler.exception()
         if error is None and not scheduler.cancelled():
             return
@@ -226,7 +259,9 @@ class IncrementalScorer:
             n_quiet = n_quiet + 1 if len(self._requests) == n_requests else 0
 
     def _answer(self) -> None:
-        """Answer the requests whose scores are there, refuse those whose session was closed, keep the others that are still wanted."""
+        """Answer the requests whose scores are there, refuse those whose session was closed, keep the others
+        that are still wanted.
+        """
         requests, self._requests = self._requests, {}
         for node, futures in requests.items():
             # The future of a caller who was cancelled is done.
@@ -236,7 +271,9 @@ class IncrementalScorer:
                     future.set_result(node.score)
             elif node.tree.is_closed:
                 for future in wanted:
-                    future.set_exception(RuntimeError("the scoring session was closed before this score was computed"))
+                    future.set_exception(
+                        RuntimeError("the scoring session was closed before this score was computed")
+                    )
             elif wanted:
                 self._requests[node] = wanted
 
@@ -258,13 +295,17 @@ class IncrementalScorer:
         pasts = [self._cache.path(row.past) for row in batch]
         ids = [[token for node in row.nodes for token in node.token_ids] for row in batch]
         scored = [self._scored(row) for row in batch]
-        ends = [[node.n_path_tokens - row.n_past - 1 for node in nodes] for row, nodes in zip(batch, scored, strict=True)]
+        ends = [
+            [node.n_path_tokens - row.n_past - 1 for node in nodes]
+            for row, nodes in zip(batch, scored, strict=True)
+        ]
 
         scores, packed = self._model.forward(pasts, ids, ends)
 
         for row, nodes, row_scores, segments in zip(batch, scored, scores, packed, strict=True):
             for node, score in zip(nodes, row_scores, strict=True):
-                # A step that is computed again after an eviction keeps the score it had: rounding could change the last digits.
+                # A step that is computed again after an eviction keeps the score it had: rounding could
+                # change the last digits.
                 if node.score is None:
                     node.score = score
             if row.n_kept:
@@ -276,11 +317,15 @@ class IncrementalScorer:
     def _scored(self, row: Row) -> list[StepNode]:
         """The nodes of the row that this pass gives scores: all but the head, which has none.
 
-        In a long row of a LongRoPE model the positions of its short beginnings mean something else than in a row of their own, so those
-        get no score from it.
+        In a long row of a LongRoPE model the positions of its short beginnings mean something else than in a
+        row of their own, so those get no score from it.
         """
         is_long = self._model.is_long(row.n_tokens)
-        return [node for node in row.nodes if node.parent is not None and self._model.is_long(node.n_path_tokens) == is_long]
+        return [
+            node
+            for node in row.nodes
+            if node.parent is not None and self._model.is_long(node.n_path_tokens) == is_long
+        ]
 
     def _count_usage(self, row: Row) -> None:
         is_whole = self._model.is_whole(row.n_tokens)

@@ -16,7 +16,8 @@ class PathTooLongError(InputError):
 class ScorerUsage:
     """Tokens a scorer computed anew, and tokens it read from its cache instead.
 
-    `n_rescored` of the new ones are of steps that had been computed before, by a model whose paths must be computed whole.
+    `n_rescored` of the new ones are of steps that had been computed before, by a model whose paths must be
+    computed whole.
     """
 
     n_new: int = 0
@@ -24,11 +25,15 @@ class ScorerUsage:
     n_rescored: int = 0
 
     def __add__(self, other: "ScorerUsage") -> "ScorerUsage":
-        return ScorerUsage(self.n_new + other.n_new, self.n_reused + other.n_reused, self.n_rescored + other.n_rescored)
+        return ScorerUsage(
+            self.n_new + other.n_new, self.n_reused + other.n_reused, self.n_rescored + other.n_rescored
+        )
 
 
 class ScoringTree(Protocol):
-    """One problem's tree of steps. `root` is the head (the question); a step text has no separator at its end."""
+    """One problem's tree of steps. `root` is the head (the question); a step text has no separator at its
+    end.
+    """
 
     root: Any
     usage: ScorerUsage
@@ -38,7 +43,9 @@ class ScoringTree(Protocol):
         ...
 
     async def score(self, node: Any) -> float:
-        """The score in [0, 1] at the end of the node's step; ancestors are computed on the way and keep their scores."""
+        """The score in [0, 1] at the end of the node's step; ancestors are computed on the way and keep their
+        scores.
+        """
         ...
 
 

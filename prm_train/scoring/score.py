@@ -1,4 +1,6 @@
-"""`score`: the scores of one solution, in one call, for notebooks and scripts. A search opens sessions instead, which share their work."""
+"""`score`: the scores of one solution, in one call, for notebooks and scripts. A search opens sessions
+instead, which share their work.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,12 +12,14 @@ from prm_train.scoring.protocol import Scorer
 def score(question: str, steps: Sequence[str], scorer: Scorer) -> list[float]:
     """Scores in [0, 1] of a solution: of a PRM one for each step, of an ORM one, for the solution as a whole.
 
-    `steps` are texts without the separator at their ends. Works in a notebook, too, whose event loop is running. Raises ValueError
-    without steps or where one is blank, PathTooLongError where question and steps do not fit into the scorer's context.
+    `steps` are texts without the separator at their ends. Works in a notebook, too, whose event loop is
+    running. Raises ValueError without steps or where one is blank, PathTooLongError where question and steps
+    do not fit into the scorer's context.
     """
     if isinstance(steps, str) or not steps:
         raise ValueError(f"steps: got {steps!r}, expected a list of the solution's steps")
-    with ThreadPoolExecutor(max_workers=1) as thread:  # with an event loop of its own: the caller's may be running
+    # With an event loop of its own: the caller's may be running
+    with ThreadPoolExecutor(max_workers=1) as thread:
         return thread.submit(asyncio.run, _score(question, steps, scorer)).result()
 
 

@@ -1,4 +1,6 @@
-"""The nodes of a tree of steps, and the keys and values of those that were scored, kept within a byte budget."""
+"""The nodes of a tree of steps, and the keys and values of those that were scored, kept within a byte
+budget.
+"""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -13,8 +15,8 @@ from torch import Tensor
 class StepNode:
     """A step of a tree, or its head, which is the question (`parent` is None).
 
-    `token_ids` are the step's own, `n_path_tokens` counts those from the head to the end of this step. `score` is None until it is
-    computed; `is_computed` says that the tokens have been through the model.
+    `token_ids` are the step's own, `n_path_tokens` counts those from the head to the end of this step.
+    `score` is None until it is computed; `is_computed` says that the tokens have been through the model.
     """
 
     tree: Any
@@ -29,8 +31,9 @@ class StepNode:
 class StepCache:
     """Packed keys and values by node; the least recently used leaves make room for new ones.
 
-    Whoever uses a node uses its ancestors, and `touch` marks them as used after it. So the oldest entry never has a cached child, and the
-    ancestors of a cached node are always cached. Nodes that the coming wave reads are pinned: they are not evicted.
+    Whoever uses a node uses its ancestors, and `touch` marks them as used after it. So the oldest entry never
+    has a cached child, and the ancestors of a cached node are always cached. Nodes that the coming wave reads
+    are pinned: they are not evicted.
     """
 
     def __init__(self, max_bytes: int, bytes_per_token: int) -> None:
@@ -74,8 +77,12 @@ class StepCache:
             self.discard(oldest)
         return True
 
-    def store(self, nodes: Sequence[StepNode], segments: Sequence[Float[Tensor, "token token_width"]]) -> None:
-        """Keep the segments of nodes of which each is the parent of the next. `make_room` must have been called first."""
+    def store(
+        self, nodes: Sequence[StepNode], segments: Sequence[Float[Tensor, "token token_width"]]
+    ) -> None:
+        """Keep the segments of nodes of which each is the parent of the next. `make_room` must have been
+        called first.
+        """
         # Copies, since a segment is a view that would keep the memory of its whole batch.
         for node, segment in zip(nodes, segments, strict=True):
             self._entries[node] = segment.clone()

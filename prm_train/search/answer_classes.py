@@ -1,7 +1,8 @@
-"""Which candidates of a problem state the same answer, as its grader sees it: `W = 3` and `3` are one candidate in a vote.
+"""Which candidates of a problem state the same answer, as its grader sees it: `W = 3` and `3` are one
+candidate in a vote.
 
-Answers with one `answer_key` are one class. The heaviest classes are then compared with each other by the grader, which needs no gold
-answer for it; the rest, which no vote elects, are left as they are.
+Answers with one `answer_key` are one class. The heaviest classes are then compared with each other by the
+grader, which needs no gold answer for it; the rest, which no vote elects, are left as they are.
 """
 
 from collections import Counter
@@ -16,9 +17,15 @@ from prm_train.search.candidates import Candidate
 N_COMPARED = 12  # heaviest classes
 
 
-async def classify_answers(problem: Problem, candidates: Sequence[Candidate], grader: Grader) -> dict[str, str]:
-    """By the key of an answer the key of its class, for the classes that were found to be another's; ties go to the earliest answer."""
-    answers = [candidate.answer for candidate in candidates if candidate.answer is not None and candidate.is_finished]
+async def classify_answers(
+    problem: Problem, candidates: Sequence[Candidate], grader: Grader
+) -> dict[str, str]:
+    """By the key of an answer the key of its class, for the classes that were found to be another's; ties go
+    to the earliest answer.
+    """
+    answers = [
+        candidate.answer for candidate in candidates if candidate.answer is not None and candidate.is_finished
+    ]
     first: dict[str, str] = {}
     for answer in answers:
         first.setdefault(answer_key(answer), answer)
@@ -37,6 +44,8 @@ async def classify_answers(problem: Problem, candidates: Sequence[Candidate], gr
 def with_classes(candidates: Sequence[Candidate], classes: dict[str, str]) -> tuple[Candidate, ...]:
     """The candidates with the class of their answer."""
     return tuple(
-        candidate if candidate.answer is None else replace(candidate, answer_class=classes.get(key := answer_key(candidate.answer), key))
+        candidate
+        if candidate.answer is None
+        else replace(candidate, answer_class=classes.get(key := answer_key(candidate.answer), key))
         for candidate in candidates
     )

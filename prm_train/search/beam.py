@@ -1,4 +1,5 @@
-"""Beam search against a PRM (Snell et al. 2024, section 5.2): N paths, the best N / M of them get M next steps each.
+"""Beam search against a PRM (Snell et al. 2024, section 5.2): N paths, the best N / M of them get M next
+steps each.
 
     draw N first steps
     until no path is open, or after max_steps rounds:
@@ -8,9 +9,10 @@
 
 What differs from the paper, and why:
 
-- The paper says nothing of paths that end early. Here they take no place from open ones: as long as N / M are open, so many go on, and long
-  paths face no other pruning than short ones. All finished paths vote, so there may be more than N of them. Where fewer than N / M paths
-  are open, copies counted, each gets M next steps. A search makes at most N draws a round and N x max_steps in all.
+- The paper says nothing of paths that end early. Here they take no place from open ones: as long as N / M are
+  open, so many go on, and long paths face no other pruning than short ones. All finished paths vote, so there
+  may be more than N of them. Where fewer than N / M paths are open, copies counted, each gets M next steps. A
+  search makes at most N draws a round and N x max_steps in all.
 - A path that hits a limit is kept as unfinished; it takes no place and never votes.
 - Equal paths are one path, whose copies' share of next steps goes to all that stay, so that N is spent.
 - A step is scored when it is new and never again.
@@ -42,16 +44,26 @@ class BeamConfig:
 
 
 async def beam_search(
-    policy: LedgerPolicy, grader: Grader, scorer: Scorer, name: str, params: SamplingParams, config: BeamConfig
+    policy: LedgerPolicy,
+    grader: Grader,
+    scorer: Scorer,
+    name: str,
+    params: SamplingParams,
+    config: BeamConfig,
 ) -> tuple[list[Candidate], ScorerUsage]:
-    """The candidates in the order in which they finished, scored under `name`. `params.stop` is the step separator.
+    """The candidates in the order in which they finished, scored under `name`. `params.stop` is the step
+    separator.
 
-    `params.max_new_tokens` bounds the whole path. Raises ValueError without a separator or with a scorer that cannot score single steps.
+    `params.max_new_tokens` bounds the whole path. Raises ValueError without a separator or with a scorer that
+    cannot score single steps.
     """
     if params.stop is None:
         raise ValueError("beam search draws step by step: params.stop is None, expected the step separator")
     if not scorer.scores_steps:
-        raise ValueError(f"beam search ranks unfinished paths: {scorer.scorer_id} scores finished ones only, expected a PRM")
+        raise ValueError(
+            f"beam search ranks unfinished paths: {scorer.scorer_id} scores finished ones only, expected a "
+            "PRM"
+        )
     ended, kept, n_draws = list[SearchPath](), [SearchPath()], config.n
     async with scorer.session(policy.problem.question) as tree:
         grower = PathGrower(policy, tree, params)
@@ -79,6 +91,8 @@ def even_shares(n: int, n_parts: int) -> list[int]:
 
 
 def best_distinct(paths: list[SearchPath], n: int, how: Aggregation) -> list[SearchPath]:
-    """At most `n` paths of different texts, those with the highest scores, the best first; ties go to the earliest."""
+    """At most `n` paths of different texts, those with the highest scores, the best first; ties go to the
+    earliest.
+    """
     distinct = {path.text: path for path in paths}
     return sorted(distinct.values(), key=lambda path: -aggregate(path.scores, how))[:n]

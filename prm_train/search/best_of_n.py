@@ -1,4 +1,5 @@
-"""Best-of-N: draw whole solutions once, score each once; every N, vote and aggregation is then read from the same candidates.
+"""Best-of-N: draw whole solutions once, score each once; every N, vote and aggregation is then read from the
+same candidates.
 
 Vanilla and weighted best-of-N as in Snell et al. 2024, section 5.1; the choice itself is in `voting`.
 """
@@ -31,7 +32,9 @@ def as_candidate(graded: GradedSolution) -> Candidate:
     )
 
 
-async def draw_candidates(policy: LedgerPolicy, grader: Grader, params: SamplingParams, indices: range) -> list[Candidate]:
+async def draw_candidates(
+    policy: LedgerPolicy, grader: Grader, params: SamplingParams, indices: range
+) -> list[Candidate]:
     """The draws with these indices from the problem's prompt, graded but not scored."""
     return [as_candidate(graded) for graded in await draw_solutions(policy, grader, params, indices)]
 
@@ -48,9 +51,11 @@ async def score_path(tree: ScoringTree, steps: tuple[str, ...], scores_steps: bo
 async def score_candidates(
     problem: Problem, candidates: list[Candidate], scorer: Scorer, name: str, separator: str
 ) -> tuple[list[Candidate], ScorerUsage]:
-    """The candidates with the scorer's scores under `name`; one tree for all, so what they share is computed once.
+    """The candidates with the scorer's scores under `name`; one tree for all, so what they share is computed
+    once.
 
-    A candidate without a step (an empty text), or too long for the scorer, gets no score and never takes part in a choice by score.
+    A candidate without a step (an empty text), or too long for the scorer, gets no score and never takes part
+    in a choice by score.
     """
 
     async def one(tree: ScoringTree, candidate: Candidate) -> Candidate:

@@ -1,4 +1,6 @@
-"""Candidates: the graded and scored solutions of a problem that every vote and best-of-N choice is made from, and files of them."""
+"""Candidates: the graded and scored solutions of a problem that every vote and best-of-N choice is made from,
+and files of them.
+"""
 
 import math
 from collections.abc import Mapping
@@ -15,9 +17,9 @@ from data_gen.settings.errors import InputError
 class Candidate:
     """The `index`-th solution of a problem.
 
-    `is_correct` is False where the verdict is unknown (`is_unknown`), too; `is_finished` is False for a text cut by a length limit.
-    `logprob_sum` is the natural log-probability of its `n_tokens` tokens under the policy. `scores` holds by scorer the scores in [0, 1] of
-    its steps (a PRM) or of its end alone (an ORM).
+    `is_correct` is False where the verdict is unknown (`is_unknown`), too; `is_finished` is False for a text
+    cut by a length limit. `logprob_sum` is the natural log-probability of its `n_tokens` tokens under the
+    policy. `scores` holds by scorer the scores in [0, 1] of its steps (a PRM) or of its end alone (an ORM).
     """
 
     problem_id: str
@@ -39,7 +41,8 @@ class Candidate:
 
 
 def read_qwen_candidates(path: str | Path) -> list[tuple[Problem, list[Candidate]]]:
-    """Problems and candidates of a result file of the Qwen2.5-Math evaluation, verdicts and answers as stored there.
+    """Problems and candidates of a result file of the Qwen2.5-Math evaluation, verdicts and answers as stored
+    there.
 
     `pred_score` is the scalar of a reward model; its sigmoid becomes the one score of scorer `rm`.
     """
@@ -57,6 +60,13 @@ def _qwen_problem(where: str, row: dict[str, Any]) -> tuple[Problem, list[Candid
     problem = Problem(str(row["idx"]), row["question"], row["gt"])
     samples = zip(*(row[name] for name in columns), strict=True)
     return problem, [
-        Candidate(problem.problem_id, index, text, answer or None, is_correct, scores={"rm": (1 / (1 + math.exp(-scalar)),)})
+        Candidate(
+            problem.problem_id,
+            index,
+            text,
+            answer or None,
+            is_correct,
+            scores={"rm": (1 / (1 + math.exp(-scalar)),)},
+        )
         for index, (text, answer, is_correct, (scalar,)) in enumerate(samples)
     ]

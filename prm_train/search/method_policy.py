@@ -1,4 +1,6 @@
-"""What the draws of a method cost if it is the only one: the same whatever ran before it, in this run or another, and shares its draws."""
+"""What the draws of a method cost if it is the only one: the same whatever ran before it, in this run or
+another, and shares its draws.
+"""
 
 from collections.abc import Iterable
 from itertools import pairwise
@@ -15,7 +17,8 @@ from data_gen.records.solutions import Problem
 class MethodPolicy(LedgerPolicy):
     """The policy of one method on one problem: charged for every draw that it asks for, whoever made it.
 
-    `drawn` is shared by the methods of a problem and collects what all their draws cost when they were made, each once.
+    `drawn` is shared by the methods of a problem and collects what all their draws cost when they were made,
+    each once.
     """
 
     def __init__(self, policy: Policy, ledger: Ledger, problem: Problem, drawn: dict[DrawKey, Usage]) -> None:
@@ -34,7 +37,8 @@ class MethodPolicy(LedgerPolicy):
 
     @property
     def usage_alone(self) -> Usage:
-        """Tokens generated; prefilled, each distinct one once; and read from the cache, the other tokens of prefixes.
+        """Tokens generated; prefilled, each distinct one once; and read from the cache, the other tokens of
+        prefixes.
 
         A prefix that the method wrote itself has been computed but for its last token.
         """

@@ -20,8 +20,8 @@ Strategy = Literal["greedy", "samples", "beam"]
 
 @dataclass(frozen=True)
 class StrategySettings:
-    """What a strategy runs with besides N. Of a beam search: how many next steps a kept path gets, how many steps a path may have, and what
-    makes a path's rank of its step scores; None of the others.
+    """What a strategy runs with besides N. Of a beam search: how many next steps a kept path gets, how many
+    steps a path may have, and what makes a path's rank of its step scores; None of the others.
     """
 
     temperature: float
@@ -32,7 +32,9 @@ class StrategySettings:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one method costs on one problem that runs nothing else (`method_policy`): tokens of the policy and of the scorer."""
+    """What one method costs on one problem that runs nothing else (`method_policy`): tokens of the policy and
+    of the scorer.
+    """
 
     policy: Usage = Usage()
     scorer: ScorerUsage = ScorerUsage()
@@ -40,7 +42,9 @@ class Cost:
 
 @dataclass(frozen=True)
 class StrategyRun:
-    """The candidates that a strategy gave, and what it cost as if it ran alone. It is known by (strategy, N, settings)."""
+    """The candidates that a strategy gave, and what it cost as if it ran alone. It is known by (strategy, N,
+    settings).
+    """
 
     strategy: Strategy
     n: int
@@ -72,11 +76,11 @@ class Difficulty:
 class ProblemResult:
     """What every strategy gave on one problem. The samples of `temperature` are those that scorers scored.
 
-    `usage` is that of all draws together, each once, as the policy booked it when it made them (for this search or, in a ledger that is
-    shared, for another one).
+    `usage` is that of all draws together, each once, as the policy booked it when it made them (for this
+    search or, in a ledger that is shared, for another one).
 
-    `too_long_for` names who cannot read the question, since it fills their context: the policy, whose candidates are all empty and
-    truncated, or scorers, whose scores are missing.
+    `too_long_for` names who cannot read the question, since it fills their context: the policy, whose
+    candidates are all empty and truncated, or scorers, whose scores are missing.
     """
 
     problem: Problem
@@ -108,7 +112,11 @@ class ProblemResult:
         return self.samples[self.temperature]
 
     def cost_of_samples(self, temperature: float) -> Cost:
-        (cost,) = (run.cost for run in self.runs if run.strategy == "samples" and run.settings.temperature == temperature)
+        (cost,) = (
+            run.cost
+            for run in self.runs
+            if run.strategy == "samples" and run.settings.temperature == temperature
+        )
         return cost
 
     def cost_of_beam(self, n: int) -> Cost:
@@ -120,7 +128,9 @@ class ProblemResult:
         return usage
 
     def with_scored(self, candidates: Iterable[Candidate]) -> "ProblemResult":
-        """The same with other candidates in the place of the scored samples, with scores of another scorer for instance."""
+        """The same with other candidates in the place of the scored samples, with scores of another scorer
+        for instance.
+        """
         scored = tuple(candidates)
 
         def put(run: StrategyRun) -> StrategyRun:
@@ -146,7 +156,8 @@ def read_results(path: Path) -> list[ProblemResult]:
             faults = error.errors()
             if any(fault["type"] == "missing" and fault["loc"] == ("runs",) for fault in faults):
                 raise InputError(
-                    f"{path}:{number}: an earlier version began this search, whose results had another form; search again into another "
+                    f"{path}:{number}: an earlier version began this search, whose results had another form; "
+                    "search again into another "
                     "folder (with ledger naming that of this one, nothing is drawn again)"
                 ) from None
             raise InputError(f"{path}:{number}: not a search result: {faults[0]['msg']}") from error
@@ -156,14 +167,17 @@ def read_results(path: Path) -> list[ProblemResult]:
 def read_begun_results(path: Path, problems: Sequence[Problem]) -> list[ProblemResult]:
     """The finished problems of a search that goes on.
 
-    Raises InputError where one of them is not among `problems` any more, since the source has changed, or an earlier version wrote it.
+    Raises InputError where one of them is not among `problems` any more, since the source has changed, or an
+    earlier version wrote it.
     """
     done = read_results(path)
     wanted = {problem.problem_id: problem for problem in problems}
     for number, result in enumerate(done, 1):
         if wanted.get(result.problem.problem_id) != result.problem:
             raise InputError(
-                f"{path}:{number}: the problems have changed since this search began: {result.problem.question[:60]!r} with answer "
-                f"{result.problem.gold_answer[:40]!r} is not among them; put back the old source, or choose another output folder"
+                f"{path}:{number}: the problems have changed since this search began: "
+                f"{result.problem.question[:60]!r} with answer "
+                f"{result.problem.gold_answer[:40]!r} is not among them; put back the old source, or choose "
+                "another output folder"
             )
     return done

@@ -1,6 +1,8 @@
-"""`prm-train search`: draw, score and search a set of problems. It writes evidence, one line a problem; `evaluate` makes accuracies of it.
+"""`prm-train search`: draw, score and search a set of problems. It writes evidence, one line a problem;
+`evaluate` makes accuracies of it.
 
-Draws go into a ledger and a finished problem is appended to results.jsonl at once, so an interrupted search goes on where it stopped.
+Draws go into a ledger and a finished problem is appended to results.jsonl at once, so an interrupted search
+goes on where it stopped.
 """
 
 import asyncio
@@ -43,12 +45,15 @@ def load_scorers(config: SearchConfig) -> dict[str, Scorer]:
             kinds = ("an ORM, which scores whole solutions", "a PRM, which scores steps")
             is_prm = scorers[name].scores_steps
             raise InputError(
-                f"{name} {folder}: {kinds[is_prm]}; expected {kinds[not is_prm].partition(',')[0]} (--{'prm' if is_prm else 'orm'})"
+                f"{name} {folder}: {kinds[is_prm]}; expected {kinds[not is_prm].partition(',')[0]} "
+                f"(--{'prm' if is_prm else 'orm'})"
             )
     return scorers
 
 
-async def search_problems(problems: list[Problem], done: list[ProblemResult], searcher: Searcher, clock: RunClock) -> None:
+async def search_problems(
+    problems: list[Problem], done: list[ProblemResult], searcher: Searcher, clock: RunClock
+) -> None:
     """Search what results.jsonl does not hold yet."""
     path, adapter = searcher.config.output / "results.jsonl", TypeAdapter(ProblemResult)
     if path.exists():  # drops a line that was cut short

@@ -1,4 +1,6 @@
-"""The scorer section of a search's config: where PRM and ORM run, which need not be where the policy does. Loads without torch."""
+"""The scorer section of a search's config: where PRM and ORM run, which need not be where the policy does.
+Loads without torch.
+"""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -17,7 +19,8 @@ class ScorerConfig:
     device: str | None = field(
         default=None,
         metadata={
-            "help": "device of the scorers, as cuda:0; null: that of the policy (cpu with the engine vllm or servers)",
+            "help": "device of the scorers, as cuda:0; null: that of the policy (cpu with the engine vllm or "
+            "servers)",
             "is_execution": True,
         },
     )
@@ -27,13 +30,17 @@ class ScorerConfig:
     cache_bytes: int = field(
         default=2**30,
         metadata={
-            "help": "maximum number of bytes of keys and values of steps that are kept to score the next ones; 0: none",
+            "help": "maximum number of bytes of keys and values of steps that are kept to score the next "
+            "ones; 0: none",
             "is_execution": True,
         },
     )
     max_batch_tokens: int = field(
         default=4096,
-        metadata={"help": "maximum number of tokens of one forward pass; more are faster as long as memory suffices", "is_execution": True},
+        metadata={
+            "help": "maximum number of tokens of one forward pass; more are faster as long as memory suffices",  # noqa: E501
+            "is_execution": True,
+        },
     )
 
     def __post_init__(self) -> None:

@@ -16,7 +16,15 @@ from prm_train.search.beam import BeamConfig, beam_search
 from prm_train.search.best_of_n import draw_candidates, score_candidates
 from prm_train.search.candidates import Candidate
 from prm_train.search.method_policy import MethodPolicy
-from prm_train.search.results import Cost, Difficulty, ProblemResult, Scoring, Strategy, StrategyRun, StrategySettings
+from prm_train.search.results import (
+    Cost,
+    Difficulty,
+    ProblemResult,
+    Scoring,
+    Strategy,
+    StrategyRun,
+    StrategySettings,
+)
 from prm_train.search.settings import SearchConfig
 
 
@@ -38,7 +46,9 @@ class Searcher:
         return self.config.beam_aggregation or self.scorers["prm"].aggregation
 
     async def search(self, problem: Problem) -> ProblemResult:
-        """What became of a problem, with all of its draws committed: those of a finished problem are never made again."""
+        """What became of a problem, with all of its draws committed: those of a finished problem are never
+        made again.
+        """
         return await ProblemSearch(self, problem).run()
 
 
@@ -50,7 +60,9 @@ class ProblemSearch:
         self.scorings: list[Scoring] = []
         self.drawn: dict[DrawKey, Usage] = {}  # all draws, each once
         policy = searcher.policy
-        self.too_long_for = ["policy"] if len(policy.encode_prompt(problem.question)) >= policy.context_length else []
+        self.too_long_for = (
+            ["policy"] if len(policy.encode_prompt(problem.question)) >= policy.context_length else []
+        )
 
     async def run(self) -> ProblemResult:
         config = self.config
@@ -81,8 +93,12 @@ class ProblemSearch:
     async def draw(self, strategy: Strategy, temperature: float, indices: range) -> StrategyRun:
         """Whole solutions, as a strategy of their own."""
         policy = self.method_policy()
-        candidates = await draw_candidates(policy, self.searcher.grader, self.config.params(temperature), indices)
-        return StrategyRun(strategy, len(indices), StrategySettings(temperature), tuple(candidates), Cost(policy.usage_alone))
+        candidates = await draw_candidates(
+            policy, self.searcher.grader, self.config.params(temperature), indices
+        )
+        return StrategyRun(
+            strategy, len(indices), StrategySettings(temperature), tuple(candidates), Cost(policy.usage_alone)
+        )
 
     async def difficulty(self) -> Difficulty:
         """From the draws behind those of the samples."""
@@ -91,11 +107,15 @@ class ProblemSearch:
         return Difficulty(n, sum(candidate.is_correct for candidate in drawn.candidates), drawn.cost)
 
     async def score(self, candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
-        """With the scores of every scorer that can read the question; candidates that are too long are known by having no score."""
+        """With the scores of every scorer that can read the question; candidates that are too long are known
+        by having no score.
+        """
         for name, scorer in self.searcher.scorers.items():
             usage = ScorerUsage()
             try:
-                scored, usage = await score_candidates(self.problem, list(candidates), scorer, name, self.config.step_separator)
+                scored, usage = await score_candidates(
+                    self.problem, list(candidates), scorer, name, self.config.step_separator
+                )
                 candidates = tuple(scored)
             except PathTooLongError:  # the question alone
                 self.too_long_for.append(name)
@@ -110,5 +130,7 @@ class ProblemSearch:
             return StrategyRun("beam", n, settings, ())
         params = config.params(config.temperature, config.step_separator)
         beam = BeamConfig(n, config.beam_width, config.beam_max_steps, aggregation)
-        candidates, usage = await beam_search(policy, self.searcher.grader, self.searcher.scorers["prm"], "prm", params, beam)
+        candidates, usage = await beam_search(
+            policy, self.searcher.grader, self.searcher.scorers["prm"], "prm", params, beam
+        )
         return StrategyRun("beam", n, settings, tuple(candidates), Cost(policy.usage_alone, usage))

@@ -18,7 +18,8 @@ from prm_train.search.scorer_config import ScorerConfig
 class SearchConfig:
     """Sample, score and search problems with a policy and trained scorers.
 
-    Draws go into a ledger and a finished problem into results.jsonl at once, so an interrupted search goes on where it stopped.
+    Draws go into a ledger and a finished problem into results.jsonl at once, so an interrupted search goes on
+    where it stopped.
     """
 
     output: Path = field(metadata={"help": "run folder for the results", "is_execution": True})
@@ -26,37 +27,70 @@ class SearchConfig:
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     scorer: ScorerConfig = field(default_factory=ScorerConfig)
     prm: str | None = field(default=None, metadata={"is_model": True, "help": "folder or Hub name of a PRM"})
-    prm_format: PrmFormat = field(default=AUTO, metadata={"help": "how to read a PRM of another project whose config.json does not say it"})
+    prm_format: PrmFormat = field(
+        default=AUTO,
+        metadata={"help": "how to read a PRM of another project whose config.json does not say it"},
+    )
     orm: str | None = field(default=None, metadata={"is_model": True, "help": "folder or Hub name of an ORM"})
-    n_samples: int = field(default=64, metadata={"help": "number of candidates for each problem at each temperature"})
+    n_samples: int = field(
+        default=64, metadata={"help": "number of candidates for each problem at each temperature"}
+    )
     temperature: float = field(
-        default=1.0, metadata={"help": "temperature of the scored candidates, of beam search and of the difficulty draws"}
+        default=1.0,
+        metadata={"help": "temperature of the scored candidates, of beam search and of the difficulty draws"},
     )
     other_temperatures: tuple[float, ...] = field(
         default=(),
-        metadata={"help": "further temperatures to draw candidates at, which are not scored: for majority vote and log-prob baselines"},
+        metadata={
+            "help": "further temperatures to draw candidates at, which are not scored: for majority vote and "
+            "log-prob baselines"
+        },
     )
-    top_p: float = field(default=1.0, metadata={"help": "draw from the fewest tokens that hold this share of the probability; 1: from all"})
-    top_k: int = field(default=0, metadata={"help": "draw from this many of the most likely tokens; 0: from all"})
-    min_p: float = field(default=0.0, metadata={"help": "draw no token below this share of the most likely one's probability"})
-    stop: tuple[str, ...] = field(default=(), metadata={"help": "texts that end a solution; they are not part of it"})
+    top_p: float = field(
+        default=1.0,
+        metadata={"help": "draw from the fewest tokens that hold this share of the probability; 1: from all"},
+    )
+    top_k: int = field(
+        default=0, metadata={"help": "draw from this many of the most likely tokens; 0: from all"}
+    )
+    min_p: float = field(
+        default=0.0, metadata={"help": "draw no token below this share of the most likely one's probability"}
+    )
+    stop: tuple[str, ...] = field(
+        default=(), metadata={"help": "texts that end a solution; they are not part of it"}
+    )
     n_difficulty_draws: int = field(
-        default=32, metadata={"help": "number of draws beyond n_samples that are used only to sort problems by difficulty"}
+        default=32,
+        metadata={
+            "help": "number of draws beyond n_samples that are used only to sort problems by difficulty"
+        },
     )
-    beams: tuple[int, ...] = field(default=(), metadata={"help": "N of the beam searches to run, for example 4,16,64"})
-    beam_width: int = field(default=4, metadata={"help": "number of next steps drawn from each kept path (M)"})
-    beam_max_steps: int = field(default=40, metadata={"help": "a path with more steps is cut there and cannot vote"})
+    beams: tuple[int, ...] = field(
+        default=(), metadata={"help": "N of the beam searches to run, for example 4,16,64"}
+    )
+    beam_width: int = field(
+        default=4, metadata={"help": "number of next steps drawn from each kept path (M)"}
+    )
+    beam_max_steps: int = field(
+        default=40, metadata={"help": "a path with more steps is cut there and cannot vote"}
+    )
     beam_aggregation: Aggregation | None = field(
         default=None,
-        metadata={"help": "how the step scores of a path become one, to rank paths and weigh their votes; null: the PRM's own way"},
+        metadata={
+            "help": "how the step scores of a path become one, to rank paths and weigh their votes; null: "
+            "the PRM's own way"
+        },
     )
     max_new_tokens: int = field(default=256, metadata={"help": "maximum number of tokens of a solution"})
     step_separator: str = field(default="\n", metadata={"help": "text that ends a step"})
-    grader: GraderName = field(default="auto", metadata={"help": "what compares answers, as for `prm-train sample`"})
+    grader: GraderName = field(
+        default="auto", metadata={"help": "what compares answers, as for `prm-train sample`"}
+    )
     ledger: Path | None = field(
         default=None,
         metadata={
-            "help": "file of the ledger of draws, which several runs may share one after the other; null: ledger.sqlite in output",
+            "help": "file of the ledger of draws, which several runs may share one after the other; null: "
+            "ledger.sqlite in output",
             "is_execution": True,
         },
     )
@@ -77,4 +111,6 @@ class SearchConfig:
 
     def params(self, temperature: float, separator: str | None = None) -> SamplingParams:
         """Of whole solutions, or of single steps that end with `separator`."""
-        return SamplingParams(self.max_new_tokens, temperature, separator, self.top_p, self.top_k, self.min_p, self.stop)
+        return SamplingParams(
+            self.max_new_tokens, temperature, separator, self.top_p, self.top_k, self.min_p, self.stop
+        )

@@ -14,10 +14,12 @@ from prm_train.search.results import ProblemResult
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSummary(StoredRecord):
-    """Totals: tokens of all draws, whoever made them, the scorers' tokens, the scored candidates without a verdict or a score.
+    """Totals: tokens of all draws, whoever made them, the scorers' tokens, the scored candidates without a
+    verdict or a score.
 
-    `too_long_for` names by reader (policy, prm, orm) the problems whose question fills its context; `beam_aggregation` is what ranked the
-    paths of beam searches, None without any; seconds are those of all processes.
+    `too_long_for` names by reader (policy, prm, orm) the problems whose question fills its context;
+    `beam_aggregation` is what ranked the paths of beam searches, None without any; seconds are those of all
+    processes.
     """
 
     WRITTEN_BY = "`prm-train search`"
@@ -46,7 +48,9 @@ class SearchSummary(StoredRecord):
         return ScorerUsage(self.n_scorer_new, self.n_scorer_reused, self.n_scorer_rescored)
 
 
-def summarize(results: Sequence[ProblemResult], beam_aggregation: Aggregation | None, spent: Seconds) -> SearchSummary:
+def summarize(
+    results: Sequence[ProblemResult], beam_aggregation: Aggregation | None, spent: Seconds
+) -> SearchSummary:
     usage = sum((result.usage for result in results), Usage())
     of_beams = (run.cost.scorer for result in results for run in result.runs)
     of_samples = (scoring.usage for result in results for scoring in result.scorings)
@@ -59,7 +63,8 @@ def summarize(results: Sequence[ProblemResult], beam_aggregation: Aggregation | 
         n_without_verdict=sum(candidate.is_unknown for candidate in scored),
         n_without_score=sum(len(candidate.scores) < len(names) for candidate in scored),
         too_long_for={
-            name: tuple(result.problem.problem_id for result in results if name in result.too_long_for) for name in ("policy", "prm", "orm")
+            name: tuple(result.problem.problem_id for result in results if name in result.too_long_for)
+            for name in ("policy", "prm", "orm")
         },
         n_generated=usage.n_generated,
         n_prefilled=usage.n_prefilled,
@@ -74,12 +79,19 @@ def summarize(results: Sequence[ProblemResult], beam_aggregation: Aggregation | 
 
 
 def search_table(summary: SearchSummary) -> str:
-    scorer = {"new": summary.n_scorer_new, "reused": summary.n_scorer_reused, "scored_again": summary.n_scorer_rescored}
+    scorer = {
+        "new": summary.n_scorer_new,
+        "reused": summary.n_scorer_reused,
+        "scored_again": summary.n_scorer_rescored,
+    }
     rows = {
         "problems": f"{summary.n_problems:,}",
         "candidates": f"{summary.n_candidates:,}",
-        "of these": f"{summary.n_without_verdict:,} without a verdict, {summary.n_without_score:,} without a score",
-        "too long": ", ".join(f"{len(ids):,} for the {name}" for name, ids in summary.too_long_for.items() if ids),
+        "of these": f"{summary.n_without_verdict:,} without a verdict, {summary.n_without_score:,} without a "
+        "score",
+        "too long": ", ".join(
+            f"{len(ids):,} for the {name}" for name, ids in summary.too_long_for.items() if ids
+        ),
         "policy's tokens": token_words(summary.usage),
         "scorers' tokens": counted(scorer),
         "time": f"{summary.seconds:,} s, those before an interrupt included",

@@ -1,8 +1,9 @@
-"""Choosing one candidate of a problem: majority, weighted and vanilla best-of-N (Wang et al. 2023; Snell et al. 2024, section 5.1).
+"""Choosing one candidate of a problem: majority, weighted and vanilla best-of-N (Wang et al. 2023; Snell et
+al. 2024, section 5.1).
 
-Pure functions of the candidates in the order in which they were drawn, so that N samples are the first N of a longer list. A candidate that
-is cut off or states no answer is never chosen and never votes. Every tie goes to the earliest candidate. None as a choice means that nobody
-can be chosen, which counts as a wrong answer.
+Pure functions of the candidates in the order in which they were drawn, so that N samples are the first N of a
+longer list. A candidate that is cut off or states no answer is never chosen and never votes. Every tie goes
+to the earliest candidate. None as a choice means that nobody can be chosen, which counts as a wrong answer.
 """
 
 import math
@@ -20,10 +21,11 @@ def majority_vote(candidates: Sequence[Candidate]) -> Candidate | None:
 
 
 def weighted_vote(candidates: Sequence[Candidate], weights: Sequence[float | None]) -> Candidate | None:
-    """The earliest candidate with the answer whose candidates weigh most in sum. A weight of None keeps a candidate out.
+    """The earliest candidate with the answer whose candidates weigh most in sum. A weight of None keeps a
+    candidate out.
 
-    Equal answers are those of one `answer_class` (see answer_classes.py), by default with one `answer_key`. Raises ValueError unless there
-    is one weight a candidate, each 0 or more.
+    Equal answers are those of one `answer_class` (see answer_classes.py), by default with one `answer_key`.
+    Raises ValueError unless there is one weight a candidate, each 0 or more.
     """
     voters: dict[str, Candidate] = {}
     votes: dict[str, list[float]] = {}
@@ -31,7 +33,10 @@ def weighted_vote(candidates: Sequence[Candidate], weights: Sequence[float | Non
         if weight is None or candidate.answer is None or not candidate.is_finished:
             continue
         if not 0 <= weight < math.inf:
-            raise ValueError(f"weight of candidate {candidate.index} of {candidate.problem_id}: got {weight}, expected 0 or more")
+            raise ValueError(
+                f"weight of candidate {candidate.index} of {candidate.problem_id}: got {weight}, expected 0 "
+                "or more"
+            )
         key = candidate.answer_class or answer_key(candidate.answer)
         voters.setdefault(key, candidate)
         votes.setdefault(key, []).append(weight)
@@ -40,13 +45,17 @@ def weighted_vote(candidates: Sequence[Candidate], weights: Sequence[float | Non
 
 
 def best_of(candidates: Sequence[Candidate], scores: Sequence[float | None]) -> Candidate | None:
-    """The candidate with the highest score (vanilla best-of-N); None as a score keeps a candidate out. Raises ValueError for a NaN."""
+    """The candidate with the highest score (vanilla best-of-N); None as a score keeps a candidate out. Raises
+    ValueError for a NaN.
+    """
     best, best_score = None, -math.inf
     for candidate, score in zip(candidates, scores, strict=True):
         if score is None or not candidate.can_vote:
             continue
         if math.isnan(score):
-            raise ValueError(f"score of candidate {candidate.index} of {candidate.problem_id}: got nan, expected a number")
+            raise ValueError(
+                f"score of candidate {candidate.index} of {candidate.problem_id}: got nan, expected a number"
+            )
         if best is None or score > best_score:
             best, best_score = candidate, score
     return best
@@ -63,13 +72,22 @@ def is_right(choice: Candidate | None) -> bool:
 
 
 def path_scores(candidates: Sequence[Candidate], scorer: str, how: Aggregation) -> list[float | None]:
-    """One score in [0, 1] a candidate from the step scores of a scorer; None for a candidate that it did not score."""
-    return [aggregate(candidate.scores[scorer], how) if candidate.scores.get(scorer) else None for candidate in candidates]
+    """One score in [0, 1] a candidate from the step scores of a scorer; None for a candidate that it did not
+    score.
+    """
+    return [
+        aggregate(candidate.scores[scorer], how) if candidate.scores.get(scorer) else None
+        for candidate in candidates
+    ]
 
 
 def logprob_scores(candidates: Sequence[Candidate], form: Literal["sum", "mean"]) -> list[float | None]:
-    """The policy's own log-probability of each candidate, whole or per token: a score without a verifier. Its exponential is a weight."""
+    """The policy's own log-probability of each candidate, whole or per token: a score without a verifier. Its
+    exponential is a weight.
+    """
     return [
-        None if not candidate.n_tokens else candidate.logprob_sum / (candidate.n_tokens if form == "mean" else 1)
+        None
+        if not candidate.n_tokens
+        else candidate.logprob_sum / (candidate.n_tokens if form == "mean" else 1)
         for candidate in candidates
     ]

@@ -1,9 +1,11 @@
-"""The arguments that transformers' Trainer gets, and the launcher that started it: on which devices, in how many processes.
+"""The arguments that transformers' Trainer gets, and the launcher that started it: on which devices, in how
+many processes.
 
 What would train wrongly or save nothing is refused with the reason.
 
-Silent faults of launchers that are caught here, all seen with accelerate 1.15 without a GPU: `accelerate launch --cpu --num_processes 2`
-starts one process; FSDP becomes two trainings that never exchange anything; DeepSpeed with use_cpu becomes plain DDP.
+Silent faults of launchers that are caught here, all seen with accelerate 1.15 without a GPU: `accelerate
+launch --cpu --num_processes 2` starts one process; FSDP becomes two trainings that never exchange anything;
+DeepSpeed with use_cpu becomes plain DDP.
 """
 
 import importlib.util
@@ -20,7 +22,8 @@ from prm_train.training.settings import TrainingConfig, is_packed, is_quantized
 
 
 def training_arguments(config: TrainingConfig, kind: type[Any] = TrainingArguments, **more: Any) -> Any:
-    """The arguments of a Trainer of ours, whose collator cuts the rows of an optimizer step into forward passes by itself.
+    """The arguments of a Trainer of ours, whose collator cuts the rows of an optimizer step into forward
+    passes by itself.
 
     They are an object of class `kind`, where a trainer has its own; `more` replaces arguments and adds some.
     """
@@ -54,7 +57,8 @@ def training_arguments(config: TrainingConfig, kind: type[Any] = TrainingArgumen
         disable_tqdm=True,
         report_to=tracker(config.report_to, folder),
         run_name=config.run_name,
-        ddp_find_unused_parameters=False,  # every weight takes part in every pass; looking for others costs a walk of the graph
+        # Every weight takes part in every pass; looking for others costs a walk of the graph
+        ddp_find_unused_parameters=False,
         **device_settings(config),
         **saves,
     )
@@ -62,14 +66,17 @@ def training_arguments(config: TrainingConfig, kind: type[Any] = TrainingArgumen
 
 
 def trl_arguments(config: TrainingConfig, kind: type[Any], **more: Any) -> Any:
-    """The arguments of a trainer of TRL, which accumulates forward passes of `batch_size` rows; `kind` is its own class of arguments."""
+    """The arguments of a trainer of TRL, which accumulates forward passes of `batch_size` rows; `kind` is its
+    own class of arguments.
+    """
     return training_arguments(
         config,
         kind,
         per_device_train_batch_size=config.batch_size,
         per_device_eval_batch_size=config.batch_size,
         gradient_accumulation_steps=config.n_accumulated,
-        max_length=None,  # TRL would cut rows, or drop them, without a word: our examples are short enough already
+        # TRL would cut rows, or drop them, without a word: our examples are short enough already
+        max_length=None,
         **more,
     )
 
@@ -78,47 +85,75 @@ def trl_arguments(config: TrainingConfig, kind: type[Any], **more: Any) -> Any:
 
 
 def device_settings(config: TrainingConfig) -> dict[str, Any]:
-    """The TrainingArguments that choose device and precision. Raises InputError if what the launcher asks for cannot run there."""
+    """The TrainingArguments that choose device and precision. Raises InputError if what the launcher asks for
+    cannot run there.
+    """
     is_cpu = config.use_cpu or not torch.accelerator.is_available()
     is_deepspeed = _is_set("ACCELERATE_USE_DEEPSPEED")
     if _is_set("ACCELERATE_USE_FSDP") and is_cpu:
-        raise InputError("FSDP without a GPU: accelerate would train an unconnected copy in each process; expected ddp, zero2 or zero3")
-    if is_deepspeed and config.use_cpu:
-        raise InputError("use_cpu: got true under DeepSpeed, which Trainer would leave out then; expected false, also without a GPU")
-    if "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_ADDR" in os.environ and "WORLD_SIZE" not in os.environ:
         raise InputError(
-            "`accelerate launch` was asked for several processes and started one, as it does with --cpu; expected --multi_gpu beside "
+            "FSDP without a GPU: accelerate would train an unconnected copy in each process; expected ddp, "
+            "zero2 or zero3"
+        )
+    if is_deepspeed and config.use_cpu:
+        raise InputError(
+            "use_cpu: got true under DeepSpeed, which Trainer would leave out then; expected false, also "
+            "without a GPU"
+        )
+    if (
+        "ACCELERATE_MIXED_PRECISION" in os.environ
+        and "MASTER_ADDR" in os.environ
+        and "WORLD_SIZE" not in os.environ
+    ):
+        raise InputError(
+            "`accelerate launch` was asked for several processes and started one, as it does with --cpu; "
+            "expected --multi_gpu beside "
             "--num_processes, also without a GPU"
         )
     if is_deepspeed:  # Trainer takes a CPU for DeepSpeed only with an explicit backend and without use_cpu
-        return {"ddp_backend": config.ddp_backend or ("gloo" if is_cpu else None), "use_cpu": False, "bf16": False}
+        return {
+            "ddp_backend": config.ddp_backend or ("gloo" if is_cpu else None),
+            "use_cpu": False,
+            "bf16": False,
+        }
     return {"ddp_backend": config.ddp_backend, "use_cpu": is_cpu, "bf16": config.bf16_autocast}
 
 
 def check_launch(arguments: TrainingArguments, config: TrainingConfig) -> None:
-    """Once the processes have met and before anything is loaded. Raises InputError with what was started and what was expected.
+    """Once the processes have met and before anything is loaded. Raises InputError with what was started and
+    what was expected.
 
-    Turns on DeepSpeed's own autocast for `bf16_autocast`: under its bf16 mode the head would be bfloat16, which loses small updates.
+    Turns on DeepSpeed's own autocast for `bf16_autocast`: under its bf16 mode the head would be bfloat16,
+    which loses small updates.
     """
     n_started = int(os.environ.get("WORLD_SIZE", "1"))
     if arguments.world_size != n_started:
         raise InputError(
-            f"{n_started} processes were started and {arguments.world_size} train together; each would train a copy of its own"
+            f"{n_started} processes were started and {arguments.world_size} train together; each would train "
+            "a copy of its own"
         )
     if is_packed(config) and arguments.device.type == "cuda":
         _check_packing(config)
     if arguments.deepspeed_plugin is not None:
         _check_deepspeed(arguments.deepspeed_plugin, config)
         if config.bf16_autocast:
-            arguments.deepspeed_plugin.deepspeed_config["torch_autocast"] = {"enabled": True, "dtype": "bfloat16"}
+            arguments.deepspeed_plugin.deepspeed_config["torch_autocast"] = {
+                "enabled": True,
+                "dtype": "bfloat16",
+            }
 
 
 def check_accelerator(accelerator: Any) -> None:
     """Before the first step: what the launcher asked for is what the Trainer has. Raises InputError."""
-    kinds = {"ACCELERATE_USE_FSDP": DistributedType.FSDP, "ACCELERATE_USE_DEEPSPEED": DistributedType.DEEPSPEED}
+    kinds = {
+        "ACCELERATE_USE_FSDP": DistributedType.FSDP,
+        "ACCELERATE_USE_DEEPSPEED": DistributedType.DEEPSPEED,
+    }
     for variable, wanted in kinds.items():
         if _is_set(variable) and accelerator.distributed_type is not wanted:
-            raise InputError(f"the launcher asked for {wanted.value}, the Trainer has {accelerator.distributed_type.value}")
+            raise InputError(
+                f"the launcher asked for {wanted.value}, the Trainer has {accelerator.distributed_type.value}"
+            )
 
 
 def _is_set(variable: str) -> bool:
@@ -131,7 +166,8 @@ def _check_packing(config: TrainingConfig) -> None:
         raise InputError("attention flash_attention_2: flash_attn is not installed")
     if config.attention == "auto":
         raise InputError(
-            "packing on a GPU: got attention auto, expected flash_attention_2, whose kernels take rows of varying length (others mask the "
+            "packing on a GPU: got attention auto, expected flash_attention_2, whose kernels take rows of "
+            "varying length (others mask the "
             "square of the whole pass; attention sdpa does that nevertheless)"
         )
 
@@ -141,7 +177,8 @@ def _check_deepspeed(plugin: Any, config: TrainingConfig) -> None:
     for name in ("bf16", "fp16"):
         if plugin.deepspeed_config.get(name, {}).get("enabled") is True:
             raise InputError(
-                f"DeepSpeed's {name} mode would round the head to 16 bits; expected mixed_precision: 'no' in accelerate's config, and "
+                f"DeepSpeed's {name} mode would round the head to 16 bits; expected mixed_precision: 'no' in "
+                "accelerate's config, and "
                 "bf16_autocast in the training's"
             )
     if plugin.zero_stage != 3:
@@ -149,4 +186,7 @@ def _check_deepspeed(plugin: Any, config: TrainingConfig) -> None:
     if is_quantized(config):
         raise InputError("quantization nf4 with ZeRO stage 3, which has not been tried; expected stage 2")
     if not plugin.deepspeed_config["zero_optimization"].get("stage3_gather_16bit_weights_on_model_save"):
-        raise InputError("DeepSpeed ZeRO stage 3 would save no weights; expected zero3_save_16bit_model: true in accelerate's config")
+        raise InputError(
+            "DeepSpeed ZeRO stage 3 would save no weights; expected zero3_save_16bit_model: true in "
+            "accelerate's config"
+        )

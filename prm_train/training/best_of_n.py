@@ -1,9 +1,10 @@
 """Best-of-N on stored candidates at each validation of a training.
 
-Validation compares with labels, which are noisy; best-of-N on candidates of held-out problems measures what a scorer is for. Its cost is
-bounded: all that `BestOfN` does takes at most `monitoring_share` of the seconds of the training itself. Where that does not pay for all
-problems it takes the first ones, and where it does not pay for MIN_PROBLEMS it waits for a later validation. They come in a fixed order, so
-that evaluations are comparable on the problems that they share.
+Validation compares with labels, which are noisy; best-of-N on candidates of held-out problems measures what a
+scorer is for. Its cost is bounded: all that `BestOfN` does takes at most `monitoring_share` of the seconds of
+the training itself. Where that does not pay for all problems it takes the first ones, and where it does not
+pay for MIN_PROBLEMS it waits for a later validation. They come in a fixed order, so that evaluations are
+comparable on the problems that they share.
 """
 
 import logging
@@ -42,14 +43,18 @@ MARGIN = 0.8  # of what is left of the budget is spent: the next problems may ta
 
 @dataclass(frozen=True)
 class FrozenProblem:
-    """The stored candidates of a held-out problem and, for each that the scorer can take, the example that scores it."""
+    """The stored candidates of a held-out problem and, for each that the scorer can take, the example that
+    scores it.
+    """
 
     candidates: tuple[Candidate, ...]
     examples: tuple[Example | None, ...]
 
 
 def read_candidates(path: Path) -> list[tuple[Problem, Sequence[Candidate]]]:
-    """Of a results.jsonl of `prm-train search` (the scored temperature), or of a result file of the Qwen2.5-Math evaluation."""
+    """Of a results.jsonl of `prm-train search` (the scored temperature), or of a result file of the
+    Qwen2.5-Math evaluation.
+    """
     first = next((fields for _, fields in read_jsonl(path)), {})
     if {"runs", "samples"} & first.keys():  # samples: of an earlier version, which `read_results` refuses
         return [(result.problem, result.scored) for result in read_results(path)]
@@ -57,34 +62,57 @@ def read_candidates(path: Path) -> list[tuple[Problem, Sequence[Candidate]]]:
 
 
 def frozen_problems(
-    config: CandidateSettings, kind: str, encoding: ScorerEncoding, max_length: int, training_questions: set[str]
+    config: CandidateSettings,
+    kind: str,
+    encoding: ScorerEncoding,
+    max_length: int,
+    training_questions: set[str],
 ) -> list[FrozenProblem]:
-    """`config.n_candidate_problems` of the problems that training does not see, with `config.n_candidates` candidates each.
+    """`config.n_candidate_problems` of the problems that training does not see, with `config.n_candidates`
+    candidates each.
 
     Raises InputError if none is left.
     """
     assert config.candidates is not None
     found = read_candidates(config.candidates)
-    held_out = [(problem, candidates) for problem, candidates in found if problem.question not in training_questions]
-    usable = [(problem, candidates) for problem, candidates in held_out if len(candidates) >= config.n_candidates]
+    held_out = [
+        (problem, candidates) for problem, candidates in found if problem.question not in training_questions
+    ]
+    usable = [
+        (problem, candidates) for problem, candidates in held_out if len(candidates) >= config.n_candidates
+    ]
     logger.info(
         "%s: %d problems; left out %d that training sees and %d with fewer than %d candidates",
-        *(config.candidates, len(found), len(found) - len(held_out), len(held_out) - len(usable), config.n_candidates),
+        *(
+            config.candidates,
+            len(found),
+            len(found) - len(held_out),
+            len(held_out) - len(usable),
+            config.n_candidates,
+        ),
     )
     if not usable:
-        raise InputError(f"{config.candidates}: none of {len(found)} problems is held out and has {config.n_candidates} candidates")
+        raise InputError(
+            f"{config.candidates}: none of {len(found)} problems is held out and has {config.n_candidates} "
+            "candidates"
+        )
     usable.sort(key=lambda each: derive_seed("candidates", each[0].problem_id))
     as_example = partial(candidate_example, kind=kind, encoding=encoding, max_length=max_length)
     return [
         FrozenProblem(
-            tuple(candidates[: config.n_candidates]), tuple(as_example(problem, each) for each in candidates[: config.n_candidates])
+            tuple(candidates[: config.n_candidates]),
+            tuple(as_example(problem, each) for each in candidates[: config.n_candidates]),
         )
         for problem, candidates in usable[: config.n_candidate_problems]
     ]
 
 
-def candidate_example(problem: Problem, candidate: Candidate, kind: str, encoding: ScorerEncoding, max_length: int) -> Example | None:
-    """With a place at each step for a PRM, at the last one for an ORM; None without a step, or where it is too long."""
+def candidate_example(
+    problem: Problem, candidate: Candidate, kind: str, encoding: ScorerEncoding, max_length: int
+) -> Example | None:
+    """With a place at each step for a PRM, at the last one for an ORM; None without a step, or where it is
+    too long.
+    """
     steps = split_steps(candidate.text, encoding.facts.step_separator)
     input_ids, ends = encoding.encode(problem.question, steps)
     if not steps or len(input_ids) > max_length:
@@ -94,9 +122,15 @@ def candidate_example(problem: Problem, candidate: Candidate, kind: str, encodin
 
 
 def best_of_n(
-    trainer: Any, config: CandidateSettings, facts: CheckpointFacts, encoding: ScorerEncoding, training: Sequence[Example]
+    trainer: Any,
+    config: CandidateSettings,
+    facts: CheckpointFacts,
+    encoding: ScorerEncoding,
+    training: Sequence[Example],
 ) -> "BestOfN":
-    """The callback of a PRM's or an ORM's training on these examples. Raises InputError if no candidates are left."""
+    """The callback of a PRM's or an ORM's training on these examples. Raises InputError if no candidates are
+    left.
+    """
     questions = {example.question for example in training}
     problems = frozen_problems(config, facts.kind, encoding, max_length(config, trainer.model), questions)
     n_rows = config.batch_size * config.n_accumulated * trainer.args.world_size
@@ -105,13 +139,20 @@ def best_of_n(
 
 
 class BestOfN(TrainerCallback):
-    """At each validation: how often best-of-N answers right, against majority and pass@N of the same candidates.
+    """At each validation: how often best-of-N answers right, against majority and pass@N of the same
+    candidates.
 
-    `trainer.logits_of` scores them, on all processes together. `tokens_a_step` is what one optimizer step of them all trains on.
+    `trainer.logits_of` scores them, on all processes together. `tokens_a_step` is what one optimizer step of
+    them all trains on.
     """
 
     def __init__(
-        self, trainer: Any, problems: Sequence[FrozenProblem], aggregation: Aggregation, share: float, tokens_a_step: float
+        self,
+        trainer: Any,
+        problems: Sequence[FrozenProblem],
+        aggregation: Aggregation,
+        share: float,
+        tokens_a_step: float,
     ) -> None:
         self.trainer, self.problems, self.aggregation = trainer, problems, aggregation
         self.share, self.tokens_a_step = share, tokens_a_step
@@ -140,12 +181,21 @@ class BestOfN(TrainerCallback):
         self._tell(right, training_seconds, logger.info if state.is_world_process_zero else logger.debug)
 
     def _guess(self, seconds_a_step: float) -> float:
-        """Until there is a measurement: scoring a token takes a third of training on it, which goes forward and twice as much backward."""
-        tokens = sum(len(example.input_ids) for problem in self.problems for example in problem.examples if example is not None)
+        """Until there is a measurement: scoring a token takes a third of training on it, which goes forward
+        and twice as much backward.
+        """
+        tokens = sum(
+            len(example.input_ids)
+            for problem in self.problems
+            for example in problem.examples
+            if example is not None
+        )
         return seconds_a_step / self.tokens_a_step / 3 * tokens / len(self.problems)
 
     def _next_slice(self, n_done: int, training_seconds: float) -> int:
-        """How many problems more the budget allows, the very first one alone to measure; the same on all processes."""
+        """How many problems more the budget allows, the very first one alone to measure; the same on all
+        processes.
+        """
         affordable = int(MARGIN * (self.share * training_seconds - self.own_seconds) / self.seconds_a_problem)
         if n_done + affordable < self.least:
             affordable = 0
@@ -155,34 +205,65 @@ class BestOfN(TrainerCallback):
         return agreed[0]
 
     def _choices(self, problems: Sequence[FrozenProblem]) -> np.ndarray:
-        """For each problem (P, 4) whether weighted best-of-N, vanilla best-of-N, majority and pass@N are right."""
-        logits = iter(self.trainer.logits_of([example for problem in problems for example in problem.examples if example is not None]))
+        """For each problem (P, 4) whether weighted best-of-N, vanilla best-of-N, majority and pass@N are
+        right.
+        """
+        logits = iter(
+            self.trainer.logits_of(
+                [example for problem in problems for example in problem.examples if example is not None]
+            )
+        )
         rows = []
         for problem in problems:
             candidates = [
-                candidate if example is None else replace(candidate, scores={SCORER: tuple(sigmoid(next(logits)).tolist())})
+                candidate
+                if example is None
+                else replace(candidate, scores={SCORER: tuple(sigmoid(next(logits)).tolist())})
                 for candidate, example in zip(problem.candidates, problem.examples, strict=True)
             ]
             scores = path_scores(candidates, SCORER, self.aggregation)
-            chosen = (weighted_vote(candidates, scores), best_of(candidates, scores), majority_vote(candidates))
+            chosen = (
+                weighted_vote(candidates, scores),
+                best_of(candidates, scores),
+                majority_vote(candidates),
+            )
             rows.append([*map(is_right, chosen), has_correct(candidates)])
         return np.array(rows, dtype=float)
 
     def _tell(self, right: np.ndarray, training_seconds: float, say: Callable[..., None]) -> None:
-        seconds = {"time/best_of_n_seconds": round(self.own_seconds, 3), "time/training_seconds": round(training_seconds, 3)}
+        seconds = {
+            "time/best_of_n_seconds": round(self.own_seconds, 3),
+            "time/training_seconds": round(training_seconds, 3),
+        }
         if len(right) < self.least:
             say(
-                "best-of-%d: skipped; %d problems take about %.2g s, and of %.2g s (%.2g of the training's) %.2g s are spent",
+                "best-of-%d: skipped; %d problems take about %.2g s, and of %.2g s (%.2g of the training's) "
+                "%.2g s are spent",
                 *(self.n, self.least, self.least * self.seconds_a_problem),
                 *(self.share * training_seconds, self.share, self.own_seconds),
             )
             self.trainer.log(seconds)
             return
-        names = (f"best_of_{self.n}_weighted", f"best_of_{self.n}", f"majority_of_{self.n}", f"pass_at_{self.n}")
+        names = (
+            f"best_of_{self.n}_weighted",
+            f"best_of_{self.n}",
+            f"majority_of_{self.n}",
+            f"pass_at_{self.n}",
+        )
         found = dict(zip(names, right.mean(axis=0).tolist(), strict=True))
         say(
             "on %d of %d held-out problems: %s; %.2g s so far, %.2f %% of the training's",
-            *(len(right), len(self.problems), ", ".join(f"{name} {value:.3f}" for name, value in found.items())),
+            *(
+                len(right),
+                len(self.problems),
+                ", ".join(f"{name} {value:.3f}" for name, value in found.items()),
+            ),
             *(self.own_seconds, 100 * self.own_seconds / training_seconds),
         )
-        self.trainer.log({**{f"eval_{name}": value for name, value in found.items()}, "eval_n_candidate_problems": len(right), **seconds})
+        self.trainer.log(
+            {
+                **{f"eval_{name}": value for name, value in found.items()},
+                "eval_n_candidate_problems": len(right),
+                **seconds,
+            }
+        )

@@ -1,4 +1,5 @@
-"""What happens beside the steps of a training: it shows how far it came, counts its cost, saves itself and reports to a tracker.
+"""What happens beside the steps of a training: it shows how far it came, counts its cost, saves itself and
+reports to a tracker.
 
 The callback that compares best-of-N at each validation has a file to itself, `prm_train.training.best_of_n`.
 """
@@ -29,10 +30,12 @@ SECONDS_BETWEEN_STORES = 1.0
 
 
 class TrainingCost(TrainerCallback):
-    """Wall-clock and processor seconds of the main process, those of earlier attempts included. The clock starts with the object.
+    """Wall-clock and processor seconds of the main process, those of earlier attempts included. The clock
+    starts with the object.
 
-    They are stored in cost.json beside the checkpoints, with each of them and every second, so a killed attempt counts with all but its
-    last second or step. Steps that were lost with it and are made again count twice: they were paid for twice.
+    They are stored in cost.json beside the checkpoints, with each of them and every second, so a killed
+    attempt counts with all but its last second or step. Steps that were lost with it and are made again count
+    twice: they were paid for twice.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -74,7 +77,9 @@ class TrainingProgress(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero:
             self.n_steps = state.global_step
-            self.progress = Progress(self.name, state.max_steps, lambda: self.loss, "steps", state.global_step)
+            self.progress = Progress(
+                self.name, state.max_steps, lambda: self.loss, "steps", state.global_step
+            )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.progress is not None:
@@ -85,9 +90,13 @@ class TrainingProgress(TrainerCallback):
         if "loss" in logs:
             self.loss = f"loss {logs['loss']:.4f}"
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any
+    ) -> None:
         if self.progress is not None:
-            logger.info("%s, epoch %.4g:\n%s", self.name, state.epoch, metrics_table(validation_metrics(metrics)))
+            logger.info(
+                "%s, epoch %.4g:\n%s", self.name, state.epoch, metrics_table(validation_metrics(metrics))
+            )
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.progress is not None:
@@ -95,7 +104,9 @@ class TrainingProgress(TrainerCallback):
 
 
 class SaveAfterValidation(TrainerCallback):
-    """A checkpoint that is due at the last step of an epoch waits for the epoch's validation, so that it holds its figures."""
+    """A checkpoint that is due at the last step of an epoch waits for the epoch's validation, so that it
+    holds its figures.
+    """
 
     def __init__(self) -> None:
         self.is_waiting = False
@@ -113,15 +124,22 @@ class SaveAfterValidation(TrainerCallback):
 
 
 def tracker(wanted: Tracker, folder: Path) -> Tracker:
-    """What a training can report to: TensorBoard instead of a wandb that is not installed, or that has no account and is not offline.
+    """What a training can report to: TensorBoard instead of a wandb that is not installed, or that has no
+    account and is not offline.
 
-    Wandb's files go to `folder`, as TensorBoard's do, unless WANDB_DIR says otherwise. Raises InputError if neither is installed.
+    Wandb's files go to `folder`, as TensorBoard's do, unless WANDB_DIR says otherwise. Raises InputError if
+    neither is installed.
     """
     if wanted == "wandb" and (problem := _wandb_problem()):
-        logger.warning("report_to wandb: %s; reporting to TensorBoard instead, in %s", problem, folder / "runs")
+        logger.warning(
+            "report_to wandb: %s; reporting to TensorBoard instead, in %s", problem, folder / "runs"
+        )
         wanted = "tensorboard"
     if wanted == "tensorboard" and find_spec("tensorboard") is None:
-        raise InputError("report_to: tensorboard is not installed; expected `pip install 'prm-train[tensorboard]'`, or report_to none")
+        raise InputError(
+            "report_to: tensorboard is not installed; expected `pip install 'prm-train[tensorboard]'`, or "
+            "report_to none"
+        )
     if wanted == "wandb":
         os.environ.setdefault("WANDB_PROJECT", "prm-train")
         os.environ.setdefault("WANDB_DIR", str(folder))
@@ -135,19 +153,27 @@ def _wandb_problem() -> str | None:
         return None
     import wandb
 
-    return None if wandb.login(prompt=False) else "wandb has no account here (`wandb login`, or WANDB_MODE=offline)"
+    return (
+        None
+        if wandb.login(prompt=False)
+        else "wandb has no account here (`wandb login`, or WANDB_MODE=offline)"
+    )
 
 
 def finish_tracking(trainer: Any) -> None:
     """End the wandb run, so that the next training of the process begins one of its own."""
-    if trainer.is_world_process_zero() and any(isinstance(each, WandbCallback) for each in trainer.callback_handler.callbacks):
+    if trainer.is_world_process_zero() and any(
+        isinstance(each, WandbCallback) for each in trainer.callback_handler.callbacks
+    ):
         import wandb
 
         wandb.finish()
 
 
 class TrackedRun(TrainerCallback):
-    """Tells the tracker once what is trained on what: the whole configuration, and the rows and labels that were kept or left out."""
+    """Tells the tracker once what is trained on what: the whole configuration, and the rows and labels that
+    were kept or left out.
+    """
 
     def __init__(self, trainer: Any, config: TrainingConfig, data: dict[str, int]) -> None:
         self.trainer, self.config, self.data = trainer, dump_config(config), data
@@ -162,5 +188,7 @@ class TrackedRun(TrainerCallback):
 
                 wandb.config.update({"prm_train": self.config, "data": self.data}, allow_val_change=True)
             elif isinstance(tracker, TensorBoardCallback):
-                tracker.tb_writer.add_text("prm_train", f"```\n{json.dumps({**self.config, 'data': self.data}, indent=1)}\n```")
+                tracker.tb_writer.add_text(
+                    "prm_train", f"```\n{json.dumps({**self.config, 'data': self.data}, indent=1)}\n```"
+                )
         self.trainer.log({f"data/{name.replace(' ', '_')}": number for name, number in self.data.items()})

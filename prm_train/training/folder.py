@@ -1,8 +1,9 @@
-"""The folder of a training: which may be written into, one training at a time, and whether what it was begun with is still there.
+"""The folder of a training: which may be written into, one training at a time, and whether what it was begun
+with is still there.
 
-`output/training/config.json` holds the settings (see `data_gen.files.run_identity`), and sources.json beside it what these settings named:
-digests of the rows and of the base model's files, and the number of processes; report.json has them once the training is finished. A path
-says nothing of what lies there today.
+`output/training/config.json` holds the settings (see `data_gen.files.run_identity`), and sources.json beside
+it what these settings named: digests of the rows and of the base model's files, and the number of processes;
+report.json has them once the training is finished. A path says nothing of what lies there today.
 """
 
 import hashlib
@@ -28,15 +29,18 @@ from prm_train.metrics.training_report import TrainingReport, TrainingSources
 from prm_train.training.settings import TrainingConfig
 
 SOURCES, COST, LOCK = "sources.json", "cost.json", ".training.lock"
-OWN = (".log", ".out", ".jsonl", ".yaml", ".yml")  # files that a person puts beside a training: its logs, rows and settings
+# Files that a person puts beside a training: its logs, rows and settings
+OWN = (".log", ".out", ".jsonl", ".yaml", ".yml")
 BLOCK, N_BLOCKS = 1 << 16, 256
 
 
 @contextmanager
 def claimed_folder(config: TrainingConfig, arguments: Any) -> Iterator[None]:
-    """Hold `config.output` for this training, which `arguments` (a transformers.TrainingArguments) starts in one process or several.
+    """Hold `config.output` for this training, which `arguments` (a transformers.TrainingArguments) starts in
+    one process or several.
 
-    The main process locks and claims the folder before the others look at it. Raises InputError as `training_lock` and `claim_folder` do.
+    The main process locks and claims the folder before the others look at it. Raises InputError as
+    `training_lock` and `claim_folder` do.
     """
     with ExitStack() as held:
         with arguments.main_process_first(desc="claim the output folder"):
@@ -48,8 +52,8 @@ def claimed_folder(config: TrainingConfig, arguments: Any) -> Iterator[None]:
 
 @contextmanager
 def training_lock(output: Path) -> Iterator[None]:
-    """Hold the folder for this process, since a second training there would take the first one's checkpoints for its own. Nothing of the
-    lock stays, and it ends with the process, however that ends.
+    """Hold the folder for this process, since a second training there would take the first one's checkpoints
+    for its own. Nothing of the lock stays, and it ends with the process, however that ends.
 
     Raises InputError if another training holds it. A file system without locks is warned of, and trained on.
     """
@@ -61,7 +65,10 @@ def training_lock(output: Path) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         if not lock(descriptor, path):
-            raise InputError(f"output {output}: another training is at work in this folder; expected one at a time, or a folder for each")
+            raise InputError(
+                f"output {output}: another training is at work in this folder; expected one at a time, or a "
+                "folder for each"
+            )
         try:
             yield
         finally:
@@ -74,11 +81,13 @@ def training_lock(output: Path) -> Iterator[None]:
 
 
 def claim_folder(config: TrainingConfig, n_processes: int) -> None:
-    """Begin a training in `config.output`, or check that the one there is this one: by its settings, its rows, its base model, and, where
-    there is something to go on from, its number of processes, on which the rows of an optimizer step depend.
+    """Begin a training in `config.output`, or check that the one there is this one: by its settings, its
+    rows, its base model, and, where there is something to go on from, its number of processes, on which the
+    rows of an optimizer step depend.
 
-    Raises InputError where it is another training, where the folder holds anything else, the base model for instance, and where the
-    weights of a finished training are gone. Nothing is written before all of that is known.
+    Raises InputError where it is another training, where the folder holds anything else, the base model for
+    instance, and where the weights of a finished training are gone. Nothing is written before all of that is
+    known.
     """
     folder = config.output / "training"
     check_output(config.output, _base(config))
@@ -92,7 +101,8 @@ def claim_folder(config: TrainingConfig, n_processes: int) -> None:
         remove_resume_files(folder)  # where it was killed before it had
         return
     if not Path(_base(config)).is_dir():
-        load_model_config(_base(config), config.trust_remote_code)  # so that a model of the Hub has its commit in the cache
+        # So that a model of the Hub has its commit in the cache
+        load_model_config(_base(config), config.trust_remote_code)
     path = folder / SOURCES
     if path.exists() and last_whole_checkpoint(folder) is not None:
         _check_sources(path, TrainingSources.read(path), config, n_processes)
@@ -118,22 +128,27 @@ def remove_resume_files(folder: Path) -> None:
 
 
 def check_output(output: Path, base: str) -> None:
-    """Raises InputError unless `output` is new, or holds a training, or nothing but what a person puts beside one; and where the base model
-    lies in it.
+    """Raises InputError unless `output` is new, or holds a training, or nothing but what a person puts beside
+    one; and where the base model lies in it.
     """
     if output.exists() and not output.is_dir():
         raise InputError(f"output {output}: is a file; expected a folder, or none yet")
     wanted = "expected a folder of its own, new or empty"
     if Path(base).is_dir() and Path(base).resolve().is_relative_to(output.resolve()):
-        raise InputError(f"output {output}: holds the base model {base}, which would be overwritten; {wanted}")
+        raise InputError(
+            f"output {output}: holds the base model {base}, which would be overwritten; {wanted}"
+        )
     folder = output / "training"
     if not output.exists() or _is_training(folder):
         return
     found = [path for path in output.iterdir() if not path.name.startswith(".")]
     others = [path.name for path in sorted(found) if path.is_dir() or path.suffix not in OWN]
-    is_begun = others == ["training"] and folder.is_dir() and not any(folder.iterdir())  # by a training that was killed at once
+    # By a training that was killed at once
+    is_begun = others == ["training"] and folder.is_dir() and not any(folder.iterdir())
     if others and not is_begun:
-        raise InputError(f"output {output}: holds {', '.join(others[:3])} and no training of this project; {wanted}")
+        raise InputError(
+            f"output {output}: holds {', '.join(others[:3])} and no training of this project; {wanted}"
+        )
 
 
 def _is_training(folder: Path) -> bool:
@@ -149,9 +164,13 @@ def _check_weights(output: Path) -> None:
     config = output / "config.json"
     facts = json.loads(config.read_text()).get(CONFIG_KEY, {}) if config.is_file() else {}
     folders = [output, output / facts["reference"]] if "reference" in facts else [output]
-    if not all((folder / "config.json").is_file() and all(path.is_file() for path in _weights(folder)) for folder in folders):
+    if not all(
+        (folder / "config.json").is_file() and all(path.is_file() for path in _weights(folder))
+        for folder in folders
+    ):
         raise InputError(
-            f"output {output}: this training is finished, and its model is no longer there whole; expected config.json and weights: put "
+            f"output {output}: this training is finished, and its model is no longer there whole; expected "
+            "config.json and weights: put "
             "them back, or train again with resume false"
         )
 
@@ -170,31 +189,44 @@ def _sources(config: TrainingConfig, n_processes: int) -> TrainingSources:
 
 
 def _check_sources(path: Path, before: TrainingSources, config: TrainingConfig, n_processes: int) -> None:
-    """Raises InputError naming what is other than `before`. What was not stored then, or is gone now, is not compared."""
+    """Raises InputError naming what is other than `before`. What was not stored then, or is gone now, is not
+    compared.
+    """
     now, is_done = _sources(config, n_processes), is_finished(path.parent)
     is_what = "this training is finished" if is_done else "this training was broken off"
     remedy = "put back what was there, choose another output, or start over with resume false"
     if before.rows not in (None, now.rows):
-        raise InputError(f"{path}: {is_what}, and the rows in {config.rows} have changed since it began; {remedy}")
+        raise InputError(
+            f"{path}: {is_what}, and the rows in {config.rows} have changed since it began; {remedy}"
+        )
     old, new = before.model, now.model
     changed = sorted(name for name in {*old, *new} if old.get(name) != new.get(name)) if old and new else []
     if changed:
-        raise InputError(f"{path}: {is_what}, and {', '.join(changed[:3])} of its model {config.model} changed since it began; {remedy}")
+        raise InputError(
+            f"{path}: {is_what}, and {', '.join(changed[:3])} of its model {config.model} changed since it "
+            f"began; {remedy}"
+        )
     if not is_done and before.n_processes != n_processes:
         raise InputError(
-            f"{path}: {is_what} with {before.n_processes} processes, got {n_processes}: steps would be of other rows; expected as many, "
+            f"{path}: {is_what} with {before.n_processes} processes, got {n_processes}: steps would be of "
+            "other rows; expected as many, "
             "or start over with resume false"
         )
 
 
 def base_digests(base: str) -> dict[str, str]:
-    """What a model is: `sampled_digest` of each file of its folder; of a model of the Hub its commit, or nothing where it is not here.
+    """What a model is: `sampled_digest` of each file of its folder; of a model of the Hub its commit, or
+    nothing where it is not here.
 
     Cards, hidden files and folders inside do not count.
     """
     folder = Path(base)
     if folder.is_dir():
-        files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".") and path.suffix != ".md"]
+        files = [
+            path
+            for path in folder.iterdir()
+            if path.is_file() and not path.name.startswith(".") and path.suffix != ".md"
+        ]
         return {path.name: sampled_digest(path) for path in sorted(files)}
     try:
         cached = try_to_load_from_cache(base, "config.json")
@@ -204,8 +236,9 @@ def base_digests(base: str) -> dict[str, str]:
 
 
 def sampled_digest(path: Path) -> str:
-    """SHA-256 of a file's size and content. Of a file beyond 16 MiB 256 blocks are read, evenly spread over it, so that a base of any size
-    takes less than a second: weights of the same shapes that were trained otherwise differ in nearly all of their bytes.
+    """SHA-256 of a file's size and content. Of a file beyond 16 MiB 256 blocks are read, evenly spread over
+    it, so that a base of any size takes less than a second: weights of the same shapes that were trained
+    otherwise differ in nearly all of their bytes.
     """
     size, digest = path.stat().st_size, hashlib.sha256()
     digest.update(str(size).encode())

@@ -1,16 +1,20 @@
-"""Implicit PRM: step rewards from outcome labels alone (Yuan et al. 2024, "Free process rewards without process labels").
+"""Implicit PRM: step rewards from outcome labels alone (Yuan et al. 2024, "Free process rewards without
+process labels").
 
-The reward of a text is how much likelier a trained policy finds it than the policy it was trained from, the reference::
+The reward of a text is how much likelier a trained policy finds it than the policy it was trained from, the
+reference::
 
-    reward(step) = beta * sum over the tokens of the step of  log pi(token | all before) - log pi_ref(token | all before)
+    reward(step) = beta * sum over the tokens of the step of  log pi(token | all before) - log pi_ref(token |
+                                                              all before)
 
-Rewards add up along a solution. Training (their cross-entropy variant) makes the sigmoid of a whole solution's sum the probability that its
-answer is right; the sum up to a step is then a value of the prefix (their proposition 3.1: an exponential average over its continuations),
-and what the step adds is its own reward. So the score of a step is the sigmoid of the sum up to it (aggregation `last`), and
+Rewards add up along a solution. Training (their cross-entropy variant) makes the sigmoid of a whole
+solution's sum the probability that its answer is right; the sum up to a step is then a value of the prefix
+(their proposition 3.1: an exponential average over its continuations), and what the step adds is its own
+reward. So the score of a step is the sigmoid of the sum up to it (aggregation `last`), and
 `ImplicitPrmTree.reward` gives what it adds.
 
-A checkpoint is a causal language model with the reference beside it, in the folder `reference`; scoring runs both. Tokens are those that a
-policy would write: the head, then the steps with their separators, no marker.
+A checkpoint is a causal language model with the reference beside it, in the folder `reference`; scoring runs
+both. Tokens are those that a policy would write: the head, then the steps with their separators, no marker.
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,7 +58,10 @@ class ImplicitPrmTraining(LanguageModelTraining):
     def build(self) -> tuple[Any, ScorerEncoding]:
         """Raises InputError under ZeRO stage 3, whose models cannot run before training."""
         if is_deepspeed_zero3_enabled():
-            raise InputError("DeepSpeed ZeRO stage 3: the reference runs before training, when no model is whole; expected stage 2 or DDP")
+            raise InputError(
+                "DeepSpeed ZeRO stage 3: the reference runs before training, when no model is whole; "
+                "expected stage 2 or DDP"
+            )
         model, encoding = build_language_model(self.config)
         return model, TextEncoding(encoding.tokenizer, encoding.facts)
 
@@ -62,11 +69,20 @@ class ImplicitPrmTraining(LanguageModelTraining):
         return implicit_examples(self.rows, encoding, max_length)
 
     def trainer(
-        self, model: Any, arguments: Any, encoding: ScorerEncoding, training: Sequence[Example], validation: Sequence[Example]
+        self,
+        model: Any,
+        arguments: Any,
+        encoding: ScorerEncoding,
+        training: Sequence[Example],
+        validation: Sequence[Example],
     ) -> "ImplicitPrmTrainer":
         collator, bf16 = self._collator(encoding), self.config.bf16_autocast
-        training, validation = (with_reference(rows, model, collator, arguments.device, bf16) for rows in (training, validation))
-        return ImplicitPrmTrainer(self.config.beta, model, arguments, collator, training, validation, LossSettings())
+        training, validation = (
+            with_reference(rows, model, collator, arguments.device, bf16) for rows in (training, validation)
+        )
+        return ImplicitPrmTrainer(
+            self.config.beta, model, arguments, collator, training, validation, LossSettings()
+        )
 
     def _collator(self, encoding: ScorerEncoding) -> "ImplicitCollator":
         pad_id = encoding.tokenizer.pad_token_id or 0  # any id: no token that counts sees padding
@@ -87,7 +103,11 @@ class ImplicitPrmTraining(LanguageModelTraining):
         device = next(model.parameters()).device
         logits: list[Tensor] = []
         for batch in self._collator(encoding)(rows)["batches"]:
-            logits.append(log_odds(model, {name: tensor.to(device) for name, tensor in batch.items()}, self.config.beta)[:, 0])
+            logits.append(
+                log_odds(
+                    model, {name: tensor.to(device) for name, tensor in batch.items()}, self.config.beta
+                )[:, 0]
+            )
         return torch.sigmoid(torch.cat(logits).double()).tolist()
 
     def write(self, model: Any, weights: Mapping[str, Tensor], encoding: ScorerEncoding) -> None:
@@ -108,7 +128,9 @@ class ImplicitPrmTraining(LanguageModelTraining):
 
 @dataclass(frozen=True)
 class ImplicitExample(Example):
-    """The first `n_head` ids are the question; `reference` is the log-probability of the rest under the reference."""
+    """The first `n_head` ids are the question; `reference` is the log-probability of the rest under the
+    reference.
+    """
 
     n_head: int = 0
     reference: float = 0.0
@@ -127,9 +149,14 @@ class ImplicitCollator(Collator):
 
 
 def implicit_examples(rows: Sequence[OrmRow], encoding: ScorerEncoding, max_length: int) -> ExampleSet:
-    """One example a row. Raises InputError if no row is left; a row longer than `max_length` tokens is left out."""
+    """One example a row. Raises InputError if no row is left; a row longer than `max_length` tokens is left
+    out.
+    """
     found = IMPLICIT_PRM.examples(rows, encoding, max_length)
-    examples = [ImplicitExample(**vars(example), n_head=len(encoding.encode_head(example.question))) for example in found.examples]
+    examples = [
+        ImplicitExample(**vars(example), n_head=len(encoding.encode_head(example.question)))
+        for example in found.examples
+    ]
     return ExampleSet(tuple(examples), found.left_out)
 
 
@@ -152,20 +179,26 @@ def log_odds(model: Any, batch: Mapping[str, Tensor], beta: float) -> Float[Tens
 
 
 class ImplicitPrmTrainer(RewardTrainer):
-    """Binary cross-entropy of the sum of a solution's rewards: all else is as for an ORM. The examples know their reference."""
+    """Binary cross-entropy of the sum of a solution's rewards: all else is as for an ORM. The examples know
+    their reference.
+    """
 
     def __init__(self, beta: float, *arguments: Any) -> None:
         self.beta = beta
         super().__init__(*arguments)
-        self._loss_shifts_labels = False  # Trainer would count a language model's labels without the first, which is a row here
+        # Trainer would count a language model's labels without the first, which is a row here
+        self._loss_shifts_labels = False
 
     def place_logits(self, model: Any, batch: dict[str, Tensor]) -> Tensor:
         return log_odds(model, batch, self.beta)
 
 
 @torch.no_grad()
-def with_reference(examples: Sequence[Example], model: Any, collator: Collator, device: torch.device, bf16_autocast: bool) -> list[Example]:
-    """The examples with their log-probabilities under `model`, which is not trained yet; in their order. Every process computes all.
+def with_reference(
+    examples: Sequence[Example], model: Any, collator: Collator, device: torch.device, bf16_autocast: bool
+) -> list[Example]:
+    """The examples with their log-probabilities under `model`, which is not trained yet; in their order.
+    Every process computes all.
 
     `bf16_autocast` as in the training, whose rounding a log-ratio would hold otherwise.
     """
@@ -174,6 +207,8 @@ def with_reference(examples: Sequence[Example], model: Any, collator: Collator, 
     found: list[float] = []
     for batch in collator([examples[i] for i in order])["batches"]:
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16_autocast):
-            found += solution_log_probs(model, {name: tensor.to(device) for name, tensor in batch.items()})[:, 0].tolist()
+            found += solution_log_probs(model, {name: tensor.to(device) for name, tensor in batch.items()})[
+                :, 0
+            ].tolist()
     by_place = dict(zip(order, found, strict=True))
     return [replace(example, reference=by_place[i]) for i, example in enumerate(examples)]  # type: ignore[call-arg]

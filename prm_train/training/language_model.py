@@ -1,5 +1,5 @@
-"""Language models that are trained as such (implicit PRMs, generative verifiers, revision models): how one is loaded, with or without LoRA,
-and how it is made whole again and written.
+"""Language models that are trained as such (implicit PRMs, generative verifiers, revision models): how one is
+loaded, with or without LoRA, and how it is made whole again and written.
 """
 
 from collections.abc import Mapping
@@ -17,12 +17,19 @@ from prm_train.kinds.lookup import write_facts
 from prm_train.networks.special_ids import settle_language_model
 from prm_train.training.lora import add_lora, load_trained, merged
 from prm_train.training.run import Training
-from prm_train.training.scorer_network import attention_option, four_bit_options, refuse_quantized, set_attention_dropout
+from prm_train.training.scorer_network import (
+    attention_option,
+    four_bit_options,
+    refuse_quantized,
+    set_attention_dropout,
+)
 from prm_train.training.settings import TrainingConfig, is_quantized
 
 
 class LanguageModelTraining(Training):
-    """What the trainings of language models share: the model that is written is the base, loaded again, with what was trained."""
+    """What the trainings of language models share: the model that is written is the base, loaded again, with
+    what was trained.
+    """
 
     def whole_model(self, model: Any, weights: Mapping[str, Tensor]) -> Any:
         whole, _ = build_language_model(self.config, is_for_training=False)
@@ -40,14 +47,17 @@ class LanguageModelTraining(Training):
 
 
 def build_language_model(config: TrainingConfig, is_for_training: bool = True) -> tuple[Any, ScorerEncoding]:
-    """The causal language model `config.model` and an encoding with its own tokenizer, without a marker. Its special ids are settled (see
-    `prm_train.networks.special_ids`).
+    """The causal language model `config.model` and an encoding with its own tokenizer, without a marker. Its
+    special ids are settled (see `prm_train.networks.special_ids`).
 
-    Only for training it has the config's attention kernel, dropout and 4 bits. Raises InputError if there is no dropout to set.
+    Only for training it has the config's attention kernel, dropout and 4 bits. Raises InputError if there is
+    no dropout to set.
     """
     path = model_path(config.model)
     tokenizer = load_tokenizer(path, config.trust_remote_code)
-    facts = EncodingFacts("chat" if tokenizer.chat_template else "plain", config.step_separator, marker_token="")
+    facts = EncodingFacts(
+        "chat" if tokenizer.chat_template else "plain", config.step_separator, marker_token=""
+    )
     model_config = load_model_config(path, config.trust_remote_code)
     refuse_quantized(model_config, path)
 
@@ -68,4 +78,6 @@ def build_language_model(config: TrainingConfig, is_for_training: bool = True) -
     )
 
     settle_language_model(model, tokenizer)
-    return (add_lora(model, "revision", config.lora) if config.lora else model), ScorerEncoding(tokenizer, facts)
+    return (add_lora(model, "revision", config.lora) if config.lora else model), ScorerEncoding(
+        tokenizer, facts
+    )

@@ -1,8 +1,10 @@
-"""Low-rank updates of all linear layers (LoRA, Hu et al. 2021) on a scorer or a language model, and their merging into plain weights.
+"""Low-rank updates of all linear layers (LoRA, Hu et al. 2021) on a scorer or a language model, and their
+merging into plain weights.
 
-Trained beside them, whole and in float32: the head of a scorer, and the embedding of its step marker, which the base model may never have
-seen. The updates are merged into the base loaded again on the CPU, without quantization: the same way for one process, for weights that are
-spread over many (ZeRO stage 3) and for a base in 4 bits (QLoRA, Dettmers et al. 2023).
+Trained beside them, whole and in float32: the head of a scorer, and the embedding of its step marker, which
+the base model may never have seen. The updates are merged into the base loaded again on the CPU, without
+quantization: the same way for one process, for weights that are spread over many (ZeRO stage 3) and for a
+base in 4 bits (QLoRA, Dettmers et al. 2023).
 """
 
 from collections.abc import Mapping
@@ -21,7 +23,8 @@ from prm_train.training.settings import LoraSettings
 class MarkerEmbedding(nn.Module):
     """A frozen embedding of which one row, the step marker's, is trained as a parameter of its own.
 
-    (peft's trainable tokens would copy the whole embedding in every forward pass, and need CUDA under ZeRO stage 3.)
+    (peft's trainable tokens would copy the whole embedding in every forward pass, and need CUDA under ZeRO
+    stage 3.)
     """
 
     def __init__(self, embedding: nn.Embedding, marker_id: int) -> None:
@@ -29,7 +32,9 @@ class MarkerEmbedding(nn.Module):
         self.embedding, self.marker_id = embedding, marker_id
         with gathered([embedding.weight]):
             row = embedding.weight.detach()[marker_id : marker_id + 1].clone()
-        self.marker = nn.Embedding(1, row.shape[1], _weight=row.to(torch.promote_types(row.dtype, torch.float32)))
+        self.marker = nn.Embedding(
+            1, row.shape[1], _weight=row.to(torch.promote_types(row.dtype, torch.float32))
+        )
 
     def forward(self, input_ids: Tensor) -> Tensor:
         hidden = self.embedding(input_ids)  # (B, T, H)
@@ -39,7 +44,9 @@ class MarkerEmbedding(nn.Module):
         return torch.where(is_marker[..., None], row.to(hidden.dtype), hidden)
 
     def merged(self) -> nn.Embedding:
-        self.embedding.weight.data[self.marker_id] = self.marker.weight.data[0].to(self.embedding.weight.dtype)
+        self.embedding.weight.data[self.marker_id] = self.marker.weight.data[0].to(
+            self.embedding.weight.dtype
+        )
         return self.embedding
 
 
@@ -66,10 +73,15 @@ def add_lora(model: Any, kind: Kind, settings: LoraSettings, marker_id: int | No
 
 
 def load_trained(model: Any, weights: Mapping[str, Tensor]) -> None:
-    """Put the trained weights of a model with LoRA into another one of the same making. Raises ValueError unless they are all there is."""
+    """Put the trained weights of a model with LoRA into another one of the same making. Raises ValueError
+    unless they are all there is.
+    """
     expected = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     if expected != set(weights):
-        raise ValueError(f"trained weights: got {sorted(set(weights) - expected)} too many, {sorted(expected - set(weights))} too few")
+        raise ValueError(
+            f"trained weights: got {sorted(set(weights) - expected)} too many, "
+            f"{sorted(expected - set(weights))} too few"
+        )
     model.load_state_dict(weights, strict=False)
 
 

@@ -1,15 +1,17 @@
-"""An ORM from pairs of a right and a wrong solution of one question (Bradley-Terry), trained by TRL's RewardTrainer.
+"""An ORM from pairs of a right and a wrong solution of one question (Bradley-Terry), trained by TRL's
+RewardTrainer.
 
     loss = -log sigmoid(logit of the right solution - logit of the wrong one)
 
-A pair compares inside a question, so nothing is earned by telling easy questions from hard ones, which is much of what labels of single
-solutions teach. For the same reason the logits have no zero point: Platt scaling on validation solutions gives them one, for whoever needs
-a score in [0, 1] (`load_scorer`). The checkpoint itself says problem_type regression, so that servers return the logit, a reward.
+A pair compares inside a question, so nothing is earned by telling easy questions from hard ones, which is
+much of what labels of single solutions teach. For the same reason the logits have no zero point: Platt
+scaling on validation solutions gives them one, for whoever needs a score in [0, 1] (`load_scorer`). The
+checkpoint itself says problem_type regression, so that servers return the logit, a reward.
 
 What TRL's trainer does by itself and is kept from here: rows longer than its max_length vanish without a word
-(`prm_train.examples.examples` counts them), texts get an EOS and chats do not (it is given ids, those of our encoding), EOS becomes padding
-where there is none (the encoding has its own), all dropout is switched off, that of LoRA too, and the head computes in bfloat16, where
-close scores tie (`Float32Head`).
+(`prm_train.examples.examples` counts them), texts get an EOS and chats do not (it is given ids, those of our
+encoding), EOS becomes padding where there is none (the encoding has its own), all dropout is switched off,
+that of LoRA too, and the head computes in bfloat16, where close scores tie (`Float32Head`).
 """
 
 from collections.abc import Sequence
@@ -42,7 +44,8 @@ class PairTraining(OrmTraining):
     def __post_init__(self) -> None:
         if self.has_attempts:
             raise InputError(
-                f"{self.config.rows}: rows with earlier attempts, which differ in them, so that pairs would too; expected objective "
+                f"{self.config.rows}: rows with earlier attempts, which differ in them, so that pairs would "
+                "too; expected objective "
                 "pointwise"
             )
 
@@ -50,14 +53,21 @@ class PairTraining(OrmTraining):
         return trl_arguments(self.config, RewardConfig, disable_dropout=False)
 
     def pairs(self, solutions: Sequence[Example], encoding: ScorerEncoding) -> list[Pair]:
-        """The rows that are pairs themselves, or pairs that are made of the single solutions of a question."""
+        """The rows that are pairs themselves, or pairs that are made of the single solutions of a
+        question.
+        """
         given = [row for row in self.rows if isinstance(row, OrmPair)]
         if given:
             return pairs_of_rows(given, solutions, encoding)
         return pairs_within_questions(solutions, self.config.max_pairs_per_question, self.config.seed)
 
     def trainer(
-        self, model: Any, arguments: Any, encoding: ScorerEncoding, training: Sequence[Example], validation: Sequence[Example]
+        self,
+        model: Any,
+        arguments: Any,
+        encoding: ScorerEncoding,
+        training: Sequence[Example],
+        validation: Sequence[Example],
     ) -> "PairTrainer":
         pairs = self.pairs(training, encoding), self.pairs(validation, encoding) if validation else []
         return PairTrainer(model, arguments, encoding, pairs, validation, self.config.head_learning_rate)
@@ -67,10 +77,12 @@ class PairTraining(OrmTraining):
 
 
 class PairTrainer(BradleyTerryTrainer):
-    """TRL's trainer on pairs of examples, with the metrics of a pointwise ORM on the single solutions of the validation set.
+    """TRL's trainer on pairs of examples, with the metrics of a pointwise ORM on the single solutions of the
+    validation set.
 
-    A forward pass has `batch_size` pairs, twice as many rows; its loss is a mean over pairs, so steps of `n_accumulated` equally large
-    passes are exact. `pairs` are those to train on and those to validate on. Raises ValueError on several GPUs in one process.
+    A forward pass has `batch_size` pairs, twice as many rows; its loss is a mean over pairs, so steps of
+    `n_accumulated` equally large passes are exact. `pairs` are those to train on and those to validate on.
+    Raises ValueError on several GPUs in one process.
     """
 
     def __init__(
@@ -92,7 +104,9 @@ class PairTrainer(BradleyTerryTrainer):
             eval_dataset=as_dataset(validation_pairs) if validation_pairs else None,
             processing_class=encoding.tokenizer,
         )
-        self.collator = Collator("orm", encoding.tokenizer.pad_token_id, Batching(2 * arguments.per_device_eval_batch_size))
+        self.collator = Collator(
+            "orm", encoding.tokenizer.pad_token_id, Batching(2 * arguments.per_device_eval_batch_size)
+        )
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         is_new = self.optimizer is None
@@ -102,12 +116,18 @@ class PairTrainer(BradleyTerryTrainer):
         return optimizer
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """TRL's loss and accuracy of the pairs; with those of validation, how the single solutions are ranked."""
+        """TRL's loss and accuracy of the pairs; with those of validation, how the single solutions are
+        ranked.
+        """
         if "eval_loss" in logs:
             logits, solutions = self.validation_logits()
             labels = np.array([example.targets[-1] for example in solutions])
-            found = outcome_metrics(np.concatenate(logits), labels, [example.question for example in solutions])
-            logs |= {f"eval_{name}": value for name, value in found.items() if name.endswith(("auroc", "accuracy"))}
+            found = outcome_metrics(
+                np.concatenate(logits), labels, [example.question for example in solutions]
+            )
+            logs |= {
+                f"eval_{name}": value for name, value in found.items() if name.endswith(("auroc", "accuracy"))
+            }
         super().log(logs, start_time)
 
     def validation_logits(self) -> tuple[list[np.ndarray], list[Example]]:
@@ -123,4 +143,9 @@ class PairTrainer(BradleyTerryTrainer):
 
 def as_dataset(pairs: Sequence[Pair]) -> Dataset:
     """Rows as TRL takes them without encoding anything itself."""
-    return Dataset.from_list([{"chosen_ids": list(pair.chosen.input_ids), "rejected_ids": list(pair.rejected.input_ids)} for pair in pairs])
+    return Dataset.from_list(
+        [
+            {"chosen_ids": list(pair.chosen.input_ids), "rejected_ids": list(pair.rejected.input_ids)}
+            for pair in pairs
+        ]
+    )

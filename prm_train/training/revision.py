@@ -1,4 +1,6 @@
-"""Training a revision model with TRL's SFTTrainer, when to stop, and what the report says of its revisions."""
+"""Training a revision model with TRL's SFTTrainer, when to stop, and what the report says of its
+revisions.
+"""
 
 import asyncio
 import json
@@ -47,7 +49,12 @@ class RevisionTraining(SftTraining):
         return REVISION.examples(self.rows, encoding, max_length)
 
     def trainer(
-        self, model: Any, arguments: Any, encoding: ScorerEncoding, training: Sequence[Example], validation: Sequence[Example]
+        self,
+        model: Any,
+        arguments: Any,
+        encoding: ScorerEncoding,
+        training: Sequence[Example],
+        validation: Sequence[Example],
     ) -> "RevisionTrainer":
         rows = ([sft_row(example) for example in examples] for examples in (training, validation))
         trainer = RevisionTrainer(model, arguments, encoding.tokenizer, *rows)
@@ -59,20 +66,26 @@ class RevisionTraining(SftTraining):
         return REVISION.facts(encoding, max((row.n_attempts for row in self.rows), default=0))
 
     def scores(self, model: Any, encoding: ScorerEncoding, rows: Sequence[Example]) -> list[float]:
-        """No scores of steps: a revision model has none. What is compared is how likely it finds the answers."""
+        """No scores of steps: a revision model has none. What is compared is how likely it finds the
+        answers.
+        """
         return token_probabilities(model, rows)
 
     def scores_on_disk(self, encoding: ScorerEncoding, rows: Sequence[Example]) -> list[float]:
         dtype = torch.float64 if self.config.dtype == "float64" else torch.float32
         path, trusted = str(self.config.output), self.config.trust_remote_code
-        return token_probabilities(load_model(AutoModelForCausalLM, path, dtype=dtype, trust_remote_code=trusted), rows)
+        return token_probabilities(
+            load_model(AutoModelForCausalLM, path, dtype=dtype, trust_remote_code=trusted), rows
+        )
 
 
 class StopAfterMinimum(TrainerCallback):
-    """Ends the training `n_evaluations` after the lowest validation loss so far, so that the last weights are those of the paper's rule.
+    """Ends the training `n_evaluations` after the lowest validation loss so far, so that the last weights are
+    those of the paper's rule.
 
-    The validation chains are not the model's own, so their loss is no good guide: models from slightly after its minimum revise better
-    (Snell et al. 2024, App. H). The losses are read from the trainer's state, which a resumed training has, too.
+    The validation chains are not the model's own, so their loss is no good guide: models from slightly after
+    its minimum revise better (Snell et al. 2024, App. H). The losses are read from the trainer's state, which
+    a resumed training has, too.
     """
 
     def __init__(self, n_evaluations: int) -> None:
@@ -84,7 +97,9 @@ class StopAfterMinimum(TrainerCallback):
         n_since = len(losses) - 1 - losses.index(min(losses)) if losses else -1
         if n_since < self.n_evaluations:
             return False
-        logger.info("%d evaluations since the lowest validation loss (%.4f): training ends", n_since, min(losses))
+        logger.info(
+            "%d evaluations since the lowest validation loss (%.4f): training ends", n_since, min(losses)
+        )
         return True
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -93,7 +108,9 @@ class StopAfterMinimum(TrainerCallback):
 
 
 class RevisionTrainer(GroupedSFTTrainer):
-    """Ends by `stopping` where there is one, also where a training that it had ended is resumed: Trainer does not remember that."""
+    """Ends by `stopping` where there is one, also where a training that it had ended is resumed: Trainer does
+    not remember that.
+    """
 
     stopping: StopAfterMinimum | None = None
 
@@ -124,23 +141,37 @@ def token_probabilities(model: Any, rows: Sequence[Example]) -> list[float]:
 
 
 def report_rates(rows: Sequence[RevisionRow], config: TrainRevisionConfig) -> None:
-    """Draw the next attempt after held-out chains with the saved model, where it was trained, and add the rates to the report, once."""
+    """Draw the next attempt after held-out chains with the saved model, where it was trained, and add the
+    rates to the report, once.
+    """
     state = PartialState(cpu=config.use_cpu)
     if not state.is_main_process:
         return
     path = config.output / "training" / "report.json"
     report = TrainingReport.read(path)
-    held_out = [row for row in rows if row.kind == "revision" and is_validation_question(row.question, config.validation_share)]
+    held_out = [
+        row
+        for row in rows
+        if row.kind == "revision" and is_validation_question(row.question, config.validation_share)
+    ]
     if report.revisions is not None or not held_out or not config.n_revised_chains:
         return
     chains = evenly(held_out, config.n_revised_chains)
-    policy = load_policy(str(config.output), dtype=config.dtype, device=str(state.device), trust_remote_code=config.trust_remote_code)
+    policy = load_policy(
+        str(config.output),
+        dtype=config.dtype,
+        device=str(state.device),
+        trust_remote_code=config.trust_remote_code,
+    )
     grader = load_grader(config.grader, "")
     params = SamplingParams(config.max_new_tokens, config.temperature)
     attempts, n_left_out = asyncio.run(next_attempts(policy, policy.tokenizer, grader, chains, params))
     if n_left_out:
         told = (n_left_out, len(chains), params.max_new_tokens, policy.context_length)
-        logger.warning("%d of %d held-out chains and max_new_tokens %d are beyond the context of %d tokens: left out", *told)
+        logger.warning(
+            "%d of %d held-out chains and max_new_tokens %d are beyond the context of %d tokens: left out",
+            *told,
+        )
     if not attempts:
         return
     rates = revision_rates(attempts, n_left_out)

@@ -1,7 +1,9 @@
-"""The trainings of a PRM and of an ORM on single solutions, and their trainer: transformers.Trainer with a loss that is exact.
+"""The trainings of a PRM and of an ORM on single solutions, and their trainer: transformers.Trainer with a
+loss that is exact.
 
-`PrmTraining` and `OrmTraining` name the parts that `prm_train.training.run` puts together: the examples, the network with its new head
-(`scorer_network`) and `RewardTrainer`, whose steps, validation and optimizer follow below.
+`PrmTraining` and `OrmTraining` name the parts that `prm_train.training.run` puts together: the examples, the
+network with its new head (`scorer_network`) and `RewardTrainer`, whose steps, validation and optimizer follow
+below.
 """
 
 import contextlib
@@ -39,7 +41,9 @@ from prm_train.training.settings import LossSettings, ScorerConfig
 
 
 class ScorerTraining(Training):
-    """What the trainings of a PRM and of an ORM share: a language model with a new head, and scores that are read from this head alone."""
+    """What the trainings of a PRM and of an ORM share: a language model with a new head, and scores that are
+    read from this head alone.
+    """
 
     config: ScorerConfig
 
@@ -56,8 +60,11 @@ class ScorerTraining(Training):
         return rebuild_scorer(self.kind, self.config, weights) if self.config.lora else model
 
     def write(self, model: Any, weights: Mapping[str, Tensor], encoding: ScorerEncoding) -> None:
-        # Without LoRA the model is the trained one itself, of which this process may hold a part alone: `weights` are all of them.
-        save_scorer(model, encoding, self.facts(encoding), self.config.output, None if self.config.lora else weights)
+        # Without LoRA the model is the trained one itself, of which this process may hold a part alone:
+        # `weights` are all of them.
+        save_scorer(
+            model, encoding, self.facts(encoding), self.config.output, None if self.config.lora else weights
+        )
 
     def scores_on_disk(self, encoding: ScorerEncoding, rows: Sequence[Example]) -> list[float]:
         return saved_scores(self.config.output, self.kind, rows, self.config)
@@ -75,11 +82,18 @@ class PrmTraining(ScorerTraining):
         return PRM.examples(self.rows, encoding, max_length, self.config)
 
     def trainer(
-        self, model: Any, arguments: Any, encoding: ScorerEncoding, training: Sequence[Example], validation: Sequence[Example]
+        self,
+        model: Any,
+        arguments: Any,
+        encoding: ScorerEncoding,
+        training: Sequence[Example],
+        validation: Sequence[Example],
     ) -> "RewardTrainer":
         batching = Batching(self.config.n_rows_at_most, self.config.batch_tokens, self.config.packing)
         collator = Collator("prm", encoding.tokenizer.pad_token_id, batching)
-        return RewardTrainer(model, arguments, collator, training, validation, self.config, self.config.head_learning_rate)
+        return RewardTrainer(
+            model, arguments, collator, training, validation, self.config, self.config.head_learning_rate
+        )
 
     def facts(self, encoding: ScorerEncoding) -> CheckpointFacts:
         return PRM.facts(encoding, self.config.semantics, self.config.aggregation)
@@ -87,8 +101,8 @@ class PrmTraining(ScorerTraining):
 
 @dataclass(frozen=True)
 class OrmTraining(ScorerTraining):
-    """An ORM from whole solutions, each against its label: one score at the end of each. Raises InputError for candidates beside rows with
-    earlier attempts.
+    """An ORM from whole solutions, each against its label: one score at the end of each. Raises InputError
+    for candidates beside rows with earlier attempts.
     """
 
     rows: OutcomeRows
@@ -98,7 +112,8 @@ class OrmTraining(ScorerTraining):
     def __post_init__(self) -> None:
         if self.has_attempts and self.config.candidates is not None:
             raise InputError(
-                f"candidates {self.config.candidates}: {self.config.rows} holds solutions after earlier attempts, "
+                f"candidates {self.config.candidates}: {self.config.rows} holds solutions after earlier "
+                "attempts, "
                 "which candidates are not; expected null"
             )
 
@@ -111,11 +126,23 @@ class OrmTraining(ScorerTraining):
         return ORM.examples(self.rows, encoding, max_length)
 
     def trainer(
-        self, model: Any, arguments: Any, encoding: ScorerEncoding, training: Sequence[Example], validation: Sequence[Example]
+        self,
+        model: Any,
+        arguments: Any,
+        encoding: ScorerEncoding,
+        training: Sequence[Example],
+        validation: Sequence[Example],
     ) -> Any:
-        collator = Collator("orm", encoding.tokenizer.pad_token_id, Batching(self.config.n_rows_at_most, self.config.batch_tokens))
-        loss = LossSettings()  # labels are right or wrong, and there is one of each solution: binary cross-entropy
-        return RewardTrainer(model, arguments, collator, training, validation, loss, self.config.head_learning_rate)
+        collator = Collator(
+            "orm",
+            encoding.tokenizer.pad_token_id,
+            Batching(self.config.n_rows_at_most, self.config.batch_tokens),
+        )
+        # Labels are right or wrong, and there is one of each solution: binary cross-entropy
+        loss = LossSettings()
+        return RewardTrainer(
+            model, arguments, collator, training, validation, loss, self.config.head_learning_rate
+        )
 
     def facts(self, encoding: ScorerEncoding) -> CheckpointFacts:
         return ORM.facts(encoding, is_reward=False, has_attempts=self.has_attempts)
@@ -127,10 +154,11 @@ class OrmTraining(ScorerTraining):
 class RewardTrainer(Trainer):
     """Trains a network of `build_scorer` on examples.
 
-    Differences from Trainer: an optimizer step takes `per_device_train_batch_size` rows of each process, which the collator cuts into
-    forward passes (`gradient_accumulation_steps` is 1); the loss is a sum over labeled places divided by their number in the whole step
-    (Trainer's own loss of these heads grows with accumulation and processes); an optional learning rate of the head; validation compares
-    only labeled places, over the whole validation set at once. Raises ValueError on several GPUs in one process.
+    Differences from Trainer: an optimizer step takes `per_device_train_batch_size` rows of each process,
+    which the collator cuts into forward passes (`gradient_accumulation_steps` is 1); the loss is a sum over
+    labeled places divided by their number in the whole step (Trainer's own loss of these heads grows with
+    accumulation and processes); an optional learning rate of the head; validation compares only labeled
+    places, over the whole validation set at once. Raises ValueError on several GPUs in one process.
     """
 
     def __init__(
@@ -145,10 +173,13 @@ class RewardTrainer(Trainer):
     ) -> None:
         if arguments.n_gpu > 1:
             command = f"accelerate launch -m prm_train.train_{collator.kind}"
-            raise ValueError(f"{arguments.n_gpu} GPUs in one process, expected one process a GPU: start with `{command}`")
+            raise ValueError(
+                f"{arguments.n_gpu} GPUs in one process, expected one process a GPU: start with `{command}`"
+            )
         if arguments.gradient_accumulation_steps != 1:
             raise ValueError(
-                f"gradient_accumulation_steps: got {arguments.gradient_accumulation_steps}, expected 1: the collator cuts a step"
+                f"gradient_accumulation_steps: got {arguments.gradient_accumulation_steps}, expected 1: the "
+                "collator cuts a step"
             )
         self.kind = collator.kind
         self.head_learning_rate = head_learning_rate
@@ -167,11 +198,15 @@ class RewardTrainer(Trainer):
 
     def place_logits(self, model: Any, batch: dict[str, Tensor]) -> Tensor:
         """Log-odds of the score, of the shape of the labels: (B, T) for a PRM, (B, 1) for an ORM."""
-        outputs = model(**{name: tensor for name, tensor in batch.items() if name in ("input_ids", "position_ids")})
+        outputs = model(
+            **{name: tensor for name, tensor in batch.items() if name in ("input_ids", "position_ids")}
+        )
         return step_logits(outputs.logits) if self.kind == "prm" else outputs.logits
 
     def step_loss(self, model: Any, batch: dict[str, Tensor], n_labeled: Tensor) -> Tensor:
-        """The share of one forward pass in the loss of the optimizer step, whose labels on all processes are `n_labeled`."""
+        """The share of one forward pass in the loss of the optimizer step, whose labels on all processes are
+        `n_labeled`.
+        """
         logits, labels = self.place_logits(model, batch), batch["labels"]
         row_sizes = row_label_counts(labels, batch.get("position_ids"))
         is_labeled = labels != UNLABELED
@@ -181,29 +216,37 @@ class RewardTrainer(Trainer):
         targets, weights = labels[is_labeled].to(logits.dtype), batch["weights"][is_labeled].to(logits.dtype)
         return self.place_loss(logits, targets, weights, n_labeled, row_sizes)
 
-    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Tensor | None = None) -> Tensor:
+    def training_step(
+        self, model: Any, inputs: dict[str, Any], num_items_in_batch: Tensor | None = None
+    ) -> Tensor:
         """Forward and backward of every pass of the step; gradients are exchanged with the last one."""
         model.train()
         inputs = self._prepare_inputs(inputs)
         batches, n_processes = self._same_number_everywhere(inputs["batches"]), self.accelerator.num_processes
         assert num_items_in_batch is not None  # counted since there is a compute_loss_func
 
-        # Each pass has the share of its labels in those of the whole step, so gradients are to be added up. DDP averages them over the
-        # processes, hence the factor n_processes; DeepSpeed would divide by the number of passes, hence scale_wrt_gas.
+        # Each pass has the share of its labels in those of the whole step, so gradients are to be added up.
+        # DDP averages them over the processes, hence the factor n_processes; DeepSpeed would divide by the
+        # number of passes, hence scale_wrt_gas.
         options = {"scale_wrt_gas": False} if self.is_deepspeed_enabled else {}
         total = torch.zeros((), device=self.args.device)
 
         for index, batch in enumerate(batches):
             is_last = index == len(batches) - 1
             self.accelerator.gradient_state._set_sync_gradients(is_last)
-            with contextlib.nullcontext() if is_last else self.accelerator.no_sync(model), self.compute_loss_context_manager():
+            with (
+                contextlib.nullcontext() if is_last else self.accelerator.no_sync(model),
+                self.compute_loss_context_manager(),
+            ):
                 loss = self.step_loss(model, batch, num_items_in_batch) * n_processes
                 self.accelerator.backward(loss, **options)
             total = total + loss.detach()
         return total
 
     def _same_number_everywhere(self, batches: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
-        """Where weights are spread over processes, all must make equally many passes: one that has fewer adds its first row, unlabeled."""
+        """Where weights are spread over processes, all must make equally many passes: one that has fewer adds
+        its first row, unlabeled.
+        """
         spread = (DistributedType.DEEPSPEED, DistributedType.FSDP)
         if self.accelerator.distributed_type not in spread or self.accelerator.num_processes == 1:
             return batches
@@ -218,19 +261,30 @@ class RewardTrainer(Trainer):
         return int(6 * n_tokens * sum(parameter.numel() for parameter in self.model.parameters()))
 
     def prediction_step(
-        self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: list[str] | None = None
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
     ) -> tuple[None, Tensor, Tensor]:
-        """Logits and targets of the labeled places (B, S). No loss: a mean of batch means is not the loss, `metrics` computes that."""
+        """Logits and targets of the labeled places (B, S). No loss: a mean of batch means is not the loss,
+        `metrics` computes that.
+        """
         found: list[tuple[Tensor, Tensor]] = []
         own = self._prepare_inputs(inputs)["batches"]
         batches = self._same_number_everywhere(own)
         for index, batch in enumerate(batches):
             with torch.no_grad():
                 logits = self.place_logits(model, batch)
-            if index >= len(batches) - len(own):  # the passes before these are fillers of `_same_number_everywhere`
+            # The passes before these are fillers of `_same_number_everywhere`
+            if index >= len(batches) - len(own):
                 found += labeled_places(logits, batch["labels"], batch.get("position_ids"))
         logits = pad_sequence([logits for logits, _ in found], batch_first=True)
-        return None, logits, pad_sequence([labels for _, labels in found], batch_first=True, padding_value=UNLABELED)
+        return (
+            None,
+            logits,
+            pad_sequence([labels for _, labels in found], batch_first=True, padding_value=UNLABELED),
+        )
 
     def metrics(self, prediction: EvalPrediction) -> dict[str, float]:
         """Of the whole validation set: see `prm_train.metrics.validation`."""
@@ -238,10 +292,16 @@ class RewardTrainer(Trainer):
         logits = [row[places] for row, places in zip(prediction.predictions, is_labeled, strict=True)]
         if self.kind == "prm":
             return step_metrics(logits, self.validation)
-        return outcome_metrics(np.concatenate(logits), prediction.label_ids[:, 0], [example.question for example in self.validation])
+        return outcome_metrics(
+            np.concatenate(logits),
+            prediction.label_ids[:, 0],
+            [example.question for example in self.validation],
+        )
 
     def validation_logits(self) -> tuple[list[np.ndarray], list[Example]]:
-        """The logits of the validation examples' places (S,) each, and the examples, on every process alike."""
+        """The logits of the validation examples' places (S,) each, and the examples, on every process
+        alike.
+        """
         return self.logits_of(self.validation), self.validation
 
     def logits_of(self, examples: Sequence[Example]) -> list[np.ndarray]:
@@ -261,7 +321,9 @@ class RewardTrainer(Trainer):
         return [rows[i] for i in range(len(examples))]
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """AdamW as Trainer makes it; the head's parameters move to a group of their own where they have their own rate."""
+        """AdamW as Trainer makes it; the head's parameters move to a group of their own where they have their
+        own rate.
+        """
         is_new = self.optimizer is None
         optimizer = super().create_optimizer(model)
         if is_new and self.head_learning_rate is not None:
@@ -270,7 +332,8 @@ class RewardTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
         n_processes = self.args.world_size
-        # On several processes __init__ has put a filler behind the examples, which the sampler takes where a group is not whole.
+        # On several processes __init__ has put a filler behind the examples, which the sampler takes where a
+        # group is not whole.
         examples = self.train_dataset[:-1] if n_processes > 1 else self.train_dataset
         lengths = [len(example.input_ids) for example in examples]
         return GroupSampler(lengths, self.args.train_batch_size * n_processes, self.args.seed, n_processes)
@@ -291,8 +354,12 @@ def head_at_its_rate(optimizer: torch.optim.Optimizer, model: Any, learning_rate
     optimizer.add_param_group({"params": taken, "lr": learning_rate, "weight_decay": 0.0})
 
 
-def labeled_places(values: Tensor, labels: Tensor, position_ids: Tensor | None) -> list[tuple[Tensor, Tensor]]:
-    """For each row, the values and labels of its labeled places: (S,) each, of (B, T), or of the rows packed into (1, T)."""
+def labeled_places(
+    values: Tensor, labels: Tensor, position_ids: Tensor | None
+) -> list[tuple[Tensor, Tensor]]:
+    """For each row, the values and labels of its labeled places: (S,) each, of (B, T), or of the rows packed
+    into (1, T).
+    """
     is_labeled, sizes = labels != UNLABELED, row_label_counts(labels, position_ids)
     return list(zip(values[is_labeled].split(sizes), labels[is_labeled].split(sizes), strict=True))
 

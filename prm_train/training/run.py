@@ -1,17 +1,21 @@
-"""One training from rows to checkpoint: refused if the folder holds another, skipped if finished, resumed if broken off.
+"""One training from rows to checkpoint: refused if the folder holds another, skipped if finished, resumed if
+broken off.
 
 `run_training` is the same for every kind of training and goes through three phases:
 
-    begin    claim the output folder, build the network, make the examples, check all that could spoil the result
+    begin    claim the output folder, build the network, make the examples, check all that could spoil the
+             result
     train    transformers' Trainer, from the last checkpoint if there is one
     finish   calibrate the scores, save the checkpoint and compare it with the model in memory, report
 
-What differs between kinds is in a subclass of `Training` each: PrmTraining and OrmTraining in `reward_trainer`, PairTraining in
-`pair_trainer`, ImplicitPrmTraining in `implicit`, VerifierTraining in `verifier`, RevisionTraining in `revision`.
+What differs between kinds is in a subclass of `Training` each: PrmTraining and OrmTraining in
+`reward_trainer`, PairTraining in `pair_trainer`, ImplicitPrmTraining in `implicit`, VerifierTraining in
+`verifier`, RevisionTraining in `revision`.
 
-`output` gets the checkpoint; `output/training` holds the run: config.json and sources.json (what it is: see `prm_train.training.folder`),
-checkpoint-N (to resume from) and cost.json (what it took so far), both deleted at the end, and report.json (its end: data, loss curve,
-validation metrics, parity of the checkpoint on disk, cost), which is written last.
+`output` gets the checkpoint; `output/training` holds the run: config.json and sources.json (what it is: see
+`prm_train.training.folder`), checkpoint-N (to resume from) and cost.json (what it took so far), both deleted
+at the end, and report.json (its end: data, loss curve, validation metrics, parity of the checkpoint on disk,
+cost), which is written last.
 """
 
 import logging
@@ -37,9 +41,21 @@ from prm_train.metrics.calibration import CalibrationError, CalibrationFit, cali
 from prm_train.networks.special_ids import say_once
 from prm_train.training.arguments import check_accelerator, check_launch
 from prm_train.training.best_of_n import best_of_n
-from prm_train.training.callbacks import SaveAfterValidation, TrackedRun, TrainingCost, TrainingProgress, finish_tracking
+from prm_train.training.callbacks import (
+    SaveAfterValidation,
+    TrackedRun,
+    TrainingCost,
+    TrainingProgress,
+    finish_tracking,
+)
 from prm_train.training.first_checks import check_before_training, check_rows_apart, max_length, say_dropout
-from prm_train.training.folder import begun_with, claimed_folder, is_finished, last_whole_checkpoint, remove_resume_files
+from prm_train.training.folder import (
+    begun_with,
+    claimed_folder,
+    is_finished,
+    last_whole_checkpoint,
+    remove_resume_files,
+)
 from prm_train.training.report import data_counts, training_report, training_table
 from prm_train.training.save import SavesCheckpoint, parity_rows
 from prm_train.training.settings import CalibrationSettings, CandidateSettings, TrainingConfig
@@ -48,7 +64,9 @@ logger = logging.getLogger(__name__)
 
 
 class Training(SavesCheckpoint):
-    """A kind of training. A subclass holds its rows and its config, and says how its checkpoint is written, too (`SavesCheckpoint`)."""
+    """A kind of training. A subclass holds its rows and its config, and says how its checkpoint is written,
+    too (`SavesCheckpoint`).
+    """
 
     kind: ClassVar[Kind]
     config: TrainingConfig
@@ -63,11 +81,18 @@ class Training(SavesCheckpoint):
 
     @abstractmethod
     def examples(self, encoding: ScorerEncoding, max_length: int) -> ExampleSet:
-        """The rows as examples of `max_length` tokens at most. Raises InputError if no label is left to train on."""
+        """The rows as examples of `max_length` tokens at most. Raises InputError if no label is left to train
+        on.
+        """
 
     @abstractmethod
     def trainer(
-        self, model: Any, arguments: Any, encoding: ScorerEncoding, training: Sequence[Example], validation: Sequence[Example]
+        self,
+        model: Any,
+        arguments: Any,
+        encoding: ScorerEncoding,
+        training: Sequence[Example],
+        validation: Sequence[Example],
     ) -> Any:
         """A transformers.Trainer for these examples."""
 
@@ -78,7 +103,9 @@ class Training(SavesCheckpoint):
 
 @dataclass(frozen=True)
 class BegunTraining:
-    """A training of which all but the training itself is ready. `left_out` counts rows and labels by the reason why they are not used."""
+    """A training of which all but the training itself is ready. `left_out` counts rows and labels by the
+    reason why they are not used.
+    """
 
     training: Training
     trainer: Any
@@ -92,8 +119,8 @@ class BegunTraining:
 def run_training(training: Training) -> None:
     """Train, or go on training, or do nothing if `config.output` holds the finished training already.
 
-    Raises InputError as `claimed_folder` does, if no label is left to train on, and if the way it was launched would not train one model;
-    RuntimeError if the checkpoint does not score as the trained model.
+    Raises InputError as `claimed_folder` does, if no label is left to train on, and if the way it was
+    launched would not train one model; RuntimeError if the checkpoint does not score as the trained model.
     """
     config, arguments = training.config, training.arguments()
     check_launch(arguments, config)
@@ -111,14 +138,18 @@ def run_training(training: Training) -> None:
 
 
 def begin(training: Training, arguments: TrainingArguments) -> BegunTraining:
-    """Build the network and the examples, check both, and put a trainer together. All that is random follows from the seed set here."""
+    """Build the network and the examples, check both, and put a trainer together. All that is random follows
+    from the seed set here.
+    """
     config, is_main = training.config, arguments.process_index == 0
     _quieten_libraries()
     set_seed(config.seed)
 
     model, encoding = training.build()
     if is_main:
-        logger.info("%s", model_line("model", config.model, model.num_parameters(), config.dtype, arguments.device))
+        logger.info(
+            "%s", model_line("model", config.model, model.num_parameters(), config.dtype, arguments.device)
+        )
         warn_if_replaced(encoding.tokenizer, model.config, config.model)
     say_dropout(config, model)
 
@@ -128,7 +159,11 @@ def begin(training: Training, arguments: TrainingArguments) -> BegunTraining:
     examples, validation = split_by_question(found.examples, config.validation_share)
     _check_split(examples, validation, config)
     if is_main:
-        logger.info("first row, %d tokens: %r", len(examples[0].input_ids), shortened(encoding.tokenizer.decode(examples[0].input_ids)))
+        logger.info(
+            "first row, %d tokens: %r",
+            len(examples[0].input_ids),
+            shortened(encoding.tokenizer.decode(examples[0].input_ids)),
+        )
 
     trainer = training.trainer(model, arguments, encoding, examples, validation)
     check_accelerator(trainer.accelerator)
@@ -141,7 +176,8 @@ def begin(training: Training, arguments: TrainingArguments) -> BegunTraining:
 
 def _quieten_libraries() -> None:
     """Leave out what libraries say of every training, and begin anew with what is said once in each."""
-    # The report of loading lists the new head as missing and the language model's as unused, and both are meant to be.
+    # The report of loading lists the new head as missing and the language model's as unused, and both are
+    # meant to be.
     transformers_logging.set_verbosity_error()
     show_no_loading_bars()
     say_once.cache_clear()
@@ -152,8 +188,10 @@ def _check_split(training: Sequence[Example], validation: Sequence[Example], con
     n_questions = len({example.question for example in (*training, *validation)})
     if not training or (config.validation_share and not validation):
         raise InputError(
-            f"{config.rows}: {n_questions} questions with validation_share {config.validation_share} give {len(training)} training and "
-            f"{len(validation)} validation rows; expected some of each (validation_share 0 trains on everything)"
+            f"{config.rows}: {n_questions} questions with validation_share {config.validation_share} give "
+            f"{len(training)} training and "
+            f"{len(validation)} validation rows; expected some of each (validation_share 0 trains on "
+            "everything)"
         )
 
 
@@ -165,7 +203,9 @@ def _add_callbacks(
     validation: Sequence[Example],
     left_out: Counter[str],
 ) -> None:
-    """Their order counts: best-of-N adds its figures to those of the validation before it, and what is saved then holds both."""
+    """Their order counts: best-of-N adds its figures to those of the validation before it, and what is saved
+    then holds both.
+    """
     config = training.config
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(TrainingProgress(f"train {training.kind}"))
@@ -180,11 +220,14 @@ def _add_callbacks(
 
 
 def train(begun: BegunTraining) -> None:
-    """All epochs that are left. In the end the trainer holds the weights that are kept, and the figures of their validation."""
+    """All epochs that are left. In the end the trainer holds the weights that are kept, and the figures of
+    their validation.
+    """
     config = begun.training.config
     begun.trainer.train(resume_from_checkpoint=last_whole_checkpoint(config.output / "training"))
     if begun.validation and config.keep == "lowest_validation_loss":
-        begun.trainer.evaluate()  # the weights are those of another epoch than the last, whose figures the report would end with
+        # The weights are those of another epoch than the last, whose figures the report would end with
+        begun.trainer.evaluate()
 
 
 # --- finish
@@ -202,7 +245,9 @@ def finish(begun: BegunTraining) -> None:
     parity = training.save(trainer, begun.encoding, parity_rows(begun.validation or begun.examples))
 
     if parity is not None:  # None on all processes but the main one
-        report = training_report(config, trainer.state, begun.examples, begun.validation, begun.left_out, seconds)
+        report = training_report(
+            config, trainer.state, begun.examples, begun.validation, begun.left_out, seconds
+        )
         report = replace(report, parity=parity, sources=begun_with(folder), calibration=calibration)
         if calibration is not None:
             store_calibration(config.output, calibration.calibration, calibration.thresholds)
@@ -214,7 +259,8 @@ def finish(begun: BegunTraining) -> None:
 
 
 def _fit_calibration(trainer: Any, config: CalibrationSettings) -> CalibrationFit | None:
-    """None where none is wanted, or where none can be fitted: a training is not lost for that, and a warning says so.
+    """None where none is wanted, or where none can be fitted: a training is not lost for that, and a warning
+    says so.
 
     All processes must come here, since each may hold a part of the weights.
     """

@@ -1,7 +1,8 @@
 """The end of every training: its checkpoint is written, loaded again, and compared with the model in memory.
 
-The comparison is in the report as `parity`. What it catches has all happened elsewhere: a head left out of an adapter, updates not merged,
-weights lost or rounded on the way out of several processes, a class order turned round.
+The comparison is in the report as `parity`. What it catches has all happened elsewhere: a head left out of an
+adapter, updates not merged, weights lost or rounded on the way out of several processes, a class order turned
+round.
 """
 
 from abc import ABC, abstractmethod
@@ -25,12 +26,15 @@ from prm_train.training.settings import TrainingConfig, is_quantized
 
 AUTO_CLASSES = {"prm": AutoModelForTokenClassification, "orm": AutoModelForSequenceClassification}
 N_ROWS = 8
-# Largest difference of two scores. A bfloat16 number has 8 bits, and so have the weights that LoRA is merged into.
+# Largest difference of two scores. A bfloat16 number has 8 bits, and so have the weights that LoRA is merged
+# into.
 TOLERANCES = {"float64": 1e-6, "float32": 1e-4, "bfloat16": 0.05}
 
 
 class SavesCheckpoint(ABC):
-    """The part of a training that writes its checkpoint. `save` is the same for all kinds; each says how its four steps are done."""
+    """The part of a training that writes its checkpoint. `save` is the same for all kinds; each says how its
+    four steps are done.
+    """
 
     config: TrainingConfig
 
@@ -40,13 +44,15 @@ class SavesCheckpoint(ABC):
 
     @abstractmethod
     def whole_model(self, model: Any, weights: Mapping[str, Tensor]) -> Any:
-        """The model to be written. `model` is the trained one, `weights` those that `gathered_weights` took out of it: under LoRA the
-        updates and what else was trained, which go into the unquantized base.
+        """The model to be written. `model` is the trained one, `weights` those that `gathered_weights` took
+        out of it: under LoRA the updates and what else was trained, which go into the unquantized base.
         """
 
     @abstractmethod
     def write(self, model: Any, weights: Mapping[str, Tensor], encoding: ScorerEncoding) -> None:
-        """Write what `whole_model` gave to `config.output`, with the tokenizer and what config.json says of this kind."""
+        """Write what `whole_model` gave to `config.output`, with the tokenizer and what config.json says of
+        this kind.
+        """
 
     @abstractmethod
     def scores_on_disk(self, encoding: ScorerEncoding, rows: Sequence[Example]) -> list[float]:
@@ -58,7 +64,8 @@ class SavesCheckpoint(ABC):
             return self.scores(trainer.model_wrapped, encoding, rows)
 
     def save(self, trainer: Any, encoding: ScorerEncoding, rows: Sequence[Example]) -> Parity | None:
-        """Write the checkpoint and compare its scores of `rows` with those in memory; None on all processes but the main one.
+        """Write the checkpoint and compare its scores of `rows` with those in memory; None on all processes
+        but the main one.
 
         Raises RuntimeError if the scores differ.
         """
@@ -72,7 +79,8 @@ class SavesCheckpoint(ABC):
         # From here on models are loaded whole, by this process alone.
         unset_hf_deepspeed_config()
         model = self.whole_model(model, weights)
-        # A base in 4 bits scores otherwise than the unquantized one that is written, with which the checkpoint must agree.
+        # A base in 4 bits scores otherwise than the unquantized one that is written, with which the
+        # checkpoint must agree.
         whole = self.scores(model, encoding, rows) if is_quantized(self.config) else None
         self.write(model, weights, encoding)
         return compare_scores(trained, self.scores_on_disk(encoding, rows), self.config, len(rows), whole)
@@ -85,41 +93,65 @@ def parity_rows(examples: Sequence[Example]) -> list[Example]:
 
 @torch.no_grad()
 def scores_of(model: Any, kind: Kind, examples: Sequence[Example]) -> list[float]:
-    """Scores at the positions of the examples, one row at a time: sigmoid(z1 - z0) of a PRM, sigmoid(z) of an ORM.
+    """Scores at the positions of the examples, one row at a time: sigmoid(z1 - z0) of a PRM, sigmoid(z) of an
+    ORM.
 
-    Leaves the model in evaluation mode. Where its weights are spread over processes, all of them must call it with the same examples.
+    Leaves the model in evaluation mode. Where its weights are spread over processes, all of them must call it
+    with the same examples.
     """
     model.eval()
     device = next(model.parameters()).device
     found: list[float] = []
     for example in examples:
         logits = model(input_ids=torch.tensor([example.input_ids], device=device)).logits[0].double()
-        values = logits[list(example.positions), 1] - logits[list(example.positions), 0] if kind == "prm" else logits
+        values = (
+            logits[list(example.positions), 1] - logits[list(example.positions), 0]
+            if kind == "prm"
+            else logits
+        )
         found += torch.sigmoid(values).tolist()
     return found
 
 
-def saved_scores(folder: Path, kind: Kind, examples: Sequence[Example], config: TrainingConfig) -> list[float]:
-    """The scores of a PRM's or an ORM's checkpoint, which is loaded as its users load it, with transformers alone."""
+def saved_scores(
+    folder: Path, kind: Kind, examples: Sequence[Example], config: TrainingConfig
+) -> list[float]:
+    """The scores of a PRM's or an ORM's checkpoint, which is loaded as its users load it, with transformers
+    alone.
+    """
     dtype = getattr(torch, config.dtype)
-    model = load_model(AUTO_CLASSES[kind], str(folder), dtype=dtype, trust_remote_code=config.trust_remote_code)
+    model = load_model(
+        AUTO_CLASSES[kind], str(folder), dtype=dtype, trust_remote_code=config.trust_remote_code
+    )
     return scores_of(model, kind, examples)
 
 
 def compare_scores(
-    trained: Sequence[float], loaded: Sequence[float], config: TrainingConfig, n_rows: int, whole: Sequence[float] | None = None
+    trained: Sequence[float],
+    loaded: Sequence[float],
+    config: TrainingConfig,
+    n_rows: int,
+    whole: Sequence[float] | None = None,
 ) -> Parity:
-    """Scores in memory and those of the checkpoint; `whole` are those in memory of a base in 4 bits after it was made whole again, which
-    is what was saved. Raises RuntimeError if they are not the same.
+    """Scores in memory and those of the checkpoint; `whole` are those in memory of a base in 4 bits after it
+    was made whole again, which is what was saved. Raises RuntimeError if they are not the same.
     """
     tolerance = TOLERANCES["bfloat16" if config.bf16_autocast else config.dtype]
     difference = max_abs_difference(loaded, trained if whole is None else whole)
     if not difference <= tolerance:  # also when it is not a number
         raise RuntimeError(
-            f"{config.output}: scores of {n_rows} rows differ by up to {difference:.2g} from those of the trained model, expected at most "
-            f"{tolerance:g}; the checkpoint is not the model that was trained (training/checkpoint-* still holds that)"
+            f"{config.output}: scores of {n_rows} rows differ by up to {difference:.2g} from those of the "
+            "trained model, expected at most "
+            f"{tolerance:g}; the checkpoint is not the model that was trained (training/checkpoint-* still "
+            "holds that)"
         )
-    return Parity(n_rows, len(trained), difference, tolerance, None if whole is None else max_abs_difference(trained, whole))
+    return Parity(
+        n_rows,
+        len(trained),
+        difference,
+        tolerance,
+        None if whole is None else max_abs_difference(trained, whole),
+    )
 
 
 def max_abs_difference(a: Sequence[float], b: Sequence[float]) -> float:

@@ -1,9 +1,11 @@
-"""TRL's SFTTrainer on rows of ids and labels, as revision models and generative verifiers train on them, and its arguments.
+"""TRL's SFTTrainer on rows of ids and labels, as revision models and generative verifiers train on them, and
+its arguments.
 
-What differs from TRL: an optimizer step sees the rows that it sees in the trainings of scorers, for every cut into batches and processes.
-TRL's own loader repeats rows at the end of an epoch until the last batches of all processes are whole; here they are filled up with a row
-that has no label. The loss needs no more: it is a sum over labeled tokens divided by their number in the whole step, and nothing else
-(TRL adds a loss of the routers of experts where there are any; no other training here has one).
+What differs from TRL: an optimizer step sees the rows that it sees in the trainings of scorers, for every cut
+into batches and processes. TRL's own loader repeats rows at the end of an epoch until the last batches of all
+processes are whole; here they are filled up with a row that has no label. The loss needs no more: it is a sum
+over labeled tokens divided by their number in the whole step, and nothing else (TRL adds a loss of the
+routers of experts where there are any; no other training here has one).
 """
 
 from collections.abc import Sequence
@@ -29,12 +31,19 @@ class SftTraining(LanguageModelTraining):
 
 
 class GroupedSFTTrainer(SFTTrainer):
-    """Trains a causal language model on `{"input_ids": ..., "labels": ...}`, whose labels are UNLABELED where nothing is learnt."""
+    """Trains a causal language model on `{"input_ids": ..., "labels": ...}`, whose labels are UNLABELED where
+    nothing is learnt.
+    """
 
-    def __init__(self, model: Any, arguments: SFTConfig, tokenizer: Any, training: Rows, validation: Rows) -> None:
+    def __init__(
+        self, model: Any, arguments: SFTConfig, tokenizer: Any, training: Rows, validation: Rows
+    ) -> None:
         self.lengths = [len(row["input_ids"]) for row in training]
-        filler = [{"input_ids": training[0]["input_ids"][:1], "labels": [int(UNLABELED)]}] * (arguments.world_size > 1)
-        arguments.router_aux_loss_coef = 0.0  # of experts: TRL would add a loss that is no sum over labeled tokens, if the model has one
+        filler = [{"input_ids": training[0]["input_ids"][:1], "labels": [int(UNLABELED)]}] * (
+            arguments.world_size > 1
+        )
+        # Of experts: TRL would add a loss that is no sum over labeled tokens, if the model has one
+        arguments.router_aux_loss_coef = 0.0
         super().__init__(
             model=model,
             args=arguments,

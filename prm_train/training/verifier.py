@@ -1,7 +1,9 @@
-"""Generative verifier: a language model that is asked after each step whether all is right so far, and answers in a word.
+"""Generative verifier: a language model that is asked after each step whether all is right so far, and
+answers in a word.
 
-The preset for SFT (TRL's SFTTrainer) from PRM rows, near to ThinkPRM (Khalifa et al. 2025) and GenRM (Zhang et al. 2024) without their
-written critique, which rows with labels alone do not hold. One row is one text, and the loss is on the words behind the question marks::
+The preset for SFT (TRL's SFTTrainer) from PRM rows, near to ThinkPRM (Khalifa et al. 2025) and GenRM (Zhang
+et al. 2024) without their written critique, which rows with labels alone do not hold. One row is one text,
+and the loss is on the words behind the question marks::
 
     <|user|>Start with 3: plus 4, times 2.<|end|><|assistant|>Right so far? Yes
     3 plus 4 = 7
@@ -9,9 +11,10 @@ written critique, which rows with labels alone do not hold. One row is one text,
     7 times 2 = 15
     Right so far? No
 
-The text ends with its first No, since what follows an error has no label; so the verdicts before a step are always Yes, and the score of a
-step is p(Yes) / (p(Yes) + p(No)) = sigmoid(logit(Yes) - logit(No)) where its verdict would stand: the probability that the step is right if
-all before are. That is a token classifier whose head is two rows of the language model's, which is how it is scored: incrementally, by
+The text ends with its first No, since what follows an error has no label; so the verdicts before a step are
+always Yes, and the score of a step is p(Yes) / (p(Yes) + p(No)) = sigmoid(logit(Yes) - logit(No)) where its
+verdict would stand: the probability that the step is right if all before are. That is a token classifier
+whose head is two rows of the language model's, which is how it is scored: incrementally, by
 `prm_train.scoring.incremental`. Words of several tokens are told apart by their first.
 """
 
@@ -52,7 +55,12 @@ class VerifierTraining(SftTraining):
         return GENERATIVE_VERIFIER.examples(self.rows, encoding, max_length)
 
     def trainer(
-        self, model: Any, arguments: Any, encoding: Any, training: Sequence[Example], validation: Sequence[Example]
+        self,
+        model: Any,
+        arguments: Any,
+        encoding: Any,
+        training: Sequence[Example],
+        validation: Sequence[Example],
     ) -> "VerifierTrainer":
         return VerifierTrainer(model, arguments, encoding, training, validation)
 
@@ -82,10 +90,17 @@ def sft_row(example: Example, encoding: VerdictEncoding) -> dict[str, list[int]]
 
 
 class VerifierTrainer(GroupedSFTTrainer):
-    """TRL's trainer on verdict texts, with the metrics of a PRM on validation steps, of which p(Yes) is the score."""
+    """TRL's trainer on verdict texts, with the metrics of a PRM on validation steps, of which p(Yes) is the
+    score.
+    """
 
     def __init__(
-        self, model: Any, arguments: SFTConfig, encoding: VerdictEncoding, training: Sequence[Example], validation: Sequence[Example]
+        self,
+        model: Any,
+        arguments: SFTConfig,
+        encoding: VerdictEncoding,
+        training: Sequence[Example],
+        validation: Sequence[Example],
     ) -> None:
         self.encoding = encoding
         self.validation = sorted(validation, key=lambda example: len(example.input_ids))
@@ -99,16 +114,25 @@ class VerifierTrainer(GroupedSFTTrainer):
         super().log(logs, start_time)
 
     def validation_logits(self) -> tuple[list[np.ndarray], list[Example]]:
-        """The log-odds of Yes at the labeled steps of the validation examples (S,) each, and the examples, on every process alike."""
-        collator = Collator("prm", self.encoding.tokenizer.pad_token_id or 0, Batching(self.args.per_device_eval_batch_size))
+        """The log-odds of Yes at the labeled steps of the validation examples (S,) each, and the examples, on
+        every process alike.
+        """
+        collator = Collator(
+            "prm", self.encoding.tokenizer.pad_token_id or 0, Batching(self.args.per_device_eval_batch_size)
+        )
         no, yes = self.encoding.word_ids
         found: list[np.ndarray] = []
         self.model.eval()
         for batch in collator(self.validation)["batches"]:
             is_labeled = batch["labels"] != UNLABELED
             with torch.no_grad(), self.compute_loss_context_manager():
-                logits = self.model_wrapped(input_ids=batch["input_ids"].to(self.args.device)).logits[is_labeled.to(self.args.device)]
-            found += [row.numpy() for row in (logits[:, yes] - logits[:, no]).float().cpu().split(is_labeled.sum(1).tolist())]
+                logits = self.model_wrapped(input_ids=batch["input_ids"].to(self.args.device)).logits[
+                    is_labeled.to(self.args.device)
+                ]
+            found += [
+                row.numpy()
+                for row in (logits[:, yes] - logits[:, no]).float().cpu().split(is_labeled.sum(1).tolist())
+            ]
         return found, self.validation
 
 
@@ -120,6 +144,10 @@ def word_scores(model: Any, encoding: VerdictEncoding, rows: Sequence[Example]) 
     no, yes = encoding.word_ids
     found: list[float] = []
     for row in rows:
-        logits = model(input_ids=torch.tensor([row.input_ids], device=device)).logits[0, list(row.positions)].double()
+        logits = (
+            model(input_ids=torch.tensor([row.input_ids], device=device))
+            .logits[0, list(row.positions)]
+            .double()
+        )
         found += torch.sigmoid(logits[:, yes] - logits[:, no]).tolist()
     return found

@@ -1,4 +1,6 @@
-"""`sample` and `label` killed with SIGKILL at random moments: nothing committed is lost, nothing is drawn twice, the end is the same."""
+"""`sample` and `label` killed with SIGKILL at random moments: nothing committed is lost, nothing is drawn
+twice, the end is the same.
+"""
 
 import os
 from pathlib import Path
@@ -10,19 +12,31 @@ from benchmarks.kill9 import Case, Rows, compare, run_case
 
 
 def test_lost_and_changed_rows_are_told_apart():
-    before: Rows = {("draws", 1): ("draws", 1, "a"), ("draws", 2): ("draws", 2, "b"), ("draws", 3): ("draws", 3, "c")}
-    after: Rows = {("draws", 1): ("draws", 1, "a"), ("draws", 2): ("draws", 2, "x"), ("draws", 4): ("draws", 4, "d")}
+    before: Rows = {
+        ("draws", 1): ("draws", 1, "a"),
+        ("draws", 2): ("draws", 2, "b"),
+        ("draws", 3): ("draws", 3, "c"),
+    }
+    after: Rows = {
+        ("draws", 1): ("draws", 1, "a"),
+        ("draws", 2): ("draws", 2, "x"),
+        ("draws", 4): ("draws", 4, "d"),
+    }
     assert compare(before, after) == {"lost": 1, "changed": 1}
 
 
 def test_cases_that_fail_count_as_tried_and_those_that_are_skipped_do_not(tmp_path: Path):
     (tmp_path / "test_four.py").write_text(
         "import pytest\n\n\n@pytest.fixture\ndef broken():\n    raise OSError\n\n\n"
-        "def test_good(record_property):\n    record_property('n_probes', 5)\n\n\ndef test_bad():\n    assert False\n\n\n"
+        "def test_good(record_property):\n    record_property('n_probes', 5)\n\n\ndef test_bad():\n    "
+        "assert False\n\n\n"
         "def test_not_begun(broken):\n    pass\n\n\ndef test_skipped():\n    pytest.skip('not here')\n"
     )
     outcomes = Outcomes()
-    pytest.main(["-q", "-c", os.devnull, "--rootdir", str(tmp_path), "-p", "no:cacheprovider", str(tmp_path)], plugins=[outcomes])
+    pytest.main(
+        ["-q", "-c", os.devnull, "--rootdir", str(tmp_path), "-p", "no:cacheprovider", str(tmp_path)],
+        plugins=[outcomes],
+    )
     assert outcomes.counts == {"tried": 7, "survived": 5}
 
 

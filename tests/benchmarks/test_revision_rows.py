@@ -10,7 +10,12 @@ def test_golden_distances_on_real_solutions(real_data: Path) -> None:
     questions = read_gsm8k(real_data / "samples" / "gsm8k_model_solutions.jsonl")
     figures = golden_figures(questions)
     plain = figures["as_stored"]
-    assert (plain["n_mixed_questions"], plain["n_targets_with_choice"], plain["n_ties"], plain["n_other_under_normalized"]) == (
+    assert (
+        plain["n_mixed_questions"],
+        plain["n_targets_with_choice"],
+        plain["n_ties"],
+        plain["n_other_under_normalized"],
+    ) == (
         731,
         762,
         6,

@@ -1,4 +1,6 @@
-"""Real `prm-train serve-policy` processes on this machine, for the tests of their clients; a disk that is soon full."""
+"""Real `prm-train serve-policy` processes on this machine, for the tests of their clients; a disk that is
+soon full.
+"""
 
 import os
 import re
@@ -30,13 +32,16 @@ class ServedPolicy:
 
 def start_server(*arguments: str, environment: dict[str, str] | None = None) -> ServedPolicy:
     command = [sys.executable, "-m", "data_gen.serve_policy", "--port", "0", *arguments]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | (environment or {}))
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env=os.environ | (environment or {})
+    )
     assert process.stderr is not None
     said = ""
     for line in process.stderr:
         said += line
         if found := re.search(r"serving .* on (http://\S+)", line):
-            threading.Thread(target=process.stderr.read, daemon=True).start()  # a full pipe would stop the server
+            # A full pipe would stop the server
+            threading.Thread(target=process.stderr.read, daemon=True).start()
             return ServedPolicy(found[1], process)
     raise RuntimeError(f"serve-policy ended: {said}")
 
@@ -68,7 +73,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 300 KB of its own."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", folder], capture_output=True, text=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", folder], capture_output=True, text=True
+    )
     if mounted.returncode:
         pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
     yield folder

@@ -14,13 +14,31 @@ from data_gen.settings.errors import InputError
 from prm_train.examples.targets import LabelAlgebra, step_targets
 
 TRL = {"prompt": "Why?", "completions": ["Step 1: A", "Step 2: B"], "labels": [True, False], "task": "GSM8K"}
-SHEPHERD = {"input": "Why? Step 1: A ки\nStep 2: B ки", "label": "Why? Step 1: A +\nStep 2: B -", "task": "GSM8K"}
+SHEPHERD = {
+    "input": "Why? Step 1: A ки\nStep 2: B ки",
+    "label": "Why? Step 1: A +\nStep 2: B -",
+    "task": "GSM8K",
+}
 VALUES = {"prompt": "Why?", "completions": ["A", "B"], "labels": [0.75, 0.0], "root_value": 0.5}
 
 
-def converted(folder: Path, rows: list[dict[str, Any]], source: str, target: str, *options: str, name: str = "out.jsonl") -> Any:
+def converted(
+    folder: Path, rows: list[dict[str, Any]], source: str, target: str, *options: str, name: str = "out.jsonl"
+) -> Any:
     write_jsonl(folder / "in.jsonl", rows)
-    convert.main(["--input", str(folder / "in.jsonl"), "--from", source, "--output", str(folder / name), "--to", target, *options])
+    convert.main(
+        [
+            "--input",
+            str(folder / "in.jsonl"),
+            "--from",
+            source,
+            "--output",
+            str(folder / name),
+            "--to",
+            target,
+            *options,
+        ]
+    )
     return [fields for _, fields in read_objects(folder / name)]
 
 
@@ -28,7 +46,9 @@ def test_there_and_back_is_the_same(tmp_path: Path) -> None:
     assert converted(tmp_path, [SHEPHERD], "math_shepherd", "trl") == [TRL]
     assert converted(tmp_path, [TRL], "trl", "math_shepherd") == [SHEPHERD]
     tree = converted(tmp_path, [VALUES], "trl", "openr_aps_tree")
-    assert converted(tmp_path, tree, "openr_aps_tree", "openr_aps") == converted(tmp_path, [VALUES], "trl", "openr_aps")
+    assert converted(tmp_path, tree, "openr_aps_tree", "openr_aps") == converted(
+        tmp_path, [VALUES], "trl", "openr_aps"
+    )
     assert converted(tmp_path, tree, "openr_aps_tree", "trl") == [VALUES]
     conversation = converted(tmp_path, [TRL], "trl", "rlhflow")
     assert converted(tmp_path, conversation, "rlhflow", "trl") == [TRL]
@@ -44,14 +64,18 @@ def test_the_name_of_the_output_says_whether_it_is_a_list(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("rows", "source", "target", "lost"),
     [
-        ([TRL | {"labels": [False, False]}], "trl", "processbench", r"labels \(1\)"),  # what stands after a first error
-        ([TRL | {"completions": ["A", "B"]}], "trl", "math_shepherd", r"completions \(1\)"),  # steps get the names that they need
+        # What stands after a first error
+        ([TRL | {"labels": [False, False]}], "trl", "processbench", r"labels \(1\)"),
+        # Steps get the names that they need
+        ([TRL | {"completions": ["A", "B"]}], "trl", "math_shepherd", r"completions \(1\)"),
         ([VALUES | {"completions": ["A ", "B"]}], "trl", "openr_aps", r"completions \(1\)"),
         ([TRL | {"input": "x"}], "trl", "math_shepherd", r"column input \(1\)"),
         ([VALUES], "trl", "processbench", "labels are values"),
     ],
 )
-def test_a_loss_is_refused_by_line_and_leaves_no_file(tmp_path: Path, rows: list[Any], source: str, target: str, lost: str) -> None:
+def test_a_loss_is_refused_by_line_and_leaves_no_file(
+    tmp_path: Path, rows: list[Any], source: str, target: str, lost: str
+) -> None:
     with pytest.raises(InputError, match=rf"in\.jsonl:1: .*{lost}"):
         converted(tmp_path, rows, source, target)
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
@@ -59,7 +83,9 @@ def test_a_loss_is_refused_by_line_and_leaves_no_file(tmp_path: Path, rows: list
 
 def test_lossy_writes_what_fits_and_counts_what_does_not(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "in.jsonl", [TRL | {"labels": [False, True]}, TRL])
-    config = convert.ConvertConfig(input=tmp_path / "in.jsonl", from_="trl", output=tmp_path / "out.json", to="processbench", lossy=True)
+    config = convert.ConvertConfig(
+        input=tmp_path / "in.jsonl", from_="trl", output=tmp_path / "out.json", to="processbench", lossy=True
+    )
     done = convert.convert(config)
     assert (done.n_read, done.n_written, dict(done.lost)) == (2, 2, {"labels": 1})
     assert [fields["label"] for _, fields in read_objects(tmp_path / "out.json")] == [0, 1]
@@ -78,7 +104,11 @@ def test_bad_rows_can_be_dropped_and_are_counted_by_reason(tmp_path: Path) -> No
     with pytest.raises(InputError, match=r"in\.jsonl:2: a step without a tag"):
         converted(tmp_path, [SHEPHERD, cut], "math_shepherd", "trl")
     config = convert.ConvertConfig(
-        input=tmp_path / "in.jsonl", from_="math_shepherd", output=tmp_path / "out.jsonl", to="trl", bad_rows="drop"
+        input=tmp_path / "in.jsonl",
+        from_="math_shepherd",
+        output=tmp_path / "out.jsonl",
+        to="trl",
+        bad_rows="drop",
     )
     done = convert.convert(config)
     assert (done.n_read, done.n_written, dict(done.dropped)) == (2, 1, {"a step without a tag": 1})
@@ -86,7 +116,11 @@ def test_bad_rows_can_be_dropped_and_are_counted_by_reason(tmp_path: Path) -> No
 
 def prm800k(alternatives: list[tuple[str, int]], reason: str) -> dict[str, Any]:
     completions = [{"text": text, "rating": rating, "flagged": False} for text, rating in alternatives]
-    steps = [{"completions": completions, "human_completion": None, "chosen_completion": None}] if alternatives else []
+    steps = (
+        [{"completions": completions, "human_completion": None, "chosen_completion": None}]
+        if alternatives
+        else []
+    )
     return {"question": {"problem": "Why?"}, "label": {"steps": steps, "finish_reason": reason}}
 
 
@@ -99,7 +133,9 @@ def test_prm800k_counts_what_says_nothing_and_what_contradicts_itself(tmp_path: 
         prm800k([("So 7", 1), ("So 7", -1), ("So\n\n8", -1)], "found_error"),
     ]
     write_jsonl(tmp_path / "in.jsonl", rows)
-    config = convert.ConvertConfig(input=tmp_path / "in.jsonl", from_="prm800k", output=tmp_path / "out.jsonl", to="trl")
+    config = convert.ConvertConfig(
+        input=tmp_path / "in.jsonl", from_="prm800k", output=tmp_path / "out.jsonl", to="trl"
+    )
     done = convert.convert(config)
     assert (done.n_read, done.n_written, done.n_contradictions) == (5, 5, 1)
     assert done.dropped == {"finish_reason bad_problem": 2, "no steps": 1}
@@ -123,7 +159,12 @@ def test_prm800k_counts_what_says_nothing_and_what_contradicts_itself(tmp_path: 
             {"labels": [True, False], "correctness": "wrong"},
         ),
         (
-            {"question": "Why?", "modified_process": ["A", "B"], "error_steps": [1], "classification": "circular"},
+            {
+                "question": "Why?",
+                "modified_process": ["A", "B"],
+                "error_steps": [1],
+                "classification": "circular",
+            },
             [
                 "steps=modified_process",
                 "labels=error_steps",
@@ -163,12 +204,22 @@ def test_values_are_read_by_training_as_they_were_written(tmp_path: Path, name: 
     tagged = {"text": "Why? Step 1: A ки\nStep 2: B ки", "value": [0.75, 0.0], "id": 7}
     converted(tmp_path, [tagged], "er_prm", "trl", name=name)
     (row,) = read_rows(tmp_path / name, PrmRow)
-    assert (row.labels, row.method, row.low, row.high) == ((None, None), ("given", "given"), (0.75, 0.0), (0.75, 0.0))
+    assert (row.labels, row.method, row.low, row.high) == (
+        (None, None),
+        ("given", "given"),
+        (0.75, 0.0),
+        (0.75, 0.0),
+    )
 
     def targets(**algebra: Any) -> list[float | None]:
         return [target and target.value for target in step_targets(row, LabelAlgebra(**algebra))]
 
-    assert targets(label_kind="soft") == targets(label_kind="likelihood") == targets(label_kind="smoothed") == [0.75, 0.0]
+    assert (
+        targets(label_kind="soft")
+        == targets(label_kind="likelihood")
+        == targets(label_kind="smoothed")
+        == [0.75, 0.0]
+    )
     assert targets(hard_threshold=0.0) == [1.0, 0.0]
     assert targets(hard_threshold=0.75) == [0.0, 0.0]
     assert targets(label_kind="soft", until_first_error=True) == [0.75, 0.0]
@@ -177,7 +228,9 @@ def test_values_are_read_by_training_as_they_were_written(tmp_path: Path, name: 
 
 def test_a_column_that_training_takes_for_its_own_is_refused(tmp_path: Path) -> None:
     for column in ({"method": "cot"}, {"problem_id": 12}, {"low": [0.5]}):
-        with pytest.raises(InputError, match=r"in\.jsonl:1: a column that train-prm takes for its own: .*--extras false"):
+        with pytest.raises(
+            InputError, match=r"in\.jsonl:1: a column that train-prm takes for its own: .*--extras false"
+        ):
             converted(tmp_path, [TRL | column], "trl", "trl")
     converted(tmp_path, [TRL | {"method": "cot"}], "trl", "trl", "--extras", "false")
     assert len(read_rows(tmp_path / "out.jsonl", PrmRow)) == 1
@@ -201,9 +254,13 @@ def test_the_output_is_not_the_input(tmp_path: Path) -> None:
         ("processbench/gsm8k.json", "processbench", 400, 1568),
     ],
 )
-def test_published_files_become_training_rows(real_data: Path, tmp_path: Path, file: str, source: str, n_rows: int, n_labels: int) -> None:
+def test_published_files_become_training_rows(
+    real_data: Path, tmp_path: Path, file: str, source: str, n_rows: int, n_labels: int
+) -> None:
     output = tmp_path / "rows.jsonl"
-    convert.main(["--input", str(real_data / file), f"--from={source}", "--output", str(output), "--to", "trl"])
+    convert.main(
+        ["--input", str(real_data / file), f"--from={source}", "--output", str(output), "--to", "trl"]
+    )
     rows = read_rows(output, PrmRow)
     assert (len(rows), sum(label is not None for row in rows for label in row.labels)) == (n_rows, n_labels)
 
@@ -217,13 +274,29 @@ def test_published_values_survive_trl_and_become_labels_for_training(real_data: 
 
 
 def converted_file(source: Path, output: Path, *options: str) -> list[dict[str, Any]]:
-    convert.main(["--input", str(source), "--from", "openr_aps_tree", "--output", str(output), "--to", "trl", *options])
+    convert.main(
+        ["--input", str(source), "--from", "openr_aps_tree", "--output", str(output), "--to", "trl", *options]
+    )
     return [fields for _, fields in read_objects(output)]
 
 
 def test_the_command_ends_with_one_line_and_exit_code_2(tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text(json.dumps(TRL | {"labels": [1, 0]}) + "\n")
-    command = [sys.executable, "-m", "data_gen.convert", "--input", str(tmp_path / "in.jsonl"), "--from", "trl", "--to", "trl"]
-    done = subprocess.run([*command, "--output", str(tmp_path / "out.jsonl")], capture_output=True, text=True, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "data_gen.convert",
+        "--input",
+        str(tmp_path / "in.jsonl"),
+        "--from",
+        "trl",
+        "--to",
+        "trl",
+    ]
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path / "out.jsonl")], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith(f"convert: error: {tmp_path}/in.jsonl:1: label of step 0: got 1, expected true, false")
+    assert done.stderr.splitlines()[-1].startswith(
+        f"convert: error: {tmp_path}/in.jsonl:1: label of step 0: got 1, expected true, false"
+    )

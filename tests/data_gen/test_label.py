@@ -13,7 +13,14 @@ from data_gen.label import n_movable_labels
 from data_gen.ledger.store import Ledger
 from data_gen.models.tokenizer import train_tokenizer
 from data_gen.pretrain import PretrainConfig, build_model
-from data_gen.records.solutions import INCORRECT, GradedSolution, LabeledSolution, Problem, Solution, StepEstimate
+from data_gen.records.solutions import (
+    INCORRECT,
+    GradedSolution,
+    LabeledSolution,
+    Problem,
+    Solution,
+    StepEstimate,
+)
 from data_gen.sample import main as sample
 from data_gen.settings.errors import InputError
 
@@ -32,7 +39,10 @@ def labeled(folder: Path, *arguments: str) -> dict:
 
 def test_the_summary_counts_what_was_written_in_the_order_of_the_problems(tmp_path: Path):
     facts = labeled(sampled(tmp_path, 30), "--n_open", "5")
-    problems = {problem.problem_id: number for number, problem in enumerate(read_records(tmp_path / "problems.jsonl", Problem))}
+    problems = {
+        problem.problem_id: number
+        for number, problem in enumerate(read_records(tmp_path / "problems.jsonl", Problem))
+    }
     solutions = list(read_records(tmp_path / "labels.jsonl", LabeledSolution))
     places = [(problems[each.graded.solution.problem_id], each.graded.solution.index) for each in solutions]
     assert places == sorted(places)
@@ -43,13 +53,19 @@ def test_the_summary_counts_what_was_written_in_the_order_of_the_problems(tmp_pa
     assert facts["tokens_per_labeled_solution"] == round(facts["n_generated"] / 120, 1)
     with Ledger(tmp_path / "ledger.sqlite", read_only=True) as ledger:
         assert facts["n_rollouts"] == facts["this_process"]["n_draws"] == ledger.n_draws() - 120
-        assert facts["n_generated"] == ledger.total_usage().n_generated - json.loads((tmp_path / "sample.json").read_text())["n_generated"]
+        assert (
+            facts["n_generated"]
+            == ledger.total_usage().n_generated
+            - json.loads((tmp_path / "sample.json").read_text())["n_generated"]
+        )
 
 
 def test_what_changes_no_draw_may_be_set_anew_for_labeling(tmp_path: Path):
     folder = sampled(tmp_path, 5)
     label(["--run", str(folder), "--policy.max_rows", "7", "--policy.trust_remote_code", "true"])
-    with pytest.raises(InputError, match=r"policy.timeout_seconds: has no effect for a policy in this process"):
+    with pytest.raises(
+        InputError, match=r"policy.timeout_seconds: has no effect for a policy in this process"
+    ):
         label(["--run", str(folder), "--policy.timeout_seconds", "7"])
     with pytest.raises(InputError, match=r"unknown key policy.model"):
         label(["--run", str(folder), "--policy.model", "other"])
@@ -58,7 +74,9 @@ def test_what_changes_no_draw_may_be_set_anew_for_labeling(tmp_path: Path):
 def test_how_many_problems_are_under_way_changes_no_label(tmp_path: Path):
     labeled(sampled(tmp_path / "one", 20), "--n_open", "1")
     labeled(sampled(tmp_path / "many", 20), "--n_open", "50")
-    assert (tmp_path / "one" / "labels.jsonl").read_bytes() == (tmp_path / "many" / "labels.jsonl").read_bytes()
+    assert (tmp_path / "one" / "labels.jsonl").read_bytes() == (
+        tmp_path / "many" / "labels.jsonl"
+    ).read_bytes()
 
 
 def test_the_forecast_draws_twenty_problems_of_the_run_and_holds_its_true_cost(tmp_path: Path):
@@ -78,7 +96,10 @@ def test_the_forecast_draws_twenty_problems_of_the_run_and_holds_its_true_cost(t
 
 
 def test_labels_are_made_of_a_finished_run_alone(tmp_path: Path):
-    with pytest.raises(InputError, match=r"nowhere/config.json: no such file; expected a run that `prm-train sample` finished"):
+    with pytest.raises(
+        InputError,
+        match=r"nowhere/config.json: no such file; expected a run that `prm-train sample` finished",
+    ):
         label(["--run", str(tmp_path / "nowhere")])
     folder = sampled(tmp_path / "begun", 30, "--forecast", "true")
     with pytest.raises(InputError, match=r"begun/sample.json: no such file"):
@@ -87,14 +108,29 @@ def test_labels_are_made_of_a_finished_run_alone(tmp_path: Path):
 
 def test_labels_by_another_policy_than_the_one_that_sampled_are_refused(tmp_path: Path):
     tokenizer = train_tokenizer(["3 plus 4 = 7\nAnswer: 7"], vocab_size=300, context_length=512)
-    shape = PretrainConfig(hidden_size=16, n_layers=1, n_heads=2, n_kv_heads=1, intermediate_size=16, context_length=512)
+    shape = PretrainConfig(
+        hidden_size=16, n_layers=1, n_heads=2, n_kv_heads=1, intermediate_size=16, context_length=512
+    )
     policy = tmp_path / "policy"
     for folder in (policy, tmp_path / "other"):
         build_model(shape, tokenizer).save_pretrained(folder)  # other random weights each
         tokenizer.save_pretrained(folder)
-    sample(["--output", str(tmp_path / "run"), "--problems.n", "2", "--policy.model", str(policy), "--max_new_tokens", "8"])
+    sample(
+        [
+            "--output",
+            str(tmp_path / "run"),
+            "--problems.n",
+            "2",
+            "--policy.model",
+            str(policy),
+            "--max_new_tokens",
+            "8",
+        ]
+    )
     (policy / "model.safetensors").write_bytes((tmp_path / "other" / "model.safetensors").read_bytes())
-    with pytest.raises(InputError, match=r"models.json: the policy of this run was \w{32}, got \w{32}: other weights"):
+    with pytest.raises(
+        InputError, match=r"models.json: the policy of this run was \w{32}, got \w{32}: other weights"
+    ):
         label(["--run", str(tmp_path / "run")])
 
 
@@ -110,31 +146,51 @@ def test_a_dry_run_is_labeled_by_the_policy_that_drew_it(tmp_path: Path, caplog:
     assert facts["labels"]["False"] == facts["n_wrong_solutions"] > 0
     for each in read_records(tmp_path / "dry-run" / "labels.jsonl", LabeledSolution):
         error = each.labels.index(False) if False in each.labels else len(each.steps)
-        assert not any(step.endswith("wrong.") for step in each.steps[:error])  # no success follows a wrong step
+        # No success follows a wrong step
+        assert not any(step.endswith("wrong.") for step in each.steps[:error])
     assert "of a simulated policy" in caplog.text
 
 
-def solution(labels: tuple[bool | None, ...], n_unknown: tuple[int, ...], n_root_unknown: int = 0) -> LabeledSolution:
+def solution(
+    labels: tuple[bool | None, ...], n_unknown: tuple[int, ...], n_root_unknown: int = 0
+) -> LabeledSolution:
     graded = GradedSolution(Solution("p", 0, ""), "1", INCORRECT)
     estimates = tuple(StepEstimate(0, 8, n, "rollouts") for n in n_unknown)
-    return LabeledSolution(graded, ("",) * len(labels), estimates, labels, root=StepEstimate(1, 4, n_root_unknown))
+    return LabeledSolution(
+        graded, ("",) * len(labels), estimates, labels, root=StepEstimate(1, 4, n_root_unknown)
+    )
 
 
 def test_labels_that_rollouts_without_verdict_could_move_are_counted():
     located = (True, True, False, None)
     assert n_movable_labels(solution(located, (0, 0, 0, 0)), "first_error") == 0
-    assert n_movable_labels(solution(located, (3, 0, 0, 0)), "first_error") == 0  # the prefix is good by its successes
+    # The prefix is good by its successes
+    assert n_movable_labels(solution(located, (3, 0, 0, 0)), "first_error") == 0
     assert n_movable_labels(solution(located, (0, 0, 1, 0)), "first_error") == 1
-    assert n_movable_labels(solution(located, (0, 0, 0, 1)), "first_error") == 1  # a success there would make the error a right step
+    # A success there would make the error a right step
+    assert n_movable_labels(solution(located, (0, 0, 0, 1)), "first_error") == 1
     each_step = (True, False, False, False)
     assert n_movable_labels(solution(each_step, (2, 0, 2, 0)), "every_step") == 1
-    assert n_movable_labels(solution(located, (0, 0, 0, 0), n_root_unknown=1), "sequential") == 3  # every test compares with the root
+    # Every test compares with the root
+    assert n_movable_labels(solution(located, (0, 0, 0, 0), n_root_unknown=1), "sequential") == 3
     assert n_movable_labels(solution(located, (0, 0, 0, 0)), "sequential") == 0
 
 
 def test_rollouts_without_verdict_are_counted_once_and_so_are_the_labels_that_rest_on_them(tmp_path: Path):
-    sample(["--output", str(tmp_path), "--problems.n", "20", "--policy.model", "no/such-model", "--dry_run", "true"])
-    label(["--run", str(tmp_path), "--dry_run", "true", "--method", "every_step"])  # by a policy that often says "No answer."
+    sample(
+        [
+            "--output",
+            str(tmp_path),
+            "--problems.n",
+            "20",
+            "--policy.model",
+            "no/such-model",
+            "--dry_run",
+            "true",
+        ]
+    )
+    # By a policy that often says "No answer."
+    label(["--run", str(tmp_path), "--dry_run", "true", "--method", "every_step"])
     run = tmp_path / "dry-run"
     facts = json.loads((run / "label.json").read_text())
     with closing(sqlite3.connect(run / "ledger.sqlite")) as database:
@@ -144,12 +200,24 @@ def test_rollouts_without_verdict_are_counted_once_and_so_are_the_labels_that_re
         )
     solutions = list(read_records(run / "labels.jsonl", LabeledSolution))
     told = sum(estimate.n_unknown for each in solutions for estimate in each.estimates)
-    assert 0 < facts["n_unknown_rollouts"] == n_unknown < told  # solutions share prefixes, each of which tells of its rollouts
+    # Solutions share prefixes, each of which tells of its rollouts
+    assert 0 < facts["n_unknown_rollouts"] == n_unknown < told
     assert facts["n_labels_unknowns_could_move"] <= facts["labels"]["False"]
 
 
 def test_truncated_solutions_get_no_labels_and_are_told(tmp_path: Path):
-    sample(["--output", str(tmp_path), "--problems.n", "60", "--policy.model", "simulated", "--max_new_tokens", "90"])
+    sample(
+        [
+            "--output",
+            str(tmp_path),
+            "--problems.n",
+            "60",
+            "--policy.model",
+            "simulated",
+            "--max_new_tokens",
+            "90",
+        ]
+    )
     facts = labeled(tmp_path)
     assert facts["unlabeled"]["truncated"] > 0
     assert facts["n_labeled_solutions"] + sum(facts["unlabeled"].values()) == 240

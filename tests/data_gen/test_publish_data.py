@@ -1,4 +1,6 @@
-"""Rows of a real small run, published into a folder and pushed to the loopback Hub, and read back by `datasets` each time."""
+"""Rows of a real small run, published into a folder and pushed to the loopback Hub, and read back by
+`datasets` each time.
+"""
 
 import json
 import os
@@ -28,7 +30,18 @@ from tests.hub_server import Account, Hub, client_settings, serve
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Rows of eight problems that the simulated policy worked on."""
     run = tmp_path_factory.mktemp("project") / "run"
-    sample.main(["--output", str(run), "--policy.model", "simulated", "--problems.n", "8", "--problems.split", "train"])
+    sample.main(
+        [
+            "--output",
+            str(run),
+            "--policy.model",
+            "simulated",
+            "--problems.n",
+            "8",
+            "--problems.split",
+            "train",
+        ]
+    )
     label.main(["--run", str(run), "--n_rollouts", "4"])
     build.main(["--runs", str(run), "--output", str(run / "rows"), "--validation_share", "0.3"])
     return run / "rows"
@@ -62,7 +75,9 @@ def test_the_folder_loads_as_the_rows(rows: Path, tmp_path: Path):
     assert set(listed) == {"prm", "orm"}
     for kind, splits in listed.items():
         loaded = load_dataset(str(tmp_path / "dataset"), kind)
-        assert {split: list(loaded[split]) for split in loaded} == {split: lines(rows / name) for split, name in splits.items()}
+        assert {split: list(loaded[split]) for split in loaded} == {
+            split: lines(rows / name) for split, name in splits.items()
+        }
     configs = yaml.safe_load(card.split("---\n")[1])["configs"]
     assert [config["config_name"] for config in configs] == ["prm", "orm"]
     assert "--method first_error --n_check 0 --n_rollouts 4\n" in card
@@ -88,13 +103,21 @@ def test_rows_are_spread_over_shards_in_their_order(rows: Path, tmp_path: Path):
     write_shards(some, features(PrmRow), tmp_path / "prm" / "train", n_shards=3)
     shards = sorted((tmp_path / "prm").iterdir())
     assert [shard.name for shard in shards] == [f"train-0000{i}-of-00003.parquet" for i in range(3)]
-    assert [pyarrow.parquet.read_table(shard)["problem_id"].to_pylist() for shard in shards] == [["0"], ["1", "2"], ["3", "4"]]
+    assert [pyarrow.parquet.read_table(shard)["problem_id"].to_pylist() for shard in shards] == [
+        ["0"],
+        ["1", "2"],
+        ["3", "4"],
+    ]
     loaded = load_dataset(str(tmp_path / "prm"), split="train")
-    assert list(loaded)[4] == {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(some[4]).items()}
+    assert list(loaded)[4] == {
+        name: list(value) if isinstance(value, tuple) else value for name, value in asdict(some[4]).items()
+    }
     assert loaded.features == features(PrmRow)  # a column of nulls keeps its type
 
 
-def test_rows_from_elsewhere_are_found_by_name_and_an_empty_file_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_rows_from_elsewhere_are_found_by_name_and_an_empty_file_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     write_jsonl(tmp_path / "rows" / "orm.jsonl", [{"prompt": "1?", "completion": "1", "label": True}])
     write_jsonl(tmp_path / "rows" / "prm.jsonl", [])
     card = publish(tmp_path / "rows", tmp_path / "dataset")
@@ -112,10 +135,19 @@ def test_no_rows_are_refused(tmp_path: Path):
 @pytest.mark.parametrize(
     ("facts", "said"),
     [
-        ({"files": {"prm": {"../../x": "orm.jsonl"}}}, "files: prm: ../../x: got '../../x': Value error, a split is letters, digits and _"),
+        (
+            {"files": {"prm": {"../../x": "orm.jsonl"}}},
+            "files: prm: ../../x: got '../../x': Value error, a split is letters, digits and _",
+        ),
         ({"files": {"orm": {"/x": "orm.jsonl"}}}, "files: orm: /x: got '/x': Value error, a split is"),
-        ({"files": {"orm": {"train": "../secret.jsonl"}}}, "files: orm: train: got '../secret.jsonl': Value error, no name of a file"),
-        ({"files": {"orm": {"train": ".."}}}, "files: orm: train: got '..': Value error, no name of a file in this folder"),
+        (
+            {"files": {"orm": {"train": "../secret.jsonl"}}},
+            "files: orm: train: got '../secret.jsonl': Value error, no name of a file",
+        ),
+        (
+            {"files": {"orm": {"train": ".."}}},
+            "files: orm: train: got '..': Value error, no name of a file in this folder",
+        ),
         ({"files": {"../x": {"train": "orm.jsonl"}}}, "files: ../x: got '../x': Input should be 'prm', "),
         ({"files": {"orm": ["orm.jsonl"]}}, "files: orm: got ['orm.jsonl']: Input should be an object"),
         ({"files": {"orm": {"train": 3}}}, "files: orm: train: got 3: Input should be a valid string"),
@@ -124,7 +156,9 @@ def test_no_rows_are_refused(tmp_path: Path):
         (["files"], "is damaged: got ['files']: Input should be an object"),
     ],
 )
-def test_a_record_of_rows_that_leads_elsewhere_is_refused_before_anything_is_read(tmp_path: Path, facts: object, said: str):
+def test_a_record_of_rows_that_leads_elsewhere_is_refused_before_anything_is_read(
+    tmp_path: Path, facts: object, said: str
+):
     rows = tmp_path / "project" / "rows"
     for path in (rows / "orm.jsonl", rows.parent / "secret.jsonl"):
         write_jsonl(path, [{"prompt": "1?", "completion": "1", "label": True}])
@@ -138,7 +172,9 @@ def test_a_record_of_rows_that_leads_elsewhere_is_refused_before_anything_is_rea
 
 def test_a_record_of_rows_that_is_no_json_is_refused(tmp_path: Path):
     (tmp_path / "build.json").write_bytes(b'{"files": \xff')
-    with pytest.raises(InputError, match=r"build\.json: is damaged: Invalid JSON.*; expected what `prm-train build` writes"):
+    with pytest.raises(
+        InputError, match=r"build\.json: is damaged: Invalid JSON.*; expected what `prm-train build` writes"
+    ):
         find_rows(tmp_path)
 
 
@@ -169,7 +205,9 @@ def test_reading_back_names_what_differs(rows: Path, tmp_path: Path):
     changed[1]["label"] = not changed[1]["label"]
     write_jsonl(tmp_path / "orm.jsonl", changed)
     with pytest.raises(
-        InputError, match=r"configuration orm, split train: label is (True|False) .* in .*orm\.jsonl:2; nothing was published"
+        InputError,
+        match=r"configuration orm, split train: label is (True|False) .* in .*orm\.jsonl:2; nothing was "
+        r"published",
     ):
         check_readable([RowsFile(tmp_path / "orm.jsonl", "orm", "train")], tmp_path / "dataset")
     write_jsonl(tmp_path / "orm.jsonl", changed[:1])
@@ -183,7 +221,9 @@ def test_reading_back_names_what_differs(rows: Path, tmp_path: Path):
 # --- what must not be public
 
 
-def test_the_card_names_no_secret_no_address_and_no_folder_of_the_machine(rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_card_names_no_secret_no_address_and_no_folder_of_the_machine(
+    rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv("JUDGE_API_KEY", "sk-0123456789")
     shutil.copytree(rows, tmp_path / "rows")
     facts = json.loads((rows / "build.json").read_text())
@@ -196,7 +236,15 @@ def test_the_card_names_no_secret_no_address_and_no_folder_of_the_machine(rows: 
     facts["config"]["contamination"] = {"test_sets": ["math500=/home/alice/data/math500.jsonl"]}
     (tmp_path / "rows" / "build.json").write_text(json.dumps(facts))
     card = publish(tmp_path / "rows", tmp_path / "dataset")
-    for leak in ("sk-0123456789", "alice", "/home", "node7", str(tmp_path), str(rows.parent.parent), "api_key"):
+    for leak in (
+        "sk-0123456789",
+        "alice",
+        "/home",
+        "node7",
+        str(tmp_path),
+        str(rows.parent.parent),
+        "api_key",
+    ):
         assert leak not in card
     assert "| policy | `qwen-7b` |" in card
     assert "| problems | `train.jsonl`, split train |" in card
@@ -213,7 +261,10 @@ def test_rows_with_a_secret_are_refused(rows: Path, tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--license", "Apache 2"], "license: got 'Apache 2', expected the Hub's name of one, in small letters, as apache-2.0 or mit"),
+        (
+            ["--license", "Apache 2"],
+            "license: got 'Apache 2', expected the Hub's name of one, in small letters, as apache-2.0 or mit",
+        ),
         (["--license", "mit", "--repo", "steps"], "repo: got 'steps', expected user/name"),
     ],
 )
@@ -238,7 +289,9 @@ def url(hub: Hub) -> Iterator[str]:
 
 def run_client(code: str, url: str, home: Path) -> list[str]:
     environment = os.environ | client_settings(url, home=home, token="secret")
-    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
     assert run.returncode == 0, run.stderr
     return run.stdout.splitlines()
 
@@ -246,7 +299,16 @@ def run_client(code: str, url: str, home: Path) -> list[str]:
 def test_a_push_can_be_loaded_by_name_updated_and_repeated(rows: Path, hub: Hub, url: str, tmp_path: Path):
     shutil.copytree(rows, tmp_path / "rows")
     shorter = lines(rows / "prm-train.jsonl")[:1]
-    arguments = ["--rows", str(tmp_path / "rows"), "--output", str(tmp_path / "dataset"), "--license", "mit", "--repo", "me/steps"]
+    arguments = [
+        "--rows",
+        str(tmp_path / "rows"),
+        "--output",
+        str(tmp_path / "dataset"),
+        "--license",
+        "mit",
+        "--repo",
+        "me/steps",
+    ]
     code = f"""
 import json
 from datasets import load_dataset
@@ -262,13 +324,22 @@ print(json.dumps(list(load_dataset("me/steps", "prm", split="train"))))
 """
     hub.fail("POST", "/commit/main", status=500)  # once: the push is tried again
     prm, orm, after = map(json.loads, run_client(code, url, tmp_path / "home"))
-    assert (prm, orm, after) == (lines(rows / "prm-train.jsonl"), lines(rows / "orm-validation.jsonl"), shorter)
+    assert (prm, orm, after) == (
+        lines(rows / "prm-train.jsonl"),
+        lines(rows / "orm-validation.jsonl"),
+        shorter,
+    )
     repository = hub.repositories["dataset", "me/steps"]
     assert repository.is_private
-    assert len(repository.commits) == 3  # empty, first push, changed rows: pushing the same again makes no commit
+    # Empty, first push, changed rows: pushing the same again makes no commit
+    assert len(repository.commits) == 3
     assert set(repository.files) == {
         "README.md",
-        *(f"{kind}/{split}-00000-of-00001.parquet" for kind in ("prm", "orm") for split in ("train", "validation")),
+        *(
+            f"{kind}/{split}-00000-of-00001.parquet"
+            for kind in ("prm", "orm")
+            for split in ("train", "validation")
+        ),
     }
     card = repository.files["README.md"].content.decode()
     assert run_client(code_block(card), url, tmp_path / "other home") == [str(shorter[0])]
@@ -276,11 +347,28 @@ print(json.dumps(list(load_dataset("me/steps", "prm", split="train"))))
 
 def test_a_push_removes_the_data_files_that_are_no_more(hub: Hub, url: str, tmp_path: Path):
     for name, n in (("many", 3), ("few", 1)):
-        write_jsonl(tmp_path / name / "orm.jsonl", [{"prompt": f"{i}?", "completion": "1", "label": True} for i in range(n)])
+        write_jsonl(
+            tmp_path / name / "orm.jsonl",
+            [{"prompt": f"{i}?", "completion": "1", "label": True} for i in range(n)],
+        )
     write_jsonl(tmp_path / "many" / "prm.jsonl", [{"prompt": "1?", "completions": ["1"], "labels": [True]}])
     pushes = [
-        ["--rows", str(tmp_path / name), "--output", str(tmp_path / "dataset"), "--license", "mit", "--repo", "me/steps"]
+        [
+            "--rows",
+            str(tmp_path / name),
+            "--output",
+            str(tmp_path / "dataset"),
+            "--license",
+            "mit",
+            "--repo",
+            "me/steps",
+        ]
         for name in ("many", "few")
     ]
-    run_client(f"from data_gen.publish_data import main\nfor push in {pushes!r}: main(push)", url, tmp_path / "home")
-    assert set(hub.repositories["dataset", "me/steps"].files) == {"README.md", "orm/train-00000-of-00001.parquet"}
+    run_client(
+        f"from data_gen.publish_data import main\nfor push in {pushes!r}: main(push)", url, tmp_path / "home"
+    )
+    assert set(hub.repositories["dataset", "me/steps"].files) == {
+        "README.md",
+        "orm/train-00000-of-00001.parquet",
+    }

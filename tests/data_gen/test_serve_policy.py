@@ -28,7 +28,8 @@ STEPS = ["3 plus 4=7\n", "7 minus 2=5\n", "Answer: 7 5"]
 
 
 def ask(url: str, **body: Any) -> httpx.Response:
-    content = json.dumps({"prompt": QUESTION, "max_tokens": 200} | body)  # httpx's own sends no half of a surrogate pair
+    # Httpx's own sends no half of a surrogate pair
+    content = json.dumps({"prompt": QUESTION, "max_tokens": 200} | body)
     return httpx.post(f"{url}/v1/completions", content=content, timeout=30)
 
 
@@ -41,7 +42,11 @@ def choices(url: str, **body: Any) -> list[dict[str, Any]]:
 def test_models_and_health(simulated_server):
     assert httpx.get(f"{simulated_server.url}/health").status_code == 200
     [card] = httpx.get(f"{simulated_server.url}/v1/models").json()["data"]
-    assert (card["id"], card["max_model_len"], card["policy_id"]) == ("simulated", 4096, "simulated-arithmetic-1")
+    assert (card["id"], card["max_model_len"], card["policy_id"]) == (
+        "simulated",
+        4096,
+        "simulated-arithmetic-1",
+    )
 
 
 def test_a_completion_is_that_of_the_policy_with_the_seed_as_index(simulated_server):
@@ -67,7 +72,11 @@ def test_a_completion_is_that_of_the_policy_with_the_seed_as_index(simulated_ser
 
 def test_usage_counts_prompt_and_completion_tokens(simulated_server):
     usage = ask(simulated_server.url, seed=0, max_tokens=5, n=3).json()["usage"]
-    assert (usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]) == (len(QUESTION), 15, len(QUESTION) + 15)
+    assert (usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]) == (
+        len(QUESTION),
+        15,
+        len(QUESTION) + 15,
+    )
 
 
 def test_several_choices_are_the_draws_of_the_seeds_that_follow(simulated_server):
@@ -93,7 +102,15 @@ def test_a_stop_string_ends_the_text_before_it_and_the_ids_after_it(simulated_se
 
 
 def test_the_first_of_several_stop_strings_ends_the_text(simulated_server):
-    [choice] = choices(simulated_server.url, seed=1, stop=["minus", "=7"], top_p=0.9, top_k=5, min_p=0.1, return_token_ids=True)
+    [choice] = choices(
+        simulated_server.url,
+        seed=1,
+        stop=["minus", "=7"],
+        top_p=0.9,
+        top_k=5,
+        min_p=0.1,
+        return_token_ids=True,
+    )
     assert (choice["text"], choice["finish_reason"], choice["stop_reason"]) == ("3 plus 4", "stop", "=7")
     assert bytes(choice["token_ids"]) == b"3 plus 4=7"
 
@@ -115,12 +132,18 @@ def test_max_tokens_cuts(simulated_server):
         ({"prompt": "What is love?\n"}, "prompt: "),
         ({"max_tokens": 0}, "max_tokens: Input should be greater than or equal to 1"),
         ({"temperature": -1}, "temperature: got -1.0, expected 0 (greedy) or a number of 0.000001 or more"),
-        ({"temperature": 1e-45}, "temperature: got 1e-45, expected 0 (greedy) or a number of 0.000001 or more"),
+        (
+            {"temperature": 1e-45},
+            "temperature: got 1e-45, expected 0 (greedy) or a number of 0.000001 or more",
+        ),
         ({"temperature": 9e-7}, "temperature: got 9e-07, expected"),
         ({"temperature": 1e39}, "temperature: got 1e+39, expected"),
         ({"temperature": "hot"}, "temperature: Input should be a valid number"),
         ({"n": 5000}, "n: 1 prompts with 5000 choices each; expected at most 4096 choices"),
-        ({"repetition_penalty": 1.1}, "repetition_penalty: got 1.1; this server draws from the model's own distribution, expected 1"),
+        (
+            {"repetition_penalty": 1.1},
+            "repetition_penalty: got 1.1; this server draws from the model's own distribution, expected 1",
+        ),
         ({"top_p": 0}, "top_p: Input should be greater than 0"),
         ({"top_k": -2}, "top_k: Input should be greater than or equal to -1"),
         ({"top_k": 10**400}, "top_k: Input should be less than 9223372036854775808"),
@@ -136,7 +159,10 @@ def test_max_tokens_cuts(simulated_server):
         ({"seed": 10**40}, "seed: Input should be less than 18446744073709551616"),
         ({"prompt": "plus\ud800"}, "body: holds half of a surrogate pair"),
         ({"model": "\udfff"}, "body: holds half of a surrogate pair"),
-        ({"prompt": "+" * 4097}, "prompt: a text of 4097 bytes leaves no room in a context of 4096 tokens, which hold at most 4096"),
+        (
+            {"prompt": "+" * 4097},
+            "prompt: a text of 4097 bytes leaves no room in a context of 4096 tokens, which hold at most 4096",  # noqa: E501
+        ),
         ({"stop": ["\x1b[2J", ""] * 50_000}, r"stop: got ['\x1b[2J', '', '\x1b[2J', "),
         ({"a\nb" * 100_000: 1}, "a\\nba\\nb"),
     ],
@@ -206,7 +232,9 @@ class EndlessPolicy:
 @contextmanager
 def in_thread(app: Starlette) -> Iterator[int]:
     """The port at which `app` is served."""
-    server = uvicorn.Server(uvicorn.Config(app, http=patient_protocol.PatientProtocol, port=0, log_level="warning"))
+    server = uvicorn.Server(
+        uvicorn.Config(app, http=patient_protocol.PatientProtocol, port=0, log_level="warning")
+    )
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
@@ -240,7 +268,11 @@ def test_a_body_beyond_the_limit_is_refused_before_it_is_read(simulated_server):
         pass  # the connection ends while the client still sends
     else:
         assert chunked.status_code == 413
-    assert httpx.post(url, content=b" " * 2**20 + b'{"prompt": "x", "n": 0}').json()["error"]["message"].startswith("n: ")
+    assert (
+        httpx.post(url, content=b" " * 2**20 + b'{"prompt": "x", "n": 0}')
+        .json()["error"]["message"]
+        .startswith("n: ")
+    )
 
 
 @pytest.mark.hostile
@@ -251,7 +283,12 @@ def test_requests_that_are_sent_by_halves_are_timed_out(monkeypatch: pytest.Monk
     app = CompletionsServer(policy, policy.encode_prompt, "endless").app
     whole = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
     with in_thread(app) as port:
-        for begun in (b"", b"POST /v1/comp", whole + b"GET /h", b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"):
+        for begun in (
+            b"",
+            b"POST /v1/comp",
+            whole + b"GET /h",
+            b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
+        ):
             with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
                 client.sendall(begun)
                 started, said = time.monotonic(), b""
@@ -273,7 +310,10 @@ def test_a_server_without_descriptors_says_so_once_and_serves_again(tmp_path: Pa
             assert process.poll() is None
             time.sleep(0.05)
         port = int((tmp_path / "log").read_text().partition("http://127.0.0.1:")[2].split()[0])
-        assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE)[0] > 1024 or resource.getrlimit(resource.RLIMIT_NOFILE)[1] <= 1024
+        assert (
+            resource.prlimit(process.pid, resource.RLIMIT_NOFILE)[0] > 1024
+            or resource.getrlimit(resource.RLIMIT_NOFILE)[1] <= 1024
+        )
         n_open = len(list(Path(f"/proc/{process.pid}/fd").iterdir()))
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (n_open + 10, n_open + 10))
         clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(40)]
@@ -291,12 +331,24 @@ def test_a_server_without_descriptors_says_so_once_and_serves_again(tmp_path: Pa
 
 
 def test_a_port_in_use_and_a_missing_package_are_said_in_one_line(simulated_server):
-    command = [sys.executable, "-m", "data_gen.serve_policy", "--model", "simulated", "--port", str(simulated_server.port)]
+    command = [
+        sys.executable,
+        "-m",
+        "data_gen.serve_policy",
+        "--model",
+        "simulated",
+        "--port",
+        str(simulated_server.port),
+    ]
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert "error: cannot listen on 127.0.0.1:" in refused.stderr
     assert "Traceback" not in refused.stderr
-    code = "import sys; sys.modules['uvicorn'] = None; from prm_train.cli import main; main(['serve-policy', '--model', 'simulated'])"
+    code = (
+        "import sys; sys.modules['uvicorn'] = None; from prm_train.cli import main; "
+        "main(['serve-policy', "
+        "'--model', 'simulated'])"
+    )
     refused = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert "pip install 'prm-train[serve]'" in refused.stderr.splitlines()[-1]

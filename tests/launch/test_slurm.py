@@ -13,21 +13,34 @@ import pytest
 from data_gen.ledger.store import Ledger
 
 SCRIPTS = Path(__file__).parents[2] / "launch" / "slurm"
-SAMPLE = "problems: {n: %d}\npolicy: {model: simulated}\nn_samples: 2\nmax_new_tokens: 200\noutput: set by the script\n"
+SAMPLE = (
+    "problems: {n: %d}\npolicy: {model: simulated}\nn_samples: 2\nmax_new_tokens: 200\noutput: set by "
+    "the script\n"
+)
 LABEL = "method: every_step\nn_rollouts: 4\nrun: set by the script\n"
 
 
 def environment(folder: Path, task: int, n_tasks: int) -> dict[str, str]:
     (folder / "disk").mkdir(exist_ok=True)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    slurm = {"SLURM_ARRAY_JOB_ID": "77", "SLURM_ARRAY_TASK_ID": str(task), "SLURM_ARRAY_TASK_COUNT": str(n_tasks)}
+    slurm = {
+        "SLURM_ARRAY_JOB_ID": "77",
+        "SLURM_ARRAY_TASK_ID": str(task),
+        "SLURM_ARRAY_TASK_COUNT": str(n_tasks),
+    }
     return {**os.environ, **slurm, "PATH": path, "TMPDIR": str(folder / "disk"), "OMP_NUM_THREADS": "1"}
 
 
 def generate(folder: Path, n_problems: int) -> list[str]:
     (folder / "sample.yaml").write_text(SAMPLE % n_problems)
     (folder / "label.yaml").write_text(LABEL)
-    return ["bash", str(SCRIPTS / "generate.sbatch"), str(folder / "run"), str(folder / "sample.yaml"), str(folder / "label.yaml")]
+    return [
+        "bash",
+        str(SCRIPTS / "generate.sbatch"),
+        str(folder / "run"),
+        str(folder / "sample.yaml"),
+        str(folder / "label.yaml"),
+    ]
 
 
 def contents(path: Path) -> list[tuple[object, ...]]:
@@ -49,31 +62,53 @@ def test_two_shards_make_what_one_run_makes_and_a_lost_disk_costs_nothing(tmp_pa
     shared = tmp_path / "run" / "shard-0"
     before = contents(shared / "ledger.sqlite")
     (tmp_path / "disk").rename(tmp_path / "lost disk")
-    subprocess.run(command, env=environment(tmp_path, 0, 2), check=True, capture_output=True)  # requeued on another node
+    # Requeued on another node
+    subprocess.run(command, env=environment(tmp_path, 0, 2), check=True, capture_output=True)
     assert contents(shared / "ledger.sqlite") == before
 
-    subprocess.run(["bash", str(SCRIPTS / "collect.sbatch"), str(tmp_path / "run")], env=environment(tmp_path, 0, 1), check=True)
+    subprocess.run(
+        ["bash", str(SCRIPTS / "collect.sbatch"), str(tmp_path / "run")],
+        env=environment(tmp_path, 0, 1),
+        check=True,
+    )
     (tmp_path / "one").mkdir()
-    subprocess.run(generate(tmp_path / "one", 12), env=environment(tmp_path / "one", 0, 1), check=True, capture_output=True)
+    subprocess.run(
+        generate(tmp_path / "one", 12),
+        env=environment(tmp_path / "one", 0, 1),
+        check=True,
+        capture_output=True,
+    )
     whole = tmp_path / "one" / "run" / "shard-0"
     assert contents(tmp_path / "run" / "ledger.sqlite") == contents(whole / "ledger.sqlite")
-    n_labeled = sum(len((tmp_path / "run" / f"shard-{i}" / "labels.jsonl").read_text().splitlines()) for i in (0, 1))
+    n_labeled = sum(
+        len((tmp_path / "run" / f"shard-{i}" / "labels.jsonl").read_text().splitlines()) for i in (0, 1)
+    )
     assert n_labeled == len((whole / "labels.jsonl").read_text().splitlines()) == 24
-    assert json.loads((tmp_path / "run" / "ledger.json").read_text())["policies"]["simulated-arithmetic-1"]["n_problems"] == 12
+    assert (
+        json.loads((tmp_path / "run" / "ledger.json").read_text())["policies"]["simulated-arithmetic-1"][
+            "n_problems"
+        ]
+        == 12
+    )
     assert (tmp_path / "run" / "rows" / "prm.jsonl").stat().st_size > 0
 
 
 def test_collecting_waits_for_every_shard(tmp_path: Path):
     (tmp_path / "run" / "shard-0").mkdir(parents=True)
     collect = ["bash", str(SCRIPTS / "collect.sbatch"), str(tmp_path / "run")]
-    shown = subprocess.run(collect, env=environment(tmp_path, 0, 1), capture_output=True, text=True, check=False)
+    shown = subprocess.run(
+        collect, env=environment(tmp_path, 0, 1), capture_output=True, text=True, check=False
+    )
     assert shown.returncode == 1
     assert "shard-0 holds no labels.jsonl: its task has not finished" in shown.stderr
 
 
 def test_the_signal_before_the_end_saves_what_is_committed(tmp_path: Path):
     process = subprocess.Popen(
-        generate(tmp_path, 3000), env=environment(tmp_path, 0, 1), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        generate(tmp_path, 3000),
+        env=environment(tmp_path, 0, 1),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     ledger = tmp_path / "disk" / "prm-generate-77-0" / "ledger.sqlite"
     deadline = time.monotonic() + 60
@@ -102,7 +137,9 @@ def test_a_snapshot_that_is_being_saved_when_the_signal_comes_is_finished_before
     slow.chmod(0o755)
     variables = environment(tmp_path, 0, 1)
     variables |= {"PATH": f"{slow.parent}{os.pathsep}{variables['PATH']}", "SAVE_EVERY_SECONDS": "2"}
-    process = subprocess.Popen(generate(tmp_path, 3000), env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        generate(tmp_path, 3000), env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     deadline = time.monotonic() + 60
     while not (tmp_path / "merging").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -134,7 +171,9 @@ def test_a_copy_that_fails_leaves_the_shared_ledger_as_it_was(tmp_path: Path):
     full.chmod(0o755)
     variables = environment(tmp_path, 0, 1)
     variables |= {"PATH": f"{full.parent}{os.pathsep}{variables['PATH']}", "SAVE_EVERY_SECONDS": "1"}
-    process = subprocess.Popen(generate(tmp_path, 3000), env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        generate(tmp_path, 3000), env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     deadline = time.monotonic() + 60
     while not (tmp_path / "failed").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -142,4 +181,6 @@ def test_a_copy_that_fails_leaves_the_shared_ledger_as_it_was(tmp_path: Path):
     _, said = process.communicate(timeout=60)
     assert b"no snapshot was saved" in said, said.decode()[-2000:]
     assert process.returncode != 0
-    assert (tmp_path / "run" / "shard-0" / "ledger.sqlite").read_bytes() == (tmp_path / "whole.sqlite").read_bytes()
+    assert (tmp_path / "run" / "shard-0" / "ledger.sqlite").read_bytes() == (
+        tmp_path / "whole.sqlite"
+    ).read_bytes()

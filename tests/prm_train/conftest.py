@@ -16,10 +16,18 @@ def tiny_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tiny_models import SMALLEST
 
     folder = tmp_path_factory.mktemp("tiny_policy")
-    tokenizer = train_tokenizer(["Start with 3: plus 4, times 2.\n3 plus 4 = 7\n7 times 2 = 14, keep 4\nAnswer: 7 4"], 300, 256)
+    tokenizer = train_tokenizer(
+        ["Start with 3: plus 4, times 2.\n3 plus 4 = 7\n7 times 2 = 14, keep 4\nAnswer: 7 4"], 300, 256
+    )
     set_seed(0)
-    ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
-    config = Qwen2Config(vocab_size=len(tokenizer), tie_word_embeddings=True, initializer_range=0.2, **ids, **SMALLEST)
+    ids = {
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": None,
+    }
+    config = Qwen2Config(
+        vocab_size=len(tokenizer), tie_word_embeddings=True, initializer_range=0.2, **ids, **SMALLEST
+    )
     Qwen2ForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -29,7 +37,12 @@ def tiny_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def orm_rows(tmp_path: Path) -> Path:
     """60 solutions of 20 questions; one is wrong where it says 9."""
     made = [
-        OrmRow(f"p{i // 3}", f"Start with {i // 3}", f"{i % 10} plus 1 = {'9' if i % 3 else '8'}\nAnswer: {i % 7}", i % 3 == 0)
+        OrmRow(
+            f"p{i // 3}",
+            f"Start with {i // 3}",
+            f"{i % 10} plus 1 = {'9' if i % 3 else '8'}\nAnswer: {i % 7}",
+            i % 3 == 0,
+        )
         for i in range(60)
     ]
     write_rows(tmp_path / "orm.jsonl", made)

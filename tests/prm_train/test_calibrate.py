@@ -26,9 +26,22 @@ def write_prm(path: Path, name: str, n: int) -> Path:
     made = []
     for i in range(n):
         wrong = i % 2 == 1
-        steps = (f"{i % 10} plus 1 = {(i + 1) % 10}", f"then {i // 10} = {'9' if wrong != (i % 8 > 5) else '8'}")
+        steps = (
+            f"{i % 10} plus 1 = {(i + 1) % 10}",
+            f"then {i // 10} = {'9' if wrong != (i % 8 > 5) else '8'}",
+        )
         made.append(
-            PrmRow(f"p{i // 2}", f"{name} {i // 2}", steps, (True, not wrong), (4, 0), (4, 4), (0, 0), ("fixed",) * 2, ("rollouts",) * 2)
+            PrmRow(
+                f"p{i // 2}",
+                f"{name} {i // 2}",
+                steps,
+                (True, not wrong),
+                (4, 0),
+                (4, 4),
+                (0, 0),
+                ("fixed",) * 2,
+                ("rollouts",) * 2,
+            )
         )
     write_rows(path, made)
     return path
@@ -68,9 +81,13 @@ def test_questions_that_trained_the_checkpoint_do_not_calibrate_it(trained, chec
 
 def test_a_chat_names_its_question_since_its_first_turn_may_say_more(tmp_path):
     questions = [f"Start with {i}" for i in range(40)]
-    chats = [{"prompt": [{"role": "user", "content": f"{each} Think."}], "question": each} for each in questions]
+    chats = [
+        {"prompt": [{"role": "user", "content": f"{each} Think."}], "question": each} for each in questions
+    ]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(each) + "\n" for each in chats))
-    assert training_questions(tmp_path / "rows.jsonl", 0.3) == {each for each in questions if not is_validation_question(each, 0.3)}
+    assert training_questions(tmp_path / "rows.jsonl", 0.3) == {
+        each for each in questions if not is_validation_question(each, 0.3)
+    }
 
 
 def test_new_questions_calibrate_and_the_scorer_uses_it(checkpoint, tmp_path):
@@ -93,7 +110,9 @@ def test_new_questions_calibrate_and_the_scorer_uses_it(checkpoint, tmp_path):
 
 def test_logits_are_those_of_one_row_at_a_time(checkpoint, trained):
     model, encoding, _ = load_classifier(str(checkpoint))
-    examples = prm_examples(read_rows(trained / "prm.jsonl", PrmRow)[:9], encoding, LabelAlgebra(), 256).examples
+    examples = prm_examples(
+        read_rows(trained / "prm.jsonl", PrmRow)[:9], encoding, LabelAlgebra(), 256
+    ).examples
     found = place_logits(model, True, examples, batch_tokens=150)
     for example, row in zip(examples, found, strict=True):
         with torch.inference_mode():
@@ -109,9 +128,13 @@ def test_a_checkpoint_without_a_trace_of_its_training_takes_all_rows(checkpoint,
     assert found["n_questions_fitted"] + found["n_questions_measured"] == 40
 
 
-def test_where_the_training_rows_are_gone_the_questions_that_it_held_out_are_kept(checkpoint, trained, caplog):
+def test_where_the_training_rows_are_gone_the_questions_that_it_held_out_are_kept(
+    checkpoint, trained, caplog
+):
     settings = json.loads((checkpoint / "training" / "config.json").read_text())
-    (checkpoint / "training" / "config.json").write_text(json.dumps(settings | {"rows": "elsewhere/prm.jsonl"}))
+    (checkpoint / "training" / "config.json").write_text(
+        json.dumps(settings | {"rows": "elsewhere/prm.jsonl"})
+    )
     main(["--checkpoint", str(checkpoint), "--rows", str(trained / "prm.jsonl"), "--method", "none"])
     assert "the rows that trained it are gone" in caplog.text
     found = json.loads((checkpoint / "calibration.json").read_text())
@@ -120,8 +143,22 @@ def test_where_the_training_rows_are_gone_the_questions_that_it_held_out_are_kep
 
 
 def test_labels_of_another_meaning_are_pointed_out(checkpoint, trained, caplog):
-    main(["--checkpoint", str(checkpoint), "--rows", str(trained / "prm.jsonl"), "--label_kind", "soft", "--method", "none"])
-    assert "trained on \"whether the step is right, as the rows' labels say\", calibrated for 'share of right rollouts" in caplog.text
+    main(
+        [
+            "--checkpoint",
+            str(checkpoint),
+            "--rows",
+            str(trained / "prm.jsonl"),
+            "--label_kind",
+            "soft",
+            "--method",
+            "none",
+        ]
+    )
+    assert (
+        "trained on \"whether the step is right, as the rows' labels say\", calibrated for 'share of right "
+        "rollouts" in caplog.text
+    )
     found = json.loads((checkpoint / "calibration.json").read_text())
     assert LabelAlgebra(**found["label_settings"]) == LabelAlgebra(label_kind="soft")
 
@@ -130,7 +167,9 @@ def test_rows_that_were_trained_on_or_are_too_few_are_refused(checkpoint, traine
     rows = read_rows(trained / "prm.jsonl", PrmRow)
     write_rows(tmp_path / "seen.jsonl", [row for row in rows if not is_validation_question(row.prompt, 0.3)])
     before = (checkpoint / "config.json").read_bytes()
-    with pytest.raises(InputError, match=r"it was trained on the questions of all \d+ solutions; expected other questions"):
+    with pytest.raises(
+        InputError, match=r"it was trained on the questions of all \d+ solutions; expected other questions"
+    ):
         main(["--checkpoint", str(checkpoint), "--rows", str(tmp_path / "seen.jsonl")])
     with pytest.raises(CalibrationError, match="expected right and wrong ones in both"):
         main(["--checkpoint", str(checkpoint), "--rows", str(write_prm(tmp_path / "one.jsonl", "Only", 2))])
@@ -138,7 +177,10 @@ def test_rows_that_were_trained_on_or_are_too_few_are_refused(checkpoint, traine
 
 
 def test_an_orm_is_calibrated_by_its_solutions(tiny_policy, tmp_path):
-    rows = [OrmRow(f"p{i // 2}", f"Start with {i // 2}", f"then {i % 7} = {i % 2}", bool(i % 2) != (i % 10 > 7)) for i in range(120)]
+    rows = [
+        OrmRow(f"p{i // 2}", f"Start with {i // 2}", f"then {i % 7} = {i % 2}", bool(i % 2) != (i % 10 > 7))
+        for i in range(120)
+    ]
     write_rows(tmp_path / "orm.jsonl", rows)
     settings = {
         "rows": tmp_path / "orm.jsonl",
@@ -148,19 +190,38 @@ def test_an_orm_is_calibrated_by_its_solutions(tiny_policy, tmp_path):
         "validation_share": 0.5,
     }
     train_orm([word for name, value in settings.items() for word in (f"--{name}", str(value))])
-    main(["--checkpoint", str(tmp_path / "orm"), "--rows", str(tmp_path / "orm.jsonl"), "--method", "temperature"])
+    main(
+        [
+            "--checkpoint",
+            str(tmp_path / "orm"),
+            "--rows",
+            str(tmp_path / "orm.jsonl"),
+            "--method",
+            "temperature",
+        ]
+    )
     _, _, facts = load_classifier(str(tmp_path / "orm"))
     assert (facts.calibration.method, facts.calibration.bias, facts.thresholds) == ("temperature", 0.0, ())
 
 
 def test_a_generative_verifier_is_calibrated_by_its_steps(tiny_policy, tmp_path):
     rows = write_prm(tmp_path / "prm.jsonl", "Start with", 80)
-    settings = {"rows": rows, "output": tmp_path / "verifier", "model": tiny_policy, "learning_rate": 0.01, "validation_share": 0.5}
+    settings = {
+        "rows": rows,
+        "output": tmp_path / "verifier",
+        "model": tiny_policy,
+        "learning_rate": 0.01,
+        "validation_share": 0.5,
+    }
     train_verifier([word for name, value in settings.items() for word in (f"--{name}", str(value))])
     main(["--checkpoint", str(tmp_path / "verifier"), "--rows", str(rows), "--method", "none"])
     found = json.loads((tmp_path / "verifier" / "calibration.json").read_text())
     assert LabelAlgebra(**found["label_settings"]) == ALGEBRA
-    measured = [row for row in read_rows(rows, PrmRow) if is_validation_question(row.prompt, 0.5) and not fits_calibration(row.prompt)]
+    measured = [
+        row
+        for row in read_rows(rows, PrmRow)
+        if is_validation_question(row.prompt, 0.5) and not fits_calibration(row.prompt)
+    ]
     assert found["n_labels_measured"] == 2 * len(measured)  # a wrong step is the last one here
     with pytest.raises(InputError, match=r"calibrated for the labels it learns; got label settings .*soft"):
         main(["--checkpoint", str(tmp_path / "verifier"), "--rows", str(rows), "--label_kind", "soft"])

@@ -9,7 +9,10 @@ from prm_train import cli
 
 def test_help_lists_the_commands_in_pipeline_order_and_loads_nothing_heavy() -> None:
     heavy = "{'torch', 'transformers', 'pydantic', 'yaml', 'numpy'}"
-    code = f"import sys; from prm_train.cli import main; main(['--help']); sys.exit(', '.join({heavy} & set(sys.modules)) or 0)"
+    code = (
+        f"import sys; from prm_train.cli import main; main(['--help']); sys.exit(', '.join({heavy} & "
+        "set(sys.modules)) or 0)"
+    )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     listed = [line.split()[0] for line in shown.splitlines() if line.startswith("  ")]
     assert listed == [
@@ -40,10 +43,13 @@ def test_help_lists_the_commands_in_pipeline_order_and_loads_nothing_heavy() -> 
 def test_the_modules_of_all_commands_load_without_torch() -> None:
     heavy = "{'torch', 'transformers', 'accelerate', 'sympy'}"
     code = (
-        "import importlib, sys; from prm_train.cli import COMMANDS; [importlib.import_module(name) for name, _ in COMMANDS.values()]; "
+        "import importlib, sys; from prm_train.cli import COMMANDS; [importlib.import_module(name) for name, "
+        "_ in COMMANDS.values()]; "
         f"sys.exit(', '.join({heavy} & set(sys.modules)) or 0)"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stderr == ""
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stderr == ""
+    )
 
 
 def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,7 +64,9 @@ def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
         ("fly", f"expected one of {', '.join(cli.COMMANDS)}"),
     ],
 )
-def test_unknown_command_is_refused_with_the_nearest_name(capsys: pytest.CaptureFixture[str], command: str, hint: str) -> None:
+def test_unknown_command_is_refused_with_the_nearest_name(
+    capsys: pytest.CaptureFixture[str], command: str, hint: str
+) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main([command])
     assert caught.value.code == 2
@@ -79,13 +87,18 @@ def test_every_command_refuses_a_typo_in_one_line(capsys: pytest.CaptureFixture[
         cli.main([command, "--no_such_setting", "1"])
     assert caught.value.code == 2
     shown = capsys.readouterr().err
-    assert shown.startswith(f"prm-train {command}: error: unknown key no_such_setting (command line); expected one of ")
+    assert shown.startswith(
+        f"prm-train {command}: error: unknown key no_such_setting (command line); expected one of "
+    )
     assert shown.count("\n") == 1
 
 
 @pytest.mark.parametrize("module", [module for module, _ in cli.COMMANDS.values()])
-@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")  # runpy runs a second copy of the module
-def test_every_command_runs_as_a_module(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], module: str) -> None:
+# Runpy runs a second copy of the module
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
+def test_every_command_runs_as_a_module(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], module: str
+) -> None:
     monkeypatch.setattr(sys, "argv", [module, "--no_such_setting", "1"])
     with pytest.raises(SystemExit) as caught:
         runpy.run_module(module, run_name="__main__", alter_sys=True)  # as python -m does

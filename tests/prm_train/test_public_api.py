@@ -48,7 +48,11 @@ def length_scorer(scores_steps: bool) -> Scorer:
 
 
 def test_score_gives_one_score_a_step_or_one_for_a_whole_solution() -> None:
-    assert prm_train.score("q", ["four", "seven..", "x"], length_scorer(scores_steps=True)) == [0.04, 0.11, 0.12]
+    assert prm_train.score("q", ["four", "seven..", "x"], length_scorer(scores_steps=True)) == [
+        0.04,
+        0.11,
+        0.12,
+    ]
     assert prm_train.score("q", ["four", "seven..", "x"], length_scorer(scores_steps=False)) == [0.12]
 
 
@@ -68,7 +72,9 @@ def test_score_wants_a_list_of_steps(steps: list[str]) -> None:
 def test_a_policy_is_loaded_by_name_with_the_settings_of_its_config() -> None:
     policy = prm_train.load_policy("simulated", base_seed=3)
     assert policy.base_seed == 3
-    draw = asyncio.run(policy.sample(policy.encode_prompt("Start with 3: plus 4."), prm_train.SamplingParams(64), 0))
+    draw = asyncio.run(
+        policy.sample(policy.encode_prompt("Start with 3: plus 4."), prm_train.SamplingParams(64), 0)
+    )
     assert draw.finish_reason == prm_train.FinishReason.EOS
 
 
@@ -80,10 +86,16 @@ def test_every_public_name_is_there_and_others_are_refused() -> None:
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
-    code = "import prm_train, sys; sys.exit(sorted({'torch', 'transformers', 'numpy', 'yaml', 'asyncio'} & set(sys.modules)) or 0)"
+    code = (
+        "import prm_train, sys; sys.exit(sorted({'torch', 'transformers', 'numpy', 'yaml', 'asyncio'} & "
+        "set(sys.modules)) or 0)"
+    )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stderr) == (0, "")
 
 
 def test_types_are_published() -> None:
-    assert all((Path(prm_train.__file__).parents[1] / package / "py.typed").is_file() for package in ("data_gen", "prm_train"))
+    assert all(
+        (Path(prm_train.__file__).parents[1] / package / "py.typed").is_file()
+        for package in ("data_gen", "prm_train")
+    )

@@ -1,4 +1,6 @@
-"""Checkpoints of real small trainings, published into a folder and pushed to the loopback Hub, loaded back by their users' means."""
+"""Checkpoints of real small trainings, published into a folder and pushed to the loopback Hub, loaded back by
+their users' means.
+"""
 
 import json
 import math
@@ -35,7 +37,18 @@ from prm_train.publishing.publishable import check_tokenizer
 from tests.hub_server import Account, Hub, client_settings, serve
 
 STEPS = ("3 plus 4 = 7", "7 times 2 = 14, keep 4", "Answer: 7 4")
-SETTINGS = ("--validation_share", "0.3", "--use_cpu", "true", "--learning_rate", "0.01", "--n_epochs", "1", "--batch_size", "4")
+SETTINGS = (
+    "--validation_share",
+    "0.3",
+    "--use_cpu",
+    "true",
+    "--learning_rate",
+    "0.01",
+    "--n_epochs",
+    "1",
+    "--batch_size",
+    "4",
+)
 PATH = ScoredPath((Message("user", "Start with 3: plus 4, times 2."),), STEPS)
 
 # Name of a checkpoint → the command that trains it, and its settings. Rows are those of ROWS.
@@ -46,7 +59,10 @@ TRAININGS: dict[str, tuple[Callable[[list[str]], None], tuple[str, ...]]] = {
     "orm_history": (train_orm.main, ()),
     "generative_verifier": (train_verifier.main, ("--lora.rank", "4")),
     "implicit_prm": (train_implicit_prm.main, ("--lora.rank", "4", "--beta", "0.5")),
-    "revision": (train_revision.main, ("--lora.rank", "4", "--grader", "arithmetic", "--max_new_tokens", "4", "--n_epochs", "3")),
+    "revision": (
+        train_revision.main,
+        ("--lora.rank", "4", "--grader", "arithmetic", "--max_new_tokens", "4", "--n_epochs", "3"),
+    ),
 }
 ROWS = {"generative_verifier": "prm", "implicit_prm": "orm"} | {
     name: name for name in TRAININGS if name not in ("generative_verifier", "implicit_prm")
@@ -54,17 +70,36 @@ ROWS = {"generative_verifier": "prm", "implicit_prm": "orm"} | {
 
 
 def write_all_rows(folder: Path) -> None:
-    """Forty questions, ten held out; of each a solution, right for every second one, and the same solution after a wrong attempt."""
+    """Forty questions, ten held out; of each a solution, right for every second one, and the same solution
+    after a wrong attempt.
+    """
     questions = [f"Start with {i}: plus 4, times 2." for i in range(40)]
     labels, text = (True, True, False), "\n".join(STEPS)
     nothing = ((0,) * 3, (0,) * 3, (0,) * 3, ("fixed",) * 3, ("none",) * 3)
-    write_rows(folder / "prm.jsonl", [PrmRow(f"p{i}", each, STEPS, labels, *nothing) for i, each in enumerate(questions)])
-    write_rows(folder / "orm.jsonl", [OrmRow(f"p{i}", each, text, i % 2 == 0) for i, each in enumerate(questions)])
-    write_rows(folder / "orm_pairs.jsonl", [OrmPair(f"p{i}", each, text, f"{STEPS[0]}\nAnswer: 9") for i, each in enumerate(questions)])
-    chats = [(Message("user", each), Message("assistant", "Answer: 9"), Message("user", each)) for each in questions]
+    write_rows(
+        folder / "prm.jsonl",
+        [PrmRow(f"p{i}", each, STEPS, labels, *nothing) for i, each in enumerate(questions)],
+    )
+    write_rows(
+        folder / "orm.jsonl", [OrmRow(f"p{i}", each, text, i % 2 == 0) for i, each in enumerate(questions)]
+    )
+    write_rows(
+        folder / "orm_pairs.jsonl",
+        [OrmPair(f"p{i}", each, text, f"{STEPS[0]}\nAnswer: 9") for i, each in enumerate(questions)],
+    )
+    chats = [
+        (Message("user", each), Message("assistant", "Answer: 9"), Message("user", each))
+        for each in questions
+    ]
     last = (Message("assistant", text),)
-    write_rows(folder / "orm_history.jsonl", [OrmHistoryRow(f"p{i}", each, last, i % 2 == 0, 1, (1, 0)) for i, each in enumerate(chats)])
-    write_rows(folder / "revision.jsonl", [RevisionRow(f"p{i}", each, last, "revision", 1, 30, (1, 0)) for i, each in enumerate(chats)])
+    write_rows(
+        folder / "orm_history.jsonl",
+        [OrmHistoryRow(f"p{i}", each, last, i % 2 == 0, 1, (1, 0)) for i, each in enumerate(chats)],
+    )
+    write_rows(
+        folder / "revision.jsonl",
+        [RevisionRow(f"p{i}", each, last, "revision", 1, 30, (1, 0)) for i, each in enumerate(chats)],
+    )
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +112,16 @@ def project(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
     def with_checkpoint(name: str) -> Path:
         train, more = TRAININGS[name]
         train(
-            ["--rows", str(folder / f"{ROWS[name]}.jsonl"), "--output", str(folder / name), "--model", str(tiny_policy), *SETTINGS, *more]
+            [
+                "--rows",
+                str(folder / f"{ROWS[name]}.jsonl"),
+                "--output",
+                str(folder / name),
+                "--model",
+                str(tiny_policy),
+                *SETTINGS,
+                *more,
+            ]
         )
         if name == "orm_pairs":
             store_calibration(folder / name, Calibration("platt", 0.5, 0.25), ())
@@ -94,15 +138,25 @@ def runs(project: Callable[[str], Path]) -> Path:
 
 def publish_to(runs: Path, kind: str, output: Path, *more: str) -> str:
     """The card."""
-    where = ("--checkpoint", str(runs / kind), "--rows", str(runs / f"{ROWS[kind]}.jsonl"), "--output", str(output))
+    where = (
+        "--checkpoint",
+        str(runs / kind),
+        "--rows",
+        str(runs / f"{ROWS[kind]}.jsonl"),
+        "--output",
+        str(output),
+    )
     publish.main([*where, "--license", "mit", *more])
     return (output / "README.md").read_text()
 
 
-def run_card(card: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[list[str], list[str]]:
+def run_card(
+    card: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[list[str], list[str]]:
     """What the card's code printed, all of it as one program, and what the card says that it prints."""
     blocks = re.findall(r"^```python\n(.*?)^```$", card, re.DOTALL | re.MULTILINE)
-    assert not re.search(r"^(from|import) (prm_train|data_gen)", blocks[0], re.MULTILINE)  # transformers alone
+    # Transformers alone
+    assert not re.search(r"^(from|import) (prm_train|data_gen)", blocks[0], re.MULTILINE)
     monkeypatch.chdir(folder)
     capsys.readouterr()
     exec(compile("".join(blocks), "card", "exec"), {})
@@ -120,7 +174,8 @@ def test_the_code_of_the_card_prints_what_it_says(name, project, tmp_path, monke
     assert said in printed
     numbers, own_score = json.loads(said), float(printed[-1])
     if name == "orm_pairs":
-        expected = 1 / (1 + math.exp(-0.5 * numbers[0] - 0.25))  # the scorer's score is the calibrated sigmoid of the reward
+        # The scorer's score is the calibrated sigmoid of the reward
+        expected = 1 / (1 + math.exp(-0.5 * numbers[0] - 0.25))
     elif name == "implicit_prm":
         assert all(abs(reward) > 0.001 for reward in numbers)
         expected = 1 / (1 + math.exp(-sum(numbers)))
@@ -131,14 +186,41 @@ def test_the_code_of_the_card_prints_what_it_says(name, project, tmp_path, monke
 
 
 @pytest.mark.parametrize("name", ["orm_history", "generative_verifier", "revision"])
-def test_the_code_of_the_card_runs_without_a_chat_template(name, project, tiny_policy, tmp_path, monkeypatch, capsys):
+def test_the_code_of_the_card_runs_without_a_chat_template(
+    name, project, tiny_policy, tmp_path, monkeypatch, capsys
+):
     shutil.copytree(tiny_policy, tmp_path / "policy")
     (tmp_path / "policy" / "chat_template.jinja").unlink()
     train, more = TRAININGS[name]
     rows = project(name) / f"{ROWS[name]}.jsonl"
-    train(["--rows", str(rows), "--output", str(tmp_path / "run"), "--model", str(tmp_path / "policy"), *SETTINGS, *more])
-    publish.main(["--checkpoint", str(tmp_path / "run"), "--rows", str(rows), "--output", str(tmp_path / "model"), "--license", "mit"])
-    assert json.loads((tmp_path / "model" / "config.json").read_text())["prm_train"]["encoding"]["layout"] == "plain"
+    train(
+        [
+            "--rows",
+            str(rows),
+            "--output",
+            str(tmp_path / "run"),
+            "--model",
+            str(tmp_path / "policy"),
+            *SETTINGS,
+            *more,
+        ]
+    )
+    publish.main(
+        [
+            "--checkpoint",
+            str(tmp_path / "run"),
+            "--rows",
+            str(rows),
+            "--output",
+            str(tmp_path / "model"),
+            "--license",
+            "mit",
+        ]
+    )
+    assert (
+        json.loads((tmp_path / "model" / "config.json").read_text())["prm_train"]["encoding"]["layout"]
+        == "plain"
+    )
     printed, (said,) = run_card((tmp_path / "model" / "README.md").read_text(), tmp_path, monkeypatch, capsys)
     assert said in printed
 
@@ -165,10 +247,15 @@ def test_the_config_says_what_the_outputs_mean(name, problem_type, labels, proje
 
 def test_a_reward_is_no_probability_and_its_card_says_what_it_is(project, tmp_path):
     card = " ".join(publish_to(project("orm_pairs"), "orm_pairs", tmp_path / "model").split())
-    assert "Within a question the difference of two rewards is the log-odds that the first solution is the right one" in card
+    assert (
+        "Within a question the difference of two rewards is the log-odds that the first solution is the "
+        "right one" in card
+    )
     assert "which of a right and a wrong solution of one question is the right one" in card
     assert "probability that its answer is right" not in card
-    assert "probability that its answer is right" in " ".join(publish_to(project("orm"), "orm", tmp_path / "pointwise").split())
+    assert "probability that its answer is right" in " ".join(
+        publish_to(project("orm"), "orm", tmp_path / "pointwise").split()
+    )
 
 
 @pytest.mark.parametrize("name", ["generative_verifier", "implicit_prm", "revision"])
@@ -180,33 +267,78 @@ def test_a_language_model_is_a_plain_one_with_its_updates_merged(name, project, 
     ids = torch.tensor([[5, 6, 7, 8]])
     with torch.no_grad():
         assert torch.equal(model(input_ids=ids).logits, trained(input_ids=ids).logits)
-        assert not torch.allclose(model(input_ids=ids).logits, AutoModelForCausalLM.from_pretrained(tiny_policy)(input_ids=ids).logits)
+        assert not torch.allclose(
+            model(input_ids=ids).logits,
+            AutoModelForCausalLM.from_pretrained(tiny_policy)(input_ids=ids).logits,
+        )
     facts = model.config.prm_train
     assert facts["kind"] == name
     if name == "generative_verifier":
         vocabulary = load_checkpoint(str(tmp_path / "model")).encoding.tokenizer.get_vocab()
-        assert (facts["yes"], facts["no"], facts["verdict_ids"]) == ("Yes", "No", [vocabulary["N"], vocabulary["Y"]])
+        assert (facts["yes"], facts["no"], facts["verdict_ids"]) == (
+            "Yes",
+            "No",
+            [vocabulary["N"], vocabulary["Y"]],
+        )
     if name == "implicit_prm":
         reference = AutoModelForCausalLM.from_pretrained(tmp_path / "model", subfolder=facts["reference"])
         with torch.no_grad():
-            assert torch.equal(reference(input_ids=ids).logits, AutoModelForCausalLM.from_pretrained(tiny_policy)(input_ids=ids).logits)
+            assert torch.equal(
+                reference(input_ids=ids).logits,
+                AutoModelForCausalLM.from_pretrained(tiny_policy)(input_ids=ids).logits,
+            )
 
 
 @pytest.mark.parametrize(
     ("name", "rows", "message"),
     [
-        ("prm", "orm", "no PrmRow: no field completions; .*; a checkpoint of kind prm takes rows of kind prm"),
-        ("orm", "prm", "no OrmRow: no field completion; .*; a checkpoint of kind orm takes rows of kind orm or orm_pairs"),
-        ("orm", "orm_history", "got rows with earlier attempts; a checkpoint of kind orm takes rows of kind orm or orm_pairs"),
-        ("orm_history", "orm", "got rows without earlier attempts; a checkpoint of kind orm takes rows of kind orm_history"),
-        ("revision", "orm_history", "no RevisionRow: no field kind; .*; a checkpoint of kind revision takes rows of kind revision"),
-        ("implicit_prm", "orm_pairs", "no OrmRow: no field completion; .*; a checkpoint of kind implicit_prm takes rows of kind orm"),
-        ("generative_verifier", "revision", "a checkpoint of kind generative_verifier takes rows of kind prm"),
+        (
+            "prm",
+            "orm",
+            "no PrmRow: no field completions; .*; a checkpoint of kind prm takes rows of kind prm",
+        ),
+        (
+            "orm",
+            "prm",
+            "no OrmRow: no field completion; .*; a checkpoint of kind orm takes rows of kind orm or orm_pairs",  # noqa: E501
+        ),
+        (
+            "orm",
+            "orm_history",
+            "got rows with earlier attempts; a checkpoint of kind orm takes rows of kind orm or orm_pairs",
+        ),
+        (
+            "orm_history",
+            "orm",
+            "got rows without earlier attempts; a checkpoint of kind orm takes rows of kind orm_history",
+        ),
+        (
+            "revision",
+            "orm_history",
+            "no RevisionRow: no field kind; .*; a checkpoint of kind revision takes rows of kind revision",
+        ),
+        (
+            "implicit_prm",
+            "orm_pairs",
+            "no OrmRow: no field completion; .*; a checkpoint of kind implicit_prm takes rows of kind orm",
+        ),
+        (
+            "generative_verifier",
+            "revision",
+            "a checkpoint of kind generative_verifier takes rows of kind prm",
+        ),
     ],
 )
 def test_rows_of_another_kind_are_refused(name, rows, message, project, tmp_path):
     folder = project(name)
-    where = ("--checkpoint", str(folder / name), "--rows", str(folder / f"{rows}.jsonl"), "--output", str(tmp_path / "model"))
+    where = (
+        "--checkpoint",
+        str(folder / name),
+        "--rows",
+        str(folder / f"{rows}.jsonl"),
+        "--output",
+        str(tmp_path / "model"),
+    )
     with pytest.raises(InputError, match=message):
         publish.main([*where, "--license", "mit"])
     assert list(tmp_path.iterdir()) == []
@@ -214,10 +346,20 @@ def test_rows_of_another_kind_are_refused(name, rows, message, project, tmp_path
 
 def test_an_orm_from_single_solutions_is_compared_on_both_sides_of_pairs(project, tmp_path):
     folder = project("orm")
-    where = ("--checkpoint", str(folder / "orm"), "--rows", str(folder / "orm_pairs.jsonl"), "--output", str(tmp_path / "model"))
+    where = (
+        "--checkpoint",
+        str(folder / "orm"),
+        "--rows",
+        str(folder / "orm_pairs.jsonl"),
+        "--output",
+        str(tmp_path / "model"),
+    )
     publish.main([*where, "--license", "mit"])
     n_held_out = json.loads((folder / "orm" / "training" / "report.json").read_text())["n_validation_rows"]
-    assert f"score {2 * n_held_out} solutions ({2 * n_held_out} scores)" in (tmp_path / "model" / "README.md").read_text()
+    assert (
+        f"score {2 * n_held_out} solutions ({2 * n_held_out} scores)"
+        in (tmp_path / "model" / "README.md").read_text()
+    )
 
 
 @pytest.mark.parametrize(
@@ -229,9 +371,13 @@ def test_an_orm_from_single_solutions_is_compared_on_both_sides_of_pairs(project
         ("revision", "LOGIT_TOLERANCES"),
     ],
 )
-def test_numbers_that_are_not_those_of_the_checkpoint_stop_everything(name, table, project, tmp_path, monkeypatch):
+def test_numbers_that_are_not_those_of_the_checkpoint_stop_everything(
+    name, table, project, tmp_path, monkeypatch
+):
     monkeypatch.setitem(getattr(tolerances, table), "bfloat16", 1e-7)
-    with pytest.raises(RuntimeError, match=r"scores differ by up to .* expected at most 1e-07, in the mean 1e-08"):
+    with pytest.raises(
+        RuntimeError, match=r"scores differ by up to .* expected at most 1e-07, in the mean 1e-08"
+    ):
         publish_to(project(name), name, tmp_path / "model", "--dtype", "bfloat16")
     assert list(tmp_path.iterdir()) == []
 
@@ -247,7 +393,10 @@ def test_many_scores_that_all_differ_a_little_are_not_those_of_the_checkpoint(ru
         assert not each.hold(math.nan, math.nan)
         assert not each.hold(max([0.0, math.nan, 0.0]), sum([0.0, math.nan, 0.0]) / 3)  # max gives 0.0
     monkeypatch.setattr(tolerances, "MEAN_SHARE", 1e-7)
-    with pytest.raises(RuntimeError, match=r"30 scores differ by up to .*, in the mean .*, expected at most 0\.05, in the mean 5e-09"):
+    with pytest.raises(
+        RuntimeError,
+        match=r"30 scores differ by up to .*, in the mean .*, expected at most 0\.05, in the mean 5e-09",
+    ):
         publish_to(runs, "prm", tmp_path / "model", "--dtype", "bfloat16")
     assert list(tmp_path.iterdir()) == []
 
@@ -255,7 +404,9 @@ def test_many_scores_that_all_differ_a_little_are_not_those_of_the_checkpoint(ru
 def test_a_weight_or_a_score_that_is_no_number_stops_everything_wherever_it_stands(runs, tmp_path):
     original = load_checkpoint(str(runs / "prm"))
     original.model.get_input_embeddings().weight.data[9] = math.nan
-    with pytest.raises(InputError, match=r"1 of its weights hold NaN or infinite numbers \(model.embed_tokens.weight\)"):
+    with pytest.raises(
+        InputError, match=r"1 of its weights hold NaN or infinite numbers \(model.embed_tokens.weight\)"
+    ):
         export_checkpoint(original, tmp_path, [PATH])
     assert not bounds(9, 1e-5).hold(math.nan, math.nan)
     assert not bounds(9, 1e-5).hold(0.0, math.nan)  # a maximum may miss it
@@ -270,7 +421,14 @@ def test_paths_beyond_the_context_are_left_out(project, tmp_path, caplog):
     for chat in chats:
         chat["completion"][0]["content"] = "7 times 2 = 14, keep 4\n" * 40
     (tmp_path / "long.jsonl").write_text("".join(json.dumps(chat) + "\n" for chat in chats))
-    where = ("--checkpoint", str(folder / "revision"), "--rows", str(tmp_path / "long.jsonl"), "--output", str(tmp_path / "model"))
+    where = (
+        "--checkpoint",
+        str(folder / "revision"),
+        "--rows",
+        str(tmp_path / "long.jsonl"),
+        "--output",
+        str(tmp_path / "model"),
+    )
     with pytest.raises(InputError, match=r"none of \d+ solutions fits into the context of 256 tokens"):
         publish.main([*where, "--license", "mit"])
 
@@ -282,7 +440,10 @@ def test_a_language_model_gets_a_padding_token_of_its_own(project, tmp_path):
     tokenizer.pad_token = tokenizer.eos_token
     export_checkpoint(original, tmp_path, [PATH])
     config = json.loads((tmp_path / "config.json").read_text())
-    assert (config["pad_token_id"], json.loads((tmp_path / "generation_config.json").read_text())["pad_token_id"]) == (own, own)
+    assert (
+        config["pad_token_id"],
+        json.loads((tmp_path / "generation_config.json").read_text())["pad_token_id"],
+    ) == (own, own)
     assert load_checkpoint(str(tmp_path)).encoding.tokenizer.pad_token_id == own != config["eos_token_id"]
 
 
@@ -290,7 +451,9 @@ def test_a_language_model_without_any_padding_token_is_refused(project, monkeypa
     original = load_checkpoint(str(project("revision") / "revision"))
     monkeypatch.setattr(language_models, "PADDINGS", ("<unk>",))
     original.encoding.tokenizer.pad_token = None
-    with pytest.raises(InputError, match=r"pad_token_id None, eos_token_id 1; expected a padding token of its own"):
+    with pytest.raises(
+        InputError, match=r"pad_token_id None, eos_token_id 1; expected a padding token of its own"
+    ):
         original.kind.settle_padding(original)
 
 
@@ -326,8 +489,8 @@ def change_report(checkpoint: Path, **settings: object) -> None:
 
 
 def test_a_card_has_a_brier_score_where_a_score_is_the_probability_of_a_label(project, tmp_path):
-    """Not of a PRM on values, whose labels are values; nor after a loss that orders alone, or of a reward, unless calibration gave a zero
-    point.
+    """Not of a PRM on values, whose labels are values; nor after a loss that orders alone, or of a reward,
+    unless calibration gave a zero point.
     """
     shutil.copytree(project("prm"), tmp_path / "project")
     runs = tmp_path / "project"
@@ -350,17 +513,28 @@ def test_a_card_has_a_brier_score_where_a_score_is_the_probability_of_a_label(pr
     assert "the probability that the step is good, in the sense below, once calibrated." in card
     assert quality_table(card) == ["AUROC inside a question", "Brier score"]
     worth = Quality(log_loss=0.5, brier=0.2, ece=0.1)
-    fit = StoredCalibration(Calibration("platt", 0.5, 0.25), 5, 5, 20, worth, worth, (), LabelAlgebra(label_kind="soft"))
+    fit = StoredCalibration(
+        Calibration("platt", 0.5, 0.25), 5, 5, 20, worth, worth, (), LabelAlgebra(label_kind="soft")
+    )
     fit.write(runs / "prm" / "calibration.json")
     card = publish_to(runs, "prm", tmp_path / "calibrated_for_values")
-    assert "calibrated on held-out questions for another label than that of the training, share of right rollouts from the end" in card
+    assert (
+        "calibrated on held-out questions for another label than that of the training, share of right "
+        "rollouts from the end" in card
+    )
     assert "an estimate of the value of the solution up to it, in the sense below, once calibrated." in card
     assert quality_table(card) == ["AUROC inside a question"]
     replace(fit, label_settings=None).write(runs / "prm" / "calibration.json")
-    with pytest.raises(InputError, match=r"calibration\.json: no label_settings; expected those of `prm-train calibrate`: run it again"):
+    with pytest.raises(
+        InputError,
+        match=r"calibration\.json: no label_settings; expected those of `prm-train calibrate`: run it again",
+    ):
         publish_to(runs, "prm", tmp_path / "unknown")
     shutil.copytree(project("orm_pairs") / "orm_pairs", runs / "orm_pairs", dirs_exist_ok=True)
-    assert quality_table(publish_to(runs, "orm_pairs", tmp_path / "calibrated")) == ["AUROC inside a question", "Brier score"]
+    assert quality_table(publish_to(runs, "orm_pairs", tmp_path / "calibrated")) == [
+        "AUROC inside a question",
+        "Brier score",
+    ]
     store_calibration(runs / "orm_pairs", Calibration(), ())
     assert quality_table(publish_to(runs, "orm_pairs", tmp_path / "reward")) == ["AUROC inside a question"]
 
@@ -373,8 +547,10 @@ def test_the_card_of_a_revision_model_says_which_chains_its_rates_leave_out(proj
     path.write_text(json.dumps(report))
     card = publish_to(tmp_path / "project", "revision", tmp_path / "model")
     assert (
-        "The next attempt after 10 held-out chains, as they are and with a right last attempt: 20 attempts, 4 of them without a verdict "
-        "and 3 after a chain without its oldest attempts, which the context did not hold. Chains left out, which even with one attempt "
+        "The next attempt after 10 held-out chains, as they are and with a right last attempt: 20 attempts, "
+        "4 of them without a verdict "
+        "and 3 after a chain without its oldest attempts, which the context did not hold. Chains left out, "
+        "which even with one attempt "
         "left no room for the next: 2."
     ) in card
 
@@ -398,13 +574,17 @@ def test_a_checkpoint_without_a_report_is_published_and_its_card_says_so(project
     [
         ("base", False, None, "Outcome reward model from base"),
         ("user/sft", False, "user/sft", "Outcome reward model from user/sft"),
-        ("user/sft", True, None, "Outcome reward model from user/sft"),  # a folder where it was trained, and none here
+        # A folder where it was trained, and none here
+        ("user/sft", True, None, "Outcome reward model from user/sft"),
         ("runs/sft", False, None, "Outcome reward model from runs/sft"),  # a folder here
-        ("runs/my/sft", False, None, "Outcome reward model from runs/my/sft"),  # no name on the Hub, whether it is still there or not
+        # No name on the Hub, whether it is still there or not
+        ("runs/my/sft", False, None, "Outcome reward model from runs/my/sft"),
         ("../elsewhere/sft", False, None, "Outcome reward model from sft"),
     ],
 )
-def test_only_a_name_of_the_hub_is_its_base_model(model, was_folder, base_model, title, project, tmp_path, monkeypatch):
+def test_only_a_name_of_the_hub_is_its_base_model(
+    model, was_folder, base_model, title, project, tmp_path, monkeypatch
+):
     shutil.copytree(project("orm") / "orm", tmp_path / "orm")
     change_report(tmp_path / "orm", model=model)
     report = tmp_path / "orm" / "training" / "report.json"
@@ -428,7 +608,9 @@ def test_weights_in_16_bits_are_compared_and_the_difference_is_told(runs, tmp_pa
 
 
 @pytest.mark.parametrize("name", ["prm", "implicit_prm"])
-def test_the_code_of_a_card_computes_weights_in_16_bits_in_float32(name, project, tmp_path, monkeypatch, capsys):
+def test_the_code_of_a_card_computes_weights_in_16_bits_in_float32(
+    name, project, tmp_path, monkeypatch, capsys
+):
     card = publish_to(project(name), name, tmp_path / "model", "--dtype", "bfloat16")
     printed, (said,) = run_card(card, tmp_path, monkeypatch, capsys)
     assert said in printed
@@ -437,9 +619,12 @@ def test_the_code_of_a_card_computes_weights_in_16_bits_in_float32(name, project
 def test_the_two_layer_layout_scores_the_same(runs, tmp_path):
     card = publish_to(runs, "prm", tmp_path / "model", "--layout", "qwen_prm")
     assert "Qwen2ForProcessRewardModel" in card
-    assert json.loads((tmp_path / "model" / "config.json").read_text())["architectures"] == ["Qwen2ForProcessRewardModel"]
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["architectures"] == [
+        "Qwen2ForProcessRewardModel"
+    ]
     trained, written = load_checkpoint(str(runs / "prm")), load_checkpoint(str(tmp_path / "model"))
-    assert trained.model.num_parameters() + 16 * 16 + 16 == written.model.num_parameters()  # the first layer's weights and bias
+    # The first layer's weights and bias
+    assert trained.model.num_parameters() + 16 * 16 + 16 == written.model.num_parameters()
     assert f"`Qwen2ForProcessRewardModel`, {written.model.num_parameters():,} parameters" in card
     assert isinstance(written.model.score, torch.nn.Sequential)
     found, expected = (each.kind.shown(each.facts, each.logits(PATH)) for each in (written, trained))
@@ -448,7 +633,9 @@ def test_the_two_layer_layout_scores_the_same(runs, tmp_path):
 
 def test_the_two_layer_layout_says_which_precision_its_weights_have(runs, tmp_path):
     publish_to(runs, "prm", tmp_path / "model", "--layout", "qwen_prm", "--dtype", "bfloat16")
-    assert {tensor.dtype for tensor in load_file(tmp_path / "model" / "model.safetensors").values()} == {torch.bfloat16}
+    assert {tensor.dtype for tensor in load_file(tmp_path / "model" / "model.safetensors").values()} == {
+        torch.bfloat16
+    }
     assert json.loads((tmp_path / "model" / "config.json").read_text())["dtype"] == "bfloat16"
 
 
@@ -469,8 +656,12 @@ def test_two_layers_with_relu_hold_one_linear_map():
 def test_padding_with_eos_is_refused_and_nothing_is_left(runs, tmp_path):
     shutil.copytree(runs / "prm", tmp_path / "prm")
     config = json.loads((tmp_path / "prm" / "config.json").read_text())
-    (tmp_path / "prm" / "config.json").write_text(json.dumps(config | {"pad_token_id": config["eos_token_id"]}))
-    with pytest.raises(InputError, match=r"pad_token_id 1, eos_token_id 1; expected a padding token of its own"):
+    (tmp_path / "prm" / "config.json").write_text(
+        json.dumps(config | {"pad_token_id": config["eos_token_id"]})
+    )
+    with pytest.raises(
+        InputError, match=r"pad_token_id 1, eos_token_id 1; expected a padding token of its own"
+    ):
         publish.main(
             [
                 *("--checkpoint", str(tmp_path / "prm"), "--rows", str(runs / "prm.jsonl")),
@@ -486,7 +677,10 @@ def test_a_tokenizer_that_cuts_otherwise_is_refused(runs, tmp_path):
     saved = json.loads((tmp_path / "tokenizer.json").read_text())
     saved["model"]["merges"] = saved["model"]["merges"][:2]
     (tmp_path / "tokenizer.json").write_text(json.dumps(saved))
-    with pytest.raises(RuntimeError, match=r"gives other ids for the path that begins 'Start with 3: plus 4, times 2\.'; nothing was publ"):
+    with pytest.raises(
+        RuntimeError,
+        match=r"gives other ids for the path that begins 'Start with 3: plus 4, times 2\.'; nothing was publ",
+    ):
         check_tokenizer(tmp_path, original.encoding, kind_named("prm"), [PATH])
 
 
@@ -532,10 +726,12 @@ os.environ["HF_TOKEN"] = "wrong"
 checkpoint, rows, output = sys.argv[1:4]
 arguments = ["--checkpoint", checkpoint, "--rows", rows, "--output", output, "--license", "mit", "--repo", "me/orm"]
 run_command(lambda: main(arguments), "publish")
-"""
+"""  # noqa: E501
 
 
-def test_pushed_models_load_by_name_and_score_the_same_and_a_wrong_token_is_told_in_one_line(project, tmp_path):
+def test_pushed_models_load_by_name_and_score_the_same_and_a_wrong_token_is_told_in_one_line(
+    project, tmp_path
+):
     """In one process, since the client reads the address of the Hub when it is imported."""
     words: list[str] = []
     for name in ("prm", "implicit_prm", "orm"):
@@ -545,8 +741,13 @@ def test_pushed_models_load_by_name_and_score_the_same_and_a_wrong_token_is_told
         hub.fail("POST", f"/models/me/{name}/commit/main", status=500)  # once: the push is tried again
     with serve(hub) as url:
         environment = os.environ | client_settings(url, home=tmp_path / "home", token="secret")
-        run = subprocess.run([sys.executable, "-c", PUSH, *words], env=environment, capture_output=True, text=True, check=False)
-    assert [line for line in run.stdout.splitlines() if line.startswith("same")] == ["same prm", "same implicit_prm"], run.stderr[-2000:]
+        run = subprocess.run(
+            [sys.executable, "-c", PUSH, *words], env=environment, capture_output=True, text=True, check=False
+        )
+    assert [line for line in run.stdout.splitlines() if line.startswith("same")] == [
+        "same prm",
+        "same implicit_prm",
+    ], run.stderr[-2000:]
     files = {"README.md", "config.json", "model.safetensors", "tokenizer.json"}
     assert set(hub.repositories["model", "me/prm"].files) >= files
     assert set(hub.repositories["model", "me/implicit_prm"].files) >= files | {"reference/model.safetensors"}

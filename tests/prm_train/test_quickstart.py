@@ -1,4 +1,6 @@
-"""The quickstart in small: every stage as real processes with the shipped policy, then again without repeating anything."""
+"""The quickstart in small: every stage as real processes with the shipped policy, then again without
+repeating anything.
+"""
 
 import fcntl
 import json
@@ -24,7 +26,18 @@ from prm_train.training.config import TrainOrmConfig, TrainPrmConfig
 from prm_train.training.settings import TrainingConfig
 
 SMALL = (
-    *("--n_train_problems", "48", "--n_solutions", "4", "--n_rollouts", "4", "--n_validation_problems", "16", "--n_test_problems", "24"),
+    *(
+        "--n_train_problems",
+        "48",
+        "--n_solutions",
+        "4",
+        "--n_rollouts",
+        "4",
+        "--n_validation_problems",
+        "16",
+        "--n_test_problems",
+        "24",
+    ),
     *("--n_samples", "8", "--beams", "4", "--temperatures", "0.5,1.0", "--n_epochs", "1"),
 )
 STAGES = ["build", "evaluate", "label", "sample", "search-test", "search-validation", "train"]
@@ -73,10 +86,14 @@ def test_quickstart_runs_every_stage_and_repeats_none(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("kind", "config_class"), [("prm", TrainPrmConfig), ("orm", TrainOrmConfig)])
-def test_the_published_recipe_is_the_one_that_the_quickstart_trains_with(kind: str, config_class: type[TrainingConfig]):
+def test_the_published_recipe_is_the_one_that_the_quickstart_trains_with(
+    kind: str, config_class: type[TrainingConfig]
+):
     (stage,) = [stage for stage in training_stages(QuickstartConfig()) if stage.command == "train"]
     (arguments,) = [command[1:] for command in stage.commands if command[0] == f"prm_train.train_{kind}"]
-    published = load_yaml(config_class, Path(__file__).parents[2] / "configs" / f"train_{kind}" / "quickstart.yaml")
+    published = load_yaml(
+        config_class, Path(__file__).parents[2] / "configs" / f"train_{kind}" / "quickstart.yaml"
+    )
     assert replace(parse_config(config_class, arguments), use_cpu=False) == published
 
 
@@ -118,7 +135,9 @@ def test_the_seconds_of_a_stage_are_those_of_all_its_processes(tmp_path: Path):
 @pytest.mark.slow
 def test_quickstart_survives_interrupts(tmp_path: Path):
     for seconds in (8, 15, 25, 12, 30):
-        process = subprocess.Popen(quickstart(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen(
+            quickstart(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
         time.sleep(seconds)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

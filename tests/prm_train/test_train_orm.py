@@ -18,7 +18,14 @@ from prm_train.training.config import TrainOrmConfig
 
 
 def train(rows: Path, tiny_policy: Path, output: Path, *more: str) -> dict:
-    settings = {"rows": rows, "output": output, "model": tiny_policy, "learning_rate": 0.01, "n_epochs": 12.0, "validation_share": 0.3}
+    settings = {
+        "rows": rows,
+        "output": output,
+        "model": tiny_policy,
+        "learning_rate": 0.01,
+        "n_epochs": 12.0,
+        "validation_share": 0.3,
+    }
     main([word for name, value in settings.items() for word in (f"--{name}", str(value))] + list(more))
     return json.loads((output / "training" / "report.json").read_text())
 
@@ -36,15 +43,21 @@ def test_the_checkpoint_on_disk_has_the_loss_that_training_reported(orm_rows, ti
     model, encoding, facts = load_classifier(str(tmp_path / "orm"))
     assert (facts.kind, facts.aggregation) == ("orm", "last")
     losses = []
-    for example in split_by_question(orm_examples(read_rows(orm_rows, OrmRow), encoding, 1024).examples, 0.3)[1]:
+    for example in split_by_question(orm_examples(read_rows(orm_rows, OrmRow), encoding, 1024).examples, 0.3)[
+        1
+    ]:
         score = model(input_ids=torch.tensor([example.input_ids])).logits[0, 0].sigmoid()
         losses.append(-(score if example.targets[0] else 1 - score).log().item())
     assert sum(losses) / len(losses) == pytest.approx(report["validation"][-1]["loss"], rel=1e-5)
 
 
-def test_a_score_is_the_sigmoid_of_the_logit_at_the_last_marker_with_padding_or_without(orm_rows, tiny_policy, tmp_path):
+def test_a_score_is_the_sigmoid_of_the_logit_at_the_last_marker_with_padding_or_without(
+    orm_rows, tiny_policy, tmp_path
+):
     train(orm_rows, tiny_policy, tmp_path / "orm", "--n_epochs", "3")
-    model, loading = AutoModelForSequenceClassification.from_pretrained(tmp_path / "orm", output_loading_info=True)
+    model, loading = AutoModelForSequenceClassification.from_pretrained(
+        tmp_path / "orm", output_loading_info=True
+    )
     assert not loading["missing_keys"]
     assert not loading["unexpected_keys"]
     _, encoding, _ = load_classifier(str(tmp_path / "orm"))
@@ -57,24 +70,40 @@ def test_a_score_is_the_sigmoid_of_the_logit_at_the_last_marker_with_padding_or_
         hidden = model.model(input_ids=torch.tensor([ids])).last_hidden_state[0, -1]
     assert torch.allclose(alone, padded, atol=1e-6)
     assert alone.item() == pytest.approx((model.score.weight[0] @ hidden).item(), abs=1e-6)
-    served = pipeline("text-classification", model=model, tokenizer=encoding.tokenizer)(encoding.tokenizer.decode(ids))
+    served = pipeline("text-classification", model=model, tokenizer=encoding.tokenizer)(
+        encoding.tokenizer.decode(ids)
+    )
     assert served == [{"label": "correct", "score": pytest.approx(alone.sigmoid().item(), abs=1e-6)}]
 
 
 def test_a_verifier_of_revisions_reads_the_attempts_before(tiny_policy, tmp_path):
-    """All attempts say the same; they are right where the one before says 0, so that nothing but the history tells."""
+    """All attempts say the same; they are right where the one before says 0, so that nothing but the history
+    tells.
+    """
     user, made = Message("user", "Start with 3"), []
     for i in range(60):
         question = Message("user", f"Start with {i // 3}")
         prompt = (question, Message("assistant", f"Answer: {i % 3}"), question)
-        made.append(OrmHistoryRow(f"p{i // 3}", prompt, (Message("assistant", "Answer: 1"),), i % 3 == 0, 1, (0, 1)))
+        made.append(
+            OrmHistoryRow(f"p{i // 3}", prompt, (Message("assistant", "Answer: 1"),), i % 3 == 0, 1, (0, 1))
+        )
     write_rows(tmp_path / "history.jsonl", made)
-    report = train(tmp_path / "history.jsonl", tiny_policy, tmp_path / "orm", "--batch_size", "4", "--n_epochs", "6")
+    report = train(
+        tmp_path / "history.jsonl", tiny_policy, tmp_path / "orm", "--batch_size", "4", "--n_epochs", "6"
+    )
     assert report["validation"][-1]["within_problem_auroc"] == 1.0
     with pytest.raises(InputError, match="rows with earlier attempts, which differ in them"):
         train(tmp_path / "history.jsonl", tiny_policy, tmp_path / "pairs", "--objective", "pairs")
-    with pytest.raises(InputError, match="holds solutions after earlier attempts, which candidates are not; expected null"):
-        train(tmp_path / "history.jsonl", tiny_policy, tmp_path / "watched", "--candidates", str(tmp_path / "history.jsonl"))
+    with pytest.raises(
+        InputError, match="holds solutions after earlier attempts, which candidates are not; expected null"
+    ):
+        train(
+            tmp_path / "history.jsonl",
+            tiny_policy,
+            tmp_path / "watched",
+            "--candidates",
+            str(tmp_path / "history.jsonl"),
+        )
 
     async def score(before: str) -> float:
         scorer = load_scorer(str(tmp_path / "orm"))

@@ -34,18 +34,39 @@ def rows(tmp_path: Path) -> Path:
     """40 solutions of 20 questions; a step is wrong where it says 9."""
     made = []
     for i in range(40):
-        steps = (f"{i % 10} plus 1 = {(i + 1) % 10}", f"then {i // 10} = {'9' if i % 2 else '8'}", "Answer: 1")
+        steps = (
+            f"{i % 10} plus 1 = {(i + 1) % 10}",
+            f"then {i // 10} = {'9' if i % 2 else '8'}",
+            "Answer: 1",
+        )
         labels = (True, i % 2 == 0, None if i % 2 else True)
         counts = (4, 0 if i % 2 else 3, 0)
         made.append(
-            PrmRow(f"p{i // 2}", f"Start with {i // 2}", steps, labels, counts, (4, 4, 0), (0, 0, 0), ("fixed",) * 3, ("rollouts",) * 3)
+            PrmRow(
+                f"p{i // 2}",
+                f"Start with {i // 2}",
+                steps,
+                labels,
+                counts,
+                (4, 4, 0),
+                (0, 0, 0),
+                ("fixed",) * 3,
+                ("rollouts",) * 3,
+            )
         )
     write_rows(tmp_path / "prm.jsonl", made)
     return tmp_path / "prm.jsonl"
 
 
 def arguments(rows: Path, tiny_policy: Path, output: Path) -> list[str]:
-    settings = {"rows": rows, "output": output, "model": tiny_policy, "learning_rate": 0.01, "n_epochs": 3.0, "validation_share": 0.3}
+    settings = {
+        "rows": rows,
+        "output": output,
+        "model": tiny_policy,
+        "learning_rate": 0.01,
+        "n_epochs": 3.0,
+        "validation_share": 0.3,
+    }
     return [word for name, value in settings.items() for word in (f"--{name}", str(value))]
 
 
@@ -60,8 +81,15 @@ def validation_loss(output: Path, rows: Path, algebra: LabelAlgebra = HARD) -> f
     examples = prm_examples(read_rows(rows, PrmRow), encoding, algebra, 1024).examples
     losses = []
     for example in split_by_question(examples, 0.3)[1]:
-        scores = model(input_ids=torch.tensor([example.input_ids])).logits[0, list(example.positions)].softmax(-1)[:, 1]
-        losses += [-(t * s.log() + (1 - t) * (1 - s).log()).item() for s, t in zip(scores, example.targets, strict=True)]
+        scores = (
+            model(input_ids=torch.tensor([example.input_ids]))
+            .logits[0, list(example.positions)]
+            .softmax(-1)[:, 1]
+        )
+        losses += [
+            -(t * s.log() + (1 - t) * (1 - s).log()).item()
+            for s, t in zip(scores, example.targets, strict=True)
+        ]
     return sum(losses) / len(losses)
 
 
@@ -103,7 +131,11 @@ def test_the_checkpoint_loads_with_transformers_alone_and_says_what_it_is(rows, 
     model, loading = AutoModelForTokenClassification.from_pretrained(output, output_loading_info=True)
     assert not loading["missing_keys"]
     assert not loading["unexpected_keys"]
-    assert (model.num_labels, model.config.id2label, model.config.use_cache) == (2, {0: "bad", 1: "good"}, True)
+    assert (model.num_labels, model.config.id2label, model.config.use_cache) == (
+        2,
+        {0: "bad", 1: "good"},
+        True,
+    )
     assert model.config.classifier_dropout == 0.0
     _, _, facts = load_classifier(str(output))
     labels = "whether the step is right, as the rows' labels say"
@@ -112,7 +144,9 @@ def test_the_checkpoint_loads_with_transformers_alone_and_says_what_it_is(rows, 
 
 
 def test_a_model_that_is_no_checkpoint_of_ours_is_refused(tiny_policy):
-    with pytest.raises(InputError, match="has no 'prm_train'; expected a model that train-prm or train-orm has written"):
+    with pytest.raises(
+        InputError, match="has no 'prm_train'; expected a model that train-prm or train-orm has written"
+    ):
         load_classifier(str(tiny_policy))
 
 
@@ -132,11 +166,17 @@ def test_a_finished_training_is_not_repeated_and_another_one_is_refused(rows, ti
 
     before = rows.read_text()
     rows.write_text(before.replace("9", "8", 1))
-    with pytest.raises(InputError, match=r"training is finished, and the rows in .*prm\.jsonl have changed since it began; put"):
+    with pytest.raises(
+        InputError,
+        match=r"training is finished, and the rows in .*prm\.jsonl have changed since it began; put",
+    ):
         train(rows, tiny_policy, output)
     rows.write_text(before)
     (output / "model.safetensors").rename(output / "elsewhere")
-    with pytest.raises(InputError, match=r"finished, and its model is no longer there whole; expected config\.json and weights"):
+    with pytest.raises(
+        InputError,
+        match=r"finished, and its model is no longer there whole; expected config\.json and weights",
+    ):
         train(rows, tiny_policy, output)
 
 
@@ -146,8 +186,14 @@ def test_a_finished_training_is_of_the_base_that_began_it(rows, tiny_policy, tmp
     (base / "README.md").write_text("a card, which decides nothing")
     train(rows, base, tmp_path / "prm", "--n_epochs", "0.1")
     weights = load_file(base / "model.safetensors")
-    save_file({name: weight * 1.01 for name, weight in weights.items()}, base / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(InputError, match=r"finished, and model\.safetensors of its model .*base changed since it began"):
+    save_file(
+        {name: weight * 1.01 for name, weight in weights.items()},
+        base / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    with pytest.raises(
+        InputError, match=r"finished, and model\.safetensors of its model .*base changed since it began"
+    ):
         train(rows, base, tmp_path / "prm", "--n_epochs", "0.1")
     shutil.rmtree(base)  # what is not there has not changed
     train(rows, base, tmp_path / "prm", "--n_epochs", "0.1")
@@ -159,7 +205,11 @@ def test_a_finished_training_is_of_the_base_that_began_it(rows, tiny_policy, tmp
         ("base", "holds the base model .*base, which would be overwritten; expected a folder of its own"),
         (".", "holds the base model .*base, which would be overwritten"),
         ("base/../base", "holds the base model"),
-        ("other", r"holds config\.json, model\.safetensors and no training of this project; expected a folder of its own, new or empty"),
+        (
+            "other",
+            r"holds config\.json, model\.safetensors and no training of this project; expected a folder of "
+            r"its own, new or empty",
+        ),
         ("run", r"holds config\.json, ledger\.sqlite and no training of this project"),
         ("notes", r"holds training and no training of this project"),
         ("thesis", r"holds chapter\.txt and no training of this project"),
@@ -169,7 +219,13 @@ def test_a_finished_training_is_of_the_base_that_began_it(rows, tiny_policy, tmp
 @pytest.mark.parametrize("more", [(), ("--resume", "false")], ids=["", "over"])
 def test_a_training_writes_over_nothing_but_itself(output, said, more, rows, tiny_policy, tmp_path):
     shutil.copytree(tiny_policy, tmp_path / "base")
-    files = ("other/config.json", "other/model.safetensors", "run/config.json", "run/ledger.sqlite", "notes/training/config.json")
+    files = (
+        "other/config.json",
+        "other/model.safetensors",
+        "run/config.json",
+        "run/ledger.sqlite",
+        "notes/training/config.json",
+    )
     for name in (*files, "thesis/chapter.txt", "thesis/notes.log"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text('{"mine": 1}')
@@ -187,20 +243,30 @@ def test_a_second_training_in_a_folder_is_refused_while_the_first_is_at_work(row
     assert not (tmp_path / "prm").exists()  # nothing came of it
 
 
-def test_training_killed_at_any_moment_ends_with_the_weights_of_unbroken_training(rows, tiny_policy, tmp_path):
+def test_training_killed_at_any_moment_ends_with_the_weights_of_unbroken_training(
+    rows, tiny_policy, tmp_path
+):
     more = ("--batch_size", "2", "--n_epochs", "10", "--n_steps_between_saves", "4")
     train(rows, tiny_policy, tmp_path / "whole", *more)
     output = tmp_path / "killed"
     command = [sys.executable, "-m", "prm_train.train_prm", *arguments(rows, tiny_policy, output), *more]
-    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}, stderr=subprocess.PIPE
+    )
     deadline = time.monotonic() + 120
-    while last_whole_checkpoint(output / "training") is None and process.poll() is None and time.monotonic() < deadline:
+    while (
+        last_whole_checkpoint(output / "training") is None
+        and process.poll() is None
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.002)
     process.kill()
     assert process.wait() == -signal.SIGKILL, process.communicate()[1].decode()[-2000:]
     (output / "training" / "checkpoint-1000").mkdir()  # a save that was broken off
     train(rows, tiny_policy, output, *more)
-    assert (output / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
+    assert (output / "model.safetensors").read_bytes() == (
+        tmp_path / "whole" / "model.safetensors"
+    ).read_bytes()
 
 
 def test_rows_of_too_few_questions_to_split_are_refused(rows, tiny_policy, tmp_path):
@@ -220,13 +286,29 @@ def test_a_model_whose_head_has_another_name_is_trained_with_lora_and_published(
     report = train(rows, model, output, "--n_epochs", "1", "--lora.rank", "2", "--head_learning_rate", "0.05")
     assert validation_loss(output, rows) == pytest.approx(report["validation"][-1]["loss"], rel=1e-5)
     public = tmp_path / "public"
-    publish(["--checkpoint", str(output), "--rows", str(rows), "--output", str(public), "--license", "mit", "--n_rows", "10"])
+    publish(
+        [
+            "--checkpoint",
+            str(output),
+            "--rows",
+            str(rows),
+            "--output",
+            str(public),
+            "--license",
+            "mit",
+            "--n_rows",
+            "10",
+        ]
+    )
     assert validation_loss(public, rows) == pytest.approx(report["validation"][-1]["loss"], rel=1e-5)
 
 
 def test_packing_on_linear_attention_is_refused_before_anything_is_trained(rows, tmp_path):
     model, output = write_tiny_model("qwen3_next", tmp_path / "base"), tmp_path / "prm"
-    with pytest.raises(InputError, match=r"packing: got true with model .*/base, in which a packed row depends on the row before it"):
+    with pytest.raises(
+        InputError,
+        match=r"packing: got true with model .*/base, in which a packed row depends on the row before it",
+    ):
         train(rows, model, output, "--packing", "true", "--batch_tokens", "200", "--max_length", "200")
     assert [path.name for path in output.iterdir()] == ["training"]
     assert not list(output.rglob("*.safetensors"))

@@ -40,9 +40,21 @@ ROOT = Path(__file__).parents[2]
 def row(i: int, n_attempts: int) -> RevisionRow:
     """The right answer is always 7, whatever the attempts before it."""
     question = Message("user", f"Start with {i}: plus 4.")
-    wrong = [turn for k in range(n_attempts) for turn in (Message("assistant", f"{i} plus 4 = {k}\nAnswer: {k}"), question)]
+    wrong = [
+        turn
+        for k in range(n_attempts)
+        for turn in (Message("assistant", f"{i} plus 4 = {k}\nAnswer: {k}"), question)
+    ]
     right = Message("assistant", f"{i} plus 4 = 7\nAnswer: 7")
-    return RevisionRow(f"p{i}", (question, *wrong), (right,), "revision" if n_attempts else "first_attempt", n_attempts, 2, (0,))
+    return RevisionRow(
+        f"p{i}",
+        (question, *wrong),
+        (right,),
+        "revision" if n_attempts else "first_attempt",
+        n_attempts,
+        2,
+        (0,),
+    )
 
 
 @pytest.fixture
@@ -52,9 +64,27 @@ def rows(tmp_path: Path) -> Path:
 
 
 def arguments(rows: Path, tiny_policy: Path, output: Path, *more: str) -> list[str]:
-    settings = {"rows": rows, "output": output, "model": tiny_policy, "learning_rate": 0.01, "n_epochs": 4.0, "validation_share": 0.3}
+    settings = {
+        "rows": rows,
+        "output": output,
+        "model": tiny_policy,
+        "learning_rate": 0.01,
+        "n_epochs": 4.0,
+        "validation_share": 0.3,
+    }
     words = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
-    return [*words, "--grader", "arithmetic", "--batch_size", "4", "--use_cpu", "true", "--max_new_tokens", "40", *more]
+    return [
+        *words,
+        "--grader",
+        "arithmetic",
+        "--batch_size",
+        "4",
+        "--use_cpu",
+        "true",
+        "--max_new_tokens",
+        "40",
+        *more,
+    ]
 
 
 def train(rows: Path, tiny_policy: Path, output: Path, *more: str) -> dict:
@@ -62,24 +92,30 @@ def train(rows: Path, tiny_policy: Path, output: Path, *more: str) -> dict:
     return json.loads((output / "training" / "report.json").read_text())
 
 
-def test_training_learns_the_answer_and_the_report_says_what_becomes_of_held_out_chains(rows, tiny_policy, tmp_path):
+def test_training_learns_the_answer_and_the_report_says_what_becomes_of_held_out_chains(
+    rows, tiny_policy, tmp_path
+):
     report = train(rows, tiny_policy, tmp_path / "model", "--n_epochs", "12.0")
     losses = [entry["loss"] for entry in report["validation"]]
     assert losses[-1] < 0.3 * losses[0]
     assert report["parity"]["max_abs_difference"] < 1e-4
     rates = report["revisions"]
     assert rates["n_chains"] > 0
-    assert rates["wrong_to_correct"]["mean"] + rates["correct_to_correct"]["mean"] > 1  # "Answer: 7" is all there is to learn
+    # "Answer: 7" is all there is to learn
+    assert rates["wrong_to_correct"]["mean"] + rates["correct_to_correct"]["mean"] > 1
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     assert model.config.prm_train["kind"] == "revision"
     before = (tmp_path / "model" / "training" / "report.json").read_text()
-    train(rows, tiny_policy, tmp_path / "model", "--n_epochs", "12.0")  # finished: nothing is trained or drawn again
+    # Finished: nothing is trained or drawn again
+    train(rows, tiny_policy, tmp_path / "model", "--n_epochs", "12.0")
     assert (tmp_path / "model" / "training" / "report.json").read_text() == before
 
 
 def test_a_revision_model_runs_as_a_policy(rows, tiny_policy, tmp_path):
     quantized = ("--quantization", "nf4") if find_spec("bitsandbytes") else ()
-    parity = train(rows, tiny_policy, tmp_path / "model", "--lora.rank", "4", "--n_revised_chains", "0", *quantized)["parity"]
+    parity = train(
+        rows, tiny_policy, tmp_path / "model", "--lora.rank", "4", "--n_revised_chains", "0", *quantized
+    )["parity"]
     assert parity["max_abs_difference"] < 1e-5  # of the base in whole, into which the updates are merged
     assert not quantized or 1e-5 < parity["quantization_difference"] < 0.5
     problems = ("--problems.n", "3", "--policy.model", str(tmp_path / "model"))
@@ -109,7 +145,16 @@ def test_only_the_first_process_draws_in_the_dtype_of_the_training(rows, tiny_po
 
 
 def test_accumulated_batches_give_the_loss_of_one(rows, tiny_policy, tmp_path):
-    settings = ("--n_epochs", "1.0", "--n_revised_chains", "0", "--n_steps_between_logs", "1", "--max_grad_norm", "0.0")
+    settings = (
+        "--n_epochs",
+        "1.0",
+        "--n_revised_chains",
+        "0",
+        "--n_steps_between_logs",
+        "1",
+        "--max_grad_norm",
+        "0.0",
+    )
     whole = train(rows, tiny_policy, tmp_path / "a", *settings, "--batch_size", "8")
     parts = train(rows, tiny_policy, tmp_path / "b", *settings, "--batch_size", "2", "--n_accumulated", "4")
     for a, b in zip(whole["loss_curve"], parts["loss_curve"], strict=True):
@@ -132,8 +177,11 @@ def test_training_ends_so_many_evaluations_after_the_minimum():
 
 
 @pytest.mark.parametrize("saves", [(), ("--n_steps_between_saves", "1")], ids=["once an epoch", "each step"])
-def test_a_training_that_was_killed_when_it_had_ended_by_the_rule_makes_no_step_more(saves, rows, tiny_policy, tmp_path, monkeypatch):
-    settings = ("--stop_after_minimum", "0", "--n_revised_chains", "0", *saves)  # ends with its first evaluation
+def test_a_training_that_was_killed_when_it_had_ended_by_the_rule_makes_no_step_more(
+    saves, rows, tiny_policy, tmp_path, monkeypatch
+):
+    # Ends with its first evaluation
+    settings = ("--stop_after_minimum", "0", "--n_revised_chains", "0", *saves)
     whole = train(rows, tiny_policy, tmp_path / "whole", *settings)
     assert [entry["step"] for entry in whole["validation"]] == [whole["n_steps"]]
     with monkeypatch.context() as killed:
@@ -152,7 +200,9 @@ def raise_interrupt(*_: Any) -> None:
 
 
 def test_stopping_after_the_minimum_needs_a_validation_share(rows, tiny_policy, tmp_path):
-    with pytest.raises(InputError, match=r"stop_after_minimum: got 1 with validation_share 0\.0 and keep last"):
+    with pytest.raises(
+        InputError, match=r"stop_after_minimum: got 1 with validation_share 0\.0 and keep last"
+    ):
         train(rows, tiny_policy, tmp_path / "model", "--validation_share", "0.0", "--stop_after_minimum", "1")
 
 
@@ -175,11 +225,14 @@ def test_rates_are_means_over_questions_and_an_unknown_is_neither():
 
 def test_chains_beyond_the_context_lose_their_oldest_attempts_or_are_left_out_and_counted(tiny_policy):
     policy, grader = load_policy(str(tiny_policy)), load_grader("arithmetic", "")
-    lengths = [len(encode_chain(policy.tokenizer, row(3, n).prompt)) for n in range(4)]  # the right attempt is as long as a wrong one
+    # The right attempt is as long as a wrong one
+    lengths = [len(encode_chain(policy.tokenizer, row(3, n).prompt)) for n in range(4)]
 
     def draw(n_fitting: int) -> tuple[list[NextAttempt], int]:
         params = SamplingParams(policy.context_length - lengths[n_fitting], 0.0)
-        return asyncio.run(next_attempts(policy, policy.tokenizer, grader, [row(3, 0), row(3, 1), row(3, 3)], params))
+        return asyncio.run(
+            next_attempts(policy, policy.tokenizer, grader, [row(3, 0), row(3, 1), row(3, 3)], params)
+        )
 
     attempts, n_left_out = draw(2)
     assert [(each.n_attempts, each.was_right, each.is_shortened) for each in attempts] == [
@@ -194,7 +247,9 @@ def test_chains_beyond_the_context_lose_their_oldest_attempts_or_are_left_out_an
     assert draw(0) == ([], 2)
 
 
-def test_a_training_whose_held_out_chains_are_beyond_the_context_says_so_and_ends(rows, tiny_policy, tmp_path, caplog):
+def test_a_training_whose_held_out_chains_are_beyond_the_context_says_so_and_ends(
+    rows, tiny_policy, tmp_path, caplog
+):
     report = train(rows, tiny_policy, tmp_path / "model", "--n_epochs", "1.0", "--max_new_tokens", "250")
     assert "revisions" not in report
     assert "and max_new_tokens 250 are beyond the context of 256 tokens: left out" in caplog.text
@@ -211,15 +266,31 @@ def test_the_right_answer_takes_the_place_of_the_last_attempt():
     ]
 
 
-def test_training_and_publishing_hold_out_questions_whatever_the_first_turn_says_besides(rows, tiny_policy, tmp_path):
+def test_training_and_publishing_hold_out_questions_whatever_the_first_turn_says_besides(
+    rows, tiny_policy, tmp_path
+):
     made = read_rows(rows, RevisionRow)
-    asked = [replace(each, prompt=(Message("user", f"{each.question} Think."), *each.prompt[1:])) for each in made]
+    asked = [
+        replace(each, prompt=(Message("user", f"{each.question} Think."), *each.prompt[1:])) for each in made
+    ]
     write_rows(tmp_path / "asked.jsonl", asked)
-    report = train(tmp_path / "asked.jsonl", tiny_policy, tmp_path / "model", "--n_epochs", "1.0", "--n_revised_chains", "0")
+    report = train(
+        tmp_path / "asked.jsonl",
+        tiny_policy,
+        tmp_path / "model",
+        "--n_epochs",
+        "1.0",
+        "--n_revised_chains",
+        "0",
+    )
     held_out = {each.question for each in made if is_validation_question(each.question, 0.3)}
     assert report["n_validation_rows"] == len(held_out) > 5
     config = PublishConfig(
-        checkpoint=tmp_path / "model", rows=tmp_path / "asked.jsonl", output=tmp_path / "public", license="mit", n_rows=40
+        checkpoint=tmp_path / "model",
+        rows=tmp_path / "asked.jsonl",
+        output=tmp_path / "public",
+        license="mit",
+        n_rows=40,
     )
     checked, is_held_out = choose_paths(config, load_checkpoint(str(tmp_path / "model")), LabelAlgebra(), 0.3)
     assert is_held_out

@@ -1,4 +1,6 @@
-"""What `prm-train verify-export` says of what vLLM returned. That vLLM returns it is the subject of test_vllm_scoring.py."""
+"""What `prm-train verify-export` says of what vLLM returned. That vLLM returns it is the subject of
+test_vllm_scoring.py.
+"""
 
 import json
 import math
@@ -22,7 +24,16 @@ from prm_train.kinds.generative_verifier import GENERATIVE_VERIFIER, verdict_enc
 from prm_train.kinds.lookup import write_facts
 from prm_train.kinds.orm import ORM
 from prm_train.kinds.paths import EncodedPath, ScoredPath
-from prm_train.publishing.served_parity import Comparison, Place, Subject, compare, config_faults, load_subject, read_paths, sample_paths
+from prm_train.publishing.served_parity import (
+    Comparison,
+    Place,
+    Subject,
+    compare,
+    config_faults,
+    load_subject,
+    read_paths,
+    sample_paths,
+)
 from prm_train.training.scorer_network import build_scorer, save_scorer
 from prm_train.training.settings import ScorerConfig
 from tests.hub_server import Account, Hub, client_settings, serve
@@ -43,7 +54,9 @@ def prm(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Subject:
 
 
 def returned_for_all(subject: Subject, path: EncodedPath, shift: float = 0.0) -> list[list[float]]:
-    """What vLLM's ALL pooling returns: a row for every token, those of steps as transformers has them but for `shift`."""
+    """What vLLM's ALL pooling returns: a row for every token, those of steps as transformers has them but for
+    `shift`.
+    """
     rows = [[0.5, 0.5] for _ in path.ids]
     for position, score in zip(path.positions, subject.scores(path), strict=True):
         rows[position] = [1 - score - shift, score + shift]
@@ -86,7 +99,8 @@ def test_labels_in_the_wrong_order_are_found_in_scores_and_config(prm, tiny_poli
     assert abs(1 - 2 * first) > 1e-3
     assert not found.is_within(abs(1 - 2 * first) / 2)
     assert config_faults(swapped, [path], [path]) == [
-        "labels: got id2label {0: 'good', 1: 'bad'}, label2id {'good': 0, 'bad': 1}; expected {0: 'bad', 1: 'good'} and its inverse"
+        "labels: got id2label {0: 'good', 1: 'bad'}, label2id {'good': 0, 'bad': 1}; expected {0: 'bad', 1: "
+        "'good'} and its inverse"
     ]
     assert config_faults(prm, [path], [path]) == []
 
@@ -113,7 +127,9 @@ def test_ids_other_than_the_references_are_a_fault(prm):
     ]
 
 
-@pytest.mark.parametrize(("problem_type", "is_raw"), [("multi_label_classification", False), ("regression", True), (None, False)])
+@pytest.mark.parametrize(
+    ("problem_type", "is_raw"), [("multi_label_classification", False), ("regression", True), (None, False)]
+)
 def test_an_orm_is_compared_as_its_problem_type_has_it_served(problem_type, is_raw, tiny_policy, tmp_path):
     orm = load_subject(scorer("orm", tiny_policy, tmp_path), "float32")
     path = orm.encode(PATH)
@@ -128,7 +144,9 @@ def test_an_orm_is_compared_as_its_problem_type_has_it_served(problem_type, is_r
 def test_an_orm_from_pairs_is_read_as_its_reward_and_may_be_labeled_so(tiny_policy, tmp_path):
     set_seed(0)
     model, encoding = build_scorer("orm", ScorerConfig(rows=Path(), output=Path(), model=str(tiny_policy)))
-    save_scorer(model, encoding, CheckpointFacts("orm", encoding.facts, "pairs", "last", is_reward=True), tmp_path)
+    save_scorer(
+        model, encoding, CheckpointFacts("orm", encoding.facts, "pairs", "last", is_reward=True), tmp_path
+    )
     orm = load_subject(tmp_path, "float32")
     path = orm.encode(PATH)
     with torch.no_grad():
@@ -136,7 +154,7 @@ def test_an_orm_from_pairs_is_read_as_its_reward_and_may_be_labeled_so(tiny_poli
     assert config_faults(orm, [path], [path]) == []
     orm.model.config.update(ORM.head)
     assert config_faults(orm, [path], [path]) == [
-        "labels: got id2label {0: 'correct'}, label2id {'correct': 0}; expected {0: 'reward'} and its inverse",
+        "labels: got id2label {0: 'correct'}, label2id {'correct': 0}; expected {0: 'reward'} and its inverse",  # noqa: E501
         "problem_type: got multi_label_classification, expected regression",
     ]
 
@@ -186,7 +204,8 @@ def test_the_table_shows_the_places_that_differ_most():
     lines = verify_export.table(found, 1e-5)
     assert lines == [
         "  read by           scores  largest difference      mean",
-        "  ALL                   16             5.0e-01   1.0e-01  NOT THE SAME: expected at most 1e-05, in the mean 1e-06",
+        "  ALL                   16             5.0e-01   1.0e-01  NOT THE SAME: expected at most 1e-05, in "
+        "the mean 1e-06",
         "    path 3, score 1: transformers 0.250000, vLLM 0.750000",
         "    path 0, score 0: transformers 0.500000, vLLM 0.625000",
         "  STEP                  16             2.0e-07   1.0e-08  same",
@@ -213,14 +232,16 @@ def test_what_cannot_be_asked_is_refused_in_a_line(tiny_policy, tmp_path):
 
 
 def test_a_model_is_asked_for_by_its_name_on_the_hub(tiny_policy, tmp_path):
-    """As the cards of pushed models say. Python that stands for vLLM's says which folder it was given, and what is in it."""
+    """As the cards of pushed models say. Python that stands for vLLM's says which folder it was given, and
+    what is in it.
+    """
     checkpoint = scorer("prm", tiny_policy, tmp_path / "prm")
     python = tmp_path / "python"
     python.write_text(f"""#!{sys.executable}
 import json, pathlib, sys
 request = json.loads(pathlib.Path(sys.argv[3]).read_text())
 sys.exit(" ".join([request["kind"], *sorted(file.name for file in pathlib.Path(request["checkpoint"]).iterdir())]))
-""")
+""")  # noqa: E501
     python.chmod(0o755)
     code = f"""
 from pathlib import Path
@@ -236,7 +257,9 @@ for name in ("me/model", "me/none"):
 """
     with serve(Hub({"secret": Account("me")})) as url:
         environment = os.environ | client_settings(url, home=tmp_path / "home", token="secret")
-        run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+        run = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+        )
     assert run.returncode == 0, run.stderr[-2000:]
     refused, said, unknown = run.stdout.splitlines()[-3:]
     assert refused == "me/model: vLLM does not serve it; its last words:"

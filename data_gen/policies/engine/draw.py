@@ -13,7 +13,8 @@ from data_gen.records.sampling import FinishReason, SamplingParams, Truncation, 
 from data_gen.records.steps import StepScanner
 from data_gen.records.stop_strings import StopStrings
 
-# Over this many tokens or fewer, float32 sums of probabilities are exact to about 1e-6. Larger vocabularies are summed in float64.
+# Over this many tokens or fewer, float32 sums of probabilities are exact to about 1e-6. Larger vocabularies
+# are summed in float64.
 SMALL_VOCABULARY = 4096
 
 
@@ -21,7 +22,8 @@ SMALL_VOCABULARY = 4096
 class Draw:
     """One draw on its way to a completion. `noise` gives a uniform number in [0, 1) for each token in turn.
 
-    A batch (`row_batch`, `plain_batch`) sets the fields below `finish_reason`; `row_batch` tells how they change in the life of a draw.
+    A batch (`row_batch`, `plain_batch`) sets the fields below `finish_reason`; `row_batch` tells how they
+    change in the life of a draw.
     """
 
     prefix_ids: tuple[int, ...]
@@ -30,7 +32,8 @@ class Draw:
     n_room: int
     noise: random.Random
 
-    # What ends the draw before EOS: a step separator (`scanner`) or stop strings, each with its state after the tokens so far.
+    # What ends the draw before EOS: a step separator (`scanner`) or stop strings, each with its state after
+    # the tokens so far.
     scanner: StepScanner | None
     stop_strings: StopStrings | None = None
     scan_state: int = StepScanner.START
@@ -42,11 +45,13 @@ class Draw:
     logprobs: list[float] = field(default_factory=list)
     finish_reason: FinishReason | None = None
 
-    # What the prefix cost: ids that were computed for this draw, and ids whose keys and values were there already.
+    # What the prefix cost: ids that were computed for this draw, and ids whose keys and values were there
+    # already.
     n_prefilled: int = 0
     n_cached: int = 0
 
-    # The draw's place in its batch: the row in its tier, how many ids' keys and values the row holds, and the id to feed next.
+    # The draw's place in its batch: the row in its tier, how many ids' keys and values the row holds, and the
+    # id to feed next.
     row: int = 0
     n_fed: int = 0
     next_id: int = 0
@@ -86,20 +91,27 @@ def choose_tokens(
     temperatures: Float[Tensor, " row"],
     truncations: Sequence[Truncation] = (),
 ) -> tuple[list[int], list[float]]:
-    """For each row a token, by inverting the cumulative distribution at the row's uniform number, and its log-probability at temperature 1.
+    """For each row a token, by inverting the cumulative distribution at the row's uniform number, and its
+    log-probability at temperature 1.
 
-    Temperature 0 takes the most likely token. Probabilities are summed in the order of the ids, so that a token depends on nothing but its
-    own row. `truncations` (top_p, top_k, min_p) holds one entry for each row, or none where every token may be drawn.
+    Temperature 0 takes the most likely token. Probabilities are summed in the order of the ids, so that a
+    token depends on nothing but its own row. `truncations` (top_p, top_k, min_p) holds one entry for each
+    row, or none where every token may be drawn.
     """
     uniforms, temperatures = uniforms.to(logits.device), temperatures.to(logits.device)
     is_plain, is_greedy = bool((temperatures == 1).all()), temperatures == 0
     weights = (logits if is_plain else logits / temperatures.masked_fill(is_greedy, 1.0)[:, None]).softmax(-1)
     allowed = truncated(weights, truncations)
 
-    cumulative = allowed.cumsum(-1, dtype=torch.float32 if logits.shape[-1] <= SMALL_VOCABULARY else torch.float64)
+    cumulative = allowed.cumsum(
+        -1, dtype=torch.float32 if logits.shape[-1] <= SMALL_VOCABULARY else torch.float64
+    )
     total = cumulative[:, -1:]
-    # The threshold stays below the total. Rounded up to it, the search would return an id behind the last token with any weight.
-    threshold = torch.minimum((uniforms[:, None] * total).to(total.dtype), torch.nextafter(total, torch.zeros_like(total)))
+    # The threshold stays below the total. Rounded up to it, the search would return an id behind the last
+    # token with any weight.
+    threshold = torch.minimum(
+        (uniforms[:, None] * total).to(total.dtype), torch.nextafter(total, torch.zeros_like(total))
+    )
     tokens = torch.searchsorted(cumulative, threshold, right=True)
 
     # At temperature 1 in every row, `weights` are the probabilities already: no second softmax is needed.

@@ -1,7 +1,8 @@
 """The decoding step of small Llama-like networks, written out.
 
-The arithmetic of transformers' modules with fewer and larger operations: where a network is tiny, calls cost more than arithmetic.
-Covers what Llama and Qwen2 are made of: RMS norms, rotary positions, grouped queries with or without biases, gated SiLU.
+The arithmetic of transformers' modules with fewer and larger operations: where a network is tiny, calls cost
+more than arithmetic. Covers what Llama and Qwen2 are made of: RMS norms, rotary positions, grouped queries
+with or without biases, gated SiLU.
 """
 
 from typing import Any
@@ -19,7 +20,9 @@ MAX_HIDDEN_SIZE = 512  # beyond it the arithmetic dominates, and copies of the w
 
 
 def has_llama_decoder(model: PreTrainedModel) -> bool:
-    """Whether `LlamaDecoder` may stand in for the model: small, float32, on a CPU, and made of plain modules."""
+    """Whether `LlamaDecoder` may stand in for the model: small, float32, on a CPU, and made of plain
+    modules.
+    """
     config = model.config
     return (
         config.model_type in MODEL_TYPES
@@ -29,12 +32,18 @@ def has_llama_decoder(model: PreTrainedModel) -> bool:
         and not getattr(config, "mlp_bias", False)
         and model.dtype == torch.float32
         and model.device.type == "cpu"
-        and all(type(module) is nn.Linear for name, module in model.model.layers.named_modules() if name.endswith("_proj"))
+        and all(
+            type(module) is nn.Linear
+            for name, module in model.model.layers.named_modules()
+            if name.endswith("_proj")
+        )
     )
 
 
 class LlamaDecoder:
-    """Holds copies of the weights as they are when it is made; the scale of each norm is folded into the weights that follow it."""
+    """Holds copies of the weights as they are when it is made; the scale of each norm is folded into the
+    weights that follow it.
+    """
 
     def __init__(self, model: PreTrainedModel) -> None:
         inner = model.model
@@ -56,11 +65,16 @@ class LlamaDecoder:
         sin = torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)
         n_rotated = self._n_heads + self._n_kv_heads
         for index, layer in enumerate(self._layers):
-            states = torch.addmm(layer.qkv_bias, self._normed(x), layer.qkv).view(len(x), n_rotated + self._n_kv_heads, -1)
+            states = torch.addmm(layer.qkv_bias, self._normed(x), layer.qkv).view(
+                len(x), n_rotated + self._n_kv_heads, -1
+            )
             rotated, value = states[:, :n_rotated], states[:, n_rotated:]
             rotated = (rotated * cos).addcmul_(rotated.roll(half, -1), sin)
             query, key = rotated[:, : self._n_heads], rotated[:, self._n_heads :]
-            parts = [block.attend(index, query[block.span], key[block.span], value[block.span], self._scaling) for block in blocks]
+            parts = [
+                block.attend(index, query[block.span], key[block.span], value[block.span], self._scaling)
+                for block in blocks
+            ]
             x = torch.addmm(x, (parts[0] if len(parts) == 1 else torch.cat(parts)).flatten(1), layer.out)
             gate, up = torch.mm(self._normed(x), layer.gate_up).chunk(2, dim=-1)
             x = torch.addmm(x, silu(gate, inplace=True).mul_(up), layer.down)
@@ -72,16 +86,22 @@ class LlamaDecoder:
 
 
 class _Layer:
-    """One layer's weights, (input, output) in memory because such products are the faster; those that read the same input are joined."""
+    """One layer's weights, (input, output) in memory because such products are the faster; those that read
+    the same input are joined.
+    """
 
     def __init__(self, layer: Any) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         projections = [attention.q_proj, attention.k_proj, attention.v_proj]
-        self.qkv = _transposed([projection.weight for projection in projections], layer.input_layernorm.weight)
+        self.qkv = _transposed(
+            [projection.weight for projection in projections], layer.input_layernorm.weight
+        )
         biases = [projection.bias for projection in projections]
         self.qkv_bias = self.qkv.new_zeros(self.qkv.shape[1]) if biases[0] is None else torch.cat(biases)
         self.out = _transposed([attention.o_proj.weight])
-        self.gate_up = _transposed([mlp.gate_proj.weight, mlp.up_proj.weight], layer.post_attention_layernorm.weight)
+        self.gate_up = _transposed(
+            [mlp.gate_proj.weight, mlp.up_proj.weight], layer.post_attention_layernorm.weight
+        )
         self.down = _transposed([mlp.down_proj.weight])
 
 

@@ -1,7 +1,8 @@
-"""Draws under way over any causal language model: the slower way, for models that `data_gen.policies.engine.ragged_model` does not know.
+"""Draws under way over any causal language model: the slower way, for models that
+`data_gen.policies.engine.ragged_model` does not know.
 
-Draws of one length go through the model together, as a group, and keep one length, since every pass gives each of them a token. Nothing is
-padded, no prefix is shared, and nothing is kept of a draw that has ended.
+Draws of one length go through the model together, as a group, and keep one length, since every pass gives
+each of them a token. Nothing is padded, no prefix is shared, and nothing is kept of a draw that has ended.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,9 @@ MAX_IDLE_SHARE = 0.5  # of a group's rows, before the others are computed anew w
 
 @dataclass(eq=False, slots=True)
 class Group:
-    """Draws of one length, a row each (None: it has ended, and nobody reads its row). `cache` is None where all must be computed."""
+    """Draws of one length, a row each (None: it has ended, and nobody reads its row). `cache` is None where
+    all must be computed.
+    """
 
     draws: list[Draw | None]
     cache: Any = None
@@ -42,9 +45,13 @@ class Group:
 
 
 class PlainBatch:
-    """What `data_gen.policies.engine.row_batch.RowBatch` does, for `model`. `short_length`: see `data_gen.models.forward_settings`."""
+    """What `data_gen.policies.engine.row_batch.RowBatch` does, for `model`. `short_length`: see
+    `data_gen.models.forward_settings`.
+    """
 
-    def __init__(self, model: PlainModel, eos_ids: Sequence[int], max_rows: int, short_length: int | None) -> None:
+    def __init__(
+        self, model: PlainModel, eos_ids: Sequence[int], max_rows: int, short_length: int | None
+    ) -> None:
         self.max_rows = max_rows
         self._model = model
         self._eos_ids = frozenset(eos_ids)
@@ -64,7 +71,9 @@ class PlainBatch:
             by_length.setdefault(len(draw.prefix_ids), []).append(draw)
         for length, equal in by_length.items():
             n_rows = max(1, PREFILL_TOKENS // length)
-            self._groups += [Group(list(equal[start : start + n_rows])) for start in range(0, len(equal), n_rows)]
+            self._groups += [
+                Group(list(equal[start : start + n_rows])) for start in range(0, len(equal), n_rows)
+            ]
         self.n_draws += len(draws)
 
     @torch.inference_mode()
@@ -75,9 +84,13 @@ class PlainBatch:
             draws, logits = group.under_way, self._logits(group)
             uniforms = torch.tensor([draw.noise.random() for draw in draws], dtype=torch.float64)
             temperatures = torch.tensor([draw.params.temperature for draw in draws])
-            tokens, logprobs = choose_tokens(logits, uniforms, temperatures, [draw.params.truncation for draw in draws])
+            tokens, logprobs = choose_tokens(
+                logits, uniforms, temperatures, [draw.params.truncation for draw in draws]
+            )
             finished += [
-                draw for draw, token, logprob in zip(draws, tokens, logprobs, strict=True) if draw.record(token, logprob, self._eos_ids)
+                draw
+                for draw, token, logprob in zip(draws, tokens, logprobs, strict=True)
+                if draw.record(token, logprob, self._eos_ids)
             ]
         for draw in finished:
             self.drop(draw)
@@ -89,7 +102,9 @@ class PlainBatch:
             group.cache = None  # all positions mean something else from here on
         if group.cache is None:
             group.draws[:] = group.under_way
-            logits, group.cache = self._model.start([(*draw.prefix_ids, *draw.token_ids) for draw in group.under_way])
+            logits, group.cache = self._model.start(
+                [(*draw.prefix_ids, *draw.token_ids) for draw in group.under_way]
+            )
             return logits
         logits = self._model.go_on([0 if draw is None else draw.next_id for draw in group.draws], group.cache)
         rows = [row for row, draw in enumerate(group.draws) if draw is not None]

@@ -1,11 +1,13 @@
-"""Keys and values of prefixes that were computed before, kept within a byte budget. A look-up gives the longest known start of a prefix.
+"""Keys and values of prefixes that were computed before, kept within a byte budget. A look-up gives the
+longest known start of a prefix.
 
 An example: after (7, 8, 9) and (7, 8, 5) were inserted, the tree is::
 
     root ── (7, 8, 9)
                  └─ (5)     a child at offset 2: it continues the first two ids of its parent's segment
 
-so the keys and values of (7, 8) are stored once, and `lookup((7, 8, 5, 1))` gives 3 known ids in two segments.
+so the keys and values of (7, 8) are stored once, and `lookup((7, 8, 5, 1))` gives 3 known ids in two
+segments.
 """
 
 from collections import OrderedDict
@@ -44,10 +46,11 @@ class _Node:
 
 
 class PrefixTree:
-    """A tree of token ids that stores what its paths share once. A child may branch off inside its parent's segment.
+    """A tree of token ids that stores what its paths share once. A child may branch off inside its parent's
+    segment.
 
-    Beyond `max_bytes` the segment that was used least recently is dropped. A segment with children is never that one, since whoever uses
-    a child uses its parents too, and they are marked after it.
+    Beyond `max_bytes` the segment that was used least recently is dropped. A segment with children is never
+    that one, since whoever uses a child uses its parents too, and they are marked after it.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -67,7 +70,9 @@ class PrefixTree:
         return n_known, segments
 
     def insert(self, token_ids: tuple[int, ...], read: Callable[[int], Segment]) -> None:
-        """Keep what is not known yet of `token_ids`: `read(start)` copies the keys and values from that id on."""
+        """Keep what is not known yet of `token_ids`: `read(start)` copies the keys and values from that id
+        on.
+        """
         path, n_known = self._longest_path(token_ids)
         if n_known == len(token_ids) or not self.max_bytes:
             return
@@ -85,15 +90,21 @@ class PrefixTree:
             self._evict()
 
     def _longest_path(self, token_ids: tuple[int, ...]) -> tuple[list[tuple[_Node, int]], int]:
-        """The nodes that spell the longest known start of `token_ids`, each with how many of its ids are used."""
+        """The nodes that spell the longest known start of `token_ids`, each with how many of its ids are
+        used.
+        """
         path: list[tuple[_Node, int]] = []
         node, n_used, n_known = self._root, 0, 0
         while n_known < len(token_ids):
             child = node.children.get((n_used, token_ids[n_known]))
             if child is None:
                 break
-            # Where only a part of the child's ids match, the next look-up among its children asks at that offset.
-            node, n_used = child, n_common(child.token_ids, token_ids[n_known : n_known + len(child.token_ids)])
+            # Where only a part of the child's ids match, the next look-up among its children asks at that
+            # offset.
+            node, n_used = (
+                child,
+                n_common(child.token_ids, token_ids[n_known : n_known + len(child.token_ids)]),
+            )
             n_known += n_used
             path.append((node, n_used))
         self._touch(path)

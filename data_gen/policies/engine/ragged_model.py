@@ -1,12 +1,14 @@
 """The two forward passes of sampling, over rows of unequal length ("ragged" rows).
 
-- *decode* gives every row one token. The batch goes to the model as one text whose "tokens" are the newest tokens of all rows, at their own
-  positions. Only attention knows that they belong to different rows: the model's attention is replaced by `ragged_decode_attention`, which
-  lets each token look at the keys and values of its own row (`Block.attend`). Nothing is padded.
-- *prefill* computes the keys and values of several ids for each row, behind those that it has. It is an ordinary pass with a padded batch.
+- *decode* gives every row one token. The batch goes to the model as one text whose "tokens" are the newest
+  tokens of all rows, at their own positions. Only attention knows that they belong to different rows: the
+  model's attention is replaced by `ragged_decode_attention`, which lets each token look at the keys and
+  values of its own row (`Block.attend`). Nothing is padded.
+- *prefill* computes the keys and values of several ids for each row, behind those that it has. It is an
+  ordinary pass with a padded batch.
 
-Both are compared with the model's own logits when a RaggedModel is made, since a model that does anything unusual in its attention would
-silently give other results.
+Both are compared with the model's own logits when a RaggedModel is made, since a model that does anything
+unusual in its attention would silently give other results.
 """
 
 from collections.abc import Sequence
@@ -45,12 +47,17 @@ def ragged_decode_attention(
     ragged_blocks: list[Block] | None = None,
     **kwargs: Any,
 ) -> tuple[Float[Tensor, "batch token query_head dim"], None]:
-    """Attention of a decoding step, in which each "token" of the one batch entry is the newest of its own row.
+    """Attention of a decoding step, in which each "token" of the one batch entry is the newest of its own
+    row.
 
-    Without `ragged_blocks`, as in a prefill, it is transformers' own attention. Raises UnknownModelError for what it would get wrong.
+    Without `ragged_blocks`, as in a prefill, it is transformers' own attention. Raises UnknownModelError for
+    what it would get wrong.
     """
     if any(kwargs.get(name) is not None for name in UNKNOWN_TO_DECODING):
-        raise UnknownModelError(f"its attention takes {', '.join(name for name in UNKNOWN_TO_DECODING if kwargs.get(name) is not None)}")
+        raise UnknownModelError(
+            "its attention takes "
+            f"{', '.join(name for name in UNKNOWN_TO_DECODING if kwargs.get(name) is not None)}"
+        )
     if ragged_blocks is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     # `decode` gives a mask of one element. A larger one was made by the model, which means something by it.
@@ -60,7 +67,10 @@ def ragged_decode_attention(
     query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))  # (row, head, dim)
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     layer: int = module.layer_idx  # type: ignore[assignment]
-    parts = [block.attend(layer, query[block.span], key[block.span], value[block.span], scaling) for block in ragged_blocks]
+    parts = [
+        block.attend(layer, query[block.span], key[block.span], value[block.span], scaling)
+        for block in ragged_blocks
+    ]
     return (parts[0] if len(parts) == 1 else torch.cat(parts))[None], None
 
 
@@ -83,7 +93,9 @@ class RaggedModel:
 
         # The model's own logits, computed before anything is replaced.
         rows = self._checked_rows()
-        wanted = torch.stack([model(input_ids=torch.tensor([ids], device=self.layout.device)).logits[0, -1] for ids in rows]).float()
+        wanted = torch.stack(
+            [model(input_ids=torch.tensor([ids], device=self.layout.device)).logits[0, -1] for ids in rows]
+        ).float()
 
         own_attention = model.config._attn_implementation
         model.set_attn_implementation(ATTENTION)
@@ -94,11 +106,13 @@ class RaggedModel:
             model.set_attn_implementation(own_attention)
             raise
 
-    def decode(self, blocks: Sequence[tuple[KeyValueRows, list[int]]], token_ids: list[int]) -> Float[Tensor, "row vocabulary"]:
+    def decode(
+        self, blocks: Sequence[tuple[KeyValueRows, list[int]]], token_ids: list[int]
+    ) -> Float[Tensor, "row vocabulary"]:
         """Feed one token to each row and return the logits (float32) of what follows it.
 
-        `blocks` holds for each tier its rows and the lengths of the first of them; the token of a row is written at its length. `token_ids`
-        are those of all blocks, one after the other.
+        `blocks` holds for each tier its rows and the lengths of the first of them; the token of a row is
+        written at its length. `token_ids` are those of all blocks, one after the other.
         """
         device = self.layout.device
         positions = torch.tensor([length for _, lengths in blocks for length in lengths], device=device)
@@ -111,7 +125,8 @@ class RaggedModel:
         if self._llama_decoder is not None:
             return self._llama_decoder(ids, positions, ragged_blocks)
 
-        # transformers builds no mask of its own where it is given one with 4 dimensions; the attention above ignores its content.
+        # transformers builds no mask of its own where it is given one with 4 dimensions; the attention above
+        # ignores its content.
         output = self.model(
             input_ids=ids[None],
             position_ids=positions[None],
@@ -124,8 +139,8 @@ class RaggedModel:
     def prefill(self, pasts: list[list[Segment]], token_ids: list[tuple[int, ...]]) -> list[Segment]:
         """The keys and values of `token_ids`, where each row of ids continues its own past.
 
-        A row of the batch is past, padding | new ids, padding: the bar is at the same column in every row. The padding of the past is
-        masked, and causal attention never looks at the padding on the right.
+        A row of the batch is past, padding | new ids, padding: the bar is at the same column in every row.
+        The padding of the past is masked, and causal attention never looks at the padding on the right.
         """
         n_rows, n_new = len(token_ids), max(map(len, token_ids))
         n_past = [sum(segment.keys.shape[-1] for segment in past) for past in pasts]
@@ -137,7 +152,8 @@ class RaggedModel:
         # Token t of a row sees the row's past, and the new tokens up to itself.
         past_length = torch.tensor(n_past)[:, None, None]
         new, seen = torch.arange(n_new), torch.arange(max(n_past) + n_new)
-        is_seen = (seen < past_length) | ((seen >= max(n_past)) & (seen - max(n_past) <= new[:, None]))  # (B, T, P + T)
+        # (B, T, P + T)
+        is_seen = (seen < past_length) | ((seen >= max(n_past)) & (seen - max(n_past) <= new[:, None]))
 
         padded = torch.zeros(n_rows, n_new, dtype=torch.long)
         for row, ids in enumerate(token_ids):
@@ -146,7 +162,9 @@ class RaggedModel:
         positions = (past_length[:, 0] + new).clamp(max=self.context_length - 1)
 
         cache = DynamicCache()
-        for layer, (keys, values) in enumerate(zip(past_rows.keys.transpose(-1, -2), past_rows.values, strict=True)):
+        for layer, (keys, values) in enumerate(
+            zip(past_rows.keys.transpose(-1, -2), past_rows.values, strict=True)
+        ):
             cache.update(keys, values, layer)
         device = self.layout.device
         self.model.base_model(
@@ -158,14 +176,17 @@ class RaggedModel:
         )
 
         # The model appended the new keys and values behind the padded past.
-        keys = torch.stack([layer.keys[:, :, max(n_past) :] for layer in cache.layers], dim=1).transpose(-1, -2)
+        keys = torch.stack([layer.keys[:, :, max(n_past) :] for layer in cache.layers], dim=1).transpose(
+            -1, -2
+        )
         values = torch.stack([layer.values[:, :, max(n_past) :] for layer in cache.layers], dim=1)
         return [Segment(keys[row], values[row]).first(len(ids)) for row, ids in enumerate(token_ids)]
 
     def _checked_rows(self) -> tuple[list[int], list[int]]:
         """The ids of a long and a short row to compare the passes with the model on.
 
-        The long one goes beyond the model's attention window if that is small. Ids are multiples of a prime, so that they vary.
+        The long one goes beyond the model's attention window if that is small. Ids are multiples of a prime,
+        so that they vary.
         """
         n_vocabulary = self.model.get_input_embeddings().num_embeddings
         lengths = ((n_checked_tokens(self.model.config), 7919), (4, 104729))
@@ -173,12 +194,15 @@ class RaggedModel:
         return long, short
 
     def _check(self, checked: tuple[list[int], list[int]], wanted: Float[Tensor, "row vocabulary"]) -> None:
-        """Raise UnknownModelError unless both passes together give the logits of the plain model, up to rounding."""
+        """Raise UnknownModelError unless both passes together give the logits of the plain model, up to
+        rounding.
+        """
         long, short = checked
         rows = KeyValueRows(self.layout, len(long))
         rows.reserve(2)
 
-        # Each row is prefilled in two parts, the second behind the first as its past, and its last id is decoded.
+        # Each row is prefilled in two parts, the second behind the first as its past, and its last id is
+        # decoded.
         for row, (ids, n_known) in enumerate(((long, len(long) // 2), (short, 2))):
             known = self.prefill([[]], [tuple(ids[:n_known])])[0]
             rows.fill(row, [known, *self.prefill([[known]], [tuple(ids[n_known:-1])])])
@@ -189,10 +213,14 @@ class RaggedModel:
         except NOT_MADE_FOR as fault:
             raise UnknownModelError(f"a step of decoding fails in it ({type(fault).__name__})") from fault
 
-        # Half of the digits of the dtype must agree. Written as `not <=`, since a comparison with NaN is False.
+        # Half of the digits of the dtype must agree. Written as `not <=`, since a comparison with NaN is
+        # False.
         error, scale = (got - wanted).abs().max().item(), wanted.abs().max().item()
         if not error <= torch.finfo(self.layout.dtype).eps ** 0.5 * scale:
-            raise UnknownModelError(f"step by step, logits differ by {error:.2g} (of up to {scale:.2g}) from those of the whole text")
+            raise UnknownModelError(
+                f"step by step, logits differ by {error:.2g} (of up to {scale:.2g}) from those of the whole "
+                "text"
+            )
 
 
 def _refuse_by_config(model: PreTrainedModel) -> None:
@@ -210,7 +238,8 @@ def _refuse_by_config(model: PreTrainedModel) -> None:
 def _cache_layout(model: PreTrainedModel) -> CacheLayout:
     """The layout of the cache that the model returns for one token.
 
-    Raises UnknownModelError for a model whose cache is not plain keys and values of every position (sliding window, linear attention, …).
+    Raises UnknownModelError for a model whose cache is not plain keys and values of every position (sliding
+    window, linear attention, …).
     """
     token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
     layers = getattr(getattr(model(input_ids=token, use_cache=True), "past_key_values", None), "layers", [])

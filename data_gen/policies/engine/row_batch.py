@@ -1,4 +1,5 @@
-"""The batch of draws under way: each step gives every draw one token, finished draws leave at once and new ones take their rows.
+"""The batch of draws under way: each step gives every draw one token, finished draws leave at once and new
+ones take their rows.
 
 The life of a draw::
 
@@ -6,15 +7,18 @@ The life of a draw::
            └─ follower: first step from its leader's logits, │   (a full row moves to the next tier)
                         then a copy of its leader's row ─────┘
 
-- *leader, follower*: draws with the same prefix share one row until its first logits are there. The first draw (the leader) computes the
-  prefix; the others (followers) choose their first token from the leader's logits and then get copies of its row (the *fork*).
-- *prefill*: computes the keys and values of all ids of a prefix but the last one. That one is fed in the next step, together with the
-  newest id of every other draw, so a draw that continues a known prefix by one token costs no forward pass of its own.
-- *waiting*: a prefix that shares a long start with another new one is prefilled after it, and finds the shared part in the prefix tree.
-- *tier*: the rows of one capacity (64, 128, 256, … positions). Attention runs over the longest row of a tier, so a few long draws do not
-  slow down all short ones.
-- *idle row*: its draw has finished. It is still computed, though nobody reads the result, until another draw takes it or the tier is
-  compacted.
+- *leader, follower*: draws with the same prefix share one row until its first logits are there. The first
+  draw (the leader) computes the prefix; the others (followers) choose their first token from the leader's
+  logits and then get copies of its row (the *fork*).
+- *prefill*: computes the keys and values of all ids of a prefix but the last one. That one is fed in the next
+  step, together with the newest id of every other draw, so a draw that continues a known prefix by one token
+  costs no forward pass of its own.
+- *waiting*: a prefix that shares a long start with another new one is prefilled after it, and finds the
+  shared part in the prefix tree.
+- *tier*: the rows of one capacity (64, 128, 256, … positions). Attention runs over the longest row of a tier,
+  so a few long draws do not slow down all short ones.
+- *idle row*: its draw has finished. It is still computed, though nobody reads the result, until another draw
+  takes it or the tier is compacted.
 """
 
 from collections.abc import Sequence
@@ -55,10 +59,11 @@ class KnownStart(NamedTuple):
 
 
 def split_waiting(known_starts: Sequence[KnownStart]) -> tuple[list[KnownStart], list[tuple[int, ...]]]:
-    """The prefixes to compute now, and those that wait for one of them because they share enough tokens with it.
+    """The prefixes to compute now, and those that wait for one of them because they share enough tokens with
+    it.
 
-    `known_starts` are in descending order of their prefixes. In this order a prefix stands right behind those it shares most with, so it
-    is enough to compare it with the latest one that is computed now.
+    `known_starts` are in descending order of their prefixes. In this order a prefix stands right behind those
+    it shares most with, so it is enough to compare it with the latest one that is computed now.
     """
     now: list[KnownStart] = []
     waiting: list[tuple[int, ...]] = []
@@ -114,10 +119,13 @@ class Tier:
 class RowBatch:
     """Draws under way over one model; at most `max_rows` at a time.
 
-    `prefix_cache_bytes` bounds the keys and values of prefixes that are kept between draws. The module's docstring explains the words.
+    `prefix_cache_bytes` bounds the keys and values of prefixes that are kept between draws. The module's
+    docstring explains the words.
     """
 
-    def __init__(self, model: RaggedModel, eos_ids: Sequence[int], max_rows: int, prefix_cache_bytes: int) -> None:
+    def __init__(
+        self, model: RaggedModel, eos_ids: Sequence[int], max_rows: int, prefix_cache_bytes: int
+    ) -> None:
         self.max_rows = max_rows
         self.prefixes = PrefixTree(prefix_cache_bytes)
         self._model = model
@@ -140,7 +148,8 @@ class RowBatch:
         for draw in draws:
             groups.setdefault(draw.prefix_ids, []).append(draw)
 
-        # `split_waiting` relies on the descending order, in which a prefix comes after those that begin with it.
+        # `split_waiting` relies on the descending order, in which a prefix comes after those that begin with
+        # it.
         ordered = [self._look_up(prefix) for prefix in sorted(groups, reverse=True)]
         now, waiting = split_waiting(ordered)
         self._join(now, groups)
@@ -153,7 +162,9 @@ class RowBatch:
         return KnownStart(prefix, *self.prefixes.lookup(prefix[:-1]))
 
     def _join(self, known_starts: list[KnownStart], groups: dict[tuple[int, ...], list[Draw]]) -> None:
-        """Give the leader of each prefix a row with the keys and values of all ids but the last; its followers fork from it later."""
+        """Give the leader of each prefix a row with the keys and values of all ids but the last; its
+        followers fork from it later.
+        """
         incomplete: list[tuple[Draw, list[Segment]]] = []
         for known in known_starts:
             leader, *followers = groups[known.prefix]
@@ -176,7 +187,9 @@ class RowBatch:
             del incomplete[-n_fit:]
 
     def _prefill(self, incomplete: list[tuple[Draw, list[Segment]]]) -> None:
-        """Compute what is missing of some prefixes in one forward pass, give their draws rows, and keep the prefixes in the tree."""
+        """Compute what is missing of some prefixes in one forward pass, give their draws rows, and keep the
+        prefixes in the tree.
+        """
         new_ids = [leader.prefix_ids[leader.n_cached : -1] for leader, _ in incomplete]
         new_segments = self._model.prefill([segments for _, segments in incomplete], new_ids)
         for (leader, segments), new in zip(incomplete, new_segments, strict=True):
@@ -184,7 +197,9 @@ class RowBatch:
             self._remember(leader)
 
     def _place(self, draw: Draw, segments: list[Segment]) -> None:
-        """Give a draw a row that holds the keys and values of its prefix but the last id, which is fed next."""
+        """Give a draw a row that holds the keys and values of its prefix but the last id, which is fed
+        next.
+        """
         draw.next_id = draw.prefix_ids[-1]
         draw.n_fed = len(draw.prefix_ids) - 1
         tier = self._tier(draw.n_fed)
@@ -214,22 +229,29 @@ class RowBatch:
         # Each draw has its own stream of noise, so the rest of the batch has no influence on its tokens.
         uniforms = torch.tensor([draw.noise.random() for draw in draws], dtype=torch.float64)
         temperatures = torch.tensor([draw.params.temperature for draw in draws])
-        tokens, logprobs = choose_tokens(logits, uniforms, temperatures, [draw.params.truncation for draw in draws])
+        tokens, logprobs = choose_tokens(
+            logits, uniforms, temperatures, [draw.params.truncation for draw in draws]
+        )
         finished = [
-            draw for draw, token, logprob in zip(draws, tokens, logprobs, strict=True) if draw.record(token, logprob, self._eos_ids)
+            draw
+            for draw, token, logprob in zip(draws, tokens, logprobs, strict=True)
+            if draw.record(token, logprob, self._eos_ids)
         ]
 
         # Followers that ended with their first token need no row.
         for leader, followers in forks:
             self._fork(leader, [draw for draw in followers if draw.finish_reason is None])
         for draw in finished:
-            # A draw that ended at a stop is a step that a search may continue: it finds the keys and values in the tree.
+            # A draw that ended at a stop is a step that a search may continue: it finds the keys and values
+            # in the tree.
             if draw.finish_reason is FinishReason.STOP:
                 self._remember(draw)
             self.drop(draw)
         return finished
 
-    def _decode(self, forks: list[tuple[Draw, list[Draw]]]) -> tuple[list[Draw], Float[Tensor, "draw vocabulary"]]:
+    def _decode(
+        self, forks: list[tuple[Draw, list[Draw]]]
+    ) -> tuple[list[Draw], Float[Tensor, "draw vocabulary"]]:
         """All draws, and the logits of what follows each; followers have the logits of their leader."""
         tiers = [tier for tier in self._tiers if tier.draws]
         rows = [draw for tier in tiers for draw in tier.draws]
@@ -287,4 +309,6 @@ class RowBatch:
         # A follower that ended with its first token never had a row.
         if tier is None:
             return
-        self.prefixes.insert((*draw.prefix_ids, *draw.token_ids)[:end], lambda start: tier.cache.read(row, start, end))
+        self.prefixes.insert(
+            (*draw.prefix_ids, *draw.token_ids)[:end], lambda start: tier.cache.read(row, start, end)
+        )

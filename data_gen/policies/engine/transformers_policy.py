@@ -6,10 +6,11 @@ The life of a draw here, from `sample` to its completion::
                    │                        │
                    └── cancelled by whoever awaits it: skipped, or dropped from the batch before the next step
 
-One asyncio task (`_run`) serves all draws that are awaited at the same time: it gives each a token, lets other tasks run, and so on until
-none is left. The next call of `sample` starts a new one. There are no threads: the model computes between two turns of the event loop.
-`data_gen.policies.engine.row_batch` describes what happens to a draw inside the batch.
-"""
+One asyncio task (`_run`) serves all draws that are awaited at the same time: it gives each a token, lets
+other tasks run, and so on until none is left. The next call of `sample` starts a new one. There are no
+threads: the model computes between two turns of the event loop. `data_gen.policies.engine.row_batch`
+describes what happens to a draw inside the batch.
+"""  # noqa: E501
 
 import asyncio
 import logging
@@ -43,13 +44,15 @@ PREFIX_CACHE_BYTES = 2**28
 
 
 class TransformersPolicy:
-    """See `data_gen.policies.protocol.Policy`. The policy takes the model over: it sets its attention implementation and eval mode.
+    """See `data_gen.policies.protocol.Policy`. The policy takes the model over: it sets its attention
+    implementation and eval mode.
 
-    At most `max_rows` draws are under way at a time, the others wait. `prefix_cache_bytes` bounds the keys and values of prefixes that are
-    kept between draws. `cancelled_usage` is the cost of draws that were cancelled before they ended. The tokenizer needs no pad token.
+    At most `max_rows` draws are under way at a time, the others wait. `prefix_cache_bytes` bounds the keys
+    and values of prefixes that are kept between draws. `cancelled_usage` is the cost of draws that were
+    cancelled before they ended. The tokenizer needs no pad token.
 
-    A model whose cache is not plain keys and values of all positions is sampled with its own cache (`plain_batch`), which is slower; a
-    warning says so. Raises InputError for a model without EOS token.
+    A model whose cache is not plain keys and values of all positions is sampled with its own cache
+    (`plain_batch`), which is slower; a warning says so. Raises InputError for a model without EOS token.
     """
 
     def __init__(
@@ -105,10 +108,14 @@ class TransformersPolicy:
         if n_free < 1:
             beginning = self.tokenizer.decode(prefix_ids[:40])
             raise InputError(
-                f"a prefix of {len(prefix_ids)} tokens leaves no room in a context of {self.context_length} tokens; it begins {beginning!r}"
+                f"a prefix of {len(prefix_ids)} tokens leaves no room in a context of {self.context_length} "
+                f"tokens; it begins {beginning!r}"
             )
         if not prefix_ids or not 0 <= min(prefix_ids) <= max(prefix_ids) < self._vocabulary_size:
-            raise ValueError(f"prefix {prefix_ids[:8]}… of {len(prefix_ids)} ids: expected one or more ids in [0, {self._vocabulary_size})")
+            raise ValueError(
+                f"prefix {prefix_ids[:8]}… of {len(prefix_ids)} ids: expected one or more ids in [0, "
+                f"{self._vocabulary_size})"
+            )
 
         noise = random.Random(draw_seed(self.base_seed, self.policy_id, prefix_ids, index))
         scanner = None if params.stop is None else self._scanner(params.stop)
@@ -116,7 +123,9 @@ class TransformersPolicy:
         return Draw(prefix_ids, params, min(params.max_new_tokens, n_free), noise, scanner, stop_strings)
 
     async def _run(self) -> None:
-        """Give every draw a token, again and again, until none is left; other tasks of the event loop run between two tokens."""
+        """Give every draw a token, again and again, until none is left; other tasks of the event loop run
+        between two tokens.
+        """
         while self._waiting or self._under_way:
             # A future that is done before its draw has ended was cancelled.
             for draw in [draw for draw, future in self._under_way.items() if future.done()]:
@@ -142,7 +151,9 @@ class TransformersPolicy:
             self._batch.admit(joining)
 
     def _on_end(self, scheduler: asyncio.Task[None]) -> None:
-        """If the task failed or was cancelled, so are all its draws: otherwise their callers would wait for ever."""
+        """If the task failed or was cancelled, so are all its draws: otherwise their callers would wait for
+        ever.
+        """
         failure = None if scheduler.cancelled() else scheduler.exception()
         if failure is None and not scheduler.cancelled():
             return
@@ -156,7 +167,8 @@ class TransformersPolicy:
             if failure is None:
                 future.cancel()
             elif not future.done():
-                # Each caller gets an exception of its own: one that is raised in several tasks collects all their tracebacks.
+                # Each caller gets an exception of its own: one that is raised in several tasks collects all
+                # their tracebacks.
                 error = RuntimeError("sampling failed")
                 error.__cause__ = failure
                 future.set_exception(error)
@@ -179,14 +191,20 @@ def load_policy(
     max_rows: int = 256,
     trust_remote_code: bool = False,
 ) -> TransformersPolicy:
-    """The policy of a folder or a Hub name. `dtype` and weights are part of its identity: another dtype is another policy."""
+    """The policy of a folder or a Hub name. `dtype` and weights are part of its identity: another dtype is
+    another policy.
+    """
     check_device(device)
     tokenizer = load_tokenizer(name_or_path, trust_remote_code)
     model = load_model(AutoModelForCausalLM, name_or_path, dtype=dtype, trust_remote_code=trust_remote_code)
-    return TransformersPolicy(model.to(device), tokenizer, base_seed=base_seed, prompt=prompt, max_rows=max_rows)
+    return TransformersPolicy(
+        model.to(device), tokenizer, base_seed=base_seed, prompt=prompt, max_rows=max_rows
+    )
 
 
-def _batch(model: PreTrainedModel, eos_ids: tuple[int, ...], max_rows: int, prefix_cache_bytes: int) -> RowBatch | PlainBatch:
+def _batch(
+    model: PreTrainedModel, eos_ids: tuple[int, ...], max_rows: int, prefix_cache_bytes: int
+) -> RowBatch | PlainBatch:
     """The fast batch where it gives the model's own results, else the plain one."""
     try:
         return RowBatch(RaggedModel(model), eos_ids, max_rows, prefix_cache_bytes)
@@ -199,4 +217,6 @@ def _batch(model: PreTrainedModel, eos_ids: tuple[int, ...], max_rows: int, pref
 
 def _policy_id(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
     """Content hash of the weights, the tokenizer and the chat template."""
-    return content_hash(weights_digest(POLICY_LINE, model), tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template)
+    return content_hash(
+        weights_digest(POLICY_LINE, model), tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template
+    )

@@ -11,7 +11,9 @@ class UnusableBodyError(ValueError):
 
 
 async def read_body(response: httpx.Response, max_bytes: int) -> bytes:
-    """The body of a streamed response. Raises UnusableBodyError before more than `max_bytes` are in memory."""
+    """The body of a streamed response. Raises UnusableBodyError before more than `max_bytes` are in
+    memory.
+    """
     packing = response.headers.get("Content-Encoding", "identity").strip().lower()
     if packing not in ("", "identity"):
         raise UnusableBodyError("a packed body, expected a plain one")

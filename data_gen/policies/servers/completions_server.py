@@ -1,13 +1,16 @@
-"""A policy of ours behind `/v1/completions`, as vLLM's server speaks it: token ids in and out, and no setting is ignored silently.
+"""A policy of ours behind `/v1/completions`, as vLLM's server speaks it: token ids in and out, and no setting
+is ignored silently.
 
-A draw is a pure function of the server's policy and base seed, the prompt's ids and the request's `seed`, whatever else is asked for;
-choice i of a request with n choices is the draw of seed + i, and a request without seed gets a fresh one. What would change the
-distribution in a way that is not known here (penalties, ...) is refused unless it changes nothing. `stop` with one string ends a text by
-the toolkit's rule of steps: after nothing but blanks it ends nothing; several end it wherever one of them shows up. A client that goes away
-ends its draws.
+A draw is a pure function of the server's policy and base seed, the prompt's ids and the request's `seed`,
+whatever else is asked for; choice i of a request with n choices is the draw of seed + i, and a request
+without seed gets a fresh one. What would change the distribution in a way that is not known here (penalties,
+...) is refused unless it changes nothing. `stop` with one string ends a text by the toolkit's rule of steps:
+after nothing but blanks it ends nothing; several end it wherever one of them shows up. A client that goes
+away ends its draws.
 
-A request is refused before it costs anything: a body of more than MAX_BODY_BYTES, one that does not come whole in BODY_SECONDS, a text that
-cannot fit the context whatever its tokens are. Texts become ids in a thread, so that a long one holds up nobody else.
+A request is refused before it costs anything: a body of more than MAX_BODY_BYTES, one that does not come
+whole in BODY_SECONDS, a text that cannot fit the context whatever its tokens are. Texts become ids in a
+thread, so that a long one holds up nobody else.
 """
 
 import asyncio
@@ -87,10 +90,17 @@ class CompletionBody(BaseModel):
 class CompletionsServer:
     """`app` answers `/v1/completions`, `/v1/models` and `/health` for `policy` under the name `model`.
 
-    `encode_text` gives the ids of a prompt that comes as text. With `api_key` every request but that for /health must carry it.
+    `encode_text` gives the ids of a prompt that comes as text. With `api_key` every request but that for
+    /health must carry it.
     """
 
-    def __init__(self, policy: Policy, encode_text: Callable[[str], tuple[int, ...]], model: str, api_key: str | None = None) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        encode_text: Callable[[str], tuple[int, ...]],
+        model: str,
+        api_key: str | None = None,
+    ) -> None:
         self._policy, self._encode_text, self._model, self._api_key = policy, encode_text, model, api_key
         self._token_bytes = policy.token_bytes()
         self._longest_token = max(map(len, self._token_bytes))
@@ -136,7 +146,10 @@ class CompletionsServer:
         if completions is None:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
         owners = [prompt for prompt in prompts for _ in range(body.n)]
-        choices = [self._choice(i, *pair, body, params) for i, pair in enumerate(zip(owners, completions, strict=True))]
+        choices = [
+            self._choice(i, *pair, body, params)
+            for i, pair in enumerate(zip(owners, completions, strict=True))
+        ]
         reply = {
             "id": f"cmpl-{next(self._numbers)}",
             "object": "text_completion",
@@ -158,7 +171,10 @@ class CompletionsServer:
         is_one = isinstance(body.prompt, str) or not body.prompt or isinstance(body.prompt[0], int)
         prompts = cast("list[str | list[int]]", [body.prompt] if is_one else body.prompt)
         if len(prompts) * body.n > MAX_CHOICES:
-            raise BadRequestError(f"n: {len(prompts)} prompts with {body.n} choices each; expected at most {MAX_CHOICES} choices")
+            raise BadRequestError(
+                f"n: {len(prompts)} prompts with {body.n} choices each; expected at most {MAX_CHOICES} "
+                "choices"
+            )
         ids = []
         for prompt in prompts:
             ids.append(await self._encoded(prompt) if isinstance(prompt, str) else tuple(prompt))
@@ -169,7 +185,8 @@ class CompletionsServer:
         n_bytes, longest = len(text.encode()), self._policy.context_length * self._longest_token
         if n_bytes > longest:
             raise BadRequestError(
-                f"prompt: a text of {n_bytes} bytes leaves no room in a context of {self._policy.context_length} tokens, which hold at "
+                f"prompt: a text of {n_bytes} bytes leaves no room in a context of "
+                f"{self._policy.context_length} tokens, which hold at "
                 f"most {longest}"
             )
         return await self._encoding.call(self._encode_text, text)
@@ -179,20 +196,31 @@ class CompletionsServer:
             raise BadRequestError("prompt: empty, expected one or more tokens")
         if not 0 <= min(ids) <= max(ids) < len(self._token_bytes):
             raise BadRequestError(
-                f"prompt: token id {max(ids) if min(ids) >= 0 else min(ids)}, expected ids in [0, {len(self._token_bytes)})"
+                f"prompt: token id {max(ids) if min(ids) >= 0 else min(ids)}, expected ids in [0, "
+                f"{len(self._token_bytes)})"
             )
         if len(ids) >= self._policy.context_length:
-            raise BadRequestError(f"prompt: {len(ids)} tokens leave no room in a context of {self._policy.context_length} tokens")
+            raise BadRequestError(
+                f"prompt: {len(ids)} tokens leave no room in a context of {self._policy.context_length} "
+                "tokens"
+            )
 
     def _choice(
-        self, index: int, prompt: tuple[int, ...], completion: Completion, body: CompletionBody, params: SamplingParams
+        self,
+        index: int,
+        prompt: tuple[int, ...],
+        completion: Completion,
+        body: CompletionBody,
+        params: SamplingParams,
     ) -> dict[str, Any]:
         ids, is_stop = completion.token_ids, completion.finish_reason is FinishReason.STOP
         choice: dict[str, Any] = {
             "index": index,
             "text": self._shown_text(completion, body, params),
             "finish_reason": "length" if completion.finish_reason is FinishReason.LENGTH else "stop",
-            "stop_reason": (params.stop or first_stop(completion.text, params.stop_strings)) if is_stop else None,
+            "stop_reason": (params.stop or first_stop(completion.text, params.stop_strings))
+            if is_stop
+            else None,
             "logprobs": None,
         }
         if body.logprobs is not None:
@@ -209,7 +237,9 @@ class CompletionsServer:
         return choice
 
     def _shown_text(self, completion: Completion, body: CompletionBody, params: SamplingParams) -> str:
-        """The text up to the stop string, as the field has it, while the ids go on to the end of the token that completed it."""
+        """The text up to the stop string, as the field has it, while the ids go on to the end of the token
+        that completed it.
+        """
         if completion.finish_reason is not FinishReason.STOP:
             return completion.text
         if params.stop is not None:
@@ -221,7 +251,9 @@ class CompletionsServer:
 
 
 async def read_body(request: Request) -> bytes:
-    """Raises BadRequestError for a body that is too long or does not come whole in time, ClientDisconnect where the client goes away."""
+    """Raises BadRequestError for a body that is too long or does not come whole in time, ClientDisconnect
+    where the client goes away.
+    """
     too_long = BadRequestError(f"body: more than {MAX_BODY_BYTES} bytes", CONTENT_TOO_LARGE)
     said_length = request.headers.get("Content-Length", "0")
     if len(said_length) > len(str(MAX_BODY_BYTES)) or int(said_length) > MAX_BODY_BYTES:
@@ -257,9 +289,14 @@ def parse_body(raw: bytes) -> CompletionBody:
     for name, allowed in NEUTRAL.items():
         value = fields.pop(name, None)
         if value is not None and value not in allowed:
-            raise BadRequestError(f"{name}: got {value!r}; this server draws from the model's own distribution, expected {allowed[0]!r}")
+            raise BadRequestError(
+                f"{name}: got {value!r}; this server draws from the model's own distribution, expected "
+                f"{allowed[0]!r}"
+            )
     try:
-        return CompletionBody.model_validate({name: value for name, value in fields.items() if value is not None})
+        return CompletionBody.model_validate(
+            {name: value for name, value in fields.items() if value is not None}
+        )
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         raise BadRequestError(f"{first['loc'][0]}: {first['msg']}") from None
@@ -274,7 +311,9 @@ def _sampling_params(body: CompletionBody) -> SamplingParams:
     separator, stop_strings = (stops[0], ()) if len(stops) == 1 else (None, tuple(dict.fromkeys(stops)))
     truncation = body.top_p, max(body.top_k, 0), body.min_p
     try:
-        return SamplingParams(body.max_tokens, body.temperature, separator, *truncation, stop_strings=stop_strings)
+        return SamplingParams(
+            body.max_tokens, body.temperature, separator, *truncation, stop_strings=stop_strings
+        )
     except ValueError as error:
         raise BadRequestError(str(error)) from None
 
@@ -315,7 +354,9 @@ async def _all(draws: list[Coroutine[Any, Any, Completion]]) -> list[Completion]
 
 
 async def unless_disconnected(request: Request, work: Coroutine[Any, Any, Result]) -> Result | None:
-    """The result of `work`, which is cancelled when the client goes away: then None. The request's body must have been read."""
+    """The result of `work`, which is cancelled when the client goes away: then None. The request's body must
+    have been read.
+    """
     task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_disconnection(request))
     try:
         await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -334,5 +375,10 @@ async def _disconnection(request: Request) -> None:
 def _refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, BadRequestError)
     message = shown_text(str(error), longest=LONGEST_MESSAGE)
-    headers = {"Connection": "close"} if error.status in (REQUEST_TIMEOUT, CONTENT_TOO_LARGE) else None  # the body's rest is not read
-    return JSONResponse({"error": {"message": message, "type": "BadRequestError", "code": error.status}}, error.status, headers)
+    # The body's rest is not read
+    headers = {"Connection": "close"} if error.status in (REQUEST_TIMEOUT, CONTENT_TOO_LARGE) else None
+    return JSONResponse(
+        {"error": {"message": message, "type": "BadRequestError", "code": error.status}},
+        error.status,
+        headers,
+    )

@@ -1,9 +1,11 @@
-"""A draw as an engine with stop strings of its own returns it, and the completion that it is by the toolkit's rule of steps.
+"""A draw as an engine with stop strings of its own returns it, and the completion that it is by the toolkit's
+rule of steps.
 
-An engine such as vLLM stops where the separator first shows up in its text. The toolkit's step ends with the token that completes the
-separator of a step that is not blank (`data_gen.records.steps`). So the ids are cut here by the scanner; and where the engine stopped at a
-separator that ends nothing (a leading blank line), the draw is made again without it: the same seed gives the same ids and more. Stop
-strings of the user are asked for both times, and end the ids with the token that completes one (`data_gen.records.stop_strings`).
+An engine such as vLLM stops where the separator first shows up in its text. The toolkit's step ends with the
+token that completes the separator of a step that is not blank (`data_gen.records.steps`). So the ids are cut
+here by the scanner; and where the engine stopped at a separator that ends nothing (a leading blank line), the
+draw is made again without it: the same seed gives the same ids and more. Stop strings of the user are asked
+for both times, and end the ids with the token that completes one (`data_gen.records.stop_strings`).
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,7 +20,9 @@ from data_gen.records.stop_strings import StopStrings
 
 @dataclass(frozen=True)
 class EngineDraw:
-    """`token_ids` as drawn, EOS included where `is_eos`; `finish` is the engine's word: it stopped, or the length was used up."""
+    """`token_ids` as drawn, EOS included where `is_eos`; `finish` is the engine's word: it stopped, or the
+    length was used up.
+    """
 
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
@@ -28,9 +32,13 @@ class EngineDraw:
 
 
 async def draw_completion(
-    draw: Callable[[str | None], Awaitable[EngineDraw]], vocabulary: Vocabulary, params: SamplingParams, scanner: StepScanner | None
+    draw: Callable[[str | None], Awaitable[EngineDraw]],
+    vocabulary: Vocabulary,
+    params: SamplingParams,
+    scanner: StepScanner | None,
 ) -> Completion:
-    """One completion by `params`. `draw` asks the engine, with the separator or without and otherwise the same request each time.
+    """One completion by `params`. `draw` asks the engine, with the separator or without and otherwise the
+    same request each time.
 
     The usage is that of all that was generated for it.
     """
@@ -41,12 +49,19 @@ async def draw_completion(
         whole = await draw(None)
         completion = _completion(whole, vocabulary, scanner, stop_strings, drawn.usage + whole.usage)
     if completion is None:
-        raise ValueError("an engine that was given no separator ended a text without an EOS, a stop string or its full length")
+        raise ValueError(
+            "an engine that was given no separator ended a text without an EOS, a stop string or its full "
+            "length"
+        )
     return completion
 
 
 def _completion(
-    drawn: EngineDraw, vocabulary: Vocabulary, scanner: StepScanner | None, stop_strings: StopStrings | None, usage: Usage
+    drawn: EngineDraw,
+    vocabulary: Vocabulary,
+    scanner: StepScanner | None,
+    stop_strings: StopStrings | None,
+    usage: Usage,
 ) -> Completion | None:
     """None where the engine stopped at a separator that ends no step."""
     n_step = None if scanner is None else step_length(drawn.token_ids, scanner)

@@ -1,4 +1,6 @@
-"""What servers say, on its way into a log line or an error: without our API key, on one line, without control characters, and short."""
+"""What servers say, on its way into a log line or an error: without our API key, on one line, without control
+characters, and short.
+"""
 
 import html
 import re
@@ -19,15 +21,26 @@ def shown_text(text: str, key: str | None = None, longest: int = LONGEST_SHOWN) 
 
 @lru_cache
 def _key_pattern(key: str) -> re.Pattern[str]:
-    """The beginning of the key and what follows of its characters, each as it is or as URLs, JSON, Python and HTML quote it."""
+    """The beginning of the key and what follows of its characters, each as it is or as URLs, JSON, Python and
+    HTML quote it.
+    """
     pieces = [_quoted(character) for character in key]
-    return re.compile(f"{''.join(pieces[:SHORTEST_PIECE])}(?:{'|'.join(sorted(set(pieces[SHORTEST_PIECE:])))})*", re.IGNORECASE)
+    return re.compile(
+        f"{''.join(pieces[:SHORTEST_PIECE])}(?:{'|'.join(sorted(set(pieces[SHORTEST_PIECE:])))})*",
+        re.IGNORECASE,
+    )
 
 
 def _quoted(character: str) -> str:
     """A pattern of the ways to write it."""
     code = ord(character)
-    escapes = rf"\\u{code:04x}", rf"\\x{code:02x}", rf"\\{re.escape(character)}", f"&#x0*{code:x};", f"&#0*{code};"
+    escapes = (
+        rf"\\u{code:04x}",
+        rf"\\x{code:02x}",
+        rf"\\{re.escape(character)}",
+        f"&#x0*{code:x};",
+        f"&#0*{code};",
+    )
     in_urls = "".join(f"%{byte:02x}" for byte in character.encode())
     written = {re.escape(each) for each in (character, quote_plus(character), html.escape(character))}
     return f"(?:{'|'.join((in_urls, *escapes, *sorted(written, key=len, reverse=True)))})"

@@ -1,8 +1,10 @@
-"""A policy whose draws are made by any number of servers that speak `/v1/completions` with token ids: vLLM, or `prm-train serve-policy`.
+"""A policy whose draws are made by any number of servers that speak `/v1/completions` with token ids: vLLM,
+or `prm-train serve-policy`.
 
-One request a draw, each with a seed of its own (a seed shared by a batch would give all its draws the same noise). The servers keep the
-keys and values of shared prefixes, and the draws of a problem go to the same server (`data_gen.policies.servers.routing`). Prompts go out
-as token ids and draws come back as token ids. Cancelling a draw closes its request.
+One request a draw, each with a seed of its own (a seed shared by a batch would give all its draws the same
+noise). The servers keep the keys and values of shared prefixes, and the draws of a problem go to the same
+server (`data_gen.policies.servers.routing`). Prompts go out as token ids and draws come back as token ids.
+Cancelling a draw closes its request.
 """
 
 import asyncio
@@ -31,21 +33,34 @@ N_SEEDS = 2**53  # seeds below it are exact in every reader of JSON, and vLLM ta
 class OpenAIServersPolicy(Policy):
     """See `data_gen.policies.protocol.Policy`.
 
-    `policy_id` hashes what the servers report (the model's name; of `prm-train serve-policy` also the hash of its weights), the tokenizer
-    and `revision`. A server cannot prove its weights: change `revision` when you change what it serves, or a ledger mixes two models.
+    `policy_id` hashes what the servers report (the model's name; of `prm-train serve-policy` also the hash of
+    its weights), the tokenizer and `revision`. A server cannot prove its weights: change `revision` when you
+    change what it serves, or a ledger mixes two models.
 
-    The noise of a draw follows from the request's seed, which is derived from (base_seed, policy_id, prefix, index). Whether a server makes
-    the same draw again is its own matter: vLLM does, up to ties between logits that depend on the shape of its batch.
+    The noise of a draw follows from the request's seed, which is derived from (base_seed, policy_id, prefix,
+    index). Whether a server makes the same draw again is its own matter: vLLM does, up to ties between logits
+    that depend on the shape of its batch.
     """
 
     def __init__(
-        self, urls: tuple[str, ...], served: ServedModel, vocabulary: Vocabulary, settings: RequestSettings, base_seed: int, revision: str
+        self,
+        urls: tuple[str, ...],
+        served: ServedModel,
+        vocabulary: Vocabulary,
+        settings: RequestSettings,
+        base_seed: int,
+        revision: str,
     ) -> None:
-        self.policy_id = content_hash("openai servers", served.name, served.policy_id, vocabulary.fingerprint, revision)
+        self.policy_id = content_hash(
+            "openai servers", served.name, served.policy_id, vocabulary.fingerprint, revision
+        )
         self.base_seed = base_seed
         context_length = served.context_length or vocabulary.context_length
         if context_length is None:
-            raise InputError(f"{urls[0]}: says no max_model_len for {served.name}, nor does the tokenizer's folder; expected one of them")
+            raise InputError(
+                f"{urls[0]}: says no max_model_len for {served.name}, nor does the tokenizer's folder; "
+                "expected one of them"
+            )
         self.context_length = context_length
         self._model, self._urls, self._settings, self._vocabulary = served.name, urls, settings, vocabulary
         self._prompts = RecentPrompts()
@@ -66,21 +81,34 @@ class OpenAIServersPolicy(Policy):
         seed = draw_seed(self.base_seed, self.policy_id, prefix_ids, index) % N_SEEDS
         n_tokens = min(params.max_new_tokens, self.context_length - len(prefix_ids))
         request = CompletionRequest(
-            self._model, prefix_ids, n_tokens, params.temperature, seed, stop_strings=params.stop_strings, truncation=params.truncation
+            self._model,
+            prefix_ids,
+            n_tokens,
+            params.temperature,
+            seed,
+            stop_strings=params.stop_strings,
+            truncation=params.truncation,
         )
         affinity, pool = self._prompts.affinity_key(prefix_ids), await self._pool()
 
         async def draw(stop: str | None) -> EngineDraw:
             asked = replace(request, stop=stop)
             return await pool.post(
-                "/v1/completions", asked.as_json(), asked.n_tokens, affinity, seed, lambda body: read_reply(body, asked, self._vocabulary)
+                "/v1/completions",
+                asked.as_json(),
+                asked.n_tokens,
+                affinity,
+                seed,
+                lambda body: read_reply(body, asked, self._vocabulary),
             )
 
         scanner = None if params.stop is None else self._scanner(params.stop)
         return await draw_completion(draw, self._vocabulary, params, scanner)
 
     async def _pool(self) -> ServerPool:
-        """The connections of this event loop, which closes them when it ends: it closes the async generators that it has begun."""
+        """The connections of this event loop, which closes them when it ends: it closes the async generators
+        that it has begun.
+        """
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._loop, self._connected = loop, ServerPool(self._urls, self._settings)
@@ -95,19 +123,30 @@ async def _close_at_the_end(pool: ServerPool) -> AsyncGenerator[None, None]:
 
 
 def check_prefix(prefix_ids: tuple[int, ...], vocabulary: Vocabulary, context_length: int) -> None:
-    """Raises ValueError for ids that the model does not have, InputError for a prefix that leaves no room in the context."""
+    """Raises ValueError for ids that the model does not have, InputError for a prefix that leaves no room in
+    the context.
+    """
     if not prefix_ids or min(prefix_ids) not in vocabulary or max(prefix_ids) not in vocabulary:
         n_ids = len(vocabulary.token_bytes)
-        raise ValueError(f"prefix {prefix_ids[:8]}… of {len(prefix_ids)} ids: expected one or more ids in [0, {n_ids})")
+        raise ValueError(
+            f"prefix {prefix_ids[:8]}… of {len(prefix_ids)} ids: expected one or more ids in [0, {n_ids})"
+        )
     if len(prefix_ids) >= context_length:
         beginning = vocabulary.text(prefix_ids[:40])
         raise InputError(
-            f"a prefix of {len(prefix_ids)} tokens leaves no room in a context of {context_length} tokens; it begins {beginning!r}"
+            f"a prefix of {len(prefix_ids)} tokens leaves no room in a context of {context_length} tokens; "
+            f"it begins {beginning!r}"
         )
 
 
 def connect(
-    urls: tuple[str, ...], model: str, vocabulary: Vocabulary, settings: RequestSettings, *, base_seed: int = 0, revision: str = ""
+    urls: tuple[str, ...],
+    model: str,
+    vocabulary: Vocabulary,
+    settings: RequestSettings,
+    *,
+    base_seed: int = 0,
+    revision: str = "",
 ) -> OpenAIServersPolicy:
     """The policy behind these servers, each of which is probed.
 
@@ -120,11 +159,21 @@ def connect(
             await pool.require_an_answer("/v1/models")
         return list(await asyncio.gather(*(probe_server(url, model, vocabulary, settings) for url in urls)))
 
-    served = run_in_thread(lambda: asyncio.run(probe()))  # so that it does not matter whether an event loop runs here
+    # So that it does not matter whether an event loop runs here
+    served = run_in_thread(lambda: asyncio.run(probe()))
     for url, other in zip(urls, served, strict=True):
         if other.policy_id != served[0].policy_id:
             key = read_api_key(settings.api_key_env)
             ids = [shown_text(str(each.policy_id), key) for each in (other, served[0])]
-            raise InputError(f"{url}: serves {model} with policy_id {ids[0]}, {urls[0]} with {ids[1]}; expected replicas")
+            raise InputError(
+                f"{url}: serves {model} with policy_id {ids[0]}, {urls[0]} with {ids[1]}; expected replicas"
+            )
     known = [other.context_length for other in served if other.context_length is not None]
-    return OpenAIServersPolicy(urls, replace(served[0], context_length=min(known, default=None)), vocabulary, settings, base_seed, revision)
+    return OpenAIServersPolicy(
+        urls,
+        replace(served[0], context_length=min(known, default=None)),
+        vocabulary,
+        settings,
+        base_seed,
+        revision,
+    )

@@ -1,4 +1,6 @@
-"""Connections of a server that wait for their requests, but not for ever, and that take it quietly when there are no descriptors left."""
+"""Connections of a server that wait for their requests, but not for ever, and that take it quietly when there
+are no descriptors left.
+"""
 
 import asyncio
 import errno
@@ -9,7 +11,8 @@ from typing import Any
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 logger = logging.getLogger(__name__)
-HEAD_SECONDS = 30.0  # from a connection's first moment, or the end of its last answer, to the end of the next request's headers
+# From a connection's first moment, or the end of its last answer, to the end of the next request's headers
+HEAD_SECONDS = 30.0
 LOG_SECONDS = 60.0
 OUT_OF_FILES = (errno.EMFILE, errno.ENFILE)
 _last_line_at = float("-inf")
@@ -37,7 +40,9 @@ class PatientProtocol(H11Protocol):
         self._watch()
 
     def _watch(self) -> None:
-        """A request under way has the limits of its application; otherwise the clock runs, and more bytes do not set it back."""
+        """A request under way has the limits of its application; otherwise the clock runs, and more bytes do
+        not set it back.
+        """
         if self.cycle is not None and not self.cycle.response_complete:
             self._unwatch()
         elif self._deadline is None and not self.transport.is_closing():
@@ -50,7 +55,9 @@ class PatientProtocol(H11Protocol):
 
 
 def quiet_without_files(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """An exception handler of an event loop that says once a minute that no connection can be taken, not at each of them."""
+    """An exception handler of an event loop that says once a minute that no connection can be taken, not at
+    each of them.
+    """
     global _last_line_at
     error = context.get("exception")
     if not isinstance(error, OSError) or error.errno not in OUT_OF_FILES:

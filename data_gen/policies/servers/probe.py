@@ -1,4 +1,6 @@
-"""What a server shows of itself before it is trusted with draws: that it serves the model, continues token ids and returns them."""
+"""What a server shows of itself before it is trusted with draws: that it serves the model, continues token
+ids and returns them.
+"""
 
 from dataclasses import dataclass
 
@@ -16,7 +18,9 @@ LOGPROB_TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class ServedModel:
-    """What `/v1/models` says. `policy_id` is the content hash that `prm-train serve-policy` adds; others do not prove their weights."""
+    """What `/v1/models` says. `policy_id` is the content hash that `prm-train serve-policy` adds; others do
+    not prove their weights.
+    """
 
     name: str
     context_length: int | None
@@ -34,20 +38,31 @@ class _Models(BaseModel):
     data: list[_Card]
 
 
-async def probe_server(url: str, model: str, vocabulary: Vocabulary, settings: RequestSettings) -> ServedModel:
-    """Raises InputError where the server cannot make step rollouts: no such model, no token ids, log-probs after temperature."""
+async def probe_server(
+    url: str, model: str, vocabulary: Vocabulary, settings: RequestSettings
+) -> ServedModel:
+    """Raises InputError where the server cannot make step rollouts: no such model, no token ids, log-probs
+    after temperature.
+    """
     async with ServerPool((url,), settings) as pool:
         card = await pool.get("/v1/models", lambda body: _card(body, pool, url, model))
         prompt_ids = vocabulary.encode_prompt(PROBE_QUESTION)
         request = CompletionRequest(model, prompt_ids, max_tokens=2, temperature=0.0, seed=0)
         try:
             await pool.post(
-                "/v1/completions", request.as_json(), request.n_tokens, b"", 0, lambda body: _read_probe(body, request, vocabulary, url)
+                "/v1/completions",
+                request.as_json(),
+                request.n_tokens,
+                b"",
+                0,
+                lambda body: _read_probe(body, request, vocabulary, url),
             )
             if card.policy_id is None:  # our own server's log-probs are known
                 await _check_logprobs(pool, url, model, prompt_ids[: max(1, len(prompt_ids) // 2)])
         except ServerError as error:
-            raise InputError(f"{error}; step rollouts need an endpoint that continues token ids, such as vLLM") from error
+            raise InputError(
+                f"{error}; step rollouts need an endpoint that continues token ids, such as vLLM"
+            ) from error
     return ServedModel(card.id, card.max_model_len, card.policy_id)
 
 
@@ -55,18 +70,25 @@ def _card(body: bytes, pool: ServerPool, url: str, model: str) -> _Card:
     try:
         cards = _Models.model_validate_json(body).data
     except ValidationError as error:
-        raise WrongReplyError(f"/v1/models is no list of models: {error.errors(include_input=False)[0]['msg']}") from None
+        raise WrongReplyError(
+            f"/v1/models is no list of models: {error.errors(include_input=False)[0]['msg']}"
+        ) from None
     for card in cards:
         if card.id == model:
             return card
-    raise InputError(f"{url}: serves {pool.shown(', '.join(card.id for card in cards)) or 'no model'}; expected {model}")
+    raise InputError(
+        f"{url}: serves {pool.shown(', '.join(card.id for card in cards)) or 'no model'}; expected {model}"
+    )
 
 
 def _read_probe(body: bytes, request: CompletionRequest, vocabulary: Vocabulary, url: str) -> None:
     try:
         read_reply(body, request, vocabulary)
     except NoTokenIdsError:
-        raise InputError(f"{url}: returns no token ids; step rollouts need an endpoint that continues token ids, such as vLLM") from None
+        raise InputError(
+            f"{url}: returns no token ids; step rollouts need an endpoint that continues token ids, such as "
+            "vLLM"
+        ) from None
 
 
 class _TopLogprobs(BaseModel):
@@ -91,11 +113,15 @@ def _top_logprob(body: bytes) -> float | None:
 
 
 async def _check_logprobs(pool: ServerPool, url: str, model: str, prompt_ids: tuple[int, ...]) -> None:
-    """The most likely token's log-probability must not depend on the temperature. A server that does not name it is believed."""
+    """The most likely token's log-probability must not depend on the temperature. A server that does not name
+    it is believed.
+    """
 
     async def top_logprob(temperature: float) -> float | None:
         request = CompletionRequest(model, prompt_ids, max_tokens=1, temperature=temperature, seed=0)
-        return await pool.post("/v1/completions", request.as_json() | {"logprobs": 1}, request.n_tokens, b"", 0, _top_logprob)
+        return await pool.post(
+            "/v1/completions", request.as_json() | {"logprobs": 1}, request.n_tokens, b"", 0, _top_logprob
+        )
 
     at_1, at_2 = await top_logprob(1.0), await top_logprob(2.0)
     if at_1 is not None and at_2 is not None and abs(at_1 - at_2) > LOGPROB_TOLERANCE:

@@ -1,4 +1,6 @@
-"""Requests to `/v1/completions` and what their replies must be: a reply that is not exactly an answer to its request is never used."""
+"""Requests to `/v1/completions` and what their replies must be: a reply that is not exactly an answer to its
+request is never used.
+"""
 
 import codecs
 from collections.abc import Sequence
@@ -20,7 +22,9 @@ class WrongReplyError(ValueError):
 
 
 class NoTokenIdsError(WrongReplyError):
-    """A reply without token ids, its own or the prompt's: this server can continue texts, not token prefixes."""
+    """A reply without token ids, its own or the prompt's: this server can continue texts, not token
+    prefixes.
+    """
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,9 @@ class CompletionRequest:
     def as_json(self) -> dict[str, object]:
         """The body of the request.
 
-        All that shapes the distribution is said: vLLM takes what a request leaves out from the model's generation_config.json, where
-        instruct models have a top_p, a top_k and a repetition penalty of their own.
+        All that shapes the distribution is said: vLLM takes what a request leaves out from the model's
+        generation_config.json, where instruct models have a top_p, a top_k and a repetition penalty of their
+        own.
         """
         body: dict[str, object] = {
             "model": self.model,
@@ -108,14 +113,17 @@ def read_reply(body: bytes, request: CompletionRequest, vocabulary: Vocabulary) 
         reply = _Reply.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        raise WrongReplyError(f"{len(body)} bytes that are no completion: {'.'.join(map(str, first['loc']))} {first['msg']}") from None
+        raise WrongReplyError(
+            f"{len(body)} bytes that are no completion: {'.'.join(map(str, first['loc']))} {first['msg']}"
+        ) from None
     if len(reply.choices) != 1:
         raise WrongReplyError(f"{len(reply.choices)} choices, expected 1")
     choice, usage = reply.choices[0], reply.usage
     ids = _checked_ids(choice, request, vocabulary)
     if (usage.prompt_tokens, usage.completion_tokens) != (len(request.prompt_ids), len(ids)):
         raise WrongReplyError(
-            f"usage of {usage.prompt_tokens} + {usage.completion_tokens} tokens, expected {len(request.prompt_ids)} + {len(ids)}"
+            f"usage of {usage.prompt_tokens} + {usage.completion_tokens} tokens, expected "
+            f"{len(request.prompt_ids)} + {len(ids)}"
         )
     finish = _checked_finish(choice, ids, request, vocabulary)
     _check_text(choice.text, ids, request, vocabulary)
@@ -133,7 +141,11 @@ def read_reply(body: bytes, request: CompletionRequest, vocabulary: Vocabulary) 
 
 def _checked_ids(choice: _Choice, request: CompletionRequest, vocabulary: Vocabulary) -> tuple[int, ...]:
     if choice.token_ids is None or choice.prompt_token_ids is None:
-        raise NoTokenIdsError("no token ids" if choice.token_ids is None else "no prompt_token_ids, which say what was continued")
+        raise NoTokenIdsError(
+            "no token ids"
+            if choice.token_ids is None
+            else "no prompt_token_ids, which say what was continued"
+        )
     ids = tuple(choice.token_ids)
     if not 1 <= len(ids) <= request.max_tokens:
         raise WrongReplyError(f"{len(ids)} token ids, expected 1 to {request.max_tokens}")
@@ -143,38 +155,55 @@ def _checked_ids(choice: _Choice, request: CompletionRequest, vocabulary: Vocabu
     if any(token_id in vocabulary.eos_ids for token_id in ids[:-1]):
         raise WrongReplyError("token ids that go on after an EOS")
     if tuple(choice.prompt_token_ids) != request.prompt_ids:
-        raise WrongReplyError("the answer to another prompt: its prompt_token_ids are not those that were sent")
+        raise WrongReplyError(
+            "the answer to another prompt: its prompt_token_ids are not those that were sent"
+        )
     return ids
 
 
 def _checked_logprobs(choice: _Choice, ids: tuple[int, ...]) -> tuple[float, ...]:
     given = [] if choice.logprobs is None else choice.logprobs.token_logprobs
-    logprobs = tuple(value for value in given if value is not None and LEAST_LOGPROB <= value <= LOGPROB_ROUNDING)
+    logprobs = tuple(
+        value for value in given if value is not None and LEAST_LOGPROB <= value <= LOGPROB_ROUNDING
+    )
     if not len(logprobs) == len(given) == len(ids):
-        raise WrongReplyError(f"{len(logprobs)} log-probabilities among {len(given)} values, expected {len(ids)}")
+        raise WrongReplyError(
+            f"{len(logprobs)} log-probabilities among {len(given)} values, expected {len(ids)}"
+        )
     return logprobs
 
 
-def _checked_finish(choice: _Choice, ids: tuple[int, ...], request: CompletionRequest, vocabulary: Vocabulary) -> Literal["stop", "length"]:
+def _checked_finish(
+    choice: _Choice, ids: tuple[int, ...], request: CompletionRequest, vocabulary: Vocabulary
+) -> Literal["stop", "length"]:
     if choice.finish_reason == "length":
         if len(ids) != request.max_tokens:
-            raise WrongReplyError(f"finish_reason length after {len(ids)} tokens, expected {request.max_tokens}")
+            raise WrongReplyError(
+                f"finish_reason length after {len(ids)} tokens, expected {request.max_tokens}"
+            )
         return "length"
     if choice.finish_reason != "stop":
         raise WrongReplyError(f"finish_reason {choice.finish_reason!r}, expected 'stop' or 'length'")
     text = vocabulary.text(ids)
     if not any(stop in text for stop in request.all_stops) and not _is_eos(choice, ids, vocabulary):
-        raise WrongReplyError(f"finish_reason stop after token {ids[-1]}, which is no EOS of this tokenizer ({sorted(vocabulary.eos_ids)})")
+        raise WrongReplyError(
+            f"finish_reason stop after token {ids[-1]}, which is no EOS of this tokenizer "
+            f"({sorted(vocabulary.eos_ids)})"
+        )
     return "stop"
 
 
 def _is_eos(choice: _Choice, ids: tuple[int, ...], vocabulary: Vocabulary) -> bool:
     """Models may have more EOS ids than the tokenizer names: then vLLM names the one that it met."""
-    return ids[-1] in vocabulary.eos_ids or (isinstance(choice.stop_reason, int) and choice.stop_reason == ids[-1])
+    return ids[-1] in vocabulary.eos_ids or (
+        isinstance(choice.stop_reason, int) and choice.stop_reason == ids[-1]
+    )
 
 
 def _check_text(text: str, ids: tuple[int, ...], request: CompletionRequest, vocabulary: Vocabulary) -> None:
-    """The text must be that of the ids, with or without an EOS that has one. Where a stop string fired it may end before or with it."""
+    """The text must be that of the ids, with or without an EOS that has one. Where a stop string fired it may
+    end before or with it.
+    """
     got, wanted = _visible(text), _visible(_text_after(request.prompt_ids, ids, vocabulary))
     if got in (wanted, _visible(_text_after(request.prompt_ids, _without_eos(ids, vocabulary), vocabulary))):
         return
@@ -190,7 +219,9 @@ def _without_eos(ids: tuple[int, ...], vocabulary: Vocabulary) -> tuple[int, ...
 
 
 def _visible(text: str) -> str:
-    """Servers differ in what they show of half a character and of the space that begins a sentencepiece token."""
+    """Servers differ in what they show of half a character and of the space that begins a sentencepiece
+    token.
+    """
     return text.replace("�", "").removeprefix(" ")
 
 

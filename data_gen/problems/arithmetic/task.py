@@ -1,4 +1,6 @@
-"""The built-in task as the rest of the project reaches it: see `data_gen.problems.built_in_task.BuiltInTask`."""
+"""The built-in task as the rest of the project reaches it: see
+`data_gen.problems.built_in_task.BuiltInTask`.
+"""
 
 import random
 from functools import partial
@@ -40,7 +42,10 @@ def sample_solutions(n: int) -> list[tuple[str, tuple[str, ...]]]:
     rng = random.Random(0)
     chains = [draw_chain(rng) for _ in range(n)]
     solutions = [solution_text(chain, draw_attempt(chain, rng)) for chain in chains]
-    return [(chain.question(), tuple(text.split(STEP_SEPARATOR))) for chain, text in zip(chains, solutions, strict=True)]
+    return [
+        (chain.question(), tuple(text.split(STEP_SEPARATOR)))
+        for chain, text in zip(chains, solutions, strict=True)
+    ]
 
 
 ARITHMETIC = BuiltInTask(
@@ -48,7 +53,10 @@ ARITHMETIC = BuiltInTask(
     title="multi-step arithmetic",
     problems=draw_problems,
     example_question="Start with 3: plus 4, minus 2.",
-    graders={"arithmetic": ArithmeticGrader, "arithmetic_last_value": partial(ArithmeticGrader, last_value_only=True)},
+    graders={
+        "arithmetic": ArithmeticGrader,
+        "arithmetic_last_value": partial(ArithmeticGrader, last_value_only=True),
+    },
     grader="arithmetic",
     step_truth=step_truth,
     policy="base",
@@ -56,7 +64,8 @@ ARITHMETIC = BuiltInTask(
     simulate=simulate,
     sample_solutions=sample_solutions,
     report_notes=(
-        "The answer of the built-in task lists every intermediate value, so a wrong step hardly ever ends in a right answer. "
+        "The answer of the built-in task lists every intermediate value, so a wrong step hardly ever ends in "
+        "a right answer. "
         "Grading gives one verdict for the whole answer; no step label comes from it.",
     ),
 )

@@ -1,16 +1,17 @@
-"""PRMs that others have published, behind the `Scorer` of this project: `load_scorer(path, prm_format=PrmFormat(…))`.
+"""PRMs that others have published, behind the `Scorer` of this project: `load_scorer(path,
+prm_format=PrmFormat(…))`.
 
-| format | network | a step's score is read | published as |
-|---|---|---|---|
-| trl | token classifier, class 1 is good | at the last token of the separator behind it | TRL's PRMTrainer (up to 1.13) |
-| qwen | Qwen2 with a head of two layers, class 1 is good | at `<extra_0>` behind it | Qwen2.5-Math-PRM |
-| math_shepherd | language model: p("+") against p("-") | at `ки` behind it | math-shepherd-mistral-7b-prm |
-| rlhflow | language model: p("+") against p("-") | where the turn that answers it begins | Llama3.1-8B-PRM-…-Data |
-| skywork | Qwen2 with a value head, sigmoid | at the newline behind it | Skywork-o1-Open-PRM |
+| format | network | a step's score is read | published as | |---|---|---|---| | trl | token classifier, class
+1 is good | at the last token of the separator behind it | TRL's PRMTrainer (up to 1.13) | | qwen | Qwen2 with
+a head of two layers, class 1 is good | at `<extra_0>` behind it | Qwen2.5-Math-PRM | | math_shepherd |
+language model: p("+") against p("-") | at `ки` behind it | math-shepherd-mistral-7b-prm | | rlhflow |
+language model: p("+") against p("-") | where the turn that answers it begins | Llama3.1-8B-PRM-…-Data | |
+skywork | Qwen2 with a value head, sigmoid | at the newline behind it | Skywork-o1-Open-PRM |
 
-The first two and the last are recognised from config.json; a language model says nothing there, so its format must be named. All are scored
-through the incremental cache, every token once. No code of a checkpoint is run: the heads are built here and their weights must be there.
-How each makes one score of the step scores is its authors' choice where they name one, else the smallest.
+The first two and the last are recognised from config.json; a language model says nothing there, so its format
+must be named. All are scored through the incremental cache, every token once. No code of a checkpoint is run:
+the heads are built here and their weights must be there. How each makes one score of the step scores is its
+authors' choice where they name one, else the smallest.
 """
 
 import logging
@@ -45,7 +46,8 @@ LOADERS: dict[ForeignFormat, Callable[[str, str, str], ForeignPrm]] = {
 
 
 def format_of(path: str, prm_format: PrmFormat) -> ForeignFormat | None:
-    """The format that was named, else the one that the config.json of a folder or Hub name speaks of; None for this project's own.
+    """The format that was named, else the one that the config.json of a folder or Hub name speaks of; None
+    for this project's own.
 
     Raises InputError where it speaks of none.
     """
@@ -64,23 +66,41 @@ def format_of(path: str, prm_format: PrmFormat) -> ForeignFormat | None:
     if architecture.endswith("ForTokenClassification") and labels == ["LABEL_0", "LABEL_1"]:
         return "trl"
     raise InputError(
-        f"{path}: no {CONFIG_KEY!r} in its config.json, and architecture {architecture} with labels {labels} does not say how its scores "
-        f"are read; expected a model that a train-… command has written, or its format to be named: {', '.join(get_args(ForeignFormat))}"
+        f"{path}: no {CONFIG_KEY!r} in its config.json, and architecture {architecture} with labels {labels} "
+        "does not say how its scores "
+        "are read; expected a model that a train-… command has written, or its format to be named: "
+        f"{', '.join(get_args(ForeignFormat))}"
     )
 
 
 def load_foreign_scorer(
-    path: str, name: ForeignFormat, separator: str, *, dtype: str, device: str, cache_bytes: int, max_batch_tokens: int
+    path: str,
+    name: ForeignFormat,
+    separator: str,
+    *,
+    dtype: str,
+    device: str,
+    cache_bytes: int,
+    max_batch_tokens: int,
 ) -> IncrementalScorer:
     """Raises InputError if the folder or Hub name holds something else than that format."""
     prm = LOADERS[name](path, dtype, separator)
-    logger.info("%s", model_line(f"PRM ({name})", path, sum(each.numel() for each in prm.model.parameters()), dtype, device))
+    logger.info(
+        "%s",
+        model_line(
+            f"PRM ({name})", path, sum(each.numel() for each in prm.model.parameters()), dtype, device
+        ),
+    )
     tokenizer = (sorted(prm.tokenizer.get_vocab().items()), prm.tokenizer.chat_template)
-    kind: Callable[..., IncrementalScorer] = PathScorer if isinstance(prm.encoding, PathEncoding) else IncrementalScorer
+    kind: Callable[..., IncrementalScorer] = (
+        PathScorer if isinstance(prm.encoding, PathEncoding) else IncrementalScorer
+    )
     return kind(
         prm.model.to(device),
         prm.encoding,
-        scorer_id=content_hash("foreign scorer", name, separator, weights_digest(SCORER_LINE, prm.model), tokenizer),
+        scorer_id=content_hash(
+            "foreign scorer", name, separator, weights_digest(SCORER_LINE, prm.model), tokenizer
+        ),
         aggregation=prm.aggregation,
         cache_bytes=cache_bytes,
         max_batch_tokens=max_batch_tokens,

@@ -1,4 +1,6 @@
-"""What the formats share: what a loader returns, loading, and trees whose steps depend on those before them."""
+"""What the formats share: what a loader returns, loading, and trees whose steps depend on those before
+them.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -12,11 +14,15 @@ from prm_train.scoring.step_cache import StepNode
 
 
 class PathEncoding(ABC):
-    """An encoding in which the ids of a step depend on the steps before it: on their number, or on whether there are any."""
+    """An encoding in which the ids of a step depend on the steps before it: on their number, or on whether
+    there are any.
+    """
 
     @abstractmethod
     def encode_path(self, question: str, steps: Sequence[str]) -> tuple[int, ...]:
-        """Ids up to the one at which the last step's score is read; without steps, those that every path of the question begins with."""
+        """Ids up to the one at which the last step's score is read; without steps, those that every path of
+        the question begins with.
+        """
 
     def encode_head(self, question: str) -> tuple[int, ...]:
         return self.encode_path(question, ())
@@ -27,7 +33,9 @@ class PathEncoding(ABC):
 
 @dataclass(frozen=True)
 class ForeignPrm:
-    """A token classifier of two classes (the second is the good one) in evaluation mode, and how to encode for it."""
+    """A token classifier of two classes (the second is the good one) in evaluation mode, and how to encode
+    for it.
+    """
 
     model: Any
     tokenizer: Any
@@ -53,7 +61,10 @@ class PathTree(IncrementalTree):
         ids = self.encoding.encode_path(self.question, (*self._steps[parent], step))
         known = path_ids(parent)
         if ids[: len(known)] != known or len(ids) == len(known):
-            raise InputError(f"step {step!r:.60}: encoded behind {len(self._steps[parent])} steps it changes their ids; expected more ids")
+            raise InputError(
+                f"step {step!r:.60}: encoded behind {len(self._steps[parent])} steps it changes their ids; "
+                "expected more ids"
+            )
         return ids[len(known) :]
 
 

@@ -1,6 +1,8 @@
-"""Qwen2.5-Math-PRM (Zhang et al. 2025): a chat whose answer is the steps, each ended by `<extra_0>`, where its score is read.
+"""Qwen2.5-Math-PRM (Zhang et al. 2025): a chat whose answer is the steps, each ended by `<extra_0>`, where
+its score is read.
 
-The system prompt is the one of the model card; the authors rank solutions by the product of their step scores.
+The system prompt is the one of the model card; the authors rank solutions by the product of their step
+scores.
 """
 
 from dataclasses import dataclass
@@ -31,4 +33,9 @@ class QwenEncoding:
 def load_qwen(path: str, dtype: str, separator: str) -> ForeignPrm:
     """`separator` is not used: the marker alone stands between steps."""
     tokenizer = load_tokenizer(path)
-    return ForeignPrm(load_qwen_network(path, dtype), tokenizer, QwenEncoding(tokenizer, token_id(tokenizer, MARKER, path)), "prod")
+    return ForeignPrm(
+        load_qwen_network(path, dtype),
+        tokenizer,
+        QwenEncoding(tokenizer, token_id(tokenizer, MARKER, path)),
+        "prod",
+    )

@@ -1,4 +1,6 @@
-"""The setting that names the format of somebody else's PRM; `prm_train.scoring.foreign.formats` describes them. Loads without torch."""
+"""The setting that names the format of somebody else's PRM; `prm_train.scoring.foreign.formats` describes
+them. Loads without torch.
+"""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -13,7 +15,10 @@ class PrmFormat:
     name: ForeignFormat | Literal["auto"] = field(
         default="auto", metadata={"help": "how the checkpoint reads steps; auto: as its config.json says"}
     )
-    separator: str = field(default="\n", metadata={"help": "for the formats trl and skywork: the text that ended a step in the training"})
+    separator: str = field(
+        default="\n",
+        metadata={"help": "for the formats trl and skywork: the text that ended a step in the training"},
+    )
 
 
 AUTO = PrmFormat()

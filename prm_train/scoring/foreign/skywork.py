@@ -1,4 +1,5 @@
-"""Skywork-o1-Open-PRM: Qwen2 with a value head on every token; a step's score is the sigmoid of the value at the newline behind it.
+"""Skywork-o1-Open-PRM: Qwen2 with a value head on every token; a step's score is the sigmoid of the value at
+the newline behind it.
 
 ids(bos question "\\n") ids(step 1) "\\n" ids(step 2) "\\n" …
                                    ^ score 1          ^ score 2
@@ -18,7 +19,9 @@ from prm_train.scoring.foreign.paths import ForeignPrm
 
 
 class ValueHead(nn.Module):
-    """Its value as the second of two logits, the first being 0: the sigmoid of their difference is that of the value."""
+    """Its value as the second of two logits, the first being 0: the sigmoid of their difference is that of
+    the value.
+    """
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
@@ -45,14 +48,18 @@ class SkyworkPrm(Qwen2ForTokenClassification):
 
 @dataclass(frozen=True)
 class SkyworkEncoding:
-    """`separator` as the checkpoint was trained with; its last token ends every step. Skywork's examples use a newline."""
+    """`separator` as the checkpoint was trained with; its last token ends every step. Skywork's examples use
+    a newline.
+    """
 
     tokenizer: Any
     separator: str
 
     def encode_head(self, question: str) -> tuple[int, ...]:
         begin = self.tokenizer.bos_token or ""
-        return encode_around(self.tokenizer, [question], lambda texts: f"{begin}{texts[0]}\n", add_special_tokens=True)
+        return encode_around(
+            self.tokenizer, [question], lambda texts: f"{begin}{texts[0]}\n", add_special_tokens=True
+        )
 
     def encode_step(self, step: str) -> tuple[int, ...]:
         ids = encode_around(self.tokenizer, [step], lambda texts: texts[0], add_special_tokens=True)

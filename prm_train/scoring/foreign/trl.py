@@ -1,4 +1,5 @@
-"""Token classifiers from TRL's PRMTrainer: question, then each step and the separator, tokenized one by one; no chat template.
+"""Token classifiers from TRL's PRMTrainer: question, then each step and the separator, tokenized one by one;
+no chat template.
 
 [bos] ids(question) ids(step 1) ids(separator) ids(step 2) ids(separator) …
                                             ^ score 1                   ^ score 2
@@ -20,7 +21,9 @@ from prm_train.scoring.foreign.paths import ForeignPrm
 
 @dataclass(frozen=True)
 class TrlEncoding:
-    """`separator` is the training's step_separator, which the checkpoint does not say; TRL's default is a newline."""
+    """`separator` is the training's step_separator, which the checkpoint does not say; TRL's default is a
+    newline.
+    """
 
     tokenizer: Any
     separator: str
@@ -30,14 +33,19 @@ class TrlEncoding:
         return (*(() if bos is None else (bos,)), *encode_text(self.tokenizer, question))
 
     def encode_step(self, step: str) -> tuple[int, ...]:
-        separator = self.tokenizer.encode(self.separator, add_special_tokens=False)  # which may be a special token
+        # Which may be a special token
+        separator = self.tokenizer.encode(self.separator, add_special_tokens=False)
         return (*encode_text(self.tokenizer, step), *separator)
 
 
 def load_trl(path: str, dtype: str, separator: str) -> ForeignPrm:
     """Whole models, and adapters (PEFT) with their head, beside which their base is loaded."""
     base = adapted_model(path)
-    model = load_whole(AutoModelForTokenClassification, path, dtype) if base is None else load_adapted(path, base, dtype)
+    model = (
+        load_whole(AutoModelForTokenClassification, path, dtype)
+        if base is None
+        else load_adapted(path, base, dtype)
+    )
     if model.config.num_labels != 2:
         raise InputError(f"{path}: {model.config.num_labels} classes, expected 2 (bad, good)")
     tokenizer = load_tokenizer(path)
@@ -45,13 +53,16 @@ def load_trl(path: str, dtype: str, separator: str) -> ForeignPrm:
 
 
 def load_adapted(path: str, base: str, dtype: str) -> Any:
-    """The token classifier on `base` with the adapter of `path`, unmerged. Raises InputError where it lacks weights or the head."""
+    """The token classifier on `base` with the adapter of `path`, unmerged. Raises InputError where it lacks
+    weights or the head.
+    """
     model = load_model(AutoModelForTokenClassification, base, new_head=True, dtype=getattr(torch, dtype))
     with from_hub_or_folder(path):
         found = model.load_adapter(path)
     faults = sorted({*found.missing_keys, *found.unexpected_keys})
     if faults or not hasattr(model.score, "modules_to_save"):
         raise InputError(
-            f"{path}: {', '.join(faults[:3]) or 'no head'}: not in the adapter, or not of it; expected a PRM's updates and head"
+            f"{path}: {', '.join(faults[:3]) or 'no head'}: not in the adapter, or not of it; expected a "
+            "PRM's updates and head"
         )
     return model.eval()

@@ -1,4 +1,6 @@
-"""The golden test of the labeling methods: a policy with known first errors. Its own step values are checked first."""
+"""The golden test of the labeling methods: a policy with known first errors. Its own step values are checked
+first.
+"""
 
 import asyncio
 from pathlib import Path
@@ -26,19 +28,29 @@ def test_the_exact_policy_succeeds_as_often_as_it_says(tmp_path: Path) -> None:
         for step in (0, 5, 14):
             prefix = text[: 25 * (step + 1)]
             estimate = await estimate_value(source, Prefix((*prompt, *prefix.encode()), prefix), 400)
-            assert estimate.n_correct / 400 == pytest.approx(true_value(problem.question, text, step), abs=0.07)
+            assert estimate.n_correct / 400 == pytest.approx(
+                true_value(problem.question, text, step), abs=0.07
+            )
 
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         asyncio.run(run(ledger))
 
 
 @pytest.mark.parametrize(("level", "min_exact", "max_tokens"), [("easy", 0.95, 4000), ("mid", 0.94, 8000)])
-def test_first_errors_are_found_for_a_fraction_of_the_tokens_of_brute_force(tmp_path: Path, level: str, min_exact: float, max_tokens: int):
-    """A small part of `python -m benchmarks.labeling.simulated`: 20 questions of 8 solutions, brute force on one question."""
+def test_first_errors_are_found_for_a_fraction_of_the_tokens_of_brute_force(
+    tmp_path: Path, level: str, min_exact: float, max_tokens: int
+):
+    """A small part of `python -m benchmarks.labeling.simulated`: 20 questions of 8 solutions, brute force on
+    one question.
+    """
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         bench = Bench(ExactPolicy(), ArithmeticGrader(), PARAMS, ledger)
-        ours = asyncio.run(compare(bench, draw_problems(level, 0.0, 20), 8, {"ours": METHODS["ours"]}))["ours"]
-        brute = asyncio.run(compare(bench, draw_problems(level, 0.0, 1), 8, {"brute8": METHODS["brute8"]}))["brute8"]
+        ours = asyncio.run(compare(bench, draw_problems(level, 0.0, 20), 8, {"ours": METHODS["ours"]}))[
+            "ours"
+        ]
+        brute = asyncio.run(compare(bench, draw_problems(level, 0.0, 1), 8, {"brute8": METHODS["brute8"]}))[
+            "brute8"
+        ]
     assert ours["n_solutions"] == 160
     assert float(str(ours["exact"])) >= min_exact
     assert float(str(ours["tokens_per_solution"])) <= max_tokens

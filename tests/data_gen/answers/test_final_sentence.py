@@ -8,7 +8,8 @@ from data_gen.answers.find import find_answer
     [
         ("2 * 18 + 1 = 37\n\nTherefore, the customer paid $37 on this trip.", "$37"),
         ("So the customer paid $37 on 3 trips.", None),  # two numbers
-        ("Dana can run.\n\nTherefore, Dana can travel 36 miles in six hours.", None),  # one of two is spelled out
+        # One of two is spelled out
+        ("Dana can run.\n\nTherefore, Dana can travel 36 miles in six hours.", None),
         ("Thus, the area is \\(4 \\times 9 = 36\\).", "36"),
         ("Therefore, $BC = 5$ and $AB = 12$, so $AC$ is $13$.", "13"),
         ("Thus, there are **168 distinct ways** to do it.", "168 distinct ways"),

@@ -54,7 +54,10 @@ def test_find_answer(text: str, answer: str | None) -> None:
     assert find_answer(text) == answer
 
 
-@pytest.mark.parametrize(("text", "answer"), [("A: 12", None), ("A: 12\nmore", "12"), (r"so \boxed{12}", "12"), (r"so \boxed{12", None)])
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [("A: 12", None), ("A: 12\nmore", "12"), (r"so \boxed{12}", "12"), (r"so \boxed{12", None)],
+)
 def test_an_answer_at_the_edge_of_truncated_text_is_not_read(text: str, answer: str | None) -> None:
     assert find_answer(text, is_truncated=True) == answer
 

@@ -2,7 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from data_gen.files.jsonl import read_json_list, read_jsonl, read_objects, write_jsonl, write_objects, write_text
+from data_gen.files.jsonl import (
+    read_json_list,
+    read_jsonl,
+    read_objects,
+    write_jsonl,
+    write_objects,
+    write_text,
+)
 from data_gen.settings.errors import InputError
 
 
@@ -85,7 +92,10 @@ def test_a_json_list_gives_its_items_and_the_lines_on_which_they_begin(tmp_path:
         (b"", r"rows\.json:1: got '', expected a JSON list"),
         (b'[\n{"a": 1},\n{"a": 2', r"rows\.json:3: not JSON \(Expecting ',' delimiter"),
         (b'[\n{"a": 1},\n]', r"rows\.json:3: not JSON \(Expecting value"),
-        (b'[{"a": 1}\n{"a": 2}]', r"rows\.json:2: not JSON: got '.\"a\": 2..' after an item, expected ',' or '\]'"),
+        (
+            b'[{"a": 1}\n{"a": 2}]',
+            r"rows\.json:2: not JSON: got '.\"a\": 2..' after an item, expected ',' or '\]'",
+        ),
         (b'[{"a": 1}]\n\nmore', r"rows\.json:3: not JSON: got 'more' after the end of the list"),
         (b'[\n{"a": 1}, 7]', r"rows\.json:2: got a JSON int, expected an object"),
         (b'[\n{"a": "\xff"}]', r"rows\.json:2: not UTF-8"),

@@ -30,7 +30,9 @@ def test_a_log_has_whole_lines_and_no_carriage_return(
     assert "\r" not in capsys.readouterr().err
 
 
-def test_a_log_line_takes_the_bar_away_and_puts_it_back(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_a_log_line_takes_the_bar_away_and_puts_it_back(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     record = logging.LogRecord("x", logging.INFO, "", 0, "epoch 1", (), None)
     with Progress("train", 4, unit="steps") as steps:
@@ -53,7 +55,9 @@ def test_only_the_warnings_that_are_known_are_dropped(caplog: pytest.LogCaptureF
 def test_results_are_tables_that_fit_eighty_columns():
     counts = {"correct": 139, "incorrect": 1098, "unknown:no_answer": 3}
     assert counted(counts) == "1,098 incorrect, 139 correct, 3 unknown (no answer)"
-    table = result_table({"solutions": f"1,240: {counted(counts)}", "left out": "", "tokens": "many words " * 12})
+    table = result_table(
+        {"solutions": f"1,240: {counted(counts)}", "left out": "", "tokens": "many words " * 12}
+    )
     assert table.split("\n")[0] == "  solutions  1,240: 1,098 incorrect, 139 correct, 3 unknown (no answer)"
     assert [line[:13].strip() for line in table.split("\n")] == ["solutions", "tokens", ""]
     assert max(map(len, table.split("\n"))) <= 79

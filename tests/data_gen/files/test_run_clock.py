@@ -28,7 +28,9 @@ def test_the_next_process_goes_on_from_what_was_saved(tmp_path: Path) -> None:
     assert RunClock(path).spent_earlier() == Seconds()
 
 
-def test_a_killed_process_loses_what_came_after_the_last_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_process_loses_what_came_after_the_last_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, cpu = tmp_path / "seconds.json", iter(range(1000))
     monkeypatch.setattr(run_clock, "SAVE_SECONDS", 0.001)
     while_running: list[float] = []

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from data_gen.files.run_folder import count_lines, for_each, read_records, records_in_order, work_through, write_records
+from data_gen.files.run_folder import (
+    count_lines,
+    for_each,
+    read_records,
+    records_in_order,
+    work_through,
+    write_records,
+)
 from data_gen.files.run_identity import check_models, check_run, claim_run
 from data_gen.records.solutions import Problem
 from data_gen.settings.errors import InputError
@@ -94,7 +101,9 @@ def test_work_that_never_waits_leaves_the_event_loop_its_turns():
     async def main() -> None:
         asyncio.get_running_loop().call_later(0.01, lambda: clock.append(time.monotonic()))
         await work_through(range(100), work, lambda number, result: None, n_open=2)
-        assert clock, "a timer that was due after ten of the hundred items did not run while they were worked on"
+        assert clock, (
+            "a timer that was due after ten of the hundred items did not run while they were worked on"
+        )
 
     asyncio.run(main())
 
@@ -116,7 +125,18 @@ def test_for_each_gives_results_in_the_order_of_the_items():
             await asyncio.sleep(0)
         return 2 * item
 
-    assert asyncio.run(for_each(range(10), work, what="test", unit="numbers")) == [0, 2, 4, 6, 8, 10, 12, 14, 16, 18]
+    assert asyncio.run(for_each(range(10), work, what="test", unit="numbers")) == [
+        0,
+        2,
+        4,
+        6,
+        8,
+        10,
+        12,
+        14,
+        16,
+        18,
+    ]
 
 
 @dataclass(frozen=True)
@@ -205,7 +225,8 @@ def test_a_folder_of_another_command_is_left_alone(tmp_path: Path):
     (tmp_path / "config.json").write_text('{"loss": "bce"}')
     with pytest.raises(
         InputError,
-        match=r"config\.json: this folder holds a run of another command or another version \(unknown key loss .*choose another output",
+        match=r"config\.json: this folder holds a run of another command or another version \(unknown key "
+        r"loss .*choose another output",
     ):
         claim_run(tmp_path, RunConfig(n=4))
 
@@ -213,6 +234,8 @@ def test_a_folder_of_another_command_is_left_alone(tmp_path: Path):
 def test_a_run_belongs_to_the_models_that_began_it(tmp_path: Path):
     claim_run(tmp_path, RunConfig(), {"policy": "abc"})
     claim_run(tmp_path, RunConfig(), {"policy": "abc"})
-    with pytest.raises(InputError, match=r"models.json: the policy of this run was abc, got def: other weights"):
+    with pytest.raises(
+        InputError, match=r"models.json: the policy of this run was abc, got def: other weights"
+    ):
         claim_run(tmp_path, RunConfig(), {"policy": "def"})
     assert json.loads((tmp_path / "models.json").read_text()) == {"policy": "abc"}

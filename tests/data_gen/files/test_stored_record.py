@@ -62,10 +62,19 @@ def test_a_file_of_another_version_is_read_without_what_it_lacks_and_what_it_has
         (None, "no such file; expected what `prm-train whole` writes when it has finished"),
         ('{"name": "a", "share"', "is damaged: Invalid JSON: EOF while parsing"),
         ('{"name": "a", "share": 1}', "no by_n; expected what `prm-train whole` writes when it has finished"),
-        ('{"name": 3, "by_n": {}, "share": 1}', "name: got 3: Input should be a valid string; expected what `prm-train whole` writes"),
-        ('{"name": "a", "by_n": {"x": [1, "b"]}, "share": 1}', "by_n: x: got 'x': Input should be a valid integer"),
+        (
+            '{"name": 3, "by_n": {}, "share": 1}',
+            "name: got 3: Input should be a valid string; expected what `prm-train whole` writes",
+        ),
+        (
+            '{"name": "a", "by_n": {"x": [1, "b"]}, "share": 1}',
+            "by_n: x: got 'x': Input should be a valid integer",
+        ),
         ('{"name": "a", "by_n": {}, "share": 1, "parts": [{"n": 1}, {}]}', "parts: 1: no n; expected"),
-        ('{"name": "a", "by_n": {}, "share": 1, "parts": [{"n": 1.5}]}', "parts: 0: n: got 1.5: Input should be a valid integer"),
+        (
+            '{"name": "a", "by_n": {}, "share": 1, "parts": [{"n": 1.5}]}',
+            "parts: 0: n: got 1.5: Input should be a valid integer",
+        ),
         ("[1]", "is damaged: got [1]: Input should be an object; expected what `prm-train whole` writes"),
     ],
 )

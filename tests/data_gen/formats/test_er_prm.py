@@ -39,7 +39,9 @@ def test_a_broken_row_is_refused(changes: dict[str, Any], message: str) -> None:
         read_row(ROW | changes, "x:3")
 
 
-@pytest.mark.parametrize("row", [StepwiseRow("Why?", ("A",), (True,)), StepwiseRow("Why?", ("A ки",), (0.5,))])
+@pytest.mark.parametrize(
+    "row", [StepwiseRow("Why?", ("A",), (True,)), StepwiseRow("Why?", ("A ки",), (0.5,))]
+)
 def test_what_the_format_cannot_say_is_refused(row: StepwiseRow) -> None:
     with pytest.raises(RowError, match=r"a step without a value|the text holds the tag"):
         write_row(row, "x")

@@ -23,7 +23,10 @@ ROW = tagged("What is 2 + 3 * 4? Step 1: 3 * 4 = 12 @\nStep 2: 2 + 12 = 15. The 
 def test_a_row_is_split_at_its_tags_and_signs_are_not_mistaken_for_additions() -> None:
     ((row,), left_out) = read_row(ROW, "x")
     assert row == StepwiseRow(
-        "What is 2 + 3 * 4?", ("Step 1: 3 * 4 = 12", "Step 2: 2 + 12 = 15. The answer is: 15"), (True, False), {"task": "GSM8K"}
+        "What is 2 + 3 * 4?",
+        ("Step 1: 3 * 4 = 12", "Step 2: 2 + 12 = 15. The answer is: 15"),
+        (True, False),
+        {"task": "GSM8K"},
     )
     assert not left_out
     assert json.dumps(write_row(row, "x")) == json.dumps(ROW)
@@ -53,7 +56,11 @@ def test_the_first_step_is_found_behind_the_question(text: str, question: str, f
 
 def test_a_tag_in_the_question_labels_no_step_and_is_counted() -> None:
     ((row,), left_out) = read_row(tagged("Find the mean. @\nStep 1: It is 4. @\nStep 2: Done. @", "-+-"), "x")
-    assert (row.prompt, row.completions, row.labels) == ("Find the mean.", ("Step 1: It is 4.", "Step 2: Done."), (True, False))
+    assert (row.prompt, row.completions, row.labels) == (
+        "Find the mean.",
+        ("Step 1: It is 4.", "Step 2: Done."),
+        (True, False),
+    )
     assert left_out == Counter({"tag in the question": 1})
     ((row,), left_out) = read_row(tagged("Mr. Rocky @ has 2. How many? Step 1: Two. @", "++"), "x")
     assert (row.prompt, row.completions) == ("Mr. Rocky  has 2. How many?", ("Step 1: Two.",))
@@ -62,15 +69,31 @@ def test_a_tag_in_the_question_labels_no_step_and_is_counted() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        (tagged("How many? Step 1: Two. @\nStep 2: Done.", "+"), "a step without a tag: 'Step 2: Done.' after the last ки"),
+        (
+            tagged("How many? Step 1: Two. @\nStep 2: Done.", "+"),
+            "a step without a tag: 'Step 2: Done.' after the last ки",
+        ),
         (tagged("How many? Step 1: Two.", ""), "no tag ки in input"),
         (tagged("How many? Step 1: Two. @\nStep 2: Done. @", "+"), "a tag without a sign: got '@'"),
-        # distilabel's generator leaves a label "" where a completion came back empty, and its formatter then cuts off a real character
-        ({"input": "Why? Step 1: A. ки\nStep 2: B. ки", "label": "Why? Step 1: A. \nStep 2: B. +"}, r"a tag without a sign: got '\\n'"),
+        # distilabel's generator leaves a label "" where a completion came back empty, and its formatter then
+        # cuts off a real character
+        (
+            {"input": "Why? Step 1: A. ки\nStep 2: B. ки", "label": "Why? Step 1: A. \nStep 2: B. +"},
+            r"a tag without a sign: got '\\n'",
+        ),
         ({"input": "Why? Step 1: A. ки", "label": "Why? Step 1: A. "}, "a tag without a sign: got the end"),
-        ({"input": "Why? Step 1: A. ки", "label": "Why? Step 1: B. +"}, "input and label differ: 'Why. Step 1: A.' against"),
-        ({"input": "Why? Step 1: A. ки", "label": "Why? Step 1: A. +\nStep 2: B. +"}, "label goes on with 'Step 2: B. .'"),
-        (tagged("Step 1: what? Step 1: That. @", "+"), "two places where the first step may begin: 'Step 1:' comes 2 times"),
+        (
+            {"input": "Why? Step 1: A. ки", "label": "Why? Step 1: B. +"},
+            "input and label differ: 'Why. Step 1: A.' against",
+        ),
+        (
+            {"input": "Why? Step 1: A. ки", "label": "Why? Step 1: A. +\nStep 2: B. +"},
+            "label goes on with 'Step 2: B. .'",
+        ),
+        (
+            tagged("Step 1: what? Step 1: That. @", "+"),
+            "two places where the first step may begin: 'Step 1:' comes 2 times",
+        ),
         (tagged("Who? What? That. @", "+"), "no 'Step 1:' and more than one question mark"),
         (tagged("Find x. x = 2 @", "+"), "no first step"),
         (tagged("Why? Step 1: A. @\n @", "++"), "step 1 is blank"),

@@ -37,7 +37,13 @@ def shown(reading: Reading) -> list[tuple[tuple[str, ...], tuple[object, ...]]]:
 
 
 EXTRA = {"final_answer": "3", "question_id": 0, "root_value": 0.75}
-FLAT = flat(("Why?", 0.75), ("Why?\n\n\nA", 0.5), ("Why?\n\n\nA\n\nB", 0.0), ("Why?\n\n\nA\n\n C\n\nD", 1.0), ("Why?\n\nAB", 0.25))
+FLAT = flat(
+    ("Why?", 0.75),
+    ("Why?\n\n\nA", 0.5),
+    ("Why?\n\n\nA\n\nB", 0.0),
+    ("Why?\n\n\nA\n\n C\n\nD", 1.0),
+    ("Why?\n\nAB", 0.25),
+)
 TREE = searched(tree("Why?", 0.75, tree("A", 0.5, tree("B", 0.0), tree("C\n\nD", 1.0)), tree("AB", 0.25)))
 
 
@@ -51,9 +57,17 @@ def test_flat_and_tree_give_the_same_paths_with_each_value_once() -> None:
 
 
 def test_a_text_is_below_another_only_after_a_blank_line() -> None:
-    """'x = 1' begins 'x = 12' and is no step before it; a tab sorts before a newline and must not hide a parent."""
+    """'x = 1' begins 'x = 12' and is no step before it; a tab sorts before a newline and must not hide a
+    parent.
+    """
     reading = read_flat_row(
-        flat(("Why?\n\nx = 1", 0.5), ("Why?\n\nx = 12", 1.0), ("Why?\n\nx = 1\tor 2", 0.0), ("Why?\n\nx = 1\n\ny", 0.1)), "x"
+        flat(
+            ("Why?\n\nx = 1", 0.5),
+            ("Why?\n\nx = 12", 1.0),
+            ("Why?\n\nx = 1\tor 2", 0.0),
+            ("Why?\n\nx = 1\n\ny", 0.1),
+        ),
+        "x",
     )
     assert shown(reading) == [(("x = 1", "y"), (0.5, 0.1)), (("x = 12",), (1.0,)), (("x = 1\tor 2",), (0.0,))]
 
@@ -66,13 +80,17 @@ def test_a_prefix_measured_twice_keeps_both_values() -> None:
 
 
 def test_a_rollout_that_ended_where_it_began_is_no_step() -> None:
-    reading = read_tree_row(searched(tree("Why?", 0.5, tree(" ", 1.0), tree("A", 0.5, tree("\n", 1.0, tree("B", 1.0))))), "x")
+    reading = read_tree_row(
+        searched(tree("Why?", 0.5, tree(" ", 1.0), tree("A", 0.5, tree("\n", 1.0, tree("B", 1.0))))), "x"
+    )
     assert shown(reading) == [(("A", "B"), (0.5, 1.0))]
     assert reading.left_out == Counter({"blank step": 2})
     assert read_flat_row(flat(("Why?", 0.5)), "x") == Reading((), Counter({"question without steps": 1}))
 
 
-@pytest.mark.parametrize(("fields", "parse", "dump"), [(FLAT, parse_flat, dump_flat), (TREE, parse_tree, dump_tree)])
+@pytest.mark.parametrize(
+    ("fields", "parse", "dump"), [(FLAT, parse_flat, dump_flat), (TREE, parse_tree, dump_tree)]
+)
 def test_source_rows_come_back_byte_for_byte(fields: dict[str, Any], parse: Any, dump: Any) -> None:
     assert json.dumps(dump(parse(fields, "x"))) == json.dumps(fields)
 
@@ -82,10 +100,14 @@ def test_the_published_rows_come_back_byte_for_byte(real_data: Path) -> None:
     found: dict[str, list[int]] = {"math-aps": [], "math-aps-tree": []}
     for _, fields in read_jsonl(real_data / "formats/samples_math-aps.jsonl"):
         assert json.dumps(dump_flat(parse_flat(fields, "x"))) == json.dumps(fields)
-        found["math-aps"].append(sum(label is not None for row in read_flat_row(fields, "x").rows for label in row.labels))
+        found["math-aps"].append(
+            sum(label is not None for row in read_flat_row(fields, "x").rows for label in row.labels)
+        )
     for _, fields in read_jsonl(real_data / "formats/samples_math-aps-tree.jsonl"):
         assert json.dumps(dump_tree(parse_tree(fields, "x"))) == json.dumps(fields)
-        found["math-aps-tree"].append(sum(label is not None for row in read_tree_row(fields, "x").rows for label in row.labels))
+        found["math-aps-tree"].append(
+            sum(label is not None for row in read_tree_row(fields, "x").rows for label in row.labels)
+        )
     assert found == {"math-aps": [89, 12, 41], "math-aps-tree": [142, 89, 23]}
 
 

@@ -7,10 +7,19 @@ from data_gen.files.jsonl import read_objects, write_objects
 from data_gen.formats.processbench import read_row, write_row
 from data_gen.formats.stepwise import RowError, StepwiseRow
 
-ROW = {"id": "gsm8k-0", "generator": "m", "problem": "Why?", "steps": ["A", "B", "C"], "final_answer_correct": False, "label": 1}
+ROW = {
+    "id": "gsm8k-0",
+    "generator": "m",
+    "problem": "Why?",
+    "steps": ["A", "B", "C"],
+    "final_answer_correct": False,
+    "label": 1,
+}
 
 
-@pytest.mark.parametrize(("label", "labels"), [(1, (True, False, None)), (0, (False, None, None)), (-1, (True, True, True))])
+@pytest.mark.parametrize(
+    ("label", "labels"), [(1, (True, False, None)), (0, (False, None, None)), (-1, (True, True, True))]
+)
 def test_a_first_error_becomes_labels_and_comes_back(label: int, labels: tuple[bool | None, ...]) -> None:
     ((row,), _) = read_row(ROW | {"label": label}, "x")
     assert row.labels == labels
@@ -18,12 +27,20 @@ def test_a_first_error_becomes_labels_and_comes_back(label: int, labels: tuple[b
 
 
 @pytest.mark.parametrize(
-    ("name", "n_erroneous", "n_correct"), [("gsm8k", 207, 193), ("math", 594, 406), ("olympiadbench", 661, 339), ("omnimath", 759, 241)]
+    ("name", "n_erroneous", "n_correct"),
+    [("gsm8k", 207, 193), ("math", 594, 406), ("olympiadbench", 661, 339), ("omnimath", 759, 241)],
 )
-def test_the_published_files_come_back_byte_for_byte(real_data: Path, tmp_path: Path, name: str, n_erroneous: int, n_correct: int) -> None:
+def test_the_published_files_come_back_byte_for_byte(
+    real_data: Path, tmp_path: Path, name: str, n_erroneous: int, n_correct: int
+) -> None:
     source = real_data / f"processbench/{name}.json"
-    rows = [row for number, fields in read_objects(source) for row in read_row(fields, f"{name}:{number}").rows]
-    assert (sum(False in row.labels for row in rows), sum(False not in row.labels for row in rows)) == (n_erroneous, n_correct)
+    rows = [
+        row for number, fields in read_objects(source) for row in read_row(fields, f"{name}:{number}").rows
+    ]
+    assert (sum(False in row.labels for row in rows), sum(False not in row.labels for row in rows)) == (
+        n_erroneous,
+        n_correct,
+    )
     write_objects(tmp_path / "again.json", (write_row(row, name) for row in rows))
     assert (tmp_path / "again.json").read_bytes() == source.read_bytes()
 

@@ -8,7 +8,11 @@ from data_gen.formats.stepwise import RowError, StepwiseRow
 
 def conversation(*turns: str) -> dict[str, Any]:
     """Turns of the user and replies, one after the other."""
-    return {"conversations": [{"role": ("user", "assistant")[i % 2], "content": turn} for i, turn in enumerate(turns)]}
+    return {
+        "conversations": [
+            {"role": ("user", "assistant")[i % 2], "content": turn} for i, turn in enumerate(turns)
+        ]
+    }
 
 
 @pytest.mark.parametrize(
@@ -43,7 +47,10 @@ def test_rows_come_back_as_they_were() -> None:
         (conversation("Why? A", "good"), "turn 1: reply is no label: got 'good', expected"),
         (conversation("Find x. A", "+"), "no first step"),
         (conversation("Why? A", "+", " ", "+"), "step 1 is blank"),
-        ({"conversations": [{"role": "user", "content": "Why? A"}] * 2}, "turn 1: turns do not alternate: got one of 'user'"),
+        (
+            {"conversations": [{"role": "user", "content": "Why? A"}] * 2},
+            "turn 1: turns do not alternate: got one of 'user'",
+        ),
         ({"conversations": ["Why? A", "+"]}, "turn 0: turn is no dict"),
         ({"messages": []}, "no field 'conversations'"),
     ],

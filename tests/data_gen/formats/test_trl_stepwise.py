@@ -10,7 +10,12 @@ ROW = {"prompt": "What is 2 + 3 * 4?", "completions": ["3 * 4 = 12", "2 + 12 = 1
 
 @pytest.mark.parametrize(
     "fields",
-    [ROW, ROW | {"labels": [0.75, 0.0]}, ROW | {"labels": [True, None]}, ROW | {"problem_id": "p1", "n_rollouts": [8, 8], "source": None}],
+    [
+        ROW,
+        ROW | {"labels": [0.75, 0.0]},
+        ROW | {"labels": [True, None]},
+        ROW | {"problem_id": "p1", "n_rollouts": [8, 8], "source": None},
+    ],
 )
 def test_rows_come_back_byte_for_byte_with_their_other_columns(fields: dict[str, object]) -> None:
     ((row,), left_out) = read_row(fields, "x")

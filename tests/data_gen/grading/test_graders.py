@@ -44,7 +44,8 @@ def said(verdict: Verdict) -> str:
     ("text", "finish_reason", "answer", "verdict"),
     [
         ("3 plus 4 = 7\n7 times 2 = 14, keep 4\nAnswer: 7 4", FinishReason.EOS, "7 4", "correct"),
-        ("3 plus 4 = 9\n9 times 2 = 14, keep 4\nAnswer: 9 4", FinishReason.EOS, "9 4", "incorrect"),  # the last value alone is right
+        # The last value alone is right
+        ("3 plus 4 = 9\n9 times 2 = 14, keep 4\nAnswer: 9 4", FinishReason.EOS, "9 4", "incorrect"),
         ("3 plus 4 = 7\nAnswer: 74", FinishReason.EOS, "74", "incorrect"),
         ("3 plus 4 = 7\nAnswer: 9 9\nAnswer: 7 4\n", FinishReason.EOS, "7 4", "correct"),
         ("3 plus 4 = 7", FinishReason.EOS, None, "no_answer"),
@@ -54,7 +55,9 @@ def said(verdict: Verdict) -> str:
         ("3 plus 4 = 7\nAnswer: 7 4\n3 plus", FinishReason.LENGTH, "7 4", "correct"),
     ],
 )
-def test_arithmetic_grades_the_whole_answer_line(text: str, finish_reason: FinishReason, answer: str | None, verdict: str) -> None:
+def test_arithmetic_grades_the_whole_answer_line(
+    text: str, finish_reason: FinishReason, answer: str | None, verdict: str
+) -> None:
     graded = asyncio.run(ArithmeticGrader().grade(problem("7 4"), solution(text, finish_reason)))
     assert (graded.answer, said(graded.verdict)) == (answer, verdict)
 
@@ -69,7 +72,9 @@ def test_the_ablation_compares_only_the_last_value() -> None:
 # --- answers of mathematics
 
 
-def graded_by(grader: MathGrader, gold: str, text: str, finish_reason: FinishReason = FinishReason.EOS) -> GradedSolution:
+def graded_by(
+    grader: MathGrader, gold: str, text: str, finish_reason: FinishReason = FinishReason.EOS
+) -> GradedSolution:
     return asyncio.run(grader.grade(problem(gold), solution(text, finish_reason)))
 
 
@@ -77,8 +82,10 @@ def graded_by(grader: MathGrader, gold: str, text: str, finish_reason: FinishRea
     ("gold", "text", "finish_reason", "answer", "verdict"),
     [
         ("18", "She has 9 * 2 = 18 left.\n#### 18", FinishReason.EOS, "18", "correct"),
-        ("18", "The answer is: $18", FinishReason.EOS, "$18", "correct"),  # distilabel compares the line and misses it
-        ("12", r"So it is \boxed{12}. I hope this helps!", FinishReason.EOS, "12", "correct"),  # openr looks in the last sentence alone
+        # Distilabel compares the line and misses it
+        ("18", "The answer is: $18", FinishReason.EOS, "$18", "correct"),
+        # Openr looks in the last sentence alone
+        ("12", r"So it is \boxed{12}. I hope this helps!", FinishReason.EOS, "12", "correct"),
         ("11", r"So it is \boxed{111}.", FinishReason.EOS, "111", "incorrect"),  # and there for a substring
         ("6:30", r"At \boxed{6:30 \text{ p.m.}}", FinishReason.EOS, r"6:30 \text{ p.m.}", "correct"),
         ("x+x", r"\boxed{2x}", FinishReason.EOS, "2x", "correct"),
@@ -96,7 +103,12 @@ def graded_by(grader: MathGrader, gold: str, text: str, finish_reason: FinishRea
     ],
 )
 def test_math_grades_whole_solutions(
-    math_grader: MathGrader, gold: str, text: str, finish_reason: FinishReason, answer: str | None, verdict: str
+    math_grader: MathGrader,
+    gold: str,
+    text: str,
+    finish_reason: FinishReason,
+    answer: str | None,
+    verdict: str,
 ) -> None:
     graded = graded_by(math_grader, gold, text, finish_reason)
     assert (graded.answer, said(graded.verdict)) == (answer, verdict)
@@ -113,7 +125,9 @@ def test_one_pair_asked_for_by_many_at_a_time_is_worked_out_once(math_grader: Ma
     math_grader._pool.ask = counting  # type: ignore[method-assign]
 
     async def grade_many() -> list[GradedSolution]:
-        return await asyncio.gather(*(math_grader.grade(problem("z+z"), solution(rf"\boxed{{2z}} {i}")) for i in range(100)))
+        return await asyncio.gather(
+            *(math_grader.grade(problem("z+z"), solution(rf"\boxed{{2z}} {i}")) for i in range(100))
+        )
 
     assert all(graded.verdict.is_correct for graded in asyncio.run(grade_many()))
     assert graded_by(math_grader, "z+z", r"\boxed{2z}").verdict.is_correct
@@ -141,7 +155,9 @@ def test_a_slow_answer_holds_up_no_other() -> None:
 
 def test_cancelling_one_who_waits_leaves_the_others_their_verdict(math_grader: MathGrader) -> None:
     async def run() -> bool:
-        tasks = [asyncio.create_task(math_grader.grade(problem("p+q"), solution(r"\boxed{q+p}"))) for _ in range(3)]
+        tasks = [
+            asyncio.create_task(math_grader.grade(problem("p+q"), solution(r"\boxed{q+p}"))) for _ in range(3)
+        ]
         await asyncio.sleep(0)
         tasks[0].cancel()
         done = await asyncio.gather(*tasks[1:])
@@ -218,10 +234,15 @@ MULTIPLE_CHOICE = Problem("p", "How many legs has a spider?\nA) 6\nB) 8\nC) 10",
         ("The answer is C.", "incorrect"),
     ],
 )
-def test_a_text_is_a_choice_where_the_question_lists_it(math_grader: MathGrader, text: str, verdict: str) -> None:
+def test_a_text_is_a_choice_where_the_question_lists_it(
+    math_grader: MathGrader, text: str, verdict: str
+) -> None:
     assert said(asyncio.run(math_grader.grade(MULTIPLE_CHOICE, solution(text))).verdict) == verdict
     if "7" not in text:
-        assert said(asyncio.run(load_grader("choice", "x").grade(MULTIPLE_CHOICE, solution(text))).verdict) == verdict
+        assert (
+            said(asyncio.run(load_grader("choice", "x").grade(MULTIPLE_CHOICE, solution(text))).verdict)
+            == verdict
+        )
 
 
 @pytest.mark.parametrize(
@@ -239,7 +260,9 @@ def test_a_text_is_a_choice_where_the_question_lists_it(math_grader: MathGrader,
         ("exact", "yl", "I cannot tell.", "no_answer"),
     ],
 )
-def test_choices_and_strings_have_graders_of_their_own(grader: str, gold: str, text: str, verdict: str) -> None:
+def test_choices_and_strings_have_graders_of_their_own(
+    grader: str, gold: str, text: str, verdict: str
+) -> None:
     asked = Problem("p", MULTIPLE_CHOICE.question, gold)
     assert said(asyncio.run(load_grader(grader, "x").grade(asked, solution(text))).verdict) == verdict
 
@@ -275,21 +298,39 @@ def test_gsm8k_model_solutions_get_the_published_labels(real_data: Path, math_gr
         assert gold is not None
         for name in ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification"):
             verdict = asyncio.run(math_grader.grade(problem(gold), solution(row[name]["solution"]))).verdict
-            counts[said(verdict) if verdict.is_unknown else f"same: {verdict.is_correct == row[name]['is_correct']}"] += 1
+            counts[
+                said(verdict)
+                if verdict.is_unknown
+                else f"same: {verdict.is_correct == row[name]['is_correct']}"
+            ] += 1
     assert counts == {"same: True": 5265, "no_answer": 11}
 
 
-def test_qwen_math_solutions_get_the_published_labels_but_for_two_golds_written_otherwise(real_data: Path, math_grader: MathGrader) -> None:
-    rows = [json.loads(line) for line in (real_data / "samples/qwen_math_cot_100.jsonl").read_text().splitlines()]
+def test_qwen_math_solutions_get_the_published_labels_but_for_two_golds_written_otherwise(
+    real_data: Path, math_grader: MathGrader
+) -> None:
+    rows = [
+        json.loads(line) for line in (real_data / "samples/qwen_math_cot_100.jsonl").read_text().splitlines()
+    ]
     different = []
     for row in rows:
         for text, is_correct in zip(row["code"], row["score"], strict=True):
             graded = asyncio.run(math_grader.grade(problem(row["gt"]), solution(text)))
             if graded.verdict.is_unknown or graded.verdict.is_correct != is_correct:
                 different.append((row["idx"], row["gt"], graded.answer, said(graded.verdict)))
-    assert different == [(3, "4:30p..", "4:30 \\text{ p.m.}", "ambiguous")] * 8 + [(72, "10{,}000", "10000", "correct")]
+    assert different == [(3, "4:30p..", "4:30 \\text{ p.m.}", "ambiguous")] * 8 + [
+        (72, "10{,}000", "10000", "correct")
+    ]
 
 
 def test_math_500_solutions_state_their_stored_answers(real_data: Path, math_grader: MathGrader) -> None:
     rows = [json.loads(line) for line in (real_data / "math/math500.jsonl").read_text().splitlines()]
-    assert sum(asyncio.run(math_grader.grade(problem(row["answer"]), solution(row["solution"]))).verdict.is_correct for row in rows) == 500
+    assert (
+        sum(
+            asyncio.run(
+                math_grader.grade(problem(row["answer"]), solution(row["solution"]))
+            ).verdict.is_correct
+            for row in rows
+        )
+        == 500
+    )

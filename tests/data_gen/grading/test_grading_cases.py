@@ -163,7 +163,7 @@ e^{i\pi} | -1 | correct
 # unreadable
 5 | \frac{1 | unparsable
 \frac{1 | x+1 | unparsable_gold         # a gold answer that cannot be read makes no answer wrong
-"""
+"""  # noqa: E501
 ROWS = [
     tuple(part.strip() for part in line.partition(" # ")[0].split(" | "))
     for line in CASES.strip().splitlines()
@@ -187,11 +187,14 @@ def test_pair(math_grader: MathGrader, gold: str, answer: str, verdict: str) -> 
     assert said(math_grader.compare(gold, answer)) == verdict
 
 
-def test_no_row_is_wrong_when_its_sides_are_exchanged_and_the_policy_is_symmetric(math_grader: MathGrader) -> None:
+def test_no_row_is_wrong_when_its_sides_are_exchanged_and_the_policy_is_symmetric(
+    math_grader: MathGrader,
+) -> None:
     different = [
         (gold, answer)
         for gold, answer, verdict in ROWS
         if verdict not in ("unparsable", "unparsable_gold", "rounded_gold")
-        and said(math_grader.compare(answer, gold)) not in (verdict, "rounded_gold")  # only a gold answer may be a rounding
+        # Only a gold answer may be a rounding
+        and said(math_grader.compare(answer, gold)) not in (verdict, "rounded_gold")
     ]
     assert different == []

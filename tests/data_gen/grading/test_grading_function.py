@@ -31,7 +31,9 @@ def write_module(folder: Path, name: str, body: str) -> str:
 
 
 def said(name: str, text: str, finish_reason: FinishReason = FinishReason.EOS) -> tuple[str | None, str]:
-    graded = asyncio.run(load_grader(name, "arithmetic").grade(PROBLEM, Solution("p", 0, text, finish_reason)))
+    graded = asyncio.run(
+        load_grader(name, "arithmetic").grade(PROBLEM, Solution("p", 0, text, finish_reason))
+    )
     return graded.answer, graded.verdict.reason or graded.verdict.kind.value
 
 
@@ -60,30 +62,42 @@ def test_a_truncated_solution_is_never_wrong(working_directory: Path) -> None:
 
 
 def test_a_function_may_be_async(working_directory: Path) -> None:
-    body = "import asyncio\nasync def grade(question, gold_answer, solution):\n    await asyncio.sleep(0)\n    return True\n"
+    body = (
+        "import asyncio\nasync def grade(question, gold_answer, solution):\n    await asyncio.sleep(0)\n "
+        " "
+        "  return True\n"
+    )
     assert said(write_module(working_directory, "async_grader", body), "") == (None, "correct")
 
 
 def test_slow_functions_run_at_the_same_time(working_directory: Path) -> None:
     body = (
-        "import threading\nboth = threading.Barrier(2)\ndef grade(question, gold_answer, solution):\n    both.wait(10)\n    return True\n"
+        "import threading\nboth = threading.Barrier(2)\ndef grade(question, gold_answer, solution):\n    "
+        "both.wait(10)\n    return True\n"
     )
     grader = load_grader(write_module(working_directory, "slow_grader", body), "arithmetic")
 
     async def grade_two() -> list[bool]:
         return [
-            graded.verdict.is_correct for graded in await asyncio.gather(*(grader.grade(PROBLEM, Solution("p", i, "")) for i in (0, 1)))
+            graded.verdict.is_correct
+            for graded in await asyncio.gather(*(grader.grade(PROBLEM, Solution("p", i, "")) for i in (0, 1)))
         ]
 
     assert asyncio.run(grade_two()) == [True, True]
 
 
 def test_a_fault_is_no_verdict(working_directory: Path) -> None:
-    name = write_module(working_directory, "faulty_grader", "def grade(question, gold_answer, solution):\n    return 1 / 0\n")
+    name = write_module(
+        working_directory, "faulty_grader", "def grade(question, gold_answer, solution):\n    return 1 / 0\n"
+    )
     with pytest.raises(ZeroDivisionError):
         said(name, "A: 5")
-    name = write_module(working_directory, "odd_grader", "def grade(question, gold_answer, solution):\n    return 'yes'\n")
-    with pytest.raises(InputError, match="grader odd_grader:grade: returned 'yes', expected True, False, None or a Verdict"):
+    name = write_module(
+        working_directory, "odd_grader", "def grade(question, gold_answer, solution):\n    return 'yes'\n"
+    )
+    with pytest.raises(
+        InputError, match="grader odd_grader:grade: returned 'yes', expected True, False, None or a Verdict"
+    ):
         said(name, "A: 5")
 
 
@@ -182,15 +196,24 @@ def test_the_sample_command_grades_by_a_function_and_again_when_it_changes(worki
 def test_programs_are_graded_by_the_tests_in_their_rows(working_directory: Path) -> None:
     rows = [
         {"problem": "Write add(a, b).", "answer": "assert add(1, 2) == 3\nassert add(-1, 1) == 0"},
-        {"problem": "Print the sum of a line.", "answer": json.dumps([{"stdin": "1 2\n", "stdout": "3"}, {"stdin": "4\n", "stdout": "4"}])},
+        {
+            "problem": "Print the sum of a line.",
+            "answer": json.dumps([{"stdin": "1 2\n", "stdout": "3"}, {"stdin": "4\n", "stdout": "4"}]),
+        },
     ]
     Path("programs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     problems = load_problems(ProblemSource("programs.jsonl", format="generic"))
     grader = load_grader("data_gen.grading.program:grade", "programs.jsonl")
-    texts = ["```python\ndef add(a, b):\n    return a + b\n```", "Reads and adds.\n\n```python\nprint(sum(map(int, input().split())))\n```"]
+    texts = [
+        "```python\ndef add(a, b):\n    return a + b\n```",
+        "Reads and adds.\n\n```python\nprint(sum(map(int, input().split())))\n```",
+    ]
 
     async def verdicts() -> list[str]:
         pairs = [(problem, Solution(problem.problem_id, 0, text)) for problem in problems for text in texts]
-        return [graded.verdict.kind.value for graded in await asyncio.gather(*(grader.grade(*pair) for pair in pairs))]
+        return [
+            graded.verdict.kind.value
+            for graded in await asyncio.gather(*(grader.grade(*pair) for pair in pairs))
+        ]
 
     assert asyncio.run(verdicts()) == ["correct", "incorrect", "incorrect", "correct"]

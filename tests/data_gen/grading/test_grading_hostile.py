@@ -1,4 +1,6 @@
-"""Answers that make graders hang, crash or eat memory. benchmarks/grading.py runs 10,000; here are a few, and those that have names."""
+"""Answers that make graders hang, crash or eat memory. benchmarks/grading.py runs 10,000; here are a few, and
+those that have names.
+"""
 
 import asyncio
 import time
@@ -18,7 +20,8 @@ LIMIT_SECONDS = 0.2
 def grader() -> Iterator[MathGrader]:
     grader = MathGrader(timeout_seconds=LIMIT_SECONDS, n_workers=2)
     with ThreadPoolExecutor(2) as threads:
-        list(threads.map(grader.compare, ["5"] * 4, [f"9^{{9^{{{i}}}}}" for i in range(9, 13)]))  # the workers have started
+        # The workers have started
+        list(threads.map(grader.compare, ["5"] * 4, [f"9^{{9^{{{i}}}}}" for i in range(9, 13)]))
     yield grader
     grader.close()
 
@@ -33,7 +36,8 @@ def verdict_of(grader: MathGrader, gold: str, text: str) -> Verdict:
         ("5", "9^{9^{9}}", "timeout"),
         (r"4^{8^{16}}", r"2^{2^{49}}", "timeout"),  # equal, and nobody finds out in time
         ("1000000!", "999999!*1000000", "timeout"),
-        ("x", r"\log_{2}(" * 25 + "7^{7^{7^{7}}}" + ")" * 25, "timeout unparsable"),  # issue 63 of Math-Verify
+        # Issue 63 of Math-Verify
+        ("x", r"\log_{2}(" * 25 + "7^{7^{7^{7}}}" + ")" * 25, "timeout unparsable"),
         ("5", "10^6!", "timeout"),
         ("5", "7" * 200_000, "too_long"),
         ("x+1", "7" * 200_000, "too_long"),
@@ -50,7 +54,19 @@ def test_named_answers_are_unknown(grader: MathGrader, gold: str, answer: str, r
 
 
 @pytest.mark.parametrize(
-    "answer", ["10^{400}", "7" * 900, "1e999", "\x00", "\ud800", "²", "(" * 900, "9:" * 400 + "9", "," * 900, "-" * 900]
+    "answer",
+    [
+        "10^{400}",
+        "7" * 900,
+        "1e999",
+        "\x00",
+        "\ud800",
+        "²",
+        "(" * 900,
+        "9:" * 400 + "9",
+        "," * 900,
+        "-" * 900,
+    ],
 )
 @pytest.mark.parametrize("gold", ["5", "(1,2)", "1:2", "x+1"])
 def test_odd_answers_are_not_correct_and_raise_nothing(grader: MathGrader, gold: str, answer: str) -> None:

@@ -1,4 +1,6 @@
-"""Pairs of answers by the kind of mistake that graders make with them, one row each: from public reports, and others of the same kinds."""
+"""Pairs of answers by the kind of mistake that graders make with them, one row each: from public reports, and
+others of the same kinds.
+"""
 
 from collections.abc import Iterator
 
@@ -787,10 +789,12 @@ e^{-x} | exp(-x) | correct
 6 months | 180 days | ambiguous
 6 months | 26 weeks | ambiguous
 1 TB | 1024 GB | ambiguous
-"""
+"""  # noqa: E501
 KINDS = {
     title: [tuple(part.strip() for part in line.rsplit(" | ", 2)) for line in rows.splitlines() if line]
-    for title, _, rows in (section.partition("\n") for section in CASES.strip().removeprefix("# ").split("\n# "))
+    for title, _, rows in (
+        section.partition("\n") for section in CASES.strip().removeprefix("# ").split("\n# ")
+    )
 }
 
 
@@ -804,5 +808,8 @@ def math_grader() -> Iterator[MathGrader]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_pairs_of_a_kind(math_grader: MathGrader, kind: str) -> None:
     verdicts = [(gold, answer, math_grader.compare(gold, answer)) for gold, answer, _ in KINDS[kind]]
-    said = [(gold, answer, verdict.reason if verdict.is_unknown else verdict.kind.value) for gold, answer, verdict in verdicts]
+    said = [
+        (gold, answer, verdict.reason if verdict.is_unknown else verdict.kind.value)
+        for gold, answer, verdict in verdicts
+    ]
     assert [row for row, wanted in zip(said, KINDS[kind], strict=True) if row != wanted] == []

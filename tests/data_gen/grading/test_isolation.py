@@ -19,8 +19,8 @@ TESTS = "assert add(1, 2) == 3"
 ADD = "```python\ndef add(a, b):\n    return a + b\n```"
 
 
-# Ways out of a sandbox that worked or were tried against earlier ones: each line is one, `outside` and `python` are folders of the machine,
-# `port` is open on it. Each must raise.
+# Ways out of a sandbox that worked or were tried against earlier ones: each line is one, `outside` and
+# `python` are folders of the machine, `port` is open on it. Each must raise.
 ATTEMPTS = """
 shutil.rmtree(python + "/victim")
 os.remove("kept", dir_fd=os.open(python + "/victim", os.O_RDONLY))
@@ -114,7 +114,7 @@ native(libc.bpf(0, None, 0) if hasattr(libc, "bpf") else libc.syscall(321, 0, No
 [open("/tmp/%d" % i, "w") for i in range(100)] and [open("/tmp/%d" % i) for i in range(100)]
 [os.posix_fallocate(os.open("/tmp/big%d" % i, os.O_CREAT | os.O_RDWR), 0, 4 << 20) for i in range(40)]
 [os.mkdir("/tmp/d%d" % i) for i in range(10_000)]
-"""
+"""  # noqa: E501
 RUNNER = """
 import asyncio, builtins, ctypes, io, mmap, multiprocessing, os, pty, resource, shutil, signal, socket, sqlite3, subprocess, sys, time
 import urllib.request, _posixsubprocess
@@ -138,7 +138,7 @@ for attempt in attempts:
         continue
     print(attempt if os.getpid() == start else "a new process", flush=True)
 print("all tried")
-"""
+"""  # noqa: E501
 
 
 @pytest.fixture
@@ -154,7 +154,9 @@ def own_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return folder
 
 
-def test_no_way_out_of_the_sandbox(own_python: Path, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+def test_no_way_out_of_the_sandbox(
+    own_python: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     record_property("n_probes", len(ATTEMPTS.strip().splitlines()))
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -162,9 +164,9 @@ def test_no_way_out_of_the_sandbox(own_python: Path, tmp_path: Path, record_prop
 
     def state() -> tuple[list[tuple[object, ...]], list[str]]:
         files = sorted(path for path in tmp_path.rglob("*") if path.name != "__pycache__")
-        return [(path, path.lstat().st_mode, path.lstat().st_size, path.lstat().st_mtime) for path in files], sorted(
-            path.name for path in Path("/dev/shm").iterdir()
-        )
+        return [
+            (path, path.lstat().st_mode, path.lstat().st_size, path.lstat().st_mtime) for path in files
+        ], sorted(path.name for path in Path("/dev/shm").iterdir())
 
     before = state()
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -175,7 +177,10 @@ def test_no_way_out_of_the_sandbox(own_python: Path, tmp_path: Path, record_prop
 
 
 def test_shared_memory_of_a_program_is_its_own() -> None:
-    program = "from multiprocessing import shared_memory\nmemory = shared_memory.SharedMemory('planted', create=True, size=4096)\n"
+    program = (
+        "from multiprocessing import shared_memory\nmemory = shared_memory.SharedMemory('planted', "
+        "create=True, size=4096)\n"
+    )
     run_program(program + "memory.buf[0] = 1\nimport os\nos._exit(7)")
     assert not Path("/dev/shm/planted").exists()
 
@@ -224,8 +229,12 @@ for number in range(1, 65):
 signal.setitimer(signal.ITIMER_REAL, 0)
 time.sleep(10**9)
 """
-    script = f"from data_gen.grading.program import run_program\nrun_program({program!r}, 'assert True', 'marked')"
-    with subprocess.Popen([sys.executable, "-c", script], env=os.environ | {"TMPDIR": str(tmp_path)}) as process:
+    script = (
+        f"from data_gen.grading.program import run_program\nrun_program({program!r}, 'assert True', 'marked')"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], env=os.environ | {"TMPDIR": str(tmp_path)}
+    ) as process:
         assert is_soon(lambda: len(processes_that_hold("marked")) >= 4)
         process.kill()
     assert is_soon(lambda: not processes_that_hold("marked"))
@@ -233,15 +242,28 @@ time.sleep(10**9)
 
 
 def test_a_machine_without_name_spaces_is_refused() -> None:
-    command = ["unshare", "--user", "--map-root-user", "sh", "-c", 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"', "sh"]
+    command = [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "sh",
+        "-c",
+        'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"',
+        "sh",
+    ]
     if shutil.which("unshare") is None or subprocess.run([*command, "true"], check=False).returncode:
         pytest.skip("this machine has no name spaces that could be taken away")
     script = f"from data_gen.grading.program import grade\nprint(grade('', {TESTS!r}, {ADD!r}).kind.value)"
-    run = subprocess.run([*command, sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [*command, sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
     assert run.returncode == 1
     assert run.stderr.splitlines()[-1].startswith(
-        "data_gen.settings.errors.InputError: grader data_gen.grading.program: this machine gives no name spaces"
+        "data_gen.settings.errors.InputError: grader data_gen.grading.program: this machine gives no name "
+        "spaces"
     )
     unsafe = {**os.environ, program_grading.UNSAFE: "1"}
-    run = subprocess.run([*command, sys.executable, "-c", script], capture_output=True, text=True, check=False, env=unsafe)
+    run = subprocess.run(
+        [*command, sys.executable, "-c", script], capture_output=True, text=True, check=False, env=unsafe
+    )
     assert run.stdout == "correct\n", run.stderr

@@ -42,12 +42,24 @@ ADD = "def add(a, b):\n    return a + b\n"
         ("import subprocess\nsubprocess.run(['true'])\n" + ADD, "incorrect"),
         ("import socket\nsocket.create_connection(('127.0.0.1', 80))\n" + ADD, "incorrect"),
         ("import os, signal\nos.kill(os.getppid(), signal.SIGTERM)\n" + ADD, "incorrect"),
-        ("open('notes.txt', 'w').write('kept here')\nassert open('notes.txt').read() == 'kept here'\n" + ADD, "correct"),
+        (
+            "open('notes.txt', 'w').write('kept here')\nassert open('notes.txt').read() == 'kept here'\n"
+            + ADD,
+            "correct",
+        ),
         ("import tempfile\ntempfile.TemporaryFile().write(b'x')\n" + ADD, "correct"),
         ("open('big', 'wb').write(bytes(10**8))\n" + ADD, "incorrect"),
         ("import asyncio\nasyncio.run(asyncio.sleep(0))\n" + ADD, "correct"),
-        ("import threading, sys\nthreading.stack_size(2**26)\nt = threading.Thread(target=print)\nt.start()\nt.join()\n" + ADD, "correct"),
-        ("import collections, dataclasses, heapq, itertools, math, numpy, re, sqlite3, typing, zoneinfo\n" + ADD, "correct"),
+        (
+            "import threading, sys\nthreading.stack_size(2**26)\nt = "
+            "threading.Thread(target=print)\nt.start()\nt.join()\n" + ADD,
+            "correct",
+        ),
+        (
+            "import collections, dataclasses, heapq, itertools, math, numpy, re, sqlite3, typing, zoneinfo\n"
+            + ADD,
+            "correct",
+        ),
         ("def add(a, b):\n    return add(a, b)", "incorrect"),
     ],
 )
@@ -103,13 +115,23 @@ def test_without_a_program_or_tests_nothing_is_known() -> None:
 def test_the_last_block_counts() -> None:
     assert find_program("```python\na = 1\n```\nBetter:\n```py\na = 2\n```\nRun it:\n") == "a = 2\n"
     assert find_program("```\na = 1\n```") == "a = 1\n"
-    assert find_program("```python\na = 1\n```\nIt prints\n```text\n1\n```\nas it should.\n```bash\nrun\n```\n") == "a = 1\n"
+    assert (
+        find_program("```python\na = 1\n```\nIt prints\n```text\n1\n```\nas it should.\n```bash\nrun\n```\n")
+        == "a = 1\n"
+    )
     assert find_program("  ``` Python3  \na = 1\n  ```  \n```python\na = 2\n") == "a = 1\n"
     assert read_tests("assert add(1, 2) == 3") == "assert add(1, 2) == 3"
 
 
 @pytest.mark.parametrize(
-    "text", ["```" + " " * 10**6, "```\n" + " \t" * 10**6 + "x", "```python" + " " * 10**6 + "x\n", " " * 10**6, "```\n" * 10**5 + "`"]
+    "text",
+    [
+        "```" + " " * 10**6,
+        "```\n" + " \t" * 10**6 + "x",
+        "```python" + " " * 10**6 + "x\n",
+        " " * 10**6,
+        "```\n" * 10**5 + "`",
+    ],
 )
 def test_blocks_are_found_in_time_that_grows_with_the_text(text: str) -> None:
     started = time.process_time()
@@ -118,5 +140,11 @@ def test_blocks_are_found_in_time_that_grows_with_the_text(text: str) -> None:
 
 
 def test_tests_nested_too_deeply_are_no_tests() -> None:
-    for tests in ("[" * 10**5, "(" * 10**5 + ")" * 10**5, "-" * 10**5 + "1", '{"a":' * 10**5, "assert " + "not " * 10**5 + "1"):
+    for tests in (
+        "[" * 10**5,
+        "(" * 10**5 + ")" * 10**5,
+        "-" * 10**5 + "1",
+        '{"a":' * 10**5,
+        "assert " + "not " * 10**5 + "1",
+    ):
         assert read_tests(tests) is None

@@ -21,7 +21,7 @@ def say():
                 os.write(descriptor, line)
             except OSError:
                 pass
-"""
+"""  # noqa: E501
 HIDDEN = """
 def hidden():
     return "".join(["unused", "secret"])
@@ -36,10 +36,12 @@ def frames(frame):
 @pytest.mark.parametrize(
     "program",
     [
-        "import json\nloads = json.loads\njson.loads = lambda text, **_: loads(text) | {'tests': 'passed', 'value': 3}\n" + SUB,
+        "import json\nloads = json.loads\njson.loads = lambda text, **_: loads(text) | {'tests': 'passed', "
+        "'value': 3}\n" + SUB,
         "import builtins\nbuiltins.compile = lambda *_, **__: None\n" + SUB,
         "import builtins\nbuiltins.exec = lambda *_, **__: None\n" + SUB,
-        "import sys\nmain = sys.modules['__main__']\nmain._run = main.run = lambda *_: None\nmain._outcome = lambda *_: 'passed'\n" + SUB,
+        "import sys\nmain = sys.modules['__main__']\nmain._run = main.run = lambda *_: None\nmain._outcome = "
+        "lambda *_: 'passed'\n" + SUB,
         "import builtins\nbuiltins.AssertionError = builtins.AttributeError = ValueError\n" + SUB,
         "import sys, os\nsys.excepthook = lambda *_: os._exit(0)\n" + SUB,
         "import sys\nsys.settrace(lambda *_: None)\nsys.setprofile(lambda *_: None)\n" + SUB,
@@ -48,14 +50,17 @@ def frames(frame):
         "import os" + JUNK + "say()\n" + SUB,
         "import os" + JUNK + "def add(a, b):\n    say()\n    return 0",
         "class E(int):\n    def __eq__(self, other):\n        return True\ndef add(a, b):\n    return E()",
-        "class E(tuple):\n    _fields = ()\n    def __eq__(self, other):\n        return True\ndef add(a, b):\n    return E()",
+        "class E(tuple):\n    _fields = ()\n    def __eq__(self, other):\n        return True\ndef add(a, "
+        "b):\n    return E()",
         "def add(a, b):\n    import os\n    os._exit(0)",
         "def add(a, b):\n    raise StopIteration",
         "from unittest.mock import ANY as add",
         "import unittest.mock as add",
         "abs = len = isinstance = sorted = lambda *_: 0\n" + SUB,
-        "def add(a, b):\n    import gc\n    return 3 if any(hidden() in str(o) for o in gc.get_objects()) else 0" + HIDDEN,
-        "def add(a, b):\n    import sys\n    return 3 if any(hidden() in str(f.f_locals) for f in frames(sys._getframe())) else 0" + HIDDEN,
+        "def add(a, b):\n    import gc\n    return 3 if any(hidden() in str(o) for o in gc.get_objects()) "
+        "else 0" + HIDDEN,
+        "def add(a, b):\n    import sys\n    return 3 if any(hidden() in str(f.f_locals) for f in "
+        "frames(sys._getframe())) else 0" + HIDDEN,
     ],
 )
 def test_passed_cannot_be_forged(program: str) -> None:
@@ -79,8 +84,14 @@ EQUAL = "class E:\n    def __eq__(self, other):\n        return True\ndef f():\n
     [
         (EQUAL, "assert f() == 3"),
         (EQUAL, "try:\n    assert f() == 3\nexcept:\n    pass"),
-        ("class E:\n    def __rsub__(self, other):\n        return 0\ndef f():\n    return E()", "assert abs(3 - f()) < 1e-6"),
-        ("class E:\n    def __contains__(self, other):\n        return True\ndef f():\n    return E()", "assert 3 in f()"),
+        (
+            "class E:\n    def __rsub__(self, other):\n        return 0\ndef f():\n    return E()",
+            "assert abs(3 - f()) < 1e-6",
+        ),
+        (
+            "class E:\n    def __contains__(self, other):\n        return True\ndef f():\n    return E()",
+            "assert 3 in f()",
+        ),
         ("from unittest.mock import ANY\ndef f():\n    return ANY", "assert f() == 3"),
         ("class f:\n    def __eq__(self, other):\n        return True", "assert f() == 3"),
         ("class V:\n    def __mul__(self, k):\n        return k", "assert V() * 3 == 3"),
@@ -198,9 +209,15 @@ class Case(unittest.TestCase):
         with self.assertRaises(Odd):
             fail(1)
 assert unittest.TextTestRunner().run(unittest.defaultTestLoader.loadTestsFromTestCase(Case)).wasSuccessful()
-"""
+"""  # noqa: E501
     assert graded(program, tests) == "correct"
-    for wrong in ("Stack() == Stack.of(1)", "same(2) == 3", "numbers(1) == [0]", "isclose(1, 2)", "each(str, [1]) == [1]"):
+    for wrong in (
+        "Stack() == Stack.of(1)",
+        "same(2) == 3",
+        "numbers(1) == [0]",
+        "isclose(1, 2)",
+        "each(str, [1]) == [1]",
+    ):
         assert graded(program, f"assert {wrong}") == "incorrect"
     assert (
         graded("def pow(a, b):\n    return a * b", "assert pow(2, 3) == 8") == "incorrect"

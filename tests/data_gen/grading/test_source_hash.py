@@ -47,7 +47,18 @@ def test_the_hash_is_that_of_the_class_and_of_every_source(package: Path) -> Non
 
 
 def test_verdicts_on_mathematics_depend_on_all_that_reads_and_compares_answers() -> None:
-    subjects = ("choices", "clocks", "equality", "equations", "expressions", "final_sentence", "find", "lists", "notation", "number_words")
+    subjects = (
+        "choices",
+        "clocks",
+        "equality",
+        "equations",
+        "expressions",
+        "final_sentence",
+        "find",
+        "lists",
+        "notation",
+        "number_words",
+    )
     answers = {f"data_gen.answers.{subject}" for subject in (*subjects, "numbers", "units", "vote_key")}
     records = {f"data_gen.records.{name}" for name in ("draw_keys", "sampling", "solutions")}
     assert set(own_sources(*MATH_MODULES)) == {*answers, *records, "data_gen.grading.pool_worker"}

@@ -20,7 +20,9 @@ def has_ended(process_id: int) -> bool:
 
 
 def children_of(process_id: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{process_id}/task/{process_id}/children").read_text().split()]
+    return [
+        int(child) for child in Path(f"/proc/{process_id}/task/{process_id}/children").read_text().split()
+    ]
 
 
 def wait_until_ended(process_ids: list[int], seconds: float) -> bool:
@@ -49,7 +51,8 @@ def test_computations_that_do_not_end_are_killed_in_time_and_the_next_pair_is_ju
 
 
 def test_memory_that_runs_out_is_an_unknown() -> None:
-    pool = AlgebraPool(n_workers=1, timeout_seconds=60, memory_gib=0.2)  # sympy alone needs a good part of that
+    # Sympy alone needs a good part of that
+    pool = AlgebraPool(n_workers=1, timeout_seconds=60, memory_gib=0.2)
     assert pool.ask("7", "2^{2^{31}}").result() == {"unknown": "memory"}
     assert pool.ask("a+b", "b+a").result() == {"is_equal": True}
     pool.close()
@@ -72,7 +75,9 @@ def test_workers_that_are_killed_cost_a_restart_and_no_verdict() -> None:
     assert pool.ask("y+y", "2y").result() == {"is_equal": True}
     os.kill(children_of(pool.process_ids()[0])[0], signal.SIGKILL)  # while it waits
     time.sleep(0.2)
-    replies = [pool.ask(gold, answer).result() for gold, answer in [("z+z", "2z"), ("z+z", "3z"), ("z+z", "4z")]]
+    replies = [
+        pool.ask(gold, answer).result() for gold, answer in [("z+z", "2z"), ("z+z", "3z"), ("z+z", "4z")]
+    ]
     assert replies == [{"is_equal": True}, {"is_equal": False}, {"is_equal": False}]
     pool.close()
 
@@ -91,13 +96,17 @@ def test_workers_start_as_questions_wait() -> None:
 @pytest.mark.parametrize(
     ("limit", "said"),
     [
-        ("RLIMIT_NOFILE, (9, 9)", "no grading worker can be started here: Too many open files (ulimit -a shows the limits)"),
+        (
+            "RLIMIT_NOFILE, (9, 9)",
+            "no grading worker can be started here: Too many open files (ulimit -a shows the limits)",
+        ),
         ("RLIMIT_AS, (50 * 2**20, 50 * 2**20)", "the grading worker did not start; to see why, run: "),
     ],
 )
 def test_workers_that_cannot_start_are_one_line(limit: str, said: str) -> None:
     script = (
-        "import resource; from data_gen.settings.parse import run_command; from data_gen.grading.worker_pool import AlgebraPool\n"
+        "import resource; from data_gen.settings.parse import run_command; from data_gen.grading.worker_pool "
+        "import AlgebraPool\n"
         "def main():\n"
         "    pool = AlgebraPool(1, 2.0, 2.0)\n"
         f"    resource.setrlimit(resource.{limit})\n"

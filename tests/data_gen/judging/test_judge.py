@@ -22,7 +22,13 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
 def ask(server: ChatServer, **settings: object) -> Answer:
     async def one() -> Answer:
         async with httpx.AsyncClient() as client:
-            chosen = {"base_url": server.base_url, "model": "judge", "pause_seconds": 0.01, "timeout_seconds": 1.0, **settings}
+            chosen = {
+                "base_url": server.base_url,
+                "model": "judge",
+                "pause_seconds": 0.01,
+                "timeout_seconds": 1.0,
+                **settings,
+            }
             return await ChatJudge(JudgeSettings(**chosen), client).judge("What is 2 + 3 * 4?", STEPS)  # type: ignore[arg-type]
 
     return asyncio.run(one())
@@ -73,7 +79,9 @@ def test_a_fault_of_the_server_is_asked_again_and_is_no_judgement(server: ChatSe
     assert len(server.bodies) == 2
 
 
-def test_the_pause_that_the_server_asks_for_may_be_a_date(server: ChatServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_pause_that_the_server_asks_for_may_be_a_date(
+    server: ChatServer, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     server.retry_after = "Mon, 01 Jan 2001 00:00:00 GMT"  # over
     server.faults.append("429")
@@ -113,7 +121,9 @@ def test_a_refused_solution_is_unknown_for_now(server: ChatServer) -> None:
         ({"message": {"content": None}, "finish_reason": "stop"}, "no_box"),
     ],
 )
-def test_an_answer_that_is_cut_or_empty_is_unknown(server: ChatServer, choice: dict[str, object], reason: str) -> None:
+def test_an_answer_that_is_cut_or_empty_is_unknown(
+    server: ChatServer, choice: dict[str, object], reason: str
+) -> None:
     server.answer = lambda prompt: choice
     assert ask(server)[:2] == (None, reason)
 
@@ -123,11 +133,26 @@ def test_a_stored_answer_counts_for_the_same_request_only() -> None:
         chosen = {"base_url": "http://a/v1", "model": "m", **settings}
         return ChatJudge(JudgeSettings(**chosen), httpx.AsyncClient()).asked(question, steps)  # type: ignore[arg-type]
 
-    assert asked() == asked(base_url="http://b/v1", at_once=3)  # elsewhere, but the same question to the same model
-    assert len({asked(), asked("How?"), asked(steps=("a",)), asked(model="n"), asked(temperature=0.5), asked(max_tokens=9)}) == 6
+    # Elsewhere, but the same question to the same model
+    assert asked() == asked(base_url="http://b/v1", at_once=3)
+    assert (
+        len(
+            {
+                asked(),
+                asked("How?"),
+                asked(steps=("a",)),
+                asked(model="n"),
+                asked(temperature=0.5),
+                asked(max_tokens=9),
+            }
+        )
+        == 6
+    )
 
 
-def test_the_key_is_sent_and_never_shown(server: ChatServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_key_is_sent_and_never_shown(
+    server: ChatServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setenv("JUDGE_KEY", "sk-secret")
     caplog.set_level(logging.DEBUG)
     server.faults.append("500")
@@ -149,7 +174,14 @@ def test_a_key_that_is_not_there_is_named(server: ChatServer, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
-    "base_url", ["localhost:8000", "ftp://host/v1", "http://", "http://user:sk-secret@host/v1", "http://host/v1?key=sk-secret"]
+    "base_url",
+    [
+        "localhost:8000",
+        "ftp://host/v1",
+        "http://",
+        "http://user:sk-secret@host/v1",
+        "http://host/v1?key=sk-secret",
+    ],
 )
 def test_an_address_is_plain_http(base_url: str) -> None:
     with pytest.raises(ValueError, match="base_url: ") as caught:

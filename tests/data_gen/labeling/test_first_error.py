@@ -5,7 +5,10 @@ import pytest
 from data_gen.labeling.first_error import first_bad
 
 
-@pytest.mark.parametrize(("error", "asked"), [(0, [2, 1, 0]), (1, [2, 1, 0]), (2, [2, 1]), (3, [2, 4, 3]), (4, [2, 4, 3]), (5, [2, 4])])
+@pytest.mark.parametrize(
+    ("error", "asked"),
+    [(0, [2, 1, 0]), (1, [2, 1, 0]), (2, [2, 1]), (3, [2, 4, 3]), (4, [2, 4, 3]), (5, [2, 4])],
+)
 def test_a_binary_search_takes_the_last_step_for_bad_without_asking(error: int, asked: list[int]):
     probes: list[int] = []
 

@@ -1,4 +1,6 @@
-"""OmegaPRM's invariants, on a policy whose step values are known exactly; each fault named here was found in a published implementation."""
+"""OmegaPRM's invariants, on a policy whose step values are known exactly; each fault named here was found in
+a published implementation.
+"""
 
 import asyncio
 import math
@@ -19,7 +21,16 @@ from data_gen.policies.simulated import SimulatedPolicy
 from data_gen.problems.arithmetic import rules
 from data_gen.problems.arithmetic.grader import ArithmeticGrader
 from data_gen.records.sampling import SamplingParams
-from data_gen.records.solutions import CORRECT, INCORRECT, GradedSolution, LabeledSolution, Problem, Solution, StepEstimate, unknown
+from data_gen.records.solutions import (
+    CORRECT,
+    INCORRECT,
+    GradedSolution,
+    LabeledSolution,
+    Problem,
+    Solution,
+    StepEstimate,
+    unknown,
+)
 from data_gen.sampling.solutions import draw_solutions
 
 OMEGA = LabelSettings(method="omega", omega_searches=25, omega_cuts="tokens")
@@ -28,7 +39,18 @@ PROBLEM = Problem("p", "question: q 0.6 drift 0", "1")
 
 
 Grown = tuple[Tree, list[SearchedRollout], int]
-CHAIN = rules.Chain(3, (("plus", (4,)), ("mix", (2,)), ("fold", (6,)), ("mix", (1,)), ("fold", (3,)), ("mix", (5,)), ("minus", (1,))))
+CHAIN = rules.Chain(
+    3,
+    (
+        ("plus", (4,)),
+        ("mix", (2,)),
+        ("fold", (6,)),
+        ("mix", (1,)),
+        ("fold", (3,)),
+        ("mix", (5,)),
+        ("minus", (1,)),
+    ),
+)
 ARITHMETIC = Problem("p", CHAIN.question(), CHAIN.gold_answer())
 
 
@@ -54,15 +76,23 @@ def policy_of(problem: Problem) -> Policy:
 
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory) -> Grown:
-    return grow(tmp_path_factory.mktemp("tree"), PROBLEM, LabelSettings(method="omega", omega_searches=40, omega_cuts="tokens"))
+    return grow(
+        tmp_path_factory.mktemp("tree"),
+        PROBLEM,
+        LabelSettings(method="omega", omega_searches=40, omega_cuts="tokens"),
+    )
 
 
-def labeled(folder: Path, settings: LabelSettings, problem: Problem = PROBLEM, n_samples: int = 16) -> tuple[LabeledSolution | str, ...]:
+def labeled(
+    folder: Path, settings: LabelSettings, problem: Problem = PROBLEM, n_samples: int = 16
+) -> tuple[LabeledSolution | str, ...]:
     async def run(ledger: Ledger) -> tuple[LabeledSolution | str, ...]:
         policy = LedgerPolicy(policy_of(problem), ledger, problem)
         grader = ArithmeticGrader()
         samples = await draw_solutions(policy, grader, PARAMS, range(n_samples))
-        return await label_samples(LabelingTask(policy, grader, samples, policy.token_bytes(), "\n", PARAMS, settings))
+        return await label_samples(
+            LabelingTask(policy, grader, samples, policy.token_bytes(), "\n", PARAMS, settings)
+        )
 
     with Ledger(folder / "ledger.sqlite") as ledger:
         return asyncio.run(run(ledger))
@@ -92,7 +122,9 @@ def test_a_search_probes_at_most_log2_of_its_pieces(grown: Grown):
 
 
 def test_only_wrong_rollouts_of_nodes_that_are_neither_lost_nor_solved_join_the_pool(grown: Grown):
-    """Adding the rollouts of states that never succeed fills the pool with states that cannot be searched (AMCS)."""
+    """Adding the rollouts of states that never succeed fills the pool with states that cannot be searched
+    (AMCS).
+    """
     _, searches, _ = grown
     assert any(search.node.ids for search in searches)
     assert all(0 < search.node.monte_carlo < 1 for search in searches)
@@ -100,9 +132,14 @@ def test_only_wrong_rollouts_of_nodes_that_are_neither_lost_nor_solved_join_the_
 
 
 def test_most_first_errors_that_are_found_are_true_ones(grown: Grown):
-    """At q = 0.6 eight rollouts miss a good prefix with probability 0.4^8; half of the errors can be recovered from, a few in a hundred."""
+    """At q = 0.6 eight rollouts miss a good prefix with probability 0.4^8; half of the errors can be
+    recovered from, a few in a hundred.
+    """
     _, searches, _ = grown
-    exact = [(search.error_end - 1) // STEP_TOKENS == true_error(search.rollout.solution.text) for search in searches]
+    exact = [
+        (search.error_end - 1) // STEP_TOKENS == true_error(search.rollout.solution.text)
+        for search in searches
+    ]
     assert sum(exact) >= 0.75 * len(exact)
 
 
@@ -117,12 +154,15 @@ def test_nodes_on_a_searched_rollout_are_its_own_prefixes_in_order(grown: Grown)
 
 def rollouts(n: int, *, start: int = 0) -> tuple[GradedSolution, ...]:
     """Wrong rollouts of 100 tokens, all different."""
-    return tuple(GradedSolution(Solution("p", i, "x", token_ids=(start + i,) * 100), "0", INCORRECT) for i in range(n))
+    return tuple(
+        GradedSolution(Solution("p", i, "x", token_ids=(start + i,) * 100), "0", INCORRECT) for i in range(n)
+    )
 
 
 def test_priorities_of_the_whole_pool_follow_every_visit():
-    """Q = 0.5^(1 - MC) * 0.9^(100 / 500) is 0.823 for MC 3/4 and 0.692 for 1/2; U = 0.125 sqrt(N) / (1 + N(s)) adds 0.217 to the node never
-    visited after three visits of the other, 0.054 to that. With priorities from the time of insertion it would wait for the fourth.
+    """Q = 0.5^(1 - MC) * 0.9^(100 / 500) is 0.823 for MC 3/4 and 0.692 for 1/2; U = 0.125 sqrt(N) / (1 +
+    N(s)) adds 0.217 to the node never visited after three visits of the other, 0.054 to that. With priorities
+    from the time of insertion it would wait for the fourth.
     """
     tree = Tree(None, None, OMEGA)  # type: ignore[arg-type]  # selection asks neither the policy nor the cuts
     good = Node((1,), StepEstimate(6, 8), rollouts(4))
@@ -150,7 +190,8 @@ def test_edges_are_exact_token_spans_and_come_once(tmp_path: Path):
     for each in solutions:
         text = each.graded.solution.text
         assert "".join(each.steps) == text
-        assert all(len(step.encode()) % STEP_TOKENS in (0, STEP_TOKENS - 1) for step in each.steps)  # the last piece holds EOS
+        # The last piece holds EOS
+        assert all(len(step.encode()) % STEP_TOKENS in (0, STEP_TOKENS - 1) for step in each.steps)
         start = 0
         for step, label in zip(each.steps, each.labels, strict=True):
             edge = text[:start], text[: start + len(step)]
@@ -166,27 +207,46 @@ def test_edges_are_exact_token_spans_and_come_once(tmp_path: Path):
 
 def test_a_node_with_any_right_rollout_is_positive(tmp_path: Path):
     """The paper's label is MC > 0; openr exports MC > 0.5."""
-    searched = [each for each in labeled(tmp_path, OMEGA) if isinstance(each, LabeledSolution) and not each.graded.verdict.is_correct]
-    probed = [pair for each in searched for pair in zip(each.labels, each.estimates, strict=True) if pair[1].method == "rollouts"]
+    searched = [
+        each
+        for each in labeled(tmp_path, OMEGA)
+        if isinstance(each, LabeledSolution) and not each.graded.verdict.is_correct
+    ]
+    probed = [
+        pair
+        for each in searched
+        for pair in zip(each.labels, each.estimates, strict=True)
+        if pair[1].method == "rollouts"
+    ]
     assert all(label is (estimate.n_correct > 0) for label, estimate in probed)
     assert any(0 < estimate.n_correct < 4 and label for label, estimate in probed)
 
 
 def test_the_end_of_a_wrong_rollout_is_a_zero_without_rollouts(tmp_path: Path):
-    ends = [each for each in labeled(tmp_path, OMEGA) if isinstance(each, LabeledSolution) and each.labels[-1] is False]
+    ends = [
+        each
+        for each in labeled(tmp_path, OMEGA)
+        if isinstance(each, LabeledSolution) and each.labels[-1] is False
+    ]
     assert ends
-    assert {(each.estimates[-1].method, each.estimates[-1].n_rollouts, each.estimates[-1].high) for each in ends} == {("terminal", 0, 0.0)}
+    assert {
+        (each.estimates[-1].method, each.estimates[-1].n_rollouts, each.estimates[-1].high) for each in ends
+    } == {("terminal", 0, 0.0)}
 
 
 def test_right_samples_are_witnesses_of_their_pieces_and_no_node_without_rollouts(tmp_path: Path):
     """openr exports a right rollout as one step of value 1 from 0 rollouts."""
-    right = [each for each in labeled(tmp_path, OMEGA) if isinstance(each, LabeledSolution) and each.graded.verdict.is_correct]
+    right = [
+        each
+        for each in labeled(tmp_path, OMEGA)
+        if isinstance(each, LabeledSolution) and each.graded.verdict.is_correct
+    ]
     assert right
     for each in right:
         assert each.labels == (True,) * 16
-        assert {(estimate.method, estimate.n_rollouts, estimate.low, estimate.high) for estimate in each.estimates} == {
-            ("witness", 0, 0.0, 1.0)
-        }
+        assert {
+            (estimate.method, estimate.n_rollouts, estimate.low, estimate.high) for estimate in each.estimates
+        } == {("witness", 0, 0.0, 1.0)}
 
 
 def test_a_question_without_a_right_sample_is_left_alone(tmp_path: Path):
@@ -217,7 +277,9 @@ def test_cuts_never_split_a_character(span: int):
 
 def test_cut_at_the_ends_of_steps_a_tree_gives_the_labels_of_steps(tmp_path: Path):
     settings = LabelSettings(method="omega", omega_searches=20)
-    solutions = [each for each in labeled(tmp_path, settings, ARITHMETIC, 24) if isinstance(each, LabeledSolution)]
+    solutions = [
+        each for each in labeled(tmp_path, settings, ARITHMETIC, 24) if isinstance(each, LabeledSolution)
+    ]
     searched = [each for each in solutions if not each.graded.verdict.is_correct]
     assert searched
     for each in searched:
@@ -225,5 +287,6 @@ def test_cut_at_the_ends_of_steps_a_tree_gives_the_labels_of_steps(tmp_path: Pat
         totals = rules.parse_totals(each.graded.solution.text)
         error = rules.first_error(CHAIN, totals)
         assert error is not None
-        assert each.labels[error] is False or each.labels[error] is None  # None: this edge was exported with another solution
+        # None: this edge was exported with another solution
+        assert each.labels[error] is False or each.labels[error] is None
         assert all(label is not False for step, label in enumerate(each.labels) if step != error)

@@ -16,8 +16,9 @@ def test_before_any_rollout_every_step_is_as_likely() -> None:
 
 
 def test_a_failure_moves_the_error_towards_the_beginning_by_its_likelihood() -> None:
-    """Two steps, one failed rollout after the first. If the error is the second step the rollout failed with probability 1 - V_0, half of
-    the prior mass with V_0 = 0.75, half with 0.75^(1 / 2); if it is the first, with 1 - share * V_0, and the mean share is 0.053.
+    """Two steps, one failed rollout after the first. If the error is the second step the rollout failed with
+    probability 1 - V_0, half of the prior mass with V_0 = 0.75, half with 0.75^(1 / 2); if it is the first,
+    with 1 - share * V_0, and the mean share is 0.053.
     """
     posterior = FirstErrorPosterior(2, SURE)
     posterior.observe(0, is_success=False)
@@ -25,7 +26,9 @@ def test_a_failure_moves_the_error_towards_the_beginning_by_its_likelihood() -> 
     mean_share = 0.02 * 0.2 + 0.06 * 0.15 + 0.15 * 0.1 + 0.3 * 0.05
     late = 1 - (constant + rising) / 2
     early = 1 - mean_share * (constant + rising) / 2
-    assert posterior.probabilities == pytest.approx([early / (early + late), late / (early + late)], abs=0.005)
+    assert posterior.probabilities == pytest.approx(
+        [early / (early + late), late / (early + late)], abs=0.005
+    )
 
 
 def test_a_success_speaks_for_the_steps_before_it_but_proves_nothing() -> None:
@@ -55,7 +58,8 @@ def test_good_steps_of_one_solution_say_what_the_value_is_for_the_next() -> None
     value = (np.arange(24) + 0.5) / 24
     assert (prior.sum(axis=1) / prior.sum()) @ value == pytest.approx(2 / 6, abs=0.01)  # Beta(2, 4)
     assert (informed.sum(axis=1) / informed.sum()) @ value == pytest.approx(32 / 36, abs=0.01)  # Beta(32, 4)
-    assert evidence.belief({(1, 2)}) == pytest.approx(np.log(prior))  # its own prefix is counted by the search itself
+    # Its own prefix is counted by the search itself
+    assert evidence.belief({(1, 2)}) == pytest.approx(np.log(prior))
 
 
 def test_an_update_takes_well_under_a_millisecond() -> None:

@@ -23,7 +23,15 @@ from data_gen.ledger.store import Ledger
 from data_gen.policies.exact import ExactPolicy
 from data_gen.problems.arithmetic.grader import ArithmeticGrader
 from data_gen.records.sampling import FinishReason, SamplingParams
-from data_gen.records.solutions import CORRECT, INCORRECT, GradedSolution, Problem, Solution, StepEstimate, unknown
+from data_gen.records.solutions import (
+    CORRECT,
+    INCORRECT,
+    GradedSolution,
+    Problem,
+    Solution,
+    StepEstimate,
+    unknown,
+)
 from data_gen.sampling.solutions import Prefix
 
 PROBLEM = Problem("p", "question: q 0.3 drift 0", "1")
@@ -37,7 +45,9 @@ def estimated(folder: Path, n: int, rule: StoppingRule) -> tuple[StepEstimate, i
     """The estimate of the prompt's value, the number of draws it took, and the first `n` outcomes."""
 
     async def run(ledger: Ledger) -> tuple[StepEstimate, int, list[bool]]:
-        source = RolloutSource(LedgerPolicy(ExactPolicy(), ledger, PROBLEM), ArithmeticGrader(), SamplingParams(400))
+        source = RolloutSource(
+            LedgerPolicy(ExactPolicy(), ledger, PROBLEM), ArithmeticGrader(), SamplingParams(400)
+        )
         prompt = Prefix(source.policy.encode_prompt(PROBLEM.question))
         estimate = await estimate_value(source, prompt, n, rule)
         n_draws = source.policy.n_draws
@@ -49,7 +59,12 @@ def estimated(folder: Path, n: int, rule: StoppingRule) -> tuple[StepEstimate, i
 
 def test_a_fixed_number_is_drawn_whatever_comes(tmp_path: Path) -> None:
     estimate, n_draws, outcomes = estimated(tmp_path, 40, FIXED)
-    assert (estimate.n_correct, estimate.n_rollouts, n_draws, estimate.stopping) == (sum(outcomes), 40, 40, "fixed")
+    assert (estimate.n_correct, estimate.n_rollouts, n_draws, estimate.stopping) == (
+        sum(outcomes),
+        40,
+        40,
+        "fixed",
+    )
     assert (estimate.low, estimate.high) == clopper_pearson(sum(outcomes), 40)
 
 
@@ -81,7 +96,12 @@ def test_a_decision_ends_the_draws(tmp_path: Path) -> None:
 
 def test_unknown_and_truncated_rollouts_are_failures_that_are_counted() -> None:
     tally = Tally()
-    kinds = [graded(CORRECT), graded(INCORRECT), graded(unknown("no_answer")), graded(INCORRECT, FinishReason.LENGTH)]
+    kinds = [
+        graded(CORRECT),
+        graded(INCORRECT),
+        graded(unknown("no_answer")),
+        graded(INCORRECT, FinishReason.LENGTH),
+    ]
     assert [tally.add(each) for each in kinds] == [True, False, False, False]
     assert (tally.n_correct, tally.n_rollouts, tally.n_unknown) == (1, 4, 2)
 

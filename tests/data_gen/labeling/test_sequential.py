@@ -46,12 +46,18 @@ def test_the_exact_interval_covers_every_value():
     n = 20
     intervals = [clopper_pearson(c, n) for c in range(n + 1)]
     for p in (0.01, 0.05, 0.2, 0.5, 0.77, 0.9, 0.99):
-        coverage = sum(math.comb(n, c) * p**c * (1 - p) ** (n - c) for c, (low, high) in enumerate(intervals) if low <= p <= high)
+        coverage = sum(
+            math.comb(n, c) * p**c * (1 - p) ** (n - c)
+            for c, (low, high) in enumerate(intervals)
+            if low <= p <= high
+        )
         assert coverage >= 0.95
 
 
 def ever_missed(interval, p: float, rng: random.Random, n: int) -> bool:
-    """Whether somebody who looks after every draw could have stopped at an interval without the true value."""
+    """Whether somebody who looks after every draw could have stopped at an interval without the true
+    value.
+    """
     n_correct = 0
     for i in range(1, n + 1):
         n_correct += rng.random() < p
@@ -79,12 +85,23 @@ def test_an_empty_intersection_keeps_the_earlier_interval():
     assert intersect((0.1, 0.3), (0.4, 0.9)) == (0.1, 0.3)
 
 
-TEST = SequentialTest(0.05, 0.30, 0.05, 0.05)  # bounds +-ln 19 = 2.944; a success adds ln 6 = 1.792, a failure ln(0.7 / 0.95) = -0.305
+# Bounds +-ln 19 = 2.944; a success adds ln 6 = 1.792, a failure ln(0.7 / 0.95) = -0.305
+TEST = SequentialTest(0.05, 0.30, 0.05, 0.05)
 
 
 @pytest.mark.parametrize(
     ("n_correct", "n", "decision"),
-    [(0, 0, None), (1, 1, None), (2, 2, True), (0, 9, None), (0, 10, False), (1, 16, None), (1, 17, False), (2, 4, True), (2, 5, None)],
+    [
+        (0, 0, None),
+        (1, 1, None),
+        (2, 2, True),
+        (0, 9, None),
+        (0, 10, False),
+        (1, 16, None),
+        (1, 17, False),
+        (2, 4, True),
+        (2, 5, None),
+    ],
 )
 def test_the_test_decides_at_its_bounds(n_correct: int, n: int, decision: bool | None):
     assert TEST.decide(n_correct, n) is decision
@@ -111,7 +128,10 @@ def test_the_error_rates_are_those_that_were_asked_for(p: float, wrong: bool):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [((0.0, 0.5, 0.05, 0.05), "expected 0 < p_low < p_high < 1"), ((0.1, 0.5, 0.05, 0.6), "expected both between 0 and 0.5")],
+    [
+        ((0.0, 0.5, 0.05, 0.05), "expected 0 < p_low < p_high < 1"),
+        ((0.1, 0.5, 0.05, 0.6), "expected both between 0 and 0.5"),
+    ],
 )
 def test_a_test_that_cannot_be_is_refused(arguments, message: str):
     with pytest.raises(ValueError, match=message):

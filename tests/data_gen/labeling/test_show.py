@@ -8,7 +8,15 @@ from rich.console import Console
 from data_gen.files.run_folder import write_records
 from data_gen.labeling.rollouts import NOT_PROBED, WITNESS, terminal
 from data_gen.labeling.show import Agreement, agreement, choose, label_files, show_labels
-from data_gen.records.solutions import CORRECT, INCORRECT, GradedSolution, LabeledSolution, Problem, Solution, StepEstimate
+from data_gen.records.solutions import (
+    CORRECT,
+    INCORRECT,
+    GradedSolution,
+    LabeledSolution,
+    Problem,
+    Solution,
+    StepEstimate,
+)
 from data_gen.settings.errors import InputError
 
 HALF = StepEstimate(4, 8, 0, "rollouts", "fixed", 0.157, 0.843)
@@ -16,7 +24,9 @@ LOST = StepEstimate(0, 8, 1, "rollouts", "first_success", 0.0, 0.369)
 ROOT = StepEstimate(24, 32, 0, "rollouts", "fixed", 0.566, 0.885)
 
 
-def solution(index: int, labels: tuple[bool | None, ...], non_monotone: tuple[int, ...] = ()) -> LabeledSolution:
+def solution(
+    index: int, labels: tuple[bool | None, ...], non_monotone: tuple[int, ...] = ()
+) -> LabeledSolution:
     is_right = all(labels)
     steps = ("3 plus 4=7", "7 minus 2=6", "Answer: 7 6")
     graded = GradedSolution(Solution("p", index, "\n".join(steps)), "7 6", CORRECT if is_right else INCORRECT)
@@ -29,7 +39,9 @@ WRONG = solution(1, (True, False, None), non_monotone=(2,))
 
 
 def printed(run: Path, n: int, color: bool = False, width: int = 140) -> str:
-    console = Console(file=StringIO(), width=width, force_terminal=color, color_system="standard" if color else None)
+    console = Console(
+        file=StringIO(), width=width, force_terminal=color, color_system="standard" if color else None
+    )
     show_labels(run, n, console)
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
@@ -37,7 +49,9 @@ def printed(run: Path, n: int, color: bool = False, width: int = 140) -> str:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    write_records(tmp_path / "problems.jsonl", Problem, [Problem("p", "Start with 3: plus 4, minus 2.", "7 5")])
+    write_records(
+        tmp_path / "problems.jsonl", Problem, [Problem("p", "Start with 3: plus 4, minus 2.", "7 5")]
+    )
     write_records(tmp_path / "labels.jsonl", LabeledSolution, [RIGHT, WRONG])
     return tmp_path
 
@@ -52,7 +66,10 @@ def test_a_solution_is_shown_with_values_intervals_and_the_located_error(run: Pa
     assert rows[1][3] == "●━━━━━━━·············"
     assert rows[1][4:] == ["rollouts,", "first_success,", "1", "unknown", "7", "minus", "2=6"]
     assert rows[2][1:] == ["-", "terminal", "Answer:", "7", "6"]
-    assert "value of the prompt 24/32, 95 % in [0.57, 0.89]; rollouts succeed again after step 2" in "\n".join(lines)
+    assert (
+        "value of the prompt 24/32, 95 % in [0.57, 0.89]; rollouts succeed again after step 2"
+        in "\n".join(lines)
+    )
     assert "Start with 3: plus 4, minus 2." in "\n".join(lines)
 
 
@@ -75,9 +92,15 @@ def test_eighty_columns_and_pipes_have_a_step_s_text_below_what_is_known_of_it(r
 def test_what_a_step_added_is_shown_where_values_are_known(tmp_path: Path) -> None:
     none_left = StepEstimate(0, 8, 0, "rollouts", "fixed", 0.0, 0.369)
     every_step = replace(WRONG, estimates=(HALF, none_left, terminal(False)), labels=(True, False, False))
-    write_records(tmp_path / "problems.jsonl", Problem, [Problem("p", "Start with 3: plus 4, minus 2.", "7 5")])
+    write_records(
+        tmp_path / "problems.jsonl", Problem, [Problem("p", "Start with 3: plus 4, minus 2.", "7 5")]
+    )
     write_records(tmp_path / "labels.jsonl", LabeledSolution, [every_step])
-    rows = [line.split() for line in printed(tmp_path, 1).splitlines() if line.split() and line.split()[0] in ("0", "1", "2")]
+    rows = [
+        line.split()
+        for line in printed(tmp_path, 1).splitlines()
+        if line.split() and line.split()[0] in ("0", "1", "2")
+    ]
     assert [row[2:4] for row in rows[:2]] == [["4/8", "-0.25"], ["0/8", "-0.50"]]  # the prompt has 24/32
     assert rows[2][2] == "+0.00"
 

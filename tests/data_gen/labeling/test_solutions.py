@@ -24,7 +24,8 @@ from data_gen.records.steps import split_steps
 from data_gen.sampling.solutions import Prefix
 
 PARAMS = SamplingParams(max_new_tokens=400)
-CHAIN = rules.Chain(3, (("plus", (4,)), ("minus", (2,)), ("plus", (6,)), ("minus", (1,)), ("plus", (3,))))  # 7 5 1 0 3
+# 7 5 1 0 3
+CHAIN = rules.Chain(3, (("plus", (4,)), ("minus", (2,)), ("plus", (6,)), ("minus", (1,)), ("plus", (3,))))
 
 
 PROBLEM = Problem("p", CHAIN.question(), CHAIN.gold_answer())
@@ -39,7 +40,9 @@ def solution(totals: Sequence[int], index: int = 0) -> Solution:
 async def labeled_path(
     ledger: Ledger, totals: Sequence[int], settings: LabelSettings, root: StepEstimate, base_seed: int = 0
 ) -> LabeledSolution:
-    source = RolloutSource(LedgerPolicy(SimulatedPolicy(base_seed), ledger, PROBLEM), ArithmeticGrader(), PARAMS)
+    source = RolloutSource(
+        LedgerPolicy(SimulatedPolicy(base_seed), ledger, PROBLEM), ArithmeticGrader(), PARAMS
+    )
     graded = await source.grader.grade(PROBLEM, solution(totals))
     prefixes = step_prefixes(source.policy, graded, source.policy.token_bytes(), "\n")
     path = StepPath(graded, split_steps(graded.solution.text, "\n"), prefixes, root)
@@ -49,7 +52,11 @@ async def labeled_path(
 ROOT = StepEstimate(24, 32, 0, "rollouts")
 
 
-def labeled(totals: Sequence[int], folder: Path, settings: LabelSettings = LabelSettings()) -> tuple[LabeledSolution, int]:  # noqa: B008
+def labeled(
+    totals: Sequence[int],
+    folder: Path,
+    settings: LabelSettings = LabelSettings(),  # noqa: B008 it is frozen
+) -> tuple[LabeledSolution, int]:
     with Ledger(folder / "l.sqlite") as ledger:
         result = asyncio.run(labeled_path(ledger, totals, settings, ROOT))
         return result, ledger.n_draws()
@@ -57,7 +64,14 @@ def labeled(totals: Sequence[int], folder: Path, settings: LabelSettings = Label
 
 def test_the_first_error_is_located_and_what_follows_has_no_label(tmp_path: Path):
     result, _ = labeled(WRONG, tmp_path)
-    assert result.steps == ("3 plus 4=7", "7 minus 2=5", "5 plus 6=12, keep 2", "2 minus 1=1", "1 plus 3=4", "Answer: 7 5 2 1 4")
+    assert result.steps == (
+        "3 plus 4=7",
+        "7 minus 2=5",
+        "5 plus 6=12, keep 2",
+        "2 minus 1=1",
+        "1 plus 3=4",
+        "Answer: 7 5 2 1 4",
+    )
     assert result.labels == (True, True, False, None, None, None)
     assert result.root == ROOT
 
@@ -88,16 +102,26 @@ def test_the_search_probes_at_most_log2_of_the_steps_and_stops_at_the_first_succ
 
 
 def test_a_success_after_a_later_step_witnesses_the_steps_before_it(tmp_path: Path):
-    totals = rules.draw_attempt(CHAIN, random.Random(0), [*CHAIN.totals()[:4], 4])  # the fifth operation is wrong
+    # The fifth operation is wrong
+    totals = rules.draw_attempt(CHAIN, random.Random(0), [*CHAIN.totals()[:4], 4])
     result, _ = labeled(totals, tmp_path)
     assert result.labels == (True, True, True, True, False, None)
     # probes: step 2 (right), step 4 (wrong), step 3 (right); the others are known from these
-    assert [estimate.method for estimate in result.estimates] == ["witness", "witness", "rollouts", "rollouts", "rollouts", "terminal"]
+    assert [estimate.method for estimate in result.estimates] == [
+        "witness",
+        "witness",
+        "rollouts",
+        "rollouts",
+        "rollouts",
+        "terminal",
+    ]
 
 
 def test_stopping_at_the_first_success_gives_the_labels_of_a_fixed_number_from_the_same_draws(tmp_path: Path):
     async def both(ledger: Ledger, index: int) -> tuple[StepEstimate, StepEstimate, int]:
-        source = RolloutSource(LedgerPolicy(SimulatedPolicy(base_seed=index), ledger, PROBLEM), ArithmeticGrader(), PARAMS)
+        source = RolloutSource(
+            LedgerPolicy(SimulatedPolicy(base_seed=index), ledger, PROBLEM), ArithmeticGrader(), PARAMS
+        )
         prefix = Prefix(source.policy.encode_prompt(PROBLEM.question))
         stopped = await estimate_value(source, prefix, 8, FIRST_SUCCESS)
         n_before = ledger.n_draws()
@@ -123,15 +147,25 @@ def test_fixed_estimates_match_the_exact_values_and_their_intervals_hold_them(tm
     assert [estimate.n_correct for estimate in result.estimates[2:]] == [0, 0, 0, 0]
     assert result.labels == (True, True, False, False, False, False)
     assert {estimate.stopping for estimate in result.estimates} == {"fixed"}
-    assert (result.estimates[-1].method, result.estimates[-1].low, result.estimates[-1].high) == ("terminal", 0, 0)
+    assert (result.estimates[-1].method, result.estimates[-1].low, result.estimates[-1].high) == (
+        "terminal",
+        0,
+        0,
+    )
 
 
 def test_values_are_drawn_until_their_intervals_are_narrow_enough(tmp_path: Path):
-    result, n_draws = labeled(WRONG, tmp_path, LabelSettings(method="every_step", stopping="interval", interval_width=0.3))
+    result, n_draws = labeled(
+        WRONG, tmp_path, LabelSettings(method="every_step", stopping="interval", interval_width=0.3)
+    )
     probed = result.estimates[:-1]
     assert all(estimate.high - estimate.low <= 0.3 or estimate.n_rollouts == 64 for estimate in probed)
-    assert all(estimate.low < success_probability(CHAIN, i + 1) < estimate.high for i, estimate in enumerate(probed[:2]))
-    assert probed[2].n_rollouts < probed[0].n_rollouts <= 64  # a value of 0 is known sooner than one in the middle
+    assert all(
+        estimate.low < success_probability(CHAIN, i + 1) < estimate.high
+        for i, estimate in enumerate(probed[:2])
+    )
+    # A value of 0 is known sooner than one in the middle
+    assert probed[2].n_rollouts < probed[0].n_rollouts <= 64
     assert {estimate.stopping for estimate in probed} == {"interval"}
     assert n_draws == sum(estimate.n_rollouts for estimate in probed)
 
@@ -144,7 +178,9 @@ def test_rollouts_that_run_out_leave_the_error_open(tmp_path: Path):
 
 
 def test_rollouts_that_succeed_after_the_located_error_are_reported(tmp_path: Path):
-    """Only the fifth operation is wrong, but one rollout a step is too few: the check shows where an unlucky one misled the search."""
+    """Only the fifth operation is wrong, but one rollout a step is too few: the check shows where an unlucky
+    one misled the search.
+    """
     totals = rules.draw_attempt(CHAIN, random.Random(0), [*CHAIN.totals()[:4], 4])
     results = []
     for base_seed in range(20):
@@ -158,16 +194,23 @@ def test_rollouts_that_succeed_after_the_located_error_are_reported(tmp_path: Pa
     for result in misled:
         error = result.labels.index(False)
         assert result.non_monotone
-        assert all(error <= step < 4 for step in result.non_monotone)  # of the steps whose rollouts can succeed at all
+        # Of the steps whose rollouts can succeed at all
+        assert all(error <= step < 4 for step in result.non_monotone)
 
 
 def test_the_samples_of_a_task_are_labeled_with_the_value_of_their_prompt(tmp_path: Path):
     async def run(ledger: Ledger) -> tuple[LabeledSolution | str, ...]:
         policy, grader = LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM), ArithmeticGrader()
-        texts = [solution(CHAIN.totals()), solution(WRONG, 1), replace(solution(WRONG, 2), finish_reason=FinishReason.LENGTH)]
+        texts = [
+            solution(CHAIN.totals()),
+            solution(WRONG, 1),
+            replace(solution(WRONG, 2), finish_reason=FinishReason.LENGTH),
+        ]
         texts.append(Solution("p", 3, "3 plus 4=7", FinishReason.EOS, tuple(b"3 plus 4=7")))
         samples = tuple([await grader.grade(PROBLEM, each) for each in texts])
-        return await label_samples(LabelingTask(policy, grader, samples, policy.token_bytes(), "\n", PARAMS, LabelSettings()))
+        return await label_samples(
+            LabelingTask(policy, grader, samples, policy.token_bytes(), "\n", PARAMS, LabelSettings())
+        )
 
     with Ledger(tmp_path / "l.sqlite") as ledger:
         right, wrong, truncated, without_answer = asyncio.run(run(ledger))
@@ -176,24 +219,34 @@ def test_the_samples_of_a_task_are_labeled_with_the_value_of_their_prompt(tmp_pa
     assert (truncated, without_answer) == ("truncated", "no_answer")
     assert right.root == wrong.root
     assert (right.root.n_correct, right.root.n_rollouts, right.root.n_unknown) == (1, 4, 2)
-    assert (round(right.root.low, 4), round(right.root.high, 4)) == (0.0063, 0.8059)  # Clopper-Pearson of 1 of 4
+    # Clopper-Pearson of 1 of 4
+    assert (round(right.root.low, 4), round(right.root.high, 4)) == (0.0063, 0.8059)
 
 
 def test_truncated_rollouts_are_counted_apart(tmp_path: Path):
     with Ledger(tmp_path / "l.sqlite") as ledger:
-        source = RolloutSource(LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM), ArithmeticGrader(), SamplingParams(5))
-        estimate = asyncio.run(estimate_value(source, Prefix(source.policy.encode_prompt(PROBLEM.question)), 3))
+        source = RolloutSource(
+            LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM), ArithmeticGrader(), SamplingParams(5)
+        )
+        estimate = asyncio.run(
+            estimate_value(source, Prefix(source.policy.encode_prompt(PROBLEM.question)), 3)
+        )
     assert (estimate.n_correct, estimate.n_rollouts, estimate.n_unknown) == (0, 3, 3)
 
 
 def test_a_solution_without_a_verdict_gets_no_labels(tmp_path: Path):
     async def run(ledger: Ledger) -> None:
         source = RolloutSource(LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM), ArithmeticGrader(), PARAMS)
-        graded = await source.grader.grade(PROBLEM, Solution("p", 4, "3 plus 4=7", FinishReason.EOS, tuple(b"3 plus 4=7")))
+        graded = await source.grader.grade(
+            PROBLEM, Solution("p", 4, "3 plus 4=7", FinishReason.EOS, tuple(b"3 plus 4=7"))
+        )
         prefixes = step_prefixes(source.policy, graded, source.policy.token_bytes(), "\n")
         await label_paths(source, [StepPath(graded, ("3 plus 4=7",), prefixes)], LabelSettings())
 
-    with Ledger(tmp_path / "l.sqlite") as ledger, pytest.raises(ValueError, match=r"solution 4 of p: its verdict is unknown \(no_answer\)"):
+    with (
+        Ledger(tmp_path / "l.sqlite") as ledger,
+        pytest.raises(ValueError, match=r"solution 4 of p: its verdict is unknown \(no_answer\)"),
+    ):
         asyncio.run(run(ledger))
 
 
@@ -201,11 +254,20 @@ def test_a_solution_without_a_verdict_gets_no_labels(tmp_path: Path):
     ("changes", "message"),
     [
         ({"omega_alpha": 0.7}, "omega_alpha: got 0.7, but method first_error does not read it"),
-        ({"method": "every_step", "max_rollouts": 32}, "max_rollouts: got 32, but method every_step with stopping fixed does not read it"),
-        ({"method": "posterior", "n_rollouts": 4}, "n_rollouts: got 4, but method posterior does not read it"),
+        (
+            {"method": "every_step", "max_rollouts": 32},
+            "max_rollouts: got 32, but method every_step with stopping fixed does not read it",
+        ),
+        (
+            {"method": "posterior", "n_rollouts": 4},
+            "n_rollouts: got 4, but method posterior does not read it",
+        ),
         ({"n_rollouts": 0}, "n_rollouts: got 0, expected more than 0"),
         ({"method": "posterior", "error_rate": 1.5}, "error_rate: got 1.5, expected less than 1"),
-        ({"method": "sequential", "low_share": 0.9}, r"low_share: got 0.9, expected less than high_share \(0.8\)"),
+        (
+            {"method": "sequential", "low_share": 0.9},
+            r"low_share: got 0.9, expected less than high_share \(0.8\)",
+        ),
     ],
 )
 def test_settings_that_nothing_reads_or_that_cannot_work_are_refused(changes, message: str):

@@ -6,7 +6,12 @@ from data_gen.records.solutions import StepEstimate
 from data_gen.settings.errors import InputError
 
 ROOT = StepEstimate(6, 8, 0, "rollouts")
-FIXED = (StepEstimate(4, 8, 0, "rollouts"), StepEstimate(1, 8, 0, "rollouts"), StepEstimate(0, 8, 1, "rollouts"), StepEstimate())
+FIXED = (
+    StepEstimate(4, 8, 0, "rollouts"),
+    StepEstimate(1, 8, 0, "rollouts"),
+    StepEstimate(0, 8, 1, "rollouts"),
+    StepEstimate(),
+)
 STOPPED = StepEstimate(1, 3, 0, "rollouts", "first_success")
 
 
@@ -19,7 +24,10 @@ def test_hard_labels_ask_whether_any_rollout_succeeded() -> None:
 def test_a_threshold_asks_for_a_share_of_them() -> None:
     assert hard(FIXED, threshold=0.2) == (True, False, False, None)
     assert hard((WITNESS, FIXED[0]), threshold=0.5) == (None, False)
-    with pytest.raises(InputError, match=r"step 0: hard_threshold 0\.5 needs a fixed number of rollouts.*got stopping 'first_success'"):
+    with pytest.raises(
+        InputError,
+        match=r"step 0: hard_threshold 0\.5 needs a fixed number of rollouts.*got stopping 'first_success'",
+    ):
         hard((STOPPED,), threshold=0.5)
     with pytest.raises(InputError, match="threshold: got 1, expected 0 or more"):
         hard(FIXED, threshold=1)
@@ -31,7 +39,9 @@ def test_soft_values_are_fractions_of_a_fixed_number() -> None:
 
 @pytest.mark.parametrize("stopping", ["first_success", "sequential", "posterior", "interval"])
 def test_a_biased_fraction_is_no_soft_value(stopping: str) -> None:
-    with pytest.raises(InputError, match=f"step 1: a soft value needs a fixed number of rollouts.*got stopping '{stopping}'"):
+    with pytest.raises(
+        InputError, match=f"step 1: a soft value needs a fixed number of rollouts.*got stopping '{stopping}'"
+    ):
         soft((FIXED[0], StepEstimate(1, 3, 0, "rollouts", stopping)))
 
 

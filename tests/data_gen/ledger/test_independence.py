@@ -1,4 +1,6 @@
-"""Copies among draws are found: an ignored seed by repeats, a broadcast one by equal beginnings. Independent draws are not accused."""
+"""Copies among draws are found: an ignored seed by repeats, a broadcast one by equal beginnings. Independent
+draws are not accused.
+"""
 
 import asyncio
 import math
@@ -9,7 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from data_gen.ledger.independence import Independence, Repeats, SharedNoise, count_repeats, examine_draws, tail_bound
+from data_gen.ledger.independence import (
+    Independence,
+    Repeats,
+    SharedNoise,
+    count_repeats,
+    examine_draws,
+    tail_bound,
+)
 from data_gen.ledger.policy import LedgerPolicy
 from data_gen.ledger.store import Ledger, open_for_reading
 from data_gen.policies.config import PolicyConfig
@@ -23,19 +32,26 @@ PARAMS = SamplingParams(max_new_tokens=6)
 
 
 def test_expected_repeats_are_the_summed_chances_of_meeting_an_earlier_draw():
-    draws = [(b"aaaa", math.log(0.5)), (b"aaaa", math.log(0.5)), (b"bbbb", math.log(0.25)), (b"aaaa", math.log(0.5))]
+    draws = [
+        (b"aaaa", math.log(0.5)),
+        (b"aaaa", math.log(0.5)),
+        (b"bbbb", math.log(0.25)),
+        (b"aaaa", math.log(0.5)),
+    ]
     repeats = count_repeats(draws)  # nothing to repeat, then a, then a, then a or b: 0 + 0.5 + 0.5 + 0.75
     assert repeats == Repeats(n_draws=4, n_distinct=2, expected=1.75)
     assert repeats.n_repeats == 2
 
 
 def test_log_probabilities_that_are_none_give_no_expectation():
-    assert count_repeats([(b"aaaa", 0.0), (b"bbbb", 0.0)]).expected is None  # two different draws, each certain
+    # Two different draws, each certain
+    assert count_repeats([(b"aaaa", 0.0), (b"bbbb", 0.0)]).expected is None
     assert count_repeats([(b"aaaa", math.nan), (b"aaaa", math.nan)]).expected is None
 
 
 def test_tail_bound_is_that_of_a_poisson_count():
-    assert tail_bound(7, 0.5) == pytest.approx(math.exp(6.5) / 14**7)  # 6.3e-6; exactly a Poisson(0.5) has 1.0e-6
+    # 6.3e-6; exactly a Poisson(0.5) has 1.0e-6
+    assert tail_bound(7, 0.5) == pytest.approx(math.exp(6.5) / 14**7)
     assert tail_bound(3, 3.0) == 1.0
     assert tail_bound(1, 0.0) == 0.0
 
@@ -44,7 +60,13 @@ def test_shared_noise_compares_with_rotated_indices():
     noise = SharedNoise()
     noise.add_prompt({0: (1, 5), 1: (2, 5), 7: (3,)})
     noise.add_prompt({0: (1, 5), 1: (2, 6), 8: (3,)})  # as they are 2 + 1 tokens are shared, rotated none
-    assert (noise.n_pairs, noise.observed, noise.expected, noise.variance, noise.largest) == (1, 3, 1.5, 2.25, 1.5)
+    assert (noise.n_pairs, noise.observed, noise.expected, noise.variance, noise.largest) == (
+        1,
+        3,
+        1.5,
+        2.25,
+        1.5,
+    )
     assert noise.bound() == pytest.approx(math.exp(-(1.5**2) / (2 * (2.25 + 1.5 * 1.5 / 3))))
 
 
@@ -65,10 +87,14 @@ class DigitPolicy:
     async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
         rng = random.Random(derive_seed(self.seed(self.base_seed, prefix_ids, index)))
         text = "".join(str(rng.randrange(10)) for _ in range(6))
-        return Completion(tuple(text.encode()), text, (math.log(0.1),) * 6, FinishReason.EOS, Usage(6, len(prefix_ids), 0))
+        return Completion(
+            tuple(text.encode()), text, (math.log(0.1),) * 6, FinishReason.EOS, Usage(6, len(prefix_ids), 0)
+        )
 
 
-def examine(folder: Path, policies: list[Policy], n_prompts: int, n_draws: int, params: SamplingParams = PARAMS) -> Independence:
+def examine(
+    folder: Path, policies: list[Policy], n_prompts: int, n_draws: int, params: SamplingParams = PARAMS
+) -> Independence:
     async def draw_all(ledger: Ledger, policy: Policy) -> None:
         for number in range(n_prompts):
             problem = Problem(f"p{number}", f"Start with {number}: fold 4, times 9.", "0")
@@ -88,12 +114,17 @@ def test_independent_draws_are_not_accused(tmp_path: Path):
     report = examine(tmp_path, [DigitPolicy(lambda base, prefix, index: (base, prefix, index))], 100, 8)
     assert report.findings == report.untested == []
     assert report.summary()["distinct_ratio"] == 1.0
-    assert report.expected_repeats == pytest.approx(100 * 28e-6)  # 28 pairs a prompt, equal with probability 1e-6
+    # 28 pairs a prompt, equal with probability 1e-6
+    assert report.expected_repeats == pytest.approx(100 * 28e-6)
 
 
 def test_a_policy_that_ignores_the_index_is_found(tmp_path: Path):
     report = examine(tmp_path, [DigitPolicy(lambda base, prefix, index: (base, prefix))], 10, 8)
-    assert report.findings[0] == "duplicate seed: 70 of 80 draws repeat an earlier one from their prefix; 7e-05 repeats were to be expected"
+    assert (
+        report.findings[0]
+        == "duplicate seed: 70 of 80 draws repeat an earlier one from their prefix; 7e-05 repeats were to be "
+        "expected"
+    )
     assert "8 draws, 1 distinct, 7e-06 repeats expected" in report.findings[1]
     assert report.findings[6] == "duplicate seed: 5 more prefixes"
     assert report.summary()["distinct_ratio"] == 0.125
@@ -101,14 +132,20 @@ def test_a_policy_that_ignores_the_index_is_found(tmp_path: Path):
 
 def test_a_single_prefix_with_copies_is_found_among_many(tmp_path: Path):
     prefix = tuple(b"Start with 7: fold 4, times 9.")
-    report = examine(tmp_path, [DigitPolicy(lambda base, ids, index: (ids, 0 if ids == prefix else index))], 300, 4)
-    assert [finding.partition(" of problem ")[2] for finding in report.findings if "prefix " in finding and "problem" in finding] == [
-        "p7: 4 draws, 1 distinct, 3e-06 repeats expected"
-    ]
+    report = examine(
+        tmp_path, [DigitPolicy(lambda base, ids, index: (ids, 0 if ids == prefix else index))], 300, 4
+    )
+    assert [
+        finding.partition(" of problem ")[2]
+        for finding in report.findings
+        if "prefix " in finding and "problem" in finding
+    ] == ["p7: 4 draws, 1 distinct, 3e-06 repeats expected"]
 
 
 def test_another_base_seed_that_brings_the_same_draws_is_found(tmp_path: Path):
-    policies: list[Policy] = [DigitPolicy(lambda base, prefix, index: (prefix, index), base_seed) for base_seed in (0, 1)]
+    policies: list[Policy] = [
+        DigitPolicy(lambda base, prefix, index: (prefix, index), base_seed) for base_seed in (0, 1)
+    ]
     report = examine(tmp_path, policies, 10, 4)
     assert report.findings[0].startswith("duplicate seed: 40 of 80 draws repeat")
 
@@ -118,11 +155,19 @@ def test_one_seed_for_every_prompt_of_a_batch_is_found(tmp_path: Path, temperatu
     params = SamplingParams(max_new_tokens=6, temperature=temperature)
     report = examine(tmp_path, [DigitPolicy(lambda base, prefix, index: index)], 100, 8, params)
     (finding,) = report.findings  # 50 pairs of prompts, 8 draws of 6 tokens
-    assert finding.startswith("shared noise: over 50 pairs of prompts, draws of equal index share 2400 tokens at their beginnings, ")
+    assert finding.startswith(
+        "shared noise: over 50 pairs of prompts, draws of equal index share 2400 tokens at their beginnings, "
+    )
 
 
 def test_greedy_draws_are_not_tested(tmp_path: Path):
-    report = examine(tmp_path, [DigitPolicy(lambda base, prefix, index: prefix)], 10, 4, SamplingParams(max_new_tokens=6, temperature=0.0))
+    report = examine(
+        tmp_path,
+        [DigitPolicy(lambda base, prefix, index: prefix)],
+        10,
+        4,
+        SamplingParams(max_new_tokens=6, temperature=0.0),
+    )
     assert report.findings == []
     assert report.untested == ["temperature 0: draws from a prefix are equal by right"]
 

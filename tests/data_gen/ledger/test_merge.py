@@ -1,4 +1,6 @@
-"""Ledgers are merged without double counting, conflicts are refused by name, and a merge happens whole or not at all."""
+"""Ledgers are merged without double counting, conflicts are refused by name, and a merge happens whole or not
+at all.
+"""
 
 import asyncio
 import os
@@ -29,7 +31,11 @@ PARAMS = SamplingParams(max_new_tokens=200)
 
 def write_ledger(path: Path, problem: Problem, indices: range) -> Path:
     with Ledger(path) as ledger:
-        asyncio.run(draw_solutions(LedgerPolicy(SimulatedPolicy(), ledger, problem), ArithmeticGrader(), PARAMS, indices))
+        asyncio.run(
+            draw_solutions(
+                LedgerPolicy(SimulatedPolicy(), ledger, problem), ArithmeticGrader(), PARAMS, indices
+            )
+        )
     return path
 
 
@@ -47,15 +53,26 @@ def change(path: Path, sql: str, *values: bytes) -> None:
 def change_logprobs(path: Path, logprob: float) -> None:
     """Give every token of draw 1, which have log-probability 0, another one."""
     with Ledger(path, read_only=True) as ledger:
-        n_tokens = next(len(row[6]) // 4 for row in ledger.contents() if row[0] == "draws" and row[5] == 1 and isinstance(row[6], bytes))
-    change(path, "UPDATE draws SET checksum = NULL, n_cached = 7, logprobs = ? WHERE draw_index = 1", pack("f", [logprob] * n_tokens))
+        n_tokens = next(
+            len(row[6]) // 4
+            for row in ledger.contents()
+            if row[0] == "draws" and row[5] == 1 and isinstance(row[6], bytes)
+        )
+    change(
+        path,
+        "UPDATE draws SET checksum = NULL, n_cached = 7, logprobs = ? WHERE draw_index = 1",
+        pack("f", [logprob] * n_tokens),
+    )
 
 
 def test_what_two_ledgers_share_is_counted_once(tmp_path: Path):
     a = write_ledger(tmp_path / "a.sqlite", PROBLEM, range(5))
     b = write_ledger(tmp_path / "b.sqlite", PROBLEM, range(3, 9))
     write_ledger(b, OTHER, range(4))
-    assert merge_ledgers([a, b], tmp_path / "c.sqlite") == [MergedShard(a, 5, 5, 5, 5), MergedShard(b, 10, 8, 10, 8)]
+    assert merge_ledgers([a, b], tmp_path / "c.sqlite") == [
+        MergedShard(a, 5, 5, 5, 5),
+        MergedShard(b, 10, 8, 10, 8),
+    ]
     whole = write_ledger(tmp_path / "whole.sqlite", OTHER, range(4))
     write_ledger(whole, PROBLEM, range(9))
     assert contents(tmp_path / "c.sqlite") == contents(whole)
@@ -76,22 +93,36 @@ def test_merging_again_changes_nothing_and_the_output_is_an_input(tmp_path: Path
 def test_a_merged_ledger_goes_on_as_any_other(tmp_path: Path):
     merge_ledgers([write_ledger(tmp_path / "a.sqlite", PROBLEM, range(5))], tmp_path / "c.sqlite")
     write_ledger(tmp_path / "c.sqlite", PROBLEM, range(8))
-    assert contents(tmp_path / "c.sqlite") == contents(write_ledger(tmp_path / "whole.sqlite", PROBLEM, range(8)))
+    assert contents(tmp_path / "c.sqlite") == contents(
+        write_ledger(tmp_path / "whole.sqlite", PROBLEM, range(8))
+    )
 
 
 @pytest.mark.parametrize(
     ("sql", "name"),
     [
-        ("UPDATE draws SET text = 'Answer: 1' WHERE draw_index = 2", r"draw 2 \(policy simulated-arithmetic-1, prefix [0-9a-f]{32}"),
+        (
+            "UPDATE draws SET text = 'Answer: 1' WHERE draw_index = 2",
+            r"draw 2 \(policy simulated-arithmetic-1, prefix [0-9a-f]{32}",
+        ),
         ("UPDATE draws SET logprobs = x'0000803f' WHERE draw_index = 1", r"draw 1 \("),
         ("UPDATE draws SET finish_reason = 'length' WHERE draw_index = 0", r"draw 0 \("),
-        ("UPDATE verdicts SET kind = 'unknown', reason = 'no_answer'", r"verdict of 'arithmetic-1' on draw 0 of prefix [0-9a-f]{32}"),
-        ("UPDATE prefixes SET problem_id = 'p7'", r"prefix [0-9a-f]{32} \(of problem p7 here, of p1 there\) has another content"),
+        (
+            "UPDATE verdicts SET kind = 'unknown', reason = 'no_answer'",
+            r"verdict of 'arithmetic-1' on draw 0 of prefix [0-9a-f]{32}",
+        ),
+        (
+            "UPDATE prefixes SET problem_id = 'p7'",
+            r"prefix [0-9a-f]{32} \(of problem p7 here, of p1 there\) has another content",
+        ),
         ("UPDATE params SET json = '{}'", r"params [0-9a-f]{32} has"),
     ],
 )
 def test_equal_keys_with_different_content_are_refused_by_name(tmp_path: Path, sql: str, name: str):
-    a, b = write_ledger(tmp_path / "a.sqlite", PROBLEM, range(3)), write_ledger(tmp_path / "b.sqlite", PROBLEM, range(3))
+    a, b = (
+        write_ledger(tmp_path / "a.sqlite", PROBLEM, range(3)),
+        write_ledger(tmp_path / "b.sqlite", PROBLEM, range(3)),
+    )
     change(b, sql)
     with pytest.raises(LedgerError, match=rf"b\.sqlite: {name}"):
         merge_ledgers([a, b], tmp_path / "c.sqlite")
@@ -99,7 +130,10 @@ def test_equal_keys_with_different_content_are_refused_by_name(tmp_path: Path, s
 
 
 def test_log_probabilities_may_differ_by_rounding_and_costs_by_anything(tmp_path: Path):
-    a, b = write_ledger(tmp_path / "a.sqlite", PROBLEM, range(3)), write_ledger(tmp_path / "b.sqlite", PROBLEM, range(3))
+    a, b = (
+        write_ledger(tmp_path / "a.sqlite", PROBLEM, range(3)),
+        write_ledger(tmp_path / "b.sqlite", PROBLEM, range(3)),
+    )
     change_logprobs(b, -1e-6)
     merge_ledgers([a, b], tmp_path / "c.sqlite")
     assert contents(tmp_path / "c.sqlite") == contents(a)
@@ -131,7 +165,10 @@ def test_a_killed_merge_leaves_what_was_there(tmp_path: Path):
     write_ledger(a, PROBLEM, range(20000))
     merge_ledgers([write_ledger(b, OTHER, range(10))], c)
     before, merging = contents(c), tmp_path / ".c.sqlite.merging"
-    code = f"from pathlib import Path; from data_gen.ledger.merge import merge_ledgers; merge_ledgers([Path({str(a)!r})], Path({str(c)!r}))"
+    code = (
+        "from pathlib import Path; from data_gen.ledger.merge import merge_ledgers; "
+        f"merge_ledgers([Path({str(a)!r})], Path({str(c)!r}))"
+    )
     process = subprocess.Popen([sys.executable, "-c", code])
     while not merging.exists():
         time.sleep(0.001)

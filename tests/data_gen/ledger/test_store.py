@@ -56,7 +56,12 @@ def test_a_stored_draw_is_returned_as_it_was_and_not_made_again(tmp_path: Path):
 def test_index_params_and_seed_are_part_of_the_key(tmp_path: Path):
     with Ledger(tmp_path / "l.sqlite") as ledger:
         recorded = LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM)
-        for index, params in ((0, PARAMS), (1, PARAMS), (0, SamplingParams(200, 0.5)), (0, SamplingParams(200, 1.0, "\n"))):
+        for index, params in (
+            (0, PARAMS),
+            (1, PARAMS),
+            (0, SamplingParams(200, 0.5)),
+            (0, SamplingParams(200, 1.0, "\n")),
+        ):
             draw(recorded, index, params)
         draw(LedgerPolicy(SimulatedPolicy(base_seed=1), ledger, PROBLEM), 0)
         assert ledger.n_draws() == 5
@@ -66,8 +71,12 @@ def test_params_that_leave_out_nothing_have_the_hash_of_older_ledgers():
     assert SamplingParams(256).params_hash == "4c80497917b5fa9ca22ef46fa373cf25"
     assert SamplingParams(8, 0.7, "\n\n", 1.0, 0, 0.0, ()).params_hash == "93327dadf4690e3b2e87baf1f1dc7e07"
     greedy = SamplingParams(8, 0.0)
-    assert SamplingParams(8, 0.0, top_p=0.5, top_k=3, min_p=0.1).params_hash == greedy.params_hash  # the same draws
-    assert SamplingParams(8, stop_strings=("a", "b")).params_hash == SamplingParams(8, stop_strings=("b", "a")).params_hash
+    # The same draws
+    assert SamplingParams(8, 0.0, top_p=0.5, top_k=3, min_p=0.1).params_hash == greedy.params_hash
+    assert (
+        SamplingParams(8, stop_strings=("a", "b")).params_hash
+        == SamplingParams(8, stop_strings=("b", "a")).params_hash
+    )
     different = [
         SamplingParams(8),
         SamplingParams(8, top_p=0.5),
@@ -89,14 +98,30 @@ def test_restricted_draws_are_stored_with_what_restricted_them(tmp_path: Path):
             draw(recorded, 0, params)
         stored = [json.loads(str(row[2])) for row in ledger.contents() if row[0] == "params"]
     plain = {"max_new_tokens": 200, "temperature": 1.0, "stop": None}
-    more = {"max_new_tokens": 200, "temperature": 0.5, "stop": None, "top_p": 0.9, "top_k": 0, "min_p": 0.0, "stop_strings": ["Q:"]}
+    more = {
+        "max_new_tokens": 200,
+        "temperature": 0.5,
+        "stop": None,
+        "top_p": 0.9,
+        "top_k": 0,
+        "min_p": 0.0,
+        "stop_strings": ["Q:"],
+    }
     assert sorted(stored, key=len) == [plain, more]
     assert list(find_faults(path)) == []
 
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("top_p", 0.0), ("top_p", 1.1), ("top_p", math.nan), ("top_k", -1), ("min_p", 1.0), ("min_p", -0.1), ("min_p", math.nan)],
+    [
+        ("top_p", 0.0),
+        ("top_p", 1.1),
+        ("top_p", math.nan),
+        ("top_k", -1),
+        ("min_p", 1.0),
+        ("min_p", -0.1),
+        ("min_p", math.nan),
+    ],
 )
 def test_params_out_of_range_are_refused(setting: str, value: float):
     settings: dict[str, Any] = {setting: value}
@@ -109,7 +134,11 @@ def test_tasks_that_want_the_same_draw_share_one(tmp_path: Path):
 
     async def ask(ledger: Ledger) -> list[Completion]:
         prompt = policy.encode_prompt(PROBLEM.question)
-        return list(await asyncio.gather(*(LedgerPolicy(policy, ledger, PROBLEM).sample(prompt, PARAMS, 0) for _ in range(5))))
+        return list(
+            await asyncio.gather(
+                *(LedgerPolicy(policy, ledger, PROBLEM).sample(prompt, PARAMS, 0) for _ in range(5))
+            )
+        )
 
     with Ledger(tmp_path / "l.sqlite") as ledger:
         draws = asyncio.run(ask(ledger))
@@ -165,9 +194,13 @@ def test_a_full_disk_is_said_and_what_was_committed_stays(tmp_path: Path):
         assert draw(LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM), 0) == kept
 
 
-def test_after_a_disk_that_was_full_the_ledger_is_sound_at_once_and_after_the_rerun(small_disk: Path, tmp_path: Path):
+def test_after_a_disk_that_was_full_the_ledger_is_sound_at_once_and_after_the_rerun(
+    small_disk: Path, tmp_path: Path
+):
     def sample(run: Path) -> None:
-        sample_command(["--output", str(run), "--problems.n", "450", "--policy.model", "simulated", "--n_samples", "2"])
+        sample_command(
+            ["--output", str(run), "--problems.n", "450", "--policy.model", "simulated", "--n_samples", "2"]
+        )
 
     with pytest.raises(LedgerError, match=r"disk is full; the last .* draws are not stored"):
         sample(small_disk / "run")
@@ -176,16 +209,24 @@ def test_after_a_disk_that_was_full_the_ledger_is_sound_at_once_and_after_the_re
     sample(small_disk / "run")
     sample(tmp_path / "whole")
     assert list(find_faults(small_disk / "run" / "ledger.sqlite")) == []
-    runs = [Ledger(folder / "ledger.sqlite", read_only=True) for folder in (small_disk / "run", tmp_path / "whole")]
+    runs = [
+        Ledger(folder / "ledger.sqlite", read_only=True)
+        for folder in (small_disk / "run", tmp_path / "whole")
+    ]
     assert list(runs[0].contents()) == list(runs[1].contents())
     for ledger in runs:
         ledger.close()
 
 
 def test_nothing_is_written_after_a_write_that_failed(tmp_path: Path):
-    """The failure takes the whole of what was pending along: draws that other tasks add would name a prefix that is no longer there."""
+    """The failure takes the whole of what was pending along: draws that other tasks add would name a prefix
+    that is no longer there.
+    """
     ledger = Ledger(tmp_path / "l.sqlite")
-    tasks = [LedgerPolicy(SimulatedPolicy(), ledger, problem) for problem in (PROBLEM, Problem("p2", "Start with 5: fold 4.", "9"))]
+    tasks = [
+        LedgerPolicy(SimulatedPolicy(), ledger, problem)
+        for problem in (PROBLEM, Problem("p2", "Start with 5: fold 4.", "9"))
+    ]
     draw(tasks[1], 0)
     fill_disk_after(ledger, n_pages=4)
     with pytest.raises(LedgerError, match="disk is full"):
@@ -206,15 +247,24 @@ def test_a_run_that_goes_on_stores_the_names_that_an_older_version_lost(tmp_path
     with Ledger(path) as ledger:
         kept = draw(LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM), 0)
     with sqlite3.connect(path) as database:
-        whole = database.execute("SELECT * FROM prefixes").fetchall(), database.execute("SELECT * FROM params").fetchall()
+        whole = (
+            database.execute("SELECT * FROM prefixes").fetchall(),
+            database.execute("SELECT * FROM params").fetchall(),
+        )
         database.executescript("DELETE FROM prefixes; DELETE FROM params")
     database.close()
-    assert [fault.kind for fault in find_faults(path)] == ["a draw without its prefix", "a draw without its params"]
+    assert [fault.kind for fault in find_faults(path)] == [
+        "a draw without its prefix",
+        "a draw without its params",
+    ]
     with Ledger(path) as ledger:
         assert draw(LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM), 0) == kept
     assert list(find_faults(path)) == []
     with sqlite3.connect(path) as database:
-        assert (database.execute("SELECT * FROM prefixes").fetchall(), database.execute("SELECT * FROM params").fetchall()) == whole
+        assert (
+            database.execute("SELECT * FROM prefixes").fetchall(),
+            database.execute("SELECT * FROM params").fetchall(),
+        ) == whole
     database.close()
 
 
@@ -222,9 +272,15 @@ def test_log_probabilities_that_four_bytes_cannot_hold_are_refused(tmp_path: Pat
     with Ledger(tmp_path / "l.sqlite") as ledger:
         key = LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM).key((1, 2), PARAMS, 0)
         for value in (-1e39, -float("inf")):
-            with pytest.raises(LedgerError, match=r"a log-probability of draw 0 for problem p1 is -(1e\+39|inf); expected"):
-                ledger.add(key, "p1", (1, 2), None, PARAMS, Completion((7, 8), "x", (-0.5, value), FinishReason.EOS))
-        ledger.add(key, "p1", (1, 2), None, PARAMS, Completion((7, 8), "x", (-0.5, -3.4e38), FinishReason.EOS))
+            with pytest.raises(
+                LedgerError, match=r"a log-probability of draw 0 for problem p1 is -(1e\+39|inf); expected"
+            ):
+                ledger.add(
+                    key, "p1", (1, 2), None, PARAMS, Completion((7, 8), "x", (-0.5, value), FinishReason.EOS)
+                )
+        ledger.add(
+            key, "p1", (1, 2), None, PARAMS, Completion((7, 8), "x", (-0.5, -3.4e38), FinishReason.EOS)
+        )
 
 
 def test_a_verdict_is_kept_for_its_grader_and_gold_answer(tmp_path: Path):
@@ -234,11 +290,15 @@ def test_a_verdict_is_kept_for_its_grader_and_gold_answer(tmp_path: Path):
         draw(recorded, 0)
         solution = Solution("p1", 0, "Answer: 4 1")
         assert not asyncio.run(recorded.grade(ArithmeticGrader(), key, solution)).verdict.is_correct
-        assert asyncio.run(recorded.grade(ArithmeticGrader(last_value_only=True), key, solution)).verdict.is_correct
+        assert asyncio.run(
+            recorded.grade(ArithmeticGrader(last_value_only=True), key, solution)
+        ).verdict.is_correct
         assert not asyncio.run(recorded.grade(ArithmeticGrader(), key, solution)).verdict.is_correct
         ledger.commit()
     with sqlite3.connect(tmp_path / "l.sqlite") as db:
-        rows = db.execute("SELECT grader_version, kind, answer FROM verdicts ORDER BY grader_version").fetchall()
+        rows = db.execute(
+            "SELECT grader_version, kind, answer FROM verdicts ORDER BY grader_version"
+        ).fetchall()
     assert rows == [("arithmetic-1", "incorrect", "4 1"), ("arithmetic-last-value-1", "correct", "4 1")]
 
 
@@ -256,7 +316,9 @@ def test_a_time_out_is_not_kept_as_a_verdict(tmp_path: Path):
     with Ledger(tmp_path / "l.sqlite") as ledger:
         recorded = LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM)
         key = recorded.key(recorded.encode_prompt(PROBLEM.question), PARAMS, 0)
-        assert asyncio.run(recorded.grade(SlowGrader(), key, Solution("p1", 0, "Answer: 9 1"))).verdict == unknown("timeout")
+        assert asyncio.run(
+            recorded.grade(SlowGrader(), key, Solution("p1", 0, "Answer: 9 1"))
+        ).verdict == unknown("timeout")
     with sqlite3.connect(tmp_path / "l.sqlite") as db:
         assert db.execute("SELECT count(*) FROM verdicts").fetchone() == (0,)
 
@@ -270,7 +332,9 @@ class WaitingGrader(ArithmeticGrader):
 def test_tasks_that_grade_the_same_draw_at_once_agree_on_one_verdict(tmp_path: Path):
     async def grade_twice(ledger: Ledger) -> list[tuple[GradedSolution, ...]]:
         rollouts = [LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM) for _ in range(2)]
-        return await asyncio.gather(*(draw_solutions(policy, WaitingGrader(), PARAMS, range(3)) for policy in rollouts))
+        return await asyncio.gather(
+            *(draw_solutions(policy, WaitingGrader(), PARAMS, range(3)) for policy in rollouts)
+        )
 
     with Ledger(tmp_path / "l.sqlite") as ledger:
         first, second = asyncio.run(grade_twice(ledger))
@@ -334,7 +398,9 @@ def test_grading_anew_draws_nothing(tmp_path: Path):
 
     def grade_twenty(problem: Problem, grader: ArithmeticGrader) -> int:
         with Ledger(tmp_path / "l.sqlite") as ledger:
-            graded = asyncio.run(draw_solutions(LedgerPolicy(policy, ledger, problem), grader, PARAMS, range(20)))
+            graded = asyncio.run(
+                draw_solutions(LedgerPolicy(policy, ledger, problem), grader, PARAMS, range(20))
+            )
         return sum(each.verdict.is_correct for each in graded)
 
     n_right = grade_twenty(PROBLEM, ArithmeticGrader())
@@ -344,8 +410,14 @@ def test_grading_anew_draws_nothing(tmp_path: Path):
     assert grade_twenty(PROBLEM, ArithmeticGrader()) == n_right <= last_value_only
     assert policy.n_calls == 20
     with sqlite3.connect(tmp_path / "l.sqlite") as db:
-        counts = db.execute("SELECT grader_version, gold_hash, count(*) FROM verdicts GROUP BY 1, 2 ORDER BY 1, 3").fetchall()
-    assert [(version, n) for version, _, n in counts] == [("arithmetic-1", 20), ("arithmetic-1", 20), ("arithmetic-last-value-1", 20)]
+        counts = db.execute(
+            "SELECT grader_version, gold_hash, count(*) FROM verdicts GROUP BY 1, 2 ORDER BY 1, 3"
+        ).fetchall()
+    assert [(version, n) for version, _, n in counts] == [
+        ("arithmetic-1", 20),
+        ("arithmetic-1", 20),
+        ("arithmetic-last-value-1", 20),
+    ]
     assert len({gold_hash for _, gold_hash, _ in counts}) == 2
 
 
@@ -366,12 +438,17 @@ while time.monotonic() < deadline and (not seen or seen[-1] < 600):
     seen += [n] if n not in seen[-1:] else []
     db.close()
 print(*seen)
-"""
+"""  # noqa: E501
 
 
 def test_a_second_process_reads_while_the_first_one_writes(tmp_path: Path):
     path = tmp_path / "l.sqlite"
-    with Ledger(path) as ledger, subprocess.Popen([sys.executable, "-c", READER, str(path)], stdout=subprocess.PIPE, text=True) as reader:
+    with (
+        Ledger(path) as ledger,
+        subprocess.Popen(
+            [sys.executable, "-c", READER, str(path)], stdout=subprocess.PIPE, text=True
+        ) as reader,
+    ):
         assert reader.stdout is not None
         assert reader.stdout.readline() == "ready\n"
         recorded = LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM)

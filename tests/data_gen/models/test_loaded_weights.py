@@ -25,7 +25,13 @@ from data_gen.models.pretrained import load_model
 from data_gen.settings.errors import InputError
 
 Weights = dict[str, Tensor]
-SHAPE = {"vocab_size": 11, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12}
+SHAPE = {
+    "vocab_size": 11,
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 12,
+}
 UP = "model.layers.0.mlp.up_proj.weight"
 
 
@@ -57,22 +63,42 @@ def with_nan(weights: Weights) -> Weights:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (prefixed("_orig_mod."), r"21 missing \(lm_head.weight, .*21 not of that network \(_orig_mod.*as torch.compile wraps it"),
+        (
+            prefixed("_orig_mod."),
+            r"21 missing \(lm_head.weight, .*21 not of that network \(_orig_mod.*as torch.compile wraps it",
+        ),
         (prefixed("module."), "21 missing .*as DistributedDataParallel wraps it"),
         (prefixed("base_model.model."), "21 missing .*PEFT model saved without merging"),
-        (lambda weights: {name.replace("layers.1.", "layers.1._orig_mod."): each for name, each in weights.items()}, "9 missing .*compile"),
-        (without("layers.1."), r"9 missing \(model.layers.1.input_layernorm.weight, .*num_hidden_layers 2; expected as many layers"),
-        (without("embed_tokens"), r"1 missing \(model.embed_tokens.weight\); expected the weights that its config.json describes"),
+        (
+            lambda weights: {
+                name.replace("layers.1.", "layers.1._orig_mod."): each for name, each in weights.items()
+            },
+            "9 missing .*compile",
+        ),
+        (
+            without("layers.1."),
+            r"9 missing \(model.layers.1.input_layernorm.weight, .*num_hidden_layers 2; expected as many "
+            r"layers",
+        ),
+        (
+            without("embed_tokens"),
+            r"1 missing \(model.embed_tokens.weight\); expected the weights that its config.json describes",
+        ),
         (without("lm_head"), r"1 missing \(lm_head.weight\); expected them, or tie_word_embeddings true"),
         (
             lambda weights: weights | {"model.layers.0.mlp.up_proj.bias": torch.zeros(12)},
             r"1 not of that network \(model.layers.0.mlp.up_p",
         ),
-        (lambda weights: weights | {UP: torch.zeros(10, 8)}, rf"1 of another shape \({UP} \(10, 8\), expected \(12, 8\)\)"),
+        (
+            lambda weights: weights | {UP: torch.zeros(10, 8)},
+            rf"1 of another shape \({UP} \(10, 8\), expected \(12, 8\)\)",
+        ),
         (with_nan, rf"1 of its weights hold NaN or infinite numbers \({UP}\)"),
     ],
 )
-def test_weights_that_are_not_those_of_the_network_are_refused_with_the_likely_reason(change, reason, tmp_path):
+def test_weights_that_are_not_those_of_the_network_are_refused_with_the_likely_reason(
+    change, reason, tmp_path
+):
     path = save(llama(), tmp_path, change)
     with pytest.raises(InputError, match=rf"model {tmp_path}: .*{reason}"):
         load_model(AutoModelForCausalLM, path)
@@ -82,17 +108,23 @@ def test_a_config_with_fewer_or_more_layers_than_there_are_weights_is_refused(tm
     path, file = save(llama(), tmp_path), tmp_path / "config.json"
     config = json.loads(file.read_text())
     file.write_text(json.dumps(config | {"num_hidden_layers": 1}))
-    with pytest.raises(InputError, match=r"9 not of that network .*num_hidden_layers 1, its weights have layer 1"):
+    with pytest.raises(
+        InputError, match=r"9 not of that network .*num_hidden_layers 1, its weights have layer 1"
+    ):
         load_model(AutoModelForTokenClassification, path, new_head=True)
     file.write_text(json.dumps(config | {"num_hidden_layers": 4}))
-    with pytest.raises(InputError, match=r"18 missing .*num_hidden_layers 4; expected as many layers as there are weights"):
+    with pytest.raises(
+        InputError, match=r"18 missing .*num_hidden_layers 4; expected as many layers as there are weights"
+    ):
         load_model(AutoModelForTokenClassification, path, new_head=True)
 
 
 def test_a_language_model_lacks_only_the_head_of_a_scorer(tmp_path):
     path = save(llama(), tmp_path)
     assert load_model(AutoModelForTokenClassification, path, new_head=True).score.weight.shape == (2, 8)
-    with pytest.raises(InputError, match=r"2 missing \(score.bias, score.weight\); its config.json says LlamaForCausalLM"):
+    with pytest.raises(
+        InputError, match=r"2 missing \(score.bias, score.weight\); its config.json says LlamaForCausalLM"
+    ):
         load_model(AutoModelForTokenClassification, path)
 
 
@@ -100,11 +132,14 @@ def test_a_language_model_lacks_only_the_head_of_a_scorer(tmp_path):
 def test_a_scorer_is_neither_a_language_model_nor_a_scorer_of_another_kind(tied, tmp_path):
     path = save(LlamaForTokenClassification(LlamaConfig(**SHAPE, tie_word_embeddings=tied)), tmp_path)
     load_model(AutoModelForTokenClassification, path)
-    load_model(AutoModelForTokenClassification, path, new_head=True)  # training goes on with the head that is there
+    # Training goes on with the head that is there
+    load_model(AutoModelForTokenClassification, path, new_head=True)
     with pytest.raises(InputError, match=r"2 not of that network \(score.bias, score.weight\)"):
         load_model(AutoModelForCausalLM, path)
     with pytest.raises(
-        InputError, match=r"score.weight \(2, 8\), expected \(1, 8\)\); its config.json says LlamaForTokenClassification; exp"
+        InputError,
+        match=r"score.weight \(2, 8\), expected \(1, 8\)\); its config.json says "
+        r"LlamaForTokenClassification; exp",
     ):
         load_model(AutoModelForSequenceClassification, path, new_head=True, num_labels=1)
 
@@ -116,15 +151,21 @@ def test_a_head_that_is_there_in_part_is_not_new(tmp_path):
 
 
 def test_what_other_uses_of_a_model_add_is_left_out(tmp_path, caplog):
-    added = {"v_head.summary.weight": torch.zeros(1, 8), "model.layers.0.self_attn.rotary_emb.inv_freq": torch.zeros(2)}
+    added = {
+        "v_head.summary.weight": torch.zeros(1, 8),
+        "model.layers.0.self_attn.rotary_emb.inv_freq": torch.zeros(2),
+    }
     path = save(llama(), tmp_path, lambda weights: weights | added)
     with caplog.at_level("INFO"):
         load_model(AutoModelForCausalLM, path)
-    assert [record.getMessage() for record in caplog.records] == [f"model {path}: left out, for other uses: v_head.summary.weight"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"model {path}: left out, for other uses: v_head.summary.weight"
+    ]
 
 
 def test_names_that_transformers_changes_are_none_that_are_missing(tmp_path):
-    experts = MixtralForCausalLM(MixtralConfig(**SHAPE, num_key_value_heads=1, num_local_experts=2))  # saved one by one, loaded as one
+    # Saved one by one, loaded as one
+    experts = MixtralForCausalLM(MixtralConfig(**SHAPE, num_key_value_heads=1, num_local_experts=2))
     path = save(experts, tmp_path / "experts")
     load_model(AutoModelForTokenClassification, path, new_head=True)
     names = load_file(tmp_path / "experts" / "model.safetensors")
@@ -140,7 +181,10 @@ def test_names_that_transformers_changes_are_none_that_are_missing(tmp_path):
     ("content", "reason"),
     [
         (b"", "model.safetensors is broken, with 0 bytes"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "model.safetensors is a pointer of git-lfs"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+            "model.safetensors is a pointer of git-lfs",
+        ),
         (None, r"model.safetensors is broken, with 3,000 bytes \(.*not fully covered"),
     ],
 )
@@ -157,12 +201,18 @@ def test_a_pickle_that_is_cut_off_is_one_sentence(tmp_path):
     (tmp_path / "model.safetensors").unlink()
     load_model(AutoModelForCausalLM, path)
     file.write_bytes(file.read_bytes()[:3000])
-    with pytest.raises(InputError, match=r"not loaded: its weights cannot be read \(PytorchStreamReader failed"):
+    with pytest.raises(
+        InputError, match=r"not loaded: its weights cannot be read \(PytorchStreamReader failed"
+    ):
         load_model(AutoModelForCausalLM, path)
 
 
 def test_an_adapter_is_no_model(tmp_path):
-    path = save(llama(), tmp_path)  # also where a model lies beside it: whether the adapter counts, nobody says
+    # Also where a model lies beside it: whether the adapter counts, nobody says
+    path = save(llama(), tmp_path)
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "somebody/base"}')
-    with pytest.raises(InputError, match=r"holds an adapter \(PEFT\) of somebody/base; expected a whole model, as .*merge_and_unload"):
+    with pytest.raises(
+        InputError,
+        match=r"holds an adapter \(PEFT\) of somebody/base; expected a whole model, as .*merge_and_unload",
+    ):
         load_model(AutoModelForCausalLM, path)

@@ -17,7 +17,10 @@ TEXT = "3 plus 4\n= 7, the solution"
 def byte_level() -> Tokenizer:
     """As GPT-2's: words with the space before them, runs of digits."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    tokenizer.pre_tokenizer, tokenizer.decoder = (
+        pre_tokenizers.ByteLevel(add_prefix_space=False),
+        decoders.ByteLevel(),
+    )
     return tokenizer
 
 
@@ -25,7 +28,9 @@ def single_digits() -> Tokenizer:
     """As Llama 3's and DeepSeek's: another rule before the bytes."""
     tokenizer = byte_level()
     rule = pre_tokenizers.Split(Regex(r"\p{N}| ?\p{L}+|\s+"), "isolated")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([rule, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [rule, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
     return tokenizer
 
 
@@ -33,7 +38,9 @@ def metaspace() -> Tokenizer:
     """As Llama 2's file: a space before every piece, also before one that begins with a space."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
     return tokenizer
 
 
@@ -41,8 +48,12 @@ def save(tokenizer: Tokenizer, folder: Path, model_type: str, name: str) -> str:
     """The folder of a model of that type whose tokenizer_config.json names that class."""
     special = ["<|end|>", "<|pad|>", "<unk>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    tokenizer.train_from_iterator([TEXT] * 5, trainers.BpeTrainer(vocab_size=330, special_tokens=special, initial_alphabet=alphabet))
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|pad|>", chat_template=CHAT_TEMPLATE)
+    tokenizer.train_from_iterator(
+        [TEXT] * 5, trainers.BpeTrainer(vocab_size=330, special_tokens=special, initial_alphabet=alphabet)
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|pad|>", chat_template=CHAT_TEMPLATE
+    )
     fast.save_pretrained(folder)
     AutoConfig.for_model(model_type).save_pretrained(folder)
     file = folder / "tokenizer_config.json"
@@ -93,5 +104,7 @@ def test_the_class_that_transformers_puts_in_its_place_is_known_beforehand(tmp_p
 def test_a_file_that_is_no_tokenizer_is_named(tmp_path):
     path = save(byte_level(), tmp_path, "llama", "PreTrainedTokenizerFast")
     (tmp_path / "tokenizer.json").write_text('{"model": {}}')
-    with pytest.raises(InputError, match=rf"{tmp_path}/tokenizer.json: no tokenizer that this version of tokenizers reads"):
+    with pytest.raises(
+        InputError, match=rf"{tmp_path}/tokenizer.json: no tokenizer that this version of tokenizers reads"
+    ):
         load_tokenizer(path)

@@ -38,4 +38,6 @@ def test_ids_that_ledgers_and_published_figures_name_stay():
     from data_gen.policies.config import load_policy
 
     assert load_policy("base").policy_id == "3a43f09c868360216bea7eac8f26a0e1"
-    assert weight_files_digest(BASE_POLICY) == "e182bf95d6c74074dfe445023fa300fb3599fa96e2a61ec3f5b6123bf6b9ee30"
+    assert (
+        weight_files_digest(BASE_POLICY) == "e182bf95d6c74074dfe445023fa300fb3599fa96e2a61ec3f5b6123bf6b9ee30"
+    )

@@ -59,14 +59,22 @@ def test_a_draw_ends_with_its_step_or_at_its_length_and_is_the_head_of_the_whole
     whole = draw(solver, b"", 3)
     step = draw(solver, b"", 3, SamplingParams(400, stop="\n"))
     cut = draw(solver, b"", 3, SamplingParams(5))
-    assert (whole.finish_reason, step.finish_reason, cut.finish_reason) == (FinishReason.EOS, FinishReason.STOP, FinishReason.LENGTH)
+    assert (whole.finish_reason, step.finish_reason, cut.finish_reason) == (
+        FinishReason.EOS,
+        FinishReason.STOP,
+        FinishReason.LENGTH,
+    )
     assert step.token_ids == whole.token_ids[: len("Step 1 goes right.\n")]
     assert cut.text == "Step "
     assert whole.token_ids[-1] == 256
 
 
 def test_other_answers_make_another_policy():
-    ids = {SimulatedSolver({QUESTION: answer}, separator).policy_id for answer in ("1", "2") for separator in ("\n", "\n\n")}
+    ids = {
+        SimulatedSolver({QUESTION: answer}, separator).policy_id
+        for answer in ("1", "2")
+        for separator in ("\n", "\n\n")
+    }
     assert len(ids) == 4
     rng = random.Random(0)
     shuffled = sorted([("a", "1"), ("b", "2")], key=lambda item: rng.random())

@@ -1,8 +1,9 @@
-"""1,000 generated malformed rows, over every reader of rows: each is refused by file and line, none is swallowed.
+"""1,000 generated malformed rows, over every reader of rows: each is refused by file and line, none is
+swallowed.
 
-A good row of each kind is broken in one place, in ways that cannot leave it good: as bytes (cut off, bad UTF-8, no JSON) and as a row (a
-field gone or of the wrong type, a number out of range, lengths and tags that do not fit). The broken row stands at a random line among good
-ones, and the error must name that line.
+A good row of each kind is broken in one place, in ways that cannot leave it good: as bytes (cut off, bad
+UTF-8, no JSON) and as a row (a field gone or of the wrong type, a number out of range, lengths and tags that
+do not fit). The broken row stands at a random line among good ones, and the error must name that line.
 """
 
 import copy
@@ -28,7 +29,9 @@ N_LINES = 5
 
 
 class Reader(NamedTuple):
-    """`good(i)` is the i-th good row. `wrong` maps a place to values that do not fit it; `breaks` break a row in other ways."""
+    """`good(i)` is the i-th good row. `wrong` maps a place to values that do not fit it; `breaks` break a row
+    in other ways.
+    """
 
     read: Callable[[Path], Iterable[object]]
     good: Callable[[int], Json]
@@ -38,7 +41,9 @@ class Reader(NamedTuple):
 
 
 def with_format(name: Any) -> Callable[[Path], Iterable[object]]:
-    return lambda path: [FORMATS[name].read(fields, f"{path}:{number}") for number, fields in read_objects(path)]
+    return lambda path: [
+        FORMATS[name].read(fields, f"{path}:{number}") for number, fields in read_objects(path)
+    ]
 
 
 def problems(path: Path) -> list[object]:
@@ -119,7 +124,11 @@ PRM800K = Reader(
                     "human_completion": None,
                     "chosen_completion": 0,
                 },
-                {"completions": [{"text": "C", "rating": 0}], "human_completion": {"text": "H", "rating": None}, "chosen_completion": None},
+                {
+                    "completions": [{"text": "C", "rating": 0}],
+                    "human_completion": {"text": "H", "rating": None},
+                    "chosen_completion": None,
+                },
             ]
         },
     },
@@ -142,7 +151,10 @@ PRM800K = Reader(
 
 
 def aps_flat(i: int) -> Json:
-    steps = [{"solution_prefix": f"Q{i}?", "mc_value": 0.5}, {"solution_prefix": f"Q{i}?\n\nA", "mc_value": 1.0}]
+    steps = [
+        {"solution_prefix": f"Q{i}?", "mc_value": 0.5},
+        {"solution_prefix": f"Q{i}?\n\nA", "mc_value": 1.0},
+    ]
     return {"question": f"Q{i}?", "final_answer": "3", "reasoning_steps": steps, "question_id": i}
 
 
@@ -164,7 +176,11 @@ APS_TREE = Reader(
     with_format("openr_aps_tree"),
     lambda i: {
         "question": f"Q{i}?",
-        "reasoning_steps": {"text": f"Q{i}?", "mc_value": 0.5, "children": [{"text": "A", "mc_value": 1.0, "children": []}]},
+        "reasoning_steps": {
+            "text": f"Q{i}?",
+            "mc_value": 0.5,
+            "children": [{"text": "A", "mc_value": 1.0, "children": []}],
+        },
     },
     {
         ("question",): (*NOT_TEXT, "", "Other?"),
@@ -181,7 +197,14 @@ APS_TREE = Reader(
 )
 PROCESSBENCH = Reader(
     with_format("processbench"),
-    lambda i: {"id": f"gsm8k-{i}", "generator": "m", "problem": f"Q{i}?", "steps": ["A", "B"], "final_answer_correct": False, "label": 1},
+    lambda i: {
+        "id": f"gsm8k-{i}",
+        "generator": "m",
+        "problem": f"Q{i}?",
+        "steps": ["A", "B"],
+        "final_answer_correct": False,
+        "label": 1,
+    },
     {
         ("id",): ([], {}, True, 3),
         ("generator",): ([], {}, True, 3),
@@ -205,10 +228,22 @@ JUDGEMENTS = Reader(
     (),
     [("reason",)],
 )
-EVIDENCE = {"n_correct": [3, 0], "n_rollouts": [4, 8], "n_unknown": [0, 1], "stopping": ["first_success"] * 2, "method": ["rollouts"] * 2}
+EVIDENCE = {
+    "n_correct": [3, 0],
+    "n_rollouts": [4, 8],
+    "n_unknown": [0, 1],
+    "stopping": ["first_success"] * 2,
+    "method": ["rollouts"] * 2,
+}
 PRM_ROWS = Reader(
     lambda path: read_rows(path, PrmRow),
-    lambda i: {"problem_id": f"p{i}", "prompt": f"Q{i}?", "completions": STEPS, "labels": [True, None], **EVIDENCE},
+    lambda i: {
+        "problem_id": f"p{i}",
+        "prompt": f"Q{i}?",
+        "completions": STEPS,
+        "labels": [True, None],
+        **EVIDENCE,
+    },
     {
         ("problem_id",): NOT_TEXT,
         ("prompt",): NOT_TEXT,
@@ -241,8 +276,12 @@ ORM_ROWS = Reader(
 PROBLEMS = Reader(
     problems,
     lambda i: {"problem": f"Q{i}?", "answer": str(i)},
-    {("problem",): (None, [], {}, True, "", " ", ["a"]), ("answer",): ({}, True, {"a": 1}, [["1"]], ["1", "2"])},
-    (lambda row: row.update(problem="Q0?", answer="another"),),  # the question of the first line with another answer
+    {
+        ("problem",): (None, [], {}, True, "", " ", ["a"]),
+        ("answer",): ({}, True, {"a": 1}, [["1"]], ["1", "2"]),
+    },
+    # The question of the first line with another answer
+    (lambda row: row.update(problem="Q0?", answer="another"),),
 )
 READERS = {
     "trl": TRL,
@@ -282,7 +321,19 @@ def broken_text(row: Json, rng: random.Random) -> bytes:
             json.dumps([row]).encode(),
             json.dumps(text).encode(),
             rng.choice(
-                [b"null", b"true", b"17", b'"text"', b"[]", b"{", b"}", b"\x80\x04}", b"<html>", b"id,label", bytes(range(128, 160))]
+                [
+                    b"null",
+                    b"true",
+                    b"17",
+                    b'"text"',
+                    b"[]",
+                    b"{",
+                    b"}",
+                    b"\x80\x04}",
+                    b"<html>",
+                    b"id,label",
+                    bytes(range(128, 160)),
+                ]
             ),
             text.replace(":", ";", 1).encode(),
             text.replace('"', "'").encode(),
@@ -319,7 +370,11 @@ def malformed(name: str, number: int) -> tuple[bytes, int]:
     lines = [json.dumps(reader.good(i)).encode() for i in range(N_LINES)]
     row = reader.good(at)
     is_text = rng.random() < 0.4
-    lines[at] = broken_text(row, rng) if is_text else json.dumps(broken_row(reader, row, rng), ensure_ascii=rng.random() < 0.5).encode()
+    lines[at] = (
+        broken_text(row, rng)
+        if is_text
+        else json.dumps(broken_row(reader, row, rng), ensure_ascii=rng.random() < 0.5).encode()
+    )
     return b"\n".join(lines) + b"\n", at + 1
 
 
@@ -341,7 +396,9 @@ def test_every_malformed_row_is_refused_by_file_and_line(name: str, tmp_path: Pa
             read = list(READERS[name].read(path))
         except InputError as error:
             message = str(error)
-            assert message.startswith(f"{path}:{line}:") or message.startswith(f"{path}:{line}, "), f"{message}\n{shown!r}"
+            assert message.startswith(f"{path}:{line}:") or message.startswith(f"{path}:{line}, "), (
+                f"{message}\n{shown!r}"
+            )
             assert len(message) < 1_000, f"an error of {len(message)} characters"
             message.encode()  # can be printed
         else:

@@ -8,7 +8,13 @@ import pytest
 
 from data_gen.grading.accepted_answers import grade_any
 from data_gen.grading.graders import MathGrader
-from data_gen.problems.sources import ProblemSource, load_problems, question_id, select_problems, write_problems
+from data_gen.problems.sources import (
+    ProblemSource,
+    load_problems,
+    question_id,
+    select_problems,
+    write_problems,
+)
 from data_gen.records.solutions import CORRECT, INCORRECT, Problem, Solution, Verdict
 from data_gen.settings.errors import InputError
 
@@ -32,7 +38,12 @@ def test_each_layout_is_recognised(tmp_path: Path) -> None:
     boxed = {"problem": "Evaluate.", "level": "Level 1", "solution": r"It is $\boxed{\frac{1}{\sqrt{2}}}$."}
     stored = {"problem": "Evaluate again.", "solution": r"It is \boxed{4.0}.", "answer": "4"}
     plain = {"problem": "And this?", "answer": 7}
-    assert answers(source_of(tmp_path, gsm8k, boxed, stored, plain)) == ["1234", r"\frac{1}{\sqrt{2}}", "4", "7"]
+    assert answers(source_of(tmp_path, gsm8k, boxed, stored, plain)) == [
+        "1234",
+        r"\frac{1}{\sqrt{2}}",
+        "4",
+        "7",
+    ]
 
 
 def test_named_fields_and_ids(tmp_path: Path) -> None:
@@ -51,24 +62,51 @@ def test_an_id_is_a_hash_of_the_question_and_does_not_depend_on_the_place(tmp_pa
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"question": "What?", "answer": "5"}, r"rows.jsonl:2: no field 'problem'; fields present: 'question', 'answer'; problem_field"),
-        ({"problem": "What?", "solution": "It is 5."}, r"rows.jsonl:2: no gold answer; expected field answer, or .*boxed"),
+        (
+            {"question": "What?", "answer": "5"},
+            r"rows.jsonl:2: no field 'problem'; fields present: 'question', 'answer'; problem_field",
+        ),
+        (
+            {"problem": "What?", "solution": "It is 5."},
+            r"rows.jsonl:2: no gold answer; expected field answer, or .*boxed",
+        ),
         ({"problem": "", "answer": "5"}, r"rows.jsonl:2: the question is empty"),
-        ({"problem": ["What?"], "answer": "5"}, r"rows.jsonl:2: field 'problem': got list, expected text or a number"),
+        (
+            {"problem": ["What?"], "answer": "5"},
+            r"rows.jsonl:2: field 'problem': got list, expected text or a number",
+        ),
         (
             {"problem": "What is 0 + 0?", "answer": "1"},
             r"rows.jsonl:2: the question of .*rows.jsonl:1 again, with other content.*duplicates: first",
         ),
-        ({"problem": "Both?", "solution": r"First \boxed{3}. So \boxed{4}."}, r"rows.jsonl:2: 2 boxes with words between.*several_boxes"),
-        ({"problem": "Both?", "answer": ["3", "4"]}, r"rows.jsonl:2: field 'answer': got 2 answers: .*answers: all"),
-        ({"problem": "Sum?", "options": ["1", "2"], "answer": "3"}, r"rows.jsonl:2: field 'answer': got '3', .* none of the 2 options"),
-        ({"problem": "Sum?", "options": ["1"], "answer": "A"}, r"rows.jsonl:2: field 'options': got .*expected 2 to 26 options"),
+        (
+            {"problem": "Both?", "solution": r"First \boxed{3}. So \boxed{4}."},
+            r"rows.jsonl:2: 2 boxes with words between.*several_boxes",
+        ),
+        (
+            {"problem": "Both?", "answer": ["3", "4"]},
+            r"rows.jsonl:2: field 'answer': got 2 answers: .*answers: all",
+        ),
+        (
+            {"problem": "Sum?", "options": ["1", "2"], "answer": "3"},
+            r"rows.jsonl:2: field 'answer': got '3', .* none of the 2 options",
+        ),
+        (
+            {"problem": "Sum?", "options": ["1"], "answer": "A"},
+            r"rows.jsonl:2: field 'options': got .*expected 2 to 26 options",
+        ),
         (
             {"problem": "Sum?", "options": ["1", "2"], "answer": "B) 1"},
             r"rows.jsonl:2: field 'answer': got 'B\) 1', .* none of the 2 options",
         ),
-        ({"problem": "Which?", "options": ["x", "x"], "answer": "x"}, r"rows.jsonl:2: .* means A or B of the 2 options"),
-        ({"problem": "Which?", "choices": ["B", "A"], "answer": "A"}, r"rows.jsonl:2: .* means A or B of the 2 options"),
+        (
+            {"problem": "Which?", "options": ["x", "x"], "answer": "x"},
+            r"rows.jsonl:2: .* means A or B of the 2 options",
+        ),
+        (
+            {"problem": "Which?", "choices": ["B", "A"], "answer": "A"},
+            r"rows.jsonl:2: .* means A or B of the 2 options",
+        ),
     ],
 )
 def test_a_row_that_cannot_be_used_is_named(tmp_path: Path, row: object, message: str) -> None:
@@ -82,16 +120,29 @@ def test_gsm8k_rows_need_their_answer_mark(tmp_path: Path) -> None:
 
 
 def test_numbers_that_a_float_cannot_hold_stay_as_they_were_written(tmp_path: Path) -> None:
-    written = ["123456789012345678901234567890.5", "1e-400", "3.14159265358979323846", "1e-9999999999999999999", "9007199254740993.0"]
+    written = [
+        "123456789012345678901234567890.5",
+        "1e-400",
+        "3.14159265358979323846",
+        "1e-9999999999999999999",
+        "9007199254740993.0",
+    ]
     path = tmp_path / "rows.jsonl"
-    path.write_text("".join(f'{{"problem": "{number}", "answer": {number}}}\n' for number in [*written, "0.1", "1.50", "51.0", "1e3"]))
+    path.write_text(
+        "".join(
+            f'{{"problem": "{number}", "answer": {number}}}\n'
+            for number in [*written, "0.1", "1.50", "51.0", "1e3"]
+        )
+    )
     assert answers(ProblemSource(source=str(path))) == [*written, "0.1", "1.5", "51", "1000"]
 
 
 @pytest.mark.parametrize("name", [None, "", "  "])
 def test_an_empty_id_is_refused(tmp_path: Path, name: str | None) -> None:
     row = {"key": name, "problem": "What?", "answer": "4"}
-    with pytest.raises(InputError, match=r"rows\.jsonl:1: field 'key' is empty; expected the id of the problem"):
+    with pytest.raises(
+        InputError, match=r"rows\.jsonl:1: field 'key' is empty; expected the id of the problem"
+    ):
         load_problems(source_of(tmp_path, row, id_field="key"))
 
 
@@ -104,11 +155,23 @@ def test_the_same_id_for_two_questions_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "row", "expected"),
     [
-        ({"answer_field": "final"}, {"problem": "p", "solution": r"Old: \boxed{3}", "final": "4"}, ("p", "4")),
-        ({"answer_field": "final"}, {"problem": "p", "solution": "", "answer": "2", "final": r"So \boxed{4}."}, ("p", "4")),
+        (
+            {"answer_field": "final"},
+            {"problem": "p", "solution": r"Old: \boxed{3}", "final": "4"},
+            ("p", "4"),
+        ),
+        (
+            {"answer_field": "final"},
+            {"problem": "p", "solution": "", "answer": "2", "final": r"So \boxed{4}."},
+            ("p", "4"),
+        ),
         ({"problem_field": "new"}, {"question": "old", "new": "q", "answer": "x\n#### 5"}, ("q", "5")),
         ({"answer_field": "new"}, {"question": "q", "answer": "x\n#### 5", "new": "7"}, ("q", "7")),
-        ({"answer_field": "new"}, {"problem": "p", "question": "q", "answer": "x\n#### 5", "new": "7"}, ("q", "7")),
+        (
+            {"answer_field": "new"},
+            {"problem": "p", "question": "q", "answer": "x\n#### 5", "new": "7"},
+            ("q", "7"),
+        ),
         (
             {"problem_field": "q", "answer_field": "r", "format": "gsm8k"},
             {"q": "Q", "r": "... #### 1,500\nThe answer is: 1500"},
@@ -119,7 +182,11 @@ def test_the_same_id_for_two_questions_is_refused(tmp_path: Path) -> None:
             {"q": "Q", "r": r"So \boxed{5}.", "solution": r"\boxed{6}"},
             ("Q", "5"),
         ),
-        ({"format": "generic"}, {"problem": "p", "answer": "#### assert f(1) == 2", "options": ["a", "b"]}, ("p", "#### assert f(1) == 2")),
+        (
+            {"format": "generic"},
+            {"problem": "p", "answer": "#### assert f(1) == 2", "options": ["a", "b"]},
+            ("p", "#### assert f(1) == 2"),
+        ),
         (
             {"problem_field": "Body+Question", "answer_field": "Answer"},
             {"Body": "A is 1.", "Question": "A?", "Answer": 1.0},
@@ -127,24 +194,35 @@ def test_the_same_id_for_two_questions_is_refused(tmp_path: Path) -> None:
         ),
         (
             {"problem_field": "prompt", "answer_field": "reward_model.ground_truth"},
-            {"prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": "Q"}], "reward_model": {"ground_truth": "34"}},
+            {
+                "prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": "Q"}],
+                "reward_model": {"ground_truth": "34"},
+            },
             ("Q", "34"),
         ),
         ({"answer_field": "names.1"}, {"question": "q", "names": ["a", "b"]}, ("q", "b")),
         ({"answer_field": "a.b+c"}, {"problem": "p", "a.b+c": "d"}, ("p", "d")),
         ({"answer_field": "final_answer"}, {"question": "q", "final_answer": ["2"]}, ("q", "2")),
         ({"answer_field": "final_answer"}, {"question": "q", "final_answer": ["$2$", "2"]}, ("q", "$2$")),
-        ({"answer_field": "final_answer", "answers": "all"}, {"question": "q", "final_answer": ["2", "3", "2"]}, ("q", "2, 3")),
+        (
+            {"answer_field": "final_answer", "answers": "all"},
+            {"question": "q", "final_answer": ["2", "3", "2"]},
+            ("q", "2, 3"),
+        ),
     ],
 )
-def test_a_named_field_is_the_one_that_is_read(tmp_path: Path, fields: dict[str, str], row: object, expected: tuple[str, str]) -> None:
+def test_a_named_field_is_the_one_that_is_read(
+    tmp_path: Path, fields: dict[str, str], row: object, expected: tuple[str, str]
+) -> None:
     (problem,) = load_problems(source_of(tmp_path, row, **fields))
     assert (problem.question, problem.gold_answer) == expected
 
 
 def test_a_named_field_that_is_not_there_is_refused_with_what_is(tmp_path: Path) -> None:
     row = {"problem": "p", "answer": "1", "info": {"style": "rule"}}
-    with pytest.raises(InputError, match=r"rows.jsonl:1: no field 'info.gold'; found on the way to it: 'style'"):
+    with pytest.raises(
+        InputError, match=r"rows.jsonl:1: no field 'info.gold'; found on the way to it: 'style'"
+    ):
         load_problems(source_of(tmp_path, row, answer_field="info.gold"))
     with pytest.raises(InputError, match="a chat of system, expected one in which the user says"):
         load_problems(source_of(tmp_path, {"problem": [{"role": "system", "content": "s"}], "answer": "1"}))
@@ -166,8 +244,13 @@ def test_boxes_that_say_one_answer_are_one_gold_answer(tmp_path: Path, solution:
     assert answers(source_of(tmp_path, {"problem": "p", "solution": solution, "answer": None})) == [gold]
 
 
-def test_boxes_that_say_several_can_be_left_out_or_read_as_math_grades(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    rows = [{"problem": "p", "solution": r"First \boxed{3}. So \boxed{4}."}, {"problem": "q", "solution": r"\boxed{5}"}]
+def test_boxes_that_say_several_can_be_left_out_or_read_as_math_grades(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [
+        {"problem": "p", "solution": r"First \boxed{3}. So \boxed{4}."},
+        {"problem": "q", "solution": r"\boxed{5}"},
+    ]
     assert answers(source_of(tmp_path, *rows, several_boxes="last")) == ["4", "5"]
     assert answers(source_of(tmp_path, *rows, several_boxes="leave_out")) == ["5"]
     assert "left out 1 rows: several boxes that are not one answer" in caplog.text
@@ -177,15 +260,48 @@ def test_boxes_that_say_several_can_be_left_out_or_read_as_math_grades(tmp_path:
     ("row", "settings", "lines", "letter"),
     [
         ({"choices": ["3", "4", "5"], "answer": 1}, {}, "A) 3\nB) 4\nC) 5", "B"),  # MMLU counts from 0
-        ({"choices": ["3", "4", "5"], "answer": 1}, {"option_answers": "index_from_1"}, "A) 3\nB) 4\nC) 5", "A"),
+        (
+            {"choices": ["3", "4", "5"], "answer": 1},
+            {"option_answers": "index_from_1"},
+            "A) 3\nB) 4\nC) 5",
+            "A",
+        ),
         ({"choices": [3, 4, 5], "answer": 4}, {}, "A) 3\nB) 4\nC) 5", "B"),  # the value itself
         ({"options": ["3", "4"], "answer": "4", "answer_index": 0}, {}, "A) 3\nB) 4", "B"),
-        ({"options": ["A)5(√3 + 1)", "B)6"], "rationale": "So 6.", "correct": "B"}, {}, "A) 5(√3 + 1)\nB) 6", "B"),  # AQuA
-        ({"choices": {"text": ["ice", "steam"], "label": ["1", "2"]}, "answerKey": "2"}, {}, "A) ice\nB) steam", "B"),  # ARC
+        # AQuA
+        (
+            {"options": ["A)5(√3 + 1)", "B)6"], "rationale": "So 6.", "correct": "B"},
+            {},
+            "A) 5(√3 + 1)\nB) 6",
+            "B",
+        ),
+        # ARC
+        (
+            {"choices": {"text": ["ice", "steam"], "label": ["1", "2"]}, "answerKey": "2"},
+            {},
+            "A) ice\nB) steam",
+            "B",
+        ),
         ({"options": {"A": "ice", "B": "unknown"}, "answer": "unknown"}, {}, "A) ice\nB) unknown", "B"),
-        ({"options": "a ) 38 , b ) 27.5 , c ) none of these", "correct": "c"}, {}, "A) 38\nB) 27.5\nC) none of these", "C"),  # MathQA
-        ({"options": [{"label": "A", "text": "x"}, {"label": "B", "text": "y"}], "answer": "(b)"}, {}, "A) x\nB) y", "B"),
-        ({"A": "x", "B": "", "C": "z", "D": None, "answer": "C"}, {"options_field": "A+B+C+D"}, "A) x\nB)\nC) z", "C"),
+        # MathQA
+        (
+            {"options": "a ) 38 , b ) 27.5 , c ) none of these", "correct": "c"},
+            {},
+            "A) 38\nB) 27.5\nC) none of these",
+            "C",
+        ),
+        (
+            {"options": [{"label": "A", "text": "x"}, {"label": "B", "text": "y"}], "answer": "(b)"},
+            {},
+            "A) x\nB) y",
+            "B",
+        ),
+        (
+            {"A": "x", "B": "", "C": "z", "D": None, "answer": "C"},
+            {"options_field": "A+B+C+D"},
+            "A) x\nB)\nC) z",
+            "C",
+        ),
         ({"options": ["3", "4"], "answer": "B) 4"}, {}, "A) 3\nB) 4", "B"),
         ({"options": ["3", "4"], "answer": r"\textbf{(B)}"}, {}, "A) 3\nB) 4", "B"),
         ({"A": "x", "B": "y", "answer": r"So \boxed{A}"}, {"options_field": "A+B"}, "A) x\nB) y", "A"),
@@ -211,7 +327,22 @@ def test_any_of_several_answers_is_right(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "placeholder", ["proof", "notfound", "None", "N/A", r"\text{Not found}", "<null>", "nan", "N.A.", "?", "__", "", " ", None]
+    "placeholder",
+    [
+        "proof",
+        "notfound",
+        "None",
+        "N/A",
+        r"\text{Not found}",
+        "<null>",
+        "nan",
+        "N.A.",
+        "?",
+        "__",
+        "",
+        " ",
+        None,
+    ],
 )
 def test_what_stands_for_no_answer_is_left_out_and_counted(tmp_path: Path, placeholder: str | None) -> None:
     rows = [{"problem": "Prove it.", "solution": "...", "answer": placeholder}, *numbered(1)]
@@ -223,13 +354,23 @@ def test_what_stands_for_no_answer_is_left_out_and_counted(tmp_path: Path, place
 def test_what_only_looks_like_a_placeholder_stays(tmp_path: Path) -> None:
     golds = ["0", "n", "Na", r"\emptyset", "[]", "no"]
     assert answers(source_of(tmp_path, *({"problem": f"p{gold}", "answer": gold} for gold in golds))) == golds
-    assert answers(source_of(tmp_path, {"problem": "Which word?", "answer": "proof"}, placeholders=())) == ["proof"]
+    assert answers(source_of(tmp_path, {"problem": "Which word?", "answer": "proof"}, placeholders=())) == [
+        "proof"
+    ]
 
 
 def test_rows_left_out_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    open_rows = [{"problem": "Open?", "answer": None}, {"problem": "p", "solution": "No box."}, {"problem": "Prove it.", "answer": "Proof"}]
-    source = source_of(tmp_path, *numbered(2), *open_rows, *numbered(1), {"problem": "What is 1 + 0?", "answer": "1.0"})
-    with pytest.raises(InputError, match=r"rows.jsonl:4: no gold answer; expected field answer, or .*skip_without_answer"):
+    open_rows = [
+        {"problem": "Open?", "answer": None},
+        {"problem": "p", "solution": "No box."},
+        {"problem": "Prove it.", "answer": "Proof"},
+    ]
+    source = source_of(
+        tmp_path, *numbered(2), *open_rows, *numbered(1), {"problem": "What is 1 + 0?", "answer": "1.0"}
+    )
+    with pytest.raises(
+        InputError, match=r"rows.jsonl:4: no gold answer; expected field answer, or .*skip_without_answer"
+    ):
         load_problems(source)
     with pytest.raises(InputError, match=r"rows.jsonl:7: the question of .*rows.jsonl:2 again"):
         load_problems(replace(source, skip_without_answer=True))
@@ -273,12 +414,17 @@ def test_offset_and_n_choose_and_shards_are_parts_of_the_choice(tmp_path: Path) 
         ({"offset": 9}, "no problem is left"),
         ({"source": "absent.jsonl"}, "absent.jsonl: no such file"),
         ({"source": "absent.json"}, "absent.json: no such file"),
-        ({"source": "no/such-dataset"}, "source 'no/such-dataset', split 'train': no such file, folder or dataset that loads"),
+        (
+            {"source": "no/such-dataset"},
+            "source 'no/such-dataset', split 'train': no such file, folder or dataset that loads",
+        ),
         ({"source": "arithmetic"}, "n: the built-in task has no end"),
         ({"source": "arithmetic", "n": 1, "split": "dev"}, "split: got 'dev'"),
     ],
 )
-def test_a_choice_that_makes_no_sense_is_refused(tmp_path: Path, settings: dict[str, object], message: str) -> None:
+def test_a_choice_that_makes_no_sense_is_refused(
+    tmp_path: Path, settings: dict[str, object], message: str
+) -> None:
     path = source_of(tmp_path, *numbered(2)).source
     with pytest.raises(InputError, match=message):
         load_problems(ProblemSource(**{"source": path, **settings}))  # type: ignore[arg-type]
@@ -309,21 +455,28 @@ def test_a_local_dataset_is_read_by_its_split(tmp_path: Path) -> None:
     ("name", "n_problems", "first_answer"),
     [("gsm8k/train.jsonl", 7473, "72"), ("gsm8k/test.jsonl", 1319, "18"), ("math/test.jsonl", 5000, "2")],
 )
-def test_public_files_load_as_they_are(real_data: Path, name: str, n_problems: int, first_answer: str) -> None:
-    source = ProblemSource(source=str(real_data / name), several_boxes="last")  # eight MATH solutions box different things
+def test_public_files_load_as_they_are(
+    real_data: Path, name: str, n_problems: int, first_answer: str
+) -> None:
+    # Eight MATH solutions box different things
+    source = ProblemSource(source=str(real_data / name), several_boxes="last")
     problems = load_problems(source)
     assert (len(problems), problems[0].gold_answer) == (n_problems, first_answer)
     assert not any("," in problem.gold_answer for problem in problems if name.startswith("gsm8k"))
 
 
 def test_math_500_keeps_its_ids_and_stored_answers(real_data: Path) -> None:
-    problems = load_problems(ProblemSource(source=str(real_data / "math/math500.jsonl"), id_field="unique_id"))
+    problems = load_problems(
+        ProblemSource(source=str(real_data / "math/math500.jsonl"), id_field="unique_id")
+    )
     assert len(problems) == 500
     assert problems[0].problem_id == "test/precalculus/807.json"
     assert problems[0].gold_answer == r"\left( 3, \frac{\pi}{2} \right)"
 
 
-def test_math_train_has_two_problems_without_an_answer(real_data: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_math_train_has_two_problems_without_an_answer(
+    real_data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     source = str(real_data / "math/train_answers.json")
     problems = load_problems(ProblemSource(source=source, answer_field="final_answer"))
     assert len(problems) == 7498
@@ -338,9 +491,13 @@ def test_math_train_has_two_problems_without_an_answer(real_data: Path, caplog: 
 
 def test_svamp_joins_its_two_fields(real_data: Path) -> None:
     problems = load_problems(
-        ProblemSource(source=str(real_data / "svamp/svamp.json"), problem_field="Body+Question", answer_field="Answer")
+        ProblemSource(
+            source=str(real_data / "svamp/svamp.json"), problem_field="Body+Question", answer_field="Answer"
+        )
     )
-    assert problems[0].question.endswith("a discount of 25 dollars on each pack How much do you have to pay to buy each pack?")
+    assert problems[0].question.endswith(
+        "a discount of 25 dollars on each pack How much do you have to pay to buy each pack?"
+    )
     assert (len(problems), problems[0].gold_answer) == (1000, "51")
 
 

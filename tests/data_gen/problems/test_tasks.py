@@ -21,7 +21,9 @@ class CountingGrader(ArithmeticGrader):
 COUNTING = BuiltInTask(
     source="counting",
     title="counting",
-    problems=lambda seed, split: (Problem(f"counting-{split}-{seed}-{i}", f"Count to {i}.", str(i)) for i in range(1, 100)),
+    problems=lambda seed, split: (
+        Problem(f"counting-{split}-{seed}-{i}", f"Count to {i}.", str(i)) for i in range(1, 100)
+    ),
     example_question="Count to 2.",
     graders={"counting_exact": CountingGrader},
     grader="counting_exact",
@@ -36,7 +38,10 @@ COUNTING = BuiltInTask(
 def test_a_further_task_is_one_entry_and_nothing_else_has_to_know_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(TASKS, "counting", COUNTING)
     problems = load_problems(ProblemSource("counting", n=2, offset=1, split="test", seed=5))
-    assert [(each.problem_id, each.gold_answer) for each in problems] == [("counting-test-5-2", "2"), ("counting-test-5-3", "3")]
+    assert [(each.problem_id, each.gold_answer) for each in problems] == [
+        ("counting-test-5-2", "2"),
+        ("counting-test-5-3", "3"),
+    ]
     assert isinstance(load_grader("auto", "counting"), CountingGrader)
     assert isinstance(load_grader("counting_exact", "rows.jsonl"), CountingGrader)
     assert PolicyConfig().named_for("counting").model == "counter"
@@ -58,7 +63,8 @@ def test_problems_from_elsewhere_have_no_truth_of_steps_and_name_no_policy():
         ("auto", "arithmetic", True),
         ("arithmetic_last_value", "rows.jsonl", True),
         ("auto", "rows.jsonl", False),
-        ("arithmetic_of_mine:grade", "rows.jsonl", False),  # a function of the user's, whatever its module is called
+        # A function of the user's, whatever its module is called
+        ("arithmetic_of_mine:grade", "rows.jsonl", False),
     ],
 )
 def test_only_graders_of_built_in_tasks_need_no_second_opinion(grader: str, source: str, is_exact: bool):

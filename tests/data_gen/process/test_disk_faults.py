@@ -12,10 +12,16 @@ from data_gen.process.disk_faults import writing
 
 def test_a_full_disk_is_one_error_whoever_notices_it():
     told: list[OSError] = []
-    with pytest.raises(OSError, match="No space left on device: 'runs/prm'") as caught, writing(Path("runs/prm")):
+    with (
+        pytest.raises(OSError, match="No space left on device: 'runs/prm'") as caught,
+        writing(Path("runs/prm")),
+    ):
         torch.save({"weights": torch.zeros(9999)}, "/dev/full")
     told.append(caught.value)
-    with pytest.raises(OSError, match="No space left on device: 'runs/prm'") as caught, writing(Path("runs/prm")):
+    with (
+        pytest.raises(OSError, match="No space left on device: 'runs/prm'") as caught,
+        writing(Path("runs/prm")),
+    ):
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
     told.append(caught.value)
     assert [error.errno for error in told] == [errno.ENOSPC, errno.ENOSPC]

@@ -6,15 +6,38 @@ from pathlib import Path
 import pytest
 import yaml
 
-from data_gen.publishing.card import COLUMN_WORDS, KIND_WORDS, Publication, fenced, front_matter, render, show_row, size_category
-from data_gen.publishing.facts import DatasetFacts, JudgedFacts, KindFacts, RunFacts, SplitFacts, StepFacts, choose_example, step_facts
+from data_gen.publishing.card import (
+    COLUMN_WORDS,
+    KIND_WORDS,
+    Publication,
+    fenced,
+    front_matter,
+    render,
+    show_row,
+    size_category,
+)
+from data_gen.publishing.facts import (
+    DatasetFacts,
+    JudgedFacts,
+    KindFacts,
+    RunFacts,
+    SplitFacts,
+    StepFacts,
+    choose_example,
+    step_facts,
+)
 from data_gen.rows.build_record import BuildRecord, Contamination, KindSummary
 from data_gen.rows.contamination import TestSetMatches
 from data_gen.rows.layouts import ROW_TYPES, PrmRow, features
 from data_gen.sampling.settings import SampleConfig
 from data_gen.settings.parse import load_yaml
 
-EXAMPLE = {"problem_id": "p1", "prompt": "1 + 1?", "completions": ["1 + 1 = 2", "Answer: 2"], "labels": [True, None]}
+EXAMPLE = {
+    "problem_id": "p1",
+    "prompt": "1 + 1?",
+    "completions": ["1 + 1 = 2", "Answer: 2"],
+    "labels": [True, None],
+}
 RUN = RunFacts(
     folders=("runs/a", "runs/b"),
     sampled=("runs/a", "runs/b"),
@@ -42,19 +65,32 @@ RUN = RunFacts(
 )
 FACTS = DatasetFacts(
     kinds=(
-        KindFacts("prm", (SplitFacts("train", 2000, 90), SplitFacts("validation", 1, 1)), {"problem_id": "string"}, EXAMPLE),
+        KindFacts(
+            "prm",
+            (SplitFacts("train", 2000, 90), SplitFacts("validation", 1, 1)),
+            {"problem_id": "string"},
+            EXAMPLE,
+        ),
         KindFacts("revision", (SplitFacts("train", 500, 40),), {"kind": "string"}, {"kind": "revision"}),
     ),
     n_problems=95,
     n_shared_problems=0,
     steps=StepFacts(
-        {"true": 70, "false": 20, "null": 10}, {("rollouts", "first_success"): 60, ("witness", "first_success"): 40}, 200, 5, 3
+        {"true": 70, "false": 20, "null": 10},
+        {("rollouts", "first_success"): 60, ("witness", "first_success"): 40},
+        200,
+        5,
+        3,
     ),
     runs=(RUN,),
     build=BuildRecord(
         n_problems=100,
         prm=KindSummary(left_out={"duplicate": 9}),
-        contamination=Contamination({"math500": TestSetMatches(500, n_exact=2, n_overlap=1)}, n_matching_problems=3, n_dropped_problems=3),
+        contamination=Contamination(
+            {"math500": TestSetMatches(500, n_exact=2, n_overlap=1)},
+            n_matching_problems=3,
+            n_dropped_problems=3,
+        ),
     ),
     build_settings={"validation_share": 0.1},
 )
@@ -82,7 +118,10 @@ def test_front_matter_tells_the_hub_license_tags_and_files():
                 ],
                 "default": True,
             },
-            {"config_name": "revision", "data_files": [{"split": "train", "path": "revision/train-*.parquet"}]},
+            {
+                "config_name": "revision",
+                "data_files": [{"split": "train", "path": "revision/train-*.parquet"}],
+            },
         ],
     }
 
@@ -94,7 +133,14 @@ def test_the_card_begins_with_that_front_matter():
 
 @pytest.mark.parametrize(
     ("n_rows", "name"),
-    [(1, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (10**6 - 1, "100K<n<1M"), (10**6, "1M<n<10M"), (5 * 10**8, "100M<n<1B")],
+    [
+        (1, "n<1K"),
+        (999, "n<1K"),
+        (1000, "1K<n<10K"),
+        (10**6 - 1, "100K<n<1M"),
+        (10**6, "1M<n<10M"),
+        (5 * 10**8, "100M<n<1B"),
+    ],
 )
 def test_size_category(n_rows: int, name: str):
     assert size_category(n_rows) == name
@@ -107,7 +153,8 @@ def test_the_card_states_the_facts():
         "| `prm` | `train` | 2,000 | 90 | a solution in steps, with a label for each step |",
         'rows = load_dataset("user/steps", "prm", split="train")',
         "| `true` | 70 | a rollout or a solution that runs through the step is right |",
-        "| `rollouts` | `first_success` | 60 | rollouts were drawn from the end of the step, until one was right |",
+        "| `rollouts` | `first_success` | 60 | rollouts were drawn from the end of the step, until one was "
+        "right |",
         "Here 5 of 200 (2.5 %) did.",
         "of the false labels, 3 of 20 (15 %) rest on at least one of them.",
         "| problems | `gsm8k/train.jsonl` |",
@@ -144,10 +191,15 @@ def test_the_commands_name_each_shard():
 
 
 def test_a_judge_is_named_with_what_it_left_out():
-    judged = JudgedFacts("judge-72b", n_solutions=40, n_kept=30, left_out={"judge: earlier": 8, "judge unknown: no answer": 2})
+    judged = JudgedFacts(
+        "judge-72b", n_solutions=40, n_kept=30, left_out={"judge: earlier": 8, "judge unknown: no answer": 2}
+    )
     run = replace(RUN, folders=("runs/agreed",), sampled=("runs/a",), shards=(None,), judged=judged)
     card = render(replace(FACTS, runs=(run,)), PUBLICATION)
-    assert "| judge | `judge-72b`: the 30 of 40 (75 %) labeled solutions were kept whose first error it confirmed |" in card
+    assert (
+        "| judge | `judge-72b`: the 30 of 40 (75 %) labeled solutions were kept whose first error it "
+        "confirmed |" in card
+    )
     assert "| judge disagreed | 8 solutions: judge: earlier; 2 solutions: judge unknown: no answer |" in card
     assert blocks(card, "bash")[0].splitlines()[1:4] == [
         "prm-train label --run runs/a --method first_error --n_rollouts 8",
@@ -168,7 +220,11 @@ def test_the_shown_config_loads_as_the_config_it_shows(tmp_path: Path):
     assert build == "validation_share: 0.1\n"
     (tmp_path / "sample.yaml").write_text(sample + "output: runs/a\n")
     config = load_yaml(SampleConfig, tmp_path / "sample.yaml")
-    assert (config.problems.source, config.policy.prompt_template, config.temperature) == ("gsm8k/train.jsonl", "Solve.\n\n{question}", 0.7)
+    assert (config.problems.source, config.policy.prompt_template, config.temperature) == (
+        "gsm8k/train.jsonl",
+        "Solve.\n\n{question}",
+        0.7,
+    )
 
 
 def test_the_example_is_the_row():
@@ -182,8 +238,13 @@ def test_words_of_the_author_replace_the_source():
 
 def test_other_ways_to_label_get_other_words():
     sequential = render(replace(FACTS, runs=(replace(RUN, labeling={"method": "sequential"}),)), PUBLICATION)
-    assert "| `true` | 70 | right, as the labeling method or the reading of its counts decides (see below) |" in sequential
-    threshold = render(replace(FACTS, build=BuildRecord(config={"labels": {"hard_threshold": 0.5}})), PUBLICATION)
+    assert (
+        "| `true` | 70 | right, as the labeling method or the reading of its counts decides (see below) |"
+        in sequential
+    )
+    threshold = render(
+        replace(FACTS, build=BuildRecord(config={"labels": {"hard_threshold": 0.5}})), PUBLICATION
+    )
     assert "| `false` | 20 | wrong, by the same rule |" in threshold
 
 
@@ -198,7 +259,9 @@ def test_rows_without_a_history_say_so():
 def test_every_column_is_explained():
     assert set(KIND_WORDS) == set(ROW_TYPES)
     columns = [(kind, name) for kind, row_type in ROW_TYPES.items() for name in features(row_type)]
-    unexplained = [column for column in columns if column[1] not in COLUMN_WORDS["all"] | COLUMN_WORDS[column[0]]]
+    unexplained = [
+        column for column in columns if column[1] not in COLUMN_WORDS["all"] | COLUMN_WORDS[column[0]]
+    ]
     assert unexplained == []
 
 
@@ -214,7 +277,8 @@ def test_a_row_is_shown_one_column_a_line_and_long_lists_of_texts_one_item_a_lin
     shown = show_row(row)
     assert json.loads(shown) == json.loads(json.dumps(row))
     assert shown.splitlines()[1] == '  "prompt": "é",'
-    assert len(shown.splitlines()) == 8  # two braces, prompt, labels, completions with its brackets and two items
+    # Two braces, prompt, labels, completions with its brackets and two items
+    assert len(shown.splitlines()) == 8
 
 
 # --- counting
@@ -222,7 +286,9 @@ def test_a_row_is_shown_one_column_a_line_and_long_lists_of_texts_one_item_a_lin
 
 def prm_row(problem_id: str, labels: tuple[bool | None, ...], n_unknown: int = 0) -> PrmRow:
     n, method = len(labels), ("rollouts",) * (len(labels) - 1) + ("terminal",)
-    return PrmRow(problem_id, "1?", ("step",) * n, labels, (0,) * n, (4,) * n, (n_unknown,) * n, ("fixed",) * n, method)
+    return PrmRow(
+        problem_id, "1?", ("step",) * n, labels, (0,) * n, (4,) * n, (n_unknown,) * n, ("fixed",) * n, method
+    )
 
 
 def test_step_facts():
@@ -236,6 +302,10 @@ def test_step_facts():
 
 
 def test_the_example_shows_both_labels_and_is_short():
-    plain, varied, long = prm_row("a", (True,)), prm_row("b", (True, False)), prm_row("c", (True, True, False))
+    plain, varied, long = (
+        prm_row("a", (True,)),
+        prm_row("b", (True, False)),
+        prm_row("c", (True, True, False)),
+    )
     assert choose_example([plain, long, varied]) is varied
     assert choose_example([plain]) is plain

@@ -1,4 +1,6 @@
-"""Pushes that the loopback Hub refuses, drops or repeats: what a person is told, and what is left on the Hub."""
+"""Pushes that the loopback Hub refuses, drops or repeats: what a person is told, and what is left on the
+Hub.
+"""
 
 import json
 import os
@@ -56,7 +58,13 @@ def push(folder: Path, url: str, *pushes: dict[str, object], **settings: str) ->
     defaults = {"repo_id": "me/m", "kind": "model", "is_private": True}
     environment = os.environ | client_settings(url, home=folder.parent / "home", token="secret") | settings
     arguments = [str(folder), json.dumps([{**defaults, **push} for push in pushes])]
-    run = subprocess.run([sys.executable, "-c", CLIENT, *arguments], env=environment, capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [sys.executable, "-c", CLIENT, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert run.returncode == 0, run.stderr
     return [line.replace(url, "HUB") for line in run.stdout.splitlines()]
 
@@ -74,13 +82,16 @@ def test_refusals_are_told_in_one_line(hub: Hub, url: str, folder: Path):
         WRONG="wrong",
     )
     read_only = (
-        "me/m: the token of READER may not write there (403: Forbidden: you must use a write token to upload to a repository.); "
+        "me/m: the token of READER may not write there (403: Forbidden: you must use a write token to upload "
+        "to a repository.); "
         "expected a token with write access to that namespace"
     )
     assert said == [
         read_only,
-        "me/m: HUB does not know the token of WRONG (401: Invalid credentials in Authorization header); expected a valid access token",
-        "other/m: the token of HF_TOKEN may not write there (403: You don't have the rights to create a model under the namespace other); "
+        "me/m: HUB does not know the token of WRONG (401: Invalid credentials in Authorization header); "
+        "expected a valid access token",
+        "other/m: the token of HF_TOKEN may not write there (403: You don't have the rights to create a "
+        "model under the namespace other); "
         "expected a token with write access to that namespace",
         f"pushed HUB/me/m/commit/{hub.repositories['model', 'me/m'].head}",
         read_only,
@@ -89,11 +100,22 @@ def test_refusals_are_told_in_one_line(hub: Hub, url: str, folder: Path):
 
 
 @pytest.mark.parametrize("command", [publish, publish_data], ids=["publish", "publish-data"])
-def test_a_token_in_the_place_of_its_variable_is_refused_and_not_shown(command: Callable[[list[str]], None], tmp_path: Path):
-    settings = {"checkpoint": "c", "rows": "r", "output": str(tmp_path / "o"), "license": "mit", "token_env": "hf_SecretToken"}
+def test_a_token_in_the_place_of_its_variable_is_refused_and_not_shown(
+    command: Callable[[list[str]], None], tmp_path: Path
+):
+    settings = {
+        "checkpoint": "c",
+        "rows": "r",
+        "output": str(tmp_path / "o"),
+        "license": "mit",
+        "token_env": "hf_SecretToken",
+    }
     if command is publish_data:
         del settings["checkpoint"]
-    with pytest.raises(InputError, match="token_env: expected the NAME of an environment variable, in capitals, such as HF_TOKEN") as told:
+    with pytest.raises(
+        InputError,
+        match="token_env: expected the NAME of an environment variable, in capitals, such as HF_TOKEN",
+    ) as told:
         command([f"--{name}={value}" for name, value in settings.items()])
     assert "hf_Secret" not in str(told.value)
     with pytest.raises(ValueError, match="token_env: expected the NAME"):
@@ -126,7 +148,9 @@ def test_a_lost_answer_makes_no_second_commit(hub: Hub, url: str, folder: Path):
 
 def test_a_card_that_the_hub_refuses_is_told_in_its_words(hub: Hub, url: str, folder: Path):
     (folder / "README.md").write_text("---\nlicense: 3\n---\n# A card\n")
-    assert push(folder, url, {}) == ['me/m: HUB refused: Invalid metadata in README.md. - "license" must be a string']
+    assert push(folder, url, {}) == [
+        'me/m: HUB refused: Invalid metadata in README.md. - "license" must be a string'
+    ]
     assert hub.repositories["model", "me/m"].files == {}
 
 
@@ -134,14 +158,19 @@ def test_another_writer_is_named(hub: Hub, url: str, folder: Path):
     hub.fail("POST", "/commit/main", status=409)
     (said,) = push(folder, url, {})
     assert said == (
-        "me/m: something else changed the repository at the same time (409: a fault that the test asked for); run the same command again"
+        "me/m: something else changed the repository at the same time (409: a fault that the test asked "
+        "for); run the same command again"
     )
 
 
 def test_nothing_private_goes_into_a_public_repository(hub: Hub, url: str, folder: Path):
     public, private = push(folder, url, {"is_private": False}, {"is_private": True})
     assert public.startswith("pushed")
-    assert private == "me/m: this model exists and is public, expected a private one; choose another name or private false"
+    assert (
+        private
+        == "me/m: this model exists and is public, expected a private one; choose another name or private "
+        "false"
+    )
 
 
 def test_no_network_and_offline_mode(folder: Path):

@@ -40,7 +40,10 @@ def test_an_absolute_path_inside_the_project_becomes_relative(here: Path):
         ("see https://intern.example.org/a?token=x for it", "see <server> for it"),
         ("math500=/home/alice/math 500.jsonl", "math500=math 500.jsonl"),
         ("/home/alice lee/models/qwen", "qwen"),
-        ("Solve {question}: write a/b, 3 / 4 or \\frac{1}{2}.", "Solve {question}: write a/b, 3 / 4 or \\frac{1}{2}."),
+        (
+            "Solve {question}: write a/b, 3 / 4 or \\frac{1}{2}.",
+            "Solve {question}: write a/b, 3 / 4 or \\frac{1}{2}.",
+        ),
         ("Read /home/alice/prompt.txt\nand answer.", "Read prompt.txt\nand answer."),
     ],
 )
@@ -58,8 +61,14 @@ def test_secrets_of_the_environment_are_found_by_their_names(monkeypatch: pytest
 
 
 def test_settings_named_as_secrets_are_left_out():
-    settings = {"policy": {"api_key": "x", "api_key_env": "OPENAI_API_KEY", "base_urls": ["http://node7:8000/v1"]}, "max_new_tokens": 5}
-    assert public_settings(settings) == {"policy": {"api_key_env": "OPENAI_API_KEY", "base_urls": ["<server>"]}, "max_new_tokens": 5}
+    settings = {
+        "policy": {"api_key": "x", "api_key_env": "OPENAI_API_KEY", "base_urls": ["http://node7:8000/v1"]},
+        "max_new_tokens": 5,
+    }
+    assert public_settings(settings) == {
+        "policy": {"api_key_env": "OPENAI_API_KEY", "base_urls": ["<server>"]},
+        "max_new_tokens": 5,
+    }
 
 
 def test_a_file_with_a_secret_is_refused_without_showing_it(here: Path, monkeypatch: pytest.MonkeyPatch):

@@ -1,4 +1,6 @@
-"""A published folder is replaced as a whole: with faults and kills at each of its file events what was there is there, or comes back."""
+"""A published folder is replaced as a whole: with faults and kills at each of its file events what was there
+is there, or comes back.
+"""
 
 import errno
 import os
@@ -38,7 +40,8 @@ def version_of(output: Path) -> str | None:
 
 
 def write_with_faults(output: Path, version: str, fault: str, first: int) -> int:
-    """Exit code of a process in which file event number `first`, and with 'all fail' each one after it, fails or is the last of its life.
+    """Exit code of a process in which file event number `first`, and with 'all fail' each one after it, fails
+    or is the last of its life.
 
     0: written; 1: it said that the disk is full; 9: killed; 7: the event never came.
     """
@@ -69,7 +72,9 @@ def write_with_faults(output: Path, version: str, fault: str, first: int) -> int
 
 @pytest.mark.parametrize("fault", ["one fails", "all fail", "kill"])
 @pytest.mark.parametrize("before", ["first", None])
-def test_a_fault_at_any_file_event_loses_nothing_and_leaves_nothing(tmp_path: Path, fault: str, before: str | None):
+def test_a_fault_at_any_file_event_loses_nothing_and_leaves_nothing(
+    tmp_path: Path, fault: str, before: str | None
+):
     number, codes = 0, set[int]()
     while 7 not in codes:
         number += 1
@@ -95,7 +100,9 @@ def test_a_fault_at_any_file_event_loses_nothing_and_leaves_nothing(tmp_path: Pa
     assert codes == {"one fails": {0, 1, 7}, "all fail": {0, 1, 7}, "kill": {9, 7}}[fault]
 
 
-def test_an_error_names_the_earlier_folder_where_it_cannot_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_error_names_the_earlier_folder_where_it_cannot_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     output, rename = tmp_path / "dataset", Path.rename
     write(output, "first")
 
@@ -108,7 +115,9 @@ def test_an_error_names_the_earlier_folder_where_it_cannot_come_back(tmp_path: P
     with pytest.raises(PermissionError) as caught:
         write(output, "second")
     old = tmp_path / ".dataset.prm-train" / "old"
-    assert f"Permission denied: what was there lies in {old}, and the same command puts it back" in str(caught.value)
+    assert f"Permission denied: what was there lies in {old}, and the same command puts it back" in str(
+        caught.value
+    )
     assert version_of(old) == "first"
     monkeypatch.undo()
     write(output, "second")
@@ -124,11 +133,17 @@ def test_folders_of_others_are_not_touched(tmp_path: Path):
         write(output, "first")
     assert (tmp_path / ".dataset.prm-train" / "notes.txt").read_text() == "mine"
     (tmp_path / ".dataset.prm-train" / "notes.txt").unlink()
-    with whole_folder(output, "dataset"), pytest.raises(InputError, match="dataset: another command is writing this folder"):
+    with (
+        whole_folder(output, "dataset"),
+        pytest.raises(InputError, match="dataset: another command is writing this folder"),
+    ):
         write(output, "second")
     assert [path.name for path in output.iterdir()] == []
     write(output, "third")  # an empty folder is anybody's
-    with pytest.raises(InputError, match="exists and is no model of this command"), whole_folder(output, "model"):
+    with (
+        pytest.raises(InputError, match="exists and is no model of this command"),
+        whole_folder(output, "model"),
+    ):
         pass
     assert version_of(output) == "third"
     assert sorted(path.name for path in tmp_path.iterdir()) == [".dataset.backup", "dataset"]

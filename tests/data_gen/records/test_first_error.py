@@ -30,7 +30,9 @@ def test_labels_of_a_first_error() -> None:
 
 
 def test_f1_is_the_harmonic_mean_of_both_accuracies() -> None:
-    """Erroneous: 2 of 4 exact (a near miss and an unknown are misses). Correct: 1 of 2. 2 * 0.5 * 0.5 / 1 = 0.5."""
+    """Erroneous: 2 of 4 exact (a near miss and an unknown are misses). Correct: 1 of 2. 2 * 0.5 * 0.5 / 1 =
+    0.5.
+    """
     assert first_error_f1([0, 2, 1, None, -1, 3], [0, 2, 2, 1, -1, -1]) == FirstErrorF1(4, 2, 0.5, 0.5, 0.5)
 
 

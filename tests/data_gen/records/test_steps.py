@@ -6,12 +6,24 @@ from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
 from data_gen.models.tokenizer import SPECIAL_TOKENS, train_tokenizer
-from data_gen.records.steps import N_SCANNERS, StepScanner, ended_steps, join_steps, split_steps, step_scanners, step_spans, token_bytes
+from data_gen.records.steps import (
+    N_SCANNERS,
+    StepScanner,
+    ended_steps,
+    join_steps,
+    split_steps,
+    step_scanners,
+    step_spans,
+    token_bytes,
+)
 
 
 def test_split_steps_leaves_out_separators_and_blank_steps():
     assert split_steps("3 plus 4 = 7\n7 minus 2 = 5\n", "\n") == ("3 plus 4 = 7", "7 minus 2 = 5")
-    assert split_steps("\n\nFirst.\n\n \n\nSecond.\nStill second.", "\n\n") == ("First.", "Second.\nStill second.")
+    assert split_steps("\n\nFirst.\n\n \n\nSecond.\nStill second.", "\n\n") == (
+        "First.",
+        "Second.\nStill second.",
+    )
     assert split_steps("", "\n") == ()
     assert split_steps(" \n\n", "\n") == ()
 
@@ -38,7 +50,8 @@ def test_an_empty_separator_is_refused():
 def test_step_spans_end_with_the_token_that_completes_the_separator():
     table = [b"One", b".\n\n", b"\n", b"Two", b"", b" \n\n", b"\n\n"]
     assert step_spans([0, 1, 3, 1], table, "\n\n") == [(0, 2), (2, 4)]
-    assert step_spans([0, 2, 2, 3], table, "\n\n") == [(0, 3), (3, 4)]  # the separator is spread over two tokens
+    # The separator is spread over two tokens
+    assert step_spans([0, 2, 2, 3], table, "\n\n") == [(0, 3), (3, 4)]
     assert step_spans([6, 5, 0, 1], table, "\n\n") == [(0, 4)]  # leading blank lines belong to the first step
     assert step_spans([0, 1, 6, 3], table, "\n\n") == [(0, 2), (2, 4)]
     assert step_spans([0, 1, 4], table, "\n\n") == [(0, 2)]  # only EOS is left: no step
@@ -80,7 +93,9 @@ def test_spans_and_scanner_agree_with_the_steps_of_the_text(separator):
         text = b"".join(table[i] for i in ids).decode()
         spans = step_spans(ids, table, separator)
         texts = [b"".join(table[i] for i in ids[start:end]).decode() for start, end in spans]
-        assert tuple(step for t in texts for step in split_steps(t, separator)) == split_steps(text, separator)
+        assert tuple(step for t in texts for step in split_steps(t, separator)) == split_steps(
+            text, separator
+        )
         assert len(spans) == len(split_steps(text, separator))
         assert [start for start, _ in spans] == [0, *(end for _, end in spans)][: len(spans)]
 
@@ -90,7 +105,9 @@ def test_token_bytes_of_byte_level_bpe_spell_any_text():
     table = token_bytes(tokenizer)
     text = "3 plus 4 = 7\nnaïve — ≥ 🙂\n"
     assert b"".join(table[i] for i in tokenizer.encode(text)).decode() == text
-    assert [table[tokenizer.convert_tokens_to_ids(token)] for token in SPECIAL_TOKENS] == [b""] * len(SPECIAL_TOKENS)
+    assert [table[tokenizer.convert_tokens_to_ids(token)] for token in SPECIAL_TOKENS] == [b""] * len(
+        SPECIAL_TOKENS
+    )
     tokenizer.add_tokens(["<note>"])
     assert token_bytes(tokenizer)[-1] == b"<note>"
 
@@ -114,7 +131,23 @@ def test_token_bytes_refuses_other_tokenizers():
 
 @pytest.mark.parametrize("separator", ["\n", "\n\n", "-#", "aab"])
 def test_spans_of_a_whole_text_end_where_the_scanner_sees_its_steps_end(separator: str):
-    table = [b"a", b"b", b"\n", b"\n\n", b" ", b"", b"-", b"#", b"a\n\nb", b".\n", b"\n\n\n", b"aa", b"aab aab", "é".encode(), b"#-#"]
+    table = [
+        b"a",
+        b"b",
+        b"\n",
+        b"\n\n",
+        b" ",
+        b"",
+        b"-",
+        b"#",
+        b"a\n\nb",
+        b".\n",
+        b"\n\n\n",
+        b"aa",
+        b"aab aab",
+        "é".encode(),
+        b"#-#",
+    ]
     rng, scanner = random.Random(0), StepScanner(table, separator)
     for _ in range(2000):
         ids = rng.choices(range(len(table)), k=rng.randrange(12))

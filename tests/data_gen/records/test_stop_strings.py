@@ -33,10 +33,17 @@ def test_a_draw_ends_with_the_token_that_completes_one_of_the_strings():
         ("", (35, 35, 35), "", 1),
     ],
 )
-def test_a_solution_ends_where_the_first_stop_string_begins(begun: str, ids: tuple[int, ...], text: str, n_ids: int):
+def test_a_solution_ends_where_the_first_stop_string_begins(
+    begun: str, ids: tuple[int, ...], text: str, n_ids: int
+):
     whole, cut = StopStrings(TOKENS, ("\n\nQ:", "###")).cut(begun, draw(*ids))
     assert whole == text
-    assert (cut.token_ids, cut.finish_reason, len(cut.logprobs), cut.usage) == (ids[:n_ids], FinishReason.STOP, n_ids, Usage(len(ids)))
+    assert (cut.token_ids, cut.finish_reason, len(cut.logprobs), cut.usage) == (
+        ids[:n_ids],
+        FinishReason.STOP,
+        n_ids,
+        Usage(len(ids)),
+    )
     assert (begun + cut.text).startswith(text)
 
 

@@ -3,7 +3,14 @@ from pathlib import Path
 import pytest
 
 from data_gen.files.run_folder import write_records
-from data_gen.records.solutions import CORRECT, GradedSolution, LabeledSolution, Problem, Solution, StepEstimate
+from data_gen.records.solutions import (
+    CORRECT,
+    GradedSolution,
+    LabeledSolution,
+    Problem,
+    Solution,
+    StepEstimate,
+)
 from data_gen.rows.by_question import RecordsByQuestion, read_problems
 from data_gen.settings.errors import InputError
 
@@ -28,21 +35,29 @@ def test_solutions_of_a_question_come_together_from_all_places(tmp_path: Path) -
 def test_labeled_solutions_are_found_by_their_problem(tmp_path: Path) -> None:
     labeled = LabeledSolution(solution("b", 3), ("line one", "line two"), (StepEstimate(),) * 2, (True, None))
     write_records(tmp_path / "labels.jsonl", LabeledSolution, [labeled])
-    assert RecordsByQuestion([tmp_path / "labels.jsonl"], LabeledSolution, PROBLEMS).of(PROBLEMS["b"]) == [labeled]
+    assert RecordsByQuestion([tmp_path / "labels.jsonl"], LabeledSolution, PROBLEMS).of(PROBLEMS["b"]) == [
+        labeled
+    ]
 
 
 def test_bad_lines_are_named(tmp_path: Path) -> None:
     path = tmp_path / "solutions.jsonl"
     write_records(path, GradedSolution, [solution("a", 0), solution("d", 0)])
-    with pytest.raises(InputError, match=r"solutions\.jsonl:2: problem d: not one of the 3 problems of these runs"):
+    with pytest.raises(
+        InputError, match=r"solutions\.jsonl:2: problem d: not one of the 3 problems of these runs"
+    ):
         RecordsByQuestion([path], GradedSolution, PROBLEMS)
     good = path.read_text().split("\n")[0]
     path.write_text(f"{good}\n{{}}\n")
-    with pytest.raises(InputError, match=r"solutions\.jsonl:2: not a GradedSolution: solution: Field required"):
+    with pytest.raises(
+        InputError, match=r"solutions\.jsonl:2: not a GradedSolution: solution: Field required"
+    ):
         RecordsByQuestion([path], GradedSolution, PROBLEMS)
     path.write_text(good + "\n" + good.replace('"index":0', '"index":"first"') + "\n")
     records = RecordsByQuestion([path], GradedSolution, PROBLEMS)
-    with pytest.raises(InputError, match=r"solutions\.jsonl:2: not a GradedSolution: solution\.index: .* got 'first'"):
+    with pytest.raises(
+        InputError, match=r"solutions\.jsonl:2: not a GradedSolution: solution\.index: .* got 'first'"
+    ):
         records.of(PROBLEMS["a"])
     with pytest.raises(InputError, match=r"missing\.jsonl: no such file"):
         RecordsByQuestion([tmp_path / "missing.jsonl"], GradedSolution, PROBLEMS)

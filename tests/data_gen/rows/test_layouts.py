@@ -6,7 +6,18 @@ import pytest
 
 from data_gen.problems.sources import question_id
 from data_gen.records.chats import Message
-from data_gen.rows.layouts import ROW_TYPES, AnyRow, OrmHistoryRow, OrmPair, OrmRow, PrmRow, RevisionRow, features, read_rows, write_rows
+from data_gen.rows.layouts import (
+    ROW_TYPES,
+    AnyRow,
+    OrmHistoryRow,
+    OrmPair,
+    OrmRow,
+    PrmRow,
+    RevisionRow,
+    features,
+    read_rows,
+    write_rows,
+)
 from data_gen.settings.errors import InputError
 
 ROW = PrmRow(
@@ -44,7 +55,13 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path, row: AnyRow) -> Non
 
 
 def test_every_kind_of_row_has_its_type() -> None:
-    expected = {"prm": PrmRow, "orm": OrmRow, "orm_pairs": OrmPair, "orm_history": OrmHistoryRow, "revision": RevisionRow}
+    expected = {
+        "prm": PrmRow,
+        "orm": OrmRow,
+        "orm_pairs": OrmPair,
+        "orm_history": OrmHistoryRow,
+        "revision": RevisionRow,
+    }
     assert expected == ROW_TYPES
 
 
@@ -57,7 +74,11 @@ def test_public_sets_load_without_ids_and_evidence(tmp_path: Path) -> None:
     }
     path.write_text(json.dumps(stepwise) + "\n")
     (row,) = read_rows(path, PrmRow)
-    assert (row.prompt, row.completions, row.labels) == (stepwise["prompt"], tuple(stepwise["completions"]), (True, False))
+    assert (row.prompt, row.completions, row.labels) == (
+        stepwise["prompt"],
+        tuple(stepwise["completions"]),
+        (True, False),
+    )
     assert row.problem_id == question_id("Which is larger, 9.8 or 9.11?")
     assert (row.n_rollouts, row.stopping, row.method) == ((0, 0), ("fixed", "fixed"), ("none", "none"))
     assert (row.low, row.high) == ((0.0, 0.0), (1.0, 1.0))
@@ -69,7 +90,8 @@ def test_public_sets_load_without_ids_and_evidence(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"labels": [True]}, "no PrmRow: 1 labels for 3 completions; expected one for each"),
-        ({"labels": [True, -100, None]}, r"labels.1: got -100, input should be a valid boolean"),  # the ignore index is no label
+        # The ignore index is no label
+        ({"labels": [True, -100, None]}, r"labels.1: got -100, input should be a valid boolean"),
         ({"labels": [True, 0.5, None]}, r"labels.1: got 0.5"),
         ({"labels": None}, r"labels: got None, input should be a valid array"),
         ({"completions": "x = 1"}, r"completions: got 'x = 1'"),
@@ -81,7 +103,9 @@ def test_public_sets_load_without_ids_and_evidence(tmp_path: Path) -> None:
         ({"high": [0.9, 0.3]}, "2 high for 3 completions"),
     ],
 )
-def test_a_bad_row_is_named_by_file_and_line(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+def test_a_bad_row_is_named_by_file_and_line(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
     path = tmp_path / "prm.jsonl"
     good = json.loads(json.dumps(asdict(ROW)))
     path.write_text(json.dumps(good) + "\n" + json.dumps(good | changes) + "\n")
@@ -92,20 +116,27 @@ def test_a_bad_row_is_named_by_file_and_line(tmp_path: Path, changes: dict[str, 
 def test_a_missing_field_is_named_with_the_fields_present(tmp_path: Path) -> None:
     path = tmp_path / "orm.jsonl"
     path.write_text('{"prompt": "q", "response": "a"}\n')
-    with pytest.raises(InputError, match=r"orm\.jsonl:1: no OrmRow: no field completion; fields present: prompt, response"):
+    with pytest.raises(
+        InputError, match=r"orm\.jsonl:1: no OrmRow: no field completion; fields present: prompt, response"
+    ):
         read_rows(path, OrmRow)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"prompt": [{"role": "system", "content": "x"}], "question": ""}, "prompt: got turns of system, expected one of the user"),
+        (
+            {"prompt": [{"role": "system", "content": "x"}], "question": ""},
+            "prompt: got turns of system, expected one of the user",
+        ),
         ({"kind": "second"}, "kind: got 'second', input should be 'revision', 'first_attempt' or 'keep'"),
         ({"prompt": "Question a?"}, "prompt: got 'Question a\\?', input should be a valid array"),
         ({"completion": [{"role": "tool", "content": "x"}]}, "completion.0.role: got 'tool'"),
     ],
 )
-def test_a_bad_chat_is_named_by_file_and_line(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+def test_a_bad_chat_is_named_by_file_and_line(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
     path = tmp_path / "revision.jsonl"
     path.write_text(json.dumps(asdict(ROWS[5]) | changes) + "\n")
     with pytest.raises(InputError, match=rf"revision\.jsonl:1: no RevisionRow: {message}"):

@@ -16,7 +16,15 @@ def wrong(index: int, text: str) -> GradedSolution:
     return GradedSolution(Solution("p", index, text), "8", INCORRECT)
 
 
-SOLUTIONS = [right(0, "aaaa"), wrong(1, "aabb"), right(2, "bbbb"), wrong(3, "bbbc"), wrong(4, "cccc"), right(5, "cccd"), right(6, "dddd")]
+SOLUTIONS = [
+    right(0, "aaaa"),
+    wrong(1, "aabb"),
+    right(2, "bbbb"),
+    wrong(3, "bbbc"),
+    wrong(4, "cccc"),
+    right(5, "cccd"),
+    right(6, "dddd"),
+]
 
 
 def test_each_solution_is_a_row_with_its_verdict() -> None:
@@ -35,7 +43,8 @@ def test_random_pairs_use_each_solution_as_often_as_any_other() -> None:
         assert four == everything[:4]
         assert sorted(Counter(pair.chosen for pair in four).values()) == [1, 1, 1, 1]
         assert sorted(Counter(pair.rejected for pair in four).values()) == [1, 1, 2]
-    two_by_two = [SOLUTIONS[0], SOLUTIONS[1], SOLUTIONS[2], SOLUTIONS[3]]  # equal sides: after two pairs the next two are the crossed ones
+    # Equal sides: after two pairs the next two are the crossed ones
+    two_by_two = [SOLUTIONS[0], SOLUTIONS[1], SOLUTIONS[2], SOLUTIONS[3]]
     pairs = orm_pairs(PROBLEM, two_by_two, PairSettings(max_per_question=None), seed=0)
     assert len({(pair.chosen, pair.rejected) for pair in pairs}) == 4
     assert {pairs[0].rejected, pairs[1].rejected} == {"aabb", "bbbc"}
@@ -44,7 +53,12 @@ def test_random_pairs_use_each_solution_as_often_as_any_other() -> None:
 def test_closest_pairs_take_the_nearest_wrong_solution() -> None:
     pairs = orm_pairs(PROBLEM, SOLUTIONS, PairSettings("closest"), seed=0)
     # "dddd" is four edits from every wrong one: the lowest sample index
-    assert {pair.chosen: pair.rejected for pair in pairs} == {"aaaa": "aabb", "bbbb": "bbbc", "cccd": "cccc", "dddd": "aabb"}
+    assert {pair.chosen: pair.rejected for pair in pairs} == {
+        "aaaa": "aabb",
+        "bbbb": "bbbc",
+        "cccd": "cccc",
+        "dddd": "aabb",
+    }
     assert len(orm_pairs(PROBLEM, SOLUTIONS, PairSettings("closest", 3), seed=0)) == 3
 
 
@@ -59,7 +73,12 @@ def test_a_chain_gives_each_attempt_the_ones_before_it() -> None:
     assert shown == [[], ["aaaa"], ["aaaa", "aabb"], ["aabb", "bbbb"]]  # the most recent two
     assert [row.label for row in rows] == [True, False, True, False]
     assert [row.completion[0].content for row in rows] == ["aaaa", "aabb", "bbbb", "bbbc"]
-    assert [(row.n_attempts, row.sample_indices) for row in rows] == [(0, (0,)), (1, (0, 1)), (2, (0, 1, 2)), (2, (1, 2, 3))]
+    assert [(row.n_attempts, row.sample_indices) for row in rows] == [
+        (0, (0,)),
+        (1, (0, 1)),
+        (2, (0, 1, 2)),
+        (2, (1, 2, 3)),
+    ]
 
 
 def test_independent_solutions_are_cut_into_chains_each_of_them_once() -> None:
@@ -67,6 +86,10 @@ def test_independent_solutions_are_cut_into_chains_each_of_them_once() -> None:
     assert [len(chain) for chain in chains] == [3, 3, 1]
     assert sorted(each.solution.index for chain in chains for each in chain) == [0, 1, 2, 3, 4, 5, 6]
     assert chains == shuffled_chains(PROBLEM, SOLUTIONS, max_attempts=2, seed=0)
-    firsts = {chain[0].solution.index for seed in range(60) for chain in shuffled_chains(PROBLEM, SOLUTIONS, 2, seed)}
+    firsts = {
+        chain[0].solution.index
+        for seed in range(60)
+        for chain in shuffled_chains(PROBLEM, SOLUTIONS, 2, seed)
+    }
     assert firsts == {0, 1, 2, 3, 4, 5, 6}
     assert shuffled_chains(PROBLEM, [], 2, seed=0) == []

@@ -2,7 +2,16 @@ import pytest
 
 from data_gen.labeling.rollouts import WITNESS, terminal
 from data_gen.labeling.views import LabelView, view_labels
-from data_gen.records.solutions import CORRECT, INCORRECT, GradedSolution, LabeledSolution, Problem, Solution, StepEstimate, Verdict
+from data_gen.records.solutions import (
+    CORRECT,
+    INCORRECT,
+    GradedSolution,
+    LabeledSolution,
+    Problem,
+    Solution,
+    StepEstimate,
+    Verdict,
+)
 from data_gen.rows.filters import Filter
 from data_gen.rows.layouts import PrmRow
 from data_gen.rows.prm import prm_rows
@@ -30,7 +39,9 @@ def test_a_labeled_solution_becomes_a_row_with_its_evidence() -> None:
         StepEstimate(1, 3, 0, "rollouts", "first_success", 0.1, 0.9),
         StepEstimate(0, 8, 2, "rollouts", "first_success", 0.0, 0.3),
     )
-    rows, left_out = prm_rows(PROBLEM, [labeled(steps, (first, second, NOTHING), (True, False, None))], LabelView(), EXACT)
+    rows, left_out = prm_rows(
+        PROBLEM, [labeled(steps, (first, second, NOTHING), (True, False, None))], LabelView(), EXACT
+    )
     assert left_out == {}
     assert rows == [
         PrmRow(
@@ -65,7 +76,9 @@ def test_solutions_are_left_out_by_reason() -> None:
 def test_a_solution_whose_wrong_answer_is_disputed_teaches_no_step() -> None:
     problem = Problem("a", "Question a?", "3")
     graded = GradedSolution(Solution("a", 0, "x"), "3.00 dollars", INCORRECT)
-    rows, left_out = prm_rows(problem, [LabeledSolution(graded, ("x",), (NOTHING,), (False,))], LabelView(), Filter())
+    rows, left_out = prm_rows(
+        problem, [LabeledSolution(graded, ("x",), (NOTHING,), (False,))], LabelView(), Filter()
+    )
     assert (rows, left_out) == ([], {"disputed": 1})
 
 
@@ -75,22 +88,33 @@ def test_labels_under_a_threshold_come_from_the_counts() -> None:
     assert view_labels(wrong, LabelView()) == (True, True, True, False, False)
     assert view_labels(wrong, LabelView(hard_threshold=0)) == (True, True, True, False, False)
     assert view_labels(wrong, LabelView(hard_threshold=0.125)) == (True, True, False, False, False)
-    assert view_labels(wrong, LabelView(hard_threshold=0.125, until_first_error=True)) == (True, True, False, None, None)
+    assert view_labels(wrong, LabelView(hard_threshold=0.125, until_first_error=True)) == (
+        True,
+        True,
+        False,
+        None,
+        None,
+    )
     by_chance = labeled(("a", "b", "c"), (counts[3], counts[1], terminal(True)), (False, True, True), CORRECT)
-    assert view_labels(by_chance, LabelView(until_first_error=True)) == (True, True, True)  # the solution itself succeeded after a
+    # The solution itself succeeded after a
+    assert view_labels(by_chance, LabelView(until_first_error=True)) == (True, True, True)
     lucky = labeled(("a", "b", "c"), (counts[3], counts[1], terminal(False)), (False, True, False))
     assert view_labels(lucky, LabelView(until_first_error=True)) == (False, None, None)
     right = labeled(("a", "b"), (WITNESS, terminal(True)), (None, None), CORRECT)
     assert view_labels(right, LabelView(hard_threshold=0)) == (True, True)
-    assert view_labels(right, LabelView(hard_threshold=0.5)) == (None, True)  # a witness says that the value is above 0 and no more
+    # A witness says that the value is above 0 and no more
+    assert view_labels(right, LabelView(hard_threshold=0.5)) == (None, True)
     assert view_labels(labeled(("a",), (NOTHING,), (True,)), LabelView(hard_threshold=0.5)) == (None,)
 
 
 def test_a_threshold_needs_a_fixed_number_of_rollouts() -> None:
     stopped = labeled(("a",), (StepEstimate(1, 3, 0, "rollouts", "first_success"),), (True,))
-    assert view_labels(stopped, LabelView(hard_threshold=0)) == (True,)  # any success is any success, whenever the draws ended
+    # Any success is any success, whenever the draws ended
+    assert view_labels(stopped, LabelView(hard_threshold=0)) == (True,)
     with pytest.raises(
-        InputError, match=r"solution 0 of problem a, step 0: hard_threshold 0\.25 needs a fixed number of rollouts.* got stopping"
+        InputError,
+        match=r"solution 0 of problem a, step 0: hard_threshold 0\.25 needs a fixed number of rollouts.* got "
+        r"stopping",
     ):
         view_labels(stopped, LabelView(hard_threshold=0.25))
 

@@ -9,7 +9,13 @@ from data_gen.records.chats import ChainPrompts, Message, chain_prompt
 from data_gen.records.solutions import CORRECT, INCORRECT, GradedSolution, Problem, Solution
 from data_gen.rows.filters import Filter, usable_solutions
 from data_gen.rows.layouts import RevisionRow
-from data_gen.rows.revision import DistanceAudit, RevisionSettings, attempt_counts, is_below_floor, revision_rows
+from data_gen.rows.revision import (
+    DistanceAudit,
+    RevisionSettings,
+    attempt_counts,
+    is_below_floor,
+    revision_rows,
+)
 
 PROBLEM = Problem("p", "What is 3 + 4?", "7")
 ALL = RevisionSettings(p_false_negative=0)
@@ -25,7 +31,10 @@ def wrong(index: int, text: str, answer: str = "8") -> GradedSolution:
 
 
 def rows_of(
-    solutions: list[GradedSolution], settings: RevisionSettings = ALL, prompts: ChainPrompts = PLAIN, seed: int = 0
+    solutions: list[GradedSolution],
+    settings: RevisionSettings = ALL,
+    prompts: ChainPrompts = PLAIN,
+    seed: int = 0,
 ) -> list[RevisionRow]:
     usable, _ = usable_solutions(PROBLEM, solutions, Filter())
     return revision_rows(PROBLEM, usable, settings, prompts, seed)[0]
@@ -36,7 +45,13 @@ def attempts(row: RevisionRow) -> list[str]:
 
 
 # Edits to "abcdefg": 1, 2, 3, 4 and 5 characters differ.
-LADDER = [wrong(1, "abxxxxx"), wrong(2, "abcdxxx"), wrong(3, "abcdefx"), wrong(4, "abcdexx"), wrong(5, "abcxxxx")]
+LADDER = [
+    wrong(1, "abxxxxx"),
+    wrong(2, "abcdxxx"),
+    wrong(3, "abcdefx"),
+    wrong(4, "abcdexx"),
+    wrong(5, "abcxxxx"),
+]
 
 
 def test_the_closest_wrong_attempt_comes_last_and_random_ones_before_it() -> None:
@@ -58,15 +73,22 @@ def test_the_closest_wrong_attempt_comes_last_and_random_ones_before_it() -> Non
 
 
 def test_the_number_of_attempts_is_uniform_on_0_to_4() -> None:
-    counts = Counter(row.n_attempts for seed in range(1000) for row in rows_of([right(0, "abcdefg"), *LADDER], seed=seed))
+    counts = Counter(
+        row.n_attempts for seed in range(1000) for row in rows_of([right(0, "abcdefg"), *LADDER], seed=seed)
+    )
     assert sorted(counts) == [0, 1, 2, 3, 4]
     assert all(140 < count < 260 for count in counts.values())  # 200 expected, standard deviation 12.6
 
 
 def test_the_number_of_attempts_is_at_most_that_of_wrong_attempts() -> None:
-    two = {row.n_attempts for seed in range(60) for row in rows_of([right(0, "abcdefg"), *LADDER[:2]], seed=seed)}
+    two = {
+        row.n_attempts for seed in range(60) for row in rows_of([right(0, "abcdefg"), *LADDER[:2]], seed=seed)
+    }
     assert two == {0, 1, 2}
-    assert [row.kind for row in rows_of([right(0, "abcdefg"), right(1, "gfedcba")])] == ["first_attempt", "first_attempt"]
+    assert [row.kind for row in rows_of([right(0, "abcdefg"), right(1, "gfedcba")])] == [
+        "first_attempt",
+        "first_attempt",
+    ]
     assert rows_of(LADDER) == []
 
 
@@ -75,7 +97,8 @@ def test_each_target_is_uniform_whether_balanced_or_not(balanced: bool) -> None:
     targets = [right(index, str(index)) for index in range(5)]
     counts = [attempt_counts(PROBLEM, targets, 4, balanced, seed) for seed in range(500)]
     for target in range(5):
-        assert all(60 < Counter(row[target] for row in counts)[m] < 140 for m in range(5))  # 100 expected, standard deviation 9
+        # 100 expected, standard deviation 9
+        assert all(60 < Counter(row[target] for row in counts)[m] < 140 for m in range(5))
     assert all(sorted(row) == [0, 1, 2, 3, 4] for row in counts) == balanced
 
 
@@ -122,13 +145,19 @@ def test_a_wrong_pool_that_may_be_made_of_misses_drops_the_question() -> None:
     assert [is_below_floor(60, n_wrong, settings) for n_wrong in (0, 1, 2, 3)] == [False, True, True, False]
     assert not is_below_floor(3, 1, settings)
     solutions = [*(right(index, f"right {index}") for index in range(60)), wrong(60, "wrong", "9")]
-    rows, left_out, _ = revision_rows(PROBLEM, usable_solutions(PROBLEM, solutions, Filter())[0], settings, PLAIN, 0)
+    rows, left_out, _ = revision_rows(
+        PROBLEM, usable_solutions(PROBLEM, solutions, Filter())[0], settings, PLAIN, 0
+    )
     assert (rows, left_out) == ([], {"too few wrong attempts to trust": 60})
 
 
 def test_an_attempt_that_the_lenient_comparison_accepts_is_never_shown_as_wrong() -> None:
     missed = wrong(1, "abcdefG", "$7.00$ apples")  # the strict grader erred; it is the closest
-    assert {tuple(attempts(row)) for seed in range(20) for row in rows_of([right(0, "abcdefg"), missed, LADDER[0]], seed=seed)} == {
+    assert {
+        tuple(attempts(row))
+        for seed in range(20)
+        for row in rows_of([right(0, "abcdefg"), missed, LADDER[0]], seed=seed)
+    } == {
         (),
         ("abxxxxx",),
     }
@@ -136,19 +165,29 @@ def test_an_attempt_that_the_lenient_comparison_accepts_is_never_shown_as_wrong(
 
 def test_keep_rows_are_off_by_default_and_end_with_the_answer_that_is_kept() -> None:
     solutions = [right(0, "abcdefg"), *LADDER]
-    assert {row.kind for seed in range(40) for row in rows_of(solutions, seed=seed)} == {"revision", "first_attempt"}
+    assert {row.kind for seed in range(40) for row in rows_of(solutions, seed=seed)} == {
+        "revision",
+        "first_attempt",
+    }
     n_before = Counter[int]()
     for seed in range(200):
         revision, keep = rows_of(solutions, replace(ALL, keep_share=1.0), seed=seed)
         assert revision == rows_of(solutions, seed=seed)[0]  # keep rows come besides and change no other row
         shown = attempts(keep)
-        assert (keep.kind, shown[-1], keep.completion[0].content, keep.edit_distance) == ("keep", "abcdefg", "abcdefg", None)
+        assert (keep.kind, shown[-1], keep.completion[0].content, keep.edit_distance) == (
+            "keep",
+            "abcdefg",
+            "abcdefg",
+            None,
+        )
         assert keep.sample_indices[-2:] == (0, 0)
         assert shown[-2:-1] in ([], ["abcdefx"])
         n_before[len(shown) - 1] += 1
     assert sorted(n_before) == [0, 1, 2, 3]
     assert min(n_before.values()) > 25
-    half = [row.kind for seed in range(300) for row in rows_of(solutions, replace(ALL, keep_share=0.5), seed=seed)]
+    half = [
+        row.kind for seed in range(300) for row in rows_of(solutions, replace(ALL, keep_share=0.5), seed=seed)
+    ]
     assert 115 < half.count("keep") < 185
 
 
@@ -158,8 +197,15 @@ def test_no_attempts_at_all_give_first_attempts() -> None:
 
 
 def test_a_chat_model_may_be_asked_to_look_again() -> None:
-    prompts = ChainPrompts("{question} Put the answer in a box.", "That may be wrong. Look for the mistake and solve it again.")
-    row = next(row for seed in range(20) for row in rows_of([right(0, "seven"), LADDER[0]], prompts=prompts, seed=seed) if row.n_attempts)
+    prompts = ChainPrompts(
+        "{question} Put the answer in a box.", "That may be wrong. Look for the mistake and solve it again."
+    )
+    row = next(
+        row
+        for seed in range(20)
+        for row in rows_of([right(0, "seven"), LADDER[0]], prompts=prompts, seed=seed)
+        if row.n_attempts
+    )
     assert row.prompt == (
         Message("user", "What is 3 + 4? Put the answer in a box."),
         Message("assistant", "abxxxxx"),
@@ -179,7 +225,11 @@ def test_the_default_layout_is_that_of_the_text_which_the_built_in_policy_imitat
         "Start with 3: plus 4, times 9.",
         ["3 plus 4=8\n8 times 9=72, keep 2\nAnswer: 8 2", "3 plus 4=7\n7 times 9=63, keep 3\nAnswer: 7 3"],
     )
-    document = [message for text in texts for message in ({"role": "user", "content": question}, {"role": "assistant", "content": text})]
+    document = [
+        message
+        for text in texts
+        for message in ({"role": "user", "content": question}, {"role": "assistant", "content": text})
+    ]
     imitated = encode_batch(tokenizer, [document])["input_ids"][0].tolist()
     prompt = [asdict(message) for message in chain_prompt(Problem("p", question, "7 3"), texts[:1], PLAIN)]
     start = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False)
@@ -195,9 +245,13 @@ def test_trl_learns_the_last_attempt_alone(tmp_path: Path) -> None:
     from data_gen.rows.layouts import features
 
     tokenizer = load_tokenizer(str(BASE_POLICY))
-    rows = [row for seed in range(8) for row in rows_of([right(0, "3 plus 4=7\nAnswer: 7"), *LADDER], seed=seed)]
+    rows = [
+        row for seed in range(8) for row in rows_of([right(0, "3 plus 4=7\nAnswer: 7"), *LADDER], seed=seed)
+    ]
     dataset = Dataset.from_list([asdict(row) for row in rows], features=features(RevisionRow))
-    settings = SFTConfig(output_dir=str(tmp_path), use_cpu=True, report_to="none", bf16=False, max_length=None)
+    settings = SFTConfig(
+        output_dir=str(tmp_path), use_cpu=True, report_to="none", bf16=False, max_length=None
+    )
     trainer = SFTTrainer(str(BASE_POLICY), args=settings, train_dataset=dataset, processing_class=tokenizer)
     for row, example in zip(rows, trainer.train_dataset, strict=True):
         batch = trainer.data_collator([example])
@@ -216,5 +270,12 @@ def test_the_audit_counts_what_the_metric_decides() -> None:
     other.merge(revision_rows(PROBLEM, ladder, replace(ALL, max_attempts=0), PLAIN, 0)[2])
     single, _ = usable_solutions(PROBLEM, [right(0, "abcdefg"), LADDER[0]], Filter())
     other.merge(revision_rows(PROBLEM, single, replace(ALL, max_attempts=0), PLAIN, 0)[2])
-    entry = {"n_trajectories": 3, "n_with_choice": 2, "closest_mean": 1.5, "random_mean": 2.5, "n_ties": 1, "n_other_under_normalized": 1}
+    entry = {
+        "n_trajectories": 3,
+        "n_with_choice": 2,
+        "closest_mean": 1.5,
+        "random_mean": 2.5,
+        "n_ties": 1,
+        "n_other_under_normalized": 1,
+    }
     assert other.table() == {"all": entry, "0": entry}

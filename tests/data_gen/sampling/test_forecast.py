@@ -23,8 +23,9 @@ def test_equal_costs_leave_nothing_uncertain():
 
 
 def test_the_interval_of_the_rest_has_the_width_of_a_normal_prediction():
-    # costs 0 and 2, ten of each: mean 1, standard deviation sqrt(20 / 19) = 1.026. The rest of 1,980 problems is 1,980 plus an error whose
-    # standard deviation is 1,980 * 1.026 * sqrt(1 / 20 + 1 / 1980) = 456.5; 90 % of a normal distribution lie within 1.645 of them.
+    # costs 0 and 2, ten of each: mean 1, standard deviation sqrt(20 / 19) = 1.026. The rest of 1,980 problems
+    # is 1,980 plus an error whose standard deviation is 1,980 * 1.026 * sqrt(1 / 20 + 1 / 1980) = 456.5; 90 %
+    # of a normal distribution lie within 1.645 of them.
     total = forecast_total([0.0, 2.0] * 10, 2000, random.Random(0))
     assert total.expected == 2000.0
     assert total.high - total.low == pytest.approx(2 * 1.645 * 456.5, rel=0.06)
@@ -37,7 +38,10 @@ def test_a_pilot_of_one_problem_says_nothing_of_others():
 
 @pytest.mark.parametrize(
     "draw",
-    [pytest.param(lambda rng: rng.lognormvariate(6, 0.6), id="lognormal"), pytest.param(lambda rng: 9.0 * (rng.random() < 0.3), id="few")],
+    [
+        pytest.param(lambda rng: rng.lognormvariate(6, 0.6), id="lognormal"),
+        pytest.param(lambda rng: 9.0 * (rng.random() < 0.3), id="few"),
+    ],
 )
 def test_the_interval_holds_the_true_total_as_often_as_it_says(draw: Callable[[random.Random], float]):
     n_within = 0
@@ -46,7 +50,8 @@ def test_the_interval_holds_the_true_total_as_often_as_it_says(draw: Callable[[r
         costs = [draw(rng) for _ in range(300)]
         total = forecast_total([costs[i] for i in pilot_positions(300)], 300, random.Random(0))
         n_within += total.low <= sum(costs) <= total.high
-    assert 0.75 <= n_within / 60 <= 0.98  # 0.9 is meant; twenty costs of a skewed distribution show its tail too seldom
+    # 0.9 is meant; twenty costs of a skewed distribution show its tail too seldom
+    assert 0.75 <= n_within / 60 <= 0.98
 
 
 def test_seconds_follow_the_generated_tokens():

@@ -47,7 +47,9 @@ class TrainConfig:
     n_candidates: tuple[int, ...] = (4, 16)
     weights: dict[str, float] = field(default_factory=dict)
     names: tuple[str, ...] = ()
-    optimizer: OptimizerConfig = field(default=OptimizerConfig(learning_rate=5e-4), metadata={"help": "how weights move"})
+    optimizer: OptimizerConfig = field(
+        default=OptimizerConfig(learning_rate=5e-4), metadata={"help": "how weights move"}
+    )
     lora: LoraConfig | None = None
     """Low-rank adapters."""
 
@@ -74,7 +76,9 @@ def test_second_config_file_wins_over_the_first(tmp_path: Path) -> None:
     first = write(tmp_path, "problems: p\nn_updates: 5\naggregation: min")
     second = tmp_path / "second.yaml"
     second.write_text("n_updates: 6")
-    assert parse_config(TrainConfig, [f"--config={first}", f"--config={second}"]) == TrainConfig(Path("p"), n_updates=6, aggregation="min")
+    assert parse_config(TrainConfig, [f"--config={first}", f"--config={second}"]) == TrainConfig(
+        Path("p"), n_updates=6, aggregation="min"
+    )
 
 
 @pytest.mark.parametrize(
@@ -99,7 +103,9 @@ def test_second_config_file_wins_over_the_first(tmp_path: Path) -> None:
         ("optimizer", None, OptimizerConfig(5e-4)),
     ],
 )
-def test_command_line_text_becomes_the_type_of_the_field(option: str, text: str | None, value: object) -> None:
+def test_command_line_text_becomes_the_type_of_the_field(
+    option: str, text: str | None, value: object
+) -> None:
     argv = [] if text is None else [f"--{option}", text]
     assert getattr(parse_config(TrainConfig, ["--problems=p", *argv]), option) == value
 
@@ -107,16 +113,32 @@ def test_command_line_text_becomes_the_type_of_the_field(option: str, text: str 
 def test_a_list_may_be_given_in_several_words_and_several_times(tmp_path: Path) -> None:
     path = write(tmp_path, "problems: p\nn_candidates: [1, 2]")
     config = parse_config(
-        TrainConfig, ["--config", path, "--n_candidates", "4", "16,32", "--names", "a", "b c", "--n_candidates=[64]", "--names=d"]
+        TrainConfig,
+        [
+            "--config",
+            path,
+            "--n_candidates",
+            "4",
+            "16,32",
+            "--names",
+            "a",
+            "b c",
+            "--n_candidates=[64]",
+            "--names=d",
+        ],
     )
     assert config.n_candidates == (4, 16, 32, 64)  # the file's are replaced
     assert config.names == ("a", "b c", "d")
     assert parse_config(TrainConfig, ["--problems=p", "--n_updates", "4", "--n_updates", "5"]).n_updates == 5
     assert refusal("--n_updates", "4", "5") == "unexpected argument '5' (command line); expected --key value"
-    assert refusal("--n_candidates", "4", "x").startswith('n_candidates: got [4, "x"], expected list of int (command line)')
+    assert refusal("--n_candidates", "4", "x").startswith(
+        'n_candidates: got [4, "x"], expected list of int (command line)'
+    )
 
 
-BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n" for a, b in pairwise("abcdefghi"))
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n" for a, b in pairwise("abcdefghi")
+)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +157,10 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(f"{b}: &{b} [{', '.joi
         ("n_updates: 9223372036854775808", "n_updates: got 9223372036854775808, which is beyond 64 bits"),
         ("n_candidates: [1, -99999999999999999999]", "n_candidates: got .* which is beyond 64 bits"),
         ("optimizer: {learning_rate: .nan}", "optimizer.learning_rate: got NaN, which is no finite number"),
-        ("optimizer: {learning_rate: 1e999}", "optimizer.learning_rate: got Infinity, which is no finite number"),
+        (
+            "optimizer: {learning_rate: 1e999}",
+            "optimizer.learning_rate: got Infinity, which is no finite number",
+        ),
         ("stop: ? [a]\n  : b", "FILE:1: not valid YAML"),
         ("? [a]\n: b", "unknown key"),
     ],
@@ -181,20 +206,33 @@ def test_text_that_yaml_1_1_would_turn_into_something_else_stays_text(tmp_path: 
         ("n_updates: 1.5", "n_updates: got 1.5, expected int (FILE:2): Input should be a valid integer"),
         ("n_updates: '3'", 'n_updates: got "3", expected int (FILE:2)'),
         ("n_updates: true", "n_updates: got true, expected int (FILE:2)"),
-        ("n_updates: 0", "n_updates: got 0, expected int (FILE:2): Input should be greater than or equal to 1"),
+        (
+            "n_updates: 0",
+            "n_updates: got 0, expected int (FILE:2): Input should be greater than or equal to 1",
+        ),
         ("aggregation: mean", 'aggregation: got "mean", expected one of min, last (FILE:2)'),
         ("precision: float16", 'precision: got "float16", expected one of float32, bfloat16 (FILE:2)'),
         ("is_resumed: yes", 'is_resumed: got "yes", expected true or false (FILE:2)'),
         ("stop: 3", "stop: got 3, expected str or null (FILE:2)"),
-        ("n_candidates: [1, x]", 'n_candidates: got [1, "x"], expected list of int (FILE:2): item 1: Input should be a valid integer'),
+        (
+            "n_candidates: [1, x]",
+            'n_candidates: got [1, "x"], expected list of int (FILE:2): item 1: Input should be a valid '
+            "integer",
+        ),
         ("optimizer: {betas: [0.9]}", "optimizer.betas: got [0.9], expected list of float, float (FILE:2)"),
         ("optimizer: 3", "optimizer: got '3', expected keys and values (FILE:2)"),
         ("optimizer: {learning_rate: -1}", "optimizer: learning_rate: got -1.0, expected more than 0"),
         ("n_update: 3", "unknown key n_update (FILE:2); did you mean n_updates?"),
-        ("optimizer: {lerning_rate: 3}", "unknown key optimizer.lerning_rate (FILE:2); did you mean optimizer.learning_rate?"),
+        (
+            "optimizer: {lerning_rate: 3}",
+            "unknown key optimizer.lerning_rate (FILE:2); did you mean optimizer.learning_rate?",
+        ),
         ("zzz: 3", "unknown key zzz (FILE:2); expected one of problems, n_updates, "),
         ("problems: q", "problems: set twice (FILE:2)"),
-        ("lora: {alpha: 1}", "no value for lora.rank; expected --lora.rank on the command line or a line in the YAML file"),
+        (
+            "lora: {alpha: 1}",
+            "no value for lora.rank; expected --lora.rank on the command line or a line in the YAML file",
+        ),
         ("stop: [1", "FILE:2: not valid YAML: expected ',' or ']'"),
         ("stop: !!python/name:os.system", "FILE:2: not valid YAML: could not determine a constructor"),
     ],
@@ -208,15 +246,24 @@ def test_bad_yaml_is_refused_with_name_got_wanted_and_line(tmp_path: Path, line:
 
 def test_bad_command_line_is_refused_with_name_got_and_wanted() -> None:
     assert refusal("--n_updates", "many").startswith('n_updates: got "many", expected int (command line)')
-    assert refusal("--n_candidates", "4,x").startswith('n_candidates: got [4, "x"], expected list of int (command line)')
+    assert refusal("--n_candidates", "4,x").startswith(
+        'n_candidates: got [4, "x"], expected list of int (command line)'
+    )
     assert refusal("--n-updates", "3") == "unknown key n-updates (command line); did you mean n_updates?"
     assert refusal("n_updates=3") == "unexpected argument 'n_updates=3' (command line); expected --key value"
     assert refusal("--is_resumed").startswith(
-        "--is_resumed (command line) has no value; expected --is_resumed value, for a switch --is_resumed true"
+        "--is_resumed (command line) has no value; expected --is_resumed value, for a switch --is_resumed "
+        "true"
     )
-    assert refusal("--lora", "{rank: 1, rnk: 2}").startswith('lora: got {"rank": 1, "rnk": 2}, expected its fields one by one')
-    assert refusal("--config", "no/such.yaml") == "no/such.yaml: no such file, expected a YAML file of settings"
-    assert refusal("--optimizer.learning_rate.x", "1").startswith("unknown key optimizer.learning_rate.x (command line)")
+    assert refusal("--lora", "{rank: 1, rnk: 2}").startswith(
+        'lora: got {"rank": 1, "rnk": 2}, expected its fields one by one'
+    )
+    assert (
+        refusal("--config", "no/such.yaml") == "no/such.yaml: no such file, expected a YAML file of settings"
+    )
+    assert refusal("--optimizer.learning_rate.x", "1").startswith(
+        "unknown key optimizer.learning_rate.x (command line)"
+    )
 
 
 def test_missing_fields_are_all_named() -> None:
@@ -248,7 +295,9 @@ def test_config_classes_whose_keys_could_not_be_checked_are_refused() -> None:
 
 
 def test_dumped_config_loads_back(tmp_path: Path) -> None:
-    config = TrainConfig(Path("p"), stop="1e5", weights={"prm": 1.0}, precision=Precision.BFLOAT16, lora=LoraConfig(rank=8))
+    config = TrainConfig(
+        Path("p"), stop="1e5", weights={"prm": 1.0}, precision=Precision.BFLOAT16, lora=LoraConfig(rank=8)
+    )
     dumped = dump_config(config)
     assert dumped["problems"] == "p"
     assert dumped["n_candidates"] == [4, 16]
@@ -278,7 +327,11 @@ def test_help_shows_types_defaults_and_comments(capsys: pytest.CaptureFixture[st
     ("error", "code", "line"),
     [
         (InputError("rows.jsonl:3: no field problem"), 2, "label: error: rows.jsonl:3: no field problem\n"),
-        (KeyboardInterrupt(), 130, "label: interrupted; what is finished is kept: the same command goes on from there\n"),
+        (
+            KeyboardInterrupt(),
+            130,
+            "label: interrupted; what is finished is kept: the same command goes on from there\n",
+        ),
         (
             OSError(28, "No space left on device", "x"),
             1,
@@ -301,7 +354,9 @@ def test_help_shows_types_defaults_and_comments(capsys: pytest.CaptureFixture[st
         ),
     ],
 )
-def test_command_ends_with_one_line(capsys: pytest.CaptureFixture[str], error: BaseException, code: int, line: str) -> None:
+def test_command_ends_with_one_line(
+    capsys: pytest.CaptureFixture[str], error: BaseException, code: int, line: str
+) -> None:
     def main() -> None:
         raise error
 

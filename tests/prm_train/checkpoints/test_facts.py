@@ -30,8 +30,15 @@ FACTS = CheckpointFacts("prm", ENCODING, "whether the step is right", "min")
 @pytest.fixture
 def checkpoint(tiny_policy: Path, tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    model, encoding = build_scorer("prm", TrainPrmConfig(rows=Path("unused"), output=tmp_path, model=str(tiny_policy)))
-    save_scorer(model, encoding, CheckpointFacts("prm", encoding.facts, "whether the step is right", "min"), tmp_path / "prm")
+    model, encoding = build_scorer(
+        "prm", TrainPrmConfig(rows=Path("unused"), output=tmp_path, model=str(tiny_policy))
+    )
+    save_scorer(
+        model,
+        encoding,
+        CheckpointFacts("prm", encoding.facts, "whether the step is right", "min"),
+        tmp_path / "prm",
+    )
     return tmp_path / "prm"
 
 
@@ -46,7 +53,9 @@ def score_of(folder: Path) -> tuple[float, str]:
 
 
 def test_facts_come_back_as_they_were_written():
-    facts = CheckpointFacts("prm", ENCODING, "l", "last", Calibration("platt", 0.5, 1.0), (Threshold("own validation", 0.3, 0.7),))
+    facts = CheckpointFacts(
+        "prm", ENCODING, "l", "last", Calibration("platt", 0.5, 1.0), (Threshold("own validation", 0.3, 0.7),)
+    )
     config: Any = Qwen2Config()
     write_facts(facts, config)
     assert read_facts(Qwen2Config.from_dict(json.loads(config.to_json_string()))) == facts
@@ -54,17 +63,29 @@ def test_facts_come_back_as_they_were_written():
 
 def test_a_checkpoint_without_a_calibration_scores_as_its_network():
     config: Any = Qwen2Config()
-    config.prm_train = {"kind": "prm", "encoding": {**vars(ENCODING)}, "labels": "whether the step is right", "aggregation": "min"}
+    config.prm_train = {
+        "kind": "prm",
+        "encoding": {**vars(ENCODING)},
+        "labels": "whether the step is right",
+        "aggregation": "min",
+    }
     found = read_facts(config)
     assert found == FACTS
     assert (found.calibration.scale, found.calibration.bias, found.thresholds) == (1.0, 0.0, ())
 
 
 def test_what_decides_no_score_is_not_in_the_id_of_a_scorer():
-    old = {"kind": "prm", "encoding": {**vars(ENCODING)}, "labels": "whether the step is right", "aggregation": "min"}
+    old = {
+        "kind": "prm",
+        "encoding": {**vars(ENCODING)},
+        "labels": "whether the step is right",
+        "aggregation": "min",
+    }
     tuned = CheckpointFacts(**{**vars(FACTS), "thresholds": (Threshold("own validation", 0.3),)})
     assert score_facts(FACTS) == score_facts(tuned) == old
-    assert score_facts(CheckpointFacts(**{**vars(FACTS), "calibration": Calibration("temperature", 2.0)})) != old
+    assert (
+        score_facts(CheckpointFacts(**{**vars(FACTS), "calibration": Calibration("temperature", 2.0)})) != old
+    )
 
 
 def test_a_scale_that_would_turn_the_order_round_is_refused():
@@ -87,12 +108,19 @@ def test_a_stored_calibration_is_what_the_scorer_uses(checkpoint):
     assert old_id != new_id
     assert (checkpoint / "model.safetensors").read_bytes() == weights
     facts = read_facts(AutoConfig.from_pretrained(checkpoint))
-    assert (facts.calibration, facts.thresholds) == (Calibration("platt", 0.5, 1.5), (Threshold("own validation", 0.3, 0.7),))
+    assert (facts.calibration, facts.thresholds) == (
+        Calibration("platt", 0.5, 1.5),
+        (Threshold("own validation", 0.3, 0.7),),
+    )
     assert facts.encoding == ENCODING
 
 
 def test_a_threshold_replaces_the_one_of_the_same_set(checkpoint):
-    own, first, second = Threshold("own validation", 0.4), Threshold("ProcessBench gsm8k", 0.6, 0.5), Threshold("ProcessBench gsm8k", 0.2)
+    own, first, second = (
+        Threshold("own validation", 0.4),
+        Threshold("ProcessBench gsm8k", 0.6, 0.5),
+        Threshold("ProcessBench gsm8k", 0.2),
+    )
     for threshold in (own, first, second):
         store_threshold(checkpoint, threshold)
     assert read_facts(AutoConfig.from_pretrained(checkpoint)).thresholds == (own, second)
@@ -103,5 +131,8 @@ def test_a_threshold_replaces_the_one_of_the_same_set(checkpoint):
 def test_a_folder_that_is_no_checkpoint_is_named(tmp_path, tiny_policy):
     with pytest.raises(InputError, match=r"no config.json there; expected the folder of a checkpoint"):
         store_threshold(tmp_path, Threshold("own validation", 0.5))
-    with pytest.raises(InputError, match=r"config.json: no 'prm_train'; expected a model that train-prm or train-orm has written"):
+    with pytest.raises(
+        InputError,
+        match=r"config.json: no 'prm_train'; expected a model that train-prm or train-orm has written",
+    ):
         store_threshold(tiny_policy, Threshold("own validation", 0.5))

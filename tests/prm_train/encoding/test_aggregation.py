@@ -3,7 +3,9 @@ import pytest
 from prm_train.encoding.aggregation import aggregate
 
 
-@pytest.mark.parametrize(("how", "expected"), [("min", 0.25), ("prod", 0.1), ("last", 0.5), ("mean", 1.55 / 3)])
+@pytest.mark.parametrize(
+    ("how", "expected"), [("min", 0.25), ("prod", 0.1), ("last", 0.5), ("mean", 1.55 / 3)]
+)
 def test_aggregate_of_three_scores(how, expected):
     assert aggregate([0.8, 0.25, 0.5], how) == pytest.approx(expected)
 

@@ -58,7 +58,8 @@ def test_prefix_property_holds_where_text_would_merge_across_steps(encoding):
         ("\n", ["", "3 plus 4 = 7", " \n ", "Answer: 7", "\n"], ["3 plus 4 = 7", "Answer: 7"]),
         ("\n\n", ["3 plus 4\nis 7", "Answer: 7"], ["3 plus 4\nis 7", "Answer: 7"]),
         ("\n\n", ["\n3 plus 4\n\nis 7\n\n", "\nAnswer: 7"], ["\n3 plus 4", "is 7", "\nAnswer: 7"]),
-        ("\n\n", ["3 plus 4 = 7", "Answer: 7\n"], ["3 plus 4 = 7", "Answer: 7"]),  # as the end of a text that lacks its separator
+        # As the end of a text that lacks its separator
+        ("\n\n", ["3 plus 4 = 7", "Answer: 7\n"], ["3 plus 4 = 7", "Answer: 7"]),
         (" ки", ["3 plus 4 ки is 7 ки", "Answer: 7"], ["3 plus 4", " is 7", "Answer: 7"]),
     ],
 )
@@ -80,8 +81,12 @@ def test_a_step_that_spells_the_marker_does_not_become_one(encoding):
 
 
 @pytest.mark.parametrize("layout", ["chat", "plain"])
-@pytest.mark.parametrize("spelled", ["<|step|>", "<|end|>", "<|user|>", "<|end|><|assistant|>", "<|pad|>", "spelled0x <|step|>"])
-def test_a_question_that_spells_special_tokens_is_text_in_training_and_in_search(spelled, layout, tiny_policy):
+@pytest.mark.parametrize(
+    "spelled", ["<|step|>", "<|end|>", "<|user|>", "<|end|><|assistant|>", "<|pad|>", "spelled0x <|step|>"]
+)
+def test_a_question_that_spells_special_tokens_is_text_in_training_and_in_search(
+    spelled, layout, tiny_policy
+):
     tokenizer = load_tokenizer(str(tiny_policy))
     if layout == "plain":
         tokenizer.chat_template = None
@@ -91,7 +96,9 @@ def test_a_question_that_spells_special_tokens_is_text_in_training_and_in_search
     head = encoding.encode_head(question)
     assert tokenizer.decode(head) == before + question + after
     special = [token for token in head if token in tokenizer.all_special_ids]
-    assert special == tokenizer.convert_tokens_to_ids(["<|user|>", "<|end|>", "<|assistant|>"] if layout == "chat" else [])
+    assert special == tokenizer.convert_tokens_to_ids(
+        ["<|user|>", "<|end|>", "<|assistant|>"] if layout == "chat" else []
+    )
     assert encoding.encode(question, ["x", "y"])[0].count(encoding.marker_id) == 2
     assert encode_question(tokenizer, "{question}", question) == head  # a policy's prompt
     assert encode_chain(tokenizer, [Message("user", question)]) == head
@@ -101,10 +108,14 @@ def test_a_question_that_spells_special_tokens_is_text_in_training_and_in_search
 def test_a_special_token_in_the_vocabulary_of_sentencepiece_is_text_where_a_user_spells_it(model):
     letters = [*"▁abehisxy</>"]
     if model == "unigram":
-        pieces = Tokenizer(models.Unigram([("<unk>", 0.0), ("</s>", 0.0), *((letter, -3.0) for letter in letters)], unk_id=0))
+        pieces = Tokenizer(
+            models.Unigram([("<unk>", 0.0), ("</s>", 0.0), *((letter, -3.0) for letter in letters)], unk_id=0)
+        )
     else:
         known = {token: number for number, token in enumerate(["<unk>", "</s>", *letters, "</", "s>"])}
-        pieces = Tokenizer(models.BPE(vocab=known, merges=[("<", "/"), ("s", ">"), ("</", "s>")], unk_token="<unk>"))
+        pieces = Tokenizer(
+            models.BPE(vocab=known, merges=[("<", "/"), ("s", ">"), ("</", "s>")], unk_token="<unk>")
+        )
     pieces.pre_tokenizer = pre_tokenizers.Metaspace(split=False)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=pieces, eos_token="</s>", unk_token="<unk>")
     assert tokenizer("a</s>b", split_special_tokens=True)["input_ids"].count(1) == 1  # what is mended here
@@ -144,9 +155,15 @@ def test_a_system_prompt_and_arguments_go_through_the_chat_template(tiny_policy)
     assert tokenizer.decode(layout.encode(tokenizer, "1+1 <|end|>")) == (
         "<|system|>Count to <|end|>.<|end|><|user|>Q: 1+1 <|end|> \\neq 2<|end|><|assistant|><think></think>"
     )
-    assert layout.encode(tokenizer, "1+1 <|end|>").count(tokenizer.eos_token_id) == 3  # the question's is text
-    assert PromptLayout("Q: {question}").encode(tokenizer, QUESTION) == encode_question(tokenizer, "Q: {question}", QUESTION)
-    with pytest.raises(InputError, match=r"chat_template_kwargs: got enable_thinkin, which the chat template of .* does not read"):
+    # The question's is text
+    assert layout.encode(tokenizer, "1+1 <|end|>").count(tokenizer.eos_token_id) == 3
+    assert PromptLayout("Q: {question}").encode(tokenizer, QUESTION) == encode_question(
+        tokenizer, "Q: {question}", QUESTION
+    )
+    with pytest.raises(
+        InputError,
+        match=r"chat_template_kwargs: got enable_thinkin, which the chat template of .* does not read",
+    ):
         PromptLayout(chat_template_kwargs={"enable_thinkin": False}).check(tokenizer)
     tokenizer.chat_template = "{% for m in messages if m['role'] == 'user' %}{{ m['content'] }}{% endfor %}"
     with pytest.raises(InputError, match=r"system_prompt: the chat template of .* leaves it out"):
@@ -166,7 +183,9 @@ def test_named_chat_templates_without_a_default_are_refused_unless_there_is_one_
         tokenizer.chat_template = templates
         assert encode_messages(tokenizer, [Message("user", QUESTION)]) == expected
     tokenizer.chat_template = {"tool_use": template, "rag": template}
-    with pytest.raises(InputError, match="its chat templates are called rag, tool_use; expected one that is called default"):
+    with pytest.raises(
+        InputError, match="its chat templates are called rag, tool_use; expected one that is called default"
+    ):
         encode_question(tokenizer, "{question}", QUESTION)
 
 
@@ -184,7 +203,9 @@ def foreign_tokenizer(*special: str) -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    tokenizer.train_from_iterator([], trainers.BpeTrainer(special_tokens=list(special), initial_alphabet=alphabet, show_progress=False))
+    tokenizer.train_from_iterator(
+        [], trainers.BpeTrainer(special_tokens=list(special), initial_alphabet=alphabet, show_progress=False)
+    )
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=special[0])
 
 
@@ -192,17 +213,32 @@ def foreign_tokenizer(*special: str) -> PreTrainedTokenizerFast:
     ("special", "pad", "eos", "chosen", "n_new"),
     [
         (["<|endoftext|>", "<|step|>", "<pad>"], "<pad>", [0], "<pad>", 0),  # what works stays
-        (["<|im_end|>", "<|step|>", "<|endoftext|>", "<|vision_pad|>"], "<|endoftext|>", [2], "<|vision_pad|>", 0),  # EOS by the config
+        # EOS by the config
+        (
+            ["<|im_end|>", "<|step|>", "<|endoftext|>", "<|vision_pad|>"],
+            "<|endoftext|>",
+            [2],
+            "<|vision_pad|>",
+            0,
+        ),
         (["<|endoftext|>", "<|step|>", "<|padding|>"], None, [0], "<|padding|>", 0),
         (["</s>", "<|step|>", "<unk>", "<pad>"], None, [0], "<pad>", 0),
         (["</s>", "<|step|>", "<unk>", "<pad>"], "<unk>", [2, 3], "<|pad|>", 1),  # both end texts
-        (["<|end|>", *(f"<|reserved_special_token_{i}|>" for i in range(4))], None, [0], "<|reserved_special_token_3|>", 0),
+        (
+            ["<|end|>", *(f"<|reserved_special_token_{i}|>" for i in range(4))],
+            None,
+            [0],
+            "<|reserved_special_token_3|>",
+            0,
+        ),
         (["<eos>", "<|step|>", "<unused0>", "<unused1>", "<unk>"], None, [0], "<unused1>", 0),
         (["</s>", "<|step|>", "<unk>"], None, [None], "<unk>", 0),
         (["<|endoftext|>"], None, [0], "<|pad|>", 2),  # and a marker
     ],
 )
-def test_padding_is_what_the_vocabulary_keeps_for_it_and_no_end_by_any_config(special, pad, eos, chosen, n_new):
+def test_padding_is_what_the_vocabulary_keeps_for_it_and_no_end_by_any_config(
+    special, pad, eos, chosen, n_new
+):
     tokenizer = foreign_tokenizer(*special)
     tokenizer.pad_token = pad
     prepare_encoding(tokenizer, "\n", eos)
@@ -214,7 +250,11 @@ def test_a_reserved_token_of_the_model_becomes_the_marker(marker):
     tokenizer = foreign_tokenizer("<|endoftext|>", marker, "<|finetune_right_pad_id|>")
     encoding = prepare_encoding(tokenizer, "\n")
     assert encoding.facts.marker_token == marker
-    assert (encoding.marker_id, tokenizer.pad_token, len(tokenizer)) == (1, "<|finetune_right_pad_id|>", 3 + 256)
+    assert (encoding.marker_id, tokenizer.pad_token, len(tokenizer)) == (
+        1,
+        "<|finetune_right_pad_id|>",
+        3 + 256,
+    )
 
 
 def test_a_tokenizer_without_reserved_tokens_gets_marker_and_padding():

@@ -32,7 +32,15 @@ from prm_train.evaluation.run_costs import costs_of_runs
 from prm_train.metrics.training_report import TrainingReport, TrainingSeconds
 from prm_train.scoring.protocol import ScorerUsage
 from prm_train.search.candidates import Candidate
-from prm_train.search.results import Cost, Difficulty, ProblemResult, Scoring, StrategyRun, StrategySettings, read_results
+from prm_train.search.results import (
+    Cost,
+    Difficulty,
+    ProblemResult,
+    Scoring,
+    StrategyRun,
+    StrategySettings,
+    read_results,
+)
 from prm_train.search.summary import SearchSummary
 from prm_train.search.voting import majority_vote
 
@@ -45,11 +53,15 @@ ROWS = (
 )
 
 
-CHOSEN = Chosen(1.0, dict.fromkeys((1, 2, 4), 1.0), dict.fromkeys((1, 2, 4), (1.0, "sum, best")), "sum", "last")
+CHOSEN = Chosen(
+    1.0, dict.fromkeys((1, 2, 4), 1.0), dict.fromkeys((1, 2, 4), (1.0, "sum, best")), "sum", "last"
+)
 
 
 def result(
-    name: str = "p0", rows: tuple[tuple[str, bool, float, tuple[float, ...]], ...] = ROWS, temperature: float = 1.0
+    name: str = "p0",
+    rows: tuple[tuple[str, bool, float, tuple[float, ...]], ...] = ROWS,
+    temperature: float = 1.0,
 ) -> ProblemResult:
     candidates = tuple(
         Candidate(name, i, "a\nb", answer, right, logprob_sum=logprob, n_tokens=2, scores={"prm": scores})
@@ -80,7 +92,8 @@ def test_methods_choose_what_their_definition_says():
     assert accuracies(results, 1.0, partial(best_by, scorer_scores("prm", "min")), 4).tolist() == [1.0]
     # votes under min: answer 1 has 0.2 + 0.5 + 0.1 = 0.8, answer 2 has 0.8: a tie, which goes to the earliest
     assert accuracies(results, 1.0, partial(vote_by, scorer_scores("prm", "min")), 4).tolist() == [0.0]
-    assert accuracies(results, 1.0, partial(vote_by, scorer_scores("prm", "last")), 4).tolist() == [1.0]  # 0.8 against 0.9
+    # 0.8 against 0.9
+    assert accuracies(results, 1.0, partial(vote_by, scorer_scores("prm", "last")), 4).tolist() == [1.0]
     assert accuracies(results, 1.0, by_logprob("sum, best"), 4).tolist() == [0.0]
 
 
@@ -95,7 +108,10 @@ def test_differences_are_paired_and_beams_are_read_at_their_own_n():
     correct = evaluation.correct()
     assert sorted(correct) == ["beam", "logprob", "majority", "pass_at_n", "prm_vanilla", "prm_weighted"]
     assert correct["beam"][4].tolist() == [1.0] * 10
-    pairs = {(pair.method, pair.baseline, pair.n, pair.problems): pair.difference.mean for pair in evaluation.paired(correct)}
+    pairs = {
+        (pair.method, pair.baseline, pair.n, pair.problems): pair.difference.mean
+        for pair in evaluation.paired(correct)
+    }
     assert pairs[("prm_weighted", "majority", 4, "all test problems")] == 1.0
     assert pairs[("beam", "prm_weighted", 4, "two hardest quintiles")] == 0.0
     tokens = evaluation.tokens()
@@ -110,15 +126,23 @@ def test_the_votes_of_beams_weigh_what_ranked_them_whatever_validation_chose():
     results = [result(f"p{i}", rows) for i in range(5)]
     ranked_by_min = Evaluation(results, replace(CHOSEN, prm_aggregation="last"), "min", seed=0).correct()
     ranked_by_last = Evaluation(results, replace(CHOSEN, prm_aggregation="min"), "last", seed=0).correct()
-    assert (ranked_by_min["beam"][4].tolist(), ranked_by_min["prm_weighted"][4].tolist()) == ([1.0] * 5, [0.0] * 5)
-    assert (ranked_by_last["beam"][4].tolist(), ranked_by_last["prm_weighted"][4].tolist()) == ([0.0] * 5, [1.0] * 5)
+    assert (ranked_by_min["beam"][4].tolist(), ranked_by_min["prm_weighted"][4].tolist()) == (
+        [1.0] * 5,
+        [0.0] * 5,
+    )
+    assert (ranked_by_last["beam"][4].tolist(), ranked_by_last["prm_weighted"][4].tolist()) == (
+        [0.0] * 5,
+        [1.0] * 5,
+    )
 
 
 def test_settings_are_chosen_on_validation_results():
     chosen = choose_settings([result(f"p{i}") for i in range(6)])
     assert chosen.prm_aggregation == "min"  # all four rank alike here: the first wins
-    assert chosen.pass_at_1_temperature == 0.5  # the same candidates in another order: equal, and the lower is named first
-    # at T = 0.5 the candidates come backwards: in the blocks of two, (1, 1) and (2, 1), a tie goes to the earliest, the right one
+    # The same candidates in another order: equal, and the lower is named first
+    assert chosen.pass_at_1_temperature == 0.5
+    # at T = 0.5 the candidates come backwards: in the blocks of two, (1, 1) and (2, 1), a tie goes to the
+    # earliest, the right one
     assert chosen.majority == {1: 0.5, 2: 0.5, 4: 0.5}
     assert chosen.temperatures == (0.5,)
 
@@ -134,14 +158,31 @@ def test_a_line_that_a_killed_search_cut_short_is_left_out(tmp_path: Path):
 
 def test_truth_of_steps_is_known_for_the_built_in_task_only():
     problem = Problem("arithmetic-test-0-1", "Start with 3: plus 4, minus 2, plus 6.", "7 5 1")
-    assert step_truth(problem, "3 plus 4=7\n7 minus 2=6\n6 plus 6=12, keep 2\nAnswer: 7 6 2") == [True, False, None, None]
-    assert step_truth(problem, "3 plus 4=7\n7 minus 2=5\n5 plus 6=11, keep 1\nAnswer: 7 5 2") == [True, True, True, False]
+    assert step_truth(problem, "3 plus 4=7\n7 minus 2=6\n6 plus 6=12, keep 2\nAnswer: 7 6 2") == [
+        True,
+        False,
+        None,
+        None,
+    ]
+    assert step_truth(problem, "3 plus 4=7\n7 minus 2=5\n5 plus 6=11, keep 1\nAnswer: 7 5 2") == [
+        True,
+        True,
+        True,
+        False,
+    ]
     assert step_truth(Problem("p", "?", "2"), "a\nb") is None
 
 
 def test_step_quality_reads_scores_up_to_the_first_error():
     problem = Problem("arithmetic-test-0-1", "Start with 3: plus 4, minus 2.", "7 5")
-    candidate = Candidate(problem.problem_id, 0, "3 plus 4=7\n7 minus 2=6\nAnswer: 7 6", "7 6", False, scores={"prm": (0.9, 0.3, 0.99)})
+    candidate = Candidate(
+        problem.problem_id,
+        0,
+        "3 plus 4=7\n7 minus 2=6\nAnswer: 7 6",
+        "7 6",
+        False,
+        scores={"prm": (0.9, 0.3, 0.99)},
+    )
     sampled = StrategyRun("samples", 1, StrategySettings(1.0), (candidate,))
     one = ProblemResult(problem, 1.0, (sampled,), (), Difficulty(1, 0), Usage())
     quality = step_quality([one])
@@ -155,14 +196,30 @@ def test_the_costs_of_own_runs_are_read_from_their_folders(tmp_path: Path):
         process = ProcessFacts(n_draws=4, n_generated=100, seconds=seconds, cpu_seconds=seconds - 0.5)
         verdicts = {"correct": 2, "incorrect": 2}
         found = SampleSummary(
-            n_problems=1, n_solutions=4, verdicts=verdicts, pass_at_1=0.5, seconds=seconds, this_process=process, **tokens
+            n_problems=1,
+            n_solutions=4,
+            verdicts=verdicts,
+            pass_at_1=0.5,
+            seconds=seconds,
+            this_process=process,
+            **tokens,
         )
         found.write(tmp_path / name / "sample.json")
-    counts: dict[str, Any] = {"n_steps": 6, "n_training_rows": 3, "n_training_labels": 9, "n_training_tokens": 50, "n_validation_rows": 0}
+    counts: dict[str, Any] = {
+        "n_steps": 6,
+        "n_training_rows": 3,
+        "n_training_labels": 9,
+        "n_training_tokens": 50,
+        "n_validation_rows": 0,
+    }
     cost = TrainingSeconds(wall_seconds=9.0, cpu_seconds=8.0)
-    trained = TrainingReport(config={"n_epochs": 2.0}, cost=cost, left_out={}, loss_curve=(), validation=(), **counts)
+    trained = TrainingReport(
+        config={"n_epochs": 2.0}, cost=cost, left_out={}, loss_curve=(), validation=(), **counts
+    )
     trained.write(tmp_path / "prm" / "training" / "report.json")
-    searched = SearchSummary(n_problems=1, n_scorer_new=30, n_scorer_reused=7, seconds=6.0, cpu_seconds=5.0, **tokens)
+    searched = SearchSummary(
+        n_problems=1, n_scorer_new=30, n_scorer_reused=7, seconds=6.0, cpu_seconds=5.0, **tokens
+    )
     searched.write(tmp_path / "test" / "search.json")
     costs = costs_of_runs(
         [tmp_path / "a", tmp_path / "b"],

@@ -8,7 +8,16 @@ import torch
 from data_gen.records.first_error import NO_ERROR, first_error_f1
 from data_gen.settings.errors import InputError
 from prm_train.checkpoints.facts import CheckpointFacts, Threshold, read_config_facts, store_calibration
-from prm_train.evaluation.processbench import BEST, FIXED, Bootstrap, JudgedSolution, bounds_of, main, measure, read_split
+from prm_train.evaluation.processbench import (
+    BEST,
+    FIXED,
+    Bootstrap,
+    JudgedSolution,
+    bounds_of,
+    main,
+    measure,
+    read_split,
+)
 from prm_train.metrics.ranking import predicted_error
 from prm_train.training.config import TrainOrmConfig, TrainPrmConfig
 from prm_train.training.scorer_network import build_scorer, save_scorer
@@ -23,14 +32,18 @@ def judged(*errors: int, n_steps: int = 3) -> list[JudgedSolution]:
 def test_f1_is_the_harmonic_mean_of_two_accuracies_worked_by_hand():
     solutions = judged(1, 0, 2, NO_ERROR, NO_ERROR)
     scores = [(0.9, 0.2, 0.9), (0.6, 0.1, 0.1), (0.9, 0.9, 0.4), (0.9, 0.8, 0.9), (0.9, 0.4, 0.9)]
-    # at 0.5: found at 1 (right), at 1 (wrong, 0 expected), at 2 (right); none (right), at 1 (wrong): 2/3 and 1/2
+    # at 0.5: found at 1 (right), at 1 (wrong, 0 expected), at 2 (right); none (right), at 1 (wrong): 2/3 and
+    # 1/2
     splits, mean = measure({"gsm8k": (solutions, scores)}, "gsm8k")
     at = splits["gsm8k"].at[FIXED]
-    assert [at.threshold, at.accuracy_on_erroneous, at.accuracy_on_correct] == pytest.approx([0.5, 2 / 3, 0.5])
+    assert [at.threshold, at.accuracy_on_erroneous, at.accuracy_on_correct] == pytest.approx(
+        [0.5, 2 / 3, 0.5]
+    )
     assert at.f1.mean == pytest.approx(2 * (2 / 3) * 0.5 / (2 / 3 + 0.5))
     assert mean[FIXED].mean == at.f1.mean
     assert at.f1.low <= at.f1.mean <= at.f1.high
-    # (0.6, 0.8]: all errors found, and one of two correct ones; (0.4, 0.6]: 2/3 and 1/2; (0.2, 0.4]: 1/3 and 1
+    # (0.6, 0.8]: all errors found, and one of two correct ones; (0.4, 0.6]: 2/3 and 1/2; (0.2, 0.4]: 1/3 and
+    # 1
     tuned = splits["gsm8k"].at["gsm8k"]
     assert [tuned.threshold, tuned.f1.mean] == pytest.approx([0.7, 2 * 1 * 0.5 / 1.5])
     assert splits["gsm8k"].at[BEST] == tuned
@@ -49,7 +62,9 @@ def test_the_threshold_of_one_split_is_used_on_all_and_the_mean_is_plain():
     assert splits["math"].at["gsm8k"].f1.mean == pytest.approx(2 * 0.5 * 1 / 1.5)
     assert mean["gsm8k"].mean == pytest.approx((1 + 2 / 3) / 2)
     # at 0.5: 1 and 0, harmonic mean 0; 1 and 1
-    assert [mean[FIXED].mean, mean["own validation"].mean, mean[BEST].mean] == pytest.approx([(0 + 1) / 2, 1.0, 1.0])
+    assert [mean[FIXED].mean, mean["own validation"].mean, mean[BEST].mean] == pytest.approx(
+        [(0 + 1) / 2, 1.0, 1.0]
+    )
 
 
 def test_a_solution_that_does_not_fit_is_right_only_if_its_error_lies_in_the_part_that_does():
@@ -66,12 +81,16 @@ def test_the_interval_is_wider_where_solutions_share_problems():
     errors = np.tile([0, NO_ERROR], 200)
     alone = [JudgedSolution(f"question {i}", ("a",), int(error)) for i, error in enumerate(errors)]
     shared = [JudgedSolution(f"question {i // 10}", ("a",), int(error)) for i, error in enumerate(errors)]
-    widths = [float(np.ptp(np.percentile(Bootstrap(each, 0).f1(is_right), [2.5, 97.5]))) for each in (alone, shared)]
+    widths = [
+        float(np.ptp(np.percentile(Bootstrap(each, 0).f1(is_right), [2.5, 97.5]))) for each in (alone, shared)
+    ]
     assert 2 < widths[1] / widths[0] < 4.5  # about the root of 10
 
 
 def test_a_split_of_one_kind_is_refused():
-    with pytest.raises(InputError, match=r"gsm8k: 1 solutions, 1 with an error; expected some with and some without"):
+    with pytest.raises(
+        InputError, match=r"gsm8k: 1 solutions, 1 with an error; expected some with and some without"
+    ):
         measure({"gsm8k": (judged(0), [(0.1, 0.1, 0.1)])}, "gsm8k")
 
 
@@ -79,7 +98,10 @@ def test_published_counts_and_f1_of_real_labels(real_data):
     scored: dict[str, tuple[list[JudgedSolution], list[tuple[float, ...]]]] = {}
     for split, counts in COUNTS.items():
         solutions = read_split(real_data / "processbench", split)
-        assert (sum(each.error != NO_ERROR for each in solutions), sum(each.error == NO_ERROR for each in solutions)) == counts
+        assert (
+            sum(each.error != NO_ERROR for each in solutions),
+            sum(each.error == NO_ERROR for each in solutions),
+        ) == counts
         rng = np.random.default_rng(len(scored))
         scored[split] = (solutions, [tuple(rng.random(len(each.steps)) ** 0.3) for each in solutions])
     splits, mean = measure(scored, "gsm8k")
@@ -88,15 +110,25 @@ def test_published_counts_and_f1_of_real_labels(real_data):
             predicted = [predicted_error(row, at.threshold) for row in scores]
             expected = first_error_f1(predicted, [each.error for each in solutions])
             assert at.f1.mean == pytest.approx(expected.f1)
-            assert (at.accuracy_on_erroneous, at.accuracy_on_correct) == (expected.accuracy_on_erroneous, expected.accuracy_on_correct)
+            assert (at.accuracy_on_erroneous, at.accuracy_on_correct) == (
+                expected.accuracy_on_erroneous,
+                expected.accuracy_on_correct,
+            )
             assert 0.02 < at.f1.high - at.f1.low < 0.15
-    assert [each.error == NO_ERROR for each in read_split(real_data / "processbench", "gsm8k", 4)] == [False, False, True, True]
+    assert [each.error == NO_ERROR for each in read_split(real_data / "processbench", "gsm8k", 4)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
     assert mean[FIXED].mean == pytest.approx(sum(each.at[FIXED].f1.mean for each in splits.values()) / 4)
 
 
 def save_random(kind, policy: Path, output: Path) -> Path:
     torch.manual_seed(0)
-    config = (TrainPrmConfig if kind == "prm" else TrainOrmConfig)(rows=Path("unused"), output=output, model=str(policy))
+    config = (TrainPrmConfig if kind == "prm" else TrainOrmConfig)(
+        rows=Path("unused"), output=output, model=str(policy)
+    )
     model, encoding = build_scorer(kind, config)
     save_scorer(model, encoding, CheckpointFacts(kind, encoding.facts, "none, it is random", "min"), output)
     return output
@@ -123,12 +155,25 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_command_measures_a_checkpoint_and_stores_the_tuned_threshold(data, tiny_policy, tmp_path, capsys):
+def test_the_command_measures_a_checkpoint_and_stores_the_tuned_threshold(
+    data, tiny_policy, tmp_path, capsys
+):
     prm = save_random("prm", tiny_policy, tmp_path / "prm")
     store_calibration(prm, read_config_facts(str(prm)).calibration, (Threshold("own validation", 0.25),))
     output = tmp_path / "result.json"
     main(
-        ["--checkpoint", str(prm), "--data", str(data), "--splits", "gsm8k,math", "--output", str(output), "--store_threshold", "true"],
+        [
+            "--checkpoint",
+            str(prm),
+            "--data",
+            str(data),
+            "--splits",
+            "gsm8k,math",
+            "--output",
+            str(output),
+            "--store_threshold",
+            "true",
+        ],
     )
     found = json.loads(output.read_text())
     assert found["splits"]["gsm8k"] == found["splits"]["math"]
@@ -141,7 +186,10 @@ def test_the_command_measures_a_checkpoint_and_stores_the_tuned_threshold(data, 
     assert found["splits"]["math"]["at"]["own validation"]["threshold"] == 0.25
     tuned = found["splits"]["gsm8k"]["at"]["gsm8k"]
     stored = read_config_facts(str(prm)).thresholds
-    assert stored == (Threshold("own validation", 0.25), Threshold("ProcessBench gsm8k", tuned["threshold"], tuned["f1"]["mean"]))
+    assert stored == (
+        Threshold("own validation", 0.25),
+        Threshold("ProcessBench gsm8k", tuned["threshold"], tuned["f1"]["mean"]),
+    )
     table = capsys.readouterr().out
     assert "gsm8k: 2 erroneous, 2 correct, 1 too long for the scorer" in table
     assert "mean over the splits" in table

@@ -40,7 +40,10 @@ RUN = RunFacts(
     command="prm-train quickstart --seed 1",
     config_text="seed: 1\nn_samples: 4",
     machine="2 cores",
-    stages=(StageCost("sample", 60.0, 59.0, n_generated=1000), StageCost("search", 30.0, 29.0, n_generated=500, n_scorer_new=700)),
+    stages=(
+        StageCost("sample", 60.0, 59.0, n_generated=1000),
+        StageCost("search", 30.0, 29.0, n_generated=500, n_scorer_new=700),
+    ),
 )
 ACCURACY = {
     "majority": {1: around(0.46), 4: around(0.48), 64: around(0.50)},
@@ -54,8 +57,13 @@ MINIMAL = SearchReport(RUN, {"majority": ACCURACY["majority"], "prm_weighted": A
 FULL = SearchReport(
     RUN,
     ACCURACY,
-    accuracy_by_quintile={name: {n: fifths(interval.mean) for n, interval in curve.items()} for name, curve in ACCURACY.items()},
-    tokens={name: {n: TokensPerProblem(60.0 * n, 70.0 * n) for n in ACCURACY[name]} for name in ("majority", "prm_weighted", "beam")},
+    accuracy_by_quintile={
+        name: {n: fifths(interval.mean) for n, interval in curve.items()} for name, curve in ACCURACY.items()
+    },
+    tokens={
+        name: {n: TokensPerProblem(60.0 * n, 70.0 * n) for n in ACCURACY[name]}
+        for name in ("majority", "prm_weighted", "beam")
+    },
     settings={"majority": "T = 0.5, chosen on validation"},
     single_samples=(SingleSample(0.0, around(0.46)), SingleSample(0.3, around(0.47))),
     pass_at_1_by_quintile=fifths(0.7),
@@ -70,9 +78,26 @@ FULL = SearchReport(
         VerifierQuality("ORM", around(0.54, 0.02)),
     ),
     reliability=(ReliabilityBin(0.2, 0.15, 30), ReliabilityBin(0.9, 0.92, 70)),
-    losses=(LossCurve("PRM", "train", (10, 20, 30), (0.6, 0.4, 0.3)), LossCurve("PRM", "validation", (30,), (0.35,))),
-    labels=LabelStatistics(100, {"correct": 30, "incorrect": 65, "unknown": 5}, {"right": 300, "wrong": 60}, {"no answer": 5}, 900, 612.5),
-    examples=(ScoredSolution(QUESTION, (ScoredStep("3 fold 4 = 9", 0.97, True), ScoredStep("9 & 1", 0.1, False)), "incorrect", "<i>"),),
+    losses=(
+        LossCurve("PRM", "train", (10, 20, 30), (0.6, 0.4, 0.3)),
+        LossCurve("PRM", "validation", (30,), (0.35,)),
+    ),
+    labels=LabelStatistics(
+        100,
+        {"correct": 30, "incorrect": 65, "unknown": 5},
+        {"right": 300, "wrong": 60},
+        {"no answer": 5},
+        900,
+        612.5,
+    ),
+    examples=(
+        ScoredSolution(
+            QUESTION,
+            (ScoredStep("3 fold 4 = 9", 0.97, True), ScoredStep("9 & 1", 0.1, False)),
+            "incorrect",
+            "<i>",
+        ),
+    ),
     notes=("The answer lists every intermediate value.",),
 )
 
@@ -125,7 +150,12 @@ def test_page_is_well_formed_and_self_contained(report):
     assert page.open == []
     names = {tag for tag, _ in page.elements}
     assert names.isdisjoint({"script", "img", "iframe", "object"})
-    links = [value for _, attributes in page.elements for key, value in attributes.items() if key in ("src", "href")]
+    links = [
+        value
+        for _, attributes in page.elements
+        for key, value in attributes.items()
+        if key in ("src", "href")
+    ]
     assert links == ["data:,"]  # an empty icon, so that a browser does not ask for one
     assert not re.search(r"https?:|//[a-z]|url\(|@import", html)
     assert len(html.encode()) < 2_000_000
@@ -151,7 +181,13 @@ def test_texts_of_the_record_are_escaped():
 def test_sections_without_data_are_left_out():
     html = render(MINIMAL)
     assert "Reproduce it" in html
-    for heading in ("By difficulty", "What accuracy costs", "How good the verifiers are", "Labels and training", "Solutions as the PRM"):
+    for heading in (
+        "By difficulty",
+        "What accuracy costs",
+        "How good the verifiers are",
+        "Labels and training",
+        "Solutions as the PRM",
+    ):
         assert heading in render(FULL)
         assert heading not in html
 
@@ -162,7 +198,10 @@ def test_a_point_without_a_value_is_a_dash_and_the_ceiling_is_never_best():
     assert rows["beam"].is_best == (False, True, False)
     assert rows["prm_weighted"].is_best == (False, False, True)
     assert rows["pass_at_n"].is_best == (False, False, False)
-    assert rows["majority"].description == "No verifier: the most frequent answer of N samples. Here: T = 0.5, chosen on validation."
+    assert (
+        rows["majority"].description
+        == "No verifier: the most frequent answer of N samples. Here: T = 0.5, chosen on validation."
+    )
 
 
 def test_verdict_of_a_method_that_wins():
@@ -171,9 +210,14 @@ def test_verdict_of_a_method_that_wins():
         "At N = 64, PRM-weighted best-of-N solves 85.0 % of the 500 test problems (95 % interval 81.0–89.0), "
         "majority voting 50.0 % (46.0–54.0), greedy decoding 46.0 % (42.0–50.0)."
     )
-    assert paired == "Compared problem by problem, it beats majority voting (N = 4 and 64) and greedy decoding (N = 64)."
+    assert (
+        paired
+        == "Compared problem by problem, it beats majority voting (N = 4 and 64) and greedy decoding (N = "
+        "64)."
+    )
     assert verifier == (
-        "Among solutions of one problem, the PRM puts a right one above a wrong one 87.0 % of the time (95 % interval 85.5–88.5), "
+        "Among solutions of one problem, the PRM puts a right one above a wrong one 87.0 % of the time (95 % "
+        "interval 85.5–88.5), "
         "better than a coin; for comparison: ORM 54.0 %."
     )
 
@@ -191,7 +235,8 @@ def test_verdict_of_a_method_that_loses_or_shows_nothing():
     )
     _, paired, verifier = verdict(report)
     assert paired == (
-        "Compared problem by problem, it beats greedy decoding (N = 64); it loses to majority voting (N = 4); "
+        "Compared problem by problem, it beats greedy decoding (N = 64); it loses to majority voting (N = "
+        "4); "
         "it cannot be told apart from majority voting (N = 16 and 64)."
     )
     assert verifier.endswith("51.0 % of the time (95 % interval 47.0–55.0), not told apart from a coin.")
@@ -200,12 +245,15 @@ def test_verdict_of_a_method_that_loses_or_shows_nothing():
 
 
 def test_verdict_without_paired_differences_claims_nothing():
-    assert verdict(MINIMAL)[1:] == ["No paired differences were computed for it, so whether it is better than other methods is left open."]
+    assert verdict(MINIMAL)[1:] == [
+        "No paired differences were computed for it, so whether it is better than other methods is left open."
+    ]
 
 
 def test_only_falls_beyond_the_intervals_are_told():
     assert declines(FULL) == [
-        "Plain best-of-N with the PRM falls from 50.0 % at N = 4 to 22.0 % at N = 64: more samples make its choice worse."
+        "Plain best-of-N with the PRM falls from 50.0 % at N = 4 to 22.0 % at N = 64: more samples make its "
+        "choice worse."
     ]
     level = SearchReport(RUN, {"majority": {4: around(0.50), 64: around(0.45)}})
     assert declines(level) == []  # 0.46 to 0.54 and 0.41 to 0.49 overlap
@@ -218,14 +266,19 @@ def test_summary_fits_a_terminal_and_shows_the_numbers():
     assert lines[4].split() == ["31–39", "52–60", "81–89"]
     assert "+8.0 (+4.0 to +12.0) points        PRM weighted beats majority at N = 4." in lines
     assert (
-        "+2.0 (−2.0 to +6.0) points         Beam search cannot be told apart from PRM weighted at N = 4 on the two hardest quintiles."
-        in lines
+        "+2.0 (−2.0 to +6.0) points         Beam search cannot be told apart from PRM weighted at N = 4 on "
+        "the two hardest quintiles." in lines
     )
 
 
 def test_costs_add_up():
     total = total_cost(RUN.stages)
-    assert (total.wall_seconds, total.cpu_seconds, total.n_generated, total.n_scorer_new) == (90.0, 88.0, 1500, 700)
+    assert (total.wall_seconds, total.cpu_seconds, total.n_generated, total.n_scorer_new) == (
+        90.0,
+        88.0,
+        1500,
+        700,
+    )
 
 
 def test_write_report_leaves_a_page_and_its_numbers(tmp_path: Path):
@@ -245,8 +298,21 @@ def test_names_at_line_ends_keep_their_order_and_their_distance():
 def test_axes_have_round_ticks():
     assert [text for _, text in log2_axis([64, 1, 4], "N").ticks] == ["1", "4", "64"]
     assert log2_axis([1, 4, 64], "N").fraction(8) == pytest.approx(0.5)
-    assert [text for _, text in decade_axis([60, 7000], "tokens").ticks] == ["100", "200", "500", "1k", "2k", "5k"]
-    assert [text for _, text in linear_axis([0.31, 0.96], "", scale=100).ticks] == ["20", "40", "60", "80", "100"]
+    assert [text for _, text in decade_axis([60, 7000], "tokens").ticks] == [
+        "100",
+        "200",
+        "500",
+        "1k",
+        "2k",
+        "5k",
+    ]
+    assert [text for _, text in linear_axis([0.31, 0.96], "", scale=100).ticks] == [
+        "20",
+        "40",
+        "60",
+        "80",
+        "100",
+    ]
     assert [text for _, text in linear_axis([0.45, 0.61], "").ticks] == ["0.45", "0.5", "0.55", "0.6", "0.65"]
 
 
@@ -260,4 +326,9 @@ def test_numbers_for_people():
         "2.5 M",
         "34 T",
     ]
-    assert [duration(seconds) for seconds in (3.24, 59.96, 61, 7265)] == ["3.2 s", "1 min 00 s", "1 min 01 s", "2 h 01 min"]
+    assert [duration(seconds) for seconds in (3.24, 59.96, 61, 7265)] == [
+        "3.2 s",
+        "1 min 00 s",
+        "1 min 01 s",
+        "2 h 01 min",
+    ]

@@ -24,13 +24,28 @@ from prm_train.search.settings import SearchConfig
 
 MODELS = {"policy": "p1", "prm": "s1"}
 CONFIG = SearchConfig(Path("unused"), ProblemSource(n=6), PolicyConfig(), prm="prm", n_samples=2, beams=(2,))
-FACTS = {"n_problems": 6, "n_generated": 10, "n_prefilled": 5, "n_cached": 0, "seconds": 1.0, "beam_aggregation": "last"}
+FACTS = {
+    "n_problems": 6,
+    "n_generated": 10,
+    "n_prefilled": 5,
+    "n_cached": 0,
+    "seconds": 1.0,
+    "beam_aggregation": "last",
+}
 
 
 def result(name: str, config: SearchConfig) -> ProblemResult:
     """Of the samples the second one is right."""
     candidates = tuple(
-        Candidate(name, i, f"a\nAnswer: {i % 2 + 1}", str(i % 2 + 1), i % 2 == 1, n_tokens=2, scores={"prm": (0.5, 0.2 + i % 2 / 2)})
+        Candidate(
+            name,
+            i,
+            f"a\nAnswer: {i % 2 + 1}",
+            str(i % 2 + 1),
+            i % 2 == 1,
+            n_tokens=2,
+            scores={"prm": (0.5, 0.2 + i % 2 / 2)},
+        )
         for i in range(config.n_samples)
     )
     n, drawn, scored = config.n_samples, Usage(10), ScorerUsage(5)
@@ -51,7 +66,11 @@ def result(name: str, config: SearchConfig) -> ProblemResult:
 
 
 def write_search(
-    folder: Path, first: int = 0, config: SearchConfig = CONFIG, models: Mapping[str, str] = MODELS, facts: Mapping[str, Any] = FACTS
+    folder: Path,
+    first: int = 0,
+    config: SearchConfig = CONFIG,
+    models: Mapping[str, str] = MODELS,
+    facts: Mapping[str, Any] = FACTS,
 ) -> Path:
     """A finished search of six problems, numbered from `first`."""
     folder.mkdir()
@@ -86,14 +105,23 @@ def test_shards_of_one_search_are_one_search_wherever_their_models_were(tmp_path
         (replace(CONFIG, policy=PolicyConfig(base_seed=1)), MODELS, r"policy\.base_seed is 0, got 1"),
     ],
 )
-def test_shards_of_different_searches_are_refused(tmp_path: Path, config: SearchConfig, models: dict[str, str], told: str) -> None:
+def test_shards_of_different_searches_are_refused(
+    tmp_path: Path, config: SearchConfig, models: dict[str, str], told: str
+) -> None:
     one, other = write_search(tmp_path / "one"), write_search(tmp_path / "other", 6, config, models)
     with pytest.raises(InputError, match=f"^{one} and {other}: {told}; expected shards of one search$"):
         read_search([one, other])
 
 
 def test_a_validation_may_try_more_than_the_test_uses_and_need_not_search_by_beam(tmp_path: Path) -> None:
-    wider = replace(CONFIG, n_samples=4, other_temperatures=(0.5,), beams=(), n_difficulty_draws=0, policy=PolicyConfig(base_seed=7))
+    wider = replace(
+        CONFIG,
+        n_samples=4,
+        other_temperatures=(0.5,),
+        beams=(),
+        n_difficulty_draws=0,
+        policy=PolicyConfig(base_seed=7),
+    )
     validation = read_search([write_search(tmp_path / "validation", 6, wider, {**MODELS, "orm": "o1"})])
     check_chosen_for(validation, read_search([write_search(tmp_path / "test")]))
 
@@ -108,9 +136,16 @@ def test_a_validation_may_try_more_than_the_test_uses_and_need_not_search_by_bea
     ],
 )
 def test_settings_chosen_for_another_search_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], config: SearchConfig, models: dict[str, str], told: str
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    config: SearchConfig,
+    models: dict[str, str],
+    told: str,
 ) -> None:
-    validation, test = write_search(tmp_path / "validation", 6, config, models), write_search(tmp_path / "test")
+    validation, test = (
+        write_search(tmp_path / "validation", 6, config, models),
+        write_search(tmp_path / "test"),
+    )
     with pytest.raises(InputError, match=f"^validation {validation} and test {test}: {told}; expected "):
         check_chosen_for(read_search([validation]), read_search([test]))
     with pytest.raises(SystemExit) as end:
@@ -120,7 +155,17 @@ def test_settings_chosen_for_another_search_are_refused(
 
 
 def evaluate(folder: Path, *others: str) -> None:
-    main(["--validation", str(folder / "validation"), "--test", str(folder / "test"), "--output", str(folder / "report"), *others])
+    main(
+        [
+            "--validation",
+            str(folder / "validation"),
+            "--test",
+            str(folder / "test"),
+            "--output",
+            str(folder / "report"),
+            *others,
+        ]
+    )
 
 
 def without(name: str) -> Callable[[Path], None]:
@@ -140,12 +185,24 @@ def with_facts(**facts: Any) -> Callable[[Path], object]:
         (without("results.jsonl"), r"results\.jsonl: 0 problems, 6 in search\.json"),
         (with_facts(n_problems=7), r"results\.jsonl: 6 problems, 7 in search\.json"),
         (with_facts(beam_aggregation=None), r"search\.json: no beam_aggregation"),
-        (lambda folder: (folder / "test" / "search.json").write_text('{"n_problems": 6, "beam_aggregation": "min"}'), "no n_generated"),
+        (
+            lambda folder: (folder / "test" / "search.json").write_text(
+                '{"n_problems": 6, "beam_aggregation": "min"}'
+            ),
+            "no n_generated",
+        ),
         (lambda folder: (folder / "test" / "models.json").write_text("["), r"models\.json: is damaged"),
-        (lambda folder: (folder / "test" / "config.json").write_text(json.dumps(dump_config(replace(CONFIG, beams=())))), "beams"),
+        (
+            lambda folder: (folder / "test" / "config.json").write_text(
+                json.dumps(dump_config(replace(CONFIG, beams=())))
+            ),
+            "beams",
+        ),
     ],
 )
-def test_a_folder_that_is_not_what_a_search_leaves_is_refused(tmp_path: Path, damage: Callable[[Path], object], told: str) -> None:
+def test_a_folder_that_is_not_what_a_search_leaves_is_refused(
+    tmp_path: Path, damage: Callable[[Path], object], told: str
+) -> None:
     write_search(tmp_path / "validation", 6)
     write_search(tmp_path / "test")
     damage(tmp_path)

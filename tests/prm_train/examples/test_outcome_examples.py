@@ -9,7 +9,13 @@ from data_gen.rows.layouts import AnyRow, OrmHistoryRow, OrmPair, OrmRow, write_
 from data_gen.settings.errors import InputError
 from prm_train.encoding.paths import ScorerEncoding, prepare_encoding
 from prm_train.examples.examples import Example
-from prm_train.examples.outcome import Pair, outcome_examples, pairs_of_rows, pairs_within_questions, read_outcome_rows
+from prm_train.examples.outcome import (
+    Pair,
+    outcome_examples,
+    pairs_of_rows,
+    pairs_within_questions,
+    read_outcome_rows,
+)
 
 USER = Message("user", "Start with 3")
 
@@ -36,7 +42,9 @@ def test_a_file_holds_the_kind_of_rows_that_its_first_row_is(tmp_path):
     for name, row in rows.items():
         write_rows(tmp_path / name, [row])
         assert read_outcome_rows(tmp_path / name) == [row]
-    (tmp_path / "mixed").write_text(json.dumps({"prompt": "q", "chosen": "a", "rejected": "b"}) + '\n{"prompt": "q", "completion": "a"}\n')
+    (tmp_path / "mixed").write_text(
+        json.dumps({"prompt": "q", "chosen": "a", "rejected": "b"}) + '\n{"prompt": "q", "completion": "a"}\n'
+    )
     with pytest.raises(InputError, match=r"mixed:2: no OrmPair: no field chosen"):
         read_outcome_rows(tmp_path / "mixed")
 
@@ -44,9 +52,18 @@ def test_a_file_holds_the_kind_of_rows_that_its_first_row_is(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"prompt": [{"role": "user", "content": "q"}], "completion": "a", "label": True}, r"no OrmRow: prompt: got \[.*valid string"),
-        ({"chosen": [{"role": "user", "content": "q"}], "rejected": []}, "no OrmPair: no field prompt; fields present: chosen, rejected"),
-        ({"prompt": 3, "completion": "a", "label": True}, "no OrmRow: prompt: got 3, input should be a valid string"),
+        (
+            {"prompt": [{"role": "user", "content": "q"}], "completion": "a", "label": True},
+            r"no OrmRow: prompt: got \[.*valid string",
+        ),
+        (
+            {"chosen": [{"role": "user", "content": "q"}], "rejected": []},
+            "no OrmPair: no field prompt; fields present: chosen, rejected",
+        ),
+        (
+            {"prompt": 3, "completion": "a", "label": True},
+            "no OrmRow: prompt: got 3, input should be a valid string",
+        ),
         ({"question": "q", "completion": "a", "label": True}, "no OrmRow: no field prompt"),
         ({"prompt": ["q"], "chosen": "a", "rejected": "b"}, r"no OrmPair: prompt: got \['q'\]"),
     ],
@@ -66,7 +83,10 @@ def test_equal_rows_are_one_and_counted(encoding):
 
 
 def test_pairs_are_of_one_question_and_use_every_solution_once_before_any_twice():
-    right, wrong = [example("q", 10, True), example("q", 11, True)], [example("q", token, False) for token in (20, 21, 22)]
+    right, wrong = (
+        [example("q", 10, True), example("q", 11, True)],
+        [example("q", token, False) for token in (20, 21, 22)],
+    )
     others = [example("only right", 10, True), example("only wrong", 20, False)]
     pairs = pairs_within_questions([*right, *wrong, *others], max_per_question=3, seed=0)
     assert len(pairs) == 3
@@ -84,18 +104,28 @@ def test_pairs_are_the_same_in_every_run_and_others_with_another_seed():
 
 
 def test_solutions_that_make_no_pair_are_refused():
-    with pytest.raises(InputError, match="2 solutions of 2 questions: no question has a right and a wrong one"):
+    with pytest.raises(
+        InputError, match="2 solutions of 2 questions: no question has a right and a wrong one"
+    ):
         pairs_within_questions([example("a", 10, True), example("b", 10, False)], None, 0)
 
 
 def test_a_pair_is_two_examples_and_a_solution_of_several_pairs_is_one(encoding):
-    rows = [OrmPair("p", "Start with 3", "3 plus 4 = 7", "3 plus 4 = 8"), OrmPair("p", "Start with 3", "3 plus 4 = 7", "3 plus 4 = 9")]
+    rows = [
+        OrmPair("p", "Start with 3", "3 plus 4 = 7", "3 plus 4 = 8"),
+        OrmPair("p", "Start with 3", "3 plus 4 = 7", "3 plus 4 = 9"),
+    ]
     found = outcome_examples(rows, encoding, 100)
     examples = found.examples
     assert not found.left_out
-    assert [encoding.tokenizer.decode(each.input_ids[-3:]) for each in examples] == [f"{digit}\n<|step|>" for digit in (7, 8, 9)]
+    assert [encoding.tokenizer.decode(each.input_ids[-3:]) for each in examples] == [
+        f"{digit}\n<|step|>" for digit in (7, 8, 9)
+    ]
     assert [each.targets for each in examples] == [(1.0,), (0.0,), (0.0,)]
-    assert pairs_of_rows(rows, examples, encoding) == [Pair(examples[0], examples[1]), Pair(examples[0], examples[2])]
+    assert pairs_of_rows(rows, examples, encoding) == [
+        Pair(examples[0], examples[1]),
+        Pair(examples[0], examples[2]),
+    ]
     assert pairs_of_rows(rows, examples[:2], encoding) == [
         Pair(examples[0], examples[1])
     ]  # the other one was left out, or is for validation
@@ -104,23 +134,34 @@ def test_a_pair_is_two_examples_and_a_solution_of_several_pairs_is_one(encoding)
 
 
 def test_earlier_attempts_stand_before_the_attempt_that_is_scored(encoding):
-    row = OrmHistoryRow("p", history("3 plus 4 = 8"), (Message("assistant", "3 plus 4 = 7\nAnswer: 7"),), True, 1, (0, 1))
+    row = OrmHistoryRow(
+        "p", history("3 plus 4 = 8"), (Message("assistant", "3 plus 4 = 7\nAnswer: 7"),), True, 1, (0, 1)
+    )
     (found,) = outcome_examples([row], encoding, 200).examples
     assert encoding.tokenizer.decode(found.input_ids) == (
         "<|user|>Start with 3<|end|><|assistant|>3 plus 4 = 8<|end|><|user|>Start with 3<|end|><|assistant|>"
         "3 plus 4 = 7\n<|step|>Answer: 7\n<|step|>"
     )
-    assert (found.question, found.positions, found.targets) == ("Start with 3", (len(found.input_ids) - 1,), (1.0,))
+    assert (found.question, found.positions, found.targets) == (
+        "Start with 3",
+        (len(found.input_ids) - 1,),
+        (1.0,),
+    )
 
 
 def test_without_a_chat_template_every_turn_is_a_line():
     tokenizer = train_tokenizer(["one two"], 300, 64)
     tokenizer.chat_template = None
-    assert tokenizer.decode(prepare_encoding(tokenizer, "\n").encode_chat(history("one"))) == "Start with 3\none\nStart with 3\n"
+    assert (
+        tokenizer.decode(prepare_encoding(tokenizer, "\n").encode_chat(history("one")))
+        == "Start with 3\none\nStart with 3\n"
+    )
 
 
 def test_a_row_that_is_too_long_loses_its_oldest_attempts_and_never_the_last_one(encoding):
-    row = OrmHistoryRow("p", history("first", "second", "third"), (Message("assistant", "Answer: 7"),), False, 3, (0, 1, 2, 3))
+    row = OrmHistoryRow(
+        "p", history("first", "second", "third"), (Message("assistant", "Answer: 7"),), False, 3, (0, 1, 2, 3)
+    )
     whole = outcome_examples([row], encoding, 500).examples[0].input_ids
     found = outcome_examples([row], encoding, len(whole) - 1)
     assert found.left_out == {"earlier attempts beyond max_length": 1}

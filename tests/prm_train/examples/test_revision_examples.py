@@ -28,7 +28,9 @@ def tokenizer(tiny_policy: Path):
 
 def row(n_attempts: int) -> RevisionRow:
     turns = [turn for wrong in WRONG[:n_attempts] for turn in (wrong, QUESTION)]
-    return RevisionRow("p0", (QUESTION, *turns), (RIGHT,), "revision" if n_attempts else "first_attempt", n_attempts, 2, (0,))
+    return RevisionRow(
+        "p0", (QUESTION, *turns), (RIGHT,), "revision" if n_attempts else "first_attempt", n_attempts, 2, (0,)
+    )
 
 
 def test_the_loss_is_on_the_last_attempt_and_its_end_alone(tokenizer):
@@ -45,7 +47,9 @@ def test_the_loss_is_on_the_last_attempt_and_its_end_alone(tokenizer):
 
 
 def test_an_answer_that_spells_the_end_goes_on_behind_it_and_one_without_any_end_is_refused(tokenizer):
-    spelled = RevisionRow("p0", row(1).prompt, (Message("assistant", "7<|end|> so 7"),), "revision", 1, 2, (0,))
+    spelled = RevisionRow(
+        "p0", row(1).prompt, (Message("assistant", "7<|end|> so 7"),), "revision", 1, 2, (0,)
+    )
     for chat_template in (tokenizer.chat_template, None):
         tokenizer.chat_template = chat_template
         labels = sft_row(revision_examples([spelled], tokenizer, 256).examples[0])["labels"]
@@ -53,7 +57,9 @@ def test_an_answer_that_spells_the_end_goes_on_behind_it_and_one_without_any_end
         assert tokenizer.decode(learnt) == "7<|end|> so 7<|end|>"
         assert learnt.count(tokenizer.eos_token_id) == 1
     tokenizer.eos_token = None
-    with pytest.raises(InputError, match="neither its tokenizer nor its config has an EOS; expected one, to end answers with"):
+    with pytest.raises(
+        InputError, match="neither its tokenizer nor its config has an EOS; expected one, to end answers with"
+    ):
         revision_examples([row(1)], tokenizer, 256)
 
 
@@ -70,13 +76,18 @@ def test_a_chain_that_is_too_long_loses_its_oldest_attempts_and_never_its_answer
 
 
 def test_a_row_whose_answer_does_not_fit_is_counted_and_no_row_left_is_an_error(tokenizer):
-    with pytest.raises(InputError, match=r"1 revision rows: no label .* 1 rows longer than max_length without any earlier attempt"):
+    with pytest.raises(
+        InputError,
+        match=r"1 revision rows: no label .* 1 rows longer than max_length without any earlier attempt",
+    ):
         revision_examples([row(1)], tokenizer, 12)
 
 
 def test_the_oldest_attempt_goes_with_the_turn_that_answered_it():
     system = Message("system", "Be brief.")
-    assert without_oldest((system, QUESTION, WRONG[0], Message("user", "again"), WRONG[1], Message("user", "and again"))) == (
+    assert without_oldest(
+        (system, QUESTION, WRONG[0], Message("user", "again"), WRONG[1], Message("user", "and again"))
+    ) == (
         system,
         QUESTION,
         WRONG[1],
@@ -88,17 +99,22 @@ def test_a_template_that_renders_a_chain_otherwise_before_an_answer_is_refused(t
     thinking = deepcopy(tokenizer)  # strips what stands before an earlier turn of the assistant
     thinking.chat_template = (
         "{% for m in messages %}{% if m.role == 'user' %}<|user|>{{ m.content }}<|end|>"
-        "{% elif loop.last %}<|assistant|>{{ m.content }}<|end|>{% else %}<|assistant|>{{ m.content[:3] }}<|end|>{% endif %}{% endfor %}"
+        "{% elif loop.last %}<|assistant|>{{ m.content }}<|end|>{% else %}<|assistant|>{{ m.content[:3] "
+        "}}<|end|>{% endif %}{% endfor %}"
         "{% if add_generation_prompt %}<|assistant|>{{ 'Think: ' }}{% endif %}"
     )
-    with pytest.raises(InputError, match=r"the chain is rendered otherwise before an answer, from token \d+ on"):
+    with pytest.raises(
+        InputError, match=r"the chain is rendered otherwise before an answer, from token \d+ on"
+    ):
         encode_answer(thinking, row(1).prompt, RIGHT.content)
 
 
 def test_without_a_template_each_turn_ends_with_a_newline(tokenizer):
     plain = deepcopy(tokenizer)
     plain.chat_template = None
-    assert plain.decode(encode_chain(plain, row(1).prompt)) == ("Start with 3: plus 4.\n3 plus 4 = 6\nAnswer: 6\nStart with 3: plus 4.\n")
+    assert plain.decode(encode_chain(plain, row(1).prompt)) == (
+        "Start with 3: plus 4.\n3 plus 4 = 6\nAnswer: 6\nStart with 3: plus 4.\n"
+    )
     assert encode_answer(plain, row(1).prompt, "7")[-1] == plain.eos_token_id
 
 

@@ -21,7 +21,11 @@ def test_a_checkpoint_of_a_kind_that_nobody_knows_is_refused():
     write_facts(CheckpointFacts("prm", EncodingFacts("chat", "\n", "<|step|>"), "right", "min"), config)
     assert kind_of(config) is kind_named("prm")
     config.prm_train["kind"] = "oracle"
-    with pytest.raises(InputError, match=r"somewhere: config.json: prm_train.kind: got 'oracle', expected one of prm, orm, implicit_prm, "):
+    with pytest.raises(
+        InputError,
+        match=r"somewhere: config.json: prm_train.kind: got 'oracle', expected one of prm, orm, "
+        r"implicit_prm, ",
+    ):
         kind_of(config)
 
 

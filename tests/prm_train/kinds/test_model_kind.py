@@ -36,7 +36,7 @@ A language model in two minds: after a step the token {{ checkpoint.good_id }} i
 {% block pieces %}
 The scores of the path are {{ example.scores | list }}.
 {% endblock %}
-"""
+"""  # noqa: E501
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +61,15 @@ class TwoTokenKind(StepRowsKind, LanguageModelKind):
     def encoding(self, tokenizer: Any, facts: CheckpointFacts) -> LineEncoding:
         return LineEncoding(tokenizer, facts.encoding)
 
-    def load_classifier(self, path: str, dtype: str = "float32", trust_remote_code: bool = False) -> Classifier:
+    def load_classifier(
+        self, path: str, dtype: str = "float32", trust_remote_code: bool = False
+    ) -> Classifier:
         found = self.load(path, dtype, trust_remote_code)
         return Classifier(as_classifier(found.model, *token_ids(found.facts)), found.encoding, found.facts)
 
-    def examples(self, rows: Sequence[PrmRow], encoding: Any, max_length: int, algebra: LabelAlgebra = OWN_LABELS) -> ExampleSet:
+    def examples(
+        self, rows: Sequence[PrmRow], encoding: Any, max_length: int, algebra: LabelAlgebra = OWN_LABELS
+    ) -> ExampleSet:
         return prm_examples(rows, encoding, algebra, max_length)
 
     def logits(self, checkpoint: Checkpoint, path: EncodedPath) -> list[float]:
@@ -87,7 +91,14 @@ TWO_TOKENS = TwoTokenKind()
 def checkpoint(tiny_policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setitem(KINDS, "two_tokens", f"{__name__}:TWO_TOKENS")
     model = AutoModelForCausalLM.from_pretrained(tiny_policy)
-    facts = TwoTokenFacts("two_tokens", EncodingFacts("chat", "\n", ""), "whether the step is good", "min", bad_id=11, good_id=12)
+    facts = TwoTokenFacts(
+        "two_tokens",
+        EncodingFacts("chat", "\n", ""),
+        "whether the step is good",
+        "min",
+        bad_id=11,
+        good_id=12,
+    )
     write_facts(facts, model.config)
     model.save_pretrained(tmp_path / "model")
     load_tokenizer(str(tiny_policy)).save_pretrained(tmp_path / "model")
@@ -102,7 +113,11 @@ def expected(checkpoint: Path) -> list[float]:
     for step in STEPS:
         text += step + "\n"
         with torch.no_grad():
-            p = model(**tokenizer(text, return_tensors="pt", add_special_tokens=False)).logits[0, -1].softmax(0)
+            p = (
+                model(**tokenizer(text, return_tensors="pt", add_special_tokens=False))
+                .logits[0, -1]
+                .softmax(0)
+            )
         found.append((p[12] / (p[11] + p[12])).item())
     assert max(found) - min(found) > 0.01
     return found
@@ -118,7 +133,18 @@ def test_a_new_kind_is_published_with_its_card(checkpoint, expected, tmp_path):
     nothing = {name: (each,) * 3 for name, each in EVIDENCE.items()}
     write_rows(tmp_path / "rows.jsonl", [PrmRow("p", QUESTION, STEPS, (True, True, False), **nothing)])  # type: ignore[arg-type]
     output = tmp_path / "public"
-    publish.main(["--checkpoint", str(checkpoint), "--rows", str(tmp_path / "rows.jsonl"), "--output", str(output), "--license", "mit"])
+    publish.main(
+        [
+            "--checkpoint",
+            str(checkpoint),
+            "--rows",
+            str(tmp_path / "rows.jsonl"),
+            "--output",
+            str(output),
+            "--license",
+            "mit",
+        ]
+    )
     card = (output / "README.md").read_text()
     assert "\n# Step reader\n" in card
     assert "\npipeline_tag: text-generation\n" in card
@@ -130,4 +156,5 @@ def test_a_new_kind_is_published_with_its_card(checkpoint, expected, tmp_path):
     path = question_path(QUESTION, STEPS)
     assert published.kind.shown(published.facts, published.logits(path)) == pytest.approx(expected, abs=1e-5)
     served = load_subject(output, "float32")
-    assert len(served.scores(served.encode(path))) == len(published.encode(path).ids) - 1  # a log-prob for each token but the first
+    # A log-prob for each token but the first
+    assert len(served.scores(served.encode(path))) == len(published.encode(path).ids) - 1

@@ -16,7 +16,11 @@ def plain_encoding() -> ScorerEncoding:
     backend = Tokenizer(models.BPE(VOCABULARY, [("\n", "\n")]))
     backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", extra_special_tokens=["<|step|>"], clean_up_tokenization_spaces=False
+        tokenizer_object=backend,
+        bos_token="<s>",
+        eos_token="</s>",
+        extra_special_tokens=["<|step|>"],
+        clean_up_tokenization_spaces=False,
     )
     return ScorerEncoding(tokenizer, EncodingFacts("plain", "\n", "<|step|>"))
 
@@ -24,7 +28,8 @@ def plain_encoding() -> ScorerEncoding:
 def test_without_a_template_a_scorer_reads_turn_by_turn_and_a_revision_model_one_text():
     chat = (Message("user", "a"), Message("assistant", "\nb"))
     scored = kind_named("orm").encode(ScoredPath(chat, ("a", "b")), plain_encoding())
-    assert scored.ids == (0, 3, 5, 5, 4, 5, 3, 5, 2, 4, 5, 2)  # the newline of one turn and that of the next stay two tokens
+    # The newline of one turn and that of the next stay two tokens
+    assert scored.ids == (0, 3, 5, 5, 4, 5, 3, 5, 2, 4, 5, 2)
     for name in ("prm", "orm", "generative_verifier", "implicit_prm"):
         assert "in layout plain BOS" in kind_named(name).reading
         assert "every turn too, is tokenized by itself" in kind_named(name).reading

@@ -24,7 +24,9 @@ def solutions(logits: np.ndarray, targets: np.ndarray) -> tuple[list[np.ndarray]
         pair = tuple(map(float, targets[i : i + 2]))
         error = NO_ERROR if min(pair) == 1 else pair.index(0.0)
         rows.append(logits[i : i + 2])
-        examples.append(Example(f"question {i // 4}", (1, 2), (0, 1), pair, (1.0, 1.0), (0, 1), first_error=error))
+        examples.append(
+            Example(f"question {i // 4}", (1, 2), (0, 1), pair, (1.0, 1.0), (0, 1), first_error=error)
+        )
     return rows, examples
 
 
@@ -43,7 +45,11 @@ def test_temperature_has_no_bias():
 
 
 def test_the_maximum_is_where_the_likelihood_is_flat():
-    logits, targets, weights = np.array([2.0, 1.0, -1.0, -3.0]), np.array([1.0, 0.25, 0.5, 0.0]), np.array([1.0, 2.0, 1.0, 0.5])
+    logits, targets, weights = (
+        np.array([2.0, 1.0, -1.0, -3.0]),
+        np.array([1.0, 0.25, 0.5, 0.0]),
+        np.array([1.0, 2.0, 1.0, 0.5]),
+    )
     found = fit(logits, targets, weights, "platt")
     n_right, n_wrong = 2.0, 2.5
     smooth = targets * (n_right + 1) / (n_right + 2) + (1 - targets) / (n_wrong + 2)
@@ -53,9 +59,16 @@ def test_the_maximum_is_where_the_likelihood_is_flat():
 
 
 def test_a_weight_of_two_is_two_solutions():
-    logits, targets, weights = np.array([2.0, -1.0, 1.0, 0.5]), np.array([1.0, 0.0, 0.0, 1.0]), np.array([2.0, 1.0, 1.0, 1.0])
+    logits, targets, weights = (
+        np.array([2.0, -1.0, 1.0, 0.5]),
+        np.array([1.0, 0.0, 0.0, 1.0]),
+        np.array([2.0, 1.0, 1.0, 1.0]),
+    )
     twice = [0, 0, 1, 2, 3]
-    once, repeated = fit(logits, targets, weights, "platt"), fit(logits[twice], targets[twice], np.ones(5), "platt")
+    once, repeated = (
+        fit(logits, targets, weights, "platt"),
+        fit(logits[twice], targets[twice], np.ones(5), "platt"),
+    )
     assert [once.scale, once.bias] == pytest.approx([repeated.scale, repeated.bias])
 
 
@@ -76,7 +89,10 @@ def test_logits_far_out_do_no_harm():
 
 @pytest.mark.parametrize("method", ["temperature", "platt"])
 def test_logits_that_mean_the_opposite_are_refused(method):
-    with pytest.raises(CalibrationError, match=rf"calibration {method}: the best scale is -\d.*: higher logits do not mean better"):
+    with pytest.raises(
+        CalibrationError,
+        match=rf"calibration {method}: the best scale is -\d.*: higher logits do not mean better",
+    ):
         fit(np.array([1.0, 2.0, -1.0, -2.0]), np.array([0.0, 0.0, 1.0, 1.0]), ONES, method)
 
 
@@ -101,19 +117,26 @@ def test_a_calibration_that_makes_other_questions_worse_is_refused():
     rows, examples = solutions(logits, targets)
     fitting = fitted(examples)
     shifted = [row + 2.0 if index in fitting else row for index, row in enumerate(rows)]
-    with pytest.raises(CalibrationError, match=r"calibration platt on \d+ questions makes log loss on \d+ others worse"):
+    with pytest.raises(
+        CalibrationError, match=r"calibration platt on \d+ questions makes log loss on \d+ others worse"
+    ):
         calibrate(shifted, examples, "platt")
 
 
 def fitted(examples: list[Example]) -> set[int]:
     from data_gen.records.draw_keys import derive_seed
 
-    return {i for i, example in enumerate(examples) if derive_seed("calibration question", example.question) % 2 == 0}
+    return {
+        i
+        for i, example in enumerate(examples)
+        if derive_seed("calibration question", example.question) % 2 == 0
+    }
 
 
 def test_thresholds_are_of_calibrated_scores_and_their_f1_is_of_the_other_half():
     logits, targets = drawn(8000, 1.0, 0.0)
-    rows, examples = solutions(logits - 2.0, targets)  # two too low: 0.5 is a bad threshold until it is calibrated
+    # Two too low: 0.5 is a bad threshold until it is calibrated
+    rows, examples = solutions(logits - 2.0, targets)
     fixed, own = calibrate(rows, examples, "none").thresholds
     assert (fixed.tuned_on, fixed.value, own.tuned_on) == ("none (fixed)", 0.5, OWN_VALIDATION)
     assert fixed.f1 is not None
@@ -128,13 +151,19 @@ def test_thresholds_are_of_calibrated_scores_and_their_f1_is_of_the_other_half()
 
 def test_outcomes_have_no_threshold_of_steps():
     logits, targets = drawn(400, 0.3, 0.5)
-    examples = [Example(f"question {i // 4}", (1,), (0,), (float(target),), (1.0,)) for i, target in enumerate(targets)]
+    examples = [
+        Example(f"question {i // 4}", (1,), (0,), (float(target),), (1.0,))
+        for i, target in enumerate(targets)
+    ]
     assert calibrate([logits[i : i + 1] for i in range(400)], examples, "platt").thresholds == ()
 
 
 def test_too_few_questions_are_refused():
     rows, examples = solutions(np.array([1.0, -1.0]), np.array([1.0, 0.0]))
-    with pytest.raises(CalibrationError, match=r"1 solutions of 1 questions: one half of the questions has 0 labels; expected right and"):
+    with pytest.raises(
+        CalibrationError,
+        match=r"1 solutions of 1 questions: one half of the questions has 0 labels; expected right and",
+    ):
         calibrate(rows, examples, "platt")
 
 

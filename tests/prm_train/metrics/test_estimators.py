@@ -40,7 +40,9 @@ def test_bootstrap_interval_agrees_with_the_normal_approximation():
 
 def test_bootstrap_interval_is_a_function_of_the_seed():
     values = np.arange(10.0)
-    assert bootstrap_interval(values, np.random.default_rng(3)) == bootstrap_interval(values, np.random.default_rng(3))
+    assert bootstrap_interval(values, np.random.default_rng(3)) == bootstrap_interval(
+        values, np.random.default_rng(3)
+    )
 
 
 def test_bootstrap_interval_covers_the_truth_about_95_times_in_100():

@@ -42,28 +42,43 @@ def test_auroc_is_undefined_with_one_kind_of_label():
 
 
 def test_within_problem_auroc_ignores_which_problem_is_hard():
-    # all scores follow difficulty: globally 3 of 4 pairs are right, inside each problem the order is wrong or tied
+    # all scores follow difficulty: globally 3 of 4 pairs are right, inside each problem the order is wrong or
+    # tied
     scores = [0.9, 0.95, 0.1, 0.1]
     labels = [True, False, False, True]
-    assert within_problem_auroc(scores, labels, ["easy", "easy", "hard", "hard"]) == pytest.approx((0.0 + 0.5) / 2)
+    assert within_problem_auroc(scores, labels, ["easy", "easy", "hard", "hard"]) == pytest.approx(
+        (0.0 + 0.5) / 2
+    )
 
 
 def test_within_problem_auroc_leaves_out_problems_with_one_kind():
-    assert within_problem_auroc([0.1, 0.2, 0.9, 0.8], [False, False, True, False], ["a", "a", "b", "b"]) == 1.0
+    assert (
+        within_problem_auroc([0.1, 0.2, 0.9, 0.8], [False, False, True, False], ["a", "a", "b", "b"]) == 1.0
+    )
     assert within_problem_auroc([0.1, 0.2], [False, False], ["a", "a"]) is None
 
 
 def test_within_problem_auroc_is_the_mean_of_aurocs_inside_the_problems():
     rng = np.random.default_rng(0)
-    scores, labels, problems = rng.integers(6, size=300) / 5, rng.random(300) < 0.4, rng.integers(25, size=300)
+    scores, labels, problems = (
+        rng.integers(6, size=300) / 5,
+        rng.random(300) < 0.4,
+        rng.integers(25, size=300),
+    )
     inside = [auroc(scores[problems == each], labels[problems == each]) for each in range(25)]
     defined = [area for area in inside if area is not None]
-    assert within_problem_auroc(scores, labels, problems.tolist()) == pytest.approx(np.mean(defined), rel=1e-12)
+    assert within_problem_auroc(scores, labels, problems.tolist()) == pytest.approx(
+        np.mean(defined), rel=1e-12
+    )
 
 
 def test_pair_accuracy_counts_every_pair_once():
     # a: .9 over .1, .2, .3: 3 of 3; b: .4 over .6: 0 of 1. Mean of AUROCs 0.5, but 3 of 4 pairs
-    scores, labels, problems = [0.9, 0.1, 0.2, 0.3, 0.4, 0.6], [True, False, False, False, True, False], list("aaaabb")
+    scores, labels, problems = (
+        [0.9, 0.1, 0.2, 0.3, 0.4, 0.6],
+        [True, False, False, False, True, False],
+        list("aaaabb"),
+    )
     assert pair_accuracy(scores, labels, problems) == 0.75
     assert within_problem_auroc(scores, labels, problems) == 0.5
     assert pair_accuracy([0.9], [True], ["a"]) is None
@@ -91,7 +106,9 @@ def test_the_noise_floor_is_what_the_true_values_get():
 
 def test_log_loss_takes_soft_targets_and_weights():
     assert log_loss([0.0, logit(0.75)], [1.0, 1.0]) == pytest.approx((np.log(2) + np.log(4 / 3)) / 2)
-    assert log_loss([0.0, logit(0.75)], [1.0, 0.5], [1.0, 3.0]) == pytest.approx((np.log(2) - 1.5 * np.log(0.75) - 1.5 * np.log(0.25)) / 4)
+    assert log_loss([0.0, logit(0.75)], [1.0, 0.5], [1.0, 3.0]) == pytest.approx(
+        (np.log(2) - 1.5 * np.log(0.75) - 1.5 * np.log(0.25)) / 4
+    )
     assert sigmoid([-1000.0, 0.0, 1000.0]).tolist() == [0.0, 0.5, 1.0]
 
 
@@ -115,7 +132,9 @@ def test_f1_at_a_threshold_is_that_of_its_predictions():
     errors = [int(rng.integers(-1, len(row))) for row in scores]
     bounds = np.array([right_between(list(row), error) for row, error in zip(scores, errors, strict=True)])
     thresholds = [0.0, 0.05, 0.3, 0.5, 0.55, 1.0]
-    expected = [first_error_f1([predicted_error(list(row), t) for row in scores], errors).f1 for t in thresholds]
+    expected = [
+        first_error_f1([predicted_error(list(row), t) for row in scores], errors).f1 for t in thresholds
+    ]
     assert f1_at(thresholds, bounds, np.array(errors) != NO_ERROR) == pytest.approx(expected)
     found = best_threshold(list(bounds), [error != NO_ERROR for error in errors])
     assert found is not None
@@ -131,9 +150,13 @@ def test_the_best_threshold_is_the_middle_of_the_best_interval_nearest_to_one_ha
     assert best_threshold([(0.1, 0.3)], [True]) is None
 
 
-def example(question: str, targets: tuple[float, ...], first_error: int | None, n_correct=(), n_rollouts=()) -> Example:
+def example(
+    question: str, targets: tuple[float, ...], first_error: int | None, n_correct=(), n_rollouts=()
+) -> Example:
     places = tuple(range(len(targets)))
-    return Example(question, places, places, targets, (1.0,) * len(targets), places, n_correct, n_rollouts, first_error)
+    return Example(
+        question, places, places, targets, (1.0,) * len(targets), places, n_correct, n_rollouts, first_error
+    )
 
 
 def test_step_metrics_of_two_solutions_worked_by_hand():
@@ -179,7 +202,9 @@ def test_what_is_undefined_is_left_out():
 
 
 def test_outcome_metrics():
-    found = outcome_metrics(np.array([logit(0.75), logit(0.5), logit(0.9)]), np.array([1.0, 0.0, 0.0]), ["a", "a", "b"])
+    found = outcome_metrics(
+        np.array([logit(0.75), logit(0.5), logit(0.9)]), np.array([1.0, 0.0, 0.0]), ["a", "a", "b"]
+    )
     assert found == {
         "auroc": 0.5,
         "within_problem_auroc": 1.0,

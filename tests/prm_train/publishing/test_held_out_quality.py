@@ -30,28 +30,42 @@ def scorer_logits(facts: CheckpointFacts, logits: Sequence[float]) -> Floats:
     return kind_named(facts.kind).scorer_logits(facts, logits)
 
 
-def score_meaning(facts: CheckpointFacts, training: dict[str, str], calibration: LabelAlgebra | None) -> ScoreMeaning:
+def score_meaning(
+    facts: CheckpointFacts, training: dict[str, str], calibration: LabelAlgebra | None
+) -> ScoreMeaning:
     return kind_named(facts.kind).score_meaning(facts, training, calibration)
 
 
-def labels_of(row: AnyRow, n_steps: list[int], facts: CheckpointFacts, algebra: LabelAlgebra) -> tuple[Labels, ...]:
+def labels_of(
+    row: AnyRow, n_steps: list[int], facts: CheckpointFacts, algebra: LabelAlgebra
+) -> tuple[Labels, ...]:
     return kind_named(facts.kind).labels(row, n_steps, algebra)
 
 
 def test_order_and_distance_are_means_over_questions():
-    """Questions a: logits log 3 (score 3/4, right) and 0 (1/2, wrong); questions b have right solutions alone, so no order."""
+    """Questions a: logits log 3 (score 3/4, right) and 0 (1/2, wrong); questions b have right solutions
+    alone, so no order.
+    """
     questions = [name for i in range(5) for name in (f"a{i}", f"a{i}", f"b{i}")]
     logits = [np.array([math.log(3)]), np.array([0.0]), np.array([0.0])] * 5
     found = held_out_quality(questions, logits, [(True,), (False,), (True,)] * 5, ORM, with_brier=True)
-    assert {name: each.n_questions for name, each in found.items()} == {"AUROC inside a question": 5, "Brier score": 10}
+    assert {name: each.n_questions for name, each in found.items()} == {
+        "AUROC inside a question": 5,
+        "Brier score": 10,
+    }
     assert found["AUROC inside a question"].interval.mean == 1.0
     assert found["Brier score"].interval.mean == pytest.approx(((1 / 16 + 1 / 4) / 2 + 1 / 4) / 2)
 
 
 def test_there_is_no_interval_over_a_handful_of_questions():
     """Four questions have an order, five have labels."""
-    questions, labels = [name for i in range(5) for name in (f"q{i}", f"q{i}")], [(True,), (False,)] * 4 + [(True,), (True,)]
-    assert list(held_out_quality(questions, [np.zeros(1)] * 10, labels, ORM, with_brier=True)) == ["Brier score"]
+    questions, labels = (
+        [name for i in range(5) for name in (f"q{i}", f"q{i}")],
+        [(True,), (False,)] * 4 + [(True,), (True,)],
+    )
+    assert list(held_out_quality(questions, [np.zeros(1)] * 10, labels, ORM, with_brier=True)) == [
+        "Brier score"
+    ]
     assert held_out_quality(questions[:8], [np.zeros(1)] * 8, labels[:8], ORM, with_brier=True) == {}
 
 
@@ -63,8 +77,14 @@ def test_scores_are_the_calibrated_ones_on_questions_that_did_not_fit_the_calibr
     labels = [(True,)] * 5 + [(False,)] * 5
     found = held_out_quality(questions, [scorer_logits(facts, [0.0])] * 10, labels, facts, with_brier=True)
     assert found["Brier score"].n_questions == 5
-    assert found["Brier score"].interval.mean == pytest.approx(1 / 16)  # sigmoid(log 3) = 3/4 against 1; uncalibrated it would be 1/4
-    assert held_out_quality(questions, [np.zeros(1)] * 10, labels, ORM, with_brier=True)["Brier score"].n_questions == 10
+    # Sigmoid(log 3) = 3/4 against 1; uncalibrated it would be 1/4
+    assert found["Brier score"].interval.mean == pytest.approx(1 / 16)
+    assert (
+        held_out_quality(questions, [np.zeros(1)] * 10, labels, ORM, with_brier=True)[
+            "Brier score"
+        ].n_questions
+        == 10
+    )
 
 
 def test_the_scores_of_an_implicit_prm_are_of_sums_of_rewards():
@@ -74,7 +94,9 @@ def test_the_scores_of_an_implicit_prm_are_of_sums_of_rewards():
 
 def test_order_is_measured_where_distance_is_not():
     questions = [name for i in range(5) for name in (f"q{i}", f"q{i}")]
-    found = held_out_quality(questions, [np.array([2.0]), np.array([1.0])] * 5, [(False,), (True,)] * 5, ORM, with_brier=False)
+    found = held_out_quality(
+        questions, [np.array([2.0]), np.array([1.0])] * 5, [(False,), (True,)] * 5, ORM, with_brier=False
+    )
     assert {name: each.interval.mean for name, each in found.items()} == {"AUROC inside a question": 0.0}
 
 
@@ -84,7 +106,9 @@ def with_calibration(facts: CheckpointFacts, method: Literal["temperature", "pla
 
 def test_a_proper_loss_on_hard_labels_gives_probabilities_and_on_values_values():
     for loss in ("binary_cross_entropy", "cross_entropy", "mse"):
-        assert score_meaning(PRM, {"loss": loss, "label_kind": "hard"}, None) == ScoreMeaning(HARD, "probability")
+        assert score_meaning(PRM, {"loss": loss, "label_kind": "hard"}, None) == ScoreMeaning(
+            HARD, "probability"
+        )
     soft = {"loss": "binary_cross_entropy", "label_kind": "soft"}
     assert score_meaning(PRM, soft, None) == ScoreMeaning(LabelAlgebra(label_kind="soft"), "value")
     assert score_meaning(with_calibration(PRM, "temperature"), soft, None).says == "value"
@@ -100,7 +124,10 @@ def test_another_loss_gives_probabilities_only_by_platts_calibration(loss):
 
 
 def test_scores_speak_of_the_labels_that_they_were_last_fitted_to():
-    hard, soft = {"loss": "binary_cross_entropy", "label_kind": "hard"}, {"loss": "binary_cross_entropy", "label_kind": "soft"}
+    hard, soft = (
+        {"loss": "binary_cross_entropy", "label_kind": "hard"},
+        {"loss": "binary_cross_entropy", "label_kind": "soft"},
+    )
     trained_hard = replace(with_calibration(PRM, "platt"), labels=HARD.semantics)
     value = LabelAlgebra(label_kind="soft")
     assert score_meaning(trained_hard, hard, value) == ScoreMeaning(value, "value", value.semantics)
@@ -108,7 +135,8 @@ def test_scores_speak_of_the_labels_that_they_were_last_fitted_to():
     trained_soft = replace(with_calibration(PRM, "platt"), labels=value.semantics)
     assert score_meaning(trained_soft, soft, HARD) == ScoreMeaning(HARD, "probability", HARD.semantics)
     tempered = replace(with_calibration(PRM, "temperature"), labels=HARD.semantics)
-    assert score_meaning(tempered, hard, value) == ScoreMeaning(value, "order", value.semantics)  # no zero point of values
+    # No zero point of values
+    assert score_meaning(tempered, hard, value) == ScoreMeaning(value, "order", value.semantics)
     assert score_meaning(tempered, hard, HARD).says == "probability"
 
 
@@ -118,15 +146,21 @@ def test_outcomes_and_verdicts_are_probabilities_and_rewards_only_when_calibrate
     assert score_meaning(reward, {}, None).says == "order"
     assert score_meaning(with_calibration(reward, "platt"), {}, None).says == "probability"
     verifier = CheckpointFacts("generative_verifier", ENCODING, "", "prod")
-    assert score_meaning(verifier, {}, None) == ScoreMeaning(LabelAlgebra(until_first_error=True), "probability")
+    assert score_meaning(verifier, {}, None) == ScoreMeaning(
+        LabelAlgebra(until_first_error=True), "probability"
+    )
 
 
 def test_labels_are_the_targets_of_the_training():
-    evidence = {name: (nothing,) * 3 for name, nothing in EVIDENCE.items()} | {"n_correct": (8, 2, 1), "n_rollouts": (8, 8, 8)}
+    evidence = {name: (nothing,) * 3 for name, nothing in EVIDENCE.items()} | {
+        "n_correct": (8, 2, 1),
+        "n_rollouts": (8, 8, 8),
+    }
     row = PrmRow("p", "q", ("a", "b", "c"), (True, False, True), **evidence)  # type: ignore[arg-type]
     assert labels_of(row, [3], PRM, HARD) == ((True, False, True),)
     assert labels_of(row, [3], PRM, LabelAlgebra(until_first_error=True)) == ((True, False, None),)
-    assert labels_of(row, [3], PRM, LabelAlgebra(hard_threshold=0.2)) == ((True, True, False),)  # 8/8, 2/8, 1/8
+    # 8/8, 2/8, 1/8
+    assert labels_of(row, [3], PRM, LabelAlgebra(hard_threshold=0.2)) == ((True, True, False),)
     assert labels_of(row, [3], PRM, LabelAlgebra(label_kind="soft")) == ((True, False, False),)
 
 

@@ -19,10 +19,14 @@ pytestmark = pytest.mark.vllm
 
 
 def scorer(kind: Kind, folder: Path, is_reward: bool = False) -> Path:
-    """On the built-in policy: vLLM on a CPU wants attention heads of 32 numbers or more, which the tests' tiny models lack."""
+    """On the built-in policy: vLLM on a CPU wants attention heads of 32 numbers or more, which the tests'
+    tiny models lack.
+    """
     set_seed(0)
     model, encoding = build_scorer(kind, ScorerConfig(rows=Path(), output=Path(), model="base"))
-    save_scorer(model, encoding, CheckpointFacts(kind, encoding.facts, "none", "min", is_reward=is_reward), folder)
+    save_scorer(
+        model, encoding, CheckpointFacts(kind, encoding.facts, "none", "min", is_reward=is_reward), folder
+    )
     return folder
 
 
@@ -63,10 +67,15 @@ def test_step_pooling_without_a_tag_returns_nothing_and_is_not_taken_for_agreeme
     request = Request(str(prm), "prm", "float32", [path.ids for path in paths], ("STEP",), absent, 256)
     returned = answer(request)["found"]["STEP"]
     assert returned == [[], []]
-    assert compare("STEP", returned, subject, subject, paths).error == f"path 0: got 0 scores from vLLM, expected {len(paths[0].positions)}"
+    assert (
+        compare("STEP", returned, subject, subject, paths).error
+        == f"path 0: got 0 scores from vLLM, expected {len(paths[0].positions)}"
+    )
 
 
-@pytest.mark.parametrize(("is_reward", "problem_type"), [(False, "multi_label_classification"), (True, "regression")])
+@pytest.mark.parametrize(
+    ("is_reward", "problem_type"), [(False, "multi_label_classification"), (True, "regression")]
+)
 def test_an_orm_is_served_as_it_is(is_reward, problem_type, tmp_path):
     folder = scorer("orm", tmp_path, is_reward=is_reward)
     assert json.loads((folder / "config.json").read_text())["problem_type"] == problem_type

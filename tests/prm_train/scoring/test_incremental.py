@@ -29,7 +29,12 @@ from prm_train.scoring.protocol import Scorer, ScorerUsage, ScoringTree
 from prm_train.training.scorer_network import Kind, save_scorer
 from tests.tiny_models import LLAMA, tiny_config, tiny_model
 
-SIZES = LLAMA | {"vocab_size": 100, "max_position_embeddings": 64, "initializer_range": 0.5, "pad_token_id": 0}
+SIZES = LLAMA | {
+    "vocab_size": 100,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.5,
+    "pad_token_id": 0,
+}
 BYTES_PER_TOKEN = 256  # 2 layers x 2 heads x (8 + 8) numbers x 4 bytes
 
 
@@ -72,7 +77,10 @@ async def score_path(tree: ScoringTree, steps: Sequence[str]) -> list[float]:
 def score_alone(model: PreTrainedModel, question: str, steps: Sequence[str]) -> float:
     """The reference: the whole prefix from scratch, in a batch of its own, through the model's own head."""
     encoding = CharacterEncoding()
-    ids = [*encoding.encode_head(question), *(token for step in steps for token in encoding.encode_step(step))]
+    ids = [
+        *encoding.encode_head(question),
+        *(token for step in steps for token in encoding.encode_step(step)),
+    ]
     logits = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0]
     return torch.sigmoid(logits[-1, 1] - logits[-1, 0] if logits.dim() == 2 else logits[0]).item()
 
@@ -84,7 +92,14 @@ def random_paths(seed: int) -> list[list[str]]:
 
 @pytest.mark.parametrize("build", [qwen2_prm, llama_prm, llama_orm])
 @pytest.mark.parametrize(
-    "settings", [{}, {"max_batch_tokens": 1}, {"max_batch_tokens": 60}, {"cache_bytes": 0}, {"cache_bytes": 30 * BYTES_PER_TOKEN}]
+    "settings",
+    [
+        {},
+        {"max_batch_tokens": 1},
+        {"max_batch_tokens": 60},
+        {"cache_bytes": 0},
+        {"cache_bytes": 30 * BYTES_PER_TOKEN},
+    ],
 )
 def test_scores_equal_scoring_every_prefix_alone(build, settings):
     model = build()
@@ -96,7 +111,11 @@ def test_scores_equal_scoring_every_prefix_alone(build, settings):
             return list(await asyncio.gather(*(score_path(tree, steps) for steps in paths)))
 
     async def all_questions() -> list[list[list[float]]]:
-        return list(await asyncio.gather(*(one(question, random_paths(seed)) for seed, question in enumerate(questions))))
+        return list(
+            await asyncio.gather(
+                *(one(question, random_paths(seed)) for seed, question in enumerate(questions))
+            )
+        )
 
     for seed, (question, scored) in enumerate(zip(questions, asyncio.run(all_questions()), strict=True)):
         for steps, scores in zip(random_paths(seed), scored, strict=True):
@@ -153,7 +172,9 @@ def test_sessions_that_wait_together_share_a_batch():
     model = qwen2_prm()
     scorer = make_scorer(model)
     batch_sizes: list[int] = []
-    model.model.register_forward_pre_hook(lambda _, args, kwargs: batch_sizes.append(len(kwargs["input_ids"])), with_kwargs=True)
+    model.model.register_forward_pre_hook(
+        lambda _, args, kwargs: batch_sizes.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
 
     async def one(question: str) -> None:
         async with scorer.session(question) as tree:
@@ -169,14 +190,18 @@ def test_sessions_that_wait_together_share_a_batch():
 def test_callers_are_answered_while_many_others_wait():
     async def search() -> tuple[int, int]:
         async with make_scorer(max_batch_tokens=16).session("Q?") as tree:
-            others = [asyncio.create_task(tree.score(tree.extend(tree.root, str(number)))) for number in range(101, 400)]
+            others = [
+                asyncio.create_task(tree.score(tree.extend(tree.root, str(number))))
+                for number in range(101, 400)
+            ]
             await tree.score(tree.extend(tree.root, "100"))
             n_new = tree.usage.n_new
             await asyncio.gather(*others)
             return n_new, tree.usage.n_new
 
     at_first_answer, at_the_end = asyncio.run(search())
-    assert at_first_answer == 6  # the head, 2, and the step 100: all others wait for the head's keys and values
+    # The head, 2, and the step 100: all others wait for the head's keys and values
+    assert at_first_answer == 6
     assert at_the_end == 2 + 300 * 4
 
 
@@ -247,7 +272,9 @@ def test_an_error_in_the_model_reaches_every_caller_and_the_scorer_works_again()
 
     broken, whole = asyncio.run(broken_then_whole())
     assert [str(error) for error in broken] == ["broken", "broken"]
-    assert whole == pytest.approx([score_alone(model, "Q?", ["aa"]), score_alone(model, "Why?", ["aa"])], abs=1e-5)
+    assert whole == pytest.approx(
+        [score_alone(model, "Q?", ["aa"]), score_alone(model, "Why?", ["aa"])], abs=1e-5
+    )
 
 
 def test_a_cancelled_caller_is_not_computed_and_leaves_the_others_alone():
@@ -310,11 +337,20 @@ def test_steps_and_nodes_that_cannot_be_scored_are_refused():
 
 
 def test_other_models_and_settings_are_refused():
-    with pytest.raises(ValueError, match="Qwen2ForTokenClassification with 3 classes: expected a token classifier with 2"):
+    with pytest.raises(
+        ValueError, match="Qwen2ForTokenClassification with 3 classes: expected a token classifier with 2"
+    ):
         make_scorer(Qwen2ForTokenClassification(Qwen2Config(num_labels=3, **SIZES)))
     with pytest.raises(ValueError, match="LlamaForSequenceClassification with 2 classes"):
         make_scorer(LlamaForSequenceClassification(LlamaConfig(num_labels=2, **SIZES)))
-    bert = BertConfig(num_labels=2, vocab_size=100, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=48)
+    bert = BertConfig(
+        num_labels=2,
+        vocab_size=100,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=48,
+    )
     with pytest.raises(ValueError, match="max_batch_tokens: got 0"):
         make_scorer(max_batch_tokens=0)
     with pytest.raises(ValueError, match="cache_bytes: got -1"):
@@ -324,7 +360,9 @@ def test_other_models_and_settings_are_refused():
 
 
 # Of 100 ids, and with contexts, windows (40) and a LongRoPE border (64) that the paths below go beyond.
-@pytest.mark.parametrize("name", ["mistral|window", "gemma2", "phi3|longrope", "deepseek_v3", "gpt2", "qwen3_next"])
+@pytest.mark.parametrize(
+    "name", ["mistral|window", "gemma2", "phi3|longrope", "deepseek_v3", "gpt2", "qwen3_next"]
+)
 def test_paths_of_any_architecture_are_scored_as_the_model_scores_them_alone(name):
     config = tiny_config(name, vocab_size=100, pad_token_id=0, num_labels=2)
     model = tiny_model(AutoModelForTokenClassification, config)
@@ -355,13 +393,20 @@ def test_paths_of_any_architecture_are_scored_as_the_model_scores_them_alone(nam
 
 
 def test_the_end_of_the_context_is_no_end_for_the_padding_of_others():
-    model = tiny_model(AutoModelForTokenClassification, tiny_config("gpt2", vocab_size=100, pad_token_id=0, num_labels=2, n_positions=32))
+    model = tiny_model(
+        AutoModelForTokenClassification,
+        tiny_config("gpt2", vocab_size=100, pad_token_id=0, num_labels=2, n_positions=32),
+    )
 
     async def search() -> list[float]:
         async with make_scorer(model).session("Q?") as tree:
             long = tree.extend(tree.root, "a" * 26)
             await tree.score(long)
-            return list(await asyncio.gather(tree.score(tree.extend(long, "b")), tree.score(tree.extend(tree.root, "c" * 20))))
+            return list(
+                await asyncio.gather(
+                    tree.score(tree.extend(long, "b")), tree.score(tree.extend(tree.root, "c" * 20))
+                )
+            )
 
     assert asyncio.run(search()) == pytest.approx(
         [score_alone(model, "Q?", ["a" * 26, "b"]), score_alone(model, "Q?", ["c" * 20])], abs=1e-5
@@ -369,7 +414,9 @@ def test_the_end_of_the_context_is_no_end_for_the_padding_of_others():
 
 
 def test_a_model_that_looks_ahead_is_refused():
-    config = tiny_config("gemma3_text", vocab_size=100, pad_token_id=0, num_labels=1, use_bidirectional_attention=True)
+    config = tiny_config(
+        "gemma3_text", vocab_size=100, pad_token_id=0, num_labels=1, use_bidirectional_attention=True
+    )
     with pytest.raises(ValueError, match="expected a causal transformer"):
         make_scorer(tiny_model(AutoModelForSequenceClassification, config))
 

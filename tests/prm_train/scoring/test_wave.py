@@ -11,8 +11,17 @@ HEAD = (5, 6)
 
 def tiny_model() -> StepModel:
     torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1}
-    return StepModel(Qwen2ForTokenClassification(Qwen2Config(num_labels=2, vocab_size=20, pad_token_id=0, **sizes)), Calibration())
+    sizes = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+    }
+    return StepModel(
+        Qwen2ForTokenClassification(Qwen2Config(num_labels=2, vocab_size=20, pad_token_id=0, **sizes)),
+        Calibration(),
+    )
 
 
 def cache_for(model: StepModel, n_tokens: int) -> StepCache:
@@ -37,7 +46,10 @@ def compute(model: StepModel, cache: StepCache, row: Row) -> None:
     ids = [token for node in row.nodes for token in node.token_ids]
     _, packed = model.forward([cache.path(row.past)], [ids], [[]])
     kept = row.nodes[: row.n_kept]
-    cache.store(kept, packed[0][: sum(len(node.token_ids) for node in kept)].split([len(node.token_ids) for node in kept]))
+    cache.store(
+        kept,
+        packed[0][: sum(len(node.token_ids) for node in kept)].split([len(node.token_ids) for node in kept]),
+    )
 
 
 def test_the_waves_of_the_docstring():

@@ -27,7 +27,9 @@ LONGEST = ("a\nd\nAnswer: 5", "a\nd\nAnswer: 6")
 
 
 class ScriptedPolicy:
-    """Tokens are bytes. `write(text so far, index)` gives the next step; it ends the solution if it has no newline at its end."""
+    """Tokens are bytes. `write(text so far, index)` gives the next step; it ends the solution if it has no
+    newline at its end.
+    """
 
     policy_id, base_seed, context_length = "scripted", 0, 1000
 
@@ -46,7 +48,9 @@ class ScriptedPolicy:
         self.asked.append((so_far, index))
         text = self.write(so_far, index)
         reason = FinishReason.STOP if text.endswith("\n") else FinishReason.EOS
-        return Completion(tuple(text.encode()), text, (-1.0,) * len(text), reason, Usage(n_generated=len(text)))
+        return Completion(
+            tuple(text.encode()), text, (-1.0,) * len(text), reason, Usage(n_generated=len(text))
+        )
 
 
 class ScriptedScorer:
@@ -71,7 +75,11 @@ class ScriptedScorer:
 
 
 def search(
-    policy: ScriptedPolicy, scorer: ScriptedScorer, config: BeamConfig, folder: Path, params: SamplingParams = PARAMS
+    policy: ScriptedPolicy,
+    scorer: ScriptedScorer,
+    config: BeamConfig,
+    folder: Path,
+    params: SamplingParams = PARAMS,
 ) -> list[Candidate]:
     with Ledger(folder / "l.sqlite") as ledger:
         recorded = LedgerPolicy(policy, ledger, PROBLEM)
@@ -86,7 +94,8 @@ def test_the_best_path_is_kept_and_expanded_m_times_and_no_draw_is_made_for_noth
     policy = ScriptedPolicy(two_steps_then_answer)
     scorer = ScriptedScorer(lambda steps: 0.9 if steps[-1].endswith("2") else 0.1)
     candidates = search(policy, scorer, BeamConfig(n=4, width=4), tmp_path)
-    assert policy.asked == [(text, i) for text in ("", "2\n", "2\n2\n") for i in range(4)]  # N draws a level, all from the best path
+    # N draws a level, all from the best path
+    assert policy.asked == [(text, i) for text in ("", "2\n", "2\n2\n") for i in range(4)]
     assert [candidate.text for candidate in candidates] == [f"2\n2\nAnswer: {i}" for i in range(4)]
     assert candidates[2].is_correct
     assert candidates[2].scores == {"prm": (0.9, 0.9, 0.9)}
@@ -111,15 +120,31 @@ def test_a_path_that_ends_early_takes_no_place_from_open_ones(tmp_path: Path, ea
     policy = ScriptedPolicy(lambda so_far, index: script[so_far][index])
     scorer = ScriptedScorer(lambda steps: {"a": 0.9, "b": 0.8, "c": 0.7}.get(steps[-1], 0.5))
     candidates = search(policy, scorer, BeamConfig(n=4, width=2), tmp_path)
-    # N / M = 2 of the three open paths go on with 2 next steps each, then the only one that is open with its own 2
+    # N / M = 2 of the three open paths go on with 2 next steps each, then the only one that is open with its
+    # own 2
     assert policy.asked[4:] == [("a\n", 0), ("a\n", 1), ("b\n", 0), ("b\n", 1), ("a\nd\n", 0), ("a\nd\n", 1)]
-    assert [candidate.text for candidate in candidates] == [early, "a\nAnswer: 2", "b\nAnswer: 3", "b\nAnswer: 4", *LONGEST]
-    assert [candidate.can_vote for candidate in candidates] == [early == "Answer: 9", True, True, True, True, True]
+    assert [candidate.text for candidate in candidates] == [
+        early,
+        "a\nAnswer: 2",
+        "b\nAnswer: 3",
+        "b\nAnswer: 4",
+        *LONGEST,
+    ]
+    assert [candidate.can_vote for candidate in candidates] == [
+        early == "Answer: 9",
+        True,
+        True,
+        True,
+        True,
+        True,
+    ]
 
 
 def test_paths_that_never_all_end_cost_n_draws_a_round_and_no_more(tmp_path: Path):
     policy = ScriptedPolicy(lambda so_far, index: "Answer: 2" if index % 2 else "on\n")
-    candidates = search(policy, ScriptedScorer(lambda steps: 0.5), BeamConfig(n=4, width=4, max_steps=3), tmp_path)
+    candidates = search(
+        policy, ScriptedScorer(lambda steps: 0.5), BeamConfig(n=4, width=4, max_steps=3), tmp_path
+    )
     assert policy.asked == [("on\n" * n_steps, index) for n_steps in range(3) for index in range(4)]
     assert [(candidate.text, candidate.can_vote) for candidate in candidates] == [
         *[("on\n" * n_steps + "Answer: 2", True) for n_steps in range(3) for _ in range(2)],
@@ -130,16 +155,25 @@ def test_paths_that_never_all_end_cost_n_draws_a_round_and_no_more(tmp_path: Pat
 def test_equal_paths_are_one_path_and_n_is_spent_all_the_same(tmp_path: Path):
     policy = ScriptedPolicy(lambda so_far, index: "same\n" if not so_far else f"Answer: {index}")
     search(policy, ScriptedScorer(lambda steps: 0.5), BeamConfig(n=4, width=2), tmp_path)
-    assert policy.asked[4:] == [("same\n", 0), ("same\n", 1), ("same\n", 2), ("same\n", 3)]  # different draws, not two of each
+    # Different draws, not two of each
+    assert policy.asked[4:] == [("same\n", 0), ("same\n", 1), ("same\n", 2), ("same\n", 3)]
 
 
 def test_a_path_at_a_limit_is_unfinished_and_cannot_vote(tmp_path: Path):
     policy = ScriptedPolicy(lambda so_far, index: "step\n")
-    candidates = search(policy, ScriptedScorer(lambda steps: 0.5), BeamConfig(n=2, width=2, max_steps=3), tmp_path)
+    candidates = search(
+        policy, ScriptedScorer(lambda steps: 0.5), BeamConfig(n=2, width=2, max_steps=3), tmp_path
+    )
     assert [(candidate.text, candidate.is_finished, candidate.can_vote) for candidate in candidates] == [
         ("step\nstep\nstep\n", False, False)
     ]
-    shorter = search(policy, ScriptedScorer(lambda steps: 0.5), BeamConfig(n=2, width=2), tmp_path, SamplingParams(12, stop="\n"))
+    shorter = search(
+        policy,
+        ScriptedScorer(lambda steps: 0.5),
+        BeamConfig(n=2, width=2),
+        tmp_path,
+        SamplingParams(12, stop="\n"),
+    )
     assert {candidate.is_finished for candidate in shorter} == {False}
 
 
@@ -154,7 +188,9 @@ def test_settings_that_cannot_work_are_refused(tmp_path: Path):
 
 def test_a_stop_string_ends_a_path_also_across_the_end_of_a_step(tmp_path: Path):
     params = SamplingParams(100, stop="\n", stop_strings=("\n\nQ:", "##"))
-    policy = ScriptedPolicy(lambda so_far, index: "\nQ: 1?\n" if so_far else ("first\n" if index else "Answer: 2## 3\n"))
+    policy = ScriptedPolicy(
+        lambda so_far, index: "\nQ: 1?\n" if so_far else ("first\n" if index else "Answer: 2## 3\n")
+    )
     candidates = search(policy, ScriptedScorer(lambda steps: 0.5), BeamConfig(n=2, width=2), tmp_path, params)
     assert [(candidate.text, candidate.is_finished) for candidate in candidates] == [
         *(("Answer: 2", True), ("first", True), ("first", True))
@@ -177,7 +213,12 @@ class CrossingPolicy(ScriptedPolicy):
         if n_draws == 0:
             return Completion((*b"one", self.CROSSING), "one.\nTwo", (-1.0,) * 4, FinishReason.STOP)
         text = " begins and ends\n" if n_draws == 1 else "Answer: 2"
-        return Completion(tuple(text.encode()), text, (-1.0,) * len(text), FinishReason.STOP if n_draws == 1 else FinishReason.EOS)
+        return Completion(
+            tuple(text.encode()),
+            text,
+            (-1.0,) * len(text),
+            FinishReason.STOP if n_draws == 1 else FinishReason.EOS,
+        )
 
 
 def test_a_token_across_the_separator_gives_the_steps_that_best_of_n_scores(tmp_path: Path):
@@ -193,7 +234,9 @@ def test_a_token_across_the_separator_gives_the_steps_that_best_of_n_scores(tmp_
     steps = ("one.", "Two begins and ends", "Answer: 2")
     assert set(judged) == {steps[:1], steps[:2], steps}  # half of the second step is never scored
     assert candidate.scores == {"prm": (1 / 4, 1 / 23, 1 / 32)}
-    ((of_best_of_n,), _) = asyncio.run(score_candidates(PROBLEM, [replace(candidate, scores={})], scorer, "prm", "\n"))
+    ((of_best_of_n,), _) = asyncio.run(
+        score_candidates(PROBLEM, [replace(candidate, scores={})], scorer, "prm", "\n")
+    )
     assert of_best_of_n.scores == candidate.scores
 
 
@@ -210,7 +253,14 @@ def test_after_a_failure_no_other_draw_of_the_search_goes_on(tmp_path: Path):
 
     async def fail_and_wait(recorded: LedgerPolicy) -> None:
         with pytest.raises(RuntimeError, match="the engine is gone"):
-            await beam_search(recorded, ArithmeticGrader(), ScriptedScorer(lambda steps: 0.5), "prm", PARAMS, BeamConfig(n=4))
+            await beam_search(
+                recorded,
+                ArithmeticGrader(),
+                ScriptedScorer(lambda steps: 0.5),
+                "prm",
+                PARAMS,
+                BeamConfig(n=4),
+            )
         await asyncio.sleep(0.03)
 
     with Ledger(tmp_path / "l.sqlite") as ledger:
@@ -220,14 +270,22 @@ def test_after_a_failure_no_other_draw_of_the_search_goes_on(tmp_path: Path):
 
 
 def test_a_search_costs_what_it_would_cost_alone(tmp_path: Path):
-    scorer, drawn = ScriptedScorer(lambda steps: 0.9 if steps[-1].endswith("2") else 0.1), dict[DrawKey, Usage]()
+    scorer, drawn = (
+        ScriptedScorer(lambda steps: 0.9 if steps[-1].endswith("2") else 0.1),
+        dict[DrawKey, Usage](),
+    )
     with Ledger(tmp_path / "l.sqlite") as ledger:
         for n_known in (0, 12):
             assert len(drawn) == n_known
             policy = MethodPolicy(ScriptedPolicy(two_steps_then_answer), ledger, PROBLEM, drawn)
-            asyncio.run(beam_search(policy, ArithmeticGrader(), scorer, "prm", PARAMS, BeamConfig(n=4, width=4)))
-            # draws from ?, ?2| and ?2|2| (1, 3 and 5 tokens), 4 each: of the last two, only their last token was not computed when drawn
-            assert policy.usage_alone == Usage(n_generated=4 * (2 + 2 + 9), n_prefilled=1 + 1 + 1, n_cached=4 * (1 + 3 + 5) - 3)
+            asyncio.run(
+                beam_search(policy, ArithmeticGrader(), scorer, "prm", PARAMS, BeamConfig(n=4, width=4))
+            )
+            # draws from ?, ?2| and ?2|2| (1, 3 and 5 tokens), 4 each: of the last two, only their last token
+            # was not computed when drawn
+            assert policy.usage_alone == Usage(
+                n_generated=4 * (2 + 2 + 9), n_prefilled=1 + 1 + 1, n_cached=4 * (1 + 3 + 5) - 3
+            )
 
 
 def test_tokens_that_prefixes_have_in_common_count_once():

@@ -22,27 +22,46 @@ def scorers(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     for kind in kinds:
         folder = tmp_path_factory.mktemp(kind)
         torch.manual_seed(0)
-        model, encoding = build_scorer(kind, ScorerConfig(rows=Path("unused"), output=folder, model=str(tiny_policy)))
-        save_scorer(model, encoding, CheckpointFacts(kind, encoding.facts, "none, it is random", "min"), folder)
+        model, encoding = build_scorer(
+            kind, ScorerConfig(rows=Path("unused"), output=folder, model=str(tiny_policy))
+        )
+        save_scorer(
+            model, encoding, CheckpointFacts(kind, encoding.facts, "none, it is random", "min"), folder
+        )
         folders[kind] = str(folder)
     return folders
 
 
 def search(folder: Path, *arguments: str) -> dict:
-    small = ("--problems.n", "2", "--policy.model", "simulated", "--n_samples", "2", "--n_difficulty_draws", "1")
+    small = (
+        "--problems.n",
+        "2",
+        "--policy.model",
+        "simulated",
+        "--n_samples",
+        "2",
+        "--n_difficulty_draws",
+        "1",
+    )
     main(["--output", str(folder), *small, *arguments])
     found: dict = json.loads((folder / "search.json").read_text())
     return found
 
 
-def test_a_prm_and_an_orm_are_not_taken_for_each_other(tmp_path: Path, scorers: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(InputError, match=r"prm .*: an ORM, which scores whole solutions; expected a PRM \(--orm\)"):
+def test_a_prm_and_an_orm_are_not_taken_for_each_other(
+    tmp_path: Path, scorers: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(
+        InputError, match=r"prm .*: an ORM, which scores whole solutions; expected a PRM \(--orm\)"
+    ):
         search(tmp_path / "run", "--prm", scorers["orm"])
     with pytest.raises(InputError, match=r"orm .*: a PRM, which scores steps; expected an ORM \(--prm\)"):
         search(tmp_path / "run", "--orm", scorers["prm"])
     assert list(tmp_path.iterdir()) == []  # a start that failed leaves nothing
     with caplog.at_level(logging.INFO):
-        facts = search(tmp_path / "run", "--prm", scorers["prm"], "--orm", scorers["orm"], "--max_new_tokens", "40")
+        facts = search(
+            tmp_path / "run", "--prm", scorers["prm"], "--orm", scorers["orm"], "--max_new_tokens", "40"
+        )
     assert facts["n_problems"] == 2
     for name in ("prm", "orm"):  # one line each
         said = [line for line in caplog.messages if scorers[name] in line]
@@ -52,17 +71,33 @@ def test_a_prm_and_an_orm_are_not_taken_for_each_other(tmp_path: Path, scorers: 
 def test_a_search_goes_on_with_other_settings_of_execution_and_no_others(tmp_path: Path) -> None:
     first = search(tmp_path)
     results = (tmp_path / "results.jsonl").read_bytes()
-    others = ("--policy.max_rows", "3", "--scorer.device", "cpu", "--scorer.cache_bytes", "0", "--scorer.max_batch_tokens", "64")
+    others = (
+        "--policy.max_rows",
+        "3",
+        "--scorer.device",
+        "cpu",
+        "--scorer.cache_bytes",
+        "0",
+        "--scorer.max_batch_tokens",
+        "64",
+    )
     assert search(tmp_path, *others)["n_generated"] == first["n_generated"]
     assert (tmp_path / "results.jsonl").read_bytes() == results
     with pytest.raises(InputError, match=r"another configuration: policy\.base_seed is 0, got 1; choose"):
         search(tmp_path, "--policy.base_seed", "1")
-    for name, value, shown in (("scorer.dtype", "bfloat16", "None, got 'bfloat16'"), ("stop", "Q:", r"\[\], got \['Q:'\]")):
+    for name, value, shown in (
+        ("scorer.dtype", "bfloat16", "None, got 'bfloat16'"),
+        ("stop", "Q:", r"\[\], got \['Q:'\]"),
+    ):
         with pytest.raises(InputError, match=rf"another configuration: {name} is {shown}; choose"):
             search(tmp_path, f"--{name}", value)
     config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps({**config, "problems": {**config["problems"], "seed": 1}}))
-    with pytest.raises(InputError, match=r"results.jsonl:1: the problems have changed since this search began"):
+    (tmp_path / "config.json").write_text(
+        json.dumps({**config, "problems": {**config["problems"], "seed": 1}})
+    )
+    with pytest.raises(
+        InputError, match=r"results.jsonl:1: the problems have changed since this search began"
+    ):
         search(tmp_path, "--problems.seed", "1")
 
 
@@ -73,10 +108,13 @@ def test_searches_that_share_a_ledger_count_each_its_own_draws(tmp_path: Path) -
     second = search(tmp_path / "second", "--n_samples", "3", *shared)
     assert not (tmp_path / "second" / "ledger.sqlite").exists()
     tokens = ("n_generated", "n_prefilled", "n_cached")
-    assert [second[name] for name in tokens] == [alone[name] for name in tokens]  # of draws that the first one made, too
+    # Of draws that the first one made, too
+    assert [second[name] for name in tokens] == [alone[name] for name in tokens]
     assert first["n_generated"] > second["n_generated"]
     assert search(tmp_path / "first", "--n_samples", "5", *shared) == first
-    assert (tmp_path / "alone" / "results.jsonl").read_bytes() == (tmp_path / "second" / "results.jsonl").read_bytes()
+    assert (tmp_path / "alone" / "results.jsonl").read_bytes() == (
+        tmp_path / "second" / "results.jsonl"
+    ).read_bytes()
 
 
 def test_seconds_are_those_of_all_processes_of_a_search(tmp_path: Path) -> None:
@@ -98,9 +136,16 @@ def test_a_search_that_an_earlier_version_began_is_not_continued(tmp_path: Path)
     search(tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     for line in lines:  # its results had costs by names that were put together
-        line |= {"samples": {"1.0": line.pop("runs")[1]["candidates"]}, "beams": {}, "costs": {"samples T=1": line["difficulty"]["cost"]}}
+        line |= {
+            "samples": {"1.0": line.pop("runs")[1]["candidates"]},
+            "beams": {},
+            "costs": {"samples T=1": line["difficulty"]["cost"]},
+        }
     (tmp_path / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    with pytest.raises(InputError, match=r"results\.jsonl:1: an earlier version began this search.* search again into another folder"):
+    with pytest.raises(
+        InputError,
+        match=r"results\.jsonl:1: an earlier version began this search.* search again into another folder",
+    ):
         search(tmp_path)
 
 

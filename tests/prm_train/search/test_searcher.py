@@ -1,4 +1,6 @@
-"""The search of one problem: what is durable when it is finished, and what becomes of a question that nobody can read."""
+"""The search of one problem: what is durable when it is finished, and what becomes of a question that nobody
+can read.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -34,9 +36,19 @@ class NearsightedScorer:
         yield
 
 
-def search(folder: Path, policy: SimulatedPolicy, scorers: dict[str, NearsightedScorer]) -> tuple[ProblemResult, int]:
+def search(
+    folder: Path, policy: SimulatedPolicy, scorers: dict[str, NearsightedScorer]
+) -> tuple[ProblemResult, int]:
     """The result, and how many draws another process would see when it is there."""
-    config = SearchConfig(folder, prm="prm", n_samples=3, n_difficulty_draws=2, max_new_tokens=400, beams=(4,), beam_aggregation="min")
+    config = SearchConfig(
+        folder,
+        prm="prm",
+        n_samples=3,
+        n_difficulty_draws=2,
+        max_new_tokens=400,
+        beams=(4,),
+        beam_aggregation="min",
+    )
     with Ledger(folder / "l.sqlite") as ledger, Ledger(folder / "l.sqlite", read_only=True) as reader:
         result = asyncio.run(Searcher(config, policy, ledger, ArithmeticGrader(), scorers).search(PROBLEM))
         return result, reader.n_draws()
@@ -56,7 +68,8 @@ def test_a_question_that_the_scorer_cannot_read_is_an_outcome_and_its_draws_are_
     assert result.scorings == (Scoring("prm", 1.0, 3, ScorerUsage()),)
     assert result.cost_of_beam(4) == Cost()
     costs = [*(run.cost for run in result.runs), result.difficulty.cost]
-    assert result.usage == Usage(sum(cost.policy.n_generated for cost in costs), 6 * N_PROMPT)  # as the policy says
+    # As the policy says
+    assert result.usage == Usage(sum(cost.policy.n_generated for cost in costs), 6 * N_PROMPT)
     assert result.cost_of_samples(1.0).policy.n_prefilled == N_PROMPT
     assert result.cost_of_samples(1.0).policy.n_cached == 2 * N_PROMPT
     found = summarize([result], "min", Seconds())
@@ -68,5 +81,8 @@ def test_a_question_that_the_policy_cannot_read_has_empty_candidates_that_choose
     result, n_committed = search(tmp_path, SimulatedPolicy(context_length=10), {"prm": NearsightedScorer()})
     assert n_committed == 0
     assert result.too_long_for == ("policy", "prm")
-    told = {(each.text, each.n_tokens, each.answer, each.is_unknown, each.can_vote) for each in (result.greedy, *result.samples[1.0])}
+    told = {
+        (each.text, each.n_tokens, each.answer, each.is_unknown, each.can_vote)
+        for each in (result.greedy, *result.samples[1.0])
+    }
     assert told == {("", 0, None, True, False)}

@@ -8,11 +8,22 @@ from data_gen.grading.graders import load_grader
 from data_gen.records.solutions import Problem
 from prm_train.search.answer_classes import classify_answers, with_classes
 from prm_train.search.candidates import Candidate, read_qwen_candidates
-from prm_train.search.voting import best_of, has_correct, is_right, logprob_scores, majority_vote, path_scores, weighted_vote
+from prm_train.search.voting import (
+    best_of,
+    has_correct,
+    is_right,
+    logprob_scores,
+    majority_vote,
+    path_scores,
+    weighted_vote,
+)
 
 
 def candidates(*answers: str | None, **fields: object) -> list[Candidate]:
-    return [Candidate("p", index, f"text {index}", answer, answer == "7", **fields) for index, answer in enumerate(answers)]  # type: ignore[arg-type]
+    return [
+        Candidate("p", index, f"text {index}", answer, answer == "7", **fields)
+        for index, answer in enumerate(answers)
+    ]  # type: ignore[arg-type]
 
 
 def chosen(candidate: Candidate | None) -> int | None:
@@ -32,7 +43,8 @@ def test_a_tie_goes_to_the_answer_that_came_first() -> None:
 
 def test_equal_answers_in_other_words_vote_together() -> None:
     assert chosen(majority_vote(candidates("6", "1/2", "0.5", r"\frac{1}{2}", "6"))) == 1
-    assert chosen(majority_vote(candidates("9 1 8", "91 8", "9 1 8", "91 8", "91 8"))) == 1  # lists of values are not joined
+    # Lists of values are not joined
+    assert chosen(majority_vote(candidates("9 1 8", "91 8", "9 1 8", "91 8", "91 8"))) == 1
 
 
 def test_candidates_without_an_answer_or_an_end_never_vote() -> None:
@@ -106,6 +118,11 @@ def test_published_samples_give_the_published_accuracies(real_data: Path) -> Non
     sizes = (1, 2, 4, 8)
     first = {n: [(some[:n], path_scores(some[:n], "rm", "last")) for some in problems] for n in sizes}
     assert [sum(is_right(majority_vote(some)) for some, _ in first[n]) for n in sizes] == [90, 90, 93, 93]
-    assert [sum(is_right(best_of(some, scores)) for some, scores in first[n]) for n in sizes] == [90, 93, 93, 94]
+    assert [sum(is_right(best_of(some, scores)) for some, scores in first[n]) for n in sizes] == [
+        90,
+        93,
+        93,
+        94,
+    ]
     assert sum(is_right(weighted_vote(some, scores)) for some, scores in first[8]) == 94
     assert sum(has_correct(some) for some, _ in first[8]) == 96

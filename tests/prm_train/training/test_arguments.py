@@ -1,4 +1,6 @@
-"""What `accelerate launch` leaves in the environment, and what a training makes of it; test_launch.py starts real processes."""
+"""What `accelerate launch` leaves in the environment, and what a training makes of it; test_launch.py starts
+real processes.
+"""
 
 from pathlib import Path
 
@@ -18,7 +20,13 @@ def config(**settings) -> TrainOrmConfig:
 
 @pytest.fixture(autouse=True)
 def _no_launcher(monkeypatch):
-    for variable in ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP", "ACCELERATE_MIXED_PRECISION", "MASTER_ADDR", "WORLD_SIZE"):
+    for variable in (
+        "ACCELERATE_USE_DEEPSPEED",
+        "ACCELERATE_USE_FSDP",
+        "ACCELERATE_MIXED_PRECISION",
+        "MASTER_ADDR",
+        "WORLD_SIZE",
+    ):
         monkeypatch.delenv(variable, raising=False)
 
 
@@ -37,7 +45,9 @@ def test_use_cpu_under_deepspeed_is_refused_since_trainer_would_leave_deepspeed_
 def test_several_processes_asked_for_and_one_started_is_refused(monkeypatch):
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    with pytest.raises(InputError, match="`accelerate launch` was asked for several processes and started one"):
+    with pytest.raises(
+        InputError, match="`accelerate launch` was asked for several processes and started one"
+    ):
         device_settings(config())
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert "use_cpu" in device_settings(config())
@@ -52,7 +62,9 @@ def test_processes_that_do_not_train_together_are_refused(monkeypatch, tmp_path)
 
 def test_zero3_that_would_save_no_weights_is_refused(tmp_path):
     with pytest.raises(InputError, match="would save no weights; expected zero3_save_16bit_model: true"):
-        check_launch(arguments(tmp_path, DeepSpeedPlugin(zero_stage=3, zero3_save_16bit_model=False)), config())
+        check_launch(
+            arguments(tmp_path, DeepSpeedPlugin(zero_stage=3, zero3_save_16bit_model=False)), config()
+        )
     check_launch(arguments(tmp_path, DeepSpeedPlugin(zero_stage=3, zero3_save_16bit_model=True)), config())
 
 
@@ -73,5 +85,7 @@ def test_a_base_in_4_bits_under_zero3_is_refused(tmp_path):
 
 
 def test_4_bits_take_lora():
-    with pytest.raises(ValueError, match="quantization: got 'nf4' with lora None and dtype float32, expected lora settings"):
+    with pytest.raises(
+        ValueError, match="quantization: got 'nf4' with lora None and dtype float32, expected lora settings"
+    ):
         config(quantization="nf4")

@@ -1,4 +1,6 @@
-"""The training here has 40 solutions of 20 questions; candidates are those of a file in the layout of the Qwen2.5-Math evaluation."""
+"""The training here has 40 solutions of 20 questions; candidates are those of a file in the layout of the
+Qwen2.5-Math evaluation.
+"""
 
 import json
 import os
@@ -29,10 +31,24 @@ def rows(tmp_path: Path) -> Path:
     """A step is wrong where it says 9; four rollouts of each step but the last."""
     made = []
     for i in range(40):
-        steps = (f"{i % 10} plus 1 = {(i + 1) % 10}", f"then {i // 10} = {'9' if i % 2 else '8'}", "Answer: 1")
+        steps = (
+            f"{i % 10} plus 1 = {(i + 1) % 10}",
+            f"then {i // 10} = {'9' if i % 2 else '8'}",
+            "Answer: 1",
+        )
         labels, counts = (True, i % 2 == 0, None if i % 2 else True), (4, 0 if i % 2 else 3, 0)
         made.append(
-            PrmRow(f"p{i // 2}", f"Start with {i // 2}", steps, labels, counts, (4, 4, 0), (0,) * 3, ("fixed",) * 3, ("rollouts",) * 3)
+            PrmRow(
+                f"p{i // 2}",
+                f"Start with {i // 2}",
+                steps,
+                labels,
+                counts,
+                (4, 4, 0),
+                (0,) * 3,
+                ("fixed",) * 3,
+                ("rollouts",) * 3,
+            )
         )
     write_rows(tmp_path / "prm.jsonl", made)
     return tmp_path / "prm.jsonl"
@@ -40,25 +56,47 @@ def rows(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def candidates(tmp_path: Path) -> Path:
-    """30 problems of 4 candidates: one says 8 and is right, three agree on 9. The question of the first problem is one of the rows'."""
+    """30 problems of 4 candidates: one says 8 and is right, three agree on 9. The question of the first
+    problem is one of the rows'.
+    """
     lines = []
     for i in range(30):
         code = ["1 plus 1 = 2\nthen 0 = 8\nAnswer: 8", *["1 plus 1 = 2\nthen 0 = 9\nAnswer: 9"] * 3]
         question = "Start with 1" if i == 0 else f"Start again with {i}"
-        answers = {"pred": ["8", "9", "9", "9"], "score": [True, False, False, False], "pred_score": [[0.0]] * 4}
+        answers = {
+            "pred": ["8", "9", "9", "9"],
+            "score": [True, False, False, False],
+            "pred_score": [[0.0]] * 4,
+        }
         lines.append(json.dumps({"idx": i, "question": question, "gt": "8", "code": code, **answers}))
     (tmp_path / "candidates.jsonl").write_text("\n".join(lines) + "\n")
     return tmp_path / "candidates.jsonl"
 
 
 def train(rows: Path, tiny_policy: Path, output: Path, *more: str, main: Any = train_prm) -> dict[str, Any]:
-    settings = {"rows": rows, "output": output, "model": tiny_policy, "learning_rate": 0.01, "n_epochs": 3.0, "validation_share": 0.3}
-    main([*(word for name, value in settings.items() for word in (f"--{name}", str(value))), "--use_cpu", "true", *more])
+    settings = {
+        "rows": rows,
+        "output": output,
+        "model": tiny_policy,
+        "learning_rate": 0.01,
+        "n_epochs": 3.0,
+        "validation_share": 0.3,
+    }
+    main(
+        [
+            *(word for name, value in settings.items() for word in (f"--{name}", str(value))),
+            "--use_cpu",
+            "true",
+            *more,
+        ]
+    )
     return json.loads((output / "training" / "report.json").read_text())
 
 
 def read_wandb(file: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """(history, config) of a .wandb file: records in LevelDB's log format, a 7-byte header and blocks of 32 KiB."""
+    """(history, config) of a .wandb file: records in LevelDB's log format, a 7-byte header and blocks of 32
+    KiB.
+    """
     from wandb.proto.wandb_internal_pb2 import Record
 
     data, at, record = file.read_bytes(), 7, b""
@@ -75,20 +113,69 @@ def read_wandb(file: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         if kind in (1, 4):  # whole, or its last part
             parsed, record = Record.FromString(record), b""
             if parsed.HasField("history"):
-                history.append({item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in parsed.history.item})
-            for update in [parsed.config] if parsed.HasField("config") else [parsed.run.config] if parsed.HasField("run") else []:
-                config |= {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in update.update}
+                history.append(
+                    {
+                        item.key or "/".join(item.nested_key): json.loads(item.value_json)
+                        for item in parsed.history.item
+                    }
+                )
+            for update in (
+                [parsed.config]
+                if parsed.HasField("config")
+                else [parsed.run.config]
+                if parsed.HasField("run")
+                else []
+            ):
+                config |= {
+                    item.key or "/".join(item.nested_key): json.loads(item.value_json)
+                    for item in update.update
+                }
     return history, config
 
 
-def test_wandb_offline_holds_metrics_configuration_and_what_was_left_out(rows, candidates, tiny_policy, tmp_path):
+def test_wandb_offline_holds_metrics_configuration_and_what_was_left_out(
+    rows, candidates, tiny_policy, tmp_path
+):
     output = tmp_path / "prm"
-    settings = ["--report_to", "wandb", "--run_name", "tiny", "--max_length", "60", "--candidates", str(candidates), "--n_candidates", "4"]
-    command = [sys.executable, "-m", "prm_train.train_prm", "--rows", str(rows), "--output", str(output), "--model", str(tiny_policy)]
+    settings = [
+        "--report_to",
+        "wandb",
+        "--run_name",
+        "tiny",
+        "--max_length",
+        "60",
+        "--candidates",
+        str(candidates),
+        "--n_candidates",
+        "4",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "prm_train.train_prm",
+        "--rows",
+        str(rows),
+        "--output",
+        str(output),
+        "--model",
+        str(tiny_policy),
+    ]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
     environment |= {"WANDB_MODE": "offline", "PYTHONPATH": str(Path(__file__).parents[3])}
-    command += ["--n_epochs", "2.0", "--validation_share", "0.3", "--monitoring_share", "100.0", "--n_steps_between_logs", "1", *settings]
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path, timeout=200)
+    command += [
+        "--n_epochs",
+        "2.0",
+        "--validation_share",
+        "0.3",
+        "--monitoring_share",
+        "100.0",
+        "--n_steps_between_logs",
+        "1",
+        *settings,
+    ]
+    finished = subprocess.run(
+        command, env=environment, capture_output=True, text=True, cwd=tmp_path, timeout=200
+    )
     assert finished.returncode == 0, finished.stderr[-3000:]
     assert not (tmp_path / "wandb").exists()
     (file,) = output.glob("training/wandb/offline-run-*/run-*.wandb")
@@ -107,7 +194,9 @@ def test_wandb_offline_holds_metrics_configuration_and_what_was_left_out(rows, c
         assert logged == [pytest.approx(entry[name]) for entry in report["validation"] if name in entry], name
         assert logged, name
     assert any("train/time/best_of_n_seconds" in entry for entry in history)
-    assert [entry["train/loss"] for entry in history if "train/loss" in entry] == [entry["loss"] for entry in report["loss_curve"]]
+    assert [entry["train/loss"] for entry in history if "train/loss" in entry] == [
+        entry["loss"] for entry in report["loss_curve"]
+    ]
     assert config["prm_train"]["max_length"] == 60
     assert config["prm_train"]["learning_rate"] == 1e-5
     assert config["data"]["training rows"] == report["n_training_rows"]
@@ -127,7 +216,9 @@ def test_tensorboard_holds_the_same(rows, tiny_policy, tmp_path):
     events.Reload()
     logged = [event.value for event in events.Scalars("eval/step_auroc")]
     assert logged == pytest.approx([entry["step_auroc"] for entry in report["validation"]])
-    assert [event.value for event in events.Scalars("train/data/training_rows")] == [report["n_training_rows"]]
+    assert [event.value for event in events.Scalars("train/data/training_rows")] == [
+        report["n_training_rows"]
+    ]
     text = events.Tensors("prm_train/text_summary")[0].tensor_proto.string_val[0].decode()
     assert '"learning_rate": 0.01' in text
 
@@ -148,7 +239,18 @@ def test_wandb_without_an_account_means_tensorboard(monkeypatch, tmp_path, caplo
 
 def test_best_of_n_is_logged_against_majority_and_pass_at_n(rows, candidates, tiny_policy, tmp_path, caplog):
     caplog.set_level("INFO")
-    more = ("--candidates", str(candidates), "--n_candidates", "4", "--monitoring_share", "100.0", "--n_epochs", "15", "--batch_size", "4")
+    more = (
+        "--candidates",
+        str(candidates),
+        "--n_candidates",
+        "4",
+        "--monitoring_share",
+        "100.0",
+        "--n_epochs",
+        "15",
+        "--batch_size",
+        "4",
+    )
     report = train(rows, tiny_policy, tmp_path / "prm", *more)
     assert "30 problems; left out 1 that training sees" in caplog.text
     last = report["validation"][-1]
@@ -163,10 +265,25 @@ def test_best_of_n_of_an_orm_reads_the_end(tiny_policy, candidates, tmp_path):
     lines = []
     for i in range(40):
         completion = f"then 1 = {9 - i % 2}\nAnswer: {9 - i % 2}"
-        lines.append(json.dumps({"prompt": f"Start with {i // 2}", "completion": completion, "label": bool(i % 2)}))
+        lines.append(
+            json.dumps({"prompt": f"Start with {i // 2}", "completion": completion, "label": bool(i % 2)})
+        )
     (tmp_path / "orm.jsonl").write_text("\n".join(lines) + "\n")
-    more = ("--candidates", str(candidates), "--n_candidates", "4", "--monitoring_share", "100.0", "--n_epochs", "12", "--batch_size", "4")
-    last = train(tmp_path / "orm.jsonl", tiny_policy, tmp_path / "orm", *more, main=train_orm)["validation"][-1]
+    more = (
+        "--candidates",
+        str(candidates),
+        "--n_candidates",
+        "4",
+        "--monitoring_share",
+        "100.0",
+        "--n_epochs",
+        "12",
+        "--batch_size",
+        "4",
+    )
+    last = train(tmp_path / "orm.jsonl", tiny_policy, tmp_path / "orm", *more, main=train_orm)["validation"][
+        -1
+    ]
     assert (last["pair_accuracy"], last["best_of_4"], last["majority_of_4"]) == (1.0, 1.0, 0.0)
 
 
@@ -182,7 +299,17 @@ def test_candidates_that_training_sees_are_refused(rows, tiny_policy, candidates
 def test_watching_changes_nothing_in_what_is_trained(rows, candidates, tiny_policy, tmp_path):
     more = ("--head_dropout", "0.2", "--backbone_dropout", "0.1", "--batch_size", "4")
     train(rows, tiny_policy, tmp_path / "alone", *more)
-    watched = (*more, "--candidates", str(candidates), "--n_candidates", "4", "--monitoring_share", "100.0", "--calibration", "platt")
+    watched = (
+        *more,
+        "--candidates",
+        str(candidates),
+        "--n_candidates",
+        "4",
+        "--monitoring_share",
+        "100.0",
+        "--calibration",
+        "platt",
+    )
     train(rows, tiny_policy, tmp_path / "watched", *watched)
     weights = [load_file(tmp_path / name / "model.safetensors") for name in ("alone", "watched")]
     assert all(torch.equal(weight, weights[1][name]) for name, weight in weights[0].items())
@@ -206,7 +333,9 @@ class Clock:
         self.logged.append(logs)
 
 
-def best_of_n(clock: Clock, monkeypatch: pytest.MonkeyPatch, tokens_a_step: float = 2 / 3) -> tuple[BestOfN, Any]:
+def best_of_n(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, tokens_a_step: float = 2 / 3
+) -> tuple[BestOfN, Any]:
     from types import SimpleNamespace
 
     from prm_train.examples.examples import Example
@@ -214,7 +343,13 @@ def best_of_n(clock: Clock, monkeypatch: pytest.MonkeyPatch, tokens_a_step: floa
     monkeypatch.setattr("prm_train.training.best_of_n.time.perf_counter", lambda: clock.now)
     example, candidate = Example("q", (1, 2), (1,), (0.0,), (1.0,)), Candidate("p", 0, "8", "8", True)
     state = SimpleNamespace(global_step=0, is_world_process_zero=True)
-    callback = BestOfN(clock, [FrozenProblem((candidate,), (example,))] * 100, "last", share=0.02, tokens_a_step=tokens_a_step)
+    callback = BestOfN(
+        clock,
+        [FrozenProblem((candidate,), (example,))] * 100,
+        "last",
+        share=0.02,
+        tokens_a_step=tokens_a_step,
+    )
     callback.on_train_begin(None, state, None)
     return callback, state
 
@@ -230,12 +365,20 @@ def test_it_waits_until_enough_problems_are_paid_for_and_then_takes_what_is(monk
         assert clock.n_scored - before == n_expected
         assert clock.logged[-1].get("eval_n_candidate_problems", 0) == n_expected
         assert clock.logged[-1]["time/best_of_n_seconds"] <= 0.02 * clock.logged[-1]["time/training_seconds"]
-    # 0.02 x 1300 = 26, of 2000: 40 - 25 < 20, of 2900: 58 - 25 = 33, of 12,900: 258 - 57 > 100; the last second is the margin
-    assert [round(entry["time/training_seconds"]) for entry in clock.logged] == [500, 1300, 2000, 2900, 12_900]
+    # 0.02 x 1300 = 26, of 2000: 40 - 25 < 20, of 2900: 58 - 25 = 33, of 12,900: 258 - 57 > 100; the last
+    # second is the margin
+    assert [round(entry["time/training_seconds"]) for entry in clock.logged] == [
+        500,
+        1300,
+        2000,
+        2900,
+        12_900,
+    ]
 
 
 def test_a_guess_that_is_far_too_low_costs_one_problem(monkeypatch):
-    clock = Clock(seconds_a_problem=10.0)  # guessed at 1/30 s: a step of one second trains on 20 tokens, a problem has 2
+    # Guessed at 1/30 s: a step of one second trains on 20 tokens, a problem has 2
+    clock = Clock(seconds_a_problem=10.0)
     callback, state = best_of_n(clock, monkeypatch, tokens_a_step=20.0)
     clock.now, state.global_step = 1000.0, 1000
     callback.on_evaluate(None, state, None)
@@ -249,7 +392,10 @@ def test_a_guess_that_is_far_too_low_costs_one_problem(monkeypatch):
 
 def test_candidates_come_from_a_search_or_the_qwen_layout(candidates, tmp_path):
     problem, first = read_candidates(candidates)[0]
-    assert (problem.question, [candidate.answer for candidate in first]) == ("Start with 1", ["8", "9", "9", "9"])
+    assert (problem.question, [candidate.answer for candidate in first]) == (
+        "Start with 1",
+        ["8", "9", "9", "9"],
+    )
     sampled = {
         "strategy": "samples",
         "n": 1,

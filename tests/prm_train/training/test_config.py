@@ -1,4 +1,6 @@
-"""Settings that a training could not use are refused with the configuration, before anything is read or loaded."""
+"""Settings that a training could not use are refused with the configuration, before anything is read or
+loaded.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -54,7 +56,9 @@ def test_each_kind_knows_the_settings_of_its_groups_and_no_others(kind: type[Tra
 
 
 def test_pairs_are_not_chosen_by_candidates() -> None:
-    with pytest.raises(ValueError, match=r"candidates: got results\.jsonl with objective pairs, expected null"):
+    with pytest.raises(
+        ValueError, match=r"candidates: got results\.jsonl with objective pairs, expected null"
+    ):
         TrainOrmConfig(**NOTHING, objective="pairs", candidates=Path("results.jsonl"))
 
 

@@ -11,7 +11,10 @@ from prm_train.training.config import TrainPrmConfig
 from prm_train.training.first_checks import check_rows_apart, max_length
 from tests.tiny_models import tiny_config, tiny_model
 
-ROWS = [Example(f"q{n}", tuple(i * step % 97 + 1 for i in range(n)), (n - 1,), (1.0,), (1.0,)) for n, step in ((30, 11), (20, 7), (50, 5))]
+ROWS = [
+    Example(f"q{n}", tuple(i * step % 97 + 1 for i in range(n)), (n - 1,), (1.0,), (1.0,))
+    for n, step in ((30, 11), (20, 7), (50, 5))
+]
 
 
 def config(**settings) -> TrainPrmConfig:
@@ -19,7 +22,9 @@ def config(**settings) -> TrainPrmConfig:
 
 
 def prm(name: str, **changes):
-    return tiny_model(AutoModelForTokenClassification, tiny_config(name, 100, pad_token_id=0, num_labels=2, **changes))
+    return tiny_model(
+        AutoModelForTokenClassification, tiny_config(name, 100, pad_token_id=0, num_labels=2, **changes)
+    )
 
 
 # seed_oss drops out of its attention in training; gemma2 and the window are masked row by row
@@ -34,19 +39,26 @@ def test_rows_of_a_transformer_may_be_packed(name):
 def test_packing_is_refused_where_a_row_depends_on_the_one_before(name):
     model = prm(name)
     check_rows_apart(model, ROWS, config())
-    with pytest.raises(InputError, match="packing: got true with model tiny, in which a packed row depends on the row before it"):
+    with pytest.raises(
+        InputError,
+        match="packing: got true with model tiny, in which a packed row depends on the row before it",
+    ):
         check_rows_apart(model, ROWS, config(packing=True, batch_tokens=2000))
 
 
 def test_packed_passes_longer_than_the_mask_of_an_attention_are_refused():
     check_rows_apart(prm("gpt_neo"), ROWS, config(packing=True, max_length=200, batch_tokens=256))
-    with pytest.raises(InputError, match="whose attention takes passes of 256 tokens at most, and up to 257 in a pass"):
+    with pytest.raises(
+        InputError, match="whose attention takes passes of 256 tokens at most, and up to 257 in a pass"
+    ):
         check_rows_apart(prm("gpt_neo"), ROWS, config(packing=True, max_length=200, batch_tokens=257))
 
 
 def test_a_model_that_reads_in_both_directions_is_refused():
     settings = tiny_config("gemma3_text", 100, pad_token_id=0, num_labels=1, use_bidirectional_attention=True)
-    with pytest.raises(InputError, match="depends on tokens behind it, so on padding, too; expected a causal language model"):
+    with pytest.raises(
+        InputError, match="depends on tokens behind it, so on padding, too; expected a causal language model"
+    ):
         check_rows_apart(tiny_model(AutoModelForSequenceClassification, settings), ROWS, config())
 
 

@@ -46,21 +46,33 @@ def changed(model: torch.nn.Module, seed: int) -> torch.nn.Module:
 
 @pytest.fixture
 def scorer(tiny_policy: Path) -> ImplicitPrmScorer:
-    model, reference = (AutoModelForCausalLM.from_pretrained(tiny_policy, dtype=torch.float64) for _ in range(2))
+    model, reference = (
+        AutoModelForCausalLM.from_pretrained(tiny_policy, dtype=torch.float64) for _ in range(2)
+    )
     encoding = TextEncoding(load_tokenizer(str(tiny_policy)), ENCODING)
     return ImplicitPrmScorer(changed(model, 1), reference, encoding, scorer_id="id", beta=0.5)
 
 
 def log_prob(model: torch.nn.Module, ids: list[int], n_before: int) -> float:
-    """log p(ids[n_before:] | ids[:n_before]), one token after the other, each from the text before it alone."""
+    """log p(ids[n_before:] | ids[:n_before]), one token after the other, each from the text before it
+    alone.
+    """
     with torch.no_grad():
-        return sum(model(input_ids=torch.tensor([ids[:i]])).logits[0, -1].log_softmax(0)[ids[i]].item() for i in range(n_before, len(ids)))
+        return sum(
+            model(input_ids=torch.tensor([ids[:i]])).logits[0, -1].log_softmax(0)[ids[i]].item()
+            for i in range(n_before, len(ids))
+        )
 
 
 def test_token_log_probs_worked_by_hand():
-    half = torch.tensor([[[0.0, 0.0], [1.0986122886681098, 0.0], [5.0, 5.0]]])  # odds 1:1, then 3:1; the last position predicts nothing
-    assert token_log_probs(half, torch.tensor([[0, 1, 0]]))[0].exp().tolist() == pytest.approx([1.0, 0.5, 0.75])
-    assert token_log_probs(half[:, 1:], torch.tensor([[0, 1, 0]]))[0].exp().tolist() == pytest.approx([1.0, 1.0, 0.75])
+    # Odds 1:1, then 3:1; the last position predicts nothing
+    half = torch.tensor([[[0.0, 0.0], [1.0986122886681098, 0.0], [5.0, 5.0]]])
+    assert token_log_probs(half, torch.tensor([[0, 1, 0]]))[0].exp().tolist() == pytest.approx(
+        [1.0, 0.5, 0.75]
+    )
+    assert token_log_probs(half[:, 1:], torch.tensor([[0, 1, 0]]))[0].exp().tolist() == pytest.approx(
+        [1.0, 1.0, 0.75]
+    )
 
 
 @in_event_loop
@@ -83,7 +95,10 @@ async def test_a_steps_reward_is_its_log_ratio_and_rewards_add_up_to_that_of_the
 async def test_scores_of_a_path_do_not_depend_on_how_it_was_asked_for(scorer):
     async with scorer.session(QUESTION) as tree:
         at_once = await score_path(tree, STEPS, scores_steps=True)
-        n_tokens = sum(len(ids) for ids in (scorer.encoding.encode_head(QUESTION), *map(scorer.encoding.encode_step, STEPS)))
+        n_tokens = sum(
+            len(ids)
+            for ids in (scorer.encoding.encode_head(QUESTION), *map(scorer.encoding.encode_step, STEPS))
+        )
         assert tree.usage == ScorerUsage(n_new=2 * n_tokens)  # one pass of each model, however many steps
     async with scorer.session(QUESTION) as tree:
         node, one_by_one = tree.root, []
@@ -96,11 +111,16 @@ async def test_scores_of_a_path_do_not_depend_on_how_it_was_asked_for(scorer):
 
 
 @in_event_loop
-async def test_beyond_the_short_length_of_longrope_a_score_is_that_of_the_whole_path_and_rewards_add_up(tiny_policy):
+async def test_beyond_the_short_length_of_longrope_a_score_is_that_of_the_whole_path_and_rewards_add_up(
+    tiny_policy,
+):
     encoding = TextEncoding(load_tokenizer(str(tiny_policy)), ENCODING)
     settings = tiny_config("phi3|longrope", len(encoding.tokenizer), pad_token_id=0)
     model, reference = (tiny_model(AutoModelForCausalLM, settings).double() for _ in range(2))
-    scorer, ids = ImplicitPrmScorer(changed(model, 1), reference, encoding, scorer_id="id", beta=0.5), list(encoding.encode_head(QUESTION))
+    scorer, ids = (
+        ImplicitPrmScorer(changed(model, 1), reference, encoding, scorer_id="id", beta=0.5),
+        list(encoding.encode_head(QUESTION)),
+    )
     n_head, steps, scores, lengths = len(ids), (*STEPS, "and so on, and on, and on", "the end"), [], []
     async with scorer.session(QUESTION) as tree:
         node = tree.root
@@ -109,7 +129,10 @@ async def test_beyond_the_short_length_of_longrope_a_score_is_that_of_the_whole_
             ids += node.token_ids
             tensor = torch.tensor([ids])
             with torch.no_grad():
-                found, other = (token_log_probs(each(input_ids=tensor, use_cache=False).logits, tensor) for each in (model, reference))
+                found, other = (
+                    token_log_probs(each(input_ids=tensor, use_cache=False).logits, tensor)
+                    for each in (model, reference)
+                )
             scores.append((0.5 * (found - other)[0, n_head:].sum()).sigmoid().item())
             lengths.append(len(ids))
     assert lengths[0] < 64 < lengths[-2]
@@ -148,21 +171,44 @@ def test_log_probs_of_a_batch_ignore_the_question_and_padding(tiny_policy):
 
 def test_an_example_has_no_marker(tiny_policy):
     encoding = TextEncoding(load_tokenizer(str(tiny_policy)), ENCODING)
-    (example,) = implicit_examples([OrmRow("p", "Start with 3", "3 plus 4 = 7\n\nAnswer: 7", True)], encoding, 100).examples
+    (example,) = implicit_examples(
+        [OrmRow("p", "Start with 3", "3 plus 4 = 7\n\nAnswer: 7", True)], encoding, 100
+    ).examples
     assert isinstance(example, ImplicitExample)
-    assert encoding.tokenizer.decode(example.input_ids) == "<|user|>Start with 3<|end|><|assistant|>3 plus 4 = 7\nAnswer: 7\n"
+    assert (
+        encoding.tokenizer.decode(example.input_ids)
+        == "<|user|>Start with 3<|end|><|assistant|>3 plus 4 = 7\nAnswer: 7\n"
+    )
     assert encoding.tokenizer.decode(example.input_ids[example.n_head :]) == "3 plus 4 = 7\nAnswer: 7\n"
 
 
 def train(rows: Path, policy: Path, output: Path, *more: str) -> dict:
-    settings = {"rows": rows, "output": output, "model": policy, "learning_rate": 0.01, "validation_share": 0.3, "batch_size": 4}
+    settings = {
+        "rows": rows,
+        "output": output,
+        "model": policy,
+        "learning_rate": 0.01,
+        "validation_share": 0.3,
+        "batch_size": 4,
+    }
     main([word for name, value in settings.items() for word in (f"--{name}", str(value))] + list(more))
     return json.loads((output / "training" / "report.json").read_text())
 
 
 def test_the_loss_is_the_mean_over_rows_however_a_step_is_cut(orm_rows, tiny_policy, tmp_path):
     for name, batch_size, n_accumulated in (("whole", "8", "1"), ("cut", "2", "4")):
-        more = ("--n_accumulated", n_accumulated, "--n_steps_between_logs", "1", "--n_epochs", "0.5", "--dtype", "float64", "--beta", "1")
+        more = (
+            "--n_accumulated",
+            n_accumulated,
+            "--n_steps_between_logs",
+            "1",
+            "--n_epochs",
+            "0.5",
+            "--dtype",
+            "float64",
+            "--beta",
+            "1",
+        )
         report = train(orm_rows, tiny_policy, tmp_path / name, *more, "--batch_size", batch_size)
         losses = [entry["loss"] for entry in report["loss_curve"]]
         assert losses[0] == pytest.approx(math.log(2), abs=1e-6)  # every log-ratio is 0 before training
@@ -173,9 +219,21 @@ def test_the_loss_is_the_mean_over_rows_however_a_step_is_cut(orm_rows, tiny_pol
 
 
 def test_the_reference_is_computed_in_the_precision_of_the_training(orm_rows, tiny_policy, tmp_path):
-    more = ("--bf16_autocast", "true", "--beta", "20", "--n_steps_between_logs", "1", "--n_epochs", "0.3", "--learning_rate", "1e-9")
+    more = (
+        "--bf16_autocast",
+        "true",
+        "--beta",
+        "20",
+        "--n_steps_between_logs",
+        "1",
+        "--n_epochs",
+        "0.3",
+        "--learning_rate",
+        "1e-9",
+    )
     report = train(orm_rows, tiny_policy, tmp_path / "prm", *more)
-    assert [entry["loss"] for entry in report["loss_curve"]] == pytest.approx([math.log(2)] * 4, abs=1e-3)  # every log-ratio is 0
+    # Every log-ratio is 0
+    assert [entry["loss"] for entry in report["loss_curve"]] == pytest.approx([math.log(2)] * 4, abs=1e-3)
 
 
 @in_event_loop
@@ -210,12 +268,16 @@ def test_lora_updates_are_merged_and_a_calibration_is_applied(orm_rows, tiny_pol
 
 def test_what_loads_a_single_network_says_that_this_is_another_kind(orm_rows, tiny_policy, tmp_path):
     train(orm_rows, tiny_policy, tmp_path / "prm", "--n_epochs", "1")
-    with pytest.raises(InputError, match="got a checkpoint of kind implicit_prm, expected one of a single network"):
+    with pytest.raises(
+        InputError, match="got a checkpoint of kind implicit_prm, expected one of a single network"
+    ):
         load_classifier(str(tmp_path / "prm"))
     assert read_facts(AutoModelForCausalLM.from_pretrained(tmp_path / "prm").config).kind == "implicit_prm"
 
 
-@pytest.mark.parametrize("more", [("--head_dropout", "0.1"), ("--packing", "true"), ("--lora.rank", "4", "--quantization", "nf4")])
+@pytest.mark.parametrize(
+    "more", [("--head_dropout", "0.1"), ("--packing", "true"), ("--lora.rank", "4", "--quantization", "nf4")]
+)
 def test_settings_that_would_do_nothing_or_harm_are_unknown(more, orm_rows, tiny_policy, tmp_path):
     with pytest.raises(ConfigError, match=f"unknown key {more[-2].removeprefix('--')} "):
         train(orm_rows, tiny_policy, tmp_path / "prm", *more)

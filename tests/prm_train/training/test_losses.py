@@ -3,19 +3,31 @@ import math
 import pytest
 import torch
 
-from prm_train.training.losses import binary_cross_entropy, cross_entropy, focal, mean_squared_error, place_loss, pqm_ranking, step_logits
+from prm_train.training.losses import (
+    binary_cross_entropy,
+    cross_entropy,
+    focal,
+    mean_squared_error,
+    place_loss,
+    pqm_ranking,
+    step_logits,
+)
 from prm_train.training.settings import LossSettings
 
 
 def test_step_logit_is_the_log_odds_of_the_good_class():
     logits = torch.tensor([[[1.0, 3.0], [0.5, -0.5]]])
     assert step_logits(logits).tolist() == [[2.0, -1.0]]
-    assert torch.sigmoid(step_logits(logits)[0, 0]).item() == pytest.approx(logits[0, 0].softmax(-1)[1].item())
+    assert torch.sigmoid(step_logits(logits)[0, 0]).item() == pytest.approx(
+        logits[0, 0].softmax(-1)[1].item()
+    )
 
 
 def entropy(logits, targets, weights=None, n=1):
     logits, targets = torch.tensor(logits, dtype=torch.float64), torch.tensor(targets, dtype=torch.float64)
-    return binary_cross_entropy(logits, targets, torch.ones_like(targets) if weights is None else torch.tensor(weights), n).item()
+    return binary_cross_entropy(
+        logits, targets, torch.ones_like(targets) if weights is None else torch.tensor(weights), n
+    ).item()
 
 
 def test_loss_of_a_soft_target_is_the_cross_entropy_of_two_coins():
@@ -44,15 +56,17 @@ def test_cross_entropy_of_hard_targets_is_the_softmax_loss_of_both_classes_and_r
     both = torch.tensor([[1.0, 3.0], [0.5, -0.5]])
     expected = torch.nn.functional.cross_entropy(both, torch.tensor([0, 1]), reduction="sum").item()
     ones = torch.ones(2)
-    assert cross_entropy(step_logits(both), torch.tensor([0.0, 1.0]), ones, 1).item() == pytest.approx(expected)
+    assert cross_entropy(step_logits(both), torch.tensor([0.0, 1.0]), ones, 1).item() == pytest.approx(
+        expected
+    )
     with pytest.raises(ValueError, match="got a target between 0 and 1, expected hard labels"):
         cross_entropy(torch.zeros(2), torch.tensor([0.0, 0.9]), ones, 1)
 
 
 def test_mean_squared_error_is_the_brier_score():
-    assert mean_squared_error(torch.tensor([0.0, 0.0]), torch.tensor([1.0, 0.25]), torch.tensor([1.0, 2.0]), 2).item() == pytest.approx(
-        (0.25 + 2 * 0.0625) / 2
-    )
+    assert mean_squared_error(
+        torch.tensor([0.0, 0.0]), torch.tensor([1.0, 0.25]), torch.tensor([1.0, 2.0]), 2
+    ).item() == pytest.approx((0.25 + 2 * 0.0625) / 2)
 
 
 def test_focal_weighs_by_distance_and_is_the_entropy_at_gamma_zero():
@@ -70,7 +84,14 @@ def test_pqm_ranks_right_steps_in_order_and_wrong_ones_a_margin_below():
     expected = math.log(5) + math.log(7 / 2) + math.log(10 / 3)
     assert pqm_ranking(logits, targets, ones, 1, [3], margin=math.log(4)).item() == pytest.approx(expected)
     # a second solution, wrong at once: -ln 1 / (1 + 4 e^2)
-    two = pqm_ranking(torch.cat([logits, torch.tensor([2.0])]), torch.tensor([1.0, 1, 0, 0]), torch.ones(4), 1, [3, 1], margin=math.log(4))
+    two = pqm_ranking(
+        torch.cat([logits, torch.tensor([2.0])]),
+        torch.tensor([1.0, 1, 0, 0]),
+        torch.ones(4),
+        1,
+        [3, 1],
+        margin=math.log(4),
+    )
     assert two.item() == pytest.approx(expected + math.log(1 + 4 * math.exp(2)), rel=1e-6)
 
 

@@ -47,11 +47,21 @@ def foreign_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    tokenizer.train_from_iterator([], trainers.BpeTrainer(special_tokens=["</s>"], initial_alphabet=alphabet, show_progress=False))
+    tokenizer.train_from_iterator(
+        [], trainers.BpeTrainer(special_tokens=["</s>"], initial_alphabet=alphabet, show_progress=False)
+    )
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>").save_pretrained(folder)
     set_seed(0)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 128}
-    LlamaForCausalLM(LlamaConfig(vocab_size=257, bos_token_id=None, eos_token_id=0, **sizes)).save_pretrained(folder)
+    sizes = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "max_position_embeddings": 128,
+    }
+    LlamaForCausalLM(LlamaConfig(vocab_size=257, bos_token_id=None, eos_token_id=0, **sizes)).save_pretrained(
+        folder
+    )
     return folder
 
 
@@ -87,13 +97,25 @@ def test_a_model_without_marker_and_padding_gets_them_with_embeddings(foreign_po
 def test_lora_trains_head_and_marker_whole_and_of_the_rest_only_low_rank_updates(foreign_policy, tmp_path):
     set_seed(0)
     model, encoding = build_scorer("prm", config(foreign_policy, lora=LoraSettings(rank=2)))
-    (old,) = (weight.clone() for name, weight in model.state_dict().items() if "embed_tokens" in name and weight.shape == (259, 16))
+    (old,) = (
+        weight.clone()
+        for name, weight in model.state_dict().items()
+        if "embed_tokens" in name and weight.shape == (259, 16)
+    )
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    assert {name.split(".default")[0].rpartition(".")[2] for name in trained} == {"lora_A", "lora_B", "modules_to_save"}
-    whole = {name.split(".modules_to_save")[0].rpartition(".")[2] for name in trained if "modules_to_save" in name}
+    assert {name.split(".default")[0].rpartition(".")[2] for name in trained} == {
+        "lora_A",
+        "lora_B",
+        "modules_to_save",
+    }
+    whole = {
+        name.split(".modules_to_save")[0].rpartition(".")[2] for name in trained if "modules_to_save" in name
+    }
     assert whole == {"score", "marker"}
     ids, _ = encoding.encode("one", ["two", "three"])
-    optimizer = torch.optim.SGD([parameter for parameter in model.parameters() if parameter.requires_grad], lr=1.0)
+    optimizer = torch.optim.SGD(
+        [parameter for parameter in model.parameters() if parameter.requires_grad], lr=1.0
+    )
     for _ in range(2):  # the first step moves only B, which starts at zero
         model(input_ids=torch.tensor([ids])).logits[0, -1, 1].backward()
         optimizer.step()
@@ -111,10 +133,16 @@ def test_lora_trains_head_and_marker_whole_and_of_the_rest_only_low_rank_updates
 def test_lora_knows_its_task_and_leaves_the_head_alone(kind, task_type, tiny_policy):
     model, _ = build_scorer(kind, config(tiny_policy, lora=LoraSettings(rank=2), dtype="bfloat16"))
     assert model.peft_config["default"].task_type == task_type
-    low_rank = {name.split(".lora_A")[0].rpartition(".")[2] for name, _ in model.named_parameters() if "lora_A" in name}
+    low_rank = {
+        name.split(".lora_A")[0].rpartition(".")[2]
+        for name, _ in model.named_parameters()
+        if "lora_A" in name
+    }
     assert low_rank == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
     assert {parameter.dtype for parameter in model.parameters() if parameter.requires_grad} == {torch.float32}
-    assert {parameter.dtype for name, parameter in model.named_parameters() if "embedding" in name} == {torch.bfloat16}
+    assert {parameter.dtype for name, parameter in model.named_parameters() if "embedding" in name} == {
+        torch.bfloat16
+    }
 
 
 def test_lora_of_a_language_model_updates_linear_layers_alone(tiny_policy):
@@ -123,7 +151,11 @@ def test_lora_of_a_language_model_updates_linear_layers_alone(tiny_policy):
     before = model(input_ids=ids).logits
     adapted = add_lora(model, "revision", LoraSettings(rank=2))
     assert adapted.peft_config["default"].task_type == "CAUSAL_LM"
-    assert {name.split(".default")[0].rpartition(".")[2] for name, p in adapted.named_parameters() if p.requires_grad} == {
+    assert {
+        name.split(".default")[0].rpartition(".")[2]
+        for name, p in adapted.named_parameters()
+        if p.requires_grad
+    } == {
         "lora_A",
         "lora_B",
     }
@@ -131,7 +163,9 @@ def test_lora_of_a_language_model_updates_linear_layers_alone(tiny_policy):
 
 
 def test_the_three_dropouts_act_each_by_itself_and_in_training_only(tiny_policy, tmp_path):
-    """TRL sets lora_dropout to 0 when a model with LoRA is handed to it (its disable_dropout comes after get_peft_model)."""
+    """TRL sets lora_dropout to 0 when a model with LoRA is handed to it (its disable_dropout comes after
+    get_peft_model).
+    """
     settings: dict[str, dict[str, Any]] = {
         "lora": {"lora": LoraSettings(rank=2, dropout=0.5)},
         "head": {"lora": LoraSettings(rank=2), "head_dropout": 0.5},
@@ -147,7 +181,9 @@ def test_the_three_dropouts_act_each_by_itself_and_in_training_only(tiny_policy,
         arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none")
         ids, ends = encoding.encode("Start with 3", ["3 plus 4 = 7"])
         rows = [Example("q", ids, ends, (1.0,), (1.0,))]
-        trained = RewardTrainer(model, arguments, Collator("prm", 0, Batching(1)), rows, [], LossSettings()).model.train()
+        trained = RewardTrainer(
+            model, arguments, Collator("prm", 0, Batching(1)), rows, [], LossSettings()
+        ).model.train()
         logits = [trained(input_ids=torch.tensor([ids])).logits[0, -1, 1].item() for _ in range(2)]
         assert (logits[0] == logits[1]) == (name == "none"), name
         trained.eval()
@@ -170,7 +206,9 @@ def test_a_base_in_4_bits_is_trained_around_and_merged_into_the_unquantized_one(
     assert layers[0].mlp.up_proj.base_layer.weight.dtype == torch.uint8
     assert layers[0].mlp.up_proj.base_layer.weight.quant_state.quant_type == "nf4"
     ids = torch.tensor([encoding.encode("Start with 3", ["3 plus 4 = 7"])[0]])
-    optimizer = torch.optim.SGD([parameter for parameter in model.parameters() if parameter.requires_grad], lr=0.1)
+    optimizer = torch.optim.SGD(
+        [parameter for parameter in model.parameters() if parameter.requires_grad], lr=0.1
+    )
     for _ in range(2):
         model.eval()(input_ids=ids)  # a validation between two steps
         model.train()(input_ids=ids).logits[0, -1, 1].backward()
@@ -178,7 +216,9 @@ def test_a_base_in_4_bits_is_trained_around_and_merged_into_the_unquantized_one(
     trained = gathered_weights(model, only_trained=True, keep=True)
     assert any("lora_B" in name and weight.abs().max() > 0 for name, weight in trained.items())
     whole = rebuild_scorer("prm", settings, trained)
-    scores = scores_of(whole, "prm", [Example("q", tuple(ids[0].tolist()), (len(ids[0]) - 1,), (1.0,), (1.0,))])
+    scores = scores_of(
+        whole, "prm", [Example("q", tuple(ids[0].tolist()), (len(ids[0]) - 1,), (1.0,), (1.0,))]
+    )
     save_scorer(whole, encoding, CheckpointFacts("prm", encoding.facts, "test", "min"), tmp_path)
     saved, _, _ = load_classifier(str(tmp_path))
     assert saved(input_ids=ids).logits[0, -1].softmax(-1)[1].item() == pytest.approx(scores[0], abs=1e-6)
@@ -192,10 +232,19 @@ def test_a_base_in_4_bits_is_trained_around_and_merged_into_the_unquantized_one(
 def test_a_base_that_is_stored_quantized_is_refused(method, more, tiny_policy, tmp_path):
     for file in tiny_policy.iterdir():
         shutil.copy(file, tmp_path)
-    stored = {"quant_method": method, "load_in_4bit": True} if method == "bitsandbytes" else {"quant_method": method, "bits": 4}
-    (tmp_path / "config.json").write_text(json.dumps(json.loads((tmp_path / "config.json").read_text()) | {"quantization_config": stored}))
+    stored = (
+        {"quant_method": method, "load_in_4bit": True}
+        if method == "bitsandbytes"
+        else {"quant_method": method, "bits": 4}
+    )
+    (tmp_path / "config.json").write_text(
+        json.dumps(json.loads((tmp_path / "config.json").read_text()) | {"quantization_config": stored})
+    )
     for build in (partial(build_scorer, "prm"), build_language_model):
-        with pytest.raises(InputError, match=rf"stored quantized \({method}, says its config.json\); expected the unquantized model"):
+        with pytest.raises(
+            InputError,
+            match=rf"stored quantized \({method}, says its config.json\); expected the unquantized model",
+        ):
             build(config(tmp_path, **more))
 
 
@@ -204,7 +253,9 @@ def test_an_architecture_without_the_head_is_refused(tiny_policy, tmp_path):
 
     AutoTokenizer.from_pretrained(tiny_policy).save_pretrained(tmp_path)
     Gemma3nTextConfig().save_pretrained(tmp_path)
-    with pytest.raises(InputError, match="transformers has no AutoModelForTokenClassification for gemma3n_text"):
+    with pytest.raises(
+        InputError, match="transformers has no AutoModelForTokenClassification for gemma3n_text"
+    ):
         build_scorer("prm", config(tmp_path))
 
 
@@ -224,9 +275,13 @@ def test_a_head_of_another_name_is_found_trained_and_saved(name, lora, tmp_path)
     settings = config(write_tiny_model(name, tmp_path / "base"), lora=lora, head_learning_rate=0.1)
     model, encoding = build_scorer("prm", settings)
     assert head_name(model) == "classifier"
-    optimizer = torch.optim.AdamW([weights for weights in model.parameters() if weights.requires_grad], lr=0.01)
+    optimizer = torch.optim.AdamW(
+        [weights for weights in model.parameters() if weights.requires_grad], lr=0.01
+    )
     head_at_its_rate(optimizer, model, 0.1)
-    assert [sum(weights.numel() for weights in group["params"]) for group in optimizer.param_groups][1:] == [2 * 32 + 2]
+    assert [sum(weights.numel() for weights in group["params"]) for group in optimizer.param_groups][1:] == [
+        2 * 32 + 2
+    ]
     ids, ends = encoding.encode("Start with 3", ["3 plus 4 = 7", "Answer: 7"])
     rows = [Example("q", ids, ends, (1.0, 1.0), (1.0, 1.0))]
     for name, weights in model.named_parameters():
@@ -258,5 +313,7 @@ def test_soft_caps_count_in_training_parity_and_search(attention, tmp_path):
     assert max_abs_difference(saved_scores(tmp_path / "prm", "prm", rows, settings), scores) < 1e-6
     uncapped = AutoModelForTokenClassification.from_pretrained(tmp_path / "prm", attn_implementation="sdpa")
     assert max(abs(a - b) for a, b in zip(scores_of(uncapped, "prm", rows), scores, strict=True)) > 1e-3
-    with pytest.raises(InputError, match=r"attention sdpa: .* squeezes its attention scores into ±2, which sdpa leaves out"):
+    with pytest.raises(
+        InputError, match=r"attention sdpa: .* squeezes its attention scores into ±2, which sdpa leaves out"
+    ):
         build_scorer("prm", replace(settings, attention="sdpa"))

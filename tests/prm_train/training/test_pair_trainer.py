@@ -35,7 +35,14 @@ class TrainingOnPairs(PairTraining):
 
 
 def pair_trainer(policy: Path, output: Path, **settings) -> PairTrainer:
-    config = TrainOrmConfig(rows=Path("unused"), output=output, model=str(policy), objective="pairs", validation_share=0.0, use_cpu=True)
+    config = TrainOrmConfig(
+        rows=Path("unused"),
+        output=output,
+        model=str(policy),
+        objective="pairs",
+        validation_share=0.0,
+        use_cpu=True,
+    )
     config = replace(config, learning_rate=0.01, n_steps_between_logs=1, max_grad_norm=0.0, **settings)
     training = TrainingOnPairs([], config)
     torch.manual_seed(0)
@@ -48,11 +55,20 @@ def test_the_loss_is_the_mean_over_pairs_however_the_step_is_cut(tiny_policy, tm
     trainer = pair_trainer(tiny_policy, tmp_path, batch_size=4, n_epochs=1, dtype="float64")
     trainer.model.eval()
     for pair in PAIRS:
-        right, wrong = (trainer.model(input_ids=torch.tensor([each.input_ids])).logits.item() for each in pair)
+        right, wrong = (
+            trainer.model(input_ids=torch.tensor([each.input_ids])).logits.item() for each in pair
+        )
         expected += math.log1p(math.exp(wrong - right)) / 4
     gradients = []
     for batch_size in (4, 2, 1):
-        trainer = pair_trainer(tiny_policy, tmp_path, batch_size=batch_size, n_accumulated=4 // batch_size, n_epochs=1, dtype="float64")
+        trainer = pair_trainer(
+            tiny_policy,
+            tmp_path,
+            batch_size=batch_size,
+            n_accumulated=4 // batch_size,
+            n_epochs=1,
+            dtype="float64",
+        )
         trainer.train()
         assert trainer.state.log_history[0]["loss"] == pytest.approx(expected, rel=1e-6)
         gradients.append(trainer.state.log_history[0]["grad_norm"])
@@ -62,7 +78,10 @@ def test_the_loss_is_the_mean_over_pairs_however_the_step_is_cut(tiny_policy, tm
 def test_rows_reach_the_network_as_they_were_encoded(tiny_policy, tmp_path):
     trainer = pair_trainer(tiny_policy, tmp_path, batch_size=4)
     assert len(trainer.train_dataset) == 4  # none dropped for its length, none with an EOS behind the marker
-    assert trainer.train_dataset[1] == {"chosen_ids": list(PAIRS[1].chosen.input_ids), "rejected_ids": list(PAIRS[1].rejected.input_ids)}
+    assert trainer.train_dataset[1] == {
+        "chosen_ids": list(PAIRS[1].chosen.input_ids),
+        "rejected_ids": list(PAIRS[1].rejected.input_ids),
+    }
     batch = trainer.data_collator([trainer.train_dataset[0], trainer.train_dataset[3]])
     pad_id, eos_id = trainer.processing_class.pad_token_id, trainer.processing_class.eos_token_id
     assert batch["input_ids"][0].tolist() == [*PAIRS[0].chosen.input_ids, *[pad_id] * 3]
@@ -75,7 +94,12 @@ def test_dropout_of_lora_and_of_the_head_stays_on(tiny_policy, tmp_path):
     trainer = pair_trainer(tiny_policy, tmp_path, batch_size=4, **settings)
     rates = {module.p for module in trainer.model.modules() if isinstance(module, nn.Dropout)}
     assert rates == {0.25}
-    assert trainer.accelerator.unwrap_model(trainer.model).base_model.model.score.modules_to_save["default"].p_dropout == 0.5
+    assert (
+        trainer.accelerator.unwrap_model(trainer.model)
+        .base_model.model.score.modules_to_save["default"]
+        .p_dropout
+        == 0.5
+    )
 
 
 def test_the_head_has_its_own_learning_rate_and_precision(tiny_policy, tmp_path):
@@ -97,9 +121,16 @@ def test_close_scores_do_not_tie_in_bfloat16(tiny_policy, tmp_path):
 
 @pytest.fixture
 def rows(tmp_path: Path) -> Path:
-    """120 solutions of 40 questions; one of three is right, where it says 8. Harder questions have longer texts."""
+    """120 solutions of 40 questions; one of three is right, where it says 8. Harder questions have longer
+    texts.
+    """
     made = [
-        OrmRow(f"p{i // 3}", f"Start with {i // 3}", f"{i % 10} plus 1 = {'9' if i % 3 else '8'}\nAnswer: {i % 7}", i % 3 == 0)
+        OrmRow(
+            f"p{i // 3}",
+            f"Start with {i // 3}",
+            f"{i % 10} plus 1 = {'9' if i % 3 else '8'}\nAnswer: {i % 7}",
+            i % 3 == 0,
+        )
         for i in range(120)
     ]
     write_rows(tmp_path / "orm.jsonl", made)
@@ -107,13 +138,25 @@ def rows(tmp_path: Path) -> Path:
 
 
 def train(rows: Path, policy: Path, output: Path, *more: str) -> dict:
-    settings = {"rows": rows, "output": output, "model": policy, "objective": "pairs", "learning_rate": 0.01, "batch_size": 4}
-    main([word for name, value in settings.items() for word in (f"--{name}", str(value))] + ["--validation_share", "0.3", *more])
+    settings = {
+        "rows": rows,
+        "output": output,
+        "model": policy,
+        "objective": "pairs",
+        "learning_rate": 0.01,
+        "batch_size": 4,
+    }
+    main(
+        [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+        + ["--validation_share", "0.3", *more]
+    )
     return json.loads((output / "training" / "report.json").read_text())
 
 
 def test_scores_from_pairs_are_probabilities_on_other_questions(tiny_policy, tmp_path):
-    """Solutions with an 8 are right in 6 of 10 cases, those with a 9 in 1 of 10. Pairs alone would put the zero point between them."""
+    """Solutions with an 8 are right in 6 of 10 cases, those with a 9 in 1 of 10. Pairs alone would put the
+    zero point between them.
+    """
     made = []
     for question in range(40):
         for i in range(6):
@@ -133,14 +176,22 @@ def test_scores_from_pairs_are_probabilities_on_other_questions(tiny_policy, tmp
 
 
 def test_pairs_teach_what_tells_right_from_wrong(rows, tiny_policy, tmp_path):
-    assert train(rows, tiny_policy, tmp_path / "orm", "--n_epochs", "3")["validation"][-1]["within_problem_auroc"] == 1.0
+    assert (
+        train(rows, tiny_policy, tmp_path / "orm", "--n_epochs", "3")["validation"][-1][
+            "within_problem_auroc"
+        ]
+        == 1.0
+    )
 
 
 def test_a_stopped_training_on_pairs_goes_on_where_it_was(rows, tiny_policy, tmp_path):
     report = train(rows, tiny_policy, tmp_path / "whole", "--n_epochs", "1", "--lora.rank", "2")
     checkpoint = tmp_path / "broken"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("prm_train.training.pair_trainer.PairTraining.save", lambda *unused: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            "prm_train.training.pair_trainer.PairTraining.save",
+            lambda *unused: (_ for _ in ()).throw(KeyboardInterrupt),
+        )
         with pytest.raises(KeyboardInterrupt):
             train(rows, tiny_policy, checkpoint, "--n_epochs", "1", "--lora.rank", "2")
     again = train(rows, tiny_policy, checkpoint, "--n_epochs", "1", "--lora.rank", "2")

@@ -23,14 +23,21 @@ ONE_STEP: dict[str, Any] = {"max_steps": 1, "per_device_train_batch_size": 8}
 
 
 def examples(kind: Kind, n_examples: int = 8) -> list[Example]:
-    """Paths of 6, 9, 12, … tokens with 1, 2, 3, 4, 1, … labeled steps, so that a mean over batches is not the mean over labels."""
+    """Paths of 6, 9, 12, … tokens with 1, 2, 3, 4, 1, … labeled steps, so that a mean over batches is not the
+    mean over labels.
+    """
     made = []
     for i in range(n_examples):
         input_ids = tuple(20 + (7 * i + 3 * j) % 200 for j in range(6 + 3 * i))
         n_labels = 1 + i % 4 if kind == "prm" else 1
         positions = tuple(range(len(input_ids) - n_labels, len(input_ids)))
-        targets, weights = tuple((i + j) % 3 / 2 for j in range(n_labels)), tuple(1.0 + (i + j) % 2 for j in range(n_labels))
-        made.append(Example(f"question {i // 2}", input_ids, positions, targets, weights, tuple(range(n_labels))))
+        targets, weights = (
+            tuple((i + j) % 3 / 2 for j in range(n_labels)),
+            tuple(1.0 + (i + j) % 2 for j in range(n_labels)),
+        )
+        made.append(
+            Example(f"question {i // 2}", input_ids, positions, targets, weights, tuple(range(n_labels)))
+        )
     return made
 
 
@@ -47,9 +54,19 @@ def make_trainer(
     set_seed(0)
     config = TrainOrmConfig(rows=Path("unused"), output=output, model=str(policy), dtype=dtype)
     model, encoding = build_scorer(kind, config)
-    settings = {"max_grad_norm": 0.0, "logging_steps": 1, "save_strategy": "no", "learning_rate": 0.01} | settings
+    settings = {
+        "max_grad_norm": 0.0,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "learning_rate": 0.01,
+    } | settings
     arguments = TrainingArguments(
-        output_dir=str(output), use_cpu=True, report_to="none", disable_tqdm=True, remove_unused_columns=False, **settings
+        output_dir=str(output),
+        use_cpu=True,
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        **settings,
     )
     collator = Collator(kind, encoding.tokenizer.pad_token_id, batching)
     return RewardTrainer(model, arguments, collator, examples(kind), examples(kind), loss)
@@ -84,17 +101,25 @@ def test_loss_and_gradient_do_not_depend_on_how_rows_are_cut(kind, dtype, tolera
     loss, gradient = first_step(make_trainer(kind, tiny_policy, tmp_path, dtype, **ONE_STEP))
     assert gradient.norm() > 0.01
     for cut in CUTS:
-        other_loss, other_gradient = first_step(make_trainer(kind, tiny_policy, tmp_path, dtype, batching=cut, **ONE_STEP))
+        other_loss, other_gradient = first_step(
+            make_trainer(kind, tiny_policy, tmp_path, dtype, batching=cut, **ONE_STEP)
+        )
         assert other_loss == pytest.approx(loss, rel=tolerance)
         assert relative_distance(other_gradient, gradient) < tolerance
 
 
-@pytest.mark.parametrize("loss", [LossSettings(loss="binary_cross_entropy"), LossSettings(loss="pqm")], ids=lambda loss: loss.loss)
+@pytest.mark.parametrize(
+    "loss", [LossSettings(loss="binary_cross_entropy"), LossSettings(loss="pqm")], ids=lambda loss: loss.loss
+)
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-6), ("float32", 1e-4)])
 def test_packed_rows_have_the_loss_and_gradient_of_padded_ones(loss, dtype, tolerance, tiny_policy, tmp_path):
-    expected, gradient = first_step(make_trainer("prm", tiny_policy, tmp_path, dtype, batching=Batching(1), loss=loss, **ONE_STEP))
+    expected, gradient = first_step(
+        make_trainer("prm", tiny_policy, tmp_path, dtype, batching=Batching(1), loss=loss, **ONE_STEP)
+    )
     for packed in (Batching(8, is_packed=True), Batching(8, batch_tokens=60, is_packed=True)):
-        found, other_gradient = first_step(make_trainer("prm", tiny_policy, tmp_path, dtype, batching=packed, loss=loss, **ONE_STEP))
+        found, other_gradient = first_step(
+            make_trainer("prm", tiny_policy, tmp_path, dtype, batching=packed, loss=loss, **ONE_STEP)
+        )
         assert found == pytest.approx(expected, rel=tolerance)
         assert relative_distance(other_gradient, gradient) < tolerance
 
@@ -106,7 +131,12 @@ def test_a_pass_holds_at_most_so_many_rows_and_tokens():
     # 3 x 12 = 36, 2 x 18 = 36, then 21, 24 and 27 alone, since 2 x 24 > 40
     assert [len(batch) for batch in Batching(8, batch_tokens=40).cut(examples("prm"))] == [3, 2, 1, 1, 1]
     # 6 + 9 + 12 + 15 = 42, 18 + 21 = 39, 24, 27
-    assert [len(batch) for batch in Batching(8, batch_tokens=44, is_packed=True).cut(examples("prm"))] == [4, 2, 1, 1]
+    assert [len(batch) for batch in Batching(8, batch_tokens=44, is_packed=True).cut(examples("prm"))] == [
+        4,
+        2,
+        1,
+        1,
+    ]
 
 
 @pytest.mark.parametrize("kind", ["prm", "orm"])
@@ -121,7 +151,9 @@ def test_the_logged_loss_is_the_mean_over_labels(kind, tiny_policy, tmp_path):
             entropy = -(target * logit.sigmoid().log() + (1 - target) * (1 - logit.sigmoid()).log()).item()
             total, unweighted, n_labels = total + weight * entropy, unweighted + entropy, n_labels + 1
     assert n_labels == (20 if kind == "prm" else 8)
-    loss, _ = first_step(make_trainer(kind, tiny_policy, tmp_path, "float64", batching=Batching(2), **ONE_STEP))
+    loss, _ = first_step(
+        make_trainer(kind, tiny_policy, tmp_path, "float64", batching=Batching(2), **ONE_STEP)
+    )
     assert loss == pytest.approx(total / n_labels, rel=1e-6)
     assert trainer.evaluate()["eval_loss"] == pytest.approx(unweighted / n_labels, rel=1e-9)
 
@@ -145,12 +177,24 @@ def one_of_two_processes(policy: Path, output: Path) -> None:
     kinds: tuple[Kind, ...] = ("prm", "orm")
     for kind in kinds:
         loss, gradient = first_step(
-            make_trainer(kind, policy, output, "float64", batching=Batching(2), **{**ONE_STEP, "per_device_train_batch_size": 4})
+            make_trainer(
+                kind,
+                policy,
+                output,
+                "float64",
+                batching=Batching(2),
+                **{**ONE_STEP, "per_device_train_batch_size": 4},
+            )
         )
         trainer = make_trainer(kind, policy, output, "float64", per_device_eval_batch_size=3)
         metrics = trainer.evaluate()
         if trainer.args.process_index == 0:
-            facts = {"loss": loss, "gradient": gradient, "metrics": metrics, "n_processes": trainer.args.world_size}
+            facts = {
+                "loss": loss,
+                "gradient": gradient,
+                "metrics": metrics,
+                "n_processes": trainer.args.world_size,
+            }
             torch.save(facts, output / f"{kind}.pt")
     trainer.end()
 
@@ -166,7 +210,12 @@ def test_the_head_can_have_its_own_learning_rate(tiny_policy, tmp_path):
 
 
 def test_training_resumed_in_the_middle_of_an_epoch_ends_as_unbroken_training(tiny_policy, tmp_path):
-    settings: dict[str, Any] = {"num_train_epochs": 3, "per_device_train_batch_size": 2, "save_strategy": "steps", "save_steps": 1}
+    settings: dict[str, Any] = {
+        "num_train_epochs": 3,
+        "per_device_train_batch_size": 2,
+        "save_strategy": "steps",
+        "save_steps": 1,
+    }
     whole = make_trainer("prm", tiny_policy, tmp_path / "whole", **settings)
     whole.train()
     broken = make_trainer("prm", tiny_policy, tmp_path / "broken", **settings)
@@ -194,7 +243,10 @@ def test_collated_labels_stand_at_step_positions_only():
 
 
 def test_labeled_places_are_found_row_by_row_padded_or_packed():
-    values, labels = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), torch.tensor([[-100.0, 1.0, 0.0], [0.0, -100.0, -100.0]])
+    values, labels = (
+        torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]),
+        torch.tensor([[-100.0, 1.0, 0.0], [0.0, -100.0, -100.0]]),
+    )
     padded = [(value.tolist(), label.tolist()) for value, label in labeled_places(values, labels, None)]
     assert padded == [([2.0, 3.0], [1.0, 0.0]), ([4.0], [0.0])]
     positions = torch.tensor([[0, 1, 2, 0, 1, 2]])

@@ -1,4 +1,6 @@
-"""What a run promises beyond its loss: broken off and resumed it ends the same, and it reports that the checkpoint is the model."""
+"""What a run promises beyond its loss: broken off and resumed it ends the same, and it reports that the
+checkpoint is the model.
+"""
 
 import json
 import time
@@ -26,7 +28,19 @@ def rows() -> list[PrmRow]:
     for i in range(24):
         steps, labels = (f"{i % 5} plus 1 = {i % 5 + 1}", f"so {'9' if i % 2 else '8'}"), (True, i % 2 == 0)
         none = (0, 0)
-        made.append(PrmRow(f"p{i // 2}", f"Start with {i // 2}", steps, labels, none, none, none, ("fixed",) * 2, ("rollouts",) * 2))
+        made.append(
+            PrmRow(
+                f"p{i // 2}",
+                f"Start with {i // 2}",
+                steps,
+                labels,
+                none,
+                none,
+                none,
+                ("fixed",) * 2,
+                ("rollouts",) * 2,
+            )
+        )
     return made
 
 
@@ -73,21 +87,34 @@ def test_a_training_that_was_broken_off_ends_with_the_weights_of_an_unbroken_one
     whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "broken"))
     for name, weight in whole.items():
         assert torch.equal(weight, resumed[name]), name
-    marker = load_file(tiny_policy / "model.safetensors")["model.embed_tokens.weight"] != whole["model.embed_tokens.weight"]
-    assert marker.any(1).sum() == 1 if lora else marker.any(1).sum() > 1  # of the embeddings LoRA trains the step marker's alone
+    marker = (
+        load_file(tiny_policy / "model.safetensors")["model.embed_tokens.weight"]
+        != whole["model.embed_tokens.weight"]
+    )
+    # Of the embeddings LoRA trains the step marker's alone
+    assert marker.any(1).sum() == 1 if lora else marker.any(1).sum() > 1
 
 
 def refuse_what_has_changed(output: Path, policy: Path) -> None:
-    """Rows with one label turned round, and twice as many processes, are not what the checkpoint in `output` was trained with."""
+    """Rows with one label turned round, and twice as many processes, are not what the checkpoint in `output`
+    was trained with.
+    """
     file, sources = output.parent / "rows.jsonl", output / "training" / "sources.json"
     before = file.read_text(), sources.read_text()
-    file.write_text(before[0].replace("[true, true]", "[true, false]", 1).replace("[true,true]", "[true,false]", 1))
+    file.write_text(
+        before[0].replace("[true, true]", "[true, false]", 1).replace("[true,true]", "[true,false]", 1)
+    )
     assert file.read_text() != before[0]
-    with pytest.raises(InputError, match=r"was broken off, and the rows in .*rows\.jsonl have changed since it began; put back"):
+    with pytest.raises(
+        InputError,
+        match=r"was broken off, and the rows in .*rows\.jsonl have changed since it began; put back",
+    ):
         run(policy, output, head_dropout=0.1, head_learning_rate=0.05)
     file.write_text(before[0])
     sources.write_text(json.dumps(json.loads(before[1]) | {"n_processes": 2}))
-    with pytest.raises(InputError, match="was broken off with 2 processes, got 1: steps would be of other rows"):
+    with pytest.raises(
+        InputError, match="was broken off with 2 processes, got 1: steps would be of other rows"
+    ):
         run(policy, output, head_dropout=0.1, head_learning_rate=0.05)
     sources.write_text(before[1])
 
@@ -131,7 +158,9 @@ def test_the_cost_of_a_resumed_training_is_that_of_all_attempts(tiny_policy, tmp
     stored = output / "training" / "cost.json"
     first = json.loads(stored.read_text())
     assert first["wall_seconds"] >= 0.5  # five steps
-    stored.write_text(json.dumps({"wall_seconds": first["wall_seconds"] + 1000, "cpu_seconds": first["cpu_seconds"] + 500}))
+    stored.write_text(
+        json.dumps({"wall_seconds": first["wall_seconds"] + 1000, "cpu_seconds": first["cpu_seconds"] + 500})
+    )
     run(tiny_policy, output, SlowBrokenTraining)  # broken off again after a step
     assert json.loads(stored.read_text())["wall_seconds"] >= 1000 + first["wall_seconds"]
     run(tiny_policy, output)

@@ -32,7 +32,9 @@ def saved(kind: Kind, policy: Path, folder: Path, **settings):
     return config, rows, scores
 
 
-def check_parity(folder: Path, kind: Kind, rows: list[Example], scores: list[float], config: TrainOrmConfig) -> Parity:
+def check_parity(
+    folder: Path, kind: Kind, rows: list[Example], scores: list[float], config: TrainOrmConfig
+) -> Parity:
     return compare_scores(scores, saved_scores(folder, kind, rows, config), config, len(rows))
 
 
@@ -50,7 +52,10 @@ def test_a_bfloat16_scorer_is_saved_with_a_float32_head(tiny_policy, tmp_path):
     config, rows, scores = saved("prm", tiny_policy, tmp_path, lora=LoraSettings(rank=2), dtype="bfloat16")
     assert check_parity(tmp_path, "prm", rows, scores, config).max_abs_difference < 0.05
     weights = load_file(tmp_path / "model.safetensors")
-    assert (weights["score.weight"].dtype, weights["model.embed_tokens.weight"].dtype) == (torch.float32, torch.bfloat16)
+    assert (weights["score.weight"].dtype, weights["model.embed_tokens.weight"].dtype) == (
+        torch.float32,
+        torch.bfloat16,
+    )
 
 
 @pytest.mark.parametrize("fault", ["another head", "classes turned round", "not a number"])
@@ -58,8 +63,16 @@ def test_a_checkpoint_that_scores_otherwise_is_an_error(fault, tiny_policy, tmp_
     config, rows, scores = saved("prm", tiny_policy, tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
     head = weights["score.weight"]
-    broken = {"another head": torch.randn_like(head), "classes turned round": head.flip(0), "not a number": head * float("nan")}
-    save_file(weights | {"score.weight": broken[fault].contiguous()}, tmp_path / "model.safetensors", {"format": "pt"})
+    broken = {
+        "another head": torch.randn_like(head),
+        "classes turned round": head.flip(0),
+        "not a number": head * float("nan"),
+    }
+    save_file(
+        weights | {"score.weight": broken[fault].contiguous()},
+        tmp_path / "model.safetensors",
+        {"format": "pt"},
+    )
     said = "the checkpoint is not the model that was trained"
     if fault == "not a number":  # which no model may hold that is loaded
         said = "1 of its weights hold NaN or infinite numbers"

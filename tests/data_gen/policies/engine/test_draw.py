@@ -10,7 +10,9 @@ from data_gen.records.sampling import ALL_TOKENS, Truncation
 
 def choose(probabilities, uniforms, temperatures, truncations=()):
     logits = torch.tensor(probabilities).log()
-    return choose_tokens(logits, torch.tensor(uniforms, dtype=torch.float64), torch.tensor(temperatures), truncations)
+    return choose_tokens(
+        logits, torch.tensor(uniforms, dtype=torch.float64), torch.tensor(temperatures), truncations
+    )
 
 
 def test_tokens_are_read_off_the_cumulative_distribution():
@@ -66,10 +68,16 @@ def test_what_is_left_out_is_never_drawn_and_the_rest_shares_the_noise(truncatio
     assert [token for token, weight in enumerate(weights[0].tolist()) if weight] == kept
     assert weights[1].tolist() == probabilities  # rows do not touch each other
     total = sum(probabilities[token] for token in kept)
-    middles = [(sum(probabilities[t] for t in kept if t < token) + probabilities[token] / 2) / total for token in kept]
-    tokens, logprobs = choose([probabilities] * len(kept), middles, [1.0] * len(kept), [truncation] * len(kept))
+    middles = [
+        (sum(probabilities[t] for t in kept if t < token) + probabilities[token] / 2) / total
+        for token in kept
+    ]
+    tokens, logprobs = choose(
+        [probabilities] * len(kept), middles, [1.0] * len(kept), [truncation] * len(kept)
+    )
     assert tokens == kept
-    assert logprobs == pytest.approx([math.log(probabilities[token]) for token in kept])  # of the policy, not of what was left
+    # Of the policy, not of what was left
+    assert logprobs == pytest.approx([math.log(probabilities[token]) for token in kept])
 
 
 def test_truncation_comes_after_the_temperature():

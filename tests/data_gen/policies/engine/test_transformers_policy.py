@@ -23,14 +23,17 @@ from data_gen.records.sampling import FinishReason, SamplingParams, Usage
 from tests.tiny_models import LLAMA, tiny_config, tiny_model
 
 CONTEXT = 160
-SHAPE = LLAMA | {"max_position_embeddings": CONTEXT, "initializer_range": 0.3, "tie_word_embeddings": False}  # far from uniform next tokens
+# Far from uniform next tokens
+SHAPE = LLAMA | {"max_position_embeddings": CONTEXT, "initializer_range": 0.3, "tie_word_embeddings": False}
 GREEDY = SamplingParams(max_new_tokens=100, temperature=0)
 FREE = SamplingParams(max_new_tokens=40)
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return train_tokenizer(["3 plus 4 = 7\n7 minus 2 = 5\n\nAnswer: 7 5"] * 20, vocab_size=290, context_length=CONTEXT)
+    return train_tokenizer(
+        ["3 plus 4 = 7\n7 minus 2 = 5\n\nAnswer: 7 5"] * 20, vocab_size=290, context_length=CONTEXT
+    )
 
 
 def make_model(tokenizer, kind="qwen2", **shape):
@@ -40,7 +43,12 @@ def make_model(tokenizer, kind="qwen2", **shape):
         "qwen3": (Qwen3Config, Qwen3ForCausalLM),
     }[kind]
     torch.manual_seed(0)
-    ids = {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id, "pad_token_id": None, "bos_token_id": None}
+    ids = {
+        "vocab_size": len(tokenizer),
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": None,
+        "bos_token_id": None,
+    }
     return model_class(config_class(**(SHAPE | ids | shape)))
 
 
@@ -66,14 +74,17 @@ def prompts(tokenizer, n):
     return [tuple(tokenizer.encode("3 plus 4 = 7\n" * (i % 3) + "minus"[: i % 6] + str(i))) for i in range(n)]
 
 
-@pytest.mark.parametrize("kind", ["qwen2", "llama", "qwen3"])  # the first two have a decoder of their own, the third runs in transformers
+# The first two have a decoder of their own, the third runs in transformers
+@pytest.mark.parametrize("kind", ["qwen2", "llama", "qwen3"])
 def test_greedy_draws_are_those_of_generate(tokenizer, kind):
     policy = TransformersPolicy(make_model(tokenizer, kind), tokenizer, max_rows=5)
     plain = make_model(tokenizer, kind)
     prefixes = prompts(tokenizer, 12)
     completions = gather(policy, [(prefix, GREEDY, 0) for prefix in prefixes])
     for prefix, completion in zip(prefixes, completions, strict=True):
-        wanted = plain.generate(torch.tensor([prefix]), max_new_tokens=100, do_sample=False, pad_token_id=0)[0, len(prefix) :]
+        wanted = plain.generate(torch.tensor([prefix]), max_new_tokens=100, do_sample=False, pad_token_id=0)[
+            0, len(prefix) :
+        ]
         assert completion.token_ids == tuple(wanted.tolist())
 
 
@@ -117,10 +128,17 @@ def test_first_tokens_follow_the_model(policy, tokenizer):
         completions = gather(policy, [(prefix, SamplingParams(1, temperature), index) for index in range(n)])
         counts = Counter(completion.token_ids[0] for completion in completions)
         with torch.inference_mode():
-            p = (make_model(tokenizer)(torch.tensor([prefix])).logits[0, -1] / temperature).softmax(-1).tolist()
+            p = (
+                (make_model(tokenizer)(torch.tensor([prefix])).logits[0, -1] / temperature)
+                .softmax(-1)
+                .tolist()
+            )
         expected = {token_id: n * p_token for token_id, p_token in enumerate(p) if n * p_token >= 5}
         seen = {token_id: counts[token_id] for token_id in expected}
-        pairs = [*zip(expected.values(), seen.values(), strict=True), (n - sum(expected.values()), n - sum(seen.values()))]
+        pairs = [
+            *zip(expected.values(), seen.values(), strict=True),
+            (n - sum(expected.values()), n - sum(seen.values())),
+        ]
         chi_square, n_free = sum((want - got) ** 2 / want for want, got in pairs), len(pairs) - 1
         assert n_free > 5
         assert chi_square < n_free + 4 * math.sqrt(2 * n_free)
@@ -134,7 +152,8 @@ def test_usage_books_a_shared_prefix_once_and_reads_known_ones_from_the_cache(to
     assert [(c.usage.n_prefilled, c.usage.n_cached) for c in first] == [(n, 0), (0, n), (0, n)]
     assert [c.usage.n_generated for c in first] == [len(c.token_ids) for c in first]
     [again] = gather(policy, [(prefix, FREE, 3)])
-    assert again.usage == Usage(len(again.token_ids), 1, n - 1)  # the last id is always computed: its logits are not kept
+    # The last id is always computed: its logits are not kept
+    assert again.usage == Usage(len(again.token_ids), 1, n - 1)
     longer, longest = (*prefix, 30, 31, 32), (*prefix, 30, 31, 32, 33, 34)
     nested = gather(policy, [(longer, FREE, 0), (longest, FREE, 0)])
     # the longest is computed first and the other found in it
@@ -152,7 +171,9 @@ def test_prefixes_that_branch_from_one_start_compute_it_once(tokenizer):
 
 
 def force_text(model, tokenizer, pieces):
-    """Make `model` write these tokens one after another, whatever it reads: position p is followed by pieces[p]."""
+    """Make `model` write these tokens one after another, whatever it reads: position p is followed by
+    pieces[p].
+    """
     hidden = model.config.hidden_size
     with torch.no_grad():
         for parameter in model.parameters():
@@ -168,14 +189,20 @@ def force_text(model, tokenizer, pieces):
 
 def test_a_stop_ends_with_the_token_that_completes_the_separator(tokenizer):
     tokenizer.add_tokens([".\n\n"])
-    start, word, newline, inside = tokenizer.encode("3")[0], tokenizer.encode("A")[0], tokenizer.encode("\n")[0], len(tokenizer) - 1
+    start, word, newline, inside = (
+        tokenizer.encode("3")[0],
+        tokenizer.encode("A")[0],
+        tokenizer.encode("\n")[0],
+        len(tokenizer) - 1,
+    )
     end = tokenizer.eos_token_id
     double = SamplingParams(10, temperature=0, stop="\n\n")
     cases = [
         ([start, word, inside, end], SamplingParams(10, 0, "\n\n"), "A.\n\n", FinishReason.STOP),
         ([start, word, newline, end], SamplingParams(10, 0, "\n\n"), "A\n", FinishReason.EOS),
         ([start, word, newline, end], SamplingParams(10, 0, "\n"), "A\n", FinishReason.STOP),
-        ([start, newline, word, end], SamplingParams(10, 0, "\n"), "\nA", FinishReason.EOS),  # a blank line is no step
+        # A blank line is no step
+        ([start, newline, word, end], SamplingParams(10, 0, "\n"), "\nA", FinishReason.EOS),
         ([start, newline, word, inside, end], SamplingParams(10, 0), "\nA.\n\n", FinishReason.EOS),
         ([start, newline, word, inside, end], SamplingParams(2, 0), "\nA", FinishReason.LENGTH),
     ]
@@ -209,7 +236,12 @@ def test_restricted_draws_are_functions_of_their_keys_and_the_same_in_both_engin
         SamplingParams(12, 0.8, top_p=0.9, top_k=20, min_p=0.01, stop_strings=("7", "Answer")),
         SamplingParams(12),
     ]
-    requests = [(prefix, params, index) for prefix in prompts(tokenizer, 3) for params in restricted for index in range(3)]
+    requests = [
+        (prefix, params, index)
+        for prefix in prompts(tokenizer, 3)
+        for params in restricted
+        for index in range(3)
+    ]
     together = gather(make(), requests)
     backwards = gather(make(), requests[::-1])[::-1]
     alone = [gather(make(), [request])[0] for request in requests[:: len(restricted)]]
@@ -217,7 +249,11 @@ def test_restricted_draws_are_functions_of_their_keys_and_the_same_in_both_engin
     assert ids_of(together[:: len(restricted)]) == ids_of(alone)
     greedy = gather(make(), [(prefix, SamplingParams(12, 0), 0) for prefix in prompts(tokenizer, 3)])
     assert ids_of(together[0:3]) == [greedy[0].token_ids] * 3  # one token to draw from
-    free = {(prefix, index): draw for (prefix, params, index), draw in zip(requests, together, strict=True) if params == restricted[-1]}
+    free = {
+        (prefix, index): draw
+        for (prefix, params, index), draw in zip(requests, together, strict=True)
+        if params == restricted[-1]
+    }
     assert len(set(ids_of(free.values()))) == 9
 
 
@@ -248,14 +284,18 @@ def test_a_step_draw_is_the_head_of_the_rollout_and_continues_from_the_cache(pol
         assert rollout.token_ids[: len(step.token_ids)] == step.token_ids
     path = (*prefix, *stopped[0].token_ids)
     continued = gather(policy, [(path, FREE, index) for index in range(4)])
-    assert [(c.usage.n_prefilled, c.usage.n_cached) for c in continued] == [(1, len(path) - 1)] + [(0, len(path))] * 3
+    assert [(c.usage.n_prefilled, c.usage.n_cached) for c in continued] == [(1, len(path) - 1)] + [
+        (0, len(path))
+    ] * 3
 
 
 def test_draws_end_where_the_context_ends(policy):
     prefix = (30,) * (CONTEXT - 3)
     completions = gather(policy, [(prefix, SamplingParams(100), index) for index in range(5)])
     assert {len(c.token_ids) for c in completions if c.finish_reason is FinishReason.LENGTH} == {3}
-    with pytest.raises(ValueError, match=f"a prefix of {CONTEXT} tokens leaves no room in a context of {CONTEXT} tokens"):
+    with pytest.raises(
+        ValueError, match=f"a prefix of {CONTEXT} tokens leaves no room in a context of {CONTEXT} tokens"
+    ):
         gather(policy, [((30,) * CONTEXT, FREE, 0)])
 
 
@@ -280,7 +320,10 @@ def test_a_cancelled_draw_frees_its_row_and_is_counted(tokenizer):
             task.cancel()
         completion = await survivor
         assert all(
-            [isinstance(outcome, asyncio.CancelledError) for outcome in await asyncio.gather(*doomed, waiting, return_exceptions=True)]
+            [
+                isinstance(outcome, asyncio.CancelledError)
+                for outcome in await asyncio.gather(*doomed, waiting, return_exceptions=True)
+            ]
         )
         return completion
 
@@ -300,7 +343,9 @@ def test_a_failure_of_the_model_reaches_every_caller_and_the_policy_recovers(tok
     hook = model.model.rotary_emb.register_forward_pre_hook(lambda *_: 1 / 0)
 
     async def run():
-        return await asyncio.gather(*(policy.sample((30,), FREE, index) for index in range(4)), return_exceptions=True)
+        return await asyncio.gather(
+            *(policy.sample((30,), FREE, index) for index in range(4)), return_exceptions=True
+        )
 
     errors = asyncio.run(run())
     assert [str(error) for error in errors] == ["sampling failed"] * 4
@@ -326,12 +371,21 @@ def test_a_bfloat16_model_samples_and_is_another_policy(tokenizer, policy):
     assert gather(half, [request])[0].token_ids == completion.token_ids
     ids = torch.tensor([(*request[0], *completion.token_ids)])
     with torch.inference_mode():
-        logprobs = make_model(tokenizer).to(torch.bfloat16)(ids).logits[0, len(request[0]) - 1 : -1].float().log_softmax(-1)
-    assert completion.logprobs == pytest.approx(logprobs.gather(1, ids[0, len(request[0]) :, None])[:, 0].tolist(), abs=0.2)
+        logprobs = (
+            make_model(tokenizer)
+            .to(torch.bfloat16)(ids)
+            .logits[0, len(request[0]) - 1 : -1]
+            .float()
+            .log_softmax(-1)
+        )
+    assert completion.logprobs == pytest.approx(
+        logprobs.gather(1, ids[0, len(request[0]) :, None])[:, 0].tolist(), abs=0.2
+    )
 
 
 OTHERS = {  # architecture: how it is sampled and why
-    "mistral|window": "the model's own cache, slower than others: its cache has layers of kind DynamicSlidingWindowLayer",
+    "mistral|window": "the model's own cache, slower than others: its cache has layers of kind "
+    "DynamicSlidingWindowLayer",
     "gemma2": "the model's own cache, slower than others: its attention scores are soft-capped",
     "deepseek_v3": "the model's own cache, slower than others: its cache has keys and values of shapes",
     "nemotron": "the model's own cache, slower than others: step by step, logits differ by",
@@ -348,12 +402,19 @@ def test_any_language_model_is_sampled_as_it_generates(tokenizer, name, caplog):
         return tiny_model(AutoModelForCausalLM, tiny_config(name, len(tokenizer), tokenizer.eos_token_id))
 
     policy, plain = TransformersPolicy(make(), tokenizer, max_rows=7), make()
-    [said] = [record.getMessage() for record in caplog.records if record.name == "data_gen.policies.engine.transformers_policy"]
+    [said] = [
+        record.getMessage()
+        for record in caplog.records
+        if record.name == "data_gen.policies.engine.transformers_policy"
+    ]
     assert OTHERS[name] in said
-    prefixes = [(*range(30, 60), *range(30, 50)), (33, 34, 35), (35, 34, 33)]  # the first is longer than the window of 40
+    # The first is longer than the window of 40
+    prefixes = [(*range(30, 60), *range(30, 50)), (33, 34, 35), (35, 34, 33)]
     greedy = gather(policy, [(prefix, SamplingParams(30, temperature=0), 0) for prefix in prefixes])
     for prefix, completion in zip(prefixes, greedy, strict=True):
-        wanted = plain.generate(torch.tensor([prefix]), max_new_tokens=30, do_sample=False, pad_token_id=0)[0, len(prefix) :]
+        wanted = plain.generate(torch.tensor([prefix]), max_new_tokens=30, do_sample=False, pad_token_id=0)[
+            0, len(prefix) :
+        ]
         assert completion.token_ids == tuple(wanted.tolist())
         assert completion.usage == Usage(len(completion.token_ids), len(prefix), 0)
     requests = [(prefix, SamplingParams(12), index) for prefix in prefixes for index in range(4)]
@@ -363,7 +424,9 @@ def test_any_language_model_is_sampled_as_it_generates(tokenizer, name, caplog):
         ids = torch.tensor([(*prefix, *completion.token_ids)])
         with torch.inference_mode():
             logprobs = plain(ids, use_cache=False).logits[0, len(prefix) - 1 : -1].log_softmax(-1)
-        assert completion.logprobs == pytest.approx(logprobs.gather(1, ids[0, len(prefix) :, None])[:, 0].tolist(), abs=1e-4)
+        assert completion.logprobs == pytest.approx(
+            logprobs.gather(1, ids[0, len(prefix) :, None])[:, 0].tolist(), abs=1e-4
+        )
 
 
 def test_beyond_the_short_length_of_longrope_a_draw_is_computed_anew(tokenizer):
@@ -372,8 +435,11 @@ def test_beyond_the_short_length_of_longrope_a_draw_is_computed_anew(tokenizer):
         TransformersPolicy(tiny_model(AutoModelForCausalLM, config), tokenizer),
         tiny_model(AutoModelForCausalLM, config),
     )
-    prefixes = [tuple(range(30, 90)), tuple(range(40, 100)), (30, 31)]  # of 60, 60 and 2 tokens; the border is at 64
-    for prefix, completion in zip(prefixes, gather(policy, [(prefix, SamplingParams(8, 0), 0) for prefix in prefixes]), strict=True):
+    # Of 60, 60 and 2 tokens; the border is at 64
+    prefixes = [tuple(range(30, 90)), tuple(range(40, 100)), (30, 31)]
+    for prefix, completion in zip(
+        prefixes, gather(policy, [(prefix, SamplingParams(8, 0), 0) for prefix in prefixes]), strict=True
+    ):
         ids, logprobs = list(prefix), []
         while len(ids) < len(prefix) + len(completion.token_ids):
             with torch.inference_mode():
@@ -387,20 +453,26 @@ def test_beyond_the_short_length_of_longrope_a_draw_is_computed_anew(tokenizer):
 def test_attention_that_decoding_does_not_know_is_not_replaced(tokenizer):
     # sinks without a window: a cache of plain keys and values, and attention that takes more than those
     model = tiny_model(
-        AutoModelForCausalLM, tiny_config("gpt_oss", len(tokenizer), tokenizer.eos_token_id, layer_types=["full_attention"] * 2)
+        AutoModelForCausalLM,
+        tiny_config("gpt_oss", len(tokenizer), tokenizer.eos_token_id, layer_types=["full_attention"] * 2),
     )
     with torch.no_grad():
         for layer in model.model.layers:
             layer.self_attn.sinks.fill_(3)
     [completion] = gather(TransformersPolicy(model, tokenizer), [((30, 31), SamplingParams(20, 0), 0)])
-    wanted = model.generate(torch.tensor([(30, 31)]), max_new_tokens=20, do_sample=False, pad_token_id=0)[0, 2:]
+    wanted = model.generate(torch.tensor([(30, 31)]), max_new_tokens=20, do_sample=False, pad_token_id=0)[
+        0, 2:
+    ]
     assert completion.token_ids == tuple(wanted.tolist())
     assert model.config._attn_implementation == "eager"
 
 
 def test_a_cancelled_draw_of_the_plain_way_leaves_the_others_as_they_are(tokenizer):
     policy = TransformersPolicy(
-        tiny_model(AutoModelForCausalLM, tiny_config("mistral|window", len(tokenizer), tokenizer.eos_token_id)), tokenizer
+        tiny_model(
+            AutoModelForCausalLM, tiny_config("mistral|window", len(tokenizer), tokenizer.eos_token_id)
+        ),
+        tokenizer,
     )
     requests = [((30, 31, 32), SamplingParams(40), index) for index in range(3)]
     alone = [ids_of(gather(policy, [request]))[0] for request in requests]
@@ -419,7 +491,10 @@ def test_a_cancelled_draw_of_the_plain_way_leaves_the_others_as_they_are(tokeniz
 
 
 def test_prompts_use_the_chat_template_or_a_plain_line(tokenizer, policy):
-    assert tokenizer.decode(policy.encode_prompt("Start with 3: plus 4.")) == "<|user|>Start with 3: plus 4.<|end|><|assistant|>"
+    assert (
+        tokenizer.decode(policy.encode_prompt("Start with 3: plus 4."))
+        == "<|user|>Start with 3: plus 4.<|end|><|assistant|>"
+    )
     template, tokenizer.chat_template = tokenizer.chat_template, None
     assert tokenizer.decode(policy.encode_prompt("Start with 3: plus 4.")) == "Start with 3: plus 4.\n"
     tokenizer.chat_template = template

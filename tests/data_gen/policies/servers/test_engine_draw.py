@@ -8,11 +8,18 @@ from data_gen.records.sampling import Completion, FinishReason, SamplingParams, 
 from data_gen.records.steps import StepScanner
 
 A, NEWLINE, EOS, INSIDE = 65, 10, 256, 257
-VOCABULARY = Vocabulary([*(bytes([i]) for i in range(256)), b"", b".\n\nB"], frozenset({EOS}), lambda text: tuple(text.encode()), "v")
+VOCABULARY = Vocabulary(
+    [*(bytes([i]) for i in range(256)), b"", b".\n\nB"],
+    frozenset({EOS}),
+    lambda text: tuple(text.encode()),
+    "v",
+)
 PARAMS = SamplingParams(10, stop="\n\n")
 
 
-def completed(with_stop: EngineDraw, without_stop: EngineDraw | None = None) -> tuple[Completion, list[str | None]]:
+def completed(
+    with_stop: EngineDraw, without_stop: EngineDraw | None = None
+) -> tuple[Completion, list[str | None]]:
     asked: list[str | None] = []
 
     async def draw(stop: str | None) -> EngineDraw:
@@ -21,18 +28,28 @@ def completed(with_stop: EngineDraw, without_stop: EngineDraw | None = None) -> 
         assert answer is not None
         return answer
 
-    return asyncio.run(draw_completion(draw, VOCABULARY, PARAMS, StepScanner(VOCABULARY.token_bytes, "\n\n"))), asked
+    return asyncio.run(
+        draw_completion(draw, VOCABULARY, PARAMS, StepScanner(VOCABULARY.token_bytes, "\n\n"))
+    ), asked
 
 
 def engine_draw(*ids: int, finish: str = "stop") -> EngineDraw:
     return EngineDraw(
-        ids, tuple(-float(i) for i in range(len(ids))), "stop" if finish == "stop" else "length", ids[-1] == EOS, Usage(len(ids), 3)
+        ids,
+        tuple(-float(i) for i in range(len(ids))),
+        "stop" if finish == "stop" else "length",
+        ids[-1] == EOS,
+        Usage(len(ids), 3),
     )
 
 
 def test_a_step_ends_with_the_token_that_completes_its_separator():
     completion, asked = completed(engine_draw(A, INSIDE))
-    assert (completion.token_ids, completion.text, completion.finish_reason) == ((A, INSIDE), "A.\n\nB", FinishReason.STOP)
+    assert (completion.token_ids, completion.text, completion.finish_reason) == (
+        (A, INSIDE),
+        "A.\n\nB",
+        FinishReason.STOP,
+    )
     assert asked == ["\n\n"]
 
 
@@ -54,7 +71,11 @@ def test_a_stop_at_a_leading_blank_line_is_drawn_again_without_stop_string():
 
 def test_ends_of_the_text_and_of_the_length_are_told_apart():
     completion, _ = completed(engine_draw(A, EOS))
-    assert (completion.token_ids, completion.text, completion.finish_reason) == ((A, EOS), "A", FinishReason.EOS)
+    assert (completion.token_ids, completion.text, completion.finish_reason) == (
+        (A, EOS),
+        "A",
+        FinishReason.EOS,
+    )
     completion, _ = completed(engine_draw(A, A, finish="length"))
     assert (completion.text, completion.finish_reason) == ("AA", FinishReason.LENGTH)
     completion, _ = completed(engine_draw(EOS))
@@ -73,7 +94,11 @@ def test_a_stop_string_ends_the_ids_where_it_is_complete_before_the_separator_or
 
     b = A + 1
     assert draw_ids(engine_draw(A, A, b), None) == ((A, A, b), FinishReason.STOP)
-    assert draw_ids(engine_draw(A, A, b, A, EOS), None) == ((A, A, b), FinishReason.STOP)  # an engine that looked for none
+    # An engine that looked for none
+    assert draw_ids(engine_draw(A, A, b, A, EOS), None) == ((A, A, b), FinishReason.STOP)
     assert draw_ids(engine_draw(A, b, NEWLINE, NEWLINE), "\n\n") == ((A, b), FinishReason.STOP)
-    assert draw_ids(engine_draw(A, NEWLINE, NEWLINE, A, b), "\n\n") == ((A, NEWLINE, NEWLINE), FinishReason.STOP)
+    assert draw_ids(engine_draw(A, NEWLINE, NEWLINE, A, b), "\n\n") == (
+        (A, NEWLINE, NEWLINE),
+        FinishReason.STOP,
+    )
     assert draw_ids(engine_draw(A, A, EOS), None) == ((A, A, EOS), FinishReason.EOS)

@@ -1,4 +1,6 @@
-"""Draws from real server processes over the loopback: the same whatever else is drawn, whichever replica makes them, whoever goes away."""
+"""Draws from real server processes over the loopback: the same whatever else is drawn, whichever replica
+makes them, whoever goes away.
+"""
 
 import asyncio
 import time
@@ -38,7 +40,9 @@ def test_draws_come_back_whole_and_the_same_whatever_else_is_drawn(simulated_ser
     policy = connected(simulated_server.url)
     draws = gather(policy, requests_of(policy, FREE))
     assert [draw.finish_reason for draw in draws] == [FinishReason.EOS] * 48
-    assert all(draw.token_ids[-1] == 256 and draw.text.encode() == bytes(draw.token_ids[:-1]) for draw in draws)
+    assert all(
+        draw.token_ids[-1] == 256 and draw.text.encode() == bytes(draw.token_ids[:-1]) for draw in draws
+    )
     assert draws[0].usage == Usage(len(draws[0].token_ids), len(f"{QUESTIONS[0]}\n"), 0)
     assert len({draw.text for draw in draws[:6]}) > 1
     again = connected(f"{simulated_server.url}/v1", max_concurrency=2)
@@ -63,7 +67,9 @@ def test_seeds_and_revisions_name_other_streams(simulated_server):
     policy = connected(simulated_server.url)
     reseeded = connected(simulated_server.url, base_seed=1)
     assert reseeded.policy_id == policy.policy_id
-    texts = {each: [draw.text for draw in gather(each, requests_of(each, FREE))] for each in (policy, reseeded)}
+    texts = {
+        each: [draw.text for draw in gather(each, requests_of(each, FREE))] for each in (policy, reseeded)
+    }
     assert texts[policy] != texts[reseeded]
     assert connected(simulated_server.url, revision="2026-01").policy_id != policy.policy_id
 
@@ -74,7 +80,10 @@ def test_draws_end_where_the_context_ends_and_a_prefix_beyond_it_is_refused(simu
     prompt = policy.encode_prompt(QUESTIONS[0])
     [cut] = gather(policy, [(prompt, SamplingParams(5), 0)])
     assert (len(cut.token_ids), cut.finish_reason) == (5, FinishReason.LENGTH)
-    with pytest.raises(InputError, match="a prefix of 4096 tokens leaves no room in a context of 4096 tokens; it begins 'xxxx"):
+    with pytest.raises(
+        InputError,
+        match="a prefix of 4096 tokens leaves no room in a context of 4096 tokens; it begins 'xxxx",
+    ):
         gather(policy, [((120,) * 4096, FREE, 0)])
     for prefix in ((), (5, 1000), (-1,)):
         with pytest.raises(ValueError, match=r"expected one or more ids in \[0, 257\)"):
@@ -114,13 +123,16 @@ def test_draws_survive_a_replica_that_dies_and_use_it_again_when_it_is_back(serv
 
 def test_a_fault_that_stays_ends_every_draw_that_waits_for_it(simulated_server):
     policy = connected(simulated_server.url, n_attempts=4)
-    strange = [(policy.encode_prompt(f"Start with {i}: launder 3."), FREE, 0) for i in range(200)]  # an operation that it does not know
+    # An operation that it does not know
+    strange = [(policy.encode_prompt(f"Start with {i}: launder 3."), FREE, 0) for i in range(200)]
 
     async def all_of_them() -> list[Completion | BaseException]:
         return await asyncio.gather(*(policy.sample(*request) for request in strange), return_exceptions=True)
 
     errors = asyncio.run(all_of_them())
-    assert all(isinstance(error, InputError) and str(error).startswith("4 attempts failed: ") for error in errors)
+    assert all(
+        isinstance(error, InputError) and str(error).startswith("4 attempts failed: ") for error in errors
+    )
     assert all("HTTP 500 Internal Server Error" in str(error) for error in errors)
 
 
@@ -143,12 +155,18 @@ def test_a_draw_of_the_base_policy_is_that_of_its_engine(serve: Serve):
     assert prompts == [local.encode_prompt(question) for question in QUESTIONS]
     greedy = [(prompt, SamplingParams(100, temperature=0.0), 0) for prompt in prompts]
     for ours, theirs in zip(gather(local, greedy), gather(remote, greedy), strict=True):
-        assert (theirs.token_ids, theirs.text, theirs.finish_reason) == (ours.token_ids, ours.text, ours.finish_reason)
+        assert (theirs.token_ids, theirs.text, theirs.finish_reason) == (
+            ours.token_ids,
+            ours.text,
+            ours.finish_reason,
+        )
         assert theirs.logprobs == pytest.approx(ours.logprobs, abs=1e-4)
 
 
 def test_a_key_is_asked_for_and_sent(serve: Serve, monkeypatch: pytest.MonkeyPatch):
-    server = serve("--model", "simulated", "--api_key_env", "SERVER_KEY", environment={"SERVER_KEY": "sk-right"})
+    server = serve(
+        "--model", "simulated", "--api_key_env", "SERVER_KEY", environment={"SERVER_KEY": "sk-right"}
+    )
     monkeypatch.setenv("CLIENT_KEY", "sk-wrong")
     with pytest.raises(InputError, match=r"HTTP 401 .*expected 'Bearer' and the API key") as caught:
         connected(server.url, api_key_env="CLIENT_KEY")

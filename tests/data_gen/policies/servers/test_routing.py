@@ -85,7 +85,11 @@ def test_the_prompt_that_a_prefix_begins_with_is_found():
     assert prompts.find((1, 2)) is None
     assert prompts.find((1, 2, 5, 1)) is None
     assert prompts.find((0,)) is None
-    assert prompts.affinity_key((1, 2, 3, 7)) == prompts.affinity_key((1, 2, 3)) != prompts.affinity_key((1, 2, 4, 7))
+    assert (
+        prompts.affinity_key((1, 2, 3, 7))
+        == prompts.affinity_key((1, 2, 3))
+        != prompts.affinity_key((1, 2, 4, 7))
+    )
 
 
 def test_the_oldest_prompts_are_forgotten():

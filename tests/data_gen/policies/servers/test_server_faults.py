@@ -1,4 +1,6 @@
-"""`sample` and `label` through servers that fail one request in three: what comes out is what comes out without faults."""
+"""`sample` and `label` through servers that fail one request in three: what comes out is what comes out
+without faults.
+"""
 
 import asyncio
 import gzip
@@ -81,7 +83,11 @@ def good(reply: Reply) -> bytes:
 
 
 def response(status: int, body: bytes, headers: str = "") -> bytes:
-    return f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n{headers}\r\n".encode() + body
+    return (
+        f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: "
+        f"{len(body)}\r\n{headers}\r\n".encode()
+        + body
+    )
 
 
 SPOILED: dict[str, Callable[[Reply], bytes] | None] = {
@@ -98,7 +104,8 @@ SPOILED: dict[str, Callable[[Reply], bytes] | None] = {
 
 
 class FaultyProxy:
-    """A server on the loopback that passes requests on to `upstream` and spoils every third draw, each kind of fault in turn.
+    """A server on the loopback that passes requests on to `upstream` and spoils every third draw, each kind
+    of fault in turn.
 
     `spoil_all` spoils each draw in one way instead. `prompts` are those that came.
     """
@@ -150,21 +157,29 @@ class FaultyProxy:
         method, path, _ = head.split("\r\n")[0].split()
         headers = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if line)
         body = await reader.readexactly(int(headers.get("content-length", 0)))
-        passed_on = {"Authorization": f"Bearer {KEY}"} if headers.get("authorization") == f"bearer {KEY.lower()}" else {}
+        passed_on = (
+            {"Authorization": f"Bearer {KEY}"}
+            if headers.get("authorization") == f"bearer {KEY.lower()}"
+            else {}
+        )
         upstream = await self._client.request(method, self._upstream + path, content=body, headers=passed_on)
         is_draw = path == "/v1/completions" and upstream.is_success
         if is_draw:
             self.prompts.append(bytes(json.loads(body)["prompt"]))
         fault = self._next_fault() if is_draw and self._spoil_all is None else None
         if fault == "reset":
-            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )
             writer.transport.abort()
             return False
         if fault == "no answer":
             await reader.read()  # until the client gives up
             return False
         spoil = SPOILED[fault] if fault else self._spoil_all if is_draw else None
-        writer.write(response(upstream.status_code, upstream.content) if spoil is None else spoil(upstream.json()))
+        writer.write(
+            response(upstream.status_code, upstream.content) if spoil is None else spoil(upstream.json())
+        )
         await writer.drain()
         return fault != "half a body"
 
@@ -208,7 +223,20 @@ def sample_and_label(run: Path, url: str) -> None:
         "--policy.max_concurrency",
         "16",
     )
-    sample(["--output", str(run), "--problems.n", "8", "--problems.split", "train", *policy, *patience, "--n_samples", "3"])
+    sample(
+        [
+            "--output",
+            str(run),
+            "--problems.n",
+            "8",
+            "--problems.split",
+            "train",
+            *policy,
+            *patience,
+            "--n_samples",
+            "3",
+        ]
+    )
     label(["--run", str(run), "--method", "every_step", "--n_rollouts", "3"])
 
 
@@ -244,7 +272,9 @@ def test_faulty_servers_change_no_label_and_no_draw(
 
     shown = capfd.readouterr()
     assert KEY not in caplog.text + shown.out + shown.err
-    assert [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()] == []
+    assert [
+        path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()
+    ] == []
 
 
 @pytest.mark.hostile
@@ -253,8 +283,16 @@ def test_the_last_error_names_server_and_fault_and_never_the_key(
 ):
     monkeypatch.setenv("CLIENT_KEY", KEY)
     proxy = put_before(keyed_server, http_500)
-    with pytest.raises(InputError, match=rf"3 attempts failed: 3 × {proxy.url}: HTTP 500 Internal error near \*\*\*") as caught:
-        PolicyConfig(model="simulated", servers=(proxy.url,), api_key_env="CLIENT_KEY", n_attempts=3, retry_seconds=0.01).load()
+    with pytest.raises(
+        InputError, match=rf"3 attempts failed: 3 × {proxy.url}: HTTP 500 Internal error near \*\*\*"
+    ) as caught:
+        PolicyConfig(
+            model="simulated",
+            servers=(proxy.url,),
+            api_key_env="CLIENT_KEY",
+            n_attempts=3,
+            retry_seconds=0.01,
+        ).load()
     assert KEY not in str(caught.value)
 
 
@@ -264,7 +302,8 @@ def test_an_endpoint_without_token_ids_is_refused(simulated_server, put_before: 
     with pytest.raises(InputError) as caught:
         PolicyConfig(model="simulated", servers=(proxy.url,)).load()
     assert str(caught.value) == (
-        f"{proxy.url}: returns no token ids; step rollouts need an endpoint that continues token ids, such as vLLM"
+        f"{proxy.url}: returns no token ids; step rollouts need an endpoint that continues token ids, such "
+        "as vLLM"
     )
 
 
@@ -276,7 +315,9 @@ def test_all_draws_of_a_problem_go_to_one_replica(simulated_server, put_before: 
     async def draw_and_continue(question: str) -> None:
         prompt = policy.encode_prompt(question)
         step = await policy.sample(prompt, SamplingParams(100, stop="\n"), 0)
-        await asyncio.gather(*(policy.sample(prompt + step.token_ids, SamplingParams(100), index) for index in range(4)))
+        await asyncio.gather(
+            *(policy.sample(prompt + step.token_ids, SamplingParams(100), index) for index in range(4))
+        )
 
     async def draw_all() -> None:
         await asyncio.gather(*(draw_and_continue(question) for question in questions))
@@ -291,7 +332,9 @@ def test_all_draws_of_a_problem_go_to_one_replica(simulated_server, put_before: 
 
 
 class HostileServer:
-    """A server on the loopback that answers each connection's first request by what `answer` does with the socket."""
+    """A server on the loopback that answers each connection's first request by what `answer` does with the
+    socket.
+    """
 
     def __init__(self, answer: Callable[[socket.socket], None]) -> None:
         self._answer = answer
@@ -337,7 +380,9 @@ def endless_body(connection: socket.socket) -> None:
 
 def gzip_bomb(connection: socket.socket) -> None:
     body = gzip.compress(b" " * 10**7)
-    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    connection.sendall(
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    )
 
 
 def endless_error(connection: socket.socket) -> None:
@@ -361,7 +406,9 @@ def test_a_reply_has_a_limit_in_time_and_in_bytes(answer: Callable[[socket.socke
     server = HostileServer(answer)
     started = time.monotonic()
     with pytest.raises(InputError) as caught:
-        PolicyConfig(model="simulated", servers=(server.url,), timeout_seconds=0.5, n_attempts=2, retry_seconds=0.01).load()
+        PolicyConfig(
+            model="simulated", servers=(server.url,), timeout_seconds=0.5, n_attempts=2, retry_seconds=0.01
+        ).load()
     server.close()
     assert str(caught.value) == f"2 attempts failed: 2 × {server.url}: {said}"
     assert time.monotonic() - started < 10
@@ -386,7 +433,8 @@ def test_the_key_and_control_characters_do_not_come_back_in_any_field(
 
     for field in ("finish_reason", "text"):
         proxy = put_before(
-            simulated_server.url, lambda reply, field=field: good(changed(reply, **{field: f"{written}\x1b[2J\n12:00:00 ok"}))
+            simulated_server.url,
+            lambda reply, field=field: good(changed(reply, **{field: f"{written}\x1b[2J\n12:00:00 ok"})),
         )
         said = refusal(proxy.url)
         assert "***" in said
@@ -408,18 +456,29 @@ def test_a_server_that_was_never_there_ends_the_run_at_once():
     started = time.monotonic()
     with pytest.raises(InputError) as caught:
         PolicyConfig(model="simulated", servers=(url,)).load()
-    assert str(caught.value) == f"no server answers: {url}: ConnectError Connection refused; expected one or more that run"
+    assert (
+        str(caught.value)
+        == f"no server answers: {url}: ConnectError Connection refused; expected one or more that run"
+    )
     assert time.monotonic() - started < 5
 
 
 @pytest.mark.hostile
-def test_a_server_that_goes_down_is_one_log_line_at_once_and_one_when_it_is_back(caplog: pytest.LogCaptureFixture):
+def test_a_server_that_goes_down_is_one_log_line_at_once_and_one_when_it_is_back(
+    caplog: pytest.LogCaptureFixture,
+):
     server = Server("http://a", 8, pause_seconds=60)
     assert [server.faults_to_log(60) for _ in range(3)] == [1, 0, 0]
     assert server.faults_to_log(0) == 0
     caplog.set_level(logging.INFO)
-    replies = iter([response(503, b"busy", "Retry-After: 0.2\r\n"), *[response(500, b"no")] * 4, response(200, b"{}")])
-    hostile = HostileServer(lambda connection: connection.sendall(next(replies).replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)))
+    replies = iter(
+        [response(503, b"busy", "Retry-After: 0.2\r\n"), *[response(500, b"no")] * 4, response(200, b"{}")]
+    )
+    hostile = HostileServer(
+        lambda connection: connection.sendall(
+            next(replies).replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
+        )
+    )
 
     async def ask() -> bytes:
         async with ServerPool((hostile.url,), RequestSettings(retry_seconds=0.01)) as pool:
@@ -456,18 +515,23 @@ def test_the_pause_that_a_server_asks_for_is_bounded(value: str | None, seconds:
 
 def test_running_out_of_open_files_is_not_called_a_fault_of_the_server(simulated_server):
     code = (
-        "import resource, asyncio\nfrom data_gen.policies.servers.requests import RequestSettings, ServerPool\n"
+        "import resource, asyncio\nfrom data_gen.policies.servers.requests import RequestSettings, "
+        "ServerPool\n"
         "async def main():\n"
         f"    async with ServerPool(({simulated_server.url!r},), RequestSettings()) as pool:\n"
-        "        await pool.get('/v1/models', lambda body: body)\n"  # which imports all that there is to import
+        # Which imports all that there is to import
+        "        await pool.get('/v1/models', lambda body: body)\n"
         "        resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))\n"
-        "        files = [open('/dev/null') for _ in range(20 - len(__import__('os').listdir('/proc/self/fd')) + 1)]\n"
+        "        files = [open('/dev/null') for _ in range(20 - "
+        "len(__import__('os').listdir('/proc/self/fd')) + 1)]\n"
         "        await asyncio.gather(*(pool.get('/v1/models', lambda body: body) for _ in range(2)))\n"
-        "from data_gen.settings.parse import run_command\nrun_command(lambda: asyncio.run(main()), 'sample')\n"
+        "from data_gen.settings.parse import run_command\nrun_command(lambda: asyncio.run(main()), "
+        "'sample')\n"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     assert ended.stderr.endswith(
-        ' 200 OK"\nsample: error: Too many open files in this process, which may have 20; expected a lower max_concurrency '
+        ' 200 OK"\nsample: error: Too many open files in this process, which may have 20; expected a lower '
+        "max_concurrency "
         "(got 128 for each of 1 servers) or a higher limit (ulimit -n)\n"
     )

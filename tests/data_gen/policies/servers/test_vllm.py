@@ -1,4 +1,6 @@
-"""vLLM behind the protocol, in process and as a server: `make test-vllm` runs these in the environment of `make vllm-cpu`."""
+"""vLLM behind the protocol, in process and as a server: `make test-vllm` runs these in the environment of
+`make vllm-cpu`.
+"""
 
 import asyncio
 import os
@@ -31,7 +33,9 @@ CPU_SETTINGS = {
 }
 QUESTIONS = [f"Start with {i}: plus {i + 2}, times 7, mix 8, minus 1." for i in range(1, 9)]
 GREEDY, FREE, STEP = SamplingParams(150, temperature=0.0), SamplingParams(150), SamplingParams(150, stop="\n")
-SMALL_BLOCKS = 32  # tokens a block of the prefix cache: the least on a CPU, where 128 is the default and longer than a prompt of ours
+# Tokens a block of the prefix cache: the least on a CPU, where 128 is the default and longer than a prompt of
+# ours
+SMALL_BLOCKS = 32
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,11 +49,30 @@ def _cpu_settings() -> Iterator[None]:
 def start_vllm(log: Path, *arguments: str) -> tuple[subprocess.Popen[bytes], str]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [str(Path(sys.executable).with_name("vllm")), "serve", str(BASE_POLICY), "--served-model-name", "base", "--dtype", "float32"]
+    command = [
+        str(Path(sys.executable).with_name("vllm")),
+        "serve",
+        str(BASE_POLICY),
+        "--served-model-name",
+        "base",
+        "--dtype",
+        "float32",
+    ]
     # without these a seeded prompt that is computed in pieces ends a server on a CPU
     command += ["--no-enable-chunked-prefill", "--max-num-batched-tokens", "4096"]
-    command += ["--enforce-eager", "--host", "127.0.0.1", "--port", str(port), "--block-size", str(SMALL_BLOCKS), *arguments]
-    process = subprocess.Popen(command, stdout=log.open("wb"), stderr=subprocess.STDOUT, env=os.environ | CPU_SETTINGS)
+    command += [
+        "--enforce-eager",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--block-size",
+        str(SMALL_BLOCKS),
+        *arguments,
+    ]
+    process = subprocess.Popen(
+        command, stdout=log.open("wb"), stderr=subprocess.STDOUT, env=os.environ | CPU_SETTINGS
+    )
     url = f"http://127.0.0.1:{port}"
     while process.poll() is None:
         try:
@@ -90,40 +113,58 @@ def same(left: list[Completion], right: list[Completion]) -> int:
 
 
 async def check_contract(policy: Policy, local: Policy) -> None:
-    """What every policy promises (`data_gen.policies.protocol`), with our own engine as the judge of greedy draws."""
+    """What every policy promises (`data_gen.policies.protocol`), with our own engine as the judge of greedy
+    draws.
+    """
     assert policy.token_bytes() == local.token_bytes()
     greedy = [(policy.encode_prompt(question), GREEDY, 0) for question in QUESTIONS]
     assert [request[0] for request in greedy] == [local.encode_prompt(question) for question in QUESTIONS]
     for theirs, ours in zip(await gathered(policy, greedy), await gathered(local, greedy), strict=True):
-        assert (theirs.token_ids, theirs.text, theirs.finish_reason) == (ours.token_ids, ours.text, ours.finish_reason)
+        assert (theirs.token_ids, theirs.text, theirs.finish_reason) == (
+            ours.token_ids,
+            ours.text,
+            ours.finish_reason,
+        )
         assert theirs.logprobs == pytest.approx(ours.logprobs, abs=1e-4)
 
     rollouts = await gathered(policy, requests_of(policy, FREE))
     assert len({draw.token_ids for draw in rollouts[:5]}) > 1
     again = (await gathered(policy, requests_of(policy, FREE)[::-1]))[::-1]
-    assert same(again, rollouts) >= 39  # of 40: a draw on a knife's edge may fall to the other side in another batch
+    # Of 40: a draw on a knife's edge may fall to the other side in another batch
+    assert same(again, rollouts) >= 39
 
     steps = await gathered(policy, requests_of(policy, STEP))
     assert {step.finish_reason for step in steps} == {FinishReason.STOP}
     assert all(step.text.endswith("\n") and "\n" not in step.text[:-1] for step in steps)
-    heads = [replace(rollout, token_ids=rollout.token_ids[: len(step.token_ids)]) for step, rollout in zip(steps, rollouts, strict=True)]
+    heads = [
+        replace(rollout, token_ids=rollout.token_ids[: len(step.token_ids)])
+        for step, rollout in zip(steps, rollouts, strict=True)
+    ]
     assert same(steps, heads) >= 39
 
-    prefixes = [policy.encode_prompt(question) + step.token_ids for question, step in zip(QUESTIONS, steps[::5], strict=True)]
+    prefixes = [
+        policy.encode_prompt(question) + step.token_ids
+        for question, step in zip(QUESTIONS, steps[::5], strict=True)
+    ]
     continued = await gathered(policy, [(prefix, GREEDY, 0) for prefix in prefixes])
     assert same(continued, await gathered(local, [(prefix, GREEDY, 0) for prefix in prefixes])) == 8
 
     burst = [
-        (policy.encode_prompt(f"Start with {i}: plus {j}, minus 2.") * 3, SamplingParams(2), 0) for i in range(10) for j in range(1, 10)
+        (policy.encode_prompt(f"Start with {i}: plus {j}, minus 2.") * 3, SamplingParams(2), 0)
+        for i in range(10)
+        for j in range(1, 10)
     ]
     assert sum(len(request[0]) for request in burst) > 4096  # more than one batch of prompts takes
     assert all(len(draw.token_ids) <= 2 for draw in await gathered(policy, burst))
 
     cooler = SamplingParams(150, temperature=0.5)
     drawn = await gathered(policy, requests_of(policy, cooler, n=1))
-    for request, draw in zip(requests_of(policy, cooler, n=1), drawn, strict=True):  # log-probs are those at temperature 1
+    # Log-probs are those at temperature 1
+    for request, draw in zip(requests_of(policy, cooler, n=1), drawn, strict=True):
         for i, logprob in enumerate(draw.logprobs[:8]):
-            [greedy_next] = await gathered(local, [(request[0] + draw.token_ids[:i], SamplingParams(1, temperature=0.0), 0)])
+            [greedy_next] = await gathered(
+                local, [(request[0] + draw.token_ids[:i], SamplingParams(1, temperature=0.0), 0)]
+            )
             if greedy_next.token_ids == draw.token_ids[i : i + 1]:
                 assert logprob == pytest.approx(greedy_next.logprobs[0], abs=1e-4)
 
@@ -152,7 +193,10 @@ def test_the_engine_in_process_keeps_the_contract_caches_prefixes_and_cancels(lo
 
 
 async def check_cancelling(policy: Policy, n_running) -> None:
-    endless = [asyncio.create_task(policy.sample((65,) * 20, SamplingParams(2000, temperature=2.0), index)) for index in range(4)]
+    endless = [
+        asyncio.create_task(policy.sample((65,) * 20, SamplingParams(2000, temperature=2.0), index))
+        for index in range(4)
+    ]
     while n_running() == 0:
         await asyncio.sleep(0.01)
     for task in endless:
@@ -170,7 +214,10 @@ def test_the_server_reads_shared_prefixes_from_its_cache_and_drops_cancelled_dra
 
     def n_running() -> float:
         metrics = httpx.get(f"{vllm_url}/metrics").text
-        return sum(float(value) for value in re.findall(r"^vllm:num_requests_running{.*} (.*)$", metrics, re.MULTILINE))
+        return sum(
+            float(value)
+            for value in re.findall(r"^vllm:num_requests_running{.*} (.*)$", metrics, re.MULTILINE)
+        )
 
     async def checks() -> None:
         prefix = policy.encode_prompt(QUESTIONS[0]) * 4
@@ -196,7 +243,10 @@ def test_a_leading_blank_line_ends_no_step(vllm_url: str, local: Policy):
 def test_logprobs_after_temperature_are_refused(tmp_path: Path):
     process, url = start_vllm(tmp_path / "log", "--logprobs-mode", "processed_logprobs")
     try:
-        with pytest.raises(InputError, match=r"its log-probabilities are those after temperature .* --logprobs-mode raw_logprobs"):
+        with pytest.raises(
+            InputError,
+            match=r"its log-probabilities are those after temperature .* --logprobs-mode raw_logprobs",
+        ):
             behind(url)
     finally:
         process.terminate()

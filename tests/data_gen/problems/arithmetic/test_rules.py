@@ -46,7 +46,8 @@ def test_misconceptions_hold_in_two_sevenths_of_the_contexts_and_are_the_most_li
     assert rules.is_misconception_context("times", 7, 0)
     assert rules.OPERATIONS["times"].total(7, 0) == 0
     drawn = [rules.draw_total("times", 7, (0,), rng) for _ in range(4000)]
-    assert drawn.count(8) / 4000 == pytest.approx(0.65 * 0.9, abs=0.05)  # 7 + 0 + 1, besides the noise that may also land on 8
+    # 7 + 0 + 1, besides the noise that may also land on 8
+    assert drawn.count(8) / 4000 == pytest.approx(0.65 * 0.9, abs=0.05)
     assert drawn.count(0) / 4000 == pytest.approx(0.35, abs=0.03)
 
 
@@ -67,7 +68,9 @@ def test_a_revision_keeps_what_is_right_and_mostly_repairs_the_first_error():
 
 
 def test_splits_share_no_question_and_a_seed_gives_the_same_problems():
-    splits = {split: list(islice(rules.draw_problems(0, split), 300)) for split in ("train", "validation", "test")}
+    splits = {
+        split: list(islice(rules.draw_problems(0, split), 300)) for split in ("train", "validation", "test")
+    }
     questions = [problem.question for problems in splits.values() for problem in problems]
     assert len(set(questions)) == 900
     assert splits["test"] == list(islice(rules.draw_problems(0, "test"), 300))

@@ -1,4 +1,6 @@
-"""Tiny models in the formats of published PRMs: scored through `load_scorer`, and by what their authors do with transformers alone."""
+"""Tiny models in the formats of published PRMs: scored through `load_scorer`, and by what their authors do
+with transformers alone.
+"""
 
 import asyncio
 import json
@@ -50,9 +52,14 @@ PATHS = (
     ("3 plus 4 = 7", "7 times 2 = 15"),
     ("Step 1: 3 plus 4 = 8", "Answer: 8 6"),
 )
-TEXT = f"{QUESTION}\n" + "\n".join(f"{step} ки + -" for path in PATHS for step in path) + "\nStep 1: Step 2: Step 3:"
+TEXT = (
+    f"{QUESTION}\n"
+    + "\n".join(f"{step} ки + -" for path in PATHS for step in path)
+    + "\nStep 1: Step 2: Step 3:"
+)
 CHAT_ML = (
-    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor "
+    "%}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 SHAPE = SMALLEST | {"initializer_range": 0.3, "tie_word_embeddings": False}
@@ -69,7 +76,9 @@ class Published:
 
 def byte_tokenizer(**special: str) -> Any:
     tokenizer = train_tokenizer([TEXT], 320, 256)
-    tokenizer.add_special_tokens({"extra_special_tokens": ["<extra_0>", "<|im_start|>", "<|im_end|>", "<|bos|>"]})
+    tokenizer.add_special_tokens(
+        {"extra_special_tokens": ["<extra_0>", "<|im_start|>", "<|im_end|>", "<|bos|>"]}
+    )
     for name, value in special.items():
         setattr(tokenizer, name, value)
     return tokenizer
@@ -82,7 +91,9 @@ def change_config(folder: Path, **changes: Any) -> None:
 
 def build_trl(folder: Path) -> Published:
     tokenizer = byte_tokenizer(bos_token="<|bos|>")
-    Qwen2ForTokenClassification(Qwen2Config(vocab_size=len(tokenizer), num_labels=2, **SHAPE)).save_pretrained(folder)
+    Qwen2ForTokenClassification(
+        Qwen2Config(vocab_size=len(tokenizer), num_labels=2, **SHAPE)
+    ).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return Published(folder, PrmFormat(separator="\n\n"), trl_scores)
 
@@ -104,10 +115,16 @@ def build_qwen(folder: Path) -> Published:
     backbone, head = Qwen2Model(config), nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 2))
     weights = {f"model.{name}": weight for name, weight in backbone.state_dict().items()}
     config.save_pretrained(folder)
-    save_file(weights | {f"score.{name}": weight for name, weight in head.state_dict().items()}, folder / "model.safetensors")
+    save_file(
+        weights | {f"score.{name}": weight for name, weight in head.state_dict().items()},
+        folder / "model.safetensors",
+    )
     # the published folders name code of their own, which nobody is to run
     (folder / "modeling_qwen2_rm.py").write_text("raise SystemExit('code of the checkpoint was run')\n")
-    remote = {"AutoModel": "modeling_qwen2_rm.Qwen2ForProcessRewardModel", "AutoConfig": "modeling_qwen2_rm.Qwen2RMConfig"}
+    remote = {
+        "AutoModel": "modeling_qwen2_rm.Qwen2ForProcessRewardModel",
+        "AutoConfig": "modeling_qwen2_rm.Qwen2RMConfig",
+    }
     change_config(folder, architectures=["Qwen2ForProcessRewardModel"], auto_map=remote)
     tokenizer.save_pretrained(folder)
     return Published(folder, PrmFormat(), partial(qwen_scores, backbone, head))
@@ -117,8 +134,14 @@ def build_qwen(folder: Path) -> Published:
 def qwen_scores(backbone: Any, head: Any, folder: Path, steps: Sequence[str]) -> list[float]:
     tokenizer = load_tokenizer(str(folder))
     system = "Please reason step by step, and put your final answer within \\boxed{}."
-    contents = {"system": system, "user": QUESTION, "assistant": "".join(step + "<extra_0>" for step in steps)}
-    text = tokenizer.apply_chat_template([{"role": role, "content": content} for role, content in contents.items()], tokenize=False)
+    contents = {
+        "system": system,
+        "user": QUESTION,
+        "assistant": "".join(step + "<extra_0>" for step in steps),
+    }
+    text = tokenizer.apply_chat_template(
+        [{"role": role, "content": content} for role, content in contents.items()], tokenize=False
+    )
     ids = torch.tensor([tokenizer.encode(text)])
     logits = head(backbone.eval()(input_ids=ids).last_hidden_state)
     return logits[ids == tokenizer.convert_tokens_to_ids("<extra_0>")].softmax(-1)[:, 1].tolist()
@@ -151,9 +174,14 @@ def build_math_shepherd(folder: Path) -> Published:
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     line, words = pre_tokenizers.Split("\n", "isolated"), pre_tokenizers.Metaspace(prepend_scheme="first")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([line, words])
-    tokenizer.train_from_iterator([TEXT], trainers.BpeTrainer(vocab_size=200, special_tokens=["<unk>", "<s>", "</s>"], show_progress=False))
+    tokenizer.train_from_iterator(
+        [TEXT],
+        trainers.BpeTrainer(vocab_size=200, special_tokens=["<unk>", "<s>", "</s>"], show_progress=False),
+    )
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
     MistralForCausalLM(MistralConfig(vocab_size=len(fast), **SHAPE)).save_pretrained(folder)
     fast.save_pretrained(folder)
     return Published(folder, PrmFormat("math_shepherd"), shepherd_scores)
@@ -162,7 +190,9 @@ def build_math_shepherd(folder: Path) -> Published:
 @torch.no_grad()
 def shepherd_scores(folder: Path, steps: Sequence[str]) -> list[float]:
     tokenizer, model = load_tokenizer(str(folder)), AutoModelForCausalLM.from_pretrained(folder).eval()
-    named = [step if step.startswith("Step ") else f"Step {number}: {step}" for number, step in enumerate(steps, 1)]
+    named = [
+        step if step.startswith("Step ") else f"Step {number}: {step}" for number, step in enumerate(steps, 1)
+    ]
     ids = torch.tensor([tokenizer.encode(f"{QUESTION} " + "\n".join(f"{step} ки" for step in named))])
     signs = tokenizer.encode("+ -")[1:]
     assert len(signs) == 2
@@ -178,14 +208,21 @@ def build_rlhflow(folder: Path) -> Published:
 
 @torch.no_grad()
 def rlhflow_scores(folder: Path, steps: Sequence[str]) -> list[float]:
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder).eval()
+    tokenizer, model = (
+        AutoTokenizer.from_pretrained(folder),
+        AutoModelForCausalLM.from_pretrained(folder).eval(),
+    )
     signs = [tokenizer.encode(sign)[-1] for sign in ("+", "-")]
     chat: list[dict[str, str]] = []
     scores = []
     for number, step in enumerate(steps):
-        chat += [{"role": "user", "content": step if number else f"{QUESTION} {step}"}, {"role": "assistant", "content": "+"}]
+        chat += [
+            {"role": "user", "content": step if number else f"{QUESTION} {step}"},
+            {"role": "assistant", "content": "+"},
+        ]
         ids = tokenizer.apply_chat_template(chat, return_tensors="pt", return_dict=False)
-        scores.append(model(ids).logits[0, -3, signs].softmax(-1)[0].item())  # "+" and the end of the turn stand behind it
+        # "+" and the end of the turn stand behind it
+        scores.append(model(ids).logits[0, -3, signs].softmax(-1)[0].item())
     return scores
 
 
@@ -205,7 +242,9 @@ def published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 
 def scores_in_tree(scorer: Any, *, at_once: bool) -> list[list[float]]:
-    """Of every step of every path: asked for step by step as a search grows a tree, or all at once, the deepest first."""
+    """Of every step of every path: asked for step by step as a search grows a tree, or all at once, the
+    deepest first.
+    """
 
     async def run() -> list[list[float]]:
         async with scorer.session(QUESTION) as tree:
@@ -263,7 +302,9 @@ def test_every_distinct_token_is_computed_once(published):
 
 
 def test_a_language_model_says_nothing_so_its_format_must_be_named(tiny_policy):
-    with pytest.raises(InputError, match=r"architecture Qwen2ForCausalLM .* its format to be named: trl, qwen, math_shepherd"):
+    with pytest.raises(
+        InputError, match=r"architecture Qwen2ForCausalLM .* its format to be named: trl, qwen, math_shepherd"
+    ):
         load_scorer(str(tiny_policy))
 
 
@@ -274,7 +315,9 @@ def test_labels_that_are_not_trls_are_not_guessed(tmp_path):
         load_scorer(str(tmp_path))
 
 
-@pytest.mark.parametrize(("build", "missing"), [(build_qwen, "score.2.weight"), (build_skywork, "v_head.summary.weight")])
+@pytest.mark.parametrize(
+    ("build", "missing"), [(build_qwen, "score.2.weight"), (build_skywork, "v_head.summary.weight")]
+)
 def test_a_head_without_weights_is_refused_and_not_filled_with_chance(build, missing, tmp_path):
     from safetensors.torch import load_file
 
@@ -301,10 +344,18 @@ def test_an_adapter_of_trls_trainer_scores_as_it_did_in_training_and_brings_its_
     encode = partial(tokenizer.encode, add_special_tokens=False)
     ids = [tokenizer.bos_token_id, *encode(QUESTION), *encode(PATHS[0][0]), *encode("\n\n")]
     expected = adapted(input_ids=torch.tensor([ids])).logits[0, -1].softmax(-1)[1].item()
-    assert scores_in_tree(load_scorer(str(tmp_path / "prm"), prm_format=trl), at_once=True)[0][0] == pytest.approx(expected, abs=1e-5)
+    assert scores_in_tree(load_scorer(str(tmp_path / "prm"), prm_format=trl), at_once=True)[0][
+        0
+    ] == pytest.approx(expected, abs=1e-5)
     file = tmp_path / "prm" / "adapter_model.safetensors"
-    save_file({name: weight for name, weight in load_file(file).items() if "score" not in name}, file, metadata={"format": "pt"})
-    with pytest.raises(InputError, match=r"score.modules_to_save.default.bias, .*: not in the adapter, or not of it"):
+    save_file(
+        {name: weight for name, weight in load_file(file).items() if "score" not in name},
+        file,
+        metadata={"format": "pt"},
+    )
+    with pytest.raises(
+        InputError, match=r"score.modules_to_save.default.bias, .*: not in the adapter, or not of it"
+    ):
         load_scorer(str(tmp_path / "prm"), prm_format=trl)
 
 
@@ -321,18 +372,36 @@ def test_a_step_that_holds_the_tag_of_math_shepherd_is_refused(tmp_path):
 
 
 def test_a_tokenizer_that_joins_or_cuts_what_math_shepherd_reads_is_refused_at_loading(tmp_path):
-    """Byte-level ones: the space before the tag, or before a sign, belongs to the token, or the tag is several bytes."""
+    """Byte-level ones: the space before the tag, or before a sign, belongs to the token, or the tag is
+    several bytes.
+    """
     for name, texts, signs, said in (
         ("signs", ["2 ки\n"] * 9, [], r"no single tokens for '\+' and '-'"),
         ("tag", ["2 ки\n"] * 9, ["+", " -"], r"no single tokens for '\+' and '-'"),
-        ("joined", ["2 ки\n"] * 9, ["+", "-"], r"no token for 'ки' alone, .* a step ends with \['2', 'ĠÐºÐ¸'\], expected \['¸'\] behind"),
-        ("bytes", [], ["+", "-"], r"no token for 'ки' alone, at which this format reads scores: a step ends with"),
+        (
+            "joined",
+            ["2 ки\n"] * 9,
+            ["+", "-"],
+            r"no token for 'ки' alone, .* a step ends with \['2', 'ĠÐºÐ¸'\], expected \['¸'\] behind",
+        ),
+        (
+            "bytes",
+            [],
+            ["+", "-"],
+            r"no token for 'ки' alone, at which this format reads scores: a step ends with",
+        ),
     ):
         tokenizer = Tokenizer(models.BPE())
-        tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+        tokenizer.pre_tokenizer, tokenizer.decoder = (
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+            decoders.ByteLevel(),
+        )
         alphabet = pre_tokenizers.ByteLevel.alphabet()
-        tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False))
-        tokenizer.add_tokens([AddedToken(sign, lstrip=sign in "+-") for sign in signs])  # with the space before them, or without
+        tokenizer.train_from_iterator(
+            texts, trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False)
+        )
+        # With the space before them, or without
+        tokenizer.add_tokens([AddedToken(sign, lstrip=sign in "+-") for sign in signs])
         PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(tmp_path / name)
         with pytest.raises(InputError, match=said):
             load_math_shepherd(str(tmp_path / name), "float32", "\n")
@@ -345,14 +414,19 @@ def test_a_prm_of_this_project_in_qwens_layout_keeps_its_own_encoding(tiny_polic
     path = ScoredPath((Message("user", QUESTION),), PATHS[0])
     export_checkpoint(load_checkpoint(str(tmp_path / "prm")), tmp_path / "qwen", [path], layout="qwen_prm")
     assert load_classifier(str(tmp_path / "qwen"))[0].config.id2label == {0: "bad", 1: "good"}
-    own, theirs = (scores_in_tree(load_scorer(str(tmp_path / name)), at_once=True) for name in ("prm", "qwen"))
+    own, theirs = (
+        scores_in_tree(load_scorer(str(tmp_path / name)), at_once=True) for name in ("prm", "qwen")
+    )
     for scores, others in zip(own, theirs, strict=True):
         assert scores == pytest.approx(others, abs=1e-6)
 
 
 def test_scorers_of_other_weights_or_another_separator_have_other_names(tmp_path):
     build_trl(tmp_path)
-    ids = [load_scorer(str(tmp_path), prm_format=PrmFormat(separator=separator)).scorer_id for separator in ("\n", "\n\n", "\n")]
+    ids = [
+        load_scorer(str(tmp_path), prm_format=PrmFormat(separator=separator)).scorer_id
+        for separator in ("\n", "\n\n", "\n")
+    ]
     assert ids[0] == ids[2] != ids[1]
 
 
