@@ -51,6 +51,7 @@ from prm_train.quickstart import QuickstartConfig
 from prm_train.scoring.protocol import Scorer
 from prm_train.search.beam import BeamConfig, beam_search
 from prm_train.search.candidates import Candidate
+from prm_train.search.paths import search_tree
 from prm_train.search.results import ProblemResult
 from prm_train.search.run import main as search
 from prm_train.search.voting import is_right
@@ -91,9 +92,8 @@ class Round:
         """The distinct finished solutions of a beam search with the first PRM."""
         policy, recorder = LedgerPolicy(self.policy, self.ledger, problem), RecordingGrader(self.grader)
         params = SamplingParams(self.params.max_new_tokens, self.params.temperature, SEPARATOR)
-        await beam_search(
-            policy, recorder, self.scorer, "prm", params, BeamConfig(N_BEAMS, aggregation=self.aggregation)
-        )
+        config = BeamConfig(N_BEAMS, aggregation=self.aggregation)
+        await search_tree(partial(beam_search, config=config), policy, recorder, self.scorer, "prm", params)
         return distinct(recorder.graded)
 
     async def samples(self, problem: Problem, n: int) -> list[GradedSolution]:

@@ -46,7 +46,10 @@ COMMANDS = {
         "compare the scores of a checkpoint in transformers and in vLLM",
     ),
     "calibrate": ("prm_train.calibrate", "make a scorer's scores probabilities, on held-out questions"),
-    "search": ("prm_train.search.run", "search with a policy and a scorer: majority, best-of-N, beam search"),
+    "search": (
+        "prm_train.search.run",
+        "search with a policy and a scorer: majority, best-of-N, beam search, particle filter",
+    ),
     "evaluate": ("prm_train.evaluation.evaluate", "compare methods with intervals and write the report"),
     "processbench": (
         "prm_train.evaluation.processbench",

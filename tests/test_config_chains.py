@@ -204,7 +204,7 @@ def after_publish_data(config: PublishDataConfig, line: Line, written: Written) 
 
 
 def after_search(config: SearchConfig, line: Line, written: Written) -> None:
-    assert {Path(config.prm or ""), Path(config.orm or "")} <= written.models, line.text
+    assert {Path(name) for name in (config.prm, config.orm) if name} <= written.models, line.text
     written.searches.add(config.output)
 
 

@@ -1,6 +1,7 @@
 """One score for a whole path from the scores of its steps: the only place that knows how."""
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Literal, assert_never
 
@@ -27,3 +28,10 @@ def aggregate(scores: Sequence[float], how: Aggregation) -> float:
             return math.fsum(scores) / len(scores)
         case _:
             assert_never(how)
+
+
+def log_score(score: float) -> float:
+    """The natural logarithm of a score; that of 0 is that of the smallest number above it, so that every
+    product of scores has one.
+    """
+    return math.log(max(score, sys.float_info.min))

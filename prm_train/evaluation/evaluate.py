@@ -10,7 +10,7 @@ uses.
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ from prm_train.evaluation.results import (
     VerifierQuality,
 )
 from prm_train.evaluation.shards import check_chosen_for, read_search
+from prm_train.evaluation.tree_methods import TreeMethod, tree_methods
 from prm_train.metrics.estimators import (
     N_QUINTILES,
     Interval,
@@ -60,7 +61,7 @@ from prm_train.metrics.estimators import (
     paired_difference,
 )
 from prm_train.search.results import ProblemResult
-from prm_train.search.voting import is_right, logprob_scores, majority_vote
+from prm_train.search.voting import Vote, logprob_scores, majority_vote
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,15 @@ class EvaluateConfig:
             "help": "folder of the quickstart's stage files, for the report's section on costs",
         },
     )
+    more_votes: tuple[Vote, ...] = field(
+        default=(),
+        metadata={
+            "help": "votes to report of every beam, tree and particle search beside its own: score (of the "
+            "path), weight (how often the "
+            "policy wrote the path, and its score), prior (distinct paths: score times probability under the "
+            "policy)"
+        },
+    )
     seed: int = field(default=0, metadata={"help": "seed of the bootstrap that makes the intervals"})
 
 
@@ -113,13 +123,19 @@ class Method:
 class Evaluation:
     """Test results and the settings they are read with. Each public method computes one part of the report.
 
-    `beam_aggregation` is what ranked the paths of beam searches, and so weighs their votes.
+    `beam_aggregation` is what ranked the paths of searches in a tree, and so weighs their votes; `trees` are
+    those searches.
     """
 
     results: Sequence[ProblemResult]
     chosen: Chosen
     beam_aggregation: Aggregation | None
     seed: int
+    more_votes: tuple[Vote, ...] = ()
+
+    @cached_property
+    def trees(self) -> tuple[TreeMethod, ...]:
+        return tuple(tree_methods(self.results[0], self.more_votes))
 
     @property
     def scored_temperature(self) -> float:
@@ -133,7 +149,7 @@ class Evaluation:
         return bootstrap_interval(values, np.random.default_rng(self.seed))
 
     def methods(self) -> list[Method]:
-        """The methods that select among samples. Beam search is not one of them: it draws its own
+        """The methods that select among samples. Searches in a tree are none of them: they draw their own
         candidates.
         """
         chosen, t = self.chosen, self.scored_temperature
@@ -168,14 +184,9 @@ class Evaluation:
             }
             for method in self.methods()
         }
-        beams = sorted(self.results[0].beams)
-        if beams:
+        for tree in self.trees:
             assert self.beam_aggregation is not None
-            vote = partial(vote_by, scorer_scores("prm", self.beam_aggregation))
-            table["beam"] = {
-                n: np.array([float(is_right(vote(result.beams[n]))) for result in self.results])
-                for n in beams
-            }
+            table[tree.name] = tree.accuracies(self.results, self.beam_aggregation)
         return table
 
     def quintiles(self) -> NDArray[np.int64]:
@@ -197,8 +208,8 @@ class Evaluation:
     def tokens(self) -> dict[str, dict[int, TokensPerProblem]]:
         """Mean tokens a problem of each method at each N.
 
-        Costs are recorded for all samples of a problem together, so N of them cost their share. Each beam
-        search has costs of its own.
+        Costs are recorded for all samples of a problem together, so N of them cost their share. Each search
+        in a tree has costs of its own.
         """
 
         def mean(tokens: Callable[[ProblemResult], int]) -> float:
@@ -209,20 +220,13 @@ class Evaluation:
             scored = mean(lambda result: result.cost_of_scores(scorer).n_new) if scorer else 0.0
             return TokensPerProblem(drawn * n / self.n_samples, scored * n / self.n_samples)
 
-        def of_beam(n: int) -> TokensPerProblem:
-            drawn = mean(lambda result: result.cost_of_beam(n).policy.n_generated)
-            return TokensPerProblem(drawn, mean(lambda result: result.cost_of_beam(n).scorer.n_new))
-
         table = {
             method.name: {
                 n: of_samples(n, temperature, method.scorer) for n, (temperature, _) in method.at.items()
             }
             for method in self.methods()
         }
-        beams = self.results[0].beams
-        if beams:
-            table["beam"] = {n: of_beam(n) for n in beams}
-        return table
+        return table | {tree.name: tree.tokens(self.results) for tree in self.trees}
 
     def verifiers(self) -> tuple[VerifierQuality, ...]:
         """How well each score tells right from wrong samples of the same problem."""
@@ -275,13 +279,16 @@ class Evaluation:
         ]
 
         hard = self.quintiles() >= N_QUINTILES - 2
-        for n, beam in correct.get("beam", {}).items():
-            if n in weighted:
-                pairs.append(PairedDifference("beam", "prm_weighted", n, self._difference(beam, weighted[n])))
-                on_hard = self._difference(beam[hard], weighted[n][hard])
-                pairs.append(
-                    PairedDifference("beam", "prm_weighted", n, on_hard, problems="two hardest quintiles")
-                )
+        for name in (tree.name for tree in self.trees):
+            for n, found in correct[name].items():
+                if n in weighted:
+                    pairs.append(
+                        PairedDifference(name, "prm_weighted", n, self._difference(found, weighted[n]))
+                    )
+                    on_hard = self._difference(found[hard], weighted[n][hard])
+                    pairs.append(
+                        PairedDifference(name, "prm_weighted", n, on_hard, problems="two hardest quintiles")
+                    )
         return tuple(pairs)
 
     def _difference(self, values: NDArray[np.float64], baseline: NDArray[np.float64]) -> Interval:
@@ -329,17 +336,15 @@ def check_results(validation: Sequence[ProblemResult], test: Sequence[ProblemRes
         )
 
 
-def settings_in_words(evaluation: Evaluation, beam_width: int) -> dict[str, str]:
+def settings_in_words(evaluation: Evaluation) -> dict[str, str]:
     """For each method that has settings, which they are and where they come from."""
-    chosen, how = evaluation.chosen, evaluation.beam_aggregation
-    settings = {
+    chosen = evaluation.chosen
+    return {
         "majority": f"T chosen on validation for each N ({spelled(chosen.majority)})",
         "logprob": f"T and form chosen on validation for each N ({spelled(chosen.logprob)})",
         "prm_weighted": f"T = {evaluation.scored_temperature:g}, {chosen.prm_aggregation} of the step scores",
+        **{tree.name: tree.words for tree in evaluation.trees},
     }
-    if how:
-        settings["beam"] = f"M = {beam_width}, {how} of the step scores ranks paths and weighs their votes"
-    return settings
 
 
 def evaluate(config: EvaluateConfig) -> SearchReport:
@@ -349,7 +354,7 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
     check_results(validation.results, test.results, chosen)
 
     results = test.results
-    evaluation = Evaluation(results, chosen, test.beam_aggregation, config.seed)
+    evaluation = Evaluation(results, chosen, test.beam_aggregation, config.seed, config.more_votes)
     correct, quintiles, n_samples = evaluation.correct(), evaluation.quintiles(), evaluation.n_samples
 
     def by_quintile(values: NDArray[np.float64]) -> tuple[Interval, ...]:
@@ -371,7 +376,7 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
             name: {n: by_quintile(values) for n, values in curve.items()} for name, curve in correct.items()
         },
         tokens=evaluation.tokens(),
-        settings=settings_in_words(evaluation, test.config.beam_width),
+        settings=settings_in_words(evaluation),
         single_samples=evaluation.single_samples(),
         pass_at_1_by_quintile=by_quintile(
             accuracies(results, evaluation.scored_temperature, anyone_right, 1)

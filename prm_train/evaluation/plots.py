@@ -1,10 +1,11 @@
 """The plots of a report: which numbers go into which chart, and the colour that a method keeps in all of
 them.
 
-Colour says who decides (PRM, beam search with it, ORM, the policy's own log-probability, a plain vote); a
-dashed line says that one sample is picked instead of a vote among all. The colours are told apart by
-colour-blind readers (after Okabe and Ito 2008) and the names stand at the lines, so that nothing hangs on
-colour alone. Plots come in a wide and a narrow version, of which the page shows the one that fits.
+Colour says who decides (PRM, a search in a tree with it, ORM, the policy's own log-probability, a plain
+vote); a dashed line says that one sample is picked instead of a vote among all, long dashes that the vote
+weighs the policy's probability, too. The colours are told apart by colour-blind readers (after Okabe and Ito
+2008) and the names stand at the lines, so that nothing hangs on colour alone. Plots come in a wide and a
+narrow version, of which the page shows the one that fits.
 """
 
 from collections.abc import Iterable, Mapping
@@ -32,6 +33,11 @@ STYLES: Mapping[str, str] = {
     "prm_weighted": "c-prm",
     "prm_vanilla": "c-prm dashed",
     "beam": "c-beam",
+    "beam_prior": "c-beam long",
+    "dvts": "c-spare2",
+    "dvts_prior": "c-spare2 long",
+    "particle_filter": "c-spare1",
+    "particle_filter_prior": "c-spare1 long",
     "orm_weighted": "c-orm",
     "orm_vanilla": "c-orm dashed",
     "logprob": "c-logprob",
@@ -74,7 +80,9 @@ def method_styles(report: SearchReport) -> dict[str, str]:
     turn.
     """
     unknown = [name for name in report.methods if name not in STYLES]
-    return {**STYLES, **{name: SPARE_STYLES[i % len(SPARE_STYLES)] for i, name in enumerate(unknown)}}
+    taken = {STYLES[name].split()[0] for name in report.methods if name in STYLES}
+    free = [style for style in SPARE_STYLES if style not in taken] or SPARE_STYLES
+    return {**STYLES, **{name: free[i % len(free)] for i, name in enumerate(unknown)}}
 
 
 def accuracy_plot(report: SearchReport) -> Plot:

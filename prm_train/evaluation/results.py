@@ -22,6 +22,51 @@ class Method:
     description: str
 
 
+BEAM = Method(
+    "beam search",
+    "beam search with the PRM",
+    "N beams grow step by step; after each step the PRM decides which go on, and the finished ones vote with "
+    "their scores.",
+)
+DVTS = Method(
+    "DVTS",
+    "diverse verifier tree search",
+    "N paths in trees that know nothing of each other; after each step the PRM decides which path of a tree "
+    "goes on.",
+)
+PARTICLES = Method(
+    "particle filter",
+    "the particle filter",
+    "N particles grow step by step, are copied in proportion to their PRM scores, and vote with their "
+    "weights.",
+)
+
+
+def by_vote(name: str, method: Method, short: str) -> dict[str, Method]:
+    """A search in a tree under each vote: under its own name with its own vote, and with that of another
+    one behind it.
+    """
+    votes = (
+        ("score", "score-weighted", "Each path votes with its score."),
+        (
+            "weight",
+            "weighted",
+            "Each path votes with its weight: how often the policy wrote it, and its score.",
+        ),
+        (
+            "prior",
+            "prior-weighted",
+            "Each distinct path votes with its score times its probability under the policy.",
+        ),
+    )
+    search = method.phrase.removesuffix(" with the PRM")
+    others = {
+        f"{name}_{vote}": Method(f"{short}, {vote}", f"{search}, {how} vote", words)
+        for vote, how, words in votes
+    }
+    return {name: method, **others}
+
+
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
         "prm_weighted": Method(
@@ -32,12 +77,9 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "prm_vanilla": Method(
             "PRM vanilla", "plain best-of-N with the PRM", "The one sample with the highest PRM score."
         ),
-        "beam": Method(
-            "beam search",
-            "beam search with the PRM",
-            "N beams grow step by step; after each step the PRM decides which go on, and the finished ones "
-            "vote with their scores.",
-        ),
+        **by_vote("beam", BEAM, "beam"),
+        **by_vote("dvts", DVTS, "DVTS"),
+        **by_vote("particle_filter", PARTICLES, "particles"),
         "orm_weighted": Method(
             "ORM weighted",
             "ORM-weighted best-of-N",

@@ -19,13 +19,9 @@ SELECTION = ("n", "offset", "shard")  # which problems of a source are searched
 OF_MODELS = ("policy", "prm", "prm_format", "orm")  # where models are; models.json says which they are
 # what may differ between a search for choosing settings and the search that they are chosen for
 OF_TEST = (
-    "n_samples",
-    "other_temperatures",
-    "n_difficulty_draws",
-    "beams",
-    "beam_width",
-    "beam_max_steps",
-    "beam_aggregation",
+    *("n_samples", "other_temperatures", "n_difficulty_draws"),
+    *("beams", "dvts", "particle_filter", "beam_width", "beam_max_steps", "beam_aggregation"),
+    *("particle_exponent", "particle_resample_below"),
 )
 
 
@@ -33,8 +29,8 @@ OF_TEST = (
 class FinishedSearch:
     """A search, in one folder or in the shards of it. `models` are ids by name: policy, prm, orm.
 
-    `beam_aggregation` made the ranks of its beam searches (None: it had none); `results` are in the order of
-    their problem ids.
+    `beam_aggregation` made the scores of the paths of its searches in a tree (None: it had none); `results`
+    are in the order of their problem ids.
     """
 
     folders: tuple[Path, ...]
@@ -105,18 +101,16 @@ def _read_shard(folder: Path) -> FinishedSearch:
     temperatures = {config.temperature, *config.other_temperatures}
     for result in results:
         sizes = {len(candidates) for candidates in result.samples.values()}
-        if (
-            set(result.samples) != temperatures
-            or sizes != {config.n_samples}
-            or set(result.beams) != set(config.beams)
-        ):
+        trees = {name: tuple(result.runs_of(name)) for name in config.tree_sizes}
+        if set(result.samples) != temperatures or sizes != {config.n_samples} or trees != config.tree_sizes:
+            searches = ", ".join(f"{name} N = {list(found)}" for name, found in trees.items() if found)
             raise InputError(
                 f"{folder / 'results.jsonl'}: problem {result.problem.problem_id} has {sizes} samples at T = "
                 f"{sorted(result.samples)} and "
-                f"beams {list(result.beams)}; expected what config.json says"
+                f"searches {searches or 'of no tree'}; expected what config.json says"
             )
     how = summary.beam_aggregation or config.beam_aggregation
-    if config.beams and how is None:
+    if any(config.tree_sizes.values()) and how is None:
         raise InputError(
             f"{folder / 'search.json'}: no beam_aggregation; an earlier version made this search: run it "
             "again"

@@ -19,7 +19,10 @@ class Candidate:
 
     `is_correct` is False where the verdict is unknown (`is_unknown`), too; `is_finished` is False for a text
     cut by a length limit. `logprob_sum` is the natural log-probability of its `n_tokens` tokens under the
-    policy. `scores` holds by scorer the scores in [0, 1] of its steps (a PRM) or of its end alone (an ORM).
+    policy. `scores` holds by scorer the scores in [0, 1] of its steps (a PRM) or of its end alone (an ORM). A
+    search in a tree adds the log-probability of each step that it drew, how many equal paths the candidate
+    stands for, and the logarithm of the weight of each; only differences between those of one run mean
+    anything.
     """
 
     problem_id: str
@@ -33,6 +36,9 @@ class Candidate:
     scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     is_unknown: bool = False
     answer_class: str | None = None  # votes for one class are added up; None: the key of the answer
+    step_logprobs: tuple[float, ...] = ()
+    multiplicity: int = 1
+    log_weight: float = 0.0
 
     @property
     def can_vote(self) -> bool:

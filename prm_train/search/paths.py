@@ -1,26 +1,38 @@
 """Paths that grow a step at a time and are scored as they grow: what the strategies that search in a tree
 share.
+
+A strategy is an `async` function of a `PathGrower` that returns paths; `search_tree` makes graded candidates
+of them.
 """
 
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from data_gen.grading.accepted_answers import grade_any
 from data_gen.grading.graders import Grader
 from data_gen.ledger.policy import LedgerPolicy
+from data_gen.process.side_by_side import side_by_side
 from data_gen.records.sampling import FinishReason, SamplingParams
 from data_gen.records.solutions import Solution
 from data_gen.records.steps import ended_steps, split_steps
 from data_gen.records.stop_strings import StopStrings
-from prm_train.scoring.protocol import PathTooLongError, ScoringTree
+from prm_train.encoding.aggregation import Aggregation, aggregate, log_score
+from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage, ScoringTree
 from prm_train.search.best_of_n import as_candidate, score_path
 from prm_train.search.candidates import Candidate
+from prm_train.search.draw_indices import DrawIndices
 
 
 @dataclass(frozen=True)
 class SearchPath:
     """A path of the search: what was written after the prompt, and the scores of its steps; of an open one,
     of those that have ended.
+
+    `logprobs` are the policy's, one a token; `step_logprobs` their sums, one a draw. A path stands for
+    `multiplicity` equal copies. `log_weight` is the logarithm of the weight of each of them, which the
+    strategy gives a meaning; a product of many scores has no other form that does not vanish.
     """
 
     token_ids: tuple[int, ...] = ()
@@ -28,10 +40,17 @@ class SearchPath:
     scores: tuple[float, ...] = ()
     logprobs: tuple[float, ...] = ()
     finish_reason: FinishReason | None = None  # None: open, its last draw was stopped by the separator
+    step_logprobs: tuple[float, ...] = ()
+    multiplicity: int = 1
+    log_weight: float = 0.0
 
     @property
     def is_open(self) -> bool:
         return self.finish_reason is None
+
+    def log_score(self, how: Aggregation) -> float:
+        """The logarithm of the path's score; 0.0 before the first one."""
+        return log_score(aggregate(self.scores, how)) if self.scores else 0.0
 
 
 @dataclass(frozen=True)
@@ -39,20 +58,43 @@ class PathGrower:
     """Who writes the next steps of a problem's paths, and who scores them. `params.stop` is the step
     separator.
 
-    `params.max_new_tokens` bounds a whole path; a step that goes beyond it is the path's last.
+    `params.max_new_tokens` bounds a whole path; a step that goes beyond it is the path's last. `indices` are
+    those of one run.
     """
 
     policy: LedgerPolicy
     tree: ScoringTree
     params: SamplingParams
+    indices: DrawIndices = field(default_factory=DrawIndices)
 
     @cached_property
     def prompt_ids(self) -> tuple[int, ...]:
         return self.policy.encode_prompt(self.policy.problem.question)
 
-    async def next_step(self, path: SearchPath, index: int) -> SearchPath:
-        """The path with the `index`-th draw of its next step, scored. One that a limit cut is truncated, and
-        has the scores it had.
+    async def grow(self, paths: Sequence[SearchPath], shares: Sequence[int]) -> list[list[SearchPath]]:
+        """Of each path so many children, a step longer and scored, no two of one draw. They divide the weight
+        of all its copies evenly.
+
+        Indices are taken in the order of the paths, so what is drawn does not depend on which draw is ready
+        first.
+        """
+        children = iter(
+            await side_by_side(
+                self._next_step(
+                    replace(
+                        path, multiplicity=1, log_weight=path.log_weight + math.log(path.multiplicity / share)
+                    ),
+                    index,
+                )
+                for path, share in zip(paths, shares, strict=True)
+                for index in self.indices.take(path.token_ids, share)
+            )
+        )
+        return [[next(children) for _ in range(share)] for share in shares]
+
+    async def _next_step(self, path: SearchPath, index: int) -> SearchPath:
+        """The path with the `index`-th draw of its next step, scored. One that a limit cut is truncated,
+        and has the scores it had.
         """
         prefix_ids = self.prompt_ids + path.token_ids
         n_left = min(
@@ -68,17 +110,23 @@ class PathGrower:
                 path.text, whole
             )
             is_open = is_open and draw is whole
-        finish_reason = (
-            FinishReason.LENGTH if len(draw.token_ids) > n_left else None if is_open else draw.finish_reason
-        )
-        grown = SearchPath(
-            path.token_ids + draw.token_ids, text, path.scores, path.logprobs + draw.logprobs, finish_reason
+        grown = replace(
+            path,
+            token_ids=path.token_ids + draw.token_ids,
+            text=text,
+            logprobs=path.logprobs + draw.logprobs,
+            step_logprobs=(*path.step_logprobs, math.fsum(draw.logprobs)),
+            finish_reason=FinishReason.LENGTH
+            if len(draw.token_ids) > n_left
+            else None
+            if is_open
+            else draw.finish_reason,
         )
         return await self._scored(grown)
 
     async def _scored(self, path: SearchPath) -> SearchPath:
-        """With the steps of the whole text, as best-of-N sees them: a token may end a step and begin the next
-        one.
+        """With the steps of the whole text, as best-of-N sees them: a token may end a step and begin the
+        next one.
         """
         separator = self.params.stop or ""
         steps = ended_steps(path.text, separator) if path.is_open else split_steps(path.text, separator)
@@ -98,4 +146,74 @@ class PathGrower:
             self.policy.problem.problem_id, index, path.text, reason, path.token_ids, path.logprobs
         )
         candidate = as_candidate(await grade_any(grader, self.policy.problem, solution))
-        return replace(candidate, scores={name: path.scores} if path.scores else {})
+        return replace(
+            candidate,
+            scores={name: path.scores} if path.scores else {},
+            step_logprobs=path.step_logprobs,
+            multiplicity=path.multiplicity,
+            log_weight=path.log_weight,
+        )
+
+
+async def search_tree(
+    strategy: Callable[[PathGrower], Coroutine[None, None, list[SearchPath]]],
+    policy: LedgerPolicy,
+    grader: Grader,
+    scorer: Scorer,
+    name: str,
+    params: SamplingParams,
+) -> tuple[list[Candidate], ScorerUsage]:
+    """The paths of a strategy as candidates, in its order, scored under `name`. `params.stop` is the step
+    separator.
+
+    `params.max_new_tokens` bounds the whole path. Raises ValueError without a separator or with a scorer that
+    cannot score single steps.
+    """
+    if params.stop is None:
+        raise ValueError(
+            "a search in a tree draws step by step: params.stop is None, expected the step separator"
+        )
+    if not scorer.scores_steps:
+        raise ValueError(
+            f"a search in a tree ranks unfinished paths: {scorer.scorer_id} scores finished ones only, "
+            "expected a PRM"
+        )
+    async with scorer.session(policy.problem.question) as tree:
+        grower = PathGrower(policy, tree, params)
+        paths, usage = await strategy(grower), tree.usage
+    return [await grower.candidate(path, grader, index, name) for index, path in enumerate(paths)], usage
+
+
+def even_shares(n: int, n_parts: int) -> list[int]:
+    """`n` in so many whole parts, as evenly as it goes, the larger ones first."""
+    return [n // n_parts + (part < n % n_parts) for part in range(n_parts)]
+
+
+def best_distinct(paths: Iterable[SearchPath], n: int, how: Aggregation) -> list[SearchPath]:
+    """At most `n` paths of different texts, those with the highest scores, the best first; ties go to the
+    earliest.
+
+    Each stands for all copies of its text; its weight is their mean.
+    """
+    copies: dict[str, list[SearchPath]] = {}
+    for path in paths:
+        copies.setdefault(path.text, []).append(path)
+    best = sorted(copies.values(), key=lambda same: -aggregate(same[-1].scores, how))[:n]
+    return [
+        replace(
+            same[-1], multiplicity=sum(path.multiplicity for path in same), log_weight=log_mean_weight(same)
+        )
+        for same in best
+    ]
+
+
+def log_mean_weight(paths: Sequence[SearchPath]) -> float:
+    """The logarithm of the mean weight of all copies."""
+    highest = max(path.log_weight for path in paths)
+    total = math.fsum(path.multiplicity * math.exp(path.log_weight - highest) for path in paths)
+    return highest + math.log(total / sum(path.multiplicity for path in paths))
+
+
+def by_score(paths: Iterable[SearchPath], how: Aggregation) -> list[SearchPath]:
+    """The paths with their weights times their scores, for strategies whose weights hold no score yet."""
+    return [replace(path, log_weight=path.log_weight + path.log_score(how)) for path in paths]

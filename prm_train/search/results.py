@@ -15,19 +15,25 @@ from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.protocol import ScorerUsage
 from prm_train.search.candidates import Candidate
 
-Strategy = Literal["greedy", "samples", "beam"]
+TreeStrategyName = Literal["beam", "dvts", "particle_filter"]
+Strategy = Literal["greedy", "samples"] | TreeStrategyName
 
 
 @dataclass(frozen=True)
 class StrategySettings:
-    """What a strategy runs with besides N. Of a beam search: how many next steps a kept path gets, how many
-    steps a path may have, and what makes a path's rank of its step scores; None of the others.
+    """What a strategy runs with besides N; None for what it has not.
+
+    Of searches in a tree: how many next steps a kept path gets, how many steps a path may have, and what
+    makes its score of step scores. Of the particle filter: the power of scores in weights, and below which
+    share of effective particles it resamples.
     """
 
     temperature: float
     width: int | None = None
     max_steps: int | None = None
     aggregation: Aggregation | None = None
+    exponent: float | None = None
+    resample_below: float | None = None
 
 
 @dataclass(frozen=True)
@@ -101,10 +107,14 @@ class ProblemResult:
         """By temperature."""
         return {run.settings.temperature: run.candidates for run in self.runs if run.strategy == "samples"}
 
+    def runs_of(self, strategy: TreeStrategyName) -> dict[int, StrategyRun]:
+        """By N: the runs of a search in a tree differ in nothing else."""
+        return {run.n: run for run in self.runs if run.strategy == strategy}
+
     @cached_property
     def beams(self) -> dict[int, tuple[Candidate, ...]]:
-        """By N: the beam searches of one search differ in nothing else."""
-        return {run.n: run.candidates for run in self.runs if run.strategy == "beam"}
+        """Candidates of the beam searches, by N."""
+        return {n: run.candidates for n, run in self.runs_of("beam").items()}
 
     @property
     def scored(self) -> tuple[Candidate, ...]:
@@ -117,10 +127,6 @@ class ProblemResult:
             for run in self.runs
             if run.strategy == "samples" and run.settings.temperature == temperature
         )
-        return cost
-
-    def cost_of_beam(self, n: int) -> Cost:
-        (cost,) = (run.cost for run in self.runs if run.strategy == "beam" and run.n == n)
         return cost
 
     def cost_of_scores(self, scorer: str) -> ScorerUsage:

@@ -12,10 +12,10 @@ from data_gen.records.solutions import Problem
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage
 from prm_train.search.answer_classes import classify_answers, with_classes
-from prm_train.search.beam import BeamConfig, beam_search
 from prm_train.search.best_of_n import draw_candidates, score_candidates
 from prm_train.search.candidates import Candidate
 from prm_train.search.method_policy import MethodPolicy
+from prm_train.search.paths import search_tree
 from prm_train.search.results import (
     Cost,
     Difficulty,
@@ -24,8 +24,10 @@ from prm_train.search.results import (
     Strategy,
     StrategyRun,
     StrategySettings,
+    TreeStrategyName,
 )
 from prm_train.search.settings import SearchConfig
+from prm_train.search.strategies import TREE_STRATEGIES
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class Searcher:
 
     @property
     def beam_aggregation(self) -> Aggregation | None:
-        """What ranks the paths of beam searches, and weighs their votes; None without beam searches."""
-        if not self.config.beams:
+        """What makes scores of the paths of searches in a tree; None without any."""
+        if not any(self.config.tree_sizes.values()):
             return None
         return self.config.beam_aggregation or self.scorers["prm"].aggregation
 
@@ -73,7 +75,8 @@ class ProblemSearch:
         ]
         difficulty = await self.difficulty()
         scored = replace(scored, candidates=await self.score(scored.candidates))
-        runs = [scored, *others, *[await self.beam(n) for n in config.beams]]
+        trees = [await self.tree(strategy, n) for strategy, sizes in config.tree_sizes.items() for n in sizes]
+        runs = [scored, *others, *trees]
         stated = [candidate for run in runs for candidate in run.candidates]
         classes = await classify_answers(self.problem, stated, self.searcher.grader)
         self.searcher.ledger.commit()
@@ -122,15 +125,23 @@ class ProblemSearch:
             self.scorings.append(Scoring(name, self.config.temperature, len(candidates), usage))
         return candidates
 
-    async def beam(self, n: int) -> StrategyRun:
+    async def tree(self, strategy: TreeStrategyName, n: int) -> StrategyRun:
         config, policy, aggregation = self.config, self.method_policy(), self.searcher.beam_aggregation
         assert aggregation is not None
-        settings = StrategySettings(config.temperature, config.beam_width, config.beam_max_steps, aggregation)
-        if "prm" in self.too_long_for:
-            return StrategyRun("beam", n, settings, ())
-        params = config.params(config.temperature, config.step_separator)
-        beam = BeamConfig(n, config.beam_width, config.beam_max_steps, aggregation)
-        candidates, usage = await beam_search(
-            policy, self.searcher.grader, self.searcher.scorers["prm"], "prm", params, beam
+        search = TREE_STRATEGIES[strategy]
+        chosen = search.configure(config, n, aggregation)
+        settings = StrategySettings(
+            config.temperature, **{name: value for name, value in vars(chosen).items() if name != "n"}
         )
-        return StrategyRun("beam", n, settings, tuple(candidates), Cost(policy.usage_alone, usage))
+        if "prm" in self.too_long_for:
+            return StrategyRun(strategy, n, settings, ())
+        params = config.params(config.temperature, config.step_separator)
+        candidates, usage = await search_tree(
+            lambda grower: search.run(grower, chosen),
+            policy,
+            self.searcher.grader,
+            self.searcher.scorers["prm"],
+            "prm",
+            params,
+        )
+        return StrategyRun(strategy, n, settings, tuple(candidates), Cost(policy.usage_alone, usage))

@@ -1,5 +1,6 @@
 """The settings of `prm-train search`. Loads without torch."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from data_gen.records.steps import check_separator
 from data_gen.records.stop_strings import check_stop_strings
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.foreign.settings import AUTO, PrmFormat
+from prm_train.search.results import TreeStrategyName
 from prm_train.search.scorer_config import ScorerConfig
 
 
@@ -68,17 +70,45 @@ class SearchConfig:
     beams: tuple[int, ...] = field(
         default=(), metadata={"help": "N of the beam searches to run, for example 4,16,64"}
     )
+    dvts: tuple[int, ...] = field(
+        default=(),
+        metadata={"help": "N of the diverse verifier tree searches to run, each in N / beam_width trees"},
+    )
+    particle_filter: tuple[int, ...] = field(
+        default=(), metadata={"help": "N of the particle filters to run, for example 4,16,64"}
+    )
     beam_width: int = field(
-        default=4, metadata={"help": "number of next steps drawn from each kept path (M)"}
+        default=4,
+        metadata={
+            "help": "number of next steps drawn from each kept path of a beam or diverse verifier tree "
+            "search (M)"
+        },
     )
     beam_max_steps: int = field(
-        default=40, metadata={"help": "a path with more steps is cut there and cannot vote"}
+        default=40,
+        metadata={
+            "help": "a path of a beam, tree or particle search with more steps is cut there and cannot vote"
+        },
     )
     beam_aggregation: Aggregation | None = field(
         default=None,
         metadata={
-            "help": "how the step scores of a path become one, to rank paths and weigh their votes; null: "
-            "the PRM's own way"
+            "help": "how the step scores of a path become one, to rank it and weigh its vote in beam, tree "
+            "and particle searches; "
+            "null: the PRM's own way"
+        },
+    )
+    particle_exponent: float = field(
+        default=1.0,
+        metadata={
+            "help": "power of the score in a particle's weight; less than 1 trusts the PRM less, 0 not at all"
+        },
+    )
+    particle_resample_below: float = field(
+        default=1.0,
+        metadata={
+            "help": "resample when the effective number of particles is below this share of them; 1: at "
+            "every step, 0: never"
         },
     )
     max_new_tokens: int = field(default=256, metadata={"help": "maximum number of tokens of a solution"})
@@ -101,9 +131,33 @@ class SearchConfig:
         self.params(self.temperature)  # refused here, before a model is loaded
         for temperature in self.other_temperatures:
             check_temperature(temperature, "other_temperatures")
-        if self.beams and self.prm is None:
-            raise ValueError(f"beams: got {list(self.beams)} without a PRM, expected prm to name one")
+        self._check_trees()
         object.__setattr__(self, "policy", self.policy.named_for(self.problems.source))
+
+    def _check_trees(self) -> None:
+        for name, sizes in (
+            ("beams", self.beams),
+            ("dvts", self.dvts),
+            ("particle_filter", self.particle_filter),
+        ):
+            if sizes and self.prm is None:
+                raise ValueError(f"{name}: got {list(sizes)} without a PRM, expected prm to name one")
+            if min(sizes, default=1) < 1:
+                raise ValueError(f"{name}: got {list(sizes)}, expected each to be 1 or more")
+        for name, number in (("beam_width", self.beam_width), ("beam_max_steps", self.beam_max_steps)):
+            if number < 1:
+                raise ValueError(f"{name}: got {number}, expected 1 or more")
+        if not 0 <= self.particle_exponent < math.inf:
+            raise ValueError(f"particle_exponent: got {self.particle_exponent}, expected 0 or more")
+        if not 0 <= self.particle_resample_below <= 1:
+            raise ValueError(
+                f"particle_resample_below: got {self.particle_resample_below}, expected a share from 0 to 1"
+            )
+
+    @property
+    def tree_sizes(self) -> dict[TreeStrategyName, tuple[int, ...]]:
+        """The N of the searches in a tree."""
+        return {"beam": self.beams, "dvts": self.dvts, "particle_filter": self.particle_filter}
 
     @property
     def ledger_path(self) -> Path:

@@ -18,8 +18,8 @@ class SearchSummary(StoredRecord):
     verdict or a score.
 
     `too_long_for` names by reader (policy, prm, orm) the problems whose question fills its context;
-    `beam_aggregation` is what ranked the paths of beam searches, None without any; seconds are those of all
-    processes.
+    `beam_aggregation` is what made the scores of the paths of searches in a tree, None without any; seconds
+    are those of all processes.
     """
 
     WRITTEN_BY = "`prm-train search`"
@@ -52,9 +52,9 @@ def summarize(
     results: Sequence[ProblemResult], beam_aggregation: Aggregation | None, spent: Seconds
 ) -> SearchSummary:
     usage = sum((result.usage for result in results), Usage())
-    of_beams = (run.cost.scorer for result in results for run in result.runs)
+    of_trees = (run.cost.scorer for result in results for run in result.runs)
     of_samples = (scoring.usage for result in results for scoring in result.scorings)
-    scorer = sum((*of_beams, *of_samples), ScorerUsage())
+    scorer = sum((*of_trees, *of_samples), ScorerUsage())
     scored = [candidate for result in results for candidate in result.scored]
     names = {scoring.scorer for result in results for scoring in result.scorings}
     return SearchSummary(

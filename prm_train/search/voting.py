@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 from data_gen.answers.vote_key import answer_key
-from prm_train.encoding.aggregation import Aggregation, aggregate
+from prm_train.encoding.aggregation import Aggregation, aggregate, log_score
 from prm_train.search.candidates import Candidate
+
+Vote = Literal["score", "weight", "prior"]  # see `tree_votes`
 
 
 def majority_vote(candidates: Sequence[Candidate]) -> Candidate | None:
@@ -91,3 +93,35 @@ def logprob_scores(candidates: Sequence[Candidate], form: Literal["sum", "mean"]
         else candidate.logprob_sum / (candidate.n_tokens if form == "mean" else 1)
         for candidate in candidates
     ]
+
+
+def tree_votes(
+    candidates: Sequence[Candidate], scorer: str, how: Aggregation, vote: Vote
+) -> list[float | None]:
+    """The weights of the candidates of a search in a tree in a vote.
+
+    - `score`: the score of the path, as in weighted best-of-N.
+    - `weight`: the weight of the path times its copies: a particle's weight, or the share of draws that gave
+      the path times its score.
+    - `prior`: its score times its probability under the policy (at temperature 1), once for each distinct
+      text. Where one answer can be put in many words, that probability is mostly one of phrasing, and says
+      little of the answer.
+
+    All but `score` are relative to the heaviest candidate that can vote. None for candidates without a score
+    or (but for `score`) without a vote.
+    """
+    scores = path_scores(candidates, scorer, how)
+    if vote == "score":
+        return scores
+    logs = list[float | None]()
+    seen = set[str]()
+    for candidate, score in zip(candidates, scores, strict=True):
+        if score is None or not candidate.can_vote or (vote == "prior" and candidate.text in seen):
+            logs.append(None)
+        elif vote == "weight":
+            logs.append(candidate.log_weight + math.log(candidate.multiplicity))
+        else:
+            seen.add(candidate.text)
+            logs.append(candidate.logprob_sum + log_score(score))
+    highest = max((log for log in logs if log is not None), default=0.0)
+    return [None if log is None else math.exp(log - highest) for log in logs]

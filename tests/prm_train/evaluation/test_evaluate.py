@@ -1,5 +1,6 @@
 """Accuracies, choices and differences on results that are small enough to work out by hand."""
 
+import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,9 +26,9 @@ from prm_train.evaluation.choosing import (
     vote_by,
     within_problem_aurocs,
 )
-from prm_train.evaluation.evaluate import Evaluation
+from prm_train.evaluation.evaluate import Evaluation, settings_in_words
 from prm_train.evaluation.facts import step_quality
-from prm_train.evaluation.results import StageCost
+from prm_train.evaluation.results import StageCost, TokensPerProblem
 from prm_train.evaluation.run_costs import costs_of_runs
 from prm_train.metrics.training_report import TrainingReport, TrainingSeconds
 from prm_train.scoring.protocol import ScorerUsage
@@ -106,7 +107,15 @@ def test_auroc_is_taken_inside_a_problem_that_has_both_kinds():
 def test_differences_are_paired_and_beams_are_read_at_their_own_n():
     evaluation = Evaluation([result(f"p{i}") for i in range(10)], CHOSEN, "last", seed=0)
     correct = evaluation.correct()
-    assert sorted(correct) == ["beam", "logprob", "majority", "pass_at_n", "prm_vanilla", "prm_weighted"]
+    assert sorted(correct) == [
+        "beam",
+        "beam_prior",
+        "logprob",
+        "majority",
+        "pass_at_n",
+        "prm_vanilla",
+        "prm_weighted",
+    ]
     assert correct["beam"][4].tolist() == [1.0] * 10
     pairs = {
         (pair.method, pair.baseline, pair.n, pair.problems): pair.difference.mean
@@ -134,6 +143,55 @@ def test_the_votes_of_beams_weigh_what_ranked_them_whatever_validation_chose():
         [0.0] * 5,
         [1.0] * 5,
     )
+
+
+def test_every_search_in_a_tree_is_reported_under_its_own_vote_and_others():
+    """Of 2 paths by 3 draws, the one that was drawn twice says 1 and scores 0.2; the other one says 2 and
+    scores 0.5.
+    """
+
+    def path(index: int, answer: str, logprob: float, score: float) -> Candidate:
+        facts: dict[str, Any] = {
+            "scores": {"prm": (0.9, score)},
+            "log_weight": math.log(score / 3),
+            "logprob_sum": logprob,
+        }
+        return Candidate("p", index, f"a\n{answer}", answer, answer == "2", **facts)
+
+    paths = (path(0, "1", -1.0, 0.2), path(1, "2", -2.0, 0.5), path(2, "1", -1.0, 0.2))
+    particles, trees = (
+        StrategySettings(1.0, None, 40, "last", 0.5, 0.25),
+        StrategySettings(1.0, 4, 40, "last"),
+    )
+    runs = (
+        StrategyRun("particle_filter", 3, particles, paths, Cost(Usage(7), ScorerUsage(3))),
+        StrategyRun("dvts", 4, trees, paths, Cost(Usage(8))),
+    )
+    results = [replace(found := result(), runs=(*found.runs, *runs)) for _ in range(5)]
+    evaluation = Evaluation(results, CHOSEN, "last", 0, ("score", "weight", "prior"))
+    correct = {
+        name: curve for name, curve in evaluation.correct().items() if name.startswith(("particle", "dvts"))
+    }
+    # by score, and by weight, 0.2 twice against 0.5; each once and times its probability, 0.2 e⁻¹ against 0.5
+    # e⁻² (0.074, 0.068)
+    assert {name: {n: list(solved) for n, solved in curve.items()} for name, curve in correct.items()} == {
+        "dvts": {4: [1.0] * 5},
+        "dvts_weight": {4: [1.0] * 5},
+        "dvts_prior": {4: [0.0] * 5},
+        "particle_filter": {3: [1.0] * 5},
+        "particle_filter_score": {3: [1.0] * 5},
+        "particle_filter_prior": {3: [0.0] * 5},
+    }
+    tokens = evaluation.tokens()
+    assert tokens["particle_filter"] == tokens["particle_filter_prior"] == {3: TokensPerProblem(7, 3)}
+    assert tokens["dvts"] == {4: TokensPerProblem(8, 0)}
+    words = settings_in_words(evaluation)
+    assert words["beam"] == "M = 4, last of the step scores ranks paths and weighs their votes"
+    assert words["particle_filter"].endswith(
+        "to the power of 0.5, resampled when fewer than 0.25 of the particles are effective"
+    )
+    pairs = {(pair.method, pair.n) for pair in evaluation.paired(evaluation.correct())}
+    assert {("dvts", 4), ("dvts_prior", 4), ("beam_prior", 4)} <= pairs
 
 
 def test_settings_are_chosen_on_validation_results():

@@ -57,7 +57,11 @@ def result(name: str, config: SearchConfig) -> ProblemResult:
         (
             StrategyRun("greedy", 1, StrategySettings(0.0), candidates[:1]),
             *(StrategyRun("samples", n, StrategySettings(t), candidates, Cost(drawn)) for t in temperatures),
-            *(StrategyRun("beam", each, beam, candidates, Cost(drawn, scored)) for each in config.beams),
+            *(
+                StrategyRun(name, each, beam, candidates, Cost(drawn, scored))
+                for name, n in config.tree_sizes.items()
+                for each in n
+            ),
         ),
         (Scoring("prm", config.temperature, n, scored),),
         Difficulty(2, n_correct=1),
@@ -124,6 +128,10 @@ def test_a_validation_may_try_more_than_the_test_uses_and_need_not_search_by_bea
     )
     validation = read_search([write_search(tmp_path / "validation", 6, wider, {**MODELS, "orm": "o1"})])
     check_chosen_for(validation, read_search([write_search(tmp_path / "test")]))
+    others = replace(
+        CONFIG, dvts=(2,), particle_filter=(2, 4), particle_exponent=0.5, particle_resample_below=0.5
+    )
+    check_chosen_for(validation, read_search([write_search(tmp_path / "others", config=others)]))
 
 
 @pytest.mark.parametrize(
@@ -176,6 +184,10 @@ def with_facts(**facts: Any) -> Callable[[Path], object]:
     return lambda folder: (folder / "test" / "search.json").write_text(json.dumps({**FACTS, **facts}))
 
 
+def with_config(config: SearchConfig) -> Callable[[Path], object]:
+    return lambda folder: (folder / "test" / "config.json").write_text(json.dumps(dump_config(config)))
+
+
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
@@ -192,11 +204,10 @@ def with_facts(**facts: Any) -> Callable[[Path], object]:
             "no n_generated",
         ),
         (lambda folder: (folder / "test" / "models.json").write_text("["), r"models\.json: is damaged"),
+        (with_config(replace(CONFIG, beams=())), r"searches beam N = \[2\]; expected what config\.json says"),
         (
-            lambda folder: (folder / "test" / "config.json").write_text(
-                json.dumps(dump_config(replace(CONFIG, beams=())))
-            ),
-            "beams",
+            with_config(replace(CONFIG, dvts=(2,))),
+            r"searches beam N = \[2\]; expected what config\.json says",
         ),
     ],
 )

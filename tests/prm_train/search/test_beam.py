@@ -1,9 +1,9 @@
 """Beam search against a policy and a scorer whose every answer is written down here."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,65 +13,14 @@ from data_gen.ledger.store import Ledger
 from data_gen.problems.arithmetic.grader import ArithmeticGrader
 from data_gen.records.draw_keys import DrawKey
 from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
-from data_gen.records.solutions import Problem
-from prm_train.encoding.aggregation import Aggregation
-from prm_train.scoring.protocol import ScorerUsage
 from prm_train.search.beam import BeamConfig, beam_search
 from prm_train.search.best_of_n import score_candidates
 from prm_train.search.candidates import Candidate
 from prm_train.search.method_policy import MethodPolicy, n_distinct
+from prm_train.search.paths import search_tree
+from tests.scripted_search import PARAMS, PROBLEM, ScriptedPolicy, ScriptedScorer, search_scripted
 
-PROBLEM = Problem("p", "?", "2")
-PARAMS = SamplingParams(max_new_tokens=100, stop="\n")
 LONGEST = ("a\nd\nAnswer: 5", "a\nd\nAnswer: 6")
-
-
-class ScriptedPolicy:
-    """Tokens are bytes. `write(text so far, index)` gives the next step; it ends the solution if it has no
-    newline at its end.
-    """
-
-    policy_id, base_seed, context_length = "scripted", 0, 1000
-
-    def __init__(self, write: Callable[[str, int], str]) -> None:
-        self.write = write
-        self.asked: list[tuple[str, int]] = []
-
-    def encode_prompt(self, question: str) -> tuple[int, ...]:
-        return tuple(question.encode())
-
-    def token_bytes(self) -> list[bytes]:
-        return [bytes([i]) for i in range(256)]
-
-    async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
-        so_far = bytes(prefix_ids).decode().removeprefix(PROBLEM.question)
-        self.asked.append((so_far, index))
-        text = self.write(so_far, index)
-        reason = FinishReason.STOP if text.endswith("\n") else FinishReason.EOS
-        return Completion(
-            tuple(text.encode()), text, (-1.0,) * len(text), reason, Usage(n_generated=len(text))
-        )
-
-
-class ScriptedScorer:
-    """`judge(steps)` is the score of the last of them; nodes are tuples of steps."""
-
-    scorer_id = "scripted"
-    scores_steps = True
-    aggregation: Aggregation = "min"
-
-    def __init__(self, judge: Callable[[tuple[str, ...]], float]) -> None:
-        self.judge, self.root, self.usage = judge, (), ScorerUsage()
-
-    @asynccontextmanager
-    async def session(self, question: str) -> AsyncIterator["ScriptedScorer"]:
-        yield self
-
-    def extend(self, parent: tuple[str, ...], step: str) -> tuple[str, ...]:
-        return (*parent, step)
-
-    async def score(self, node: tuple[str, ...]) -> float:
-        return self.judge(node)
 
 
 def search(
@@ -81,9 +30,7 @@ def search(
     folder: Path,
     params: SamplingParams = PARAMS,
 ) -> list[Candidate]:
-    with Ledger(folder / "l.sqlite") as ledger:
-        recorded = LedgerPolicy(policy, ledger, PROBLEM)
-        return asyncio.run(beam_search(recorded, ArithmeticGrader(), scorer, "prm", params, config))[0]
+    return search_scripted(partial(beam_search, config=config), policy, scorer, folder, params)
 
 
 def two_steps_then_answer(so_far: str, index: int) -> str:
@@ -249,17 +196,12 @@ def test_after_a_failure_no_other_draw_of_the_search_goes_on(tmp_path: Path):
             await asyncio.sleep(0.01)
             return await super().sample(prefix_ids, params, index)
 
-    policy = FailingPolicy(two_steps_then_answer)
+    policy, strategy = FailingPolicy(two_steps_then_answer), partial(beam_search, config=BeamConfig(n=4))
 
     async def fail_and_wait(recorded: LedgerPolicy) -> None:
         with pytest.raises(RuntimeError, match="the engine is gone"):
-            await beam_search(
-                recorded,
-                ArithmeticGrader(),
-                ScriptedScorer(lambda steps: 0.5),
-                "prm",
-                PARAMS,
-                BeamConfig(n=4),
+            await search_tree(
+                strategy, recorded, ArithmeticGrader(), ScriptedScorer(lambda steps: 0.5), "prm", PARAMS
             )
         await asyncio.sleep(0.03)
 
@@ -274,13 +216,12 @@ def test_a_search_costs_what_it_would_cost_alone(tmp_path: Path):
         ScriptedScorer(lambda steps: 0.9 if steps[-1].endswith("2") else 0.1),
         dict[DrawKey, Usage](),
     )
+    strategy = partial(beam_search, config=BeamConfig(n=4, width=4))
     with Ledger(tmp_path / "l.sqlite") as ledger:
         for n_known in (0, 12):
             assert len(drawn) == n_known
             policy = MethodPolicy(ScriptedPolicy(two_steps_then_answer), ledger, PROBLEM, drawn)
-            asyncio.run(
-                beam_search(policy, ArithmeticGrader(), scorer, "prm", PARAMS, BeamConfig(n=4, width=4))
-            )
+            asyncio.run(search_tree(strategy, policy, ArithmeticGrader(), scorer, "prm", PARAMS))
             # draws from ?, ?2| and ?2|2| (1, 3 and 5 tokens), 4 each: of the last two, only their last token
             # was not computed when drawn
             assert policy.usage_alone == Usage(
@@ -291,3 +232,26 @@ def test_a_search_costs_what_it_would_cost_alone(tmp_path: Path):
 def test_tokens_that_prefixes_have_in_common_count_once():
     assert n_distinct([(1, 2, 3), (1, 2), (1, 2, 4, 5), (6,), (1, 2)]) == 6
     assert n_distinct([]) == 0
+
+
+def test_the_weight_of_a_path_is_the_share_of_draws_that_gave_it_times_its_score(tmp_path: Path):
+    script = {
+        "": ["a\n", "b\n", "a\n", "a\n"],
+        "a\n": ["Answer: 2", "Answer: 3"],
+        "b\n": ["Answer: 2", "Answer: 2"],
+    }
+    policy = ScriptedPolicy(lambda so_far, index: script[so_far][index])
+    scorer = ScriptedScorer(lambda steps: {"a": 0.5, "b": 0.8}.get(steps[-1], 0.9))
+    candidates = search(policy, scorer, BeamConfig(n=4, width=2), tmp_path)
+    assert [candidate.text for candidate in candidates] == [
+        "b\nAnswer: 2",
+        "b\nAnswer: 2",
+        "a\nAnswer: 2",
+        "a\nAnswer: 3",
+    ]
+    # b was 1 of 4 draws and a 3 of 4; each then got 2 draws; the lowest score is that of the first step
+    assert [math.exp(each.log_weight) for each in candidates] == pytest.approx(
+        [*[1 / 4 / 2 * 0.8] * 2, *[3 / 4 / 2 * 0.5] * 2]
+    )
+    # A token has -1
+    assert [(each.multiplicity, each.step_logprobs) for each in candidates] == [(1, (-2.0, -9.0))] * 4

@@ -9,6 +9,7 @@ import torch
 
 from data_gen.settings.errors import InputError
 from prm_train.checkpoints.facts import CheckpointFacts, Kind
+from prm_train.search.results import StrategySettings, read_results
 from prm_train.search.run import main
 from prm_train.training.scorer_network import build_scorer, save_scorer
 from prm_train.training.settings import ScorerConfig
@@ -154,6 +155,50 @@ def test_what_ranks_the_paths_of_beams_is_recorded(tmp_path: Path, scorers: dict
     assert search(tmp_path / "checkpoint's own", *beams)["beam_aggregation"] == "min"
     assert search(tmp_path / "named", *beams, "--beam_aggregation", "prod")["beam_aggregation"] == "prod"
     assert "beam_aggregation" not in search(tmp_path / "no beams")
+
+
+def test_every_search_in_a_tree_is_recorded_with_its_settings(
+    tmp_path: Path, scorers: dict[str, str]
+) -> None:
+    trees = (
+        "--beams",
+        "4",
+        "--dvts",
+        "2,4",
+        "--particle_filter",
+        "4",
+        "--particle_resample_below",
+        "0.5",
+        "--beam_width",
+        "2",
+    )
+    facts = search(tmp_path, "--prm", scorers["prm"], "--max_new_tokens", "60", *trees)
+    results = read_results(tmp_path / "results.jsonl")
+    assert facts["beam_aggregation"] == "min"
+    for result in results:
+        assert [(run.strategy, run.n, run.settings) for run in result.runs[2:]] == [
+            ("beam", 4, StrategySettings(1.0, 2, 40, "min")),
+            *(("dvts", n, StrategySettings(1.0, 2, 40, "min")) for n in (2, 4)),
+            ("particle_filter", 4, StrategySettings(1.0, None, 40, "min", 1.0, 0.5)),
+        ]
+        assert all(run.cost.policy.n_generated and run.cost.scorer.n_new for run in result.runs[2:])
+        assert len(result.runs_of("particle_filter")[4].candidates) == 4
+
+
+def test_settings_of_trees_that_cannot_work_are_refused(tmp_path: Path) -> None:
+    prm = ("--prm", "unused")
+    for arguments, told in (
+        (("--dvts", "4"), r"dvts: got \[4\] without a PRM, expected prm to name one"),
+        ((*prm, "--particle_filter", "4,0"), r"particle_filter: got \[4, 0\], expected each to be 1 or more"),
+        ((*prm, "--beam_width", "0"), "beam_width: got 0, expected 1 or more"),
+        ((*prm, "--particle_exponent", "-1"), "particle_exponent: got -1.0, expected 0 or more"),
+        (
+            (*prm, "--particle_resample_below", "1.5"),
+            "particle_resample_below: got 1.5, expected a share from 0 to 1",
+        ),
+    ):
+        with pytest.raises(InputError, match=told):
+            search(tmp_path, *arguments)
 
 
 def test_a_model_must_be_named_for_problems_of_ones_own(tmp_path: Path) -> None:

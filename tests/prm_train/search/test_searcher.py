@@ -66,7 +66,7 @@ def test_a_question_that_the_scorer_cannot_read_is_an_outcome_and_its_draws_are_
         ("beam", 4, StrategySettings(1.0, width=4, max_steps=40, aggregation="min")),
     ]
     assert result.scorings == (Scoring("prm", 1.0, 3, ScorerUsage()),)
-    assert result.cost_of_beam(4) == Cost()
+    assert result.runs_of("beam")[4].cost == Cost()
     costs = [*(run.cost for run in result.runs), result.difficulty.cost]
     # As the policy says
     assert result.usage == Usage(sum(cost.policy.n_generated for cost in costs), 6 * N_PROMPT)

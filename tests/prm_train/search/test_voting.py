@@ -15,15 +15,16 @@ from prm_train.search.voting import (
     logprob_scores,
     majority_vote,
     path_scores,
+    tree_votes,
     weighted_vote,
 )
 
 
 def candidates(*answers: str | None, **fields: object) -> list[Candidate]:
     return [
-        Candidate("p", index, f"text {index}", answer, answer == "7", **fields)
+        Candidate("p", index, f"text {index}", answer, answer == "7", **fields)  # type: ignore[arg-type]
         for index, answer in enumerate(answers)
-    ]  # type: ignore[arg-type]
+    ]
 
 
 def chosen(candidate: Candidate | None) -> int | None:
@@ -106,6 +107,33 @@ def test_logprob_scores_are_whole_or_per_token() -> None:
     some = candidates("7", logprob_sum=-6.0, n_tokens=4) + candidates("5")
     assert logprob_scores(some, "sum") == [-6.0, None]
     assert logprob_scores(some, "mean") == [-1.5, None]
+
+
+def test_votes_of_paths_are_by_score_by_weight_and_copies_or_by_score_and_probability() -> None:
+    def path(text: str, score: float, log_weight: float, logprob: float, **facts: object) -> Candidate:
+        scores = {"prm": (score,)}
+        return Candidate(
+            "p", 0, text, "7", True, scores=scores, log_weight=log_weight, logprob_sum=logprob, **facts
+        )  # type: ignore[arg-type]
+
+    some = [
+        path("a", 0.5, -900.0, -3.0),
+        path("b", 0.25, -901.0, -2.0, multiplicity=2),
+        path("a", 0.5, -900.0, -3.0),
+        path("cut", 0.9, 0.0, 0.0, is_finished=False),
+        path("zero", 0.0, -2000.0, -1.0),
+    ]
+    assert tree_votes(some, "prm", "prod", "score") == [0.5, 0.25, 0.5, 0.9, 0.0]
+    assert tree_votes(some, "prm", "prod", "weight") == [1.0, pytest.approx(2 / math.e), 1.0, None, 0.0]
+    # a e⁻³ / 2 against b e⁻² / 4: the second is the heavier one by e / 2
+    assert tree_votes(some, "prm", "prod", "prior") == [
+        pytest.approx(2 / math.e),
+        1.0,
+        None,
+        None,
+        pytest.approx(0.0, abs=1e-300),
+    ]
+    assert tree_votes(some, "another", "prod", "weight") == [None] * 5
 
 
 def test_pass_at_n_is_whether_any_is_right() -> None:
