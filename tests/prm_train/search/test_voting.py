@@ -113,8 +113,12 @@ def test_votes_of_paths_are_by_score_by_weight_and_copies_or_by_score_and_probab
     def path(text: str, score: float, log_weight: float, logprob: float, **facts: object) -> Candidate:
         scores = {"prm": (score,)}
         return Candidate(
-            "p", 0, text, "7", True, scores=scores, log_weight=log_weight, logprob_sum=logprob, **facts
-        )  # type: ignore[arg-type]
+            *("p", 0, text, "7", True),
+            scores=scores,
+            log_weight=log_weight,
+            logprob_sum=logprob,
+            **facts,  # type: ignore[arg-type]
+        )
 
     some = [
         path("a", 0.5, -900.0, -3.0),
