@@ -163,14 +163,18 @@ def _no_load_report() -> Iterator[None]:
     """
     logger = logging.getLogger("transformers.modeling_utils")
     tables: list[str] = []
+    library = logging.getLogger("transformers")
+    its_level = library.level
 
     def is_other(record: logging.LogRecord) -> bool:
         if "LOAD REPORT" in record.getMessage():
             tables.append(re.sub(r"\x1b\[[\d;]*m", "", record.getMessage()))
             return False
-        return True
+        return record.levelno >= its_level
 
     logger.addFilter(is_other)
+    # The table is a warning, and a training before this has made the library quieter than that.
+    library.setLevel(min(its_level, logging.WARNING))
     try:
         yield
     except RuntimeError as error:
@@ -182,4 +186,5 @@ def _no_load_report() -> Iterator[None]:
             "experts"
         ) from error
     finally:
+        library.setLevel(its_level)
         logger.removeFilter(is_other)
