@@ -75,6 +75,7 @@ METHODS = {
     "prm_weighted": "PRM, weighted best-of-N",
     "prm_vanilla": "PRM, vanilla best-of-N",
     "beam": "PRM, beam search (M = 4)",
+    "beam_prior": "… with a vote by score × probability of the path",
     "orm_weighted": "ORM, weighted best-of-N",
     "majority": "majority vote, best T",
     "logprob": "log-prob selection, best T and form",
