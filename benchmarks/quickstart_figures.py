@@ -99,11 +99,13 @@ def markdown(seeds: list[dict[str, Any]]) -> str:
         "|---|---|---|---|",
     ]
     for method, name in METHODS.items():
+        if method not in first["accuracy"]:
+            continue  # a report of before this method was in it
         cells = (percent(first["accuracy"][method][n]) for n in ("4", "16", "64"))
         lines.append(f"| {name} | {' | '.join(cells)} |")
     lines += [f"| greedy, one sample | {percent(first['greedy'])} | | |", ""]
     rows: dict[str, Callable[[dict[str, Any]], str]] = {
-        "three seeds (problems, draws, training)": lambda seed: f"seed {seed['seed']}",
+        "by seed (problems, draws, training)": lambda seed: f"seed {seed['seed']}",
         "within-problem AUROC: PRM": lambda seed: f"{seed['prm_within_problem_auroc']['mean']:.3f}",
         "… ORM": lambda seed: f"{seed['orm_within_problem_auroc']['mean']:.3f}",
         "… policy's log-prob": lambda seed: f"{seed['logprob_within_problem_auroc']['mean']:.3f}",
