@@ -28,25 +28,24 @@ class RunClock:
     """
 
     def __init__(self, path: Path, cpu_seconds: Callable[[], float] = time.process_time) -> None:
-        self._earlier = Seconds.read(path) if path.exists() else Seconds()
+        self.saved = self._earlier = Seconds.read(path) if path.exists() else Seconds()
         self._path, self._cpu_clock = path, cpu_seconds
         self._started = time.perf_counter(), cpu_seconds()
 
     def spent(self) -> Seconds:
         """Up to now, those of earlier processes included."""
-        return self._rounded(time.perf_counter() - self._started[0], self._cpu_clock() - self._started[1])
-
-    def spent_earlier(self) -> Seconds:
-        """Those of earlier processes alone."""
-        return self._rounded(0.0, 0.0)
-
-    def _rounded(self, seconds: float, cpu_seconds: float) -> Seconds:
+        seconds, cpu_seconds = (
+            time.perf_counter() - self._started[0],
+            self._cpu_clock() - self._started[1],
+        )
         return Seconds(
             round(self._earlier.seconds + seconds, 1), round(self._earlier.cpu_seconds + cpu_seconds, 1)
         )
 
     def save(self) -> None:
-        self.spent().write(self._path)
+        """Into the file, and as `saved`: what the file holds."""
+        self.saved = self.spent()
+        self.saved.write(self._path)
 
     def remove(self) -> None:
         """The run has ended and its seconds stand elsewhere."""

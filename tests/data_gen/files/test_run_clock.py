@@ -23,9 +23,9 @@ def test_the_next_process_goes_on_from_what_was_saved(tmp_path: Path) -> None:
     assert saved(path)["cpu_seconds"] == 3.0
     second = RunClock(path, lambda: next(cpu))
     assert second.spent().cpu_seconds == 4.5
-    assert second.spent_earlier().cpu_seconds == 3.0
+    assert second.saved.cpu_seconds == 3.0
     second.remove()
-    assert RunClock(path).spent_earlier() == Seconds()
+    assert RunClock(path).saved == Seconds()
 
 
 def test_a_killed_process_loses_what_came_after_the_last_save(
