@@ -39,6 +39,10 @@ class BeamConfig:
     max_steps: int = 40
     aggregation: Aggregation = "min"
 
+    def __post_init__(self) -> None:
+        if self.width < 1:
+            raise ValueError(f"width: got {self.width}, expected 1 or more")
+
 
 async def beam_search(grower: PathGrower, config: BeamConfig) -> list[SearchPath]:
     """The paths in the order in which they ended, then what was open after `max_steps`."""

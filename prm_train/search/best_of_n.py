@@ -6,37 +6,39 @@ Vanilla and weighted best-of-N as in Snell et al. 2024, section 5.1; the choice 
 
 from dataclasses import replace
 
-from data_gen.grading.graders import Grader
 from data_gen.ledger.policy import LedgerPolicy
 from data_gen.process.side_by_side import side_by_side
+from data_gen.records.grader import AnswerReader
 from data_gen.records.sampling import FinishReason, SamplingParams
-from data_gen.records.solutions import GradedSolution, Problem
+from data_gen.records.solutions import Question, Solution
 from data_gen.records.steps import split_steps
-from data_gen.sampling.solutions import draw_solutions
+from data_gen.sampling.solutions import Prefix, draw_solution
 from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage, ScoringTree
 from prm_train.search.candidates import Candidate
 
 
-def as_candidate(graded: GradedSolution) -> Candidate:
-    solution = graded.solution
+def as_candidate(solution: Solution, answer: str | None) -> Candidate:
+    """Not graded yet: its verdict is unknown."""
     return Candidate(
         problem_id=solution.problem_id,
         index=solution.index,
         text=solution.text,
-        answer=graded.answer,
-        is_correct=graded.verdict.is_correct,
+        answer=answer,
+        is_correct=False,
         is_finished=solution.finish_reason is not FinishReason.LENGTH,
-        is_unknown=graded.verdict.is_unknown,
+        is_unknown=True,
         logprob_sum=sum(solution.logprobs),
         n_tokens=len(solution.token_ids),
     )
 
 
 async def draw_candidates(
-    policy: LedgerPolicy, grader: Grader, params: SamplingParams, indices: range
+    policy: LedgerPolicy, reader: AnswerReader, params: SamplingParams, indices: range
 ) -> list[Candidate]:
-    """The draws with these indices from the problem's prompt, graded but not scored."""
-    return [as_candidate(graded) for graded in await draw_solutions(policy, grader, params, indices)]
+    """The draws with these indices from the question's prompt, neither graded nor scored."""
+    prompt = Prefix(policy.encode_prompt(policy.question.question))
+    solutions = await side_by_side(draw_solution(policy, prompt, params, index) for index in indices)
+    return [as_candidate(each, reader.read_answer(policy.question, each)) for each in solutions]
 
 
 async def score_path(tree: ScoringTree, steps: tuple[str, ...], scores_steps: bool) -> tuple[float, ...]:
@@ -49,7 +51,7 @@ async def score_path(tree: ScoringTree, steps: tuple[str, ...], scores_steps: bo
 
 
 async def score_candidates(
-    problem: Problem, candidates: list[Candidate], scorer: Scorer, name: str, separator: str
+    question: Question, candidates: list[Candidate], scorer: Scorer, name: str, separator: str
 ) -> tuple[list[Candidate], ScorerUsage]:
     """The candidates with the scorer's scores under `name`; one tree for all, so what they share is computed
     once.
@@ -68,5 +70,5 @@ async def score_candidates(
             return candidate
         return replace(candidate, scores={**candidate.scores, name: scores})
 
-    async with scorer.session(problem.question) as tree:
+    async with scorer.session(question.question) as tree:
         return await side_by_side(one(tree, candidate) for candidate in candidates), tree.usage

@@ -47,10 +47,16 @@ class ParticleFilterConfig:
     exponent: float = 1.0
     resample_below: float = 1.0
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.exponent < math.inf:
+            raise ValueError(f"exponent: got {self.exponent}, expected 0 or more")
+        if not 0 <= self.resample_below <= 1:
+            raise ValueError(f"resample_below: got {self.resample_below}, expected a share from 0 to 1")
+
 
 async def particle_filter(grower: PathGrower, config: ParticleFilterConfig) -> list[SearchPath]:
     """The particles in the order in which they ended, then what was open after `max_steps`."""
-    problem, seed = grower.policy.problem, grower.policy.base_seed
+    question, seed = grower.policy.question, grower.policy.base_seed
     ended, particles = list[SearchPath](), [SearchPath(multiplicity=config.n)]
     for step in range(config.max_steps):
         families = await grower.grow(particles, [particle.multiplicity for particle in particles])
@@ -67,7 +73,7 @@ async def particle_filter(grower: PathGrower, config: ParticleFilterConfig) -> l
         if not particles:
             break
         if effective_number(particles) < config.resample_below * len(particles):
-            at = random.Random(derive_seed(seed, "resample", problem.problem_id, step)).random()
+            at = random.Random(derive_seed(seed, "resample", question.problem_id, step)).random()
             particles = resampled(particles, at)
     return ended + particles
 

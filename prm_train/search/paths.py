@@ -1,8 +1,8 @@
 """Paths that grow a step at a time and are scored as they grow: what the strategies that search in a tree
 share.
 
-A strategy is an `async` function of a `PathGrower` that returns paths; `search_tree` makes graded candidates
-of them.
+A strategy is an `async` function of a `PathGrower` that returns paths; `search_tree` makes candidates of
+them, which nobody has graded.
 """
 
 import math
@@ -10,10 +10,9 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from data_gen.grading.accepted_answers import grade_any
-from data_gen.grading.graders import Grader
 from data_gen.ledger.policy import LedgerPolicy
 from data_gen.process.side_by_side import side_by_side
+from data_gen.records.grader import AnswerReader
 from data_gen.records.sampling import FinishReason, SamplingParams
 from data_gen.records.solutions import Solution
 from data_gen.records.steps import ended_steps, split_steps
@@ -69,7 +68,7 @@ class PathGrower:
 
     @cached_property
     def prompt_ids(self) -> tuple[int, ...]:
-        return self.policy.encode_prompt(self.policy.problem.question)
+        return self.policy.encode_prompt(self.policy.question.question)
 
     async def grow(self, paths: Sequence[SearchPath], shares: Sequence[int]) -> list[list[SearchPath]]:
         """Of each path so many children, a step longer and scored, no two of one draw. They divide the weight
@@ -137,17 +136,12 @@ class PathGrower:
         except PathTooLongError:
             return replace(path, finish_reason=FinishReason.LENGTH)
 
-    async def candidate(self, path: SearchPath, grader: Grader, index: int, name: str) -> Candidate:
-        """The path as the `index`-th candidate, graded, with its scores under `name`; an open one is
-        unfinished.
-        """
-        reason = path.finish_reason or FinishReason.LENGTH
-        solution = Solution(
-            self.policy.problem.problem_id, index, path.text, reason, path.token_ids, path.logprobs
-        )
-        candidate = as_candidate(await grade_any(grader, self.policy.problem, solution))
+    def candidate(self, path: SearchPath, reader: AnswerReader, index: int, name: str) -> Candidate:
+        """The path as the `index`-th candidate, with its scores under `name`; an open one is unfinished."""
+        question, reason = self.policy.question, path.finish_reason or FinishReason.LENGTH
+        solution = Solution(question.problem_id, index, path.text, reason, path.token_ids, path.logprobs)
         return replace(
-            candidate,
+            as_candidate(solution, reader.read_answer(question, solution)),
             scores={name: path.scores} if path.scores else {},
             step_logprobs=path.step_logprobs,
             multiplicity=path.multiplicity,
@@ -158,7 +152,7 @@ class PathGrower:
 async def search_tree(
     strategy: Callable[[PathGrower], Coroutine[None, None, list[SearchPath]]],
     policy: LedgerPolicy,
-    grader: Grader,
+    reader: AnswerReader,
     scorer: Scorer,
     name: str,
     params: SamplingParams,
@@ -178,10 +172,10 @@ async def search_tree(
             f"a search in a tree ranks unfinished paths: {scorer.scorer_id} scores finished ones only, "
             "expected a PRM"
         )
-    async with scorer.session(policy.problem.question) as tree:
+    async with scorer.session(policy.question.question) as tree:
         grower = PathGrower(policy, tree, params)
         paths, usage = await strategy(grower), tree.usage
-    return [await grower.candidate(path, grader, index, name) for index, path in enumerate(paths)], usage
+    return [grower.candidate(path, reader, index, name) for index, path in enumerate(paths)], usage
 
 
 def even_shares(n: int, n_parts: int) -> list[int]:
