@@ -77,7 +77,7 @@ OTHER_JSON = {
     "data_gen.ledger.verification": "a column of a ledger",
     "data_gen.models.pretrained": "PEFT's adapter_config.json",
     "data_gen.models.tokenizer": "a tokenizer of the tokenizers library",
-    "data_gen.policies.servers.completions_server": "requests of clients",
+    "data_gen.policies.servers.completion_request": "requests of clients",
     "data_gen.records.steps": "a tokenizer of the tokenizers library",
     "data_gen.rows.facts": "settings of a run, to be shown as they are",
     "prm_train.checkpoints.facts": "transformers' config.json",

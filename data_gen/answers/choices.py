@@ -4,7 +4,8 @@ question lists.
 
 import re
 
-from data_gen.answers.notation import WrittenAnswer, plain
+from data_gen.answers.layout import plain
+from data_gen.answers.notation import WrittenAnswer
 from data_gen.answers.vote_key import answer_key
 
 LETTERS = "ABCDEFGHIJ"

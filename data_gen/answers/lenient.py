@@ -9,7 +9,8 @@ import re
 
 from data_gen.answers.equality import compare_exactly
 from data_gen.answers.expressions import evaluate
-from data_gen.answers.notation import MAX_ANSWER_LENGTH, plain, read_number
+from data_gen.answers.layout import plain
+from data_gen.answers.notation import MAX_ANSWER_LENGTH, read_number
 from data_gen.answers.vote_key import is_words
 from data_gen.records.solutions import CORRECT
 

@@ -6,7 +6,7 @@ import re
 
 from data_gen.answers.choices import letter_of, read_choice, read_options
 from data_gen.answers.find import find_answer
-from data_gen.answers.notation import plain
+from data_gen.answers.layout import plain
 from data_gen.grading.source_hash import source_hash
 from data_gen.records.sampling import FinishReason
 from data_gen.records.solutions import (

@@ -4,17 +4,15 @@ torch.
 
 import logging
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from data_gen.models.names import check_model, model_line
 from data_gen.models.prompt_layout import PromptLayout
 from data_gen.policies.protocol import Policy
+from data_gen.policies.servers.addresses import server_url, server_urls
 from data_gen.problems.tasks import DEFAULT_TASK, model_path, shipped_models, task_of
 from data_gen.settings.api_keys import check_api_key_env
 from data_gen.settings.errors import InputError
-from data_gen.settings.parse import without_secrets
 
 logger = logging.getLogger(__name__)
 BUILT_IN = (*shipped_models(), "simulated")  # names of models that stand for no folder of the user's
@@ -339,37 +337,3 @@ class PolicyExecution:
             return replace(policy, **given)
         except ValueError as error:
             raise InputError(f"policy.{error}") from None
-
-
-def server_urls(servers: tuple[str, ...]) -> tuple[str, ...]:
-    """The base URLs that `servers` names, those of `@file` entries included. Raises InputError for a file
-    without any.
-    """
-    urls: list[str] = []
-    for entry in servers:
-        if not entry.startswith("@"):
-            urls.append(server_url(entry))
-            continue
-        path = Path(entry[1:])
-        lines = path.read_text(encoding="utf-8").split() if path.is_file() else []
-        if not lines:
-            raise InputError(f"servers: {path}: expected a file with the URL of a server on each line")
-        urls += [server_url(line) for line in lines]
-    return tuple(dict.fromkeys(urls))
-
-
-def server_url(url: str) -> str:
-    """`http://host:port` of a server's URL, with or without the `/v1` of other clients. Raises InputError,
-    which shows no password.
-    """
-    parts = urlsplit(url)
-    if "@" in parts.netloc or parts.query:  # either may hold a key
-        raise InputError(
-            "servers: a URL holds a user, a password or a query; expected http://host:port; a key goes into "
-            "api_key_env's variable"
-        )
-    if parts.scheme not in ("http", "https") or not parts.netloc or len(url.split()) != 1:
-        raise InputError(
-            f"servers: got {without_secrets(url)!r}, expected a URL such as http://localhost:8000"
-        )
-    return url.rstrip("/").removesuffix("/v1").rstrip("/")

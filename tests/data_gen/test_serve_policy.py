@@ -18,7 +18,7 @@ import pytest
 import uvicorn
 from starlette.applications import Starlette
 
-from data_gen.policies.servers import completions_server, patient_protocol
+from data_gen.policies.servers import completion_request, patient_protocol
 from data_gen.policies.servers.completions_server import CompletionsServer
 from data_gen.policies.simulated import SimulatedPolicy
 from data_gen.records.sampling import Completion, SamplingParams
@@ -278,7 +278,7 @@ def test_a_body_beyond_the_limit_is_refused_before_it_is_read(simulated_server):
 @pytest.mark.hostile
 def test_requests_that_are_sent_by_halves_are_timed_out(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(patient_protocol, "HEAD_SECONDS", 0.3)
-    monkeypatch.setattr(completions_server, "BODY_SECONDS", 0.3)
+    monkeypatch.setattr(completion_request, "BODY_SECONDS", 0.3)
     policy = EndlessPolicy()
     app = CompletionsServer(policy, policy.encode_prompt, "endless").app
     whole = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -3,88 +3,45 @@ is ignored silently.
 
 A draw is a pure function of the server's policy and base seed, the prompt's ids and the request's `seed`,
 whatever else is asked for; choice i of a request with n choices is the draw of seed + i, and a request
-without seed gets a fresh one. What would change the distribution in a way that is not known here (penalties,
-...) is refused unless it changes nothing. `stop` with one string ends a text by the toolkit's rule of steps:
+without seed gets a fresh one. `stop` with one string ends a text by the toolkit's rule of steps:
 after nothing but blanks it ends nothing; several end it wherever one of them shows up. A client that goes
 away ends its draws.
 
-A request is refused before it costs anything: a body of more than MAX_BODY_BYTES, one that does not come
-whole in BODY_SECONDS, a text that cannot fit the context whatever its tokens are. Texts become ids in a
-thread, so that a long one holds up nobody else.
+A request is refused before it costs anything: by `completion_request`, which reads it, or here, as a text
+that cannot fit the context whatever its tokens are. Texts become ids in a thread, so that a long one holds
+up nobody else.
 """
 
 import asyncio
 import itertools
-import json
-import re
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Annotated, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from data_gen.policies.protocol import Policy
+from data_gen.policies.servers.completion_request import (
+    CONTENT_TOO_LARGE,
+    MAX_CHOICES,
+    REQUEST_TIMEOUT,
+    BadRequestError,
+    CompletionBody,
+    parse_body,
+    read_body,
+    sampling_params,
+)
 from data_gen.policies.servers.foreign_text import shown_text
 from data_gen.process.daemon_threads import DaemonThreads
 from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
-from data_gen.records.stop_strings import MAX_STOP_STRINGS
 
 Result = TypeVar("Result")
 CLIENT_CLOSED_REQUEST = 499
-# What a request may say beside what is read, as long as it changes nothing.
-NEUTRAL: dict[str, tuple[object, ...]] = {
-    "repetition_penalty": (1,),
-    "presence_penalty": (0,),
-    "frequency_penalty": (0,),
-    "logit_bias": ({},),
-    "best_of": (1,),
-    "echo": (False,),
-    "stream": (False,),
-    "suffix": ("",),
-    "ignore_eos": (False,),
-    "skip_special_tokens": (True,),
-    "stop_token_ids": ([],),
-    "min_tokens": (0,),
-}
-MAX_CHOICES = 4096
-MAX_BODY_BYTES = 8 * 2**20  # a million token ids
-BODY_SECONDS = 30.0
 LONGEST_MESSAGE = 500  # characters of a refusal, which repeats what came
-REQUEST_TIMEOUT, CONTENT_TOO_LARGE = 408, 413
-LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-
-
-class BadRequestError(ValueError):
-    """A request that the server cannot answer as it stands; `status` is that of the reply."""
-
-    def __init__(self, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class CompletionBody(BaseModel):
-    """What is read of a request."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-    model: str | None = None
-    prompt: str | list[int] | list[str] | list[list[int]]
-    n: Annotated[int, Field(ge=1)] = 1
-    max_tokens: Annotated[int, Field(ge=1)] = 16
-    temperature: float = 1.0  # SamplingParams says which
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    top_k: Annotated[int, Field(ge=-1, lt=2**63)] = -1
-    min_p: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = None
-    stop: str | list[str] | None = None
-    include_stop_str_in_output: bool = False
-    logprobs: Annotated[int, Field(ge=0, le=1)] | None = None
-    return_token_ids: bool = False
-    user: str | None = None
 
 
 class CompletionsServer:
@@ -136,7 +93,7 @@ class CompletionsServer:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
         if body.model not in (None, self._model):
             raise BadRequestError(f"model: got {body.model!r}; this server serves {self._model!r}", 404)
-        prompts, params = await self._prompts(body), _sampling_params(body)
+        prompts, params = await self._prompts(body), sampling_params(body)
         seed = secrets.randbits(53) if body.seed is None else body.seed
         draws = [self._policy.sample(prompt, params, seed + i) for prompt in prompts for i in range(body.n)]
         try:
@@ -248,74 +205,6 @@ class CompletionsServer:
             stop = first_stop(completion.text, params.stop_strings)
             end = completion.text.index(stop) + len(stop)
         return completion.text[: end - (0 if body.include_stop_str_in_output else len(stop))]
-
-
-async def read_body(request: Request) -> bytes:
-    """Raises BadRequestError for a body that is too long or does not come whole in time, ClientDisconnect
-    where the client goes away.
-    """
-    too_long = BadRequestError(f"body: more than {MAX_BODY_BYTES} bytes", CONTENT_TOO_LARGE)
-    said_length = request.headers.get("Content-Length", "0")
-    if len(said_length) > len(str(MAX_BODY_BYTES)) or int(said_length) > MAX_BODY_BYTES:
-        raise too_long
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for part in request.stream():
-                body += part
-                if len(body) > MAX_BODY_BYTES:
-                    raise too_long
-    except TimeoutError:
-        raise BadRequestError(f"body: not whole after {BODY_SECONDS:g} s", REQUEST_TIMEOUT) from None
-    return bytes(body)
-
-
-def parse_body(raw: bytes) -> CompletionBody:
-    """Raises BadRequestError, naming the field."""
-    try:
-        text = raw.decode()
-        fields = json.loads(text)
-        if LONE_SURROGATE.search(text):  # perhaps one of a pair
-            json.dumps(fields, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise BadRequestError("body: holds half of a surrogate pair, which is no text") from None
-    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested too deep
-        raise BadRequestError(f"body: not JSON: {error}") from None
-    if not isinstance(fields, dict):
-        raise BadRequestError("body: expected a JSON object")
-    prompt = fields.get("prompt")
-    if isinstance(prompt, list) and len(prompt) > MAX_CHOICES and not isinstance(prompt[0], int):
-        raise BadRequestError(f"prompt: {len(prompt)} prompts, expected at most {MAX_CHOICES}")
-    for name, allowed in NEUTRAL.items():
-        value = fields.pop(name, None)
-        if value is not None and value not in allowed:
-            raise BadRequestError(
-                f"{name}: got {value!r}; this server draws from the model's own distribution, expected "
-                f"{allowed[0]!r}"
-            )
-    try:
-        return CompletionBody.model_validate(
-            {name: value for name, value in fields.items() if value is not None}
-        )
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        raise BadRequestError(f"{first['loc'][0]}: {first['msg']}") from None
-
-
-def _sampling_params(body: CompletionBody) -> SamplingParams:
-    stops = [body.stop] if isinstance(body.stop, str) else body.stop or []
-    if "" in stops:
-        raise BadRequestError(f"stop: got {stops!r}, expected strings that are not empty")
-    if len(stops) > MAX_STOP_STRINGS + 1:  # a client's own and its separator
-        raise BadRequestError(f"stop: {len(stops)} strings, expected at most {MAX_STOP_STRINGS + 1}")
-    separator, stop_strings = (stops[0], ()) if len(stops) == 1 else (None, tuple(dict.fromkeys(stops)))
-    truncation = body.top_p, max(body.top_k, 0), body.min_p
-    try:
-        return SamplingParams(
-            body.max_tokens, body.temperature, separator, *truncation, stop_strings=stop_strings
-        )
-    except ValueError as error:
-        raise BadRequestError(str(error)) from None
 
 
 def first_stop(text: str, stop_strings: Sequence[str]) -> str:

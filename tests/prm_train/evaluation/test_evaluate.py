@@ -26,7 +26,7 @@ from prm_train.evaluation.choosing import (
     vote_by,
     within_problem_aurocs,
 )
-from prm_train.evaluation.evaluate import Evaluation, settings_in_words
+from prm_train.evaluation.comparison import Comparison, settings_in_words
 from prm_train.evaluation.facts import step_quality
 from prm_train.evaluation.results import StageCost, TokensPerProblem
 from prm_train.evaluation.run_costs import costs_of_runs
@@ -105,8 +105,8 @@ def test_auroc_is_taken_inside_a_problem_that_has_both_kinds():
 
 
 def test_differences_are_paired_and_beams_are_read_at_their_own_n():
-    evaluation = Evaluation([result(f"p{i}") for i in range(10)], CHOSEN, "last", seed=0)
-    correct = evaluation.correct()
+    comparison = Comparison([result(f"p{i}") for i in range(10)], CHOSEN, "last", seed=0)
+    correct = comparison.correct()
     assert sorted(correct) == [
         "beam",
         "beam_prior",
@@ -119,11 +119,11 @@ def test_differences_are_paired_and_beams_are_read_at_their_own_n():
     assert correct["beam"][4].tolist() == [1.0] * 10
     pairs = {
         (pair.method, pair.baseline, pair.n, pair.problems): pair.difference.mean
-        for pair in evaluation.paired(correct)
+        for pair in comparison.paired(correct)
     }
     assert pairs[("prm_weighted", "majority", 4, "all test problems")] == 1.0
     assert pairs[("beam", "prm_weighted", 4, "two hardest quintiles")] == 0.0
-    tokens = evaluation.tokens()
+    tokens = comparison.tokens()
     assert (tokens["prm_weighted"][2].n_generated, tokens["prm_weighted"][2].n_scorer) == (40.0, 20.0)
     assert tokens["majority"][4].n_scorer == 0.0
     assert tokens["beam"][4].n_scorer == 40.0
@@ -133,8 +133,8 @@ def test_the_votes_of_beams_weigh_what_ranked_them_whatever_validation_chose():
     """Answer 1 has 0.9 against 0.5 under `last`, 0.1 against 0.5 under `min`; answer 2 is right."""
     rows = (("1", False, -1.0, (0.1, 0.9)), ("2", True, -1.0, (0.5, 0.5))) * 2
     results = [result(f"p{i}", rows) for i in range(5)]
-    ranked_by_min = Evaluation(results, replace(CHOSEN, prm_aggregation="last"), "min", seed=0).correct()
-    ranked_by_last = Evaluation(results, replace(CHOSEN, prm_aggregation="min"), "last", seed=0).correct()
+    ranked_by_min = Comparison(results, replace(CHOSEN, prm_aggregation="last"), "min", seed=0).correct()
+    ranked_by_last = Comparison(results, replace(CHOSEN, prm_aggregation="min"), "last", seed=0).correct()
     assert (ranked_by_min["beam"][4].tolist(), ranked_by_min["prm_weighted"][4].tolist()) == (
         [1.0] * 5,
         [0.0] * 5,
@@ -168,9 +168,9 @@ def test_every_search_in_a_tree_is_reported_under_its_own_vote_and_others():
         StrategyRun("dvts", 4, trees, paths, Cost(Usage(8))),
     )
     results = [replace(found := result(), runs=(*found.runs, *runs)) for _ in range(5)]
-    evaluation = Evaluation(results, CHOSEN, "last", 0, ("score", "weight", "prior"))
+    comparison = Comparison(results, CHOSEN, "last", 0, ("score", "weight", "prior"))
     correct = {
-        name: curve for name, curve in evaluation.correct().items() if name.startswith(("particle", "dvts"))
+        name: curve for name, curve in comparison.correct().items() if name.startswith(("particle", "dvts"))
     }
     # by score, and by weight, 0.2 twice against 0.5; each once and times its probability, 0.2 e⁻¹ against 0.5
     # e⁻² (0.074, 0.068)
@@ -182,15 +182,15 @@ def test_every_search_in_a_tree_is_reported_under_its_own_vote_and_others():
         "particle_filter_score": {3: [1.0] * 5},
         "particle_filter_prior": {3: [0.0] * 5},
     }
-    tokens = evaluation.tokens()
+    tokens = comparison.tokens()
     assert tokens["particle_filter"] == tokens["particle_filter_prior"] == {3: TokensPerProblem(7, 3)}
     assert tokens["dvts"] == {4: TokensPerProblem(8, 0)}
-    words = settings_in_words(evaluation)
+    words = settings_in_words(comparison)
     assert words["beam"] == "M = 4, last of the step scores ranks paths and weighs their votes"
     assert words["particle_filter"].endswith(
         "to the power of 0.5, resampled when fewer than 0.25 of the particles are effective"
     )
-    pairs = {(pair.method, pair.n) for pair in evaluation.paired(evaluation.correct())}
+    pairs = {(pair.method, pair.n) for pair in comparison.paired(comparison.correct())}
     assert {("dvts", 4), ("dvts_prior", 4), ("beam_prior", 4)} <= pairs
 
 

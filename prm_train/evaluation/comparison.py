@@ -1,0 +1,200 @@
+"""The methods of a search compared on the same test problems: accuracies, costs, differences, and how well
+verifiers tell right from wrong.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prm_train.encoding.aggregation import Aggregation
+from prm_train.evaluation.choosing import (
+    Chosen,
+    Scores,
+    accuracies,
+    anyone_right,
+    scorer_scores,
+    within_problem_aurocs,
+)
+from prm_train.evaluation.facts import step_quality
+from prm_train.evaluation.results import PairedDifference, SingleSample, TokensPerProblem, VerifierQuality
+from prm_train.evaluation.sample_methods import SampleMethod, sample_methods, spelled
+from prm_train.evaluation.tree_methods import TreeMethod, tree_methods
+from prm_train.metrics.estimators import (
+    N_QUINTILES,
+    Interval,
+    bootstrap_interval,
+    difficulty_quintiles,
+    paired_difference,
+)
+from prm_train.search.results import ProblemResult
+from prm_train.search.voting import Vote, logprob_scores
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Test results and the settings they are read with. Each public method computes one part of the report.
+
+    `beam_aggregation` is what ranked the paths of searches in a tree, and so weighs their votes; `trees` are
+    those searches.
+    """
+
+    results: Sequence[ProblemResult]
+    chosen: Chosen
+    beam_aggregation: Aggregation | None
+    seed: int
+    more_votes: tuple[Vote, ...] = ()
+
+    @cached_property
+    def trees(self) -> tuple[TreeMethod, ...]:
+        return tuple(tree_methods(self.results[0], self.more_votes))
+
+    @property
+    def scored_temperature(self) -> float:
+        return self.results[0].temperature
+
+    @property
+    def n_samples(self) -> int:
+        return len(self.results[0].scored)
+
+    def interval(self, values: Any) -> Interval:
+        return bootstrap_interval(values, np.random.default_rng(self.seed))
+
+    @cached_property
+    def methods(self) -> list[SampleMethod]:
+        return sample_methods(self.results, self.chosen)
+
+    def correct(self) -> dict[str, dict[int, NDArray[np.float64]]]:
+        """Accuracy of each method at each N on each problem."""
+        table = {
+            method.name: {
+                n: accuracies(self.results, temperature, choose, n)
+                for n, (temperature, choose) in method.at.items()
+            }
+            for method in self.methods
+        }
+        for tree in self.trees:
+            assert self.beam_aggregation is not None
+            table[tree.name] = tree.accuracies(self.results, self.beam_aggregation)
+        return table
+
+    def quintiles(self) -> NDArray[np.int64]:
+        return difficulty_quintiles(
+            [result.difficulty.n_correct / max(result.difficulty.n, 1) for result in self.results]
+        )
+
+    def single_samples(self) -> tuple[SingleSample, ...]:
+        greedy = SingleSample(0.0, self.interval([result.greedy.is_correct for result in self.results]))
+        temperatures = sorted({self.scored_temperature, self.chosen.pass_at_1_temperature})
+        return (
+            greedy,
+            *(
+                SingleSample(t, self.interval(accuracies(self.results, t, anyone_right, 1)))
+                for t in temperatures
+            ),
+        )
+
+    def tokens(self) -> dict[str, dict[int, TokensPerProblem]]:
+        """Mean tokens a problem of each method at each N.
+
+        Costs are recorded for all samples of a problem together, so N of them cost their share. Each search
+        in a tree has costs of its own.
+        """
+
+        def mean(tokens: Callable[[ProblemResult], int]) -> float:
+            return sum(map(tokens, self.results)) / len(self.results)
+
+        def of_samples(n: int, temperature: float, scorer: str | None) -> TokensPerProblem:
+            drawn = mean(lambda result: result.cost_of_samples(temperature).policy.n_generated)
+            scored = mean(lambda result: result.cost_of_scores(scorer).n_new) if scorer else 0.0
+            return TokensPerProblem(drawn * n / self.n_samples, scored * n / self.n_samples)
+
+        table = {
+            method.name: {
+                n: of_samples(n, temperature, method.scorer) for n, (temperature, _) in method.at.items()
+            }
+            for method in self.methods
+        }
+        return table | {tree.name: tree.tokens(self.results) for tree in self.trees}
+
+    def verifiers(self) -> tuple[VerifierQuality, ...]:
+        """How well each score tells right from wrong samples of the same problem."""
+        chosen = self.chosen
+        names = {method.name for method in self.methods}
+        rows = []
+
+        if "prm_weighted" in names:
+            areas = self._aurocs(scorer_scores("prm", chosen.prm_aggregation))
+            note = f"{len(areas)} of {len(self.results)} problems have right and wrong samples"
+            quality = step_quality(self.results)
+            rows.append(
+                VerifierQuality(
+                    "PRM",
+                    self.interval(areas),
+                    f"{chosen.prm_aggregation}, chosen on validation",
+                    quality.auroc,
+                    quality.brier,
+                    note,
+                )
+            )
+
+        if "orm_weighted" in names:
+            rows.append(VerifierQuality("ORM", self.interval(self._aurocs(scorer_scores("orm", "last")))))
+
+        areas = self._aurocs(partial(logprob_scores, form=chosen.logprob_auroc))
+        note = f"{chosen.logprob_auroc} over tokens, chosen on validation"
+        rows.append(VerifierQuality("policy's log-prob", self.interval(areas), note=note))
+        return tuple(rows)
+
+    def _aurocs(self, scores: Scores) -> NDArray[np.float64]:
+        return within_problem_aurocs(self.results, self.scored_temperature, scores)
+
+    def paired(self, correct: dict[str, dict[int, NDArray[np.float64]]]) -> tuple[PairedDifference, ...]:
+        """Differences between methods on the same problems. `correct` is the table of that method."""
+        if "prm_weighted" not in correct:
+            return ()
+        weighted = correct["prm_weighted"]
+        greedy = np.array([result.greedy.is_correct for result in self.results], dtype=float)
+        ns = [n for n in (4, 16, 64) if n in weighted]
+
+        pairs = [
+            PairedDifference("prm_weighted", baseline, n, self._difference(weighted[n], correct[baseline][n]))
+            for baseline in ("majority", "logprob", "orm_weighted")
+            if baseline in correct
+            for n in ns
+        ]
+        pairs += [
+            PairedDifference("prm_weighted", "greedy", n, self._difference(weighted[n], greedy)) for n in ns
+        ]
+
+        hard = self.quintiles() >= N_QUINTILES - 2
+        for name in (tree.name for tree in self.trees):
+            for n, found in correct[name].items():
+                if n in weighted:
+                    pairs.append(
+                        PairedDifference(name, "prm_weighted", n, self._difference(found, weighted[n]))
+                    )
+                    on_hard = self._difference(found[hard], weighted[n][hard])
+                    pairs.append(
+                        PairedDifference(name, "prm_weighted", n, on_hard, problems="two hardest quintiles")
+                    )
+        return tuple(pairs)
+
+    def _difference(self, values: NDArray[np.float64], baseline: NDArray[np.float64]) -> Interval:
+        # A generator of the same seed each time: what one pair gets does not depend on which others are
+        # compared.
+        return paired_difference(values, baseline, np.random.default_rng(self.seed))
+
+
+def settings_in_words(comparison: Comparison) -> dict[str, str]:
+    """For each method that has settings, which they are and where they come from."""
+    chosen = comparison.chosen
+    return {
+        "majority": f"T chosen on validation for each N ({spelled(chosen.majority)})",
+        "logprob": f"T and form chosen on validation for each N ({spelled(chosen.logprob)})",
+        "prm_weighted": f"T = {comparison.scored_temperature:g}, {chosen.prm_aggregation} of the step scores",
+        **{tree.name: tree.words for tree in comparison.trees},
+    }
