@@ -13,6 +13,7 @@ from data_gen.records.solutions import Problem
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.protocol import ScorerUsage
 from prm_train.search.candidates import Candidate
+from prm_train.search.grading import CandidateGrader
 from prm_train.search.paths import PathGrower, SearchPath, search_tree
 
 PROBLEM = Problem("p", "?", "2")
@@ -77,4 +78,5 @@ def search_scripted(
 ) -> list[Candidate]:
     with Ledger(folder / "l.sqlite") as ledger:
         recorded = LedgerPolicy(policy, ledger, PROBLEM)
-        return asyncio.run(search_tree(strategy, recorded, ArithmeticGrader(), scorer, "prm", params))[0]
+        found, _ = asyncio.run(search_tree(strategy, recorded, ArithmeticGrader(), scorer, "prm", params))
+        return list(asyncio.run(CandidateGrader(ArithmeticGrader(), PROBLEM).grade(found)))

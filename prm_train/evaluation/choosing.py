@@ -4,7 +4,7 @@ problems choose for them.
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, TypeVar, get_args
 
@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from data_gen.files.stored_record import StoredRecord
 from prm_train.encoding.aggregation import Aggregation
+from prm_train.evaluation.tree_methods import choose_trees
 from prm_train.metrics.estimators import block_accuracy
 from prm_train.metrics.ranking import auroc
 from prm_train.search.candidates import Candidate
 from prm_train.search.results import ProblemResult
 from prm_train.search.voting import (
+    Vote,
     best_of,
     is_right,
     logprob_scores,
@@ -110,6 +112,8 @@ class Chosen(StoredRecord):
     logprob: Mapping[int, tuple[float, LogprobForm]]  # N → temperature and form
     logprob_auroc: LogprobKind
     prm_aggregation: Aggregation
+    # strategy → N → spec and vote, of the searches in a tree that validation problems were searched with
+    trees: Mapping[str, Mapping[int, tuple[str, Vote]]] = field(default_factory=dict)
 
     @property
     def temperatures(self) -> tuple[float, ...]:
@@ -155,4 +159,5 @@ def choose_settings(results: Sequence[ProblemResult]) -> Chosen:
             get_args(Aggregation),
             lambda how: within_problem_aurocs(results, scored, scorer_scores("prm", how)),
         ),
+        trees=choose_trees(results),
     )

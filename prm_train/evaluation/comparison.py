@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prm_train.encoding.aggregation import Aggregation
 from prm_train.evaluation.choosing import (
     Chosen,
     Scores,
@@ -38,19 +37,17 @@ from prm_train.search.voting import Vote, logprob_scores
 class Comparison:
     """Test results and the settings they are read with. Each public method computes one part of the report.
 
-    `beam_aggregation` is what ranked the paths of searches in a tree, and so weighs their votes; `trees` are
-    those searches.
+    `trees` are its searches in a tree.
     """
 
     results: Sequence[ProblemResult]
     chosen: Chosen
-    beam_aggregation: Aggregation | None
     seed: int
     more_votes: tuple[Vote, ...] = ()
 
     @cached_property
     def trees(self) -> tuple[TreeMethod, ...]:
-        return tuple(tree_methods(self.results[0], self.more_votes))
+        return tuple(tree_methods(self.results[0], self.chosen.trees, self.more_votes))
 
     @property
     def scored_temperature(self) -> float:
@@ -77,8 +74,7 @@ class Comparison:
             for method in self.methods
         }
         for tree in self.trees:
-            assert self.beam_aggregation is not None
-            table[tree.name] = tree.accuracies(self.results, self.beam_aggregation)
+            table[tree.name] = tree.accuracies(self.results)
         return table
 
     def quintiles(self) -> NDArray[np.int64]:

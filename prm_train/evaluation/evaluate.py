@@ -106,7 +106,7 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
     check_results(validation.results, test.results, chosen)
 
     results = test.results
-    comparison = Comparison(results, chosen, test.beam_aggregation, config.seed, config.more_votes)
+    comparison = Comparison(results, chosen, config.seed, config.more_votes)
     correct, quintiles, n_samples = comparison.correct(), comparison.quintiles(), comparison.n_samples
 
     def by_quintile(values: NDArray[np.float64]) -> tuple[Interval, ...]:

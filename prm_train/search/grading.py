@@ -2,7 +2,7 @@
 depends on the gold answer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from data_gen.grading.accepted_answers import grade_any
@@ -11,28 +11,35 @@ from data_gen.records.grader import Grader
 from data_gen.records.sampling import FinishReason
 from data_gen.records.solutions import Problem, Solution, Verdict
 from prm_train.search.candidates import Candidate
-from prm_train.search.results import StrategyRun
 
 Text = tuple[str, bool]  # and whether it is finished
 
 
-async def grade_candidates(
-    runs: Sequence[StrategyRun], problem: Problem, grader: Grader
-) -> list[StrategyRun]:
-    """The runs with the grader's verdicts; candidates of one text share theirs."""
+class CandidateGrader:
+    """Of one problem: a text that many candidates have is graded once."""
 
-    async def verdict(text: str, is_finished: bool) -> Verdict:
-        reason = FinishReason.EOS if is_finished else FinishReason.LENGTH
-        return (await grade_any(grader, problem, Solution(problem.problem_id, 0, text, reason))).verdict
+    def __init__(self, grader: Grader, problem: Problem) -> None:
+        self._grader, self._problem = grader, problem
+        self._verdicts: dict[Text, Verdict] = {}
 
-    def text(candidate: Candidate) -> Text:
+    async def grade(self, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+        """The candidates with the grader's verdicts."""
+        await self._learn(self._text(candidate) for candidate in candidates)
+        return tuple(map(self._graded, candidates))
+
+    async def _learn(self, texts: Iterable[Text]) -> None:
+        new = [text for text in dict.fromkeys(texts) if text not in self._verdicts]
+        self._verdicts |= zip(new, await side_by_side(map(self._verdict, new)), strict=True)
+
+    async def _verdict(self, text: Text) -> Verdict:
+        reason = FinishReason.EOS if text[1] else FinishReason.LENGTH
+        solution = Solution(self._problem.problem_id, 0, text[0], reason)
+        return (await grade_any(self._grader, self._problem, solution)).verdict
+
+    def _graded(self, candidate: Candidate) -> Candidate:
+        verdict = self._verdicts[self._text(candidate)]
+        return replace(candidate, is_correct=verdict.is_correct, is_unknown=verdict.is_unknown)
+
+    @staticmethod
+    def _text(candidate: Candidate) -> Text:
         return candidate.text, candidate.is_finished
-
-    texts = list(dict.fromkeys(text(candidate) for run in runs for candidate in run.candidates))
-    verdicts = dict(zip(texts, await side_by_side(verdict(*each) for each in texts), strict=True))
-
-    def graded(candidate: Candidate) -> Candidate:
-        found = verdicts[text(candidate)]
-        return replace(candidate, is_correct=found.is_correct, is_unknown=found.is_unknown)
-
-    return [replace(run, candidates=tuple(map(graded, run.candidates))) for run in runs]

@@ -13,7 +13,7 @@ from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage
 from prm_train.search.answer_classes import classify_answers, with_classes
 from prm_train.search.best_of_n import draw_candidates, score_candidates
 from prm_train.search.candidates import Candidate
-from prm_train.search.grading import grade_candidates
+from prm_train.search.grading import CandidateGrader
 from prm_train.search.method_policy import MethodPolicy
 from prm_train.search.paths import search_tree
 from prm_train.search.results import (
@@ -73,9 +73,10 @@ class ProblemSearch:
         first, n = config.n_samples, config.n_difficulty_draws
         beyond = await self.draw(SAMPLES, config.temperature, range(first, first + n))
         self.searcher.ledger.commit()
-        greedy, beyond, *runs = await grade_candidates(
-            [greedy, beyond, *runs], self.problem, self.searcher.grader
-        )
+        graded = CandidateGrader(self.searcher.grader, self.problem)
+        greedy, beyond, *runs = [
+            replace(run, candidates=await graded.grade(run.candidates)) for run in (greedy, beyond, *runs)
+        ]
         return ProblemResult(
             problem=self.problem,
             temperature=config.temperature,

@@ -7,7 +7,7 @@ A further one is a file with its function and its config, and an entry here.
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -17,9 +17,6 @@ from prm_train.search.dvts import DvtsConfig, dvts
 from prm_train.search.particle_filter import ParticleFilterConfig, particle_filter
 from prm_train.search.paths import PathGrower, SearchPath
 from prm_train.search.voting import Vote
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,7 @@ class Strategy:
     """
 
     run: Callable[[PathGrower, Any], Coroutine[None, None, list[SearchPath]]]
-    config: "type[DataclassInstance]"
+    config: type[Any]  # a frozen dataclass
     votes: tuple[Vote, ...]
     words: str
 
