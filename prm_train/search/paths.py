@@ -17,39 +17,13 @@ from data_gen.records.sampling import FinishReason, SamplingParams
 from data_gen.records.solutions import Solution
 from data_gen.records.steps import ended_steps, split_steps
 from data_gen.records.stop_strings import StopStrings
-from prm_train.encoding.aggregation import Aggregation, aggregate, log_score
+from prm_train.encoding.aggregation import Aggregation, aggregate
 from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage, ScoringTree
 from prm_train.search.best_of_n import as_candidate, score_path
 from prm_train.search.candidates import Candidate
 from prm_train.search.draw_indices import DrawIndices
-
-
-@dataclass(frozen=True)
-class SearchPath:
-    """A path of the search: what was written after the prompt, and the scores of its steps; of an open one,
-    of those that have ended.
-
-    `logprobs` are the policy's, one a token; `step_logprobs` their sums, one a draw. A path stands for
-    `multiplicity` equal copies. `log_weight` is the logarithm of the weight of each of them, which the
-    strategy gives a meaning; a product of many scores has no other form that does not vanish.
-    """
-
-    token_ids: tuple[int, ...] = ()
-    text: str = ""
-    scores: tuple[float, ...] = ()
-    logprobs: tuple[float, ...] = ()
-    finish_reason: FinishReason | None = None  # None: open, its last draw was stopped by the separator
-    step_logprobs: tuple[float, ...] = ()
-    multiplicity: int = 1
-    log_weight: float = 0.0
-
-    @property
-    def is_open(self) -> bool:
-        return self.finish_reason is None
-
-    def log_score(self, how: Aggregation) -> float:
-        """The logarithm of the path's score; 0.0 before the first one."""
-        return log_score(aggregate(self.scores, how)) if self.scores else 0.0
+from prm_train.search.search_path import SearchPath
+from prm_train.search.trace import TreeTrace
 
 
 @dataclass(frozen=True)
@@ -58,13 +32,14 @@ class PathGrower:
     separator.
 
     `params.max_new_tokens` bounds a whole path; a step that goes beyond it is the path's last. `indices` are
-    those of one run.
+    those of one run; `trace` is told of every step.
     """
 
     policy: LedgerPolicy
     tree: ScoringTree
     params: SamplingParams
     indices: DrawIndices = field(default_factory=DrawIndices)
+    trace: TreeTrace | None = None
 
     @cached_property
     def prompt_ids(self) -> tuple[int, ...]:
@@ -89,7 +64,11 @@ class PathGrower:
                 for index in self.indices.take(path.token_ids, share)
             )
         )
-        return [[next(children) for _ in range(share)] for share in shares]
+        families = [[next(children) for _ in range(share)] for share in shares]
+        if self.trace is not None:
+            for path, family in zip(paths, families, strict=True):
+                self.trace.add(path, family)
+        return families
 
     async def _next_step(self, path: SearchPath, index: int) -> SearchPath:
         """The path with the `index`-th draw of its next step, scored. One that a limit cut is truncated,
@@ -156,6 +135,7 @@ async def search_tree(
     scorer: Scorer,
     name: str,
     params: SamplingParams,
+    trace: TreeTrace | None = None,
 ) -> tuple[list[Candidate], ScorerUsage]:
     """The paths of a strategy as candidates, in its order, scored under `name`. `params.stop` is the step
     separator.
@@ -173,7 +153,7 @@ async def search_tree(
             "expected a PRM"
         )
     async with scorer.session(policy.question.question) as tree:
-        grower = PathGrower(policy, tree, params)
+        grower = PathGrower(policy, tree, params, trace=trace)
         paths, usage = await strategy(grower), tree.usage
     return [grower.candidate(path, reader, index, name) for index, path in enumerate(paths)], usage
 

@@ -5,32 +5,10 @@ import logging
 from pathlib import Path
 
 import pytest
-import torch
 
 from data_gen.settings.errors import InputError
-from prm_train.checkpoints.facts import CheckpointFacts, Kind
 from prm_train.search.results import read_results
 from prm_train.search.run import main
-from prm_train.training.scorer_network import build_scorer, save_scorer
-from prm_train.training.settings import ScorerConfig
-
-
-@pytest.fixture(scope="module")
-def scorers(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Folders of a random PRM and a random ORM."""
-    kinds: tuple[Kind, ...] = ("prm", "orm")
-    folders: dict[str, str] = {}
-    for kind in kinds:
-        folder = tmp_path_factory.mktemp(kind)
-        torch.manual_seed(0)
-        model, encoding = build_scorer(
-            kind, ScorerConfig(rows=Path("unused"), output=folder, model=str(tiny_policy))
-        )
-        save_scorer(
-            model, encoding, CheckpointFacts(kind, encoding.facts, "none, it is random", "min"), folder
-        )
-        folders[kind] = str(folder)
-    return folders
 
 
 def search(folder: Path, *arguments: str) -> dict:
@@ -50,23 +28,29 @@ def search(folder: Path, *arguments: str) -> dict:
 
 
 def test_a_prm_and_an_orm_are_not_taken_for_each_other(
-    tmp_path: Path, scorers: dict[str, str], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, random_scorers: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(
         InputError, match=r"prm .*: an ORM, which scores whole solutions; expected a PRM \(--orm\)"
     ):
-        search(tmp_path / "run", "--prm", scorers["orm"])
+        search(tmp_path / "run", "--prm", random_scorers["orm"])
     with pytest.raises(InputError, match=r"orm .*: a PRM, which scores steps; expected an ORM \(--prm\)"):
-        search(tmp_path / "run", "--orm", scorers["prm"])
+        search(tmp_path / "run", "--orm", random_scorers["prm"])
     assert list(tmp_path.iterdir()) == []  # a start that failed leaves nothing
     with caplog.at_level(logging.INFO):
         facts = search(
-            tmp_path / "run", "--prm", scorers["prm"], "--orm", scorers["orm"], "--max_new_tokens", "40"
+            tmp_path / "run",
+            "--prm",
+            random_scorers["prm"],
+            "--orm",
+            random_scorers["orm"],
+            "--max_new_tokens",
+            "40",
         )
     assert facts["n_problems"] == 2
     for name in ("prm", "orm"):  # one line each
-        said = [line for line in caplog.messages if scorers[name] in line]
-        assert said == [f"{name.upper()} {scorers[name]}: 0.0 M parameters, float32, cpu"]
+        said = [line for line in caplog.messages if random_scorers[name] in line]
+        assert said == [f"{name.upper()} {random_scorers[name]}: 0.0 M parameters, float32, cpu"]
 
 
 def test_a_search_goes_on_with_other_settings_of_execution_and_no_others(tmp_path: Path) -> None:
@@ -151,11 +135,11 @@ def test_a_search_that_an_earlier_version_began_is_not_continued(tmp_path: Path)
 
 
 def test_every_search_in_a_tree_is_recorded_with_its_settings(
-    tmp_path: Path, scorers: dict[str, str]
+    tmp_path: Path, random_scorers: dict[str, str]
 ) -> None:
     trees = ("--strategies", "beam,dvts:width=2,particle_filter:resample_below=0.5:temperature=0.7")
     others = ("--sizes", "2,4", "--max_steps", "30", "--max_new_tokens", "60")
-    search(tmp_path, "--prm", scorers["prm"], *trees, *others)
+    search(tmp_path, "--prm", random_scorers["prm"], *trees, *others)
     common = {"max_steps": 30, "aggregation": "min"}  # the checkpoint's own way
     for result in read_results(tmp_path / "results.jsonl"):
         assert [(run.spec, run.n, run.temperature, run.settings) for run in result.runs[2:]] == [
@@ -174,7 +158,9 @@ def test_every_search_in_a_tree_is_recorded_with_its_settings(
         assert all(run.cost.policy.n_generated and run.cost.scorer.n_new for run in result.runs[2:])
         assert len(result.runs[-1].candidates) == 4
         assert all(set(each) == {2, 4} for each in result.trees.values())
-    named = search(tmp_path / "named", "--prm", scorers["prm"], *trees, *others, "--aggregation", "prod")
+    named = search(
+        tmp_path / "named", "--prm", random_scorers["prm"], *trees, *others, "--aggregation", "prod"
+    )
     assert "aggregation" not in named
     (again, _) = read_results(tmp_path / "named" / "results.jsonl")
     assert {run.settings["aggregation"] for run in again.runs[2:]} == {"prod"}
