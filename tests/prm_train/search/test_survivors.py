@@ -72,11 +72,13 @@ def test_a_beam_of_sampled_survivors_keeps_others_than_the_best_and_the_same_in_
 
 
 def test_each_tree_of_dvts_samples_its_own_survivor(tmp_path: Path):
+    """The trees are ab, cd, ef, gh and ij; the second of each is a little better."""
     policy = ScriptedPolicy(
         lambda so_far, index: "abcdefghij"[index] + "\n" if not so_far else f"Answer: {index}"
     )
-    scorer = ScriptedScorer(lambda steps: 0.0 if steps[0] in "acegi" else 0.5)
+    scorer = ScriptedScorer(lambda steps: 0.50 if steps[0] in "acegi" else 0.51)
     config = DvtsConfig(n=10, width=2, survivors="sampled")
     search_scripted(partial(dvts, config=config), policy, scorer, tmp_path)
-    # The trees are ab, cd, ef, gh and ij
-    assert first_steps_gone_on_from(policy) == ["b\n", "d\n", "f\n", "h\n", "j\n"]
+    kept = first_steps_gone_on_from(policy)
+    assert [(ord(step[0]) - ord("a")) // 2 for step in kept] == [0, 1, 2, 3, 4]
+    assert 0 < sum(step[0] in "acegi" for step in kept) < 5
