@@ -16,8 +16,8 @@ What differs from the paper, and why:
 - A path that hits a limit is kept as unfinished; it takes no place and never votes.
 - Equal paths are one path, whose copies' share of next steps goes to all that stay, so that N is spent.
 - A step is scored when it is new and never again.
-- With `survivors` sampled, the paths that stay are not the best but a sample in proportion to their scores
-  (`survivors.py`): the best of many scores are the PRM's errors more often than those of few.
+- With `survivors` sampled, not the best stay but a sample of all N draws in proportion to their scores
+  (`survivors.py`), copies and all: the best of many scores are the PRM's errors more often than those of few.
 
 The weight of a path is the share of draws that gave it (copies / draws, multiplied over its steps: what the
 policy thinks of it) times its score. The paper's vote, by score alone, leaves the policy's opinion out.
@@ -27,7 +27,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from prm_train.encoding.aggregation import Aggregation
-from prm_train.search.paths import PathGrower, SearchPath, by_score, distinct, even_shares, own_scores
+from prm_train.search.paths import PathGrower, SearchPath, by_score, distinct, own_scores, shares_of
 from prm_train.search.survivors import Survivors, survivor_noise, survivors
 
 Rank = Callable[[Sequence[SearchPath]], Awaitable[list[float]]]
@@ -56,9 +56,9 @@ async def beam_search(
     `look_ahead` ranks open paths by something else than their own scores; it is not asked where its answer
     cannot matter.
     """
-    ended, kept, n_draws = list[SearchPath](), [SearchPath()], config.n
+    ended, kept, numbers, n_draws = list[SearchPath](), [SearchPath()], [1], config.n
     for step in range(config.max_steps):
-        families = await grower.grow(kept, even_shares(n_draws, len(kept)))
+        families = await grower.grow(kept, shares_of(n_draws, numbers))
         children = [child for family in families for child in family]
         ended += [child for child in children if not child.is_open]
         opened = [child for child in children if child.is_open]
@@ -68,7 +68,7 @@ async def beam_search(
         ranks = own_scores(paths, config.aggregation)
         if look_ahead is not None and len(paths) > 1 and not is_last:
             ranks = await look_ahead(paths)
-        kept = survivors(paths, ranks, n_kept, survivor_noise(grower, config.survivors, step))
+        kept, numbers = survivors(paths, ranks, n_kept, survivor_noise(grower, config.survivors, step))
         if not kept:
             break
     return by_score(ended + kept, config.aggregation)

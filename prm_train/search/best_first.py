@@ -25,9 +25,8 @@ The weight of a path is that of beam search: copies / draws, multiplied over its
 
 from dataclasses import dataclass
 
-from prm_train.encoding.aggregation import Aggregation
-from prm_train.search.paths import PathGrower, SearchPath, by_score, distinct, even_shares, own_scores
-from prm_train.search.survivors import survivors
+from prm_train.encoding.aggregation import Aggregation, aggregate
+from prm_train.search.paths import PathGrower, SearchPath, by_score, distinct, even_shares
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ async def best_first(grower: PathGrower, config: BestFirstConfig) -> list[Search
         children = [child for family in families for child in family]
         placed += [child for child in children if not child.is_open]
         frontier = distinct([*(child for child in children if child.is_open), *waiting])
-        ranked = survivors(frontier, own_scores(frontier, config.aggregation), len(frontier), None)
+        ranked = sorted(frontier, key=lambda path: -aggregate(path.scores, config.aggregation))
         n_best = -(-(config.n - len(placed)) // config.width)  # rounded up
         best, waiting = ranked[:n_best], ranked[n_best:]
         if not best:

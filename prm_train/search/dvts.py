@@ -43,7 +43,7 @@ async def dvts(grower: PathGrower, config: DvtsConfig) -> list[SearchPath]:
         ended += [child for family in families for child in family if not child.is_open]
         opened = [distinct(child for child in family if child.is_open) for family in families]
         noise = survivor_noise(grower, config.survivors, step)
-        best = [survivors(paths, own_scores(paths, config.aggregation), 1, noise) for paths in opened]
+        best = [survivors(paths, own_scores(paths, config.aggregation), 1, noise)[0] for paths in opened]
         shares = [share for share, path in zip(shares, best, strict=True) if path]
         kept = [path for paths in best for path in paths]
         if not kept:

@@ -1,7 +1,9 @@
 """Which paths stay: the best, or a sample of which every number is worked out by hand."""
 
+import math
 import random
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,9 +19,9 @@ ABC = [SearchPath(text=text) for text in "abc"]
 
 
 def test_the_best_stay_and_ties_go_to_the_earliest():
-    assert survivors(ABC, [0.2, 0.9, 0.2], 2, noise=None) == [ABC[1], ABC[0]]
-    assert survivors(ABC, [0.2, 0.9, 0.2], 5, noise=None) == [ABC[1], ABC[0], ABC[2]]
-    assert survivors(ABC, [0.2, 0.9, 0.2], 0, noise=None) == survivors([], [], 2, noise=None) == []
+    assert survivors(ABC, [0.2, 0.9, 0.2], 2, noise=None) == ([ABC[1], ABC[0]], [1, 1])
+    assert survivors(ABC, [0.2, 0.9, 0.2], 5, noise=None) == ([ABC[1], ABC[0], ABC[2]], [1, 1, 1])
+    assert survivors(ABC, [0.2, 0.9, 0.2], 0, noise=None) == survivors([], [], 2, noise=None) == ([], [])
 
 
 def test_gumbel_noise_by_hand():
@@ -32,22 +34,31 @@ def test_gumbel_noise_by_hand():
 
 
 def test_a_sample_is_drawn_without_replacement_in_proportion_to_the_scores():
-    """Of 0.6, 0.3 and 0.1, two: a and b are 0.6 x 0.3 / 0.4 + 0.3 x 0.6 / 0.7 of the pairs."""
+    """Of 0.6, 0.3 and 0.1, two: a and b are 0.6 x 0.3 / 0.4 + 0.3 x 0.6 / 0.7 of the pairs, and so on."""
     noise, n = random.Random(1), 4000
     drawn = Counter(
-        "".join(path.text for path in survivors(ABC, [0.6, 0.3, 0.1], 2, noise)) for _ in range(n)
+        "".join(path.text for path in survivors(ABC, [0.6, 0.3, 0.1], 2, noise)[0]) for _ in range(n)
     )
-    share = {pair: count / n for pair, count in drawn.items()}
-    assert share["ab"] + share["ac"] == pytest.approx(0.6, abs=0.025)  # a is the first
-    assert share["ab"] + share["ba"] == pytest.approx(0.45 + 0.2571, abs=0.025)
-    assert share["bc"] + share["cb"] == pytest.approx(0.0429 + 0.0333, abs=0.015)
-    assert set(map(len, drawn)) == {2}
+    assert {pair: count / n for pair, count in drawn.items()} == {
+        "ab": pytest.approx(0.45 + 0.2571, abs=0.025),
+        "ac": pytest.approx(0.15 + 0.0667, abs=0.025),
+        "bc": pytest.approx(0.0429 + 0.0333, abs=0.015),
+    }
+
+
+def test_each_copy_of_a_path_has_its_chance():
+    """Of a three times and b once, with equal scores, two: both a 3 / 4 x 2 / 3 of the time."""
+    paths, noise, n = [replace(ABC[0], multiplicity=3), ABC[1]], random.Random(1), 4000
+    numbers = Counter(tuple(survivors(paths, [0.5, 0.5], 2, noise)[1]) for _ in range(n))
+    assert set(numbers) == {(2,), (1, 1)}
+    assert numbers[(2,)] / n == pytest.approx(0.5, abs=0.03)
+    assert survivors(paths, [0.5, 0.5], 9, noise) == (paths, [3, 1])
 
 
 def test_a_path_of_score_0_stays_only_where_nothing_else_is_left():
     for seed in range(20):
-        kept = survivors(ABC, [0.0, 1e-9, 0.5], 2, random.Random(seed))
-        assert {path.text for path in kept} == {"b", "c"}
+        kept, _ = survivors(ABC, [0.0, 1e-9, 0.5], 2, random.Random(seed))
+        assert [path.text for path in kept] == ["b", "c"]
 
 
 def first_steps_gone_on_from(policy: ScriptedPolicy) -> list[str]:
@@ -69,6 +80,16 @@ def test_a_beam_of_sampled_survivors_keeps_others_than_the_best_and_the_same_in_
     assert kept[0] == ["i\n", "j\n"]
     assert kept[1] == kept[2] != kept[0]
     assert len(kept[1]) == 2
+
+
+def test_a_survivor_gets_the_next_steps_of_each_of_its_copies(tmp_path: Path):
+    """All of three copies of a and one of b stay in a beam that keeps as many as it draws."""
+    policy = ScriptedPolicy(lambda so_far, index: f"Answer: {index}" if so_far else "aaba"[index] + "\n")
+    scorer = ScriptedScorer(lambda steps: 0.5)
+    config = BeamConfig(n=4, width=1, survivors="sampled")
+    candidates = search_scripted(partial(beam_search, config=config), policy, scorer, tmp_path)
+    assert policy.asked[4:] == [("a\n", 0), ("a\n", 1), ("a\n", 2), ("b\n", 0)]
+    assert [math.exp(each.log_weight) for each in candidates] == pytest.approx([0.25 * 0.5] * 4)
 
 
 def test_each_tree_of_dvts_samples_its_own_survivor(tmp_path: Path):
