@@ -70,25 +70,42 @@ class PathGrower:
                 self.trace.add(path, family)
         return families
 
-    async def _next_step(self, path: SearchPath, index: int) -> SearchPath:
-        """The path with the `index`-th draw of its next step, scored. One that a limit cut is truncated,
-        and has the scores it had.
+    async def roll_out(self, paths: Sequence[SearchPath], n_steps: int) -> list[SearchPath]:
+        """Each path with so many greedy next steps, or fewer where it ends, scored at its end. One that does
+        not fit into the scorer there has the scores it had.
+
+        Draws at temperature 0 have parameters of their own: they take no index from those of `grow`, and the
+        same step is drawn once however many rollouts run through it.
         """
+        greedy = replace(self.params, temperature=0.0)
+
+        async def one(path: SearchPath) -> SearchPath:
+            for _ in range(n_steps):
+                if path.is_open:
+                    path = await self._drawn(path, greedy, 0)
+            return await self._scored(path)
+
+        return await side_by_side(one(path) for path in paths)
+
+    async def _next_step(self, path: SearchPath, index: int) -> SearchPath:
+        """The path with the `index`-th draw of its next step, scored."""
+        return await self._scored(await self._drawn(path, self.params, index))
+
+    async def _drawn(self, path: SearchPath, params: SamplingParams, index: int) -> SearchPath:
+        """The path with a draw of its next step, not scored. One that a limit cut is truncated."""
         prefix_ids = self.prompt_ids + path.token_ids
         n_left = min(
-            self.params.max_new_tokens - len(path.token_ids), self.policy.context_length - len(prefix_ids)
+            params.max_new_tokens - len(path.token_ids), self.policy.context_length - len(prefix_ids)
         )
         if n_left < 1:
             return replace(path, finish_reason=FinishReason.LENGTH)
-        draw = await self.policy.sample(prefix_ids, self.params, index)
+        draw = await self.policy.sample(prefix_ids, params, index)
         text, is_open = path.text + draw.text, draw.finish_reason is FinishReason.STOP  # at the end of a step
-        if self.params.stop_strings:
+        if params.stop_strings:
             whole = draw
-            text, draw = StopStrings(self.policy.token_bytes(), self.params.stop_strings).cut(
-                path.text, whole
-            )
+            text, draw = StopStrings(self.policy.token_bytes(), params.stop_strings).cut(path.text, whole)
             is_open = is_open and draw is whole
-        grown = replace(
+        return replace(
             path,
             token_ids=path.token_ids + draw.token_ids,
             text=text,
@@ -100,7 +117,6 @@ class PathGrower:
             if is_open
             else draw.finish_reason,
         )
-        return await self._scored(grown)
 
     async def _scored(self, path: SearchPath) -> SearchPath:
         """With the steps of the whole text, as best-of-N sees them: a token may end a step and begin the
@@ -163,22 +179,37 @@ def even_shares(n: int, n_parts: int) -> list[int]:
     return [n // n_parts + (part < n % n_parts) for part in range(n_parts)]
 
 
-def best_distinct(paths: Iterable[SearchPath], n: int, how: Aggregation) -> list[SearchPath]:
-    """At most `n` paths of different texts, those with the highest scores, the best first; ties go to the
-    earliest.
+def shares_of(n: int, weights: Sequence[float]) -> list[int]:
+    """`n` in whole parts in proportion to the weights: each gets its part rounded down, and those with the
+    largest remainders, ties to the earliest, one more until all are given.
+    """
+    total = math.fsum(weights)
+    exact = [n * weight / total for weight in weights]
+    shares = [math.floor(part) for part in exact]
+    by_remainder = sorted(range(len(shares)), key=lambda i: shares[i] - exact[i])
+    for i in by_remainder[: n - sum(shares)]:
+        shares[i] += 1
+    return shares
 
-    Each stands for all copies of its text; its weight is their mean.
+
+def distinct(paths: Iterable[SearchPath]) -> list[SearchPath]:
+    """One path of each text, in the order of the first copies. It stands for all copies of its text; its
+    weight is their mean.
     """
     copies: dict[str, list[SearchPath]] = {}
     for path in paths:
         copies.setdefault(path.text, []).append(path)
-    best = sorted(copies.values(), key=lambda same: -aggregate(same[-1].scores, how))[:n]
     return [
         replace(
             same[-1], multiplicity=sum(path.multiplicity for path in same), log_weight=log_mean_weight(same)
         )
-        for same in best
+        for same in copies.values()
     ]
+
+
+def own_scores(paths: Iterable[SearchPath], how: Aggregation) -> list[float]:
+    """The score of each path."""
+    return [aggregate(path.scores, how) for path in paths]
 
 
 def log_mean_weight(paths: Sequence[SearchPath]) -> float:
