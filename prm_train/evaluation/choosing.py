@@ -16,9 +16,9 @@ from prm_train.encoding.aggregation import Aggregation
 from prm_train.evaluation.tree_methods import choose_trees
 from prm_train.metrics.estimators import block_accuracy
 from prm_train.metrics.ranking import auroc
-from prm_train.search.candidates import Candidate
 from prm_train.search.results import ProblemResult
-from prm_train.search.voting import (
+from prm_train.strategies.candidates import Candidate
+from prm_train.strategies.voting import (
     Vote,
     best_of,
     is_right,

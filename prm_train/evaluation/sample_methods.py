@@ -18,7 +18,7 @@ from prm_train.evaluation.choosing import (
     vote_by,
 )
 from prm_train.search.results import ProblemResult
-from prm_train.search.voting import majority_vote
+from prm_train.strategies.voting import majority_vote
 
 
 @dataclass(frozen=True)

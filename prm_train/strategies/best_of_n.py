@@ -14,7 +14,7 @@ from data_gen.records.solutions import Question, Solution
 from data_gen.records.steps import split_steps
 from data_gen.sampling.solutions import Prefix, draw_solution
 from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage, ScoringTree
-from prm_train.search.candidates import Candidate
+from prm_train.strategies.candidates import Candidate
 
 
 def as_candidate(solution: Solution, answer: str | None) -> Candidate:
