@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from prm_train.evaluation.results import TokensPerProblem
 from prm_train.search.results import ProblemResult, Setting, StrategyRun
-from prm_train.strategies.registry import STRATEGIES, parse_strategy
+from prm_train.strategies.tree_searches import STRATEGIES, parse_strategy
 from prm_train.strategies.voting import Vote, is_right, tree_votes, weighted_vote
 
 SpecVote = tuple[str, Vote]

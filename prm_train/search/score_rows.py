@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from data_gen.files.jsonl import read_objects, write_text
+from data_gen.files.jsonl import read_jsonl, read_objects, write_text
 from data_gen.files.locks import lock
 from data_gen.files.progress_bar import Progress
 from data_gen.files.result_tables import result_table
@@ -161,10 +161,9 @@ def score_rows(config: ScoreConfig, scorer: Scorer) -> dict[str, str]:
                     usage += cost
                 file.flush()
                 progress.update(len(batch))
-        scored = _lines(file)[1:]
-        write_text(config.output, "".join(scored))
+        write_text(config.output, "".join(_lines(file)[1:]))
         part.unlink()
-    n_without = sum(None in json.loads(line)["scores"] for line in scored)
+    n_without = sum(None in row["scores"] for _, row in read_jsonl(config.output))
     return {
         "rows": f"{len(rows):,}"
         + (f", {n_done:,} of them scored by an interrupted process" if n_done else ""),

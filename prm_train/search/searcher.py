@@ -26,7 +26,7 @@ from prm_train.strategies.answer_classes import classify_answers, with_classes
 from prm_train.strategies.best_of_n import draw_candidates, score_candidates
 from prm_train.strategies.candidates import Candidate
 from prm_train.strategies.paths import search_tree
-from prm_train.strategies.registry import StrategySpec
+from prm_train.strategies.tree_searches import StrategySpec
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from data_gen.records.stop_strings import check_stop_strings
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.foreign.settings import AUTO, PrmFormat
 from prm_train.search.scorer_config import ScorerConfig
-from prm_train.strategies.registry import StrategySpec, parse_strategy
+from prm_train.strategies.tree_searches import StrategySpec, parse_strategy
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ from prm_train.strategies.answer_classes import classify_answers, with_classes
 from prm_train.strategies.best_of_n import draw_candidates, score_candidates
 from prm_train.strategies.candidates import Candidate
 from prm_train.strategies.paths import search_tree
-from prm_train.strategies.registry import STRATEGIES, StrategySpec, parse_strategy
 from prm_train.strategies.trace import TreeTrace
+from prm_train.strategies.tree_searches import STRATEGIES, StrategySpec, parse_strategy
 from prm_train.strategies.voting import path_scores, tree_votes
 
 # Strategies that choose among whole samples: `best_of_n` is vanilla, in `weighted` all vote with their scores
