@@ -2,9 +2,9 @@
 verifiers tell right from wrong.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,9 @@ from prm_train.evaluation.choosing import (
     scorer_scores,
     within_problem_aurocs,
 )
+from prm_train.evaluation.costs import Costs, has_tokens
 from prm_train.evaluation.facts import step_quality
+from prm_train.evaluation.flops import ForwardFlops
 from prm_train.evaluation.results import PairedDifference, SingleSample, TokensPerProblem, VerifierQuality
 from prm_train.evaluation.sample_methods import SampleMethod, sample_methods, spelled
 from prm_train.evaluation.tree_methods import TreeMethod, tree_methods
@@ -39,7 +41,7 @@ class Comparison:
     """Test results and the settings they are read with. Each public method computes one part of the report.
 
     `beam_aggregation` is what ranked the paths of searches in a tree, and so weighs their votes; `trees` are
-    those searches.
+    those searches. `separator` ends a step; `flops` are those of the models by name, as far as known.
     """
 
     results: Sequence[ProblemResult]
@@ -47,6 +49,8 @@ class Comparison:
     beam_aggregation: Aggregation | None
     seed: int
     more_votes: tuple[Vote, ...] = ()
+    separator: str = "\n"
+    flops: Mapping[str, ForwardFlops] = field(default_factory=dict)
 
     @cached_property
     def trees(self) -> tuple[TreeMethod, ...]:
@@ -98,27 +102,26 @@ class Comparison:
         )
 
     def tokens(self) -> dict[str, dict[int, TokensPerProblem]]:
-        """Mean tokens a problem of each method at each N.
+        """Mean tokens a problem of each method at each N, as if it ran alone.
 
-        Costs are recorded for all samples of a problem together, so N of them cost their share. Each search
-        in a tree has costs of its own.
+        A method with a scorer whose tokens the search did not store has none.
         """
-
-        def mean(tokens: Callable[[ProblemResult], int]) -> float:
-            return sum(map(tokens, self.results)) / len(self.results)
-
-        def of_samples(n: int, temperature: float, scorer: str | None) -> TokensPerProblem:
-            drawn = mean(lambda result: result.cost_of_samples(temperature).policy.n_generated)
-            scored = mean(lambda result: result.cost_of_scores(scorer).n_new) if scorer else 0.0
-            return TokensPerProblem(drawn * n / self.n_samples, scored * n / self.n_samples)
-
+        costs = Costs(self.results, self.separator, self.flops)
+        of_samples = cache(costs.of_samples)  # two methods share a scorer
         table = {
             method.name: {
                 n: of_samples(n, temperature, method.scorer) for n, (temperature, _) in method.at.items()
             }
             for method in self.methods
+            if method.name not in self.methods_without_tokens
         }
-        return table | {tree.name: tree.tokens(self.results) for tree in self.trees}
+        return table | {tree.name: costs.of_tree(tree) for tree in self.trees}
+
+    @property
+    def methods_without_tokens(self) -> list[str]:
+        """Those with a scorer whose tokens the search did not store."""
+        scored = [candidate for result in self.results for candidate in result.scored]
+        return [each.name for each in self.methods if each.scorer and not has_tokens(scored, each.scorer)]
 
     def verifiers(self) -> tuple[VerifierQuality, ...]:
         """How well each score tells right from wrong samples of the same problem."""

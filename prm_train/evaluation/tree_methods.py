@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prm_train.encoding.aggregation import Aggregation
-from prm_train.evaluation.results import TokensPerProblem
 from prm_train.search.results import ProblemResult, StrategyRun, StrategySettings, TreeStrategyName
 from prm_train.search.strategies import TREE_STRATEGIES
 from prm_train.search.voting import Vote, is_right, tree_votes, weighted_vote
@@ -43,17 +42,6 @@ class TreeMethod:
         return {
             n: np.array([float(self.is_right(result.runs_of(self.strategy)[n], how)) for result in results])
             for n in self.n
-        }
-
-    def tokens(self, results: Sequence[ProblemResult]) -> dict[int, TokensPerProblem]:
-        """By N, the mean over problems of what a search cost that ran alone."""
-        costs = {n: [result.runs_of(self.strategy)[n].cost for result in results] for n in self.n}
-        return {
-            n: TokensPerProblem(
-                sum(cost.policy.n_generated for cost in each) / len(each),
-                sum(cost.scorer.n_new for cost in each) / len(each),
-            )
-            for n, each in costs.items()
         }
 
     @property

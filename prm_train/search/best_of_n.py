@@ -5,6 +5,7 @@ Vanilla and weighted best-of-N as in Snell et al. 2024, section 5.1; the choice 
 """
 
 from dataclasses import replace
+from typing import Any
 
 from data_gen.grading.graders import Grader
 from data_gen.ledger.policy import LedgerPolicy
@@ -13,7 +14,7 @@ from data_gen.records.sampling import FinishReason, SamplingParams
 from data_gen.records.solutions import GradedSolution, Problem
 from data_gen.records.steps import split_steps
 from data_gen.sampling.solutions import draw_solutions
-from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage, ScoringTree
+from prm_train.scoring.protocol import CountedTree, PathTooLongError, Scorer, ScorerUsage, ScoringTree
 from prm_train.search.candidates import Candidate
 
 
@@ -39,11 +40,17 @@ async def draw_candidates(
     return [as_candidate(graded) for graded in await draw_solutions(policy, grader, params, indices)]
 
 
-async def score_path(tree: ScoringTree, steps: tuple[str, ...], scores_steps: bool) -> tuple[float, ...]:
-    """The scores of a finished path: one a step from a PRM, the last alone from an ORM."""
+def path_nodes(tree: ScoringTree, steps: tuple[str, ...]) -> list[Any]:
+    """The root, and a node for each step."""
     nodes = [tree.root]
     for step in steps:
         nodes.append(tree.extend(nodes[-1], step))
+    return nodes
+
+
+async def score_path(tree: ScoringTree, steps: tuple[str, ...], scores_steps: bool) -> tuple[float, ...]:
+    """The scores of a finished path: one a step from a PRM, the last alone from an ORM."""
+    nodes = path_nodes(tree, steps)
     last = await tree.score(nodes[-1])  # computes the ancestors on the way
     return tuple([await tree.score(node) for node in nodes[1:-1]] + [last]) if scores_steps else (last,)
 
@@ -52,7 +59,7 @@ async def score_candidates(
     problem: Problem, candidates: list[Candidate], scorer: Scorer, name: str, separator: str
 ) -> tuple[list[Candidate], ScorerUsage]:
     """The candidates with the scorer's scores under `name`; one tree for all, so what they share is computed
-    once.
+    once. Where the scorer says it, with what each path costs, too.
 
     A candidate without a step (an empty text), or too long for the scorer, gets no score and never takes part
     in a choice by score.
@@ -66,7 +73,11 @@ async def score_candidates(
             scores = await score_path(tree, steps, scorer.scores_steps)
         except PathTooLongError:
             return candidate
-        return replace(candidate, scores={**candidate.scores, name: scores})
+        scored = replace(candidate, scores={**candidate.scores, name: scores})
+        if not isinstance(tree, CountedTree):
+            return scored
+        n_tokens = tree.path_tokens(path_nodes(tree, steps))
+        return replace(scored, scorer_tokens={**candidate.scorer_tokens, name: n_tokens})
 
     async with scorer.session(problem.question) as tree:
         return await side_by_side(one(tree, candidate) for candidate in candidates), tree.usage

@@ -1,7 +1,7 @@
 """What a search found out about a problem and what that cost: the lines of results.jsonl."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -39,11 +39,12 @@ class StrategySettings:
 @dataclass(frozen=True)
 class Cost:
     """What one method costs on one problem that runs nothing else (`method_policy`): tokens of the policy and
-    of the scorer.
+    of the scorer. `n_pairs` are those of the policy's tokens (`prm_train.scoring.work`).
     """
 
     policy: Usage = Usage()
     scorer: ScorerUsage = ScorerUsage()
+    n_pairs: int = field(default=0, compare=False)  # says nothing that the tokens and their places do not
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,11 @@ class ProblemSearch:
             policy, self.searcher.grader, self.config.params(temperature), indices
         )
         return StrategyRun(
-            strategy, len(indices), StrategySettings(temperature), tuple(candidates), Cost(policy.usage_alone)
+            strategy,
+            len(indices),
+            StrategySettings(temperature),
+            tuple(candidates),
+            Cost(policy.usage_alone, n_pairs=policy.n_pairs),
         )
 
     async def difficulty(self) -> Difficulty:
@@ -144,4 +148,6 @@ class ProblemSearch:
             "prm",
             params,
         )
-        return StrategyRun(strategy, n, settings, tuple(candidates), Cost(policy.usage_alone, usage))
+        return StrategyRun(
+            strategy, n, settings, tuple(candidates), Cost(policy.usage_alone, usage, policy.n_pairs)
+        )
