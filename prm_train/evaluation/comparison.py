@@ -11,14 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prm_train.encoding.aggregation import Aggregation
-from prm_train.evaluation.choosing import (
-    Chosen,
-    Scores,
-    accuracies,
-    anyone_right,
-    scorer_scores,
-    within_problem_aurocs,
-)
+from prm_train.evaluation.choosers import Scores, anyone_right, scorer_scores
+from prm_train.evaluation.choosing import Chosen, accuracies, within_problem_aurocs
 from prm_train.evaluation.costs import Costs, has_tokens
 from prm_train.evaluation.facts import step_quality
 from prm_train.evaluation.flops import ForwardFlops
@@ -165,7 +159,7 @@ class Comparison:
 
         pairs = [
             PairedDifference("prm_weighted", baseline, n, self._difference(weighted[n], correct[baseline][n]))
-            for baseline in ("majority", "logprob", "orm_weighted")
+            for baseline in ("majority", "logprob", *self.chosen.baselines, "orm_weighted")
             if baseline in correct
             for n in ns
         ]
@@ -198,6 +192,10 @@ def settings_in_words(comparison: Comparison) -> dict[str, str]:
     return {
         "majority": f"T chosen on validation for each N ({spelled(chosen.majority)})",
         "logprob": f"T and form chosen on validation for each N ({spelled(chosen.logprob)})",
+        **{
+            name: f"T and form chosen on validation for each N ({spelled(at)})"
+            for name, at in chosen.baselines.items()
+        },
         "prm_weighted": f"T = {comparison.scored_temperature:g}, {chosen.prm_aggregation} of the step scores",
         **{tree.name: tree.words for tree in comparison.trees},
     }

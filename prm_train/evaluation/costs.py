@@ -22,7 +22,8 @@ def scored_work(candidates: Iterable[Candidate], scorer: str, separator: str) ->
     """Of the tree of their steps: the question once, and each distinct step behind the same steps once.
 
     Paths that the scorer computes whole count whole, equal ones once. This is what scoring these candidates
-    alone costs a scorer that evicts nothing from its cache; candidates without a score cost nothing.
+    alone costs a scorer that evicts nothing from its cache; candidates without a score cost nothing. (The
+    tokens of an implicit PRM are those of two models, each of which has half as many pairs as is counted.)
     """
     nodes: dict[tuple[str, ...], Work] = {}
     for candidate in candidates:
@@ -79,7 +80,9 @@ class Costs:
             Work(n_generated + n_prefilled, cost.n_pairs),
             Work(cost.scorer.n_new, cost.scorer.n_pairs),
         )
-        flops = self._flops(drawn, n_generated, "prm", scored)
+        # An earlier version stored no pairs
+        is_known = all(bool(work.n_pairs) == bool(work.n_tokens) for work in (drawn, scored))
+        flops = self._flops(drawn, n_generated, "prm", scored) if is_known else None
         return TokensPerProblem(n_generated, scored.n_tokens, n_prefilled, flops)
 
     def _flops(self, drawn: Work, n_generated: int, scorer: str | None, scored: Work) -> float | None:

@@ -19,7 +19,8 @@ from data_gen.models.names import check_inputs
 from data_gen.problems.tasks import task_of_problem
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
-from prm_train.evaluation.choosing import Chosen, accuracies, anyone_right, choose_settings
+from prm_train.evaluation.choosers import anyone_right
+from prm_train.evaluation.choosing import Chosen, accuracies, choose_settings
 from prm_train.evaluation.comparison import Comparison, settings_in_words
 from prm_train.evaluation.facts import (
     example_solutions,

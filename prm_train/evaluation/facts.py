@@ -31,6 +31,7 @@ from prm_train.evaluation.stages import read_stages
 from prm_train.metrics.estimators import ReliabilityBin, reliability_bins
 from prm_train.metrics.ranking import auroc, brier
 from prm_train.metrics.training_report import TrainingReport
+from prm_train.search.baselines import CONFIDENCE
 from prm_train.search.candidates import Candidate
 from prm_train.search.results import ProblemResult
 from prm_train.search.settings import SearchConfig
@@ -193,7 +194,8 @@ def models_flops(search: SearchConfig) -> dict[str, ForwardFlops]:
     policy = model_path(search.policy.model or DEFAULT_TASK.policy)
     folders = {"policy": policy, "prm": search.prm, "orm": search.orm}
     found = {name: read_forward_flops(Path(folder)) for name, folder in folders.items() if folder is not None}
-    return {name: flops for name, flops in found.items() if flops is not None}
+    known = {name: flops for name, flops in found.items() if flops is not None}
+    return known | ({CONFIDENCE: known["policy"]} if "policy" in known else {})
 
 
 def stage_costs(

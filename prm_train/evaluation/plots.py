@@ -41,6 +41,9 @@ STYLES: Mapping[str, str] = {
     "orm_weighted": "c-orm",
     "orm_vanilla": "c-orm dashed",
     "logprob": "c-logprob",
+    "self_certainty": "c-logprob dashed",
+    "deepconf": "c-logprob long",
+    "chunk_likelihood": "c-logprob dotted",
     "majority": "c-vote",
     "pass_at_n": "c-plain dotted",
 }

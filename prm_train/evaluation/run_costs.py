@@ -59,9 +59,9 @@ def forward_flops(spent: Iterable[Summary], policy: ForwardFlops, scorer: Forwar
     return policy.of(Work(n_generated + n_prefilled), n_generated) + scorer.of(Work(n_scored), n_scored)
 
 
-def training_flops(n_tokens: int, scorer: ForwardFlops) -> float:
+def training_flops(n_tokens: float, scorer: ForwardFlops) -> float:
     """A backward pass costs twice as much as the forward pass before it."""
-    return 3 * scorer.of(Work(n_tokens), n_tokens)
+    return 3 * (scorer.per_token + scorer.per_output) * n_tokens
 
 
 def token_cost(

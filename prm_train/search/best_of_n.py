@@ -15,6 +15,7 @@ from data_gen.records.solutions import GradedSolution, Problem
 from data_gen.records.steps import split_steps
 from data_gen.sampling.solutions import draw_solutions
 from prm_train.scoring.protocol import CountedTree, PathTooLongError, Scorer, ScorerUsage, ScoringTree
+from prm_train.search.baselines import CONFIDENCE, Measures, ProblemBaselines
 from prm_train.search.candidates import Candidate
 
 
@@ -34,10 +35,26 @@ def as_candidate(graded: GradedSolution) -> Candidate:
 
 
 async def draw_candidates(
-    policy: LedgerPolicy, grader: Grader, params: SamplingParams, indices: range
+    policy: LedgerPolicy,
+    grader: Grader,
+    params: SamplingParams,
+    indices: range,
+    baselines: ProblemBaselines | None = None,
 ) -> list[Candidate]:
-    """The draws with these indices from the problem's prompt, graded but not scored."""
-    return [as_candidate(graded) for graded in await draw_solutions(policy, grader, params, indices)]
+    """The draws with these indices from the problem's prompt, graded but not scored; with the measures of
+    baselines, if there are any.
+    """
+    graded = await draw_solutions(policy, grader, params, indices)
+    candidates = [as_candidate(each) for each in graded]
+    if baselines is None:
+        return candidates
+    measured = baselines.measure([each.solution for each in graded])
+    return [with_measures(*pair) for pair in zip(candidates, measured, strict=True)]
+
+
+def with_measures(candidate: Candidate, measures: Measures) -> Candidate:
+    read = {CONFIDENCE: (measures.n_read,)} if measures.n_read else {}
+    return replace(candidate, confidence=measures.values, scorer_tokens=read)
 
 
 def path_nodes(tree: ScoringTree, steps: tuple[str, ...]) -> list[Any]:

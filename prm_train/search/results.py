@@ -84,7 +84,7 @@ class ProblemResult:
     """What every strategy gave on one problem. The samples of `temperature` are those that scorers scored.
 
     `usage` is that of all draws together, each once, as the policy booked it when it made them (for this
-    search or, in a ledger that is shared, for another one).
+    search or, in a ledger that is shared, for another one), and of reading samples for baselines.
 
     `too_long_for` names who cannot read the question, since it fills their context: the policy, whose
     candidates are all empty and truncated, or scorers, whose scores are missing.

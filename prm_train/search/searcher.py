@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from data_gen.grading.graders import Grader
 from data_gen.ledger.store import Ledger
@@ -12,6 +13,7 @@ from data_gen.records.solutions import Problem
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage
 from prm_train.search.answer_classes import classify_answers, with_classes
+from prm_train.search.baselines import ProblemBaselines
 from prm_train.search.best_of_n import draw_candidates, score_candidates
 from prm_train.search.candidates import Candidate
 from prm_train.search.method_policy import MethodPolicy
@@ -29,6 +31,9 @@ from prm_train.search.results import (
 from prm_train.search.settings import SearchConfig
 from prm_train.search.strategies import TREE_STRATEGIES
 
+if TYPE_CHECKING:
+    from prm_train.scoring.confidence import ConfidenceModel
+
 
 @dataclass(frozen=True)
 class Searcher:
@@ -39,6 +44,7 @@ class Searcher:
     ledger: Ledger
     grader: Grader
     scorers: Mapping[str, Scorer]
+    confidence: "ConfidenceModel | None" = None  # reads samples for the baselines that need it
 
     @property
     def beam_aggregation(self) -> Aggregation | None:
@@ -62,15 +68,17 @@ class ProblemSearch:
         self.scorings: list[Scoring] = []
         self.drawn: dict[DrawKey, Usage] = {}  # all draws, each once
         policy = searcher.policy
-        self.too_long_for = (
-            ["policy"] if len(policy.encode_prompt(problem.question)) >= policy.context_length else []
+        prompt_ids = policy.encode_prompt(problem.question)
+        self.baselines = ProblemBaselines(
+            self.config.baselines, searcher.confidence, prompt_ids, self.config.chunk_tokens
         )
+        self.too_long_for = ["policy"] if len(prompt_ids) >= policy.context_length else []
 
     async def run(self) -> ProblemResult:
         config = self.config
         greedy = await self.draw("greedy", 0.0, range(1))
         scored, *others = [
-            await self.draw("samples", temperature, range(config.n_samples))
+            await self.draw("samples", temperature, range(config.n_samples), self.baselines)
             for temperature in dict.fromkeys((config.temperature, *config.other_temperatures))
         ]
         difficulty = await self.difficulty()
@@ -86,18 +94,24 @@ class ProblemSearch:
             runs=(greedy, *(replace(run, candidates=with_classes(run.candidates, classes)) for run in runs)),
             scorings=tuple(self.scorings),
             difficulty=difficulty,
-            usage=sum(self.drawn.values(), Usage()),
+            usage=sum(self.drawn.values(), self.baselines.usage),
             too_long_for=tuple(self.too_long_for),
         )
 
     def method_policy(self) -> MethodPolicy:
         return MethodPolicy(self.searcher.policy, self.searcher.ledger, self.problem, self.drawn)
 
-    async def draw(self, strategy: Strategy, temperature: float, indices: range) -> StrategyRun:
+    async def draw(
+        self,
+        strategy: Strategy,
+        temperature: float,
+        indices: range,
+        baselines: ProblemBaselines | None = None,
+    ) -> StrategyRun:
         """Whole solutions, as a strategy of their own."""
         policy = self.method_policy()
         candidates = await draw_candidates(
-            policy, self.searcher.grader, self.config.params(temperature), indices
+            policy, self.searcher.grader, self.config.params(temperature), indices, baselines
         )
         return StrategyRun(
             strategy,

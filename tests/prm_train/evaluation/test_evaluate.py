@@ -15,17 +15,8 @@ from data_gen.records.sampling import Usage
 from data_gen.records.solutions import Problem
 from data_gen.sampling.summary import SampleSummary
 from data_gen.settings.errors import InputError
-from prm_train.evaluation.choosing import (
-    Chosen,
-    accuracies,
-    anyone_right,
-    best_by,
-    by_logprob,
-    choose_settings,
-    scorer_scores,
-    vote_by,
-    within_problem_aurocs,
-)
+from prm_train.evaluation.choosers import anyone_right, best_by, by_logprob, scorer_scores, vote_by
+from prm_train.evaluation.choosing import Chosen, accuracies, choose_settings, within_problem_aurocs
 from prm_train.evaluation.comparison import Comparison, settings_in_words
 from prm_train.evaluation.facts import step_quality
 from prm_train.evaluation.flops import ForwardFlops
