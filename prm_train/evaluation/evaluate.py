@@ -123,7 +123,6 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
     def by_quintile(values: NDArray[np.float64]) -> tuple[Interval, ...]:
         return tuple(comparison.interval(values[quintiles == q]) for q in range(N_QUINTILES))
 
-    task = task_of_problem(results[0].problem)
     return SearchReport(
         run=run_facts(
             config.stages,
@@ -151,16 +150,15 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
         losses=loss_curves(config.prm, config.orm),
         labels=label_statistics(config.labeled),
         examples=example_solutions(results, test.config.step_separator),
-        notes=(
-            *(task.report_notes if task else ()),
-            "Difficulty quintiles are made from draws that no accuracy is computed from.",
-            *cost_notes(comparison),
-        ),
+        notes=tuple(report_notes(comparison)),
     )
 
 
-def cost_notes(comparison: Comparison) -> Iterator[str]:
-    """What a reader has to know of the costs of methods."""
+def report_notes(comparison: Comparison) -> Iterator[str]:
+    """What a reader has to know of the task, of difficulty and of costs."""
+    task = task_of_problem(comparison.results[0].problem)
+    yield from task.report_notes if task else ()
+    yield "Difficulty quintiles are made from draws that no accuracy is computed from."
     yield (
         "N samples cost what they alone cost: the prompt once, and for a scorer the question and each "
         "distinct step behind the same steps once."
