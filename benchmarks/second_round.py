@@ -25,6 +25,7 @@ import numpy as np
 
 from benchmarks.recipes import PRM_RECIPES, described, figures, in_groups, rescored, train, write_figures
 from data_gen.files.stored_record import read_object
+from data_gen.grading.accepted_answers import grade_any
 from data_gen.grading.graders import Grader, load_grader
 from data_gen.labeling.settings import LabelSettings
 from data_gen.labeling.solutions import LabelingTask, label_samples
@@ -37,7 +38,7 @@ from data_gen.problems.sources import ProblemSource, load_problems
 from data_gen.problems.tasks import step_truth
 from data_gen.records.first_error import NO_ERROR, first_error
 from data_gen.records.sampling import FinishReason, SamplingParams
-from data_gen.records.solutions import GradedSolution, LabeledSolution, Problem, Solution
+from data_gen.records.solutions import GradedSolution, LabeledSolution, Problem, Question, Solution
 from data_gen.rows.filters import Filter
 from data_gen.rows.layouts import PrmRow, read_rows, write_rows
 from data_gen.rows.prm import prm_rows
@@ -61,21 +62,21 @@ N_PROBLEMS, N_BEAMS, N_DRAWS, BEAMS, SEPARATOR = 300, 16, 64, (4, 16, 64), "\n"
 TEST_SHARD = 0  # of the two that the quickstart searched: about 250 problems
 
 
-class RecordingGrader:
-    """Keeps the solutions that it is asked about, token ids included, which the candidates of a search do not
-    hold.
+class RecordingReader:
+    """Keeps the solutions that it reads answers of, token ids included, which the candidates of a search do
+    not hold.
     """
 
     def __init__(self, grader: Grader) -> None:
-        self.grader, self.grader_version = grader, grader.grader_version
-        self.graded: list[GradedSolution] = []
+        self.grader = grader
+        self.read: list[Solution] = []
 
-    async def grade(self, problem: Problem, solution: Solution) -> GradedSolution:
-        self.graded.append(await self.grader.grade(problem, solution))
-        return self.graded[-1]
+    def read_answer(self, question: Question, solution: Solution) -> str | None:
+        self.read.append(solution)
+        return self.grader.read_answer(question, solution)
 
-    async def is_same(self, problem: Problem, one: str, other: str) -> bool:
-        return await self.grader.is_same(problem, one, other)
+    async def is_same(self, question: Question, one: str, other: str) -> bool:
+        return await self.grader.is_same(question, one, other)
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,11 @@ class Round:
 
     async def paths(self, problem: Problem) -> list[GradedSolution]:
         """The distinct finished solutions of a beam search with the first PRM."""
-        policy, recorder = LedgerPolicy(self.policy, self.ledger, problem), RecordingGrader(self.grader)
+        policy, recorder = LedgerPolicy(self.policy, self.ledger, problem), RecordingReader(self.grader)
         params = SamplingParams(self.params.max_new_tokens, self.params.temperature, SEPARATOR)
         config = BeamConfig(N_BEAMS, aggregation=self.aggregation)
         await search_tree(partial(beam_search, config=config), policy, recorder, self.scorer, "prm", params)
-        return distinct(recorder.graded)
+        return distinct([await grade_any(self.grader, problem, solution) for solution in recorder.read])
 
     async def samples(self, problem: Problem, n: int) -> list[GradedSolution]:
         """The first `n` distinct solutions of at most N_DRAWS."""
@@ -217,8 +218,9 @@ def search_test(run: Path, prm: Path, output: Path) -> Sequence[ProblemResult]:
     settings = {
         "output": output,
         "prm": prm,
-        "beams": ",".join(map(str, BEAMS)),
-        "beam_aggregation": chosen_aggregation(run),
+        "strategies": "beam",
+        "sizes": ",".join(map(str, BEAMS)),
+        "aggregation": chosen_aggregation(run),
         "n_samples": 1,
         "n_difficulty_draws": 0,
         "max_new_tokens": config.max_new_tokens,
@@ -235,14 +237,17 @@ def beam_values(results: Sequence[ProblemResult], how: Aggregation) -> dict[str,
     """
     vote = partial(vote_by, scorer_scores("prm", how))
 
+    def paths(result: ProblemResult, n: int) -> Sequence[Candidate]:
+        return result.trees["beam"][n].candidates
+
     def share_right(paths: Sequence[Candidate]) -> float:
         return sum(path.is_correct for path in paths) / max(len(paths), 1)
 
     chosen = {
-        f"beam_{n}": np.array([float(is_right(vote(result.beams[n]))) for result in results]) for n in BEAMS
+        f"beam_{n}": np.array([float(is_right(vote(paths(result, n)))) for result in results]) for n in BEAMS
     }
     return chosen | {
-        f"paths_right_{n}": np.array([share_right(result.beams[n]) for result in results]) for n in BEAMS
+        f"paths_right_{n}": np.array([share_right(paths(result, n)) for result in results]) for n in BEAMS
     }
 
 

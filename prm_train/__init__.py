@@ -5,6 +5,7 @@
     policy = prm_train.load_policy("Qwen/Qwen2.5-1.5B-Instruct", device="cuda", dtype="bfloat16")
     scorer = prm_train.load_scorer("runs/math/prm")
     prm_train.score("What is 3 + 4 * 2?", ["4 * 2 = 8", "3 + 8 = 11"], scorer)       # [0.98, 0.97]
+    prm_train.solve("What is 3 + 4 * 2?", policy, scorer, n=16).answer                # "11", and what it cost
     prm_train.load_grader("math").grade(problem, solution)                           # awaitable: a verdict
 
 Importing the package loads none of the heavy libraries; a name's module is loaded when it is first used.
@@ -35,11 +36,14 @@ if TYPE_CHECKING:
     from prm_train.kinds.load import load_scorer as load_scorer
     from prm_train.scoring.protocol import Scorer as Scorer
     from prm_train.scoring.score import score as score
+    from prm_train.search.answer import Answer as Answer
+    from prm_train.search.solve import solve as solve
 
 heed_as_command(__name__)
 
 # The module of each public name.
 _HOMES = {
+    "Answer": "prm_train.search.answer",
     "Completion": "data_gen.records.sampling",
     "FinishReason": "data_gen.records.sampling",
     "GradedSolution": "data_gen.records.solutions",
@@ -58,6 +62,7 @@ _HOMES = {
     "load_policy": "data_gen.policies.config",
     "load_scorer": "prm_train.kinds.load",
     "score": "prm_train.scoring.score",
+    "solve": "prm_train.search.solve",
 }
 __all__ = [*sorted(_HOMES), "__version__"]
 

@@ -50,6 +50,9 @@ COMMANDS = {
         "prm_train.search.run",
         "search with a policy and a scorer: majority, best-of-N, beam search, particle filter",
     ),
+    "solve": ("prm_train.search.solve_questions", "answer questions with a policy and a scorer"),
+    "show-tree": ("prm_train.search.show_tree", "draw what a search in a tree did as a page"),
+    "score": ("prm_train.search.score_rows", "score the steps of solutions in a file"),
     "evaluate": ("prm_train.evaluation.evaluate", "compare methods with intervals and write the report"),
     "processbench": (
         "prm_train.evaluation.processbench",

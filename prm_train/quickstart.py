@@ -67,7 +67,10 @@ class QuickstartConfig:
     n_samples: int = field(
         default=64, metadata={"help": "number of candidates for each validation and test problem"}
     )
-    beams: tuple[int, ...] = field(default=(4, 16, 64), metadata={"help": "N of the beam searches"})
+    strategies: tuple[str, ...] = field(
+        default=("particle_filter", "beam"), metadata={"help": "searches in a tree to run, as for `search`"}
+    )
+    sizes: tuple[int, ...] = field(default=(4, 16, 64), metadata={"help": "N of the searches in a tree"})
     temperatures: tuple[float, ...] = field(
         default=(0.3, 0.5, 0.7, 1.0),
         metadata={"help": "sampling temperatures that are tried for the baselines on validation problems"},
@@ -172,13 +175,17 @@ def search_stage(
     split: Split,
     n: int,
     temperatures: Sequence[float],
-    beams: Sequence[int],
+    strategies: Sequence[str],
     aggregation: str,
 ) -> Stage:
     """`temperatures` are those of the unscored candidates, besides 1."""
     scorers = ("--prm", str(config.output / "prm"), "--orm", str(config.output / "orm"))
-    knobs = ("--n_samples", str(config.n_samples), "--beam_aggregation", aggregation)
-    lists = (("--other_temperatures", [t for t in temperatures if t != 1.0]), ("--beams", beams))
+    knobs = ("--n_samples", str(config.n_samples), "--aggregation", aggregation)
+    lists = (
+        ("--other_temperatures", [t for t in temperatures if t != 1.0]),
+        ("--strategies", strategies),
+        ("--sizes", config.sizes),
+    )
     options = tuple(part for name, values in lists if values for part in (name, ",".join(map(str, values))))
     commands = [
         (
@@ -271,7 +278,7 @@ def run_stages(config: QuickstartConfig, lock: int) -> None:
     chosen.write(config.output / "chosen.json")
     choosing_seconds = time.perf_counter() - started
     stage = search_stage(
-        config, "test", config.n_test_problems, chosen.temperatures, config.beams, chosen.prm_aggregation
+        config, "test", config.n_test_problems, chosen.temperatures, config.strategies, chosen.prm_aggregation
     )
     run_stage(stage, config.output, lock)
     started = time.perf_counter()

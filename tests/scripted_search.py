@@ -13,6 +13,7 @@ from data_gen.records.solutions import Problem
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.protocol import ScorerUsage
 from prm_train.search.candidates import Candidate
+from prm_train.search.grading import CandidateGrader
 from prm_train.search.paths import PathGrower, SearchPath, search_tree
 
 PROBLEM = Problem("p", "?", "2")
@@ -47,6 +48,27 @@ class ScriptedPolicy:
         )
 
 
+class GreedyPolicy(ScriptedPolicy):
+    """Writes the step of index -1 at temperature 0, and tells greedy draws (`greedy`, what they go on from)
+    from the others (`sampled`).
+    """
+
+    def __init__(self, write: Callable[[str, int], str]) -> None:
+        super().__init__(write)
+        self.greedy: list[str] = []
+        self.sampled: list[tuple[str, int]] = []
+
+    async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
+        draw = await super().sample(prefix_ids, params, -1 if params.temperature == 0 else index)
+        so_far, _ = asked = self.asked[-1]
+        if params.temperature == 0:
+            assert index == 0
+            self.greedy.append(so_far)
+        else:
+            self.sampled.append(asked)
+        return draw
+
+
 class ScriptedScorer:
     """`judge(steps)` is the score of the last of them; nodes are tuples of steps."""
 
@@ -77,4 +99,5 @@ def search_scripted(
 ) -> list[Candidate]:
     with Ledger(folder / "l.sqlite") as ledger:
         recorded = LedgerPolicy(policy, ledger, PROBLEM)
-        return asyncio.run(search_tree(strategy, recorded, ArithmeticGrader(), scorer, "prm", params))[0]
+        found, _ = asyncio.run(search_tree(strategy, recorded, ArithmeticGrader(), scorer, "prm", params))
+        return list(asyncio.run(CandidateGrader(ArithmeticGrader(), PROBLEM).grade(found)))

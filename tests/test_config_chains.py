@@ -29,6 +29,8 @@ from prm_train.kinds.generative_verifier import ALGEBRA
 from prm_train.publish import PublishConfig
 from prm_train.quickstart import QuickstartConfig
 from prm_train.search.settings import SearchConfig
+from prm_train.search.show_tree import ShowTreeConfig
+from prm_train.search.solve_questions import SolveConfig
 from prm_train.training.config import (
     TrainImplicitPrmConfig,
     TrainOrmConfig,
@@ -54,6 +56,8 @@ CLASSES: dict[str, type[Any]] = {
     "publish": PublishConfig,
     "publish-data": PublishDataConfig,
     "search": SearchConfig,
+    "solve": SolveConfig,
+    "show-tree": ShowTreeConfig,
     "evaluate": EvaluateConfig,
 }
 READS = {
@@ -104,6 +108,7 @@ class Written:
     rows: dict[Path, Rows] = field(default_factory=dict)
     models: set[Path] = field(default_factory=set)
     searches: set[Path] = field(default_factory=set)
+    answers: set[Path] = field(default_factory=set)
 
 
 def sections() -> list[list[list[Line]]]:
@@ -208,6 +213,16 @@ def after_search(config: SearchConfig, line: Line, written: Written) -> None:
     written.searches.add(config.output)
 
 
+def after_solve(config: SolveConfig, line: Line, written: Written) -> None:
+    assert {Path(name) for name in (config.prm, config.orm) if name} <= written.models, line.text
+    assert config.output is not None
+    written.answers.add(config.output)
+
+
+def after_show_tree(config: ShowTreeConfig, line: Line, written: Written) -> None:
+    assert config.run in written.answers, line.text
+
+
 def after_evaluate(config: EvaluateConfig, line: Line, written: Written) -> None:
     assert {*config.validation, *config.test} <= written.searches, line.text
     assert set(config.labeled) <= set(written.labels), line.text
@@ -223,6 +238,8 @@ WRITERS: dict[str, Callable[[Any, Line, Written], None]] = {
     "publish": after_publish,
     "publish-data": after_publish_data,
     "search": after_search,
+    "solve": after_solve,
+    "show-tree": after_show_tree,
     "evaluate": after_evaluate,
 }
 

@@ -61,7 +61,7 @@ ORDER = (
 # import.
 MOVED = {"data_gen.chains", "data_gen.program_grading", "prm_train.incremental", "prm_train.memory_estimate"}
 OTHER_COMMANDS = {"prm_train.cli", "data_gen.pretrain"}  # that `prm-train` does not list
-FULLEST = 20  # files of a folder
+FULLEST = 24  # files of a folder
 # JSON that is no file between stages: what each of these modules parses.
 OTHER_JSON = {
     "data_gen.grading.worker_pool": "replies of a worker process",

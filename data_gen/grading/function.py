@@ -24,7 +24,16 @@ from data_gen.answers.vote_key import answer_key
 from data_gen.grading.source_hash import source_hash
 from data_gen.process.daemon_threads import DaemonThreads
 from data_gen.records.sampling import FinishReason
-from data_gen.records.solutions import CORRECT, INCORRECT, GradedSolution, Problem, Solution, Verdict, unknown
+from data_gen.records.solutions import (
+    CORRECT,
+    INCORRECT,
+    GradedSolution,
+    Problem,
+    Question,
+    Solution,
+    Verdict,
+    unknown,
+)
 from data_gen.settings.errors import InputError
 
 Opinion = bool | Verdict | None
@@ -48,10 +57,12 @@ class FunctionGrader:
 
     async def grade(self, problem: Problem, solution: Solution) -> GradedSolution:
         verdict = self._verdict(await self._opinion(problem.question, problem.gold_answer, solution.text))
-        is_truncated = solution.finish_reason is FinishReason.LENGTH
-        if is_truncated and not verdict.is_correct:
+        if solution.finish_reason is FinishReason.LENGTH and not verdict.is_correct:
             verdict = unknown("truncated")
-        return GradedSolution(solution, find_answer(solution.text, is_truncated), verdict)
+        return GradedSolution(solution, self.read_answer(problem, solution), verdict)
+
+    def read_answer(self, question: Question, solution: Solution) -> str | None:
+        return find_answer(solution.text, solution.finish_reason is FinishReason.LENGTH)
 
     async def _opinion(self, *arguments: str) -> object:
         """What the function returns. What it raises is raised, as RuntimeError where it would mean something
@@ -67,7 +78,7 @@ class FunctionGrader:
                 raise  # from outside
             raise RuntimeError(f"the grader raised {error!r}") from error
 
-    async def is_same(self, problem: Problem, one: str, other: str) -> bool:
+    async def is_same(self, question: Question, one: str, other: str) -> bool:
         return answer_key(one) == answer_key(other)
 
     def _verdict(self, opinion: object) -> Verdict:

@@ -23,7 +23,16 @@ from data_gen.problems.tasks import TASKS, task_of
 from data_gen.records.draw_keys import content_hash
 from data_gen.records.grader import Grader
 from data_gen.records.sampling import FinishReason
-from data_gen.records.solutions import CORRECT, INCORRECT, GradedSolution, Problem, Solution, Verdict, unknown
+from data_gen.records.solutions import (
+    CORRECT,
+    INCORRECT,
+    GradedSolution,
+    Problem,
+    Question,
+    Solution,
+    Verdict,
+    unknown,
+)
 from data_gen.settings.errors import InputError
 
 # Auto, that of a built-in task, math, exact, choice, or module:function; `load_grader` checks it
@@ -69,7 +78,11 @@ class MathGrader:
             verdict = _verdict_by_options(problem, answer)
         return GradedSolution(solution, answer, verdict)
 
-    async def is_same(self, problem: Problem, one: str, other: str) -> bool:
+    def read_answer(self, question: Question, solution: Solution) -> str | None:
+        answer = find_answer(solution.text, solution.finish_reason is FinishReason.LENGTH)
+        return None if answer is None or len(answer) > MAX_ANSWER_LENGTH else answer
+
+    async def is_same(self, question: Question, one: str, other: str) -> bool:
         return (await self._verdict(one, other)).is_correct
 
     async def _verdict(self, gold_answer: str, answer: str) -> Verdict:

@@ -9,7 +9,16 @@ from data_gen.answers.find import find_answer
 from data_gen.answers.layout import plain
 from data_gen.grading.source_hash import source_hash
 from data_gen.records.sampling import FinishReason
-from data_gen.records.solutions import CORRECT, INCORRECT, GradedSolution, Problem, Solution, Verdict, unknown
+from data_gen.records.solutions import (
+    CORRECT,
+    INCORRECT,
+    GradedSolution,
+    Problem,
+    Question,
+    Solution,
+    Verdict,
+    unknown,
+)
 
 _LETTER_ALONE = re.compile(r"\W*\(?([A-J])\)?\W*")
 
@@ -32,7 +41,10 @@ class ExactGrader:
             solution, answer, CORRECT if _bare(answer) == _bare(problem.gold_answer) else INCORRECT
         )
 
-    async def is_same(self, problem: Problem, one: str, other: str) -> bool:
+    def read_answer(self, question: Question, solution: Solution) -> str | None:
+        return _stated(solution)[0]
+
+    async def is_same(self, question: Question, one: str, other: str) -> bool:
         return _bare(one) == _bare(other)
 
 
@@ -52,19 +64,23 @@ class ChoiceGrader:
     async def grade(self, problem: Problem, solution: Solution) -> GradedSolution:
         options = read_options(problem.question)
         gold = _letter(problem.gold_answer, options)
-        answer, missing = _stated(solution)
+        answer = self.read_answer(problem, solution)
         if answer is None:
-            alone = _LETTER_ALONE.fullmatch(solution.text) if missing.reason == "no_answer" else None
-            if alone is None:
-                return GradedSolution(solution, None, missing)
-            answer = alone[1]
+            return GradedSolution(solution, None, _stated(solution)[1])
         letter = _letter(answer, options)
         if gold is None or letter is None:
             return GradedSolution(solution, answer, unknown("choice_text" if gold else "unparsable_gold"))
         return GradedSolution(solution, answer, CORRECT if letter == gold else INCORRECT)
 
-    async def is_same(self, problem: Problem, one: str, other: str) -> bool:
-        options = read_options(problem.question)
+    def read_answer(self, question: Question, solution: Solution) -> str | None:
+        answer, missing = _stated(solution)
+        if answer is None and missing.reason == "no_answer":
+            alone = _LETTER_ALONE.fullmatch(solution.text)
+            return alone and alone[1]
+        return answer
+
+    async def is_same(self, question: Question, one: str, other: str) -> bool:
+        options = read_options(question.question)
         letters = _letter(one, options), _letter(other, options)
         return letters[0] == letters[1] if all(letters) else plain(one) == plain(other)
 

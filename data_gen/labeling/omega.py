@@ -208,7 +208,7 @@ class Tree:
             return known
 
         prefix = Prefix(
-            self.source.policy.encode_prompt(self.source.policy.problem.question) + ids, self.cuts.text(ids)
+            self.source.policy.encode_prompt(self.source.policy.question.question) + ids, self.cuts.text(ids)
         )
         rollouts = await self.source.draw_many(prefix, self.settings.n_rollouts)
         tally = Tally()

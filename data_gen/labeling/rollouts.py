@@ -11,7 +11,7 @@ from data_gen.ledger.policy import LedgerPolicy
 from data_gen.process.side_by_side import side_by_side
 from data_gen.records.sampling import FinishReason, SamplingParams
 from data_gen.records.solutions import GradedSolution, StepEstimate
-from data_gen.sampling.solutions import NO_ROOM, Prefix, draw_solution
+from data_gen.sampling.solutions import NO_ROOM, Prefix, draw_graded
 
 # The estimate of a step after which nothing was drawn.
 NOT_PROBED = StepEstimate()
@@ -37,7 +37,7 @@ class RolloutSource:
 
     async def draw(self, prefix: Prefix, index: int) -> GradedSolution:
         """The `index`-th rollout from `prefix`, graded as a whole solution."""
-        return await draw_solution(self.policy, self.grader, prefix, self.params, index)
+        return await draw_graded(self.policy, self.grader, prefix, self.params, index)
 
     async def draw_many(self, prefix: Prefix, n: int) -> tuple[GradedSolution, ...]:
         """The first `n` rollouts from `prefix`, drawn at once."""

@@ -134,7 +134,7 @@ def step_prefixes(
     tokenized again may differ.
     """
     ids = graded.solution.token_ids
-    prompt_ids = policy.encode_prompt(policy.problem.question)
+    prompt_ids = policy.encode_prompt(policy.question.question)
     written, prefixes = b"", []
     for start, end in step_spans(ids, vocabulary, separator):
         written += b"".join([vocabulary[token] for token in ids[start:end]])

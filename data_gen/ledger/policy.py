@@ -3,6 +3,7 @@ not.
 """
 
 import asyncio
+from functools import cached_property
 
 from data_gen.grading.accepted_answers import grade_any
 from data_gen.grading.graders import Grader
@@ -10,30 +11,42 @@ from data_gen.ledger.store import Ledger
 from data_gen.policies.protocol import Policy
 from data_gen.records.draw_keys import DrawKey, content_hash, prefix_hash
 from data_gen.records.sampling import Completion, SamplingParams, Usage
-from data_gen.records.solutions import GradedSolution, Problem, Solution
+from data_gen.records.solutions import GradedSolution, Problem, Question, Solution
 
 
 class LedgerPolicy:
-    """`policy` with a ledger in front of it, for the draws of one problem.
+    """`policy` with a ledger in front of it, for the draws of one question; `grade` needs a problem, with its
+    gold answer.
 
     `n_draws` counts the distinct draws that were requested and `usage` what they cost when they were made, in
     this run or an earlier one.
     """
 
-    def __init__(self, policy: Policy, ledger: Ledger, problem: Problem) -> None:
+    def __init__(self, policy: Policy, ledger: Ledger, question: Question) -> None:
         self.policy_id, self.base_seed, self.context_length = (
             policy.policy_id,
             policy.base_seed,
             policy.context_length,
         )
-        self.problem = problem
+        self.question = question
         self.usage = Usage()
         self.n_draws = 0
         self._charged: set[DrawKey] = set()
         self._policy, self._ledger = policy, ledger
-        # A verdict holds for one gold answer: a corrected answer has draws graded again.
-        self._gold_hash = content_hash(problem.question, problem.gold_answer, *problem.other_answers)
-        self._root = prefix_hash(policy.encode_prompt(problem.question))
+        self._root = prefix_hash(policy.encode_prompt(question.question))
+
+    @cached_property
+    def problem(self) -> Problem:
+        """The question with its gold answer. Raises ValueError for one without."""
+        if not isinstance(self.question, Problem):
+            raise ValueError(f"question {self.question.problem_id}: no gold answer is known to grade with")
+        return self.question
+
+    @cached_property
+    def _gold_hash(self) -> str:
+        """A verdict holds for one gold answer: a corrected answer has draws graded again."""
+        problem = self.problem
+        return content_hash(problem.question, problem.gold_answer, *problem.other_answers)
 
     def encode_prompt(self, question: str) -> tuple[int, ...]:
         return self._policy.encode_prompt(question)
@@ -54,12 +67,12 @@ class LedgerPolicy:
         parent = None if key.prefix_hash == self._root else self._root
         draw = self._ledger.find(key)
         if draw is not None:
-            self._ledger.name(key, self.problem.problem_id, prefix_ids, parent, params)
+            self._ledger.name(key, self.question.problem_id, prefix_ids, parent, params)
         else:
             made = self._ledger.in_flight[key] = asyncio.Event()
             try:
                 draw = await self._policy.sample(prefix_ids, params, index)
-                self._ledger.add(key, self.problem.problem_id, prefix_ids, parent, params, draw)
+                self._ledger.add(key, self.question.problem_id, prefix_ids, parent, params, draw)
             finally:
                 del self._ledger.in_flight[key]
                 made.set()

@@ -42,6 +42,7 @@ COMMIT_EVERY_DRAWS = 512
 COMMIT_EVERY_SECONDS = 0.5
 # Streams whose row ids are kept in memory; about 20 MB.
 N_STREAMS_IN_MEMORY = 16384
+IN_MEMORY = Path(":memory:")  # what SQLite calls a database without a file
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -75,7 +76,8 @@ def has_draws(path: Path) -> bool:
 
 class Ledger(LedgerTotals):
     """`with Ledger(path) as ledger:` opens for writing and holds a lock on the file; `read_only` opens beside
-    a writer.
+    a writer. `IN_MEMORY` as the path keeps nothing beyond the block, and belongs to the thread that opened
+    it.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
@@ -93,15 +95,17 @@ class Ledger(LedgerTotals):
         self._timer: asyncio.TimerHandle | None = None
         self._failure: LedgerError | None = None
         self._lock: TextIO | None = None
+        self._is_written = not read_only
         if read_only:
             self._db = open_for_reading(path)
             return
 
-        self._lock = lock_ledger(path)
+        self._lock = None if path == IN_MEMORY else lock_ledger(path)
         try:
             self._db = open_for_writing(path)
         except LedgerError:
-            self._lock.close()
+            if self._lock is not None:
+                self._lock.close()
             raise
 
     def __enter__(self) -> "Ledger":
@@ -111,7 +115,7 @@ class Ledger(LedgerTotals):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if self._lock is not None and kind is not LedgerError:
+            if self._is_written and kind is not LedgerError:
                 self.commit()
         finally:
             self.close()

@@ -9,13 +9,21 @@ from data_gen.records.sampling import FinishReason
 
 
 @dataclass(frozen=True)
-class Problem:
-    """A question and the answer that is known for it. `problem_id` is unique in a data set; each of
-    `other_answers` is right, too.
+class Question:
+    """What a policy is asked: all that drawing, scoring and searching need. `problem_id` is unique in a data
+    set.
     """
 
     problem_id: str
     question: str
+
+
+@dataclass(frozen=True)
+class Problem(Question):
+    """A question and the answer that is known for it, which only grading reads; each of `other_answers` is
+    right, too.
+    """
+
     gold_answer: str
     other_answers: tuple[str, ...] = ()
 

@@ -1,4 +1,4 @@
-"""Solutions of one problem: drawn behind a prefix, graded as they come."""
+"""Solutions of one question: drawn behind a prefix, and graded as they come where it has a gold answer."""
 
 from dataclasses import dataclass
 
@@ -22,28 +22,29 @@ class Prefix:
     text: str = ""
 
 
-async def draw_solution(
-    policy: LedgerPolicy, grader: Grader, prefix: Prefix, params: SamplingParams, index: int
-) -> GradedSolution:
-    """The `index`-th whole solution that continues `prefix`, graded. Its ids and log-probs are those of the
+async def draw_solution(policy: LedgerPolicy, prefix: Prefix, params: SamplingParams, index: int) -> Solution:
+    """The `index`-th whole solution that continues `prefix`. Its ids and log-probs are those of the
     continuation alone.
 
-    From a prefix that leaves no room in the policy's context nothing is drawn: a truncated solution without a
-    verdict (`NO_ROOM`).
+    From a prefix that leaves no room in the policy's context nothing is drawn: a truncated solution.
     """
+    problem_id = policy.question.problem_id
     if len(prefix.token_ids) >= policy.context_length:
-        return GradedSolution(
-            Solution(policy.problem.problem_id, index, prefix.text, FinishReason.LENGTH),
-            None,
-            unknown(NO_ROOM),
-        )
+        return Solution(problem_id, index, prefix.text, FinishReason.LENGTH)
     draw = await policy.sample(prefix.token_ids, params, index)
     text = prefix.text + draw.text
     if params.stop_strings:
         text, draw = StopStrings(policy.token_bytes(), params.stop_strings).cut(prefix.text, draw)
-    solution = Solution(
-        policy.problem.problem_id, index, text, draw.finish_reason, draw.token_ids, draw.logprobs
-    )
+    return Solution(problem_id, index, text, draw.finish_reason, draw.token_ids, draw.logprobs)
+
+
+async def draw_graded(
+    policy: LedgerPolicy, grader: Grader, prefix: Prefix, params: SamplingParams, index: int
+) -> GradedSolution:
+    """`draw_solution`, graded; what had no room has no verdict (`NO_ROOM`)."""
+    solution = await draw_solution(policy, prefix, params, index)
+    if len(prefix.token_ids) >= policy.context_length:
+        return GradedSolution(solution, None, unknown(NO_ROOM))
     return await policy.grade(grader, policy.key(prefix.token_ids, params, index), solution)
 
 
@@ -51,7 +52,5 @@ async def draw_solutions(
     policy: LedgerPolicy, grader: Grader, params: SamplingParams, indices: range
 ) -> tuple[GradedSolution, ...]:
     """The draws with these indices from the prompt of the policy's problem, graded."""
-    prompt = Prefix(policy.encode_prompt(policy.problem.question))
-    return tuple(
-        await side_by_side(draw_solution(policy, grader, prompt, params, index) for index in indices)
-    )
+    prompt = Prefix(policy.encode_prompt(policy.question.question))
+    return tuple(await side_by_side(draw_graded(policy, grader, prompt, params, index) for index in indices))

@@ -21,11 +21,12 @@ from prm_train.evaluation.choosers import (
     by_logprob,
     scorer_scores,
 )
+from prm_train.evaluation.tree_methods import choose_trees
 from prm_train.metrics.estimators import block_accuracy
 from prm_train.metrics.ranking import auroc
 from prm_train.search.baselines import Baseline
 from prm_train.search.results import ProblemResult
-from prm_train.search.voting import is_right, logprob_scores, majority_vote
+from prm_train.search.voting import Vote, is_right, logprob_scores, majority_vote
 
 T = TypeVar("T")
 
@@ -75,6 +76,8 @@ class Chosen(StoredRecord):
     baselines: Mapping[Baseline, Mapping[int, tuple[float, str]]] = field(
         default_factory=dict
     )  # N → temperature and form
+    # strategy → N → spec and vote, of the searches in a tree that validation problems were searched with
+    trees: Mapping[str, Mapping[int, tuple[str, Vote]]] = field(default_factory=dict)
 
     @property
     def temperatures(self) -> tuple[float, ...]:
@@ -123,4 +126,5 @@ def choose_settings(results: Sequence[ProblemResult]) -> Chosen:
             lambda how: within_problem_aurocs(results, scored, scorer_scores("prm", how)),
         ),
         baselines={name: {n: best_form(name, n) for n in sample_counts(results)} for name in measured},
+        trees=choose_trees(results),
     )

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prm_train.encoding.aggregation import Aggregation
 from prm_train.evaluation.choosers import Scores, anyone_right, scorer_scores
 from prm_train.evaluation.choosing import Chosen, accuracies, within_problem_aurocs
 from prm_train.evaluation.costs import Costs, has_tokens
@@ -34,13 +33,12 @@ from prm_train.search.voting import Vote, logprob_scores
 class Comparison:
     """Test results and the settings they are read with. Each public method computes one part of the report.
 
-    `beam_aggregation` is what ranked the paths of searches in a tree, and so weighs their votes; `trees` are
-    those searches. `separator` ends a step; `flops` are those of the models by name, as far as known.
+    `trees` are its searches in a tree. `separator` ends a step; `flops` are those of the models by name, as
+    far as known.
     """
 
     results: Sequence[ProblemResult]
     chosen: Chosen
-    beam_aggregation: Aggregation | None
     seed: int
     more_votes: tuple[Vote, ...] = ()
     separator: str = "\n"
@@ -48,7 +46,7 @@ class Comparison:
 
     @cached_property
     def trees(self) -> tuple[TreeMethod, ...]:
-        return tuple(tree_methods(self.results[0], self.more_votes))
+        return tuple(tree_methods(self.results[0], self.chosen.trees, self.more_votes))
 
     @property
     def scored_temperature(self) -> float:
@@ -75,8 +73,7 @@ class Comparison:
             for method in self.methods
         }
         for tree in self.trees:
-            assert self.beam_aggregation is not None
-            table[tree.name] = tree.accuracies(self.results, self.beam_aggregation)
+            table[tree.name] = tree.accuracies(self.results)
         return table
 
     def quintiles(self) -> NDArray[np.int64]:

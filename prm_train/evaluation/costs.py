@@ -64,8 +64,8 @@ class Costs:
     def of_tree(self, tree: TreeMethod) -> dict[int, TokensPerProblem]:
         """By N: what its searches booked."""
         return {
-            n: mean(self._of_run(result.runs_of(tree.strategy)[n].cost) for result in self.results)
-            for n in tree.n
+            n: mean(self._of_run(result.trees[spec][n].cost) for result in self.results)
+            for n, (spec, _) in tree.at.items()
         }
 
     def _of_block(self, block: Sequence[Candidate], n_prompt: int, scorer: str | None) -> TokensPerProblem:

@@ -110,13 +110,7 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
     results = test.results
     flops = models_flops(test.config)
     comparison = Comparison(
-        results,
-        chosen,
-        test.beam_aggregation,
-        config.seed,
-        config.more_votes,
-        test.config.step_separator,
-        flops,
+        results, chosen, config.seed, config.more_votes, test.config.step_separator, flops
     )
     correct, quintiles = comparison.correct(), comparison.quintiles()
 

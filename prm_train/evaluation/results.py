@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from data_gen.files.stored_record import StoredRecord
 from prm_train.metrics.estimators import N_QUINTILES, Interval, ReliabilityBin
+from prm_train.search.voting import Vote
 
 
 @dataclass(frozen=True)
@@ -22,49 +23,63 @@ class Method:
     description: str
 
 
-BEAM = Method(
-    "beam search",
-    "beam search with the PRM",
-    "N beams grow step by step; after each step the PRM decides which go on, and the finished ones vote with "
-    "their scores.",
+TREES: Mapping[str, Method] = MappingProxyType(
+    {
+        "particle_filter": Method(
+            "particle filter",
+            "the particle filter",
+            "N particles grow step by step, are copied in proportion to their PRM scores, and vote with "
+            "their weights.",
+        ),
+        "dvts": Method(
+            "DVTS",
+            "diverse verifier tree search",
+            "N paths in trees that know nothing of each other; after each step the PRM decides which path "
+            "of a tree goes on.",
+        ),
+        "beam": Method(
+            "beam search",
+            "beam search with the PRM",
+            "N beams grow step by step; after each step the PRM decides which go on, and the finished ones "
+            "vote with their scores.",
+        ),
+    }
 )
-DVTS = Method(
-    "DVTS",
-    "diverse verifier tree search",
-    "N paths in trees that know nothing of each other; after each step the PRM decides which path of a tree "
-    "goes on.",
-)
-PARTICLES = Method(
-    "particle filter",
-    "the particle filter",
-    "N particles grow step by step, are copied in proportion to their PRM scores, and vote with their "
-    "weights.",
-)
-
-
-def by_vote(name: str, method: Method, short: str) -> dict[str, Method]:
-    """A search in a tree under each vote: under its own name with its own vote, and with that of another
-    one behind it.
-    """
-    votes = (
-        ("score", "score-weighted", "Each path votes with its score."),
-        (
-            "weight",
+VOTES: Mapping[Vote, tuple[str, str]] = MappingProxyType(
+    {
+        "score": ("score-weighted", "Each path votes with its score."),
+        "weight": (
             "weighted",
             "Each path votes with its weight: how often the policy wrote it, and its score.",
         ),
-        (
-            "prior",
+        "prior": (
             "prior-weighted",
             "Each distinct path votes with its score times its probability under the policy.",
         ),
-    )
+        "prior_mean": (
+            "prior-weighted, by token,",
+            "Each distinct path votes with its score times the geometric mean of its tokens' probabilities.",
+        ),
+        "majority": ("majority", "Each path has one vote."),
+    }
+)
+
+
+def by_vote(name: str, method: Method) -> dict[str, Method]:
+    """A search in a tree under its own name with its own vote; with that of another one, or tuned, behind
+    it.
+    """
     search = method.phrase.removesuffix(" with the PRM")
     others = {
-        f"{name}_{vote}": Method(f"{short}, {vote}", f"{search}, {how} vote", words)
-        for vote, how, words in votes
+        f"{name}_{vote}": Method(f"{method.label}, {vote}", f"{search}, {how} vote", words)
+        for vote, (how, words) in VOTES.items()
     }
-    return {name: method, **others}
+    tuned = Method(
+        f"{method.label}, tuned",
+        f"{search}, tuned on validation",
+        "Settings and vote are those that solve most validation problems, for each N.",
+    )
+    return {name: method, f"{name}_tuned": tuned, **others}
 
 
 METHODS: Mapping[str, Method] = MappingProxyType(
@@ -77,9 +92,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "prm_vanilla": Method(
             "PRM vanilla", "plain best-of-N with the PRM", "The one sample with the highest PRM score."
         ),
-        **by_vote("beam", BEAM, "beam"),
-        **by_vote("dvts", DVTS, "DVTS"),
-        **by_vote("particle_filter", PARTICLES, "particles"),
+        **{key: row for name, method in TREES.items() for key, row in by_vote(name, method).items()},
         "orm_weighted": Method(
             "ORM weighted",
             "ORM-weighted best-of-N",

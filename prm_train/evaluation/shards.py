@@ -10,7 +10,6 @@ from pathlib import Path
 from data_gen.files.run_identity import first_difference, read_models
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import dump_config, load_yaml
-from prm_train.encoding.aggregation import Aggregation
 from prm_train.search.results import ProblemResult, read_results
 from prm_train.search.settings import SearchConfig
 from prm_train.search.summary import SearchSummary
@@ -20,23 +19,19 @@ OF_MODELS = ("policy", "prm", "prm_format", "orm")  # where models are; models.j
 # what may differ between a search for choosing settings and the search that they are chosen for
 OF_TEST = (
     *("n_samples", "other_temperatures", "n_difficulty_draws"),
-    *("beams", "dvts", "particle_filter", "beam_width", "beam_max_steps", "beam_aggregation"),
-    *("particle_exponent", "particle_resample_below"),
+    *("strategies", "sizes", "aggregation"),
 )
 
 
 @dataclass(frozen=True)
 class FinishedSearch:
-    """A search, in one folder or in the shards of it. `models` are ids by name: policy, prm, orm.
-
-    `beam_aggregation` made the scores of the paths of its searches in a tree (None: it had none); `results`
+    """A search, in one folder or in the shards of it. `models` are ids by name: policy, prm, orm; `results`
     are in the order of their problem ids.
     """
 
     folders: tuple[Path, ...]
     config: SearchConfig
     models: dict[str, str]
-    beam_aggregation: Aggregation | None
     results: tuple[ProblemResult, ...]
 
 
@@ -61,7 +56,7 @@ def read_search(folders: Sequence[Path]) -> FinishedSearch:
                 "expected shards"
             )
     first = shards[0]
-    return FinishedSearch(tuple(folders), first.config, first.models, first.beam_aggregation, tuple(results))
+    return FinishedSearch(tuple(folders), first.config, first.models, tuple(results))
 
 
 def check_chosen_for(validation: FinishedSearch, test: FinishedSearch) -> None:
@@ -101,21 +96,15 @@ def _read_shard(folder: Path) -> FinishedSearch:
     temperatures = {config.temperature, *config.other_temperatures}
     for result in results:
         sizes = {len(candidates) for candidates in result.samples.values()}
-        trees = {name: tuple(result.runs_of(name)) for name in config.tree_sizes}
+        trees = {spec: tuple(runs) for spec, runs in result.trees.items()}
         if set(result.samples) != temperatures or sizes != {config.n_samples} or trees != config.tree_sizes:
-            searches = ", ".join(f"{name} N = {list(found)}" for name, found in trees.items() if found)
+            searches = ", ".join(f"{spec} N = {list(found)}" for spec, found in trees.items())
             raise InputError(
                 f"{folder / 'results.jsonl'}: problem {result.problem.problem_id} has {sizes} samples at T = "
                 f"{sorted(result.samples)} and "
                 f"searches {searches or 'of no tree'}; expected what config.json says"
             )
-    how = summary.beam_aggregation or config.beam_aggregation
-    if any(config.tree_sizes.values()) and how is None:
-        raise InputError(
-            f"{folder / 'search.json'}: no beam_aggregation; an earlier version made this search: run it "
-            "again"
-        )
-    return FinishedSearch((folder,), config, models, how, tuple(results))
+    return FinishedSearch((folder,), config, models, tuple(results))
 
 
 def _check_shard(first: FinishedSearch, shard: FinishedSearch) -> None:

@@ -1,74 +1,107 @@
-"""Searches in a tree as methods of a report: one for each strategy that ran and each vote among its paths."""
+"""Searches in a tree as methods of a report: each strategy under each of its votes, and with the settings and
+the vote that validation problems choose.
+"""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prm_train.encoding.aggregation import Aggregation
-from prm_train.search.results import ProblemResult, StrategyRun, StrategySettings, TreeStrategyName
-from prm_train.search.strategies import TREE_STRATEGIES
+from prm_train.search.results import ProblemResult, Setting, StrategyRun
+from prm_train.search.strategies import STRATEGIES, parse_strategy
 from prm_train.search.voting import Vote, is_right, tree_votes, weighted_vote
+
+SpecVote = tuple[str, Vote]
 
 
 @dataclass(frozen=True)
 class TreeMethod:
-    """A strategy with a vote. `n` are the N that it ran with, ascending; `settings` are those of all its
-    runs.
+    """A row of a report. `at` gives for each N, ascending, the spec of the search and the vote among its
+    paths; `settings` are those of its runs, by spec.
     """
 
-    strategy: TreeStrategyName
-    vote: Vote
-    n: tuple[int, ...]
-    settings: StrategySettings
+    name: str
+    at: Mapping[int, SpecVote]
+    settings: Mapping[str, Mapping[str, Setting]]
 
     @property
-    def name(self) -> str:
-        """The strategy's for its own vote."""
-        return (
-            self.strategy
-            if self.vote == TREE_STRATEGIES[self.strategy].votes[0]
-            else f"{self.strategy}_{self.vote}"
-        )
+    def strategy(self) -> str:
+        return self.name.partition(":")[0].removesuffix("_tuned")
 
-    def is_right(self, run: StrategyRun, how: Aggregation) -> bool:
-        return is_right(weighted_vote(run.candidates, tree_votes(run.candidates, "prm", how, self.vote)))
-
-    def accuracies(
-        self, results: Sequence[ProblemResult], how: Aggregation
-    ) -> dict[int, NDArray[np.float64]]:
-        """By N, 1.0 for each problem that the vote solved. `how` makes a path's score of its step scores."""
-        return {
-            n: np.array([float(self.is_right(result.runs_of(self.strategy)[n], how)) for result in results])
-            for n in self.n
-        }
+    def accuracies(self, results: Sequence[ProblemResult]) -> dict[int, NDArray[np.float64]]:
+        """By N, 1.0 for each problem that the vote solved."""
+        return {n: accuracies(results, spec, n, vote) for n, (spec, vote) in self.at.items()}
 
     @property
     def words(self) -> str:
         """Its settings for a person."""
-        settings = self.settings
-        scores = f"{settings.aggregation} of the step scores"
-        if self.strategy == "particle_filter":
-            share = settings.resample_below
-            when = (
-                "at every step"
-                if share == 1
-                else f"when fewer than {share:g} of the particles are effective"
-                if share
-                else "never"
+        if self.name.endswith("_tuned"):
+            by_choice = groupby(self.at.items(), key=lambda item: item[1])
+            entries = [(next(group)[0], choice) for choice, group in by_choice]
+            spelled = "; ".join(
+                f"from N={n}: {', '.join(spec.split(':')[1:]) or 'defaults'}, vote by {vote}"
+                for n, (spec, vote) in entries
             )
-            power = "" if settings.exponent == 1 else f" to the power of {settings.exponent:g}"
-            return f"weights by {scores}{power}, resampled {when}"
-        vote = " and weighs their votes" if self.vote == "score" else ", also for the vote"
-        return f"M = {settings.width}, {scores} ranks paths{vote}"
+            return f"settings and vote chosen on validation for each N ({spelled})"
+        ((spec, vote),) = set(self.at.values())
+        return (
+            ", ".join(f"{name} = {value}" for name, value in self.settings[spec].items())
+            + f", vote by {vote}"
+        )
 
 
-def tree_methods(result: ProblemResult, more_votes: Sequence[Vote] = ()) -> Iterator[TreeMethod]:
-    """Of the searches that a problem was searched with, under the votes of each strategy and `more_votes`."""
-    for name, strategy in TREE_STRATEGIES.items():
-        runs = result.runs_of(name)
-        if runs:
-            (settings,) = {run.settings for run in runs.values()}
-            for vote in dict.fromkeys((*strategy.votes, *more_votes)):
-                yield TreeMethod(name, vote, tuple(sorted(runs)), settings)
+def accuracies(results: Sequence[ProblemResult], spec: str, n: int, vote: Vote) -> NDArray[np.float64]:
+    """1.0 for each problem that a vote among the paths of a search solved."""
+
+    def is_solved(run: StrategyRun) -> bool:
+        how: Any = run.settings["aggregation"]
+        return is_right(weighted_vote(run.candidates, tree_votes(run.candidates, "prm", how, vote)))
+
+    return np.array([float(is_solved(result.trees[spec][n])) for result in results])
+
+
+def choose_trees(results: Sequence[ProblemResult]) -> dict[str, dict[int, SpecVote]]:
+    """By strategy and N the settings and the vote that solve most validation problems; ties go to what comes
+    first: the settings as they were listed, the strategy's own vote.
+    """
+    choices: dict[str, dict[int, SpecVote]] = {}
+    for strategy, specs in by_strategy(results[0]).items():
+        votes = dict.fromkeys((*STRATEGIES[strategy].votes, *get_args(Vote)))
+        choices[strategy] = {
+            n: max(
+                ((spec, vote) for spec in specs for vote in votes),
+                key=lambda choice: float(accuracies(results, choice[0], n, choice[1]).mean()),
+            )
+            for n in sorted(results[0].trees[specs[0]])
+        }
+    return choices
+
+
+def tree_methods(
+    result: ProblemResult, chosen: Mapping[str, Mapping[int, SpecVote]], more_votes: Sequence[Vote] = ()
+) -> Iterator[TreeMethod]:
+    """The methods of the searches that a problem was searched with.
+
+    Each strategy with its default settings, or where it ran with others only with each of them, under its own
+    votes and `more_votes`; and with what validation chose, where it did.
+    """
+    for strategy, specs in by_strategy(result).items():
+        settings = {spec: next(iter(result.trees[spec].values())).settings for spec in specs}
+        for spec in [strategy] if strategy in specs else specs:
+            votes = list(dict.fromkeys((*STRATEGIES[strategy].votes, *more_votes)))
+            for vote in votes:
+                name = spec if vote == votes[0] else f"{spec}_{vote}"
+                yield TreeMethod(name, {n: (spec, vote) for n in sorted(result.trees[spec])}, settings)
+        if strategy in chosen:
+            yield TreeMethod(f"{strategy}_tuned", chosen[strategy], settings)
+
+
+def by_strategy(result: ProblemResult) -> dict[str, list[str]]:
+    """The specs of the searches in a tree, in the order in which they ran."""
+    specs: dict[str, list[str]] = {}
+    for spec in result.trees:
+        specs.setdefault(parse_strategy(spec).name, []).append(spec)
+    return specs

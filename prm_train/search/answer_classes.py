@@ -1,4 +1,4 @@
-"""Which candidates of a problem state the same answer, as its grader sees it: `W = 3` and `3` are one
+"""Which candidates of a problem state the same answer, as its grader reads them: `W = 3` and `3` are one
 candidate in a vote.
 
 Answers with one `answer_key` are one class. The heaviest classes are then compared with each other by the
@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from data_gen.answers.vote_key import answer_key
-from data_gen.grading.graders import Grader
-from data_gen.records.solutions import Problem
+from data_gen.records.grader import AnswerReader
+from data_gen.records.solutions import Question
 from prm_train.search.candidates import Candidate
 
 N_COMPARED = 12  # heaviest classes
 
 
 async def classify_answers(
-    problem: Problem, candidates: Sequence[Candidate], grader: Grader
+    question: Question, candidates: Sequence[Candidate], reader: AnswerReader
 ) -> dict[str, str]:
     """By the key of an answer the key of its class, for the classes that were found to be another's; ties go
     to the earliest answer.
@@ -33,7 +33,7 @@ async def classify_answers(
     leaders: list[str] = []
     for key, _ in Counter(map(answer_key, answers)).most_common(N_COMPARED):
         for leader in leaders:
-            if await grader.is_same(problem, first[leader], first[key]):
+            if await reader.is_same(question, first[leader], first[key]):
                 classes[key] = leader
                 break
         else:

@@ -7,28 +7,28 @@ Vanilla and weighted best-of-N as in Snell et al. 2024, section 5.1; the choice 
 from dataclasses import replace
 from typing import Any
 
-from data_gen.grading.graders import Grader
 from data_gen.ledger.policy import LedgerPolicy
 from data_gen.process.side_by_side import side_by_side
+from data_gen.records.grader import AnswerReader
 from data_gen.records.sampling import FinishReason, SamplingParams
-from data_gen.records.solutions import GradedSolution, Problem
+from data_gen.records.solutions import Question, Solution
 from data_gen.records.steps import split_steps
-from data_gen.sampling.solutions import draw_solutions
+from data_gen.sampling.solutions import Prefix, draw_solution
 from prm_train.scoring.protocol import CountedTree, PathTooLongError, Scorer, ScorerUsage, ScoringTree
 from prm_train.search.baselines import CONFIDENCE, Measures, ProblemBaselines
 from prm_train.search.candidates import Candidate
 
 
-def as_candidate(graded: GradedSolution) -> Candidate:
-    solution = graded.solution
+def as_candidate(solution: Solution, answer: str | None) -> Candidate:
+    """Not graded yet: its verdict is unknown."""
     return Candidate(
         problem_id=solution.problem_id,
         index=solution.index,
         text=solution.text,
-        answer=graded.answer,
-        is_correct=graded.verdict.is_correct,
+        answer=answer,
+        is_correct=False,
         is_finished=solution.finish_reason is not FinishReason.LENGTH,
-        is_unknown=graded.verdict.is_unknown,
+        is_unknown=True,
         logprob_sum=sum(solution.logprobs),
         n_tokens=len(solution.token_ids),
     )
@@ -36,19 +36,20 @@ def as_candidate(graded: GradedSolution) -> Candidate:
 
 async def draw_candidates(
     policy: LedgerPolicy,
-    grader: Grader,
+    reader: AnswerReader,
     params: SamplingParams,
     indices: range,
     baselines: ProblemBaselines | None = None,
 ) -> list[Candidate]:
-    """The draws with these indices from the problem's prompt, graded but not scored; with the measures of
-    baselines, if there are any.
+    """The draws with these indices from the question's prompt, neither graded nor scored; with the measures
+    of baselines, if there are any.
     """
-    graded = await draw_solutions(policy, grader, params, indices)
-    candidates = [as_candidate(each) for each in graded]
+    prompt = Prefix(policy.encode_prompt(policy.question.question))
+    solutions = await side_by_side(draw_solution(policy, prompt, params, index) for index in indices)
+    candidates = [as_candidate(each, reader.read_answer(policy.question, each)) for each in solutions]
     if baselines is None:
         return candidates
-    measured = baselines.measure([each.solution for each in graded])
+    measured = baselines.measure(solutions)
     return [with_measures(*pair) for pair in zip(candidates, measured, strict=True)]
 
 
@@ -73,7 +74,7 @@ async def score_path(tree: ScoringTree, steps: tuple[str, ...], scores_steps: bo
 
 
 async def score_candidates(
-    problem: Problem, candidates: list[Candidate], scorer: Scorer, name: str, separator: str
+    question: Question, candidates: list[Candidate], scorer: Scorer, name: str, separator: str
 ) -> tuple[list[Candidate], ScorerUsage]:
     """The candidates with the scorer's scores under `name`; one tree for all, so what they share is computed
     once. Where the scorer says it, with what each path costs, too.
@@ -96,5 +97,5 @@ async def score_candidates(
         n_tokens = tree.path_tokens(path_nodes(tree, steps))
         return replace(scored, scorer_tokens={**candidate.scorer_tokens, name: n_tokens})
 
-    async with scorer.session(problem.question) as tree:
+    async with scorer.session(question.question) as tree:
         return await side_by_side(one(tree, candidate) for candidate in candidates), tree.usage

@@ -17,7 +17,8 @@ from data_gen.settings.errors import InputError
 class Candidate:
     """The `index`-th solution of a problem.
 
-    `is_correct` is False where the verdict is unknown (`is_unknown`), too; `is_finished` is False for a text
+    `is_correct` is False where the verdict is unknown (`is_unknown`), too, as it is until a candidate is
+    graded; `is_finished` is False for a text
     cut by a length limit. `logprob_sum` is the natural log-probability of its `n_tokens` tokens under the
     policy. `scores` holds by scorer the scores in [0, 1] of its steps (a PRM) or of its end alone (an ORM). A
     search in a tree adds the log-probability of each step that it drew, how many equal paths the candidate

@@ -16,32 +16,38 @@ beam search, within each tree.
 from dataclasses import dataclass
 
 from prm_train.encoding.aggregation import Aggregation
-from prm_train.search.paths import PathGrower, SearchPath, best_distinct, by_score, even_shares
+from prm_train.search.paths import PathGrower, SearchPath, by_score, distinct, even_shares, own_scores
+from prm_train.search.survivors import Survivors, survivor_noise, survivors
 
 
 @dataclass(frozen=True)
 class DvtsConfig:
     """`n` paths in trees of `width` (M); where M does not divide N, the trees are as even as it goes.
-    `aggregation` makes the rank of a path of its step scores.
+    `aggregation` makes the rank of a path of its step scores; `survivors` says whether the best of each tree
+    stays or one drawn in proportion to the ranks.
     """
 
     n: int = 16
     width: int = 4
     max_steps: int = 40
     aggregation: Aggregation = "min"
+    survivors: Survivors = "best"
+
+    def __post_init__(self) -> None:
+        if self.width < 1:
+            raise ValueError(f"width: got {self.width}, expected 1 or more")
 
 
 async def dvts(grower: PathGrower, config: DvtsConfig) -> list[SearchPath]:
     """The paths in the order in which they ended, then what was open after `max_steps`."""
     n_trees = -(-config.n // config.width)  # rounded up
     ended, kept, shares = list[SearchPath](), [SearchPath()] * n_trees, even_shares(config.n, n_trees)
-    for _ in range(config.max_steps):
+    for step in range(config.max_steps):
         families = await grower.grow(kept, shares)
         ended += [child for family in families for child in family if not child.is_open]
-        best = [
-            best_distinct((child for child in family if child.is_open), 1, config.aggregation)
-            for family in families
-        ]
+        opened = [distinct(child for child in family if child.is_open) for family in families]
+        noise = survivor_noise(grower, config.survivors, step)
+        best = [survivors(paths, own_scores(paths, config.aggregation), 1, noise)[0] for paths in opened]
         shares = [share for share, path in zip(shares, best, strict=True) if path]
         kept = [path for paths in best for path in paths]
         if not kept:

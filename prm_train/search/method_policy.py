@@ -11,7 +11,7 @@ from data_gen.ledger.store import Ledger
 from data_gen.policies.protocol import Policy
 from data_gen.records.draw_keys import DrawKey
 from data_gen.records.sampling import Completion, Usage
-from data_gen.records.solutions import Problem
+from data_gen.records.solutions import Question
 from prm_train.scoring.work import Work, passed
 
 
@@ -22,8 +22,10 @@ class MethodPolicy(LedgerPolicy):
     each once.
     """
 
-    def __init__(self, policy: Policy, ledger: Ledger, problem: Problem, drawn: dict[DrawKey, Usage]) -> None:
-        super().__init__(policy, ledger, problem)
+    def __init__(
+        self, policy: Policy, ledger: Ledger, question: Question, drawn: dict[DrawKey, Usage]
+    ) -> None:
+        super().__init__(policy, ledger, question)
         self._drawn = drawn
         self._prefixes = set[tuple[int, ...]]()  # that draws began with
         self._written = set[tuple[int, ...]]()  # prefixes with their draws behind them

@@ -21,6 +21,11 @@ What differs from the paper, and why:
 - Finished particles are absorbing: they are neither copied nor dropped, and take no place from open ones.
   Truncated ones never vote.
 - Copies of a particle draw different next steps.
+
+With `resampling` split, no chance decides how many copies a particle gets: equal particles are one, each gets
+its share of the places, rounded (down, and one more for the largest remainders), and its copies divide its
+weight. What rounding takes from or gives to a particle stays in their weights, and evens out over the steps;
+what got no copy is lost, so the estimate of the target is no longer right on average, but varies less.
 """  # noqa: E501
 
 import math
@@ -28,17 +33,20 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import Literal
 
 from data_gen.records.draw_keys import derive_seed
 from prm_train.encoding.aggregation import Aggregation
-from prm_train.search.paths import PathGrower, SearchPath, log_mean_weight
+from prm_train.search.paths import PathGrower, SearchPath, distinct, log_mean_weight, shares_of
+
+Resampling = Literal["systematic", "split"]
 
 
 @dataclass(frozen=True)
 class ParticleFilterConfig:
     """`n` particles. `aggregation` makes the score of a path of its step scores; `exponent` is the power of
     the score in the weight (0: the policy alone). Open particles are resampled when their effective number is
-    below `resample_below` of them: 1 at every step at which weights differ, 0 never.
+    below `resample_below` of them: 1 at every step at which weights differ, 0 never. `resampling` says how.
     """
 
     n: int = 16
@@ -46,11 +54,18 @@ class ParticleFilterConfig:
     aggregation: Aggregation = "prod"
     exponent: float = 1.0
     resample_below: float = 1.0
+    resampling: Resampling = "systematic"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.exponent < math.inf:
+            raise ValueError(f"exponent: got {self.exponent}, expected 0 or more")
+        if not 0 <= self.resample_below <= 1:
+            raise ValueError(f"resample_below: got {self.resample_below}, expected a share from 0 to 1")
 
 
 async def particle_filter(grower: PathGrower, config: ParticleFilterConfig) -> list[SearchPath]:
     """The particles in the order in which they ended, then what was open after `max_steps`."""
-    problem, seed = grower.policy.problem, grower.policy.base_seed
+    question, seed = grower.policy.question, grower.policy.base_seed
     ended, particles = list[SearchPath](), [SearchPath(multiplicity=config.n)]
     for step in range(config.max_steps):
         families = await grower.grow(particles, [particle.multiplicity for particle in particles])
@@ -66,8 +81,12 @@ async def particle_filter(grower: PathGrower, config: ParticleFilterConfig) -> l
         particles = [child for child in moved if child.is_open]
         if not particles:
             break
-        if effective_number(particles) < config.resample_below * len(particles):
-            at = random.Random(derive_seed(seed, "resample", problem.problem_id, step)).random()
+        if effective_number(particles) >= config.resample_below * len(particles):
+            continue
+        if config.resampling == "split":
+            particles = split(particles)
+        else:
+            at = random.Random(derive_seed(seed, "resample", question.problem_id, step)).random()
             particles = resampled(particles, at)
     return ended + particles
 
@@ -95,6 +114,20 @@ def resampled(particles: Sequence[SearchPath], at: float) -> list[SearchPath]:
     return [
         replace(particle, multiplicity=count, log_weight=log_weight)
         for particle, count in zip(particles, counts, strict=True)
+        if count
+    ]
+
+
+def split(particles: Sequence[SearchPath]) -> list[SearchPath]:
+    """As many copies as there are particles, of each text in proportion to the weight of all that have it,
+    rounded; they divide that weight.
+    """
+    texts = distinct(particles)
+    sums = [replace(text, log_weight=text.log_weight + math.log(text.multiplicity)) for text in texts]
+    counts = shares_of(len(particles), relative_weights(sums))
+    return [
+        replace(text, multiplicity=count, log_weight=text.log_weight - math.log(count))
+        for text, count in zip(sums, counts, strict=True)
         if count
     ]
 

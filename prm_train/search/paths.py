@@ -1,8 +1,8 @@
 """Paths that grow a step at a time and are scored as they grow: what the strategies that search in a tree
 share.
 
-A strategy is an `async` function of a `PathGrower` that returns paths; `search_tree` makes graded candidates
-of them.
+A strategy is an `async` function of a `PathGrower` that returns paths; `search_tree` makes candidates of
+them, which nobody has graded.
 """
 
 import math
@@ -10,47 +10,20 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from data_gen.grading.accepted_answers import grade_any
-from data_gen.grading.graders import Grader
 from data_gen.ledger.policy import LedgerPolicy
 from data_gen.process.side_by_side import side_by_side
+from data_gen.records.grader import AnswerReader
 from data_gen.records.sampling import FinishReason, SamplingParams
 from data_gen.records.solutions import Solution
 from data_gen.records.steps import ended_steps, split_steps
 from data_gen.records.stop_strings import StopStrings
-from prm_train.encoding.aggregation import Aggregation, aggregate, log_score
+from prm_train.encoding.aggregation import Aggregation, aggregate
 from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage, ScoringTree
 from prm_train.search.best_of_n import as_candidate, score_path
 from prm_train.search.candidates import Candidate
 from prm_train.search.draw_indices import DrawIndices
-
-
-@dataclass(frozen=True)
-class SearchPath:
-    """A path of the search: what was written after the prompt, and the scores of its steps; of an open one,
-    of those that have ended.
-
-    `logprobs` are the policy's, one a token; `step_logprobs` their sums, one a draw. A path stands for
-    `multiplicity` equal copies. `log_weight` is the logarithm of the weight of each of them, which the
-    strategy gives a meaning; a product of many scores has no other form that does not vanish.
-    """
-
-    token_ids: tuple[int, ...] = ()
-    text: str = ""
-    scores: tuple[float, ...] = ()
-    logprobs: tuple[float, ...] = ()
-    finish_reason: FinishReason | None = None  # None: open, its last draw was stopped by the separator
-    step_logprobs: tuple[float, ...] = ()
-    multiplicity: int = 1
-    log_weight: float = 0.0
-
-    @property
-    def is_open(self) -> bool:
-        return self.finish_reason is None
-
-    def log_score(self, how: Aggregation) -> float:
-        """The logarithm of the path's score; 0.0 before the first one."""
-        return log_score(aggregate(self.scores, how)) if self.scores else 0.0
+from prm_train.search.search_path import SearchPath
+from prm_train.search.trace import TreeTrace
 
 
 @dataclass(frozen=True)
@@ -59,17 +32,18 @@ class PathGrower:
     separator.
 
     `params.max_new_tokens` bounds a whole path; a step that goes beyond it is the path's last. `indices` are
-    those of one run.
+    those of one run; `trace` is told of every step.
     """
 
     policy: LedgerPolicy
     tree: ScoringTree
     params: SamplingParams
     indices: DrawIndices = field(default_factory=DrawIndices)
+    trace: TreeTrace | None = None
 
     @cached_property
     def prompt_ids(self) -> tuple[int, ...]:
-        return self.policy.encode_prompt(self.policy.problem.question)
+        return self.policy.encode_prompt(self.policy.question.question)
 
     async def grow(self, paths: Sequence[SearchPath], shares: Sequence[int]) -> list[list[SearchPath]]:
         """Of each path so many children, a step longer and scored, no two of one draw. They divide the weight
@@ -90,27 +64,48 @@ class PathGrower:
                 for index in self.indices.take(path.token_ids, share)
             )
         )
-        return [[next(children) for _ in range(share)] for share in shares]
+        families = [[next(children) for _ in range(share)] for share in shares]
+        if self.trace is not None:
+            for path, family in zip(paths, families, strict=True):
+                self.trace.add(path, family)
+        return families
+
+    async def roll_out(self, paths: Sequence[SearchPath], n_steps: int) -> list[SearchPath]:
+        """Each path with so many greedy next steps, or fewer where it ends, scored at its end. One that does
+        not fit into the scorer there has the scores it had.
+
+        Draws at temperature 0 have parameters of their own: they take no index from those of `grow`, and the
+        same step is drawn once however many rollouts run through it.
+        """
+        greedy = replace(self.params, temperature=0.0)
+
+        async def one(path: SearchPath) -> SearchPath:
+            for _ in range(n_steps):
+                if path.is_open:
+                    path = await self._drawn(path, greedy, 0)
+            return await self._scored(path)
+
+        return await side_by_side(one(path) for path in paths)
 
     async def _next_step(self, path: SearchPath, index: int) -> SearchPath:
-        """The path with the `index`-th draw of its next step, scored. One that a limit cut is truncated,
-        and has the scores it had.
-        """
+        """The path with the `index`-th draw of its next step, scored."""
+        return await self._scored(await self._drawn(path, self.params, index))
+
+    async def _drawn(self, path: SearchPath, params: SamplingParams, index: int) -> SearchPath:
+        """The path with a draw of its next step, not scored. One that a limit cut is truncated."""
         prefix_ids = self.prompt_ids + path.token_ids
         n_left = min(
-            self.params.max_new_tokens - len(path.token_ids), self.policy.context_length - len(prefix_ids)
+            params.max_new_tokens - len(path.token_ids), self.policy.context_length - len(prefix_ids)
         )
         if n_left < 1:
             return replace(path, finish_reason=FinishReason.LENGTH)
-        draw = await self.policy.sample(prefix_ids, self.params, index)
+        draw = await self.policy.sample(prefix_ids, params, index)
         text, is_open = path.text + draw.text, draw.finish_reason is FinishReason.STOP  # at the end of a step
-        if self.params.stop_strings:
+        if params.stop_strings:
             whole = draw
-            text, draw = StopStrings(self.policy.token_bytes(), self.params.stop_strings).cut(
-                path.text, whole
-            )
+            text, draw = StopStrings(self.policy.token_bytes(), params.stop_strings).cut(path.text, whole)
             is_open = is_open and draw is whole
-        grown = replace(
+        return replace(
             path,
             token_ids=path.token_ids + draw.token_ids,
             text=text,
@@ -122,7 +117,6 @@ class PathGrower:
             if is_open
             else draw.finish_reason,
         )
-        return await self._scored(grown)
 
     async def _scored(self, path: SearchPath) -> SearchPath:
         """With the steps of the whole text, as best-of-N sees them: a token may end a step and begin the
@@ -137,17 +131,12 @@ class PathGrower:
         except PathTooLongError:
             return replace(path, finish_reason=FinishReason.LENGTH)
 
-    async def candidate(self, path: SearchPath, grader: Grader, index: int, name: str) -> Candidate:
-        """The path as the `index`-th candidate, graded, with its scores under `name`; an open one is
-        unfinished.
-        """
-        reason = path.finish_reason or FinishReason.LENGTH
-        solution = Solution(
-            self.policy.problem.problem_id, index, path.text, reason, path.token_ids, path.logprobs
-        )
-        candidate = as_candidate(await grade_any(grader, self.policy.problem, solution))
+    def candidate(self, path: SearchPath, reader: AnswerReader, index: int, name: str) -> Candidate:
+        """The path as the `index`-th candidate, with its scores under `name`; an open one is unfinished."""
+        question, reason = self.policy.question, path.finish_reason or FinishReason.LENGTH
+        solution = Solution(question.problem_id, index, path.text, reason, path.token_ids, path.logprobs)
         return replace(
-            candidate,
+            as_candidate(solution, reader.read_answer(question, solution)),
             scores={name: path.scores} if path.scores else {},
             step_logprobs=path.step_logprobs,
             multiplicity=path.multiplicity,
@@ -158,10 +147,11 @@ class PathGrower:
 async def search_tree(
     strategy: Callable[[PathGrower], Coroutine[None, None, list[SearchPath]]],
     policy: LedgerPolicy,
-    grader: Grader,
+    reader: AnswerReader,
     scorer: Scorer,
     name: str,
     params: SamplingParams,
+    trace: TreeTrace | None = None,
 ) -> tuple[list[Candidate], ScorerUsage]:
     """The paths of a strategy as candidates, in its order, scored under `name`. `params.stop` is the step
     separator.
@@ -178,10 +168,10 @@ async def search_tree(
             f"a search in a tree ranks unfinished paths: {scorer.scorer_id} scores finished ones only, "
             "expected a PRM"
         )
-    async with scorer.session(policy.problem.question) as tree:
-        grower = PathGrower(policy, tree, params)
+    async with scorer.session(policy.question.question) as tree:
+        grower = PathGrower(policy, tree, params, trace=trace)
         paths, usage = await strategy(grower), tree.usage
-    return [await grower.candidate(path, grader, index, name) for index, path in enumerate(paths)], usage
+    return [grower.candidate(path, reader, index, name) for index, path in enumerate(paths)], usage
 
 
 def even_shares(n: int, n_parts: int) -> list[int]:
@@ -189,22 +179,37 @@ def even_shares(n: int, n_parts: int) -> list[int]:
     return [n // n_parts + (part < n % n_parts) for part in range(n_parts)]
 
 
-def best_distinct(paths: Iterable[SearchPath], n: int, how: Aggregation) -> list[SearchPath]:
-    """At most `n` paths of different texts, those with the highest scores, the best first; ties go to the
-    earliest.
+def shares_of(n: int, weights: Sequence[float]) -> list[int]:
+    """`n` in whole parts in proportion to the weights: each gets its part rounded down, and those with the
+    largest remainders, ties to the earliest, one more until all are given.
+    """
+    total = math.fsum(weights)
+    exact = [n * weight / total for weight in weights]
+    shares = [math.floor(part) for part in exact]
+    by_remainder = sorted(range(len(shares)), key=lambda i: shares[i] - exact[i])
+    for i in by_remainder[: n - sum(shares)]:
+        shares[i] += 1
+    return shares
 
-    Each stands for all copies of its text; its weight is their mean.
+
+def distinct(paths: Iterable[SearchPath]) -> list[SearchPath]:
+    """One path of each text, in the order of the first copies. It stands for all copies of its text; its
+    weight is their mean.
     """
     copies: dict[str, list[SearchPath]] = {}
     for path in paths:
         copies.setdefault(path.text, []).append(path)
-    best = sorted(copies.values(), key=lambda same: -aggregate(same[-1].scores, how))[:n]
     return [
         replace(
             same[-1], multiplicity=sum(path.multiplicity for path in same), log_weight=log_mean_weight(same)
         )
-        for same in best
+        for same in copies.values()
     ]
+
+
+def own_scores(paths: Iterable[SearchPath], how: Aggregation) -> list[float]:
+    """The score of each path."""
+    return [aggregate(path.scores, how) for path in paths]
 
 
 def log_mean_weight(paths: Sequence[SearchPath]) -> float:

@@ -1,39 +1,20 @@
 """What a search found out about a problem and what that cost: the lines of results.jsonl."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
 from data_gen.records.sampling import Usage
 from data_gen.records.solutions import Problem
 from data_gen.settings.errors import InputError
-from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.protocol import ScorerUsage
 from prm_train.search.candidates import Candidate
 
-TreeStrategyName = Literal["beam", "dvts", "particle_filter"]
-Strategy = Literal["greedy", "samples"] | TreeStrategyName
-
-
-@dataclass(frozen=True)
-class StrategySettings:
-    """What a strategy runs with besides N; None for what it has not.
-
-    Of searches in a tree: how many next steps a kept path gets, how many steps a path may have, and what
-    makes its score of step scores. Of the particle filter: the power of scores in weights, and below which
-    share of effective particles it resamples.
-    """
-
-    temperature: float
-    width: int | None = None
-    max_steps: int | None = None
-    aggregation: Aggregation | None = None
-    exponent: float | None = None
-    resample_below: float | None = None
+GREEDY, SAMPLES = "greedy", "samples"  # strategies besides those in a tree
+Setting = int | float | str | bool | None
 
 
 @dataclass(frozen=True)
@@ -49,15 +30,24 @@ class Cost:
 
 @dataclass(frozen=True)
 class StrategyRun:
-    """The candidates that a strategy gave, and what it cost as if it ran alone. It is known by (strategy, N,
-    settings).
+    """The candidates that a strategy gave, and what it cost as if it ran alone.
+
+    It is known by (`spec`, `n`): a spec is the strategy's name with the settings that were given for it
+    (`particle_filter:exponent=0.5`). `settings` are all of them but the temperature, which is in force at
+    every draw.
     """
 
-    strategy: Strategy
+    spec: str
     n: int
-    settings: StrategySettings
+    temperature: float
     candidates: tuple[Candidate, ...]
     cost: Cost = Cost()
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+
+    @property
+    def strategy(self) -> str:
+        """Its name without settings."""
+        return self.spec.partition(":")[0]
 
 
 @dataclass(frozen=True)
@@ -100,22 +90,22 @@ class ProblemResult:
 
     @cached_property
     def greedy(self) -> Candidate:
-        ((candidate,),) = (run.candidates for run in self.runs if run.strategy == "greedy")
+        ((candidate,),) = (run.candidates for run in self.runs if run.strategy == GREEDY)
         return candidate
 
     @cached_property
     def samples(self) -> dict[float, tuple[Candidate, ...]]:
         """By temperature."""
-        return {run.settings.temperature: run.candidates for run in self.runs if run.strategy == "samples"}
-
-    def runs_of(self, strategy: TreeStrategyName) -> dict[int, StrategyRun]:
-        """By N: the runs of a search in a tree differ in nothing else."""
-        return {run.n: run for run in self.runs if run.strategy == strategy}
+        return {run.temperature: run.candidates for run in self.runs if run.strategy == SAMPLES}
 
     @cached_property
-    def beams(self) -> dict[int, tuple[Candidate, ...]]:
-        """Candidates of the beam searches, by N."""
-        return {n: run.candidates for n, run in self.runs_of("beam").items()}
+    def trees(self) -> dict[str, dict[int, StrategyRun]]:
+        """The runs of searches in a tree, by spec and N."""
+        by_spec: dict[str, dict[int, StrategyRun]] = {}
+        for run in self.runs:
+            if run.strategy not in (GREEDY, SAMPLES):
+                by_spec.setdefault(run.spec, {})[run.n] = run
+        return by_spec
 
     @property
     def scored(self) -> tuple[Candidate, ...]:
@@ -124,9 +114,7 @@ class ProblemResult:
 
     def cost_of_samples(self, temperature: float) -> Cost:
         (cost,) = (
-            run.cost
-            for run in self.runs
-            if run.strategy == "samples" and run.settings.temperature == temperature
+            run.cost for run in self.runs if run.strategy == SAMPLES and run.temperature == temperature
         )
         return cost
 
@@ -141,7 +129,7 @@ class ProblemResult:
         scored = tuple(candidates)
 
         def put(run: StrategyRun) -> StrategyRun:
-            is_scored = run.strategy == "samples" and run.settings.temperature == self.temperature
+            is_scored = run.strategy == SAMPLES and run.temperature == self.temperature
             return replace(run, candidates=scored) if is_scored else run
 
         return replace(self, runs=tuple(map(put, self.runs)))

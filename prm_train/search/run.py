@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         searcher = Searcher(config, policy, ledger, grader, scorers, confidence)
         asyncio.run(search_problems(selection.problems, done, searcher, clock))
     # What is saved: a run that finds everything done reports the same seconds.
-    summary = summarize(read_results(results), searcher.beam_aggregation, clock.saved)
+    summary = summarize(read_results(results), clock.saved)
     summary.write(config.output / "search.json")
     logger.info("%s:\n%s", config.output / "search.json", search_table(summary))
     logger.info("results: %s; next: prm-train evaluate --validation … --test … --output …", results)

@@ -4,32 +4,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from data_gen.grading.graders import Grader
 from data_gen.ledger.store import Ledger
 from data_gen.policies.protocol import Policy
 from data_gen.records.draw_keys import DrawKey
+from data_gen.records.grader import Grader
 from data_gen.records.sampling import Usage
 from data_gen.records.solutions import Problem
-from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage
 from prm_train.search.answer_classes import classify_answers, with_classes
 from prm_train.search.baselines import ProblemBaselines
 from prm_train.search.best_of_n import draw_candidates, score_candidates
 from prm_train.search.candidates import Candidate
+from prm_train.search.grading import CandidateGrader
 from prm_train.search.method_policy import MethodPolicy
 from prm_train.search.paths import search_tree
 from prm_train.search.results import (
+    GREEDY,
+    SAMPLES,
     Cost,
     Difficulty,
     ProblemResult,
     Scoring,
-    Strategy,
     StrategyRun,
-    StrategySettings,
-    TreeStrategyName,
 )
 from prm_train.search.settings import SearchConfig
-from prm_train.search.strategies import TREE_STRATEGIES
+from prm_train.search.strategies import StrategySpec
 
 if TYPE_CHECKING:
     from prm_train.scoring.confidence import ConfidenceModel
@@ -45,13 +44,6 @@ class Searcher:
     grader: Grader
     scorers: Mapping[str, Scorer]
     confidence: "ConfidenceModel | None" = None  # reads samples for the baselines that need it
-
-    @property
-    def beam_aggregation(self) -> Aggregation | None:
-        """What makes scores of the paths of searches in a tree; None without any."""
-        if not any(self.config.tree_sizes.values()):
-            return None
-        return self.config.beam_aggregation or self.scorers["prm"].aggregation
 
     async def search(self, problem: Problem) -> ProblemResult:
         """What became of a problem, with all of its draws committed: those of a finished problem are never
@@ -75,57 +67,51 @@ class ProblemSearch:
         self.too_long_for = ["policy"] if len(prompt_ids) >= policy.context_length else []
 
     async def run(self) -> ProblemResult:
+        """Searched without a look at the gold answer; graded when all is drawn."""
         config = self.config
-        greedy = await self.draw("greedy", 0.0, range(1))
+        greedy = await self.draw(GREEDY, 0.0, range(1))
         scored, *others = [
-            await self.draw("samples", temperature, range(config.n_samples), self.baselines)
+            await self.draw(SAMPLES, temperature, range(config.n_samples), self.baselines)
             for temperature in dict.fromkeys((config.temperature, *config.other_temperatures))
         ]
-        difficulty = await self.difficulty()
         scored = replace(scored, candidates=await self.score(scored.candidates))
-        trees = [await self.tree(strategy, n) for strategy, sizes in config.tree_sizes.items() for n in sizes]
-        runs = [scored, *others, *trees]
-        stated = [candidate for run in runs for candidate in run.candidates]
-        classes = await classify_answers(self.problem, stated, self.searcher.grader)
+        trees = [await self.tree(spec, n) for spec in config.specs for n in config.sizes]
+        runs = await self.with_classes([scored, *others, *trees])
+        # From the draws behind those of the samples
+        first, n = config.n_samples, config.n_difficulty_draws
+        beyond = await self.draw(SAMPLES, config.temperature, range(first, first + n))
         self.searcher.ledger.commit()
+        graded = CandidateGrader(self.searcher.grader, self.problem)
+        greedy, beyond, *runs = [
+            replace(run, candidates=await graded.grade(run.candidates)) for run in (greedy, beyond, *runs)
+        ]
         return ProblemResult(
             problem=self.problem,
             temperature=config.temperature,
-            runs=(greedy, *(replace(run, candidates=with_classes(run.candidates, classes)) for run in runs)),
+            runs=(greedy, *runs),
             scorings=tuple(self.scorings),
-            difficulty=difficulty,
+            difficulty=Difficulty(n, sum(each.is_correct for each in beyond.candidates), beyond.cost),
             usage=sum(self.drawn.values(), self.baselines.usage),
             too_long_for=tuple(self.too_long_for),
         )
+
+    async def with_classes(self, runs: list[StrategyRun]) -> list[StrategyRun]:
+        """With the class of every answer, the same in all runs."""
+        stated = [candidate for run in runs for candidate in run.candidates]
+        classes = await classify_answers(self.problem, stated, self.searcher.grader)
+        return [replace(run, candidates=with_classes(run.candidates, classes)) for run in runs]
 
     def method_policy(self) -> MethodPolicy:
         return MethodPolicy(self.searcher.policy, self.searcher.ledger, self.problem, self.drawn)
 
     async def draw(
-        self,
-        strategy: Strategy,
-        temperature: float,
-        indices: range,
-        baselines: ProblemBaselines | None = None,
+        self, strategy: str, temperature: float, indices: range, baselines: ProblemBaselines | None = None
     ) -> StrategyRun:
         """Whole solutions, as a strategy of their own."""
-        policy = self.method_policy()
-        candidates = await draw_candidates(
-            policy, self.searcher.grader, self.config.params(temperature), indices, baselines
-        )
-        return StrategyRun(
-            strategy,
-            len(indices),
-            StrategySettings(temperature),
-            tuple(candidates),
-            Cost(policy.usage_alone, n_pairs=policy.n_pairs),
-        )
-
-    async def difficulty(self) -> Difficulty:
-        """From the draws behind those of the samples."""
-        n, first = self.config.n_difficulty_draws, self.config.n_samples
-        drawn = await self.draw("samples", self.config.temperature, range(first, first + n))
-        return Difficulty(n, sum(candidate.is_correct for candidate in drawn.candidates), drawn.cost)
+        policy, params = self.method_policy(), self.config.params(temperature)
+        candidates = await draw_candidates(policy, self.searcher.grader, params, indices, baselines)
+        cost = Cost(policy.usage_alone, n_pairs=policy.n_pairs)
+        return StrategyRun(strategy, len(indices), temperature, tuple(candidates), cost)
 
     async def score(self, candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
         """With the scores of every scorer that can read the question; candidates that are too long are known
@@ -143,25 +129,24 @@ class ProblemSearch:
             self.scorings.append(Scoring(name, self.config.temperature, len(candidates), usage))
         return candidates
 
-    async def tree(self, strategy: TreeStrategyName, n: int) -> StrategyRun:
-        config, policy, aggregation = self.config, self.method_policy(), self.searcher.beam_aggregation
-        assert aggregation is not None
-        search = TREE_STRATEGIES[strategy]
-        chosen = search.configure(config, n, aggregation)
-        settings = StrategySettings(
-            config.temperature, **{name: value for name, value in vars(chosen).items() if name != "n"}
+    async def tree(self, spec: StrategySpec, n: int) -> StrategyRun:
+        config, policy, prm = self.config, self.method_policy(), self.searcher.scorers["prm"]
+        settings = spec.settings(
+            temperature=config.temperature,
+            max_steps=config.max_steps,
+            aggregation=config.aggregation or prm.aggregation,
         )
+        chosen, temperature = spec.config(n, settings), settings.pop("temperature")
+        run = StrategyRun(str(spec), n, temperature, (), settings=settings)
         if "prm" in self.too_long_for:
-            return StrategyRun(strategy, n, settings, ())
-        params = config.params(config.temperature, config.step_separator)
+            return run
         candidates, usage = await search_tree(
-            lambda grower: search.run(grower, chosen),
+            lambda grower: spec.strategy.run(grower, chosen),
             policy,
             self.searcher.grader,
-            self.searcher.scorers["prm"],
+            prm,
             "prm",
-            params,
+            config.params(temperature, config.step_separator),
         )
-        return StrategyRun(
-            strategy, n, settings, tuple(candidates), Cost(policy.usage_alone, usage, policy.n_pairs)
-        )
+        cost = Cost(policy.usage_alone, usage, policy.n_pairs)
+        return replace(run, candidates=tuple(candidates), cost=cost)

@@ -1,6 +1,5 @@
 """The settings of `prm-train search`. Loads without torch."""
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,8 +12,8 @@ from data_gen.records.stop_strings import check_stop_strings
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.foreign.settings import AUTO, PrmFormat
 from prm_train.search.baselines import Baseline, check_baselines
-from prm_train.search.results import TreeStrategyName
 from prm_train.search.scorer_config import ScorerConfig
+from prm_train.search.strategies import StrategySpec, parse_strategy
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,9 @@ class SearchConfig:
     )
     temperature: float = field(
         default=1.0,
-        metadata={"help": "temperature of the scored candidates, of beam search and of the difficulty draws"},
+        metadata={
+            "help": "temperature of the scored candidates, of searches in a tree and of the difficulty draws"
+        },
     )
     other_temperatures: tuple[float, ...] = field(
         default=(),
@@ -68,48 +69,25 @@ class SearchConfig:
             "help": "number of draws beyond n_samples that are used only to sort problems by difficulty"
         },
     )
-    beams: tuple[int, ...] = field(
-        default=(), metadata={"help": "N of the beam searches to run, for example 4,16,64"}
-    )
-    dvts: tuple[int, ...] = field(
+    strategies: tuple[str, ...] = field(
         default=(),
-        metadata={"help": "N of the diverse verifier tree searches to run, each in N / beam_width trees"},
-    )
-    particle_filter: tuple[int, ...] = field(
-        default=(), metadata={"help": "N of the particle filters to run, for example 4,16,64"}
-    )
-    beam_width: int = field(
-        default=4,
         metadata={
-            "help": "number of next steps drawn from each kept path of a beam or diverse verifier tree "
-            "search (M)"
+            "help": "searches in a tree to run with the PRM, for example particle_filter,beam; settings of "
+            "one follow its name, as in dvts:width=8 or particle_filter:exponent=0.5:temperature=0.7"
         },
     )
-    beam_max_steps: int = field(
+    sizes: tuple[int, ...] = field(
+        default=(4, 16, 64), metadata={"help": "N of each of the strategies, for example 4,16,64"}
+    )
+    max_steps: int = field(
         default=40,
-        metadata={
-            "help": "a path of a beam, tree or particle search with more steps is cut there and cannot vote"
-        },
+        metadata={"help": "a path of a search in a tree with more steps is cut there and cannot vote"},
     )
-    beam_aggregation: Aggregation | None = field(
+    aggregation: Aggregation | None = field(
         default=None,
         metadata={
-            "help": "how the step scores of a path become one, to rank it and weigh its vote in beam, tree "
-            "and particle searches; "
-            "null: the PRM's own way"
-        },
-    )
-    particle_exponent: float = field(
-        default=1.0,
-        metadata={
-            "help": "power of the score in a particle's weight; less than 1 trusts the PRM less, 0 not at all"
-        },
-    )
-    particle_resample_below: float = field(
-        default=1.0,
-        metadata={
-            "help": "resample when the effective number of particles is below this share of them; 1: at "
-            "every step, 0: never"
+            "help": "how the step scores of a path become one, to rank it and weigh its vote in searches in "
+            "a tree; null: the PRM's own way"
         },
     )
     baselines: tuple[Baseline, ...] = field(
@@ -154,29 +132,26 @@ class SearchConfig:
         object.__setattr__(self, "policy", self.policy.named_for(self.problems.source))
 
     def _check_trees(self) -> None:
-        for name, sizes in (
-            ("beams", self.beams),
-            ("dvts", self.dvts),
-            ("particle_filter", self.particle_filter),
-        ):
-            if sizes and self.prm is None:
-                raise ValueError(f"{name}: got {list(sizes)} without a PRM, expected prm to name one")
-            if min(sizes, default=1) < 1:
-                raise ValueError(f"{name}: got {list(sizes)}, expected each to be 1 or more")
-        for name, number in (("beam_width", self.beam_width), ("beam_max_steps", self.beam_max_steps)):
-            if number < 1:
-                raise ValueError(f"{name}: got {number}, expected 1 or more")
-        if not 0 <= self.particle_exponent < math.inf:
-            raise ValueError(f"particle_exponent: got {self.particle_exponent}, expected 0 or more")
-        if not 0 <= self.particle_resample_below <= 1:
+        if len({str(spec) for spec in self.specs}) < len(self.strategies):
+            raise ValueError(f"strategies: got {', '.join(self.strategies)}, expected each once")
+        if self.strategies and self.prm is None:
             raise ValueError(
-                f"particle_resample_below: got {self.particle_resample_below}, expected a share from 0 to 1"
+                f"strategies: got {', '.join(self.strategies)} without a PRM, expected prm to name one"
             )
+        if min(self.sizes, default=1) < 1:
+            raise ValueError(f"sizes: got {list(self.sizes)}, expected each to be 1 or more")
+        if self.max_steps < 1:
+            raise ValueError(f"max_steps: got {self.max_steps}, expected 1 or more")
 
     @property
-    def tree_sizes(self) -> dict[TreeStrategyName, tuple[int, ...]]:
-        """The N of the searches in a tree."""
-        return {"beam": self.beams, "dvts": self.dvts, "particle_filter": self.particle_filter}
+    def specs(self) -> tuple[StrategySpec, ...]:
+        """The strategies with their settings."""
+        return tuple(map(parse_strategy, self.strategies))
+
+    @property
+    def tree_sizes(self) -> dict[str, tuple[int, ...]]:
+        """The N of the searches in a tree, by spec."""
+        return {str(spec): self.sizes for spec in self.specs}
 
     @property
     def ledger_path(self) -> Path:

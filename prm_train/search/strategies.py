@@ -1,55 +1,97 @@
-"""The searches in a tree by name.
+"""The searches in a tree by name, and how one is asked for: `beam`, or with settings
+`particle_filter:exponent=0.5`.
 
-A further one is a file with its function and what it runs with, an entry here, and its settings in
-`settings`.
+A further one is a file with its function and its config, and an entry here.
 """
 
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_type_hints
 
-from prm_train.encoding.aggregation import Aggregation
+from pydantic import TypeAdapter, ValidationError
+
+from data_gen.records.sampling import check_temperature
 from prm_train.search.beam import BeamConfig, beam_search
 from prm_train.search.dvts import DvtsConfig, dvts
 from prm_train.search.particle_filter import ParticleFilterConfig, particle_filter
 from prm_train.search.paths import PathGrower, SearchPath
-from prm_train.search.results import TreeStrategyName
-from prm_train.search.settings import SearchConfig
 from prm_train.search.voting import Vote
 
 
 @dataclass(frozen=True)
-class TreeStrategy:
-    """`configure` makes what `run` takes from the settings of a search, N, and what makes a path's score of
-    its step scores.
+class Strategy:
+    """`run` takes what `config` holds: `n`, `max_steps`, `aggregation` (what makes a path's score of its step
+    scores) and settings of its own.
 
-    `votes` of the candidates are reported, the strategy's own first.
+    `votes` of the paths are reported, the strategy's own first. `words` are its name for a person.
     """
 
     run: Callable[[PathGrower, Any], Coroutine[None, None, list[SearchPath]]]
-    configure: Callable[[SearchConfig, int, Aggregation], Any]
+    config: type[Any]  # a frozen dataclass
     votes: tuple[Vote, ...]
+    words: str
 
 
-TREE_STRATEGIES: Mapping[TreeStrategyName, TreeStrategy] = MappingProxyType(
+STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
     {
-        "beam": TreeStrategy(
-            beam_search,
-            lambda search, n, how: BeamConfig(n, search.beam_width, search.beam_max_steps, how),
-            votes=("score", "prior"),
-        ),
-        "dvts": TreeStrategy(
-            dvts,
-            lambda search, n, how: DvtsConfig(n, search.beam_width, search.beam_max_steps, how),
-            votes=("score",),
-        ),
-        "particle_filter": TreeStrategy(
-            particle_filter,
-            lambda search, n, how: ParticleFilterConfig(
-                n, search.beam_max_steps, how, search.particle_exponent, search.particle_resample_below
-            ),
-            votes=("weight",),
-        ),
+        "beam": Strategy(beam_search, BeamConfig, ("score", "prior"), "beam search"),
+        "dvts": Strategy(dvts, DvtsConfig, ("score",), "diverse verifier tree search"),
+        "particle_filter": Strategy(particle_filter, ParticleFilterConfig, ("weight",), "particle filter"),
     }
 )
+
+
+@dataclass(frozen=True)
+class StrategySpec:
+    """A strategy with the settings that were given for it, by name; what was not given is the search's or the
+    strategy's default. `temperature` is one of them.
+    """
+
+    name: str
+    given: tuple[tuple[str, Any], ...] = ()
+
+    def __str__(self) -> str:
+        return ":".join([self.name, *(f"{name}={value}" for name, value in self.given)])
+
+    @property
+    def strategy(self) -> Strategy:
+        return STRATEGIES[self.name]
+
+    def settings(self, **defaults: Any) -> dict[str, Any]:
+        """All settings by name: `defaults` (temperature, max_steps, aggregation), those of the strategy, and
+        those that were given.
+        """
+        own = {field.name: field.default for field in fields(self.strategy.config) if field.name != "n"}
+        return {**own, **defaults, **dict(self.given)}
+
+    def config(self, n: int, settings: Mapping[str, Any]) -> Any:
+        """What the strategy's function takes. Raises ValueError for settings that it refuses."""
+        try:
+            return self.strategy.config(
+                n=n, **{name: value for name, value in settings.items() if name != "temperature"}
+            )
+        except ValueError as error:
+            raise ValueError(f"{self}: {error}") from None
+
+
+def parse_strategy(text: str) -> StrategySpec:
+    """The spec of `NAME:SETTING=VALUE:…`. Raises ValueError for a name, setting or value that is none."""
+    name, *words = text.split(":")
+    if name not in STRATEGIES:
+        raise ValueError(f"strategy: got {text!r}, expected one of {', '.join(STRATEGIES)}")
+    types = {"temperature": float, **get_type_hints(STRATEGIES[name].config)}
+    del types["n"]
+    given = {}
+    for word in words:
+        setting, equals, value = word.partition("=")
+        if setting not in types or not equals:
+            raise ValueError(f"strategy {text!r}: got {word!r}, expected one of {', '.join(types)} =value")
+        try:
+            given[setting] = TypeAdapter(types[setting]).validate_strings(value)
+        except ValidationError as error:
+            raise ValueError(f"strategy {text!r}: {setting}: {error.errors()[0]['msg']}") from None
+    spec = StrategySpec(name, tuple(given.items()))
+    check_temperature(given.get("temperature", 1.0), f"strategy {text!r}: temperature")
+    spec.config(1, spec.settings())
+    return spec

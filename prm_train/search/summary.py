@@ -7,7 +7,6 @@ from data_gen.files.result_tables import counted, result_table, token_words
 from data_gen.files.run_clock import Seconds
 from data_gen.files.stored_record import StoredRecord
 from data_gen.records.sampling import Usage
-from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.protocol import ScorerUsage
 from prm_train.search.results import ProblemResult
 
@@ -17,8 +16,7 @@ class SearchSummary(StoredRecord):
     """Totals: tokens of all draws, whoever made them, the scorers' tokens, the scored candidates without a
     verdict or a score.
 
-    `too_long_for` names by reader (policy, prm, orm) the problems whose question fills its context;
-    `beam_aggregation` is what made the scores of the paths of searches in a tree, None without any; seconds
+    `too_long_for` names by reader (policy, prm, orm) the problems whose question fills its context; seconds
     are those of all processes.
     """
 
@@ -35,7 +33,6 @@ class SearchSummary(StoredRecord):
     n_scorer_new: int = 0
     n_scorer_reused: int = 0
     n_scorer_rescored: int = 0
-    beam_aggregation: Aggregation | None = None
     seconds: float
     cpu_seconds: float = 0.0
 
@@ -48,9 +45,7 @@ class SearchSummary(StoredRecord):
         return ScorerUsage(self.n_scorer_new, self.n_scorer_reused, self.n_scorer_rescored)
 
 
-def summarize(
-    results: Sequence[ProblemResult], beam_aggregation: Aggregation | None, spent: Seconds
-) -> SearchSummary:
+def summarize(results: Sequence[ProblemResult], spent: Seconds) -> SearchSummary:
     usage = sum((result.usage for result in results), Usage())
     of_trees = (run.cost.scorer for result in results for run in result.runs)
     of_samples = (scoring.usage for result in results for scoring in result.scorings)
@@ -72,7 +67,6 @@ def summarize(
         n_scorer_new=scorer.n_new,
         n_scorer_reused=scorer.n_reused,
         n_scorer_rescored=scorer.n_rescored,
-        beam_aggregation=beam_aggregation,
         seconds=spent.seconds,
         cpu_seconds=spent.cpu_seconds,
     )

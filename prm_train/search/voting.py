@@ -14,7 +14,7 @@ from data_gen.answers.vote_key import answer_key
 from prm_train.encoding.aggregation import Aggregation, aggregate, log_score
 from prm_train.search.candidates import Candidate
 
-Vote = Literal["score", "weight", "prior"]  # see `tree_votes`
+Vote = Literal["score", "weight", "prior", "prior_mean", "majority"]  # see `tree_votes`
 
 
 def majority_vote(candidates: Sequence[Candidate]) -> Candidate | None:
@@ -106,22 +106,28 @@ def tree_votes(
     - `prior`: its score times its probability under the policy (at temperature 1), once for each distinct
       text. Where one answer can be put in many words, that probability is mostly one of phrasing, and says
       little of the answer.
+    - `prior_mean`: the same with the probability of a token, the geometric mean, in which length has no part.
+    - `majority`: the same for all.
 
-    All but `score` are relative to the heaviest candidate that can vote. None for candidates without a score
-    or (but for `score`) without a vote.
+    All but `score` and `majority` are relative to the heaviest candidate that can vote. None for candidates
+    without a score or (but for `score`) without a vote.
     """
     scores = path_scores(candidates, scorer, how)
     if vote == "score":
         return scores
+    if vote == "majority":
+        return [1.0 if candidate.can_vote else None for candidate in candidates]
     logs = list[float | None]()
     seen = set[str]()
     for candidate, score in zip(candidates, scores, strict=True):
-        if score is None or not candidate.can_vote or (vote == "prior" and candidate.text in seen):
+        is_copy = vote != "weight" and candidate.text in seen
+        if score is None or not candidate.can_vote or is_copy:
             logs.append(None)
         elif vote == "weight":
             logs.append(candidate.log_weight + math.log(candidate.multiplicity))
         else:
             seen.add(candidate.text)
-            logs.append(candidate.logprob_sum + log_score(score))
+            n = candidate.n_tokens if vote == "prior_mean" else 1
+            logs.append(candidate.logprob_sum / max(n, 1) + log_score(score))
     highest = max((log for log in logs if log is not None), default=0.0)
     return [None if log is None else math.exp(log - highest) for log in logs]

@@ -38,7 +38,18 @@ SMALL = (
         "--n_test_problems",
         "24",
     ),
-    *("--n_samples", "8", "--beams", "4", "--temperatures", "0.5,1.0", "--n_epochs", "1"),
+    *(
+        "--n_samples",
+        "8",
+        "--strategies",
+        "beam",
+        "--sizes",
+        "4",
+        "--temperatures",
+        "0.5,1.0",
+        "--n_epochs",
+        "1",
+    ),
 )
 STAGES = ["build", "evaluate", "label", "sample", "search-test", "search-validation", "train"]
 

@@ -3,7 +3,15 @@ value.
 """
 
 from data_gen.records.sampling import FinishReason
-from data_gen.records.solutions import CORRECT, INCORRECT, GradedSolution, Problem, Solution, unknown
+from data_gen.records.solutions import (
+    CORRECT,
+    INCORRECT,
+    GradedSolution,
+    Problem,
+    Question,
+    Solution,
+    unknown,
+)
 
 
 class ArithmeticGrader:
@@ -18,16 +26,20 @@ class ArithmeticGrader:
         self.grader_version = "arithmetic-last-value-1" if last_value_only else "arithmetic-1"
 
     async def grade(self, problem: Problem, solution: Solution) -> GradedSolution:
-        is_truncated = solution.finish_reason is FinishReason.LENGTH
-        _, found, rest = solution.text.rpartition("Answer:")
-        line, end, _ = rest.partition("\n")
-        answer = line.strip()
-        # A line that the length limit cut may lack its last values
-        if not found or not answer or (is_truncated and not end):
+        answer = self.read_answer(problem, solution)
+        if answer is None:
+            is_truncated = solution.finish_reason is FinishReason.LENGTH
             return GradedSolution(solution, None, unknown("truncated" if is_truncated else "no_answer"))
         gold = problem.gold_answer
         is_equal = answer.split()[-1] == gold.split()[-1] if self.last_value_only else answer == gold
         return GradedSolution(solution, answer, CORRECT if is_equal else INCORRECT)
 
-    async def is_same(self, problem: Problem, one: str, other: str) -> bool:
+    def read_answer(self, question: Question, solution: Solution) -> str | None:
+        _, found, rest = solution.text.rpartition("Answer:")
+        line, end, _ = rest.partition("\n")
+        # A line that the length limit cut may lack its last values
+        is_cut = solution.finish_reason is FinishReason.LENGTH and not end
+        return None if is_cut or not found else line.strip() or None
+
+    async def is_same(self, question: Question, one: str, other: str) -> bool:
         return one.split()[-1:] == other.split()[-1:] if self.last_value_only else one == other

@@ -10,7 +10,7 @@ from prm_train.evaluation.comparison import Comparison, settings_in_words
 from prm_train.evaluation.flops import ForwardFlops
 from prm_train.evaluation.results import TokensPerProblem
 from prm_train.search.candidates import Candidate
-from prm_train.search.results import Cost, Difficulty, ProblemResult, StrategyRun, StrategySettings
+from prm_train.search.results import Cost, Difficulty, ProblemResult, StrategyRun
 
 # answer and confidence of four candidates; 2 is right
 ROWS = (("1", 0.5), ("2", 2.0), ("1", 1.0), ("1", 0.25))
@@ -95,9 +95,9 @@ def result(name: str) -> ProblemResult:
     misled = candidates((("1", 2.0), ("2", 0.5), ("1", 1.0), ("1", 0.25)))
     cost = Cost(Usage(12, 5))
     runs = (
-        StrategyRun("greedy", 1, StrategySettings(0.0), candidates()[:1]),
-        StrategyRun("samples", 4, StrategySettings(1.0), candidates(), cost),
-        StrategyRun("samples", 4, StrategySettings(0.5), misled, cost),
+        StrategyRun("greedy", 1, 0.0, candidates()[:1]),
+        StrategyRun("samples", 4, 1.0, candidates(), cost),
+        StrategyRun("samples", 4, 0.5, misled, cost),
     )
     return ProblemResult(Problem(name, "?", "2"), 1.0, runs, (), Difficulty(4, 1), Usage())
 
@@ -112,7 +112,7 @@ def test_baselines_are_chosen_on_validation_and_shown_with_what_they_cost() -> N
     }
     assert 1.0 in chosen.temperatures
     flops = {"policy": ForwardFlops(1), "confidence": ForwardFlops(1)}
-    comparison = Comparison(results, chosen, None, seed=0, flops=flops)
+    comparison = Comparison(results, chosen, seed=0, flops=flops)
     correct, tokens = comparison.correct(), comparison.tokens()
     assert {name: correct[name][4].mean() for name in ("majority", *chosen.baselines)} == {
         "majority": 0.0,
@@ -132,9 +132,9 @@ def test_results_without_measures_have_no_baselines() -> None:
     one = result("p0")
     runs = tuple(
         StrategyRun(
-            run.strategy,
+            run.spec,
             run.n,
-            run.settings,
+            run.temperature,
             tuple(replace(each, confidence={}) for each in run.candidates),
             run.cost,
         )

@@ -24,7 +24,6 @@ from prm_train.search.results import (
     ProblemResult,
     Scoring,
     StrategyRun,
-    StrategySettings,
 )
 from prm_train.search.settings import SearchConfig
 from tests.tiny_models import SMALLEST, tiny_config, write_tiny_model
@@ -68,7 +67,7 @@ def test_paths_that_are_computed_whole_count_whole_and_equal_ones_once() -> None
 
 def test_costs_at_n_are_means_over_the_blocks_of_the_accuracies() -> None:
     some = candidates()
-    sampled = StrategyRun("samples", 6, StrategySettings(1.0), some, Cost(Usage(21, 7)))
+    sampled = StrategyRun("samples", 6, 1.0, some, Cost(Usage(21, 7)))
     result = ProblemResult(
         Problem("p", "?", "1"),
         1.0,

@@ -15,6 +15,7 @@ from data_gen.records.sampling import Usage
 from data_gen.records.solutions import Problem
 from data_gen.sampling.summary import SampleSummary
 from data_gen.settings.errors import InputError
+from prm_train.encoding.aggregation import Aggregation
 from prm_train.evaluation.choosers import anyone_right, best_by, by_logprob, scorer_scores, vote_by
 from prm_train.evaluation.choosing import Chosen, accuracies, choose_settings, within_problem_aurocs
 from prm_train.evaluation.comparison import Comparison, settings_in_words
@@ -30,8 +31,8 @@ from prm_train.search.results import (
     Difficulty,
     ProblemResult,
     Scoring,
+    Setting,
     StrategyRun,
-    StrategySettings,
     read_results,
 )
 from prm_train.search.summary import SearchSummary
@@ -55,6 +56,7 @@ def result(
     name: str = "p0",
     rows: tuple[tuple[str, bool, float, tuple[float, ...]], ...] = ROWS,
     temperature: float = 1.0,
+    aggregation: Aggregation = "last",
 ) -> ProblemResult:
     candidates = tuple(
         Candidate(
@@ -71,15 +73,15 @@ def result(
         for i, (answer, right, logprob, scores) in enumerate(rows)
     )
     drawn, scored = Usage(n_generated=80, n_prefilled=5), ScorerUsage(n_new=40)
-    beam = StrategySettings(temperature, width=4, max_steps=40, aggregation="last")
+    beam = {"width": 4, "max_steps": 40, "aggregation": aggregation}
     return ProblemResult(
         Problem(name, "?", "2"),
         temperature,
         (
-            StrategyRun("greedy", 1, StrategySettings(0.0), candidates[:1]),
-            StrategyRun("samples", 4, StrategySettings(temperature), candidates, Cost(drawn)),
-            StrategyRun("samples", 4, StrategySettings(0.5), candidates[::-1], Cost(drawn)),
-            StrategyRun("beam", 4, beam, candidates[:2], Cost(drawn, scored)),
+            StrategyRun("greedy", 1, 0.0, candidates[:1]),
+            StrategyRun("samples", 4, temperature, candidates, Cost(drawn)),
+            StrategyRun("samples", 4, 0.5, candidates[::-1], Cost(drawn)),
+            StrategyRun("beam", 4, temperature, candidates[:2], Cost(drawn, scored), beam),
         ),
         (Scoring("prm", temperature, 4, scored),),
         Difficulty(4, n_correct=1),
@@ -107,7 +109,7 @@ def test_auroc_is_taken_inside_a_problem_that_has_both_kinds():
 
 
 def test_differences_are_paired_and_beams_are_read_at_their_own_n():
-    comparison = Comparison([result(f"p{i}") for i in range(10)], CHOSEN, "last", seed=0)
+    comparison = Comparison([result(f"p{i}") for i in range(10)], CHOSEN, seed=0)
     correct = comparison.correct()
     assert sorted(correct) == [
         "beam",
@@ -139,9 +141,9 @@ def test_differences_are_paired_and_beams_are_read_at_their_own_n():
 def test_the_votes_of_beams_weigh_what_ranked_them_whatever_validation_chose():
     """Answer 1 has 0.9 against 0.5 under `last`, 0.1 against 0.5 under `min`; answer 2 is right."""
     rows = (("1", False, -1.0, (0.1, 0.9)), ("2", True, -1.0, (0.5, 0.5))) * 2
-    results = [result(f"p{i}", rows) for i in range(5)]
-    ranked_by_min = Comparison(results, replace(CHOSEN, prm_aggregation="last"), "min", seed=0).correct()
-    ranked_by_last = Comparison(results, replace(CHOSEN, prm_aggregation="min"), "last", seed=0).correct()
+    by_min, by_last = ([result(f"p{i}", rows, aggregation=how) for i in range(5)] for how in ("min", "last"))
+    ranked_by_min = Comparison(by_min, replace(CHOSEN, prm_aggregation="last"), seed=0).correct()
+    ranked_by_last = Comparison(by_last, replace(CHOSEN, prm_aggregation="min"), seed=0).correct()
     assert (ranked_by_min["beam"][4].tolist(), ranked_by_min["prm_weighted"][4].tolist()) == (
         [1.0] * 5,
         [0.0] * 5,
@@ -166,16 +168,15 @@ def test_every_search_in_a_tree_is_reported_under_its_own_vote_and_others():
         return Candidate("p", index, f"a\n{answer}", answer, answer == "2", **facts)
 
     paths = (path(0, "1", -1.0, 0.2), path(1, "2", -2.0, 0.5), path(2, "1", -1.0, 0.2))
-    particles, trees = (
-        StrategySettings(1.0, None, 40, "last", 0.5, 0.25),
-        StrategySettings(1.0, 4, 40, "last"),
-    )
+    settings: dict[str, Setting] = {"max_steps": 40, "aggregation": "last"}
     runs = (
-        StrategyRun("particle_filter", 3, particles, paths, Cost(Usage(7), ScorerUsage(3))),
-        StrategyRun("dvts", 4, trees, paths, Cost(Usage(8))),
+        StrategyRun(
+            "particle_filter", 3, 1.0, paths, Cost(Usage(7), ScorerUsage(3)), {"exponent": 0.5, **settings}
+        ),
+        StrategyRun("dvts", 4, 1.0, paths, Cost(Usage(8)), {"width": 4, **settings}),
     )
     results = [replace(found := result(), runs=(*found.runs, *runs)) for _ in range(5)]
-    comparison = Comparison(results, CHOSEN, "last", 0, ("score", "weight", "prior"))
+    comparison = Comparison(results, CHOSEN, 0, ("score", "weight", "prior"))
     correct = {
         name: curve for name, curve in comparison.correct().items() if name.startswith(("particle", "dvts"))
     }
@@ -193,12 +194,43 @@ def test_every_search_in_a_tree_is_reported_under_its_own_vote_and_others():
     assert tokens["particle_filter"] == tokens["particle_filter_prior"] == {3: TokensPerProblem(7, 3)}
     assert tokens["dvts"] == {4: TokensPerProblem(8, 0)}
     words = settings_in_words(comparison)
-    assert words["beam"] == "M = 4, last of the step scores ranks paths and weighs their votes"
-    assert words["particle_filter"].endswith(
-        "to the power of 0.5, resampled when fewer than 0.25 of the particles are effective"
-    )
+    assert words["beam"] == "width = 4, max_steps = 40, aggregation = last, vote by score"
+    assert words["particle_filter_prior"].startswith("exponent = 0.5, ")
     pairs = {(pair.method, pair.n) for pair in comparison.paired(comparison.correct())}
     assert {("dvts", 4), ("dvts_prior", 4), ("beam_prior", 4)} <= pairs
+
+
+def test_validation_chooses_settings_and_vote_of_a_strategy_for_each_n():
+    """With `width=2` the right path is there at N = 2, where it has the higher score; at N = 4 two wrong
+    paths outvote it by score, and only their small probability tells.
+    """
+
+    def path(answer: str, logprob: float, score: float, text: str = "a") -> Candidate:
+        scores = {"prm": (score,)}
+        return Candidate("p", 0, text, answer, answer == "2", logprob_sum=logprob, scores=scores)
+
+    def searched(spec: str, n: int, *paths: Candidate) -> StrategyRun:
+        return StrategyRun(spec, n, 1.0, paths, Cost(Usage(n)), {"aggregation": "last"})
+
+    wrong = path("1", -9.0, 0.8, "b"), path("1", -9.0, 0.8, "c")
+    runs = (
+        searched("beam", 2, *wrong),
+        searched("beam", 4, *wrong),
+        searched("beam:width=2", 2, path("2", -1.0, 0.9), wrong[0]),
+        searched("beam:width=2", 4, path("2", -1.0, 0.9), *wrong),
+    )
+    results = [replace(found := result(f"p{i}"), runs=(*found.runs[:-1], *runs)) for i in range(5)]
+    chosen = choose_settings(results)
+    assert chosen.trees == {"beam": {2: ("beam:width=2", "score"), 4: ("beam:width=2", "prior")}}
+    comparison = Comparison(results, chosen, seed=0)
+    solved = {
+        name: {n: each.mean() for n, each in curve.items()} for name, curve in comparison.correct().items()
+    }
+    assert solved["beam"] == {2: 0.0, 4: 0.0}
+    assert solved["beam_tuned"] == {2: 1.0, 4: 1.0}
+    assert "beam:width=2" not in solved
+    assert "from N=4: width=2, vote by prior" in settings_in_words(comparison)["beam_tuned"]
+    assert comparison.tokens()["beam_tuned"][4] == TokensPerProblem(4, 0)
 
 
 def test_settings_are_chosen_on_validation_results():
@@ -248,7 +280,7 @@ def test_step_quality_reads_scores_up_to_the_first_error():
         False,
         scores={"prm": (0.9, 0.3, 0.99)},
     )
-    sampled = StrategyRun("samples", 1, StrategySettings(1.0), (candidate,))
+    sampled = StrategyRun("samples", 1, 1.0, (candidate,))
     one = ProblemResult(problem, 1.0, (sampled,), (), Difficulty(1, 0), Usage())
     quality = step_quality([one])
     assert quality.auroc == 1.0

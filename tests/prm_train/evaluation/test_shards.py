@@ -19,18 +19,25 @@ from prm_train.evaluation.evaluate import main
 from prm_train.evaluation.shards import check_chosen_for, read_search
 from prm_train.scoring.protocol import ScorerUsage
 from prm_train.search.candidates import Candidate
-from prm_train.search.results import Cost, Difficulty, ProblemResult, Scoring, StrategyRun, StrategySettings
+from prm_train.search.results import Cost, Difficulty, ProblemResult, Scoring, StrategyRun
 from prm_train.search.settings import SearchConfig
 
 MODELS = {"policy": "p1", "prm": "s1"}
-CONFIG = SearchConfig(Path("unused"), ProblemSource(n=6), PolicyConfig(), prm="prm", n_samples=2, beams=(2,))
+CONFIG = SearchConfig(
+    Path("unused"),
+    ProblemSource(n=6),
+    PolicyConfig(),
+    prm="prm",
+    n_samples=2,
+    strategies=("beam",),
+    sizes=(2,),
+)
 FACTS = {
     "n_problems": 6,
     "n_generated": 10,
     "n_prefilled": 5,
     "n_cached": 0,
     "seconds": 1.0,
-    "beam_aggregation": "last",
 }
 
 
@@ -50,16 +57,15 @@ def result(name: str, config: SearchConfig) -> ProblemResult:
     )
     n, drawn, scored = config.n_samples, Usage(10), ScorerUsage(5)
     temperatures = (config.temperature, *config.other_temperatures)
-    beam = StrategySettings(config.temperature, config.beam_width, config.beam_max_steps, "last")
     return ProblemResult(
         Problem(name, f"{name}?", "2"),
         config.temperature,
         (
-            StrategyRun("greedy", 1, StrategySettings(0.0), candidates[:1]),
-            *(StrategyRun("samples", n, StrategySettings(t), candidates, Cost(drawn)) for t in temperatures),
+            StrategyRun("greedy", 1, 0.0, candidates[:1]),
+            *(StrategyRun("samples", n, t, candidates, Cost(drawn)) for t in temperatures),
             *(
-                StrategyRun(name, each, beam, candidates, Cost(drawn, scored))
-                for name, n in config.tree_sizes.items()
+                StrategyRun(spec, each, 1.0, candidates, Cost(drawn, scored), {"aggregation": "last"})
+                for spec, n in config.tree_sizes.items()
                 for each in n
             ),
         ),
@@ -91,7 +97,6 @@ def test_shards_of_one_search_are_one_search_wherever_their_models_were(tmp_path
     moved = replace(CONFIG, prm="elsewhere/prm", problems=ProblemSource(n=12, offset=6, shard="1/2"))
     search = read_search([write_search(tmp_path / "b", 6, moved), write_search(tmp_path / "a")])
     assert [each.problem.problem_id for each in search.results] == [f"p{i:02}" for i in range(12)]
-    assert search.beam_aggregation == "last"
     with pytest.raises(InputError, match=r"problem p00 is in .* more than once"):
         read_search([tmp_path / "a", tmp_path / "a"])
 
@@ -104,7 +109,7 @@ def test_shards_of_one_search_are_one_search_wherever_their_models_were(tmp_path
         (CONFIG, {**MODELS, "orm": "o1"}, "the orm is none and o1"),
         (replace(CONFIG, n_samples=4), MODELS, "n_samples is 2, got 4"),
         (replace(CONFIG, max_new_tokens=99), MODELS, "max_new_tokens is 256, got 99"),
-        (replace(CONFIG, beam_width=2), MODELS, "beam_width is 4, got 2"),
+        (replace(CONFIG, max_steps=2), MODELS, "max_steps is 40, got 2"),
         (replace(CONFIG, problems=ProblemSource(n=6, seed=1)), MODELS, r"problems\.seed is 0, got 1"),
         (replace(CONFIG, policy=PolicyConfig(base_seed=1)), MODELS, r"policy\.base_seed is 0, got 1"),
     ],
@@ -122,15 +127,13 @@ def test_a_validation_may_try_more_than_the_test_uses_and_need_not_search_by_bea
         CONFIG,
         n_samples=4,
         other_temperatures=(0.5,),
-        beams=(),
+        strategies=(),
         n_difficulty_draws=0,
         policy=PolicyConfig(base_seed=7),
     )
     validation = read_search([write_search(tmp_path / "validation", 6, wider, {**MODELS, "orm": "o1"})])
     check_chosen_for(validation, read_search([write_search(tmp_path / "test")]))
-    others = replace(
-        CONFIG, dvts=(2,), particle_filter=(2, 4), particle_exponent=0.5, particle_resample_below=0.5
-    )
+    others = replace(CONFIG, strategies=("dvts", "particle_filter:exponent=0.5"), sizes=(2, 4))
     check_chosen_for(validation, read_search([write_search(tmp_path / "others", config=others)]))
 
 
@@ -201,17 +204,17 @@ def with_config(config: SearchConfig) -> Callable[[Path], object]:
         (without("config.json"), r"test: no finished search there: it holds no config\.json"),
         (without("results.jsonl"), r"results\.jsonl: 0 problems, 6 in search\.json"),
         (with_facts(n_problems=7), r"results\.jsonl: 6 problems, 7 in search\.json"),
-        (with_facts(beam_aggregation=None), r"search\.json: no beam_aggregation"),
         (
-            lambda folder: (folder / "test" / "search.json").write_text(
-                '{"n_problems": 6, "beam_aggregation": "min"}'
-            ),
+            lambda folder: (folder / "test" / "search.json").write_text('{"n_problems": 6}'),
             "no n_generated",
         ),
         (lambda folder: (folder / "test" / "models.json").write_text("["), r"models\.json: is damaged"),
-        (with_config(replace(CONFIG, beams=())), r"searches beam N = \[2\]; expected what config\.json says"),
         (
-            with_config(replace(CONFIG, dvts=(2,))),
+            with_config(replace(CONFIG, strategies=())),
+            r"searches beam N = \[2\]; expected what config\.json says",
+        ),
+        (
+            with_config(replace(CONFIG, strategies=("beam", "dvts"))),
             r"searches beam N = \[2\]; expected what config\.json says",
         ),
     ],

@@ -19,9 +19,11 @@ from prm_train.search.candidates import Candidate
 from prm_train.search.method_policy import MethodPolicy
 from prm_train.search.particle_filter import (
     ParticleFilterConfig,
+    Resampling,
     effective_number,
     particle_filter,
     resampled,
+    split,
     systematic_counts,
 )
 from prm_train.search.paths import SearchPath, search_tree
@@ -66,6 +68,25 @@ def test_resampling_keeps_the_sum_of_the_weights_and_makes_them_equal():
     assert [math.exp(path.log_weight + 900) for path in copies] == pytest.approx([2.5] * 3)
 
 
+def test_splitting_gives_each_text_its_share_rounded_and_keeps_its_weight():
+    """1.8, 0.1 and 0.5 of 2.4 are 3.0, 0.17 and 0.83 of four places."""
+    particles = [
+        SearchPath(text=text, log_weight=math.log(weight) - 900)
+        for text, weight in (("a", 0.9), ("b", 0.1), ("a", 0.9), ("c", 0.5))
+    ]
+    copies = split(particles)
+    assert [(path.text, path.multiplicity) for path in copies] == [("a", 3), ("c", 1)]
+    assert [math.exp(path.log_weight + 900) for path in copies] == pytest.approx([1.8 / 3, 0.5])
+
+
+def test_split_particles_draw_in_their_shares_without_chance(tmp_path: Path):
+    policy = ScriptedPolicy(lambda so_far, index: "abac"[index] + "\n" if not so_far else f"Answer: {index}")
+    scorer = ScriptedScorer(lambda steps: {"a": 0.9, "b": 0.1, "c": 0.5}.get(steps[-1], 0.5))
+    candidates = search(policy, scorer, ParticleFilterConfig(n=4, resampling="split"), tmp_path)
+    assert policy.asked[4:] == [("a\n", 0), ("a\n", 1), ("a\n", 2), ("c\n", 0)]
+    assert weights(candidates) == pytest.approx([*[1.8 / 3 * 0.5] * 3, 0.5 * 0.5])
+
+
 def test_particles_are_copied_by_weight_and_copies_draw_different_steps(tmp_path: Path):
     script = {
         "": ["a\n", "b\n", "Answer: 9", "a\n"],
@@ -91,7 +112,8 @@ def test_particles_are_copied_by_weight_and_copies_draw_different_steps(tmp_path
     assert [candidate.multiplicity for candidate in candidates] == [1] * 4
 
 
-def test_the_final_weights_are_of_policy_times_score(tmp_path: Path):
+@pytest.mark.parametrize("resampling", ["systematic", "split"])
+def test_the_final_weights_are_of_policy_times_score(tmp_path: Path, resampling: Resampling):
     """3 of 10 first steps are a. Then every second answer after a is 2, the others and all after b are 3."""
 
     def write(so_far: str, index: int) -> str:
@@ -107,7 +129,10 @@ def test_the_final_weights_are_of_policy_times_score(tmp_path: Path):
         ("b", "Answer: 3"): 1.0,
     }
     candidates = search(
-        ScriptedPolicy(write), ScriptedScorer(scores.__getitem__), ParticleFilterConfig(n=200), tmp_path
+        ScriptedPolicy(write),
+        ScriptedScorer(scores.__getitem__),
+        ParticleFilterConfig(n=200, resampling=resampling),
+        tmp_path,
     )
     share = {"2": 0.0, "3": 0.0}
     for candidate, weight in zip(candidates, weights(candidates), strict=True):
@@ -134,7 +159,12 @@ def first_step_by_index(so_far: str, index: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("score", "config"), [(0.5, ParticleFilterConfig(n=8)), (None, ParticleFilterConfig(n=8, exponent=0.0))]
+    ("score", "config"),
+    [
+        (0.5, ParticleFilterConfig(n=8)),
+        (None, ParticleFilterConfig(n=8, exponent=0.0)),
+        (0.5, ParticleFilterConfig(n=8, resampling="split")),
+    ],
 )
 def test_flat_scores_make_it_plain_sampling(
     tmp_path: Path, score: float | None, config: ParticleFilterConfig

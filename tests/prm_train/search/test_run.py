@@ -5,32 +5,10 @@ import logging
 from pathlib import Path
 
 import pytest
-import torch
 
 from data_gen.settings.errors import InputError
-from prm_train.checkpoints.facts import CheckpointFacts, Kind
-from prm_train.search.results import StrategySettings, read_results
+from prm_train.search.results import read_results
 from prm_train.search.run import main
-from prm_train.training.scorer_network import build_scorer, save_scorer
-from prm_train.training.settings import ScorerConfig
-
-
-@pytest.fixture(scope="module")
-def scorers(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Folders of a random PRM and a random ORM."""
-    kinds: tuple[Kind, ...] = ("prm", "orm")
-    folders: dict[str, str] = {}
-    for kind in kinds:
-        folder = tmp_path_factory.mktemp(kind)
-        torch.manual_seed(0)
-        model, encoding = build_scorer(
-            kind, ScorerConfig(rows=Path("unused"), output=folder, model=str(tiny_policy))
-        )
-        save_scorer(
-            model, encoding, CheckpointFacts(kind, encoding.facts, "none, it is random", "min"), folder
-        )
-        folders[kind] = str(folder)
-    return folders
 
 
 def search(folder: Path, *arguments: str) -> dict:
@@ -50,23 +28,29 @@ def search(folder: Path, *arguments: str) -> dict:
 
 
 def test_a_prm_and_an_orm_are_not_taken_for_each_other(
-    tmp_path: Path, scorers: dict[str, str], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, random_scorers: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(
         InputError, match=r"prm .*: an ORM, which scores whole solutions; expected a PRM \(--orm\)"
     ):
-        search(tmp_path / "run", "--prm", scorers["orm"])
+        search(tmp_path / "run", "--prm", random_scorers["orm"])
     with pytest.raises(InputError, match=r"orm .*: a PRM, which scores steps; expected an ORM \(--prm\)"):
-        search(tmp_path / "run", "--orm", scorers["prm"])
+        search(tmp_path / "run", "--orm", random_scorers["prm"])
     assert list(tmp_path.iterdir()) == []  # a start that failed leaves nothing
     with caplog.at_level(logging.INFO):
         facts = search(
-            tmp_path / "run", "--prm", scorers["prm"], "--orm", scorers["orm"], "--max_new_tokens", "40"
+            tmp_path / "run",
+            "--prm",
+            random_scorers["prm"],
+            "--orm",
+            random_scorers["orm"],
+            "--max_new_tokens",
+            "40",
         )
     assert facts["n_problems"] == 2
     for name in ("prm", "orm"):  # one line each
-        said = [line for line in caplog.messages if scorers[name] in line]
-        assert said == [f"{name.upper()} {scorers[name]}: 0.0 M parameters, float32, cpu"]
+        said = [line for line in caplog.messages if random_scorers[name] in line]
+        assert said == [f"{name.upper()} {random_scorers[name]}: 0.0 M parameters, float32, cpu"]
 
 
 def test_a_search_goes_on_with_other_settings_of_execution_and_no_others(tmp_path: Path) -> None:
@@ -150,52 +134,61 @@ def test_a_search_that_an_earlier_version_began_is_not_continued(tmp_path: Path)
         search(tmp_path)
 
 
-def test_what_ranks_the_paths_of_beams_is_recorded(tmp_path: Path, scorers: dict[str, str]) -> None:
-    beams = ("--prm", scorers["prm"], "--beams", "2", "--max_new_tokens", "40")
-    assert search(tmp_path / "checkpoint's own", *beams)["beam_aggregation"] == "min"
-    assert search(tmp_path / "named", *beams, "--beam_aggregation", "prod")["beam_aggregation"] == "prod"
-    assert "beam_aggregation" not in search(tmp_path / "no beams")
-
-
 def test_every_search_in_a_tree_is_recorded_with_its_settings(
-    tmp_path: Path, scorers: dict[str, str]
+    tmp_path: Path, random_scorers: dict[str, str]
 ) -> None:
-    trees = (
-        "--beams",
-        "4",
-        "--dvts",
-        "2,4",
-        "--particle_filter",
-        "4",
-        "--particle_resample_below",
-        "0.5",
-        "--beam_width",
-        "2",
-    )
-    facts = search(tmp_path, "--prm", scorers["prm"], "--max_new_tokens", "60", *trees)
-    results = read_results(tmp_path / "results.jsonl")
-    assert facts["beam_aggregation"] == "min"
-    for result in results:
-        assert [(run.strategy, run.n, run.settings) for run in result.runs[2:]] == [
-            ("beam", 4, StrategySettings(1.0, 2, 40, "min")),
-            *(("dvts", n, StrategySettings(1.0, 2, 40, "min")) for n in (2, 4)),
-            ("particle_filter", 4, StrategySettings(1.0, None, 40, "min", 1.0, 0.5)),
+    trees = ("--strategies", "beam,dvts:width=2,particle_filter:resample_below=0.5:temperature=0.7")
+    others = ("--sizes", "2,4", "--max_steps", "30", "--max_new_tokens", "60")
+    search(tmp_path, "--prm", random_scorers["prm"], *trees, *others)
+    common = {"max_steps": 30, "aggregation": "min"}  # the checkpoint's own way
+    for result in read_results(tmp_path / "results.jsonl"):
+        assert [(run.spec, run.n, run.temperature, run.settings) for run in result.runs[2:]] == [
+            *(("beam", n, 1.0, {"width": 4, **common}) for n in (2, 4)),
+            *(("dvts:width=2", n, 1.0, {"width": 2, **common}) for n in (2, 4)),
+            *(
+                (
+                    "particle_filter:resample_below=0.5:temperature=0.7",
+                    n,
+                    0.7,
+                    {"exponent": 1.0, "resample_below": 0.5, **common},
+                )
+                for n in (2, 4)
+            ),
         ]
         assert all(run.cost.policy.n_generated and run.cost.scorer.n_new for run in result.runs[2:])
-        assert len(result.runs_of("particle_filter")[4].candidates) == 4
+        assert len(result.runs[-1].candidates) == 4
+        assert all(set(each) == {2, 4} for each in result.trees.values())
+    named = search(
+        tmp_path / "named", "--prm", random_scorers["prm"], *trees, *others, "--aggregation", "prod"
+    )
+    assert "aggregation" not in named
+    (again, _) = read_results(tmp_path / "named" / "results.jsonl")
+    assert {run.settings["aggregation"] for run in again.runs[2:]} == {"prod"}
 
 
 def test_settings_of_trees_that_cannot_work_are_refused(tmp_path: Path) -> None:
     prm = ("--prm", "unused")
     for arguments, told in (
-        (("--dvts", "4"), r"dvts: got \[4\] without a PRM, expected prm to name one"),
-        ((*prm, "--particle_filter", "4,0"), r"particle_filter: got \[4, 0\], expected each to be 1 or more"),
-        ((*prm, "--beam_width", "0"), "beam_width: got 0, expected 1 or more"),
-        ((*prm, "--particle_exponent", "-1"), "particle_exponent: got -1.0, expected 0 or more"),
+        (("--strategies", "dvts"), "strategies: got dvts without a PRM, expected prm to name one"),
         (
-            (*prm, "--particle_resample_below", "1.5"),
-            "particle_resample_below: got 1.5, expected a share from 0 to 1",
+            (*prm, "--strategies", "dvts", "--sizes", "4,0"),
+            r"sizes: got \[4, 0\], expected each to be 1 or more",
         ),
+        ((*prm, "--strategies", "dvts,dvts"), "strategies: got dvts, dvts, expected each once"),
+        ((*prm, "--strategies", "bem"), "strategy: got 'bem', expected one of beam, "),
+        ((*prm, "--strategies", "beam:widht=2"), "strategy 'beam:widht=2': got 'widht=2', expected one of "),
+        (
+            (*prm, "--strategies", "beam:width=x"),
+            "'beam:width=x': width: Input should be a valid int",
+        ),
+        ((*prm, "--strategies", "beam:width=0"), "width: got 0, expected 1 or more"),
+        ((*prm, "--strategies", "beam:temperature=-1"), "temperature: got -1.0, expected 0"),
+        ((*prm, "--strategies", "particle_filter:exponent=-1"), "exponent: got -1.0, expected 0 or more"),
+        (
+            (*prm, "--strategies", "particle_filter:resample_below=1.5"),
+            "resample_below: got 1.5, expected a share from 0 to 1",
+        ),
+        ((*prm, "--max_steps", "0"), "max_steps: got 0, expected 1 or more"),
     ):
         with pytest.raises(InputError, match=told):
             search(tmp_path, *arguments)

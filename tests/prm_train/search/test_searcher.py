@@ -15,7 +15,7 @@ from data_gen.records.sampling import Usage
 from data_gen.records.solutions import Problem
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.protocol import PathTooLongError, ScorerUsage, ScoringTree
-from prm_train.search.results import Cost, ProblemResult, Scoring, StrategySettings
+from prm_train.search.results import Cost, ProblemResult, Scoring
 from prm_train.search.searcher import Searcher
 from prm_train.search.settings import SearchConfig
 from prm_train.search.summary import summarize
@@ -46,8 +46,9 @@ def search(
         n_samples=3,
         n_difficulty_draws=2,
         max_new_tokens=400,
-        beams=(4,),
-        beam_aggregation="min",
+        strategies=("beam",),
+        sizes=(4,),
+        aggregation="min",
     )
     with Ledger(folder / "l.sqlite") as ledger, Ledger(folder / "l.sqlite", read_only=True) as reader:
         result = asyncio.run(Searcher(config, policy, ledger, ArithmeticGrader(), scorers).search(PROBLEM))
@@ -58,21 +59,21 @@ def test_a_question_that_the_scorer_cannot_read_is_an_outcome_and_its_draws_are_
     result, n_committed = search(tmp_path, SimulatedPolicy(), {"prm": NearsightedScorer()})
     assert n_committed == 1 + 3 + 2
     assert result.too_long_for == ("prm",)
-    assert [list(candidates) for candidates in result.beams.values()] == [[]]
+    assert [run.candidates for run in result.trees["beam"].values()] == [()]
     assert [(each.scores, each.is_finished) for each in result.samples[1.0]] == [({}, True)] * 3
-    assert [(run.strategy, run.n, run.settings) for run in result.runs] == [
-        ("greedy", 1, StrategySettings(0.0)),
-        ("samples", 3, StrategySettings(1.0)),
-        ("beam", 4, StrategySettings(1.0, width=4, max_steps=40, aggregation="min")),
+    assert [(run.spec, run.n, run.temperature, run.settings) for run in result.runs] == [
+        ("greedy", 1, 0.0, {}),
+        ("samples", 3, 1.0, {}),
+        ("beam", 4, 1.0, {"width": 4, "max_steps": 40, "aggregation": "min"}),
     ]
     assert result.scorings == (Scoring("prm", 1.0, 3, ScorerUsage()),)
-    assert result.runs_of("beam")[4].cost == Cost()
+    assert result.trees["beam"][4].cost == Cost()
     costs = [*(run.cost for run in result.runs), result.difficulty.cost]
     # As the policy says
     assert result.usage == Usage(sum(cost.policy.n_generated for cost in costs), 6 * N_PROMPT)
     assert result.cost_of_samples(1.0).policy.n_prefilled == N_PROMPT
     assert result.cost_of_samples(1.0).policy.n_cached == 2 * N_PROMPT
-    found = summarize([result], "min", Seconds())
+    found = summarize([result], Seconds())
     assert found.n_without_score == 3
     assert found.too_long_for == {"policy": (), "prm": ("p1",), "orm": ()}
 

@@ -1,0 +1,50 @@
+"""The answer to a question that nobody has graded: what was voted for, by which share, and at what cost."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from data_gen.answers.vote_key import answer_key
+from prm_train.search.candidates import Candidate
+from prm_train.search.results import Cost
+from prm_train.search.trace import TraceNode
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was found. `answer` is None where no path that was finished states one.
+
+    `confidence` is the answer's share of the vote, in [0, 1]; with `best_of_n` it is the score of the chosen
+    sample. `shares` are those of all answers, the heaviest first. `steps` and their `scores` are those of the
+    heaviest path that states the answer. `unsolved` says why there is no answer.
+    """
+
+    question_id: str
+    question: str
+    answer: str | None
+    confidence: float
+    shares: Mapping[str, float]
+    steps: tuple[str, ...]
+    scores: tuple[float, ...]
+    strategy: str
+    n: int
+    cost: Cost
+    unsolved: str | None = None
+    trace: tuple[TraceNode, ...] = ()
+
+
+def class_of(candidate: Candidate) -> str:
+    return candidate.answer_class or answer_key(candidate.answer or "")
+
+
+def vote_shares(voters: Sequence[tuple[Candidate, float]]) -> dict[str, float]:
+    """By class of answers its share of the vote, the heaviest first, ties in the order of the candidates.
+    Where all weights are 0 nothing is known, and all count alike.
+    """
+    votes: dict[str, list[float]] = {}
+    is_flat = not any(weight for _, weight in voters)
+    for candidate, weight in voters:
+        votes.setdefault(class_of(candidate), []).append(1.0 if is_flat else weight)
+    sums = {key: math.fsum(weights) for key, weights in votes.items()}
+    total = math.fsum(sums.values())
+    return {key: sums[key] / total for key in sorted(sums, key=lambda key: -sums[key])}

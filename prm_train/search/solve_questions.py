@@ -1,0 +1,233 @@
+"""`prm-train solve`: answers to questions that nobody has graded, each with its share of the vote, its steps
+and their scores, and what it cost.
+
+One question is answered on the terminal. Questions from a file are answered side by side, into a run folder
+that an interrupted command goes on with.
+"""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from data_gen.files.jsonl import read_objects, write_text
+from data_gen.files.result_tables import result_table, token_words
+from data_gen.files.run_folder import for_each, read_records
+from data_gen.files.run_identity import check_run, claim_run
+from data_gen.grading.graders import GraderName, load_grader
+from data_gen.ledger.store import IN_MEMORY, Ledger, has_draws
+from data_gen.models.names import check_inputs
+from data_gen.policies.config import PolicyConfig
+from data_gen.policies.protocol import Policy
+from data_gen.problems.layouts import question_id
+from data_gen.problems.row_fields import joined_text
+from data_gen.records.sampling import Usage
+from data_gen.records.solutions import Question
+from data_gen.settings.errors import InputError
+from data_gen.settings.parse import parse_config, run_command
+from prm_train.scoring.foreign.settings import AUTO, PrmFormat
+from prm_train.scoring.protocol import Scorer, ScorerUsage
+from prm_train.search.answer import Answer
+from prm_train.search.scorer_config import ScorerConfig
+from prm_train.search.solve import MAJORITY, Solver, SolveSettings
+
+logger = logging.getLogger(__name__)
+QUESTION_FIELDS = ("question", "problem", "prompt")
+ANSWERS = "answers.jsonl"
+
+
+@dataclass(frozen=True)
+class SolveConfig(SolveSettings):
+    """Answer questions with a policy and a scorer; no gold answer is needed."""
+
+    question: str | None = field(default=None, metadata={"help": "a question to answer on the terminal"})
+    questions: Path | None = field(
+        default=None,
+        metadata={"is_input": True, "help": ".jsonl or .json file with a question in each row"},
+    )
+    question_field: str | None = field(
+        default=None,
+        metadata={"help": f"name of the field with the question; null: {', '.join(QUESTION_FIELDS)}"},
+    )
+    id_field: str | None = field(
+        default=None,
+        metadata={"help": "name of the field with a unique id; null: a hash of the question"},
+    )
+    output: Path | None = field(
+        default=None,
+        metadata={"help": "run folder for the answers; needed with questions", "is_execution": True},
+    )
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    scorer: ScorerConfig = field(default_factory=ScorerConfig)
+    prm: str | None = field(default=None, metadata={"is_model": True, "help": "folder or Hub name of a PRM"})
+    prm_format: PrmFormat = field(
+        default=AUTO,
+        metadata={"help": "how to read a PRM of another project whose config.json does not say it"},
+    )
+    orm: str | None = field(
+        default=None,
+        metadata={"is_model": True, "help": "folder or Hub name of an ORM, for weighted and best_of_n"},
+    )
+    grader: GraderName = field(
+        default="math", metadata={"help": "what reads and compares answers, as for `prm-train sample`"}
+    )
+    trace: bool = field(
+        default=False,
+        metadata={"help": "keep every step that a search in a tree drew, for `prm-train show-tree`"},
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.question is None) == (self.questions is None):
+            raise ValueError("question, questions: expected one of them")
+        if self.output is None and (self.questions is not None or self.trace):
+            raise ValueError(
+                f"output: got null with {'questions' if self.questions else 'trace'}, expected a run folder"
+            )
+        if self.prm is not None and self.orm is not None:
+            raise ValueError("prm, orm: got both, expected one of them")
+        if self.prm is None and self.orm is None and self.strategy != MAJORITY:
+            raise ValueError(
+                f"strategy: got {self.strategy} without a scorer, expected prm or orm ({MAJORITY} needs none)"
+            )
+        if self.policy.model is None:
+            raise ValueError("policy.model: got null, expected the model that answers")
+
+
+def read_questions(config: SolveConfig) -> Iterator[Question]:
+    """Each question once. Raises InputError for a row without one, and an id that comes twice."""
+    if config.questions is None:
+        assert config.question is not None
+        yield Question(question_id(config.question), config.question)
+        return
+    places: dict[str, str] = {}
+    for number, fields in read_objects(config.questions):
+        where = f"{config.questions}:{number}"
+        name = config.question_field or next((each for each in QUESTION_FIELDS if each in fields), None)
+        if name is None:
+            raise InputError(
+                f"{where}: no field {', '.join(QUESTION_FIELDS)}; fields present: {', '.join(fields)}; "
+                "question_field names another"
+            )
+        text = joined_text(fields, name, where)
+        if not text:
+            raise InputError(f"{where}: the question is empty")
+        name = joined_text(fields, config.id_field, where) if config.id_field else question_id(text)
+        if name in places and config.id_field is None:
+            continue  # the same question again
+        if name in places:
+            raise InputError(f"{where}: id {name!r} stands at {places[name]}, too; expected each once")
+        places[name] = where
+        yield Question(name, text)
+
+
+def load_scorer_of(config: SolveConfig) -> Scorer | None:
+    path = config.prm or config.orm
+    return None if path is None else config.scorer.load(path, config.policy, config.prm_format)
+
+
+def load_solver(config: SolveConfig, policy: Policy, scorer: Scorer | None, ledger: Ledger) -> Solver:
+    reader = load_grader(config.grader, "a question")
+    try:
+        return Solver(config, policy, scorer, reader, ledger, config.trace)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def answer_on_terminal(config: SolveConfig, question: Question) -> None:
+    policy, scorer = config.policy.load(), load_scorer_of(config)
+    with Ledger(IN_MEMORY) as ledger:
+        answer = asyncio.run(load_solver(config, policy, scorer, ledger).solve(question))
+    sys.stdout.write(answer_table(answer) + "\n")
+
+
+def answer_into_folder(config: SolveConfig, folder: Path, questions: list[Question]) -> list[Answer]:
+    """All answers, those of earlier processes included, in the order of the questions."""
+    path, ledger_path, adapter = folder / ANSWERS, folder / "ledger.sqlite", TypeAdapter(Answer)
+    is_begun = path.exists() or has_draws(ledger_path)
+    check_run(folder, config, is_begun=is_begun)
+    policy, scorer = config.policy.load(), load_scorer_of(config)
+    models = {"policy": policy.policy_id, **({"scorer": scorer.scorer_id} if scorer else {})}
+    with Ledger(ledger_path) as ledger:
+        claim_run(folder, config, models, is_begun=is_begun)
+        done = {answer.question_id: answer for answer in _whole_answers(path)}
+        solver = load_solver(config, policy, scorer, ledger)
+        with path.open("a") as file:
+
+            async def one(question: Question) -> None:
+                answer = await solver.solve(question)
+                ledger.commit()  # its draws are durable before the file names it
+                file.write(adapter.dump_json(answer).decode() + "\n")
+                file.flush()
+                done[question.problem_id] = answer
+
+            rest = [question for question in questions if question.problem_id not in done]
+            asyncio.run(for_each(rest, one, what="solve", unit="questions", at_once=64))
+    return [done[question.problem_id] for question in questions]
+
+
+def _whole_answers(path: Path) -> list[Answer]:
+    """What a file holds; a last line that a killed process cut short is taken out of it."""
+    if not path.exists():
+        return []
+    text = path.read_text()
+    if not text.endswith("\n"):
+        write_text(path, text[: text.rfind("\n") + 1])
+    return list(read_records(path, Answer))
+
+
+def answer_table(answer: Answer) -> str:
+    """One answer for a person."""
+    others = "; ".join(f"{text} ({share:.0%})" for text, share in answer.shares.items())
+    rows = {
+        "answer": answer.answer if answer.answer is not None else f"none: {answer.unsolved}",
+        "confidence": f"{answer.confidence:.2f} by {answer.strategy}, N = {answer.n}"
+        if answer.answer
+        else "",
+        "votes": others,
+        "policy's tokens": token_words(answer.cost.policy),
+        "scorer's tokens": f"{answer.cost.scorer.n_new:,}" if answer.cost.scorer.n_new else "",
+    }
+    scores = [f"{score:.2f}" for score in answer.scores]
+    scores = [""] * (len(answer.steps) - len(scores)) + scores  # an ORM's stands at the end
+    steps = [f"  {score:>4}  {step}" for score, step in zip(scores, answer.steps, strict=True)]
+    return "\n".join([*steps, *([""] if steps else []), result_table(rows)])
+
+
+def summary_table(answers: Sequence[Answer], path: Path) -> str:
+    policy = sum((answer.cost.policy for answer in answers), Usage())
+    scorer = sum((answer.cost.scorer for answer in answers), ScorerUsage())
+    n_answered = sum(answer.answer is not None for answer in answers)
+    confidences = sorted(answer.confidence for answer in answers if answer.answer is not None)
+    rows = {
+        "questions": f"{len(answers):,}, {n_answered:,} with an answer",
+        "confidence": f"{confidences[len(confidences) // 2]:.2f} in the middle" if confidences else "",
+        "policy's tokens": token_words(policy),
+        "scorer's tokens": f"{scorer.n_new:,}",
+        "answers": str(path),
+    }
+    return result_table(rows)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    config = parse_config(SolveConfig, argv)
+    check_inputs(config)
+    config.policy.check()
+    questions = list(read_questions(config))
+    if not questions:
+        raise InputError(f"{config.questions}: no question in it")
+    if config.output is None:
+        answer_on_terminal(config, questions[0])
+        return
+    answers = answer_into_folder(config, config.output, questions)
+    if config.question is not None:
+        sys.stdout.write(answer_table(answers[0]) + "\n\n")
+    sys.stdout.write(summary_table(answers, config.output / ANSWERS) + "\n")
+
+
+if __name__ == "__main__":
+    run_command(main, "solve")

@@ -1,0 +1,53 @@
+"""What a search in a tree did: every step that it drew, in the order in which it drew them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from data_gen.records.sampling import FinishReason
+from prm_train.search.search_path import SearchPath
+
+
+@dataclass(frozen=True)
+class TraceNode:
+    """A step behind the step `parent` (None: a first step), drawn `n_draws` times with the same tokens.
+
+    `score` is the PRM's of the step (None: none, as of a step that a limit cut), `logprob` the policy's
+    log-probability of its tokens, `log_weight` the logarithm of the weight of the path that ends here.
+    `finish_reason` is None for a path that may go on.
+    """
+
+    parent: int | None
+    text: str
+    score: float | None
+    logprob: float
+    log_weight: float
+    finish_reason: FinishReason | None
+    n_draws: int = 1
+
+
+@dataclass
+class TreeTrace:
+    """Filled by `PathGrower`; a node's number is its place in `nodes`."""
+
+    nodes: list[TraceNode] = field(default_factory=list)
+    _numbers: dict[tuple[int, ...], int] = field(default_factory=dict)
+
+    def add(self, parent: SearchPath, children: Sequence[SearchPath]) -> None:
+        """The steps that were drawn behind a path."""
+        for child in children:
+            number = self._numbers.get(child.token_ids)
+            if number is not None:
+                known = self.nodes[number]
+                self.nodes[number] = replace(known, n_draws=known.n_draws + 1)
+                continue
+            self._numbers[child.token_ids] = len(self.nodes)
+            self.nodes.append(
+                TraceNode(
+                    self._numbers.get(parent.token_ids),
+                    child.text[len(parent.text) :],
+                    child.scores[-1] if len(child.scores) > len(parent.scores) else None,
+                    child.step_logprobs[-1] if len(child.step_logprobs) > len(parent.step_logprobs) else 0.0,
+                    child.log_weight,
+                    child.finish_reason,
+                )
+            )
