@@ -35,9 +35,16 @@ from prm_train.kinds.load import load_scorer
 from prm_train.metrics.estimators import Interval, bootstrap_interval, paired_difference
 from prm_train.metrics.ranking import auroc
 from prm_train.metrics.training_report import TrainingReport
-from prm_train.search.best_of_n import score_candidates
-from prm_train.search.candidates import Candidate
-from prm_train.search.voting import best_of, has_correct, is_right, majority_vote, path_scores, weighted_vote
+from prm_train.strategies.best_of_n import score_candidates
+from prm_train.strategies.candidates import Candidate
+from prm_train.strategies.voting import (
+    best_of,
+    has_correct,
+    is_right,
+    majority_vote,
+    path_scores,
+    weighted_vote,
+)
 from prm_train.train_orm import main as train_orm
 
 RESULT = Path(__file__).parent / "results" / "gsm8k_orm.json"

@@ -34,8 +34,8 @@ from prm_train.evaluation.choosing import Chosen, accuracies, within_problem_aur
 from prm_train.evaluation.shards import read_search
 from prm_train.kinds.load import load_scorer
 from prm_train.metrics.estimators import bootstrap_interval
-from prm_train.search.best_of_n import score_candidates
 from prm_train.search.results import ProblemResult
+from prm_train.strategies.best_of_n import score_candidates
 from prm_train.train_prm import main as train_prm
 
 RESULT = Path(__file__).parent / "results" / "label_experiments.json"

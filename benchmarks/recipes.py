@@ -58,8 +58,8 @@ from prm_train.kinds.load import load_scorer
 from prm_train.metrics.estimators import bootstrap_interval, paired_difference
 from prm_train.metrics.training_report import TrainingReport
 from prm_train.quickstart import QuickstartConfig
-from prm_train.search.best_of_n import score_candidates
 from prm_train.search.results import ProblemResult
+from prm_train.strategies.best_of_n import score_candidates
 from prm_train.train_orm import main as train_orm
 from prm_train.train_prm import main as train_prm
 

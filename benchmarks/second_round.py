@@ -51,12 +51,12 @@ from prm_train.evaluation.shards import read_search
 from prm_train.kinds.load import load_scorer
 from prm_train.quickstart import QuickstartConfig
 from prm_train.scoring.protocol import Scorer
-from prm_train.search.beam import BeamConfig, beam_search
-from prm_train.search.candidates import Candidate
-from prm_train.search.paths import search_tree
 from prm_train.search.results import ProblemResult
 from prm_train.search.run import main as search
-from prm_train.search.voting import is_right
+from prm_train.strategies.beam import BeamConfig, beam_search
+from prm_train.strategies.candidates import Candidate
+from prm_train.strategies.paths import search_tree
+from prm_train.strategies.voting import is_right
 
 N_PROBLEMS, N_BEAMS, N_DRAWS, BEAMS, SEPARATOR = 300, 16, 64, (4, 16, 64), "\n"
 TEST_SHARD = 0  # of the two that the quickstart searched: about 250 problems

@@ -12,9 +12,9 @@ from data_gen.records.sampling import Completion, FinishReason, SamplingParams, 
 from data_gen.records.solutions import Problem
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.protocol import ScorerUsage
-from prm_train.search.candidates import Candidate
 from prm_train.search.grading import CandidateGrader
-from prm_train.search.paths import PathGrower, SearchPath, search_tree
+from prm_train.strategies.candidates import Candidate
+from prm_train.strategies.paths import PathGrower, SearchPath, search_tree
 
 PROBLEM = Problem("p", "?", "2")
 PARAMS = SamplingParams(max_new_tokens=100, stop="\n")

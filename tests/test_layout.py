@@ -51,6 +51,7 @@ ORDER = (
     "prm_train.metrics",
     "prm_train.scoring",
     "prm_train.kinds",
+    "prm_train.strategies",
     "prm_train.search",
     "prm_train.evaluation",
     "prm_train.publishing",

@@ -1,5 +1,5 @@
-"""Selections by measures that need no training (`prm_train.search.baselines`): what can be chosen of each on
-validation problems, and the choosers.
+"""Selections by measures that need no training (`prm_train.strategies.baselines`): what can be chosen of
+each on validation problems, and the choosers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -7,8 +7,8 @@ from functools import partial
 from types import MappingProxyType
 
 from prm_train.evaluation.choosers import Chooser, Scores, best_by, relative_exp, vote_by
-from prm_train.search.baselines import Baseline
-from prm_train.search.candidates import Candidate
+from prm_train.strategies.baselines import Baseline
+from prm_train.strategies.candidates import Candidate
 
 BORDA_POWERS = (0.5, 1.0, 2.0)
 PERCENTAGES = (10, 90, 100)  # Fu et al. 2025 keep a tenth or nine tenths

@@ -6,8 +6,8 @@ from functools import partial
 from typing import Literal
 
 from prm_train.encoding.aggregation import Aggregation
-from prm_train.search.candidates import Candidate
-from prm_train.search.voting import best_of, logprob_scores, path_scores, weighted_vote
+from prm_train.strategies.candidates import Candidate
+from prm_train.strategies.voting import best_of, logprob_scores, path_scores, weighted_vote
 
 Scores = Callable[[Sequence[Candidate]], list[float | None]]
 Chooser = Callable[[Sequence[Candidate]], Candidate | None]

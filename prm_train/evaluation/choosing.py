@@ -24,9 +24,9 @@ from prm_train.evaluation.choosers import (
 from prm_train.evaluation.tree_methods import choose_trees
 from prm_train.metrics.estimators import block_accuracy
 from prm_train.metrics.ranking import auroc
-from prm_train.search.baselines import Baseline
 from prm_train.search.results import ProblemResult
-from prm_train.search.voting import Vote, is_right, logprob_scores, majority_vote
+from prm_train.strategies.baselines import Baseline
+from prm_train.strategies.voting import Vote, is_right, logprob_scores, majority_vote
 
 T = TypeVar("T")
 

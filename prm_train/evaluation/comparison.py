@@ -26,7 +26,7 @@ from prm_train.metrics.estimators import (
     paired_difference,
 )
 from prm_train.search.results import ProblemResult
-from prm_train.search.voting import Vote, logprob_scores
+from prm_train.strategies.voting import Vote, logprob_scores
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from prm_train.evaluation.results import TokensPerProblem
 from prm_train.evaluation.tree_methods import TreeMethod
 from prm_train.metrics.estimators import blocks
 from prm_train.scoring.work import Work, passed
-from prm_train.search.candidates import Candidate
 from prm_train.search.results import Cost, ProblemResult
+from prm_train.strategies.candidates import Candidate
 
 
 def scored_work(candidates: Iterable[Candidate], scorer: str, separator: str) -> Work:

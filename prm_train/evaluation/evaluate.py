@@ -35,7 +35,7 @@ from prm_train.evaluation.results import SearchReport
 from prm_train.evaluation.shards import check_chosen_for, read_search
 from prm_train.metrics.estimators import N_QUINTILES, Interval
 from prm_train.search.results import ProblemResult
-from prm_train.search.voting import Vote
+from prm_train.strategies.voting import Vote
 
 
 @dataclass(frozen=True)

@@ -31,11 +31,11 @@ from prm_train.evaluation.stages import read_stages
 from prm_train.metrics.estimators import ReliabilityBin, reliability_bins
 from prm_train.metrics.ranking import auroc, brier
 from prm_train.metrics.training_report import TrainingReport
-from prm_train.search.baselines import CONFIDENCE
-from prm_train.search.candidates import Candidate
 from prm_train.search.results import ProblemResult
 from prm_train.search.settings import SearchConfig
 from prm_train.search.summary import SearchSummary
+from prm_train.strategies.baselines import CONFIDENCE
+from prm_train.strategies.candidates import Candidate
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from data_gen.files.stored_record import StoredRecord
 from prm_train.metrics.estimators import N_QUINTILES, Interval, ReliabilityBin
-from prm_train.search.voting import Vote
+from prm_train.strategies.voting import Vote
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,27 @@ TREES: Mapping[str, Method] = MappingProxyType(
             "the particle filter",
             "N particles grow step by step, are copied in proportion to their PRM scores, and vote with "
             "their weights.",
+        ),
+        "rebase": Method(
+            "REBASE",
+            "REBASE",
+            "After each step the next ones are divided among all open paths by their PRM scores; N "
+            "paths end in all.",
+        ),
+        "mcts": Method(
+            "MCTS",
+            "Monte Carlo tree search with the PRM",
+            "N paths are found by going down the tree to where value and curiosity are highest (PUCT).",
+        ),
+        "best_first": Method(
+            "best-first",
+            "best-first search with the PRM",
+            "N paths are found by going on from the best of all open paths, old ones too.",
+        ),
+        "lookahead": Method(
+            "lookahead",
+            "beam search with lookahead",
+            "Beam search that ranks each path by the PRM score of its greedy continuation.",
         ),
         "dvts": Method(
             "DVTS",

@@ -10,9 +10,9 @@ from prm_train.encoding.aggregation import Aggregation
 from prm_train.evaluation.baselines import CHOOSERS
 from prm_train.evaluation.choosers import Chooser, anyone_right, best_by, by_logprob, scorer_scores, vote_by
 from prm_train.evaluation.choosing import Chosen, sample_counts
-from prm_train.search.baselines import CONFIDENCE, READ_BY_POLICY
 from prm_train.search.results import ProblemResult
-from prm_train.search.voting import majority_vote
+from prm_train.strategies.baselines import CONFIDENCE, READ_BY_POLICY
+from prm_train.strategies.voting import majority_vote
 
 
 @dataclass(frozen=True)

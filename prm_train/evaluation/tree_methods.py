@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prm_train.search.results import ProblemResult, Setting, StrategyRun
-from prm_train.search.strategies import STRATEGIES, parse_strategy
-from prm_train.search.voting import Vote, is_right, tree_votes, weighted_vote
+from prm_train.strategies.registry import STRATEGIES, parse_strategy
+from prm_train.strategies.voting import Vote, is_right, tree_votes, weighted_vote
 
 SpecVote = tuple[str, Vote]
 

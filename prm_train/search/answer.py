@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from data_gen.answers.vote_key import answer_key
-from prm_train.search.candidates import Candidate
 from prm_train.search.results import Cost
-from prm_train.search.trace import TraceNode
+from prm_train.strategies.candidates import Candidate
+from prm_train.strategies.trace import TraceNode
 
 
 @dataclass(frozen=True)

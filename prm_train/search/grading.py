@@ -10,7 +10,7 @@ from data_gen.process.side_by_side import side_by_side
 from data_gen.records.grader import Grader
 from data_gen.records.sampling import FinishReason
 from data_gen.records.solutions import Problem, Solution, Verdict
-from prm_train.search.candidates import Candidate
+from prm_train.strategies.candidates import Candidate
 
 Text = tuple[str, bool]  # and whether it is finished
 

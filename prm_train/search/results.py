@@ -11,7 +11,7 @@ from data_gen.records.sampling import Usage
 from data_gen.records.solutions import Problem
 from data_gen.settings.errors import InputError
 from prm_train.scoring.protocol import ScorerUsage
-from prm_train.search.candidates import Candidate
+from prm_train.strategies.candidates import Candidate
 
 GREEDY, SAMPLES = "greedy", "samples"  # strategies besides those in a tree
 Setting = int | float | str | bool | None

@@ -26,11 +26,11 @@ from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
 from prm_train.scoring.foreign.settings import AUTO
 from prm_train.scoring.protocol import Scorer
-from prm_train.search.baselines import load_confidence
 from prm_train.search.results import ProblemResult, read_begun_results, read_results
 from prm_train.search.searcher import Searcher
 from prm_train.search.settings import SearchConfig
 from prm_train.search.summary import search_table, summarize
+from prm_train.strategies.baselines import load_confidence
 
 logger = logging.getLogger(__name__)
 

@@ -11,13 +11,8 @@ from data_gen.records.grader import Grader
 from data_gen.records.sampling import Usage
 from data_gen.records.solutions import Problem
 from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage
-from prm_train.search.answer_classes import classify_answers, with_classes
-from prm_train.search.baselines import ProblemBaselines
-from prm_train.search.best_of_n import draw_candidates, score_candidates
-from prm_train.search.candidates import Candidate
 from prm_train.search.grading import CandidateGrader
 from prm_train.search.method_policy import MethodPolicy
-from prm_train.search.paths import search_tree
 from prm_train.search.results import (
     GREEDY,
     SAMPLES,
@@ -28,7 +23,12 @@ from prm_train.search.results import (
     StrategyRun,
 )
 from prm_train.search.settings import SearchConfig
-from prm_train.search.strategies import StrategySpec
+from prm_train.strategies.answer_classes import classify_answers, with_classes
+from prm_train.strategies.baselines import ProblemBaselines
+from prm_train.strategies.best_of_n import draw_candidates, score_candidates
+from prm_train.strategies.candidates import Candidate
+from prm_train.strategies.paths import search_tree
+from prm_train.strategies.registry import StrategySpec
 
 if TYPE_CHECKING:
     from prm_train.scoring.confidence import ConfidenceModel

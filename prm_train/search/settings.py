@@ -11,9 +11,9 @@ from data_gen.records.steps import check_separator
 from data_gen.records.stop_strings import check_stop_strings
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.foreign.settings import AUTO, PrmFormat
-from prm_train.search.baselines import Baseline, check_baselines
 from prm_train.search.scorer_config import ScorerConfig
-from prm_train.search.strategies import StrategySpec, parse_strategy
+from prm_train.strategies.baselines import Baseline, check_baselines
+from prm_train.strategies.registry import StrategySpec, parse_strategy
 
 
 @dataclass(frozen=True)

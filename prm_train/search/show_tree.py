@@ -20,7 +20,7 @@ from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
 from prm_train.search.answer import Answer
 from prm_train.search.solve_questions import ANSWERS
-from prm_train.search.trace import TraceNode
+from prm_train.strategies.trace import TraceNode
 
 
 @dataclass(frozen=True)

@@ -19,15 +19,15 @@ from data_gen.records.steps import check_separator, split_steps
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage
 from prm_train.search.answer import Answer, class_of, vote_shares
-from prm_train.search.answer_classes import classify_answers, with_classes
-from prm_train.search.best_of_n import draw_candidates, score_candidates
-from prm_train.search.candidates import Candidate
 from prm_train.search.method_policy import MethodPolicy
-from prm_train.search.paths import search_tree
 from prm_train.search.results import Cost
-from prm_train.search.strategies import STRATEGIES, StrategySpec, parse_strategy
-from prm_train.search.trace import TreeTrace
-from prm_train.search.voting import path_scores, tree_votes
+from prm_train.strategies.answer_classes import classify_answers, with_classes
+from prm_train.strategies.best_of_n import draw_candidates, score_candidates
+from prm_train.strategies.candidates import Candidate
+from prm_train.strategies.paths import search_tree
+from prm_train.strategies.registry import STRATEGIES, StrategySpec, parse_strategy
+from prm_train.strategies.trace import TreeTrace
+from prm_train.strategies.voting import path_scores, tree_votes
 
 # Strategies that choose among whole samples: `best_of_n` is vanilla, in `weighted` all vote with their scores
 MAJORITY, WEIGHTED, BEST_OF_N = "majority", "weighted", "best_of_n"

@@ -29,9 +29,16 @@ from prm_train.encoding.aggregation import Aggregation
 from prm_train.encoding.paths import ScorerEncoding
 from prm_train.examples.examples import Example
 from prm_train.metrics.ranking import sigmoid
-from prm_train.search.candidates import Candidate, read_qwen_candidates
 from prm_train.search.results import read_results
-from prm_train.search.voting import best_of, has_correct, is_right, majority_vote, path_scores, weighted_vote
+from prm_train.strategies.candidates import Candidate, read_qwen_candidates
+from prm_train.strategies.voting import (
+    best_of,
+    has_correct,
+    is_right,
+    majority_vote,
+    path_scores,
+    weighted_vote,
+)
 from prm_train.training.first_checks import max_length
 from prm_train.training.settings import CandidateSettings
 

@@ -9,8 +9,8 @@ from prm_train.evaluation.choosing import choose_settings
 from prm_train.evaluation.comparison import Comparison, settings_in_words
 from prm_train.evaluation.flops import ForwardFlops
 from prm_train.evaluation.results import TokensPerProblem
-from prm_train.search.candidates import Candidate
 from prm_train.search.results import Cost, Difficulty, ProblemResult, StrategyRun
+from prm_train.strategies.candidates import Candidate
 
 # answer and confidence of four candidates; 2 is right
 ROWS = (("1", 0.5), ("2", 2.0), ("1", 1.0), ("1", 0.25))

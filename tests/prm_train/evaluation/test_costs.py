@@ -16,8 +16,6 @@ from prm_train.evaluation.results import TokensPerProblem
 from prm_train.scoring.incremental import IncrementalScorer
 from prm_train.scoring.protocol import ScorerUsage
 from prm_train.scoring.work import Work, passed
-from prm_train.search.best_of_n import score_candidates
-from prm_train.search.candidates import Candidate
 from prm_train.search.results import (
     Cost,
     Difficulty,
@@ -26,6 +24,8 @@ from prm_train.search.results import (
     StrategyRun,
 )
 from prm_train.search.settings import SearchConfig
+from prm_train.strategies.best_of_n import score_candidates
+from prm_train.strategies.candidates import Candidate
 from tests.tiny_models import SMALLEST, tiny_config, write_tiny_model
 
 TEXTS = ("a\nb", "a\nc", "b\nb", "a\nb\n", "", "a")

@@ -25,7 +25,6 @@ from prm_train.evaluation.results import StageCost, TokensPerProblem
 from prm_train.evaluation.run_costs import costs_of_runs
 from prm_train.metrics.training_report import TrainingReport, TrainingSeconds
 from prm_train.scoring.protocol import ScorerUsage
-from prm_train.search.candidates import Candidate
 from prm_train.search.results import (
     Cost,
     Difficulty,
@@ -36,7 +35,8 @@ from prm_train.search.results import (
     read_results,
 )
 from prm_train.search.summary import SearchSummary
-from prm_train.search.voting import majority_vote
+from prm_train.strategies.candidates import Candidate
+from prm_train.strategies.voting import majority_vote
 
 # (answer, right, log-prob, PRM step scores) of four candidates
 ROWS = (

@@ -18,9 +18,9 @@ from data_gen.settings.parse import dump_config, run_command
 from prm_train.evaluation.evaluate import main
 from prm_train.evaluation.shards import check_chosen_for, read_search
 from prm_train.scoring.protocol import ScorerUsage
-from prm_train.search.candidates import Candidate
 from prm_train.search.results import Cost, Difficulty, ProblemResult, Scoring, StrategyRun
 from prm_train.search.settings import SearchConfig
+from prm_train.strategies.candidates import Candidate
 
 MODELS = {"policy": "p1", "prm": "s1"}
 CONFIG = SearchConfig(

@@ -10,11 +10,11 @@ from data_gen.policies.config import PolicyConfig
 from data_gen.records.sampling import FinishReason, Usage
 from data_gen.records.solutions import Solution
 from prm_train.scoring.confidence import ConfidenceModel
-from prm_train.search.baselines import ProblemBaselines, chunk_likelihoods
 from prm_train.search.results import read_results
 from prm_train.search.run import main
 from prm_train.search.settings import SearchConfig
 from prm_train.search.summary import SearchSummary
+from prm_train.strategies.baselines import ProblemBaselines, chunk_likelihoods
 from tests.tiny_models import tiny_config, tiny_model
 
 SMALL = ("--problems.n", "2", "--n_samples", "4", "--n_difficulty_draws", "1", "--other_temperatures", "0.5")

@@ -143,14 +143,14 @@ def test_every_search_in_a_tree_is_recorded_with_its_settings(
     common = {"max_steps": 30, "aggregation": "min"}  # the checkpoint's own way
     for result in read_results(tmp_path / "results.jsonl"):
         assert [(run.spec, run.n, run.temperature, run.settings) for run in result.runs[2:]] == [
-            *(("beam", n, 1.0, {"width": 4, **common}) for n in (2, 4)),
-            *(("dvts:width=2", n, 1.0, {"width": 2, **common}) for n in (2, 4)),
+            *(("beam", n, 1.0, {"width": 4, "survivors": "best", **common}) for n in (2, 4)),
+            *(("dvts:width=2", n, 1.0, {"width": 2, "survivors": "best", **common}) for n in (2, 4)),
             *(
                 (
                     "particle_filter:resample_below=0.5:temperature=0.7",
                     n,
                     0.7,
-                    {"exponent": 1.0, "resample_below": 0.5, **common},
+                    {"exponent": 1.0, "resample_below": 0.5, "resampling": "systematic", **common},
                 )
                 for n in (2, 4)
             ),
@@ -175,7 +175,7 @@ def test_settings_of_trees_that_cannot_work_are_refused(tmp_path: Path) -> None:
             r"sizes: got \[4, 0\], expected each to be 1 or more",
         ),
         ((*prm, "--strategies", "dvts,dvts"), "strategies: got dvts, dvts, expected each once"),
-        ((*prm, "--strategies", "bem"), "strategy: got 'bem', expected one of beam, "),
+        ((*prm, "--strategies", "bem"), "strategy: got 'bem', expected one of particle_filter, "),
         ((*prm, "--strategies", "beam:widht=2"), "strategy 'beam:widht=2': got 'widht=2', expected one of "),
         (
             (*prm, "--strategies", "beam:width=x"),
@@ -183,6 +183,13 @@ def test_settings_of_trees_that_cannot_work_are_refused(tmp_path: Path) -> None:
         ),
         ((*prm, "--strategies", "beam:width=0"), "width: got 0, expected 1 or more"),
         ((*prm, "--strategies", "beam:temperature=-1"), "temperature: got -1.0, expected 0"),
+        ((*prm, "--strategies", "lookahead:lookahead=-1"), "lookahead: got -1, expected 0 or more"),
+        ((*prm, "--strategies", "mcts:c_puct=-1"), "c_puct: got -1.0, expected 0 or more"),
+        (
+            (*prm, "--strategies", "rebase:balance_temperature=0"),
+            "balance_temperature: got 0.0, expected 1e-06",
+        ),
+        ((*prm, "--strategies", "beam:survivors=all"), "survivors: Input should be 'best' or 'sampled'"),
         ((*prm, "--strategies", "particle_filter:exponent=-1"), "exponent: got -1.0, expected 0 or more"),
         (
             (*prm, "--strategies", "particle_filter:resample_below=1.5"),

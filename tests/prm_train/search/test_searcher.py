@@ -64,7 +64,7 @@ def test_a_question_that_the_scorer_cannot_read_is_an_outcome_and_its_draws_are_
     assert [(run.spec, run.n, run.temperature, run.settings) for run in result.runs] == [
         ("greedy", 1, 0.0, {}),
         ("samples", 3, 1.0, {}),
-        ("beam", 4, 1.0, {"width": 4, "max_steps": 40, "aggregation": "min"}),
+        ("beam", 4, 1.0, {"width": 4, "max_steps": 40, "aggregation": "min", "survivors": "best"}),
     ]
     assert result.scorings == (Scoring("prm", 1.0, 3, ScorerUsage()),)
     assert result.trees["beam"][4].cost == Cost()

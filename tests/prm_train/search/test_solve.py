@@ -12,11 +12,11 @@ import pytest
 import prm_train
 from data_gen.settings.errors import InputError
 from prm_train.search.answer import vote_shares
-from prm_train.search.best_of_n import as_candidate
 from prm_train.search.show_tree import branches
 from prm_train.search.show_tree import main as show_tree
 from prm_train.search.solve_questions import main as solve_questions
-from prm_train.search.trace import TraceNode
+from prm_train.strategies.best_of_n import as_candidate
+from prm_train.strategies.trace import TraceNode
 from tests.prm_train.test_public_api import length_scorer
 from tests.scripted_search import ScriptedPolicy, ScriptedScorer
 

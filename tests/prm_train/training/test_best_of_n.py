@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from data_gen.rows.layouts import PrmRow, write_rows
 from data_gen.settings.errors import InputError
 from prm_train.kinds.load import load_classifier
-from prm_train.search.candidates import Candidate
+from prm_train.strategies.candidates import Candidate
 from prm_train.train_orm import main as train_orm
 from prm_train.train_prm import main as train_prm
 from prm_train.training.best_of_n import BestOfN, FrozenProblem, read_candidates

@@ -15,7 +15,7 @@ from prm_train.encoding.paths import EncodingFacts
 from prm_train.kinds.generative_verifier import GENERATIVE_VERIFIER, VerdictEncoding, verdict_encoding
 from prm_train.kinds.load import load_classifier, load_scorer
 from prm_train.networks.word_classifier import as_classifier
-from prm_train.search.best_of_n import score_path
+from prm_train.strategies.best_of_n import score_path
 from prm_train.train_verifier import main
 from prm_train.training.verifier import sft_row
 from tests.tiny_models import tiny_config, tiny_model, write_tiny_model

@@ -19,7 +19,7 @@ from prm_train.kinds.load import load_classifier, load_scorer
 from prm_train.networks.token_log_probs import token_log_probs
 from prm_train.scoring.implicit import ImplicitPrmScorer
 from prm_train.scoring.protocol import PathTooLongError, ScorerUsage
-from prm_train.search.best_of_n import path_nodes, score_path
+from prm_train.strategies.best_of_n import path_nodes, score_path
 from prm_train.train_implicit_prm import main
 from prm_train.training.implicit import ImplicitExample, implicit_examples, solution_log_probs
 from tests.tiny_models import tiny_config, tiny_model

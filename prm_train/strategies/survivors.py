@@ -16,7 +16,7 @@ from typing import Literal
 
 from data_gen.records.draw_keys import derive_seed
 from prm_train.encoding.aggregation import log_score
-from prm_train.search.paths import PathGrower, SearchPath
+from prm_train.strategies.paths import PathGrower, SearchPath
 
 Survivors = Literal["best", "sampled"]
 

@@ -23,9 +23,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prm_train.encoding.aggregation import Aggregation
-from prm_train.search.beam import BeamConfig, beam_search
-from prm_train.search.paths import PathGrower, SearchPath, own_scores
-from prm_train.search.survivors import Survivors
+from prm_train.strategies.beam import BeamConfig, beam_search
+from prm_train.strategies.paths import PathGrower, SearchPath, own_scores
+from prm_train.strategies.ranges import check_at_least
+from prm_train.strategies.survivors import Survivors
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class LookaheadConfig:
     aggregation: Aggregation = "min"
     survivors: Survivors = "best"
     lookahead: int = 1
+
+    def __post_init__(self) -> None:
+        check_at_least(1, width=self.width)
+        check_at_least(0, lookahead=self.lookahead)
 
 
 async def lookahead_search(grower: PathGrower, config: LookaheadConfig) -> list[SearchPath]:

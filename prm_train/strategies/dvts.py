@@ -16,8 +16,9 @@ beam search, within each tree.
 from dataclasses import dataclass
 
 from prm_train.encoding.aggregation import Aggregation
-from prm_train.search.paths import PathGrower, SearchPath, by_score, distinct, even_shares, own_scores
-from prm_train.search.survivors import Survivors, survivor_noise, survivors
+from prm_train.strategies.paths import PathGrower, SearchPath, by_score, distinct, even_shares, own_scores
+from prm_train.strategies.ranges import check_at_least
+from prm_train.strategies.survivors import Survivors, survivor_noise, survivors
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,7 @@ class DvtsConfig:
     survivors: Survivors = "best"
 
     def __post_init__(self) -> None:
-        if self.width < 1:
-            raise ValueError(f"width: got {self.width}, expected 1 or more")
+        check_at_least(1, width=self.width)
 
 
 async def dvts(grower: PathGrower, config: DvtsConfig) -> list[SearchPath]:

@@ -37,7 +37,8 @@ from typing import Literal
 
 from data_gen.records.draw_keys import derive_seed
 from prm_train.encoding.aggregation import Aggregation
-from prm_train.search.paths import PathGrower, SearchPath, distinct, log_mean_weight, shares_of
+from prm_train.strategies.paths import PathGrower, SearchPath, distinct, log_mean_weight, shares_of
+from prm_train.strategies.ranges import check_at_least
 
 Resampling = Literal["systematic", "split"]
 
@@ -57,8 +58,7 @@ class ParticleFilterConfig:
     resampling: Resampling = "systematic"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.exponent < math.inf:
-            raise ValueError(f"exponent: got {self.exponent}, expected 0 or more")
+        check_at_least(0, exponent=self.exponent)
         if not 0 <= self.resample_below <= 1:
             raise ValueError(f"resample_below: got {self.resample_below}, expected a share from 0 to 1")
 

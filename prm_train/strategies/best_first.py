@@ -26,7 +26,8 @@ The weight of a path is that of beam search: copies / draws, multiplied over its
 from dataclasses import dataclass
 
 from prm_train.encoding.aggregation import Aggregation, aggregate
-from prm_train.search.paths import PathGrower, SearchPath, by_score, distinct, even_shares
+from prm_train.strategies.paths import PathGrower, SearchPath, by_score, distinct, even_shares
+from prm_train.strategies.ranges import check_at_least
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,9 @@ class BestFirstConfig:
     width: int = 4
     max_steps: int = 40
     aggregation: Aggregation = "min"
+
+    def __post_init__(self) -> None:
+        check_at_least(1, width=self.width)
 
 
 async def best_first(grower: PathGrower, config: BestFirstConfig) -> list[SearchPath]:

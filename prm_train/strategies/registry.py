@@ -12,11 +12,15 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from data_gen.records.sampling import check_temperature
-from prm_train.search.beam import BeamConfig, beam_search
-from prm_train.search.dvts import DvtsConfig, dvts
-from prm_train.search.particle_filter import ParticleFilterConfig, particle_filter
-from prm_train.search.paths import PathGrower, SearchPath
-from prm_train.search.voting import Vote
+from prm_train.strategies.beam import BeamConfig, beam_search
+from prm_train.strategies.best_first import BestFirstConfig, best_first
+from prm_train.strategies.dvts import DvtsConfig, dvts
+from prm_train.strategies.lookahead import LookaheadConfig, lookahead_search
+from prm_train.strategies.mcts import MctsConfig, mcts
+from prm_train.strategies.particle_filter import ParticleFilterConfig, particle_filter
+from prm_train.strategies.paths import PathGrower, SearchPath
+from prm_train.strategies.rebase import RebaseConfig, rebase
+from prm_train.strategies.voting import Vote
 
 
 @dataclass(frozen=True)
@@ -24,20 +28,24 @@ class Strategy:
     """`run` takes what `config` holds: `n`, `max_steps`, `aggregation` (what makes a path's score of its step
     scores) and settings of its own.
 
-    `votes` of the paths are reported, the strategy's own first. `words` are its name for a person.
+    `votes` of the paths are reported, the strategy's own first.
     """
 
     run: Callable[[PathGrower, Any], Coroutine[None, None, list[SearchPath]]]
     config: type[Any]  # a frozen dataclass
     votes: tuple[Vote, ...]
-    words: str
 
 
+# The first vote of each is the one that it was made for; beam search's is the paper's.
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
     {
-        "beam": Strategy(beam_search, BeamConfig, ("score", "prior"), "beam search"),
-        "dvts": Strategy(dvts, DvtsConfig, ("score",), "diverse verifier tree search"),
-        "particle_filter": Strategy(particle_filter, ParticleFilterConfig, ("weight",), "particle filter"),
+        "particle_filter": Strategy(particle_filter, ParticleFilterConfig, ("weight",)),
+        "beam": Strategy(beam_search, BeamConfig, ("score", "prior")),
+        "dvts": Strategy(dvts, DvtsConfig, ("score",)),
+        "lookahead": Strategy(lookahead_search, LookaheadConfig, ("score",)),
+        "best_first": Strategy(best_first, BestFirstConfig, ("weight",)),
+        "mcts": Strategy(mcts, MctsConfig, ("weight",)),
+        "rebase": Strategy(rebase, RebaseConfig, ("score", "weight")),
     }
 )
 

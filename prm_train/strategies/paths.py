@@ -19,11 +19,11 @@ from data_gen.records.steps import ended_steps, split_steps
 from data_gen.records.stop_strings import StopStrings
 from prm_train.encoding.aggregation import Aggregation, aggregate
 from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage, ScoringTree
-from prm_train.search.best_of_n import as_candidate, score_path
-from prm_train.search.candidates import Candidate
-from prm_train.search.draw_indices import DrawIndices
-from prm_train.search.search_path import SearchPath
-from prm_train.search.trace import TreeTrace
+from prm_train.strategies.best_of_n import as_candidate, score_path
+from prm_train.strategies.candidates import Candidate
+from prm_train.strategies.draw_indices import DrawIndices
+from prm_train.strategies.search_path import SearchPath
+from prm_train.strategies.trace import TreeTrace
 
 
 @dataclass(frozen=True)

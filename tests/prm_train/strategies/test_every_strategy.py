@@ -16,15 +16,15 @@ from data_gen.ledger.policy import LedgerPolicy
 from data_gen.ledger.store import Ledger
 from data_gen.problems.arithmetic.grader import ArithmeticGrader
 from data_gen.records.sampling import Completion, SamplingParams
-from prm_train.search.beam import BeamConfig, beam_search
-from prm_train.search.best_first import BestFirstConfig, best_first
-from prm_train.search.candidates import Candidate
-from prm_train.search.dvts import DvtsConfig, dvts
-from prm_train.search.lookahead import LookaheadConfig, lookahead_search
-from prm_train.search.mcts import MctsConfig, mcts
-from prm_train.search.particle_filter import ParticleFilterConfig, particle_filter
-from prm_train.search.paths import PathGrower, SearchPath, search_tree
-from prm_train.search.rebase import RebaseConfig, rebase
+from prm_train.strategies.beam import BeamConfig, beam_search
+from prm_train.strategies.best_first import BestFirstConfig, best_first
+from prm_train.strategies.candidates import Candidate
+from prm_train.strategies.dvts import DvtsConfig, dvts
+from prm_train.strategies.lookahead import LookaheadConfig, lookahead_search
+from prm_train.strategies.mcts import MctsConfig, mcts
+from prm_train.strategies.particle_filter import ParticleFilterConfig, particle_filter
+from prm_train.strategies.paths import PathGrower, SearchPath, search_tree
+from prm_train.strategies.rebase import RebaseConfig, rebase
 from tests.scripted_search import PARAMS, PROBLEM, ScriptedPolicy, ScriptedScorer
 
 N = 12

@@ -14,11 +14,11 @@ from data_gen.problems.arithmetic.grader import ArithmeticGrader
 from data_gen.records.draw_keys import DrawKey
 from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
 from prm_train.scoring.work import Work
-from prm_train.search.beam import BeamConfig, beam_search
-from prm_train.search.best_of_n import score_candidates
-from prm_train.search.candidates import Candidate
 from prm_train.search.method_policy import MethodPolicy, distinct
-from prm_train.search.paths import search_tree
+from prm_train.strategies.beam import BeamConfig, beam_search
+from prm_train.strategies.best_of_n import score_candidates
+from prm_train.strategies.candidates import Candidate
+from prm_train.strategies.paths import search_tree
 from tests.scripted_search import PARAMS, PROBLEM, ScriptedPolicy, ScriptedScorer, search_scripted
 
 LONGEST = ("a\nd\nAnswer: 5", "a\nd\nAnswer: 6")

@@ -27,8 +27,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from prm_train.encoding.aggregation import Aggregation
-from prm_train.search.paths import PathGrower, SearchPath, by_score, distinct, own_scores, shares_of
-from prm_train.search.survivors import Survivors, survivor_noise, survivors
+from prm_train.strategies.paths import PathGrower, SearchPath, by_score, distinct, own_scores, shares_of
+from prm_train.strategies.ranges import check_at_least
+from prm_train.strategies.survivors import Survivors, survivor_noise, survivors
 
 Rank = Callable[[Sequence[SearchPath]], Awaitable[list[float]]]
 
@@ -48,8 +49,7 @@ class BeamConfig:
     survivors: Survivors = "best"
 
     def __post_init__(self) -> None:
-        if self.width < 1:
-            raise ValueError(f"width: got {self.width}, expected 1 or more")
+        check_at_least(1, width=self.width)
 
 
 async def beam_search(

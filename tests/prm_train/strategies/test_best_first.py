@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from prm_train.search.best_first import BestFirstConfig, best_first
-from prm_train.search.candidates import Candidate
+from prm_train.strategies.best_first import BestFirstConfig, best_first
+from prm_train.strategies.candidates import Candidate
 from tests.scripted_search import ScriptedPolicy, ScriptedScorer, search_scripted
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from prm_train.search.beam import BeamConfig, beam_search
-from prm_train.search.dvts import DvtsConfig, dvts
-from prm_train.search.paths import SearchPath
-from prm_train.search.survivors import gumbel_ranks, survivors
+from prm_train.strategies.beam import BeamConfig, beam_search
+from prm_train.strategies.dvts import DvtsConfig, dvts
+from prm_train.strategies.paths import SearchPath
+from prm_train.strategies.survivors import gumbel_ranks, survivors
 from tests.scripted_search import ScriptedPolicy, ScriptedScorer, search_scripted
 
 ABC = [SearchPath(text=text) for text in "abc"]

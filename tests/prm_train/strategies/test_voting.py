@@ -6,9 +6,9 @@ import pytest
 
 from data_gen.grading.graders import load_grader
 from data_gen.records.solutions import Problem
-from prm_train.search.answer_classes import classify_answers, with_classes
-from prm_train.search.candidates import Candidate, read_qwen_candidates
-from prm_train.search.voting import (
+from prm_train.strategies.answer_classes import classify_answers, with_classes
+from prm_train.strategies.candidates import Candidate, read_qwen_candidates
+from prm_train.strategies.voting import (
     best_of,
     has_correct,
     is_right,

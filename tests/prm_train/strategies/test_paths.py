@@ -9,8 +9,8 @@ import pytest
 from data_gen.ledger.policy import LedgerPolicy
 from data_gen.ledger.store import Ledger
 from prm_train.scoring.protocol import PathTooLongError
-from prm_train.search.draw_indices import DrawIndices
-from prm_train.search.paths import PathGrower, SearchPath, distinct, log_mean_weight, shares_of
+from prm_train.strategies.draw_indices import DrawIndices
+from prm_train.strategies.paths import PathGrower, SearchPath, distinct, log_mean_weight, shares_of
 from tests.scripted_search import PARAMS, PROBLEM, GreedyPolicy, ScriptedPolicy, ScriptedScorer
 
 

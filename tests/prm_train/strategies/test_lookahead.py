@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from prm_train.search.beam import BeamConfig, beam_search
-from prm_train.search.candidates import Candidate
-from prm_train.search.lookahead import LookaheadConfig, lookahead_search
+from prm_train.strategies.beam import BeamConfig, beam_search
+from prm_train.strategies.candidates import Candidate
+from prm_train.strategies.lookahead import LookaheadConfig, lookahead_search
 from tests.scripted_search import GreedyPolicy, ScriptedPolicy, ScriptedScorer, search_scripted
 
 

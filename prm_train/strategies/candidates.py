@@ -24,7 +24,7 @@ class Candidate:
     search in a tree adds the log-probability of each step that it drew, how many equal paths the candidate
     stands for, and the logarithm of the weight of each; only differences between those of one run mean
     anything. `scorer_tokens` holds by scorer the tokens that its path has for it (`CountedTree.path_tokens`),
-    `confidence` the measures of `prm_train.search.baselines`.
+    `confidence` the measures of `prm_train.strategies.baselines`.
     """
 
     problem_id: str

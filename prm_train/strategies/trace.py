@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from data_gen.records.sampling import FinishReason
-from prm_train.search.search_path import SearchPath
+from prm_train.strategies.search_path import SearchPath
 
 
 @dataclass(frozen=True)

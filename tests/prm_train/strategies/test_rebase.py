@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from prm_train.search.candidates import Candidate
-from prm_train.search.rebase import RebaseConfig, balanced_shares, rebase
+from prm_train.strategies.candidates import Candidate
+from prm_train.strategies.rebase import RebaseConfig, balanced_shares, rebase
 from tests.scripted_search import ScriptedPolicy, ScriptedScorer, search_scripted
 
 

@@ -27,7 +27,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prm_train.encoding.aggregation import Aggregation
-from prm_train.search.paths import PathGrower, SearchPath, by_score, distinct, own_scores, shares_of
+from prm_train.strategies.paths import PathGrower, SearchPath, by_score, distinct, own_scores, shares_of
+from prm_train.strategies.ranges import check_at_least
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,9 @@ class RebaseConfig:
     max_steps: int = 40
     aggregation: Aggregation = "last"
     balance_temperature: float = 0.2
+
+    def __post_init__(self) -> None:
+        check_at_least(1e-6, balance_temperature=self.balance_temperature)
 
 
 async def rebase(grower: PathGrower, config: RebaseConfig) -> list[SearchPath]:

@@ -37,7 +37,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from prm_train.encoding.aggregation import Aggregation, aggregate
-from prm_train.search.paths import PathGrower, SearchPath, by_score, distinct, even_shares
+from prm_train.strategies.paths import PathGrower, SearchPath, by_score, distinct, even_shares
+from prm_train.strategies.ranges import check_at_least
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,10 @@ class MctsConfig:
     max_steps: int = 40
     aggregation: Aggregation = "min"
     c_puct: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_at_least(1, width=self.width)
+        check_at_least(0, c_puct=self.c_puct)
 
 
 @dataclass(eq=False)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from prm_train.search.candidates import Candidate
-from prm_train.search.mcts import MctsConfig, Node, expand, mcts, puct, select
-from prm_train.search.paths import SearchPath
+from prm_train.strategies.candidates import Candidate
+from prm_train.strategies.mcts import MctsConfig, Node, expand, mcts, puct, select
+from prm_train.strategies.paths import SearchPath
 from tests.scripted_search import ScriptedPolicy, ScriptedScorer, search_scripted
 
 

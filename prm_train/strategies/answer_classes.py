@@ -12,7 +12,7 @@ from dataclasses import replace
 from data_gen.answers.vote_key import answer_key
 from data_gen.records.grader import AnswerReader
 from data_gen.records.solutions import Question
-from prm_train.search.candidates import Candidate
+from prm_train.strategies.candidates import Candidate
 
 N_COMPARED = 12  # heaviest classes
 

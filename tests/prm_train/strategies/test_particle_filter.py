@@ -14,10 +14,10 @@ from data_gen.ledger.store import Ledger
 from data_gen.problems.arithmetic.grader import ArithmeticGrader
 from data_gen.records.draw_keys import DrawKey
 from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
-from prm_train.search.best_of_n import draw_candidates
-from prm_train.search.candidates import Candidate
 from prm_train.search.method_policy import MethodPolicy
-from prm_train.search.particle_filter import (
+from prm_train.strategies.best_of_n import draw_candidates
+from prm_train.strategies.candidates import Candidate
+from prm_train.strategies.particle_filter import (
     ParticleFilterConfig,
     Resampling,
     effective_number,
@@ -26,7 +26,7 @@ from prm_train.search.particle_filter import (
     split,
     systematic_counts,
 )
-from prm_train.search.paths import SearchPath, search_tree
+from prm_train.strategies.paths import SearchPath, search_tree
 from tests.scripted_search import PARAMS, PROBLEM, ScriptedPolicy, ScriptedScorer, search_scripted
 
 

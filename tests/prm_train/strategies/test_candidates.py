@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from data_gen.settings.errors import InputError
-from prm_train.search.candidates import Candidate, read_qwen_candidates
+from prm_train.strategies.candidates import Candidate, read_qwen_candidates
 
 FIRST = Candidate("a", 0, "1\n2", "2", True, True, -1.5, 3, {"prm": (0.5, 0.25), "orm": (0.125,)})
 CUT = Candidate("a", 1, "1\n", None, False, is_finished=False)

@@ -12,7 +12,7 @@ from typing import Literal
 
 from data_gen.answers.vote_key import answer_key
 from prm_train.encoding.aggregation import Aggregation, aggregate, log_score
-from prm_train.search.candidates import Candidate
+from prm_train.strategies.candidates import Candidate
 
 Vote = Literal["score", "weight", "prior", "prior_mean", "majority"]  # see `tree_votes`
 

@@ -15,8 +15,8 @@ from data_gen.records.solutions import Question, Solution
 from data_gen.records.steps import split_steps
 from data_gen.sampling.solutions import Prefix, draw_solution
 from prm_train.scoring.protocol import CountedTree, PathTooLongError, Scorer, ScorerUsage, ScoringTree
-from prm_train.search.baselines import CONFIDENCE, Measures, ProblemBaselines
-from prm_train.search.candidates import Candidate
+from prm_train.strategies.baselines import CONFIDENCE, Measures, ProblemBaselines
+from prm_train.strategies.candidates import Candidate
 
 
 def as_candidate(solution: Solution, answer: str | None) -> Candidate:
