@@ -29,7 +29,8 @@ from data_gen.problems.tasks import step_truth
 from data_gen.records.solutions import Problem
 from data_gen.rows.layouts import PrmRow, read_rows, write_rows
 from data_gen.sample import main as sample
-from prm_train.evaluation.choosing import Chosen, accuracies, scorer_scores, vote_by, within_problem_aurocs
+from prm_train.evaluation.choosers import scorer_scores, vote_by
+from prm_train.evaluation.choosing import Chosen, accuracies, within_problem_aurocs
 from prm_train.evaluation.shards import read_search
 from prm_train.kinds.load import load_scorer
 from prm_train.metrics.estimators import bootstrap_interval

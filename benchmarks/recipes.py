@@ -51,7 +51,8 @@ from data_gen.sample import main as sample
 from data_gen.sampling.summary import SampleSummary
 from data_gen.settings.parse import load_yaml
 from prm_train.encoding.aggregation import Aggregation
-from prm_train.evaluation.choosing import accuracies, best_by, scorer_scores, vote_by, within_problem_aurocs
+from prm_train.evaluation.choosers import best_by, scorer_scores, vote_by
+from prm_train.evaluation.choosing import accuracies, within_problem_aurocs
 from prm_train.evaluation.shards import read_search
 from prm_train.kinds.load import load_scorer
 from prm_train.metrics.estimators import bootstrap_interval, paired_difference

@@ -45,7 +45,8 @@ from data_gen.rows.prm import prm_rows
 from data_gen.sampling.solutions import draw_solutions
 from data_gen.settings.parse import load_yaml
 from prm_train.encoding.aggregation import Aggregation
-from prm_train.evaluation.choosing import Chosen, scorer_scores, vote_by
+from prm_train.evaluation.choosers import scorer_scores, vote_by
+from prm_train.evaluation.choosing import Chosen
 from prm_train.evaluation.shards import read_search
 from prm_train.kinds.load import load_scorer
 from prm_train.quickstart import QuickstartConfig

@@ -116,10 +116,18 @@ def decade_axis(values: Iterable[float], title: str) -> Axis:
     return Axis(
         low,
         high,
-        tuple((tick, f"{tick / 1000:g}k" if tick >= 1000 else f"{tick:g}") for tick in ticks),
+        tuple((tick, _short(tick)) for tick in ticks),
         title,
         is_log=True,
     )
+
+
+def _short(tick: float) -> str:
+    for unit in ("", "k", "M", "G", "T", "P"):
+        if tick < 1000:
+            return f"{tick:g}{unit}"
+        tick /= 1000
+    return f"{tick:g}E"
 
 
 def linear_axis(values: Iterable[float], title: str, scale: float = 1.0) -> Axis:

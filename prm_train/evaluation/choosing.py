@@ -1,73 +1,34 @@
-"""Choosers (samples of a problem → the one that answers), what they achieve, and the settings that validation
-problems choose for them.
-"""
+"""What choosers achieve, and the settings that validation problems choose for them."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal, TypeVar, get_args
+from typing import TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_gen.files.stored_record import StoredRecord
 from prm_train.encoding.aggregation import Aggregation
+from prm_train.evaluation.baselines import CHOOSERS, has_measures
+from prm_train.evaluation.choosers import (
+    Chooser,
+    LogprobForm,
+    LogprobKind,
+    Scores,
+    anyone_right,
+    by_logprob,
+    scorer_scores,
+)
 from prm_train.evaluation.tree_methods import choose_trees
 from prm_train.metrics.estimators import block_accuracy
 from prm_train.metrics.ranking import auroc
 from prm_train.search.results import ProblemResult
-from prm_train.strategies.candidates import Candidate
-from prm_train.strategies.voting import (
-    Vote,
-    best_of,
-    is_right,
-    logprob_scores,
-    majority_vote,
-    path_scores,
-    weighted_vote,
-)
+from prm_train.strategies.baselines import Baseline
+from prm_train.strategies.voting import Vote, is_right, logprob_scores, majority_vote
 
 T = TypeVar("T")
-Scores = Callable[[Sequence[Candidate]], list[float | None]]
-Chooser = Callable[[Sequence[Candidate]], Candidate | None]
-LogprobKind = Literal["sum", "mean"]
-LogprobForm = Literal["sum, best", "mean, best", "sum, weighted", "mean, weighted"]
-
-
-def best_by(score: Scores, candidates: Sequence[Candidate]) -> Candidate | None:
-    """Vanilla best-of-N under a score."""
-    return best_of(candidates, score(candidates))
-
-
-def vote_by(score: Scores, candidates: Sequence[Candidate]) -> Candidate | None:
-    """Weighted best-of-N under a score."""
-    return weighted_vote(candidates, score(candidates))
-
-
-def probabilities(form: LogprobKind, candidates: Sequence[Candidate]) -> list[float | None]:
-    """`logprob_scores` exponentiated, as the weights of a vote; relative to the highest, so that those of
-    long texts do not vanish.
-    """
-    scores = logprob_scores(candidates, form)
-    highest = max((score for score in scores if score is not None), default=0.0)
-    return [None if score is None else math.exp(score - highest) for score in scores]
-
-
-def by_logprob(form: LogprobForm) -> Chooser:
-    kind: LogprobKind = "sum" if form.startswith("sum") else "mean"
-    if form.endswith("weighted"):
-        return partial(vote_by, partial(probabilities, kind))
-    return partial(best_by, partial(logprob_scores, form=kind))
-
-
-def scorer_scores(name: str, how: Aggregation) -> Scores:
-    return partial(path_scores, scorer=name, how=how)
-
-
-def anyone_right(candidates: Sequence[Candidate]) -> Candidate | None:
-    """The choice of somebody who knows the answer: pass@N, and of one candidate pass@1."""
-    return next((candidate for candidate in candidates if candidate.is_correct), None)
 
 
 def accuracies(
@@ -112,17 +73,17 @@ class Chosen(StoredRecord):
     logprob: Mapping[int, tuple[float, LogprobForm]]  # N → temperature and form
     logprob_auroc: LogprobKind
     prm_aggregation: Aggregation
+    baselines: Mapping[Baseline, Mapping[int, tuple[float, str]]] = field(
+        default_factory=dict
+    )  # N → temperature and form
     # strategy → N → spec and vote, of the searches in a tree that validation problems were searched with
     trees: Mapping[str, Mapping[int, tuple[str, Vote]]] = field(default_factory=dict)
 
     @property
     def temperatures(self) -> tuple[float, ...]:
         """Every temperature that a method of the test needs."""
-        return tuple(
-            sorted(
-                {self.pass_at_1_temperature, *self.majority.values(), *(t for t, _ in self.logprob.values())}
-            )
-        )
+        pairs = [pair for at in (self.logprob, *self.baselines.values()) for pair in at.values()]
+        return tuple(sorted({self.pass_at_1_temperature, *self.majority.values(), *(t for t, _ in pairs)}))
 
 
 def sample_counts(results: Sequence[ProblemResult]) -> list[int]:
@@ -147,6 +108,11 @@ def choose_settings(results: Sequence[ProblemResult]) -> Chosen:
         forms = [(t, form) for t in temperatures for form in get_args(LogprobForm)]
         return best(forms, lambda form: accuracies(results, form[0], by_logprob(form[1]), n))
 
+    def best_form(name: Baseline, n: int) -> tuple[float, str]:
+        forms = [(t, form) for t in temperatures for form in CHOOSERS[name]]
+        return best(forms, lambda pair: accuracies(results, pair[0], CHOOSERS[name][pair[1]], n))
+
+    measured = [name for name in CHOOSERS if has_measures(name, results[0].scored)]
     return Chosen(
         pass_at_1_temperature=best(temperatures, lambda t: accuracies(results, t, anyone_right, 1)),
         majority={n: best_majority(n) for n in sample_counts(results)},
@@ -159,5 +125,6 @@ def choose_settings(results: Sequence[ProblemResult]) -> Chosen:
             get_args(Aggregation),
             lambda how: within_problem_aurocs(results, scored, scorer_scores("prm", how)),
         ),
+        baselines={name: {n: best_form(name, n) for n in sample_counts(results)} for name in measured},
         trees=choose_trees(results),
     )

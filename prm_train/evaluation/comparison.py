@@ -2,23 +2,19 @@
 verifiers tell right from wrong.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prm_train.evaluation.choosing import (
-    Chosen,
-    Scores,
-    accuracies,
-    anyone_right,
-    scorer_scores,
-    within_problem_aurocs,
-)
+from prm_train.evaluation.choosers import Scores, anyone_right, scorer_scores
+from prm_train.evaluation.choosing import Chosen, accuracies, within_problem_aurocs
+from prm_train.evaluation.costs import Costs, has_tokens
 from prm_train.evaluation.facts import step_quality
+from prm_train.evaluation.flops import ForwardFlops
 from prm_train.evaluation.results import PairedDifference, SingleSample, TokensPerProblem, VerifierQuality
 from prm_train.evaluation.sample_methods import SampleMethod, sample_methods, spelled
 from prm_train.evaluation.tree_methods import TreeMethod, tree_methods
@@ -37,13 +33,16 @@ from prm_train.strategies.voting import Vote, logprob_scores
 class Comparison:
     """Test results and the settings they are read with. Each public method computes one part of the report.
 
-    `trees` are its searches in a tree.
+    `trees` are its searches in a tree. `separator` ends a step; `flops` are those of the models by name, as
+    far as known.
     """
 
     results: Sequence[ProblemResult]
     chosen: Chosen
     seed: int
     more_votes: tuple[Vote, ...] = ()
+    separator: str = "\n"
+    flops: Mapping[str, ForwardFlops] = field(default_factory=dict)
 
     @cached_property
     def trees(self) -> tuple[TreeMethod, ...]:
@@ -94,27 +93,26 @@ class Comparison:
         )
 
     def tokens(self) -> dict[str, dict[int, TokensPerProblem]]:
-        """Mean tokens a problem of each method at each N.
+        """Mean tokens a problem of each method at each N, as if it ran alone.
 
-        Costs are recorded for all samples of a problem together, so N of them cost their share. Each search
-        in a tree has costs of its own.
+        A method with a scorer whose tokens the search did not store has none.
         """
-
-        def mean(tokens: Callable[[ProblemResult], int]) -> float:
-            return sum(map(tokens, self.results)) / len(self.results)
-
-        def of_samples(n: int, temperature: float, scorer: str | None) -> TokensPerProblem:
-            drawn = mean(lambda result: result.cost_of_samples(temperature).policy.n_generated)
-            scored = mean(lambda result: result.cost_of_scores(scorer).n_new) if scorer else 0.0
-            return TokensPerProblem(drawn * n / self.n_samples, scored * n / self.n_samples)
-
+        costs = Costs(self.results, self.separator, self.flops)
+        of_samples = cache(costs.of_samples)  # two methods share a scorer
         table = {
             method.name: {
                 n: of_samples(n, temperature, method.scorer) for n, (temperature, _) in method.at.items()
             }
             for method in self.methods
+            if method.name not in self.methods_without_tokens
         }
-        return table | {tree.name: tree.tokens(self.results) for tree in self.trees}
+        return table | {tree.name: costs.of_tree(tree) for tree in self.trees}
+
+    @property
+    def methods_without_tokens(self) -> list[str]:
+        """Those with a scorer whose tokens the search did not store."""
+        scored = [candidate for result in self.results for candidate in result.scored]
+        return [each.name for each in self.methods if each.scorer and not has_tokens(scored, each.scorer)]
 
     def verifiers(self) -> tuple[VerifierQuality, ...]:
         """How well each score tells right from wrong samples of the same problem."""
@@ -158,7 +156,7 @@ class Comparison:
 
         pairs = [
             PairedDifference("prm_weighted", baseline, n, self._difference(weighted[n], correct[baseline][n]))
-            for baseline in ("majority", "logprob", "orm_weighted")
+            for baseline in ("majority", "logprob", *self.chosen.baselines, "orm_weighted")
             if baseline in correct
             for n in ns
         ]
@@ -191,6 +189,10 @@ def settings_in_words(comparison: Comparison) -> dict[str, str]:
     return {
         "majority": f"T chosen on validation for each N ({spelled(chosen.majority)})",
         "logprob": f"T and form chosen on validation for each N ({spelled(chosen.logprob)})",
+        **{
+            name: f"T and form chosen on validation for each N ({spelled(at)})"
+            for name, at in chosen.baselines.items()
+        },
         "prm_weighted": f"T = {comparison.scored_temperature:g}, {chosen.prm_aggregation} of the step scores",
         **{tree.name: tree.words for tree in comparison.trees},
     }

@@ -8,7 +8,7 @@ uses.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,12 +19,14 @@ from data_gen.models.names import check_inputs
 from data_gen.problems.tasks import task_of_problem
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
-from prm_train.evaluation.choosing import Chosen, accuracies, anyone_right, choose_settings
+from prm_train.evaluation.choosers import anyone_right
+from prm_train.evaluation.choosing import Chosen, accuracies, choose_settings
 from prm_train.evaluation.comparison import Comparison, settings_in_words
 from prm_train.evaluation.facts import (
     example_solutions,
     label_statistics,
     loss_curves,
+    models_flops,
     run_facts,
     step_quality,
 )
@@ -106,19 +108,22 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
     check_results(validation.results, test.results, chosen)
 
     results = test.results
-    comparison = Comparison(results, chosen, config.seed, config.more_votes)
-    correct, quintiles, n_samples = comparison.correct(), comparison.quintiles(), comparison.n_samples
+    flops = models_flops(test.config)
+    comparison = Comparison(
+        results, chosen, config.seed, config.more_votes, test.config.step_separator, flops
+    )
+    correct, quintiles = comparison.correct(), comparison.quintiles()
 
     def by_quintile(values: NDArray[np.float64]) -> tuple[Interval, ...]:
         return tuple(comparison.interval(values[quintiles == q]) for q in range(N_QUINTILES))
 
-    task = task_of_problem(results[0].problem)
     return SearchReport(
         run=run_facts(
             config.stages,
             {"validation": validation, "test": test},
             config.labeled,
             {"PRM": config.prm, "ORM": config.orm},
+            flops,
         ),
         accuracy={
             name: {n: comparison.interval(values) for n, values in curve.items()}
@@ -139,13 +144,31 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
         losses=loss_curves(config.prm, config.orm),
         labels=label_statistics(config.labeled),
         examples=example_solutions(results, test.config.step_separator),
-        notes=(
-            *(task.report_notes if task else ()),
-            "Difficulty quintiles are made from draws that no accuracy is computed from.",
-            f"Scorer tokens of N samples are counted as N / {n_samples} of those of {n_samples}, whose "
-            "common prefixes are computed once.",
-        ),
+        notes=tuple(report_notes(comparison)),
     )
+
+
+def report_notes(comparison: Comparison) -> Iterator[str]:
+    """What a reader has to know of the task, of difficulty and of costs."""
+    task = task_of_problem(comparison.results[0].problem)
+    yield from task.report_notes if task else ()
+    yield "Difficulty quintiles are made from draws that no accuracy is computed from."
+    yield (
+        "N samples cost what they alone cost: the prompt once, and for a scorer the question and each "
+        "distinct step behind the same steps once."
+    )
+    if comparison.methods_without_tokens:
+        yield (
+            f"Costs of {', '.join(comparison.methods_without_tokens)} are left out: the search did not store "
+            "the scorer's tokens of each step (an earlier version, or a scorer that does not say them)."
+        )
+    uncounted = [name for name, flops in comparison.flops.items() if not flops.is_counted]
+    if uncounted:
+        yield (
+            f"FLOPs of {', '.join(uncounted)} are 2 for each parameter and token: config.json does not say "
+            "how the model is built, or it is built in a way that is not counted here."
+        )
+    yield "FLOPs of methods are those of weights and attention; those of stages are of weights alone."
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -3,7 +3,6 @@ scores against the truth.
 """
 
 import json
-import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from data_gen.process.machine import machine_name
 from data_gen.records.steps import split_steps
 from data_gen.sampling.summary import SampleSummary
 from data_gen.settings.parse import dump_config
+from prm_train.evaluation.flops import ForwardFlops, read_forward_flops
 from prm_train.evaluation.results import (
     LabelStatistics,
     LossCurve,
@@ -25,7 +25,7 @@ from prm_train.evaluation.results import (
     ScoredStep,
     StageCost,
 )
-from prm_train.evaluation.run_costs import costs_of_runs, forward_flops, token_cost
+from prm_train.evaluation.run_costs import costs_of_runs, forward_flops, token_cost, training_flops
 from prm_train.evaluation.shards import FinishedSearch
 from prm_train.evaluation.stages import read_stages
 from prm_train.metrics.estimators import ReliabilityBin, reliability_bins
@@ -34,23 +34,8 @@ from prm_train.metrics.training_report import TrainingReport
 from prm_train.search.results import ProblemResult
 from prm_train.search.settings import SearchConfig
 from prm_train.search.summary import SearchSummary
+from prm_train.strategies.baselines import CONFIDENCE
 from prm_train.strategies.candidates import Candidate
-
-
-def n_parameters(folder: Path) -> int:
-    """Parameters of a checkpoint, from the headers of its safetensors files (no weight is read)."""
-    total = 0
-    for path in folder.glob("*.safetensors"):
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(length))
-        for name, tensor in header.items():
-            if name != "__metadata__":
-                size = 1
-                for dimension in tensor["shape"]:
-                    size *= dimension
-                total += size
-    return total
 
 
 @dataclass(frozen=True)
@@ -158,12 +143,13 @@ def run_facts(
     searches: Mapping[str, FinishedSearch],
     labeled: Sequence[Path],
     checkpoints: Mapping[str, Path | None],
+    flops: Mapping[str, ForwardFlops],
 ) -> RunFacts:
     """What ran and what it cost: by the quickstart's stage files, or by the folders of the runs. `searches`
-    by split.
+    by split, `flops` those of `models_flops`.
     """
     test = searches["test"].config
-    sizes = n_parameters(policy_folder(test)), n_parameters(Path(test.prm)) if test.prm else 0
+    sizes = tuple(flops.get(name) or ForwardFlops() for name in ("policy", "prm"))
     folders = {split: search.folders for split, search in searches.items()}
     if stages is not None:
         costs = tuple(stage_costs(stages, folders, labeled, checkpoints, *sizes))
@@ -203,9 +189,13 @@ class QuickstartSeed(StoredRecord):
     seed: int
 
 
-def policy_folder(search: SearchConfig) -> Path:
-    """Of the policy of a search; for a Hub name a path that is not there."""
-    return Path(model_path(search.policy.model or DEFAULT_TASK.policy))
+def models_flops(search: SearchConfig) -> dict[str, ForwardFlops]:
+    """Of the policy and the scorers of a search, by name; a Hub name has none."""
+    policy = model_path(search.policy.model or DEFAULT_TASK.policy)
+    folders = {"policy": policy, "prm": search.prm, "orm": search.orm}
+    found = {name: read_forward_flops(Path(folder)) for name, folder in folders.items() if folder is not None}
+    known = {name: flops for name, flops in found.items() if flops is not None}
+    return known | ({CONFIDENCE: known["policy"]} if "policy" in known else {})
 
 
 def stage_costs(
@@ -213,12 +203,10 @@ def stage_costs(
     searches: Mapping[str, Sequence[Path]],
     labeled: Sequence[Path],
     checkpoints: Mapping[str, Path | None],
-    n_policy: int,
-    n_scorer: int,
+    policy: ForwardFlops,
+    scorer: ForwardFlops,
 ) -> Iterator[StageCost]:
-    """One entry a stage, in the order in which they ended. FLOPs are 2 a parameter and token, 6 in training
-    (Kaplan et al. 2020).
-    """
+    """One entry a stage, in the order in which they ended; FLOPs as in `run_costs`."""
     for stage in read_stages(stages):
         spent: list[SampleSummary | LabelSummary | SearchSummary] = []
         if stage.command == "sample":
@@ -227,14 +215,14 @@ def stage_costs(
             spent += [LabelSummary.read(folder / "label.json") for folder in labeled]
         elif stage.command == "search" and stage.split is not None:
             spent += [SearchSummary.read(folder / "search.json") for folder in searches[stage.split]]
-        flops = forward_flops(spent, n_policy, n_scorer)
+        flops = forward_flops(spent, policy, scorer)
         if stage.command == "train":
             reports = [
                 TrainingReport.read(folder / "training" / "report.json")
                 for folder in checkpoints.values()
                 if folder is not None
             ]
-            flops = 6 * n_scorer * sum(report.n_tokens_seen for report in reports)
+            flops = training_flops(sum(report.n_tokens_seen for report in reports), scorer)
         yield token_cost(stage.words, stage.wall_seconds, stage.cpu_seconds, spent, flops)
 
 

@@ -8,7 +8,7 @@ weighs the policy's probability, too. The colours are told apart by colour-blind
 narrow version, of which the page shows the one that fits.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -26,7 +26,7 @@ from prm_train.evaluation.charts import (
     log2_axis,
     tag,
 )
-from prm_train.evaluation.results import LossCurve, SearchReport, method_label
+from prm_train.evaluation.results import LossCurve, SearchReport, TokensPerProblem, method_label
 from prm_train.metrics.estimators import Interval, ReliabilityBin
 
 STYLES: Mapping[str, str] = {
@@ -41,6 +41,9 @@ STYLES: Mapping[str, str] = {
     "orm_weighted": "c-orm",
     "orm_vanilla": "c-orm dashed",
     "logprob": "c-logprob",
+    "self_certainty": "c-logprob dashed",
+    "deepconf": "c-logprob long",
+    "chunk_likelihood": "c-logprob dotted",
     "majority": "c-vote",
     "pass_at_n": "c-plain dotted",
 }
@@ -98,24 +101,42 @@ def accuracy_plot(report: SearchReport) -> Plot:
 
 
 def token_plot(report: SearchReport) -> Plot:
-    """Accuracy against the tokens that a method spends on a problem, generated and scored, at the N for which
-    they were counted.
-    """
+    """Accuracy against the tokens that are computed for a problem, by the policy and the scorer."""
+    return _cost_plot(
+        report,
+        lambda cost: cost.total,
+        "Accuracy against tokens spent on a problem",
+        "tokens a problem, generated + prefilled + scored (log scale)",
+    )
+
+
+def flops_plot(report: SearchReport) -> Plot | None:
+    """Accuracy against floating point operations; None where they are not known of any method."""
+    if all(cost.flops is None for curve in report.tokens.values() for cost in curve.values()):
+        return None
+    return _cost_plot(
+        report,
+        lambda cost: cost.flops,
+        "Accuracy against computation spent on a problem",
+        "floating point operations a problem (log scale)",
+    )
+
+
+def _cost_plot(
+    report: SearchReport, cost_of: Callable[[TokensPerProblem], float | None], title: str, axis_title: str
+) -> Plot:
+    """At the N for which the cost was counted."""
     curves = {
         name: {
-            cost.total: report.accuracy[name][n]
-            for n, cost in sorted(report.tokens[name].items())
-            if n in report.accuracy[name]
+            cost: report.accuracy[name][n]
+            for n, each in sorted(report.tokens[name].items())
+            if n in report.accuracy[name] and (cost := cost_of(each)) is not None
         }
         for name in report.methods
         if name in report.tokens
     }
-    lines = _method_lines(report, curves)
-    x = decade_axis(
-        (value for one in lines for value, _ in one.points),
-        "tokens a problem, generated + scored (log scale)",
-    )
-    title = "Accuracy against tokens spent on a problem"
+    lines = _method_lines(report, {name: curve for name, curve in curves.items() if curve})
+    x = decade_axis((value for one in lines for value, _ in one.points), axis_title)
     return Plot(
         *(
             _line_plot(title, lines, layout.frame(x, _accuracy_axis(lines)), layout)

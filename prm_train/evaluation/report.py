@@ -78,6 +78,7 @@ def render(report: SearchReport) -> str:
         accuracy_plot=plots.accuracy_plot(report),
         quintile_plots=plots.quintile_plots(report) if report.accuracy_by_quintile else [],
         token_plot=plots.token_plot(report) if report.tokens else None,
+        flops_plot=plots.flops_plot(report),
         reliability_plot=plots.reliability_plot(report.reliability) if report.reliability else None,
         calibration_error=expected_calibration_error(report.reliability) if report.reliability else None,
         loss_plots=[

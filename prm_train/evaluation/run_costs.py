@@ -10,9 +10,11 @@ from pathlib import Path
 from data_gen.labeling.summary import LabelSummary
 from data_gen.records.sampling import Usage
 from data_gen.sampling.summary import SampleSummary
+from prm_train.evaluation.flops import ForwardFlops
 from prm_train.evaluation.results import StageCost
 from prm_train.metrics.training_report import TrainingReport
 from prm_train.scoring.protocol import ScorerUsage
+from prm_train.scoring.work import Work
 from prm_train.search.summary import SearchSummary
 
 Summary = SampleSummary | LabelSummary | SearchSummary
@@ -22,37 +24,44 @@ def costs_of_runs(
     labeled: Sequence[Path],
     checkpoints: Mapping[str, Path | None],
     searches: Mapping[str, Sequence[Path]],
-    n_policy: int,
-    n_scorer: int,
+    policy: ForwardFlops,
+    scorer: ForwardFlops,
 ) -> tuple[StageCost, ...]:
     """One entry a command and folder, in the order of the pipeline; a folder without its summary has none.
 
-    `checkpoints` are trained scorers by name, `searches` folders by split. FLOPs are 2 a parameter and token,
-    6 in training (Kaplan et al. 2020); 0 where the number of parameters is.
+    `checkpoints` are trained scorers by name, `searches` folders by split. FLOPs are those of `flops`, three
+    times as many in training; without attention, since summaries do not say where their tokens stood.
     """
     return (
-        *_stages("sample", labeled, "sample.json", SampleSummary, n_policy, n_scorer),
-        *_stages("label", labeled, "label.json", LabelSummary, n_policy, n_scorer),
+        *_stages("sample", labeled, "sample.json", SampleSummary, policy, scorer),
+        *_stages("label", labeled, "label.json", LabelSummary, policy, scorer),
         *(
             cost
             for name, folder in checkpoints.items()
             if folder is not None
-            for cost in _training(f"train {name}", folder, n_scorer)
+            for cost in _training(f"train {name}", folder, scorer)
         ),
         *(
             cost
             for name, some in searches.items()
-            for cost in _stages(f"search {name}", some, "search.json", SearchSummary, n_policy, n_scorer)
+            for cost in _stages(f"search {name}", some, "search.json", SearchSummary, policy, scorer)
         ),
     )
 
 
-def forward_flops(spent: Iterable[Summary], n_policy: int, n_scorer: int) -> float:
-    """2 a parameter and token computed (Kaplan et al. 2020)."""
+def forward_flops(spent: Iterable[Summary], policy: ForwardFlops, scorer: ForwardFlops) -> float:
+    """Of all tokens computed, attention left out."""
     totals = list(spent)
-    n_drawn = sum(each.n_generated + each.n_prefilled for each in totals)
+    n_generated, n_prefilled = (
+        sum(getattr(each, name) for each in totals) for name in ("n_generated", "n_prefilled")
+    )
     n_scored = sum(each.n_scorer_new for each in totals if isinstance(each, SearchSummary))
-    return float(2 * n_policy * n_drawn + 2 * n_scorer * n_scored)
+    return policy.of(Work(n_generated + n_prefilled), n_generated) + scorer.of(Work(n_scored), n_scored)
+
+
+def training_flops(n_tokens: float, scorer: ForwardFlops) -> float:
+    """A backward pass costs twice as much as the forward pass before it."""
+    return 3 * (scorer.per_token + scorer.per_output) * n_tokens
 
 
 def token_cost(
@@ -66,18 +75,23 @@ def token_cost(
 
 
 def _stages(
-    words: str, folders: Sequence[Path], file: str, kind: type[Summary], n_policy: int, n_scorer: int
+    words: str,
+    folders: Sequence[Path],
+    file: str,
+    kind: type[Summary],
+    policy: ForwardFlops,
+    scorer: ForwardFlops,
 ) -> Iterator[StageCost]:
     for folder in folders:
         if (folder / file).is_file():
             found = kind.read(folder / file)
             name = words if len(folders) == 1 else f"{words}, {folder.name}"
             yield token_cost(
-                name, found.seconds, found.cpu_seconds, [found], forward_flops([found], n_policy, n_scorer)
+                name, found.seconds, found.cpu_seconds, [found], forward_flops([found], policy, scorer)
             )
 
 
-def _training(words: str, folder: Path, n_scorer: int) -> Iterator[StageCost]:
+def _training(words: str, folder: Path, scorer: ForwardFlops) -> Iterator[StageCost]:
     path = folder / "training" / "report.json"
     if path.is_file():
         report = TrainingReport.read(path)
@@ -85,5 +99,5 @@ def _training(words: str, folder: Path, n_scorer: int) -> Iterator[StageCost]:
             words,
             report.cost.wall_seconds,
             report.cost.cpu_seconds,
-            flops=6 * n_scorer * report.n_tokens_seen,
+            flops=training_flops(report.n_tokens_seen, scorer),
         )

@@ -7,17 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from prm_train.encoding.aggregation import Aggregation
-from prm_train.evaluation.choosing import (
-    Chooser,
-    Chosen,
-    anyone_right,
-    best_by,
-    by_logprob,
-    sample_counts,
-    scorer_scores,
-    vote_by,
-)
+from prm_train.evaluation.baselines import CHOOSERS
+from prm_train.evaluation.choosers import Chooser, anyone_right, best_by, by_logprob, scorer_scores, vote_by
+from prm_train.evaluation.choosing import Chosen, sample_counts
 from prm_train.search.results import ProblemResult
+from prm_train.strategies.baselines import CONFIDENCE, READ_BY_POLICY
 from prm_train.strategies.voting import majority_vote
 
 
@@ -26,8 +20,8 @@ class SampleMethod:
     """A way of selecting one of N samples. `at` gives for each N the temperature of the samples and what
     chooses among them.
 
-    `scorer` names the one whose scores it needs, and whose tokens it therefore costs; None for methods that
-    use the policy alone.
+    `scorer` names the one whose scores it needs, and whose tokens it therefore costs (`CONFIDENCE`: the
+    policy, which reads the samples); None for methods that need nothing but the draws.
     """
 
     name: str
@@ -46,6 +40,14 @@ def sample_methods(results: Sequence[ProblemResult], chosen: Chosen) -> list[Sam
         SampleMethod("majority", None, {n: (chosen.majority[n], majority_vote) for n in counts}),
         SampleMethod(
             "logprob", None, {n: (chosen.logprob[n][0], by_logprob(chosen.logprob[n][1])) for n in counts}
+        ),
+        *(
+            SampleMethod(
+                name,
+                CONFIDENCE if name in READ_BY_POLICY else None,
+                {n: (at[n][0], CHOOSERS[name][at[n][1]]) for n in counts},
+            )
+            for name, at in chosen.baselines.items()
         ),
         SampleMethod("pass_at_n", None, dict.fromkeys(counts, (t, anyone_right))),
     ]

@@ -10,7 +10,6 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from prm_train.evaluation.results import TokensPerProblem
 from prm_train.search.results import ProblemResult, Setting, StrategyRun
 from prm_train.strategies.tree_searches import STRATEGIES, parse_strategy
 from prm_train.strategies.voting import Vote, is_right, tree_votes, weighted_vote
@@ -35,17 +34,6 @@ class TreeMethod:
     def accuracies(self, results: Sequence[ProblemResult]) -> dict[int, NDArray[np.float64]]:
         """By N, 1.0 for each problem that the vote solved."""
         return {n: accuracies(results, spec, n, vote) for n, (spec, vote) in self.at.items()}
-
-    def tokens(self, results: Sequence[ProblemResult]) -> dict[int, TokensPerProblem]:
-        """By N, the mean over problems of what a search cost that ran alone."""
-        table = {}
-        for n, (spec, _) in self.at.items():
-            costs = [result.trees[spec][n].cost for result in results]
-            table[n] = TokensPerProblem(
-                sum(cost.policy.n_generated for cost in costs) / len(costs),
-                sum(cost.scorer.n_new for cost in costs) / len(costs),
-            )
-        return table
 
     @property
     def words(self) -> str:

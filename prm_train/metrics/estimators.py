@@ -66,10 +66,13 @@ def block_accuracy(candidates: Sequence[T], n: int, is_solved: Callable[[Sequenc
     """
     if not 1 <= n <= len(candidates):
         raise ValueError(f"n: got {n}, expected 1 to {len(candidates)}, the number of candidates")
-    n_blocks = len(candidates) // n
-    return (
-        sum(bool(is_solved(candidates[block * n : (block + 1) * n])) for block in range(n_blocks)) / n_blocks
-    )
+    parts = blocks(candidates, n)
+    return sum(bool(is_solved(block)) for block in parts) / len(parts)
+
+
+def blocks(candidates: Sequence[T], n: int) -> list[Sequence[T]]:
+    """The M // n disjoint blocks of `n` of M candidates, in their order."""
+    return [candidates[first : first + n] for first in range(0, len(candidates) - n + 1, n)]
 
 
 def bootstrap_interval(

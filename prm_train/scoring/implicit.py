@@ -17,6 +17,7 @@ from prm_train.encoding.paths import ScorerEncoding
 from prm_train.metrics.ranking import sigmoid
 from prm_train.networks.token_log_probs import token_log_probs
 from prm_train.scoring.protocol import PathTooLongError, ScorerUsage
+from prm_train.scoring.work import passed
 
 
 @dataclass(eq=False, slots=True)
@@ -83,7 +84,8 @@ class ImplicitPrmTree:
             )
             for each, found in zip(path[n_known + 1 :], rewards[n_known:], strict=True):
                 each.reward = found if each.reward is None else each.reward
-            self.usage += ScorerUsage(n_new=2 * ends[-1])  # by the model and by its reference
+            # by the model and by its reference
+            self.usage += ScorerUsage(n_new=2 * ends[-1], n_pairs=2 * passed(0, ends[-1]).n_pairs)
             assert node.reward is not None
         return node.reward
 
@@ -94,6 +96,10 @@ class ImplicitPrmTree:
         """
         border = self.scorer.short_length
         return sum(end <= border for end in ends[1:]) if border is not None and ends[-1] > border else 0
+
+    def path_tokens(self, nodes: Sequence[ImplicitNode]) -> tuple[int, ...]:
+        """See `prm_train.scoring.protocol.CountedTree`: whole, by the model and by its reference."""
+        return (2 * sum(len(node.token_ids) for node in nodes),)
 
     async def score(self, node: ImplicitNode) -> float:
         """The probability of a right answer given the path up to here: the sigmoid of the (calibrated) sum of

@@ -34,6 +34,7 @@ from prm_train.scoring.protocol import PathTooLongError, ScorerUsage
 from prm_train.scoring.step_cache import StepCache, StepNode
 from prm_train.scoring.step_model import StepModel
 from prm_train.scoring.wave import Row, Wave
+from prm_train.scoring.work import passed
 
 # A wave of several batches can be sorted by length before it is cut, which needs less padding.
 BATCHES_PER_WAVE = 4
@@ -99,6 +100,13 @@ class IncrementalTree:
             return await self._scorer.request(node)
         return node.score
 
+    def path_tokens(self, nodes: Sequence[StepNode]) -> tuple[int, ...]:
+        """See `prm_train.scoring.protocol.CountedTree`."""
+        n_tokens = nodes[-1].n_path_tokens
+        return (
+            (n_tokens,) if self._scorer.is_whole(n_tokens) else tuple(len(node.token_ids) for node in nodes)
+        )
+
     def close(self) -> None:
         self.is_closed = True
         self._scorer.forget(self.root)
@@ -160,6 +168,7 @@ class IncrementalScorer:
         self._model = StepModel(model, calibration)
         self.scores_steps = self._model.scores_steps
         self.context_length = self._model.context_length
+        self.is_whole = self._model.is_whole
         layout = self._model.layout
         # A model without a layout computes whole paths, and nothing is ever cached.
         self._cache = (
@@ -332,4 +341,9 @@ class IncrementalScorer:
         n_rescored = sum(len(node.token_ids) for node in row.nodes if node.is_computed) if is_whole else 0
         for node in row.nodes:
             node.is_computed = True
-        row.nodes[0].tree.usage += ScorerUsage(n_new=row.n_new, n_reused=row.n_past, n_rescored=n_rescored)
+        row.nodes[0].tree.usage += ScorerUsage(
+            n_new=row.n_new,
+            n_reused=row.n_past,
+            n_rescored=n_rescored,
+            n_pairs=passed(row.n_past, row.n_new).n_pairs,
+        )

@@ -1,8 +1,9 @@
 """Scorers in use: what search asks of them. `prm_train.scoring.incremental` is the one that runs a model."""
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 from data_gen.settings.errors import InputError
 from prm_train.encoding.aggregation import Aggregation
@@ -17,16 +18,20 @@ class ScorerUsage:
     """Tokens a scorer computed anew, and tokens it read from its cache instead.
 
     `n_rescored` of the new ones are of steps that had been computed before, by a model whose paths must be
-    computed whole.
+    computed whole. `n_pairs` are those of `scoring.work.Work`, of the new ones.
     """
 
     n_new: int = 0
     n_reused: int = 0
     n_rescored: int = 0
+    n_pairs: int = field(default=0, compare=False)  # says nothing that the tokens and their places do not
 
     def __add__(self, other: "ScorerUsage") -> "ScorerUsage":
         return ScorerUsage(
-            self.n_new + other.n_new, self.n_reused + other.n_reused, self.n_rescored + other.n_rescored
+            self.n_new + other.n_new,
+            self.n_reused + other.n_reused,
+            self.n_rescored + other.n_rescored,
+            self.n_pairs + other.n_pairs,
         )
 
 
@@ -45,6 +50,17 @@ class ScoringTree(Protocol):
     async def score(self, node: Any) -> float:
         """The score in [0, 1] at the end of the node's step; ancestors are computed on the way and keep their
         scores.
+        """
+        ...
+
+
+@runtime_checkable
+class CountedTree(Protocol):
+    """A `ScoringTree` that says what a path costs, so that the cost of any set of paths can be worked out."""
+
+    def path_tokens(self, nodes: Sequence[Any]) -> tuple[int, ...]:
+        """Tokens to compute for the path of these nodes, which begins with the root: those of each node, if
+        it is computed once for all paths that share it; one number, if the path is computed whole.
         """
         ...
 

@@ -12,6 +12,7 @@ from data_gen.policies.protocol import Policy
 from data_gen.records.draw_keys import DrawKey
 from data_gen.records.sampling import Completion, Usage
 from data_gen.records.solutions import Question
+from prm_train.scoring.work import Work, passed
 
 
 class MethodPolicy(LedgerPolicy):
@@ -29,6 +30,7 @@ class MethodPolicy(LedgerPolicy):
         self._prefixes = set[tuple[int, ...]]()  # that draws began with
         self._written = set[tuple[int, ...]]()  # prefixes with their draws behind them
         self._n_prefix_tokens = 0  # of all draws
+        self._generated = Work()
 
     def charge(self, key: DrawKey, prefix_ids: tuple[int, ...], draw: Completion) -> None:
         super().charge(key, prefix_ids, draw)
@@ -36,6 +38,7 @@ class MethodPolicy(LedgerPolicy):
         self._prefixes.add(prefix_ids)
         self._written.add(prefix_ids + draw.token_ids)
         self._n_prefix_tokens += len(prefix_ids)
+        self._generated += passed(len(prefix_ids), draw.usage.n_generated)
 
     @property
     def usage_alone(self) -> Usage:
@@ -44,12 +47,23 @@ class MethodPolicy(LedgerPolicy):
 
         A prefix that the method wrote itself has been computed but for its last token.
         """
-        given, own = self._prefixes - self._written, self._prefixes & self._written
-        n_prefilled = n_distinct(given) + len(own)
+        n_prefilled = self._prefilled.n_tokens
         return Usage(self.usage.n_generated, n_prefilled, self._n_prefix_tokens - n_prefilled)
 
+    @property
+    def n_pairs(self) -> int:
+        """Of the tokens generated and prefilled: see `prm_train.scoring.work.Work`."""
+        return (self._generated + self._prefilled).n_pairs
 
-def n_distinct(sequences: Iterable[tuple[int, ...]]) -> int:
-    """Tokens of the tree of these sequences: what they begin with in common counts once."""
+    @property
+    def _prefilled(self) -> Work:
+        given, own = self._prefixes - self._written, self._prefixes & self._written
+        return sum((passed(len(prefix) - 1, 1) for prefix in own), distinct(given))
+
+
+def distinct(sequences: Iterable[tuple[int, ...]]) -> Work:
+    """Of the tree of these sequences: what they begin with in common counts once."""
     ordered = sorted(sequences)  # neighbours share most
-    return sum(map(len, ordered)) - sum(n_common(one, other) for one, other in pairwise(ordered))
+    shared = [0, *(n_common(one, other) for one, other in pairwise(ordered))]
+    pairs = zip(ordered, shared[: len(ordered)], strict=True)
+    return sum((passed(n, len(sequence) - n) for sequence, n in pairs), Work())

@@ -20,11 +20,12 @@ Setting = int | float | str | bool | None
 @dataclass(frozen=True)
 class Cost:
     """What one method costs on one problem that runs nothing else (`method_policy`): tokens of the policy and
-    of the scorer.
+    of the scorer. `n_pairs` are those of the policy's tokens (`prm_train.scoring.work`).
     """
 
     policy: Usage = Usage()
     scorer: ScorerUsage = ScorerUsage()
+    n_pairs: int = field(default=0, compare=False)  # says nothing that the tokens and their places do not
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class ProblemResult:
     """What every strategy gave on one problem. The samples of `temperature` are those that scorers scored.
 
     `usage` is that of all draws together, each once, as the policy booked it when it made them (for this
-    search or, in a ledger that is shared, for another one).
+    search or, in a ledger that is shared, for another one), and of reading samples for baselines.
 
     `too_long_for` names who cannot read the question, since it fills their context: the policy, whose
     candidates are all empty and truncated, or scorers, whose scores are missing.

@@ -30,6 +30,7 @@ from prm_train.search.results import ProblemResult, read_begun_results, read_res
 from prm_train.search.searcher import Searcher
 from prm_train.search.settings import SearchConfig
 from prm_train.search.summary import search_table, summarize
+from prm_train.strategies.baselines import load_confidence
 
 logger = logging.getLogger(__name__)
 
@@ -92,12 +93,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     policy = config.policy.load()
     say_prompt(config.policy, policy.encode_prompt, selection.problems[0].question)
     scorers = load_scorers(config)
+    confidence = load_confidence(config.baselines, config.policy, config.confidence_window)
     with Ledger(config.ledger_path) as ledger:
         done = read_begun_results(results, selection.problems)
         models = {"policy": policy.policy_id, **{name: scorer.scorer_id for name, scorer in scorers.items()}}
         claim_run(config.output, config, models, is_begun=is_begun(config.output))
         write_counts(config.output, selection)
-        searcher = Searcher(config, policy, ledger, grader, scorers)
+        searcher = Searcher(config, policy, ledger, grader, scorers, confidence)
         asyncio.run(search_problems(selection.problems, done, searcher, clock))
     # What is saved: a run that finds everything done reports the same seconds.
     summary = summarize(read_results(results), clock.saved)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from data_gen.ledger.store import Ledger
 from data_gen.policies.protocol import Policy
@@ -23,10 +24,14 @@ from prm_train.search.results import (
 )
 from prm_train.search.settings import SearchConfig
 from prm_train.strategies.answer_classes import classify_answers, with_classes
+from prm_train.strategies.baselines import ProblemBaselines
 from prm_train.strategies.best_of_n import draw_candidates, score_candidates
 from prm_train.strategies.candidates import Candidate
 from prm_train.strategies.paths import search_tree
 from prm_train.strategies.tree_searches import StrategySpec
+
+if TYPE_CHECKING:
+    from prm_train.scoring.confidence import ConfidenceModel
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Searcher:
     ledger: Ledger
     grader: Grader
     scorers: Mapping[str, Scorer]
+    confidence: "ConfidenceModel | None" = None  # reads samples for the baselines that need it
 
     async def search(self, problem: Problem) -> ProblemResult:
         """What became of a problem, with all of its draws committed: those of a finished problem are never
@@ -54,16 +60,18 @@ class ProblemSearch:
         self.scorings: list[Scoring] = []
         self.drawn: dict[DrawKey, Usage] = {}  # all draws, each once
         policy = searcher.policy
-        self.too_long_for = (
-            ["policy"] if len(policy.encode_prompt(problem.question)) >= policy.context_length else []
+        prompt_ids = policy.encode_prompt(problem.question)
+        self.baselines = ProblemBaselines(
+            self.config.baselines, searcher.confidence, prompt_ids, self.config.chunk_tokens
         )
+        self.too_long_for = ["policy"] if len(prompt_ids) >= policy.context_length else []
 
     async def run(self) -> ProblemResult:
         """Searched without a look at the gold answer; graded when all is drawn."""
         config = self.config
         greedy = await self.draw(GREEDY, 0.0, range(1))
         scored, *others = [
-            await self.draw(SAMPLES, temperature, range(config.n_samples))
+            await self.draw(SAMPLES, temperature, range(config.n_samples), self.baselines)
             for temperature in dict.fromkeys((config.temperature, *config.other_temperatures))
         ]
         scored = replace(scored, candidates=await self.score(scored.candidates))
@@ -83,7 +91,7 @@ class ProblemSearch:
             runs=(greedy, *runs),
             scorings=tuple(self.scorings),
             difficulty=Difficulty(n, sum(each.is_correct for each in beyond.candidates), beyond.cost),
-            usage=sum(self.drawn.values(), Usage()),
+            usage=sum(self.drawn.values(), self.baselines.usage),
             too_long_for=tuple(self.too_long_for),
         )
 
@@ -96,11 +104,14 @@ class ProblemSearch:
     def method_policy(self) -> MethodPolicy:
         return MethodPolicy(self.searcher.policy, self.searcher.ledger, self.problem, self.drawn)
 
-    async def draw(self, strategy: str, temperature: float, indices: range) -> StrategyRun:
+    async def draw(
+        self, strategy: str, temperature: float, indices: range, baselines: ProblemBaselines | None = None
+    ) -> StrategyRun:
         """Whole solutions, as a strategy of their own."""
         policy, params = self.method_policy(), self.config.params(temperature)
-        candidates = await draw_candidates(policy, self.searcher.grader, params, indices)
-        return StrategyRun(strategy, len(indices), temperature, tuple(candidates), Cost(policy.usage_alone))
+        candidates = await draw_candidates(policy, self.searcher.grader, params, indices, baselines)
+        cost = Cost(policy.usage_alone, n_pairs=policy.n_pairs)
+        return StrategyRun(strategy, len(indices), temperature, tuple(candidates), cost)
 
     async def score(self, candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
         """With the scores of every scorer that can read the question; candidates that are too long are known
@@ -137,4 +148,5 @@ class ProblemSearch:
             "prm",
             config.params(temperature, config.step_separator),
         )
-        return replace(run, candidates=tuple(candidates), cost=Cost(policy.usage_alone, usage))
+        cost = Cost(policy.usage_alone, usage, policy.n_pairs)
+        return replace(run, candidates=tuple(candidates), cost=cost)

@@ -12,6 +12,7 @@ from data_gen.records.stop_strings import check_stop_strings
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.foreign.settings import AUTO, PrmFormat
 from prm_train.search.scorer_config import ScorerConfig
+from prm_train.strategies.baselines import Baseline, check_baselines
 from prm_train.strategies.tree_searches import StrategySpec, parse_strategy
 
 
@@ -89,6 +90,17 @@ class SearchConfig:
             "a tree; null: the PRM's own way"
         },
     )
+    baselines: tuple[Baseline, ...] = field(
+        default=(),
+        metadata={
+            "help": "selections without a verifier to store measures for: self_certainty and deepconf (the "
+            "policy reads each distinct sample once more), chunk_likelihood (costs nothing)"
+        },
+    )
+    confidence_window: int = field(
+        default=2048, metadata={"help": "tokens of a group, and of the tail, for deepconf"}
+    )
+    chunk_tokens: int = field(default=32, metadata={"help": "tokens of a chunk, for chunk_likelihood"})
     max_new_tokens: int = field(default=256, metadata={"help": "maximum number of tokens of a solution"})
     step_separator: str = field(default="\n", metadata={"help": "text that ends a step"})
     grader: GraderName = field(
@@ -110,6 +122,13 @@ class SearchConfig:
         for temperature in self.other_temperatures:
             check_temperature(temperature, "other_temperatures")
         self._check_trees()
+        check_baselines(self.baselines, self.policy)
+        for name, number in (
+            ("confidence_window", self.confidence_window),
+            ("chunk_tokens", self.chunk_tokens),
+        ):
+            if number < 1:
+                raise ValueError(f"{name}: got {number}, expected 1 or more")
         object.__setattr__(self, "policy", self.policy.named_for(self.problems.source))
 
     def _check_trees(self) -> None:

@@ -23,7 +23,8 @@ class Candidate:
     policy. `scores` holds by scorer the scores in [0, 1] of its steps (a PRM) or of its end alone (an ORM). A
     search in a tree adds the log-probability of each step that it drew, how many equal paths the candidate
     stands for, and the logarithm of the weight of each; only differences between those of one run mean
-    anything.
+    anything. `scorer_tokens` holds by scorer the tokens that its path has for it (`CountedTree.path_tokens`),
+    `confidence` the measures of `prm_train.strategies.baselines`.
     """
 
     problem_id: str
@@ -40,6 +41,8 @@ class Candidate:
     step_logprobs: tuple[float, ...] = ()
     multiplicity: int = 1
     log_weight: float = 0.0
+    scorer_tokens: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    confidence: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def can_vote(self) -> bool:

@@ -16,19 +16,11 @@ from data_gen.records.solutions import Problem
 from data_gen.sampling.summary import SampleSummary
 from data_gen.settings.errors import InputError
 from prm_train.encoding.aggregation import Aggregation
-from prm_train.evaluation.choosing import (
-    Chosen,
-    accuracies,
-    anyone_right,
-    best_by,
-    by_logprob,
-    choose_settings,
-    scorer_scores,
-    vote_by,
-    within_problem_aurocs,
-)
+from prm_train.evaluation.choosers import anyone_right, best_by, by_logprob, scorer_scores, vote_by
+from prm_train.evaluation.choosing import Chosen, accuracies, choose_settings, within_problem_aurocs
 from prm_train.evaluation.comparison import Comparison, settings_in_words
 from prm_train.evaluation.facts import step_quality
+from prm_train.evaluation.flops import ForwardFlops
 from prm_train.evaluation.results import StageCost, TokensPerProblem
 from prm_train.evaluation.run_costs import costs_of_runs
 from prm_train.metrics.training_report import TrainingReport, TrainingSeconds
@@ -67,10 +59,20 @@ def result(
     aggregation: Aggregation = "last",
 ) -> ProblemResult:
     candidates = tuple(
-        Candidate(name, i, "a\nb", answer, right, logprob_sum=logprob, n_tokens=2, scores={"prm": scores})
+        Candidate(
+            name,
+            i,
+            f"{'ab'[i % 2]}\nb",
+            answer,
+            right,
+            logprob_sum=logprob,
+            n_tokens=2,
+            scores={"prm": scores},
+            scorer_tokens={"prm": (10, 3, 4)},
+        )
         for i, (answer, right, logprob, scores) in enumerate(rows)
     )
-    drawn, scored = Usage(n_generated=80), ScorerUsage(n_new=40)
+    drawn, scored = Usage(n_generated=80, n_prefilled=5), ScorerUsage(n_new=40)
     beam = {"width": 4, "max_steps": 40, "aggregation": aggregation}
     return ProblemResult(
         Problem(name, "?", "2"),
@@ -126,9 +128,14 @@ def test_differences_are_paired_and_beams_are_read_at_their_own_n():
     assert pairs[("prm_weighted", "majority", 4, "all test problems")] == 1.0
     assert pairs[("beam", "prm_weighted", 4, "two hardest quintiles")] == 0.0
     tokens = comparison.tokens()
-    assert (tokens["prm_weighted"][2].n_generated, tokens["prm_weighted"][2].n_scorer) == (40.0, 20.0)
-    assert tokens["majority"][4].n_scorer == 0.0
-    assert tokens["beam"][4].n_scorer == 40.0
+    # a prompt of 5 and 2 tokens for each sample; of two neighbours a, b and b, b behind a question of 10
+    assert tokens["prm_weighted"] == {
+        1: TokensPerProblem(2, 10 + 7, 5),
+        2: TokensPerProblem(4, 10 + 2 * 7, 5),
+        4: TokensPerProblem(8, 10 + 2 * 7, 5),
+    }
+    assert tokens["majority"][4] == TokensPerProblem(8, 0, 5)
+    assert tokens["beam"][4] == TokensPerProblem(80, 40, 5)
 
 
 def test_the_votes_of_beams_weigh_what_ranked_them_whatever_validation_chose():
@@ -315,12 +322,12 @@ def test_the_costs_of_own_runs_are_read_from_their_folders(tmp_path: Path):
         [tmp_path / "a", tmp_path / "b"],
         {"PRM": tmp_path / "prm", "ORM": None},
         {"validation": [tmp_path / "none"], "test": [tmp_path / "test"]},
-        n_policy=10,
-        n_scorer=1000,
+        policy=ForwardFlops(20),
+        scorer=ForwardFlops(1900, per_output=100),
     )
     assert costs == (
         StageCost("sample, a", 3.5, 3.0, 100, 20, 5, flops=2400.0),
         StageCost("sample, b", 4.5, 4.0, 100, 20, 5, flops=2400.0),
-        StageCost("train PRM", 9.0, 8.0, flops=600_000.0),  # 6 a parameter and token
+        StageCost("train PRM", 9.0, 8.0, flops=600_000.0),  # three times a forward pass
         StageCost("search test", 6.0, 5.0, 100, 20, 5, 30, 7, 2400.0 + 60_000.0),
     )

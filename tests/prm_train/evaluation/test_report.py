@@ -8,6 +8,7 @@ import pytest
 from data_gen.settings.errors import InputError
 from prm_train.evaluation.charts import decade_axis, linear_axis, log2_axis, spread_labels
 from prm_train.evaluation.findings import declines, duration, short_count, verdict
+from prm_train.evaluation.plots import flops_plot
 from prm_train.evaluation.report import render, summary_table, table_rows, total_cost, write_report
 from prm_train.evaluation.results import (
     LabelStatistics,
@@ -61,8 +62,8 @@ FULL = SearchReport(
         name: {n: fifths(interval.mean) for n, interval in curve.items()} for name, curve in ACCURACY.items()
     },
     tokens={
-        name: {n: TokensPerProblem(60.0 * n, 70.0 * n) for n in ACCURACY[name]}
-        for name in ("majority", "prm_weighted", "beam")
+        name: {n: TokensPerProblem(60.0 * n, 70.0 * n, 5.0, flops) for n in ACCURACY[name]}
+        for name, flops in (("majority", 2e9), ("prm_weighted", 3e9), ("beam", None))
     },
     settings={"majority": "T = 0.5, chosen on validation"},
     single_samples=(SingleSample(0.0, around(0.46)), SingleSample(0.3, around(0.47))),
@@ -192,6 +193,20 @@ def test_sections_without_data_are_left_out():
         assert heading not in html
 
 
+def test_computation_is_drawn_for_the_methods_of_which_it_is_known():
+    title = "Accuracy against computation spent on a problem"
+    assert title in render(FULL)
+    tokens = {
+        name: {n: dataclasses.replace(each, flops=None) for n, each in curve.items()}
+        for name, curve in FULL.tokens.items()
+    }
+    assert title not in render(dataclasses.replace(FULL, tokens=tokens))
+    plot = flops_plot(FULL)
+    assert plot is not None
+    assert "majority" in plot.wide
+    assert "beam search" not in plot.wide
+
+
 def test_a_point_without_a_value_is_a_dash_and_the_ceiling_is_never_best():
     rows = {row.method: row for row in table_rows(FULL)}
     assert rows["beam"].cells == (None, around(0.58), None)
@@ -305,6 +320,13 @@ def test_axes_have_round_ticks():
         "1k",
         "2k",
         "5k",
+    ]
+    assert [text for _, text in decade_axis([9e8, 2.5e10], "operations").ticks] == [
+        "1G",
+        "2G",
+        "5G",
+        "10G",
+        "20G",
     ]
     assert [text for _, text in linear_axis([0.31, 0.96], "", scale=100).ticks] == [
         "20",

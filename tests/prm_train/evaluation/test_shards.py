@@ -144,6 +144,11 @@ def test_a_validation_may_try_more_than_the_test_uses_and_need_not_search_by_bea
         (CONFIG, {"policy": "p1"}, "the prm is none and s1"),
         (replace(CONFIG, temperature=0.7), MODELS, r"temperature is 0\.7, got 1\.0"),
         (replace(CONFIG, n_samples=1), MODELS, "n_samples is 1 and 2"),
+        (
+            replace(CONFIG, baselines=("chunk_likelihood",)),
+            MODELS,
+            r"baselines is \['chunk_likelihood'\], got \[\]",
+        ),
     ],
 )
 def test_settings_chosen_for_another_search_are_refused(

@@ -13,7 +13,8 @@ from data_gen.ledger.store import Ledger
 from data_gen.problems.arithmetic.grader import ArithmeticGrader
 from data_gen.records.draw_keys import DrawKey
 from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
-from prm_train.search.method_policy import MethodPolicy, n_distinct
+from prm_train.scoring.work import Work
+from prm_train.search.method_policy import MethodPolicy, distinct
 from prm_train.strategies.beam import BeamConfig, beam_search
 from prm_train.strategies.best_of_n import score_candidates
 from prm_train.strategies.candidates import Candidate
@@ -227,11 +228,14 @@ def test_a_search_costs_what_it_would_cost_alone(tmp_path: Path):
             assert policy.usage_alone == Usage(
                 n_generated=4 * (2 + 2 + 9), n_prefilled=1 + 1 + 1, n_cached=4 * (1 + 3 + 5) - 3
             )
+            # behind 1, 3 and 5 tokens, and at the places 1, 3 and 5
+            assert policy.n_pairs == 4 * ((2 + 3) + (4 + 5) + sum(range(6, 15))) + 1 + 3 + 5
 
 
 def test_tokens_that_prefixes_have_in_common_count_once():
-    assert n_distinct([(1, 2, 3), (1, 2), (1, 2, 4, 5), (6,), (1, 2)]) == 6
-    assert n_distinct([]) == 0
+    # 1 2 | 3 | 4 5 | 6, at the places 1 2, 3, 3 4, 1
+    assert distinct([(1, 2, 3), (1, 2), (1, 2, 4, 5), (6,), (1, 2)]) == Work(6, 1 + 2 + 3 + 3 + 4 + 1)
+    assert distinct([]) == Work()
 
 
 def test_the_weight_of_a_path_is_the_share_of_draws_that_gave_it_times_its_score(tmp_path: Path):

@@ -19,7 +19,7 @@ from prm_train.kinds.load import load_classifier, load_scorer
 from prm_train.networks.token_log_probs import token_log_probs
 from prm_train.scoring.implicit import ImplicitPrmScorer
 from prm_train.scoring.protocol import PathTooLongError, ScorerUsage
-from prm_train.strategies.best_of_n import score_path
+from prm_train.strategies.best_of_n import path_nodes, score_path
 from prm_train.train_implicit_prm import main
 from prm_train.training.implicit import ImplicitExample, implicit_examples, solution_log_probs
 from tests.tiny_models import tiny_config, tiny_model
@@ -100,6 +100,8 @@ async def test_scores_of_a_path_do_not_depend_on_how_it_was_asked_for(scorer):
             for ids in (scorer.encoding.encode_head(QUESTION), *map(scorer.encoding.encode_step, STEPS))
         )
         assert tree.usage == ScorerUsage(n_new=2 * n_tokens)  # one pass of each model, however many steps
+        assert tree.usage.n_pairs == n_tokens * (n_tokens + 1)
+        assert tree.path_tokens(path_nodes(tree, STEPS)) == (2 * n_tokens,)
     async with scorer.session(QUESTION) as tree:
         node, one_by_one = tree.root, []
         for step in STEPS:

@@ -1,0 +1,107 @@
+"""What the methods of a report cost on a problem if each runs alone, in tokens and floating point operations.
+
+N samples cost what they and nothing else cost: the policy reads the prompt once, the scorer computes the tree
+of their steps. As accuracies are, costs at N are means over the disjoint blocks of N samples, and then over
+problems.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from data_gen.records.steps import split_steps
+from prm_train.evaluation.flops import ForwardFlops
+from prm_train.evaluation.results import TokensPerProblem
+from prm_train.evaluation.tree_methods import TreeMethod
+from prm_train.metrics.estimators import blocks
+from prm_train.scoring.work import Work, passed
+from prm_train.search.results import Cost, ProblemResult
+from prm_train.strategies.candidates import Candidate
+
+
+def scored_work(candidates: Iterable[Candidate], scorer: str, separator: str) -> Work:
+    """Of the tree of their steps: the question once, and each distinct step behind the same steps once.
+
+    Paths that the scorer computes whole count whole, equal ones once. This is what scoring these candidates
+    alone costs a scorer that evicts nothing from its cache; candidates without a score cost nothing. (The
+    tokens of an implicit PRM are those of two models, each of which has half as many pairs as is counted.)
+    """
+    nodes: dict[tuple[str, ...], Work] = {}
+    for candidate in candidates:
+        tokens = candidate.scorer_tokens.get(scorer, ())
+        steps, n_before = split_steps(candidate.text, separator), 0
+        if len(tokens) == 1:
+            nodes[steps] = passed(0, tokens[0])
+        elif tokens:
+            for depth, n in zip(range(len(steps) + 1), tokens, strict=True):
+                nodes[steps[:depth]] = passed(n_before, n)
+                n_before += n
+    return sum(nodes.values(), Work())
+
+
+def has_tokens(candidates: Iterable[Candidate], scorer: str) -> bool:
+    """Whether the search stored what each scored one of them has for the scorer."""
+    return all(scorer in each.scorer_tokens for each in candidates if scorer in each.scores)
+
+
+@dataclass(frozen=True, eq=False)
+class Costs:
+    """Of a search in which `separator` ends a step; `flops` of its models by name, as far as known."""
+
+    results: Sequence[ProblemResult]
+    separator: str
+    flops: Mapping[str, ForwardFlops]
+
+    def of_samples(self, n: int, temperature: float, scorer: str | None) -> TokensPerProblem:
+        """Of `n` samples at a temperature, scored by a scorer or by none."""
+        return mean(
+            mean(
+                self._of_block(block, result.cost_of_samples(temperature).policy.n_prefilled, scorer)
+                for block in blocks(result.samples[temperature], n)
+            )
+            for result in self.results
+        )
+
+    def of_tree(self, tree: TreeMethod) -> dict[int, TokensPerProblem]:
+        """By N: what its searches booked."""
+        return {
+            n: mean(self._of_run(result.trees[spec][n].cost) for result in self.results)
+            for n, (spec, _) in tree.at.items()
+        }
+
+    def _of_block(self, block: Sequence[Candidate], n_prompt: int, scorer: str | None) -> TokensPerProblem:
+        drawn = sum((passed(n_prompt, each.n_tokens) for each in block), Work())
+        scored = scored_work(block, scorer, self.separator) if scorer else Work()
+        flops = self._flops(drawn + passed(0, n_prompt), drawn.n_tokens, scorer, scored)
+        return TokensPerProblem(drawn.n_tokens, scored.n_tokens, n_prompt, flops)
+
+    def _of_run(self, cost: Cost) -> TokensPerProblem:
+        n_generated, n_prefilled = cost.policy.n_generated, cost.policy.n_prefilled
+        drawn, scored = (
+            Work(n_generated + n_prefilled, cost.n_pairs),
+            Work(cost.scorer.n_new, cost.scorer.n_pairs),
+        )
+        # An earlier version stored no pairs
+        is_known = all(bool(work.n_pairs) == bool(work.n_tokens) for work in (drawn, scored))
+        flops = self._flops(drawn, n_generated, "prm", scored) if is_known else None
+        return TokensPerProblem(n_generated, scored.n_tokens, n_prefilled, flops)
+
+    def _flops(self, drawn: Work, n_generated: int, scorer: str | None, scored: Work) -> float | None:
+        if not {"policy", *([scorer] if scorer else [])} <= self.flops.keys():
+            return None
+        total = self.flops["policy"].of(drawn, n_generated)
+        return total + self.flops[scorer].of(scored, scored.n_tokens) if scorer else total
+
+
+def mean(costs: Iterable[TokensPerProblem]) -> TokensPerProblem:
+    each = list(costs)
+
+    def of(values: Iterable[float]) -> float:
+        return sum(values) / len(each)
+
+    flops = [cost.flops for cost in each if cost.flops is not None]
+    return TokensPerProblem(
+        of(cost.n_generated for cost in each),
+        of(cost.n_scorer for cost in each),
+        of(cost.n_prefilled for cost in each),
+        of(flops) if len(flops) == len(each) else None,
+    )
