@@ -306,7 +306,7 @@ def test_ids_that_the_model_does_not_have_are_refused(policy, tokenizer):
 
 
 def test_a_cancelled_draw_frees_its_row_and_is_counted(tokenizer):
-    policy = TransformersPolicy(make_model(tokenizer), tokenizer, max_rows=2)
+    policy = TransformersPolicy(make_model(tokenizer), tokenizer, max_rows=1)
     prefix, other = prompts(tokenizer, 2)
     endless = SamplingParams(150, temperature=0.01)
 
