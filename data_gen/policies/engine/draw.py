@@ -44,8 +44,11 @@ class StopRule:
         return StopState(scanned, tail), ends
 
 
-class Choice(NamedTuple):
-    """From which tokens of a distribution a draw chooses."""
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """From which tokens of a distribution draws choose. Draws that share this object share the
+    distribution.
+    """
 
     temperature: float
     truncation: Truncation
@@ -84,7 +87,7 @@ class Draw:
 
 @dataclass(eq=False, slots=True)
 class History:
-    """Draws that have the same prefix and have chosen the same tokens so far, with their log-probabilities."""
+    """Draws that have the same prefix and have chosen the same tokens so far."""
 
     prefix_ids: tuple[int, ...]
     draws: list[Draw]
@@ -120,9 +123,17 @@ class History:
     def next_id(self) -> int:
         return self.token_ids[-1] if self.token_ids else self.prefix_ids[-1]
 
-    def fork(self, draws: list[Draw]) -> "History":
-        """A history with the same ids and some of the draws, which leave this one."""
-        rules = {draw.stop_rule for draw in draws}
+    def fork(self, tokens: Sequence[int]) -> list["History"]:
+        """A history for each of the tokens that the draws have chosen, in the order in which they are first
+        named. None has recorded its token yet.
+        """
+        draws_of: dict[int, list[Draw]] = {}
+        for draw, token in zip(self.draws, tokens, strict=True):
+            draws_of.setdefault(token, []).append(draw)
+        return [self._part(draws) for draws in draws_of.values()]
+
+    def _part(self, draws: list[Draw]) -> "History":
+        rules = {draw.stop_rule for draw in draws} if self.stop_states else ()
         states = {rule: state for rule, state in self.stop_states.items() if rule in rules}
         return History(self.prefix_ids, draws, self.token_ids.copy(), self.logprobs.copy(), states)
 

@@ -89,10 +89,9 @@ class PlainBatch:
         finished: list[Draw] = []
         for group in list(self._groups):
             histories, logits = group.under_way, self._logits(group)
-            for history, [choice] in zip(
-                histories, choose_next(histories, range(len(histories)), logits), strict=True
-            ):
-                ended = history.record(*choice, self._eos_ids)
+            tokens, logprobs = choose_next(histories, range(len(histories)), logits)
+            for history, token, logprob in zip(histories, tokens, logprobs, strict=True):
+                ended = history.record(token, logprob, self._eos_ids)
                 if ended:
                     finished += ended
                     self._leave(group, history)

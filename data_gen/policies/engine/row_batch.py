@@ -177,38 +177,41 @@ class RowBatch:
         # Idle rows have logits, too, which nobody reads.
         rows = [row for row in places if row is not None]
         numbers = [number for number, row in enumerate(places) if row is not None]
-        chosen = choose_next([row.history for row in rows], numbers, logits)
+        histories = [row.history for row in rows]
+        tokens, logprobs = choose_next(histories, numbers, logits)
+
         finished: list[Draw] = []
-        for row, choices in zip(rows, chosen, strict=True):
-            finished += self._advance(row, choices)
+        start = 0
+        for row, history in zip(rows, histories, strict=True):
+            end = start + len(history.draws)
+            finished += self._advance(row, history, tokens[start:end], logprobs[start:end])
+            start = end
         self._unpark(rows)
         return finished
 
-    def _advance(self, row: Row, choices: list[tuple[int, float]]) -> list[Draw]:
-        """Record the token (and its log-probability) of each draw of a row's history, which forks where they
-        differ. Returns the draws that ended.
+    def _advance(self, row: Row, history: History, tokens: list[int], logprobs: list[float]) -> list[Draw]:
+        """Record the token of each draw of a row's history, which forks where they differ. Returns the draws
+        that ended.
         """
-        history = row.histories.pop()
-        fed_ids = history.ids
-        logprob_of = dict(choices)
-        branches = {choices[0][0]: history}
-        if len(logprob_of) > 1:
-            draws_of: dict[int, list[Draw]] = {}
-            for draw, (token, _) in zip(history.draws, choices, strict=True):
-                draws_of.setdefault(token, []).append(draw)
-            branches = {token: history.fork(draws) for token, draws in draws_of.items()}
+        if tokens.count(tokens[0]) == len(tokens):
+            branches, ended = [history], history.record(tokens[0], logprobs[0], self._eos_ids)
+            if not ended:
+                return ended
+        else:
+            branches, ended = history.fork(tokens), []
+            for branch, (token, logprob) in zip(
+                branches, dict(zip(tokens, logprobs, strict=True)).items(), strict=True
+            ):
+                ended += branch.record(token, logprob, self._eos_ids)
 
-        ended: list[Draw] = []
-        for token, branch in branches.items():
-            ended += branch.record(token, logprob_of[token], self._eos_ids)
         # A draw that ended at a stop is a step that a search may continue: it finds the keys and values in
         # the tree.
         if any(draw.finish_reason is FinishReason.STOP for draw in ended):
-            self._remember(row, fed_ids)
+            self._remember(row, branches[0].ids[:-1])
 
         # The most draws come last, which keeps the row for them.
-        row.histories += sorted(
-            (branch for branch in branches.values() if branch.draws), key=lambda branch: len(branch.draws)
+        row.histories[-1:] = sorted(
+            (branch for branch in branches if branch.draws), key=lambda branch: len(branch.draws)
         )
         if not row.histories:
             row.tier.free(row)

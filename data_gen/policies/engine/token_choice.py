@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from data_gen.policies.engine.draw import Choice, History
+from data_gen.policies.engine.draw import History
 from data_gen.policies.engine.truncation import truncated
 from data_gen.records.sampling import Truncation
 
@@ -19,47 +19,38 @@ PART_NUMBERS = 2**22
 
 def choose_next(
     histories: Sequence[History], rows: Sequence[int], logits: Float[Tensor, "row vocabulary"]
-) -> list[list[tuple[int, float]]]:
-    """For each history the token of each of its draws, and the token's log-probability at temperature 1.
-    `rows[i]` is the row of logits of history i.
+) -> tuple[list[int], list[float]]:
+    """The tokens of all draws of the first history, then of the second, …, and their log-probabilities at
+    temperature 1. `rows[i]` is the row of logits of history i.
 
     Each draw has its own stream of noise, so the rest of the batch has no influence on its tokens. The draws
     of a history share one distribution, or a few where their temperatures or truncations differ.
     """
     draws = [(row, draw) for row, history in zip(rows, histories, strict=True) for draw in history.draws]
     n_part = max(len(logits), PART_NUMBERS // logits.shape[-1])
-    chosen: list[tuple[int, float]] = []
+    tokens: list[int] = []
+    logprobs: list[float] = []
     for start in range(0, len(draws), n_part):
         part = draws[start : start + n_part]
-        places: dict[tuple[int, Choice], int] = {}
-        place_of = [places.setdefault((row, draw.choice), len(places)) for row, draw in part]
-        chosen += _choose(places, place_of, [draw.uniform() for _, draw in part], logits)
-    found = iter(chosen)
-    return [[next(found) for _ in history.draws] for history in histories]
-
-
-def _choose(
-    places: dict[tuple[int, Choice], int],
-    place_of: list[int],
-    uniforms: list[float],
-    logits: Float[Tensor, "row vocabulary"],
-) -> list[tuple[int, float]]:
-    """The choices of draws, each from the distribution at its place. `places` are those of all
-    distributions.
-    """
-    rows = [row for row, _ in places]
-    # The usual case, one distribution of every row, saves copies.
-    if rows != list(range(len(logits))):
-        logits = logits[torch.tensor(rows, device=logits.device)]
-    shared = None if len(place_of) == len(places) else torch.tensor(place_of, device=logits.device)
-    tokens, logprobs = choose_tokens(
-        logits,
-        torch.tensor(uniforms, dtype=torch.float64),
-        torch.tensor([choice.temperature for _, choice in places]),
-        [choice.truncation for _, choice in places],
-        shared,
-    )
-    return list(zip(tokens, logprobs, strict=True))
+        keys = [(row, draw.choice) for row, draw in part]
+        distributions = list(dict.fromkeys(keys))
+        numbers = [row for row, _ in distributions]
+        # The usual case, one distribution of every row, saves a copy of the logits.
+        is_all = numbers == list(range(len(logits)))
+        row_of: Tensor | None = None
+        if len(distributions) < len(part):
+            places = {key: place for place, key in enumerate(distributions)}
+            row_of = torch.tensor([places[key] for key in keys], device=logits.device)
+        part_tokens, part_logprobs = choose_tokens(
+            logits if is_all else logits[torch.tensor(numbers, device=logits.device)],
+            torch.tensor([draw.uniform() for _, draw in part], dtype=torch.float64),
+            torch.tensor([choice.temperature for _, choice in distributions]),
+            [choice.truncation for _, choice in distributions],
+            row_of,
+        )
+        tokens += part_tokens
+        logprobs += part_logprobs
+    return tokens, logprobs
 
 
 def choose_tokens(

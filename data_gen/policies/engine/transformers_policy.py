@@ -43,6 +43,8 @@ logger = logging.getLogger(__name__)
 
 # Keys and values of prefixes that are kept between draws.
 PREFIX_CACHE_BYTES = 2**28
+# So many ways to choose a token and to stop are kept: a server is asked for any.
+N_SHARED = 64
 
 
 class TransformersPolicy:
@@ -85,7 +87,9 @@ class TransformersPolicy:
         token_bytes = steps.token_bytes(tokenizer)
         self._token_bytes = token_bytes + [b""] * (self._vocabulary_size - len(token_bytes))
         self._scanner = steps.step_scanners(self._token_bytes)
-        self._stop_rule = lru_cache(steps.N_SCANNERS)(self._new_stop_rule)
+        # Draws that are to choose or to stop alike share the object that says so.
+        self._choice = lru_cache(N_SHARED)(Choice)
+        self._stop_rule = lru_cache(N_SHARED)(self._new_stop_rule)
 
         self._batch = _batch(model.eval(), self.eos_ids, max_rows, prefix_cache_bytes)
         self._waiting: deque[tuple[Draw, asyncio.Future[Draw]]] = deque()
@@ -132,7 +136,7 @@ class TransformersPolicy:
             prefix_ids,
             min(params.max_new_tokens, n_free),
             noise.random,
-            Choice(params.temperature, params.truncation),
+            self._choice(params.temperature, params.truncation),
             self._stop_rule(params.stop, params.stop_strings),
         )
 
