@@ -10,20 +10,16 @@ kept once, and a batch computes it once. Where they choose different tokens the 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Optional
+from typing import Optional
 
 from data_gen.records.sampling import FinishReason, Truncation, Usage
 from data_gen.records.steps import StepScanner
 from data_gen.records.stop_strings import StopStrings
 
-
-class StopState(NamedTuple):
-    """What a `StopRule` remembers of a text: the scanner's state, and the last bytes, in which a stop string
-    may have begun.
-    """
-
-    scanned: int = StepScanner.START
-    tail: bytes = b""
+# What a `StopRule` remembers of a text: the scanner's state, and the last bytes, in which a stop string may
+# have begun.
+StopState = tuple[int, bytes]
+START: StopState = (StepScanner.START, b"")
 
 
 class StopRule:
@@ -41,7 +37,7 @@ class StopRule:
             scanned, ends = self._scanner.advance(scanned, token_id)
         if self._stop_strings is not None and not ends:
             tail, ends = self._stop_strings.advance(tail, token_id)
-        return StopState(scanned, tail), ends
+        return (scanned, tail), ends
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +102,7 @@ class History:
     @classmethod
     def begin(cls, draws: Sequence[Draw]) -> "History":
         """The history of draws with one prefix of which none has a token yet."""
-        rules = {draw.stop_rule: StopState() for draw in draws if draw.stop_rule is not None}
+        rules = {draw.stop_rule: START for draw in draws if draw.stop_rule is not None}
         return cls(draws[0].prefix_ids, list(draws), stop_states=rules)
 
     @property

@@ -30,6 +30,7 @@ are, and its life is::
 """
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -169,16 +170,17 @@ class RowBatch:
         self._tiers.tidy()
         tiers = [tier for tier in self._tiers.tiers if tier.rows]
         places = [row for tier in tiers for row in tier.rows]
-        blocks = [
-            (tier.cache, [0 if row is None else row.history.n_fed for row in tier.rows]) for tier in tiers
-        ]
-        logits = self._model.decode(blocks, [0 if row is None else row.history.next_id for row in places])
-
         # Idle rows have logits, too, which nobody reads.
         rows = [row for row in places if row is not None]
         numbers = [number for number, row in enumerate(places) if row is not None]
-        histories = [row.history for row in rows]
-        tokens, logprobs = choose_next(histories, numbers, logits)
+        histories = [row.histories[-1] for row in rows]
+
+        lengths, newest = [0] * len(places), [0] * len(places)
+        for number, history in zip(numbers, histories, strict=True):
+            lengths[number], newest[number] = history.n_fed, history.next_id
+        left = iter(lengths)
+        blocks = [(tier.cache, list(islice(left, len(tier.rows)))) for tier in tiers]
+        tokens, logprobs = choose_next(histories, numbers, self._model.decode(blocks, newest))
 
         finished: list[Draw] = []
         start = 0

@@ -99,7 +99,7 @@ class RowTiers:
         """Move rows that are full to the next tier, and close up the tiers with many idle rows."""
         for tier in list(self.tiers):
             for row in tier.rows:
-                if row is not None and row.history.n_fed == tier.cache.capacity:
+                if row is not None and row.histories[-1].n_fed == tier.cache.capacity:
                     number = row.number
                     tier.free(row)
                     self._tier(row.history.n_fed).put(row)
