@@ -1,28 +1,26 @@
 """The batch of histories under way: each step gives every history a token for each of its draws.
 
-A *history* is all draws that have the same ids so far (`draw`). It has one row, however many draws they
-are, and its life is::
+A *history* is all draws that joined together with one prefix and have chosen the same tokens so far
+(`data_gen.policies.engine.draw`). It is computed in one row, however many draws they are. Its life::
 
-    admit ── (wait) ── prefill ── row in a tier ── step, step, … ─┬─ all draws end: its row is idle
-                                     ▲                            │
-                                     │     draws choose different tokens: the history forks
-                                     │                            │
-                                     │                            ├─ the most draws keep the row
-                                     │                            └─ others: parked behind it
-                                     │                                    │             │
-                                     └── a copy of the filled positions ──┘             │
-                                         while there are fewer than max_rows            │
-                                     └── the row itself, once those before have ended ──┘
+    admit ── (wait) ── prefill ── row ── step, step, … ──┬── all of its draws end: the row is idle
+                                   ▲                     │
+                                   │                     └── its draws choose different tokens: it forks
+                                   │                            │
+                                   │                            ├── the branch of the most draws keeps the row
+                                   │                            │
+                                   └──── when there is one ─────┴── the others are parked behind it
 
 - *prefill*: computes the keys and values of all ids of a prefix but the last one. That one is fed in the next
   step, together with the newest id of every other history, so a draw that continues a known prefix by one
   token costs no forward pass of its own.
 - *waiting*: a prefix that shares a long start with another new one is prefilled after it, and finds the
   shared part in the prefix tree.
-- *parked*: a history without a row of its own, as long as there are `max_rows`. It needs none: what is known
-  of its ids are the first positions of the row that it came from. There it goes on when all that came from
-  the same fork later have ended, or earlier in a row of its own. So memory is bounded however much histories
-  fork, nothing is computed twice, and the order in which draws are computed changes none of them.
+- *parked*: a history without a row of its own. What is known of its ids are the first positions of the row in
+  which it forked off. It gets a copy of them as soon as there are fewer than `max_rows`, or goes on in that
+  very row once all that was parked there later, and what the row computes, has ended. So memory is bounded
+  however much histories fork, and nothing is computed twice. When a draw is computed changes none of its
+  tokens.
 - *tier*: the rows of one capacity (64, 128, 256, … positions). Attention runs over the longest row of a tier,
   so a few long histories do not slow down all short ones.
 - *idle row*: its draws have ended. It is still computed, though nobody reads the result, until another
