@@ -61,7 +61,7 @@ class ServePolicyConfig:
         default="float32", metadata={"help": "number format of the weights"}
     )
     device: str = field(default="cpu", metadata={"help": "device of the model, as cuda:0"})
-    max_rows: int = field(default=256, metadata={"help": "how many draws are made at a time"})
+    max_rows: int = field(default=256, metadata={"help": "how many texts are computed at a time"})
     trust_remote_code: bool = field(
         default=False, metadata={"help": "run code that comes with the model's files"}
     )

@@ -74,7 +74,7 @@ class PolicyConfig:
     )
     max_rows: int = field(
         default=256,
-        metadata={"help": "how many draws the engine transformers makes at a time", "is_execution": True},
+        metadata={"help": "how many texts the engine transformers computes at a time", "is_execution": True},
     )
     tensor_parallel_size: int = field(
         default=1,
@@ -291,7 +291,7 @@ class PolicyExecution:
         default=None, metadata={"help": "device of the engine transformers, as cuda:0"}
     )
     max_rows: int | None = field(
-        default=None, metadata={"help": "how many draws the engine transformers makes at a time"}
+        default=None, metadata={"help": "how many texts the engine transformers computes at a time"}
     )
     tensor_parallel_size: int | None = field(
         default=None, metadata={"help": "for the engine vllm: number of GPUs that share the model"}

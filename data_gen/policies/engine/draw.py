@@ -1,121 +1,167 @@
-"""One draw on its way to a completion, and how its tokens are chosen."""
+"""One draw on its way to a completion, and the history that it shares with others.
 
-import random
-from collections.abc import Sequence
+Draws of one prefix that have chosen the same tokens so far have the same ids, hence the same logits, and only
+their random numbers and rules of stopping differ. Such draws are one *history*: what they have written is
+kept once, and a batch computes it once. Where they choose different tokens the history forks::
+
+    prefix, draws 0 1 2 3 ──"7"──┬──"plus" ── draws 0 2 3 ── …
+                                 └──"=" ───── draw 1 ── …
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Optional
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
-from data_gen.policies.engine.truncation import truncated
-from data_gen.records.sampling import FinishReason, SamplingParams, Truncation, Usage
+from data_gen.records.sampling import FinishReason, Truncation, Usage
 from data_gen.records.steps import StepScanner
 from data_gen.records.stop_strings import StopStrings
 
-# Over this many tokens or fewer, float32 sums of probabilities are exact to about 1e-6. Larger vocabularies
-# are summed in float64.
-SMALL_VOCABULARY = 4096
+# What a `StopRule` remembers of a text: the scanner's state, and the last bytes, in which a stop string may
+# have begun.
+StopState = tuple[int, bytes]
+START: StopState = (StepScanner.START, b"")
+
+
+class StopRule:
+    """What ends a draw before EOS: a step separator (`scanner`) or stop strings. It serves any number of
+    texts, each of which keeps its own state.
+    """
+
+    def __init__(self, scanner: StepScanner | None, stop_strings: StopStrings | None) -> None:
+        self._scanner, self._stop_strings = scanner, stop_strings
+
+    def advance(self, state: StopState, token_id: int) -> tuple[StopState, bool]:
+        """The state after `token_id`, and whether the text ends with it."""
+        (scanned, tail), ends = state, False
+        if self._scanner is not None:
+            scanned, ends = self._scanner.advance(scanned, token_id)
+        if self._stop_strings is not None and not ends:
+            tail, ends = self._stop_strings.advance(tail, token_id)
+        return (scanned, tail), ends
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """From which tokens of a distribution draws choose. Draws that share this object share the
+    distribution.
+    """
+
+    temperature: float
+    truncation: Truncation
 
 
 @dataclass(eq=False, slots=True)
 class Draw:
-    """One draw on its way to a completion. `noise` gives a uniform number in [0, 1) for each token in turn.
-
-    A batch (`row_batch`, `plain_batch`) sets the fields below `finish_reason`; `row_batch` tells how they
-    change in the life of a draw.
+    """One draw: what was asked for, and its completion once it has ended. `uniform` gives a uniform number in
+    [0, 1) for each token in turn.
     """
 
     prefix_ids: tuple[int, ...]
-    params: SamplingParams
     # The most tokens that the draw may have: max_new_tokens, or less where the context is nearly full.
     n_room: int
-    noise: random.Random
+    uniform: Callable[[], float]
+    choice: Choice
+    stop_rule: StopRule | None = None
 
-    # What ends the draw before EOS: a step separator (`scanner`) or stop strings, each with its state after
-    # the tokens so far.
-    scanner: StepScanner | None
-    stop_strings: StopStrings | None = None
-    scan_state: int = StepScanner.START
-    # The last bytes of the text, in which a stop string may have begun.
-    tail: bytes = b""
-
-    # The completion so far.
-    token_ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    finish_reason: FinishReason | None = None
+    # Where the draw is under way.
+    history: Optional["History"] = None
 
     # What the prefix cost: ids that were computed for this draw, and ids whose keys and values were there
     # already.
     n_prefilled: int = 0
     n_cached: int = 0
 
-    # The draw's place in its batch: the row in its tier, how many ids' keys and values the row holds, and the
-    # id to feed next.
-    row: int = 0
-    n_fed: int = 0
-    next_id: int = 0
+    # The completion, once it has ended.
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    finish_reason: FinishReason | None = None
 
     @property
     def usage(self) -> Usage:
         return Usage(len(self.token_ids), self.n_prefilled, self.n_cached)
 
-    def record(self, token_id: int, logprob: float, eos_ids: frozenset[int]) -> bool:
-        """Append a token and return whether the draw ends with it."""
+
+@dataclass(eq=False, slots=True)
+class History:
+    """Draws that have the same prefix and have chosen the same tokens so far."""
+
+    prefix_ids: tuple[int, ...]
+    draws: list[Draw]
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    # The state of each rule that one of the draws has.
+    stop_states: dict[StopRule, StopState] = field(default_factory=dict)
+    # The fewest tokens after which one of the draws is full.
+    n_room: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.n_room = min([draw.n_room for draw in self.draws])
+        for draw in self.draws:
+            draw.history = self
+
+    @classmethod
+    def begin(cls, draws: Sequence[Draw]) -> "History":
+        """The history of draws with one prefix of which none has a token yet."""
+        rules = {draw.stop_rule: START for draw in draws if draw.stop_rule is not None}
+        return cls(draws[0].prefix_ids, list(draws), stop_states=rules)
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Prefix and tokens."""
+        return (*self.prefix_ids, *self.token_ids)
+
+    @property
+    def n_fed(self) -> int:
+        """How many ids a model has seen: all but the newest, which it is given next."""
+        return len(self.prefix_ids) + len(self.token_ids) - 1
+
+    @property
+    def next_id(self) -> int:
+        return self.token_ids[-1] if self.token_ids else self.prefix_ids[-1]
+
+    def fork(self, tokens: Sequence[int]) -> list["History"]:
+        """A history for each of the tokens that the draws have chosen, in the order in which they are first
+        named. None has recorded its token yet.
+        """
+        draws_of: dict[int, list[Draw]] = {}
+        for draw, token in zip(self.draws, tokens, strict=True):
+            draws_of.setdefault(token, []).append(draw)
+        return [self._part(draws) for draws in draws_of.values()]
+
+    def _part(self, draws: list[Draw]) -> "History":
+        rules = {draw.stop_rule for draw in draws} if self.stop_states else ()
+        states = {rule: state for rule, state in self.stop_states.items() if rule in rules}
+        return History(self.prefix_ids, draws, self.token_ids.copy(), self.logprobs.copy(), states)
+
+    def record(self, token_id: int, logprob: float, eos_ids: frozenset[int]) -> list[Draw]:
+        """Append the token that all draws have chosen; returns those that end with it, which leave."""
         self.token_ids.append(token_id)
         self.logprobs.append(logprob)
-        self.next_id = token_id
-
         if token_id in eos_ids:
-            self.finish_reason = FinishReason.EOS
-            return True
+            return self._end(self.draws, FinishReason.EOS)
 
-        ends = False
-        if self.scanner is not None:
-            self.scan_state, ends = self.scanner.advance(self.scan_state, token_id)
-        if self.stop_strings is not None and not ends:
-            self.tail, ends = self.stop_strings.advance(self.tail, token_id)
-        if ends:
-            self.finish_reason = FinishReason.STOP
-            return True
-
+        ended = []
+        for rule, state in self.stop_states.items():
+            self.stop_states[rule], ends = rule.advance(state, token_id)
+            if ends:
+                stopped = [draw for draw in self.draws if draw.stop_rule is rule]
+                ended += self._end(stopped, FinishReason.STOP)
         if len(self.token_ids) == self.n_room:
-            self.finish_reason = FinishReason.LENGTH
-            return True
-        return False
+            full = [draw for draw in self.draws if draw.n_room == self.n_room]
+            ended += self._end(full, FinishReason.LENGTH)
+            self.n_room = min([draw.n_room for draw in self.draws], default=0)
+        return ended
 
+    def leave(self, draw: Draw) -> None:
+        """Let a draw go before its end, with the tokens so far."""
+        self.draws.remove(draw)
+        draw.token_ids, draw.logprobs, draw.history = tuple(self.token_ids), tuple(self.logprobs), None
 
-def choose_tokens(
-    logits: Float[Tensor, "row vocabulary"],
-    uniforms: Float[Tensor, " row"],
-    temperatures: Float[Tensor, " row"],
-    truncations: Sequence[Truncation] = (),
-) -> tuple[list[int], list[float]]:
-    """For each row a token, by inverting the cumulative distribution at the row's uniform number, and its
-    log-probability at temperature 1.
-
-    Temperature 0 takes the most likely token. Probabilities are summed in the order of the ids, so that a
-    token depends on nothing but its own row. `truncations` (top_p, top_k, min_p) holds one entry for each
-    row, or none where every token may be drawn.
-    """
-    uniforms, temperatures = uniforms.to(logits.device), temperatures.to(logits.device)
-    is_plain, is_greedy = bool((temperatures == 1).all()), temperatures == 0
-    weights = (logits if is_plain else logits / temperatures.masked_fill(is_greedy, 1.0)[:, None]).softmax(-1)
-    allowed = truncated(weights, truncations)
-
-    cumulative = allowed.cumsum(
-        -1, dtype=torch.float32 if logits.shape[-1] <= SMALL_VOCABULARY else torch.float64
-    )
-    total = cumulative[:, -1:]
-    # The threshold stays below the total. Rounded up to it, the search would return an id behind the last
-    # token with any weight.
-    threshold = torch.minimum(
-        (uniforms[:, None] * total).to(total.dtype), torch.nextafter(total, torch.zeros_like(total))
-    )
-    tokens = torch.searchsorted(cumulative, threshold, right=True)
-
-    # At temperature 1 in every row, `weights` are the probabilities already: no second softmax is needed.
-    if is_plain:
-        return tokens[:, 0].tolist(), weights.gather(1, tokens)[:, 0].log().tolist()
-    tokens = torch.where(is_greedy[:, None], logits.argmax(-1, keepdim=True), tokens)
-    return tokens[:, 0].tolist(), logits.log_softmax(-1).gather(1, tokens)[:, 0].tolist()
+    def _end(self, draws: list[Draw], reason: FinishReason) -> list[Draw]:
+        token_ids, logprobs = tuple(self.token_ids), tuple(self.logprobs)
+        for draw in draws:
+            draw.token_ids, draw.logprobs, draw.finish_reason = token_ids, logprobs, reason
+            draw.history = None
+        if draws:
+            self.draws = [draw for draw in self.draws if draw.finish_reason is None]
+        return draws

@@ -77,10 +77,10 @@ class KeyValueRows:
         """A copy of the keys and values of some positions."""
         return Segment(self.keys[:, row, :, :, start:end].clone(), self.values[:, row, :, start:end].clone())
 
-    def copy_row(self, source: "KeyValueRows", from_row: int, row: int) -> None:
-        """Copy a whole row of `source`, which may be these rows themselves or rows of less capacity."""
-        self.keys[:, row, :, :, : source.capacity] = source.keys[:, from_row]
-        self.values[:, row, :, : source.capacity] = source.values[:, from_row]
+    def copy_row(self, source: "KeyValueRows", from_row: int, row: int, n_positions: int) -> None:
+        """Copy the first positions of a row of `source`, which may be these rows themselves."""
+        self.keys[:, row, :, :, :n_positions] = source.keys[:, from_row, :, :, :n_positions]
+        self.values[:, row, :, :n_positions] = source.values[:, from_row, :, :n_positions]
 
 
 def _with_rows(tensor: Tensor, n_rows: int) -> Tensor:

@@ -2,7 +2,8 @@
 `data_gen.policies.engine.ragged_model` does not know.
 
 Draws of one length go through the model together, as a group, and keep one length, since every pass gives
-each of them a token. Nothing is padded, no prefix is shared, and nothing is kept of a draw that has ended.
+each of them a token. Nothing is padded, no prefix is shared, and nothing is kept of a draw that has ended:
+here every draw has a history of its own.
 """
 
 from collections.abc import Sequence
@@ -13,8 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from data_gen.policies.engine.draw import Draw, choose_tokens
+from data_gen.policies.engine.draw import Draw, History
 from data_gen.policies.engine.plain_model import PlainModel
+from data_gen.policies.engine.token_choice import choose_next
 
 PREFILL_TOKENS = 4096  # in one forward pass over prefixes
 MAX_IDLE_SHARE = 0.5  # of a group's rows, before the others are computed anew without them
@@ -22,26 +24,25 @@ MAX_IDLE_SHARE = 0.5  # of a group's rows, before the others are computed anew w
 
 @dataclass(eq=False, slots=True)
 class Group:
-    """Draws of one length, a row each (None: it has ended, and nobody reads its row). `cache` is None where
-    all must be computed.
+    """Histories of one length, a row each (None: its draw has ended, and nobody reads its row). `cache` is
+    None where all must be computed.
     """
 
-    draws: list[Draw | None]
+    rows: list[History | None]
     cache: Any = None
 
     @property
-    def under_way(self) -> list[Draw]:
-        return [draw for draw in self.draws if draw is not None]
+    def under_way(self) -> list[History]:
+        return [history for history in self.rows if history is not None]
 
     @property
     def length(self) -> int:
-        draw = self.under_way[0]
-        return len(draw.prefix_ids) + len(draw.token_ids)
+        return self.under_way[0].n_fed + 1
 
-    def leave(self, draw: Draw) -> None:
-        self.draws[self.draws.index(draw)] = None
-        if self.draws.count(None) > MAX_IDLE_SHARE * len(self.draws):
-            self.draws[:], self.cache = self.under_way, None
+    def leave(self, history: History) -> None:
+        self.rows[self.rows.index(history)] = None
+        if self.rows.count(None) > MAX_IDLE_SHARE * len(self.rows):
+            self.rows[:], self.cache = self.under_way, None
 
 
 class PlainBatch:
@@ -60,40 +61,40 @@ class PlainBatch:
 
     def clear(self) -> None:
         """Forget the draws under way."""
-        self.n_draws = 0
         self._groups: list[Group] = []
 
+    @property
+    def n_free_rows(self) -> int:
+        return self.max_rows - sum(len(group.under_way) for group in self._groups)
+
+    def row_key(self, draw: Draw) -> Draw:
+        """Every draw takes a row of its own."""
+        return draw
+
     def admit(self, draws: Sequence[Draw]) -> None:
-        """Let draws join; at most `max_rows - n_draws` of them."""
-        by_length: dict[int, list[Draw]] = {}
+        """Let draws join; at most `n_free_rows` of them."""
+        by_length: dict[int, list[History]] = {}
         for draw in draws:
             draw.n_prefilled = len(draw.prefix_ids)
-            by_length.setdefault(len(draw.prefix_ids), []).append(draw)
+            by_length.setdefault(len(draw.prefix_ids), []).append(History.begin([draw]))
         for length, equal in by_length.items():
             n_rows = max(1, PREFILL_TOKENS // length)
             self._groups += [
                 Group(list(equal[start : start + n_rows])) for start in range(0, len(equal), n_rows)
             ]
-        self.n_draws += len(draws)
 
     @torch.inference_mode()
     def step(self) -> list[Draw]:
         """Give every draw one token; returns those that finished."""
         finished: list[Draw] = []
         for group in list(self._groups):
-            draws, logits = group.under_way, self._logits(group)
-            uniforms = torch.tensor([draw.noise.random() for draw in draws], dtype=torch.float64)
-            temperatures = torch.tensor([draw.params.temperature for draw in draws])
-            tokens, logprobs = choose_tokens(
-                logits, uniforms, temperatures, [draw.params.truncation for draw in draws]
-            )
-            finished += [
-                draw
-                for draw, token, logprob in zip(draws, tokens, logprobs, strict=True)
-                if draw.record(token, logprob, self._eos_ids)
-            ]
-        for draw in finished:
-            self.drop(draw)
+            histories, logits = group.under_way, self._logits(group)
+            tokens, logprobs = choose_next(histories, range(len(histories)), logits)
+            for history, token, logprob in zip(histories, tokens, logprobs, strict=True):
+                ended = history.record(token, logprob, self._eos_ids)
+                if ended:
+                    finished += ended
+                    self._leave(group, history)
         return finished
 
     def _logits(self, group: Group) -> Float[Tensor, "draw vocabulary"]:
@@ -101,19 +102,23 @@ class PlainBatch:
         if self._short_length is not None and group.length == self._short_length + 1:
             group.cache = None  # all positions mean something else from here on
         if group.cache is None:
-            group.draws[:] = group.under_way
-            logits, group.cache = self._model.start(
-                [(*draw.prefix_ids, *draw.token_ids) for draw in group.under_way]
-            )
+            group.rows[:] = group.under_way
+            logits, group.cache = self._model.start([history.ids for history in group.under_way])
             return logits
-        logits = self._model.go_on([0 if draw is None else draw.next_id for draw in group.draws], group.cache)
-        rows = [row for row, draw in enumerate(group.draws) if draw is not None]
+        logits = self._model.go_on(
+            [0 if history is None else history.next_id for history in group.rows], group.cache
+        )
+        rows = [row for row, history in enumerate(group.rows) if history is not None]
         return logits if len(rows) == len(logits) else logits[torch.tensor(rows, device=logits.device)]
 
     def drop(self, draw: Draw) -> None:
         """Forget one draw."""
-        group = next(group for group in self._groups if draw in group.draws)
-        group.leave(draw)
+        history = draw.history
+        assert history is not None
+        history.leave(draw)
+        self._leave(next(group for group in self._groups if history in group.rows), history)
+
+    def _leave(self, group: Group, history: History) -> None:
+        group.leave(history)
         if not group.under_way:
             self._groups.remove(group)
-        self.n_draws -= 1

@@ -16,6 +16,8 @@ import asyncio
 import logging
 import random
 from collections import deque
+from collections.abc import Hashable
+from functools import lru_cache
 
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -26,7 +28,7 @@ from data_gen.models.pretrained import load_model
 from data_gen.models.prompt_layout import DEFAULT_PROMPT, PromptLayout
 from data_gen.models.tokenizer import load_tokenizer
 from data_gen.models.weights_digest import POLICY_LINE, weights_digest
-from data_gen.policies.engine.draw import Draw
+from data_gen.policies.engine.draw import Choice, Draw, StopRule
 from data_gen.policies.engine.plain_batch import PlainBatch
 from data_gen.policies.engine.plain_model import PlainModel
 from data_gen.policies.engine.ragged_model import RaggedModel, UnknownModelError
@@ -41,18 +43,22 @@ logger = logging.getLogger(__name__)
 
 # Keys and values of prefixes that are kept between draws.
 PREFIX_CACHE_BYTES = 2**28
+# So many ways to choose a token and to stop are kept: a server is asked for any.
+N_SHARED = 64
 
 
 class TransformersPolicy:
     """See `data_gen.policies.protocol.Policy`. The policy takes the model over: it sets its attention
     implementation and eval mode.
 
-    At most `max_rows` draws are under way at a time, the others wait. `prefix_cache_bytes` bounds the keys
-    and values of prefixes that are kept between draws. `cancelled_usage` is the cost of draws that were
-    cancelled before they ended. The tokenizer needs no pad token.
+    At most `max_rows` texts have keys and values in memory at a time, beside the prefixes that are kept
+    between draws, which `prefix_cache_bytes` bounds. Draws that have written the same so far are one text, so
+    many more may be under way; a draw waits while its prefix has no row. `cancelled_usage` is the cost of
+    draws that were cancelled before they ended. The tokenizer needs no pad token.
 
     A model whose cache is not plain keys and values of all positions is sampled with its own cache
-    (`plain_batch`), which is slower; a warning says so. Raises InputError for a model without EOS token.
+    (`plain_batch`), a row for each draw, which is slower; a warning says so. Raises InputError for a model
+    without EOS token.
     """
 
     def __init__(
@@ -81,10 +87,14 @@ class TransformersPolicy:
         token_bytes = steps.token_bytes(tokenizer)
         self._token_bytes = token_bytes + [b""] * (self._vocabulary_size - len(token_bytes))
         self._scanner = steps.step_scanners(self._token_bytes)
+        # Draws that are to choose or to stop alike share the object that says so.
+        self._choice = lru_cache(N_SHARED)(Choice)
+        self._stop_rule = lru_cache(N_SHARED)(self._new_stop_rule)
 
         self._batch = _batch(model.eval(), self.eos_ids, max_rows, prefix_cache_bytes)
         self._waiting: deque[tuple[Draw, asyncio.Future[Draw]]] = deque()
         self._under_way: dict[Draw, asyncio.Future[Draw]] = {}
+        self._cancelled: list[Draw] = []
         self._scheduler: asyncio.Task[None] | None = None
 
     def encode_prompt(self, question: str) -> tuple[int, ...]:
@@ -101,7 +111,11 @@ class TransformersPolicy:
         if self._scheduler is None or self._scheduler.done():
             self._scheduler = asyncio.create_task(self._run())
             self._scheduler.add_done_callback(self._on_end)
-        return self._completion(await future)
+        try:
+            return self._completion(await future)
+        except asyncio.CancelledError:
+            self._cancelled.append(draw)
+            raise
 
     def _new_draw(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Draw:
         n_free = self.context_length - len(prefix_ids)
@@ -118,35 +132,61 @@ class TransformersPolicy:
             )
 
         noise = random.Random(draw_seed(self.base_seed, self.policy_id, prefix_ids, index))
-        scanner = None if params.stop is None else self._scanner(params.stop)
-        stop_strings = StopStrings(self._token_bytes, params.stop_strings) if params.stop_strings else None
-        return Draw(prefix_ids, params, min(params.max_new_tokens, n_free), noise, scanner, stop_strings)
+        return Draw(
+            prefix_ids,
+            min(params.max_new_tokens, n_free),
+            noise.random,
+            self._choice(params.temperature, params.truncation),
+            self._stop_rule(params.stop, params.stop_strings),
+        )
+
+    def _new_stop_rule(self, stop: str | None, stop_strings: tuple[str, ...]) -> StopRule | None:
+        scanner = None if stop is None else self._scanner(stop)
+        strings = StopStrings(self._token_bytes, stop_strings) if stop_strings else None
+        return StopRule(scanner, strings) if scanner or strings else None
 
     async def _run(self) -> None:
         """Give every draw a token, again and again, until none is left; other tasks of the event loop run
         between two tokens.
         """
         while self._waiting or self._under_way:
-            # A future that is done before its draw has ended was cancelled.
-            for draw in [draw for draw, future in self._under_way.items() if future.done()]:
-                self.cancelled_usage += draw.usage
-                self._batch.drop(draw)
-                del self._under_way[draw]
-
+            self._drop_cancelled()
             self._admit()
             if self._under_way:
                 for draw in self._batch.step():
-                    self._under_way.pop(draw).set_result(draw)
+                    future = self._under_way.pop(draw)
+                    if future.done():  # cancelled while it got its last token
+                        self.cancelled_usage += draw.usage
+                    else:
+                        future.set_result(draw)
             await asyncio.sleep(0)
 
+    def _drop_cancelled(self) -> None:
+        """Forget draws under way that nobody awaits any more; those that wait are skipped when it is their
+        turn.
+        """
+        for draw in self._cancelled:
+            if self._under_way.pop(draw, None) is not None:
+                self._batch.drop(draw)
+                self.cancelled_usage += draw.usage
+        self._cancelled.clear()
+
     def _admit(self) -> None:
-        """Fill the batch up with waiting draws, but for those that were cancelled meanwhile."""
+        """Let draws join in the order in which they came, as far as there are rows, but for those that were
+        cancelled meanwhile.
+        """
         joining: list[Draw] = []
-        while self._waiting and self._batch.n_draws + len(joining) < self._batch.max_rows:
-            draw, future = self._waiting.popleft()
+        rows: set[Hashable] = set()
+        n_free_rows = self._batch.n_free_rows
+        while self._waiting:
+            draw, future = self._waiting[0]
             if not future.done():
+                rows.add(self._batch.row_key(draw))
+                if len(rows) > n_free_rows:
+                    break
                 joining.append(draw)
                 self._under_way[draw] = future
+            self._waiting.popleft()
         if joining:
             self._batch.admit(joining)
 
@@ -175,10 +215,10 @@ class TransformersPolicy:
 
     def _completion(self, draw: Draw) -> Completion:
         assert draw.finish_reason is not None
-        ids = tuple(draw.token_ids)
+        ids = draw.token_ids
         text_ids = ids[:-1] if ids[-1] in self.eos_ids else ids
         text = b"".join([self._token_bytes[token_id] for token_id in text_ids]).decode(errors="replace")
-        return Completion(ids, text, tuple(draw.logprobs), draw.finish_reason, draw.usage)
+        return Completion(ids, text, draw.logprobs, draw.finish_reason, draw.usage)
 
 
 def load_policy(

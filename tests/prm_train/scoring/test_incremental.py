@@ -149,6 +149,37 @@ def test_each_distinct_token_is_computed_once():
     assert repeated == extended
 
 
+def test_long_searches_with_ragged_steps_compute_each_distinct_token_once_too():
+    """Searches of 10 to 40 steps, side by side: each asks for its next steps when it has the last scores."""
+    torch.manual_seed(0)
+    model = Qwen2ForTokenClassification(
+        Qwen2Config(num_labels=2, **SIZES | {"max_position_embeddings": 512})
+    ).eval()
+    scorer = make_scorer(model)
+
+    async def search(n_steps: int) -> tuple[int, int]:
+        rng = random.Random(n_steps)
+        paths: list[tuple[str, ...]] = [()]
+        grown = set[tuple[str, ...]]()
+        async with scorer.session("Q?") as tree:
+            for depth in range(n_steps):
+                paths = [(*path, rng.choice("ab") * rng.randint(1, 9)) for path in paths * 6]
+                scored = await asyncio.gather(*(score_path(tree, path) for path in paths))
+                grown.update(paths)
+                if depth % 9 == 0:
+                    for path, scores in zip(paths[:2], scored, strict=False):
+                        assert scores[-1] == pytest.approx(score_alone(model, "Q?", path), abs=1e-5)
+                paths = rng.sample(paths, 2)
+            # the head, and a marker behind each distinct step
+            return tree.usage.n_new, len("Q?") + sum(len(path[-1]) + 1 for path in grown)
+
+    async def side_by_side() -> list[tuple[int, int]]:
+        return await asyncio.gather(*(search(n_steps) for n_steps in (10, 23, 40)))
+
+    for n_new, n_distinct in asyncio.run(side_by_side()):
+        assert n_new == n_distinct
+
+
 def test_steps_asked_for_one_by_one_at_once_are_one_row():
     async def search() -> ScorerUsage:
         async with make_scorer().session("Q?") as tree:

@@ -109,6 +109,84 @@ def test_a_draw_is_the_same_whatever_else_is_drawn(tokenizer):
     assert together == few_rows == alone
 
 
+def computed_rows(policy):
+    """A list to which every decoding step of the policy appends how many rows it computes."""
+    rows, decode = [], policy._batch._model.decode
+
+    def counting(blocks, token_ids):
+        rows.append(len(token_ids))
+        return decode(blocks, token_ids)
+
+    policy._batch._model.decode = counting
+    return rows
+
+
+def test_draws_that_write_the_same_are_computed_once_and_fork_where_they_differ(tokenizer):
+    policy = TransformersPolicy(make_model(tokenizer), tokenizer)
+    rows = computed_rows(policy)
+    [prefix] = prompts(tokenizer, 1)
+    greedy = ids_of(gather(policy, [(prefix, GREEDY, index) for index in range(50)]))
+    assert len(set(greedy)) == 1
+    assert rows == [1] * len(greedy[0])
+
+    # A step computes as many rows as there are different beginnings of draws that have not ended.
+    rows.clear()
+    params = SamplingParams(8, 0.3)
+    drawn = ids_of(gather(policy, [(prefix, params, index) for index in range(20)]))
+    beginnings = [len({ids[:n] for ids in drawn if len(ids) > n}) for n in range(8)]
+    assert beginnings[0] == 1
+    assert beginnings[-1] > 4
+    # Idle rows may be computed until the tier is compacted
+    assert all(n <= got <= n / (1 - 0.125) for n, got in zip(beginnings, rows, strict=True))
+
+
+def test_forks_are_parked_where_rows_are_bounded_and_nothing_is_computed_twice(tokenizer):
+    requests = [(prefix, FREE, index) for prefix in prompts(tokenizer, 4) for index in range(12)]
+    wanted = gather(TransformersPolicy(make_model(tokenizer), tokenizer), requests)
+    n_beginnings = len(
+        {
+            (c[0], d.token_ids[:n])
+            for c, d in zip(requests, wanted, strict=True)
+            for n in range(len(d.token_ids))
+        }
+    )
+    for max_rows in (1, 3, 10):
+        policy = TransformersPolicy(make_model(tokenizer), tokenizer, max_rows=max_rows)
+        rows = computed_rows(policy)
+        assert ids_of(gather(policy, requests)) == ids_of(wanted)
+        assert max(rows) <= max_rows
+        if max_rows < 8:  # too few for idle ones
+            assert sum(rows) == n_beginnings
+
+
+def test_draws_of_one_history_keep_their_own_rules(tokenizer):
+    [prefix] = prompts(tokenizer, 1)
+    settings = [
+        SamplingParams(9),
+        SamplingParams(30),
+        SamplingParams(30, 0.0),
+        SamplingParams(30, 0.5),
+        SamplingParams(30, top_k=2),
+        SamplingParams(30, stop="7"),
+        SamplingParams(30, stop="\n"),
+        SamplingParams(30, stop_strings=("3",)),
+    ]
+    requests = [(prefix, params, index) for index in range(6) for params in settings]
+    policy = TransformersPolicy(make_model(tokenizer), tokenizer)
+    together = gather(policy, requests)
+    for request, completion in zip(requests, together, strict=True):
+        [alone] = gather(TransformersPolicy(make_model(tokenizer), tokenizer), [request])
+        assert (alone.token_ids, alone.text, alone.finish_reason) == (
+            completion.token_ids,
+            completion.text,
+            completion.finish_reason,
+        )
+        assert completion.logprobs == pytest.approx(alone.logprobs, abs=1e-5)
+    # One draw paid for the prefix, whatever the rules of the others
+    assert sum(c.usage.n_prefilled for c in together) == len(prefix)
+    assert {reason for reason in FinishReason} == {c.finish_reason for c in together}
+
+
 def test_draws_differ_by_index_prefix_and_base_seed(policy, tokenizer):
     prefix, other = prompts(tokenizer, 2)
     params = SamplingParams(max_new_tokens=10)
@@ -306,7 +384,7 @@ def test_ids_that_the_model_does_not_have_are_refused(policy, tokenizer):
 
 
 def test_a_cancelled_draw_frees_its_row_and_is_counted(tokenizer):
-    policy = TransformersPolicy(make_model(tokenizer), tokenizer, max_rows=2)
+    policy = TransformersPolicy(make_model(tokenizer), tokenizer, max_rows=1)
     prefix, other = prompts(tokenizer, 2)
     endless = SamplingParams(150, temperature=0.01)
 
@@ -334,6 +412,35 @@ def test_a_cancelled_draw_frees_its_row_and_is_counted(tokenizer):
     assert policy.cancelled_usage.n_cached == len(prefix)
     assert 2 <= policy.cancelled_usage.n_generated <= 12
     assert gather(policy, [(other, SamplingParams(5), 0)])[0].token_ids == alone.token_ids
+
+
+def test_a_cancelled_draw_leaves_those_it_shares_a_history_with(tokenizer):
+    [prefix] = prompts(tokenizer, 1)
+    # At so low a temperature they stay together for a while
+    requests = [(prefix, SamplingParams(30, 0.2), index) for index in range(12)]
+    wanted = ids_of(gather(TransformersPolicy(make_model(tokenizer), tokenizer), requests))
+    for max_rows in (2, 256):
+        policy = TransformersPolicy(make_model(tokenizer), tokenizer, max_rows=max_rows)
+
+        async def run(policy=policy):
+            tasks = [asyncio.create_task(policy.sample(*request)) for request in requests]
+            for turn in range(9):
+                await asyncio.sleep(0)
+                if turn > 2:
+                    tasks[turn].cancel()
+            return await asyncio.gather(*tasks, return_exceptions=True)
+
+        outcomes = asyncio.run(run())
+        n_cancelled = 0
+        for outcome, ids in zip(outcomes, wanted, strict=True):
+            if isinstance(outcome, asyncio.CancelledError):
+                n_cancelled += 1
+            else:
+                assert outcome.token_ids == ids
+        assert n_cancelled == 6
+        assert policy.cancelled_usage.n_prefilled + policy.cancelled_usage.n_cached == 6 * len(prefix)
+        assert policy._batch.n_free_rows == max_rows
+        assert ids_of(gather(policy, requests)) == wanted
 
 
 def test_a_failure_of_the_model_reaches_every_caller_and_the_policy_recovers(tokenizer):

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from data_gen.policies.engine.draw import choose_tokens
+from data_gen.policies.engine.token_choice import choose_tokens
 from data_gen.policies.engine.truncation import truncated
 from data_gen.records.sampling import ALL_TOKENS, Truncation
 

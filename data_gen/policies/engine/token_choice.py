@@ -1,0 +1,95 @@
+"""How draws choose their next tokens from the logits of their histories."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from data_gen.policies.engine.draw import History
+from data_gen.policies.engine.truncation import truncated
+from data_gen.records.sampling import Truncation
+
+# Over this many tokens or fewer, float32 sums of probabilities are exact to about 1e-6. Larger vocabularies
+# are summed in float64.
+SMALL_VOCABULARY = 4096
+# Draws × vocabulary of one part of a choice, unless there are more logits than that.
+PART_NUMBERS = 2**22
+
+
+def choose_next(
+    histories: Sequence[History], rows: Sequence[int], logits: Float[Tensor, "row vocabulary"]
+) -> tuple[list[int], list[float]]:
+    """The tokens of all draws of the first history, then of the second, …, and their log-probabilities at
+    temperature 1. `rows[i]` is the row of logits of history i.
+
+    Each draw has its own stream of noise, so the rest of the batch has no influence on its tokens. The draws
+    of a history share one distribution, or a few where their temperatures or truncations differ.
+    """
+    draws = [(row, draw) for row, history in zip(rows, histories, strict=True) for draw in history.draws]
+    n_part = max(len(logits), PART_NUMBERS // logits.shape[-1])
+    tokens: list[int] = []
+    logprobs: list[float] = []
+    for start in range(0, len(draws), n_part):
+        part = draws[start : start + n_part]
+        keys = [(row, draw.choice) for row, draw in part]
+        distributions = list(dict.fromkeys(keys))
+        numbers = [row for row, _ in distributions]
+        # The usual case, one distribution of every row, saves a copy of the logits.
+        is_all = numbers == list(range(len(logits)))
+        row_of: Tensor | None = None
+        if len(distributions) < len(part):
+            places = {key: place for place, key in enumerate(distributions)}
+            row_of = torch.tensor([places[key] for key in keys], device=logits.device)
+        part_tokens, part_logprobs = choose_tokens(
+            logits if is_all else logits[torch.tensor(numbers, device=logits.device)],
+            torch.tensor([draw.uniform() for _, draw in part], dtype=torch.float64),
+            torch.tensor([choice.temperature for _, choice in distributions]),
+            [choice.truncation for _, choice in distributions],
+            row_of,
+        )
+        tokens += part_tokens
+        logprobs += part_logprobs
+    return tokens, logprobs
+
+
+def choose_tokens(
+    logits: Float[Tensor, "row vocabulary"],
+    uniforms: Float[Tensor, " draw"],
+    temperatures: Float[Tensor, " row"],
+    truncations: Sequence[Truncation] = (),
+    rows: Int[Tensor, " draw"] | None = None,
+) -> tuple[list[int], list[float]]:
+    """For each draw a token, by inverting the cumulative distribution of its row at the draw's uniform
+    number, and its log-probability at temperature 1.
+
+    `rows` gives the row of each draw (None: a row each). Temperature 0 takes the most likely token.
+    Probabilities are summed in the order of the ids, so that a token depends on nothing but its own row.
+    `truncations` (top_p, top_k, min_p) holds one entry for each row, or none where every token may be drawn.
+    """
+    uniforms, temperatures = uniforms.to(logits.device), temperatures.to(logits.device)
+    is_plain, is_greedy = bool((temperatures == 1).all()), temperatures == 0
+    weights = (logits if is_plain else logits / temperatures.masked_fill(is_greedy, 1.0)[:, None]).softmax(-1)
+    cumulative = truncated(weights, truncations).cumsum(
+        -1, dtype=torch.float32 if logits.shape[-1] <= SMALL_VOCABULARY else torch.float64
+    )
+    # At temperature 1 in every row, `weights` are the probabilities already: no second softmax is needed.
+    logprobs = None if is_plain else logits.log_softmax(-1)
+    most_likely = None if is_plain else logits.argmax(-1, keepdim=True)
+
+    if rows is None:
+        rows = torch.arange(len(logits), device=logits.device)
+    else:
+        cumulative = cumulative[rows]
+    total = cumulative[:, -1:]
+    # The threshold stays below the total. Rounded up to it, the search would return an id behind the last
+    # token with any weight.
+    threshold = torch.minimum(
+        (uniforms[:, None] * total).to(total.dtype), torch.nextafter(total, torch.zeros_like(total))
+    )
+    tokens = torch.searchsorted(cumulative, threshold, right=True)[:, 0]
+    if logprobs is None:
+        return tokens.tolist(), weights[rows, tokens].log().tolist()
+    assert most_likely is not None
+    tokens = torch.where(is_greedy[rows], most_likely[rows, 0], tokens)
+    return tokens.tolist(), logprobs[rows, tokens].tolist()
