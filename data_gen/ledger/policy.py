@@ -65,8 +65,9 @@ class LedgerPolicy:
             await self._ledger.in_flight[key].wait()
 
         parent = None if key.prefix_hash == self._root else self._root
-        draw = self._ledger.find(key)
-        if draw is not None:
+        if (draw := self.known(key)) is not None:
+            pass
+        elif (draw := self._ledger.find(key)) is not None:
             self._ledger.name(key, self.question.problem_id, prefix_ids, parent, params)
         else:
             made = self._ledger.in_flight[key] = asyncio.Event()
@@ -81,6 +82,10 @@ class LedgerPolicy:
             self._charged.add(key)
             self.charge(key, prefix_ids, draw)
         return draw
+
+    def known(self, key: DrawKey) -> Completion | None:
+        """A draw that this process has read from the ledger or written to it, if it was kept."""
+        return None
 
     def charge(self, key: DrawKey, prefix_ids: tuple[int, ...], draw: Completion) -> None:
         """Count a draw; `sample` calls it once for each distinct draw that is requested."""

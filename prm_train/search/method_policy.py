@@ -18,12 +18,12 @@ from prm_train.scoring.work import Work, passed
 class MethodPolicy(LedgerPolicy):
     """The policy of one method on one problem: charged for every draw that it asks for, whoever made it.
 
-    `drawn` is shared by the methods of a problem and collects what all their draws cost when they were made,
-    each once.
+    `drawn` is shared by the methods of a problem and collects all their draws, each once: what another method
+    has drawn is not looked up again.
     """
 
     def __init__(
-        self, policy: Policy, ledger: Ledger, question: Question, drawn: dict[DrawKey, Usage]
+        self, policy: Policy, ledger: Ledger, question: Question, drawn: dict[DrawKey, Completion]
     ) -> None:
         super().__init__(policy, ledger, question)
         self._drawn = drawn
@@ -32,9 +32,12 @@ class MethodPolicy(LedgerPolicy):
         self._n_prefix_tokens = 0  # of all draws
         self._generated = Work()
 
+    def known(self, key: DrawKey) -> Completion | None:
+        return self._drawn.get(key)
+
     def charge(self, key: DrawKey, prefix_ids: tuple[int, ...], draw: Completion) -> None:
         super().charge(key, prefix_ids, draw)
-        self._drawn[key] = draw.usage
+        self._drawn[key] = draw
         self._prefixes.add(prefix_ids)
         self._written.add(prefix_ids + draw.token_ids)
         self._n_prefix_tokens += len(prefix_ids)

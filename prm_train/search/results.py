@@ -75,6 +75,8 @@ class ProblemResult:
 
     `usage` is that of all draws together, each once, as the policy booked it when it made them (for this
     search or, in a ledger that is shared, for another one), and of reading samples for baselines.
+    `scorer_usage` is what the scorers computed: a step that several methods want is computed once, and
+    charged to each of them.
 
     `too_long_for` names who cannot read the question, since it fills their context: the policy, whose
     candidates are all empty and truncated, or scorers, whose scores are missing.
@@ -86,6 +88,7 @@ class ProblemResult:
     scorings: tuple[Scoring, ...]
     difficulty: Difficulty
     usage: Usage
+    scorer_usage: ScorerUsage = ScorerUsage()
     too_long_for: tuple[str, ...] = ()
 
     @cached_property

@@ -1,6 +1,7 @@
 """The search of one problem: every method of the settings, what it found and what it cost."""
 
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -8,9 +9,10 @@ from data_gen.ledger.store import Ledger
 from data_gen.policies.protocol import Policy
 from data_gen.records.draw_keys import DrawKey
 from data_gen.records.grader import Grader
-from data_gen.records.sampling import Usage
+from data_gen.records.sampling import Completion
 from data_gen.records.solutions import Problem
 from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage
+from prm_train.scoring.shared_tree import SharedScorer
 from prm_train.search.grading import CandidateGrader
 from prm_train.search.method_policy import MethodPolicy
 from prm_train.search.results import (
@@ -58,7 +60,8 @@ class ProblemSearch:
     def __init__(self, searcher: Searcher, problem: Problem) -> None:
         self.searcher, self.config, self.problem = searcher, searcher.config, problem
         self.scorings: list[Scoring] = []
-        self.drawn: dict[DrawKey, Usage] = {}  # all draws, each once
+        self.scorers: dict[str, SharedScorer] = {}
+        self.drawn: dict[DrawKey, Completion] = {}  # all draws, each once
         policy = searcher.policy
         prompt_ids = policy.encode_prompt(problem.question)
         self.baselines = ProblemBaselines(
@@ -67,6 +70,12 @@ class ProblemSearch:
         self.too_long_for = ["policy"] if len(prompt_ids) >= policy.context_length else []
 
     async def run(self) -> ProblemResult:
+        async with AsyncExitStack() as stack:
+            for name, scorer in self.searcher.scorers.items():
+                self.scorers[name] = await stack.enter_async_context(SharedScorer(scorer))
+            return await self._run()
+
+    async def _run(self) -> ProblemResult:
         """Searched without a look at the gold answer; graded when all is drawn."""
         config = self.config
         greedy = await self.draw(GREEDY, 0.0, range(1))
@@ -91,7 +100,8 @@ class ProblemSearch:
             runs=(greedy, *runs),
             scorings=tuple(self.scorings),
             difficulty=Difficulty(n, sum(each.is_correct for each in beyond.candidates), beyond.cost),
-            usage=sum(self.drawn.values(), self.baselines.usage),
+            scorer_usage=sum((scorer.usage for scorer in self.scorers.values()), ScorerUsage()),
+            usage=sum((draw.usage for draw in self.drawn.values()), self.baselines.usage),
             too_long_for=tuple(self.too_long_for),
         )
 
@@ -117,7 +127,7 @@ class ProblemSearch:
         """With the scores of every scorer that can read the question; candidates that are too long are known
         by having no score.
         """
-        for name, scorer in self.searcher.scorers.items():
+        for name, scorer in self.scorers.items():
             usage = ScorerUsage()
             try:
                 scored, usage = await score_candidates(
@@ -130,7 +140,7 @@ class ProblemSearch:
         return candidates
 
     async def tree(self, spec: StrategySpec, n: int) -> StrategyRun:
-        config, policy, prm = self.config, self.method_policy(), self.searcher.scorers["prm"]
+        config, policy, prm = self.config, self.method_policy(), self.scorers["prm"]
         settings = spec.settings(
             temperature=config.temperature,
             max_steps=config.max_steps,

@@ -47,9 +47,7 @@ class SearchSummary(StoredRecord):
 
 def summarize(results: Sequence[ProblemResult], spent: Seconds) -> SearchSummary:
     usage = sum((result.usage for result in results), Usage())
-    of_trees = (run.cost.scorer for result in results for run in result.runs)
-    of_samples = (scoring.usage for result in results for scoring in result.scorings)
-    scorer = sum((*of_trees, *of_samples), ScorerUsage())
+    scorer = sum((result.scorer_usage for result in results), ScorerUsage())
     scored = [candidate for result in results for candidate in result.scored]
     names = {scoring.scorer for result in results for scoring in result.scorings}
     return SearchSummary(

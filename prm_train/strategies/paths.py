@@ -52,16 +52,17 @@ class PathGrower:
         Indices are taken in the order of the paths, so what is drawn does not depend on which draw is ready
         first.
         """
+        parents = [
+            replace(path, multiplicity=1, log_weight=path.log_weight + math.log(path.multiplicity / share))
+            if share
+            else path
+            for path, share in zip(paths, shares, strict=True)
+        ]
         children = iter(
             await side_by_side(
-                self._next_step(
-                    replace(
-                        path, multiplicity=1, log_weight=path.log_weight + math.log(path.multiplicity / share)
-                    ),
-                    index,
-                )
-                for path, share in zip(paths, shares, strict=True)
-                for index in self.indices.take(path.token_ids, share)
+                self._next_step(parent, index)
+                for parent, share in zip(parents, shares, strict=True)
+                for index in self.indices.take(parent.token_ids, share)
             )
         )
         families = [[next(children) for _ in range(share)] for share in shares]

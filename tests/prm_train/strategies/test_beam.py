@@ -215,7 +215,7 @@ def test_after_a_failure_no_other_draw_of_the_search_goes_on(tmp_path: Path):
 def test_a_search_costs_what_it_would_cost_alone(tmp_path: Path):
     scorer, drawn = (
         ScriptedScorer(lambda steps: 0.9 if steps[-1].endswith("2") else 0.1),
-        dict[DrawKey, Usage](),
+        dict[DrawKey, Completion](),
     )
     strategy = partial(beam_search, config=BeamConfig(n=4, width=4))
     with Ledger(tmp_path / "l.sqlite") as ledger:

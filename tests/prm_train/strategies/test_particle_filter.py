@@ -237,7 +237,7 @@ def test_it_costs_the_draws_that_it_made(tmp_path: Path):
     """
     policy, drawn = (
         ScriptedPolicy(lambda so_far, index: f"Answer: {index}" if so_far else "a\n"),
-        dict[DrawKey, Usage](),
+        dict[DrawKey, Completion](),
     )
     with Ledger(tmp_path / "l.sqlite") as ledger:
         alone = MethodPolicy(policy, ledger, PROBLEM, drawn)

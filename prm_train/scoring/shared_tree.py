@@ -1,0 +1,94 @@
+"""One tree of scores for all methods that are tried on a question: what one of them has had scored, the next
+ones read. Each is charged as if it had scored alone, so its cost does not depend on what ran before it.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import TracebackType
+from typing import Any, Protocol
+
+from prm_train.encoding.aggregation import Aggregation
+from prm_train.scoring.protocol import CountedTree, Scorer, ScorerUsage, ScoringTree
+from prm_train.scoring.work import passed
+
+
+class _Tree(ScoringTree, CountedTree, Protocol):
+    """A tree that says what its paths cost."""
+
+
+class SharedScorer:
+    """`async with SharedScorer(scorer) as shared:` is a scorer for one question, whose sessions share a tree.
+
+    `usage` is what the scorer has computed. A scorer whose trees do not say what a path costs
+    (`CountedTree`) gets a tree for each session.
+    """
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.scorer_id, self.scores_steps = scorer.scorer_id, scorer.scores_steps
+        self.aggregation: Aggregation = scorer.aggregation
+        self._scorer, self._stack = scorer, AsyncExitStack()
+        self._tree: ScoringTree | None = None
+        self._usage_of_others = ScorerUsage()
+
+    async def __aenter__(self) -> "SharedScorer":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    @property
+    def usage(self) -> ScorerUsage:
+        return self._usage_of_others + (self._tree.usage if self._tree is not None else ScorerUsage())
+
+    @asynccontextmanager
+    async def session(self, question: str) -> AsyncIterator[ScoringTree]:
+        """Raises PathTooLongError if the question alone fills the scorer's context."""
+        if self._tree is None:
+            self._tree = await self._stack.enter_async_context(self._scorer.session(question))
+        if isinstance(self._tree, CountedTree):
+            yield MethodTree(self._tree)
+            return
+        async with self._scorer.session(question) as tree:
+            yield tree
+            self._usage_of_others += tree.usage
+
+
+class MethodTree:
+    """The shared tree as one method sees it; `usage` is what the method would have cost alone."""
+
+    def __init__(self, shared: _Tree) -> None:
+        self.root, self.usage = shared.root, ScorerUsage()
+        self._shared = shared
+        self._paths: dict[Any, tuple[Any, ...]] = {self.root: (self.root,)}  # from the root to each node
+        self._computed = set[Any]()
+
+    def extend(self, parent: Any, step: str) -> Any:
+        node = self._shared.extend(parent, step)
+        if node not in self._paths:
+            self._paths[node] = (*self._paths[parent], node)
+        return node
+
+    async def score(self, node: Any) -> float:
+        score = await self._shared.score(node)
+        self._charge(self._paths[node])
+        return score
+
+    def path_tokens(self, nodes: Sequence[Any]) -> tuple[int, ...]:
+        """See `prm_train.scoring.protocol.CountedTree`."""
+        return self._shared.path_tokens(nodes)
+
+    def _charge(self, path: tuple[Any, ...]) -> None:
+        """For the nodes of a path that the method has not had computed; they are its last ones."""
+        n_known = next((i for i, node in enumerate(path) if node not in self._computed), len(path))
+        if n_known == len(path):
+            return
+        self._computed.update(path[n_known:])
+        sizes = self._shared.path_tokens(path)
+        if len(sizes) < len(path):  # one number: the path is computed whole
+            n_rescored = sum(self._shared.path_tokens(path[:n_known])) if n_known else 0
+            self.usage += ScorerUsage(sizes[0], 0, n_rescored, passed(0, sizes[0]).n_pairs)
+            return
+        n_before, n_new = sum(sizes[:n_known]), sum(sizes[n_known:])
+        self.usage += ScorerUsage(n_new, n_before, 0, passed(n_before, n_new).n_pairs)
