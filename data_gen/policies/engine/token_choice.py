@@ -26,27 +26,31 @@ def choose_next(
     Each draw has its own stream of noise, so the rest of the batch has no influence on its tokens. The draws
     of a history share one distribution, or a few where their temperatures or truncations differ.
     """
-    draws = [(row, draw) for row, history in zip(rows, histories, strict=True) for draw in history.draws]
-    n_part = max(len(logits), PART_NUMBERS // logits.shape[-1])
+    draws = [draw for history in histories for draw in history.draws]
+    # Rows and ways to choose are numbers here: a pair for each draw would keep the garbage collector busy.
+    kinds = list(dict.fromkeys([draw.choice for draw in draws]))
+    kind_of = {choice: kind for kind, choice in enumerate(kinds)}
+    row_of = [row for row, history in zip(rows, histories, strict=True) for _ in history.draws]
+    keys = [row * len(kinds) + kind_of[draw.choice] for row, draw in zip(row_of, draws, strict=True)]
+
     tokens: list[int] = []
     logprobs: list[float] = []
+    n_part = max(len(logits), PART_NUMBERS // logits.shape[-1])
     for start in range(0, len(draws), n_part):
-        part = draws[start : start + n_part]
-        keys = [(row, draw.choice) for row, draw in part]
-        distributions = list(dict.fromkeys(keys))
-        numbers = [row for row, _ in distributions]
+        part = slice(start, start + n_part)
+        distributions = list(dict.fromkeys(keys[part]))
+        places = {key: place for place, key in enumerate(distributions)}
+        is_shared = len(distributions) < len(keys[part])
+        numbers = [key // len(kinds) for key in distributions]
+        choices = [kinds[key % len(kinds)] for key in distributions]
         # The usual case, one distribution of every row, saves a copy of the logits.
         is_all = numbers == list(range(len(logits)))
-        row_of: Tensor | None = None
-        if len(distributions) < len(part):
-            places = {key: place for place, key in enumerate(distributions)}
-            row_of = torch.tensor([places[key] for key in keys], device=logits.device)
         part_tokens, part_logprobs = choose_tokens(
             logits if is_all else logits[torch.tensor(numbers, device=logits.device)],
-            torch.tensor([draw.uniform() for _, draw in part], dtype=torch.float64),
-            torch.tensor([choice.temperature for _, choice in distributions]),
-            [choice.truncation for _, choice in distributions],
-            row_of,
+            torch.tensor([draw.uniform() for draw in draws[part]], dtype=torch.float64),
+            torch.tensor([choice.temperature for choice in choices]),
+            [choice.truncation for choice in choices],
+            torch.tensor([places[key] for key in keys[part]], device=logits.device) if is_shared else None,
         )
         tokens += part_tokens
         logprobs += part_logprobs
