@@ -1,9 +1,9 @@
 """Searches in a tree against best-of-N and selections without a verifier, as docs/search_analysis.md says.
 
 `python -m benchmarks.strategies run --output runs/strategies/seed-3 --seed 3` trains a PRM by the recipe of
-the quickstart, searches validation problems with every strategy and setting, chooses, searches the test problems
-with what was chosen and with the defaults, and writes report.html; an interrupted run goes on. `… collect`
-makes benchmarks/results/strategies.json of the reports of several seeds.
+the quickstart, searches validation problems with every strategy and setting, chooses, searches the test
+problems with what was chosen and with the defaults, and writes report.html; an interrupted run goes on.
+`… collect FOLDERS` makes benchmarks/results/strategies.json of the reports of several seeds.
 """
 
 import argparse
