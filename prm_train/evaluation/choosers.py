@@ -44,6 +44,11 @@ def by_logprob(form: LogprobForm) -> Chooser:
     return partial(vote_by, relative_exp(scores)) if form.endswith("weighted") else partial(best_by, scores)
 
 
+def all_alike(candidates: Sequence[Candidate]) -> list[float | None]:
+    """One vote each."""
+    return [1.0] * len(candidates)
+
+
 def scorer_scores(name: str, how: Aggregation) -> Scores:
     return partial(path_scores, scorer=name, how=how)
 

@@ -101,7 +101,8 @@ class Comparison:
         of_samples = cache(costs.of_samples)  # two methods share a scorer
         table = {
             method.name: {
-                n: of_samples(n, temperature, method.scorer) for n, (temperature, _) in method.at.items()
+                n: of_samples(n, temperature, method.scorer, method.n_drawn)
+                for n, (temperature, _) in method.at.items()
             }
             for method in self.methods
             if method.name not in self.methods_without_tokens
@@ -194,5 +195,11 @@ def settings_in_words(comparison: Comparison) -> dict[str, str]:
             for name, at in chosen.baselines.items()
         },
         "prm_weighted": f"T = {comparison.scored_temperature:g}, {chosen.prm_aggregation} of the step scores",
+        **{
+            method.name: "stops when the leading answer is the likelier one of the first two with 95 % "
+            "(Beta posterior); replayed in the order of the samples"
+            for method in comparison.methods
+            if method.name.endswith("_early")
+        },
         **{tree.name: tree.words for tree in comparison.trees},
     }

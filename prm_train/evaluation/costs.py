@@ -5,7 +5,7 @@ of their steps. As accuracies are, costs at N are means over the disjoint blocks
 problems.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from data_gen.records.steps import split_steps
@@ -51,11 +51,21 @@ class Costs:
     separator: str
     flops: Mapping[str, ForwardFlops]
 
-    def of_samples(self, n: int, temperature: float, scorer: str | None) -> TokensPerProblem:
-        """Of `n` samples at a temperature, scored by a scorer or by none."""
+    def of_samples(
+        self,
+        n: int,
+        temperature: float,
+        scorer: str | None,
+        n_drawn: Callable[[Sequence[Candidate]], int] = len,
+    ) -> TokensPerProblem:
+        """Of `n` samples at a temperature, or of so many of them as are drawn, scored by a scorer or by
+        none.
+        """
         return mean(
             mean(
-                self._of_block(block, result.cost_of_samples(temperature).policy.n_prefilled, scorer)
+                self._of_block(
+                    block[: n_drawn(block)], result.cost_of_samples(temperature).policy.n_prefilled, scorer
+                )
                 for block in blocks(result.samples[temperature], n)
             )
             for result in self.results

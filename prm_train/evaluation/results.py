@@ -86,6 +86,9 @@ VOTES: Mapping[Vote, tuple[str, str]] = MappingProxyType(
 )
 
 
+STOPS = "At most N samples: the vote stops when the rest will hardly change it."
+
+
 def by_vote(name: str, method: Method) -> dict[str, Method]:
     """A search in a tree under its own name with its own vote; with that of another one, or tuned, behind
     it.
@@ -145,6 +148,14 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "majority": Method(
             "majority", "majority voting", "No verifier: the most frequent answer of N samples."
         ),
+        **{
+            f"{name}_early": Method(f"{label}, early stop", f"{phrase} that stops early", STOPS)
+            for name, label, phrase in (
+                ("prm_weighted", "PRM weighted", "PRM-weighted best-of-N"),
+                ("orm_weighted", "ORM weighted", "ORM-weighted best-of-N"),
+                ("majority", "majority", "majority voting"),
+            )
+        },
         "pass_at_n": Method(
             "pass@N",
             "pass@N",

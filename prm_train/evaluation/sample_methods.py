@@ -2,17 +2,30 @@
 pass@N.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.evaluation.baselines import CHOOSERS
-from prm_train.evaluation.choosers import Chooser, anyone_right, best_by, by_logprob, scorer_scores, vote_by
+from prm_train.evaluation.choosers import (
+    Chooser,
+    Scores,
+    all_alike,
+    anyone_right,
+    best_by,
+    by_logprob,
+    scorer_scores,
+    vote_by,
+)
 from prm_train.evaluation.choosing import Chosen, sample_counts
 from prm_train.search.results import ProblemResult
 from prm_train.strategies.baselines import CONFIDENCE, READ_BY_POLICY
+from prm_train.strategies.candidates import Candidate
+from prm_train.strategies.stopping import StopRule, n_needed
 from prm_train.strategies.voting import majority_vote
+
+STOP_RULE: StopRule = "beta"
 
 
 @dataclass(frozen=True)
@@ -27,6 +40,7 @@ class SampleMethod:
     name: str
     scorer: str | None
     at: Mapping[int, tuple[float, Chooser]]
+    n_drawn: Callable[[Sequence[Candidate]], int] = len  # of N samples, those that it draws before it stops
 
 
 def sample_methods(results: Sequence[ProblemResult], chosen: Chosen) -> list[SampleMethod]:
@@ -49,6 +63,7 @@ def sample_methods(results: Sequence[ProblemResult], chosen: Chosen) -> list[Sam
             )
             for name, at in chosen.baselines.items()
         ),
+        early("majority", None, {n: chosen.majority[n] for n in counts}, all_alike),
         SampleMethod("pass_at_n", None, dict.fromkeys(counts, (t, anyone_right))),
     ]
 
@@ -66,7 +81,22 @@ def sample_methods(results: Sequence[ProblemResult], chosen: Chosen) -> list[Sam
             methods.append(
                 SampleMethod(weighted, scorer, dict.fromkeys(counts, (t, partial(vote_by, scores))))
             )
+            methods.append(early(weighted, scorer, dict.fromkeys(counts, t), scores))
     return methods
+
+
+def early(name: str, scorer: str | None, temperatures: Mapping[int, float], weights: Scores) -> SampleMethod:
+    """A vote that stops drawing when the rest will hardly change it (`strategies.stopping`), replayed on the
+    samples that are there.
+    """
+
+    def n_drawn(block: Sequence[Candidate]) -> int:
+        return n_needed(block, weights(block), STOP_RULE) or len(block)
+
+    def choose(block: Sequence[Candidate]) -> Candidate | None:
+        return vote_by(weights, block[: n_drawn(block)])
+
+    return SampleMethod(f"{name}_early", scorer, {n: (t, choose) for n, t in temperatures.items()}, n_drawn)
 
 
 def spelled(chosen: Mapping[int, float | tuple[float, str]]) -> str:

@@ -18,6 +18,7 @@ from data_gen.records.solutions import Question
 from data_gen.records.steps import check_separator, split_steps
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage
+from prm_train.scoring.shared_tree import SharedScorer
 from prm_train.search.answer import Answer, class_of, vote_shares
 from prm_train.search.method_policy import MethodPolicy
 from prm_train.search.results import Cost
@@ -25,6 +26,7 @@ from prm_train.strategies.answer_classes import classify_answers, with_classes
 from prm_train.strategies.best_of_n import draw_candidates, score_candidates
 from prm_train.strategies.candidates import Candidate
 from prm_train.strategies.paths import search_tree
+from prm_train.strategies.stopping import StopRule, n_needed
 from prm_train.strategies.trace import TreeTrace
 from prm_train.strategies.tree_searches import STRATEGIES, StrategySpec, parse_strategy
 from prm_train.strategies.voting import path_scores, tree_votes
@@ -33,6 +35,7 @@ from prm_train.strategies.voting import path_scores, tree_votes
 MAJORITY, WEIGHTED, BEST_OF_N = "majority", "weighted", "best_of_n"
 OF_SAMPLES = (MAJORITY, WEIGHTED, BEST_OF_N)
 SCORER = "scorer"
+Votes = tuple[list[Candidate], list[float | None], ScorerUsage]  # candidates, their weights, the cost
 NO_COST = Cost()
 
 
@@ -72,7 +75,28 @@ class SolveSettings:
         metadata={"help": "how the step scores of a path become one; null: the scorer's own way"},
     )
 
+    stop_early: StopRule | None = field(
+        default=None,
+        metadata={
+            "help": "majority and weighted: draw no more when the vote will hardly change. beta: the leader "
+            "of the first two answers is the likelier one; sprt: a probability ratio test; certain: when the "
+            "rest cannot overtake"
+        },
+    )
+    confidence: float = field(default=0.95, metadata={"help": "how sure beta and sprt are when they stop"})
+    window: int = field(
+        default=8, metadata={"help": "samples that are drawn at a time, before it is asked whether to stop"}
+    )
+
     def __post_init__(self) -> None:
+        if self.stop_early is not None and self.strategy not in (MAJORITY, WEIGHTED):
+            raise ValueError(
+                f"stop_early: got {self.stop_early} with {self.strategy}, expected {MAJORITY} or {WEIGHTED}"
+            )
+        if not 0.5 <= self.confidence < 1:
+            raise ValueError(f"confidence: got {self.confidence}, expected 0.5 to less than 1")
+        if self.window < 1:
+            raise ValueError(f"window: got {self.window}, expected 1 or more")
         check_separator(self.step_separator)
         if self.n < 1:
             raise ValueError(f"n: got {self.n}, expected 1 or more")
@@ -164,21 +188,37 @@ class Solver:
         classes = await classify_answers(question, candidates, self.reader)
         return self._answer(question, with_classes(candidates, classes), votes, cost, trace)
 
-    async def _sample(self, policy: MethodPolicy) -> tuple[list[Candidate], list[float | None], ScorerUsage]:
-        """Whole samples, with their weights in the vote."""
-        settings, question = self.settings, policy.question
-        params = settings.params(settings.temperature)
-        candidates = await draw_candidates(policy, self.reader, params, range(settings.n))
-        if self.scorer is None or settings.strategy == MAJORITY:
-            return candidates, [1.0] * len(candidates), ScorerUsage()
-        scored, usage = await score_candidates(
-            question, candidates, self.scorer, SCORER, settings.step_separator
-        )
-        return scored, path_scores(scored, SCORER, settings.aggregation or self.scorer.aggregation), usage
+    async def _sample(self, policy: MethodPolicy) -> Votes:
+        """Whole samples, with their weights in the vote; no more than the rule for stopping wants."""
+        if self.scorer is None or self.settings.strategy == MAJORITY:
+            return await self._sample_and_score(policy, None)
+        async with SharedScorer(self.scorer) as scorer:  # windows share a tree
+            return await self._sample_and_score(policy, scorer)
 
-    async def _search(
-        self, policy: MethodPolicy, spec: StrategySpec, trace: TreeTrace
-    ) -> tuple[list[Candidate], list[float | None], ScorerUsage]:
+    async def _sample_and_score(self, policy: MethodPolicy, scorer: SharedScorer | None) -> Votes:
+        settings, params = self.settings, self.settings.params(self.settings.temperature)
+        window = settings.n if settings.stop_early is None else settings.window
+        candidates = list[Candidate]()
+        weights = list[float | None]()
+        for first in range(0, settings.n, window):
+            indices = range(first, min(first + window, settings.n))
+            drawn = await draw_candidates(policy, self.reader, params, indices)
+            if scorer is not None:
+                drawn, _ = await score_candidates(
+                    policy.question, drawn, scorer, SCORER, settings.step_separator
+                )
+                weights += path_scores(drawn, SCORER, settings.aggregation or scorer.aggregation)
+            else:
+                weights += [1.0] * len(drawn)
+            candidates += drawn
+            if settings.stop_early is not None:
+                stop = n_needed(candidates, weights, settings.stop_early, settings.confidence, settings.n)
+                if stop is not None:
+                    candidates, weights = candidates[:stop], weights[:stop]
+                    break
+        return candidates, weights, scorer.usage if scorer is not None else ScorerUsage()
+
+    async def _search(self, policy: MethodPolicy, spec: StrategySpec, trace: TreeTrace) -> Votes:
         """Paths of a search in a tree, with their weights in the strategy's own vote."""
         settings, scorer = self.settings, self.scorer
         assert scorer is not None

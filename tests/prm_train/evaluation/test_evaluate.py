@@ -116,9 +116,11 @@ def test_differences_are_paired_and_beams_are_read_at_their_own_n():
         "beam_prior",
         "logprob",
         "majority",
+        "majority_early",
         "pass_at_n",
         "prm_vanilla",
         "prm_weighted",
+        "prm_weighted_early",
     ]
     assert correct["beam"][4].tolist() == [1.0] * 10
     pairs = {

@@ -71,6 +71,29 @@ def test_without_a_scorer_only_a_majority_is_found() -> None:
         prm_train.solve("?", policy, None, "bean")
 
 
+def test_a_vote_that_is_settled_draws_no_more() -> None:
+    """Ten of ten samples say 7: with 95 % four are enough, so the second window of three is the last one."""
+    policy = ScriptedPolicy(lambda text, index: "Answer: 7")
+    answer = prm_train.solve("?", policy, None, "majority", 10, grader="exact", stop_early="beta", window=3)
+    assert [index for _, index in policy.asked] == list(range(6))
+    assert (answer.answer, answer.confidence) == ("7", 1.0)
+    assert answer.cost.policy.n_generated == 6 * len("Answer: 7")  # what was drawn in vain is paid for
+    policy.asked.clear()
+    weighted = prm_train.solve(
+        "?",
+        policy,
+        ScriptedScorer(lambda steps: 0.5),
+        "weighted",
+        10,
+        grader="exact",
+        stop_early="beta",
+        window=5,
+    )
+    assert (weighted.shares, len(policy.asked)) == ({"7": 1.0}, 10)
+    with pytest.raises(ValueError, match="stop_early: got beta with beam, expected majority or weighted"):
+        prm_train.solve("?", policy, ScriptedScorer(judge), "beam", stop_early="beta")
+
+
 def test_a_question_without_an_answer_says_why() -> None:
     def never_ends(text: str, index: int) -> str:
         return "more\n"
