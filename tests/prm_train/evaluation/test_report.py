@@ -368,8 +368,8 @@ def test_a_plot_shows_the_tuned_row_of_a_strategy_and_no_more_lines_than_it_has_
         "majority_early",
         "prm_weighted",
     )
-    few = SearchReport(RUN, dict.fromkeys(names, curve))
-    assert set(drawn_methods(few)) == {"beam_tuned", "mcts:c_puct=4", "majority"}
+    few = SearchReport(RUN, dict.fromkeys((*names, "prm_weighted"), curve))
+    assert set(drawn_methods(few)) == {"beam_tuned", "mcts:c_puct=4", "majority", "prm_weighted"}
     many = SearchReport(RUN, dict.fromkeys((*IMPORTANCE, "another"), curve))
     assert set(drawn_methods(many)) == set(IMPORTANCE[:MAX_LINES])
     assert method_label("mcts:c_puct=4:width=2") == "MCTS (c_puct=4, width=2)"
