@@ -18,6 +18,7 @@ import random
 from collections import deque
 from collections.abc import Hashable
 from functools import lru_cache
+from typing import Any
 
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -224,22 +225,18 @@ class TransformersPolicy:
 def load_policy(
     name_or_path: str,
     *,
-    base_seed: int = 0,
-    prompt: PromptLayout = DEFAULT_PROMPT,
     dtype: str = "float32",
     device: str = "cpu",
-    max_rows: int = 256,
     trust_remote_code: bool = False,
+    **settings: Any,
 ) -> TransformersPolicy:
-    """The policy of a folder or a Hub name. `dtype` and weights are part of its identity: another dtype is
-    another policy.
+    """The policy of a folder or a Hub name, with the settings of `TransformersPolicy`. `dtype` and weights
+    are part of its identity: another dtype is another policy.
     """
     check_device(device)
     tokenizer = load_tokenizer(name_or_path, trust_remote_code)
     model = load_model(AutoModelForCausalLM, name_or_path, dtype=dtype, trust_remote_code=trust_remote_code)
-    return TransformersPolicy(
-        model.to(device), tokenizer, base_seed=base_seed, prompt=prompt, max_rows=max_rows
-    )
+    return TransformersPolicy(model.to(device), tokenizer, **settings)
 
 
 def _batch(
