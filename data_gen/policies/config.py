@@ -304,6 +304,10 @@ class PolicyExecution:
     max_rows: int | None = field(
         default=None, metadata={"help": "how many texts the engine transformers computes at a time"}
     )
+    prefix_cache_bytes: int | None = field(
+        default=None,
+        metadata={"help": "maximum number of bytes of prefixes that the engine transformers keeps"},
+    )
     tensor_parallel_size: int | None = field(
         default=None, metadata={"help": "for the engine vllm: number of GPUs that share the model"}
     )
