@@ -10,8 +10,8 @@ LARGEST_BIAS = 100.0
 
 
 class TokenRules(NamedTuple):
-    """`banned_ids` are never drawn; where `allowed_ids` are given, no others are; `biases`, pairs of an id and
-    a number of nats, are added to the logits.
+    """`banned_ids` are never drawn; where `allowed_ids` are given, no others are; `biases`, pairs of an id
+    and a number of nats, are added to the logits.
 
     This comes before the temperature and before `Truncation`, as in vLLM. Temperature 0 takes the most likely
     token with its bias.

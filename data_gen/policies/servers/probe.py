@@ -30,6 +30,9 @@ class RuleFaults(NamedTuple):
         return (self.biases if asks_bias else None) or (self.allowed_ids if rules.allowed_ids else None)
 
 
+NO_FAULTS = RuleFaults()
+
+
 @dataclass(frozen=True)
 class ServedModel:
     """What `/v1/models` says. `policy_id` is the content hash that `prm-train serve-policy` adds; others do
@@ -40,7 +43,7 @@ class ServedModel:
     name: str
     context_length: int | None
     policy_id: str | None
-    rule_faults: RuleFaults = RuleFaults()
+    rule_faults: RuleFaults = NO_FAULTS
 
 
 class _Card(BaseModel):
@@ -64,7 +67,7 @@ async def probe_server(
         card = await pool.get("/v1/models", lambda body: _card(body, pool, url, model))
         prompt_ids = vocabulary.encode_prompt(PROBE_QUESTION)
         request = CompletionRequest(model, prompt_ids, max_tokens=2, temperature=0.0, seed=0)
-        faults = RuleFaults()
+        faults = NO_FAULTS
         try:
             likely_id = await pool.post(
                 "/v1/completions",

@@ -36,12 +36,13 @@ def test_the_solver_answers_any_question_with_its_known_probability():
 
 
 def test_rules_about_ids_are_refused_where_there_are_no_logits():
-    for policy in (SimulatedSolver({QUESTION: GOLD}), SimulatedPolicy(), ExactPolicy()):
-        with pytest.raises(
-            ValueError, match="banned_ids, biases: a simulated policy has no logits to change"
-        ):
-            params = SamplingParams(9, banned_ids=(1,), biases=((2, 1.0),))
-            question = "Start with 1: plus 2." if isinstance(policy, SimulatedPolicy) else QUESTION
+    params = SamplingParams(9, banned_ids=(1,), biases=((2, 1.0),))
+    for policy, question in [
+        (SimulatedSolver({QUESTION: GOLD}), QUESTION),
+        (SimulatedPolicy(), "Start with 1: plus 2."),
+        (ExactPolicy(), QUESTION),
+    ]:
+        with pytest.raises(ValueError, match="banned_ids, biases: a simulated policy has no logits"):
             asyncio.run(policy.sample(policy.encode_prompt(question), params, 0))
 
 

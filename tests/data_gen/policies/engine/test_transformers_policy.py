@@ -349,6 +349,7 @@ def test_rules_about_ids_are_those_of_a_masked_softmax_at_every_token(policy, to
             logits = make_model(tokenizer)(ids).logits[0, len(prefix) - 1 : -1]
         wanted = logits.log_softmax(-1).gather(1, ids[0, len(prefix) :, None])[:, 0]
         assert draw.logprobs == pytest.approx(wanted.tolist(), abs=1e-4)  # without the rules
+        logits = logits.clone()
         logits[:, 100] += 4.0
         logits[:, 101] -= 4.0
         logits[:, banned] = -math.inf
