@@ -1,12 +1,14 @@
 """A reply that is not exactly an answer to its request is refused."""
 
 import json
+import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from data_gen.policies.servers.replies import CompletionRequest, NoTokenIdsError, WrongReplyError, read_reply
+from data_gen.policies.servers.vllm_policy import NEVER, vllm_bias
 from data_gen.policies.vocabulary import Vocabulary
 from data_gen.records.sampling import Truncation, Usage
 from data_gen.records.token_rules import TokenRules
@@ -238,3 +240,9 @@ def test_rules_about_ids_are_sent_as_openai_and_vllm_have_them_and_a_reply_that_
     assert read_reply(reply([67, 68], "CD", "length"), allowed, VOCABULARY).token_ids == (67, 68)
     with pytest.raises(WrongReplyError, match="token id 66, which the request forbids"):
         read_reply(reply([67, 66], "CB", "length"), allowed, VOCABULARY)
+
+
+def test_bans_for_vllm_in_process_outweigh_any_logit():
+    assert vllm_bias(TokenRules(banned_ids=(3,), biases=((4, -2.5),))) == {3: NEVER, 4: -2.5}
+    assert math.exp(NEVER + 100_000) == 0
+    assert vllm_bias(TokenRules(allowed_ids=(3,))) is None
