@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from data_gen.records.sampling import SamplingParams
@@ -59,17 +61,15 @@ def test_rules_are_part_of_the_hash_as_what_they_do_and_only_where_they_are_give
     ]
     assert len({params.params_hash for params in different}) == 7
     rules = SamplingParams(8, banned_ids=(2, 1), biases=((4, 1.0),))
-    assert (
-        rules.facts
-        == SamplingParams(**rules.facts).facts
-        == {
-            "max_new_tokens": 8,
-            "temperature": 1.0,
-            "stop": None,
-            "banned_ids": [1, 2],
-            "biases": [[4, 1.0]],
-        }
-    )
+    facts: dict[str, Any] = {
+        "max_new_tokens": 8,
+        "temperature": 1.0,
+        "stop": None,
+        "banned_ids": [1, 2],
+        "biases": [[4, 1.0]],
+    }
+    assert rules.facts == facts
+    assert SamplingParams(**facts).params_hash == rules.params_hash  # as `ledger verify` reads them
 
 
 def test_the_first_id_that_breaks_a_rule_is_named():

@@ -76,7 +76,8 @@ def forced_text(writer: Writer, found: ThinkingSolution) -> str:
 
 
 def test_a_thought_that_ends_too_early_goes_on_after_wait(tmp_path: Path):
-    writer = Writer({"": "a b</think>1", "a bWait": " c</think>2", "a bWait c</think>": "3"}.get)
+    texts = {"": "a b</think>1", "a bWait": " c</think>2", "a bWait c</think>": "3"}
+    writer = Writer(texts.__getitem__)
     found = draw(tmp_path, writer, ThinkingBudget("</think>", 5, 20))  # after 3 ids, then after 9
     solution = found.solution
     assert (solution.text, solution.finish_reason, solution.index) == ("a bWait c</think>3", OF_EOS, 3)

@@ -1,6 +1,7 @@
 import asyncio
 import math
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -339,10 +340,9 @@ def test_restricted_draws_are_functions_of_their_keys_and_the_same_in_both_engin
 
 def test_rules_about_ids_are_those_of_a_masked_softmax_at_every_token(policy, tokenizer):
     prefix, banned = prompts(tokenizer, 3)[2], tuple(range(0, 280, 3))
-    rules = {"banned_ids": banned, "biases": ((100, 4.0), (101, -4.0))}
-    greedy, sampled = gather(
-        policy, [(prefix, SamplingParams(30, 0, **rules), 0), (prefix, SamplingParams(30, **rules), 1)]
-    )
+    free = SamplingParams(30, 0)
+    ruled = replace(free, banned_ids=banned, biases=((100, 4.0), (101, -4.0)))
+    greedy, sampled = gather(policy, [(prefix, ruled, 0), (prefix, replace(ruled, temperature=1.0), 1)])
     for draw in (greedy, sampled):
         ids = torch.tensor([(*prefix, *draw.token_ids)])
         with torch.inference_mode():
@@ -356,8 +356,7 @@ def test_rules_about_ids_are_those_of_a_masked_softmax_at_every_token(policy, to
         assert set(draw.token_ids).isdisjoint(banned)
         if draw is greedy:
             assert draw.token_ids == tuple(logits.argmax(-1).tolist())
-    [free] = gather(policy, [(prefix, SamplingParams(30, 0), 0)])
-    assert free.token_ids != greedy.token_ids
+    assert ids_of(gather(policy, [(prefix, free, 0)])) != [greedy.token_ids]
 
 
 def test_rules_that_leave_no_token_or_name_an_unknown_one_are_refused_before_anything_is_drawn(

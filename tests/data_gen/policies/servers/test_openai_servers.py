@@ -184,7 +184,7 @@ def test_a_key_is_asked_for_and_sent(serve: Serve, monkeypatch: pytest.MonkeyPat
 def test_rules_about_ids_are_those_of_the_engine_behind_the_server(serve: Serve):
     remote, local = connected(serve("--model", "base").url, model="base"), PolicyConfig().load()
     [free] = gather(local, [(local.encode_prompt(QUESTIONS[0]), SamplingParams(20, 0.0), 0)])
-    rules = [
+    rules: list[dict[str, Any]] = [
         {"banned_ids": free.token_ids[:3]},
         {"biases": ((free.token_ids[1], -20.0), (7, 5.0))},
         {"allowed_ids": (*free.token_ids[:2], 7, 9)},
@@ -234,14 +234,14 @@ def test_a_server_that_reads_over_rules_is_found_out_before_it_draws_by_them(ign
         remote = connected(f"http://127.0.0.1:{port}", model="base", tokenizer="base")
         prompt = remote.encode_prompt(QUESTIONS[0])
         gather(remote, [(prompt, SamplingParams(3, 0.0), 0)])
-        for rules, fault in [
-            ({"biases": ((5, 1.0),)}, faults[0]),
-            ({"banned_ids": (5,)}, faults[0]),
-            ({"allowed_ids": (5,)}, faults[1]),
+        for params, name, fault in [
+            (SamplingParams(3, 0.0, biases=((5, 1.0),)), "biases", faults[0]),
+            (SamplingParams(3, 0.0, banned_ids=(5,)), "banned_ids", faults[0]),
+            (SamplingParams(3, 0.0, allowed_ids=(5,)), "allowed_ids", faults[1]),
         ]:
-            asked = [(prompt, SamplingParams(3, 0.0, **rules), 0)]
+            asked = [(prompt, params, 0)]
             if fault is None:
                 gather(remote, asked)
             else:
-                with pytest.raises(InputError, match=f"^{next(iter(rules))}: http.*: {fault}; expected"):
+                with pytest.raises(InputError, match=f"^{name}: http.*: {fault}; expected"):
                     gather(remote, asked)
