@@ -30,14 +30,16 @@ from data_gen.models.prompt_layout import DEFAULT_PROMPT, PromptLayout
 from data_gen.models.tokenizer import load_tokenizer
 from data_gen.models.weights_digest import POLICY_LINE, weights_digest
 from data_gen.policies.engine.draw import Choice, Draw, StopRule
+from data_gen.policies.engine.logit_offsets import logit_offsets
 from data_gen.policies.engine.plain_batch import PlainBatch
 from data_gen.policies.engine.plain_model import PlainModel
 from data_gen.policies.engine.ragged_model import RaggedModel, UnknownModelError
 from data_gen.policies.engine.row_batch import RowBatch
 from data_gen.records import steps
 from data_gen.records.draw_keys import content_hash, draw_seed
-from data_gen.records.sampling import Completion, SamplingParams, Usage
+from data_gen.records.sampling import Completion, SamplingParams, Truncation, Usage
 from data_gen.records.stop_strings import StopStrings
+from data_gen.records.token_rules import TokenRules
 from data_gen.settings.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -89,7 +91,8 @@ class TransformersPolicy:
         self._token_bytes = token_bytes + [b""] * (self._vocabulary_size - len(token_bytes))
         self._scanner = steps.step_scanners(self._token_bytes)
         # Draws that are to choose or to stop alike share the object that says so.
-        self._choice = lru_cache(N_SHARED)(Choice)
+        self._device = model.device
+        self._choice = lru_cache(N_SHARED)(self._new_choice)
         self._stop_rule = lru_cache(N_SHARED)(self._new_stop_rule)
 
         self._batch = _batch(model.eval(), self.eos_ids, max_rows, prefix_cache_bytes)
@@ -137,9 +140,12 @@ class TransformersPolicy:
             prefix_ids,
             min(params.max_new_tokens, n_free),
             noise.random,
-            self._choice(params.temperature, params.truncation),
+            self._choice(params.temperature, params.truncation, params.token_rules),
             self._stop_rule(params.stop, params.stop_strings),
         )
+
+    def _new_choice(self, temperature: float, truncation: Truncation, rules: TokenRules) -> Choice:
+        return Choice(temperature, truncation, logit_offsets(rules, self._vocabulary_size, self._device))
 
     def _new_stop_rule(self, stop: str | None, stop_strings: tuple[str, ...]) -> StopRule | None:
         scanner = None if stop is None else self._scanner(stop)

@@ -15,7 +15,7 @@ from dataclasses import replace
 from data_gen.policies.protocol import Policy
 from data_gen.policies.servers.engine_draw import EngineDraw, draw_completion
 from data_gen.policies.servers.foreign_text import shown_text
-from data_gen.policies.servers.probe import ServedModel, probe_server
+from data_gen.policies.servers.probe import RuleFaults, ServedModel, probe_server
 from data_gen.policies.servers.replies import CompletionRequest, read_reply
 from data_gen.policies.servers.requests import RequestSettings, ServerPool
 from data_gen.policies.servers.routing import RecentPrompts
@@ -24,6 +24,7 @@ from data_gen.process.daemon_threads import run_in_thread
 from data_gen.records.draw_keys import content_hash, draw_seed
 from data_gen.records.sampling import Completion, SamplingParams
 from data_gen.records.steps import step_scanners
+from data_gen.records.token_rules import check_known_ids
 from data_gen.settings.api_keys import read_api_key
 from data_gen.settings.errors import InputError
 
@@ -63,6 +64,7 @@ class OpenAIServersPolicy(Policy):
             )
         self.context_length = context_length
         self._model, self._urls, self._settings, self._vocabulary = served.name, urls, settings, vocabulary
+        self._rule_faults = served.rule_faults
         self._prompts = RecentPrompts()
         self._scanner = step_scanners(vocabulary.token_bytes)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -76,8 +78,16 @@ class OpenAIServersPolicy(Policy):
         return self._vocabulary.token_bytes
 
     async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
-        """Raises ServerError (an InputError) when a server refuses the request or every attempt fails."""
+        """Raises ServerError (an InputError) when a server refuses the request or every attempt fails, and
+        InputError for rules about ids that a server does not heed.
+        """
         check_prefix(prefix_ids, self._vocabulary, self.context_length)
+        check_known_ids(params.token_rules, len(self._vocabulary.token_bytes))
+        rule_fault = self._rule_faults.of(params.token_rules)
+        if rule_fault is not None:
+            raise InputError(
+                f"{', '.join(params.token_rules.facts)}: {rule_fault}; expected a server that does"
+            )
         seed = draw_seed(self.base_seed, self.policy_id, prefix_ids, index) % N_SEEDS
         n_tokens = min(params.max_new_tokens, self.context_length - len(prefix_ids))
         request = CompletionRequest(
@@ -88,6 +98,7 @@ class OpenAIServersPolicy(Policy):
             seed,
             stop_strings=params.stop_strings,
             truncation=params.truncation,
+            rules=params.token_rules,
         )
         affinity, pool = self._prompts.affinity_key(prefix_ids), await self._pool()
 
@@ -169,9 +180,11 @@ def connect(
                 f"{url}: serves {model} with policy_id {ids[0]}, {urls[0]} with {ids[1]}; expected replicas"
             )
     known = [other.context_length for other in served if other.context_length is not None]
+    biases, allowed_ids = zip(*(other.rule_faults for other in served), strict=True)
+    faults = RuleFaults(next(filter(None, biases), None), next(filter(None, allowed_ids), None))
     return OpenAIServersPolicy(
         urls,
-        replace(served[0], context_length=min(known, default=None)),
+        replace(served[0], context_length=min(known, default=None), rule_faults=faults),
         vocabulary,
         settings,
         base_seed,
