@@ -8,7 +8,6 @@ As vLLM does, it refuses another task than its model's (400), other names (404) 
 import json
 import math
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,7 +36,7 @@ class PoolingServer(ThreadingHTTPServer):
         self.bodies: list[dict[str, Any]] = []
         self.seconds = 0.0
         self.n_open = self.n_open_at_most = 0
-        self.lock = threading.Lock()
+        self.lock, self.stopped = threading.Lock(), threading.Event()
 
     @property
     def url(self) -> str:
@@ -79,9 +78,10 @@ class _Handler(BaseHTTPRequestHandler):
             fault = server.faults.popleft() if server.faults else server.always
             server.n_open += 1
             server.n_open_at_most = max(server.n_open_at_most, server.n_open)
-        time.sleep(2.0 if fault == "slow" else server.seconds)
         try:
-            self._answer(body, fault)
+            # No model runs in a thread that outlives the test
+            if not server.stopped.wait(60.0 if fault == "slow" else server.seconds):
+                self._answer(body, fault)
         finally:
             with server.lock:
                 server.n_open -= 1
@@ -147,5 +147,6 @@ def serve(model: Any, name: str = "prm", step_tag_id: int | None = None) -> Iter
         try:
             yield server
         finally:
+            server.stopped.set()
             server.shutdown()
             thread.join()

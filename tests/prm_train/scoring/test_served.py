@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+import prm_train
 from data_gen.policies.servers.requests import RequestSettings, ServerError
 from data_gen.settings.errors import InputError
 from prm_train.checkpoints.calibration import Calibration
@@ -148,6 +149,21 @@ def load_trl_network(folder: Path) -> Any:
     from transformers import AutoModelForTokenClassification
 
     return AutoModelForTokenClassification.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("strategy", ["beam:width=2", "weighted"])
+def test_a_question_is_answered_as_with_the_scorer_in_this_process(
+    prm: Path, server: PoolingServer, strategy: str
+) -> None:
+    question, policy = "Start with 4: plus 9, times 6.", prm_train.load_policy("simulated")
+
+    def answer(scorer: Scorer) -> prm_train.Answer:
+        return prm_train.solve(question, policy, scorer, strategy, 4, grader="arithmetic")
+
+    wanted, found = answer(load_scorer(str(prm))), answer(connect(prm, server))
+    assert (found.answer, found.steps) == (wanted.answer, wanted.steps)
+    assert found.scores == pytest.approx(wanted.scores, abs=1e-6)
+    assert found.cost.scorer.n_new == sum(server.lengths)
 
 
 # --- what is sent, and what it is said to cost
@@ -444,9 +460,9 @@ def test_settings_that_do_not_go_together_are_refused(settings: dict[str, Any], 
 
 def test_servers_hold_one_of_prm_and_orm() -> None:
     where = WhereScorersRun(servers=("http://a:1",))
-    for scorers, told in (({}, "got no scorer"), ({"prm": "p", "orm": "o"}, "got prm and orm")):
+    for name, told in ((None, "got no scorer"), ("folder", "got prm and orm")):
         with pytest.raises(ValueError, match=rf"scorer\.servers: serve one model, {told}"):
-            SearchConfig(output=Path("unused"), scorer=where, **scorers)
+            SearchConfig(output=Path("unused"), scorer=where, prm=name, orm=name)
 
 
 def test_a_kind_that_no_server_pools_is_refused(prm: Path, tmp_path: Path) -> None:
@@ -458,3 +474,22 @@ def test_a_kind_that_no_server_pools_is_refused(prm: Path, tmp_path: Path) -> No
         InputError, match="servers pool no scores of a checkpoint of kind generative_verifier"
     ):
         connect_scorer(str(copy), ("http://127.0.0.1:9",))
+
+
+def test_a_model_whose_positions_depend_on_the_length_wants_servers_that_stay_below_it(
+    prm: Path, server: PoolingServer, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(prm, tmp_path / "copy")
+    config = json.loads((copy / "config.json").read_text())
+    config["rope_parameters"] = {
+        "rope_type": "longrope",
+        "rope_theta": 1e4,
+        "short_factor": [1.0] * 4,
+        "long_factor": [4.0] * 4,
+        "original_max_position_embeddings": 64,
+    }
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"beyond 64 tokens \(LongRoPE\).*a max_model_len of 64"):
+        connect(copy, server)
+    server.max_model_len = 64
+    assert connect(copy, server).context_length == 64
