@@ -9,12 +9,12 @@ Cancelling a draw closes its request.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 from data_gen.policies.protocol import Policy
 from data_gen.policies.servers.engine_draw import EngineDraw, draw_completion
 from data_gen.policies.servers.foreign_text import shown_text
+from data_gen.policies.servers.pool_of_loop import PoolOfLoop
 from data_gen.policies.servers.probe import RuleFaults, ServedModel, probe_server
 from data_gen.policies.servers.replies import CompletionRequest, read_reply
 from data_gen.policies.servers.requests import RequestSettings, ServerPool
@@ -63,11 +63,11 @@ class OpenAIServersPolicy(Policy):
                 "expected one of them"
             )
         self.context_length = context_length
-        self._model, self._urls, self._settings, self._vocabulary = served.name, urls, settings, vocabulary
+        self._model, self._vocabulary = served.name, vocabulary
         self._rule_faults = served.rule_faults
         self._prompts = RecentPrompts()
         self._scanner = step_scanners(vocabulary.token_bytes)
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pool = PoolOfLoop(urls, settings)
 
     def encode_prompt(self, question: str) -> tuple[int, ...]:
         prompt_ids = self._vocabulary.encode_prompt(question)
@@ -100,7 +100,7 @@ class OpenAIServersPolicy(Policy):
             truncation=params.truncation,
             rules=params.token_rules,
         )
-        affinity, pool = self._prompts.affinity_key(prefix_ids), await self._pool()
+        affinity, pool = self._prompts.affinity_key(prefix_ids), await self._pool.get()
 
         async def draw(stop: str | None) -> EngineDraw:
             asked = replace(request, stop=stop)
@@ -115,22 +115,6 @@ class OpenAIServersPolicy(Policy):
 
         scanner = None if params.stop is None else self._scanner(params.stop)
         return await draw_completion(draw, self._vocabulary, params, scanner)
-
-    async def _pool(self) -> ServerPool:
-        """The connections of this event loop, which closes them when it ends: it closes the async generators
-        that it has begun.
-        """
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            self._loop, self._connected = loop, ServerPool(self._urls, self._settings)
-            self._closing = _close_at_the_end(self._connected)
-            await anext(self._closing)
-        return self._connected
-
-
-async def _close_at_the_end(pool: ServerPool) -> AsyncGenerator[None, None]:
-    async with pool:
-        yield
 
 
 def check_prefix(prefix_ids: tuple[int, ...], vocabulary: Vocabulary, context_length: int) -> None:

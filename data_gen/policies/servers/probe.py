@@ -46,7 +46,9 @@ class ServedModel:
     rule_faults: RuleFaults = NO_FAULTS
 
 
-class _Card(BaseModel):
+class ModelCard(BaseModel):
+    """An entry of `/v1/models`."""
+
     model_config = ConfigDict(strict=True)
     id: str
     max_model_len: int | None = None
@@ -54,7 +56,7 @@ class _Card(BaseModel):
 
 
 class _Models(BaseModel):
-    data: list[_Card]
+    data: list[ModelCard]
 
 
 async def probe_server(
@@ -64,7 +66,7 @@ async def probe_server(
     after temperature.
     """
     async with ServerPool((url,), settings) as pool:
-        card = await pool.get("/v1/models", lambda body: _card(body, pool, url, model))
+        card = await pool.get("/v1/models", lambda body: read_card(body, pool, url, model))
         prompt_ids = vocabulary.encode_prompt(PROBE_QUESTION)
         request = CompletionRequest(model, prompt_ids, max_tokens=2, temperature=0.0, seed=0)
         faults = NO_FAULTS
@@ -87,19 +89,19 @@ async def probe_server(
     return ServedModel(card.id, card.max_model_len, card.policy_id, faults)
 
 
-def _card(body: bytes, pool: ServerPool, url: str, model: str) -> _Card:
+def read_card(body: bytes, pool: ServerPool, url: str, model: str | None) -> ModelCard:
+    """Of the model with that name; None: of the only one. Raises InputError where it is not there."""
     try:
         cards = _Models.model_validate_json(body).data
     except ValidationError as error:
         raise WrongReplyError(
             f"/v1/models is no list of models: {error.errors(include_input=False)[0]['msg']}"
         ) from None
-    for card in cards:
-        if card.id == model:
-            return card
-    raise InputError(
-        f"{url}: serves {pool.shown(', '.join(card.id for card in cards)) or 'no model'}; expected {model}"
-    )
+    found = [card for card in cards if model in (None, card.id)]
+    if not found or (model is None and len(found) > 1):
+        names = pool.shown(", ".join(card.id for card in cards)) or "no model"
+        raise InputError(f"{url}: serves {names}; expected {model or 'one model, or its name'}")
+    return found[0]
 
 
 def _read_probe(body: bytes, request: CompletionRequest, vocabulary: Vocabulary, url: str) -> int:
