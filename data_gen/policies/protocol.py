@@ -1,7 +1,9 @@
 """What the rest of the toolkit asks of a language model that writes solutions."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
+from data_gen.records.chats import Message
 from data_gen.records.sampling import Completion, SamplingParams
 
 
@@ -29,5 +31,16 @@ class Policy(Protocol):
         from the end of the prefix), whatever else is being drawn: asking again gives the same draw, different
         `index` values never share noise. Many calls run concurrently; cancelling one frees its place in the
         batch. Raises ValueError if the prefix leaves no room in the context.
+        """
+        ...
+
+
+@runtime_checkable
+class ChatPolicy(Policy, Protocol):
+    """A policy that can be shown earlier attempts, as models that revise are."""
+
+    def encode_chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Ids of a chat (see `data_gen.records.chats`) up to where the next attempt begins. Raises InputError
+        where its tokenizer is not known here.
         """
         ...

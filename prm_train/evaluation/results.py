@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from data_gen.files.stored_record import StoredRecord
 from prm_train.metrics.estimators import N_QUINTILES, Interval, ReliabilityBin
-from prm_train.strategies.voting import Vote
+from prm_train.strategies.voting import TreeVote
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ TREES: Mapping[str, Method] = MappingProxyType(
         ),
     }
 )
-VOTES: Mapping[Vote, tuple[str, str]] = MappingProxyType(
+VOTES: Mapping[TreeVote, tuple[str, str]] = MappingProxyType(
     {
         "score": ("score-weighted", "Each path votes with its score."),
         "weight": (
@@ -106,6 +106,38 @@ def by_vote(name: str, method: Method) -> dict[str, Method]:
     return {name: method, f"{name}_tuned": tuned, **others}
 
 
+REVISIONS: Mapping[str, Method] = MappingProxyType(
+    {
+        "revisions": Method(
+            "revisions",
+            "sequential revisions",
+            "N attempts in chains, each shown those before it; the verifier chooses in each chain, then "
+            "among the chains.",
+        ),
+        "revisions_hierarchical_best": Method(
+            "revisions, best of each chain",
+            "sequential revisions, best of each chain",
+            "The best attempt of each chain votes with its score.",
+        ),
+        "revisions_score": Method(
+            "revisions, score",
+            "sequential revisions, score-weighted vote",
+            "Every attempt votes with its score.",
+        ),
+        "revisions_majority": Method(
+            "revisions, majority",
+            "sequential revisions, majority vote",
+            "No verifier: every attempt has one vote.",
+        ),
+        "revisions_tuned": Method(
+            "revisions, tuned",
+            "sequential revisions, tuned on validation",
+            "Chains and vote are those that solve most validation problems, for each N.",
+        ),
+    }
+)
+
+
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
         "prm_weighted": Method(
@@ -117,6 +149,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             "PRM vanilla", "plain best-of-N with the PRM", "The one sample with the highest PRM score."
         ),
         **{key: row for name, method in TREES.items() for key, row in by_vote(name, method).items()},
+        **REVISIONS,
         "orm_weighted": Method(
             "ORM weighted",
             "ORM-weighted best-of-N",

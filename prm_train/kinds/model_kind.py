@@ -161,6 +161,7 @@ class ModelKind(ABC):
             calibration=facts.calibration,
             cache_bytes=options.cache_bytes,
             max_batch_tokens=options.max_batch_tokens,
+            sees_attempts=facts.has_attempts,
         )
 
     # --- rows

@@ -149,6 +149,7 @@ class IncrementalScorer:
         calibration: Calibration = UNCALIBRATED,
         cache_bytes: int = 2**30,
         max_batch_tokens: int = 4096,
+        sees_attempts: bool = False,
     ) -> None:
         if max_batch_tokens < 1:
             raise ValueError(f"max_batch_tokens: got {max_batch_tokens}, expected at least 1")
@@ -158,6 +159,7 @@ class IncrementalScorer:
             )
         self.scorer_id = scorer_id
         self.aggregation = aggregation
+        self.sees_attempts = sees_attempts
         self.max_batch_tokens = max_batch_tokens
 
         self._encoding = encoding
