@@ -32,8 +32,8 @@ def encode_messages(
 
 
 def encode_chain(tokenizer: Any, prompt: Sequence[Message]) -> tuple[int, ...]:
-    """Ids of a chain of attempts (`data_gen.records.chats`) up to where the next attempt begins: by the chat template, or
-    each turn and a newline without one.
+    """Ids of a chain of attempts (`data_gen.records.chats`) up to where the next attempt begins: by the chat
+    template, or each turn and a newline without one.
     """
     if tokenizer.chat_template is None:
         turns = [message.content for message in prompt]

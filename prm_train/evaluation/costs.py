@@ -93,13 +93,15 @@ class Costs:
         )
         # An earlier version stored no pairs
         is_known = all(bool(work.n_pairs) == bool(work.n_tokens) for work in (drawn, scored))
-        flops = self._flops(drawn, n_generated, scorer, scored) if is_known else None
+        flops = self._flops(drawn, n_generated, scorer, scored, run.writer) if is_known else None
         return TokensPerProblem(n_generated, scored.n_tokens, n_prefilled, flops)
 
-    def _flops(self, drawn: Work, n_generated: int, scorer: str | None, scored: Work) -> float | None:
-        if not {"policy", *([scorer] if scorer else [])} <= self.flops.keys():
+    def _flops(
+        self, drawn: Work, n_generated: int, scorer: str | None, scored: Work, writer: str = "policy"
+    ) -> float | None:
+        if not {writer, *([scorer] if scorer else [])} <= self.flops.keys():
             return None
-        total = self.flops["policy"].of(drawn, n_generated)
+        total = self.flops[writer].of(drawn, n_generated)
         return total + self.flops[scorer].of(scored, scored.n_tokens) if scorer else total
 
 

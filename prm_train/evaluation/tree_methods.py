@@ -1,5 +1,5 @@
-"""Searches in a tree and revisions as methods of a report: each strategy under each of its votes, and with the settings and
-the vote that validation problems choose.
+"""Searches in a tree and revisions as methods of a report: each strategy under each of its votes, and with
+the settings and the vote that validation problems choose.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

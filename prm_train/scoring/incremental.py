@@ -149,7 +149,6 @@ class IncrementalScorer:
         calibration: Calibration = UNCALIBRATED,
         cache_bytes: int = 2**30,
         max_batch_tokens: int = 4096,
-        sees_attempts: bool = False,
     ) -> None:
         if max_batch_tokens < 1:
             raise ValueError(f"max_batch_tokens: got {max_batch_tokens}, expected at least 1")
@@ -159,7 +158,7 @@ class IncrementalScorer:
             )
         self.scorer_id = scorer_id
         self.aggregation = aggregation
-        self.sees_attempts = sees_attempts
+        self.sees_attempts = False  # an ORM that was trained on chains of attempts does
         self.max_batch_tokens = max_batch_tokens
 
         self._encoding = encoding

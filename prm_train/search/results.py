@@ -54,6 +54,11 @@ class StrategyRun:
         """Whose scores its candidates have: of a search in a tree the PRM's."""
         return str(self.settings.get("verifier", "prm"))
 
+    @property
+    def writer(self) -> str:
+        """The model that wrote them: `policy`, or of revisions the `revision_model`, if there is one."""
+        return str(self.settings.get("written_by", "policy"))
+
 
 @dataclass(frozen=True)
 class Scoring:

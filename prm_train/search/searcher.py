@@ -175,6 +175,7 @@ class ProblemSearch:
         how = (config.aggregation or scorer.aggregation) if scorer is not None else "last"
         settings = spec.settings(temperature=config.temperature, verifier=verifier, aggregation=how)
         chosen, temperature = spec.config(n, settings), settings.pop("temperature")
+        settings["written_by"] = "policy" if config.revision_model is None else "revision_model"
         policy = self.method_policy(self.searcher.reviser)
         first = self.method_policy() if chosen.base_first else policy
         prompts = ChainPrompts(config.policy.prompt_template, config.revision_prompt)

@@ -89,8 +89,8 @@ class SearchConfig:
     strategies: tuple[str, ...] = field(
         default=(),
         metadata={
-            "help": "searches in a tree to run with the PRM, for example particle_filter,beam, and revisions; "
-            "settings of one follow its name, as in dvts:width=8, revisions:n_chains=1 or "
+            "help": "searches in a tree to run with the PRM, for example particle_filter,beam, and "
+            "revisions; settings of one follow its name, as in dvts:width=8, revisions:n_chains=1 or "
             "particle_filter:exponent=0.5:temperature=0.7"
         },
     )

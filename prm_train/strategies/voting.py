@@ -112,8 +112,8 @@ def tree_votes(
     - `majority`: the same for all.
     - `hierarchical`, `hierarchical_best`: see `chain_votes`.
 
-    All but `score`, `majority` and those of chains are relative to the heaviest candidate that can vote. None for candidates
-    without a score or (but for `score`) without a vote.
+    All but `score`, `majority` and those of chains are relative to the heaviest candidate that can vote. None
+    for candidates without a score or (but for `score`) without a vote.
     """
     scores = path_scores(candidates, scorer, how)
     if vote == "score":
