@@ -9,12 +9,11 @@ from functools import cached_property
 from data_gen.grading.accepted_answers import grade_any
 from data_gen.grading.graders import Grader
 from data_gen.ledger.store import Ledger
-from data_gen.policies.protocol import ChatPolicy, Policy
+from data_gen.policies.protocol import Policy, need_chat_policy
 from data_gen.records.chats import Message
 from data_gen.records.draw_keys import DrawKey, content_hash, prefix_hash
 from data_gen.records.sampling import Completion, SamplingParams, Usage
 from data_gen.records.solutions import GradedSolution, Problem, Question, Solution
-from data_gen.settings.errors import InputError
 
 
 class LedgerPolicy:
@@ -59,12 +58,7 @@ class LedgerPolicy:
 
     def encode_chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """Raises InputError for a policy that cannot be shown earlier attempts."""
-        if not isinstance(self._policy, ChatPolicy):
-            raise InputError(
-                f"policy {self.policy_id}: {type(self._policy).__name__} reads questions alone; expected one "
-                "that reads a chat with earlier attempts"
-            )
-        prompt_ids = self._policy.encode_chat(messages)
+        prompt_ids = need_chat_policy(self._policy).encode_chat(messages)
         if prompt_ids not in self._prompts:
             self._prompts.append(prompt_ids)
         return prompt_ids

@@ -5,6 +5,7 @@ from typing import Protocol, runtime_checkable
 
 from data_gen.records.chats import Message
 from data_gen.records.sampling import Completion, SamplingParams
+from data_gen.settings.errors import InputError
 
 
 class Policy(Protocol):
@@ -44,3 +45,13 @@ class ChatPolicy(Policy, Protocol):
         where its tokenizer is not known here.
         """
         ...
+
+
+def need_chat_policy(policy: Policy) -> ChatPolicy:
+    """The policy. Raises InputError for one that cannot be shown earlier attempts."""
+    if not isinstance(policy, ChatPolicy):
+        raise InputError(
+            f"policy {policy.policy_id}: {type(policy).__name__} reads questions alone; expected one that "
+            "reads a chat with earlier attempts"
+        )
+    return policy

@@ -20,6 +20,7 @@ from data_gen.grading.graders import load_grader
 from data_gen.ledger.store import Ledger, has_draws
 from data_gen.models.names import check_inputs
 from data_gen.policies.first_prompt import say_prompt
+from data_gen.policies.protocol import need_chat_policy
 from data_gen.problems.sources import select_problems, write_counts
 from data_gen.records.solutions import Problem
 from data_gen.settings.errors import InputError
@@ -94,6 +95,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     policy = config.policy.load()
     say_prompt(config.policy, policy.encode_prompt, selection.problems[0].question)
     reviser = policy if config.revision_model is None else config.revision_policy.load()
+    if any(spec.is_revisions for spec in config.specs):
+        need_chat_policy(reviser)
     scorers = load_scorers(config)
     confidence = load_confidence(config.baselines, config.policy, config.confidence_window)
     with Ledger(config.ledger_path) as ledger:
