@@ -87,6 +87,13 @@ class RunConfig:
 
     output: Path = field(metadata={"help": "folder for everything that is made"})
     seed: int = field(default=0, metadata={"help": "seed of pretraining, problems, draws and trainings"})
+    policy: Path | None = field(
+        default=None,
+        metadata={
+            "is_input": True,
+            "help": "folder of a policy that `data_gen.pretrain --p_chain 0` made; null: pretrain one",
+        },
+    )
     n_steps: int = field(default=6000, metadata={"help": "updates of the policy's pretraining"})
     n_train_problems: int = field(default=1000, metadata={"help": "problems whose solutions are trained on"})
     n_solutions: int = field(default=16, metadata={"help": "solutions drawn for each of them"})
@@ -96,7 +103,7 @@ class RunConfig:
 def commands(config: RunConfig) -> Iterator[tuple[Path, tuple[str, ...]]]:
     """What is run, one after the other, and the file that each leaves when it is finished."""
     out, seed = config.output, str(config.seed)
-    policy, run, rows = out / "policy", out / "solutions", out / "rows"
+    policy, run, rows = config.policy or out / "policy", out / "solutions", out / "rows"
     task = ("--problems.seed", seed, "--policy.model", str(policy), "--policy.base_seed", seed)
     sampling = (*task, "--max_new_tokens", "160")
     training = ("--model", str(policy), "--lr_schedule", "cosine", "--seed", seed, "--use_cpu", "true")
