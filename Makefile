@@ -17,7 +17,7 @@ TEST_PROCESSES ?= 2
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup quickstart test lint types slow bench bench-training faults pretrain vllm-cpu test-vllm clean
+.PHONY: help setup quickstart test lint types slow bench bench-training revisions faults pretrain vllm-cpu test-vllm clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -54,6 +54,9 @@ slow: setup ## the proofs that take minutes: kills and resumes, several processe
 bench: setup ## sampling against generate, incremental scoring against whole paths: prints ratios
 	$(BIN)/python -m benchmarks.sampling
 	$(BIN)/python -m benchmarks.scoring
+
+revisions: setup ## chains of revisions against independent attempts, from pretraining to figures (an hour and a half)
+	$(BIN)/python -m benchmarks.revisions run --output runs/revisions/seed-0 $(ARGS)
 
 faults: setup ## kills at every file event, a full disk, flipped bits, two processes at once, hostile others: what survives
 	$(BIN)/python -m benchmarks.faults $(ARGS)

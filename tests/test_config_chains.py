@@ -209,7 +209,8 @@ def after_publish_data(config: PublishDataConfig, line: Line, written: Written) 
 
 
 def after_search(config: SearchConfig, line: Line, written: Written) -> None:
-    assert {Path(name) for name in (config.prm, config.orm) if name} <= written.models, line.text
+    models = (config.prm, config.orm, config.revision_model)
+    assert {Path(name) for name in models if name} <= written.models, line.text
     written.searches.add(config.output)
 
 

@@ -12,8 +12,9 @@ request broadcast over a batch) makes copies that look like evidence. Two tests 
 - shared noise: indices are names, so over two prompts draw 3 of one agrees with draw 3 of the other no more
   than with draw 4. If draws of equal index begin alike more often than that, their noise is the same. No
   probabilities are needed; prompts after which the policy never begins in the same two ways show nothing.
-  Only prompts are compared: what labeling draws after steps may stop at a success, and the index of a draw
-  then tells something about it.
+  Only the prompts of questions are compared: what labeling draws after steps may stop at a success, and what
+  a chain of revisions draws after one chat stops when the chat changes; the index of a draw then tells
+  something about it.
 """
 
 import json
@@ -257,6 +258,7 @@ def examine_draws(database: sqlite3.Connection) -> list[Independence]:
     """
     params = {name: json.loads(text) for name, text in database.execute("SELECT hash, json FROM params")}
     reports: dict[tuple[str, str], Independence] = {}
+    n_bytes = _shortest_prompts(database)
     for (_, policy_id, params_hash), rows in groupby(_draws_by_prefix(database), key=itemgetter(0, 1, 2)):
         group = list(rows)
         report = reports.get((policy_id, params_hash))
@@ -268,20 +270,32 @@ def examine_draws(database: sqlite3.Connection) -> list[Independence]:
             count_repeats((row[5], _log_probability(row[5], row[6])) for row in group),
             f"prefix {first[0].hex()} of problem {first[8]}",
         )
-        if first[7] and report.temperature > 0:  # a prompt
+        is_prompt = first[7] and first[9] == n_bytes[policy_id, first[8]]
+        if is_prompt and report.temperature > 0:
             for base_seed, same_seed in groupby(group, key=itemgetter(3)):
                 heads = {row[4]: tuple(array("i", row[5][: 4 * N_HEAD])) for row in same_seed}
                 report.noise.setdefault(base_seed, SharedNoise()).add_prompt(heads)
     return [reports[key] for key in sorted(reports)]
 
 
+def _shortest_prompts(database: sqlite3.Connection) -> dict[tuple[str, str], int]:
+    """By policy and problem the bytes of the shortest prompt, the question's: a chat that shows attempts to
+    it is longer.
+    """
+    rows = database.execute(
+        "SELECT policy_id, problem_id, min(length(prefixes.token_ids)) FROM prefixes JOIN draws ON "
+        "prefix_hash = prefixes.hash WHERE parent_hash IS NULL GROUP BY policy_id, problem_id"
+    )
+    return {(policy_id, problem_id): n_bytes for policy_id, problem_id, n_bytes in rows}
+
+
 def _draws_by_prefix(database: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
     """(prefix hash, policy, params, base seed, index, token ids, log-probs, whether the prefix is a prompt,
-    problem id), in key order.
+    problem id, bytes of the prefix), in key order.
     """
     yield from database.execute(
         "SELECT prefix_hash, policy_id, params_hash, base_seed, draw_index, draws.token_ids, logprobs, "
-        "parent_hash IS NULL, problem_id"
+        "parent_hash IS NULL, problem_id, length(prefixes.token_ids)"
         " FROM draws JOIN prefixes ON prefixes.hash = prefix_hash"
         " ORDER BY prefix_hash, policy_id, params_hash, base_seed, draw_index"
     )

@@ -3,12 +3,14 @@ not.
 """
 
 import asyncio
+from collections.abc import Sequence
 from functools import cached_property
 
 from data_gen.grading.accepted_answers import grade_any
 from data_gen.grading.graders import Grader
 from data_gen.ledger.store import Ledger
-from data_gen.policies.protocol import Policy
+from data_gen.policies.protocol import Policy, need_chat_policy
+from data_gen.records.chats import Message
 from data_gen.records.draw_keys import DrawKey, content_hash, prefix_hash
 from data_gen.records.sampling import Completion, SamplingParams, Usage
 from data_gen.records.solutions import GradedSolution, Problem, Question, Solution
@@ -20,6 +22,9 @@ class LedgerPolicy:
 
     `n_draws` counts the distinct draws that were requested and `usage` what they cost when they were made, in
     this run or an earlier one.
+
+    A chat that shows earlier attempts is a prompt of its own (`encode_chat`): what is drawn behind it
+    continues no solution of the question.
     """
 
     def __init__(self, policy: Policy, ledger: Ledger, question: Question) -> None:
@@ -33,7 +38,7 @@ class LedgerPolicy:
         self.n_draws = 0
         self._charged: set[DrawKey] = set()
         self._policy, self._ledger = policy, ledger
-        self._root = prefix_hash(policy.encode_prompt(question.question))
+        self._prompts = [policy.encode_prompt(question.question)]  # the question's comes first
 
     @cached_property
     def problem(self) -> Problem:
@@ -51,6 +56,13 @@ class LedgerPolicy:
     def encode_prompt(self, question: str) -> tuple[int, ...]:
         return self._policy.encode_prompt(question)
 
+    def encode_chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Raises InputError for a policy that cannot be shown earlier attempts."""
+        prompt_ids = need_chat_policy(self._policy).encode_chat(messages)
+        if prompt_ids not in self._prompts:
+            self._prompts.append(prompt_ids)
+        return prompt_ids
+
     def token_bytes(self) -> list[bytes]:
         return self._policy.token_bytes()
 
@@ -64,7 +76,7 @@ class LedgerPolicy:
         while key in self._ledger.in_flight:
             await self._ledger.in_flight[key].wait()
 
-        parent = None if key.prefix_hash == self._root else self._root
+        parent = self._prompt_of(prefix_ids)
         if (draw := self.known(key)) is not None:
             pass
         elif (draw := self._ledger.find(key)) is not None:
@@ -82,6 +94,13 @@ class LedgerPolicy:
             self._charged.add(key)
             self.charge(key, prefix_ids, draw)
         return draw
+
+    def _prompt_of(self, prefix_ids: tuple[int, ...]) -> bytes | None:
+        """The hash of the longest prompt that a prefix continues; None for a prompt."""
+        if prefix_ids in self._prompts:
+            return None
+        begun = [prompt for prompt in self._prompts[1:] if prefix_ids[: len(prompt)] == prompt]
+        return prefix_hash(max(begun, key=len, default=self._prompts[0]))
 
     def known(self, key: DrawKey) -> Completion | None:
         """A draw that this process has read from the ledger or written to it, if it was kept."""

@@ -140,17 +140,19 @@ def _rebuild_prefixes(database: sqlite3.Connection) -> int:
             "SELECT hash, parent_hash, problem_id, prefixes.token_ids, draws.token_ids FROM prefixes LEFT "
             "JOIN draws ON prefix_hash = hash"
         ).fetchall():
+            prompt, is_behind = parent or name, False
             for found, ids in _beginnings(begun + (drawn or b"")):
                 if found in missing:
                     missing.discard(found)
-                    prompt = None if found == parent else (parent or name)
-                    values = (found, prompt, problem_id)
+                    # A chat begins with those that show fewer of its attempts, which are prompts as it is
+                    values = (found, prompt if is_behind else None, problem_id)
                     database.execute(
                         "INSERT INTO prefixes (hash, parent_hash, problem_id, token_ids, checksum) VALUES "
                         "(?, ?, ?, ?, ?)",
                         (*values, ids, checksum(*values)),
                     )
                     n_found += 1
+                is_behind = is_behind or found == prompt
         n_rebuilt += n_found
         if not n_found:
             break

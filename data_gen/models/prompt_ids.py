@@ -31,6 +31,18 @@ def encode_messages(
     return encode_around(tokenizer, [message.content for message in messages], render)
 
 
+def encode_chain(tokenizer: Any, prompt: Sequence[Message]) -> tuple[int, ...]:
+    """Ids of a chain of attempts (`data_gen.records.chats`) up to where the next attempt begins: by the chat
+    template, or each turn and a newline without one.
+    """
+    if tokenizer.chat_template is None:
+        turns = [message.content for message in prompt]
+        return encode_around(
+            tokenizer, turns, lambda texts: "".join(f"{text}\n" for text in texts), add_special_tokens=True
+        )
+    return encode_messages(tokenizer, prompt)
+
+
 def encode_question(tokenizer: Any, prompt_template: str, question: str) -> tuple[int, ...]:
     """The question in a prompt template: as a user's message up to where the assistant begins, or, for a
     tokenizer without chat template (a base model), the prompt template, where few-shot examples go, and a

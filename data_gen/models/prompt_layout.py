@@ -3,11 +3,11 @@ chat template.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from data_gen.models.prompt_ids import encode_around, encode_question, render_chat, template_of
+from data_gen.models.prompt_ids import encode_around, encode_chain, encode_question, render_chat, template_of
 from data_gen.records.chats import QUESTION, Message
 from data_gen.records.steps import check_newlines
 from data_gen.settings.errors import InputError
@@ -97,10 +97,25 @@ class PromptLayout:
             return encode_question(tokenizer, self.template, question)
         return encode_around(tokenizer, [question], lambda texts: self._render(tokenizer, texts[0]))
 
+    def encode_chat(self, tokenizer: Any, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Ids of a chat of the user and the policy up to where its next attempt begins, behind the system's
+        turn. What the user says is in its template already (`ChainPrompts.first`).
+        """
+        if self.system_prompt is None and not self.chat_template_kwargs:
+            return encode_chain(tokenizer, messages)
+
+        def render(texts: Sequence[str]) -> str:
+            turns = zip(messages, texts, strict=True)
+            return self._render_chat(tokenizer, [Message(each.role, text) for each, text in turns])
+
+        return encode_around(tokenizer, [message.content for message in messages], render)
+
     def _render(self, tokenizer: Any, question: str) -> str:
+        return self._render_chat(tokenizer, [Message("user", self.template.replace(QUESTION, question))])
+
+    def _render_chat(self, tokenizer: Any, chat: Sequence[Message]) -> str:
         system = [] if self.system_prompt is None else [Message("system", self.system_prompt)]
-        chat = [*system, Message("user", self.template.replace(QUESTION, question))]
-        return render_chat(tokenizer, chat, True, self.chat_template_kwargs)
+        return render_chat(tokenizer, [*system, *chat], True, self.chat_template_kwargs)
 
 
 DEFAULT_PROMPT = PromptLayout()

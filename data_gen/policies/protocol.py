@@ -1,8 +1,11 @@
 """What the rest of the toolkit asks of a language model that writes solutions."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
+from data_gen.records.chats import Message
 from data_gen.records.sampling import Completion, SamplingParams
+from data_gen.settings.errors import InputError
 
 
 class Policy(Protocol):
@@ -31,3 +34,24 @@ class Policy(Protocol):
         batch. Raises ValueError if the prefix leaves no room in the context.
         """
         ...
+
+
+@runtime_checkable
+class ChatPolicy(Policy, Protocol):
+    """A policy that can be shown earlier attempts, as models that revise are."""
+
+    def encode_chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Ids of a chat (see `data_gen.records.chats`) up to where the next attempt begins. Raises InputError
+        where its tokenizer is not known here.
+        """
+        ...
+
+
+def need_chat_policy(policy: Policy) -> ChatPolicy:
+    """The policy. Raises InputError for one that cannot be shown earlier attempts."""
+    if not isinstance(policy, ChatPolicy):
+        raise InputError(
+            f"policy {policy.policy_id}: {type(policy).__name__} reads questions alone; expected one that "
+            "reads a chat with earlier attempts"
+        )
+    return policy

@@ -12,7 +12,9 @@ from data_gen.models.prompt_layout import DEFAULT_PROMPT, PromptLayout
 from data_gen.models.tokenizer import load_tokenizer
 from data_gen.policies.simulated import EOS_ID, SimulatedPolicy
 from data_gen.records import steps
+from data_gen.records.chats import Message
 from data_gen.records.draw_keys import content_hash
+from data_gen.settings.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PretrainedConfig
@@ -29,6 +31,13 @@ class Vocabulary:
     encode_prompt: Callable[[str], tuple[int, ...]]
     fingerprint: str
     context_length: int | None = None
+    chat: Callable[[Sequence[Message]], tuple[int, ...]] | None = None
+
+    def encode_chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Raises InputError for the simulated policy, which reads questions alone."""
+        if self.chat is None:
+            raise InputError("the simulated policy reads questions alone; expected a model that reads a chat")
+        return self.chat(messages)
 
     def text(self, token_ids: Sequence[int]) -> str:
         return b"".join([self.token_bytes[token_id] for token_id in token_ids]).decode(errors="replace")
@@ -66,7 +75,8 @@ def load_vocabulary(
     fingerprint = content_hash(tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template)
     context_length = getattr(config, "max_position_embeddings", None)
     ends = need_eos_ids(name_or_path, tokenizer, config, _generation_config(name_or_path))
-    return Vocabulary(known + [b""] * n_padding, ends, ask, fingerprint, context_length)
+    chat = partial(prompt.encode_chat, tokenizer)
+    return Vocabulary(known + [b""] * n_padding, ends, ask, fingerprint, context_length, chat)
 
 
 def _model_config(name_or_path: str, trust_remote_code: bool) -> "PretrainedConfig | None":

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from data_gen.records.solutions import Problem
+from data_gen.records.solutions import Question
 
 QUESTION = "{question}"
 
@@ -65,7 +65,7 @@ class ChainPrompts:
             raise ValueError(f"first: got {self.first!r}, expected a text that holds {QUESTION}")
 
 
-def chain_prompt(problem: Problem, attempts: Sequence[str], prompts: ChainPrompts) -> tuple[Message, ...]:
+def chain_prompt(problem: Question, attempts: Sequence[str], prompts: ChainPrompts) -> tuple[Message, ...]:
     """The chat up to the next attempt: what a policy continues, and what it was trained on."""
     messages = [Message("user", prompts.first.replace(QUESTION, problem.question))]
     for attempt in attempts:

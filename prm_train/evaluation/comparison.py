@@ -26,7 +26,7 @@ from prm_train.metrics.estimators import (
     paired_difference,
 )
 from prm_train.search.results import ProblemResult
-from prm_train.strategies.voting import Vote, logprob_scores
+from prm_train.strategies.voting import TreeVote, logprob_scores
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Comparison:
     results: Sequence[ProblemResult]
     chosen: Chosen
     seed: int
-    more_votes: tuple[Vote, ...] = ()
+    more_votes: tuple[TreeVote, ...] = ()
     separator: str = "\n"
     flops: Mapping[str, ForwardFlops] = field(default_factory=dict)
 

@@ -14,7 +14,7 @@ from prm_train.evaluation.results import TokensPerProblem
 from prm_train.evaluation.tree_methods import TreeMethod
 from prm_train.metrics.estimators import blocks
 from prm_train.scoring.work import Work, passed
-from prm_train.search.results import Cost, ProblemResult
+from prm_train.search.results import ProblemResult, StrategyRun
 from prm_train.strategies.candidates import Candidate
 
 
@@ -74,7 +74,7 @@ class Costs:
     def of_tree(self, tree: TreeMethod) -> dict[int, TokensPerProblem]:
         """By N: what its searches booked."""
         return {
-            n: mean(self._of_run(result.trees[spec][n].cost) for result in self.results)
+            n: mean(self._of_run(result.trees[spec][n]) for result in self.results)
             for n, (spec, _) in tree.at.items()
         }
 
@@ -84,7 +84,8 @@ class Costs:
         flops = self._flops(drawn + passed(0, n_prompt), drawn.n_tokens, scorer, scored)
         return TokensPerProblem(drawn.n_tokens, scored.n_tokens, n_prompt, flops)
 
-    def _of_run(self, cost: Cost) -> TokensPerProblem:
+    def _of_run(self, run: StrategyRun) -> TokensPerProblem:
+        cost, scorer = run.cost, None if run.scorer == "none" else run.scorer
         n_generated, n_prefilled = cost.policy.n_generated, cost.policy.n_prefilled
         drawn, scored = (
             Work(n_generated + n_prefilled, cost.n_pairs),
@@ -92,13 +93,15 @@ class Costs:
         )
         # An earlier version stored no pairs
         is_known = all(bool(work.n_pairs) == bool(work.n_tokens) for work in (drawn, scored))
-        flops = self._flops(drawn, n_generated, "prm", scored) if is_known else None
+        flops = self._flops(drawn, n_generated, scorer, scored, run.writer) if is_known else None
         return TokensPerProblem(n_generated, scored.n_tokens, n_prefilled, flops)
 
-    def _flops(self, drawn: Work, n_generated: int, scorer: str | None, scored: Work) -> float | None:
-        if not {"policy", *([scorer] if scorer else [])} <= self.flops.keys():
+    def _flops(
+        self, drawn: Work, n_generated: int, scorer: str | None, scored: Work, writer: str = "policy"
+    ) -> float | None:
+        if not {writer, *([scorer] if scorer else [])} <= self.flops.keys():
             return None
-        total = self.flops["policy"].of(drawn, n_generated)
+        total = self.flops[writer].of(drawn, n_generated)
         return total + self.flops[scorer].of(scored, scored.n_tokens) if scorer else total
 
 

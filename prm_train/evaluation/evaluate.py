@@ -35,7 +35,7 @@ from prm_train.evaluation.results import SearchReport
 from prm_train.evaluation.shards import check_chosen_for, read_search
 from prm_train.metrics.estimators import N_QUINTILES, Interval
 from prm_train.search.results import ProblemResult
-from prm_train.strategies.voting import Vote
+from prm_train.strategies.voting import TreeVote
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class EvaluateConfig:
             "help": "folder of the quickstart's stage files, for the report's section on costs",
         },
     )
-    more_votes: tuple[Vote, ...] = field(
+    more_votes: tuple[TreeVote, ...] = field(
         default=(),
         metadata={
             "help": "votes to report of every beam, tree and particle search beside its own: score (of the "

@@ -7,15 +7,8 @@ interval.
 
 from collections.abc import Sequence
 
-from prm_train.evaluation.results import (
-    ALL_PROBLEMS,
-    CEILING,
-    PairedDifference,
-    SearchReport,
-    VerifierQuality,
-    method_label,
-    method_phrase,
-)
+from prm_train.evaluation.methods import CEILING, method_label, method_phrase
+from prm_train.evaluation.results import ALL_PROBLEMS, PairedDifference, SearchReport, VerifierQuality
 from prm_train.metrics.estimators import Interval
 
 CHANCE = 0.5  # AUROC of a coin

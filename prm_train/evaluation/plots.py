@@ -26,7 +26,8 @@ from prm_train.evaluation.charts import (
     log2_axis,
     tag,
 )
-from prm_train.evaluation.results import LossCurve, SearchReport, TokensPerProblem, method_label
+from prm_train.evaluation.methods import method_label
+from prm_train.evaluation.results import LossCurve, SearchReport, TokensPerProblem
 from prm_train.metrics.estimators import Interval, ReliabilityBin
 
 STYLES: Mapping[str, str] = {

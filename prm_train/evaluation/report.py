@@ -18,15 +18,8 @@ from data_gen.files.jsonl import write_text
 from prm_train.evaluation import findings, plots
 from prm_train.evaluation.charts import interval_glyph, linear_axis
 from prm_train.evaluation.findings import CHANCE
-from prm_train.evaluation.results import (
-    CEILING,
-    METHODS,
-    PairedDifference,
-    SearchReport,
-    StageCost,
-    VerifierQuality,
-    method_label,
-)
+from prm_train.evaluation.methods import CEILING, METHODS, method_label
+from prm_train.evaluation.results import PairedDifference, SearchReport, StageCost, VerifierQuality
 from prm_train.metrics.estimators import Interval, expected_calibration_error
 
 

@@ -15,7 +15,13 @@ from prm_train.search.settings import SearchConfig
 from prm_train.search.summary import SearchSummary
 
 SELECTION = ("n", "offset", "shard")  # which problems of a source are searched
-OF_MODELS = ("policy", "prm", "prm_format", "orm")  # where models are; models.json says which they are
+OF_MODELS = (
+    "policy",
+    "prm",
+    "prm_format",
+    "orm",
+    "revision_model",
+)  # where models are; models.json says which they are
 # what may differ between a search for choosing settings and the search that they are chosen for
 OF_TEST = (
     *("n_samples", "other_temperatures", "n_difficulty_draws"),

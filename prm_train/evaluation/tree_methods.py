@@ -1,5 +1,5 @@
-"""Searches in a tree as methods of a report: each strategy under each of its votes, and with the settings and
-the vote that validation problems choose.
+"""Searches in a tree and revisions as methods of a report: each strategy under each of its votes, and with
+the settings and the vote that validation problems choose.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prm_train.search.results import ProblemResult, Setting, StrategyRun
-from prm_train.strategies.tree_searches import STRATEGIES, parse_strategy
-from prm_train.strategies.voting import Vote, is_right, tree_votes, weighted_vote
+from prm_train.strategies.tree_searches import parse_strategy
+from prm_train.strategies.voting import TreeVote, Vote, is_right, tree_votes, weighted_vote
 
 SpecVote = tuple[str, Vote]
 
@@ -59,7 +59,7 @@ def accuracies(results: Sequence[ProblemResult], spec: str, n: int, vote: Vote) 
 
     def is_solved(run: StrategyRun) -> bool:
         how: Any = run.settings["aggregation"]
-        return is_right(weighted_vote(run.candidates, tree_votes(run.candidates, "prm", how, vote)))
+        return is_right(weighted_vote(run.candidates, tree_votes(run.candidates, run.scorer, how, vote)))
 
     return np.array([float(is_solved(result.trees[spec][n])) for result in results])
 
@@ -70,10 +70,9 @@ def choose_trees(results: Sequence[ProblemResult]) -> dict[str, dict[int, SpecVo
     """
     choices: dict[str, dict[int, SpecVote]] = {}
     for strategy, specs in by_strategy(results[0]).items():
-        votes = dict.fromkeys((*STRATEGIES[strategy].votes, *get_args(Vote)))
         choices[strategy] = {
             n: max(
-                ((spec, vote) for spec in specs for vote in votes),
+                ((spec, vote) for spec in specs for vote in votes_of(results[0], spec, get_args(TreeVote))),
                 key=lambda choice: float(accuracies(results, choice[0], n, choice[1]).mean()),
             )
             for n in sorted(results[0].trees[specs[0]])
@@ -82,7 +81,7 @@ def choose_trees(results: Sequence[ProblemResult]) -> dict[str, dict[int, SpecVo
 
 
 def tree_methods(
-    result: ProblemResult, chosen: Mapping[str, Mapping[int, SpecVote]], more_votes: Sequence[Vote] = ()
+    result: ProblemResult, chosen: Mapping[str, Mapping[int, SpecVote]], more_votes: Sequence[TreeVote] = ()
 ) -> Iterator[TreeMethod]:
     """The methods of the searches that a problem was searched with.
 
@@ -92,12 +91,22 @@ def tree_methods(
     for strategy, specs in by_strategy(result).items():
         settings = {spec: next(iter(result.trees[spec].values())).settings for spec in specs}
         for spec in [strategy] if strategy in specs else specs:
-            votes = list(dict.fromkeys((*STRATEGIES[strategy].votes, *more_votes)))
+            votes = votes_of(result, spec, more_votes)
             for vote in votes:
                 name = spec if vote == votes[0] else f"{spec}_{vote}"
                 yield TreeMethod(name, {n: (spec, vote) for n in sorted(result.trees[spec])}, settings)
         if strategy in chosen:
             yield TreeMethod(f"{strategy}_tuned", chosen[strategy], settings)
+
+
+def votes_of(result: ProblemResult, spec: str, more_votes: Sequence[TreeVote]) -> tuple[Vote, ...]:
+    """The votes of a strategy, its own first; of revisions none but those, and without a verifier the
+    majority alone.
+    """
+    strategy, run = parse_strategy(spec), next(iter(result.trees[spec].values()))
+    if strategy.is_revisions:
+        return strategy.strategy.votes if run.scorer != "none" else ("majority",)
+    return tuple(dict.fromkeys((*strategy.strategy.votes, *more_votes)))
 
 
 def by_strategy(result: ProblemResult) -> dict[str, list[str]]:

@@ -12,24 +12,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from data_gen.models.prompt_ids import encode_around, encode_messages, encode_text
+from data_gen.models.prompt_ids import encode_chain, encode_messages, encode_text
 from data_gen.records.chats import Message, without_oldest
 from data_gen.rows.layouts import RevisionRow
 from data_gen.settings.errors import InputError
 from prm_train.examples.examples import Example, ExampleSet, counted
 from prm_train.examples.unlabeled import UNLABELED
-
-
-def encode_chain(tokenizer: Any, prompt: Sequence[Message]) -> tuple[int, ...]:
-    """Ids of a chain up to where the next attempt begins: by the chat template, or each turn and a newline
-    without one.
-    """
-    if tokenizer.chat_template is None:
-        turns = [message.content for message in prompt]
-        return encode_around(
-            tokenizer, turns, lambda texts: "".join(f"{text}\n" for text in texts), add_special_tokens=True
-        )
-    return encode_messages(tokenizer, prompt)
 
 
 def encode_answer(tokenizer: Any, prompt: Sequence[Message], answer: str) -> tuple[int, ...]:

@@ -153,7 +153,7 @@ class ModelKind(ABC):
         logger.info(
             "%s", model_line(self.name.upper(), path, model.num_parameters(), options.dtype, options.device)
         )
-        return IncrementalScorer(
+        scorer = IncrementalScorer(
             model.to(options.device),
             encoding,
             scorer_id=scorer_id,
@@ -162,6 +162,8 @@ class ModelKind(ABC):
             cache_bytes=options.cache_bytes,
             max_batch_tokens=options.max_batch_tokens,
         )
+        scorer.sees_attempts = facts.has_attempts
+        return scorer
 
     # --- rows
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
+from data_gen.models.prompt_ids import encode_chain
 from data_gen.rows.layouts import RevisionRow, read_rows
 from prm_train.checkpoints.facts import CheckpointFacts
 from prm_train.encoding.paths import ScorerEncoding
 from prm_train.examples.examples import ExampleSet
-from prm_train.examples.revision import encode_answer, encode_chain, revision_examples
+from prm_train.examples.revision import encode_answer, revision_examples
 from prm_train.examples.targets import OWN_LABELS, LabelAlgebra
 from prm_train.kinds.language_models import LanguageModelKind
 from prm_train.kinds.model_kind import Checkpoint

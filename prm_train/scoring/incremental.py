@@ -173,6 +173,7 @@ class IncrementalScorer:
             )
         self.scorer_id = scorer_id
         self.aggregation = aggregation
+        self.sees_attempts = False  # an ORM that was trained on chains of attempts does
         self.max_batch_tokens = max_batch_tokens
 
         self._encoding = encoding

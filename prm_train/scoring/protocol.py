@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from data_gen.records.chats import Message
 from data_gen.settings.errors import InputError
 from prm_train.encoding.aggregation import Aggregation
 
@@ -61,6 +62,20 @@ class CountedTree(Protocol):
     def path_tokens(self, nodes: Sequence[Any]) -> tuple[int, ...]:
         """Tokens to compute for the path of these nodes, which begins with the root: those of each node, if
         it is computed once for all paths that share it; one number, if the path is computed whole.
+        """
+        ...
+
+
+@runtime_checkable
+class ChatScorer(Protocol):
+    """A `Scorer` that can be shown earlier attempts; `sees_attempts` says whether it was trained so."""
+
+    scores_steps: bool
+    sees_attempts: bool
+
+    def chat_session(self, messages: Sequence[Message]) -> AbstractAsyncContextManager["ScoringTree"]:
+        """A tree behind a chat (`data_gen.records.chats`). Raises PathTooLongError if the chat alone fills
+        the scorer's context.
         """
         ...
 

@@ -7,8 +7,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Any, Protocol
 
+from data_gen.records.chats import Message
 from prm_train.encoding.aggregation import Aggregation
-from prm_train.scoring.protocol import CountedTree, Scorer, ScorerUsage, ScoringTree
+from prm_train.scoring.protocol import ChatScorer, CountedTree, Scorer, ScorerUsage, ScoringTree
 from prm_train.scoring.work import passed
 
 
@@ -26,6 +27,7 @@ class SharedScorer:
     def __init__(self, scorer: Scorer) -> None:
         self.scorer_id, self.scores_steps = scorer.scorer_id, scorer.scores_steps
         self.aggregation: Aggregation = scorer.aggregation
+        self.sees_attempts = isinstance(scorer, ChatScorer) and scorer.sees_attempts
         self._scorer, self._stack = scorer, AsyncExitStack()
         self._tree: ScoringTree | None = None
         self._usage_of_others = ScorerUsage()
@@ -53,6 +55,19 @@ class SharedScorer:
         async with self._scorer.session(question) as tree:
             yield tree
             self._usage_of_others += tree.usage
+
+    @asynccontextmanager
+    async def chat_session(self, messages: Sequence[Message]) -> AsyncIterator[ScoringTree]:
+        """A tree of its own: no other method shows the scorer these attempts. Raises ValueError for a scorer
+        that was not trained to see any.
+        """
+        if not isinstance(self._scorer, ChatScorer):
+            raise ValueError(f"scorer {self.scorer_id}: cannot be shown earlier attempts")
+        async with self._scorer.chat_session(messages) as tree:
+            try:
+                yield tree
+            finally:
+                self._usage_of_others += tree.usage
 
 
 class MethodTree:

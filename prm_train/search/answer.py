@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from data_gen.answers.vote_key import answer_key
 from prm_train.search.results import Cost
 from prm_train.strategies.candidates import Candidate
 from prm_train.strategies.trace import TraceNode
+from prm_train.strategies.voting import class_of
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,6 @@ class Answer:
     cost: Cost
     unsolved: str | None = None
     trace: tuple[TraceNode, ...] = ()
-
-
-def class_of(candidate: Candidate) -> str:
-    return candidate.answer_class or answer_key(candidate.answer or "")
 
 
 def vote_shares(voters: Sequence[tuple[Candidate, float]]) -> dict[str, float]:

@@ -49,6 +49,16 @@ class StrategyRun:
         """Its name without settings."""
         return self.spec.partition(":")[0]
 
+    @property
+    def scorer(self) -> str:
+        """Whose scores its candidates have: of a search in a tree the PRM's."""
+        return str(self.settings.get("verifier", "prm"))
+
+    @property
+    def writer(self) -> str:
+        """The model that wrote them: `policy`, or of revisions the `revision_model`, if there is one."""
+        return str(self.settings.get("written_by", "policy"))
+
 
 @dataclass(frozen=True)
 class Scoring:
@@ -103,7 +113,7 @@ class ProblemResult:
 
     @cached_property
     def trees(self) -> dict[str, dict[int, StrategyRun]]:
-        """The runs of searches in a tree, by spec and N."""
+        """The runs of searches in a tree and of revisions, by spec and N."""
         by_spec: dict[str, dict[int, StrategyRun]] = {}
         for run in self.runs:
             if run.strategy not in (GREEDY, SAMPLES):

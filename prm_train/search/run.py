@@ -20,6 +20,7 @@ from data_gen.grading.graders import load_grader
 from data_gen.ledger.store import Ledger, has_draws
 from data_gen.models.names import check_inputs
 from data_gen.policies.first_prompt import say_prompt
+from data_gen.policies.protocol import need_chat_policy
 from data_gen.problems.sources import select_problems, write_counts
 from data_gen.records.solutions import Problem
 from data_gen.settings.errors import InputError
@@ -86,20 +87,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     if config.ledger is not None:
         check_folder(config.ledger.parent)
     config.policy.check()
+    config.revision_policy.check()
     check_inputs(config)
     clock = RunClock(config.output / "seconds.json")
     selection = select_problems(config.problems)
     grader = load_grader(config.grader, config.problems.source)
     policy = config.policy.load()
     say_prompt(config.policy, policy.encode_prompt, selection.problems[0].question)
+    reviser = policy if config.revision_model is None else config.revision_policy.load()
+    if any(spec.is_revisions for spec in config.specs):
+        need_chat_policy(reviser)
     scorers = load_scorers(config)
     confidence = load_confidence(config.baselines, config.policy, config.confidence_window)
     with Ledger(config.ledger_path) as ledger:
         done = read_begun_results(results, selection.problems)
         models = {"policy": policy.policy_id, **{name: scorer.scorer_id for name, scorer in scorers.items()}}
+        if reviser is not policy:
+            models["revision_model"] = reviser.policy_id
         claim_run(config.output, config, models, is_begun=is_begun(config.output))
         write_counts(config.output, selection)
-        searcher = Searcher(config, policy, ledger, grader, scorers, confidence)
+        searcher = Searcher(config, policy, ledger, grader, scorers, confidence, reviser)
         asyncio.run(search_problems(selection.problems, done, searcher, clock))
     # What is saved: a run that finds everything done reports the same seconds.
     summary = summarize(read_results(results), clock.saved)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from data_gen.ledger.store import Ledger
 from data_gen.policies.protocol import Policy
+from data_gen.records.chats import ChainPrompts
 from data_gen.records.draw_keys import DrawKey
 from data_gen.records.grader import Grader
-from data_gen.records.sampling import Completion
+from data_gen.records.sampling import Completion, Usage
 from data_gen.records.solutions import Problem
 from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage
 from prm_train.scoring.shared_tree import SharedScorer
@@ -30,6 +31,7 @@ from prm_train.strategies.baselines import ProblemBaselines
 from prm_train.strategies.best_of_n import draw_candidates, score_candidates
 from prm_train.strategies.candidates import Candidate
 from prm_train.strategies.paths import search_tree
+from prm_train.strategies.revisions import Reviser, revisions, score_attempts
 from prm_train.strategies.tree_searches import StrategySpec
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class Searcher:
     grader: Grader
     scorers: Mapping[str, Scorer]
     confidence: "ConfidenceModel | None" = None  # reads samples for the baselines that need it
+    reviser: Policy | None = None  # writes revisions; None: the policy does
 
     async def search(self, problem: Problem) -> ProblemResult:
         """What became of a problem, with all of its draws committed: those of a finished problem are never
@@ -84,7 +87,11 @@ class ProblemSearch:
             for temperature in dict.fromkeys((config.temperature, *config.other_temperatures))
         ]
         scored = replace(scored, candidates=await self.score(scored.candidates))
-        trees = [await self.tree(spec, n) for spec in config.specs for n in config.sizes]
+        trees = [
+            await (self.revisions(spec, n) if spec.is_revisions else self.tree(spec, n))
+            for spec in config.specs
+            for n in config.sizes
+        ]
         runs = await self.with_classes([scored, *others, *trees])
         # From the draws behind those of the samples
         first, n = config.n_samples, config.n_difficulty_draws
@@ -111,8 +118,9 @@ class ProblemSearch:
         classes = await classify_answers(self.problem, stated, self.searcher.grader)
         return [replace(run, candidates=with_classes(run.candidates, classes)) for run in runs]
 
-    def method_policy(self) -> MethodPolicy:
-        return MethodPolicy(self.searcher.policy, self.searcher.ledger, self.problem, self.drawn)
+    def method_policy(self, policy: Policy | None = None) -> MethodPolicy:
+        writer = self.searcher.policy if policy is None else policy
+        return MethodPolicy(writer, self.searcher.ledger, self.problem, self.drawn)
 
     async def draw(
         self, strategy: str, temperature: float, indices: range, baselines: ProblemBaselines | None = None
@@ -151,7 +159,7 @@ class ProblemSearch:
         if "prm" in self.too_long_for:
             return run
         candidates, usage = await search_tree(
-            lambda grower: spec.strategy.run(grower, chosen),
+            lambda grower: spec.tree_search.run(grower, chosen),
             policy,
             self.searcher.grader,
             prm,
@@ -160,3 +168,24 @@ class ProblemSearch:
         )
         cost = Cost(policy.usage_alone, usage, policy.n_pairs)
         return replace(run, candidates=tuple(candidates), cost=cost)
+
+    async def revisions(self, spec: StrategySpec, n: int) -> StrategyRun:
+        config, verifier = self.config, dict(spec.given).get("verifier", self.config.verifier)
+        scorer = self.scorers.get(verifier)
+        how = (config.aggregation or scorer.aggregation) if scorer is not None else "last"
+        settings = spec.settings(temperature=config.temperature, verifier=verifier, aggregation=how)
+        chosen, temperature = spec.config(n, settings), settings.pop("temperature")
+        settings["written_by"] = "policy" if config.revision_model is None else "revision_model"
+        policy = self.method_policy(self.searcher.reviser)
+        first = self.method_policy() if chosen.base_first else policy
+        prompts = ChainPrompts(config.policy.prompt_template, config.revision_prompt)
+        reviser = Reviser(policy, first, self.searcher.grader, config.params(temperature), prompts)
+        attempts = await revisions(reviser, chosen)
+        candidates, usage = [attempt.candidate for attempt in attempts], ScorerUsage()
+        if scorer is not None and verifier not in self.too_long_for:
+            candidates, usage = await score_attempts(
+                self.problem, attempts, scorer, verifier, config.step_separator
+            )
+        costs = [Cost(each.usage_alone, n_pairs=each.n_pairs) for each in {policy, first}]
+        cost = Cost(sum((each.policy for each in costs), Usage()), usage, sum(each.n_pairs for each in costs))
+        return StrategyRun(str(spec), n, temperature, tuple(candidates), cost, settings)

@@ -1,11 +1,12 @@
 """The settings of `prm-train search`. Loads without torch."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from data_gen.grading.graders import GraderName
 from data_gen.policies.config import PolicyConfig
 from data_gen.problems.sources import ProblemSource
+from data_gen.records.chats import QUESTION
 from data_gen.records.sampling import SamplingParams, check_temperature
 from data_gen.records.steps import check_separator
 from data_gen.records.stop_strings import check_stop_strings
@@ -13,6 +14,7 @@ from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.foreign.settings import AUTO, PrmFormat
 from prm_train.search.scorer_config import ScorerConfig
 from prm_train.strategies.baselines import Baseline, check_baselines
+from prm_train.strategies.revisions import Verifier
 from prm_train.strategies.tree_searches import StrategySpec, parse_strategy
 
 
@@ -34,6 +36,21 @@ class SearchConfig:
         metadata={"help": "how to read a PRM of another project whose config.json does not say it"},
     )
     orm: str | None = field(default=None, metadata={"is_model": True, "help": "folder or Hub name of an ORM"})
+    revision_model: str | None = field(
+        default=None,
+        metadata={
+            "is_model": True,
+            "help": "folder or Hub name of the model that writes revisions, with the other settings of "
+            "policy; null: the policy itself",
+        },
+    )
+    revision_prompt: str = field(
+        default=QUESTION,
+        metadata={
+            "help": "text before each attempt of a chain but the first, as chain.again of the rows that the "
+            "revision model was trained on; may hold {question}"
+        },
+    )
     n_samples: int = field(
         default=64, metadata={"help": "number of candidates for each problem at each temperature"}
     )
@@ -72,8 +89,9 @@ class SearchConfig:
     strategies: tuple[str, ...] = field(
         default=(),
         metadata={
-            "help": "searches in a tree to run with the PRM, for example particle_filter,beam; settings of "
-            "one follow its name, as in dvts:width=8 or particle_filter:exponent=0.5:temperature=0.7"
+            "help": "searches in a tree to run with the PRM, for example particle_filter,beam, and "
+            "revisions; settings of one follow its name, as in dvts:width=8, revisions:n_chains=1 or "
+            "particle_filter:exponent=0.5:temperature=0.7"
         },
     )
     sizes: tuple[int, ...] = field(
@@ -135,14 +153,30 @@ class SearchConfig:
     def _check_trees(self) -> None:
         if len({str(spec) for spec in self.specs}) < len(self.strategies):
             raise ValueError(f"strategies: got {', '.join(self.strategies)}, expected each once")
-        if self.strategies and self.prm is None:
-            raise ValueError(
-                f"strategies: got {', '.join(self.strategies)} without a PRM, expected prm to name one"
-            )
+        trees = [str(spec) for spec in self.specs if not spec.is_revisions]
+        if trees and self.prm is None:
+            raise ValueError(f"strategies: got {', '.join(trees)} without a PRM, expected prm to name one")
+        self._check_revisions()
         if min(self.sizes, default=1) < 1:
             raise ValueError(f"sizes: got {list(self.sizes)}, expected each to be 1 or more")
         if self.max_steps < 1:
             raise ValueError(f"max_steps: got {self.max_steps}, expected 1 or more")
+
+    def _check_revisions(self) -> None:
+        chains = [spec for spec in self.specs if spec.is_revisions]
+        if self.revision_model is not None and not chains:
+            raise ValueError(
+                f"revision_model: got {self.revision_model}, but no revisions among strategies, expected some"
+            )
+        for spec in chains:
+            given = dict(spec.given)
+            verifier = given.get("verifier", "none")
+            if verifier != "none" and {"orm": self.orm, "prm": self.prm}[verifier] is None:
+                raise ValueError(f"strategies: got {spec}, expected {verifier} to name one")
+            if given.get("base_first") and self.revision_model is None:
+                raise ValueError(
+                    f"strategies: got {spec}, expected revision_model to name another model than the policy"
+                )
 
     @property
     def specs(self) -> tuple[StrategySpec, ...]:
@@ -151,8 +185,18 @@ class SearchConfig:
 
     @property
     def tree_sizes(self) -> dict[str, tuple[int, ...]]:
-        """The N of the searches in a tree, by spec."""
+        """The N of the strategies, by spec."""
         return {str(spec): self.sizes for spec in self.specs}
+
+    @property
+    def verifier(self) -> Verifier:
+        """Of revisions that name none: the ORM, or else the PRM."""
+        return "orm" if self.orm is not None else "prm" if self.prm is not None else "none"
+
+    @property
+    def revision_policy(self) -> PolicyConfig:
+        """What writes revisions."""
+        return replace(self.policy, model=self.revision_model or self.policy.model)
 
     @property
     def ledger_path(self) -> Path:

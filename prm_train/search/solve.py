@@ -19,7 +19,7 @@ from data_gen.records.steps import check_separator, split_steps
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage
 from prm_train.scoring.shared_tree import SharedScorer
-from prm_train.search.answer import Answer, class_of, vote_shares
+from prm_train.search.answer import Answer, vote_shares
 from prm_train.search.method_policy import MethodPolicy
 from prm_train.search.results import Cost
 from prm_train.strategies.answer_classes import classify_answers, with_classes
@@ -28,8 +28,8 @@ from prm_train.strategies.candidates import Candidate
 from prm_train.strategies.paths import search_tree
 from prm_train.strategies.stopping import StopRule, n_needed
 from prm_train.strategies.trace import TreeTrace
-from prm_train.strategies.tree_searches import STRATEGIES, StrategySpec, parse_strategy
-from prm_train.strategies.voting import path_scores, tree_votes
+from prm_train.strategies.tree_searches import TREE_SEARCHES, StrategySpec, parse_strategy
+from prm_train.strategies.voting import class_of, path_scores, tree_votes
 
 # Strategies that choose among whole samples: `best_of_n` is vanilla, in `weighted` all vote with their scores
 MAJORITY, WEIGHTED, BEST_OF_N = "majority", "weighted", "best_of_n"
@@ -103,8 +103,8 @@ class SolveSettings:
         if self.max_steps < 1:
             raise ValueError(f"max_steps: got {self.max_steps}, expected 1 or more")
         if self.strategy not in OF_SAMPLES:
-            if self.strategy.partition(":")[0] not in STRATEGIES:
-                names = ", ".join((*OF_SAMPLES, *STRATEGIES))
+            if self.strategy.partition(":")[0] not in TREE_SEARCHES:
+                names = ", ".join((*OF_SAMPLES, *TREE_SEARCHES))
                 raise ValueError(f"strategy: got {self.strategy!r}, expected one of {names}")
             parse_strategy(self.strategy)
         check_temperature(self.temperature)
@@ -228,7 +228,7 @@ class Solver:
         )
         config = spec.config(settings.n, chosen)
         candidates, usage = await search_tree(
-            lambda grower: spec.strategy.run(grower, config),
+            lambda grower: spec.tree_search.run(grower, config),
             policy,
             self.reader,
             scorer,

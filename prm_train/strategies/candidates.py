@@ -43,6 +43,7 @@ class Candidate:
     log_weight: float = 0.0
     scorer_tokens: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     confidence: Mapping[str, float] = field(default_factory=dict)
+    chain: int | None = None  # of revisions: which chain it belongs to
 
     @property
     def can_vote(self) -> bool:

@@ -1,4 +1,4 @@
-"""The searches in a tree by name, and how one is asked for: `beam`, or with settings
+"""The searches in a tree and revisions by name, and how one is asked for: `beam`, or with settings
 `particle_filter:exponent=0.5`.
 
 A further one is a file with its function and its config, and an entry here.
@@ -20,32 +20,46 @@ from prm_train.strategies.mcts import MctsConfig, mcts
 from prm_train.strategies.particle_filter import ParticleFilterConfig, particle_filter
 from prm_train.strategies.paths import PathGrower, SearchPath
 from prm_train.strategies.rebase import RebaseConfig, rebase
+from prm_train.strategies.revisions import RevisionsConfig
 from prm_train.strategies.voting import Vote
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """`run` takes what `config` holds: `n`, `max_steps`, `aggregation` (what makes a path's score of its step
-    scores) and settings of its own.
+    """`config` holds `n`, `aggregation` (what makes a path's score of its step scores) and settings of its
+    own.
 
-    `votes` of the paths are reported, the strategy's own first.
+    `votes` of its candidates are reported, the strategy's own first.
     """
 
-    run: Callable[[PathGrower, Any], Coroutine[None, None, list[SearchPath]]]
     config: type[Any]  # a frozen dataclass
     votes: tuple[Vote, ...]
 
 
+@dataclass(frozen=True)
+class TreeSearch(Strategy):
+    """`run` takes what `config` holds, `max_steps` too."""
+
+    run: Callable[[PathGrower, Any], Coroutine[None, None, list[SearchPath]]]
+
+
 # The first vote of each is the one that it was made for; beam search's is the paper's.
+TREE_SEARCHES: Mapping[str, TreeSearch] = MappingProxyType(
+    {
+        "particle_filter": TreeSearch(ParticleFilterConfig, ("weight",), particle_filter),
+        "beam": TreeSearch(BeamConfig, ("score", "prior"), beam_search),
+        "dvts": TreeSearch(DvtsConfig, ("score",), dvts),
+        "lookahead": TreeSearch(LookaheadConfig, ("score",), lookahead_search),
+        "best_first": TreeSearch(BestFirstConfig, ("weight",), best_first),
+        "mcts": TreeSearch(MctsConfig, ("weight",), mcts),
+        "rebase": TreeSearch(RebaseConfig, ("score", "weight"), rebase),
+    }
+)
+REVISIONS = "revisions"
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
     {
-        "particle_filter": Strategy(particle_filter, ParticleFilterConfig, ("weight",)),
-        "beam": Strategy(beam_search, BeamConfig, ("score", "prior")),
-        "dvts": Strategy(dvts, DvtsConfig, ("score",)),
-        "lookahead": Strategy(lookahead_search, LookaheadConfig, ("score",)),
-        "best_first": Strategy(best_first, BestFirstConfig, ("weight",)),
-        "mcts": Strategy(mcts, MctsConfig, ("weight",)),
-        "rebase": Strategy(rebase, RebaseConfig, ("score", "weight")),
+        **TREE_SEARCHES,
+        REVISIONS: Strategy(RevisionsConfig, ("hierarchical", "hierarchical_best", "score", "majority")),
     }
 )
 
@@ -68,12 +82,22 @@ class StrategySpec:
     def strategy(self) -> Strategy:
         return STRATEGIES[self.name]
 
+    @property
+    def is_revisions(self) -> bool:
+        return self.name == REVISIONS
+
+    @property
+    def tree_search(self) -> TreeSearch:
+        """Raises KeyError for revisions."""
+        return TREE_SEARCHES[self.name]
+
     def settings(self, **defaults: Any) -> dict[str, Any]:
-        """All settings by name: `defaults` (temperature, max_steps, aggregation), those of the strategy, and
-        those that were given.
+        """All settings by name: those of the strategy, of which `defaults` says some (and the temperature),
+        and those that were given.
         """
         own = {field.name: field.default for field in fields(self.strategy.config) if field.name != "n"}
-        return {**own, **defaults, **dict(self.given)}
+        said = {name: value for name, value in defaults.items() if name in own or name == "temperature"}
+        return {**own, **said, **dict(self.given)}
 
     def config(self, n: int, settings: Mapping[str, Any]) -> Any:
         """What the strategy's function takes. Raises ValueError for settings that it refuses."""

@@ -14,7 +14,9 @@ from data_gen.answers.vote_key import answer_key
 from prm_train.encoding.aggregation import Aggregation, aggregate, log_score
 from prm_train.strategies.candidates import Candidate
 
-Vote = Literal["score", "weight", "prior", "prior_mean", "majority"]  # see `tree_votes`
+TreeVote = Literal["score", "weight", "prior", "prior_mean", "majority"]  # see `tree_votes`
+ChainVote = Literal["hierarchical", "hierarchical_best"]  # see `chain_votes`
+Vote = TreeVote | ChainVote
 
 
 def majority_vote(candidates: Sequence[Candidate]) -> Candidate | None:
@@ -39,7 +41,7 @@ def weighted_vote(candidates: Sequence[Candidate], weights: Sequence[float | Non
                 f"weight of candidate {candidate.index} of {candidate.problem_id}: got {weight}, expected 0 "
                 "or more"
             )
-        key = candidate.answer_class or answer_key(candidate.answer)
+        key = class_of(candidate)
         voters.setdefault(key, candidate)
         votes.setdefault(key, []).append(weight)
     # exact sums: the order of the candidates must not decide between equal sums; max takes the first of them
@@ -98,7 +100,7 @@ def logprob_scores(candidates: Sequence[Candidate], form: Literal["sum", "mean"]
 def tree_votes(
     candidates: Sequence[Candidate], scorer: str, how: Aggregation, vote: Vote
 ) -> list[float | None]:
-    """The weights of the candidates of a search in a tree in a vote.
+    """The weights of the candidates of a search in a vote.
 
     - `score`: the score of the path, as in weighted best-of-N.
     - `weight`: the weight of the path times its copies: a particle's weight, or the share of draws that gave
@@ -108,13 +110,16 @@ def tree_votes(
       little of the answer.
     - `prior_mean`: the same with the probability of a token, the geometric mean, in which length has no part.
     - `majority`: the same for all.
+    - `hierarchical`, `hierarchical_best`: see `chain_votes`.
 
-    All but `score` and `majority` are relative to the heaviest candidate that can vote. None for candidates
-    without a score or (but for `score`) without a vote.
+    All but `score`, `majority` and those of chains are relative to the heaviest candidate that can vote. None
+    for candidates without a score or (but for `score`) without a vote.
     """
     scores = path_scores(candidates, scorer, how)
     if vote == "score":
         return scores
+    if vote == "hierarchical" or vote == "hierarchical_best":
+        return chain_votes(candidates, scores, vote)
     if vote == "majority":
         return [1.0 if candidate.can_vote else None for candidate in candidates]
     logs = list[float | None]()
@@ -131,3 +136,36 @@ def tree_votes(
             logs.append(candidate.logprob_sum / max(n, 1) + log_score(score))
     highest = max((log for log in logs if log is not None), default=0.0)
     return [None if log is None else math.exp(log - highest) for log in logs]
+
+
+def chain_votes(
+    candidates: Sequence[Candidate], scores: Sequence[float | None], vote: ChainVote
+) -> list[float | None]:
+    """Of each chain of revisions one candidate votes, with its score (Snell et al. 2024, section 6.2).
+
+    - `hierarchical`: the answer of a chain is the one whose attempts score most in sum; the best of these
+      votes.
+    - `hierarchical_best`: the best attempt of a chain votes.
+    """
+    chains: dict[int | None, list[int]] = {}
+    for place, candidate in enumerate(candidates):
+        chains.setdefault(candidate.chain, []).append(place)
+    votes: list[float | None] = [None] * len(candidates)
+    for places in chains.values():
+        own, own_scores = [candidates[i] for i in places], [scores[i] for i in places]
+        if vote == "hierarchical":
+            elected = weighted_vote(own, own_scores)
+            own_scores = [
+                score if elected is not None and class_of(candidate) == class_of(elected) else None
+                for candidate, score in zip(own, own_scores, strict=True)
+            ]
+        best = best_of(own, own_scores)
+        if best is not None:
+            place = next(i for i in places if candidates[i] is best)
+            votes[place] = scores[place]
+    return votes
+
+
+def class_of(candidate: Candidate) -> str:
+    """What a candidate that states an answer votes for."""
+    return candidate.answer_class or answer_key(candidate.answer or "")

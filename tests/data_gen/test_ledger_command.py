@@ -372,3 +372,28 @@ def test_paths_may_hold_commas_and_be_given_as_words_or_as_a_setting(
     main(["merge", str(path), "--output", str(tmp_path / "c.sqlite")])
     main(["verify", "--inputs", str(tmp_path / "c.sqlite")])
     assert capsys.readouterr().out == f"{path}: sound\n{tmp_path / 'c.sqlite'}: sound\n"
+
+
+def test_repair_knows_a_chat_with_fewer_attempts_by_the_one_that_begins_with_it(tmp_path: Path):
+    """A chain's prompts: question, attempt, question, attempt, ...: each begins with those before it."""
+    chats = [PROMPT, (*PROMPT, 7, *PROMPT), (*PROMPT, 7, *PROMPT, 8, *PROMPT)]
+    path = tmp_path / "ledger.sqlite"
+    with Ledger(path) as ledger:
+        problem = Problem("p1", "Start with 3: fold 4, times 9.", "9 1")
+        recorded = LedgerPolicy(SimulatedPolicy(), ledger, problem)
+        draw = Completion((9,), "d", (-0.25,), FinishReason.EOS, Usage(1, 2, 3))
+        step = (*chats[2], 9)
+        for prefix, parent in [*((chat, None) for chat in chats), (step, prefix_hash(chats[2]))]:
+            ledger.add(recorded.key(prefix, PARAMS, 0), "p1", prefix, parent, PARAMS, draw)
+    (tmp_path / "config.json").write_text('{"max_new_tokens": 8}')
+    rows = "SELECT hash, parent_hash FROM prefixes ORDER BY hash"
+    with sqlite3.connect(path) as database:
+        whole = database.execute(rows).fetchall()
+    for lost in (chats[:2], chats):
+        with sqlite3.connect(path) as database:
+            database.executemany("DELETE FROM prefixes WHERE hash = ?", [(prefix_hash(ids),) for ids in lost])
+        database.close()
+        main(["repair", str(tmp_path)])
+        assert list(find_faults(path)) == []
+        with sqlite3.connect(path) as database:
+            assert database.execute(rows).fetchall() == whole

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, TrainerControl, TrainerState
 
 from data_gen import sample
 from data_gen.grading.graders import load_grader
+from data_gen.models.prompt_ids import encode_chain
 from data_gen.policies.engine.transformers_policy import TransformersPolicy, load_policy
 from data_gen.records.chats import Message
 from data_gen.records.sampling import SamplingParams
@@ -23,7 +24,6 @@ from data_gen.rows.layouts import RevisionRow, read_rows, write_rows
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config
 from prm_train.examples.examples import is_validation_question
-from prm_train.examples.revision import encode_chain
 from prm_train.examples.targets import LabelAlgebra
 from prm_train.kinds.load import load_checkpoint
 from prm_train.metrics.revision_rates import NextAttempt, next_attempts, revision_rates, with_right_attempt

@@ -16,7 +16,7 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -36,6 +36,7 @@ from data_gen.policies.engine.plain_model import PlainModel
 from data_gen.policies.engine.ragged_model import RaggedModel, UnknownModelError
 from data_gen.policies.engine.row_batch import RowBatch
 from data_gen.records import steps
+from data_gen.records.chats import Message
 from data_gen.records.draw_keys import content_hash, draw_seed
 from data_gen.records.sampling import Completion, SamplingParams, Truncation, Usage
 from data_gen.records.stop_strings import StopStrings
@@ -103,6 +104,9 @@ class TransformersPolicy:
 
     def encode_prompt(self, question: str) -> tuple[int, ...]:
         return self.prompt.encode(self.tokenizer, question)
+
+    def encode_chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        return self.prompt.encode_chat(self.tokenizer, messages)
 
     def token_bytes(self) -> list[bytes]:
         return self._token_bytes

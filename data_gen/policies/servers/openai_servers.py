@@ -9,6 +9,7 @@ Cancelling a draw closes its request.
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
 from data_gen.policies.protocol import Policy
@@ -21,6 +22,7 @@ from data_gen.policies.servers.requests import RequestSettings, ServerPool
 from data_gen.policies.servers.routing import RecentPrompts
 from data_gen.policies.vocabulary import Vocabulary
 from data_gen.process.daemon_threads import run_in_thread
+from data_gen.records.chats import Message
 from data_gen.records.draw_keys import content_hash, draw_seed
 from data_gen.records.sampling import Completion, SamplingParams
 from data_gen.records.steps import step_scanners
@@ -73,6 +75,9 @@ class OpenAIServersPolicy(Policy):
         prompt_ids = self._vocabulary.encode_prompt(question)
         self._prompts.add(prompt_ids)
         return prompt_ids
+
+    def encode_chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        return self._vocabulary.encode_chat(messages)
 
     def token_bytes(self) -> list[bytes]:
         return self._vocabulary.token_bytes

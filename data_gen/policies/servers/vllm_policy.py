@@ -7,7 +7,7 @@ loop.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from data_gen.policies.protocol import Policy
 from data_gen.policies.servers.engine_draw import EngineDraw, draw_completion
 from data_gen.policies.servers.openai_servers import N_SEEDS, check_prefix
 from data_gen.policies.vocabulary import Vocabulary, load_vocabulary
+from data_gen.records.chats import Message
 from data_gen.records.draw_keys import content_hash, draw_seed
 from data_gen.records.sampling import Completion, SamplingParams, Usage
 from data_gen.records.steps import step_scanners
@@ -57,6 +58,9 @@ class VllmPolicy(Policy):
 
     def encode_prompt(self, question: str) -> tuple[int, ...]:
         return self._vocabulary.encode_prompt(question)
+
+    def encode_chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        return self._vocabulary.encode_chat(messages)
 
     def token_bytes(self) -> list[bytes]:
         return self._vocabulary.token_bytes

@@ -160,6 +160,25 @@ def test_one_seed_for_every_prompt_of_a_batch_is_found(tmp_path: Path, temperatu
     )
 
 
+def test_chats_with_earlier_attempts_do_not_enter_the_test_for_shared_noise(tmp_path: Path):
+    policy = DigitPolicy(lambda base, prefix, index: (prefix, index))
+    copying = DigitPolicy(lambda base, prefix, index: index)  # as a chain goes on until its chat changes
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        for number in range(100):
+            problem = Problem(f"p{number}", f"Start with {number}: fold 4, times 9.", "0")
+            recorded = LedgerPolicy(policy, ledger, problem)
+            prompt = recorded.encode_prompt(problem.question)
+            for index in range(8):
+                asyncio.run(recorded.sample(prompt, PARAMS, index))
+                draw = asyncio.run(copying.sample(prompt, PARAMS, index))
+                chat = (*prompt, *b"Answer: 3", *prompt)
+                ledger.add(recorded.key(chat, PARAMS, index), problem.problem_id, chat, None, PARAMS, draw)
+    with closing(open_for_reading(tmp_path / "l.sqlite")) as database:
+        (report,) = examine_draws(database)
+    assert (report.n_prefixes, report.n_draws, report.findings) == (200, 1600, [])
+    assert sum(noise.n_pairs for noise in report.noise.values()) == 50  # of 100 questions
+
+
 def test_greedy_draws_are_not_tested(tmp_path: Path):
     report = examine(
         tmp_path,

@@ -8,21 +8,26 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from data_gen.ledger.export import exported_draws
 from data_gen.ledger.file import LedgerError
 from data_gen.ledger.policy import LedgerPolicy
 from data_gen.ledger.store import Ledger
 from data_gen.ledger.verification import find_faults
 from data_gen.policies.simulated import SimulatedPolicy
 from data_gen.problems.arithmetic.grader import ArithmeticGrader
+from data_gen.records.chats import Message
+from data_gen.records.draw_keys import prefix_hash
 from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
 from data_gen.records.solutions import GradedSolution, Problem, Question, Solution, unknown
 from data_gen.sample import main as sample_command
 from data_gen.sampling.solutions import draw_solutions
+from data_gen.settings.errors import InputError
 
 PROBLEM = Problem("p1", "Start with 3: fold 4, times 9.", "9 1")
 PARAMS = SamplingParams(max_new_tokens=200)
@@ -51,6 +56,39 @@ def test_a_stored_draw_is_returned_as_it_was_and_not_made_again(tmp_path: Path):
         assert draw(LedgerPolicy(policy, ledger, PROBLEM), 0) == first
         assert ledger.n_draws() == 1
     assert policy.n_calls == 1
+
+
+class ChatPolicy(SimulatedPolicy):
+    """Reads a chat as the question with the attempts in front of it."""
+
+    def encode_chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        attempts = "".join(f"{each.content}; " for each in messages if each.role == "assistant")
+        return self.encode_prompt(attempts + PROBLEM.question)
+
+    async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
+        return Completion((65, 256), "A", (0.0, 0.0), FinishReason.EOS, Usage(2))
+
+
+def test_a_chat_with_earlier_attempts_is_a_prompt_of_its_own(tmp_path: Path):
+    chat = (Message("user", "?"), Message("assistant", "Answer: 3"), Message("user", "?"))
+    step = tuple(b"3 fold 4=9 1\n")
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        recorded = LedgerPolicy(ChatPolicy(), ledger, PROBLEM)
+        prompt, revision = recorded.encode_prompt(PROBLEM.question), recorded.encode_chat(chat)
+        for prefix in (prompt, revision, prompt + step, revision + step):
+            asyncio.run(recorded.sample(prefix, PARAMS, 0))
+        with pytest.raises(
+            InputError, match="SimulatedPolicy reads questions alone; expected one that reads"
+        ):
+            LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM).encode_chat(chat)
+    rows = {tuple(row["prefix_ids"]): row["parent_hash"] for row in exported_draws(tmp_path / "l.sqlite")}
+    assert rows == {
+        prompt: None,
+        revision: None,
+        prompt + step: prefix_hash(prompt).hex(),
+        revision + step: prefix_hash(revision).hex(),
+    }
+    assert list(find_faults(tmp_path / "l.sqlite")) == []
 
 
 def test_index_params_and_seed_are_part_of_the_key(tmp_path: Path):

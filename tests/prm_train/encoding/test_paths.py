@@ -5,14 +5,13 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from data_gen.models.prompt_ids import encode_messages, encode_question
+from data_gen.models.prompt_ids import encode_chain, encode_messages, encode_question
 from data_gen.models.prompt_layout import PromptLayout
 from data_gen.models.tokenizer import load_tokenizer, train_tokenizer
 from data_gen.records.chats import Message
 from data_gen.records.steps import split_steps
 from data_gen.settings.errors import InputError
 from prm_train.encoding.paths import EncodingFacts, ScorerEncoding, prepare_encoding
-from prm_train.examples.revision import encode_chain
 
 QUESTION = "Start with 3: plus 4, times 2."
 STEPS = ["3 plus 4 = 7", "7 times 2 = 14, keep 4", "Answer: 7 4"]

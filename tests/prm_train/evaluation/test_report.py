@@ -8,6 +8,7 @@ import pytest
 from data_gen.settings.errors import InputError
 from prm_train.evaluation.charts import decade_axis, linear_axis, log2_axis, spread_labels
 from prm_train.evaluation.findings import declines, duration, short_count, verdict
+from prm_train.evaluation.methods import method_label
 from prm_train.evaluation.plots import IMPORTANCE, MAX_LINES, drawn_methods, flops_plot
 from prm_train.evaluation.report import render, summary_table, table_rows, total_cost, write_report
 from prm_train.evaluation.results import (
@@ -22,7 +23,6 @@ from prm_train.evaluation.results import (
     StageCost,
     TokensPerProblem,
     VerifierQuality,
-    method_label,
 )
 from prm_train.metrics.estimators import Interval, ReliabilityBin
 

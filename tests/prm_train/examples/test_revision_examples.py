@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from data_gen.models.prompt_ids import encode_chain
 from data_gen.models.tokenizer import load_tokenizer
 from data_gen.records.chats import ChainPrompts, Message, without_oldest
 from data_gen.records.solutions import CORRECT, INCORRECT, GradedSolution, Problem, Solution
@@ -13,7 +14,7 @@ from data_gen.settings.errors import InputError
 from prm_train.encoding.paths import prepare_encoding
 from prm_train.examples.examples import split_by_question
 from prm_train.examples.outcome import outcome_examples
-from prm_train.examples.revision import encode_answer, encode_chain, revision_examples, sft_row
+from prm_train.examples.revision import encode_answer, revision_examples, sft_row
 from prm_train.examples.unlabeled import UNLABELED
 
 QUESTION, RIGHT = Message("user", "Start with 3: plus 4."), Message("assistant", "3 plus 4 = 7\nAnswer: 7")

@@ -2,11 +2,18 @@
 
 import json
 import logging
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from data_gen.ledger.statistics import ledger_statistics
+from data_gen.ledger.verification import find_faults
+from data_gen.problems.arithmetic.task import BASE_POLICY
 from data_gen.settings.errors import InputError
+from prm_train.evaluation.shards import read_search
+from prm_train.evaluation.tree_methods import tree_methods
 from prm_train.search.results import read_results
 from prm_train.search.run import main
 
@@ -166,6 +173,69 @@ def test_every_search_in_a_tree_is_recorded_with_its_settings(
     assert "aggregation" not in named
     (again, _) = read_results(tmp_path / "named" / "results.jsonl")
     assert {run.settings["aggregation"] for run in again.runs[2:]} == {"prod"}
+
+
+def test_chains_of_revisions_are_recorded_with_what_wrote_and_scored_them(
+    tmp_path: Path, random_scorers: dict[str, str]
+) -> None:
+    specs = ("revisions:n_chains=1", "revisions:n_chains=9:base_first=True", "revisions:verifier=none")
+    models = ("--orm", random_scorers["orm"], "--policy.model", "base", "--revision_model", str(BASE_POLICY))
+    arguments = ("--sizes", "3", "--strategies", ",".join(specs), "--max_new_tokens", "120", *models)
+    search(tmp_path, *arguments, "--n_samples", "3", "--policy.dtype", "float32")
+    results = read_results(tmp_path / "results.jsonl")
+    for result in results:
+        one, wide, unscored = (result.trees[spec][3] for spec in specs)
+        common = {"n_shown": 4, "written_by": "revision_model"}
+        orm = {"verifier": "orm", "aggregation": "min"}  # the checkpoint's own way
+        assert one.settings == {"n_chains": 1, "base_first": False, **orm, **common}
+        assert wide.settings == {"n_chains": 9, "base_first": True, **orm, **common}
+        none = {"verifier": "none", "aggregation": "last"}
+        assert unscored.settings == {"n_chains": 4, "base_first": False, **none, **common}
+        assert [(run.scorer, run.writer) for run in (one, unscored)] == [
+            ("orm", "revision_model"),
+            ("none", "revision_model"),
+        ]
+        assert [[each.chain for each in run.candidates] for run in (one, wide)] == [[0] * 3, [0, 1, 2]]
+        # The base policy's samples, with the scores that they have there
+        assert [replace(each, chain=None) for each in wide.candidates] == list(result.scored)
+        assert wide.cost.scorer == result.cost_of_scores("orm")
+        assert wide.cost.policy == result.cost_of_samples(1.0).policy
+        assert all("orm" in each.scores for each in one.candidates)
+        assert one.cost.policy.n_prefilled > 3 * wide.cost.policy.n_prefilled  # chats are read anew
+        assert not any(each.scores for each in unscored.candidates)
+    counts = ledger_statistics(tmp_path / "ledger.sqlite")["policies"]
+    (counted,) = counts.values()  # the same weights under two names are one policy
+    # One prompt a question, and two chats of the one chain with several attempts
+    assert counted["n_prefixes"] == 2 * 3
+    assert list(find_faults(tmp_path / "ledger.sqlite")) == []
+    assert set(json.loads((tmp_path / "models.json").read_text())) == {"policy", "revision_model", "orm"}
+    found = read_search([tmp_path])
+    assert list(found.results) == sorted(results, key=lambda each: each.problem.problem_id)
+    names = [method.name for method in tree_methods(found.results[0], {})]
+    votes = ("", "_hierarchical_best", "_score", "_majority")
+    assert names == [*(f"{spec}{vote}" for spec in specs[:2] for vote in votes), specs[2]]
+    (majority,) = [each for each in tree_methods(found.results[0], {}) if each.name == specs[2]]
+    assert majority.words.endswith("written_by = revision_model, vote by majority")
+
+
+def test_revisions_that_cannot_work_are_refused(tmp_path: Path) -> None:
+    for arguments, told in (
+        (("--strategies", "revisions:n_chains=0"), "n_chains: got 0, expected 1 or more"),
+        (("--strategies", "revisions:verifier=orm"), "got revisions:verifier=orm, expected orm to name one"),
+        (("--strategies", "revisions:max_steps=3"), "got 'max_steps=3', expected one of "),
+        (
+            ("--strategies", "revisions:base_first=true"),
+            "got revisions:base_first=True, expected revision_model to name another model than the policy",
+        ),
+        (("--revision_model", "base"), "revision_model: got base, but no revisions among strategies"),
+        (
+            ("--strategies", "revisions"),
+            "policy simulated-arithmetic-1: SimulatedPolicy reads questions alone; expected one that reads",
+        ),
+    ):
+        with pytest.raises(InputError, match=re.escape(told)):
+            search(tmp_path, *arguments)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_settings_of_trees_that_cannot_work_are_refused(tmp_path: Path) -> None:

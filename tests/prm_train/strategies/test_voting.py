@@ -1,5 +1,6 @@
 import asyncio
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -158,3 +159,23 @@ def test_published_samples_give_the_published_accuracies(real_data: Path) -> Non
     ]
     assert sum(is_right(weighted_vote(some, scores)) for some, scores in first[8]) == 94
     assert sum(has_correct(some) for some, _ in first[8]) == 96
+
+
+def test_in_a_hierarchical_vote_each_chain_elects_an_answer_and_the_best_of_it_votes() -> None:
+    answers, chains = ("5", "5", "7", "6", None, "7"), (0, 0, 0, 1, 1, 2)
+    some = [replace(each, chain=chain) for each, chain in zip(candidates(*answers), chains, strict=True)]
+    scored = [
+        replace(each, scores={"orm": (score,)})
+        for each, score in zip(some, (0.3, 0.4, 0.6, 0.5, 0.9, 0.2), strict=True)
+    ]
+    # Chain 0 elects 5 (0.3 + 0.4 against 0.6), whose best attempt has 0.4
+    assert tree_votes(scored, "orm", "last", "hierarchical") == [None, 0.4, None, 0.5, None, 0.2]
+    assert chosen(weighted_vote(scored, tree_votes(scored, "orm", "last", "hierarchical"))) == 3
+    # The best attempt of chain 0 says 7, as chain 2 does: 0.6 + 0.2 against 0.5
+    assert tree_votes(scored, "orm", "last", "hierarchical_best") == [None, None, 0.6, 0.5, None, 0.2]
+    assert chosen(weighted_vote(scored, tree_votes(scored, "orm", "last", "hierarchical_best"))) == 2
+    alone = [replace(each, chain=index) for index, each in enumerate(scored)]  # every one its own chain
+    flat = [0.3, 0.4, 0.6, 0.5, None, 0.2]  # the one without an answer cannot vote
+    assert tree_votes(alone, "orm", "last", "hierarchical") == flat
+    assert tree_votes(alone, "orm", "last", "hierarchical_best") == flat
+    assert tree_votes(some, "orm", "last", "hierarchical") == [None] * 6  # nobody was scored
