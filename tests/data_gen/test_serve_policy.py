@@ -150,7 +150,7 @@ def test_max_tokens_cuts(simulated_server):
         ({"stop": [str(i) for i in range(20)]}, "stop: 20 strings, expected at most 17"),
         ({"logprobs": 5}, "logprobs: Input should be less than or equal to 1"),
         ({"guided_regex": "a*"}, "guided_regex: Extra inputs are not permitted"),
-        ({"logit_bias": {"+5": 1}}, "logit_bias: got key '+5', expected token ids"),
+        ({"logit_bias": {"05": 1}}, "logit_bias: got key '05', expected token ids"),
         ({"logit_bias": {"5": 101}}, "logit_bias: Input should be less than or equal to 100"),
         ({"logit_bias": {"5": "x"}}, "logit_bias: Input should be a valid number"),
         (

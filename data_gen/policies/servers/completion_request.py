@@ -126,7 +126,7 @@ def sampling_params(body: CompletionBody) -> SamplingParams:
     if len(stops) > MAX_STOP_STRINGS + 1:  # a client's own and its separator
         raise BadRequestError(f"stop: {len(stops)} strings, expected at most {MAX_STOP_STRINGS + 1}")
     separator, stop_strings = (stops[0], ()) if len(stops) == 1 else (None, tuple(dict.fromkeys(stops)))
-    strange = next((key for key in body.logit_bias if not re.fullmatch(r"\d{1,9}", key, re.ASCII)), None)
+    strange = next((key for key in body.logit_bias if not re.fullmatch("0|[1-9][0-9]{0,8}", key)), None)
     if strange is not None:
         raise BadRequestError(f"logit_bias: got key {strange!r}, expected token ids")
     bias = {int(key): value for key, value in body.logit_bias.items()}

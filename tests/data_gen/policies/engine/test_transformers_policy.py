@@ -338,7 +338,8 @@ def test_restricted_draws_are_functions_of_their_keys_and_the_same_in_both_engin
     assert len(set(ids_of(free.values()))) == 9
 
 
-def test_rules_about_ids_are_those_of_a_masked_softmax_at_every_token(policy, tokenizer):
+def test_rules_about_ids_are_those_of_a_masked_softmax_at_every_token(tokenizer):
+    policy = TransformersPolicy(make_model(tokenizer), tokenizer)
     prefix, banned = prompts(tokenizer, 3)[2], tuple(range(0, 280, 3))
     free = SamplingParams(30, 0)
     ruled = replace(free, banned_ids=banned, biases=((100, 4.0), (101, -4.0)))
