@@ -72,18 +72,19 @@ VARIES = (
     "output",
 )
 Main = Callable[[list[str]], None]
-TESTS = Path(__file__).parents[1] / "tests" / "data_gen"
+TESTS = Path(__file__).parents[1] / "tests"
 HOSTILE = {
     "hostile server replies": (
-        "policies/test_server_faults.py",
-        "policies/test_server_replies.py",
-        "test_judge.py",
+        "data_gen/policies/servers/test_server_faults.py",
+        "data_gen/policies/servers/test_replies.py",
+        "data_gen/judging/test_judge.py",
+        "prm_train/scoring/test_served.py",
     ),
-    "hostile clients of serve-policy": ("test_serve_policy.py",),
+    "hostile clients of serve-policy": ("data_gen/test_serve_policy.py",),
     "hostile programs: ways out of the sandbox, forged verdicts": (
-        "test_isolation.py",
-        "test_remote_program.py",
-        "test_program_grading.py",
+        "data_gen/grading/test_isolation.py",
+        "data_gen/grading/test_remote_program.py",
+        "data_gen/grading/test_program.py",
     ),
 }
 

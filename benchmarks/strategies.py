@@ -71,9 +71,10 @@ def specs_for_test(chosen: Chosen) -> list[str]:
     """The defaults (of best-first search, which has none that goes deep, what was tried), and what was
     chosen at some N.
     """
-    first = {parse_strategy(spec).name: spec for spec in reversed(TRIED)}
+    tried = [str(parse_strategy(spec)) for spec in TRIED]  # as results spell them
+    first = {parse_strategy(spec).name: spec for spec in reversed(tried)}
     best = {spec for at in chosen.trees.values() for spec, _ in at.values()}
-    return [spec for spec in TRIED if spec in best or first[parse_strategy(spec).name] == spec]
+    return [spec for spec in tried if spec in best or first[parse_strategy(spec).name] == spec]
 
 
 def run(config: QuickstartConfig) -> None:

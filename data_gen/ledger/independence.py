@@ -27,6 +27,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from data_gen.records.token_rules import TokenRules
+
 FALSE_ALARM = 1e-6  # chance that a test which finds nothing wrong by right says that there is
 # Probabilities of another batch shape or a low precision are off: by less than this factor is no finding
 INEXACT = 1.25
@@ -145,7 +147,7 @@ class Independence:
     policy_id: str
     params_hash: str
     temperature: float
-    # By top_p, top_k or min_p: log-probabilities are those of the whole distribution
+    # By top_p, top_k, min_p or rules about ids: log-probabilities are those of the whole distribution
     is_truncated: bool = False
     n_prefixes: int = 0
     n_draws: int = 0
@@ -198,7 +200,8 @@ class Independence:
             )
         elif self.is_truncated:
             reasons.append(
-                "repeats: stored log-probabilities are those of all tokens, drawn with top_p, top_k or min_p"
+                "repeats: stored log-probabilities are those of all tokens, drawn with top_p, top_k, min_p, "
+                "or ids that are banned, allowed or biased"
             )
         elif self.n_impossible:
             reasons.append(
@@ -243,8 +246,10 @@ class Independence:
 
 
 def _distribution(params: dict[str, Any] | None) -> tuple[float, bool]:
-    """The temperature, and whether some tokens could not be drawn; for a draw without its params NaN."""
-    return (math.nan, False) if params is None else (params["temperature"], "top_p" in params)
+    """The temperature, and whether tokens were left out or biased; for a draw without its params NaN."""
+    if params is None:
+        return math.nan, False
+    return params["temperature"], any(name in params for name in ("top_p", *TokenRules._fields))
 
 
 def examine_draws(database: sqlite3.Connection) -> list[Independence]:

@@ -14,7 +14,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,7 @@ def _rebuild_params(database: sqlite3.Connection, config: Path) -> int:
     query = "SELECT DISTINCT params_hash FROM draws WHERE params_hash NOT IN (SELECT hash FROM params)"
     missing = {name for (name,) in database.execute(query)}
     found = {each.params_hash: each for each in _params_of(config)} if missing else {}
-    rows = [(name, json.dumps(asdict(found[name]), sort_keys=True)) for name in missing & found.keys()]
+    rows = [(name, json.dumps(found[name].facts, sort_keys=True)) for name in missing & found.keys()]
     database.executemany("INSERT INTO params VALUES (?, ?)", rows)
     return len(rows)
 

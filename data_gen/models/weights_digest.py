@@ -6,6 +6,7 @@ digested must not change.
 """
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,13 @@ def weight_files_digest(folder: Path) -> str:
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise InputError(f"{folder}: holds no *.safetensors; expected the weights of a model")
+    return files_digest([*files, folder / "config.json"])
+
+
+def files_digest(files: Sequence[Path]) -> str:
+    """Of the names and bytes of some files."""
     digest = hashlib.sha256()
-    for path in [*files, folder / "config.json"]:
+    for path in files:
         digest.update(f"{path.name} {path.stat().st_size}".encode())
         with path.open("rb") as file:
             while block := file.read(FILE_BLOCK_BYTES):

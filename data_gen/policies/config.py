@@ -17,7 +17,7 @@ from data_gen.settings.errors import InputError
 logger = logging.getLogger(__name__)
 BUILT_IN = (*shipped_models(), "simulated")  # names of models that stand for no folder of the user's
 VLLM_ONLY = ("tensor_parallel_size", "gpu_memory_utilization")
-IN_PROCESS_ONLY = ("engine", "dtype", "device", "max_rows", *VLLM_ONLY)
+IN_PROCESS_ONLY = ("engine", "dtype", "device", "max_rows", "prefix_cache_bytes", *VLLM_ONLY)
 SERVERS_ONLY = (
     "api_key_env",
     "tokenizer",
@@ -75,6 +75,14 @@ class PolicyConfig:
     max_rows: int = field(
         default=256,
         metadata={"help": "how many texts the engine transformers computes at a time", "is_execution": True},
+    )
+    prefix_cache_bytes: int = field(
+        default=2**28,
+        metadata={
+            "help": "maximum number of bytes of keys and values of prefixes that the engine transformers "
+            "keeps, for the next steps of a search; 0: none",
+            "is_execution": True,
+        },
     )
     tensor_parallel_size: int = field(
         default=1,
@@ -159,6 +167,8 @@ class PolicyConfig:
                 f"gpu_memory_utilization: got {self.gpu_memory_utilization}, expected more than 0 and at "
                 "most 1"
             )
+        if self.prefix_cache_bytes < 0:
+            raise ValueError(f"prefix_cache_bytes: got {self.prefix_cache_bytes}, expected 0 or more")
         for number in (
             "tensor_parallel_size",
             "max_rows",
@@ -242,6 +252,7 @@ class PolicyConfig:
             dtype=self.dtype,
             device=self.device,
             max_rows=self.max_rows,
+            prefix_cache_bytes=self.prefix_cache_bytes,
             trust_remote_code=self.trust_remote_code,
             prompt=self.prompt,
         )
@@ -292,6 +303,10 @@ class PolicyExecution:
     )
     max_rows: int | None = field(
         default=None, metadata={"help": "how many texts the engine transformers computes at a time"}
+    )
+    prefix_cache_bytes: int | None = field(
+        default=None,
+        metadata={"help": "maximum number of bytes of prefixes that the engine transformers keeps"},
     )
     tensor_parallel_size: int | None = field(
         default=None, metadata={"help": "for the engine vllm: number of GPUs that share the model"}

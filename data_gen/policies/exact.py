@@ -18,6 +18,7 @@ from data_gen.policies.protocol import Policy
 from data_gen.records.draw_keys import derive_seed, draw_seed
 from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
 from data_gen.records.solutions import Problem
+from data_gen.records.token_rules import refuse_rules
 
 N_STEPS, STEP_TOKENS, EOS_ID = 16, 25, 256
 LEVELS = {"easy": (6.0, 2.0), "mid": (3.0, 3.0), "hard": (1.5, 6.0)}  # q ~ Beta
@@ -100,6 +101,7 @@ class ExactPolicy(Policy):
         return [*(bytes([i]) for i in range(256)), b""]
 
     async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
+        refuse_rules(params.token_rules, "a simulated policy")
         rng = random.Random(draw_seed(self.base_seed, self.policy_id, prefix_ids, index))
         question, _, written = bytes(prefix_ids).decode().partition("\n")
         done = written.split("\n")[:-1]

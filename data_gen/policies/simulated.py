@@ -14,6 +14,7 @@ from data_gen.problems.built_in_task import BuiltInTask
 from data_gen.problems.tasks import DEFAULT_TASK
 from data_gen.records.draw_keys import content_hash, derive_seed, draw_seed
 from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
+from data_gen.records.token_rules import refuse_rules
 
 EOS_ID = 256
 END_OF_PROMPT_ID = 257  # of SimulatedSolver, whose questions may hold any text
@@ -51,6 +52,7 @@ class SimulatedPolicy(Policy):
 
 def _completion(text: bytes, n_prefix: int, params: SamplingParams) -> Completion:
     """The draw of which `text` would be the whole: up to the stop rule, the length limit or EOS."""
+    refuse_rules(params.token_rules, "a simulated policy")
     finish_reason = FinishReason.EOS
     stops = [stop.encode() for stop in (params.stop, *params.stop_strings) if stop is not None]
     ends = [text.index(stop) + len(stop) for stop in stops if stop in text]

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from data_gen.records.draw_keys import content_hash
+from data_gen.records.token_rules import TokenRules, check_token_rules
 
 # Below about 1e-38 logits / temperature is infinite, and what is drawn with it is nothing
 LOWEST_TEMPERATURE = 1e-6
@@ -57,7 +58,7 @@ class SamplingParams:
     separator (None: at EOS).
 
     `stop_strings` end it, too, and with it the solution (`data_gen.records.stop_strings`); `top_p`, `top_k`,
-    `min_p`: see `Truncation`.
+    `min_p`: see `Truncation`; `banned_ids`, `allowed_ids` (empty: all) and `biases`: see `TokenRules`.
     """
 
     max_new_tokens: int
@@ -67,16 +68,24 @@ class SamplingParams:
     top_k: int = 0
     min_p: float = 0.0
     stop_strings: tuple[str, ...] = ()
+    banned_ids: tuple[int, ...] = ()
+    allowed_ids: tuple[int, ...] = ()
+    biases: tuple[tuple[int, float], ...] = ()
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
             raise ValueError(f"max_new_tokens: got {self.max_new_tokens}, expected at least 1")
         check_temperature(self.temperature)
         check_truncation(self.truncation)
+        check_token_rules(self.token_rules)
 
     @property
     def truncation(self) -> Truncation:
         return Truncation(self.top_p, self.top_k, self.min_p)
+
+    @property
+    def token_rules(self) -> TokenRules:
+        return TokenRules(self.banned_ids, self.allowed_ids, self.biases)
 
     @property
     def facts(self) -> dict[str, object]:
@@ -96,7 +105,8 @@ class SamplingParams:
     def _restrictions(self) -> dict[str, object]:
         is_truncated = self.temperature > 0 and self.truncation != ALL_TOKENS
         stop_strings = {"stop_strings": sorted(self.stop_strings)} if self.stop_strings else {}
-        return {**(self.truncation._asdict() if is_truncated else {}), **stop_strings}
+        truncation = self.truncation._asdict() if is_truncated else {}
+        return {**truncation, **stop_strings, **self.token_rules.facts}
 
     @cached_property
     def params_hash(self) -> str:
@@ -135,7 +145,7 @@ class Completion:
 
     `token_ids` are exactly the ids drawn, EOS included where the draw ended with it; `text` is their text
     without EOS. `logprobs` are the natural log-probabilities of `token_ids` under the policy at temperature
-    1, whatever temperature drew them.
+    1, whatever temperature, truncation, bias or rule about ids drew them.
     """
 
     token_ids: tuple[int, ...]

@@ -166,7 +166,13 @@ class Comparison:
         ]
 
         hard = self.quintiles() >= N_QUINTILES - 2
-        for name in (tree.name for tree in self.trees):
+        # Where settings were tuned, what was chosen is compared, and not each of those that were tried
+        trees = [
+            tree.name
+            for tree in self.trees
+            if tree.name.endswith("_tuned") or tree.strategy not in self.chosen.trees
+        ]
+        for name in trees:
             for n, found in correct[name].items():
                 if n in weighted:
                     pairs.append(

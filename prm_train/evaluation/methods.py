@@ -193,7 +193,12 @@ CEILING = "pass_at_n"  # not a method that anybody could use: it needs to know t
 
 
 def method_label(name: str) -> str:
-    """The name in plots and tables; a method that the catalogue does not know keeps its own."""
+    """The name in plots and tables, with the settings of a search that are not its defaults; a method that
+    the catalogue does not know keeps its own.
+    """
+    base, _, settings = name.partition(":")
+    if settings and base in METHODS:
+        return f"{METHODS[base].label} ({settings.replace(':', ', ')})"
     return METHODS[name].label if name in METHODS else name
 
 

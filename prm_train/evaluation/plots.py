@@ -48,6 +48,12 @@ STYLES: Mapping[str, str] = {
     "majority": "c-vote",
     "pass_at_n": "c-plain dotted",
 }
+# Which lines a plot has room for, the most important first; the table has all methods.
+IMPORTANCE = (
+    *("prm_weighted", "particle_filter", "beam", "majority", "pass_at_n", "orm_weighted", "dvts"),
+    *("beam_prior", "logprob", "rebase", "mcts", "best_first", "lookahead", "prm_vanilla", "orm_vanilla"),
+)
+MAX_LINES = 9
 SPARE_STYLES = ("c-spare1", "c-spare2", "c-spare3")
 Curve = Mapping[int, Interval] | Mapping[float, Interval]
 N_TITLE = "N, samples a problem"
@@ -83,10 +89,32 @@ def method_styles(report: SearchReport) -> dict[str, str]:
     """The css classes of each method; methods that the catalogue does not know take the spare colours in
     turn.
     """
-    unknown = [name for name in report.methods if name not in STYLES]
-    taken = {STYLES[name].split()[0] for name in report.methods if name in STYLES}
+    known = {**STYLES, **{f"{name}_tuned": style for name, style in STYLES.items()}}
+    known |= {f"{name}_early": f"{style} dotted" for name, style in STYLES.items()}
+    unknown = [name for name in report.methods if name not in known]
+    taken = {known[name].split()[0] for name in report.methods if name in known}
     free = [style for style in SPARE_STYLES if style not in taken] or SPARE_STYLES
-    return {**STYLES, **{name: free[i % len(free)] for i, name in enumerate(unknown)}}
+    return known | {name: free[i % len(free)] for i, name in enumerate(unknown)}
+
+
+def drawn_methods(report: SearchReport) -> list[str]:
+    """The methods that a plot shows, in their order: those of most importance, each search in a tree with its
+    tuned settings where it has them. Votes that stop early differ in cost alone, and stand in the table.
+    """
+
+    tuned = {name.removesuffix("_tuned") for name in report.methods if name.endswith("_tuned")}
+
+    def is_shown(name: str) -> bool:
+        is_of_tuned = any(name == each or name.startswith((f"{each}_", f"{each}:")) for each in tuned)
+        return not name.endswith("_early") and (name.endswith("_tuned") or not is_of_tuned)
+
+    def rank(name: str) -> int:
+        base = name.removesuffix("_tuned")
+        return IMPORTANCE.index(base) if base in IMPORTANCE else len(IMPORTANCE)
+
+    shown = list(filter(is_shown, report.methods))
+    chosen = set(sorted(shown, key=rank)[:MAX_LINES])
+    return [name for name in shown if name in chosen]
 
 
 def accuracy_plot(report: SearchReport) -> Plot:
@@ -217,7 +245,7 @@ def loss_plot(model: str, curves: Iterable[LossCurve]) -> Markup:
 def _method_lines(report: SearchReport, curves: Mapping[str, Curve]) -> list[Series]:
     """One line a method in the order in which they are drawn: the one to look at first lies on top."""
     styles = method_styles(report)
-    names = [name for name in reversed(report.methods) if curves.get(name)]
+    names = [name for name in reversed(drawn_methods(report)) if curves.get(name)]
     return [
         Series(
             method_label(name), styles[name], tuple((float(x), i) for x, i in sorted(curves[name].items()))

@@ -29,7 +29,8 @@ class TreeMethod:
 
     @property
     def strategy(self) -> str:
-        return self.name.partition(":")[0].removesuffix("_tuned")
+        spec, _ = next(iter(self.at.values()))
+        return parse_strategy(spec).name
 
     def accuracies(self, results: Sequence[ProblemResult]) -> dict[int, NDArray[np.float64]]:
         """By N, 1.0 for each problem that the vote solved."""

@@ -2,7 +2,7 @@
 
 The life of a request::
 
-    tree.score(node) ── _requests ── _wait_for_more ── _next_wave ── _compute, batch by batch ── _answer ── score
+    tree.score(node) ── _requests ── until_quiet ── _next_wave ── _compute, batch by batch ── _answer ── score
                             ▲                                                                       │
                             └── not in this wave: waits for keys and values, or the wave was full ──┘
 
@@ -14,7 +14,7 @@ candidates of one problem are 64 rows in a few waves. `prm_train.scoring.step_mo
 
 Not here: which paths to extend (`prm_train.search`), and how the scores of a path become one
 (`prm_train.encoding.aggregation`).
-"""  # noqa: E501
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -31,6 +31,7 @@ from prm_train.checkpoints.facts import UNCALIBRATED, Calibration
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.encoding.paths import ScorerEncoding
 from prm_train.scoring.protocol import PathTooLongError, ScorerUsage
+from prm_train.scoring.quiet import until_quiet
 from prm_train.scoring.step_cache import StepCache, StepNode
 from prm_train.scoring.step_model import StepModel
 from prm_train.scoring.wave import Row, Wave
@@ -40,9 +41,6 @@ from prm_train.scoring.work import passed
 BATCHES_PER_WAVE = 4
 # So many requests are computed without waiting for more.
 FULL_WAVE = 256
-# After so many turns of the event loop without a new request everybody who could ask has asked. A gather
-# inside a gather needs three turns until its innermost tasks have run.
-QUIET_TURNS = 3
 
 
 class StepEncoding(Protocol):
@@ -55,10 +53,27 @@ class StepEncoding(Protocol):
     def encode_step(self, step: str) -> tuple[int, ...]: ...
 
 
+class TreeScorer(Protocol):
+    """What a tree asks of its scorer: `request` promises the score of a node, `forget` ends what is kept or
+    under way for a node and all below it.
+    """
+
+    @property
+    def context_length(self) -> int: ...
+
+    def encode_step(self, step: str, /) -> tuple[int, ...]: ...
+
+    def is_whole(self, n_path_tokens: int, /) -> bool: ...
+
+    def request(self, node: StepNode) -> "asyncio.Future[float]": ...
+
+    def forget(self, node: StepNode) -> None: ...
+
+
 class IncrementalTree:
     """A session's tree: see `prm_train.scoring.protocol.ScoringTree`."""
 
-    def __init__(self, scorer: "IncrementalScorer", head_ids: tuple[int, ...]) -> None:
+    def __init__(self, scorer: TreeScorer, head_ids: tuple[int, ...]) -> None:
         self.usage = ScorerUsage()
         self.is_closed = False
         self._scorer = scorer
@@ -238,7 +253,7 @@ class IncrementalScorer:
 
     async def _run(self) -> None:
         while self._requests:
-            await self._wait_for_more()
+            await until_quiet(lambda: len(self._requests), FULL_WAVE)
             for batch in self._next_wave().batches(self.max_batch_tokens):
                 self._compute(batch)
             self._answer()
@@ -257,16 +272,6 @@ class IncrementalScorer:
             elif not future.done():
                 future.set_exception(error)
         self._requests.clear()
-
-    async def _wait_for_more(self) -> None:
-        """Let other tasks run until no more requests come, so that a wave holds what all of them want."""
-        n_quiet = 0
-        while n_quiet < QUIET_TURNS:
-            n_requests = len(self._requests)
-            await asyncio.sleep(0)
-            if len(self._requests) >= FULL_WAVE:
-                return
-            n_quiet = n_quiet + 1 if len(self._requests) == n_requests else 0
 
     def _answer(self) -> None:
         """Answer the requests whose scores are there, refuse those whose session was closed, keep the others

@@ -27,6 +27,13 @@ class StepNode:
     is_computed: bool = False
     children: dict[str, "StepNode"] = field(default_factory=dict)
 
+    def path(self) -> "list[StepNode]":
+        """From the head down to this node."""
+        nodes = [self]
+        while nodes[-1].parent is not None:
+            nodes.append(nodes[-1].parent)
+        return nodes[::-1]
+
 
 class StepCache:
     """Packed keys and values by node; the least recently used leaves make room for new ones.

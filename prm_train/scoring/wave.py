@@ -58,7 +58,7 @@ class Wave:
     def add(self, node: StepNode) -> None:
         """Give a requested step a row, or nothing if it must wait for the next wave."""
         is_whole = self._model.is_whole(node.n_path_tokens)
-        ancestor, missing = (None, _path(node)) if is_whole else self._missing(node)
+        ancestor, missing = (None, node.path()) if is_whole else self._missing(node)
         row = self._row_behind(ancestor)
         if row is not None:
             self._append(row, missing, may_be_cached=not is_whole)
@@ -129,11 +129,3 @@ class Wave:
             row.nodes.append(node)
             row.n_new += len(node.token_ids)
             self.n_tokens += len(node.token_ids)
-
-
-def _path(node: StepNode) -> list[StepNode]:
-    """The nodes from the head down to `node`."""
-    nodes = [node]
-    while nodes[-1].parent is not None:
-        nodes.append(nodes[-1].parent)
-    return nodes[::-1]

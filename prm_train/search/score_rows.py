@@ -127,6 +127,8 @@ async def score_solution(scorer: Scorer, row: ScoredRow) -> tuple[Scores, Scorer
             except PathTooLongError:
                 if not scorer.scores_steps:
                     nodes = []
+            if nodes:
+                await tree.score(nodes[-1])  # its ancestors are scored on the way
             for number, each in enumerate(nodes if scorer.scores_steps else nodes[-1:]):
                 scores[number] = await tree.score(each)
             return tuple(scores), tree.usage

@@ -140,6 +140,7 @@ class SearchConfig:
         for temperature in self.other_temperatures:
             check_temperature(temperature, "other_temperatures")
         self._check_trees()
+        self.scorer.check_one(self.prm, self.orm)
         check_baselines(self.baselines, self.policy)
         for name, number in (
             ("confidence_window", self.confidence_window),

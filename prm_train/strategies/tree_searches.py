@@ -74,7 +74,9 @@ class StrategySpec:
     given: tuple[tuple[str, Any], ...] = ()
 
     def __str__(self) -> str:
-        return ":".join([self.name, *(f"{name}={value}" for name, value in self.given)])
+        """One spelling of each: 1 for 1.0."""
+        values = ((name, f"{value:g}" if isinstance(value, float) else value) for name, value in self.given)
+        return ":".join([self.name, *(f"{name}={value}" for name, value in values)])
 
     @property
     def strategy(self) -> Strategy:

@@ -6,22 +6,18 @@ import resource
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
-from starlette.applications import Starlette
 
 from data_gen.policies.servers import completion_request, patient_protocol
 from data_gen.policies.servers.completions_server import CompletionsServer
 from data_gen.policies.simulated import SimulatedPolicy
 from data_gen.records.sampling import Completion, SamplingParams
+from tests.app_in_thread import in_thread
 
 QUESTION = "Start with 3: plus 4, minus 2.\n"
 STEPS = ["3 plus 4=7\n", "7 minus 2=5\n", "Answer: 7 5"]
@@ -154,6 +150,20 @@ def test_max_tokens_cuts(simulated_server):
         ({"stop": [str(i) for i in range(20)]}, "stop: 20 strings, expected at most 17"),
         ({"logprobs": 5}, "logprobs: Input should be less than or equal to 1"),
         ({"guided_regex": "a*"}, "guided_regex: Extra inputs are not permitted"),
+        ({"logit_bias": {"+5": 1}}, "logit_bias: got key '+5', expected token ids"),
+        ({"logit_bias": {"5": 101}}, "logit_bias: Input should be less than or equal to 100"),
+        ({"logit_bias": {"5": "x"}}, "logit_bias: Input should be a valid number"),
+        (
+            {"logit_bias": {"300": 1}},
+            "logit_bias, allowed_token_ids: biases: got id 300, expected ids in [0, ",
+        ),
+        (
+            {"logit_bias": {str(i): -100 for i in range(257)}},
+            "logit_bias, allowed_token_ids: banned_ids: got all",
+        ),
+        ({"logit_bias": {"5": -100}, "allowed_token_ids": [5]}, "banned_ids, allowed_ids: got 5 in both"),
+        ({"allowed_token_ids": []}, "allowed_token_ids: List should have at least 1 item"),
+        ({"logit_bias": {"5": 1}}, "prompt: biases: a simulated policy has no logits to change"),
         ({"seed": 1.5}, "seed: Input should be a valid integer"),
         ({"prompt": ["x"] * 5000}, "prompt: 5000 prompts, expected at most 4096"),
         ({"seed": 10**40}, "seed: Input should be less than 18446744073709551616"),
@@ -227,21 +237,6 @@ class EndlessPolicy:
         finally:
             self.n_cancelled += 1
         raise AssertionError("an event that nobody sets")
-
-
-@contextmanager
-def in_thread(app: Starlette) -> Iterator[int]:
-    """The port at which `app` is served."""
-    server = uvicorn.Server(
-        uvicorn.Config(app, http=patient_protocol.PatientProtocol, port=0, log_level="warning")
-    )
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield server.servers[0].sockets[0].getsockname()[1]
-    server.should_exit = True
-    thread.join(10)
 
 
 @pytest.mark.hostile

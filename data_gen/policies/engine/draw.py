@@ -12,6 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
+from jaxtyping import Float
+from torch import Tensor
+
 from data_gen.records.sampling import FinishReason, Truncation, Usage
 from data_gen.records.steps import StepScanner
 from data_gen.records.stop_strings import StopStrings
@@ -43,11 +46,12 @@ class StopRule:
 @dataclass(frozen=True, eq=False)
 class Choice:
     """From which tokens of a distribution draws choose. Draws that share this object share the
-    distribution.
+    distribution. `offsets` are added to the logits (`data_gen.policies.engine.logit_offsets`).
     """
 
     temperature: float
     truncation: Truncation
+    offsets: Float[Tensor, " vocabulary"] | None = None
 
 
 @dataclass(eq=False, slots=True)

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from data_gen.policies.engine.draw import History
+from data_gen.policies.engine.logit_offsets import with_offsets
 from data_gen.policies.engine.truncation import truncated
 from data_gen.records.sampling import Truncation
 
@@ -24,7 +25,8 @@ def choose_next(
     temperature 1. `rows[i]` is the row of logits of history i.
 
     Each draw has its own stream of noise, so the rest of the batch has no influence on its tokens. The draws
-    of a history share one distribution, or a few where their temperatures or truncations differ.
+    of a history share one distribution, or a few where their temperatures, truncations or rules about ids
+    differ.
     """
     draws = [draw for history in histories for draw in history.draws]
     # Rows and ways to choose are numbers here: a pair for each draw would keep the garbage collector busy.
@@ -51,6 +53,7 @@ def choose_next(
             torch.tensor([choice.temperature for choice in choices]),
             [choice.truncation for choice in choices],
             torch.tensor([places[key] for key in keys[part]], device=logits.device) if is_shared else None,
+            [choice.offsets for choice in choices],
         )
         tokens += part_tokens
         logprobs += part_logprobs
@@ -63,14 +66,34 @@ def choose_tokens(
     temperatures: Float[Tensor, " row"],
     truncations: Sequence[Truncation] = (),
     rows: Int[Tensor, " draw"] | None = None,
+    offsets: Sequence[Float[Tensor, " vocabulary"] | None] = (),
 ) -> tuple[list[int], list[float]]:
     """For each draw a token, by inverting the cumulative distribution of its row at the draw's uniform
-    number, and its log-probability at temperature 1.
+    number, and its log-probability at temperature 1 without offsets.
 
     `rows` gives the row of each draw (None: a row each). Temperature 0 takes the most likely token.
     Probabilities are summed in the order of the ids, so that a token depends on nothing but its own row.
-    `truncations` (top_p, top_k, min_p) holds one entry for each row, or none where every token may be drawn.
+    `truncations` (top_p, top_k, min_p) holds one entry for each row, or none where every token may be drawn;
+    `offsets` (added to the logits) likewise.
     """
+    shaped = with_offsets(logits, offsets)
+    tokens, logprobs = _choose(shaped, uniforms, temperatures, truncations, rows)
+    if shaped is logits:
+        return tokens, logprobs
+    row_of = list(range(len(tokens))) if rows is None else rows.tolist()
+    own = (logits[row_of, tokens] - logits.logsumexp(-1)[row_of]).tolist()
+    # What has no offsets keeps the numbers that it has in any other batch.
+    return tokens, [own[i] if offsets[row] is not None else logprobs[i] for i, row in enumerate(row_of)]
+
+
+def _choose(
+    logits: Float[Tensor, "row vocabulary"],
+    uniforms: Float[Tensor, " draw"],
+    temperatures: Float[Tensor, " row"],
+    truncations: Sequence[Truncation],
+    rows: Int[Tensor, " draw"] | None,
+) -> tuple[list[int], list[float]]:
+    """`choose_tokens` without offsets."""
     uniforms, temperatures = uniforms.to(logits.device), temperatures.to(logits.device)
     is_plain, is_greedy = bool((temperatures == 1).all()), temperatures == 0
     weights = (logits if is_plain else logits / temperatures.masked_fill(is_greedy, 1.0)[:, None]).softmax(-1)

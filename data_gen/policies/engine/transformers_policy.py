@@ -18,6 +18,7 @@ import random
 from collections import deque
 from collections.abc import Hashable, Sequence
 from functools import lru_cache
+from typing import Any
 
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -29,6 +30,7 @@ from data_gen.models.prompt_layout import DEFAULT_PROMPT, PromptLayout
 from data_gen.models.tokenizer import load_tokenizer
 from data_gen.models.weights_digest import POLICY_LINE, weights_digest
 from data_gen.policies.engine.draw import Choice, Draw, StopRule
+from data_gen.policies.engine.logit_offsets import logit_offsets
 from data_gen.policies.engine.plain_batch import PlainBatch
 from data_gen.policies.engine.plain_model import PlainModel
 from data_gen.policies.engine.ragged_model import RaggedModel, UnknownModelError
@@ -36,8 +38,9 @@ from data_gen.policies.engine.row_batch import RowBatch
 from data_gen.records import steps
 from data_gen.records.chats import Message
 from data_gen.records.draw_keys import content_hash, draw_seed
-from data_gen.records.sampling import Completion, SamplingParams, Usage
+from data_gen.records.sampling import Completion, SamplingParams, Truncation, Usage
 from data_gen.records.stop_strings import StopStrings
+from data_gen.records.token_rules import TokenRules
 from data_gen.settings.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -89,7 +92,8 @@ class TransformersPolicy:
         self._token_bytes = token_bytes + [b""] * (self._vocabulary_size - len(token_bytes))
         self._scanner = steps.step_scanners(self._token_bytes)
         # Draws that are to choose or to stop alike share the object that says so.
-        self._choice = lru_cache(N_SHARED)(Choice)
+        self._device = model.device
+        self._choice = lru_cache(N_SHARED)(self._new_choice)
         self._stop_rule = lru_cache(N_SHARED)(self._new_stop_rule)
 
         self._batch = _batch(model.eval(), self.eos_ids, max_rows, prefix_cache_bytes)
@@ -140,9 +144,12 @@ class TransformersPolicy:
             prefix_ids,
             min(params.max_new_tokens, n_free),
             noise.random,
-            self._choice(params.temperature, params.truncation),
+            self._choice(params.temperature, params.truncation, params.token_rules),
             self._stop_rule(params.stop, params.stop_strings),
         )
+
+    def _new_choice(self, temperature: float, truncation: Truncation, rules: TokenRules) -> Choice:
+        return Choice(temperature, truncation, logit_offsets(rules, self._vocabulary_size, self._device))
 
     def _new_stop_rule(self, stop: str | None, stop_strings: tuple[str, ...]) -> StopRule | None:
         scanner = None if stop is None else self._scanner(stop)
@@ -228,22 +235,18 @@ class TransformersPolicy:
 def load_policy(
     name_or_path: str,
     *,
-    base_seed: int = 0,
-    prompt: PromptLayout = DEFAULT_PROMPT,
     dtype: str = "float32",
     device: str = "cpu",
-    max_rows: int = 256,
     trust_remote_code: bool = False,
+    **settings: Any,
 ) -> TransformersPolicy:
-    """The policy of a folder or a Hub name. `dtype` and weights are part of its identity: another dtype is
-    another policy.
+    """The policy of a folder or a Hub name, with the settings of `TransformersPolicy`. `dtype` and weights
+    are part of its identity: another dtype is another policy.
     """
     check_device(device)
     tokenizer = load_tokenizer(name_or_path, trust_remote_code)
     model = load_model(AutoModelForCausalLM, name_or_path, dtype=dtype, trust_remote_code=trust_remote_code)
-    return TransformersPolicy(
-        model.to(device), tokenizer, base_seed=base_seed, prompt=prompt, max_rows=max_rows
-    )
+    return TransformersPolicy(model.to(device), tokenizer, **settings)
 
 
 def _batch(

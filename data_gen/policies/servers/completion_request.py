@@ -14,13 +14,13 @@ from starlette.requests import Request
 
 from data_gen.records.sampling import SamplingParams
 from data_gen.records.stop_strings import MAX_STOP_STRINGS
+from data_gen.records.token_rules import LARGEST_BIAS
 
 # What a request may say beside what is read, as long as it changes nothing.
 NEUTRAL: dict[str, tuple[object, ...]] = {
     "repetition_penalty": (1,),
     "presence_penalty": (0,),
     "frequency_penalty": (0,),
-    "logit_bias": ({},),
     "best_of": (1,),
     "echo": (False,),
     "stream": (False,),
@@ -60,6 +60,8 @@ class CompletionBody(BaseModel):
     seed: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = None
     stop: str | list[str] | None = None
     include_stop_str_in_output: bool = False
+    logit_bias: dict[str, Annotated[float, Field(ge=-LARGEST_BIAS, le=LARGEST_BIAS)]] = {}  # -100: a ban
+    allowed_token_ids: Annotated[list[int], Field(min_length=1)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=1)] | None = None
     return_token_ids: bool = False
     user: str | None = None
@@ -124,10 +126,22 @@ def sampling_params(body: CompletionBody) -> SamplingParams:
     if len(stops) > MAX_STOP_STRINGS + 1:  # a client's own and its separator
         raise BadRequestError(f"stop: {len(stops)} strings, expected at most {MAX_STOP_STRINGS + 1}")
     separator, stop_strings = (stops[0], ()) if len(stops) == 1 else (None, tuple(dict.fromkeys(stops)))
-    truncation = body.top_p, max(body.top_k, 0), body.min_p
+    strange = next((key for key in body.logit_bias if not re.fullmatch(r"\d{1,9}", key, re.ASCII)), None)
+    if strange is not None:
+        raise BadRequestError(f"logit_bias: got key {strange!r}, expected token ids")
+    bias = {int(key): value for key, value in body.logit_bias.items()}
     try:
         return SamplingParams(
-            body.max_tokens, body.temperature, separator, *truncation, stop_strings=stop_strings
+            body.max_tokens,
+            body.temperature,
+            separator,
+            body.top_p,
+            max(body.top_k, 0),
+            body.min_p,
+            stop_strings=stop_strings,
+            banned_ids=tuple(token_id for token_id, value in bias.items() if value == -LARGEST_BIAS),
+            allowed_ids=tuple(body.allowed_token_ids or ()),
+            biases=tuple((token_id, value) for token_id, value in bias.items() if value > -LARGEST_BIAS),
         )
     except ValueError as error:
         raise BadRequestError(str(error)) from None

@@ -38,6 +38,7 @@ from data_gen.policies.servers.completion_request import (
 from data_gen.policies.servers.foreign_text import shown_text
 from data_gen.process.daemon_threads import DaemonThreads
 from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
+from data_gen.records.token_rules import check_known_ids
 
 Result = TypeVar("Result")
 CLIENT_CLOSED_REQUEST = 499
@@ -94,6 +95,7 @@ class CompletionsServer:
         if body.model not in (None, self._model):
             raise BadRequestError(f"model: got {body.model!r}; this server serves {self._model!r}", 404)
         prompts, params = await self._prompts(body), sampling_params(body)
+        self._check_rules(params)
         seed = secrets.randbits(53) if body.seed is None else body.seed
         draws = [self._policy.sample(prompt, params, seed + i) for prompt in prompts for i in range(body.n)]
         try:
@@ -137,6 +139,12 @@ class CompletionsServer:
             ids.append(await self._encoded(prompt) if isinstance(prompt, str) else tuple(prompt))
             self._check_prompt(ids[-1])
         return ids
+
+    def _check_rules(self, params: SamplingParams) -> None:
+        try:
+            check_known_ids(params.token_rules, len(self._token_bytes))
+        except ValueError as error:
+            raise BadRequestError(f"logit_bias, allowed_token_ids: {error}") from None
 
     async def _encoded(self, text: str) -> tuple[int, ...]:
         n_bytes, longest = len(text.encode()), self._policy.context_length * self._longest_token

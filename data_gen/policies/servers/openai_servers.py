@@ -9,13 +9,14 @@ Cancelling a draw closes its request.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from data_gen.policies.protocol import Policy
 from data_gen.policies.servers.engine_draw import EngineDraw, draw_completion
 from data_gen.policies.servers.foreign_text import shown_text
-from data_gen.policies.servers.probe import ServedModel, probe_server
+from data_gen.policies.servers.pool_of_loop import PoolOfLoop
+from data_gen.policies.servers.probe import RuleFaults, ServedModel, probe_server
 from data_gen.policies.servers.replies import CompletionRequest, read_reply
 from data_gen.policies.servers.requests import RequestSettings, ServerPool
 from data_gen.policies.servers.routing import RecentPrompts
@@ -25,6 +26,7 @@ from data_gen.records.chats import Message
 from data_gen.records.draw_keys import content_hash, draw_seed
 from data_gen.records.sampling import Completion, SamplingParams
 from data_gen.records.steps import step_scanners
+from data_gen.records.token_rules import check_known_ids
 from data_gen.settings.api_keys import read_api_key
 from data_gen.settings.errors import InputError
 
@@ -63,10 +65,11 @@ class OpenAIServersPolicy(Policy):
                 "expected one of them"
             )
         self.context_length = context_length
-        self._model, self._urls, self._settings, self._vocabulary = served.name, urls, settings, vocabulary
+        self._model, self._vocabulary = served.name, vocabulary
+        self._rule_faults = served.rule_faults
         self._prompts = RecentPrompts()
         self._scanner = step_scanners(vocabulary.token_bytes)
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pool = PoolOfLoop(urls, settings)
 
     def encode_prompt(self, question: str) -> tuple[int, ...]:
         prompt_ids = self._vocabulary.encode_prompt(question)
@@ -80,8 +83,16 @@ class OpenAIServersPolicy(Policy):
         return self._vocabulary.token_bytes
 
     async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
-        """Raises ServerError (an InputError) when a server refuses the request or every attempt fails."""
+        """Raises ServerError (an InputError) when a server refuses the request or every attempt fails, and
+        InputError for rules about ids that a server does not heed.
+        """
         check_prefix(prefix_ids, self._vocabulary, self.context_length)
+        check_known_ids(params.token_rules, len(self._vocabulary.token_bytes))
+        rule_fault = self._rule_faults.of(params.token_rules)
+        if rule_fault is not None:
+            raise InputError(
+                f"{', '.join(params.token_rules.facts)}: {rule_fault}; expected a server that does"
+            )
         seed = draw_seed(self.base_seed, self.policy_id, prefix_ids, index) % N_SEEDS
         n_tokens = min(params.max_new_tokens, self.context_length - len(prefix_ids))
         request = CompletionRequest(
@@ -92,8 +103,9 @@ class OpenAIServersPolicy(Policy):
             seed,
             stop_strings=params.stop_strings,
             truncation=params.truncation,
+            rules=params.token_rules,
         )
-        affinity, pool = self._prompts.affinity_key(prefix_ids), await self._pool()
+        affinity, pool = self._prompts.affinity_key(prefix_ids), await self._pool.get()
 
         async def draw(stop: str | None) -> EngineDraw:
             asked = replace(request, stop=stop)
@@ -108,22 +120,6 @@ class OpenAIServersPolicy(Policy):
 
         scanner = None if params.stop is None else self._scanner(params.stop)
         return await draw_completion(draw, self._vocabulary, params, scanner)
-
-    async def _pool(self) -> ServerPool:
-        """The connections of this event loop, which closes them when it ends: it closes the async generators
-        that it has begun.
-        """
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            self._loop, self._connected = loop, ServerPool(self._urls, self._settings)
-            self._closing = _close_at_the_end(self._connected)
-            await anext(self._closing)
-        return self._connected
-
-
-async def _close_at_the_end(pool: ServerPool) -> AsyncGenerator[None, None]:
-    async with pool:
-        yield
 
 
 def check_prefix(prefix_ids: tuple[int, ...], vocabulary: Vocabulary, context_length: int) -> None:
@@ -173,9 +169,11 @@ def connect(
                 f"{url}: serves {model} with policy_id {ids[0]}, {urls[0]} with {ids[1]}; expected replicas"
             )
     known = [other.context_length for other in served if other.context_length is not None]
+    biases, allowed_ids = zip(*(other.rule_faults for other in served), strict=True)
+    faults = RuleFaults(next(filter(None, biases), None), next(filter(None, allowed_ids), None))
     return OpenAIServersPolicy(
         urls,
-        replace(served[0], context_length=min(known, default=None)),
+        replace(served[0], context_length=min(known, default=None), rule_faults=faults),
         vocabulary,
         settings,
         base_seed,

@@ -1,8 +1,9 @@
 """What a server shows of itself before it is trusted with draws: that it serves the model, continues token
-ids and returns them.
+ids and returns them; and whether it heeds biases and allowed ids, which some servers read over.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -10,24 +11,44 @@ from data_gen.policies.servers.replies import CompletionRequest, NoTokenIdsError
 from data_gen.policies.servers.requests import RequestSettings, ServerError, ServerPool
 from data_gen.policies.vocabulary import Vocabulary
 from data_gen.problems.tasks import DEFAULT_TASK
+from data_gen.records.token_rules import LARGEST_BIAS, NO_RULES, TokenRules
 from data_gen.settings.errors import InputError
 
 PROBE_QUESTION = DEFAULT_TASK.example_question  # the simulated policy reads no others
 LOGPROB_TOLERANCE = 0.01
 
 
+class RuleFaults(NamedTuple):
+    """What is wrong with a server's `logit_bias` and `allowed_token_ids`; None: nothing."""
+
+    biases: str | None = None
+    allowed_ids: str | None = None
+
+    def of(self, rules: TokenRules) -> str | None:
+        """What keeps a draw by `rules` from being made."""
+        asks_bias = bool(rules.banned_ids or rules.biases)
+        return (self.biases if asks_bias else None) or (self.allowed_ids if rules.allowed_ids else None)
+
+
+NO_FAULTS = RuleFaults()
+
+
 @dataclass(frozen=True)
 class ServedModel:
     """What `/v1/models` says. `policy_id` is the content hash that `prm-train serve-policy` adds; others do
-    not prove their weights.
+    not prove their weights. `rule_faults` say why draws with biases (or bans), and with allowed ids, cannot
+    be asked of it.
     """
 
     name: str
     context_length: int | None
     policy_id: str | None
+    rule_faults: RuleFaults = NO_FAULTS
 
 
-class _Card(BaseModel):
+class ModelCard(BaseModel):
+    """An entry of `/v1/models`."""
+
     model_config = ConfigDict(strict=True)
     id: str
     max_model_len: int | None = None
@@ -35,7 +56,7 @@ class _Card(BaseModel):
 
 
 class _Models(BaseModel):
-    data: list[_Card]
+    data: list[ModelCard]
 
 
 async def probe_server(
@@ -45,11 +66,12 @@ async def probe_server(
     after temperature.
     """
     async with ServerPool((url,), settings) as pool:
-        card = await pool.get("/v1/models", lambda body: _card(body, pool, url, model))
+        card = await pool.get("/v1/models", lambda body: read_card(body, pool, url, model))
         prompt_ids = vocabulary.encode_prompt(PROBE_QUESTION)
         request = CompletionRequest(model, prompt_ids, max_tokens=2, temperature=0.0, seed=0)
+        faults = NO_FAULTS
         try:
-            await pool.post(
+            likely_id = await pool.post(
                 "/v1/completions",
                 request.as_json(),
                 request.n_tokens,
@@ -59,36 +81,68 @@ async def probe_server(
             )
             if card.policy_id is None:  # our own server's log-probs are known
                 await _check_logprobs(pool, url, model, prompt_ids[: max(1, len(prompt_ids) // 2)])
+                faults = await _rule_faults(pool, url, request, likely_id, vocabulary)
         except ServerError as error:
             raise InputError(
                 f"{error}; step rollouts need an endpoint that continues token ids, such as vLLM"
             ) from error
-    return ServedModel(card.id, card.max_model_len, card.policy_id)
+    return ServedModel(card.id, card.max_model_len, card.policy_id, faults)
 
 
-def _card(body: bytes, pool: ServerPool, url: str, model: str) -> _Card:
+def read_card(body: bytes, pool: ServerPool, url: str, model: str | None) -> ModelCard:
+    """Of the model with that name; None: of the only one. Raises InputError where it is not there."""
     try:
         cards = _Models.model_validate_json(body).data
     except ValidationError as error:
         raise WrongReplyError(
             f"/v1/models is no list of models: {error.errors(include_input=False)[0]['msg']}"
         ) from None
-    for card in cards:
-        if card.id == model:
-            return card
-    raise InputError(
-        f"{url}: serves {pool.shown(', '.join(card.id for card in cards)) or 'no model'}; expected {model}"
-    )
+    found = [card for card in cards if model in (None, card.id)]
+    if not found or (model is None and len(found) > 1):
+        names = pool.shown(", ".join(card.id for card in cards)) or "no model"
+        raise InputError(f"{url}: serves {names}; expected {model or 'one model, or its name'}")
+    return found[0]
 
 
-def _read_probe(body: bytes, request: CompletionRequest, vocabulary: Vocabulary, url: str) -> None:
+def _read_probe(body: bytes, request: CompletionRequest, vocabulary: Vocabulary, url: str) -> int:
+    """The first id of the reply."""
     try:
-        read_reply(body, request, vocabulary)
+        return read_reply(body, request, vocabulary).token_ids[0]
     except NoTokenIdsError:
         raise InputError(
             f"{url}: returns no token ids; step rollouts need an endpoint that continues token ids, such as "
             "vLLM"
         ) from None
+
+
+async def _rule_faults(
+    pool: ServerPool, url: str, request: CompletionRequest, likely_id: int, vocabulary: Vocabulary
+) -> RuleFaults:
+    """Found by asking for a token other than the most likely one after the prompt of `request`."""
+    words = (each for each, text in enumerate(vocabulary.token_bytes) if text.isalnum())
+    other_id = next(each for each in words if each != likely_id)
+
+    async def fault(name: str, rules: TokenRules) -> str | None:
+        asked = replace(request, max_tokens=1, rules=rules)
+        # What breaks a rule is an answer here, no reason to ask again
+        read = replace(asked, rules=NO_RULES)
+        try:
+            drawn = await pool.post(
+                "/v1/completions",
+                asked.as_json(),
+                asked.n_tokens,
+                b"",
+                0,
+                lambda body: _read_probe(body, read, vocabulary, url),
+            )
+        except ServerError as error:
+            return f"refuses {name}: {error}"
+        return None if drawn == other_id else f"{url}: does not heed {name}"
+
+    return RuleFaults(
+        await fault("logit_bias", TokenRules(biases=((other_id, LARGEST_BIAS),))),
+        await fault("allowed_token_ids", TokenRules(allowed_ids=(other_id,))),
+    )
 
 
 class _TopLogprobs(BaseModel):

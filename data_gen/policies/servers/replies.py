@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from data_gen.policies.servers.engine_draw import EngineDraw
 from data_gen.policies.vocabulary import Vocabulary
 from data_gen.records.sampling import ALL_TOKENS, Truncation, Usage
+from data_gen.records.token_rules import LARGEST_BIAS, NO_RULES, TokenRules
 
 LEAST_LOGPROB = -3.4028234663852886e38  # the ledger keeps 4 bytes of each: below, it would be -inf
 LOGPROB_ROUNDING = 1e-3  # a log-probability may exceed 0 by the rounding of a 16-bit model
@@ -39,6 +40,7 @@ class CompletionRequest:
     stop: str | None = None
     stop_strings: tuple[str, ...] = ()
     truncation: Truncation = ALL_TOKENS
+    rules: TokenRules = NO_RULES
 
     @property
     def all_stops(self) -> list[str]:
@@ -54,7 +56,7 @@ class CompletionRequest:
 
         All that shapes the distribution is said: vLLM takes what a request leaves out from the model's
         generation_config.json, where instruct models have a top_p, a top_k and a repetition penalty of their
-        own.
+        own. A ban is OpenAI's bias of -100; `allowed_token_ids` are vLLM's.
         """
         body: dict[str, object] = {
             "model": self.model,
@@ -72,7 +74,14 @@ class CompletionRequest:
             "presence_penalty": 0.0,
             "frequency_penalty": 0.0,
         }
-        return body | {"stop": self.all_stops, "include_stop_str_in_output": True} if self.all_stops else body
+        if self.all_stops:
+            body |= {"stop": self.all_stops, "include_stop_str_in_output": True}
+        bias = {**dict(self.rules.biases), **dict.fromkeys(self.rules.banned_ids, -LARGEST_BIAS)}
+        if bias:
+            body["logit_bias"] = {str(token_id): value for token_id, value in sorted(bias.items())}
+        if self.rules.allowed_ids:
+            body["allowed_token_ids"] = sorted(set(self.rules.allowed_ids))
+        return body
 
 
 class _Part(BaseModel):
@@ -154,6 +163,9 @@ def _checked_ids(choice: _Choice, request: CompletionRequest, vocabulary: Vocabu
         raise WrongReplyError(f"token id {strange[0]}, expected ids below {len(vocabulary.token_bytes)}")
     if any(token_id in vocabulary.eos_ids for token_id in ids[:-1]):
         raise WrongReplyError("token ids that go on after an EOS")
+    forbidden = request.rules.broken_by(ids)
+    if forbidden is not None:
+        raise WrongReplyError(f"token id {forbidden}, which the request forbids")
     if tuple(choice.prompt_token_ids) != request.prompt_ids:
         raise WrongReplyError(
             "the answer to another prompt: its prompt_token_ids are not those that were sent"

@@ -16,7 +16,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
@@ -26,7 +26,7 @@ import httpx
 from data_gen.policies.servers.bounded_reply import PLAIN, UnusableBodyError, read_beginning, read_body
 from data_gen.policies.servers.foreign_text import shown_text
 from data_gen.policies.servers.replies import WrongReplyError
-from data_gen.policies.servers.routing import Server, choose, rank
+from data_gen.policies.servers.routing import Server, choose, least_pending, rank
 from data_gen.process.open_files import raise_open_files_limit
 from data_gen.records.draw_keys import derive_seed
 from data_gen.settings.api_keys import read_api_key
@@ -84,6 +84,8 @@ class ServerPool:
 
     def __init__(self, urls: tuple[str, ...], settings: RequestSettings) -> None:
         self.servers = [Server(url, settings.max_concurrency, 2 * settings.retry_seconds) for url in urls]
+        # For requests that any server may get: one that waits for a place takes the first that is free
+        self._places = asyncio.Semaphore(len(urls) * settings.max_concurrency)
         self._settings, self._key = settings, read_api_key(settings.api_key_env)
         self._came_back = asyncio.Event()
         raise_open_files_limit()
@@ -111,25 +113,26 @@ class ServerPool:
             raise ServerError(f"no server answers: {'; '.join(unreachable)}; expected one or more that run")
 
     async def get(self, path: str, read: Callable[[bytes], Read]) -> Read:
-        return await self._ask(_Request("GET", path, None, REPLY_BYTES), b"", 0, read)
+        return await self._ask(_Request("GET", path, None, REPLY_BYTES), None, 0, read)
 
     async def post(
         self,
         path: str,
         body: dict[str, object],
         n_tokens: int,
-        affinity: bytes,
+        affinity: bytes | None,
         jitter_seed: int,
         read: Callable[[bytes], Read],
     ) -> Read:
         """What `read` makes of the first sound reply. Draws with equal `affinity` go to one server while it
-        is up.
+        is up; None: each to the server with the fewest requests.
 
         `n_tokens` are those that a reply may tell of. `read` raises WrongReplyError for what must be asked
         again. Raises ServerError.
         """
         request = _Request("POST", path, body, REPLY_BYTES + n_tokens * TOKEN_BYTES)
-        return await self._ask(request, affinity, jitter_seed, read)
+        async with self._places if affinity is None else nullcontext():
+            return await self._ask(request, affinity, jitter_seed, read)
 
     def shown(self, text: str) -> str:
         """What a server said, as it may be shown."""
@@ -148,11 +151,12 @@ class ServerPool:
         return None
 
     async def _ask(
-        self, request: "_Request", affinity: bytes, jitter_seed: int, read: Callable[[bytes], Read]
+        self, request: "_Request", affinity: bytes | None, jitter_seed: int, read: Callable[[bytes], Read]
     ) -> Read:
-        ranked, tried, faults = rank(self.servers, affinity), set[Server](), list[str]()
-        n_rounds = 0
+        by_affinity = None if affinity is None else rank(self.servers, affinity)
+        tried, faults, n_rounds = set[Server](), list[str](), 0
         while len(faults) < self._settings.n_attempts:
+            ranked = by_affinity or least_pending(self.servers)
             server = choose(ranked, tried)
             if server is None:
                 # Or a draw would wait for ever for what never comes back
@@ -162,7 +166,7 @@ class ServerPool:
                 n_rounds += bool(tried)
                 tried.clear()
                 continue
-            async with server.places:
+            async with server.place():
                 if not server.is_open():  # it went down while this draw waited for a place
                     continue
                 is_trial, client = server.start(), self._idle_client(server)

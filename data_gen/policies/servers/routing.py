@@ -1,5 +1,5 @@
 """Which of several servers makes a draw: the one that has the problem's prompt in its cache, while it is up
-and has room.
+and has room. What no server's cache helps with goes to the one with the fewest requests.
 
 Servers are ranked for each prompt by rendezvous hashing (Thaler and Ravishankar 1998), so all draws of a
 problem go to one replica, problems spread evenly, and when a replica goes away only its own problems move.
@@ -10,7 +10,8 @@ import asyncio
 import time
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
 from hashlib import sha256
 
 from data_gen.records.draw_keys import prefix_hash
@@ -29,11 +30,22 @@ class Server:
     def __init__(self, url: str, max_concurrency: int, pause_seconds: float) -> None:
         self.url = url
         self.places = asyncio.Semaphore(max_concurrency)
+        self.n_pending = 0  # under way, or waiting for a place
         self.closed_until = 0.0
         self.last_fault = ""
         self._n_failures = self._n_unlogged = 0
         self._next_line_at = 0.0
         self._first_pause_seconds = self._pause_seconds = pause_seconds
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """One of the places for requests that are under way, once one is free."""
+        self.n_pending += 1
+        try:
+            async with self.places:
+                yield
+        finally:
+            self.n_pending -= 1
 
     def is_open(self) -> bool:
         return time.monotonic() >= self.closed_until
@@ -87,6 +99,11 @@ def rank(servers: Sequence[Server], key: bytes) -> list[Server]:
     return sorted(
         servers, key=lambda server: sha256(server.url.encode() + b"\n" + key).digest(), reverse=True
     )
+
+
+def least_pending(servers: Sequence[Server]) -> list[Server]:
+    """Those with the fewest requests first."""
+    return sorted(servers, key=lambda server: server.n_pending)
 
 
 def choose(ranked: Sequence[Server], tried: Collection[Server]) -> Server | None:

@@ -22,7 +22,11 @@ from data_gen.records.chats import Message
 from data_gen.records.draw_keys import content_hash, draw_seed
 from data_gen.records.sampling import Completion, SamplingParams, Usage
 from data_gen.records.steps import step_scanners
+from data_gen.records.token_rules import TokenRules, check_known_ids
 from data_gen.settings.errors import InputError
+
+# A ban by vLLM's logit_bias: with it a probability is 0, whatever the logits
+NEVER = -1e9
 
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
@@ -63,6 +67,7 @@ class VllmPolicy(Policy):
 
     async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
         check_prefix(prefix_ids, self._vocabulary, self.context_length)
+        check_known_ids(params.token_rules, len(self._vocabulary.token_bytes))
         seed = draw_seed(self.base_seed, self.policy_id, prefix_ids, index) % N_SEEDS
         engine = await self._running_engine()
         scanner = None if params.stop is None else self._scanner(params.stop)
@@ -89,6 +94,8 @@ class VllmPolicy(Policy):
             top_p=params.top_p,
             top_k=params.top_k,
             min_p=params.min_p,
+            logit_bias=vllm_bias(params.token_rules),
+            allowed_token_ids=list(params.allowed_ids) or None,
             stop=[*(() if stop is None else (stop,)), *params.stop_strings],
             stop_token_ids=sorted(self._vocabulary.eos_ids),
             include_stop_str_in_output=True,
@@ -135,6 +142,11 @@ class VllmPolicy(Policy):
             self._engine.shutdown()
             del self._engine  # left to the end of the process, it would complain
             self._loop = None
+
+
+def vllm_bias(rules: TokenRules) -> dict[int, float] | None:
+    """Biases and bans as one `logit_bias`, which vLLM in process takes as it is (its server clamps it)."""
+    return {**dict(rules.biases), **dict.fromkeys(rules.banned_ids, NEVER)} or None
 
 
 def load_vllm_policy(

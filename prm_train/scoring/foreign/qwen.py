@@ -12,9 +12,11 @@ from data_gen.models.prompt_ids import encode_messages, encode_text
 from data_gen.models.tokenizer import load_tokenizer
 from data_gen.records.chats import Message
 from prm_train.checkpoints.qwen_layout import load_qwen_network
+from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.foreign.paths import ForeignPrm, token_id
 
 MARKER = "<extra_0>"
+QWEN_AGGREGATION: Aggregation = "prod"
 SYSTEM = r"Please reason step by step, and put your final answer within \boxed{}."
 
 
@@ -34,8 +36,10 @@ def load_qwen(path: str, dtype: str, separator: str) -> ForeignPrm:
     """`separator` is not used: the marker alone stands between steps."""
     tokenizer = load_tokenizer(path)
     return ForeignPrm(
-        load_qwen_network(path, dtype),
-        tokenizer,
-        QwenEncoding(tokenizer, token_id(tokenizer, MARKER, path)),
-        "prod",
+        load_qwen_network(path, dtype), tokenizer, qwen_encoding(tokenizer, path), QWEN_AGGREGATION
     )
+
+
+def qwen_encoding(tokenizer: Any, path: str) -> QwenEncoding:
+    """Raises InputError where the tokenizer lacks the marker."""
+    return QwenEncoding(tokenizer, token_id(tokenizer, MARKER, path))

@@ -15,8 +15,11 @@ from data_gen.models.pretrained import adapted_model, from_hub_or_folder, load_m
 from data_gen.models.prompt_ids import encode_text
 from data_gen.models.tokenizer import load_tokenizer
 from data_gen.settings.errors import InputError
+from prm_train.encoding.aggregation import Aggregation
 from prm_train.networks.load_whole import load_whole
 from prm_train.scoring.foreign.paths import ForeignPrm
+
+TRL_AGGREGATION: Aggregation = "min"
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def load_trl(path: str, dtype: str, separator: str) -> ForeignPrm:
     if model.config.num_labels != 2:
         raise InputError(f"{path}: {model.config.num_labels} classes, expected 2 (bad, good)")
     tokenizer = load_tokenizer(path)
-    return ForeignPrm(model, tokenizer, TrlEncoding(tokenizer, separator), "min")
+    return ForeignPrm(model, tokenizer, TrlEncoding(tokenizer, separator), TRL_AGGREGATION)
 
 
 def load_adapted(path: str, base: str, dtype: str) -> Any:

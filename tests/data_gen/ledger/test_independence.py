@@ -191,6 +191,14 @@ def test_greedy_draws_are_not_tested(tmp_path: Path):
     assert report.untested == ["temperature 0: draws from a prefix are equal by right"]
 
 
+def test_draws_under_rules_about_ids_are_not_held_against_the_probabilities_of_all_ids(tmp_path: Path):
+    # As if every digit but one were banned: all draws are equal by right
+    params = SamplingParams(max_new_tokens=6, allowed_ids=(ord("7"),))
+    report = examine(tmp_path, [DigitPolicy(lambda base, prefix, index: 7)], 10, 40, params)
+    assert report.findings == []
+    assert "drawn with top_p, top_k, min_p, or ids that are banned, allowed or biased" in report.untested[0]
+
+
 def test_the_simulated_and_the_base_policy_are_not_accused(tmp_path: Path):
     params = SamplingParams(max_new_tokens=200)
     simulated = examine(tmp_path / "simulated", [SimulatedPolicy()], 40, 16, params)

@@ -56,6 +56,7 @@ def test_a_file_of_urls_is_read_when_the_policy_is_loaded(tmp_path: Path):
         ),
         (["--servers", "http://a:1", "--n_attempts", "0"], "n_attempts: got 0, expected more than 0"),
         (["--max_rows", "-1"], "max_rows: got -1"),
+        (["--prefix_cache_bytes", "-1"], "prefix_cache_bytes: got -1, expected 0 or more"),
         (
             ["--tensor_parallel_size", "2"],
             r"tensor_parallel_size: has no effect for a policy in this process \(engine transformers\)",

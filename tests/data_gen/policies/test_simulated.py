@@ -4,7 +4,8 @@ import random
 import pytest
 
 from data_gen.grading.graders import MathGrader
-from data_gen.policies.simulated import SimulatedSolver
+from data_gen.policies.exact import ExactPolicy
+from data_gen.policies.simulated import SimulatedPolicy, SimulatedSolver
 from data_gen.records.sampling import FinishReason, SamplingParams
 from data_gen.records.solutions import Problem, Solution
 
@@ -32,6 +33,17 @@ def test_the_solver_answers_any_question_with_its_known_probability():
     good = b"Step 1 goes right.\nStep 2 goes right.\n"
     n_right = sum(is_correct(good.decode() + draw(solver, good, index).text) for index in range(400))
     assert n_right / 400 == pytest.approx(solver.success_probability(QUESTION, 2), abs=0.07)
+
+
+def test_rules_about_ids_are_refused_where_there_are_no_logits():
+    params = SamplingParams(9, banned_ids=(1,), biases=((2, 1.0),))
+    for policy, question in [
+        (SimulatedSolver({QUESTION: GOLD}), QUESTION),
+        (SimulatedPolicy(), "Start with 1: plus 2."),
+        (ExactPolicy(), QUESTION),
+    ]:
+        with pytest.raises(ValueError, match="banned_ids, biases: a simulated policy has no logits"):
+            asyncio.run(policy.sample(policy.encode_prompt(question), params, 0))
 
 
 def test_after_a_wrong_step_the_solver_is_never_right():

@@ -8,7 +8,8 @@ import pytest
 from data_gen.settings.errors import InputError
 from prm_train.evaluation.charts import decade_axis, linear_axis, log2_axis, spread_labels
 from prm_train.evaluation.findings import declines, duration, short_count, verdict
-from prm_train.evaluation.plots import flops_plot
+from prm_train.evaluation.methods import method_label
+from prm_train.evaluation.plots import IMPORTANCE, MAX_LINES, drawn_methods, flops_plot
 from prm_train.evaluation.report import render, summary_table, table_rows, total_cost, write_report
 from prm_train.evaluation.results import (
     LabelStatistics,
@@ -354,3 +355,21 @@ def test_numbers_for_people():
         "1 min 01 s",
         "2 h 01 min",
     ]
+
+
+def test_a_plot_shows_the_tuned_row_of_a_strategy_and_no_more_lines_than_it_has_room_for() -> None:
+    curve = {4: around(0.5)}
+    names = (
+        "beam",
+        "beam_prior",
+        "beam_tuned",
+        "mcts:c_puct=4",
+        "majority",
+        "majority_early",
+        "prm_weighted",
+    )
+    few = SearchReport(RUN, dict.fromkeys((*names, "prm_weighted"), curve))
+    assert set(drawn_methods(few)) == {"beam_tuned", "mcts:c_puct=4", "majority", "prm_weighted"}
+    many = SearchReport(RUN, dict.fromkeys((*IMPORTANCE, "another"), curve))
+    assert set(drawn_methods(many)) == set(IMPORTANCE[:MAX_LINES])
+    assert method_label("mcts:c_puct=4:width=2") == "MCTS (c_puct=4, width=2)"

@@ -1,17 +1,28 @@
 """Scores of real vLLM engines against transformers: `make test-vllm`, which runs where vLLM is."""
 
 import json
+import os
 import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 from transformers import set_seed
 
 from data_gen.problems.arithmetic.task import BASE_POLICY
 from prm_train import verify_export
 from prm_train.checkpoints.facts import CheckpointFacts, Kind
+from prm_train.kinds.load import load_scorer
+from prm_train.kinds.served import connect_scorer
 from prm_train.publishing.served_parity import compare, load_subject, sample_paths
-from prm_train.publishing.vllm_scoring import Request, answer
+from prm_train.publishing.vllm_scoring import SETTINGS, Request, answer
+from prm_train.scoring.score import score
 from prm_train.training.scorer_network import build_scorer, save_scorer
 from prm_train.training.settings import ScorerConfig
 
@@ -84,3 +95,54 @@ def test_an_orm_is_served_as_it_is(is_reward, problem_type, tmp_path):
 
 def test_a_language_model_is_served_as_it_is():
     verify_export.main([str(BASE_POLICY), "--n_rows", "3"])
+
+
+@contextmanager
+def served(folder: Path, log: Path, *arguments: str) -> Iterator[str]:
+    """The URL of `vllm serve` for a checkpoint."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [str(Path(sys.executable).with_name("vllm")), "serve", str(folder), "--runner", "pooling"]
+    command += [
+        "--dtype",
+        "float32",
+        "--enforce-eager",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        *arguments,
+    ]
+    process = subprocess.Popen(
+        command, stdout=log.open("wb"), stderr=subprocess.STDOUT, env={**SETTINGS, **os.environ}
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        while True:
+            if process.poll() is not None:
+                raise RuntimeError(f"vllm serve ended: {log.read_text()[-2000:]}")
+            try:
+                if httpx.get(f"{url}/health").status_code == httpx.codes.OK:
+                    break
+            except httpx.TransportError:
+                time.sleep(0.5)
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.mark.parametrize("pooling", ["ALL", "STEP", "ORM"])
+def test_a_scorer_behind_vllm_scores_as_in_this_process(pooling, tmp_path):
+    folder = scorer("orm" if pooling == "ORM" else "prm", tmp_path / "scorer")
+    arguments = []
+    if pooling == "STEP":
+        tag = load_subject(folder, "float32").marker_id
+        pooler = {"task": "token_classify", "tok_pooling_type": "STEP", "step_tag_id": tag}
+        arguments = ["--pooler-config", json.dumps(pooler)]
+    local = load_scorer(str(folder))
+    with served(folder, tmp_path / "log", *arguments) as url:
+        behind = connect_scorer(str(folder), (url,))
+        for path in sample_paths(3):
+            wanted = score(path.question, path.steps, local)
+            assert score(path.question, path.steps, behind) == pytest.approx(wanted, abs=1e-5)

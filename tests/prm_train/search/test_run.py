@@ -66,6 +66,8 @@ def test_a_search_goes_on_with_other_settings_of_execution_and_no_others(tmp_pat
     others = (
         "--policy.max_rows",
         "3",
+        "--policy.prefix_cache_bytes",
+        "1000",
         "--scorer.device",
         "cpu",
         "--scorer.cache_bytes",

@@ -1,6 +1,7 @@
 import asyncio
 import math
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -312,6 +313,8 @@ def test_restricted_draws_are_functions_of_their_keys_and_the_same_in_both_engin
         SamplingParams(12, top_p=0.6),
         SamplingParams(12, 1.5, min_p=0.2),
         SamplingParams(12, 0.8, top_p=0.9, top_k=20, min_p=0.01, stop_strings=("7", "Answer")),
+        SamplingParams(12, banned_ids=tuple(range(40, 280, 2))),
+        SamplingParams(12, 0.5, top_k=20, allowed_ids=tuple(range(20, 120)), biases=((60, 3.0),)),
         SamplingParams(12),
     ]
     requests = [
@@ -333,6 +336,37 @@ def test_restricted_draws_are_functions_of_their_keys_and_the_same_in_both_engin
         if params == restricted[-1]
     }
     assert len(set(ids_of(free.values()))) == 9
+
+
+def test_rules_about_ids_are_those_of_a_masked_softmax_at_every_token(policy, tokenizer):
+    prefix, banned = prompts(tokenizer, 3)[2], tuple(range(0, 280, 3))
+    free = SamplingParams(30, 0)
+    ruled = replace(free, banned_ids=banned, biases=((100, 4.0), (101, -4.0)))
+    greedy, sampled = gather(policy, [(prefix, ruled, 0), (prefix, replace(ruled, temperature=1.0), 1)])
+    for draw in (greedy, sampled):
+        ids = torch.tensor([(*prefix, *draw.token_ids)])
+        with torch.inference_mode():
+            logits = make_model(tokenizer)(ids).logits[0, len(prefix) - 1 : -1]
+        wanted = logits.log_softmax(-1).gather(1, ids[0, len(prefix) :, None])[:, 0]
+        assert draw.logprobs == pytest.approx(wanted.tolist(), abs=1e-4)  # without the rules
+        logits = logits.clone()
+        logits[:, 100] += 4.0
+        logits[:, 101] -= 4.0
+        logits[:, banned] = -math.inf
+        assert set(draw.token_ids).isdisjoint(banned)
+        if draw is greedy:
+            assert draw.token_ids == tuple(logits.argmax(-1).tolist())
+    assert ids_of(gather(policy, [(prefix, free, 0)])) != [greedy.token_ids]
+
+
+def test_rules_that_leave_no_token_or_name_an_unknown_one_are_refused_before_anything_is_drawn(
+    policy, tokenizer
+):
+    prefix, n_ids = prompts(tokenizer, 1)[0], len(policy.token_bytes())
+    with pytest.raises(ValueError, match=f"banned_ids: got all {n_ids} ids of the vocabulary"):
+        gather(policy, [(prefix, SamplingParams(3, banned_ids=tuple(range(n_ids))), 0)])
+    with pytest.raises(ValueError, match=rf"biases: got id {n_ids}, expected ids in \[0, {n_ids}\)"):
+        gather(policy, [(prefix, SamplingParams(3, biases=((n_ids, 1.0),)), 0)])
 
 
 def test_a_stop_string_ends_a_draw_with_the_token_that_completes_it(tokenizer):

@@ -5,15 +5,20 @@ makes them, whoever goes away.
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from data_gen.policies.config import PolicyConfig
 from data_gen.policies.protocol import Policy
+from data_gen.policies.servers.completions_server import CompletionsServer
 from data_gen.policies.servers.openai_servers import OpenAIServersPolicy
 from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
 from data_gen.settings.errors import InputError
+from tests.app_in_thread import in_thread
 
 Serve = Callable[..., Any]  # the fixture of conftest.py
 QUESTIONS = [f"Start with {i}: plus {i + 2}, times 7, mix 8, plus 6, minus 1." for i in range(1, 9)]
@@ -174,3 +179,69 @@ def test_a_key_is_asked_for_and_sent(serve: Serve, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("CLIENT_KEY", "sk-right")
     policy = connected(server.url, api_key_env="CLIENT_KEY")
     assert len(gather(policy, requests_of(policy, FREE)[:2])) == 2
+
+
+def test_rules_about_ids_are_those_of_the_engine_behind_the_server(serve: Serve):
+    remote, local = connected(serve("--model", "base").url, model="base"), PolicyConfig().load()
+    [free] = gather(local, [(local.encode_prompt(QUESTIONS[0]), SamplingParams(20, 0.0), 0)])
+    rules: list[dict[str, Any]] = [
+        {"banned_ids": free.token_ids[:3]},
+        {"biases": ((free.token_ids[1], -20.0), (7, 5.0))},
+        {"allowed_ids": (*free.token_ids[:2], 7, 9)},
+    ]
+    for each in rules:
+        params = SamplingParams(20, 0.0, **each)
+        asked = [(local.encode_prompt(question), params, 0) for question in QUESTIONS]
+        [*ours], [*theirs] = gather(local, asked), gather(remote, asked)
+        assert [draw.token_ids for draw in theirs] == [draw.token_ids for draw in ours]
+        assert params.token_rules.broken_by(ours[0].token_ids) is None
+        assert ours[0].token_ids != free.token_ids
+    with pytest.raises(ValueError, match=r"biases: got id 9000, expected ids in \[0, "):
+        gather(remote, [(local.encode_prompt(QUESTIONS[0]), SamplingParams(3, biases=((9000, 1.0),)), 0)])
+
+
+class ForeignServer(CompletionsServer):
+    """A server that does not say that it is ours."""
+
+    async def _models(self, request: Request) -> Response:
+        return JSONResponse({"data": [{"id": "base", "max_model_len": 512}]})
+
+
+class DeafPolicy:
+    """`policy` without the rules that it does not know."""
+
+    def __init__(self, policy: Policy, ignored: tuple[str, ...]) -> None:
+        self.policy_id, self.base_seed = policy.policy_id, policy.base_seed
+        self.context_length, self.token_bytes = policy.context_length, policy.token_bytes
+        self.encode_prompt, self._policy, self._ignored = policy.encode_prompt, policy, ignored
+
+    async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
+        heard: dict[str, Any] = dict.fromkeys(self._ignored, ())
+        return await self._policy.sample(prefix_ids, replace(params, **heard), index)
+
+
+@pytest.mark.parametrize(
+    ("ignored", "faults"),
+    [
+        ((), (None, None)),
+        (("biases", "banned_ids"), ("does not heed logit_bias", None)),
+        (("allowed_ids",), (None, "does not heed allowed_token_ids")),
+    ],
+)
+def test_a_server_that_reads_over_rules_is_found_out_before_it_draws_by_them(ignored, faults):
+    policy = DeafPolicy(PolicyConfig().load(), ignored)
+    with in_thread(ForeignServer(policy, policy.encode_prompt, "base").app) as port:
+        remote = connected(f"http://127.0.0.1:{port}", model="base", tokenizer="base")
+        prompt = remote.encode_prompt(QUESTIONS[0])
+        gather(remote, [(prompt, SamplingParams(3, 0.0), 0)])
+        for params, name, fault in [
+            (SamplingParams(3, 0.0, biases=((5, 1.0),)), "biases", faults[0]),
+            (SamplingParams(3, 0.0, banned_ids=(5,)), "banned_ids", faults[0]),
+            (SamplingParams(3, 0.0, allowed_ids=(5,)), "allowed_ids", faults[1]),
+        ]:
+            asked = [(prompt, params, 0)]
+            if fault is None:
+                gather(remote, asked)
+            else:
+                with pytest.raises(InputError, match=f"^{name}: http.*: {fault}; expected"):
+                    gather(remote, asked)

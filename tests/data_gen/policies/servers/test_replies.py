@@ -1,14 +1,17 @@
 """A reply that is not exactly an answer to its request is refused."""
 
 import json
+import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from data_gen.policies.servers.replies import CompletionRequest, NoTokenIdsError, WrongReplyError, read_reply
+from data_gen.policies.servers.vllm_policy import NEVER, vllm_bias
 from data_gen.policies.vocabulary import Vocabulary
 from data_gen.records.sampling import Truncation, Usage
+from data_gen.records.token_rules import TokenRules
 
 # Tokens 0–255 are bytes, 256 is EOS, 257 is the text ".\n\n", 258 a special token without bytes.
 VOCABULARY = Vocabulary(
@@ -208,7 +211,7 @@ def test_requests_say_all_that_shapes_the_distribution():
         "stop": ["\n\n"],
         "include_stop_str_in_output": True,
     }
-    assert "stop" not in REQUEST.as_json()
+    assert REQUEST.as_json().keys().isdisjoint({"stop", "logit_bias", "allowed_token_ids"})
 
 
 def test_what_restricts_a_draw_is_sent_and_each_of_the_strings_may_end_it():
@@ -224,3 +227,22 @@ def test_what_restricts_a_draw_is_sent_and_each_of_the_strings_may_end_it():
     assert read_reply(reply([66, 67], "B"), restricted, VOCABULARY).finish == "stop"
     with pytest.raises(WrongReplyError, match="finish_reason stop after token 68"):
         read_reply(reply([66, 68], "BD"), restricted, VOCABULARY)
+
+
+def test_rules_about_ids_are_sent_as_openai_and_vllm_have_them_and_a_reply_that_breaks_them_is_refused():
+    ruled = replace(STEP, rules=TokenRules(banned_ids=(68, 66), biases=((67, -2.5),)))
+    assert ruled.as_json()["logit_bias"] == {"66": -100.0, "67": -2.5, "68": -100.0}
+    assert "allowed_token_ids" not in ruled.as_json()
+    with pytest.raises(WrongReplyError, match="token id 68, which the request forbids"):
+        read_reply(reply([67, 68], "CD", "length"), replace(ruled, max_tokens=2), VOCABULARY)
+    allowed = replace(STEP, max_tokens=2, rules=TokenRules(allowed_ids=(68, 67)))
+    assert allowed.as_json()["allowed_token_ids"] == [67, 68]
+    assert read_reply(reply([67, 68], "CD", "length"), allowed, VOCABULARY).token_ids == (67, 68)
+    with pytest.raises(WrongReplyError, match="token id 66, which the request forbids"):
+        read_reply(reply([67, 66], "CB", "length"), allowed, VOCABULARY)
+
+
+def test_bans_for_vllm_in_process_outweigh_any_logit():
+    assert vllm_bias(TokenRules(banned_ids=(3,), biases=((4, -2.5),))) == {3: NEVER, 4: -2.5}
+    assert math.exp(NEVER + 100_000) == 0
+    assert vllm_bias(TokenRules(allowed_ids=(3,))) is None

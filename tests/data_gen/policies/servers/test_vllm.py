@@ -127,6 +127,15 @@ async def check_contract(policy: Policy, local: Policy) -> None:
         )
         assert theirs.logprobs == pytest.approx(ours.logprobs, abs=1e-4)
 
+    banned_ids = tuple({draw.token_ids[1] for draw in await gathered(local, greedy)})
+    for rules in (
+        {"banned_ids": banned_ids},
+        {"biases": ((banned_ids[0], -20.0), (7, 5.0))},
+        {"allowed_ids": (*banned_ids, 7, 9)},
+    ):
+        ruled = [(prompt, replace(GREEDY, max_new_tokens=20, **rules), 0) for prompt, _, _ in greedy]
+        assert same(await gathered(policy, ruled), await gathered(local, ruled)) == len(ruled)
+
     rollouts = await gathered(policy, requests_of(policy, FREE))
     assert len({draw.token_ids for draw in rollouts[:5]}) > 1
     again = (await gathered(policy, requests_of(policy, FREE)[::-1]))[::-1]
