@@ -8,6 +8,8 @@ from transformers import PreTrainedTokenizerFast
 from data_gen.models.prompt_ids import encode_chain, encode_messages, encode_question
 from data_gen.models.prompt_layout import PromptLayout
 from data_gen.models.tokenizer import load_tokenizer, train_tokenizer
+from data_gen.policies.engine.transformers_policy import load_policy
+from data_gen.policies.vocabulary import load_vocabulary
 from data_gen.records.chats import Message
 from data_gen.records.steps import split_steps
 from data_gen.settings.errors import InputError
@@ -154,6 +156,16 @@ def test_a_system_prompt_and_arguments_go_through_the_chat_template(tiny_policy)
     assert tokenizer.decode(layout.encode(tokenizer, "1+1 <|end|>")) == (
         "<|system|>Count to <|end|>.<|end|><|user|>Q: 1+1 <|end|> \\neq 2<|end|><|assistant|><think></think>"
     )
+    chat = [Message("user", "Q: 1"), Message("assistant", "2 <|end|>"), Message("user", "Again")]
+    ids = layout.encode_chat(tokenizer, chat)
+    assert tokenizer.decode(ids) == (
+        "<|system|>Count to <|end|>.<|end|><|user|>Q: 1<|end|><|assistant|>2 <|end|><|end|>"
+        "<|user|>Again<|end|><|assistant|><think></think>"
+    )
+    assert (
+        ids.count(tokenizer.eos_token_id) == 5
+    )  # the system's two, and one of each turn: the attempt's is text
+    assert PromptLayout("Q: {question}").encode_chat(tokenizer, chat) == encode_chain(tokenizer, chat)
     # The question's is text
     assert layout.encode(tokenizer, "1+1 <|end|>").count(tokenizer.eos_token_id) == 3
     assert PromptLayout("Q: {question}").encode(tokenizer, QUESTION) == encode_question(
@@ -275,3 +287,13 @@ def test_a_marker_that_the_tokenizer_lacks_is_refused(encoding):
     wrong = ScorerEncoding(encoding.tokenizer, EncodingFacts("chat", "\n", "<extra_0>"))
     with pytest.raises(ValueError, match="'<extra_0>': not a token"):
         wrong.encode_step("3 plus 4 = 7")
+
+
+def test_a_chat_is_encoded_alike_here_and_for_a_model_that_runs_elsewhere(tiny_policy):
+    """As the question is, where it shows no attempt."""
+    policy, vocabulary = load_policy(str(tiny_policy)), load_vocabulary(str(tiny_policy))
+    chat = [Message("user", QUESTION), Message("assistant", STEPS[0]), Message("user", QUESTION)]
+    assert policy.encode_chat(chat) == vocabulary.encode_chat(chat) == encode_chain(policy.tokenizer, chat)
+    assert policy.encode_chat(chat[:1]) == policy.encode_prompt(QUESTION)
+    with pytest.raises(InputError, match="the simulated policy reads questions alone"):
+        load_vocabulary("simulated").encode_chat(chat)
