@@ -178,7 +178,7 @@ class ViewingScorer(ScriptedScorer):
     a step has at most `longest` letters.
     """
 
-    scores_steps, sees_attempts, aggregation = False, True, "last"
+    scores_steps, sees_attempts = False, True
 
     def __init__(self, n_most: int = 9, longest: int = 99) -> None:
         super().__init__(lambda steps: 0.0)
