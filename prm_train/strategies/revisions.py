@@ -29,7 +29,7 @@ from data_gen.records.solutions import Question
 from data_gen.records.steps import split_steps
 from data_gen.sampling.solutions import Prefix, draw_solution
 from prm_train.encoding.aggregation import Aggregation
-from prm_train.scoring.protocol import ChatScorer, PathTooLongError, Scorer, ScorerUsage
+from prm_train.scoring.protocol import ChatScorer, PathTooLongError, Scorer, ScorerUsage, ScoringTree
 from prm_train.strategies.best_of_n import as_candidate, score_candidates, score_path
 from prm_train.strategies.candidates import Candidate
 from prm_train.strategies.draw_indices import DrawIndices
@@ -140,30 +140,58 @@ async def score_attempts(
     """The candidates with scores under `name`. A verifier that was trained on chains sees the attempts before
     each, any other one the attempt alone.
 
-    An attempt without a step, or too long for the scorer, gets no score. Raises PathTooLongError where the
+    Attempts after one chat are scored in one tree, which computes what they share once. An attempt without a
+    step, or too long for the scorer, gets no score. Raises PathTooLongError where the
     question alone is.
     """
     if not (isinstance(scorer, ChatScorer) and scorer.sees_attempts):
         alone = [attempt.candidate for attempt in attempts]
         return await score_candidates(question, alone, scorer, name, separator)
-    scored = await side_by_side(_scored_in_view(each, scorer, name, separator) for each in attempts)
-    return [candidate for candidate, _ in scored], sum((usage for _, usage in scored), ScorerUsage())
+    places: dict[tuple[Message, ...], list[int]] = {}
+    for place, attempt in enumerate(attempts):
+        places.setdefault(attempt.chat, []).append(place)
+    groups = await side_by_side(
+        _scored_in_view(chat, [attempts[i].candidate for i in group], scorer, name, separator)
+        for chat, group in places.items()
+    )
+    scored = {
+        place: candidate
+        for group, (candidates, _) in zip(places.values(), groups, strict=True)
+        for place, candidate in zip(group, candidates, strict=True)
+    }
+    return [scored[place] for place in range(len(attempts))], sum((each for _, each in groups), ScorerUsage())
 
 
 async def _scored_in_view(
-    attempt: Attempt, scorer: ChatScorer, name: str, separator: str
-) -> tuple[Candidate, ScorerUsage]:
-    """With a score, and what that cost. A chat that is too long for the scorer loses its oldest attempts."""
-    candidate, chat = attempt.candidate, attempt.chat
-    steps = split_steps(candidate.text, separator)
-    if not steps:
-        return candidate, ScorerUsage()
-    while True:
+    chat: tuple[Message, ...], candidates: Sequence[Candidate], scorer: ChatScorer, name: str, separator: str
+) -> tuple[list[Candidate], ScorerUsage]:
+    """The candidates after a chat with their scores, in one tree, and what that cost. Those that do not fit
+    behind the chat are scored after one without its oldest attempt.
+    """
+
+    async def path_scores(tree: ScoringTree, steps: tuple[str, ...]) -> tuple[float, ...] | None:
+        try:
+            return await score_path(tree, steps, scorer.scores_steps)
+        except PathTooLongError:
+            return None
+
+    usage, scores = ScorerUsage(), dict[int, tuple[float, ...]]()
+    steps_of = {i: split_steps(each.text, separator) for i, each in enumerate(candidates)}
+    rest = [i for i, steps in steps_of.items() if steps]
+    while rest:
         try:
             async with scorer.chat_session(chat) as tree:
-                scores = await score_path(tree, steps, scorer.scores_steps)
-                return replace(candidate, scores={**candidate.scores, name: scores}), tree.usage
-        except PathTooLongError:
-            if not shows_attempts(chat):
-                return candidate, ScorerUsage()
-            chat = without_oldest(chat)
+                found = await side_by_side([path_scores(tree, steps_of[i]) for i in rest])
+                usage += tree.usage
+            scores |= {i: each for i, each in zip(rest, found, strict=True) if each is not None}
+        except PathTooLongError:  # the chat alone
+            pass
+        rest = [i for i in rest if i not in scores]
+        if not shows_attempts(chat):
+            break
+        chat = without_oldest(chat)
+    scored = [
+        replace(each, scores={**each.scores, name: scores[i]}) if i in scores else each
+        for i, each in enumerate(candidates)
+    ]
+    return scored, usage

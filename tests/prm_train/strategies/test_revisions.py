@@ -174,13 +174,15 @@ def test_a_policy_that_reads_questions_alone_is_refused(tmp_path: Path):
 
 
 class ViewingScorer(ScriptedScorer):
-    """Was trained to see attempts, at most `n_most` of them; scores by how many it sees."""
+    """Was trained to see attempts, at most `n_most` of them; scores by how many it sees. Behind two or more,
+    a step has at most `longest` letters.
+    """
 
-    scores_steps, sees_attempts, aggregation = False, True, "last"
+    scores_steps, sees_attempts = False, True
 
-    def __init__(self, n_most: int = 9) -> None:
+    def __init__(self, n_most: int = 9, longest: int = 99) -> None:
         super().__init__(lambda steps: 0.0)
-        self.n_most = n_most
+        self.n_most, self.longest = n_most, longest
         self.seen: list[Shown] = []
 
     @asynccontextmanager
@@ -189,7 +191,13 @@ class ViewingScorer(ScriptedScorer):
         if len(shown) > self.n_most:
             raise PathTooLongError("too long")
         self.seen.append(shown)
-        yield ScriptedScorer(lambda steps: 0.1 * len(shown))
+
+        def judge(steps: tuple[str, ...]) -> float:
+            if len(shown) > 1 and len(steps[-1]) > self.longest:
+                raise PathTooLongError("too long")
+            return 0.1 * len(shown)
+
+        yield ScriptedScorer(judge)
 
 
 def attempts_of(*texts: str) -> list[Attempt]:
@@ -202,9 +210,10 @@ def attempts_of(*texts: str) -> list[Attempt]:
 
 
 def test_a_verifier_that_was_trained_on_chains_sees_the_attempts_before(tmp_path: Path):
-    async def scores(scorer: ScriptedScorer) -> list[float | None]:
+    async def scores(scorer: ScriptedScorer, *texts: str) -> list[float | None]:
+        attempts = attempts_of(*(texts or ("a", "b", "", "d")))
         async with SharedScorer(scorer) as shared:
-            found, _ = await score_attempts(PROBLEM, attempts_of("a", "b", "", "d"), shared, "orm", "\n")
+            found, _ = await score_attempts(PROBLEM, attempts, shared, "orm", "\n")
         return [each.scores["orm"][0] if each.scores else None for each in found]
 
     viewing = ViewingScorer()
@@ -214,6 +223,9 @@ def test_a_verifier_that_was_trained_on_chains_sees_the_attempts_before(tmp_path
     assert asyncio.run(scores(nearsighted)) == pytest.approx([0.0, 0.1, None, 0.1])
     assert sorted(nearsighted.seen) == [(), ("",), ("a",)]
     assert asyncio.run(scores(ViewingScorer(n_most=-1))) == [None] * 4
+    short = ViewingScorer(longest=4)  # "longer" fits behind no more than one attempt
+    assert asyncio.run(scores(short, "a", "b", "longer", "d")) == pytest.approx([0.0, 0.1, 0.1, 0.3])
+    assert sorted(short.seen) == [(), ("a",), ("a", "b"), ("a", "b", "longer"), ("b",)]
     plain = ScriptedScorer(lambda steps: 0.9 if steps == ("b",) else 0.4)
     assert asyncio.run(scores(plain)) == [0.4, 0.9, None, 0.4]
 
@@ -225,3 +237,13 @@ def test_later_attempts_are_asked_for_as_the_prompts_say(tmp_path: Path):
         reviser = Reviser(policy, policy, ArithmeticGrader(), PARAMS, prompts)
         *_, last = asyncio.run(revisions(reviser, RevisionsConfig(n=2, n_chains=1)))
     assert [message.content for message in last.chat] == ["Solve: ?", "00\nAnswer: 2", "Look again."]
+
+
+def test_attempts_after_one_chat_share_a_tree_of_the_verifier(tmp_path: Path):
+    scorer, (first, second) = ViewingScorer(), attempts_of("a", "b")
+    others = [replace(first, candidate=replace(first.candidate, text=text)) for text in ("c", "d")]
+    attempts = [first, second, *others]
+    found, _ = asyncio.run(score_attempts(PROBLEM, attempts, scorer, "orm", "\n"))
+    assert [each.text for each in found] == ["a", "b", "c", "d"]
+    assert [each.scores["orm"][0] for each in found] == pytest.approx([0.0, 0.1, 0.0, 0.0])
+    assert sorted(scorer.seen) == [(), ("a",)]
