@@ -27,21 +27,25 @@ import os
 import statistics
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from importlib.metadata import version
-from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 import transformers
 
+from benchmarks.ragged_trees import draw_problems
 from benchmarks.sampling import MAX_STEP_TOKENS, Ids
-from benchmarks.searching import Cost, Ours, draw_problems, rounded, timed
+from benchmarks.searching import Cost, Ours, rounded, timed
 from benchmarks.textbook import MAX_STEPS, SEPARATOR, WIDTH, Textbook, Work
 from data_gen.records.solutions import Problem
 from data_gen.records.steps import split_steps
 
-PEERS = ("its_hub", "thinkbooster")
+NEEDED = {
+    "its_hub": "its_hub.core.algorithms.beam_search",
+    "thinkbooster": "thinkbooster.strategies.strategy_beam_search",
+}
 
 
 class Models:
@@ -201,6 +205,15 @@ def compare(rounds: Sequence[dict[str, Cost]], peers: Sequence[str]) -> dict[str
     return {**ratios, "runs": [rounded(costs) for costs in rounds]}
 
 
+def what_is_missing(peer: str) -> str | None:
+    """Why it cannot be imported here."""
+    try:
+        import_module(NEEDED[peer])
+    except ImportError as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -216,8 +229,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     transformers.utils.logging.disable_progress_bar()
     logging.disable(logging.INFO)  # thinkbooster logs every path
-    found = [peer for peer in PEERS if find_spec(peer) is not None]
+    missing = {peer: reason for peer in NEEDED if (reason := what_is_missing(peer))}
+    found = [peer for peer in NEEDED if peer not in missing]
     figures: dict[str, Any] = {
+        "not_run": missing,
         "versions": {peer: version(peer) for peer in found},
         "n_problems": arguments.problems,
         "n_rounds": arguments.rounds,

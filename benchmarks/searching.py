@@ -14,8 +14,8 @@
 
 Contenders take turns, with other problems in each round; ratios are medians of the rounds, of the wall clock
 (`beam_wall_ratio…`) and of CPU seconds, which say more on a machine that others use. Ours is charged for its
-ledger, a file. Loading is not timed. Writes benchmarks/results/search.json; `quickstart_cpu_seconds` in it is
-kept as it is there.
+ledger, a file. Loading is not timed. Writes benchmarks/results/search.json, each part as it is done;
+`quickstart_cpu_seconds` is not measured here (null until somebody adds it, and kept).
 """
 
 import argparse
@@ -23,7 +23,6 @@ import asyncio
 import gc
 import json
 import os
-import random
 import statistics
 import subprocess
 import sys
@@ -33,20 +32,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 
+from benchmarks.ragged_trees import draw_problems, prm_token_figures
 from benchmarks.sampling import MAX_SOLUTION_TOKENS, Engine, Generate
-from benchmarks.textbook import MAX_BATCH_TOKENS, MAX_STEPS, SEPARATOR, WIDTH, Textbook, WholeScorer, Work
+from benchmarks.textbook import MAX_BATCH_TOKENS, MAX_STEPS, SEPARATOR, WIDTH, Textbook, Work
 from data_gen.grading.graders import load_grader
 from data_gen.ledger.policy import LedgerPolicy
 from data_gen.ledger.store import Ledger
 from data_gen.policies.engine.transformers_policy import load_policy
-from data_gen.problems.arithmetic import rules
 from data_gen.problems.arithmetic.task import BASE_POLICY
 from data_gen.process.machine import machine_name
 from data_gen.process.side_by_side import side_by_side
@@ -65,8 +63,6 @@ RESULT = Path(__file__).parent / "results" / "search.json"
 STEP = SamplingParams(MAX_SOLUTION_TOKENS, 1.0, SEPARATOR)
 WHOLE = SamplingParams(MAX_SOLUTION_TOKENS, 1.0)
 N_CANDIDATES = 64
-N_TREES = 4
-SteppedPath = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -82,11 +78,6 @@ def timed(run: Callable[[], Work]) -> Cost:
     wall, cpu = time.perf_counter(), time.process_time()
     work = run()
     return Cost(time.perf_counter() - wall, time.process_time() - cpu, work)
-
-
-def draw_problems(round_: int, n: int) -> list[Problem]:
-    """Other ones in each round."""
-    return list(islice(rules.draw_problems(round_, "validation"), n))
 
 
 class Ours:
@@ -184,7 +175,6 @@ def beam_figures(
                 ratio = median_ratio(rounds, contender, f"{clock}_seconds")
                 figures[f"beam_{clock}_ratio{name}"][str(n)] = ratio
         figures["beam_runs"][str(n)] = [rounded(costs) for costs in rounds]
-        print(n, {name: values[str(n)] for name, values in figures.items() if "ratio" in name}, flush=True)
     return figures
 
 
@@ -196,91 +186,6 @@ def rounded(costs: dict[str, Cost]) -> dict[str, Any]:
             **asdict(cost.work),
         }
         for name, cost in costs.items()
-    }
-
-
-def ragged_tree(rng: random.Random, n: int = 8) -> list[list[SteppedPath]]:
-    """Rounds of paths of one problem: `n` children of the kept ones, each of which ends after 10 to 40 steps.
-    A step is one or two lines of an attempt behind a number; which ones are kept is chance.
-    """
-    chain = rules.draw_chain(rng)
-    lines = rules.solution_text(chain, rules.draw_attempt(chain, rng)).split(SEPARATOR)
-    kept, rounds = list[SteppedPath]([()]), []
-    ends = [rng.randint(10, 40) for _ in range(n)]  # of the first, second … child of a round
-    while kept:
-        parents = [kept[i % len(kept)] for i in range(n)]
-        rounds.append(
-            [
-                (*path, f"{rng.randrange(100)}: " + ", ".join(rng.choices(lines, k=rng.randint(1, 2))))
-                for path in parents
-            ]
-        )
-        open_ = [path for path, n_steps in zip(rounds[-1], ends, strict=True) if len(path) < n_steps]
-        kept = rng.sample(open_, min(len(open_), n // WIDTH))
-    return rounds
-
-
-async def score_ragged(
-    scorer: IncrementalScorer, question: str, rounds: Sequence[Sequence[SteppedPath]]
-) -> tuple[int, dict[SteppedPath, tuple[int, float]]]:
-    """Tokens that the scorer says it computed; of each path, the tokens of its last step and its score. The
-    root has the tokens of the question, and no score.
-    """
-    async with scorer.session(question) as tree:
-        nodes: dict[SteppedPath, Any] = {(): tree.root}
-        found = {(): (len(tree.root.token_ids), 0.0)}
-        for paths in rounds:
-            for path in paths:
-                nodes[path] = tree.extend(nodes[path[:-1]], path[-1])
-            scores = await side_by_side(tree.score(nodes[path]) for path in paths)
-            found |= {
-                path: (len(nodes[path].token_ids), score) for path, score in zip(paths, scores, strict=True)
-            }
-        return tree.usage.n_new, found
-
-
-def prm_token_figures(prm: str, n_trees: int) -> dict[str, Any]:
-    """Every step's score is compared with those of whole texts: of each path that nothing extends."""
-    rng = random.Random(0)
-    problems, trees = draw_problems(0, n_trees), [ragged_tree(rng) for _ in range(n_trees)]
-    network, encoding, _ = load_classifier(prm)
-    scorer = IncrementalScorer(network, encoding, scorer_id="prm", max_batch_tokens=MAX_BATCH_TOKENS)
-    n_positions = 0
-
-    def count(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        nonlocal n_positions
-        n_positions += (kwargs["input_ids"] if "input_ids" in kwargs else args[0]).numel()
-
-    async def run() -> list[tuple[int, dict[SteppedPath, tuple[int, float]]]]:
-        questions = [problem.question for problem in problems]
-        return await side_by_side(
-            score_ragged(scorer, question, rounds) for question, rounds in zip(questions, trees, strict=True)
-        )
-
-    hook = network.base_model.register_forward_pre_hook(count, with_kwargs=True)
-    results = asyncio.run(run())
-    hook.remove()
-
-    whole, differences, n_whole = WholeScorer(network, encoding), list[float](), 0
-    for problem, rounds, (_, found) in zip(problems, trees, results, strict=True):
-        parents = {path[:-1] for path in found}
-        leaves = [path for path in found if path not in parents]
-        for path, scores in zip(
-            leaves, whole.score([(problem.question, path) for path in leaves]), strict=True
-        ):
-            differences += [abs(found[path[: i + 1]][1] - score) for i, score in enumerate(scores)]
-        n_whole += sum(found[path[:i]][0] for paths in rounds for path in paths for i in range(len(path) + 1))
-    n_tree = sum(n_tokens for _, found in results for n_tokens, _ in found.values())
-    return {
-        "prm_tokens_per_tree_token": round(sum(n_new for n_new, _ in results) / n_tree, 4),
-        "prm_tokens": {
-            "n_trees": n_trees,
-            "n_rounds_of_trees": [len(rounds) for rounds in trees],
-            "n_tree_tokens": n_tree,
-            "positions_with_padding_per_tree_token": round(n_positions / n_tree, 3),
-            "whole_texts_per_tree_token": round(n_whole / n_tree, 1),
-            "largest_score_difference": max(differences),
-        },
     }
 
 
@@ -368,17 +273,29 @@ def peer_figures(python: str, arguments: argparse.Namespace, prm: str) -> dict[s
     return {"peers": json.loads(done.stdout.splitlines()[-1])}
 
 
-def measure(arguments: argparse.Namespace, prm: str) -> dict[str, Any]:
-    models = (arguments.policy, prm)
-    figures = prm_token_figures(prm, N_TREES)
-    print(figures, flush=True)
-    figures |= sampling_figures(arguments.policy, arguments.problems // 2, arguments.rounds)
-    figures |= best_of_n_figures(models, arguments.problems, arguments.rounds)
-    print(
-        {name: figures[name] for name in ("sampling_ratio_64_per_prompt", "best_of_n_overhead")}, flush=True
-    )
-    figures |= beam_figures(models, arguments.sizes, arguments.problems, arguments.rounds)
-    return figures | (peer_figures(arguments.peers, arguments, prm) if arguments.peers else {"peers": None})
+PARTS = ("prm_tokens", "beam", "best_of_n", "sampling", "peers")
+
+
+def measure(part: str, arguments: argparse.Namespace, prm: str) -> dict[str, Any]:
+    n_problems, n_rounds, models = arguments.problems, arguments.rounds, (arguments.policy, prm)
+    match part:
+        case "prm_tokens":
+            return prm_token_figures(prm, arguments.trees)
+        case "beam":
+            return beam_figures(models, arguments.sizes, n_problems, n_rounds)
+        case "best_of_n":
+            return best_of_n_figures(models, n_problems, n_rounds)
+        case "sampling":
+            return sampling_figures(arguments.policy, n_problems // 2, n_rounds)
+        case _:
+            return peer_figures(arguments.peers, arguments, prm)
+
+
+def add_figures(path: Path, figures: dict[str, Any]) -> None:
+    """What other parts wrote stays."""
+    known = json.loads(path.read_text()) if path.exists() else {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"quickstart_cpu_seconds": None, **known, **figures}, indent=1) + "\n")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -394,26 +311,35 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[16, 64], help="N of beam search")
     parser.add_argument("--peers", help="Python of an environment with the peers (make .venv-peers)")
     parser.add_argument("--peer_problems", type=int, default=10, help="problems of each round against peers")
+    parser.add_argument("--trees", type=int, default=4, help="trees of the part prm_tokens")
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        choices=PARTS,
+        default=PARTS,
+        help="what to measure; figures of other parts stay as they are",
+    )
     parser.add_argument("--output", type=Path, default=RESULT)
     arguments = parser.parse_args(argv)
 
     torch.set_num_threads(1)
     transformers.utils.logging.disable_progress_bar()
-    with tempfile.TemporaryDirectory() as folder:
-        prm = arguments.prm or random_prm(arguments.policy, Path(folder) / "prm")
-        figures = measure(arguments, prm)
-    known = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
-    figures["quickstart_cpu_seconds"] = known.get("quickstart_cpu_seconds")
-    figures |= {
-        "n_problems": arguments.problems,
-        "n_rounds": arguments.rounds,
-        "prm": "trained" if arguments.prm else "random head",
+    facts = {
         "machine": f"{machine_name()}, 1 thread",
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+        "load": f"{os.getloadavg()[0]:.0f} processes at the start, others' among them",
+        "prm": "trained" if arguments.prm else "random head",
         "command": "make bench-search",
     }
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(figures, indent=1) + "\n")
+    with tempfile.TemporaryDirectory() as folder:
+        prm = arguments.prm or random_prm(arguments.policy, Path(folder) / "prm")
+        for part in arguments.parts:
+            if part == "peers" and arguments.peers is None:
+                continue
+            figures = measure(part, arguments, prm)
+            print(json.dumps({name: value for name, value in figures.items() if "runs" not in name}))
+            sizes = {"n_problems": arguments.problems, "n_rounds": arguments.rounds}
+            add_figures(arguments.output, {**facts, **figures, f"{part}_sizes": sizes})
 
 
 if __name__ == "__main__":
