@@ -57,15 +57,14 @@ bench: setup ## sampling against generate, incremental scoring against whole pat
 	$(BIN)/python -m benchmarks.sampling
 	$(BIN)/python -m benchmarks.scoring
 
-bench-search: setup $(PEERS_VENV)/.installed ## searches against the textbook loop and its-hub: prints ratios
+bench-search: setup $(PEERS_VENV)/.installed ## searches against the textbook loop, its-hub and thinkbooster: prints ratios
 	$(BIN)/python -m benchmarks.searching --peers $(PEERS_VENV)/bin/python $(ARGS)
 
-# benchmarks/search_peers.py runs thinkbooster, too, where it is installed: it imports lm-polygraph and, with that, some forty packages more.
-$(PEERS_VENV)/.installed: $(VENV)/.installed
+$(PEERS_VENV)/.installed: $(VENV)/.installed benchmarks/peers.txt
 	$(PYTHON) -m venv $(PEERS_VENV)
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 		> $$($(PEERS_VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth
-	$(PEERS_VENV)/bin/python -m pip install --no-deps its-hub==1.2.0
+	$(PEERS_VENV)/bin/python -m pip install --no-deps --ignore-installed -r benchmarks/peers.txt
 	@touch $@
 
 faults: setup ## kills at every file event, a full disk, flipped bits, two processes at once, hostile others: what survives

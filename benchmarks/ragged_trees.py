@@ -52,7 +52,7 @@ async def score_ragged(
     """
     async with scorer.session(question) as tree:
         nodes: dict[SteppedPath, Any] = {(): tree.root}
-        found = {(): (len(tree.root.token_ids), 0.0)}
+        found: dict[SteppedPath, tuple[int, float]] = {(): (len(tree.root.token_ids), 0.0)}
         for paths in rounds:
             for path in paths:
                 nodes[path] = tree.extend(nodes[path[:-1]], path[-1])

@@ -91,7 +91,7 @@ def its_hub(models: Models, problems: Sequence[Problem], strategy: str, n: int) 
     from its_hub.core.algorithms.particle_gibbs import ParticleFiltering
     from its_hub.core.lms.step_generation import StepGeneration
 
-    class Policy(AbstractLanguageModel):  # type: ignore[misc]  # untyped here
+    class Policy(AbstractLanguageModel):
         async def agenerate(self, messages: Any, stop: Any = None, **_: Any) -> Any:
             texts = [chat[1].content if len(chat) > 1 else "" for chat in messages]
             steps = models.next_steps(messages[0][0].content, texts)
@@ -103,7 +103,7 @@ def its_hub(models: Models, problems: Sequence[Problem], strategy: str, n: int) 
         def generate(self, messages: Any, stop: Any = None, **arguments: Any) -> Any:
             return asyncio.run(self.agenerate(messages, stop, **arguments))
 
-    class Prm(AbstractProcessRewardModel):  # type: ignore[misc]  # untyped here
+    class Prm(AbstractProcessRewardModel):
         async def ascore(self, prompt: str, responses: list[str]) -> list[float]:
             paths = [(prompt, response.replace(models.eos, "")) for response in responses]
             return [min(scores, default=0.0) for scores in models.score(paths)]

@@ -102,7 +102,7 @@ class Textbook:
 
     def search(self, question: str, n: int) -> list[Beam]:
         """The paths that ended, then those that are open after `MAX_STEPS`."""
-        prompt = self.policy.encode_prompt(question)
+        prompt = self.encode_prompt(question)
         kept, ended, n_draws = [Beam()], list[Beam](), n
         for _ in range(MAX_STEPS):
             parents = [kept[i % len(kept)] for i in range(n_draws)]
@@ -115,6 +115,9 @@ class Textbook:
             if not kept:
                 break
         return ended + kept
+
+    def encode_prompt(self, question: str) -> Ids:
+        return self.policy.encode_prompt(question)
 
     def next_steps(self, prompt: Ids, parents: Sequence[Beam]) -> list[Beam]:
         """A child of each parent, not scored yet."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.searching import main, random_prm
-from benchmarks.textbook import Beam, Textbook, WholeScorer, Work
+from benchmarks.textbook import Beam, Textbook, WholeScorer
 from data_gen.problems.arithmetic.task import BASE_POLICY
 from prm_train.kinds.load import load_classifier
 from prm_train.scoring.incremental import IncrementalScorer
@@ -26,8 +26,7 @@ class Scripted(Textbook):
     """
 
     def __init__(self, scores: dict[str, float]) -> None:
-        self.scores, self.policy, self.asked = scores, self, list[list[tuple[str, ...]]]()
-        self.work = Work()
+        self.scores, self.asked = scores, list[list[tuple[str, ...]]]()
 
     def encode_prompt(self, question):
         return ()
