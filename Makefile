@@ -57,10 +57,9 @@ bench: setup ## sampling against generate, incremental scoring against whole pat
 	$(BIN)/python -m benchmarks.sampling
 	$(BIN)/python -m benchmarks.scoring
 
-<<<<<<< HEAD
 revisions: setup ## chains of revisions against independent attempts, from pretraining to figures (an hour and a half)
 	$(BIN)/python -m benchmarks.revisions run --output runs/revisions/seed-0 $(ARGS)
-=======
+
 bench-search: setup $(PEERS_VENV)/.installed ## searches against the textbook loop, its-hub and thinkbooster: prints ratios
 	$(BIN)/python -m benchmarks.searching --peers $(PEERS_VENV)/bin/python $(ARGS)
 
@@ -70,7 +69,6 @@ $(PEERS_VENV)/.installed: $(VENV)/.installed benchmarks/peers.txt
 		> $$($(PEERS_VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth
 	$(PEERS_VENV)/bin/python -m pip install --no-deps --ignore-installed -r benchmarks/peers.txt
 	@touch $@
->>>>>>> peers
 
 faults: setup ## kills at every file event, a full disk, flipped bits, two processes at once, hostile others: what survives
 	$(BIN)/python -m benchmarks.faults $(ARGS)
