@@ -22,7 +22,7 @@ export TOKENIZERS_PARALLELISM ?= false
 .PHONY: help setup quickstart test lint types slow bench bench-search bench-training revisions faults pretrain vllm-cpu test-vllm clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
 
 setup: $(VENV)/.installed ## create .venv with the pinned dependencies and this project
 
