@@ -133,27 +133,23 @@ def summary_table(report: SearchReport) -> str:
     """Plain text for a terminal of 80 columns: methods by N with intervals below the means, single samples,
     then the verdict.
     """
-    counts = report.sample_counts
+    # Votes that stop early solve what those of all samples solve; what they save stands in the report
+    rows = [row for row in table_rows(report) if not row.method.endswith("_early")]
+    names = max(15, *(len(row.label) for row in rows)) + 1
+    width = min(9, (80 - names) // max(len(report.sample_counts), 1))
     lines = [
         "Test problems solved, % (95 % interval below)",
         "",
-        " " * 16 + "".join(f"{f'N={n}':>9}" for n in counts),
+        " " * names + "".join(f"{f'N={n}':>{width}}" for n in report.sample_counts),
     ]
-    for row in table_rows(report):
-        lines.append(
-            f"{row.label:<16}"
-            + "".join(f"{100 * cell.mean:>9.1f}" if cell else f"{'–':>9}" for cell in row.cells)
-        )
-        lines.append(
-            " " * 16
-            + "".join(
-                f"{f'{100 * cell.low:.0f}–{100 * cell.high:.0f}' if cell else '':>9}" for cell in row.cells
-            )
-        )
+    for row in rows:
+        means = (f"{100 * cell.mean:.1f}" if cell else "–" for cell in row.cells)
+        spans = (f"{100 * cell.low:.0f}–{100 * cell.high:.0f}" if cell else "" for cell in row.cells)
+        lines.append(f"{row.label:<{names}}" + "".join(f"{mean:>{width}}" for mean in means))
+        lines.append(" " * names + "".join(f"{span:>{width}}" for span in spans))
     for single in report.single_samples:
-        lines.append(
-            f"{single.label:<16}{100 * single.accuracy.mean:>9.1f}   ({findings.span(single.accuracy)})"
-        )
+        mean, span = 100 * single.accuracy.mean, findings.span(single.accuracy)
+        lines.append(f"{single.label:<{names}}{mean:>{width}.1f}   ({span})")
     lines += [
         "",
         *(_paired_line(pair) for pair in report.paired),
