@@ -37,8 +37,8 @@ import transformers
 
 from benchmarks.ragged_trees import draw_problems
 from benchmarks.sampling import MAX_STEP_TOKENS, Ids
-from benchmarks.searching import Cost, Ours, rounded, timed
-from benchmarks.textbook import MAX_STEPS, SEPARATOR, WIDTH, Textbook, Work
+from benchmarks.searching import Ours
+from benchmarks.textbook import MAX_STEPS, SEPARATOR, WIDTH, Cost, Textbook, Work, rounded, timed
 from data_gen.records.solutions import Problem
 from data_gen.records.steps import split_steps
 
