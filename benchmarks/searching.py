@@ -158,7 +158,7 @@ def median_ratio(rounds: Sequence[dict[str, Cost]], name: str, clock: str) -> fl
 def beam_figures(models: tuple[str, str], arguments: argparse.Namespace) -> dict[str, Any]:
     names = {"": "all_in_flight", "_one_in_flight": "one_in_flight"}
     figures: dict[str, Any] = {f"beam_{clock}_ratio{name}": {} for name in names for clock in ("wall", "cpu")}
-    figures["beam_runs"] = {}
+    figures |= {"beam_n_in_flight": arguments.in_flight, "beam_runs": {}}
     for n in arguments.sizes:
         rounds = []
         for round_ in range(arguments.rounds):
@@ -327,12 +327,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                 continue
             figures = measure(part, arguments, prm)
             print(json.dumps({name: value for name, value in figures.items() if "runs" not in name}))
-            sizes = {
-                "n_problems": arguments.problems,
-                "n_in_flight": arguments.in_flight,
-                "n_rounds": arguments.rounds,
-            }
-            add_figures(arguments.output, {**facts, **figures, f"{part}_sizes": sizes})
+            if part in ("beam", "best_of_n", "sampling"):
+                figures[f"{part}_sizes"] = {"n_problems": arguments.problems, "n_rounds": arguments.rounds}
+            add_figures(arguments.output, {**facts, **figures})
 
 
 if __name__ == "__main__":
