@@ -7,16 +7,17 @@ What each does for a step of all paths of a problem, as read in its code:
 - its_hub 1.2.0, `BeamSearch` and `ParticleFiltering`: asks the language model for the next step of each path
   as a text of its own, equal paths as often as there are copies; then gives the whole text of every path to
   the PRM. Both are batches of one problem, and the next problem waits until this one is done. Ended paths
-  stay in its beam and are copied there. Its own PRM class needs reward-hub and vLLM, which need a GPU.
+  stay in its beam and are copied there; its first round draws M steps, not N. Its own PRM class needs
+  reward-hub and vLLM.
 - thinkbooster 0.1.1, `StrategyBeamSearch`: one batch for all paths of all problems, of `candidates_per_beam`
   steps a path, and one of their whole texts for the PRM; equal paths are not joined. Its beam begins with one
-  path, so it draws `candidates_per_beam` first steps, not N. Of its own backends none runs on a CPU: its
-  generator for transformers lacks `generate_step_candidates_batch`, which this loop calls, and its PRM for
-  transformers lacks the `reward` of vLLM's.
+  path, so it draws `candidates_per_beam` first steps, not N. Its backends in this process need vLLM: the
+  generator for transformers lacks `generate_step_candidates_batch`, which this loop calls, and the PRM for
+  transformers calls `reward`, which only vLLM's models have.
 
 So both run their own loops here, and under them stand `model.generate` in batches of 64 and
-`benchmarks.textbook.WholeScorer`, which is as they would batch. Ours runs with all problems in flight, which
-neither library's interface lets it do, and with one.
+`benchmarks.textbook.WholeScorer`, in the batches that each asks for. Ours runs with all problems in flight,
+and with one. Ratios are of seconds for the same problems.
 """
 
 import argparse
@@ -37,8 +38,8 @@ import transformers
 
 from benchmarks.ragged_trees import draw_problems
 from benchmarks.sampling import MAX_STEP_TOKENS, Ids
-from benchmarks.searching import Cost, Ours, rounded, timed
-from benchmarks.textbook import MAX_STEPS, SEPARATOR, WIDTH, Textbook, Work
+from benchmarks.searching import Ours
+from benchmarks.textbook import MAX_STEPS, SEPARATOR, WIDTH, Cost, Textbook, Work, rounded, timed
 from data_gen.records.solutions import Problem
 from data_gen.records.steps import split_steps
 

@@ -3,7 +3,7 @@
 
 - *beam search* with the policy of the built-in task and a PRM of its size (`--prm`; else one with a random
   head, whose trees are as large), 4 next steps a path, steps to the end: against `benchmarks.textbook`, which
-  goes problem by problem, with one problem in flight and with all of them.
+  goes problem by problem: ours with one in flight on the same problems, and with 64 on more of them.
 - *PRM tokens*: trees of 10 to 40 ragged steps, scored after every step by `IncrementalScorer`; tokens that
   its model computes (padding counted apart) against the distinct tokens of the trees, and the scores against
   those of whole texts.
@@ -27,9 +27,9 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,17 @@ import transformers
 
 from benchmarks.ragged_trees import draw_problems, prm_token_figures
 from benchmarks.sampling import MAX_SOLUTION_TOKENS, Engine, Generate
-from benchmarks.textbook import MAX_BATCH_TOKENS, MAX_STEPS, SEPARATOR, WIDTH, Textbook, Work
+from benchmarks.textbook import (
+    MAX_BATCH_TOKENS,
+    MAX_STEPS,
+    SEPARATOR,
+    WIDTH,
+    Cost,
+    Textbook,
+    Work,
+    rounded,
+    timed,
+)
 from data_gen.grading.graders import load_grader
 from data_gen.ledger.policy import LedgerPolicy
 from data_gen.ledger.store import Ledger
@@ -62,21 +72,6 @@ RESULT = Path(__file__).parent / "results" / "search.json"
 STEP = SamplingParams(MAX_SOLUTION_TOKENS, 1.0, SEPARATOR)
 WHOLE = SamplingParams(MAX_SOLUTION_TOKENS, 1.0)
 N_CANDIDATES = 64
-
-
-@dataclass(frozen=True)
-class Cost:
-    wall_seconds: float
-    cpu_seconds: float
-    work: Work
-
-
-def timed(run: Callable[[], Work]) -> Cost:
-    """What was left behind before is collected before the clocks start."""
-    gc.collect()
-    wall, cpu = time.perf_counter(), time.process_time()
-    work = run()
-    return Cost(time.perf_counter() - wall, time.process_time() - cpu, work)
 
 
 class Ours:
@@ -139,53 +134,42 @@ def total(works: Sequence[Work]) -> Work:
     return Work(*(sum(getattr(work, name) for work in works) for name in asdict(Work())))
 
 
-def beam_round(models: tuple[str, str], n: int, problems: Sequence[Problem]) -> dict[str, Cost]:
-    """The textbook loop, ours with one problem in flight, ours with all."""
-    strategy = f"beam:width={WIDTH}"
+def beam_round(models: tuple[str, str], n: int, some: list[Problem], all_: list[Problem]) -> dict[str, Cost]:
+    """The textbook loop, ours with one problem in flight, ours with all of `all_`."""
 
     def textbook() -> Work:
-        for problem in problems:
+        for problem in some:
             loop.search(problem.question, n)
         return loop.work
 
-    loop, costs = Textbook(*models), {}
+    loop, costs, beam = Textbook(*models), {}, f"beam:width={WIDTH}"
     costs["textbook"] = timed(textbook)
-    for name, at_once in (("one_in_flight", False), ("all_in_flight", True)):
-        ours = Ours(*models)
-        costs[name] = timed(partial(ours.search, problems, strategy, n, at_once))
+    costs["one_in_flight"] = timed(partial(Ours(*models).search, some, beam, n, False))
+    costs["all_in_flight"] = timed(partial(Ours(*models).search, all_, beam, n, True))
     return costs
 
 
 def median_ratio(rounds: Sequence[dict[str, Cost]], name: str, clock: str) -> float:
-    ratios = [getattr(costs["textbook"], clock) / getattr(costs[name], clock) for costs in rounds]
-    return round(statistics.median(ratios), 2)
+    """Of the seconds for a step: the problems may be others."""
+    seconds = [{name: getattr(c, clock) / c.work.n_steps for name, c in costs.items()} for costs in rounds]
+    return round(statistics.median(each["textbook"] / each[name] for each in seconds), 2)
 
 
-def beam_figures(
-    models: tuple[str, str], sizes: Sequence[int], n_problems: int, n_rounds: int
-) -> dict[str, Any]:
+def beam_figures(models: tuple[str, str], arguments: argparse.Namespace) -> dict[str, Any]:
     names = {"": "all_in_flight", "_one_in_flight": "one_in_flight"}
     figures: dict[str, Any] = {f"beam_{clock}_ratio{name}": {} for name in names for clock in ("wall", "cpu")}
-    figures["beam_runs"] = {}
-    for n in sizes:
-        rounds = [beam_round(models, n, draw_problems(round_, n_problems)) for round_ in range(n_rounds)]
+    figures |= {"beam_n_in_flight": arguments.in_flight, "beam_runs": {}}
+    for n in arguments.sizes:
+        rounds = []
+        for round_ in range(arguments.rounds):
+            problems = draw_problems(round_, max(arguments.problems, arguments.in_flight))
+            rounds.append(beam_round(models, n, problems[: arguments.problems], problems))
         for name, contender in names.items():
             for clock in ("wall", "cpu"):
                 ratio = median_ratio(rounds, contender, f"{clock}_seconds")
                 figures[f"beam_{clock}_ratio{name}"][str(n)] = ratio
         figures["beam_runs"][str(n)] = [rounded(costs) for costs in rounds]
     return figures
-
-
-def rounded(costs: dict[str, Cost]) -> dict[str, Any]:
-    return {
-        name: {
-            "wall_seconds": round(cost.wall_seconds, 2),
-            "cpu_seconds": round(cost.cpu_seconds, 2),
-            **asdict(cost.work),
-        }
-        for name, cost in costs.items()
-    }
 
 
 def best_of_n_round(models: tuple[str, str], problems: Sequence[Problem]) -> dict[str, float]:
@@ -286,7 +270,7 @@ def measure(part: str, arguments: argparse.Namespace, prm: str) -> dict[str, Any
         case "prm_tokens":
             return prm_token_figures(prm, arguments.trees)
         case "beam":
-            return beam_figures(models, arguments.sizes, n_problems, n_rounds)
+            return beam_figures(models, arguments)
         case "best_of_n":
             return best_of_n_figures(models, n_problems, n_rounds)
         case "sampling":
@@ -310,7 +294,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--policy", default=str(BASE_POLICY), help="folder of the policy of the built-in task"
     )
     parser.add_argument("--prm", help="folder of a PRM for it; left out: one with a random head")
-    parser.add_argument("--problems", type=int, default=32, help="problems of each round")
+    parser.add_argument("--problems", type=int, default=16, help="problems of each round")
+    parser.add_argument("--in_flight", type=int, default=64, help="problems in flight, where it is all")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--sizes", type=int, nargs="+", default=[16, 64], help="N of beam search")
     parser.add_argument("--peers", help="Python of an environment with the peers (make .venv-peers)")
@@ -342,8 +327,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                 continue
             figures = measure(part, arguments, prm)
             print(json.dumps({name: value for name, value in figures.items() if "runs" not in name}))
-            sizes = {"n_problems": arguments.problems, "n_rounds": arguments.rounds}
-            add_figures(arguments.output, {**facts, **figures, f"{part}_sizes": sizes})
+            if part in ("beam", "best_of_n", "sampling"):
+                figures[f"{part}_sizes"] = {"n_problems": arguments.problems, "n_rounds": arguments.rounds}
+            add_figures(arguments.output, {**facts, **figures})
 
 
 if __name__ == "__main__":

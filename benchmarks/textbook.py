@@ -11,10 +11,13 @@ string; the ids of each distinct step are made once; whole texts are sorted by l
 in batches of `MAX_BATCH_TOKENS`; the head reads the ends of steps alone.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import gc
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -37,6 +40,32 @@ class Work:
     n_steps: int = 0
     n_generated: int = 0
     n_prm: int = 0
+
+
+@dataclass(frozen=True)
+class Cost:
+    wall_seconds: float
+    cpu_seconds: float
+    work: Work
+
+
+def timed(run: Callable[[], Work]) -> Cost:
+    """What was left behind before is collected before the clocks start."""
+    gc.collect()
+    wall, cpu = time.perf_counter(), time.process_time()
+    work = run()
+    return Cost(time.perf_counter() - wall, time.process_time() - cpu, work)
+
+
+def rounded(costs: dict[str, Cost]) -> dict[str, Any]:
+    return {
+        name: {
+            "wall_seconds": round(cost.wall_seconds, 2),
+            "cpu_seconds": round(cost.cpu_seconds, 2),
+            **asdict(cost.work),
+        }
+        for name, cost in costs.items()
+    }
 
 
 class WholeScorer:

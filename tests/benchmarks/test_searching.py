@@ -81,7 +81,7 @@ def test_whole_texts_have_the_scores_of_the_scorer_in_use(prm: str):
 def test_a_small_run_writes_every_figure_and_keeps_what_it_did_not_measure(tmp_path: Path, prm: str):
     output = tmp_path / "search.json"
     output.write_text('{"quickstart_cpu_seconds": 12.5}')
-    sizes = "--problems 2 --rounds 1 --sizes 4 --trees 1"
+    sizes = "--problems 2 --rounds 1 --sizes 4 --in_flight 2 --trees 1"
     main([*sizes.split(), "--prm", prm, "--output", str(output)])
     figures = json.loads(output.read_text())
     assert figures["quickstart_cpu_seconds"] == 12.5
