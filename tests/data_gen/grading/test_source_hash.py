@@ -55,12 +55,15 @@ def test_verdicts_on_mathematics_depend_on_all_that_reads_and_compares_answers()
         "expressions",
         "final_sentence",
         "find",
+        "layout",
         "lists",
         "notation",
         "number_words",
     )
-    answers = {f"data_gen.answers.{subject}" for subject in (*subjects, "numbers", "units", "vote_key")}
-    records = {f"data_gen.records.{name}" for name in ("draw_keys", "sampling", "solutions")}
+    answers = {
+        f"data_gen.answers.{subject}" for subject in (*subjects, "numbers", "units", "vote_key", "words")
+    }
+    records = {f"data_gen.records.{name}" for name in ("draw_keys", "sampling", "solutions", "token_rules")}
     assert set(own_sources(*MATH_MODULES)) == {*answers, *records, "data_gen.grading.pool_worker"}
 
 

@@ -154,7 +154,13 @@ def test_what_is_imported_as_a_library_leaves_signals_alone(tmp_path: Path, pack
     (tmp_path / "theirs" / "run.py").write_text(
         "import signal\nprint(signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))\n"
     )
+    # A shell that runs these tests in the background has SIGINT ignored, which children inherit
     shown = subprocess.run(
-        [sys.executable, "-m", "theirs.run"], cwd=tmp_path, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "theirs.run"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ).stdout
     assert shown == f"{signal.SIG_DFL} {signal.default_int_handler}\n"

@@ -397,15 +397,15 @@ def test_candidates_come_from_a_search_or_the_qwen_layout(candidates, tmp_path):
         ["8", "9", "9", "9"],
     )
     sampled = {
-        "strategy": "samples",
+        "spec": "samples",
         "n": 1,
-        "settings": {"temperature": 0.7},
+        "temperature": 0.7,
         "candidates": [{"problem_id": "p", "index": 0, "text": "8", "answer": "8", "is_correct": True}],
     }
     result = {
         "problem": {"problem_id": "p", "question": "q", "gold_answer": "8"},
         "temperature": 0.7,
-        "runs": [sampled, {**sampled, "settings": {"temperature": 1.0}, "candidates": []}],
+        "runs": [sampled, {**sampled, "temperature": 1.0, "candidates": []}],
         "scorings": [],
         "difficulty": {"n": 0, "n_correct": 0},
         "usage": {},
