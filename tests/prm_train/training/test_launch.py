@@ -240,7 +240,9 @@ def test_accelerate_starting_one_process_in_place_of_two_is_refused(rows, tiny_p
 
 @pytest.mark.slow
 def test_zero3_that_would_save_no_weights_is_refused_before_anything_is_loaded(rows, tmp_path):
-    """`model` does not exist, so whatever loads it first would say so."""
+    """`model` is a folder without a model in it, so whatever loads it first would say so."""
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "config.json").write_text("{}")
     line = [
         "accelerate",
         "launch",
