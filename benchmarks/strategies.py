@@ -4,8 +4,8 @@
 the quickstart, searches validation problems with every strategy and setting, chooses, searches the test
 problems with what was chosen and with the defaults, and writes report.html; an interrupted run goes on.
 With `--grader arithmetic_last_value --brief` it is the second task of that page: only the last value counts,
-and fewer searches are tried. `… collect FOLDERS --last_value FOLDERS` makes benchmarks/results/strategies.json
-of the reports of several seeds.
+and fewer searches are tried. `… collect FOLDERS --last_value FOLDERS` makes
+benchmarks/results/strategies.json of the reports of several seeds.
 """
 
 import argparse
