@@ -1,0 +1,139 @@
+"""Samples of a question, window by window, until there are enough for the vote, or a budget is spent."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from data_gen.records.grader import AnswerReader
+from data_gen.records.sampling import SamplingParams
+from prm_train.encoding.aggregation import Aggregation
+from prm_train.scoring.protocol import ScorerUsage
+from prm_train.scoring.shared_tree import SharedScorer
+from prm_train.search.budget import SCORER, Budget, Meter, Spent
+from prm_train.search.method_policy import MethodPolicy
+from prm_train.search.model_work import scored_work
+from prm_train.strategies.best_of_n import draw_candidates, score_candidates
+from prm_train.strategies.candidates import Candidate
+from prm_train.strategies.stopping import StopRule, n_needed
+from prm_train.strategies.voting import path_scores
+
+Weights = Sequence[float | None]
+
+
+class Samples(Protocol):
+    """What is drawn of a question in the order of the indices. All numbers are those of the first samples
+    alone, whatever was drawn besides them.
+    """
+
+    candidates: list[Candidate]
+
+    @property
+    def usage(self) -> ScorerUsage:
+        """What scoring all of them took."""
+        ...
+
+    async def draw(self, indices: range) -> None: ...
+
+    def weights(self, n: int) -> Weights:
+        """In the vote, of the first `n`."""
+        ...
+
+    def spent(self, n: int) -> Spent:
+        """On the first `n`."""
+        ...
+
+    def stop(self, n: int) -> tuple[int, str] | None:
+        """How many of the first `n` are enough, and by which rule; None: not yet."""
+        ...
+
+
+@dataclass(frozen=True)
+class Found:
+    """The samples that vote, with their weights. `stopped` names the rule or the budget that ended the
+    drawing, if any did; `spent` is all of it.
+    """
+
+    candidates: Sequence[Candidate]
+    weights: Weights
+    stopped: str | None
+    spent: Spent
+
+
+async def draw_samples(samples: Samples, budget: Budget, n: int, window: int, first: int) -> Found:
+    """At most `n` samples, `first` and then `window` at a time."""
+    n_drawn, n_votes, size = 0, 0, min(first, n)
+    stopped = None
+    while stopped is None and n_drawn < n:
+        await samples.draw(range(n_drawn, min(n_drawn + size, n)))
+        n_drawn = len(samples.candidates)
+        spent, n_before, n_votes = samples.spent(n_drawn), n_votes, n_drawn
+        while n_votes > n_before and not budget.holds(samples.spent(n_votes)):
+            n_votes -= 1
+        enough = samples.stop(n_votes)
+        if enough is not None:
+            n_votes, stopped = enough
+        elif n_votes < n:
+            stopped = budget.reached(spent)
+        size = int(max(1, min(window, budget.n_affordable(spent, n_drawn))))
+    return Found(samples.candidates[:n_votes], samples.weights(n_votes), stopped, samples.spent(n_drawn))
+
+
+class SampleSettings(Protocol):
+    """What `SolveSettings` says of samples."""
+
+    @property
+    def n(self) -> int: ...
+    @property
+    def step_separator(self) -> str: ...
+    @property
+    def aggregation(self) -> Aggregation | None: ...
+    @property
+    def stop_early(self) -> StopRule | None: ...
+    @property
+    def confidence(self) -> float: ...
+
+
+@dataclass
+class ScoredSamples:
+    """Samples that vote with their scores, or alike without a scorer, and the rule for when they are
+    enough.
+    """
+
+    policy: MethodPolicy
+    reader: AnswerReader
+    settings: SampleSettings
+    params: SamplingParams
+    scorer: SharedScorer | None
+    meter: Meter
+    candidates: list[Candidate] = field(default_factory=list)
+
+    @property
+    def usage(self) -> ScorerUsage:
+        return self.scorer.usage if self.scorer is not None else ScorerUsage()
+
+    async def draw(self, indices: range) -> None:
+        drawn = await draw_candidates(self.policy, self.reader, self.params, indices)
+        if self.scorer is not None:
+            drawn, _ = await score_candidates(
+                self.policy.question, drawn, self.scorer, SCORER, self.settings.step_separator
+            )
+        self.candidates += drawn
+
+    def weights(self, n: int) -> Weights:
+        if self.scorer is None:
+            return [1.0] * n
+        how = self.settings.aggregation or self.scorer.aggregation
+        return path_scores(self.candidates[:n], SCORER, how)
+
+    def spent(self, n: int) -> Spent:
+        scored = None
+        if self.scorer is not None:
+            scored = scored_work(self.candidates[:n], SCORER, self.settings.step_separator)
+        return self.meter.spent(self.policy.cost_of_first(n), scored)
+
+    def stop(self, n: int) -> tuple[int, str] | None:
+        settings, rule = self.settings, self.settings.stop_early
+        if rule is None:
+            return None
+        needed = n_needed(self.candidates[:n], self.weights(n), rule, settings.confidence, settings.n)
+        return None if needed is None else (needed, rule)
