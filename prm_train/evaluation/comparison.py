@@ -29,6 +29,11 @@ from prm_train.search.model_work import has_tokens
 from prm_train.search.results import ProblemResult
 from prm_train.strategies.voting import TreeVote, logprob_scores
 
+STOPS_WHEN = {
+    "_early": "stops when the leading answer is the likelier one of the first two with 95 % (Beta posterior)",
+    "_margin": "stops when the leading answer's best score is at least 0.95 and all others' 0.5 below it",
+}
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -203,10 +208,10 @@ def settings_in_words(comparison: Comparison) -> dict[str, str]:
         },
         "prm_weighted": f"T = {comparison.scored_temperature:g}, {chosen.prm_aggregation} of the step scores",
         **{
-            method.name: "stops when the leading answer is the likelier one of the first two with 95 % "
-            "(Beta posterior); replayed in the order of the samples"
+            method.name: f"{words}; replayed in the order of the samples"
             for method in comparison.methods
-            if method.name.endswith("_early")
+            for ending, words in STOPS_WHEN.items()
+            if method.name.endswith(ending)
         },
         **{tree.name: tree.words for tree in comparison.trees},
     }

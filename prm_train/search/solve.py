@@ -81,20 +81,30 @@ class SolveSettings(Budget):
         metadata={
             "help": "majority and weighted: draw no more when the vote will hardly change. beta: the leader "
             "of the first two answers is the likelier one; sprt: a probability ratio test; certain: when the "
-            "rest cannot overtake"
+            "rest cannot overtake. margin (weighted and best_of_n): the leader's best score is at least "
+            "confidence and all other answers' are margin below it"
         },
     )
-    confidence: float = field(default=0.95, metadata={"help": "how sure beta and sprt are when they stop"})
+    confidence: float = field(
+        default=0.95,
+        metadata={"help": "how sure beta and sprt are when they stop; the score that margin asks for"},
+    )
+    margin: float = field(
+        default=0.5,
+        metadata={"help": "how far below the leader's best score those of all other answers have to be"},
+    )
     window: int = field(
         default=8, metadata={"help": "samples that are drawn at a time, before it is asked whether to stop"}
     )
 
     def __post_init__(self) -> None:
         self.check_budget()
-        if self.stop_early is not None and self.strategy not in (MAJORITY, WEIGHTED):
-            raise ValueError(
-                f"stop_early: got {self.stop_early} with {self.strategy}, expected {MAJORITY} or {WEIGHTED}"
-            )
+        stoppable = (WEIGHTED, BEST_OF_N) if self.stop_early == "margin" else (MAJORITY, WEIGHTED)
+        if self.stop_early is not None and self.strategy not in stoppable:
+            expected = " or ".join(stoppable)
+            raise ValueError(f"stop_early: got {self.stop_early} with {self.strategy}, expected {expected}")
+        if not 0 <= self.margin <= 1:
+            raise ValueError(f"margin: got {self.margin}, expected 0 to 1")
         if not 0.5 <= self.confidence < 1:
             raise ValueError(f"confidence: got {self.confidence}, expected 0.5 to less than 1")
         if self.window < 1:

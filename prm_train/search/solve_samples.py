@@ -91,6 +91,8 @@ class SampleSettings(Protocol):
     def stop_early(self) -> StopRule | None: ...
     @property
     def confidence(self) -> float: ...
+    @property
+    def margin(self) -> float: ...
 
 
 @dataclass
@@ -135,5 +137,7 @@ class ScoredSamples:
         settings, rule = self.settings, self.settings.stop_early
         if rule is None:
             return None
-        needed = n_needed(self.candidates[:n], self.weights(n), rule, settings.confidence, settings.n)
+        needed = n_needed(
+            self.candidates[:n], self.weights(n), rule, settings.confidence, settings.n, settings.margin
+        )
         return None if needed is None else (needed, rule)
