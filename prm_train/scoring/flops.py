@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from data_gen.files.stored_record import read_object
 from prm_train.scoring.work import Work
@@ -42,21 +42,21 @@ def read_forward_flops(folder: Path) -> ForwardFlops | None:
     return count_forward_flops(read_object(folder / "config.json"), shapes) if shapes else None
 
 
-@runtime_checkable
-class RunsModel(Protocol):
-    """A policy or scorer that runs one transformers model in this process."""
-
-    model: Any
+def own_model(user: object) -> Any | None:
+    """The transformers model that a policy or scorer runs in this process; None where it runs none, or
+    several.
+    """
+    model = getattr(user, "model", None)  # a server's is a name
+    return model if hasattr(model, "named_parameters") else None
 
 
 def model_flops(user: object) -> ForwardFlops | None:
-    """Of the model that a policy or scorer runs; None where it runs none in this process, or several."""
-    if not isinstance(user, RunsModel):
+    """Of a token of the model that a policy or scorer runs, as far as known."""
+    model = own_model(user)
+    if model is None:
         return None
-    config = {**user.model.config.to_dict(), "architectures": [type(user.model).__name__]}
-    return count_forward_flops(
-        config, {name: list(each.shape) for name, each in user.model.named_parameters()}
-    )
+    config = {**model.config.to_dict(), "architectures": [type(model).__name__]}
+    return count_forward_flops(config, {name: list(each.shape) for name, each in model.named_parameters()})
 
 
 def known_flops(policy: object, scorer: object | None) -> dict[str, ForwardFlops]:

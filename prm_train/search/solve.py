@@ -18,7 +18,7 @@ from data_gen.records.sampling import SamplingParams, check_temperature
 from data_gen.records.solutions import Question
 from data_gen.records.steps import check_separator, split_steps
 from prm_train.encoding.aggregation import Aggregation
-from prm_train.scoring.flops import ForwardFlops, known_flops
+from prm_train.scoring.flops import ForwardFlops, known_flops, own_model
 from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage
 from prm_train.scoring.shared_tree import SharedScorer
 from prm_train.scoring.work import Work
@@ -26,8 +26,9 @@ from prm_train.search.answer import Answer, vote_shares
 from prm_train.search.budget import POLICY, SCORER, Budget, Meter, Spent
 from prm_train.search.method_policy import MethodPolicy
 from prm_train.search.results import Cost
-from prm_train.search.solve_samples import Found, ScoredSamples, draw_samples
+from prm_train.search.solve_samples import ConfidentSamples, Found, ScoredSamples, draw_samples
 from prm_train.strategies.answer_classes import classify_answers, with_classes
+from prm_train.strategies.deepconf_online import DEEPCONF_ONLINE, TraceWriter, parse_deepconf
 from prm_train.strategies.paths import PathGrower, SearchPath, search_tree
 from prm_train.strategies.stopping import StopRule
 from prm_train.strategies.trace import TreeTrace
@@ -47,8 +48,9 @@ class SolveSettings(Budget):
     strategy: str = field(
         default="particle_filter",
         metadata={
-            "help": "how answers are found: majority, weighted or best_of_n among samples, or a search in a "
-            "tree, with settings behind its name as in particle_filter:exponent=0.5"
+            "help": "how answers are found: majority, weighted, best_of_n or deepconf_online among samples, "
+            "or a search in a tree, with settings behind its name as in particle_filter:exponent=0.5 or "
+            "deepconf_online:n_warmup=8:percent=90:group_tokens=256"
         },
     )
     n: int = field(default=16, metadata={"help": "number of samples, or of paths of a search in a tree"})
@@ -87,7 +89,10 @@ class SolveSettings(Budget):
     )
     confidence: float = field(
         default=0.95,
-        metadata={"help": "how sure beta and sprt are when they stop; the score that margin asks for"},
+        metadata={
+            "help": "how sure beta and sprt are when they stop; the score that margin asks for; the share of "
+            "the vote at which deepconf_online stops"
+        },
     )
     margin: float = field(
         default=0.5,
@@ -114,13 +119,27 @@ class SolveSettings(Budget):
             raise ValueError(f"n: got {self.n}, expected 1 or more")
         if self.max_steps < 1:
             raise ValueError(f"max_steps: got {self.max_steps}, expected 1 or more")
-        if self.strategy not in OF_SAMPLES:
+        if self.is_deepconf:
+            parse_deepconf(self.strategy)
+        elif self.strategy not in OF_SAMPLES:
             if self.strategy.partition(":")[0] not in TREE_SEARCHES:
-                names = ", ".join((*OF_SAMPLES, *TREE_SEARCHES))
+                names = ", ".join((*OF_SAMPLES, DEEPCONF_ONLINE, *TREE_SEARCHES))
                 raise ValueError(f"strategy: got {self.strategy!r}, expected one of {names}")
             parse_strategy(self.strategy)
         check_temperature(self.temperature)
         self.params(self.temperature)
+
+    @property
+    def is_deepconf(self) -> bool:
+        return self.strategy.partition(":")[0] == DEEPCONF_ONLINE
+
+    @property
+    def needs_scorer(self) -> bool:
+        return self.strategy != MAJORITY and not self.is_deepconf
+
+    @property
+    def is_of_samples(self) -> bool:
+        return self.strategy in OF_SAMPLES or self.is_deepconf
 
     def params(self, temperature: float, separator: str | None = None) -> SamplingParams:
         """Of whole solutions, or of single steps that end with `separator`."""
@@ -175,20 +194,21 @@ class Solver:
 
     def __post_init__(self) -> None:
         strategy = self.settings.strategy
-        if self.scorer is None and strategy != MAJORITY:
+        if self.scorer is None and self.settings.needs_scorer:
             raise ValueError(f"strategy {strategy}: got no scorer, expected one ({MAJORITY} needs none)")
-        if self.scorer is not None and not self.scorer.scores_steps and strategy not in OF_SAMPLES:
+        if self.settings.is_deepconf and own_model(self.policy) is None:
+            raise ValueError(
+                f"strategy {strategy}: got a policy whose whole distributions cannot be read, expected one "
+                "of the engine transformers in this process"
+            )
+        if self.scorer is not None and not self.scorer.scores_steps and not self.settings.is_of_samples:
             raise ValueError(f"strategy {strategy}: got an ORM, which scores whole solutions; expected a PRM")
-        unknown = {POLICY, *([SCORER] if self.needs_scorer else [])} - self.flops.keys()
+        unknown = {POLICY, *([SCORER] if self.settings.needs_scorer else [])} - self.flops.keys()
         if self.settings.budget_flops is not None and unknown:
             raise ValueError(
                 f"budget_flops: got a {min(unknown)} whose weights are not known here, expected a model in "
                 "this process, or of a folder"
             )
-
-    @property
-    def needs_scorer(self) -> bool:
-        return self.settings.strategy != MAJORITY
 
     async def solve(self, question: Question) -> Answer:
         """A question that the policy or the scorer cannot read, since it fills their context, is an answer
@@ -199,17 +219,17 @@ class Solver:
             return self._unsolved(question, "the question fills the policy's context")
         trace, meter = TreeTrace(), Meter(self.settings, self.flops)
         try:
-            if self.settings.strategy in OF_SAMPLES:
-                found, usage = await self._sample(policy, meter)
+            if self.settings.is_deepconf:
+                found, cost = await self._sample_while_confident(policy, meter)
+            elif self.settings.is_of_samples:
+                found, cost = await self._sample(policy, meter)
             else:
-                found, usage = await self._search(
-                    policy, parse_strategy(self.settings.strategy), meter, trace
-                )
+                found, cost = await self._search(policy, parse_strategy(self.settings.strategy), meter, trace)
         except PathTooLongError:
             return self._unsolved(question, "the question fills the scorer's context")
         classes = await classify_answers(question, found.candidates, self.reader)
         found = replace(found, candidates=with_classes(found.candidates, classes))
-        answer = self._answer(question, found, Cost(policy.usage_alone, usage), trace)
+        answer = self._answer(question, found, cost, trace)
         return replace(
             answer,
             stopped=found.stopped,
@@ -217,23 +237,33 @@ class Solver:
             spent=found.spent if self.settings.is_set else None,
         )
 
-    async def _sample(self, policy: MethodPolicy, meter: Meter) -> tuple[Found, ScorerUsage]:
+    async def _sample(self, policy: MethodPolicy, meter: Meter) -> tuple[Found, Cost]:
         """Whole samples, with their weights in the vote; no more than the rule for stopping wants."""
         settings = self.settings
         async with AsyncExitStack() as stack:
             shared = None
-            if self.scorer is not None and self.needs_scorer:  # windows share a tree
+            if self.scorer is not None and settings.needs_scorer:  # windows share a tree
                 shared = await stack.enter_async_context(SharedScorer(self.scorer))
             samples = ScoredSamples(
                 policy, self.reader, settings, settings.params(settings.temperature), shared, meter
             )
             is_whole = settings.stop_early is None and not settings.is_set
             window = settings.n if is_whole else settings.window
-            return await draw_samples(samples, settings, settings.n, window, window), samples.usage
+            return await draw_samples(samples, settings, settings.n, window, window), samples.cost
+
+    async def _sample_while_confident(self, policy: MethodPolicy, meter: Meter) -> tuple[Found, Cost]:
+        from prm_train.scoring.confidence import ConfidenceModel
+
+        settings, config = self.settings, parse_deepconf(self.settings.strategy)
+        reader = ConfidenceModel(own_model(self.policy), config.group_tokens)
+        writer = TraceWriter(policy, reader, settings.params(settings.temperature), config)
+        samples = ConfidentSamples(writer, policy, self.reader, settings.confidence, meter)
+        found = await draw_samples(samples, settings, settings.n, settings.window, config.n_warmup)
+        return found, samples.cost
 
     async def _search(
         self, policy: MethodPolicy, spec: StrategySpec, meter: Meter, trace: TreeTrace
-    ) -> tuple[Found, ScorerUsage]:
+    ) -> tuple[Found, Cost]:
         """Paths of a search in a tree, with their weights in the strategy's own vote."""
         settings, scorer = self.settings, self.scorer
         assert scorer is not None
@@ -266,7 +296,7 @@ class Solver:
                 trace if self.is_traced else None,
             )
         votes = tree_votes(candidates, SCORER, config.aggregation, spec.strategy.votes[0])
-        return Found(candidates, votes, stopped, spent(usage)), usage
+        return Found(candidates, votes, stopped, spent(usage)), Cost(policy.usage_alone, usage)
 
     def _answer(
         self,

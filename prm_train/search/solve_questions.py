@@ -95,7 +95,7 @@ class SolveConfig(SolveSettings):
         if self.prm is not None and self.orm is not None:
             raise ValueError("prm, orm: got both, expected one of them")
         self.scorer.check_one(self.prm, self.orm)
-        if self.prm is None and self.orm is None and self.strategy != MAJORITY:
+        if self.prm is None and self.orm is None and self.needs_scorer:
             raise ValueError(
                 f"strategy: got {self.strategy} without a scorer, expected prm or orm ({MAJORITY} needs none)"
             )

@@ -5,17 +5,20 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from data_gen.records.grader import AnswerReader
-from data_gen.records.sampling import SamplingParams
+from data_gen.records.sampling import SamplingParams, Usage
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.protocol import ScorerUsage
 from prm_train.scoring.shared_tree import SharedScorer
+from prm_train.scoring.work import Work
 from prm_train.search.budget import SCORER, Budget, Meter, Spent
 from prm_train.search.method_policy import MethodPolicy
 from prm_train.search.model_work import scored_work
+from prm_train.search.results import Cost
 from prm_train.strategies.best_of_n import draw_candidates, score_candidates
 from prm_train.strategies.candidates import Candidate
+from prm_train.strategies.deepconf_online import Trace, TraceWriter, confidence_weights, threshold_of
 from prm_train.strategies.stopping import StopRule, n_needed
-from prm_train.strategies.voting import path_scores
+from prm_train.strategies.voting import class_of, path_scores
 
 Weights = Sequence[float | None]
 
@@ -28,8 +31,8 @@ class Samples(Protocol):
     candidates: list[Candidate]
 
     @property
-    def usage(self) -> ScorerUsage:
-        """What scoring all of them took."""
+    def cost(self) -> Cost:
+        """Of all of them."""
         ...
 
     async def draw(self, indices: range) -> None: ...
@@ -110,8 +113,8 @@ class ScoredSamples:
     candidates: list[Candidate] = field(default_factory=list)
 
     @property
-    def usage(self) -> ScorerUsage:
-        return self.scorer.usage if self.scorer is not None else ScorerUsage()
+    def cost(self) -> Cost:
+        return Cost(self.policy.usage_alone, self.scorer.usage if self.scorer else ScorerUsage())
 
     async def draw(self, indices: range) -> None:
         drawn = await draw_candidates(self.policy, self.reader, self.params, indices)
@@ -141,3 +144,51 @@ class ScoredSamples:
             self.candidates[:n], self.weights(n), rule, settings.confidence, settings.n, settings.margin
         )
         return None if needed is None else (needed, rule)
+
+
+@dataclass
+class ConfidentSamples:
+    """Samples of DeepConf online. `consensus` is the share of the vote that is enough for an answer."""
+
+    writer: TraceWriter
+    policy: MethodPolicy
+    reader: AnswerReader
+    consensus: float
+    meter: Meter
+    candidates: list[Candidate] = field(default_factory=list)
+    traces: list[Trace] = field(default_factory=list)
+
+    @property
+    def cost(self) -> Cost:
+        return Cost(self.policy.usage_alone + Usage(n_prefilled=self._read(len(self.traces)).n_tokens))
+
+    async def draw(self, indices: range) -> None:
+        config = self.writer.config
+        if self.traces:
+            threshold = threshold_of(self.traces[: config.n_warmup], config.percent)
+            drawn = await self.writer.while_above(threshold, indices)
+        else:
+            drawn = await self.writer.whole(indices)
+        self.traces += drawn
+        self.candidates += [trace.candidate(self.policy, self.reader) for trace in drawn]
+
+    def weights(self, n: int) -> Weights:
+        return confidence_weights(self.traces[:n], self.writer.config)
+
+    def spent(self, n: int) -> Spent:
+        return self.meter.spent(self.policy.cost_of_first(n), read=self._read(n))
+
+    def stop(self, n: int) -> tuple[int, str] | None:
+        """Where an answer has so much of the vote, after the warm-up."""
+        weights = self.weights(n)
+        votes: dict[str, float] = {}
+        for number, (candidate, weight) in enumerate(zip(self.candidates[:n], weights, strict=True), 1):
+            if weight is not None and candidate.can_vote:
+                votes[class_of(candidate)] = votes.get(class_of(candidate), 0.0) + weight
+            is_warm = number >= self.writer.config.n_warmup
+            if is_warm and votes and max(votes.values()) >= self.consensus * sum(votes.values()):
+                return number, "consensus"
+        return None
+
+    def _read(self, n: int) -> Work:
+        return sum((trace.read for trace in self.traces[:n]), Work())
