@@ -89,7 +89,7 @@ def test_a_rule_may_stop_before_the_budget_does() -> None:
 
 def test_money_is_that_of_generated_tokens_and_of_the_prompt_of_every_draw() -> None:
     """A sample takes 10 tokens at 3 and a prompt of 1 at 2: 32 millionths."""
-    prices = {"price_per_million_generated": 3.0, "price_per_million_prompt": 2.0}
+    prices: dict[str, Any] = {"price_per_million_generated": 3.0, "price_per_million_prompt": 2.0}
     answer = solved(constant, budget_money=100e-6, window=4, **prices)
     assert (answer.n_voters, answer.stopped) == (3, "budget_money")
     assert answer.spent is not None
@@ -165,9 +165,9 @@ def test_operations_of_a_loaded_model_are_those_of_its_folder(random_scorers: di
     assert model_flops(scorer) == read_forward_flops(Path(random_scorers["prm"]))
     with pytest.raises(ValueError, match="budget_flops: got a policy whose weights are not known here"):
         solved(constant, budget_flops=1e9)
-    settings = {"grader": "arithmetic", "max_new_tokens": 40, "window": 2}
+    settings: dict[str, Any] = {"grader": "arithmetic", "max_new_tokens": 40, "window": 2}
 
-    def answer(**limits: float) -> prm_train.Answer:
+    def answer(**limits: Any) -> prm_train.Answer:
         return prm_train.solve("Start with 3: plus 4.", policy, scorer, "weighted", 6, **settings, **limits)
 
     most = answer(budget_flops=1e15)
@@ -178,6 +178,19 @@ def test_operations_of_a_loaded_model_are_those_of_its_folder(random_scorers: di
     assert half.stopped == "budget_flops"
     assert 0 < half.n_voters < 6
     assert half == answer(budget_flops=most.spent.flops / 2)
+
+    def searched(limit: float) -> prm_train.Answer:
+        question = "Start with 3: plus 4, times 9, minus 8."
+        return prm_train.solve(question, policy, scorer, "beam", 4, **settings, budget_flops=limit)
+
+    tree = searched(1e15)
+    assert tree.spent is not None
+    assert tree.spent.flops is not None
+    ended = searched(tree.spent.flops / 2)
+    assert ended.stopped == "budget_flops"
+    assert ended.spent is not None
+    assert ended.spent.flops is not None
+    assert tree.spent.flops / 2 <= ended.spent.flops < tree.spent.flops
 
 
 @pytest.mark.parametrize(

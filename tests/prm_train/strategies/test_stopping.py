@@ -60,7 +60,7 @@ def test_weights_count_as_parts_of_votes() -> None:
 def test_a_margin_asks_for_one_sure_answer_and_none_near_it() -> None:
     """By the best sample of each answer, of the one that leads the vote."""
 
-    def margin(answers: str, *scores: float | None, **settings: float) -> int | None:
+    def margin(answers: str, *scores: float | None, **settings: Any) -> int | None:
         return n_needed(candidates(answers), scores, "margin", **settings)
 
     assert margin("aba", 0.25, 0.5, 1.0) == 3
