@@ -311,7 +311,7 @@ class Solver:
             if weight is not None and candidate.can_vote
         ]
         if not voters:
-            return self._unsolved(question, self._why_unsolved(found), cost, trace)
+            return self._unsolved(question, found.why_unsolved(self.settings), cost, trace)
         shares = vote_shares(voters)
         if self.settings.strategy == BEST_OF_N:
             chosen, confidence = max(voters, key=lambda voter: voter[1])
@@ -334,14 +334,6 @@ class Solver:
             cost,
             trace=tuple(trace.nodes),
         )
-
-    def _why_unsolved(self, found: Found) -> str:
-        n = len(found.candidates)
-        reason = f"none of {n} texts was finished and states an answer"
-        if found.stopped not in self.settings.limits:
-            return reason
-        took = f"{found.stopped} of {self.settings.limits[found.stopped]:,g}"
-        return f"budget: {reason} within {took}" if n else f"budget: {took} does not pay for one sample"
 
     def _unsolved(
         self, question: Question, reason: str, cost: Cost = NO_COST, trace: TreeTrace | None = None

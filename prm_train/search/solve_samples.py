@@ -52,14 +52,23 @@ class Samples(Protocol):
 
 @dataclass(frozen=True)
 class Found:
-    """The samples that vote, with their weights. `stopped` names the rule or the budget that ended the
-    drawing, if any did; `spent` is all of it.
+    """The samples, or paths of a tree, that vote, with their weights. `stopped` names the rule or the budget
+    that ended the drawing, if any did; `spent` is all of it.
     """
 
     candidates: Sequence[Candidate]
     weights: Weights
     stopped: str | None
     spent: Spent
+
+    def why_unsolved(self, budget: Budget) -> str:
+        """Where none of them can vote."""
+        n = len(self.candidates)
+        reason = f"none of {n} texts was finished and states an answer"
+        if self.stopped not in budget.limits:
+            return reason
+        took = f"{self.stopped} of {budget.limits[self.stopped]:,g}"
+        return f"budget: {reason} within {took}" if n else f"budget: {took} does not pay for one sample"
 
 
 async def draw_samples(samples: Samples, budget: Budget, n: int, window: int, first: int) -> Found:
