@@ -111,7 +111,7 @@ class ScorerEncoding:
 
     @cached_property
     def _encode_once(self) -> Callable[[str], tuple[int, ...]]:
-        """`encode_step`. Solutions of a question share steps, and a tokenizer takes its time with each call."""
+        """`encode_step`: solutions of a question share steps, and a tokenizer takes its time each time."""
         return lru_cache(maxsize=2**14)(self.encode_step)
 
     @cached_property

@@ -14,9 +14,9 @@ from data_gen.grading.graders import GraderName, load_grader
 from data_gen.ledger.store import IN_MEMORY, Ledger
 from data_gen.policies.protocol import Policy
 from data_gen.records.grader import AnswerReader
-from data_gen.records.sampling import SamplingParams, check_temperature
 from data_gen.records.solutions import Question
-from data_gen.records.steps import check_separator, split_steps
+from data_gen.records.steps import split_steps
+from data_gen.sampling.draw_settings import DrawSettings
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.flops import ForwardFlops, known_flops, own_model
 from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage
@@ -42,7 +42,7 @@ NO_COST = Cost()
 
 
 @dataclass(frozen=True)
-class SolveSettings(Budget):
+class SolveSettings(Budget, DrawSettings):
     """How a question is answered."""
 
     strategy: str = field(
@@ -54,25 +54,9 @@ class SolveSettings(Budget):
         },
     )
     n: int = field(default=16, metadata={"help": "number of samples, or of paths of a search in a tree"})
-    temperature: float = field(default=1.0, metadata={"help": "temperature of all draws"})
-    top_p: float = field(
-        default=1.0,
-        metadata={"help": "draw from the fewest tokens that hold this share of the probability; 1: from all"},
-    )
-    top_k: int = field(
-        default=0, metadata={"help": "draw from this many of the most likely tokens; 0: from all"}
-    )
-    min_p: float = field(
-        default=0.0, metadata={"help": "draw no token below this share of the most likely one's probability"}
-    )
-    stop: tuple[str, ...] = field(
-        default=(), metadata={"help": "texts that end a solution; they are not part of it"}
-    )
-    max_new_tokens: int = field(default=256, metadata={"help": "maximum number of tokens of a solution"})
     max_steps: int = field(
         default=40, metadata={"help": "maximum number of steps of a path of a search in a tree"}
     )
-    step_separator: str = field(default="\n", metadata={"help": "text that ends a step"})
     aggregation: Aggregation | None = field(
         default=None,
         metadata={"help": "how the step scores of a path become one; null: the scorer's own way"},
@@ -103,6 +87,7 @@ class SolveSettings(Budget):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.check_budget()
         stoppable = (WEIGHTED, BEST_OF_N) if self.stop_early == "margin" else (MAJORITY, WEIGHTED)
         if self.stop_early is not None and self.strategy not in stoppable:
@@ -114,7 +99,6 @@ class SolveSettings(Budget):
             raise ValueError(f"confidence: got {self.confidence}, expected 0.5 to less than 1")
         if self.window < 1:
             raise ValueError(f"window: got {self.window}, expected 1 or more")
-        check_separator(self.step_separator)
         if self.n < 1:
             raise ValueError(f"n: got {self.n}, expected 1 or more")
         if self.max_steps < 1:
@@ -126,8 +110,6 @@ class SolveSettings(Budget):
                 names = ", ".join((*OF_SAMPLES, DEEPCONF_ONLINE, *TREE_SEARCHES))
                 raise ValueError(f"strategy: got {self.strategy!r}, expected one of {names}")
             parse_strategy(self.strategy)
-        check_temperature(self.temperature)
-        self.params(self.temperature)
 
     @property
     def is_deepconf(self) -> bool:
@@ -141,12 +123,6 @@ class SolveSettings(Budget):
     def is_of_samples(self) -> bool:
         return self.strategy in OF_SAMPLES or self.is_deepconf
 
-    def params(self, temperature: float, separator: str | None = None) -> SamplingParams:
-        """Of whole solutions, or of single steps that end with `separator`."""
-        return SamplingParams(
-            self.max_new_tokens, temperature, separator, self.top_p, self.top_k, self.min_p, self.stop
-        )
-
 
 def solve(
     question: str,
@@ -159,7 +135,7 @@ def solve(
     **settings: object,
 ) -> Answer:
     """The answer to a question by N samples or paths of `policy`, chosen with `scorer` (a PRM; for `weighted`
-    and `best_of_n` an ORM as well; for `majority` None).
+    and `best_of_n` an ORM as well; for `majority` and `deepconf_online` None).
 
     `settings` are those of `SolveSettings`; `grader` says how answers are read and compared. The same call
     gives the same answer (but for `budget_seconds`). Works in a notebook, too, whose event loop is running.

@@ -177,6 +177,7 @@ def test_questions_of_a_file_are_answered_and_a_cut_file_goes_on(
             "strategy: got beam without a scorer, expected prm or orm",
         ),
         (("--question", "?", "--trace", "true"), "output: got null with trace, expected a run folder"),
+        (("--question", "?", "--stop", "''"), "stop: got '', expected strings of at least one character"),
         (("--question", "?", "--n", "0"), "n: got 0, expected 1 or more"),
         (("--question", "?", "--strategy", "majority"), r"policy\.model: got null, expected the model"),
     ],
