@@ -54,9 +54,9 @@ COMMANDS = {
     "show-tree": ("prm_train.search.show_tree", "draw what a search in a tree did as a page"),
     "score": ("prm_train.search.score_rows", "score the steps of solutions in a file"),
     "evaluate": ("prm_train.evaluation.evaluate", "compare methods with intervals and write the report"),
-    "processbench": (
-        "prm_train.evaluation.processbench",
-        "find the first wrong steps of ProcessBench with a PRM",
+    "benchmark": (
+        "prm_train.benchmarking.benchmark",
+        "measure any scorer: ProcessBench, PRMBench, best-of-N, pairs, labelled steps",
     ),
     "serve-policy": ("data_gen.serve_policy", "serve a policy over HTTP for other processes to draw from"),
     "quickstart": ("prm_train.quickstart", "run all of the above on the built-in task"),

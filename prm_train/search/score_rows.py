@@ -32,7 +32,7 @@ from data_gen.records.steps import check_separator, split_steps
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
 from prm_train.scoring.foreign.settings import AUTO, PrmFormat
-from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage
+from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage, ScoringTree
 from prm_train.search.scorer_config import ScorerConfig
 
 QUESTION_FIELDS = ("question", "problem", "prompt")
@@ -115,25 +115,30 @@ def _name(fields: Mapping[str, Any], given: str | None, known: Sequence[str], wh
     return name
 
 
+async def score_steps(scorer: Scorer, tree: ScoringTree, steps: Sequence[str]) -> Scores:
+    """The scores in a session, None where the scorer cannot read so far."""
+    scores: list[float | None] = [None] * (len(steps) if scorer.scores_steps else 1)
+    node, nodes = tree.root, []
+    try:
+        for step in steps:
+            nodes.append(node := tree.extend(node, step))
+    except PathTooLongError:
+        if not scorer.scores_steps:
+            nodes = []
+    if nodes:
+        await tree.score(nodes[-1])  # its ancestors are scored on the way
+    for number, each in enumerate(nodes if scorer.scores_steps else nodes[-1:]):
+        scores[number] = await tree.score(each)
+    return tuple(scores)
+
+
 async def score_solution(scorer: Scorer, row: ScoredRow) -> tuple[Scores, ScorerUsage]:
     """The scores, None where the scorer cannot read so far."""
-    scores: list[float | None] = [None] * (len(row.steps) if scorer.scores_steps else 1)
     try:
         async with scorer.session(row.question) as tree:
-            node, nodes = tree.root, []
-            try:
-                for step in row.steps:
-                    nodes.append(node := tree.extend(node, step))
-            except PathTooLongError:
-                if not scorer.scores_steps:
-                    nodes = []
-            if nodes:
-                await tree.score(nodes[-1])  # its ancestors are scored on the way
-            for number, each in enumerate(nodes if scorer.scores_steps else nodes[-1:]):
-                scores[number] = await tree.score(each)
-            return tuple(scores), tree.usage
+            return await score_steps(scorer, tree, row.steps), tree.usage
     except PathTooLongError:  # the question alone
-        return tuple(scores), ScorerUsage()
+        return (None,) * (len(row.steps) if scorer.scores_steps else 1), ScorerUsage()
 
 
 async def _batch(scorer: Scorer, rows: Sequence[ScoredRow]) -> list[tuple[Scores, ScorerUsage]]:
