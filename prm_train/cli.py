@@ -13,6 +13,7 @@ from data_gen.process.early_signals import heed
 # `accelerate launch -m module`).
 COMMANDS = {
     "sample": ("data_gen.sample", "draw solutions of problems from a policy and grade them"),
+    "grade": ("data_gen.grade", "grade model outputs in a file: verdicts, pass@k, rows for an ORM"),
     "label": ("data_gen.label", "value the steps of solutions by Monte Carlo rollouts"),
     "ledger": ("data_gen.ledger_command", "count, check, merge or export ledgers of draws"),
     "consensus": (

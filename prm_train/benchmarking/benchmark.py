@@ -19,12 +19,13 @@ from collections.abc import Callable, Sequence
 from itertools import takewhile
 from typing import Protocol
 
+from data_gen.files.bad_rows import Skipped
 from data_gen.files.jsonl import write_jsonl
 from data_gen.models.names import check_inputs
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
 from prm_train.benchmarking.measures import BenchmarkResult, Measured
-from prm_train.benchmarking.rows import Attempt, Skipped
+from prm_train.benchmarking.rows import Attempt
 from prm_train.benchmarking.scored import Scored, scored
 from prm_train.benchmarking.settings import BenchmarkConfig, BenchmarkName
 

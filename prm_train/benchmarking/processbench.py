@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from data_gen.files.bad_rows import Skipped
 from data_gen.formats import processbench
 from data_gen.settings.errors import InputError
 from prm_train.benchmarking.first_errors import Split, measure, predictions, table
 from prm_train.benchmarking.measures import Measured
-from prm_train.benchmarking.rows import Attempt, JudgedSolution, Skipped, files_of, read_judged
+from prm_train.benchmarking.rows import Attempt, JudgedSolution, files_of, read_judged
 from prm_train.benchmarking.scored import Scored
 from prm_train.benchmarking.settings import BenchmarkConfig
 

@@ -1,20 +1,19 @@
 """Rows of benchmarks: the files of a benchmark, read row by row, and what is measured of them."""
 
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from data_gen.files.bad_rows import Skipped, read_good_rows
 from data_gen.files.jsonl import read_objects
 from data_gen.formats.lookup import Read
 from data_gen.formats.stepwise import Label, UnusedRowError
 from data_gen.records.first_error import first_error
 from data_gen.settings.errors import InputError
-from prm_train.benchmarking.settings import BadRows, BenchmarkConfig
+from prm_train.benchmarking.settings import BenchmarkConfig
 from prm_train.examples.evenly import evenly
 
-logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -43,13 +42,6 @@ class JudgedSolution:
         return first_error(hard) if len(hard) == len(self.labels) else None
 
 
-@dataclass
-class Skipped:
-    """What was wrong with the rows that were left out, each with file and line."""
-
-    rows: list[str] = field(default_factory=list)
-
-
 def files_of(paths: Sequence[Path]) -> list[Path]:
     """The files, those of a folder in the order of their names. Raises InputError for a folder without rows
     and for two files of one name, whose splits would be one.
@@ -71,28 +63,15 @@ def files_of(paths: Sequence[Path]) -> list[Path]:
 
 
 def read_file(
+    config: BenchmarkConfig,
     path: Path,
     read: Callable[[Mapping[str, Any], str], Iterable[T]],
-    bad_rows: BadRows,
     skipped: Skipped,
-    n_rows: int | None = None,
 ) -> list[T]:
-    """What `read` makes of the rows, or of `n_rows` of them. Raises InputError for a file without rows; with
-    `error`, for a row that breaks its layout, which is else added to `skipped`.
-    """
-    found = list[T]()
+    """What `read` makes of the rows of a file, of as many as the config asks for; see `read_good_rows`."""
     rows = list(read_objects(path))
-    for number, fields in rows if n_rows is None else evenly(rows, n_rows):
-        try:
-            found += read(fields, f"{path}:{number}")
-        except InputError as error:
-            if bad_rows == "error" and not isinstance(error, UnusedRowError):
-                raise
-            skipped.rows.append(str(error))
-            logger.warning("left out: %s", error)
-    if not found:
-        raise InputError(f"{path}: no row to measure in it")
-    return found
+    chosen = rows if config.n_rows is None else evenly(rows, config.n_rows)
+    return read_good_rows(path, chosen, read, config.bad_rows, skipped, (UnusedRowError,))
 
 
 def read_judged(config: BenchmarkConfig, path: Path, read: Read, skipped: Skipped) -> list[JudgedSolution]:
@@ -109,4 +88,4 @@ def read_judged(config: BenchmarkConfig, path: Path, read: Read, skipped: Skippe
             for place, row in enumerate(read(fields, where).rows)
         ]
 
-    return read_file(path, judged, config.bad_rows, skipped, config.n_rows)
+    return read_file(config, path, judged, skipped)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Le
 
+from data_gen.files.bad_rows import BAD_ROWS_HELP, BadRows
 from data_gen.formats.generic import GenericFields
 from data_gen.formats.lookup import FormatName
 from data_gen.records.steps import check_separator
@@ -14,7 +15,6 @@ from prm_train.scoring.foreign.settings import AUTO, PrmFormat
 from prm_train.search.scorer_config import ScorerConfig
 
 BenchmarkName = Literal["processbench", "prmbench", "best-of-n", "pairs", "steps"]
-BadRows = Literal["error", "skip"]
 # The settings that only some benchmarks read
 ONLY: dict[str, tuple[BenchmarkName, ...]] = {
     "rows_format": ("steps",),
@@ -65,13 +65,7 @@ class BenchmarkConfig:
     n_rows: Annotated[int, Ge(1)] | None = field(
         default=None, metadata={"help": "number of rows of each file, evenly spread over it; null: all"}
     )
-    bad_rows: BadRows = field(
-        default="error",
-        metadata={
-            "help": "what to do with a row that breaks its layout: stop at it, or leave it out, count it and "
-            "name file and line (broken JSON always stops)"
-        },
-    )
+    bad_rows: BadRows = field(default="error", metadata={"help": BAD_ROWS_HELP})
     prm_format: PrmFormat = field(
         default=AUTO,
         metadata={"help": "how to read a PRM of another project whose config.json does not say it"},

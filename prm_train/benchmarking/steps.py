@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from data_gen.files.bad_rows import Skipped
 from data_gen.formats.generic import read_row as read_generic_row
 from data_gen.formats.lookup import FORMATS
 from prm_train.benchmarking import first_errors
@@ -24,7 +25,7 @@ from prm_train.benchmarking.measures import (
     percent,
     step_counts,
 )
-from prm_train.benchmarking.rows import Attempt, JudgedSolution, Skipped, files_of, read_judged
+from prm_train.benchmarking.rows import Attempt, JudgedSolution, files_of, read_judged
 from prm_train.benchmarking.scored import Scored
 from prm_train.benchmarking.settings import BenchmarkConfig
 from prm_train.metrics.estimators import Interval, expected_calibration_error, reliability_bins

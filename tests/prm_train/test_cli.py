@@ -17,6 +17,7 @@ def test_help_lists_the_commands_in_pipeline_order_and_loads_nothing_heavy() -> 
     listed = [line.split()[0] for line in shown.splitlines() if line.startswith("  ")]
     assert listed == [
         "sample",
+        "grade",
         "label",
         "ledger",
         "consensus",
