@@ -26,6 +26,10 @@ COMMANDS = {
         "data_gen.publish_data",
         "write training rows as a dataset with a card, and push it to the Hub",
     ),
+    "publish-candidates": (
+        "data_gen.publish_candidates",
+        "write sampled solutions as a frozen file that any scorer is measured on",
+    ),
     "estimate-memory": ("prm_train.estimate_memory", "what a training will take on each GPU"),
     "train-prm": ("prm_train.train_prm", "train a process reward model on step values"),
     "train-orm": ("prm_train.train_orm", "train an outcome reward model on verdicts"),

@@ -39,8 +39,12 @@ READERS: dict[BenchmarkName, str] = {
 
 
 class Benchmark(Protocol):
-    """Rows as they were read. `needs_steps`: an ORM cannot be measured on them."""
+    """Rows as they were read. `needs_steps`: no ORM can be measured on them. `needs_scorer`: without scores
+    nothing can be measured.
+    """
 
+    @property
+    def needs_scorer(self) -> bool: ...
     @property
     def needs_steps(self) -> bool: ...
     @property
@@ -60,7 +64,7 @@ def run_benchmark(config: BenchmarkConfig) -> tuple[BenchmarkResult, Measured]:
     """Read, score and measure; the output is written where the config names one."""
     skipped = Skipped()
     benchmark = read_benchmark(config, skipped)
-    found = asyncio.run(scored(config, benchmark.attempts, benchmark.needs_steps))
+    found = asyncio.run(scored(config, benchmark.attempts, benchmark.needs_steps, benchmark.needs_scorer))
     measured = benchmark.measure(found)
     result = BenchmarkResult(
         config.benchmark,

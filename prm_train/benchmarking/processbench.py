@@ -28,6 +28,7 @@ class ProcessBench:
     tuning: Sequence[JudgedSolution]
     config: BenchmarkConfig
     needs_steps: bool = True
+    needs_scorer: bool = True
 
     @property
     def n_rows(self) -> int:

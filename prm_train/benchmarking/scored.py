@@ -37,16 +37,25 @@ class Scored:
         found = self.by_attempt[attempt]
         return tuple(score for score in found if score is not None)
 
+    def listed(self, attempt: Attempt | None) -> list[float | None] | None:
+        """As predictions.jsonl holds them."""
+        found = None if attempt is None else self.by_attempt.get(attempt)
+        return None if found is None else list(found)
+
     def whole(self, attempt: Attempt) -> float | None:
         """One score of the attempt; None where the scorer could not read all of it."""
         found = self.steps(attempt)
         return aggregate(found, self.aggregation) if len(found) == len(self.by_attempt[attempt]) else None
 
 
-async def scored(config: BenchmarkConfig, attempts: Sequence[Attempt], needs_steps: bool) -> Scored:
+async def scored(
+    config: BenchmarkConfig, attempts: Sequence[Attempt], needs_steps: bool, needs_scorer: bool = True
+) -> Scored:
     """Raises InputError without a scorer and scores, for an ORM where step scores are needed, and where
-    stored scores lack an attempt.
+    stored scores lack an attempt. A benchmark that needs no scorer gets no scores where none is named.
     """
+    if config.checkpoint is None and not config.scores and not needs_scorer:
+        return Scored("none", {}, config.aggregation or "min")
     if config.checkpoint is None:
         found = stored_scores(config.scores, config.step_separator)
         _check_stored(found, attempts, config.scores, needs_steps)
@@ -106,14 +115,16 @@ def own_threshold(config: BenchmarkConfig) -> float | None:
 
 
 def stored_scores(files: Sequence[Path], step_separator: str) -> dict[Attempt, Scores]:
-    """The scores in files by attempt: a row holds question, solution and `scores`. Raises InputError where
-    a score is none, or one attempt has two scores.
+    """The scores in files by attempt: a row holds question, solution and `scores` (null: none). Raises
+    InputError where a score is none, or one attempt has two scores.
     """
     found: dict[Attempt, Scores] = {}
     for path in files:
         layout = ScoreConfig(rows=path, checkpoint="", output=path, step_separator=step_separator)
         for number, fields in read_objects(path):
             where = f"{path}:{number}"
+            if fields.get("scores", ...) is None:  # of predictions: nothing was scored
+                continue
             row = read_row(fields, layout, where)
             attempt, scores = Attempt(row.question, row.steps), _scores(fields, len(row.steps), where)
             if found.setdefault(attempt, scores) != scores:

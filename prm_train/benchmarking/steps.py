@@ -40,6 +40,7 @@ class Steps:
     solutions: Sequence[JudgedSolution]
     config: BenchmarkConfig
     needs_steps: bool = True
+    needs_scorer: bool = True
 
     @property
     def n_rows(self) -> int:

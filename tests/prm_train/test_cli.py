@@ -24,6 +24,7 @@ def test_help_lists_the_commands_in_pipeline_order_and_loads_nothing_heavy() -> 
         "build",
         "convert",
         "publish-data",
+        "publish-candidates",
         "estimate-memory",
         "train-prm",
         "train-orm",
