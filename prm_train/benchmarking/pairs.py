@@ -23,7 +23,7 @@ from prm_train.benchmarking.rows import Attempt, files_of, read_file
 from prm_train.benchmarking.scored import Scored
 from prm_train.benchmarking.settings import BenchmarkConfig
 from prm_train.metrics.estimators import Interval
-from prm_train.search.score_rows import QUESTION_FIELDS
+from prm_train.search.solution_scores import QUESTION_FIELDS
 
 
 class Pair(NamedTuple):

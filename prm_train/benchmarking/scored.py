@@ -16,7 +16,7 @@ from prm_train.benchmarking.rows import Attempt
 from prm_train.benchmarking.settings import BenchmarkConfig
 from prm_train.encoding.aggregation import Aggregation, aggregate
 from prm_train.scoring.protocol import PathTooLongError, Scorer
-from prm_train.search.score_rows import ScoreConfig, Scores, read_row, score_steps
+from prm_train.search.solution_scores import Scores, read_row, score_steps
 
 
 @dataclass(frozen=True)
@@ -120,12 +120,11 @@ def stored_scores(files: Sequence[Path], step_separator: str) -> dict[Attempt, S
     """
     found: dict[Attempt, Scores] = {}
     for path in files:
-        layout = ScoreConfig(rows=path, checkpoint="", output=path, step_separator=step_separator)
         for number, fields in read_objects(path):
             where = f"{path}:{number}"
             if fields.get("scores", ...) is None:  # of predictions: nothing was scored
                 continue
-            row = read_row(fields, layout, where)
+            row = read_row(fields, where, step_separator)
             attempt, scores = Attempt(row.question, row.steps), _scores(fields, len(row.steps), where)
             if found.setdefault(attempt, scores) != scores:
                 raise InputError(f"{where}: other scores than an earlier row has for the same steps")

@@ -24,7 +24,7 @@ def graded(folder: Path, rows: list[dict[str, Any]], *words: str) -> GradeSummar
 def test_outputs_of_one_question_are_one_problem_and_an_unknown_is_no_label(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         SUM | {"samples": ["3 + 4 = 7\nAnswer: 7", "Answer: 8"]},
         PRODUCT | {"samples": ["Answer: 12", "I do not know"]},
         SUM | {"samples": ["Answer: 9", "Answer: 7.0"]},
@@ -33,7 +33,7 @@ def test_outputs_of_one_question_are_one_problem_and_an_unknown_is_no_label(
     assert (summary.n_problems, summary.n_outputs, summary.n_orm_rows) == (2, 6, 5)
     assert summary.verdicts == {"correct": 3, "incorrect": 2, "unknown:no_answer": 1}
     # of 4 and 2 outputs 2 and 1 are right: 1/2 and 1/2; of two 1 - 1/6 and 1 - 0
-    assert summary.pass_at_k[1] == PassAtK(0.5, pytest.approx(0.75))
+    assert summary.pass_at_k[1] == PassAtK(0.5, 0.75)
     assert summary.pass_at_k[2].value == pytest.approx((5 / 6 + 1) / 2)
     verdicts = [json.loads(line) for line in (tmp_path / "out/verdicts.jsonl").read_text().splitlines()]
     assert [(each["index"], each["answer"], each["verdict"]) for each in verdicts] == [
@@ -54,7 +54,7 @@ def test_outputs_of_one_question_are_one_problem_and_an_unknown_is_no_label(
 def test_several_nested_fields_are_counted_apart_and_the_gold_answer_is_found_in_its_solution(
     tmp_path: Path,
 ) -> None:
-    row = {"question": "What is 3 + 4?", "solution": "3 + 4 = 7\n#### 7"}
+    row: dict[str, Any] = {"question": "What is 3 + 4?", "solution": "3 + 4 = 7\n#### 7"}
     row |= {"small": {"text": "Answer: 6"}, "large": {"text": "Answer: 7"}}
     words = ["--outputs", "small.text", "large.text", "--gold_in_text", "true"]
     words += ["--layout.answer_field", "solution"]
@@ -64,7 +64,7 @@ def test_several_nested_fields_are_counted_apart_and_the_gold_answer_is_found_in
 
 
 def test_bad_rows_stop_the_command_or_are_named(tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         SUM | {"samples": ["Answer: 7"]},
         PRODUCT | {"samples": []},
         SUM | {"answer": "8", "samples": "7"},

@@ -30,7 +30,7 @@ def measured(output: Path, *words: Any) -> dict[str, Any]:
 @pytest.fixture
 def files(tmp_path: Path) -> list[Any]:
     """Two problems of four candidates, and the scores of their steps."""
-    texts = {
+    texts: dict[str, list[tuple[str | None, str, str]]] = {
         "p": [
             ("7", "correct", "a"),
             ("8", "incorrect", "b"),

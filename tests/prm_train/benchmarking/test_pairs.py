@@ -24,7 +24,7 @@ def measured(folder: Path, rows: list[dict[str, Any]], scores: list[dict[str, An
 
 
 def test_ties_count_one_half_and_a_solution_without_a_score_loses(tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"prompt": "a", "chosen": "x\ny", "rejected": "z", "subset": "one"},
         {"prompt": "b", "chosen": ["x"], "rejected": ["y"], "subset": "one"},
         {
@@ -35,7 +35,7 @@ def test_ties_count_one_half_and_a_solution_without_a_score_loses(tmp_path: Path
         },
         {"question": "d", "chosen": "x", "rejected": "y", "subset": "two"},
     ]
-    scores = [
+    scores: list[dict[str, Any]] = [
         {"question": "a", "steps": ["x", "y"], "scores": [0.9, 0.4]},  # 0.4, the smallest
         {"question": "a", "steps": ["z"], "scores": [0.3]},
         {"question": "b", "steps": ["x"], "scores": [0.5]},
@@ -54,8 +54,8 @@ def test_ties_count_one_half_and_a_solution_without_a_score_loses(tmp_path: Path
 
 
 def test_one_score_a_solution_is_enough(tmp_path: Path) -> None:
-    rows = [{"prompt": "a", "chosen": "x\ny", "rejected": "z"}]
-    scores = [{"question": "a", "steps": ["x", "y"], "scores": [0.2]}]
+    rows: list[dict[str, Any]] = [{"prompt": "a", "chosen": "x\ny", "rejected": "z"}]
+    scores: list[dict[str, Any]] = [{"question": "a", "steps": ["x", "y"], "scores": [0.2]}]
     found = measured(tmp_path, rows, [*scores, {"question": "a", "steps": ["z"], "scores": [0.1]}])
     assert found["all"]["accuracy"] == {"mean": 1, "low": 1, "high": 1}
 

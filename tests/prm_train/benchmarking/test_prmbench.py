@@ -39,7 +39,7 @@ def test_prm_score_of_each_class_and_of_all_steps_together(
         row("circular", "a", ["x", "y"], [1]),
         row("multi_solutions", "a", ["x", "y"], []),
     ]
-    scores = [
+    scores: list[dict[str, Any]] = [
         {"question": "redundency a?", "steps": ["x", "y", "z"], "scores": [0.9, 0.5, 0.2]},
         {"question": "original a?", "steps": ["all", "right"], "scores": [0.9, 0.1]},
         {"question": "circular a?", "steps": ["x", "y"], "scores": [0.7, None]},

@@ -80,7 +80,12 @@ def test_f1_of_right_and_of_wrong_steps() -> None:
 def test_resamples_draw_problems_with_all_their_rows() -> None:
     resamples = Resamples(["a", "b", "a", "c"], seed=0, n=50)
     seen = list[tuple[int, ...]]()
-    resamples.of(lambda places: seen.append(tuple(np.sort(places).tolist())) or 0.0)
+
+    def see(places: Any) -> float:
+        seen.append(tuple(np.sort(places).tolist()))
+        return 0.0
+
+    resamples.of(see)
     assert all(places.count(0) == places.count(2) for places in seen)
     assert {sum(place != 2 for place in places) for places in seen} == {3}  # as many problems as there are
     assert len(set(seen)) > 5
