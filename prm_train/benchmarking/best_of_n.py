@@ -10,8 +10,11 @@
 Accuracy at N is the mean over the disjoint blocks of N candidates of a problem (of pass@N the unbiased
 estimate), then over problems; `first` is that of the first N alone, as others report it. A candidate that is
 unfinished, states no answer or has no score is never chosen; none chosen is wrong. Intervals are 95 % bootstrap
-intervals over problems, those of differences paired. In RewardBench 2 nothing can be voted for; its subset
-Ties has a score of its own there, which is not computed here, and is left out of the mean over subsets.
+intervals over problems, those of differences paired.
+
+In RewardBench 2 nothing can be voted for, and the right candidates stand first: there `best of all` chooses
+among all candidates of a row. Its subset Ties has a score of its own, which is not computed here, and is left
+out of the mean over subsets.
 """  # noqa: E501
 
 import math
@@ -99,34 +102,51 @@ class BestOfN:
             )
         return list(self.config.n) or [2**i for i in range(n_least.bit_length())]
 
+    @property
+    def has_answers(self) -> bool:
+        return all(each.has_answers for each in self.sets)
+
     def measure(self, found: Scored) -> Measured:
+        is_scored = bool(found.by_attempt) or self.has_scores
         scores = [self._scores(each, found) for each in self.sets]
-        has_answers = all(each.has_answers for each in self.sets)
-        methods: dict[str, Method] = {"best": best} if found.by_attempt or self.has_scores else {}
-        if has_answers:
-            methods |= ({"weighted": weighted} if methods else {}) | {"majority": majority}
         resamples = Resamples([each.question for each in self.sets], self.config.seed)
-        values = {name: self._values(method, scores) for name, method in methods.items()}
-        at = {name: {n: _at(own[n], resamples) for n in own} for name, own in values.items()}
-        at["any right"] = self._pass_at(resamples)
         one = np.array([np.mean([each.is_correct for each in own.candidates]) for own in self.sets])
         measures: dict[str, Any] = {
             "n_candidates": sum(len(each.candidates) for each in self.sets),
             "n_unknown": sum(candidate.is_unknown for each in self.sets for candidate in each.candidates),
-            "n_without_score": sum(score is None for own in scores for score in own) if "best" in at else 0,
+            "n_without_score": sum(score is None for own in scores for score in own) if is_scored else 0,
             "one": _mean(one, resamples),
-            "at": at,
         }
-        if "best" in at and has_answers:
-            measures["minus_majority"] = {
-                name: {n: _difference(values[name][n], values["majority"][n], resamples) for n in self.sizes}
-                for name in ("best", "weighted")
-            }
-        if any(each.subset for each in self.sets) and "best" in at:
-            measures |= self._by_subset(values["best"][max(self.sizes)][0])
+        if self.has_answers:
+            measures |= self._by_size(scores, is_scored, resamples)
+        else:
+            measures |= self._among_all(scores, is_scored, resamples)
         return Measured(
             measures, self._predictions(scores, found), "\n".join(_lines(measures, len(self.sets)))
         )
+
+    def _by_size(self, scores: Sequence[Scores], is_scored: bool, resamples: Resamples) -> dict[str, Any]:
+        scorers: dict[str, Method] = {"best": best, "weighted": weighted} if is_scored else {}
+        methods: dict[str, Method] = {**scorers, "majority": majority}
+        values = {name: self._values(method, scores) for name, method in methods.items()}
+        at = {name: {n: _at(own[n], resamples) for n in own} for name, own in values.items()}
+        differences = {
+            name: {n: _difference(values[name][n], values["majority"][n], resamples) for n in self.sizes}
+            for name in scorers
+        }
+        return {"at": at | {"any right": self._pass_at(resamples)}, "minus_majority": differences}
+
+    def _among_all(self, scores: Sequence[Scores], is_scored: bool, resamples: Resamples) -> dict[str, Any]:
+        if not is_scored:
+            raise InputError("checkpoint: got none, and no scores; expected a scorer of candidates to choose")
+        if self.config.n:
+            raise InputError("n: has no effect on chosen and rejected candidates; expected it to be left out")
+        right = np.array([best(each.candidates, own) for each, own in zip(self.sets, scores, strict=True)])
+        subsets = np.array([each.subset for each in self.sets])
+        by_subset = {name: float(right[subsets == name].mean()) for name in dict.fromkeys(subsets.tolist())}
+        kept = [value for name, value in by_subset.items() if name != TIES]
+        mean = {"mean_over_subsets": float(np.mean(kept))} if len(by_subset) > 1 and kept else {}
+        return {"best_of_all": _mean(right, resamples), "by_subset": by_subset} | mean
 
     def _scores(self, own: CandidateSet, found: Scored) -> list[float | None]:
         if found.by_attempt:
@@ -160,17 +180,6 @@ class BestOfN:
             first = [any(own.is_correct for own in each.candidates[:n]) for each in self.sets]
             found[n] = AtN(_mean(np.array(rates), resamples), float(np.mean(first)))
         return found
-
-    def _by_subset(self, right: Floats) -> dict[str, Any]:
-        subsets = dict.fromkeys(each.subset for each in self.sets)
-        by_subset = {
-            name: float(
-                np.mean([value for each, value in zip(self.sets, right, strict=True) if each.subset == name])
-            )
-            for name in subsets
-        }
-        kept = [value for name, value in by_subset.items() if name != TIES]
-        return {"by_subset": by_subset} | ({"mean_over_subsets": float(np.mean(kept))} if kept else {})
 
     def _predictions(self, scores: Sequence[Scores], found: Scored) -> list[dict[str, Any]]:
         """A row for each candidate. `scores` are null where it has no step, or its file held its score."""
@@ -219,13 +228,15 @@ def _lines(measures: dict[str, Any], n_problems: int) -> list[str]:
         f"{'':<12}{'N':>6}{'accuracy':>10}   95 % interval",
         f"  {'one':<10}{1:>6}{percent(measures['one'], 10)}",
     ]
-    for name, at in measures["at"].items():
+    if "best_of_all" in measures:
+        lines.append(f"  {'best of all':<16}{percent(measures['best_of_all'], 10)}")
+    for name, at in measures.get("at", {}).items():
         lines += [f"  {name:<10}{n:>6}{percent(found.accuracy, 10)}" for n, found in at.items()]
     for name, differences in measures.get("minus_majority", {}).items():
         lines.append(f"{name} minus majority")
         lines += [f"  {'':<10}{n:>6}{percent(found, 10)}" for n, found in differences.items()]
     for name, value in measures.get("by_subset", {}).items():
-        lines.append(f"  {name:<16}{100 * value:>10.1f}")
+        lines.append(f"    {name or 'no subset':<14}{100 * value:>10.1f}")
     if "mean_over_subsets" in measures:
         lines.append(f"  {'mean':<16}{100 * measures['mean_over_subsets']:>10.1f}   (without {TIES})")
     return lines

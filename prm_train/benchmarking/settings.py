@@ -127,6 +127,9 @@ class BenchmarkConfig:
                 )
         if not self.rows:
             raise ValueError("rows: got none, expected one or more files")
+        for name in ("scorer", "prm_format", "trust_remote_code"):
+            if self.checkpoint is None and getattr(self, name) != default_of(name):
+                raise ValueError(f"{name}: has no effect without a checkpoint; expected one")
         if self.checkpoint is not None and self.scores:
             raise ValueError("scores: has no effect beside a checkpoint; expected one of the two")
         if self.rows_format != "generic" and self.generic != GenericFields():
@@ -138,6 +141,6 @@ class BenchmarkConfig:
 
 
 def default_of(name: str) -> object:
-    """The default of a setting in `ONLY`."""
+    """The default of a setting."""
     found = next(each for each in fields(BenchmarkConfig) if each.name == name)
     return found.default_factory() if callable(found.default_factory) else found.default

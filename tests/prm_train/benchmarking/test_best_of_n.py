@@ -96,7 +96,7 @@ def test_choices_among_our_candidates_worked_by_hand(files: list[Any], tmp_path:
 def test_without_scores_majority_and_the_ceiling_are_measured(files: list[Any], tmp_path: Path) -> None:
     found = measured(tmp_path / "out", *files[:2])
     assert list(found["at"]) == ["majority", "any right"]
-    assert "minus_majority" not in found
+    assert found["minus_majority"] == {}
 
 
 def test_the_order_of_candidates_with_equal_scores_decides_nothing() -> None:
@@ -123,7 +123,12 @@ def test_rewardbench_rows_count_ties_as_shares_and_leave_their_subset_ties_out_o
     found = measured(tmp_path / "out", *words)
     assert found["by_subset"] == {"Math": 0.5, "Focus": 1.0, "Ties": 0.0}
     assert found["mean_over_subsets"] == 0.75
-    assert list(found["at"]) == ["best", "any right"]
+    assert found["best_of_all"]["mean"] == 0.5
+    assert "at" not in found  # the right ones stand first: the first N say nothing
+    with pytest.raises(InputError, match="n: has no effect on chosen and rejected candidates"):
+        measured(tmp_path / "out", *words, "--n", 2)
+    with pytest.raises(InputError, match="checkpoint: got none, and no scores"):
+        measured(tmp_path / "out", *words[:2])
 
 
 def test_golden_numbers_of_the_qwen_samples(real_data: Path, tmp_path: Path) -> None:

@@ -171,6 +171,8 @@ def test_an_orm_and_settings_without_effect_are_refused(data, tiny_policy, tmp_p
         run("--checkpoint", orm, "--rows", data, "--tune_on", "nowhere")
     with pytest.raises(InputError, match="threshold: has no effect on processbench; expected it with prmben"):
         run("--checkpoint", orm, "--rows", data, "--threshold", 0.4)
+    with pytest.raises(InputError, match="scorer: has no effect without a checkpoint"):
+        run("--rows", data, "--scores", data / "math.json", "--scorer.device", "cpu")
     with pytest.raises(InputError, match="scores: has no effect beside a checkpoint"):
         run("--checkpoint", orm, "--rows", data, "--scores", data / "math.json")
 
