@@ -2,7 +2,8 @@
 
     best       the candidate with the highest score (vanilla best-of-N); of equally high ones a random one, so
                that the order of the file decides nothing
-    weighted   the answer whose candidates score most in sum
+    weighted   the answer whose candidates score most in sum; answers are one where they are written alike
+               (`answer_key`), for there is no grader here
     majority   the most frequent answer, without a scorer
     any right  pass@N, the ceiling of every choice
     one        a candidate at random: pass@1

@@ -202,3 +202,24 @@ def test_published_counts_and_f1_of_real_labels(real_data, tmp_path):
         assert sum(each["label"] == NO_ERROR for each in rows) == COUNTS[split][1]
     means = [found["splits"][split]["at"]["0.5"]["f1"]["mean"] for split in COUNTS]
     assert found["mean"]["0.5"]["f1"]["mean"] == pytest.approx(sum(means) / 4)
+
+
+def test_a_threshold_is_chosen_on_a_file_that_is_not_measured(tmp_path):
+    def one(number: int, label: int) -> dict[str, Any]:
+        return row(number, label, [f"step of {number}"]) | {"problem": f"problem {number}"}
+
+    # chosen on .1 (wrong) and .3 (right): the middle; of .15 and .25 (both wrong) it finds one, .9 is right
+    (tmp_path / "tuning.json").write_text(json.dumps([one(0, 0), one(1, -1)]))
+    (tmp_path / "math.json").write_text(json.dumps([one(2, 0), one(3, 0), one(4, -1)]))
+    stored = [
+        one(number, -1) | {"scores": [given]} for number, given in enumerate((0.1, 0.3, 0.15, 0.25, 0.9))
+    ]
+    (tmp_path / "scores.jsonl").write_text("".join(json.dumps(each) + "\n" for each in stored))
+    words = ["--scores", tmp_path / "scores.jsonl", "--output", tmp_path / "out"]
+    run("--rows", tmp_path / "math.json", "--tune_on", tmp_path / "tuning.json", *words)
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert (found["n_rows"], list(found["measures"]["splits"])) == (3, ["math"])
+    at = found["measures"]["splits"]["math"]["at"]["tuned on tuning"]
+    assert at["thresholds"] == [pytest.approx(0.2)]
+    assert (at["accuracy_on_erroneous"], at["accuracy_on_correct"], at["chosen_here"]) == (0.5, 1, False)
+    assert found["measures"]["mean"]["tuned on tuning"]["n_splits"] == 1
