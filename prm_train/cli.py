@@ -22,6 +22,7 @@ COMMANDS = {
     ),
     "build": ("data_gen.build", "turn graded and labeled solutions into training rows"),
     "convert": ("data_gen.convert", "step labels from one public format into another"),
+    "convert-config": ("prm_train.convert_config", "a config for train-prm from one of TRL's PRMTrainer"),
     "publish-data": (
         "data_gen.publish_data",
         "write training rows as a dataset with a card, and push it to the Hub",

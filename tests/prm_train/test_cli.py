@@ -23,6 +23,7 @@ def test_help_lists_the_commands_in_pipeline_order_and_loads_nothing_heavy() -> 
         "consensus",
         "build",
         "convert",
+        "convert-config",
         "publish-data",
         "publish-candidates",
         "estimate-memory",
