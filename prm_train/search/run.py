@@ -27,6 +27,7 @@ from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
 from prm_train.scoring.foreign.settings import AUTO
 from prm_train.scoring.protocol import Scorer
+from prm_train.search.failures import FailureLimit
 from prm_train.search.results import ProblemResult, read_begun_results, read_results
 from prm_train.search.searcher import Searcher
 from prm_train.search.settings import SearchConfig
@@ -56,11 +57,18 @@ def load_scorers(config: SearchConfig) -> dict[str, Scorer]:
 async def search_problems(
     problems: list[Problem], done: list[ProblemResult], searcher: Searcher, clock: RunClock
 ) -> None:
-    """Search what results.jsonl does not hold yet."""
+    """Search what results.jsonl does not hold yet, and what failed: the fault may have been mended.
+
+    Raises InputError where so many problems fail that the fault is not theirs.
+    """
     path, adapter = searcher.config.output / "results.jsonl", TypeAdapter(ProblemResult)
+    answered = [result for result in done if not result.failure]
+    if len(answered) < len(done):
+        logger.info("%d problems that failed are searched again", len(done) - len(answered))
     if path.exists():  # drops a line that was cut short
-        write_text(path, "".join(adapter.dump_json(result).decode() + "\n" for result in done))
-    finished = {result.problem.problem_id for result in done}
+        write_text(path, "".join(adapter.dump_json(result).decode() + "\n" for result in answered))
+    finished = {result.problem.problem_id for result in answered}
+    limit = FailureLimit(len(problems), len(answered))
     rest = [problem for problem in problems if problem.problem_id not in finished]
     if not rest:
         return
@@ -70,9 +78,11 @@ async def search_problems(
             result = await searcher.search(problem)
             file.write(adapter.dump_json(result).decode() + "\n")
             file.flush()
+            limit.add(result)
 
         async with clock.running():
             await for_each(rest, one, what="search", unit="problems", at_once=64)
+    limit.check_any_answered()
 
 
 def is_begun(folder: Path) -> bool:

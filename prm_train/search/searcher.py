@@ -12,6 +12,7 @@ from data_gen.records.draw_keys import DrawKey
 from data_gen.records.grader import Grader
 from data_gen.records.sampling import Completion, Usage
 from data_gen.records.solutions import Problem
+from data_gen.settings.errors import ProblemFaultError
 from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage
 from prm_train.scoring.shared_tree import SharedScorer
 from prm_train.search.grading import CandidateGrader
@@ -52,7 +53,7 @@ class Searcher:
 
     async def search(self, problem: Problem) -> ProblemResult:
         """What became of a problem, with all of its draws committed: those of a finished problem are never
-        made again.
+        made again. A fault of its own is an outcome, too.
         """
         return await ProblemSearch(self, problem).run()
 
@@ -76,7 +77,10 @@ class ProblemSearch:
         async with AsyncExitStack() as stack:
             for name, scorer in self.searcher.scorers.items():
                 self.scorers[name] = await stack.enter_async_context(SharedScorer(scorer))
-            return await self._run()
+            try:
+                return await self._run()
+            except ProblemFaultError as fault:
+                return self.failed(f"{type(fault).__name__}: {fault}")
 
     async def _run(self) -> ProblemResult:
         """Searched without a look at the gold answer; graded when all is drawn."""
@@ -107,10 +111,32 @@ class ProblemSearch:
             runs=(greedy, *runs),
             scorings=tuple(self.scorings),
             difficulty=Difficulty(n, sum(each.is_correct for each in beyond.candidates), beyond.cost),
-            scorer_usage=sum((scorer.usage for scorer in self.scorers.values()), ScorerUsage()),
-            usage=sum((draw.usage for draw in self.drawn.values()), self.baselines.usage),
+            scorer_usage=self.scorer_usage,
+            usage=self.usage,
             too_long_for=tuple(self.too_long_for),
         )
+
+    def failed(self, failure: str) -> ProblemResult:
+        """With what was spent before."""
+        return ProblemResult(
+            problem=self.problem,
+            temperature=self.config.temperature,
+            runs=(),
+            scorings=(),
+            difficulty=Difficulty(0, 0),
+            usage=self.usage,
+            scorer_usage=self.scorer_usage,
+            failure=failure,
+        )
+
+    @property
+    def usage(self) -> Usage:
+        """Of all draws, each once, and of reading samples for baselines."""
+        return sum((draw.usage for draw in self.drawn.values()), self.baselines.usage)
+
+    @property
+    def scorer_usage(self) -> ScorerUsage:
+        return sum((scorer.usage for scorer in self.scorers.values()), ScorerUsage())
 
     async def with_classes(self, runs: list[StrategyRun]) -> list[StrategyRun]:
         """With the class of every answer, the same in all runs."""
