@@ -8,6 +8,8 @@ goes on where it stopped.
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -32,6 +34,7 @@ from prm_train.search.results import ProblemResult, read_begun_results, read_res
 from prm_train.search.searcher import Searcher
 from prm_train.search.settings import SearchConfig
 from prm_train.search.summary import search_table, summarize
+from prm_train.search.traces import TRACES, keep_traces_of, traces_into
 from prm_train.strategies.baselines import load_confidence
 
 logger = logging.getLogger(__name__)
@@ -68,11 +71,14 @@ async def search_problems(
     if path.exists():  # drops a line that was cut short
         write_text(path, "".join(adapter.dump_json(result).decode() + "\n" for result in answered))
     finished = {result.problem.problem_id for result in answered}
+    keep_traces_of(path.with_name(TRACES), finished)
     limit = FailureLimit(len(problems), len(answered))
     rest = [problem for problem in problems if problem.problem_id not in finished]
     if not rest:
         return
-    with path.open("a") as file:
+    with path.open("a") as file, ExitStack() as stack:
+        if searcher.config.trace:
+            searcher = replace(searcher, take_trace=stack.enter_context(traces_into(path.with_name(TRACES))))
 
         async def one(problem: Problem) -> None:
             result = await searcher.search(problem)

@@ -124,6 +124,14 @@ class SearchConfig:
     grader: GraderName = field(
         default="auto", metadata={"help": "what compares answers, as for `prm-train sample`"}
     )
+    trace: bool = field(
+        default=False,
+        metadata={
+            "help": "keep every step that the searches in a tree draw in traces.jsonl, for `prm-train "
+            "show-tree`",
+            "is_execution": True,
+        },
+    )
     ledger: Path | None = field(
         default=None,
         metadata={

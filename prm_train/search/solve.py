@@ -19,7 +19,7 @@ from data_gen.records.steps import check_separator, split_steps
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage
 from prm_train.scoring.shared_tree import SharedScorer
-from prm_train.search.answer import Answer, vote_shares
+from prm_train.search.answer import Answer, named_shares, vote_shares
 from prm_train.search.method_policy import MethodPolicy
 from prm_train.search.results import Cost
 from prm_train.strategies.answer_classes import classify_answers, with_classes
@@ -262,13 +262,12 @@ class Solver:
             chosen, _ = max(
                 (voter for voter in voters if class_of(voter[0]) == key), key=lambda voter: voter[1]
             )
-        first = {class_of(candidate): candidate.answer or "" for candidate, _ in reversed(voters)}
         return Answer(
             question.problem_id,
             question.question,
             chosen.answer,
             confidence,
-            {first[key]: share for key, share in shares.items()},
+            named_shares(voters),
             split_steps(chosen.text, self.settings.step_separator),
             tuple(chosen.scores.get(SCORER, ())),
             self.settings.strategy,
