@@ -51,11 +51,9 @@ class ShowTreeConfig:
     )
     strategy: str | None = field(
         default=None,
-        metadata={
-            "help": "of a `search`: which of its searches in a tree, such as beam:width=8; null: the first"
-        },
+        metadata={"help": "which search in a tree of a `search`, such as beam:width=8; null: the first"},
     )
-    n: int | None = field(default=None, metadata={"help": "of a `search`: with which N; null: the first"})
+    n: int | None = field(default=None, metadata={"help": "N of that search in a tree; null: the first"})
 
 
 @dataclass(frozen=True)
