@@ -14,7 +14,6 @@ from prm_train.evaluation.choosers import Scores, anyone_right, scorer_scores
 from prm_train.evaluation.choosing import Chosen, accuracies, within_problem_aurocs
 from prm_train.evaluation.costs import Costs, has_tokens
 from prm_train.evaluation.facts import step_quality
-from prm_train.evaluation.flops import ForwardFlops
 from prm_train.evaluation.results import PairedDifference, SingleSample, TokensPerProblem, VerifierQuality
 from prm_train.evaluation.sample_methods import SampleMethod, sample_methods, spelled
 from prm_train.evaluation.tree_methods import TreeMethod, tree_methods
@@ -25,6 +24,7 @@ from prm_train.metrics.estimators import (
     difficulty_quintiles,
     paired_difference,
 )
+from prm_train.scoring.flops import ForwardFlops
 from prm_train.search.results import ProblemResult
 from prm_train.strategies.voting import TreeVote, logprob_scores
 

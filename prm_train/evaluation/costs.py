@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from data_gen.records.steps import split_steps
-from prm_train.evaluation.flops import ForwardFlops
 from prm_train.evaluation.results import TokensPerProblem
 from prm_train.evaluation.tree_methods import TreeMethod
 from prm_train.metrics.estimators import blocks
+from prm_train.scoring.flops import ForwardFlops
 from prm_train.scoring.work import Work, passed
 from prm_train.search.results import ProblemResult, StrategyRun
 from prm_train.strategies.candidates import Candidate

@@ -26,7 +26,6 @@ from prm_train.evaluation.facts import (
     example_solutions,
     label_statistics,
     loss_curves,
-    models_flops,
     run_facts,
     step_quality,
 )
@@ -35,6 +34,7 @@ from prm_train.evaluation.results import SearchReport
 from prm_train.evaluation.shards import check_chosen_for, read_search
 from prm_train.metrics.estimators import N_QUINTILES, Interval
 from prm_train.search.failures import failures_in_words
+from prm_train.search.model_flops import models_flops
 from prm_train.search.results import ProblemResult
 from prm_train.strategies.voting import TreeVote
 

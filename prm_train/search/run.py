@@ -7,6 +7,7 @@ goes on where it stopped.
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -30,6 +31,7 @@ from data_gen.settings.parse import parse_config, run_command
 from prm_train.scoring.foreign.settings import AUTO
 from prm_train.scoring.protocol import Scorer
 from prm_train.search.failures import FailureLimit
+from prm_train.search.forecast import pilot_of, report_forecast
 from prm_train.search.results import ProblemResult, read_begun_results, read_results
 from prm_train.search.searcher import Searcher
 from prm_train.search.settings import SearchConfig
@@ -91,6 +93,18 @@ async def search_problems(
     limit.check_any_answered()
 
 
+def forecast_search(
+    problems: list[Problem], done: list[ProblemResult], searcher: Searcher, clock: RunClock
+) -> None:
+    """Search the pilot, and write forecast-search.json."""
+    pilot, begun = pilot_of(problems), time.perf_counter()
+    asyncio.run(search_problems(pilot, done, searcher, clock))
+    seconds, names = time.perf_counter() - begun, {problem.problem_id for problem in pilot}
+    is_new = not names & {result.problem.problem_id for result in done}
+    results = read_results(searcher.config.output / "results.jsonl")
+    report_forecast(searcher.config, len(problems), results, names, seconds if is_new else 0.0)
+
+
 def is_begun(folder: Path) -> bool:
     """Whether a run folder holds something that belongs to its settings: results, or draws of its own."""
     return (folder / "results.jsonl").exists() or has_draws(folder / "ledger.sqlite")
@@ -98,8 +112,9 @@ def is_begun(folder: Path) -> bool:
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(SearchConfig, argv)
+    settings = replace(config, forecast=False)
     results = config.output / "results.jsonl"
-    check_run(config.output, config, is_begun=is_begun(config.output))
+    check_run(config.output, settings, is_begun=is_begun(config.output))
     if config.ledger is not None:
         check_folder(config.ledger.parent)
     config.policy.check()
@@ -120,9 +135,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         models = {"policy": policy.policy_id, **{name: scorer.scorer_id for name, scorer in scorers.items()}}
         if reviser is not policy:
             models["revision_model"] = reviser.policy_id
-        claim_run(config.output, config, models, is_begun=is_begun(config.output))
+        claim_run(config.output, settings, models, is_begun=is_begun(config.output))
         write_counts(config.output, selection)
         searcher = Searcher(config, policy, ledger, grader, scorers, confidence, reviser)
+        if config.forecast:
+            forecast_search(selection.problems, done, searcher, clock)
+            return
         asyncio.run(search_problems(selection.problems, done, searcher, clock))
     # What is saved: a run that finds everything done reports the same seconds.
     summary = summarize(read_results(results), clock.saved)

@@ -20,10 +20,10 @@ from prm_train.evaluation.choosers import anyone_right, best_by, by_logprob, sco
 from prm_train.evaluation.choosing import Chosen, accuracies, choose_settings, within_problem_aurocs
 from prm_train.evaluation.comparison import Comparison, settings_in_words
 from prm_train.evaluation.facts import step_quality
-from prm_train.evaluation.flops import ForwardFlops
 from prm_train.evaluation.results import StageCost, TokensPerProblem
 from prm_train.evaluation.run_costs import costs_of_runs
 from prm_train.metrics.training_report import TrainingReport, TrainingSeconds
+from prm_train.scoring.flops import ForwardFlops
 from prm_train.scoring.protocol import ScorerUsage
 from prm_train.search.results import (
     Cost,
