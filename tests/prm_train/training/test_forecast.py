@@ -1,5 +1,6 @@
 """Every kind of training says what it will take, through trainers of ours and of TRL."""
 
+import json
 import logging
 import re
 from collections.abc import Callable
@@ -15,8 +16,15 @@ def rows_of(tmp_path: Path, orm_rows: Path) -> Callable[[str], Path]:
     def rows(command: str) -> Path:
         if command == "verifier":
             path = tmp_path / "prm.jsonl"
-            line = '{"prompt": "Start with %d", "completions": ["1 plus 1 = 2", "Answer: 2"], "labels": [true, %s]}\n'
-            path.write_text("".join(line % (i, ("true", "false")[i % 2]) for i in range(30)))
+            made = [
+                {
+                    "prompt": f"Start with {i}",
+                    "completions": ["1 plus 1 = 2", "A: 2"],
+                    "labels": [True, i % 2 == 0],
+                }
+                for i in range(30)
+            ]
+            path.write_text("".join(json.dumps(each) + "\n" for each in made))
             return path
         return orm_rows
 
