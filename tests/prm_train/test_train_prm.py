@@ -145,9 +145,8 @@ def test_a_forecast_counts_what_the_training_then_does_and_leaves_nothing(
 
     before = {path: path.stat().st_mtime_ns for path in output.rglob("*")}
     with caplog.at_level(logging.INFO):
-        main(
-            [*arguments(rows, tiny_policy, output), "--forecast", "true"]
-        )  # of padded passes, of a finished one
+        # Of padded passes, and of a finished training
+        main([*arguments(rows, tiny_policy, output), "--forecast", "true"])
     found = re.search(r"; ([\d,]+) are\s+computed, \d+% of them\s+padding", caplog.messages[-1])
     assert found is not None
     assert int(found[1].replace(",", "")) > n_tokens
