@@ -101,9 +101,11 @@ class Comparison:
     def tokens(self) -> dict[str, dict[int, TokensPerProblem]]:
         """Mean tokens a problem of each method at each N, as if it ran alone.
 
-        A method with a scorer whose tokens the search did not store has none.
+        A method with a scorer whose tokens the search did not store has none. Problems that failed are left
+        out: nobody knows what they would have cost.
         """
-        costs = Costs(self.results, self.separator, self.flops)
+        answered = [result for result in self.results if not result.failure]
+        costs = Costs(answered, self.separator, self.flops)
         of_samples = cache(costs.of_samples)  # two methods share a scorer
         table = {
             method.name: {

@@ -8,7 +8,7 @@ uses.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +26,6 @@ from prm_train.evaluation.facts import (
     example_solutions,
     label_statistics,
     loss_curves,
-    models_flops,
     run_facts,
     step_quality,
 )
@@ -34,6 +33,8 @@ from prm_train.evaluation.report import summary_table, write_report
 from prm_train.evaluation.results import SearchReport
 from prm_train.evaluation.shards import check_chosen_for, read_search
 from prm_train.metrics.estimators import N_QUINTILES, Interval
+from prm_train.search.failures import failures_in_words
+from prm_train.search.model_flops import models_flops
 from prm_train.search.results import ProblemResult
 from prm_train.strategies.voting import TreeVote
 
@@ -144,8 +145,22 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
         losses=loss_curves(config.prm, config.orm),
         labels=label_statistics(config.labeled),
         examples=example_solutions(results, test.config.step_separator),
-        notes=tuple(report_notes(comparison)),
+        notes=(
+            *failure_notes({"validation": validation.results, "test": test.results}),
+            *report_notes(comparison),
+        ),
     )
+
+
+def failure_notes(results: Mapping[str, Sequence[ProblemResult]]) -> Iterator[str]:
+    """By split, how many problems failed."""
+    for split, found in results.items():
+        failed = {result.problem.problem_id: result.failure for result in found if result.failure}
+        if failed:
+            yield (
+                f"{split}: {failures_in_words(failed, len(found))}. No method has solved them; costs are "
+                "those of the others."
+            )
 
 
 def report_notes(comparison: Comparison) -> Iterator[str]:

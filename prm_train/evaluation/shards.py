@@ -10,6 +10,7 @@ from pathlib import Path
 from data_gen.files.run_identity import first_difference, read_models
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import dump_config, load_yaml
+from prm_train.search.failures import as_unsolved
 from prm_train.search.results import ProblemResult, read_results
 from prm_train.search.settings import SearchConfig
 from prm_train.search.summary import SearchSummary
@@ -42,7 +43,7 @@ class FinishedSearch:
 
 
 def read_search(folders: Sequence[Path]) -> FinishedSearch:
-    """The search whose shards are in `folders`.
+    """The search whose shards are in `folders`. A problem that failed has candidates that solve nothing.
 
     Raises InputError if there is none, a folder holds no finished search, two are not shards of one search,
     or one problem is in two.
@@ -61,6 +62,10 @@ def read_search(folders: Sequence[Path]) -> FinishedSearch:
                 f"problem {one.problem.problem_id} is in {', '.join(map(str, folders))} more than once; "
                 "expected shards"
             )
+    answered = next((result for result in results if not result.failure), None)
+    if answered is None:
+        raise InputError(f"{', '.join(map(str, folders))}: every problem failed; expected one that did not")
+    results = [as_unsolved(result, answered) if result.failure else result for result in results]
     first = shards[0]
     return FinishedSearch(tuple(folders), first.config, first.models, tuple(results))
 
@@ -101,6 +106,8 @@ def _read_shard(folder: Path) -> FinishedSearch:
         )
     temperatures = {config.temperature, *config.other_temperatures}
     for result in results:
+        if result.failure:
+            continue
         sizes = {len(candidates) for candidates in result.samples.values()}
         trees = {spec: tuple(runs) for spec, runs in result.trees.items()}
         if set(result.samples) != temperatures or sizes != {config.n_samples} or trees != config.tree_sizes:

@@ -1,11 +1,8 @@
-"""What samples take a scorer to compute, and what the work of a method's models is in floating point
-operations.
-"""
+"""What samples take a scorer to compute."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from data_gen.records.steps import split_steps
-from prm_train.scoring.flops import ForwardFlops
 from prm_train.scoring.work import Work, passed
 from prm_train.strategies.candidates import Candidate
 
@@ -33,20 +30,3 @@ def scored_work(candidates: Iterable[Candidate], scorer: str, separator: str) ->
 def has_tokens(candidates: Iterable[Candidate], scorer: str) -> bool:
     """Whether the search stored what each scored one of them has for the scorer."""
     return all(scorer in each.scorer_tokens for each in candidates if scorer in each.scores)
-
-
-def flops_of(
-    flops: Mapping[str, ForwardFlops],
-    writer: str,
-    drawn: Work,
-    n_generated: int,
-    scorer: str | None,
-    scored: Work,
-) -> float | None:
-    """Of all that the model `writer` drew, prompts included, and the scorer (None: no scorer) computed; None
-    where `flops` does not hold one of them.
-    """
-    if not {writer, *([scorer] if scorer else [])} <= flops.keys():
-        return None
-    total = flops[writer].of(drawn, n_generated)
-    return total + flops[scorer].of(scored, scored.n_tokens) if scorer else total

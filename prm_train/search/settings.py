@@ -110,6 +110,22 @@ class SearchConfig(DrawSettings):
     grader: GraderName = field(
         default="auto", metadata={"help": "what compares answers, as for `prm-train sample`"}
     )
+    forecast: bool = field(
+        default=False,
+        metadata={
+            "help": "search 20 problems spread over the source, which are part of the run, print what all of "
+            "them will cost, and stop",
+            "is_execution": True,
+        },
+    )
+    trace: bool = field(
+        default=False,
+        metadata={
+            "help": "keep every step that the searches in a tree draw in traces.jsonl, for `prm-train "
+            "show-tree`",
+            "is_execution": True,
+        },
+    )
     ledger: Path | None = field(
         default=None,
         metadata={

@@ -22,7 +22,7 @@ from prm_train.scoring.flops import ForwardFlops, known_flops, own_model
 from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage
 from prm_train.scoring.shared_tree import SharedScorer
 from prm_train.scoring.work import Work
-from prm_train.search.answer import Answer, vote_shares
+from prm_train.search.answer import Answer, named_shares, vote_shares
 from prm_train.search.budget import POLICY, SCORER, Budget, Meter, Spent
 from prm_train.search.method_policy import MethodPolicy
 from prm_train.search.results import Cost
@@ -296,13 +296,12 @@ class Solver:
             chosen, _ = max(
                 (voter for voter in voters if class_of(voter[0]) == key), key=lambda voter: voter[1]
             )
-        first = {class_of(candidate): candidate.answer or "" for candidate, _ in reversed(voters)}
         return Answer(
             question.problem_id,
             question.question,
             chosen.answer,
             confidence,
-            {first[key]: share for key, share in shares.items()},
+            named_shares(voters),
             split_steps(chosen.text, self.settings.step_separator),
             tuple(chosen.scores.get(SCORER, ())),
             self.settings.strategy,

@@ -16,6 +16,7 @@ from data_gen.records.solutions import Problem
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import dump_config, run_command
 from prm_train.evaluation.evaluate import main
+from prm_train.evaluation.results import SearchReport
 from prm_train.evaluation.shards import check_chosen_for, read_search
 from prm_train.scoring.protocol import ScorerUsage
 from prm_train.search.results import Cost, Difficulty, ProblemResult, Scoring, StrategyRun
@@ -182,6 +183,25 @@ def evaluate(folder: Path, *others: str) -> None:
             *others,
         ]
     )
+
+
+def test_a_problem_that_failed_is_solved_by_no_method_and_costs_nothing(tmp_path: Path) -> None:
+    write_search(tmp_path / "validation", 6)
+    lines = (write_search(tmp_path / "test") / "results.jsonl").read_text().splitlines(keepends=True)
+    failed = replace(result("p03", CONFIG), runs=(), scorings=(), difficulty=Difficulty(0, 0), failure="odd")
+    lines[3] = TypeAdapter(ProblemResult).dump_json(failed).decode() + "\n"
+    (tmp_path / "test" / "results.jsonl").write_text("".join(lines))
+    evaluate(tmp_path)
+    report = SearchReport.read(tmp_path / "report" / "report.json")
+    for method in ("pass_at_n", "prm_weighted", "beam"):  # the right sample has the higher score
+        assert report.accuracy[method][2].mean == pytest.approx(5 / 6)
+    assert report.tokens["beam"][2].n_generated == 10  # of those that were searched
+    assert report.tokens["pass_at_n"][2].n_generated == 2 * 2
+    assert report.notes[0] == (
+        "test: 1 of 6 problems failed, first p03: odd. No method has solved them; costs are those of the "
+        "others."
+    )
+    assert report.verifiers[0].note == "5 of 6 problems have right and wrong samples"
 
 
 def without(name: str) -> Callable[[Path], None]:
