@@ -52,8 +52,7 @@ class QuickstartConfig:
     grader: GraderName = field(
         default="auto",
         metadata={
-            "help": "what compares answers: arithmetic (auto), or arithmetic_last_value, by which a wrong "
-            "step can still end right"
+            "help": f"what compares answers: auto, or one of {', '.join(DEFAULT_TASK.graders)}",
         },
     )
     n_train_problems: int = field(default=2000, metadata={"help": "number of training problems"})
