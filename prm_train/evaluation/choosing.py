@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar, get_args
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,16 +17,20 @@ from prm_train.evaluation.choosers import (
     LogprobForm,
     LogprobKind,
     Scores,
+    all_alike,
     anyone_right,
     by_logprob,
     scorer_scores,
+    vote_by,
 )
 from prm_train.evaluation.tree_methods import choose_trees
 from prm_train.metrics.estimators import block_accuracy
 from prm_train.metrics.ranking import auroc
+from prm_train.metrics.subsets import best_at_k, pass_at_k, vote_at_k
 from prm_train.search.results import ProblemResult
 from prm_train.strategies.baselines import Baseline
-from prm_train.strategies.voting import Vote, is_right, logprob_scores, majority_vote
+from prm_train.strategies.candidates import Candidate
+from prm_train.strategies.voting import Vote, class_of, is_right, logprob_scores, majority_vote
 
 T = TypeVar("T")
 
@@ -43,6 +47,48 @@ def accuracies(
             block_accuracy(result.samples[temperature], n, lambda block: is_right(choose(block)))
             for result in results
         ]
+    )
+
+
+@dataclass(frozen=True)
+class ExpectedAccuracy:
+    """Expected accuracy of a selection among k of the candidates of one problem, and how it was found: over
+    all subsets of k candidates (`metrics.subsets`), or over the disjoint blocks of k.
+    """
+
+    value: float
+    method: Literal["subsets", "blocks"]
+
+
+def expected_accuracy(
+    candidates: Sequence[Candidate],
+    k: int,
+    selection: Literal["pass", "best", "vote"],
+    scores: Scores = all_alike,
+) -> ExpectedAccuracy:
+    """Of pass@k, best-of-k or a weighted vote (by default a majority) under a score.
+
+    Over subsets wherever `metrics.subsets` can: always, but for votes whose weights differ too much; those
+    are over blocks. A score must look at nothing but its candidate.
+    """
+    is_correct = [candidate.is_correct for candidate in candidates]
+    if selection == "pass":
+        return ExpectedAccuracy(pass_at_k(len(candidates), sum(is_correct), k), "subsets")
+    can_be = [
+        score if candidate.can_vote else None
+        for candidate, score in zip(candidates, scores(candidates), strict=True)
+    ]
+    if selection == "best":
+        return ExpectedAccuracy(best_at_k(can_be, is_correct, k), "subsets")
+    answers = [
+        None if score is None else class_of(candidate)
+        for candidate, score in zip(candidates, can_be, strict=True)
+    ]
+    found = vote_at_k(answers, [score or 0.0 for score in can_be], is_correct, k)
+    if found is not None:
+        return ExpectedAccuracy(found, "subsets")
+    return ExpectedAccuracy(
+        block_accuracy(candidates, k, lambda block: is_right(vote_by(scores, block))), "blocks"
     )
 
 

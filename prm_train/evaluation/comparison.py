@@ -3,7 +3,7 @@ verifiers tell right from wrong.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from typing import Any
 
@@ -15,7 +15,13 @@ from prm_train.evaluation.choosing import Chosen, accuracies, within_problem_aur
 from prm_train.evaluation.costs import Costs, has_tokens
 from prm_train.evaluation.facts import step_quality
 from prm_train.evaluation.flops import ForwardFlops
-from prm_train.evaluation.results import PairedDifference, SingleSample, TokensPerProblem, VerifierQuality
+from prm_train.evaluation.results import (
+    ALL_PROBLEMS,
+    PairedDifference,
+    SingleSample,
+    TokensPerProblem,
+    VerifierQuality,
+)
 from prm_train.evaluation.sample_methods import SampleMethod, sample_methods, spelled
 from prm_train.evaluation.tree_methods import TreeMethod, tree_methods
 from prm_train.metrics.estimators import (
@@ -24,7 +30,9 @@ from prm_train.metrics.estimators import (
     bootstrap_interval,
     difficulty_quintiles,
     paired_difference,
+    paired_values,
 )
+from prm_train.metrics.many_comparisons import holm_adjusted, sign_flip_p_value
 from prm_train.search.results import ProblemResult
 from prm_train.strategies.voting import TreeVote, logprob_scores
 
@@ -148,7 +156,9 @@ class Comparison:
         return within_problem_aurocs(self.results, self.scored_temperature, scores)
 
     def paired(self, correct: dict[str, dict[int, NDArray[np.float64]]]) -> tuple[PairedDifference, ...]:
-        """Differences between methods on the same problems. `correct` is the table of that method."""
+        """Differences between methods on the same problems, with Holm's correction for all of them. `correct`
+        is the table of that method.
+        """
         if "prm_weighted" not in correct:
             return ()
         weighted = correct["prm_weighted"]
@@ -156,14 +166,12 @@ class Comparison:
         ns = [n for n in (4, 16, 64) if n in weighted]
 
         pairs = [
-            PairedDifference("prm_weighted", baseline, n, self._difference(weighted[n], correct[baseline][n]))
+            self._pair("prm_weighted", baseline, n, weighted[n], correct[baseline][n])
             for baseline in ("majority", "logprob", *self.chosen.baselines, "orm_weighted")
             if baseline in correct
             for n in ns
         ]
-        pairs += [
-            PairedDifference("prm_weighted", "greedy", n, self._difference(weighted[n], greedy)) for n in ns
-        ]
+        pairs += [self._pair("prm_weighted", "greedy", n, weighted[n], greedy) for n in ns]
 
         hard = self.quintiles() >= N_QUINTILES - 2
         # Where settings were tuned, what was chosen is compared, and not each of those that were tried
@@ -175,19 +183,27 @@ class Comparison:
         for name in trees:
             for n, found in correct[name].items():
                 if n in weighted:
-                    pairs.append(
-                        PairedDifference(name, "prm_weighted", n, self._difference(found, weighted[n]))
-                    )
-                    on_hard = self._difference(found[hard], weighted[n][hard])
-                    pairs.append(
-                        PairedDifference(name, "prm_weighted", n, on_hard, problems="two hardest quintiles")
-                    )
-        return tuple(pairs)
+                    every = weighted[n]
+                    pairs.append(self._pair(name, "prm_weighted", n, found, every))
+                    on_hard = found[hard], every[hard]
+                    pairs.append(self._pair(name, "prm_weighted", n, *on_hard, "two hardest quintiles"))
+        p_values = holm_adjusted([pair.p_value for pair in pairs if pair.p_value is not None])
+        return tuple(replace(pair, p_holm=p) for pair, p in zip(pairs, p_values, strict=True))
 
-    def _difference(self, values: NDArray[np.float64], baseline: NDArray[np.float64]) -> Interval:
-        # A generator of the same seed each time: what one pair gets does not depend on which others are
+    def _pair(
+        self,
+        method: str,
+        baseline: str,
+        n: int,
+        values: NDArray[np.float64],
+        others: NDArray[np.float64],
+        problems: str = ALL_PROBLEMS,
+    ) -> PairedDifference:
+        # Generators of the same seed each time: what one pair gets does not depend on which others are
         # compared.
-        return paired_difference(values, baseline, np.random.default_rng(self.seed))
+        interval = paired_difference(values, others, np.random.default_rng(self.seed))
+        p = sign_flip_p_value(paired_values(values, others), np.random.default_rng(self.seed))
+        return PairedDifference(method, baseline, n, interval, problems, p)
 
 
 def settings_in_words(comparison: Comparison) -> dict[str, str]:

@@ -20,7 +20,7 @@ from data_gen.problems.tasks import task_of_problem
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
 from prm_train.evaluation.choosers import anyone_right
-from prm_train.evaluation.choosing import Chosen, accuracies, choose_settings
+from prm_train.evaluation.choosing import Chosen, accuracies, choose_settings, sample_counts
 from prm_train.evaluation.comparison import Comparison, settings_in_words
 from prm_train.evaluation.facts import (
     example_solutions,
@@ -33,6 +33,7 @@ from prm_train.evaluation.facts import (
 from prm_train.evaluation.report import summary_table, write_report
 from prm_train.evaluation.results import SearchReport
 from prm_train.evaluation.shards import check_chosen_for, read_search
+from prm_train.metrics.coverage import coverage
 from prm_train.metrics.estimators import N_QUINTILES, Interval
 from prm_train.search.results import ProblemResult
 from prm_train.strategies.voting import TreeVote
@@ -135,6 +136,12 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
         tokens=comparison.tokens(),
         settings=settings_in_words(comparison),
         single_samples=comparison.single_samples(),
+        coverage=coverage(
+            [sum(candidate.is_correct for candidate in result.scored) for result in results],
+            comparison.n_samples,
+            sample_counts(results),
+            np.random.default_rng(config.seed),
+        ),
         pass_at_1_by_quintile=by_quintile(
             accuracies(results, comparison.scored_temperature, anyone_right, 1)
         ),

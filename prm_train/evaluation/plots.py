@@ -28,6 +28,7 @@ from prm_train.evaluation.charts import (
 )
 from prm_train.evaluation.methods import method_label
 from prm_train.evaluation.results import LossCurve, SearchReport, TokensPerProblem
+from prm_train.metrics.coverage import Coverage
 from prm_train.metrics.estimators import Interval, ReliabilityBin
 
 STYLES: Mapping[str, str] = {
@@ -127,6 +128,19 @@ def accuracy_plot(report: SearchReport) -> Plot:
     return Plot(
         *(_line_plot(title, lines, layout.frame(x, y), layout, references) for layout in (WIDE, NARROW))
     )
+
+
+def coverage_plot(coverage: Coverage) -> Plot:
+    """pass@k against k, and the power laws fitted to it."""
+    curve = tuple((float(k), interval) for k, interval in sorted(coverage.curve.items()))
+    lines = [Series("pass@k", "c-prm", curve)]
+    for law, style in zip(coverage.laws, ("c-spare1 dashed quiet", "c-spare2 dotted quiet"), strict=False):
+        fitted = tuple((k, Interval(value, value, value)) for k, value in ((k, law.at(k)) for k, _ in curve))
+        lines.append(Series("log law" if law.form == "log" else "failure law", style, fitted))
+    x = log2_axis(coverage.curve, "k, draws of a problem (each tick doubles it)")
+    y = _accuracy_axis(lines)
+    title = "Share of problems that k draws solve"
+    return Plot(*(_line_plot(title, lines, layout.frame(x, y), layout) for layout in (WIDE, NARROW)))
 
 
 def token_plot(report: SearchReport) -> Plot:

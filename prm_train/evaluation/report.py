@@ -67,6 +67,9 @@ def render(report: SearchReport) -> str:
         verdict=findings.verdict(report),
         declines=findings.declines(report),
         describe_difference=findings.describe_difference,
+        correction=findings.correction(report.paired),
+        coverage_plot=plots.coverage_plot(report.coverage) if report.coverage else None,
+        coverage_sentences=findings.coverage_sentences(report.coverage) if report.coverage else [],
         rows=table_rows(report),
         accuracy_plot=plots.accuracy_plot(report),
         quintile_plots=plots.quintile_plots(report) if report.accuracy_by_quintile else [],
@@ -153,6 +156,7 @@ def summary_table(report: SearchReport) -> str:
     lines += [
         "",
         *(_paired_line(pair) for pair in report.paired),
+        *filter(None, [findings.correction(report.paired)]),
         "",
         *findings.verdict(report),
         *findings.declines(report),
