@@ -116,7 +116,7 @@ class Chosen(StoredRecord):
 
     pass_at_1_temperature: float
     majority: Mapping[int, float]  # N → temperature
-    logprob: Mapping[int, tuple[float, LogprobForm]]  # N → temperature and form
+    logprob: Mapping[int, tuple[float, LogprobForm]]  # N → temperature and form; empty without log-probs
     logprob_auroc: LogprobKind
     prm_aggregation: Aggregation
     baselines: Mapping[Baseline, Mapping[int, tuple[float, str]]] = field(
@@ -132,6 +132,16 @@ class Chosen(StoredRecord):
         return tuple(sorted({self.pass_at_1_temperature, *self.majority.values(), *(t for t, _ in pairs)}))
 
 
+def has_logprobs(results: Sequence[ProblemResult]) -> bool:
+    """Whether the policy said log-probabilities of its samples: a simulated one says 0 for all of them."""
+    return any(
+        candidate.n_tokens and candidate.logprob_sum != 0
+        for result in results
+        for candidates in result.samples.values()
+        for candidate in candidates
+    )
+
+
 def sample_counts(results: Sequence[ProblemResult]) -> list[int]:
     """The N at which methods are compared: powers of 2 up to the number of candidates."""
     n_samples = len(results[0].scored)
@@ -145,7 +155,11 @@ def choose_settings(results: Sequence[ProblemResult]) -> Chosen:
     scored, temperatures = results[0].temperature, sorted(results[0].samples)
 
     def best(candidates: Iterable[T], accuracy: Callable[[T], NDArray[np.float64]]) -> T:
-        return max(candidates, key=lambda candidate: float(accuracy(candidate).mean()))
+        def mean(candidate: T) -> float:
+            values = accuracy(candidate)  # none: AUROCs where no problem has right and wrong samples
+            return float(values.mean()) if values.size else 0.0
+
+        return max(candidates, key=mean)
 
     def best_majority(n: int) -> float:
         return best(temperatures, lambda t: accuracies(results, t, majority_vote, n))
@@ -159,10 +173,11 @@ def choose_settings(results: Sequence[ProblemResult]) -> Chosen:
         return best(forms, lambda pair: accuracies(results, pair[0], CHOOSERS[name][pair[1]], n))
 
     measured = [name for name in CHOOSERS if has_measures(name, results[0].scored)]
+    with_logprobs = sample_counts(results) if has_logprobs(results) else []
     return Chosen(
         pass_at_1_temperature=best(temperatures, lambda t: accuracies(results, t, anyone_right, 1)),
         majority={n: best_majority(n) for n in sample_counts(results)},
-        logprob={n: best_logprob(n) for n in sample_counts(results)},
+        logprob={n: best_logprob(n) for n in with_logprobs},
         logprob_auroc=best(
             get_args(LogprobKind),
             lambda kind: within_problem_aurocs(results, scored, partial(logprob_scores, form=kind)),

@@ -127,30 +127,29 @@ class Comparison:
         """How well each score tells right from wrong samples of the same problem."""
         chosen = self.chosen
         names = {method.name for method in self.methods}
-        rows = []
+        rows: list[VerifierQuality] = []
 
         if "prm_weighted" in names:
             areas = self._aurocs(scorer_scores("prm", chosen.prm_aggregation))
             note = f"{len(areas)} of {len(self.results)} problems have right and wrong samples"
             quality = step_quality(self.results)
-            rows.append(
-                VerifierQuality(
-                    "PRM",
-                    self.interval(areas),
-                    f"{chosen.prm_aggregation}, chosen on validation",
-                    quality.auroc,
-                    quality.brier,
-                    note,
-                )
-            )
+            how = f"{chosen.prm_aggregation}, chosen on validation"
+            rows += self._verifier("PRM", areas, how, quality.auroc, quality.brier, note)
 
         if "orm_weighted" in names:
-            rows.append(VerifierQuality("ORM", self.interval(self._aurocs(scorer_scores("orm", "last")))))
+            rows += self._verifier("ORM", self._aurocs(scorer_scores("orm", "last")))
 
-        areas = self._aurocs(partial(logprob_scores, form=chosen.logprob_auroc))
-        note = f"{chosen.logprob_auroc} over tokens, chosen on validation"
-        rows.append(VerifierQuality("policy's log-prob", self.interval(areas), note=note))
+        if "logprob" in names:
+            areas = self._aurocs(partial(logprob_scores, form=chosen.logprob_auroc))
+            note = f"{chosen.logprob_auroc} over tokens, chosen on validation"
+            rows += self._verifier("policy's log-prob", areas, note=note)
         return tuple(rows)
+
+    def _verifier(
+        self, name: str, areas: NDArray[np.float64], *others: Any, **notes: str
+    ) -> list[VerifierQuality]:
+        """None where no problem has both right and wrong samples."""
+        return [VerifierQuality(name, self.interval(areas), *others, **notes)] if areas.size else []
 
     def _aurocs(self, scores: Scores) -> NDArray[np.float64]:
         return within_problem_aurocs(self.results, self.scored_temperature, scores)
@@ -211,7 +210,11 @@ def settings_in_words(comparison: Comparison) -> dict[str, str]:
     chosen = comparison.chosen
     return {
         "majority": f"T chosen on validation for each N ({spelled(chosen.majority)})",
-        "logprob": f"T and form chosen on validation for each N ({spelled(chosen.logprob)})",
+        **(
+            {"logprob": f"T and form chosen on validation for each N ({spelled(chosen.logprob)})"}
+            if chosen.logprob
+            else {}
+        ),
         **{
             name: f"T and form chosen on validation for each N ({spelled(at)})"
             for name, at in chosen.baselines.items()

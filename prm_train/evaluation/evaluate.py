@@ -20,7 +20,7 @@ from data_gen.problems.tasks import task_of_problem
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
 from prm_train.evaluation.choosers import anyone_right
-from prm_train.evaluation.choosing import Chosen, accuracies, choose_settings, sample_counts
+from prm_train.evaluation.choosing import Chosen, accuracies, choose_settings, has_logprobs, sample_counts
 from prm_train.evaluation.comparison import Comparison, settings_in_words
 from prm_train.evaluation.facts import (
     example_solutions,
@@ -89,6 +89,12 @@ def check_results(validation: Sequence[ProblemResult], test: Sequence[ProblemRes
         raise InputError(
             f"{len(shared)} of {len(test)} test questions are validation questions too; expected none: "
             f"{min(shared)!r:.80}"
+        )
+    if has_logprobs(test) != bool(chosen.logprob):
+        with_them, without = ("validation", "test") if chosen.logprob else ("test", "validation")
+        raise InputError(
+            f"{with_them} has log-probabilities of its samples and {without} has none; expected them in "
+            "both, or in none, to select by them"
         )
     missing = [t for t in chosen.temperatures if t not in test[0].samples]
     if missing:
@@ -159,6 +165,8 @@ def report_notes(comparison: Comparison) -> Iterator[str]:
     """What a reader has to know of the task, of difficulty and of costs."""
     task = task_of_problem(comparison.results[0].problem)
     yield from task.report_notes if task else ()
+    if not comparison.chosen.logprob:
+        yield "The policy said no log-probabilities of its samples, so there is no selection by them."
     yield "Difficulty quintiles are made from draws that no accuracy is computed from."
     yield (
         "N samples cost what they alone cost: the prompt once, and for a scorer the question and each "
