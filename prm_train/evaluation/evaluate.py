@@ -8,7 +8,7 @@ uses.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from data_gen.settings.parse import parse_config, run_command
 from prm_train.evaluation.choosers import anyone_right
 from prm_train.evaluation.choosing import Chosen, accuracies, choose_settings, has_logprobs, sample_counts
 from prm_train.evaluation.comparison import Comparison, settings_in_words
+from prm_train.evaluation.difficulty import ORACLE, read_difficulties
 from prm_train.evaluation.facts import (
     example_solutions,
     label_statistics,
@@ -34,7 +35,7 @@ from prm_train.evaluation.report import summary_table, write_report
 from prm_train.evaluation.results import SearchReport
 from prm_train.evaluation.shards import check_chosen_for, read_search
 from prm_train.metrics.coverage import coverage
-from prm_train.metrics.estimators import N_QUINTILES, Interval
+from prm_train.metrics.estimators import N_QUINTILES, Interval, difficulty_quintiles
 from prm_train.search.results import ProblemResult
 from prm_train.strategies.voting import TreeVote
 
@@ -66,6 +67,14 @@ class EvaluateConfig:
         metadata={
             "is_input": True,
             "help": "folder of the quickstart's stage files, for the report's section on costs",
+        },
+    )
+    difficulty: Path | None = field(
+        default=None,
+        metadata={
+            "is_input": True,
+            "help": "folder of `prm-train estimate-difficulty` for the test problems, to report accuracies "
+            "by predicted difficulty, too",
         },
     )
     more_votes: tuple[TreeVote, ...] = field(
@@ -139,6 +148,7 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
         accuracy_by_quintile={
             name: {n: by_quintile(values) for n, values in curve.items()} for name, curve in correct.items()
         },
+        accuracy_by_predicted_quintile=by_predicted_quintile(comparison, correct, config.difficulty),
         tokens=comparison.tokens(),
         settings=settings_in_words(comparison),
         single_samples=comparison.single_samples(),
@@ -159,6 +169,30 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
         examples=example_solutions(results, test.config.step_separator),
         notes=tuple(report_notes(comparison)),
     )
+
+
+def by_predicted_quintile(
+    comparison: Comparison, correct: Mapping[str, Mapping[int, NDArray[np.float64]]], folder: Path | None
+) -> dict[str, dict[str, dict[int, tuple[Interval, ...]]]]:
+    """Accuracies on fifths of the problems by each prediction of pass@1 in a folder, the easiest first."""
+    if folder is None:
+        return {}
+    predicted = [each.pass_at_1 for each in read_difficulties(folder, comparison.results)]
+    quintiles = {
+        kind: difficulty_quintiles([each[kind] for each in predicted])
+        for kind in predicted[0]
+        if kind != ORACLE
+    }
+    return {
+        kind: {
+            name: {
+                n: tuple(comparison.interval(values[fifth == q]) for q in range(N_QUINTILES))
+                for n, values in curve.items()
+            }
+            for name, curve in correct.items()
+        }
+        for kind, fifth in quintiles.items()
+    }
 
 
 def report_notes(comparison: Comparison) -> Iterator[str]:

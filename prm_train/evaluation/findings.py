@@ -15,6 +15,10 @@ from prm_train.metrics.estimators import Interval
 from prm_train.metrics.many_comparisons import LEVEL
 
 CHANCE = 0.5  # AUROC of a coin
+PREDICTED = {  # kinds of predicted difficulty, in words
+    "score": "by the PRM's mean score of the first draws, which are samples of the search",
+    "prompt": "by the policy's state of the prompt, before any draw",
+}
 DIRECTION_WORDS = {1: "beats", -1: "loses to", 0: "cannot be told apart from"}
 
 

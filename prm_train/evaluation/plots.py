@@ -188,17 +188,18 @@ def _cost_plot(
     )
 
 
-def quintile_plots(report: SearchReport) -> list[Plot]:
-    """One small plot a difficulty quintile, easiest first; all share their axes."""
-    counts = {n for curve in report.accuracy_by_quintile.values() for n in curve}
+def quintile_plots(
+    report: SearchReport, table: Mapping[str, Mapping[int, tuple[Interval, ...]]]
+) -> list[Plot]:
+    """One small plot a difficulty quintile of a table of a report, easiest first; all share their axes."""
+    counts = {n for curve in table.values() for n in curve}
     x, y = log2_axis(counts, N_TITLE), linear_axis((0.0, 1.0), "solved, %", scale=100)
     panels = []
     for quintile, name in enumerate(
         ("easiest fifth", "second fifth", "third fifth", "fourth fifth", "hardest fifth")
     ):
         curves = {
-            method: {n: fifths[quintile] for n, fifths in curve.items()}
-            for method, curve in report.accuracy_by_quintile.items()
+            method: {n: fifths[quintile] for n, fifths in curve.items()} for method, curve in table.items()
         }
         title, lines = f"Accuracy on the {name} of the problems", _method_lines(report, curves)
         panels.append(

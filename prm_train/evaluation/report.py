@@ -72,7 +72,13 @@ def render(report: SearchReport) -> str:
         coverage_sentences=findings.coverage_sentences(report.coverage) if report.coverage else [],
         rows=table_rows(report),
         accuracy_plot=plots.accuracy_plot(report),
-        quintile_plots=plots.quintile_plots(report) if report.accuracy_by_quintile else [],
+        quintile_plots=(
+            plots.quintile_plots(report, report.accuracy_by_quintile) if report.accuracy_by_quintile else []
+        ),
+        predicted_plots={
+            findings.PREDICTED.get(kind, kind): plots.quintile_plots(report, table)
+            for kind, table in report.accuracy_by_predicted_quintile.items()
+        },
         token_plot=plots.token_plot(report) if report.tokens else None,
         flops_plot=plots.flops_plot(report),
         reliability_plot=plots.reliability_plot(report.reliability) if report.reliability else None,

@@ -188,6 +188,10 @@ class SearchReport(StoredRecord):
     run: RunFacts
     accuracy: Mapping[str, Mapping[int, Interval]]
     accuracy_by_quintile: Mapping[str, Mapping[int, tuple[Interval, ...]]] = field(default_factory=dict)
+    # By kind of prediction (`evaluation.difficulty`), then as accuracy_by_quintile
+    accuracy_by_predicted_quintile: Mapping[str, Mapping[str, Mapping[int, tuple[Interval, ...]]]] = field(
+        default_factory=dict
+    )
     tokens: Mapping[str, Mapping[int, TokensPerProblem]] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     single_samples: tuple[SingleSample, ...] = ()
@@ -209,6 +213,12 @@ class SearchReport(StoredRecord):
         rows = [
             (f"accuracy_by_quintile[{m!r}][{n}]", row)
             for m, curve in self.accuracy_by_quintile.items()
+            for n, row in curve.items()
+        ]
+        rows += [
+            (f"accuracy_by_predicted_quintile[{kind!r}][{m!r}][{n}]", row)
+            for kind, table in self.accuracy_by_predicted_quintile.items()
+            for m, curve in table.items()
             for n, row in curve.items()
         ]
         if self.pass_at_1_by_quintile:
