@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 
 from data_gen.files.result_tables import result_table
-from data_gen.files.run_folder import write_records
-from data_gen.files.run_identity import check_folder
+from data_gen.files.run_folder import read_records, write_records
+from data_gen.files.run_identity import check_folder, read_models
 from data_gen.models.names import check_inputs
 from data_gen.problems.tasks import model_path
+from data_gen.records.solutions import GradedSolution, Problem
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
 from prm_train.encoding.aggregation import Aggregation
@@ -36,10 +37,11 @@ from prm_train.evaluation.difficulty import (
     mean_final_score,
     oracle_rates,
     target_rates,
+    with_fit,
 )
 from prm_train.evaluation.facts import models_flops
 from prm_train.evaluation.shards import FinishedSearch, check_chosen_for, read_search
-from prm_train.metrics.difficulty import rank_correlation
+from prm_train.metrics.difficulty import PassRateFit, fit_pass_rates, rank_correlation
 
 if TYPE_CHECKING:
     from prm_train.metrics.difficulty import Floats
@@ -72,6 +74,14 @@ class EstimateDifficultyConfig:
         default=True,
         metadata={"help": "also predict from the policy's mean state of the prompt, for which it is loaded"},
     )
+    samples: tuple[Path, ...] = field(
+        default=(),
+        metadata={
+            "is_input": True,
+            "help": "folders of `prm-train sample` on training problems, by the same policy at the same "
+            "temperature, to fit the prediction from prompts on; none: on the problems of validation",
+        },
+    )
     policy: str | None = field(
         default=None,
         metadata={"help": "where the policy is now; null: where the search found it", "is_execution": True},
@@ -81,6 +91,8 @@ class EstimateDifficultyConfig:
     def __post_init__(self) -> None:
         if self.n_draws < 1:
             raise ValueError(f"n_draws: got {self.n_draws}, expected 1 or more")
+        if self.samples and not self.prompt_head:
+            raise ValueError("samples: got some, but prompt_head is false, expected none")
 
 
 class PromptReader:
@@ -121,6 +133,38 @@ class PromptReader:
         prompts = [self.policy.encode_prompt(each)[: self.policy.context_length] for each in questions]
         states = [mean_hidden_state(self.model.eval(), prompt).numpy() for prompt in prompts]
         return np.array(states, dtype=np.float64), [len(prompt) for prompt in prompts]
+
+
+def fit_on_samples(
+    folders: Sequence[Path], test: FinishedSearch, reader: PromptReader
+) -> tuple[PassRateFit, int]:
+    """The prediction from prompts, fitted on the problems of sampled runs, and how many they are.
+
+    Raises InputError for a run of another policy, and for a question that is a test question.
+    """
+    rates: dict[str, float] = {}
+    tested = {each.problem.question for each in test.results}
+    for folder in folders:
+        policy_id = read_models(folder).get("policy")
+        if policy_id != test.models["policy"]:
+            raise InputError(
+                f"samples: the policy of {folder} is {policy_id}; expected {test.models['policy']}, which "
+                "searched"
+            )
+        verdicts: dict[str, list[bool]] = {}
+        for each in read_records(folder / "solutions.jsonl", GradedSolution):
+            verdicts.setdefault(each.solution.problem_id, []).append(each.verdict.is_correct)
+        for problem in read_records(folder / "problems.jsonl", Problem):
+            if problem.question in tested:
+                raise InputError(
+                    f"{folder / 'problems.jsonl'}: {problem.question!r:.80} is a test question; expected "
+                    "others"
+                )
+            if problem.problem_id in verdicts:
+                right = verdicts[problem.problem_id]
+                rates[problem.question] = sum(right) / len(right)
+    states, _ = reader.read(list(rates))
+    return fit_pass_rates(states, list(rates.values())), len(rates)
 
 
 def best_aggregation(search: FinishedSearch, n_draws: int) -> Aggregation:
@@ -167,14 +211,19 @@ def estimate(config: EstimateDifficultyConfig) -> tuple[DifficultyPredictor, lis
     reader = PromptReader(test, config) if config.prompt_head else None
     how = config.aggregation or best_aggregation(validation, config.n_draws)
     features, _ = read_features(validation, config.n_draws, how, reader)
+    rates_of_validation = target_rates(validation.results, config.n_draws)
     predictor = fit_predictor(
         features,
-        target_rates(validation.results, config.n_draws),
+        rates_of_validation,
         {name: test.models[name] for name in ("policy", "prm") if name in test.models},
         test.config.temperature,
         how,
         config.n_draws,
     )
+    if config.samples and reader is not None:
+        fit, n_problems = fit_on_samples(config.samples, test, reader)
+        logger.info("the prediction from prompts is fitted on %d sampled problems", n_problems)
+        predictor = with_fit(predictor, PROMPT, fit, features[PROMPT], rates_of_validation)
     features, n_prompt = read_features(test, config.n_draws, how, reader)
     rates = oracle_rates(test.results)
     if rates is not None:

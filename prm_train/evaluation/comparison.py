@@ -84,9 +84,12 @@ class Comparison:
             table[tree.name] = tree.accuracies(self.results)
         return table
 
-    def quintiles(self) -> NDArray[np.int64]:
+    def quintiles(self) -> NDArray[np.int64] | None:
+        """None where the search made no draws for difficulty."""
+        if not all(result.difficulty.n for result in self.results):
+            return None
         return difficulty_quintiles(
-            [result.difficulty.n_correct / max(result.difficulty.n, 1) for result in self.results]
+            [result.difficulty.n_correct / result.difficulty.n for result in self.results]
         )
 
     def single_samples(self) -> tuple[SingleSample, ...]:
@@ -142,14 +145,12 @@ class Comparison:
         if "logprob" in names:
             areas = self._aurocs(partial(logprob_scores, form=chosen.logprob_auroc))
             note = f"{chosen.logprob_auroc} over tokens, chosen on validation"
-            rows += self._verifier("policy's log-prob", areas, note=note)
+            rows += self._verifier("policy's log-prob", areas, "", None, None, note)
         return tuple(rows)
 
-    def _verifier(
-        self, name: str, areas: NDArray[np.float64], *others: Any, **notes: str
-    ) -> list[VerifierQuality]:
+    def _verifier(self, name: str, areas: NDArray[np.float64], *others: Any) -> list[VerifierQuality]:
         """None where no problem has both right and wrong samples."""
-        return [VerifierQuality(name, self.interval(areas), *others, **notes)] if areas.size else []
+        return [VerifierQuality(name, self.interval(areas), *others)] if areas.size else []
 
     def _aurocs(self, scores: Scores) -> NDArray[np.float64]:
         return within_problem_aurocs(self.results, self.scored_temperature, scores)
@@ -172,7 +173,8 @@ class Comparison:
         ]
         pairs += [self._pair("prm_weighted", "greedy", n, weighted[n], greedy) for n in ns]
 
-        hard = self.quintiles() >= N_QUINTILES - 2
+        quintiles = self.quintiles()
+        hard = None if quintiles is None else quintiles >= N_QUINTILES - 2
         # Where settings were tuned, what was chosen is compared, and not each of those that were tried
         trees = [
             tree.name
@@ -184,8 +186,9 @@ class Comparison:
                 if n in weighted:
                     every = weighted[n]
                     pairs.append(self._pair(name, "prm_weighted", n, found, every))
-                    on_hard = found[hard], every[hard]
-                    pairs.append(self._pair(name, "prm_weighted", n, *on_hard, "two hardest quintiles"))
+                    if hard is not None:
+                        on_hard = found[hard], every[hard]
+                        pairs.append(self._pair(name, "prm_weighted", n, *on_hard, "two hardest quintiles"))
         p_values = holm_adjusted([pair.p_value for pair in pairs if pair.p_value is not None])
         return tuple(replace(pair, p_holm=p) for pair, p in zip(pairs, p_values, strict=True))
 

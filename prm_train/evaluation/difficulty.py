@@ -10,7 +10,7 @@ them reads scores and states, and neither verdicts nor gold answers of the probl
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +56,8 @@ class ProblemDifficulty:
 @dataclass(frozen=True)
 class Agreement:
     """Of estimates with the pass rates of draws: mean absolute error, Spearman's correlation (None: one of
-    them is the same for all problems) and how many problems. Rates are noisy, which both include.
+    them is the same for all problems) and how many problems. Rates are noisy, which both include; on the
+    problems that a fit was made to, it looks better than it is.
     """
 
     mean_absolute_error: float
@@ -151,6 +152,19 @@ def fit_predictor(
         fits=fits,
         quantile_edges=edges,
         validation={kind: agreement(values, rates) for kind, values in predicted.items()},
+    )
+
+
+def with_fit(
+    predictor: DifficultyPredictor, kind: str, fit: PassRateFit, features: Floats, rates: Floats
+) -> DifficultyPredictor:
+    """With a fit that was made elsewhere; its bins and what it is worth are those on validation problems."""
+    predicted = fit.predict(features)
+    return replace(
+        predictor,
+        fits={**predictor.fits, kind: fit},
+        quantile_edges={**predictor.quantile_edges, kind: quantile_edges(predicted, N_QUINTILES)},
+        validation={**predictor.validation, kind: agreement(predicted, rates)},
     )
 
 

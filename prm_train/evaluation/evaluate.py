@@ -129,9 +129,7 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
         results, chosen, config.seed, config.more_votes, test.config.step_separator, flops
     )
     correct, quintiles = comparison.correct(), comparison.quintiles()
-
-    def by_quintile(values: NDArray[np.float64]) -> tuple[Interval, ...]:
-        return tuple(comparison.interval(values[quintiles == q]) for q in range(N_QUINTILES))
+    pass_at_1 = {"pass_at_1": {1: accuracies(results, comparison.scored_temperature, anyone_right, 1)}}
 
     return SearchReport(
         run=run_facts(
@@ -145,9 +143,7 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
             name: {n: comparison.interval(values) for n, values in curve.items()}
             for name, curve in correct.items()
         },
-        accuracy_by_quintile={
-            name: {n: by_quintile(values) for n, values in curve.items()} for name, curve in correct.items()
-        },
+        accuracy_by_quintile=by_fifth(comparison, correct, quintiles) if quintiles is not None else {},
         accuracy_by_predicted_quintile=by_predicted_quintile(comparison, correct, config.difficulty),
         tokens=comparison.tokens(),
         settings=settings_in_words(comparison),
@@ -158,8 +154,8 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
             sample_counts(results),
             np.random.default_rng(config.seed),
         ),
-        pass_at_1_by_quintile=by_quintile(
-            accuracies(results, comparison.scored_temperature, anyone_right, 1)
+        pass_at_1_by_quintile=(
+            by_fifth(comparison, pass_at_1, quintiles)["pass_at_1"][1] if quintiles is not None else ()
         ),
         paired=comparison.paired(correct),
         verifiers=comparison.verifiers(),
@@ -183,15 +179,19 @@ def by_predicted_quintile(
         for kind in predicted[0]
         if kind != ORACLE
     }
+    return {kind: by_fifth(comparison, correct, fifth) for kind, fifth in quintiles.items()}
+
+
+def by_fifth(
+    comparison: Comparison, table: Mapping[str, Mapping[int, NDArray[np.float64]]], fifths: NDArray[np.int64]
+) -> dict[str, dict[int, tuple[Interval, ...]]]:
+    """A table of accuracies on each fifth of the problems, of which `fifths` holds the numbers."""
     return {
-        kind: {
-            name: {
-                n: tuple(comparison.interval(values[fifth == q]) for q in range(N_QUINTILES))
-                for n, values in curve.items()
-            }
-            for name, curve in correct.items()
+        name: {
+            n: tuple(comparison.interval(values[fifths == number]) for number in range(N_QUINTILES))
+            for n, values in curve.items()
         }
-        for kind, fifth in quintiles.items()
+        for name, curve in table.items()
     }
 
 
@@ -201,7 +201,10 @@ def report_notes(comparison: Comparison) -> Iterator[str]:
     yield from task.report_notes if task else ()
     if not comparison.chosen.logprob:
         yield "The policy said no log-probabilities of its samples, so there is no selection by them."
-    yield "Difficulty quintiles are made from draws that no accuracy is computed from."
+    if comparison.quintiles() is not None:
+        yield "Difficulty quintiles are made from draws that no accuracy is computed from."
+    else:
+        yield "The search made no draws for difficulty (n_difficulty_draws), so there are no quintiles of it."
     yield (
         "N samples cost what they alone cost: the prompt once, and for a scorer the question and each "
         "distinct step behind the same steps once."

@@ -76,10 +76,10 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> float | None:
     """Spearman's: the correlation of ranks, of which equal values share the mean; None where all values of
     one are equal.
     """
-    ranks = [_ranks(np.asarray(values, dtype=np.float64)) for values in (first, second)]
-    if any(each.min() == each.max() for each in ranks):
+    ranks = np.stack([_ranks(np.asarray(values, dtype=np.float64)) for values in (first, second)])
+    if (ranks.min(axis=1) == ranks.max(axis=1)).any():
         return None
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
 
 
 def _ranks(values: Floats) -> Floats:

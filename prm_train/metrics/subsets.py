@@ -104,13 +104,12 @@ def _votes(draws: Iterable[tuple[Fraction, bool]], k: int) -> _Answer | None:
         if len(table) > MAX_SUMS:
             return None
     del table[0, 0, Fraction(0)]
-    sizes, n_right, sums = zip(*table, strict=True)
     # A sum is rounded once, at its end, as `weighted_vote` rounds it: equal votes are equal here
     return _Answer(
-        np.array(sizes),
-        np.array(n_right),
-        np.array(list(map(float, sums))),
-        np.array([*map(float, table.values())]),
+        np.array([size for size, _, _ in table]),
+        np.array([n_right for _, n_right, _ in table]),
+        np.array([float(weighed) for _, _, weighed in table]),
+        np.array([float(count) for count in table.values()]),
     )
 
 

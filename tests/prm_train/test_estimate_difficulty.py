@@ -11,11 +11,11 @@ import torch
 from pydantic import TypeAdapter
 from transformers import AutoModelForCausalLM
 
-from data_gen.files.run_folder import read_records
+from data_gen.files.run_folder import read_records, write_records
 from data_gen.policies.config import PolicyConfig
 from data_gen.problems.sources import ProblemSource
 from data_gen.records.sampling import Usage
-from data_gen.records.solutions import Problem
+from data_gen.records.solutions import CORRECT, INCORRECT, GradedSolution, Problem, Solution
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import dump_config
 from prm_train.estimate_difficulty import main
@@ -181,6 +181,31 @@ def test_a_report_has_accuracies_by_predicted_difficulty(searches: Path) -> None
     assert set(report.accuracy_by_predicted_quintile) == {"score"}
     assert len(report.accuracy_by_predicted_quintile["score"]["majority"][4]) == 5
     assert "predicted by the PRM" in (searches / "report" / "report.html").read_text()
+
+
+def test_the_head_on_the_prompt_may_be_fitted_on_sampled_problems(searches: Path, policy_id: str) -> None:
+    """Of eight training problems the first four are solved by both of their solutions."""
+    run = searches / "train"
+    run.mkdir()
+    (run / "models.json").write_text(json.dumps({"policy": policy_id}))
+    problems = [Problem(f"t{i}", f"Start with {i}: plus {i}.", "9") for i in range(8)]
+    write_records(run / "problems.jsonl", Problem, problems)
+    solutions = [
+        GradedSolution(Solution(f"t{i}", j, "a"), "9", CORRECT if i < 4 else INCORRECT)
+        for i in range(8)
+        for j in range(2)
+    ]
+    write_records(run / "solutions.jsonl", GradedSolution, solutions)
+    before, after = estimate(searches), estimate(searches, "--samples", str(run))
+    assert [each.pass_at_1["score"] for each in after] == [each.pass_at_1["score"] for each in before]
+    assert [each.pass_at_1["prompt"] for each in after] != [each.pass_at_1["prompt"] for each in before]
+    (run / "models.json").write_text(json.dumps({"policy": "another"}))
+    with pytest.raises(InputError, match=r"samples: the policy of .*train is another; expected"):
+        estimate(searches, "--samples", str(run))
+    (run / "models.json").write_text(json.dumps({"policy": policy_id}))
+    write_records(run / "problems.jsonl", Problem, [replace(problems[0], question="Start with test 1.")])
+    with pytest.raises(InputError, match=r"problems\.jsonl: 'Start with test 1\.' is a test question"):
+        estimate(searches, "--samples", str(run))
 
 
 def test_what_does_not_fit_is_refused(searches: Path, policy: PolicyConfig) -> None:

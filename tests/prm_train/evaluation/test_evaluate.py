@@ -144,7 +144,7 @@ def test_many_differences_are_corrected_for_being_many():
     lost = pairs[("beam_prior", "prm_weighted", "two hardest quintiles")]
     assert (lost.p_holm, lost.direction, lost.difference.mean) == (0.375, 0, -1.0)
     won = pairs[("prm_weighted", "majority", "all test problems")]
-    assert (won.p_holm, won.direction) == (pytest.approx(7 * 2 / 1024), 1)
+    assert (won.p_holm, won.direction) == pytest.approx((7 * 2 / 1024, 1))
     same = pairs[("beam", "prm_weighted", "two hardest quintiles")]
     assert (same.p_holm, same.direction, same.difference.mean) == (1.0, 0, 0.0)
     assert same.difference.low < 0 < same.difference.high

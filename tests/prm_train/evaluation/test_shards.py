@@ -342,6 +342,16 @@ def test_samples_without_logprobs_are_not_selected_by_them(tmp_path: Path) -> No
     assert any("no log-probabilities" in note for note in report.notes)
 
 
+def test_without_draws_for_difficulty_there_are_no_quintiles(tmp_path: Path) -> None:
+    for folder, first in (("validation", 6), ("test", 0)):
+        write_search(tmp_path / folder, first, replace(CONFIG, n_difficulty_draws=0))
+    evaluate(tmp_path)
+    report = SearchReport.read(tmp_path / "report" / "report.json")
+    assert (report.accuracy_by_quintile, report.pass_at_1_by_quintile) == ({}, ())
+    assert {pair.problems for pair in report.paired} <= {"all test problems"}
+    assert any("n_difficulty_draws" in note for note in report.notes)
+
+
 def test_problems_that_are_all_right_leave_nothing_to_rank(tmp_path: Path) -> None:
     change_candidates(write_search(tmp_path / "validation", 6), is_correct=True)
     change_candidates(write_search(tmp_path / "test"), is_correct=True)
