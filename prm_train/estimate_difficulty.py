@@ -22,7 +22,7 @@ from data_gen.records.solutions import GradedSolution, Problem
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
 from prm_train.encoding.aggregation import Aggregation
-from prm_train.evaluation.costs import Costs, has_tokens
+from prm_train.evaluation.costs import Costs
 from prm_train.evaluation.difficulty import (
     FILE,
     PREDICTOR_FILE,
@@ -42,6 +42,7 @@ from prm_train.evaluation.difficulty import (
 from prm_train.evaluation.facts import models_flops
 from prm_train.evaluation.shards import FinishedSearch, check_chosen_for, read_search
 from prm_train.metrics.difficulty import PassRateFit, fit_pass_rates, rank_correlation
+from prm_train.search.model_work import has_tokens
 
 if TYPE_CHECKING:
     from prm_train.metrics.difficulty import Floats

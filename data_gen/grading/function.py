@@ -2,7 +2,7 @@
 
     def grade(question: str, gold_answer: str, solution: str) -> bool | None | Verdict
 
-True is correct, False incorrect, None unknown; a `Verdict` (data_gen.records.solutions) says why it is
+True is correct, False incorrect, None unknown; a `Verdict` (data_gen.records.verdicts) says why it is
 unknown. The module is found as `python -c` would find it: in the working directory or among what is
 installed. A plain function is called in threads, several at a time, so that a slow one holds up no draw, and
 no end of the run; one that needs the main thread (signals, math-verify's own time-outs) is written `async
@@ -24,16 +24,8 @@ from data_gen.answers.vote_key import answer_key
 from data_gen.grading.source_hash import source_hash
 from data_gen.process.daemon_threads import DaemonThreads
 from data_gen.records.sampling import FinishReason
-from data_gen.records.solutions import (
-    CORRECT,
-    INCORRECT,
-    GradedSolution,
-    Problem,
-    Question,
-    Solution,
-    Verdict,
-    unknown,
-)
+from data_gen.records.solutions import GradedSolution, Problem, Question, Solution
+from data_gen.records.verdicts import CORRECT, INCORRECT, Verdict, unknown
 from data_gen.settings.errors import InputError
 
 Opinion = bool | Verdict | None

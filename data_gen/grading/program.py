@@ -49,7 +49,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from data_gen.grading import program_sandbox
-from data_gen.records.solutions import CORRECT, INCORRECT, Verdict, unknown
+from data_gen.records.verdicts import CORRECT, INCORRECT, Verdict, unknown
 from data_gen.settings.errors import InputError
 
 CPU_SECONDS = 10

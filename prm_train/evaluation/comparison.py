@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from prm_train.evaluation.choosers import Scores, anyone_right, scorer_scores
 from prm_train.evaluation.choosing import Chosen, accuracies, within_problem_aurocs
-from prm_train.evaluation.costs import Costs, has_tokens
+from prm_train.evaluation.costs import Costs
 from prm_train.evaluation.facts import step_quality
-from prm_train.evaluation.flops import ForwardFlops
 from prm_train.evaluation.results import (
     ALL_PROBLEMS,
     PairedDifference,
@@ -33,8 +32,15 @@ from prm_train.metrics.estimators import (
     paired_values,
 )
 from prm_train.metrics.many_comparisons import holm_adjusted, sign_flip_p_value
+from prm_train.scoring.flops import ForwardFlops
+from prm_train.search.model_work import has_tokens
 from prm_train.search.results import ProblemResult
 from prm_train.strategies.voting import TreeVote, logprob_scores
+
+STOPS_WHEN = {
+    "_early": "stops when the leading answer is the likelier one of the first two with 95 % (Beta posterior)",
+    "_margin": "stops when the leading answer's best score is at least 0.95 and all others' 0.5 below it",
+}
 
 
 @dataclass(frozen=True)
@@ -224,10 +230,10 @@ def settings_in_words(comparison: Comparison) -> dict[str, str]:
         },
         "prm_weighted": f"T = {comparison.scored_temperature:g}, {chosen.prm_aggregation} of the step scores",
         **{
-            method.name: "stops when the leading answer is the likelier one of the first two with 95 % "
-            "(Beta posterior); replayed in the order of the samples"
+            method.name: f"{words}; replayed in the order of the samples"
             for method in comparison.methods
-            if method.name.endswith("_early")
+            for ending, words in STOPS_WHEN.items()
+            if method.name.endswith(ending)
         },
         **{tree.name: tree.words for tree in comparison.trees},
     }

@@ -8,39 +8,14 @@ problems.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from data_gen.records.steps import split_steps
-from prm_train.evaluation.flops import ForwardFlops
 from prm_train.evaluation.results import TokensPerProblem
 from prm_train.evaluation.tree_methods import TreeMethod
 from prm_train.metrics.estimators import blocks
+from prm_train.scoring.flops import ForwardFlops
 from prm_train.scoring.work import Work, passed
+from prm_train.search.model_work import flops_of, scored_work
 from prm_train.search.results import ProblemResult, StrategyRun
 from prm_train.strategies.candidates import Candidate
-
-
-def scored_work(candidates: Iterable[Candidate], scorer: str, separator: str) -> Work:
-    """Of the tree of their steps: the question once, and each distinct step behind the same steps once.
-
-    Paths that the scorer computes whole count whole, equal ones once. This is what scoring these candidates
-    alone costs a scorer that evicts nothing from its cache; candidates without a score cost nothing. (The
-    tokens of an implicit PRM are those of two models, each of which has half as many pairs as is counted.)
-    """
-    nodes: dict[tuple[str, ...], Work] = {}
-    for candidate in candidates:
-        tokens = candidate.scorer_tokens.get(scorer, ())
-        steps, n_before = split_steps(candidate.text, separator), 0
-        if len(tokens) == 1:
-            nodes[steps] = passed(0, tokens[0])
-        elif tokens:
-            for depth, n in zip(range(len(steps) + 1), tokens, strict=True):
-                nodes[steps[:depth]] = passed(n_before, n)
-                n_before += n
-    return sum(nodes.values(), Work())
-
-
-def has_tokens(candidates: Iterable[Candidate], scorer: str) -> bool:
-    """Whether the search stored what each scored one of them has for the scorer."""
-    return all(scorer in each.scorer_tokens for each in candidates if scorer in each.scores)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,10 +74,7 @@ class Costs:
     def _flops(
         self, drawn: Work, n_generated: int, scorer: str | None, scored: Work, writer: str = "policy"
     ) -> float | None:
-        if not {writer, *([scorer] if scorer else [])} <= self.flops.keys():
-            return None
-        total = self.flops[writer].of(drawn, n_generated)
-        return total + self.flops[scorer].of(scored, scored.n_tokens) if scorer else total
+        return flops_of(self.flops, writer, drawn, n_generated, scorer, scored)
 
 
 def mean(costs: Iterable[TokensPerProblem]) -> TokensPerProblem:

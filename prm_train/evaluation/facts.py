@@ -16,7 +16,6 @@ from data_gen.process.machine import machine_name
 from data_gen.records.steps import split_steps
 from data_gen.sampling.summary import SampleSummary
 from data_gen.settings.parse import dump_config
-from prm_train.evaluation.flops import ForwardFlops, read_forward_flops
 from prm_train.evaluation.results import (
     LabelStatistics,
     LossCurve,
@@ -31,6 +30,7 @@ from prm_train.evaluation.stages import read_stages
 from prm_train.metrics.estimators import ReliabilityBin, reliability_bins
 from prm_train.metrics.ranking import auroc, brier
 from prm_train.metrics.training_report import TrainingReport
+from prm_train.scoring.flops import ForwardFlops, read_forward_flops
 from prm_train.search.results import ProblemResult
 from prm_train.search.settings import SearchConfig
 from prm_train.search.summary import SearchSummary

@@ -26,7 +26,7 @@ from prm_train.evaluation.charts import (
     log2_axis,
     tag,
 )
-from prm_train.evaluation.methods import method_label
+from prm_train.evaluation.methods import STOP_RULES, method_label, stops_early
 from prm_train.evaluation.results import LossCurve, SearchReport, TokensPerProblem
 from prm_train.metrics.coverage import Coverage
 from prm_train.metrics.estimators import Interval, ReliabilityBin
@@ -91,7 +91,8 @@ def method_styles(report: SearchReport) -> dict[str, str]:
     turn.
     """
     known = {**STYLES, **{f"{name}_tuned": style for name, style in STYLES.items()}}
-    known |= {f"{name}_early": f"{style} dotted" for name, style in STYLES.items()}
+    for ending in STOP_RULES:
+        known |= {name + ending: f"{style} dotted" for name, style in STYLES.items()}
     unknown = [name for name in report.methods if name not in known]
     taken = {known[name].split()[0] for name in report.methods if name in known}
     free = [style for style in SPARE_STYLES if style not in taken] or SPARE_STYLES
@@ -107,7 +108,7 @@ def drawn_methods(report: SearchReport) -> list[str]:
 
     def is_shown(name: str) -> bool:
         is_of_tuned = any(name == each or name.startswith((f"{each}_", f"{each}:")) for each in tuned)
-        return not name.endswith("_early") and (name.endswith("_tuned") or not is_of_tuned)
+        return not stops_early(name) and (name.endswith("_tuned") or not is_of_tuned)
 
     def rank(name: str) -> int:
         base = name.removesuffix("_tuned")

@@ -18,7 +18,7 @@ from data_gen.files.jsonl import write_text
 from prm_train.evaluation import findings, plots
 from prm_train.evaluation.charts import interval_glyph, linear_axis
 from prm_train.evaluation.findings import CHANCE
-from prm_train.evaluation.methods import CEILING, METHODS, method_label
+from prm_train.evaluation.methods import CEILING, METHODS, method_label, stops_early
 from prm_train.evaluation.results import PairedDifference, SearchReport, StageCost, VerifierQuality
 from prm_train.metrics.estimators import Interval, expected_calibration_error
 
@@ -143,7 +143,7 @@ def summary_table(report: SearchReport) -> str:
     then the verdict.
     """
     # Votes that stop early solve what those of all samples solve; what they save stands in the report
-    rows = [row for row in table_rows(report) if not row.method.endswith("_early")]
+    rows = [row for row in table_rows(report) if not stops_early(row.method)]
     names = max(15, *(len(row.label) for row in rows)) + 1
     width = min(9, (80 - names) // max(len(report.sample_counts), 1))
     lines = [

@@ -19,7 +19,7 @@ from data_gen.models.prompt_ids import encode_chain
 from data_gen.policies.engine.transformers_policy import TransformersPolicy, load_policy
 from data_gen.records.chats import Message
 from data_gen.records.sampling import SamplingParams
-from data_gen.records.solutions import CORRECT, INCORRECT, unknown
+from data_gen.records.verdicts import CORRECT, INCORRECT, unknown
 from data_gen.rows.layouts import RevisionRow, read_rows, write_rows
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config

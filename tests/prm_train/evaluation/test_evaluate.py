@@ -27,10 +27,11 @@ from prm_train.evaluation.choosing import (
 )
 from prm_train.evaluation.comparison import Comparison, settings_in_words
 from prm_train.evaluation.facts import step_quality
-from prm_train.evaluation.flops import ForwardFlops
 from prm_train.evaluation.results import StageCost, TokensPerProblem
 from prm_train.evaluation.run_costs import costs_of_runs
+from prm_train.evaluation.sample_methods import early
 from prm_train.metrics.training_report import TrainingReport, TrainingSeconds
+from prm_train.scoring.flops import ForwardFlops
 from prm_train.scoring.protocol import ScorerUsage
 from prm_train.search.results import (
     Cost,
@@ -167,8 +168,10 @@ def test_differences_are_paired_and_beams_are_read_at_their_own_n():
         "majority_early",
         "pass_at_n",
         "prm_vanilla",
+        "prm_vanilla_margin",
         "prm_weighted",
         "prm_weighted_early",
+        "prm_weighted_margin",
     ]
     assert correct["beam"][4].tolist() == [1.0] * 10
     pairs = {
@@ -381,3 +384,20 @@ def test_the_costs_of_own_runs_are_read_from_their_folders(tmp_path: Path):
         StageCost("train PRM", 9.0, 8.0, flops=600_000.0),  # three times a forward pass
         StageCost("search test", 6.0, 5.0, 100, 20, 5, 30, 7, 2400.0 + 60_000.0),
     )
+
+
+def test_a_selection_that_stops_at_a_margin_chooses_among_what_it_drew_and_pays_for_no_more():
+    block = [
+        Candidate("p", i, "", answer, answer == "b", scores={"prm": (score,)})
+        for i, (answer, score) in enumerate([("a", 0.25), ("b", 1.0), ("a", 1.0), ("a", 1.0)])
+    ]
+    stops = early("prm_vanilla", "_margin", "prm", {4: 1.0}, scorer_scores("prm", "min"), best_by)
+    temperature, choose = stops.at[4]
+    assert (stops.name, temperature, stops.n_drawn(block), choose(block)) == (
+        "prm_vanilla_margin",
+        1.0,
+        2,
+        block[1],
+    )
+    assert stops.n_drawn(block[2:]) == 1
+    assert stops.n_drawn(block[:1]) == 1

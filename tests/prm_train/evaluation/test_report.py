@@ -401,6 +401,7 @@ def test_a_plot_shows_the_tuned_row_of_a_strategy_and_no_more_lines_than_it_has_
         "mcts:c_puct=4",
         "majority",
         "majority_early",
+        "prm_weighted_margin",
         "prm_weighted",
     )
     few = SearchReport(RUN, dict.fromkeys((*names, "prm_weighted"), curve))
