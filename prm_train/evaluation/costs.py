@@ -39,7 +39,7 @@ class Costs:
         """
         return mean(
             mean(
-                self._of_block(
+                self.of_block(
                     block[: n_drawn(block)], result.cost_of_samples(temperature).policy.n_prefilled, scorer
                 )
                 for block in blocks(result.samples[temperature], n)
@@ -54,7 +54,7 @@ class Costs:
             for n, (spec, _) in tree.at.items()
         }
 
-    def _of_block(self, block: Sequence[Candidate], n_prompt: int, scorer: str | None) -> TokensPerProblem:
+    def of_block(self, block: Sequence[Candidate], n_prompt: int, scorer: str | None) -> TokensPerProblem:
         drawn = sum((passed(n_prompt, each.n_tokens) for each in block), Work())
         scored = scored_work(block, scorer, self.separator) if scorer else Work()
         written = drawn + passed(0, n_prompt)

@@ -51,8 +51,16 @@ def sample_methods(results: Sequence[ProblemResult], chosen: Chosen) -> list[Sam
 
     methods = [
         SampleMethod("majority", None, {n: (chosen.majority[n], majority_vote) for n in counts}),
-        SampleMethod(
-            "logprob", None, {n: (chosen.logprob[n][0], by_logprob(chosen.logprob[n][1])) for n in counts}
+        *(
+            [
+                SampleMethod(
+                    "logprob",
+                    None,
+                    {n: (chosen.logprob[n][0], by_logprob(chosen.logprob[n][1])) for n in counts},
+                )
+            ]
+            if chosen.logprob
+            else []
         ),
         *(
             SampleMethod(
