@@ -39,9 +39,9 @@ from prm_train.evaluation.difficulty import (
     target_rates,
     with_fit,
 )
-from prm_train.evaluation.facts import models_flops
 from prm_train.evaluation.shards import FinishedSearch, check_chosen_for, read_search
 from prm_train.metrics.difficulty import PassRateFit, fit_pass_rates, rank_correlation
+from prm_train.search.model_flops import models_flops
 from prm_train.search.model_work import has_tokens
 
 if TYPE_CHECKING:

@@ -289,7 +289,12 @@ def run_stages(config: QuickstartConfig, lock: int) -> None:
     chosen.write(config.output / "chosen.json")
     choosing_seconds = time.perf_counter() - started
     stage = search_stage(
-        config, "test", config.n_test_problems, chosen.temperatures, config.strategies, chosen.prm_aggregation
+        config,
+        "test",
+        config.n_test_problems,
+        chosen.temperatures,
+        config.strategies,
+        chosen.vote_aggregation,
     )
     run_stage(stage, config.output, lock)
     started = time.perf_counter()

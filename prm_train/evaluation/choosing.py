@@ -19,6 +19,7 @@ from prm_train.evaluation.choosers import (
     Scores,
     all_alike,
     anyone_right,
+    best_by,
     by_logprob,
     scorer_scores,
     vote_by,
@@ -118,12 +119,24 @@ class Chosen(StoredRecord):
     majority: Mapping[int, float]  # N → temperature
     logprob: Mapping[int, tuple[float, LogprobForm]]  # N → temperature and form; empty without log-probs
     logprob_auroc: LogprobKind
-    prm_aggregation: Aggregation
+    prm_aggregation: Aggregation  # which tells right from wrong samples best
+    # prm_weighted and prm_vanilla → N → what makes the weight, or the rank, of a sample of its step scores
+    selections: Mapping[str, Mapping[int, Aggregation]] = field(default_factory=dict)
     baselines: Mapping[Baseline, Mapping[int, tuple[float, str]]] = field(
         default_factory=dict
     )  # N → temperature and form
     # strategy → N → spec and vote, of the searches in a tree that validation problems were searched with
     trees: Mapping[str, Mapping[int, tuple[str, Vote]]] = field(default_factory=dict)
+
+    def aggregation(self, method: str, n: int) -> Aggregation:
+        """Of `prm_weighted` or `prm_vanilla` at N."""
+        return self.selections.get(method, {}).get(n, self.prm_aggregation)
+
+    @property
+    def vote_aggregation(self) -> Aggregation:
+        """Of the weighted vote at the largest N: for searches in a tree that were not tuned themselves."""
+        at = self.selections.get("prm_weighted", {})
+        return at[max(at)] if at else self.prm_aggregation
 
     @property
     def temperatures(self) -> tuple[float, ...]:
@@ -148,6 +161,16 @@ def sample_counts(results: Sequence[ProblemResult]) -> list[int]:
     return [2**i for i in range(n_samples.bit_length()) if 2**i <= n_samples]
 
 
+def has_scores(results: Sequence[ProblemResult], scorer: str) -> bool:
+    """Whether any sample has been scored by it."""
+    return any(scorer in candidate.scores for result in results for candidate in result.scored)
+
+
+def mean_of(values: NDArray[np.float64]) -> float:
+    """0 of nothing: of AUROCs where no problem has both right and wrong samples."""
+    return float(values.mean()) if values.size else 0.0
+
+
 def choose_settings(results: Sequence[ProblemResult]) -> Chosen:
     """The settings that are best on validation problems: for the baselines at each N, so that no N is
     compared with a weak baseline.
@@ -155,11 +178,7 @@ def choose_settings(results: Sequence[ProblemResult]) -> Chosen:
     scored, temperatures = results[0].temperature, sorted(results[0].samples)
 
     def best(candidates: Iterable[T], accuracy: Callable[[T], NDArray[np.float64]]) -> T:
-        def mean(candidate: T) -> float:
-            values = accuracy(candidate)  # none: AUROCs where no problem has right and wrong samples
-            return float(values.mean()) if values.size else 0.0
-
-        return max(candidates, key=mean)
+        return max(candidates, key=lambda candidate: mean_of(accuracy(candidate)))
 
     def best_majority(n: int) -> float:
         return best(temperatures, lambda t: accuracies(results, t, majority_vote, n))
@@ -172,6 +191,22 @@ def choose_settings(results: Sequence[ProblemResult]) -> Chosen:
         forms = [(t, form) for t in temperatures for form in CHOOSERS[name]]
         return best(forms, lambda pair: accuracies(results, pair[0], CHOOSERS[name][pair[1]], n))
 
+    # What ranks best need not weigh best: by their mean, scores differ too little to outvote the majority.
+    # Ties go to what ranks best.
+    by_rank = sorted(
+        get_args(Aggregation),
+        key=lambda how: -mean_of(within_problem_aurocs(results, scored, scorer_scores("prm", how))),
+    )
+
+    def best_aggregation(
+        choose: Callable[[Scores, Sequence[Candidate]], Candidate | None], n: int
+    ) -> Aggregation:
+        def accuracy(how: Aggregation) -> NDArray[np.float64]:
+            return accuracies(results, scored, partial(choose, scorer_scores("prm", how)), n)
+
+        return best(by_rank, accuracy)
+
+    selections = {"prm_weighted": vote_by, "prm_vanilla": best_by} if has_scores(results, "prm") else {}
     measured = [name for name in CHOOSERS if has_measures(name, results[0].scored)]
     with_logprobs = sample_counts(results) if has_logprobs(results) else []
     return Chosen(
@@ -182,10 +217,11 @@ def choose_settings(results: Sequence[ProblemResult]) -> Chosen:
             get_args(LogprobKind),
             lambda kind: within_problem_aurocs(results, scored, partial(logprob_scores, form=kind)),
         ),
-        prm_aggregation=best(
-            get_args(Aggregation),
-            lambda how: within_problem_aurocs(results, scored, scorer_scores("prm", how)),
-        ),
+        prm_aggregation=by_rank[0],
+        selections={
+            name: {n: best_aggregation(choose, n) for n in sample_counts(results)}
+            for name, choose in selections.items()
+        },
         baselines={name: {n: best_form(name, n) for n in sample_counts(results)} for name in measured},
         trees=choose_trees(results),
     )

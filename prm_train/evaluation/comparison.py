@@ -216,6 +216,13 @@ class Comparison:
         return PairedDifference(method, baseline, n, interval, problems, p)
 
 
+def step_scores_in_words(chosen: Chosen, method: str) -> str:
+    at = chosen.selections.get(method)
+    if at is None:
+        return f"{chosen.prm_aggregation} of the step scores"
+    return f"what makes one score of a solution's steps chosen on validation for each N ({spelled(at)})"
+
+
 def settings_in_words(comparison: Comparison) -> dict[str, str]:
     """For each method that has settings, which they are and where they come from."""
     chosen = comparison.chosen
@@ -230,7 +237,10 @@ def settings_in_words(comparison: Comparison) -> dict[str, str]:
             name: f"T and form chosen on validation for each N ({spelled(at)})"
             for name, at in chosen.baselines.items()
         },
-        "prm_weighted": f"T = {comparison.scored_temperature:g}, {chosen.prm_aggregation} of the step scores",
+        **{
+            name: f"T = {comparison.scored_temperature:g}, {step_scores_in_words(chosen, name)}"
+            for name in ("prm_weighted", "prm_vanilla")
+        },
         **{
             method.name: f"{words}; replayed in the order of the samples"
             for method in comparison.methods

@@ -6,7 +6,7 @@ problems.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prm_train.evaluation.results import TokensPerProblem
 from prm_train.evaluation.tree_methods import TreeMethod
@@ -14,7 +14,7 @@ from prm_train.metrics.estimators import blocks
 from prm_train.scoring.flops import ForwardFlops
 from prm_train.scoring.work import Work, passed
 from prm_train.search.model_flops import flops_of, flops_of_cost
-from prm_train.search.model_work import scored_work
+from prm_train.search.model_work import Nodes, scored_nodes, work_of
 from prm_train.search.results import ProblemResult, StrategyRun
 from prm_train.strategies.candidates import Candidate
 
@@ -26,6 +26,7 @@ class Costs:
     results: Sequence[ProblemResult]
     separator: str
     flops: Mapping[str, ForwardFlops]
+    _known: dict[tuple[int, str], Nodes] = field(default_factory=dict, init=False)
 
     def of_samples(
         self,
@@ -56,10 +57,17 @@ class Costs:
 
     def of_block(self, block: Sequence[Candidate], n_prompt: int, scorer: str | None) -> TokensPerProblem:
         drawn = sum((passed(n_prompt, each.n_tokens) for each in block), Work())
-        scored = scored_work(block, scorer, self.separator) if scorer else Work()
+        scored = work_of(self._nodes(each, scorer) for each in block) if scorer else Work()
         written = drawn + passed(0, n_prompt)
         flops = flops_of(self.flops, "policy", written, drawn.n_tokens, scorer, scored)
         return TokensPerProblem(drawn.n_tokens, scored.n_tokens, n_prompt, flops)
+
+    def _nodes(self, candidate: Candidate, scorer: str) -> Nodes:
+        """Made once: a candidate is in a block of each N, and of several methods."""
+        key = (id(candidate), scorer)  # the results keep it alive
+        if key not in self._known:
+            self._known[key] = scored_nodes(candidate, scorer, self.separator)
+        return self._known[key]
 
     def _of_run(self, run: StrategyRun) -> TokensPerProblem:
         usage, scored = run.cost.policy, run.cost.scorer.n_new

@@ -297,6 +297,29 @@ def test_settings_are_chosen_on_validation_results():
     assert chosen.temperatures == (0.5,)
 
 
+def test_what_makes_a_weight_of_step_scores_is_chosen_by_what_the_vote_solves_not_by_how_it_ranks():
+    """By their mean alone, both right samples rank above all wrong ones; but five means of 0.525 outvote two
+    of 0.75, as their products, 0.135 and 0.5, do not.
+    """
+    right, near, wrong = (
+        ("2", True, -1.0, (1.0, 0.5)),
+        ("3", False, -1.0, (0.72, 0.72)),
+        ("1", False, -1.0, (0.9, 0.15)),
+    )
+    results = [result(f"p{i}", (wrong, wrong, right, near, wrong, right, wrong, wrong)) for i in range(5)]
+    chosen = choose_settings(results)
+    assert chosen.prm_aggregation == "mean"
+    assert (
+        chosen.aggregation("prm_weighted", 8) == chosen.vote_aggregation == "min"
+    )  # ties with prod and last
+    assert chosen.aggregation("prm_vanilla", 8) == "mean"  # the only one whose best sample is right
+    comparison = Comparison(results, chosen, seed=0)
+    assert comparison.correct()["prm_weighted"][8].mean() == 1.0
+    by_rank_alone = Comparison(results, replace(chosen, selections={}), seed=0)
+    assert by_rank_alone.correct()["prm_weighted"][8].mean() == 0.0
+    assert "from N=8: min" in settings_in_words(comparison)["prm_weighted"]
+
+
 def test_a_line_that_a_killed_search_cut_short_is_left_out(tmp_path: Path):
     line = TypeAdapter(ProblemResult).dump_json(result()) + b"\n"
     (tmp_path / "r.jsonl").write_bytes(line + line[:50])
@@ -391,7 +414,9 @@ def test_a_selection_that_stops_at_a_margin_chooses_among_what_it_drew_and_pays_
         Candidate("p", i, "", answer, answer == "b", scores={"prm": (score,)})
         for i, (answer, score) in enumerate([("a", 0.25), ("b", 1.0), ("a", 1.0), ("a", 1.0)])
     ]
-    stops = early("prm_vanilla", "_margin", "prm", {4: 1.0}, scorer_scores("prm", "min"), best_by)
+    stops = early(
+        "prm_vanilla", "_margin", "prm", {n: (1.0, scorer_scores("prm", "min")) for n in (1, 2, 4)}, best_by
+    )
     temperature, choose = stops.at[4]
     assert (stops.name, temperature, stops.n_drawn(block), choose(block)) == (
         "prm_vanilla_margin",
