@@ -317,7 +317,7 @@ def test_what_makes_a_weight_of_step_scores_is_chosen_by_what_the_vote_solves_no
     assert comparison.correct()["prm_weighted"][8].mean() == 1.0
     by_rank_alone = Comparison(results, replace(chosen, selections={}), seed=0)
     assert by_rank_alone.correct()["prm_weighted"][8].mean() == 0.0
-    assert "from N=8: min" in settings_in_words(comparison)["prm_weighted"]
+    assert "from N=4: min" in settings_in_words(comparison)["prm_weighted"]
 
 
 def test_a_line_that_a_killed_search_cut_short_is_left_out(tmp_path: Path):
