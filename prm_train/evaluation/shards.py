@@ -134,6 +134,7 @@ def _difference(first: SearchConfig, second: SearchConfig, ignored: Iterable[str
     one, other = dump_config(first), dump_config(second)
     for name in ignored:
         one[name] = other[name]
+    one["scorer"]["ensemble"] = other["scorer"]["ensemble"]  # as OF_MODELS
     one["problems"] = {**one["problems"], **{name: other["problems"][name] for name in SELECTION}}
     return first_difference(SearchConfig, one, other)
 

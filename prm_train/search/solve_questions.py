@@ -29,6 +29,7 @@ from data_gen.records.sampling import Usage
 from data_gen.records.solutions import Question
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
+from prm_train.scoring.ensemble import scorer_ids
 from prm_train.scoring.foreign.settings import AUTO, PrmFormat
 from prm_train.scoring.protocol import Scorer, ScorerUsage
 from prm_train.search.answer import Answer
@@ -152,7 +153,7 @@ def answer_into_folder(config: SolveConfig, folder: Path, questions: list[Questi
     is_begun = path.exists() or has_draws(ledger_path)
     check_run(folder, config, is_begun=is_begun)
     policy, scorer = config.policy.load(), load_scorer_of(config)
-    models = {"policy": policy.policy_id, **({"scorer": scorer.scorer_id} if scorer else {})}
+    models = {"policy": policy.policy_id, **(scorer_ids("scorer", scorer) if scorer else {})}
     with Ledger(ledger_path) as ledger:
         claim_run(folder, config, models, is_begun=is_begun)
         done = {answer.question_id: answer for answer in _whole_answers(path)}
@@ -217,6 +218,7 @@ def summary_table(answers: Sequence[Answer], path: Path) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(SolveConfig, argv)
     check_inputs(config)
+    check_inputs(config.scorer, "scorer.")
     config.policy.check()
     questions = list(read_questions(config))
     if not questions:
