@@ -159,7 +159,7 @@ class ProblemSearch:
         if "prm" in self.too_long_for:
             return run
         candidates, usage = await search_tree(
-            lambda grower: spec.tree_search.run(grower, chosen),
+            lambda grower: spec.run(grower, chosen, self.searcher.grader),
             policy,
             self.searcher.grader,
             prm,

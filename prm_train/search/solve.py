@@ -228,7 +228,7 @@ class Solver:
         )
         config = spec.config(settings.n, chosen)
         candidates, usage = await search_tree(
-            lambda grower: spec.tree_search.run(grower, config),
+            lambda grower: spec.run(grower, config, self.reader),
             policy,
             self.reader,
             scorer,
@@ -236,7 +236,7 @@ class Solver:
             settings.params(chosen["temperature"], settings.step_separator),
             trace if self.is_traced else None,
         )
-        return candidates, tree_votes(candidates, SCORER, config.aggregation, spec.strategy.votes[0]), usage
+        return candidates, tree_votes(candidates, SCORER, config.aggregation, spec.votes[0]), usage
 
     def _answer(
         self,

@@ -146,14 +146,25 @@ def test_a_search_that_an_earlier_version_began_is_not_continued(tmp_path: Path)
 def test_every_search_in_a_tree_is_recorded_with_its_settings(
     tmp_path: Path, random_scorers: dict[str, str]
 ) -> None:
-    trees = ("--strategies", "beam,dvts:width=2,particle_filter:resample_below=0.5:temperature=0.7")
+    trees = (
+        "--strategies",
+        "beam,dvts:width=2:reanchor=1,particle_filter:resample_below=0.5:temperature=0.7",
+    )
     others = ("--sizes", "2,4", "--max_steps", "30", "--max_new_tokens", "60")
     search(tmp_path, "--prm", random_scorers["prm"], *trees, *others)
     common = {"max_steps": 30, "aggregation": "min"}  # the checkpoint's own way
     for result in read_results(tmp_path / "results.jsonl"):
         assert [(run.spec, run.n, run.temperature, run.settings) for run in result.runs[2:]] == [
             *(("beam", n, 1.0, {"width": 4, "survivors": "best", **common}) for n in (2, 4)),
-            *(("dvts:width=2", n, 1.0, {"width": 2, "survivors": "best", **common}) for n in (2, 4)),
+            *(
+                (
+                    "dvts:width=2:reanchor=1",
+                    n,
+                    1.0,
+                    {"width": 2, "survivors": "best", "reanchor": 1, **common},
+                )
+                for n in (2, 4)
+            ),
             *(
                 (
                     "particle_filter:resample_below=0.5:temperature=0.7",
