@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     policy = config.policy.load()
     say_prompt(config.policy, policy.encode_prompt, selection.problems[0].question)
     reviser = policy if config.revision_model is None else config.revision_policy.load()
-    if any(spec.is_revisions for spec in config.specs):
+    if any(spec.has_reviser for spec in config.specs):
         need_chat_policy(reviser)
     scorers = load_scorers(config)
     confidence = load_confidence(config.baselines, config.policy, config.confidence_window)

@@ -16,6 +16,7 @@ from data_gen.records.grader import AnswerReader
 from data_gen.records.sampling import check_temperature
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.strategies.beam import BeamConfig, beam_search
+from prm_train.strategies.beam_revisions import BeamRevisionsConfig, beam_revisions
 from prm_train.strategies.best_first import BestFirstConfig, best_first
 from prm_train.strategies.dvts import DvtsConfig, dvts
 from prm_train.strategies.lookahead import LookaheadConfig, lookahead_search
@@ -25,7 +26,7 @@ from prm_train.strategies.paths import PathGrower, SearchPath
 from prm_train.strategies.ranges import check_at_least
 from prm_train.strategies.reanchor import reanchor
 from prm_train.strategies.rebase import RebaseConfig, rebase
-from prm_train.strategies.revisions import RevisionsConfig
+from prm_train.strategies.revisions import Reviser, RevisionsConfig
 from prm_train.strategies.voting import Vote
 
 
@@ -60,13 +61,14 @@ TREE_SEARCHES: Mapping[str, TreeSearch] = MappingProxyType(
         "rebase": TreeSearch(RebaseConfig, ("score", "weight"), rebase),
     }
 )
-REVISIONS = "revisions"
+REVISIONS, BEAM_REVISIONS = "revisions", "beam_revisions"
 TEMPERATURE, REANCHOR = "temperature", "reanchor"
 OF_ALL: Mapping[str, type[Any]] = MappingProxyType({TEMPERATURE: float})  # settings of every strategy
 OF_TREES: Mapping[str, type[Any]] = MappingProxyType({REANCHOR: int})  # and of every search in a tree
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
     {
         **TREE_SEARCHES,
+        BEAM_REVISIONS: Strategy(BeamRevisionsConfig, ("score",)),
         REVISIONS: Strategy(RevisionsConfig, ("hierarchical", "hierarchical_best", "score", "majority")),
     }
 )
@@ -96,9 +98,9 @@ class StrategySpec:
         return self.name == REVISIONS
 
     @property
-    def tree_search(self) -> TreeSearch:
-        """Raises KeyError for revisions."""
-        return TREE_SEARCHES[self.name]
+    def has_reviser(self) -> bool:
+        """Whether a revision model writes some of its attempts."""
+        return self.name in (REVISIONS, BEAM_REVISIONS)
 
     @property
     def votes(self) -> tuple[Vote, ...]:
@@ -106,9 +108,18 @@ class StrategySpec:
         votes = self.strategy.votes
         return tuple(dict.fromkeys(("weight", *votes))) if REANCHOR in dict(self.given) else votes
 
-    async def run(self, grower: PathGrower, config: Any, reader: AnswerReader) -> list[SearchPath]:
-        """The paths of a search in a tree with its `config`; their answers are read to anchor them again."""
-        paths = await self.tree_search.run(grower, config)
+    async def run(
+        self, grower: PathGrower, config: Any, reader: AnswerReader, reviser: Reviser | None = None
+    ) -> list[SearchPath]:
+        """The paths of a search in a tree with its `config`; their answers are read to anchor them again.
+
+        Raises ValueError for one that revises without a `reviser`.
+        """
+        if self.name == BEAM_REVISIONS:
+            if reviser is None:
+                raise ValueError(f"strategy {self}: got no reviser, expected one")
+            return await beam_revisions(grower, config, reviser)
+        paths = await TREE_SEARCHES[self.name].run(grower, config)
         n_rollouts = dict(self.given).get(REANCHOR)
         if n_rollouts is None:
             return paths
