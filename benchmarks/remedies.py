@@ -28,6 +28,7 @@ from data_gen.process.machine import machine_name
 from data_gen.settings.parse import load_yaml
 from prm_train.calibrate import main as calibrate
 from prm_train.checkpoints.facts import read_config_facts
+from prm_train.encoding.aggregation import Aggregation
 from prm_train.evaluation.costs import Costs
 from prm_train.evaluation.facts import models_flops
 from prm_train.evaluation.results import TokensPerProblem
@@ -40,7 +41,7 @@ from prm_train.strategies.candidates import Candidate
 from prm_train.strategies.voting import Vote, is_right, majority_vote, path_scores, weighted_vote
 
 RESULT = Path(__file__).parent / "results" / "remedies.json"
-AGGREGATION = "prod"  # of the PRM's step scores, as in benchmarks/strategies.py
+AGGREGATION: Aggregation = "prod"  # of the PRM's step scores, as in benchmarks/strategies.py
 PLAIN = "beam"
 # what is done, in which search, and how its candidates are asked
 REMEDIES: tuple[tuple[str, str, str, Vote], ...] = (

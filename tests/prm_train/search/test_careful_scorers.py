@@ -23,7 +23,7 @@ from prm_train.training.scorer_network import build_scorer, save_scorer
 from tests.prm_train.search.test_run import search
 
 BINS = (ScoreBin(0.0, 50, 20, 0.3), ScoreBin(0.45, 50, 20, 0.5), ScoreBin(0.55, 50, 20, 0.9))
-ROW = {"question": "Start with 3: plus 4.", "steps": ["3 plus 4 = 7", "Answer: 7"]}
+QUESTION, STEPS = "Start with 3: plus 4.", ["3 plus 4 = 7", "Answer: 7"]
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +43,14 @@ def prms(random_scorers: dict[str, str], tiny_policy: Path, tmp_path_factory) ->
 
 def scored(folder: Path, *arguments: str) -> list[float]:
     rows = folder / "rows.jsonl"
-    rows.write_text(json.dumps(ROW) + "\n")
+    rows.write_text(json.dumps({"question": QUESTION, "steps": STEPS}) + "\n")
     score_rows(["--rows", str(rows), "--output", str(folder / "scored.jsonl"), *arguments])
     found: list[float] = json.loads((folder / "scored.jsonl").read_text())["scores"]
     return found
 
 
 def test_rows_are_scored_by_an_ensemble_and_by_lower_bounds(tmp_path: Path, prms: tuple[str, str]) -> None:
-    alone = [score(ROW["question"], ROW["steps"], load_scorer(prm)) for prm in prms]
+    alone = [score(QUESTION, STEPS, load_scorer(prm)) for prm in prms]
     ensemble = ("--checkpoint", prms[0], "--scorer.ensemble", prms[1])
     lowest = [min(pair) for pair in zip(*alone, strict=True)]
     assert scored(tmp_path, *ensemble, "--scorer.combination", "min") == pytest.approx(lowest, abs=1e-6)
@@ -112,7 +112,7 @@ def test_scorers_that_do_not_go_together_are_refused(
 
 def test_a_question_is_answered_with_an_ensemble(tmp_path: Path, prms: tuple[str, str], tiny_policy) -> None:
     questions = tmp_path / "questions.jsonl"
-    questions.write_text(json.dumps({"question": ROW["question"]}) + "\n")
+    questions.write_text(json.dumps({"question": QUESTION}) + "\n")
     models = ("--policy.model", str(tiny_policy), "--prm", prms[0], "--scorer.ensemble", prms[1])
     settings = ("--strategy", "weighted", "--n", "2", "--max_new_tokens", "8")
     solve_questions(["--questions", str(questions), "--output", str(tmp_path / "run"), *models, *settings])

@@ -33,7 +33,7 @@ class ChatWholePolicy(WholePolicy):
     @property
     def revised(self) -> list[tuple[str, int]]:
         """The attempt that was shown, and the index of the draw."""
-        return [(*shown_in("?" + so_far), index) for so_far, index in self.rollouts]
+        return [(shown_in("?" + so_far)[0], index) for so_far, index in self.rollouts]
 
 
 def searched(
