@@ -21,7 +21,8 @@ from typing import Any
 
 from data_gen.answers.find import find_answer, find_boxed
 from data_gen.grading.graders import MathGrader
-from data_gen.records.solutions import Problem, Solution, Verdict
+from data_gen.records.solutions import Problem, Solution
+from data_gen.records.verdicts import Verdict
 
 RESULTS = Path(__file__).parent / "results"
 

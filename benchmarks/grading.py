@@ -30,7 +30,8 @@ from data_gen.answers.find import find_answer
 from data_gen.answers.notation import MAX_ANSWER_LENGTH, read_answer
 from data_gen.answers.vote_key import answer_key
 from data_gen.grading.graders import MathGrader
-from data_gen.records.solutions import INCORRECT, Problem, Solution, Verdict
+from data_gen.records.solutions import Problem, Solution
+from data_gen.records.verdicts import INCORRECT, Verdict
 from tests.hostile_answers import hostile_solutions
 
 OUTPUT = Path(__file__).parent / "results" / "grading.json"

@@ -30,12 +30,12 @@ from prm_train.calibrate import main as calibrate
 from prm_train.checkpoints.facts import read_config_facts
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.evaluation.costs import Costs
-from prm_train.evaluation.facts import models_flops
 from prm_train.evaluation.results import TokensPerProblem
 from prm_train.evaluation.shards import FinishedSearch, read_search
 from prm_train.evaluation.tree_methods import TreeMethod, accuracies
 from prm_train.metrics.estimators import Interval, block_accuracy, bootstrap_interval, paired_difference
 from prm_train.quickstart import QuickstartConfig
+from prm_train.search.model_flops import models_flops
 from prm_train.search.run import main as search
 from prm_train.strategies.candidates import Candidate
 from prm_train.strategies.voting import Vote, is_right, majority_vote, path_scores, weighted_vote

@@ -29,7 +29,8 @@ from data_gen.answers.find import find_answer
 from data_gen.files.jsonl import read_jsonl
 from data_gen.problems.layouts import question_id
 from data_gen.records.chats import ChainPrompts
-from data_gen.records.solutions import CORRECT, INCORRECT, GradedSolution, Problem, Solution, unknown
+from data_gen.records.solutions import GradedSolution, Problem, Solution
+from data_gen.records.verdicts import CORRECT, INCORRECT, unknown
 from data_gen.rows.filters import Filter, right_and_wrong, usable_solutions
 from data_gen.rows.layouts import RevisionRow, write_rows
 from data_gen.rows.revision import DistanceAudit, RevisionSettings, revision_rows, targets

@@ -3,7 +3,9 @@
 `python -m benchmarks.strategies run --output runs/strategies/seed-3 --seed 3` trains a PRM by the recipe of
 the quickstart, searches validation problems with every strategy and setting, chooses, searches the test
 problems with what was chosen and with the defaults, and writes report.html; an interrupted run goes on.
-`… collect FOLDERS` makes benchmarks/results/strategies.json of the reports of several seeds.
+With `--grader arithmetic_last_value --brief` it is the second task of that page: only the last value counts,
+and fewer searches are tried. `… collect FOLDERS --last_value FOLDERS` makes
+benchmarks/results/strategies.json of the reports of several seeds.
 """
 
 import argparse
@@ -45,6 +47,10 @@ TRIED = (
     *("dvts", "dvts:survivors=sampled", "lookahead", "best_first:aggregation=mean", "mcts"),
     *("rebase", "rebase:balance_temperature=1"),
 )
+BRIEF = (
+    *("particle_filter", "particle_filter:resampling=split", "particle_filter:exponent=0.5"),
+    *("beam", "beam:survivors=sampled"),
+)
 BASELINES = ("self_certainty", "deepconf", "chunk_likelihood")
 
 
@@ -67,28 +73,28 @@ def stage(config: QuickstartConfig, split: Split, n: int, strategies: Iterable[s
     return Stage("search", tuple(commands), split)
 
 
-def specs_for_test(chosen: Chosen) -> list[str]:
+def specs_for_test(chosen: Chosen, specs: Sequence[str]) -> list[str]:
     """The defaults (of best-first search, which has none that goes deep, what was tried), and what was
     chosen at some N.
     """
-    tried = [str(parse_strategy(spec)) for spec in TRIED]  # as results spell them
+    tried = [str(parse_strategy(spec)) for spec in specs]  # as results spell them
     first = {parse_strategy(spec).name: spec for spec in reversed(tried)}
     best = {spec for at in chosen.trees.values() for spec, _ in at.values()}
     return [spec for spec in tried if spec in best or first[parse_strategy(spec).name] == spec]
 
 
-def run(config: QuickstartConfig) -> None:
+def run(config: QuickstartConfig, specs: Sequence[str]) -> None:
     (config.output / "stages").mkdir(parents=True, exist_ok=True)
     with (config.output / ".lock").open("w") as held:
         for each in training_stages(config):
             run_stage(each, config.output, held.fileno())
         run_stage(
-            stage(config, "validation", config.n_validation_problems, TRIED), config.output, held.fileno()
+            stage(config, "validation", config.n_validation_problems, specs), config.output, held.fileno()
         )
         chosen = choose_settings(read_search(search_folders(config, "validation")).results)
         chosen.write(config.output / "chosen.json")
         run_stage(
-            stage(config, "test", config.n_test_problems, specs_for_test(chosen)),
+            stage(config, "test", config.n_test_problems, specs_for_test(chosen, specs)),
             config.output,
             held.fileno(),
         )
@@ -174,23 +180,30 @@ def main() -> None:
     one = commands.add_parser("run")
     one.add_argument("--output", type=Path, required=True)
     one.add_argument("--seed", type=int, required=True)
+    one.add_argument("--grader", default="auto", help="arithmetic_last_value: only the last value counts")
+    one.add_argument("--brief", action="store_true", help="particle filters and beam search alone")
     one.add_argument("--small", action="store_true", help="few problems, to try the command")
     all_seeds = commands.add_parser("collect")
     all_seeds.add_argument("folders", type=Path, nargs="+")
+    all_seeds.add_argument(
+        "--last_value", type=Path, nargs="*", default=[], help="folders of the second task"
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if arguments.command == "run":
-        config = QuickstartConfig(arguments.output, seed=arguments.seed)
+        config = QuickstartConfig(arguments.output, seed=arguments.seed, grader=arguments.grader)
         if arguments.small:
             config = replace(
                 config, n_train_problems=60, n_validation_problems=6, n_test_problems=10, n_epochs=1.0
             )
         claim_run(config.output, config)
-        run(config)
+        run(config, BRIEF if arguments.brief else TRIED)
         return
-    seeds = [seed_figures(folder) for folder in arguments.folders]
-    RESULT.write_text(json.dumps({"seeds": seeds}, indent=1) + "\n")
-    sys.stdout.write(table(seeds) + "\n")
+    groups = {"seeds": arguments.folders, "last_value_only": arguments.last_value}
+    figures = {name: [seed_figures(folder) for folder in folders] for name, folders in groups.items()}
+    RESULT.write_text(json.dumps(figures, indent=1) + "\n")
+    for seeds in figures.values():
+        sys.stdout.write(table(seeds) + "\n\n")
 
 
 if __name__ == "__main__":

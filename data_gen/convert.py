@@ -12,45 +12,23 @@ with `--from generic` and `--generic.…` (see `data_gen.formats.generic`). docs
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from data_gen.files.jsonl import read_objects, write_objects
-from data_gen.formats import er_prm, math_shepherd, openr_aps, prm800k, processbench, rlhflow, trl_stepwise
+from data_gen.formats import prm800k
 from data_gen.formats.generic import GenericFields
 from data_gen.formats.generic import read_row as read_generic_row
-from data_gen.formats.stepwise import Reading, RowError, StepwiseRow, UnusedRowError
+from data_gen.formats.lookup import FORMATS, Format, FormatName, Read
+from data_gen.formats.stepwise import RowError, StepwiseRow, UnusedRowError
 from data_gen.settings.parse import parse_config, run_command
 
 logger = logging.getLogger(__name__)
 
-FormatName = Literal[
-    "trl", "math_shepherd", "prm800k", "openr_aps", "openr_aps_tree", "processbench", "rlhflow", "er_prm"
-]
-Read = Callable[[Mapping[str, Any], str], Reading]
 SEPARATORS = ("\n", "\n\n")  # of which a step that holds one is counted
-
-
-class Format(NamedTuple):
-    """`read` and `write` take where a row stands, for their errors."""
-
-    read: Read
-    write: Callable[[StepwiseRow, str], dict[str, Any]]
-
-
-FORMATS: dict[FormatName, Format] = {
-    "trl": Format(trl_stepwise.read_row, trl_stepwise.write_row),
-    "math_shepherd": Format(math_shepherd.read_row, math_shepherd.write_row),
-    "prm800k": Format(prm800k.read_row, prm800k.write_row),
-    "openr_aps": Format(openr_aps.read_flat_row, openr_aps.write_flat_row),
-    "openr_aps_tree": Format(openr_aps.read_tree_row, openr_aps.write_tree_row),
-    "processbench": Format(processbench.read_row, processbench.write_row),
-    "rlhflow": Format(rlhflow.read_row, rlhflow.write_row),
-    "er_prm": Format(er_prm.read_row, er_prm.write_row),
-}
 
 
 @dataclass(frozen=True)

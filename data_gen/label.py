@@ -194,7 +194,7 @@ async def label_problems(
     """Label the solutions of each problem; `take` gets its number and what became of them as soon as all are
     done.
     """
-    vocabulary, params = policy.token_bytes(), sampling.params
+    vocabulary, params = policy.token_bytes(), sampling.params(sampling.temperature)
 
     async def one(problem: Problem) -> Labeled:
         recorded = UnknownCountingPolicy(policy, ledger, problem)

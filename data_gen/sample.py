@@ -99,7 +99,7 @@ async def sample_problems(
     take: Callable[[int, Sampled], None],
 ) -> None:
     """Draw and grade; `take` gets the number of a problem and its solutions as soon as it has them all."""
-    params = config.params
+    params = config.params(config.temperature)
 
     async def one(problem: Problem) -> Sampled:
         recorded = LedgerPolicy(policy, ledger, problem)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from data_gen.records.solutions import Problem as Problem
     from data_gen.records.solutions import Solution as Solution
     from data_gen.records.solutions import StepEstimate as StepEstimate
-    from data_gen.records.solutions import Verdict as Verdict
+    from data_gen.records.verdicts import Verdict as Verdict
     from data_gen.settings.errors import InputError as InputError
     from prm_train.kinds.load import load_scorer as load_scorer
     from prm_train.scoring.protocol import Scorer as Scorer
@@ -57,7 +57,7 @@ _HOMES = {
     "Scorer": "prm_train.scoring.protocol",
     "Solution": "data_gen.records.solutions",
     "StepEstimate": "data_gen.records.solutions",
-    "Verdict": "data_gen.records.solutions",
+    "Verdict": "data_gen.records.verdicts",
     "load_grader": "data_gen.grading.graders",
     "load_policy": "data_gen.policies.config",
     "load_scorer": "prm_train.kinds.load",

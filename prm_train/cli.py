@@ -13,6 +13,7 @@ from data_gen.process.early_signals import heed
 # `accelerate launch -m module`).
 COMMANDS = {
     "sample": ("data_gen.sample", "draw solutions of problems from a policy and grade them"),
+    "grade": ("data_gen.grade", "grade model outputs in a file: verdicts, pass@k, rows for an ORM"),
     "label": ("data_gen.label", "value the steps of solutions by Monte Carlo rollouts"),
     "ledger": ("data_gen.ledger_command", "count, check, merge or export ledgers of draws"),
     "consensus": (
@@ -24,6 +25,10 @@ COMMANDS = {
     "publish-data": (
         "data_gen.publish_data",
         "write training rows as a dataset with a card, and push it to the Hub",
+    ),
+    "publish-candidates": (
+        "data_gen.publish_candidates",
+        "write sampled solutions as a frozen file that any scorer is measured on",
     ),
     "estimate-memory": ("prm_train.estimate_memory", "what a training will take on each GPU"),
     "train-prm": ("prm_train.train_prm", "train a process reward model on step values"),
@@ -53,10 +58,14 @@ COMMANDS = {
     "solve": ("prm_train.search.solve_questions", "answer questions with a policy and a scorer"),
     "show-tree": ("prm_train.search.show_tree", "draw what a search in a tree did as a page"),
     "score": ("prm_train.search.score_rows", "score the steps of solutions in a file"),
+    "estimate-difficulty": (
+        "prm_train.estimate_difficulty",
+        "how hard problems are for a policy: measured, and predicted from few draws or the prompt",
+    ),
     "evaluate": ("prm_train.evaluation.evaluate", "compare methods with intervals and write the report"),
-    "processbench": (
-        "prm_train.evaluation.processbench",
-        "find the first wrong steps of ProcessBench with a PRM",
+    "benchmark": (
+        "prm_train.benchmarking.benchmark",
+        "measure any scorer: ProcessBench, PRMBench, best-of-N, pairs, labelled steps",
     ),
     "serve-policy": ("data_gen.serve_policy", "serve a policy over HTTP for other processes to draw from"),
     "quickstart": ("prm_train.quickstart", "run all of the above on the built-in task"),

@@ -23,6 +23,7 @@ from typing import get_args
 from data_gen.files.locks import lock
 from data_gen.files.run_clock import SAVE_SECONDS, RunClock
 from data_gen.files.run_identity import claim_run
+from data_gen.grading.graders import GraderName
 from data_gen.problems.tasks import DEFAULT_TASK
 from data_gen.records.sampling import check_temperature
 from data_gen.settings.errors import InputError
@@ -46,6 +47,12 @@ class QuickstartConfig:
         metadata={
             "help": "'base' (the policy that ships with the toolkit) or the folder of another policy of the "
             "built-in task"
+        },
+    )
+    grader: GraderName = field(
+        default="auto",
+        metadata={
+            "help": f"what compares answers: auto, or one of {', '.join(DEFAULT_TASK.graders)}",
         },
     )
     n_train_problems: int = field(default=2000, metadata={"help": "number of training problems"})
@@ -83,6 +90,9 @@ class QuickstartConfig:
     max_new_tokens: int = field(default=160, metadata={"help": "maximum number of tokens of a solution"})
 
     def __post_init__(self) -> None:
+        if self.grader != "auto" and self.grader not in DEFAULT_TASK.graders:
+            expected = ", ".join(("auto", *DEFAULT_TASK.graders))
+            raise ValueError(f"grader: got {self.grader!r}, expected one of {expected}")
         for temperature in self.temperatures:
             check_temperature(temperature, "temperatures")
 
@@ -119,6 +129,7 @@ def problem_arguments(config: QuickstartConfig, split: str, n: int, shard: int) 
             "--max_new_tokens",
             str(config.max_new_tokens),
         ),
+        *("--grader", config.grader),
     )
 
 

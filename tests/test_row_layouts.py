@@ -13,13 +13,19 @@ from typing import Any, NamedTuple, get_args
 import pytest
 
 from data_gen import convert
+from data_gen.files.jsonl import read_objects
 from data_gen.files.run_folder import read_records
+from data_gen.formats.lookup import FormatName
 from data_gen.judging.stored_judgements import read_judgements
 from data_gen.problems.sources import load_problems
 from data_gen.records.solutions import GradedSolution, LabeledSolution, Problem
 from data_gen.rows.layouts import ROW_TYPES, PrmRow, read_rows
 from data_gen.sampling.settings import SampleConfig
 from data_gen.settings.parse import parse_config
+from prm_train.benchmarking.candidate_sets import read_candidate_set
+from prm_train.benchmarking.pairs import read_pair
+from prm_train.benchmarking.prmbench import read_row as read_prmbench_row
+from prm_train.benchmarking.scored import stored_scores
 from prm_train.search.results import read_results
 from prm_train.training.best_of_n import read_candidates
 
@@ -46,6 +52,16 @@ READERS: dict[str, Callable[[Path], Sequence[object]]] = {
     "judgements": lambda path: list(read_judgements(path)),
     "results": read_results,
     "candidates": read_candidates,
+    "frozen candidates": lambda path: [
+        read_candidate_set(fields, "row", "auto", "\n") for _, fields in read_objects(path)
+    ],
+    "solution pairs": lambda path: [
+        pair for _, fields in read_objects(path) for pair in read_pair(fields, "row", "\n")
+    ],
+    "prmbench": lambda path: [
+        each for _, fields in read_objects(path) for each in read_prmbench_row(fields, "row")
+    ],
+    "scores": lambda path: list(stored_scores([path], "\n")),
 }
 
 
@@ -80,7 +96,7 @@ def test_every_layout_has_an_example() -> None:
     kinds = [example.words for example in EXAMPLES]
     assert {" ".join(words) for words in kinds if words[0] not in ("problems", "convert")} == READERS.keys()
     formats = {words[2] for words in kinds if words[0] == "convert"}
-    assert formats == {*get_args(convert.FormatName), "generic"} - {"trl"}  # TRL's is that of PRM rows
+    assert formats == {*get_args(FormatName), "generic"} - {"trl"}  # TRL's is that of PRM rows
 
 
 @pytest.mark.parametrize("kind", ROW_TYPES)

@@ -4,7 +4,7 @@ import re
 from typing import NamedTuple
 
 from data_gen.answers.notation import WrittenAnswer
-from data_gen.records.solutions import CORRECT, INCORRECT, Verdict, unknown
+from data_gen.records.verdicts import CORRECT, INCORRECT, Verdict, unknown
 
 AMBIGUOUS = unknown("ambiguous")
 _CLOCK = re.compile(

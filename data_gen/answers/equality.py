@@ -40,7 +40,7 @@ from data_gen.answers.words import (
     compare_yes_or_no,
     mentions_words,
 )
-from data_gen.records.solutions import CORRECT, INCORRECT, Verdict, unknown
+from data_gen.records.verdicts import CORRECT, INCORRECT, Verdict, unknown
 
 AMBIGUOUS = unknown("ambiguous")
 MAX_SIMPLIFICATIONS = 8

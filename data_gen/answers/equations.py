@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from data_gen.answers.expressions import evaluate
 from data_gen.answers.notation import WrittenAnswer, read_answer, read_number
-from data_gen.records.solutions import CORRECT, INCORRECT, Verdict, unknown
+from data_gen.records.verdicts import CORRECT, INCORRECT, Verdict, unknown
 
 AMBIGUOUS = unknown("ambiguous")
 Compare = Callable[[str, str], Verdict | None]

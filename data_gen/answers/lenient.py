@@ -12,7 +12,7 @@ from data_gen.answers.expressions import evaluate
 from data_gen.answers.layout import plain
 from data_gen.answers.notation import MAX_ANSWER_LENGTH, read_number
 from data_gen.answers.vote_key import is_words
-from data_gen.records.solutions import CORRECT
+from data_gen.records.verdicts import CORRECT
 
 RELATIVE_ROUNDING = 1e-2
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from data_gen.answers.notation import WrittenAnswer, read_answer, read_number
 from data_gen.answers.vote_key import answer_key
-from data_gen.records.solutions import CORRECT, INCORRECT, Verdict, unknown
+from data_gen.records.verdicts import CORRECT, INCORRECT, Verdict, unknown
 
 AMBIGUOUS = unknown("ambiguous")
 MAX_BRACKETS = 32  # of a point of points; bounds the recursion

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from data_gen.answers.notation import Number, WrittenAnswer
 from data_gen.answers.units import convert
-from data_gen.records.solutions import CORRECT, INCORRECT, Verdict, unknown
+from data_gen.records.verdicts import CORRECT, INCORRECT, Verdict, unknown
 
 AMBIGUOUS = unknown("ambiguous")
 # a month of 30 days, a ton of 1000 kg, a gigabyte of 1024 megabytes

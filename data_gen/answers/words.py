@@ -9,7 +9,7 @@ import data_gen.answers.choices as answer_choices
 from data_gen.answers.notation import WrittenAnswer, read_number
 from data_gen.answers.numbers import as_verdict
 from data_gen.answers.vote_key import is_words
-from data_gen.records.solutions import CORRECT, INCORRECT, Verdict, unknown
+from data_gen.records.verdicts import CORRECT, INCORRECT, Verdict, unknown
 
 AMBIGUOUS = unknown("ambiguous")
 _LONG_WORD = re.compile(r"[a-zA-Z]{3,}")

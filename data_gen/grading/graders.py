@@ -23,16 +23,8 @@ from data_gen.problems.tasks import TASKS, task_of
 from data_gen.records.draw_keys import content_hash
 from data_gen.records.grader import Grader
 from data_gen.records.sampling import FinishReason
-from data_gen.records.solutions import (
-    CORRECT,
-    INCORRECT,
-    GradedSolution,
-    Problem,
-    Question,
-    Solution,
-    Verdict,
-    unknown,
-)
+from data_gen.records.solutions import GradedSolution, Problem, Question, Solution
+from data_gen.records.verdicts import CORRECT, INCORRECT, Verdict, unknown
 from data_gen.settings.errors import InputError
 
 # Auto, that of a built-in task, math, exact, choice, or module:function; `load_grader` checks it

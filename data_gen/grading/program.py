@@ -49,7 +49,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from data_gen.grading import program_sandbox
-from data_gen.records.solutions import CORRECT, INCORRECT, Verdict, unknown
+from data_gen.records.verdicts import CORRECT, INCORRECT, Verdict, unknown
 from data_gen.settings.errors import InputError
 
 CPU_SECONDS = 10
@@ -177,7 +177,7 @@ def run_program(program: str, tests: str | None = None, stdin: str = "") -> Run:
     """
     exit_code, output, said = _start(program, tests, stdin, check_machine())
     if "broken" in said:
-        raise RuntimeError(f"program_grading: a sandbox could not be set up: {said['broken']}")
+        raise InputError(f"program_grading: a sandbox could not be set up: {said['broken']}")
     return Run(exit_code, output, said.get("tests"))
 
 

@@ -9,16 +9,8 @@ from data_gen.answers.find import find_answer
 from data_gen.answers.layout import plain
 from data_gen.grading.source_hash import source_hash
 from data_gen.records.sampling import FinishReason
-from data_gen.records.solutions import (
-    CORRECT,
-    INCORRECT,
-    GradedSolution,
-    Problem,
-    Question,
-    Solution,
-    Verdict,
-    unknown,
-)
+from data_gen.records.solutions import GradedSolution, Problem, Question, Solution
+from data_gen.records.verdicts import CORRECT, INCORRECT, Verdict, unknown
 
 _LETTER_ALONE = re.compile(r"\W*\(?([A-J])\)?\W*")
 

@@ -46,8 +46,9 @@ from data_gen.labeling.rollouts import (
 from data_gen.labeling.settings import LabelSettings
 from data_gen.records.draw_keys import prefix_hash
 from data_gen.records.sampling import FinishReason
-from data_gen.records.solutions import INCORRECT, GradedSolution, LabeledSolution, StepEstimate
+from data_gen.records.solutions import GradedSolution, LabeledSolution, StepEstimate
 from data_gen.records.steps import split_steps, step_spans
+from data_gen.records.verdicts import INCORRECT
 from data_gen.sampling.solutions import Prefix
 
 

@@ -36,7 +36,7 @@ from data_gen.ledger.file import (
 from data_gen.ledger.totals import LedgerTotals
 from data_gen.records.draw_keys import DrawKey, pack
 from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
-from data_gen.records.solutions import Verdict, VerdictKind
+from data_gen.records.verdicts import Verdict, VerdictKind
 
 COMMIT_EVERY_DRAWS = 512
 COMMIT_EVERY_SECONDS = 0.5

@@ -29,7 +29,7 @@ from data_gen.ledger.file import (
 from data_gen.ledger.independence import examine_draws
 from data_gen.records.draw_keys import prefix_hash
 from data_gen.records.sampling import FinishReason, SamplingParams
-from data_gen.records.solutions import VerdictKind
+from data_gen.records.verdicts import VerdictKind
 
 ROUNDING = 1e-3  # a log-probability of a certain token may come out this much above 0
 REMEDY = "`prm-train ledger verify` lists all that is wrong, `prm-train ledger repair` mends it"

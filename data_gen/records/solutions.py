@@ -3,9 +3,14 @@ of it.
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from data_gen.records.sampling import FinishReason
+
+# People's own graders import all of these from here
+from data_gen.records.verdicts import CORRECT as CORRECT
+from data_gen.records.verdicts import INCORRECT as INCORRECT
+from data_gen.records.verdicts import Verdict as Verdict
+from data_gen.records.verdicts import unknown as unknown
 
 
 @dataclass(frozen=True)
@@ -26,41 +31,6 @@ class Problem(Question):
 
     gold_answer: str
     other_answers: tuple[str, ...] = ()
-
-
-class VerdictKind(StrEnum):
-    CORRECT = "correct"
-    INCORRECT = "incorrect"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a grader says of a whole answer; an unknown verdict names its reason and is never a negative
-    label.
-    """
-
-    kind: VerdictKind
-    reason: str = ""
-
-    @property
-    def is_correct(self) -> bool:
-        return self.kind is VerdictKind.CORRECT
-
-    @property
-    def is_unknown(self) -> bool:
-        return self.kind is VerdictKind.UNKNOWN
-
-
-CORRECT = Verdict(VerdictKind.CORRECT)
-INCORRECT = Verdict(VerdictKind.INCORRECT)
-
-
-def unknown(reason: str) -> Verdict:
-    """Reasons: no_answer, truncated, too_long, ambiguous, rounded_gold, choice_text, assumptions, unparsable,
-    unparsable_gold, timeout, memory, crash, undecided, no_room.
-    """
-    return Verdict(VerdictKind.UNKNOWN, reason)
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,13 @@ from data_gen.files.run_folder import N_OPEN
 from data_gen.grading.graders import GraderName
 from data_gen.policies.config import PolicyConfig
 from data_gen.problems.sources import ProblemSource
-from data_gen.records.sampling import SamplingParams
-from data_gen.records.steps import check_separator
-from data_gen.records.stop_strings import check_stop_strings
+from data_gen.sampling.draw_settings import DrawSettings
 
 DRY_RUN = "dry-run"
 
 
 @dataclass(frozen=True)
-class SampleConfig:
+class SampleConfig(DrawSettings):
     """Draw and grade solutions."""
 
     output: Path = field(
@@ -30,25 +28,6 @@ class SampleConfig:
             "may_grow": True,
         },
     )
-    temperature: float = field(default=1.0, metadata={"help": "sampling temperature; 0 is greedy"})
-    top_p: float = field(
-        default=1.0,
-        metadata={"help": "draw from the fewest tokens that hold this share of the probability; 1: from all"},
-    )
-    top_k: int = field(
-        default=0, metadata={"help": "draw from this many of the most likely tokens; 0: from all"}
-    )
-    min_p: float = field(
-        default=0.0, metadata={"help": "draw no token below this share of the most likely one's probability"}
-    )
-    stop: tuple[str, ...] = field(
-        default=(), metadata={"help": "texts that end a solution; they are not part of it"}
-    )
-    max_new_tokens: int = field(
-        default=256,
-        metadata={"help": "maximum number of tokens of a solution; longer ones are truncated and counted"},
-    )
-    step_separator: str = field(default="\n", metadata={"help": "text that ends a step"})
     grader: GraderName = field(
         default="auto",
         metadata={
@@ -88,9 +67,7 @@ class SampleConfig:
     )
 
     def __post_init__(self) -> None:
-        check_separator(self.step_separator)
-        check_stop_strings(self.stop)
-        _ = self.params  # which checks its values, before a model is loaded
+        super().__post_init__()
         for name in ("n_samples", "n_open"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1")
@@ -101,9 +78,3 @@ class SampleConfig:
     def ledger_path(self) -> Path:
         """Of the run whose folder is `output`. A dry run keeps its draws to itself."""
         return self.output / "ledger.sqlite" if self.ledger is None or self.dry_run else self.ledger
-
-    @property
-    def params(self) -> SamplingParams:
-        return SamplingParams(
-            self.max_new_tokens, self.temperature, None, self.top_p, self.top_k, self.min_p, self.stop
-        )

@@ -6,8 +6,9 @@ from data_gen.grading.graders import Grader
 from data_gen.ledger.policy import LedgerPolicy
 from data_gen.process.side_by_side import side_by_side
 from data_gen.records.sampling import FinishReason, SamplingParams
-from data_gen.records.solutions import GradedSolution, Solution, unknown
+from data_gen.records.solutions import GradedSolution, Solution
 from data_gen.records.stop_strings import StopStrings
+from data_gen.records.verdicts import unknown
 
 NO_ROOM = "no_room"  # a prompt as long as the context or longer
 

@@ -101,10 +101,14 @@ def describe(config_class: type["DataclassInstance"]) -> str:
 
 
 def _entries(config_class: type["DataclassInstance"], base: Any, prefix: str) -> Iterator[str]:
-    """`base` is the default of a nested config, None where it has none."""
-    words = field_words(config_class)
-    for name, field_type in field_types(config_class).items():
-        default = field_default(config_class, name) if base is None else getattr(base, name)
+    """What must be given comes first. `base` is the default of a nested config, None where it has none."""
+    words, field_kinds = field_words(config_class), field_types(config_class)
+    defaults = {
+        name: field_default(config_class, name) if base is None else getattr(base, name)
+        for name in field_kinds
+    }
+    for name in sorted(defaults, key=lambda name: defaults[name] is not MISSING):
+        field_type, default = field_kinds[name], defaults[name]
         nested = nested_class(field_type)
         if nested:
             if default is None:

@@ -10,9 +10,9 @@ its marker, one reserved token that no step's text encodes to. With the tokenize
                                                                   score 1 ┘              score 2 ┘
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import chain
 from typing import Any, Literal
 
@@ -105,9 +105,14 @@ class ScorerEncoding:
         """
         ids, positions = list(self.encode_head(question)), []
         for step in steps:
-            ids += self.encode_step(step)
+            ids += self._encode_once(step)
             positions.append(len(ids) - 1)
         return tuple(ids), tuple(positions)
+
+    @cached_property
+    def _encode_once(self) -> Callable[[str], tuple[int, ...]]:
+        """`encode_step`: solutions of a question share steps, and a tokenizer takes its time each time."""
+        return lru_cache(maxsize=2**14)(self.encode_step)
 
     @cached_property
     def _start_ids(self) -> tuple[int, ...]:

@@ -8,39 +8,15 @@ problems.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from data_gen.records.steps import split_steps
-from prm_train.evaluation.flops import ForwardFlops
 from prm_train.evaluation.results import TokensPerProblem
 from prm_train.evaluation.tree_methods import TreeMethod
 from prm_train.metrics.estimators import blocks
+from prm_train.scoring.flops import ForwardFlops
 from prm_train.scoring.work import Work, passed
+from prm_train.search.model_flops import flops_of, flops_of_cost
+from prm_train.search.model_work import scored_work
 from prm_train.search.results import ProblemResult, StrategyRun
 from prm_train.strategies.candidates import Candidate
-
-
-def scored_work(candidates: Iterable[Candidate], scorer: str, separator: str) -> Work:
-    """Of the tree of their steps: the question once, and each distinct step behind the same steps once.
-
-    Paths that the scorer computes whole count whole, equal ones once. This is what scoring these candidates
-    alone costs a scorer that evicts nothing from its cache; candidates without a score cost nothing. (The
-    tokens of an implicit PRM are those of two models, each of which has half as many pairs as is counted.)
-    """
-    nodes: dict[tuple[str, ...], Work] = {}
-    for candidate in candidates:
-        tokens = candidate.scorer_tokens.get(scorer, ())
-        steps, n_before = split_steps(candidate.text, separator), 0
-        if len(tokens) == 1:
-            nodes[steps] = passed(0, tokens[0])
-        elif tokens:
-            for depth, n in zip(range(len(steps) + 1), tokens, strict=True):
-                nodes[steps[:depth]] = passed(n_before, n)
-                n_before += n
-    return sum(nodes.values(), Work())
-
-
-def has_tokens(candidates: Iterable[Candidate], scorer: str) -> bool:
-    """Whether the search stored what each scored one of them has for the scorer."""
-    return all(scorer in each.scorer_tokens for each in candidates if scorer in each.scores)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +39,7 @@ class Costs:
         """
         return mean(
             mean(
-                self._of_block(
+                self.of_block(
                     block[: n_drawn(block)], result.cost_of_samples(temperature).policy.n_prefilled, scorer
                 )
                 for block in blocks(result.samples[temperature], n)
@@ -78,31 +54,18 @@ class Costs:
             for n, (spec, _) in tree.at.items()
         }
 
-    def _of_block(self, block: Sequence[Candidate], n_prompt: int, scorer: str | None) -> TokensPerProblem:
+    def of_block(self, block: Sequence[Candidate], n_prompt: int, scorer: str | None) -> TokensPerProblem:
         drawn = sum((passed(n_prompt, each.n_tokens) for each in block), Work())
         scored = scored_work(block, scorer, self.separator) if scorer else Work()
-        flops = self._flops(drawn + passed(0, n_prompt), drawn.n_tokens, scorer, scored)
+        written = drawn + passed(0, n_prompt)
+        flops = flops_of(self.flops, "policy", written, drawn.n_tokens, scorer, scored)
         return TokensPerProblem(drawn.n_tokens, scored.n_tokens, n_prompt, flops)
 
     def _of_run(self, run: StrategyRun) -> TokensPerProblem:
-        cost, scorer = run.cost, None if run.scorer == "none" else run.scorer
-        n_generated, n_prefilled = cost.policy.n_generated, cost.policy.n_prefilled
-        drawn, scored = (
-            Work(n_generated + n_prefilled, cost.n_pairs),
-            Work(cost.scorer.n_new, cost.scorer.n_pairs),
-        )
-        # An earlier version stored no pairs
-        is_known = all(bool(work.n_pairs) == bool(work.n_tokens) for work in (drawn, scored))
-        flops = self._flops(drawn, n_generated, scorer, scored, run.writer) if is_known else None
-        return TokensPerProblem(n_generated, scored.n_tokens, n_prefilled, flops)
-
-    def _flops(
-        self, drawn: Work, n_generated: int, scorer: str | None, scored: Work, writer: str = "policy"
-    ) -> float | None:
-        if not {writer, *([scorer] if scorer else [])} <= self.flops.keys():
-            return None
-        total = self.flops[writer].of(drawn, n_generated)
-        return total + self.flops[scorer].of(scored, scored.n_tokens) if scorer else total
+        usage, scored = run.cost.policy, run.cost.scorer.n_new
+        scorer = None if run.scorer == "none" else run.scorer
+        flops = flops_of_cost(self.flops, run.writer, scorer, run.cost)
+        return TokensPerProblem(usage.n_generated, scored, usage.n_prefilled, flops)
 
 
 def mean(costs: Iterable[TokensPerProblem]) -> TokensPerProblem:

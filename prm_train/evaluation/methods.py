@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from prm_train.strategies.stopping import StopRule
 from prm_train.strategies.voting import TreeVote
 
 
@@ -79,7 +80,10 @@ VOTES: Mapping[TreeVote, tuple[str, str]] = MappingProxyType(
 )
 
 
+# Selections that stop early, by the end of their names, with the thresholds of solve's defaults
+STOP_RULES: Mapping[str, StopRule] = MappingProxyType({"_early": "beta", "_margin": "margin"})
 STOPS = "At most N samples: the vote stops when the rest will hardly change it."
+MARGIN = "At most N samples: no more are drawn once one answer scores high and all others far below it."
 
 
 def by_vote(name: str, method: Method) -> dict[str, Method]:
@@ -182,6 +186,15 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 ("majority", "majority", "majority voting"),
             )
         },
+        **{
+            f"{name}_margin": Method(f"{label}, margin stop", f"{phrase} that stops at a margin", MARGIN)
+            for name, label, phrase in (
+                ("prm_weighted", "PRM weighted", "PRM-weighted best-of-N"),
+                ("prm_vanilla", "PRM vanilla", "plain best-of-N with the PRM"),
+                ("orm_weighted", "ORM weighted", "ORM-weighted best-of-N"),
+                ("orm_vanilla", "ORM vanilla", "plain best-of-N with the ORM"),
+            )
+        },
         "pass_at_n": Method(
             "pass@N",
             "pass@N",
@@ -190,6 +203,13 @@ METHODS: Mapping[str, Method] = MappingProxyType(
     }
 )
 CEILING = "pass_at_n"  # not a method that anybody could use: it needs to know the answer
+
+
+def stops_early(name: str) -> bool:
+    """Whether a method is one of those: they differ from the one without in what they cost, hardly in what
+    they solve.
+    """
+    return name.endswith(tuple(STOP_RULES))
 
 
 def method_label(name: str) -> str:

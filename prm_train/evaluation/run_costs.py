@@ -10,9 +10,9 @@ from pathlib import Path
 from data_gen.labeling.summary import LabelSummary
 from data_gen.records.sampling import Usage
 from data_gen.sampling.summary import SampleSummary
-from prm_train.evaluation.flops import ForwardFlops
 from prm_train.evaluation.results import StageCost
 from prm_train.metrics.training_report import TrainingReport
+from prm_train.scoring.flops import ForwardFlops
 from prm_train.scoring.protocol import ScorerUsage
 from prm_train.scoring.work import Work
 from prm_train.search.summary import SearchSummary

@@ -19,13 +19,12 @@ from prm_train.evaluation.choosers import (
     vote_by,
 )
 from prm_train.evaluation.choosing import Chosen, sample_counts
+from prm_train.evaluation.methods import STOP_RULES
 from prm_train.search.results import ProblemResult
 from prm_train.strategies.baselines import CONFIDENCE, READ_BY_POLICY
 from prm_train.strategies.candidates import Candidate
-from prm_train.strategies.stopping import StopRule, n_needed
+from prm_train.strategies.stopping import n_needed
 from prm_train.strategies.voting import majority_vote
-
-STOP_RULE: StopRule = "beta"
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,16 @@ def sample_methods(results: Sequence[ProblemResult], chosen: Chosen) -> list[Sam
 
     methods = [
         SampleMethod("majority", None, {n: (chosen.majority[n], majority_vote) for n in counts}),
-        SampleMethod(
-            "logprob", None, {n: (chosen.logprob[n][0], by_logprob(chosen.logprob[n][1])) for n in counts}
+        *(
+            [
+                SampleMethod(
+                    "logprob",
+                    None,
+                    {n: (chosen.logprob[n][0], by_logprob(chosen.logprob[n][1])) for n in counts},
+                )
+            ]
+            if chosen.logprob
+            else []
         ),
         *(
             SampleMethod(
@@ -63,7 +70,7 @@ def sample_methods(results: Sequence[ProblemResult], chosen: Chosen) -> list[Sam
             )
             for name, at in chosen.baselines.items()
         ),
-        early("majority", None, {n: chosen.majority[n] for n in counts}, all_alike),
+        early("majority", "_early", None, {n: chosen.majority[n] for n in counts}, all_alike),
         SampleMethod("pass_at_n", None, dict.fromkeys(counts, (t, anyone_right))),
     ]
 
@@ -81,22 +88,32 @@ def sample_methods(results: Sequence[ProblemResult], chosen: Chosen) -> list[Sam
             methods.append(
                 SampleMethod(weighted, scorer, dict.fromkeys(counts, (t, partial(vote_by, scores))))
             )
-            methods.append(early(weighted, scorer, dict.fromkeys(counts, t), scores))
+            at = dict.fromkeys(counts, t)
+            methods.append(early(weighted, "_early", scorer, at, scores))
+            methods.append(early(weighted, "_margin", scorer, at, scores))
+            methods.append(early(vanilla, "_margin", scorer, at, scores, best_by))
     return methods
 
 
-def early(name: str, scorer: str | None, temperatures: Mapping[int, float], weights: Scores) -> SampleMethod:
-    """A vote that stops drawing when the rest will hardly change it (`strategies.stopping`), replayed on the
-    samples that are there.
+def early(
+    name: str,
+    ending: str,
+    scorer: str | None,
+    temperatures: Mapping[int, float],
+    weights: Scores,
+    choose_by: Callable[[Scores, Sequence[Candidate]], Candidate | None] = vote_by,
+) -> SampleMethod:
+    """A selection that stops drawing when the rest will hardly change it (`strategies.stopping`, the rule of
+    `ending`), replayed on the samples that are there.
     """
 
     def n_drawn(block: Sequence[Candidate]) -> int:
-        return n_needed(block, weights(block), STOP_RULE) or len(block)
+        return n_needed(block, weights(block), STOP_RULES[ending]) or len(block)
 
     def choose(block: Sequence[Candidate]) -> Candidate | None:
-        return vote_by(weights, block[: n_drawn(block)])
+        return choose_by(weights, block[: n_drawn(block)])
 
-    return SampleMethod(f"{name}_early", scorer, {n: (t, choose) for n, t in temperatures.items()}, n_drawn)
+    return SampleMethod(name + ending, scorer, {n: (t, choose) for n, t in temperatures.items()}, n_drawn)
 
 
 def spelled(chosen: Mapping[int, float | tuple[float, str]]) -> str:

@@ -23,7 +23,8 @@ from data_gen.models.prompt_ids import encode_chain
 from data_gen.policies.protocol import Policy
 from data_gen.records.chats import Message, without_oldest
 from data_gen.records.sampling import SamplingParams
-from data_gen.records.solutions import Problem, Solution, Verdict
+from data_gen.records.solutions import Problem, Solution
+from data_gen.records.verdicts import Verdict
 from data_gen.rows.layouts import RevisionRow
 from prm_train.metrics.estimators import Interval, bootstrap_interval
 from prm_train.metrics.training_report import RevisionRates as RevisionRates

@@ -181,7 +181,7 @@ class IncrementalScorer:
         # Samples of one problem often repeat its steps.
         self.encode_step = lru_cache(maxsize=2**14)(encoding.encode_step)
 
-        self._model = StepModel(model, calibration)
+        self.model, self._model = model, StepModel(model, calibration)
         self.scores_steps = self._model.scores_steps
         self.context_length = self._model.context_length
         self.is_whole = self._model.is_whole

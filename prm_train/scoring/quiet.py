@@ -1,6 +1,7 @@
 """When a wave of requests is complete: once nobody asks for more."""
 
 import asyncio
+import math
 from collections.abc import Callable
 
 # After so many turns of the event loop without a new request everybody who could ask has asked. A gather
@@ -8,7 +9,7 @@ from collections.abc import Callable
 QUIET_TURNS = 3
 
 
-async def until_quiet(n_requests: Callable[[], int], enough: int) -> None:
+async def until_quiet(n_requests: Callable[[], int], enough: float = math.inf) -> None:
     """Let other tasks run until no more requests come, so that a wave holds what all of them want, or there
     are `enough`.
     """

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from data_gen.records.chats import Message
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.protocol import ChatScorer, CountedTree, Scorer, ScorerUsage, ScoringTree
+from prm_train.scoring.quiet import until_quiet
 from prm_train.scoring.work import passed
 
 
@@ -71,13 +72,18 @@ class SharedScorer:
 
 
 class MethodTree:
-    """The shared tree as one method sees it; `usage` is what the method would have cost alone."""
+    """The shared tree as one method sees it; `usage` is what the method would have cost alone.
+
+    It follows from what the method asks for, not from which score came first. Where a path is computed whole,
+    the steps of one that are asked for side by side cost it once, so its end is computed first.
+    """
 
     def __init__(self, shared: _Tree) -> None:
         self.root, self.usage = shared.root, ScorerUsage()
         self._shared = shared
         self._paths: dict[Any, tuple[Any, ...]] = {self.root: (self.root,)}  # from the root to each node
         self._computed = set[Any]()
+        self._asked = dict[Any, Any]()  # side by side, until they are charged: then by the end of their path
 
     def extend(self, parent: Any, step: str) -> Any:
         node = self._shared.extend(parent, step)
@@ -86,9 +92,27 @@ class MethodTree:
         return node
 
     async def score(self, node: Any) -> float:
-        score = await self._shared.score(node)
-        self._charge(self._paths[node])
-        return score
+        # The shared tree refuses what has no score
+        if node in self._paths and node is not self.root and node not in self._computed:
+            path = self._paths[node]
+            if len(self._shared.path_tokens(path)) < len(path):
+                await self._shared.score(await self._end_behind(node))
+            else:
+                self._charge(path)
+        return await self._shared.score(node)
+
+    async def _end_behind(self, node: Any) -> Any:
+        """The last step that is asked for of a path through `node`, once nobody asks for more."""
+        asked = self._asked
+        asked[node] = node
+        await until_quiet(lambda: len(asked))
+        if asked is self._asked:
+            self._asked = {}
+            inner = {above for each in asked for above in self._paths[each][:-1]}
+            for end in [each for each in asked if each not in inner]:
+                self._charge(self._paths[end])
+                asked.update((above, end) for above in self._paths[end] if above in asked)
+        return asked[node]
 
     def path_tokens(self, nodes: Sequence[Any]) -> tuple[int, ...]:
         """See `prm_train.scoring.protocol.CountedTree`."""

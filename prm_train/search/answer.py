@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from prm_train.search.budget import Spent
 from prm_train.search.results import Cost
 from prm_train.strategies.candidates import Candidate
 from prm_train.strategies.trace import TraceNode
@@ -17,6 +18,10 @@ class Answer:
     `confidence` is the answer's share of the vote, in [0, 1]; with `best_of_n` it is the score of the chosen
     sample. `shares` are those of all answers, the heaviest first. `steps` and their `scores` are those of the
     heaviest path that states the answer. `unsolved` says why there is no answer.
+
+    `stopped` names the rule or the budget that ended the search before all of `n` were drawn (None: neither
+    did), `n_voters` how many samples or paths the answer was looked for among. With a budget, `spent` is what
+    was spent, on draws that did not vote, too.
     """
 
     question_id: str
@@ -31,6 +36,15 @@ class Answer:
     cost: Cost
     unsolved: str | None = None
     trace: tuple[TraceNode, ...] = ()
+    stopped: str | None = None
+    n_voters: int = 0
+    spent: Spent | None = None
+
+
+def named_shares(voters: Sequence[tuple[Candidate, float]]) -> dict[str, float]:
+    """`vote_shares` by the first candidate's answer of each class."""
+    first = {class_of(candidate): candidate.answer or "" for candidate, _ in reversed(voters)}
+    return {first[key]: share for key, share in vote_shares(voters).items()}
 
 
 def vote_shares(voters: Sequence[tuple[Candidate, float]]) -> dict[str, float]:

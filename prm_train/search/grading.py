@@ -9,7 +9,8 @@ from data_gen.grading.accepted_answers import grade_any
 from data_gen.process.side_by_side import side_by_side
 from data_gen.records.grader import Grader
 from data_gen.records.sampling import FinishReason
-from data_gen.records.solutions import Problem, Solution, Verdict
+from data_gen.records.solutions import Problem, Solution
+from data_gen.records.verdicts import Verdict
 from prm_train.strategies.candidates import Candidate
 
 Text = tuple[str, bool]  # and whether it is finished

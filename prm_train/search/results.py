@@ -92,6 +92,8 @@ class ProblemResult:
 
     `too_long_for` names who cannot read the question, since it fills their context: the policy, whose
     candidates are all empty and truncated, or scorers, whose scores are missing.
+
+    `failure` says why a problem that failed by a fault of its own (`ProblemFaultError`) has no runs.
     """
 
     problem: Problem
@@ -102,6 +104,7 @@ class ProblemResult:
     usage: Usage
     scorer_usage: ScorerUsage = ScorerUsage()
     too_long_for: tuple[str, ...] = ()
+    failure: str = ""
 
     @cached_property
     def greedy(self) -> Candidate:

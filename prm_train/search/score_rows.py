@@ -14,10 +14,10 @@ where it stopped.
 import asyncio
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from data_gen.files.jsonl import read_jsonl, read_objects, write_text
 from data_gen.files.locks import lock
@@ -25,21 +25,25 @@ from data_gen.files.progress_bar import Progress
 from data_gen.files.result_tables import result_table
 from data_gen.models.names import check_inputs
 from data_gen.policies.config import PolicyConfig
-from data_gen.problems.row_fields import field_value, joined_text
 from data_gen.process.side_by_side import side_by_side
 from data_gen.records.draw_keys import content_hash
-from data_gen.records.steps import check_separator, split_steps
+from data_gen.records.steps import check_separator
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
 from prm_train.scoring.foreign.settings import AUTO, PrmFormat
-from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage
+from prm_train.scoring.protocol import Scorer, ScorerUsage
 from prm_train.search.scorer_config import ScorerConfig
+from prm_train.search.solution_scores import (
+    QUESTION_FIELDS,
+    STEP_FIELDS,
+    TEXT_FIELDS,
+    ScoredRow,
+    Scores,
+    read_row,
+    score_solution,
+)
 
-QUESTION_FIELDS = ("question", "problem", "prompt")
-STEP_FIELDS = ("steps", "completions")
-TEXT_FIELDS = ("solution", "response", "text", "completion")
 N_AT_ONCE = 256  # rows that are scored side by side, and then written
-Scores = tuple[float | None, ...]
 
 
 @dataclass(frozen=True)
@@ -76,66 +80,6 @@ class ScoreConfig:
         check_separator(self.step_separator)
 
 
-@dataclass(frozen=True)
-class ScoredRow:
-    """A row as it was read, and what is scored of it."""
-
-    fields: Mapping[str, Any]
-    question: str
-    steps: tuple[str, ...]
-
-
-def read_row(fields: Mapping[str, Any], config: ScoreConfig, where: str) -> ScoredRow:
-    """Raises InputError for a row without a question, or without a step."""
-    question = joined_text(
-        fields, _name(fields, config.question_field, QUESTION_FIELDS, "question", where), where
-    )
-    name = _name(fields, config.solution_field, (*STEP_FIELDS, *TEXT_FIELDS), "solution", where)
-    value = field_value(fields, name, where)
-    if isinstance(value, str):
-        steps = split_steps(value, config.step_separator)
-    elif isinstance(value, list) and all(isinstance(step, str) for step in value):
-        steps = tuple(value)
-    else:
-        raise InputError(
-            f"{where}: field {name!r}: got {type(value).__name__}, expected a text or a list of texts"
-        )
-    if not question or not steps or not all(step.strip() for step in steps):
-        raise InputError(f"{where}: an empty question, solution or step")
-    return ScoredRow(fields, question, steps)
-
-
-def _name(fields: Mapping[str, Any], given: str | None, known: Sequence[str], what: str, where: str) -> str:
-    name = given or next((each for each in known if each in fields), None)
-    if name is None:
-        raise InputError(
-            f"{where}: no field {', '.join(known)}; fields present: {', '.join(fields)}; {what}_field names "
-            "another"
-        )
-    return name
-
-
-async def score_solution(scorer: Scorer, row: ScoredRow) -> tuple[Scores, ScorerUsage]:
-    """The scores, None where the scorer cannot read so far."""
-    scores: list[float | None] = [None] * (len(row.steps) if scorer.scores_steps else 1)
-    try:
-        async with scorer.session(row.question) as tree:
-            node, nodes = tree.root, []
-            try:
-                for step in row.steps:
-                    nodes.append(node := tree.extend(node, step))
-            except PathTooLongError:
-                if not scorer.scores_steps:
-                    nodes = []
-            if nodes:
-                await tree.score(nodes[-1])  # its ancestors are scored on the way
-            for number, each in enumerate(nodes if scorer.scores_steps else nodes[-1:]):
-                scores[number] = await tree.score(each)
-            return tuple(scores), tree.usage
-    except PathTooLongError:  # the question alone
-        return tuple(scores), ScorerUsage()
-
-
 async def _batch(scorer: Scorer, rows: Sequence[ScoredRow]) -> list[tuple[Scores, ScorerUsage]]:
     return await side_by_side(score_solution(scorer, row) for row in rows)
 
@@ -143,7 +87,14 @@ async def _batch(scorer: Scorer, rows: Sequence[ScoredRow]) -> list[tuple[Scores
 def score_rows(config: ScoreConfig, scorer: Scorer) -> dict[str, str]:
     """Into the output, what an interrupted process has scored included; a table of what was done."""
     rows = [
-        read_row(fields, config, f"{config.rows}:{number}") for number, fields in read_objects(config.rows)
+        read_row(
+            fields,
+            f"{config.rows}:{number}",
+            config.step_separator,
+            config.question_field,
+            config.solution_field,
+        )
+        for number, fields in read_objects(config.rows)
     ]
     if not rows:
         raise InputError(f"{config.rows}: no row in it")

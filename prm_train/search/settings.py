@@ -7,9 +7,8 @@ from data_gen.grading.graders import GraderName
 from data_gen.policies.config import PolicyConfig
 from data_gen.problems.sources import ProblemSource
 from data_gen.records.chats import QUESTION
-from data_gen.records.sampling import SamplingParams, check_temperature
-from data_gen.records.steps import check_separator
-from data_gen.records.stop_strings import check_stop_strings
+from data_gen.records.sampling import check_temperature
+from data_gen.sampling.draw_settings import DrawSettings
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.foreign.settings import AUTO, PrmFormat
 from prm_train.search.scorer_config import ScorerConfig
@@ -19,7 +18,7 @@ from prm_train.strategies.tree_searches import StrategySpec, parse_strategy
 
 
 @dataclass(frozen=True)
-class SearchConfig:
+class SearchConfig(DrawSettings):
     """Sample, score and search problems with a policy and trained scorers.
 
     Draws go into a ledger and a finished problem into results.jsonl at once, so an interrupted search goes on
@@ -56,8 +55,10 @@ class SearchConfig:
     )
     temperature: float = field(
         default=1.0,
+        kw_only=True,
         metadata={
-            "help": "temperature of the scored candidates, of searches in a tree and of the difficulty draws"
+            "help": "temperature of the scored candidates, of searches in a tree and of the difficulty "
+            "draws; 0 is greedy"
         },
     )
     other_temperatures: tuple[float, ...] = field(
@@ -66,19 +67,6 @@ class SearchConfig:
             "help": "further temperatures to draw candidates at, which are not scored: for majority vote and "
             "log-prob baselines"
         },
-    )
-    top_p: float = field(
-        default=1.0,
-        metadata={"help": "draw from the fewest tokens that hold this share of the probability; 1: from all"},
-    )
-    top_k: int = field(
-        default=0, metadata={"help": "draw from this many of the most likely tokens; 0: from all"}
-    )
-    min_p: float = field(
-        default=0.0, metadata={"help": "draw no token below this share of the most likely one's probability"}
-    )
-    stop: tuple[str, ...] = field(
-        default=(), metadata={"help": "texts that end a solution; they are not part of it"}
     )
     n_difficulty_draws: int = field(
         default=32,
@@ -119,10 +107,24 @@ class SearchConfig:
         default=2048, metadata={"help": "tokens of a group, and of the tail, for deepconf"}
     )
     chunk_tokens: int = field(default=32, metadata={"help": "tokens of a chunk, for chunk_likelihood"})
-    max_new_tokens: int = field(default=256, metadata={"help": "maximum number of tokens of a solution"})
-    step_separator: str = field(default="\n", metadata={"help": "text that ends a step"})
     grader: GraderName = field(
         default="auto", metadata={"help": "what compares answers, as for `prm-train sample`"}
+    )
+    forecast: bool = field(
+        default=False,
+        metadata={
+            "help": "search 20 problems spread over the source, which are part of the run, print what all of "
+            "them will cost, and stop",
+            "is_execution": True,
+        },
+    )
+    trace: bool = field(
+        default=False,
+        metadata={
+            "help": "keep every step that the searches in a tree draw in traces.jsonl, for `prm-train "
+            "show-tree`",
+            "is_execution": True,
+        },
     )
     ledger: Path | None = field(
         default=None,
@@ -134,9 +136,7 @@ class SearchConfig:
     )
 
     def __post_init__(self) -> None:
-        check_separator(self.step_separator)
-        check_stop_strings(self.stop)
-        self.params(self.temperature)  # refused here, before a model is loaded
+        super().__post_init__()
         for temperature in self.other_temperatures:
             check_temperature(temperature, "other_temperatures")
         self._check_trees()
@@ -201,9 +201,3 @@ class SearchConfig:
     @property
     def ledger_path(self) -> Path:
         return self.output / "ledger.sqlite" if self.ledger is None else self.ledger
-
-    def params(self, temperature: float, separator: str | None = None) -> SamplingParams:
-        """Of whole solutions, or of single steps that end with `separator`."""
-        return SamplingParams(
-            self.max_new_tokens, temperature, separator, self.top_p, self.top_k, self.min_p, self.stop
-        )

@@ -8,6 +8,7 @@ that an interrupted command goes on with.
 import asyncio
 import logging
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from data_gen.files.jsonl import read_objects, write_text
-from data_gen.files.result_tables import result_table, token_words
+from data_gen.files.result_tables import counted, result_table, token_words
 from data_gen.files.run_folder import for_each, read_records
 from data_gen.files.run_identity import check_run, claim_run
 from data_gen.grading.graders import GraderName, load_grader
@@ -25,14 +26,17 @@ from data_gen.policies.config import PolicyConfig
 from data_gen.policies.protocol import Policy
 from data_gen.problems.layouts import question_id
 from data_gen.problems.row_fields import joined_text
+from data_gen.problems.tasks import model_path
 from data_gen.records.sampling import Usage
 from data_gen.records.solutions import Question
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
 from prm_train.scoring.ensemble import scorer_ids
+from prm_train.scoring.flops import ForwardFlops, known_flops, read_forward_flops
 from prm_train.scoring.foreign.settings import AUTO, PrmFormat
 from prm_train.scoring.protocol import Scorer, ScorerUsage
 from prm_train.search.answer import Answer
+from prm_train.search.budget import Spent
 from prm_train.search.scorer_config import ScorerConfig
 from prm_train.search.solve import MAJORITY, Solver, SolveSettings
 
@@ -92,7 +96,7 @@ class SolveConfig(SolveSettings):
         if self.prm is not None and self.orm is not None:
             raise ValueError("prm, orm: got both, expected one of them")
         self.scorer.check_one(self.prm, self.orm)
-        if self.prm is None and self.orm is None and self.strategy != MAJORITY:
+        if self.prm is None and self.orm is None and self.needs_scorer:
             raise ValueError(
                 f"strategy: got {self.strategy} without a scorer, expected prm or orm ({MAJORITY} needs none)"
             )
@@ -135,9 +139,22 @@ def load_scorer_of(config: SolveConfig) -> Scorer | None:
 def load_solver(config: SolveConfig, policy: Policy, scorer: Scorer | None, ledger: Ledger) -> Solver:
     reader = load_grader(config.grader, "a question")
     try:
-        return Solver(config, policy, scorer, reader, ledger, config.trace)
+        return Solver(config, policy, scorer, reader, ledger, flops_of(config, policy, scorer), config.trace)
     except ValueError as error:
         raise InputError(str(error)) from None
+
+
+def flops_of(config: SolveConfig, policy: Policy, scorer: Scorer | None) -> dict[str, ForwardFlops]:
+    """Of policy and scorer, as far as known; of one behind servers by the folder that it has here. An
+    ensemble has none.
+    """
+    if config.budget_flops is None:
+        return {}
+    folders = {"policy": model_path(config.policy.name), "scorer": config.prm or config.orm}
+    if config.scorer.ensemble:
+        del folders["scorer"]
+    read = {name: read_forward_flops(Path(folder)) for name, folder in folders.items() if folder}
+    return {name: each for name, each in read.items() if each} | known_flops(policy, scorer)
 
 
 def answer_on_terminal(config: SolveConfig, question: Question) -> None:
@@ -191,6 +208,8 @@ def answer_table(answer: Answer) -> str:
         if answer.answer
         else "",
         "votes": others,
+        "stopped by": f"{answer.stopped}; {answer.n_voters} of {answer.n} vote" if answer.stopped else "",
+        "spent": spent_words(answer.spent) if answer.spent else "",
         "policy's tokens": token_words(answer.cost.policy),
         "scorer's tokens": f"{answer.cost.scorer.n_new:,}" if answer.cost.scorer.n_new else "",
     }
@@ -200,13 +219,22 @@ def answer_table(answer: Answer) -> str:
     return "\n".join([*steps, *([""] if steps else []), result_table(rows)])
 
 
+def spent_words(spent: Spent) -> str:
+    words = [f"{spent.tokens:,} tokens", f"{spent.seconds:.1f} s"]
+    words += [f"{spent.flops:.3g} FLOPs"] if spent.flops is not None else []
+    words += [f"{spent.money:.4g} of money"] if spent.money is not None else []
+    return ", ".join(words)
+
+
 def summary_table(answers: Sequence[Answer], path: Path) -> str:
     policy = sum((answer.cost.policy for answer in answers), Usage())
     scorer = sum((answer.cost.scorer for answer in answers), ScorerUsage())
     n_answered = sum(answer.answer is not None for answer in answers)
     confidences = sorted(answer.confidence for answer in answers if answer.answer is not None)
+    stopped = Counter(answer.stopped for answer in answers if answer.stopped is not None)
     rows = {
         "questions": f"{len(answers):,}, {n_answered:,} with an answer",
+        "stopped by": counted(stopped),
         "confidence": f"{confidences[len(confidences) // 2]:.2f} in the middle" if confidences else "",
         "policy's tokens": token_words(policy),
         "scorer's tokens": f"{scorer.n_new:,}",

@@ -61,7 +61,7 @@ async def beam_search(
     cannot matter.
     """
     ended, kept, numbers, n_draws = list[SearchPath](), [SearchPath()], [1], config.n
-    for step in range(config.max_steps):
+    for step in grower.rounds(config.max_steps):
         families = await grower.grow(kept, shares_of(n_draws, numbers))
         children = [child for family in families for child in family]
         ended += [child for child in children if not child.is_open]

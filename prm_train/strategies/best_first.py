@@ -48,7 +48,7 @@ class BestFirstConfig:
 async def best_first(grower: PathGrower, config: BestFirstConfig) -> list[SearchPath]:
     """The paths in the order in which they took a place, then the best open ones if places stayed free."""
     placed, best, waiting = list[SearchPath](), [SearchPath()], list[SearchPath]()
-    for _ in range(config.max_steps):
+    for _ in grower.rounds(config.max_steps):
         families = await grower.grow(best, even_shares(config.n - len(placed), len(best)))
         children = [child for family in families for child in family]
         placed += [child for child in children if not child.is_open]

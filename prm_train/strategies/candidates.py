@@ -2,15 +2,16 @@
 and files of them.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from data_gen.files.jsonl import read_jsonl
+from data_gen.formats.stepwise import take, take_texts
 from data_gen.records.solutions import Problem
 from data_gen.settings.errors import InputError
+from prm_train.metrics.ranking import sigmoid
 
 
 @dataclass(frozen=True)
@@ -57,27 +58,32 @@ def read_qwen_candidates(path: str | Path) -> list[tuple[Problem, list[Candidate
 
     `pred_score` is the scalar of a reward model; its sigmoid becomes the one score of scorer `rm`.
     """
-    return [_qwen_problem(f"{path}:{number}", row) for number, row in read_jsonl(path)]
+    return [qwen_candidates(row, f"{path}:{number}") for number, row in read_jsonl(path)]
 
 
-def _qwen_problem(where: str, row: dict[str, Any]) -> tuple[Problem, list[Candidate]]:
-    columns = ("code", "pred", "score", "pred_score")
+def qwen_candidates(row: dict[str, Any], where: str) -> tuple[Problem, list[Candidate]]:
+    """One row of such a file; `pred_score` may be missing. Raises InputError naming `where`."""
+    columns = ("code", "pred", "score", *(("pred_score",) if "pred_score" in row else ()))
     missing = [name for name in ("idx", "question", "gt", *columns) if name not in row]
     if missing:
         raise InputError(f"{where}: no field {', '.join(missing)}; fields present: {', '.join(row)}")
-    lengths = {name: len(row[name]) for name in columns}
+    lengths = {name: len(take(row, name, (list,), where)) for name in columns}
     if len(set(lengths.values())) != 1:
         raise InputError(f"{where}: {lengths}; expected one of each for every sample")
-    problem = Problem(str(row["idx"]), row["question"], row["gt"])
-    samples = zip(*(row[name] for name in columns), strict=True)
+    problem = Problem(str(row["idx"]), take(row, "question", (str,), where), str(row["gt"]))
+    texts, answers = take_texts(row, "code", where), take_texts(row, "pred", where)
+    if not all(isinstance(each, bool) for each in row["score"]):
+        raise InputError(f"{where}: score: got {row['score']!r:.60}, expected true or false for each sample")
+    scores = _qwen_scores(row, where) if "pred_score" in row else [{} for _ in texts]
+    samples = enumerate(zip(texts, answers, row["score"], scores, strict=True))
     return problem, [
-        Candidate(
-            problem.problem_id,
-            index,
-            text,
-            answer or None,
-            is_correct,
-            scores={"rm": (1 / (1 + math.exp(-scalar)),)},
-        )
-        for index, (text, answer, is_correct, (scalar,)) in enumerate(samples)
+        Candidate(problem.problem_id, index, text, answer or None, is_correct, scores=own)
+        for index, (text, answer, is_correct, own) in samples
     ]
+
+
+def _qwen_scores(row: dict[str, Any], where: str) -> list[dict[str, tuple[float, ...]]]:
+    for reward in row["pred_score"]:
+        if not (isinstance(reward, list) and len(reward) == 1 and type(reward[0]) in (int, float)):
+            raise InputError(f"{where}: pred_score: got {reward!r:.40}, expected [a number] for each sample")
+    return [{"rm": (float(sigmoid(reward)),)} for (reward,) in row["pred_score"]]

@@ -42,7 +42,7 @@ async def dvts(grower: PathGrower, config: DvtsConfig) -> list[SearchPath]:
     """The paths in the order in which they ended, then what was open after `max_steps`."""
     n_trees = -(-config.n // config.width)  # rounded up
     ended, kept, shares = list[SearchPath](), [SearchPath()] * n_trees, even_shares(config.n, n_trees)
-    for step in range(config.max_steps):
+    for step in grower.rounds(config.max_steps):
         families = await grower.grow(kept, shares)
         ended += [child for family in families for child in family if not child.is_open]
         opened = [distinct(child for child in family if child.is_open) for family in families]

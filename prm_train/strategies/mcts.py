@@ -92,7 +92,7 @@ async def mcts(grower: PathGrower, config: MctsConfig) -> list[SearchPath]:
     """The paths in the order in which they took a place, then open ones if places stayed free."""
     root, placed = Node(SearchPath(), n_leaves=1), list[SearchPath]()
     leaves = select(root, config.n, config)
-    for _ in range(config.max_steps):
+    for _ in grower.rounds(config.max_steps):
         shares = even_shares(config.n - len(placed), len(leaves))
         families = await grower.grow([leaf.path for leaf in leaves], shares)
         for leaf, family in zip(leaves, families, strict=True):

@@ -67,7 +67,7 @@ async def particle_filter(grower: PathGrower, config: ParticleFilterConfig) -> l
     """The particles in the order in which they ended, then what was open after `max_steps`."""
     question, seed = grower.policy.question, grower.policy.base_seed
     ended, particles = list[SearchPath](), [SearchPath(multiplicity=config.n)]
-    for step in range(config.max_steps):
+    for step in grower.rounds(config.max_steps):
         families = await grower.grow(particles, [particle.multiplicity for particle in particles])
         moved = [
             replace(

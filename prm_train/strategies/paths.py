@@ -6,7 +6,7 @@ them, which nobody has graded.
 """
 
 import math
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -32,7 +32,8 @@ class PathGrower:
     separator.
 
     `params.max_new_tokens` bounds a whole path; a step that goes beyond it is the path's last. `indices` are
-    those of one run; `trace` is told of every step.
+    those of one run; `trace` is told of every step. `may_go_on` is asked before every round: it says no
+    where a budget is spent.
     """
 
     policy: LedgerPolicy
@@ -40,6 +41,14 @@ class PathGrower:
     params: SamplingParams
     indices: DrawIndices = field(default_factory=DrawIndices)
     trace: TreeTrace | None = None
+    may_go_on: Callable[[], bool] = lambda: True
+
+    def rounds(self, n: int) -> Iterator[int]:
+        """The numbers of at most `n` rounds, from 0 on."""
+        for number in range(n):
+            if not self.may_go_on():
+                return
+            yield number
 
     @cached_property
     def prompt_ids(self) -> tuple[int, ...]:

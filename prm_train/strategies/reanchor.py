@@ -8,7 +8,7 @@ their paths began? Any strategy takes it, as in `beam:reanchor=4`.
     (a + 1) / (m + 2), all other paths by 1 / (m + 2)
 
 The estimate is Laplace's: a few rollouts rule nothing out. A rollout that is cut or states no answer does not
-agree. Where all paths have one answer nothing is drawn.
+agree. Where all paths have one answer, or a limit of the search is reached, nothing is drawn.
 
 What it can show: that the end of a path is a rare draw, which only the PRM's score has brought up. So it
 corrects searches that have found the PRM's errors. What it cannot show is whether an answer is right: no
@@ -46,7 +46,7 @@ async def reanchor(
     for i, candidate in enumerate(candidates):
         if weights[i] is not None:
             places.setdefault(class_of(candidate), []).append(i)
-    if len(places) < 2:
+    if len(places) < 2 or not grower.may_go_on():
         return list(paths)
 
     def weight(i: int) -> float:

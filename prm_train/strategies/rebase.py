@@ -49,7 +49,7 @@ class RebaseConfig:
 async def rebase(grower: PathGrower, config: RebaseConfig) -> list[SearchPath]:
     """The paths in the order in which they ended, then what was open after `max_steps`."""
     ended, opened, shares = list[SearchPath](), [SearchPath()], [config.n]
-    for _ in range(config.max_steps):
+    for _ in grower.rounds(config.max_steps):
         children = [child for family in await grower.grow(opened, shares) for child in family]
         ended += [child for child in children if not child.is_open]
         opened = distinct(child for child in children if child.is_open)

@@ -152,7 +152,7 @@ def by_own_vote(path: SearchPath, how: Aggregation) -> SearchPath:
 
 def parse_strategy(text: str) -> StrategySpec:
     """The spec of `NAME:SETTING=VALUE:…`. Raises ValueError for a name, setting or value that is none."""
-    name, *words = text.split(":")
+    name = text.partition(":")[0]
     if name not in STRATEGIES:
         raise ValueError(f"strategy: got {text!r}, expected one of {', '.join(STRATEGIES)}")
     types = {
@@ -161,8 +161,20 @@ def parse_strategy(text: str) -> StrategySpec:
         **get_type_hints(STRATEGIES[name].config),
     }
     del types["n"]
+    given = parse_given(text, types)
+    spec = StrategySpec(name, tuple(given.items()))
+    check_temperature(given.get(TEMPERATURE, 1.0), f"strategy {text!r}: temperature")
+    check_at_least(1, **{name: value for name, value in given.items() if name == REANCHOR})
+    spec.config(1, spec.settings())
+    return spec
+
+
+def parse_given(text: str, types: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings behind the name in `NAME:SETTING=VALUE:…`, of these types by name. Raises ValueError for
+    a setting or value that is none.
+    """
     given = {}
-    for word in words:
+    for word in text.split(":")[1:]:
         setting, equals, value = word.partition("=")
         if setting not in types or not equals:
             raise ValueError(f"strategy {text!r}: got {word!r}, expected one of {', '.join(types)} =value")
@@ -170,8 +182,4 @@ def parse_strategy(text: str) -> StrategySpec:
             given[setting] = TypeAdapter(types[setting]).validate_strings(value)
         except ValidationError as error:
             raise ValueError(f"strategy {text!r}: {setting}: {error.errors()[0]['msg']}") from None
-    spec = StrategySpec(name, tuple(given.items()))
-    check_temperature(given.get(TEMPERATURE, 1.0), f"strategy {text!r}: temperature")
-    check_at_least(1, **{name: value for name, value in given.items() if name == REANCHOR})
-    spec.config(1, spec.settings())
-    return spec
+    return given

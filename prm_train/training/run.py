@@ -19,11 +19,14 @@ cost), which is written last.
 """
 
 import logging
+import time
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar, cast
 
 from transformers import PrinterCallback, TrainingArguments, set_seed
 from transformers.utils import logging as transformers_logging
@@ -56,6 +59,7 @@ from prm_train.training.folder import (
     last_whole_checkpoint,
     remove_resume_files,
 )
+from prm_train.training.forecast import forecast_table, measured, trial_arguments, trial_config
 from prm_train.training.report import data_counts, training_report, training_table
 from prm_train.training.save import SavesCheckpoint, parity_rows
 from prm_train.training.settings import CalibrationSettings, CandidateSettings, TrainingConfig
@@ -122,6 +126,9 @@ def run_training(training: Training) -> None:
     Raises InputError as `claimed_folder` does, if no label is left to train on, and if the way it was
     launched would not train one model; RuntimeError if the checkpoint does not score as the trained model.
     """
+    if training.config.forecast:
+        forecast_training(training)
+        return
     config, arguments = training.config, training.arguments()
     check_launch(arguments, config)
 
@@ -132,6 +139,22 @@ def run_training(training: Training) -> None:
         begun = begin(training, arguments)
         train(begun)
         finish(begun)
+
+
+def forecast_training(training: Training) -> None:
+    """Say what a training will take, from its data and a few steps of it, and leave nothing behind."""
+    started = time.perf_counter()
+    with TemporaryDirectory() as folder:
+        config: Any = trial_config(training.config, Path(folder))
+        trial: Training = replace(cast("Any", training), config=config)
+        arguments = trial_arguments(trial.arguments())
+        check_launch(arguments, config)
+        begun = begin(trial, arguments)
+        before = time.perf_counter() - started
+        found = measured(begun.trainer, begun.examples, begun.validation, begun.left_out, before)
+        if begun.trainer.is_world_process_zero():
+            logger.info("forecast of %s:\n%s", training.config.output, forecast_table(found))
+        begun.trainer.end()
 
 
 # --- begin

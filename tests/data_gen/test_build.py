@@ -8,16 +8,8 @@ import pytest
 from data_gen.build import main
 from data_gen.files.jsonl import read_jsonl
 from data_gen.files.run_folder import write_records
-from data_gen.records.solutions import (
-    CORRECT,
-    INCORRECT,
-    GradedSolution,
-    LabeledSolution,
-    Problem,
-    Solution,
-    StepEstimate,
-    unknown,
-)
+from data_gen.records.solutions import GradedSolution, LabeledSolution, Problem, Solution, StepEstimate
+from data_gen.records.verdicts import CORRECT, INCORRECT, unknown
 from data_gen.rows.build_record import KindSummary, RunDescription, read_build
 from data_gen.rows.layouts import ROW_TYPES, OrmRow, RevisionRow, read_rows
 from data_gen.rows.settings import BuildConfig

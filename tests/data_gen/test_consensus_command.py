@@ -16,15 +16,8 @@ from data_gen.files.jsonl import read_jsonl, write_jsonl
 from data_gen.files.run_folder import read_records, write_records
 from data_gen.judging.stored_judgements import read_judgements
 from data_gen.labeling.rollouts import terminal
-from data_gen.records.solutions import (
-    CORRECT,
-    INCORRECT,
-    GradedSolution,
-    LabeledSolution,
-    Problem,
-    Solution,
-    StepEstimate,
-)
+from data_gen.records.solutions import GradedSolution, LabeledSolution, Problem, Solution, StepEstimate
+from data_gen.records.verdicts import CORRECT, INCORRECT
 from data_gen.rows.layouts import PrmRow, read_rows
 from data_gen.settings.errors import InputError
 from prm_train.examples.targets import LabelAlgebra, step_targets

@@ -13,14 +13,8 @@ from data_gen.label import n_movable_labels
 from data_gen.ledger.store import Ledger
 from data_gen.models.tokenizer import train_tokenizer
 from data_gen.pretrain import PretrainConfig, build_model
-from data_gen.records.solutions import (
-    INCORRECT,
-    GradedSolution,
-    LabeledSolution,
-    Problem,
-    Solution,
-    StepEstimate,
-)
+from data_gen.records.solutions import GradedSolution, LabeledSolution, Problem, Solution, StepEstimate
+from data_gen.records.verdicts import INCORRECT
 from data_gen.sample import main as sample
 from data_gen.settings.errors import InputError
 

@@ -19,7 +19,8 @@ from data_gen.policies.simulated import SimulatedPolicy
 from data_gen.problems.arithmetic.grader import ArithmeticGrader
 from data_gen.records.draw_keys import pack, prefix_hash
 from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
-from data_gen.records.solutions import CORRECT, INCORRECT, Problem, unknown
+from data_gen.records.solutions import Problem
+from data_gen.records.verdicts import CORRECT, INCORRECT, unknown
 from data_gen.sampling.solutions import draw_solutions
 from data_gen.settings.errors import InputError
 

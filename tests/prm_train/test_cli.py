@@ -17,12 +17,14 @@ def test_help_lists_the_commands_in_pipeline_order_and_loads_nothing_heavy() -> 
     listed = [line.split()[0] for line in shown.splitlines() if line.startswith("  ")]
     assert listed == [
         "sample",
+        "grade",
         "label",
         "ledger",
         "consensus",
         "build",
         "convert",
         "publish-data",
+        "publish-candidates",
         "estimate-memory",
         "train-prm",
         "train-orm",
@@ -36,8 +38,9 @@ def test_help_lists_the_commands_in_pipeline_order_and_loads_nothing_heavy() -> 
         "solve",
         "show-tree",
         "score",
+        "estimate-difficulty",
         "evaluate",
-        "processbench",
+        "benchmark",
         "serve-policy",
         "quickstart",
     ]

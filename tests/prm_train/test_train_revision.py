@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +20,7 @@ from data_gen.models.prompt_ids import encode_chain
 from data_gen.policies.engine.transformers_policy import TransformersPolicy, load_policy
 from data_gen.records.chats import Message
 from data_gen.records.sampling import SamplingParams
-from data_gen.records.solutions import CORRECT, INCORRECT, unknown
+from data_gen.records.verdicts import CORRECT, INCORRECT, unknown
 from data_gen.rows.layouts import RevisionRow, read_rows, write_rows
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config
@@ -90,6 +91,15 @@ def arguments(rows: Path, tiny_policy: Path, output: Path, *more: str) -> list[s
 def train(rows: Path, tiny_policy: Path, output: Path, *more: str) -> dict:
     main(arguments(rows, tiny_policy, output, *more))
     return json.loads((output / "training" / "report.json").read_text())
+
+
+def test_a_forecast_makes_a_few_steps_and_revises_nothing(
+    rows: Path, tiny_policy: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        main(arguments(rows, tiny_policy, tmp_path / "model", "--forecast", "true"))
+    assert "of which 5 were measured" in caplog.messages[-1]
+    assert not (tmp_path / "model").exists()
 
 
 def test_training_learns_the_answer_and_the_report_says_what_becomes_of_held_out_chains(

@@ -76,7 +76,7 @@ class TransformersPolicy:
         prefix_cache_bytes: int = PREFIX_CACHE_BYTES,
     ) -> None:
         prompt.check(tokenizer)
-        self.tokenizer = tokenizer
+        self.tokenizer, self.model = tokenizer, model
         self.prompt = prompt
         self.base_seed = base_seed
         self.context_length = context_length(model.config)

@@ -3,15 +3,8 @@ value.
 """
 
 from data_gen.records.sampling import FinishReason
-from data_gen.records.solutions import (
-    CORRECT,
-    INCORRECT,
-    GradedSolution,
-    Problem,
-    Question,
-    Solution,
-    unknown,
-)
+from data_gen.records.solutions import GradedSolution, Problem, Question, Solution
+from data_gen.records.verdicts import CORRECT, INCORRECT, unknown
 
 
 class ArithmeticGrader:

@@ -6,7 +6,7 @@ from data_gen.answers.equality import compare_exactly
 from data_gen.answers.find import find_answer
 from data_gen.answers.notation import read_number
 from data_gen.answers.vote_key import answer_key
-from data_gen.records.solutions import CORRECT
+from data_gen.records.verdicts import CORRECT
 
 # --- where an answer stands
 

@@ -14,7 +14,8 @@ from data_gen.grading.graders import MathGrader, load_grader
 from data_gen.grading.worker_pool import Reply
 from data_gen.problems.arithmetic.grader import ArithmeticGrader
 from data_gen.records.sampling import FinishReason
-from data_gen.records.solutions import GradedSolution, Problem, Solution, Verdict
+from data_gen.records.solutions import GradedSolution, Problem, Solution
+from data_gen.records.verdicts import Verdict
 from data_gen.settings.errors import InputError
 
 

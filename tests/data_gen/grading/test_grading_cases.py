@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from data_gen.grading.graders import MathGrader
-from data_gen.records.solutions import Verdict
+from data_gen.records.verdicts import Verdict
 
 # gold | answer | verdict, or the reason why there is none
 CASES = r"""

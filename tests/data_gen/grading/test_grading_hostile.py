@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from data_gen.grading.graders import MathGrader
-from data_gen.records.solutions import Problem, Solution, Verdict
+from data_gen.records.solutions import Problem, Solution
+from data_gen.records.verdicts import Verdict
 from tests.hostile_answers import hostile_solutions
 
 LIMIT_SECONDS = 0.2

@@ -7,7 +7,7 @@ import pytest
 
 from data_gen.grading import program as program_grading
 from data_gen.grading.program import find_program, grade, read_tests
-from data_gen.records.solutions import Verdict
+from data_gen.records.verdicts import Verdict
 
 TESTS = "assert add(1, 2) == 3\nassert add(-1, 1) == 0"
 

@@ -21,16 +21,8 @@ from data_gen.policies.simulated import SimulatedPolicy
 from data_gen.problems.arithmetic import rules
 from data_gen.problems.arithmetic.grader import ArithmeticGrader
 from data_gen.records.sampling import SamplingParams
-from data_gen.records.solutions import (
-    CORRECT,
-    INCORRECT,
-    GradedSolution,
-    LabeledSolution,
-    Problem,
-    Solution,
-    StepEstimate,
-    unknown,
-)
+from data_gen.records.solutions import GradedSolution, LabeledSolution, Problem, Solution, StepEstimate
+from data_gen.records.verdicts import CORRECT, INCORRECT, unknown
 from data_gen.sampling.solutions import draw_solutions
 
 OMEGA = LabelSettings(method="omega", omega_searches=25, omega_cuts="tokens")

@@ -23,15 +23,8 @@ from data_gen.ledger.store import Ledger
 from data_gen.policies.exact import ExactPolicy
 from data_gen.problems.arithmetic.grader import ArithmeticGrader
 from data_gen.records.sampling import FinishReason, SamplingParams
-from data_gen.records.solutions import (
-    CORRECT,
-    INCORRECT,
-    GradedSolution,
-    Problem,
-    Solution,
-    StepEstimate,
-    unknown,
-)
+from data_gen.records.solutions import GradedSolution, Problem, Solution, StepEstimate
+from data_gen.records.verdicts import CORRECT, INCORRECT, unknown
 from data_gen.sampling.solutions import Prefix
 
 PROBLEM = Problem("p", "question: q 0.3 drift 0", "1")

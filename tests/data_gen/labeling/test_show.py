@@ -8,15 +8,8 @@ from rich.console import Console
 from data_gen.files.run_folder import write_records
 from data_gen.labeling.rollouts import NOT_PROBED, WITNESS, terminal
 from data_gen.labeling.show import Agreement, agreement, choose, label_files, show_labels
-from data_gen.records.solutions import (
-    CORRECT,
-    INCORRECT,
-    GradedSolution,
-    LabeledSolution,
-    Problem,
-    Solution,
-    StepEstimate,
-)
+from data_gen.records.solutions import GradedSolution, LabeledSolution, Problem, Solution, StepEstimate
+from data_gen.records.verdicts import CORRECT, INCORRECT
 from data_gen.settings.errors import InputError
 
 HALF = StepEstimate(4, 8, 0, "rollouts", "fixed", 0.157, 0.843)

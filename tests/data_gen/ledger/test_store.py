@@ -24,7 +24,8 @@ from data_gen.problems.arithmetic.grader import ArithmeticGrader
 from data_gen.records.chats import Message
 from data_gen.records.draw_keys import prefix_hash
 from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
-from data_gen.records.solutions import GradedSolution, Problem, Question, Solution, unknown
+from data_gen.records.solutions import GradedSolution, Problem, Question, Solution
+from data_gen.records.verdicts import unknown
 from data_gen.sample import main as sample_command
 from data_gen.sampling.solutions import draw_solutions
 from data_gen.settings.errors import InputError

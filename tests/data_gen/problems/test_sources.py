@@ -15,7 +15,8 @@ from data_gen.problems.sources import (
     select_problems,
     write_problems,
 )
-from data_gen.records.solutions import CORRECT, INCORRECT, Problem, Solution, Verdict
+from data_gen.records.solutions import Problem, Solution
+from data_gen.records.verdicts import CORRECT, INCORRECT, Verdict
 from data_gen.settings.errors import InputError
 
 

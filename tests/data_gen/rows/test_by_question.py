@@ -3,14 +3,8 @@ from pathlib import Path
 import pytest
 
 from data_gen.files.run_folder import write_records
-from data_gen.records.solutions import (
-    CORRECT,
-    GradedSolution,
-    LabeledSolution,
-    Problem,
-    Solution,
-    StepEstimate,
-)
+from data_gen.records.solutions import GradedSolution, LabeledSolution, Problem, Solution, StepEstimate
+from data_gen.records.verdicts import CORRECT
 from data_gen.rows.by_question import RecordsByQuestion, read_problems
 from data_gen.settings.errors import InputError
 

@@ -1,7 +1,8 @@
 from collections.abc import Sequence
 
 from data_gen.records.sampling import FinishReason
-from data_gen.records.solutions import CORRECT, INCORRECT, GradedSolution, Problem, Solution, Verdict, unknown
+from data_gen.records.solutions import GradedSolution, Problem, Solution
+from data_gen.records.verdicts import CORRECT, INCORRECT, Verdict, unknown
 from data_gen.rows.filters import Filter, right_and_wrong, usable_solutions
 
 PROBLEM = Problem("p", "How many?", "18")

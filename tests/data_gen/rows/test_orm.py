@@ -1,7 +1,8 @@
 from collections import Counter
 
 from data_gen.records.chats import ChainPrompts
-from data_gen.records.solutions import CORRECT, INCORRECT, GradedSolution, Problem, Solution
+from data_gen.records.solutions import GradedSolution, Problem, Solution
+from data_gen.records.verdicts import CORRECT, INCORRECT
 from data_gen.rows.layouts import OrmRow
 from data_gen.rows.orm import PairSettings, history_rows, orm_pairs, orm_rows, shuffled_chains
 

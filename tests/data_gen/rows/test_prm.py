@@ -2,16 +2,8 @@ import pytest
 
 from data_gen.labeling.rollouts import WITNESS, terminal
 from data_gen.labeling.views import LabelView, view_labels
-from data_gen.records.solutions import (
-    CORRECT,
-    INCORRECT,
-    GradedSolution,
-    LabeledSolution,
-    Problem,
-    Solution,
-    StepEstimate,
-    Verdict,
-)
+from data_gen.records.solutions import GradedSolution, LabeledSolution, Problem, Solution, StepEstimate
+from data_gen.records.verdicts import CORRECT, INCORRECT, Verdict
 from data_gen.rows.filters import Filter
 from data_gen.rows.layouts import PrmRow
 from data_gen.rows.prm import prm_rows

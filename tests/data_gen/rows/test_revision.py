@@ -6,7 +6,8 @@ from random import Random
 import pytest
 
 from data_gen.records.chats import ChainPrompts, Message, chain_prompt
-from data_gen.records.solutions import CORRECT, INCORRECT, GradedSolution, Problem, Solution
+from data_gen.records.solutions import GradedSolution, Problem, Solution
+from data_gen.records.verdicts import CORRECT, INCORRECT
 from data_gen.rows.filters import Filter, usable_solutions
 from data_gen.rows.layouts import RevisionRow
 from data_gen.rows.revision import (

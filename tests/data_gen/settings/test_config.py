@@ -12,6 +12,7 @@ import pytest
 from annotated_types import Ge
 
 from data_gen.settings.errors import ConfigError, InputError
+from data_gen.settings.fields import describe
 from data_gen.settings.parse import dump_config, load_yaml, parse_config, run_command
 
 
@@ -321,6 +322,20 @@ def test_help_shows_types_defaults_and_comments(capsys: pytest.CaptureFixture[st
         "--lora.rank int (required)\n",
     ):
         assert expected in shown
+
+
+def test_help_begins_with_what_must_be_given_also_where_the_rest_is_inherited() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Shared:
+        temperature: float = 1.0
+
+    @dataclass(frozen=True)
+    class Command(Shared):
+        n: int = 4
+        output: Path = field(kw_only=True)
+
+    shown = describe(Command)
+    assert shown.index("--output path (required)") < shown.index("--temperature") < shown.index("--n int")
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from data_gen.records.solutions import Problem
 from prm_train.evaluation.baselines import CHOOSERS, borda, kept
 from prm_train.evaluation.choosing import choose_settings
 from prm_train.evaluation.comparison import Comparison, settings_in_words
-from prm_train.evaluation.flops import ForwardFlops
 from prm_train.evaluation.results import TokensPerProblem
+from prm_train.scoring.flops import ForwardFlops
 from prm_train.search.results import Cost, Difficulty, ProblemResult, StrategyRun
 from prm_train.strategies.candidates import Candidate
 

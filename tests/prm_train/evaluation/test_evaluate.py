@@ -17,13 +17,21 @@ from data_gen.sampling.summary import SampleSummary
 from data_gen.settings.errors import InputError
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.evaluation.choosers import anyone_right, best_by, by_logprob, scorer_scores, vote_by
-from prm_train.evaluation.choosing import Chosen, accuracies, choose_settings, within_problem_aurocs
+from prm_train.evaluation.choosing import (
+    Chosen,
+    ExpectedAccuracy,
+    accuracies,
+    choose_settings,
+    expected_accuracy,
+    within_problem_aurocs,
+)
 from prm_train.evaluation.comparison import Comparison, settings_in_words
 from prm_train.evaluation.facts import step_quality
-from prm_train.evaluation.flops import ForwardFlops
 from prm_train.evaluation.results import StageCost, TokensPerProblem
 from prm_train.evaluation.run_costs import costs_of_runs
+from prm_train.evaluation.sample_methods import early
 from prm_train.metrics.training_report import TrainingReport, TrainingSeconds
+from prm_train.scoring.flops import ForwardFlops
 from prm_train.scoring.protocol import ScorerUsage
 from prm_train.search.results import (
     Cost,
@@ -102,6 +110,47 @@ def test_methods_choose_what_their_definition_says():
     assert accuracies(results, 1.0, by_logprob("sum, best"), 4).tolist() == [0.0]
 
 
+def test_expected_accuracies_say_whether_they_are_over_subsets_or_blocks():
+    """Of the pairs of four candidates, of which the second alone says 2 and is right, three hold it: one of
+    two is right in them by knowing, half by majority (a tie), and by the last score, 0.9 against 0.2, 0.5 and
+    0.1, always.
+    """
+    candidates = result().scored
+    last = scorer_scores("prm", "last")
+    assert expected_accuracy(candidates, 2, "pass") == ExpectedAccuracy(0.5, "subsets")
+    assert expected_accuracy(candidates, 2, "vote") == ExpectedAccuracy(0.25, "subsets")
+    assert expected_accuracy(candidates, 2, "best", last) == ExpectedAccuracy(0.5, "subsets")
+    assert expected_accuracy(candidates, 2, "vote", last) == ExpectedAccuracy(0.5, "subsets")
+    # of triples three hold it, 0.9 against 0.7, 0.6 and 0.3
+    assert expected_accuracy(candidates, 3, "vote", last) == ExpectedAccuracy(0.75, "subsets")
+    unfinished = [replace(each, is_finished=each.is_correct) for each in candidates]
+    assert expected_accuracy(unfinished, 2, "vote") == ExpectedAccuracy(0.5, "subsets")
+    many = [
+        replace(candidates[0], index=i, scores={"prm": (1 / (i + 2),)}, is_correct=True, answer="2")
+        for i in range(16)
+    ]
+    assert expected_accuracy(many, 16, "vote", last) == ExpectedAccuracy(1.0, "blocks")
+
+
+def test_many_differences_are_corrected_for_being_many():
+    """Where all of ten problems differ, p = 2 / 2^10, and of four hard ones 2 / 2^4: the smallest of seven is
+    multiplied by 7, the fifth by 3. Beams with their own vote differ nowhere.
+    """
+    comparison = Comparison([result(f"p{i}") for i in range(10)], CHOSEN, seed=0)
+    pairs = {
+        (pair.method, pair.baseline, pair.problems): pair for pair in comparison.paired(comparison.correct())
+    }
+    found = sorted(pair.p_value or 0.0 for pair in pairs.values())
+    assert found == [2 / 1024] * 4 + [2 / 16, 1.0, 1.0]
+    lost = pairs[("beam_prior", "prm_weighted", "two hardest quintiles")]
+    assert (lost.p_holm, lost.direction, lost.difference.mean) == (0.375, 0, -1.0)
+    won = pairs[("prm_weighted", "majority", "all test problems")]
+    assert (won.p_holm, won.direction) == pytest.approx((7 * 2 / 1024, 1))
+    same = pairs[("beam", "prm_weighted", "two hardest quintiles")]
+    assert (same.p_holm, same.direction, same.difference.mean) == (1.0, 0, 0.0)
+    assert same.difference.low < 0 < same.difference.high
+
+
 def test_auroc_is_taken_inside_a_problem_that_has_both_kinds():
     all_wrong = result("p1", tuple((answer, False, logprob, scores) for answer, _, logprob, scores in ROWS))
     assert within_problem_aurocs([result(), all_wrong], 1.0, scorer_scores("prm", "min")).tolist() == [1.0]
@@ -119,8 +168,10 @@ def test_differences_are_paired_and_beams_are_read_at_their_own_n():
         "majority_early",
         "pass_at_n",
         "prm_vanilla",
+        "prm_vanilla_margin",
         "prm_weighted",
         "prm_weighted_early",
+        "prm_weighted_margin",
     ]
     assert correct["beam"][4].tolist() == [1.0] * 10
     pairs = {
@@ -333,3 +384,20 @@ def test_the_costs_of_own_runs_are_read_from_their_folders(tmp_path: Path):
         StageCost("train PRM", 9.0, 8.0, flops=600_000.0),  # three times a forward pass
         StageCost("search test", 6.0, 5.0, 100, 20, 5, 30, 7, 2400.0 + 60_000.0),
     )
+
+
+def test_a_selection_that_stops_at_a_margin_chooses_among_what_it_drew_and_pays_for_no_more():
+    block = [
+        Candidate("p", i, "", answer, answer == "b", scores={"prm": (score,)})
+        for i, (answer, score) in enumerate([("a", 0.25), ("b", 1.0), ("a", 1.0), ("a", 1.0)])
+    ]
+    stops = early("prm_vanilla", "_margin", "prm", {4: 1.0}, scorer_scores("prm", "min"), best_by)
+    temperature, choose = stops.at[4]
+    assert (stops.name, temperature, stops.n_drawn(block), choose(block)) == (
+        "prm_vanilla_margin",
+        1.0,
+        2,
+        block[1],
+    )
+    assert stops.n_drawn(block[2:]) == 1
+    assert stops.n_drawn(block[:1]) == 1

@@ -6,7 +6,8 @@ import pytest
 from data_gen.models.prompt_ids import encode_chain
 from data_gen.models.tokenizer import load_tokenizer
 from data_gen.records.chats import ChainPrompts, Message, without_oldest
-from data_gen.records.solutions import CORRECT, INCORRECT, GradedSolution, Problem, Solution
+from data_gen.records.solutions import GradedSolution, Problem, Solution
+from data_gen.records.verdicts import CORRECT, INCORRECT
 from data_gen.rows.layouts import RevisionRow
 from data_gen.rows.orm import history_rows, orm_rows
 from data_gen.rows.revision import RevisionSettings, revision_rows

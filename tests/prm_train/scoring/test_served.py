@@ -16,7 +16,7 @@ import torch
 
 import prm_train
 from data_gen.policies.servers.requests import RequestSettings, ServerError
-from data_gen.settings.errors import InputError
+from data_gen.settings.errors import InputError, ProblemFaultError
 from prm_train.checkpoints.calibration import Calibration
 from prm_train.checkpoints.facts import CheckpointFacts, Kind, store_calibration
 from prm_train.encoding.paths import ScorerEncoding
@@ -25,6 +25,7 @@ from prm_train.kinds.served import connect_scorer
 from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage, ScoringTree
 from prm_train.scoring.score import score
 from prm_train.scoring.served import ServedScorer
+from prm_train.scoring.shared_tree import SharedScorer
 from prm_train.search.score_rows import main
 from prm_train.search.scorer_config import ScorerConfig as WhereScorersRun
 from prm_train.search.settings import SearchConfig
@@ -191,6 +192,27 @@ def test_a_request_brings_all_scores_of_its_path_and_none_is_asked_for_twice(
     assert first == again == ScorerUsage(n_new=n)
     assert last == ScorerUsage(n_new=n + n_other, n_rescored=head + steps[0] + steps[1])
     assert first.n_pairs == n * (n + 1) // 2
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 2, 1), (2, 3, 1)])
+def test_a_method_that_asks_for_the_steps_of_a_path_side_by_side_is_charged_for_it_once(
+    prm: Path, server: PoolingServer, order: tuple[int, ...]
+) -> None:
+    """Also the second method, which finds the scores in the tree and waits for none."""
+
+    async def ask(scorer: SharedScorer) -> ScorerUsage:
+        async with scorer.session(QUESTION) as tree:
+            nodes = grow(tree, STEPS)
+            await asyncio.gather(*(tree.score(nodes[number]) for number in order))
+            return tree.usage
+
+    async def both() -> list[ScorerUsage]:
+        async with SharedScorer(connect(prm, server)) as shared:
+            return [await ask(shared), await ask(shared), shared.usage]
+
+    costs = asyncio.run(both())
+    assert costs == [ScorerUsage(n_new=sum(server.lengths))] * 3
+    assert len(server.bodies) == 1
 
 
 def test_a_step_of_a_path_that_is_under_way_waits_for_it(prm: Path, server: PoolingServer) -> None:
@@ -385,6 +407,8 @@ def test_what_always_fails_is_an_error_and_no_score(
     assert len(failed) == 3
     for error in failed:
         assert isinstance(error, ServerError)
+        # What is no reply to a path may be the path's fault
+        assert isinstance(error, ProblemFaultError) == (fault != "500")
     with pytest.raises(ServerError, match=f"^3 attempts failed: {told}"):
         raise failed[0]
     assert recovered == pytest.approx(wanted[-1], abs=1e-6)

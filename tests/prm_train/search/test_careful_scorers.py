@@ -11,11 +11,11 @@ import torch
 from data_gen.settings.errors import InputError
 from prm_train.checkpoints.calibration import UNCALIBRATED, Reliability, ScoreBin
 from prm_train.checkpoints.facts import CheckpointFacts, store_calibration
-from prm_train.evaluation.facts import models_flops
 from prm_train.evaluation.shards import read_search
 from prm_train.kinds.load import load_scorer
 from prm_train.scoring.cautious import lower_bounds
 from prm_train.scoring.score import score
+from prm_train.search.model_flops import models_flops
 from prm_train.search.score_rows import main as score_rows
 from prm_train.search.solve_questions import main as solve_questions
 from prm_train.training.config import TrainPrmConfig

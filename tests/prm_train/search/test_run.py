@@ -14,8 +14,10 @@ from data_gen.problems.arithmetic.task import BASE_POLICY
 from data_gen.settings.errors import InputError
 from prm_train.evaluation.shards import read_search
 from prm_train.evaluation.tree_methods import tree_methods
+from prm_train.kinds.load import load_checkpoint
 from prm_train.search.results import read_results
 from prm_train.search.run import main
+from tests.pooling_server import serve
 
 
 def search(folder: Path, *arguments: str) -> dict:
@@ -184,6 +186,43 @@ def test_every_search_in_a_tree_is_recorded_with_its_settings(
     assert "aggregation" not in named
     (again, _) = read_results(tmp_path / "named" / "results.jsonl")
     assert {run.settings["aggregation"] for run in again.runs[2:]} == {"prod"}
+
+
+def test_a_search_with_a_served_scorer_finds_what_it_finds_with_that_scorer_in_this_process(
+    tmp_path: Path, random_scorers: dict[str, str]
+) -> None:
+    prm = random_scorers["prm"]
+    methods = ("--prm", prm, "--n_samples", "4", "--strategies", "beam:width=2", "--sizes", "4")
+    arguments = (*methods, "--policy.model", "base", "--policy.dtype", "float32", "--max_new_tokens", "100")
+    search(tmp_path / "here", *arguments)
+    with serve(load_checkpoint(prm).model) as server:
+        summary = search(tmp_path / "served", *arguments, "--scorer.servers", server.url)
+    wanted, found = (read_results(tmp_path / name / "results.jsonl") for name in ("here", "served"))
+    for one, other in zip(wanted, found, strict=True):
+        assert [run.spec for run in other.runs] == ["greedy", "samples", "beam:width=2"]
+        for run, served in zip(one.runs, other.runs, strict=True):
+            for own, each in zip(run.candidates, served.candidates, strict=True):
+                assert each.scores.get("prm", ()) == pytest.approx(own.scores.get("prm", ()), abs=1e-6)
+                same = (
+                    "text",
+                    "answer",
+                    "answer_class",
+                    "is_correct",
+                    "is_finished",
+                    "n_tokens",
+                    "multiplicity",
+                )
+                assert [getattr(each, name) for name in same] == [getattr(own, name) for name in same]
+            assert served.cost.policy == run.cost.policy
+        assert all(len(each.scores["prm"]) > 1 for each in other.scored)
+        # Each path of a server is computed whole, once however many samples take it
+        n_tokens = {each.text: each.scorer_tokens["prm"] for each in other.scored}
+        assert n_tokens == {each.text: (sum(each.scorer_tokens["prm"]),) for each in one.scored}
+        assert other.cost_of_scores("prm").n_new == sum(n for (n,) in n_tokens.values())
+        assert other.trees["beam:width=2"][4].cost.scorer.n_rescored > 0
+    lengths = server.lengths[2:]  # behind two probes
+    assert summary["n_scorer_new"] == sum(lengths) == sum(each.scorer_usage.n_new for each in found)
+    assert summary["n_scorer_reused"] == 0
 
 
 def test_chains_of_revisions_are_recorded_with_what_wrote_and_scored_them(

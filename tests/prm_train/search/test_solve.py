@@ -94,6 +94,19 @@ def test_a_vote_that_is_settled_draws_no_more() -> None:
         prm_train.solve("?", policy, ScriptedScorer(judge), "beam", stop_early="beta")
 
 
+def test_a_clear_score_ends_the_drawing_of_weighted_and_of_plain_best_of_n() -> None:
+    """Sample 2 says 8 with 0.9, those before it say 7 with 0.4."""
+    for strategy in ("weighted", "best_of_n"):
+        policy = ScriptedPolicy(lambda text, index: f"{index}\nAnswer: {8 if index >= 2 else 7}")
+        settings: dict[str, Any] = {"window": 2, "stop_early": "margin", "confidence": 0.9, "margin": 0.5}
+        answer = prm_train.solve("?", policy, ScriptedScorer(judge), strategy, 8, grader="exact", **settings)
+        assert (answer.answer, answer.stopped, answer.n_voters, len(policy.asked)) == ("8", "margin", 3, 4)
+    with pytest.raises(ValueError, match="stop_early: got margin with majority, expected weighted or best"):
+        prm_train.solve("?", policy, None, "majority", stop_early="margin")
+    with pytest.raises(ValueError, match=r"margin: got 1\.5, expected 0 to 1"):
+        prm_train.solve("?", policy, ScriptedScorer(judge), "weighted", margin=1.5)
+
+
 def test_a_question_without_an_answer_says_why() -> None:
     def never_ends(text: str, index: int) -> str:
         return "more\n"
@@ -164,6 +177,7 @@ def test_questions_of_a_file_are_answered_and_a_cut_file_goes_on(
             "strategy: got beam without a scorer, expected prm or orm",
         ),
         (("--question", "?", "--trace", "true"), "output: got null with trace, expected a run folder"),
+        (("--question", "?", "--stop", "''"), "stop: got '', expected strings of at least one character"),
         (("--question", "?", "--n", "0"), "n: got 0, expected 1 or more"),
         (("--question", "?", "--strategy", "majority"), r"policy\.model: got null, expected the model"),
     ],

@@ -55,3 +55,19 @@ def test_weights_count_as_parts_of_votes() -> None:
     votes = candidates("aaaaaaaa")
     assert n_needed(votes, [0.5] * 8, "beta") == 7  # 1 - 2^-(0.5 n + 1) >= 0.95 from n = 6.64 on
     assert n_needed(votes, [None, *[1.0] * 7], "beta") == 5
+
+
+def test_a_margin_asks_for_one_sure_answer_and_none_near_it() -> None:
+    """By the best sample of each answer, of the one that leads the vote."""
+
+    def margin(answers: str, *scores: float | None, **settings: Any) -> int | None:
+        return n_needed(candidates(answers), scores, "margin", **settings)
+
+    assert margin("aba", 0.25, 0.5, 1.0) == 3
+    assert margin("aba", 0.25, 0.75, 1.0) is None
+    assert margin("aba", 0.25, 0.75, 1.0, margin=0.25) == 3
+    assert margin("aab", 0.75, 0.875, 0.0) is None
+    assert margin("aab", 0.75, 0.875, 0.0, confidence=0.875) == 2
+    assert margin("bbba", 0.5, 0.5, 0.5, 1.0) is None  # the vote is for b, the best sample says a
+    assert margin("bbbaa", 0.5, 0.5, 0.5, 1.0, 1.0) == 5
+    assert margin(".bab", 1.0, None, 0.5, 1.0) == 4  # what was cut or has no score says nothing

@@ -1,10 +1,10 @@
-"""Floating point operations of a model's forward pass, counted from its config.json and the headers of its
-weights; no weight is read.
+"""Floating point operations of a model's forward pass, counted from its config and the shapes of its weights:
+those of a checkpoint in a folder (from headers, no weight is read), or of a model in this process.
 """
 
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -37,7 +37,36 @@ class ForwardFlops:
 
 
 def read_forward_flops(folder: Path) -> ForwardFlops | None:
-    """Of the checkpoint in a folder; None without one.
+    """Of the checkpoint in a folder; None without one."""
+    shapes = dict(_shapes(folder))
+    return count_forward_flops(read_object(folder / "config.json"), shapes) if shapes else None
+
+
+def own_model(user: object) -> Any | None:
+    """The transformers model that a policy or scorer runs in this process; None where it runs none, or
+    several.
+    """
+    model = getattr(user, "model", None)  # a server's is a name
+    return model if hasattr(model, "named_parameters") else None
+
+
+def model_flops(user: object) -> ForwardFlops | None:
+    """Of a token of the model that a policy or scorer runs, as far as known."""
+    model = own_model(user)
+    if model is None:
+        return None
+    config = {**model.config.to_dict(), "architectures": [type(model).__name__]}
+    return count_forward_flops(config, {name: list(each.shape) for name, each in model.named_parameters()})
+
+
+def known_flops(policy: object, scorer: object | None) -> dict[str, ForwardFlops]:
+    """Of both, by these names, as far as known."""
+    found = {"policy": model_flops(policy), "scorer": model_flops(scorer)}
+    return {name: flops for name, flops in found.items() if flops is not None}
+
+
+def count_forward_flops(config: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> ForwardFlops:
+    """Of a model with this config and these weights.
 
     A multiplication with a weight and the addition of the product are 2, so a token costs 2 for each weight
     of the matrices of the layers, and 2 x vocabulary x width in the output head, whose matrix may be that of
@@ -50,10 +79,6 @@ def read_forward_flops(folder: Path) -> ForwardFlops | None:
     Not counted: norms, biases, rotations, activations, the softmax. Sliding windows are counted as if they
     were open.
     """
-    shapes = dict(_shapes(folder))
-    if not shapes:
-        return None
-    config = read_object(folder / "config.json")
     layers, heads, width, vocabulary = (
         config.get(name) for name in ("num_hidden_layers", "num_attention_heads", "hidden_size", "vocab_size")
     )
