@@ -105,6 +105,9 @@ def _read_shard(folder: Path) -> FinishedSearch:
     wanted = {"policy"} | {
         name for name in ("prm", "orm", "revision_model") if getattr(config, name) is not None
     }
+    if config.scorer.ensemble:  # of the one scorer that there is, which it is numbered after
+        n, name = 1 + len(config.scorer.ensemble), "orm" if config.prm is None else "prm"
+        wanted |= {f"{name}.{number}" for number in range(1, n + 1)}
     if set(models) != wanted:
         raise InputError(
             f"{folder / 'models.json'}: got the ids of {', '.join(sorted(models)) or 'no model'}; expected "
@@ -137,6 +140,7 @@ def _difference(
     one, other = dump_config(first), dump_config(second)
     for name in ignored:
         one[name] = other[name]
+    one["scorer"]["ensemble"] = other["scorer"]["ensemble"]  # as OF_MODELS
     for section, names in (("problems", SELECTION), ("policy", of_policy)):
         one[section] = {**one[section], **{name: other[section][name] for name in names}}
     return first_difference(SearchConfig, one, other)

@@ -12,9 +12,9 @@ from prm_train.strategies.baselines import CONFIDENCE
 
 
 def models_flops(search: SearchConfig) -> dict[str, ForwardFlops]:
-    """Of the policies and the scorers of a search, by name; a Hub name has none."""
+    """Of the policies and the scorers of a search, by name; a Hub name has none, nor has an ensemble."""
     policy = model_path(search.policy.model or DEFAULT_TASK.policy)
-    scorers = {"prm": search.prm, "orm": search.orm}
+    scorers = {} if search.scorer.ensemble else {"prm": search.prm, "orm": search.orm}
     folders = {"policy": policy, **scorers, "revision_model": search.revision_model}
     found = {name: read_forward_flops(Path(folder)) for name, folder in folders.items() if folder is not None}
     known = {name: flops for name, flops in found.items() if flops is not None}

@@ -56,7 +56,9 @@ class StrategyRun:
 
     @property
     def writer(self) -> str:
-        """The model that wrote them: `policy`, or of revisions the `revision_model`, if there is one."""
+        """The model that wrote them: `policy`, or of revisions the `revision_model`, if there is one; both
+        where some are revised.
+        """
         return str(self.settings.get("written_by", "policy"))
 
 

@@ -28,6 +28,7 @@ from data_gen.problems.sources import select_problems, write_counts
 from data_gen.records.solutions import Problem
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
+from prm_train.scoring.ensemble import scorer_ids
 from prm_train.scoring.foreign.settings import AUTO
 from prm_train.scoring.protocol import Scorer
 from prm_train.search.failures import FailureLimit
@@ -120,19 +121,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     config.policy.check()
     config.revision_policy.check()
     check_inputs(config)
+    check_inputs(config.scorer, "scorer.")
     clock = RunClock(config.output / "seconds.json")
     selection = select_problems(config.problems)
     grader = load_grader(config.grader, config.problems.source)
     policy = config.policy.load()
     say_prompt(config.policy, policy.encode_prompt, selection.problems[0].question)
     reviser = policy if config.revision_model is None else config.revision_policy.load()
-    if any(spec.is_revisions for spec in config.specs):
+    if any(spec.has_reviser for spec in config.specs):
         need_chat_policy(reviser)
     scorers = load_scorers(config)
     confidence = load_confidence(config.baselines, config.policy, config.confidence_window)
     with Ledger(config.ledger_path) as ledger:
         done = read_begun_results(results, selection.problems)
-        models = {"policy": policy.policy_id, **{name: scorer.scorer_id for name, scorer in scorers.items()}}
+        models = {"policy": policy.policy_id}
+        for name, scorer in scorers.items():
+            models |= scorer_ids(name, scorer)
         if reviser is not policy:
             models["revision_model"] = reviser.policy_id
         claim_run(config.output, settings, models, is_begun=is_begun(config.output))

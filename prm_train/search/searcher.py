@@ -191,12 +191,18 @@ class ProblemSearch:
             aggregation=config.aggregation or prm.aggregation,
         )
         chosen, temperature = spec.config(n, settings), settings.pop("temperature")
+        writer, reviser = policy, None
+        if spec.has_reviser:
+            if config.revision_model is not None:
+                writer = self.method_policy(self.searcher.reviser)
+            reviser = self.reviser(writer, policy, temperature)
+            settings["written_by"] = "policy" if writer is policy else "policy and revision_model"
         run = StrategyRun(str(spec), n, temperature, (), settings=settings)
         if "prm" in self.too_long_for:
             return run
         trace = TreeTrace() if self.searcher.take_trace is not None else None
         candidates, usage = await search_tree(
-            lambda grower: spec.tree_search.run(grower, chosen),
+            lambda grower: spec.run(grower, chosen, self.searcher.grader, reviser),
             policy,
             self.searcher.grader,
             prm,
@@ -206,8 +212,12 @@ class ProblemSearch:
         )
         if trace is not None:
             self.traces.append(SearchTrace(str(spec), n, tuple(trace.nodes)))
-        cost = Cost(policy.usage_alone, usage, policy.n_pairs)
-        return replace(run, candidates=tuple(candidates), cost=cost)
+        return replace(run, candidates=tuple(candidates), cost=cost_of({policy, writer}, usage))
+
+    def reviser(self, policy: MethodPolicy, first: MethodPolicy, temperature: float) -> Reviser:
+        config = self.config
+        prompts = ChainPrompts(config.policy.prompt_template, config.revision_prompt)
+        return Reviser(policy, first, self.searcher.grader, config.params(temperature), prompts)
 
     async def revisions(self, spec: StrategySpec, n: int) -> StrategyRun:
         config, verifier = self.config, dict(spec.given).get("verifier", self.config.verifier)
@@ -218,14 +228,17 @@ class ProblemSearch:
         settings["written_by"] = "policy" if config.revision_model is None else "revision_model"
         policy = self.method_policy(self.searcher.reviser)
         first = self.method_policy() if chosen.base_first else policy
-        prompts = ChainPrompts(config.policy.prompt_template, config.revision_prompt)
-        reviser = Reviser(policy, first, self.searcher.grader, config.params(temperature), prompts)
-        attempts = await revisions(reviser, chosen)
+        attempts = await revisions(self.reviser(policy, first, temperature), chosen)
         candidates, usage = [attempt.candidate for attempt in attempts], ScorerUsage()
         if scorer is not None and verifier not in self.too_long_for:
             candidates, usage = await score_attempts(
                 self.problem, attempts, scorer, verifier, config.step_separator
             )
-        costs = [Cost(each.usage_alone, n_pairs=each.n_pairs) for each in {policy, first}]
-        cost = Cost(sum((each.policy for each in costs), Usage()), usage, sum(each.n_pairs for each in costs))
+        cost = cost_of({policy, first}, usage)
         return StrategyRun(str(spec), n, temperature, tuple(candidates), cost, settings)
+
+
+def cost_of(writers: set[MethodPolicy], usage: ScorerUsage) -> Cost:
+    """What a method's models cost: those that wrote, each once, and the scorer."""
+    written = sum((each.usage_alone for each in writers), Usage())
+    return Cost(written, usage, sum(each.n_pairs for each in writers))

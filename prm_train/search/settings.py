@@ -164,7 +164,7 @@ class SearchConfig(DrawSettings):
 
     def _check_revisions(self) -> None:
         chains = [spec for spec in self.specs if spec.is_revisions]
-        if self.revision_model is not None and not chains:
+        if self.revision_model is not None and not any(spec.has_reviser for spec in self.specs):
             raise ValueError(
                 f"revision_model: got {self.revision_model}, but no revisions among strategies, expected some"
             )

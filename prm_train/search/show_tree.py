@@ -188,7 +188,7 @@ def find_searched(config: ShowTreeConfig) -> Tree:
 
 def searched_tree(result: ProblemResult, search: SearchTrace) -> Tree:
     """With the answer by the strategy's own vote."""
-    run, how = result.trees[search.spec][search.n], parse_strategy(search.spec).strategy.votes[0]
+    run, how = result.trees[search.spec][search.n], parse_strategy(search.spec).votes[0]
     weights = tree_votes(run.candidates, run.scorer, cast("Aggregation", run.settings["aggregation"]), how)
     chosen, pairs = weighted_vote(run.candidates, weights), zip(run.candidates, weights, strict=True)
     voters = [(candidate, weight) for candidate, weight in pairs if weight is not None and candidate.can_vote]

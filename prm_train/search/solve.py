@@ -259,7 +259,7 @@ class Solver:
                 stopped = settings.reached(spent(grower.tree.usage)) if settings.is_set else None
                 return stopped is None
 
-            return await spec.tree_search.run(replace(grower, may_go_on=may_go_on), config)
+            return await spec.run(replace(grower, may_go_on=may_go_on), config, self.reader)
 
         async with SharedScorer(scorer) as shared:  # which books what the search costs alone
             candidates, usage = await search_tree(
@@ -271,7 +271,7 @@ class Solver:
                 settings.params(chosen["temperature"], settings.step_separator),
                 trace if self.is_traced else None,
             )
-        votes = tree_votes(candidates, SCORER, config.aggregation, spec.strategy.votes[0])
+        votes = tree_votes(candidates, SCORER, config.aggregation, spec.votes[0])
         return Found(candidates, votes, stopped, spent(usage)), Cost(policy.usage_alone, usage)
 
     def _answer(

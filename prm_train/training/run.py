@@ -37,10 +37,10 @@ from data_gen.policies.first_prompt import shortened
 from data_gen.process.disk_faults import writing
 from data_gen.process.library_noise import show_no_loading_bars
 from data_gen.settings.errors import InputError
-from prm_train.checkpoints.facts import CheckpointFacts, Kind, store_calibration
+from prm_train.checkpoints.facts import UNCALIBRATED, CheckpointFacts, Kind, Reliability, store_calibration
 from prm_train.encoding.paths import ScorerEncoding
 from prm_train.examples.examples import Example, ExampleSet, split_by_question
-from prm_train.metrics.calibration import CalibrationError, CalibrationFit, calibrate
+from prm_train.metrics.calibration import CalibrationError, CalibrationFit, calibrate, reliability_of
 from prm_train.networks.special_ids import say_once
 from prm_train.training.arguments import check_accelerator, check_launch
 from prm_train.training.best_of_n import best_of_n
@@ -262,9 +262,9 @@ def finish(begun: BegunTraining) -> None:
     folder = config.output / "training"
     seconds = begun.cost.so_far()
 
-    calibration = None
+    calibration = reliability = None
     if isinstance(config, CalibrationSettings) and begun.validation:
-        calibration = _fit_calibration(trainer, config)
+        calibration, reliability = _meaning_of_scores(trainer, config)
     parity = training.save(trainer, begun.encoding, parity_rows(begun.validation or begun.examples))
 
     if parity is not None:  # None on all processes but the main one
@@ -272,8 +272,11 @@ def finish(begun: BegunTraining) -> None:
             config, trainer.state, begun.examples, begun.validation, begun.left_out, seconds
         )
         report = replace(report, parity=parity, sources=begun_with(folder), calibration=calibration)
-        if calibration is not None:
-            store_calibration(config.output, calibration.calibration, calibration.thresholds)
+        if reliability is not None:
+            fitted, thresholds = (
+                (calibration.calibration, calibration.thresholds) if calibration else (UNCALIBRATED, ())
+            )
+            store_calibration(config.output, fitted, thresholds, reliability)
         report.write(folder / "report.json")  # from here on the training is a finished one
         remove_resume_files(folder)
         logger.info("%s:\n%s", folder / "report.json", training_table(report))
@@ -281,17 +284,19 @@ def finish(begun: BegunTraining) -> None:
     trainer.end()
 
 
-def _fit_calibration(trainer: Any, config: CalibrationSettings) -> CalibrationFit | None:
-    """None where none is wanted, or where none can be fitted: a training is not lost for that, and a warning
-    says so.
+def _meaning_of_scores(
+    trainer: Any, config: CalibrationSettings
+) -> tuple[CalibrationFit | None, Reliability]:
+    """The calibration, and how often scores are right with it. None where none is wanted, or where none can
+    be fitted: a training is not lost for that, and a warning says so.
 
     All processes must come here, since each may hold a part of the weights.
     """
-    if config.calibration == "none":
-        return None
-    try:
-        logits, examples = trainer.validation_logits()
-        return calibrate(logits, examples, config.calibration)
-    except CalibrationError as error:
-        logger.warning("%s: no calibration is stored: %s", config.output, error)
-        return None
+    logits, examples = trainer.validation_logits()
+    fit = None
+    if config.calibration != "none":
+        try:
+            fit = calibrate(logits, examples, config.calibration)
+        except CalibrationError as error:
+            logger.warning("%s: no calibration is stored: %s", config.output, error)
+    return fit, reliability_of(logits, examples, fit.calibration if fit else UNCALIBRATED)
