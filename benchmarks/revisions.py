@@ -36,7 +36,8 @@ What this cannot show: one task of short solutions, one policy of 0.4 million pa
 slips of a line that a right solution nearby corrects; one recipe, untuned. Equal N is not equal cost: the
 tokens are reported beside.
 
-Deviations: none yet.
+Deviations: `collect` also gives each difference over all seeds, with an interval that holds the variance of
+trainings; no bar is read from it.
 
 `python -m benchmarks.revisions run --output runs/revisions/seed-0 --seed 0` makes one seed, about an hour and
 a half on one core; a run that was interrupted goes on with the command that it was in (pretraining begins
@@ -68,8 +69,9 @@ from prm_train.metrics.estimators import (
     Interval,
     bootstrap_interval,
     difficulty_quintiles,
-    paired_difference,
+    paired_values,
 )
+from prm_train.metrics.training_seeds import interval_over_seeds
 from prm_train.search.results import Cost, ProblemResult, read_results
 from prm_train.strategies.voting import majority_vote
 
@@ -162,17 +164,33 @@ def solved(results: Sequence[ProblemResult]) -> Solved:
     return table
 
 
-def differences(table: Solved) -> dict[str, dict[str, float]]:
-    """The bars."""
+def differences(table: Solved) -> dict[str, NDArray[np.float64]]:
+    """What the bars are of, for each problem."""
     four = table[f"{SEEING[4]}, hierarchical"][N_MAX]
     others = {
         "4 blind chains": table[f"{BLIND[4]}, hierarchical"],
         "parallel": table[f"{SEEING[16]}, hierarchical"],
         "policy, ORM-weighted": table["policy, ORM-weighted"],
     }
+    return {name: paired_values(four, other[N_MAX]) for name, other in others.items()}
+
+
+def bars(table: Solved) -> dict[str, dict[str, float]]:
     return {
-        name: figure(paired_difference(four, other[N_MAX], np.random.default_rng(0)))
-        for name, other in others.items()
+        name: figure(bootstrap_interval(values, np.random.default_rng(0), bounds=(-1.0, 1.0)))
+        for name, values in differences(table).items()
+    }
+
+
+def over_seeds(seeds: Sequence[dict[str, NDArray[np.float64]]]) -> dict[str, dict[str, float]]:
+    """The differences of all seeds together, whose trainings and problems are their own."""
+    return {
+        name: figure(
+            interval_over_seeds(
+                [seed[name] for seed in seeds], np.random.default_rng(0), "own", bounds=(-1.0, 1.0)
+            )
+        )
+        for name in seeds[0]
     }
 
 
@@ -227,7 +245,7 @@ def seed_figures(folder: Path) -> dict[str, Any]:
             }
             for name, at in table.items()
         },
-        "4 chains of 4 minus": differences(table),
+        "4 chains of 4 minus": bars(table),
         "right_by_place": by_place(results),
         "by_difficulty": by_difficulty(results, table),
         "tokens": tokens(results),
@@ -236,8 +254,10 @@ def seed_figures(folder: Path) -> dict[str, Any]:
 
 
 def collect(folders: Sequence[Path]) -> None:
+    tables = [solved(read_results(folder / "test" / "results.jsonl")) for folder in folders]
     figures = {
         "seeds": [seed_figures(folder) for folder in folders],
+        "4 chains of 4 minus, over seeds": over_seeds([differences(table) for table in tables]),
         "machine": machine_name(),
         "command": "python -m benchmarks.revisions collect " + " ".join(map(str, folders)),
     }

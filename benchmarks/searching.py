@@ -99,7 +99,7 @@ class Ours:
         async def one(problem: Problem, ledger: Ledger) -> Work:
             policy = LedgerPolicy(self.policy, ledger, problem)
             _, usage = await search_tree(
-                lambda grower: spec.tree_search.run(grower, config),
+                lambda grower: spec.run(grower, config, self.reader),
                 *(policy, self.reader, self.scorer, "prm", STEP),
             )
             return Work(policy.n_draws, policy.usage.n_generated, usage.n_new)

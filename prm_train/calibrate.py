@@ -1,5 +1,5 @@
-"""`prm-train calibrate`: fit a calibration and a threshold for an existing checkpoint, and write them into
-its config.json.
+"""`prm-train calibrate`: fit a calibration and a threshold for an existing checkpoint, count how often its
+scores are right, and write that into its config.json.
 
 Rows of questions that the checkpoint was trained on are left out, as far as its training/config.json tells
 which they were. Half of the others fit, half measure: see `prm_train.metrics.calibration`. An earlier
@@ -164,7 +164,7 @@ def calibrate_checkpoint(config: CalibrateConfig) -> "CalibrationFit":
     from data_gen.models.pretrained import load_model_config
     from prm_train.checkpoints.facts import store_calibration
     from prm_train.kinds.lookup import kind_of
-    from prm_train.metrics.calibration import calibrate
+    from prm_train.metrics.calibration import calibrate, reliability_of
     from prm_train.metrics.training_report import StoredCalibration
 
     kind = kind_of(load_model_config(str(config.checkpoint), config.trust_remote_code))
@@ -178,7 +178,8 @@ def calibrate_checkpoint(config: CalibrateConfig) -> "CalibrationFit":
     kept = held_out(config.checkpoint, examples)
     logits = place_logits(model.to(config.device), kind.scores_steps, kept, config.batch_tokens)
     found = calibrate(logits, kept, config.method)
-    store_calibration(config.checkpoint, found.calibration, found.thresholds)
+    reliability = reliability_of(logits, kept, found.calibration)
+    store_calibration(config.checkpoint, found.calibration, found.thresholds, reliability)
     # `publish` says what scores mean by them
     stored = StoredCalibration(**vars(found), label_settings=algebra)
     stored.write(config.checkpoint / "calibration.json")

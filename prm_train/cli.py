@@ -59,6 +59,10 @@ COMMANDS = {
     "solve": ("prm_train.search.solve_questions", "answer questions with a policy and a scorer"),
     "show-tree": ("prm_train.search.show_tree", "draw what a search in a tree did as a page"),
     "score": ("prm_train.search.score_rows", "score the steps of solutions in a file"),
+    "estimate-difficulty": (
+        "prm_train.estimate_difficulty",
+        "how hard problems are for a policy: measured, and predicted from few draws or the prompt",
+    ),
     "evaluate": ("prm_train.evaluation.evaluate", "compare methods with intervals and write the report"),
     "benchmark": (
         "prm_train.benchmarking.benchmark",

@@ -52,8 +52,7 @@ class QuickstartConfig:
     grader: GraderName = field(
         default="auto",
         metadata={
-            "help": "what compares answers: arithmetic (auto), or arithmetic_last_value, by which a wrong "
-            "step can still end right"
+            "help": f"what compares answers: auto, or one of {', '.join(DEFAULT_TASK.graders)}",
         },
     )
     n_train_problems: int = field(default=2000, metadata={"help": "number of training problems"})
@@ -290,7 +289,12 @@ def run_stages(config: QuickstartConfig, lock: int) -> None:
     chosen.write(config.output / "chosen.json")
     choosing_seconds = time.perf_counter() - started
     stage = search_stage(
-        config, "test", config.n_test_problems, chosen.temperatures, config.strategies, chosen.prm_aggregation
+        config,
+        "test",
+        config.n_test_problems,
+        chosen.temperatures,
+        config.strategies,
+        chosen.vote_aggregation,
     )
     run_stage(stage, config.output, lock)
     started = time.perf_counter()

@@ -22,7 +22,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     rows = read_rows(config.rows, RevisionRow)
     run_training(RevisionTraining(rows, config))
-    report_rates(rows, config)
+    if not config.forecast:
+        report_rates(rows, config)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ True is correct, False incorrect, None unknown; a `Verdict` (data_gen.records.ve
 unknown. The module is found as `python -c` would find it: in the working directory or among what is
 installed. A plain function is called in threads, several at a time, so that a slow one holds up no draw, and
 no end of the run; one that needs the main thread (signals, math-verify's own time-outs) is written `async
-def`. Whatever it raises ends the run: a fault is no verdict. A module that needs something of the machine may
-have a function `check_machine()`, which is called before anything is drawn and raises InputError.
-data_gen/grading/program.py is an example.
+def`. Whatever it raises ends the run, or in `search` that problem: a fault is no verdict. A module that needs
+something of the machine may have a function `check_machine()`, which is called before anything is drawn and
+raises InputError. data_gen/grading/program.py is an example.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -26,10 +27,16 @@ from data_gen.process.daemon_threads import DaemonThreads
 from data_gen.records.sampling import FinishReason
 from data_gen.records.solutions import GradedSolution, Problem, Question, Solution
 from data_gen.records.verdicts import CORRECT, INCORRECT, Verdict, unknown
-from data_gen.settings.errors import InputError
+from data_gen.settings.errors import InputError, ProblemFaultError
 
 Opinion = bool | Verdict | None
 PARAMETERS = ["question", "gold_answer", "solution"]
+# What a grader may meet that has nothing to do with the answer: the user's to mend, the disk, the memory
+OF_THE_MACHINE = (InputError, OSError, MemoryError)
+
+
+class GraderFaultError(ProblemFaultError):
+    """A grader of one's own raised something (the cause) on one answer."""
 
 
 class FunctionGrader:
@@ -57,6 +64,22 @@ class FunctionGrader:
         return find_answer(solution.text, solution.finish_reason is FinishReason.LENGTH)
 
     async def _opinion(self, *arguments: str) -> object:
+        """What the function returns. What it raises is the cause of a GraderFaultError, unless the machine
+        or the user's settings are at fault.
+        """
+        try:
+            return await self._called(*arguments)
+        except OF_THE_MACHINE:
+            raise
+        except Exception as error:
+            if any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):  # torch's
+                raise
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            raise GraderFaultError(
+                f"grader {self.name}: {type(error).__name__} {error} ({where.filename}:{where.lineno})"
+            ) from error
+
+    async def _called(self, *arguments: str) -> object:
         """What the function returns. What it raises is raised, as RuntimeError where it would mean something
         to the event loop.
         """

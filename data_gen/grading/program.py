@@ -177,7 +177,7 @@ def run_program(program: str, tests: str | None = None, stdin: str = "") -> Run:
     """
     exit_code, output, said = _start(program, tests, stdin, check_machine())
     if "broken" in said:
-        raise RuntimeError(f"program_grading: a sandbox could not be set up: {said['broken']}")
+        raise InputError(f"program_grading: a sandbox could not be set up: {said['broken']}")
     return Run(exit_code, output, said.get("tests"))
 
 

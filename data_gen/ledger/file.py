@@ -52,12 +52,11 @@ def checksum(*values: str | bytes | int | None) -> bytes:
     hash is one of its ids already; the key and what was drawn of a draw; the key of the draw and the other
     columns of a verdict.
     """
-    digest = blake2b(digest_size=8)
+    parts = list[bytes]()
     for value in values:
         data = value if isinstance(value, bytes) else str(value).encode(errors="surrogateescape")
-        digest.update(f"{type(value).__name__} {len(data)} ".encode())
-        digest.update(data)
-    return digest.digest()
+        parts += (f"{type(value).__name__} {len(data)} ".encode(), data)
+    return blake2b(b"".join(parts), digest_size=8).digest()
 
 
 def is_as_stored(stored: bytes | None, *values: str | bytes | int | None) -> bool:

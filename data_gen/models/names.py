@@ -33,17 +33,18 @@ def check_model(setting: str, name: str, file: str = "config.json") -> None:
         )
 
 
-def check_inputs(config: "DataclassInstance") -> None:
+def check_inputs(config: "DataclassInstance", section: str = "") -> None:
     """Raises InputError for a file or folder (`metadata={"is_input": True}`) or a model (`is_model`) that a
-    config names and that is not there. A command calls it before it imports what takes seconds.
+    config names and that is not there. A command calls it before it imports what takes seconds. `section` is
+    the name of the section that it looks into, with a dot.
     """
     for setting in fields(config):
         value = getattr(config, setting.name)
         for each in value if isinstance(value, tuple) else (value,):
             if each is not None and setting.metadata.get("is_input") and not Path(each).exists():
-                raise InputError(f"{setting.name}: {each}: no such file or folder")
+                raise InputError(f"{section}{setting.name}: {each}: no such file or folder")
             if each is not None and setting.metadata.get("is_model") and each != "base":
-                check_model(setting.name, str(each))
+                check_model(section + setting.name, str(each))
 
 
 def model_line(role: str, name: str, n_parameters: int, dtype: object, device: object) -> str:

@@ -17,8 +17,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from data_gen.records.sampling import FinishReason
-from data_gen.records.solutions import GradedSolution, Problem, VerdictKind
+from data_gen.records.solutions import GradedSolution, Problem
 from data_gen.records.steps import split_steps
+from data_gen.records.verdicts import VerdictKind
 from data_gen.settings.errors import InputError
 
 

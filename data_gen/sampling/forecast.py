@@ -84,10 +84,12 @@ def forecast_text(totals: Mapping[str, Total], n_problems: int) -> str:
     """A table for a person."""
     lines = [f"forecast for {n_problems} problems (90 % interval):"]
     for name, total in totals.items():
-        lines.append(
-            f"  {name.removeprefix('n_'):>20} {total.expected:>16,.0f}   [{total.low:,.0f}, "
-            f"{total.high:,.0f}]"
-        )
+        expected, low, high = map(_shown, asdict(total).values())
+        lines.append(f"  {name.removeprefix('n_'):>20} {expected:>16}   [{low}, {high}]")
     if "seconds" in totals:
         lines[-1] += " at the pilot's rate: a fuller batch is faster"
     return "\n".join(lines)
+
+
+def _shown(value: float) -> str:
+    return f"{value:,.0f}" if value < 1e13 else f"{value:.3g}"

@@ -12,8 +12,8 @@ from typing import Any
 
 from data_gen.formats.stepwise import take, take_texts
 from data_gen.problems.row_fields import joined_text
-from data_gen.records.solutions import VerdictKind
 from data_gen.records.steps import split_steps
+from data_gen.records.verdicts import VerdictKind
 from data_gen.rows.candidates import read_candidates_row
 from data_gen.settings.errors import InputError
 from prm_train.benchmarking.rows import Attempt

@@ -1,5 +1,5 @@
-"""What config.json says of the scores of a checkpoint: their calibration, and thresholds for them. Loads
-without torch.
+"""What config.json says of the scores of a checkpoint: their calibration, thresholds for them, and how often
+scores of which size were right. Loads without torch.
 """
 
 from dataclasses import dataclass
@@ -36,3 +36,25 @@ class Threshold:
     tuned_on: str
     value: float
     f1: float | None = None
+
+
+@dataclass(frozen=True)
+class ScoreBin:
+    """Scores from `low` to the next bin's: on how many held-out labels, of how many questions, and the share
+    of these that was right (the mean of soft ones).
+    """
+
+    low: float
+    n_labels: int
+    n_questions: int
+    share_right: float
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How often a score of some size is right, on questions that fitted neither the network nor its
+    calibration. The bins ascend, and the first begins at 0.
+    """
+
+    bins: tuple[ScoreBin, ...]
+    version: Literal[1] = 1  # of what is counted; a later way to count has another

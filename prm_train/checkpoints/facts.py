@@ -15,6 +15,7 @@ from data_gen.models.pretrained import load_model_config
 from data_gen.settings.errors import InputError
 from prm_train.checkpoints.calibration import UNCALIBRATED as UNCALIBRATED
 from prm_train.checkpoints.calibration import Calibration as Calibration
+from prm_train.checkpoints.calibration import Reliability as Reliability
 from prm_train.checkpoints.calibration import Threshold as Threshold
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.encoding.paths import EncodingFacts
@@ -34,6 +35,7 @@ class CheckpointFacts:
     prompts show earlier attempts.
 
     Checkpoints written before there was calibration lack it, and their scores are those of the network.
+    `reliability` is None where nothing was held out, and in those of earlier versions.
     """
 
     kind: Kind
@@ -44,14 +46,15 @@ class CheckpointFacts:
     thresholds: tuple[Threshold, ...] = ()
     is_reward: bool = False
     has_attempts: bool = False
+    reliability: Reliability | None = None
 
 
 def score_facts(facts: CheckpointFacts) -> dict[str, Any]:
-    """What of the facts decides a score: thresholds and what only describes do not, nor does a calibration
-    that changes nothing.
+    """What of the facts decides a score: thresholds, reliability and what only describes do not, nor does a
+    calibration that changes nothing.
     """
     found = asdict(facts)
-    for name in ("thresholds", "is_reward", "has_attempts"):
+    for name in ("thresholds", "is_reward", "has_attempts", "reliability"):
         del found[name]
     if facts.calibration == UNCALIBRATED:
         del found["calibration"]
@@ -84,13 +87,22 @@ def read_config_facts(path: str, trust_remote_code: bool = False) -> CheckpointF
     return read_facts(load_model_config(path, trust_remote_code))
 
 
-def store_calibration(folder: Path, calibration: Calibration, thresholds: tuple[Threshold, ...]) -> None:
-    """Write a calibration into the config.json of a checkpoint. The thresholds are of calibrated scores:
-    earlier ones are dropped.
+def store_calibration(
+    folder: Path,
+    calibration: Calibration,
+    thresholds: tuple[Threshold, ...],
+    reliability: Reliability | None = None,
+) -> None:
+    """Write a calibration into the config.json of a checkpoint. Thresholds and reliability are of calibrated
+    scores: earlier ones are dropped.
     """
     _store(
         folder,
-        {"calibration": asdict(calibration), "thresholds": [asdict(threshold) for threshold in thresholds]},
+        {
+            "calibration": asdict(calibration),
+            "thresholds": [asdict(threshold) for threshold in thresholds],
+            "reliability": asdict(reliability) if reliability else None,
+        },
     )
 
 

@@ -3,7 +3,7 @@ verifiers tell right from wrong.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from typing import Any
 
@@ -14,7 +14,13 @@ from prm_train.evaluation.choosers import Scores, anyone_right, scorer_scores
 from prm_train.evaluation.choosing import Chosen, accuracies, within_problem_aurocs
 from prm_train.evaluation.costs import Costs
 from prm_train.evaluation.facts import step_quality
-from prm_train.evaluation.results import PairedDifference, SingleSample, TokensPerProblem, VerifierQuality
+from prm_train.evaluation.results import (
+    ALL_PROBLEMS,
+    PairedDifference,
+    SingleSample,
+    TokensPerProblem,
+    VerifierQuality,
+)
 from prm_train.evaluation.sample_methods import SampleMethod, sample_methods, spelled
 from prm_train.evaluation.tree_methods import TreeMethod, tree_methods
 from prm_train.metrics.estimators import (
@@ -23,7 +29,9 @@ from prm_train.metrics.estimators import (
     bootstrap_interval,
     difficulty_quintiles,
     paired_difference,
+    paired_values,
 )
+from prm_train.metrics.many_comparisons import holm_adjusted, sign_flip_p_value
 from prm_train.scoring.flops import ForwardFlops
 from prm_train.search.model_work import has_tokens
 from prm_train.search.results import ProblemResult
@@ -82,9 +90,12 @@ class Comparison:
             table[tree.name] = tree.accuracies(self.results)
         return table
 
-    def quintiles(self) -> NDArray[np.int64]:
+    def quintiles(self) -> NDArray[np.int64] | None:
+        """None where the search made no draws for difficulty."""
+        if not all(result.difficulty.n for result in self.results):
+            return None
         return difficulty_quintiles(
-            [result.difficulty.n_correct / max(result.difficulty.n, 1) for result in self.results]
+            [result.difficulty.n_correct / result.difficulty.n for result in self.results]
         )
 
     def single_samples(self) -> tuple[SingleSample, ...]:
@@ -101,9 +112,11 @@ class Comparison:
     def tokens(self) -> dict[str, dict[int, TokensPerProblem]]:
         """Mean tokens a problem of each method at each N, as if it ran alone.
 
-        A method with a scorer whose tokens the search did not store has none.
+        A method with a scorer whose tokens the search did not store has none. Problems that failed are left
+        out: nobody knows what they would have cost.
         """
-        costs = Costs(self.results, self.separator, self.flops)
+        answered = [result for result in self.results if not result.failure]
+        costs = Costs(answered, self.separator, self.flops)
         of_samples = cache(costs.of_samples)  # two methods share a scorer
         table = {
             method.name: {
@@ -125,36 +138,35 @@ class Comparison:
         """How well each score tells right from wrong samples of the same problem."""
         chosen = self.chosen
         names = {method.name for method in self.methods}
-        rows = []
+        rows: list[VerifierQuality] = []
 
         if "prm_weighted" in names:
             areas = self._aurocs(scorer_scores("prm", chosen.prm_aggregation))
             note = f"{len(areas)} of {len(self.results)} problems have right and wrong samples"
             quality = step_quality(self.results)
-            rows.append(
-                VerifierQuality(
-                    "PRM",
-                    self.interval(areas),
-                    f"{chosen.prm_aggregation}, chosen on validation",
-                    quality.auroc,
-                    quality.brier,
-                    note,
-                )
-            )
+            how = f"{chosen.prm_aggregation}, chosen on validation"
+            rows += self._verifier("PRM", areas, how, quality.auroc, quality.brier, note)
 
         if "orm_weighted" in names:
-            rows.append(VerifierQuality("ORM", self.interval(self._aurocs(scorer_scores("orm", "last")))))
+            rows += self._verifier("ORM", self._aurocs(scorer_scores("orm", "last")))
 
-        areas = self._aurocs(partial(logprob_scores, form=chosen.logprob_auroc))
-        note = f"{chosen.logprob_auroc} over tokens, chosen on validation"
-        rows.append(VerifierQuality("policy's log-prob", self.interval(areas), note=note))
+        if "logprob" in names:
+            areas = self._aurocs(partial(logprob_scores, form=chosen.logprob_auroc))
+            note = f"{chosen.logprob_auroc} over tokens, chosen on validation"
+            rows += self._verifier("policy's log-prob", areas, "", None, None, note)
         return tuple(rows)
+
+    def _verifier(self, name: str, areas: NDArray[np.float64], *others: Any) -> list[VerifierQuality]:
+        """None where no problem has both right and wrong samples."""
+        return [VerifierQuality(name, self.interval(areas), *others)] if areas.size else []
 
     def _aurocs(self, scores: Scores) -> NDArray[np.float64]:
         return within_problem_aurocs(self.results, self.scored_temperature, scores)
 
     def paired(self, correct: dict[str, dict[int, NDArray[np.float64]]]) -> tuple[PairedDifference, ...]:
-        """Differences between methods on the same problems. `correct` is the table of that method."""
+        """Differences between methods on the same problems, with Holm's correction for all of them. `correct`
+        is the table of that method.
+        """
         if "prm_weighted" not in correct:
             return ()
         weighted = correct["prm_weighted"]
@@ -162,16 +174,15 @@ class Comparison:
         ns = [n for n in (4, 16, 64) if n in weighted]
 
         pairs = [
-            PairedDifference("prm_weighted", baseline, n, self._difference(weighted[n], correct[baseline][n]))
+            self._pair("prm_weighted", baseline, n, weighted[n], correct[baseline][n])
             for baseline in ("majority", "logprob", *self.chosen.baselines, "orm_weighted")
             if baseline in correct
             for n in ns
         ]
-        pairs += [
-            PairedDifference("prm_weighted", "greedy", n, self._difference(weighted[n], greedy)) for n in ns
-        ]
+        pairs += [self._pair("prm_weighted", "greedy", n, weighted[n], greedy) for n in ns]
 
-        hard = self.quintiles() >= N_QUINTILES - 2
+        quintiles = self.quintiles()
+        hard = None if quintiles is None else quintiles >= N_QUINTILES - 2
         # Where settings were tuned, what was chosen is compared, and not each of those that were tried
         trees = [
             tree.name
@@ -181,19 +192,35 @@ class Comparison:
         for name in trees:
             for n, found in correct[name].items():
                 if n in weighted:
-                    pairs.append(
-                        PairedDifference(name, "prm_weighted", n, self._difference(found, weighted[n]))
-                    )
-                    on_hard = self._difference(found[hard], weighted[n][hard])
-                    pairs.append(
-                        PairedDifference(name, "prm_weighted", n, on_hard, problems="two hardest quintiles")
-                    )
-        return tuple(pairs)
+                    every = weighted[n]
+                    pairs.append(self._pair(name, "prm_weighted", n, found, every))
+                    if hard is not None:
+                        on_hard = found[hard], every[hard]
+                        pairs.append(self._pair(name, "prm_weighted", n, *on_hard, "two hardest quintiles"))
+        p_values = holm_adjusted([pair.p_value for pair in pairs if pair.p_value is not None])
+        return tuple(replace(pair, p_holm=p) for pair, p in zip(pairs, p_values, strict=True))
 
-    def _difference(self, values: NDArray[np.float64], baseline: NDArray[np.float64]) -> Interval:
-        # A generator of the same seed each time: what one pair gets does not depend on which others are
+    def _pair(
+        self,
+        method: str,
+        baseline: str,
+        n: int,
+        values: NDArray[np.float64],
+        others: NDArray[np.float64],
+        problems: str = ALL_PROBLEMS,
+    ) -> PairedDifference:
+        # Generators of the same seed each time: what one pair gets does not depend on which others are
         # compared.
-        return paired_difference(values, baseline, np.random.default_rng(self.seed))
+        interval = paired_difference(values, others, np.random.default_rng(self.seed))
+        p = sign_flip_p_value(paired_values(values, others), np.random.default_rng(self.seed))
+        return PairedDifference(method, baseline, n, interval, problems, p)
+
+
+def step_scores_in_words(chosen: Chosen, method: str) -> str:
+    at = chosen.selections.get(method)
+    if at is None:
+        return f"{chosen.prm_aggregation} of the step scores"
+    return f"what makes one score of a solution's steps chosen on validation for each N ({spelled(at)})"
 
 
 def settings_in_words(comparison: Comparison) -> dict[str, str]:
@@ -201,12 +228,19 @@ def settings_in_words(comparison: Comparison) -> dict[str, str]:
     chosen = comparison.chosen
     return {
         "majority": f"T chosen on validation for each N ({spelled(chosen.majority)})",
-        "logprob": f"T and form chosen on validation for each N ({spelled(chosen.logprob)})",
+        **(
+            {"logprob": f"T and form chosen on validation for each N ({spelled(chosen.logprob)})"}
+            if chosen.logprob
+            else {}
+        ),
         **{
             name: f"T and form chosen on validation for each N ({spelled(at)})"
             for name, at in chosen.baselines.items()
         },
-        "prm_weighted": f"T = {comparison.scored_temperature:g}, {chosen.prm_aggregation} of the step scores",
+        **{
+            name: f"T = {comparison.scored_temperature:g}, {step_scores_in_words(chosen, name)}"
+            for name in ("prm_weighted", "prm_vanilla")
+        },
         **{
             method.name: f"{words}; replayed in the order of the samples"
             for method in comparison.methods

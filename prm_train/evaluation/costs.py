@@ -6,14 +6,15 @@ problems.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prm_train.evaluation.results import TokensPerProblem
 from prm_train.evaluation.tree_methods import TreeMethod
 from prm_train.metrics.estimators import blocks
 from prm_train.scoring.flops import ForwardFlops
 from prm_train.scoring.work import Work, passed
-from prm_train.search.model_work import flops_of, scored_work
+from prm_train.search.model_flops import flops_of, flops_of_cost
+from prm_train.search.model_work import Nodes, scored_nodes, work_of
 from prm_train.search.results import ProblemResult, StrategyRun
 from prm_train.strategies.candidates import Candidate
 
@@ -25,6 +26,7 @@ class Costs:
     results: Sequence[ProblemResult]
     separator: str
     flops: Mapping[str, ForwardFlops]
+    _known: dict[tuple[int, str], Nodes] = field(default_factory=dict, init=False)
 
     def of_samples(
         self,
@@ -38,7 +40,7 @@ class Costs:
         """
         return mean(
             mean(
-                self._of_block(
+                self.of_block(
                     block[: n_drawn(block)], result.cost_of_samples(temperature).policy.n_prefilled, scorer
                 )
                 for block in blocks(result.samples[temperature], n)
@@ -53,28 +55,25 @@ class Costs:
             for n, (spec, _) in tree.at.items()
         }
 
-    def _of_block(self, block: Sequence[Candidate], n_prompt: int, scorer: str | None) -> TokensPerProblem:
+    def of_block(self, block: Sequence[Candidate], n_prompt: int, scorer: str | None) -> TokensPerProblem:
         drawn = sum((passed(n_prompt, each.n_tokens) for each in block), Work())
-        scored = scored_work(block, scorer, self.separator) if scorer else Work()
-        flops = self._flops(drawn + passed(0, n_prompt), drawn.n_tokens, scorer, scored)
+        scored = work_of(self._nodes(each, scorer) for each in block) if scorer else Work()
+        written = drawn + passed(0, n_prompt)
+        flops = flops_of(self.flops, "policy", written, drawn.n_tokens, scorer, scored)
         return TokensPerProblem(drawn.n_tokens, scored.n_tokens, n_prompt, flops)
 
-    def _of_run(self, run: StrategyRun) -> TokensPerProblem:
-        cost, scorer = run.cost, None if run.scorer == "none" else run.scorer
-        n_generated, n_prefilled = cost.policy.n_generated, cost.policy.n_prefilled
-        drawn, scored = (
-            Work(n_generated + n_prefilled, cost.n_pairs),
-            Work(cost.scorer.n_new, cost.scorer.n_pairs),
-        )
-        # An earlier version stored no pairs
-        is_known = all(bool(work.n_pairs) == bool(work.n_tokens) for work in (drawn, scored))
-        flops = self._flops(drawn, n_generated, scorer, scored, run.writer) if is_known else None
-        return TokensPerProblem(n_generated, scored.n_tokens, n_prefilled, flops)
+    def _nodes(self, candidate: Candidate, scorer: str) -> Nodes:
+        """Made once: a candidate is in a block of each N, and of several methods."""
+        key = (id(candidate), scorer)  # the results keep it alive
+        if key not in self._known:
+            self._known[key] = scored_nodes(candidate, scorer, self.separator)
+        return self._known[key]
 
-    def _flops(
-        self, drawn: Work, n_generated: int, scorer: str | None, scored: Work, writer: str = "policy"
-    ) -> float | None:
-        return flops_of(self.flops, writer, drawn, n_generated, scorer, scored)
+    def _of_run(self, run: StrategyRun) -> TokensPerProblem:
+        usage, scored = run.cost.policy, run.cost.scorer.n_new
+        scorer = None if run.scorer == "none" else run.scorer
+        flops = flops_of_cost(self.flops, run.writer, scorer, run.cost)
+        return TokensPerProblem(usage.n_generated, scored, usage.n_prefilled, flops)
 
 
 def mean(costs: Iterable[TokensPerProblem]) -> TokensPerProblem:

@@ -8,7 +8,7 @@ uses.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,20 +20,23 @@ from data_gen.problems.tasks import task_of_problem
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
 from prm_train.evaluation.choosers import anyone_right
-from prm_train.evaluation.choosing import Chosen, accuracies, choose_settings
+from prm_train.evaluation.choosing import Chosen, accuracies, choose_settings, has_logprobs, sample_counts
 from prm_train.evaluation.comparison import Comparison, settings_in_words
+from prm_train.evaluation.difficulty import ORACLE, read_difficulties
 from prm_train.evaluation.facts import (
     example_solutions,
     label_statistics,
     loss_curves,
-    models_flops,
     run_facts,
     step_quality,
 )
 from prm_train.evaluation.report import summary_table, write_report
 from prm_train.evaluation.results import SearchReport
 from prm_train.evaluation.shards import check_chosen_for, read_search
-from prm_train.metrics.estimators import N_QUINTILES, Interval
+from prm_train.metrics.coverage import coverage
+from prm_train.metrics.estimators import N_QUINTILES, Interval, difficulty_quintiles
+from prm_train.search.failures import failures_in_words
+from prm_train.search.model_flops import models_flops
 from prm_train.search.results import ProblemResult
 from prm_train.strategies.voting import TreeVote
 
@@ -67,6 +70,14 @@ class EvaluateConfig:
             "help": "folder of the quickstart's stage files, for the report's section on costs",
         },
     )
+    difficulty: Path | None = field(
+        default=None,
+        metadata={
+            "is_input": True,
+            "help": "folder of `prm-train estimate-difficulty` for the test problems, to report accuracies "
+            "by predicted difficulty, too",
+        },
+    )
     more_votes: tuple[TreeVote, ...] = field(
         default=(),
         metadata={
@@ -88,6 +99,12 @@ def check_results(validation: Sequence[ProblemResult], test: Sequence[ProblemRes
         raise InputError(
             f"{len(shared)} of {len(test)} test questions are validation questions too; expected none: "
             f"{min(shared)!r:.80}"
+        )
+    if has_logprobs(test) != bool(chosen.logprob):
+        with_them, without = ("validation", "test") if chosen.logprob else ("test", "validation")
+        raise InputError(
+            f"{with_them} has log-probabilities of its samples and {without} has none; expected them in "
+            "both, or in none, to select by them"
         )
     missing = [t for t in chosen.temperatures if t not in test[0].samples]
     if missing:
@@ -113,9 +130,7 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
         results, chosen, config.seed, config.more_votes, test.config.step_separator, flops
     )
     correct, quintiles = comparison.correct(), comparison.quintiles()
-
-    def by_quintile(values: NDArray[np.float64]) -> tuple[Interval, ...]:
-        return tuple(comparison.interval(values[quintiles == q]) for q in range(N_QUINTILES))
+    pass_at_1 = {"pass_at_1": {1: accuracies(results, comparison.scored_temperature, anyone_right, 1)}}
 
     return SearchReport(
         run=run_facts(
@@ -129,14 +144,19 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
             name: {n: comparison.interval(values) for n, values in curve.items()}
             for name, curve in correct.items()
         },
-        accuracy_by_quintile={
-            name: {n: by_quintile(values) for n, values in curve.items()} for name, curve in correct.items()
-        },
+        accuracy_by_quintile=by_fifth(comparison, correct, quintiles) if quintiles is not None else {},
+        accuracy_by_predicted_quintile=by_predicted_quintile(comparison, correct, config.difficulty),
         tokens=comparison.tokens(),
         settings=settings_in_words(comparison),
         single_samples=comparison.single_samples(),
-        pass_at_1_by_quintile=by_quintile(
-            accuracies(results, comparison.scored_temperature, anyone_right, 1)
+        coverage=coverage(
+            [sum(candidate.is_correct for candidate in result.scored) for result in results],
+            comparison.n_samples,
+            sample_counts(results),
+            np.random.default_rng(config.seed),
+        ),
+        pass_at_1_by_quintile=(
+            by_fifth(comparison, pass_at_1, quintiles)["pass_at_1"][1] if quintiles is not None else ()
         ),
         paired=comparison.paired(correct),
         verifiers=comparison.verifiers(),
@@ -144,15 +164,62 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
         losses=loss_curves(config.prm, config.orm),
         labels=label_statistics(config.labeled),
         examples=example_solutions(results, test.config.step_separator),
-        notes=tuple(report_notes(comparison)),
+        notes=(
+            *failure_notes({"validation": validation.results, "test": test.results}),
+            *report_notes(comparison),
+        ),
     )
+
+
+def failure_notes(results: Mapping[str, Sequence[ProblemResult]]) -> Iterator[str]:
+    """By split, how many problems failed."""
+    for split, found in results.items():
+        failed = {result.problem.problem_id: result.failure for result in found if result.failure}
+        if failed:
+            yield (
+                f"{split}: {failures_in_words(failed, len(found))}. No method has solved them; costs are "
+                "those of the others."
+            )
+
+
+def by_predicted_quintile(
+    comparison: Comparison, correct: Mapping[str, Mapping[int, NDArray[np.float64]]], folder: Path | None
+) -> dict[str, dict[str, dict[int, tuple[Interval, ...]]]]:
+    """Accuracies on fifths of the problems by each prediction of pass@1 in a folder, the easiest first."""
+    if folder is None:
+        return {}
+    predicted = [each.pass_at_1 for each in read_difficulties(folder, comparison.results)]
+    quintiles = {
+        kind: difficulty_quintiles([each[kind] for each in predicted])
+        for kind in predicted[0]
+        if kind != ORACLE
+    }
+    return {kind: by_fifth(comparison, correct, fifth) for kind, fifth in quintiles.items()}
+
+
+def by_fifth(
+    comparison: Comparison, table: Mapping[str, Mapping[int, NDArray[np.float64]]], fifths: NDArray[np.int64]
+) -> dict[str, dict[int, tuple[Interval, ...]]]:
+    """A table of accuracies on each fifth of the problems, of which `fifths` holds the numbers."""
+    return {
+        name: {
+            n: tuple(comparison.interval(values[fifths == number]) for number in range(N_QUINTILES))
+            for n, values in curve.items()
+        }
+        for name, curve in table.items()
+    }
 
 
 def report_notes(comparison: Comparison) -> Iterator[str]:
     """What a reader has to know of the task, of difficulty and of costs."""
     task = task_of_problem(comparison.results[0].problem)
     yield from task.report_notes if task else ()
-    yield "Difficulty quintiles are made from draws that no accuracy is computed from."
+    if not comparison.chosen.logprob:
+        yield "The policy said no log-probabilities of its samples, so there is no selection by them."
+    if comparison.quintiles() is not None:
+        yield "Difficulty quintiles are made from draws that no accuracy is computed from."
+    else:
+        yield "The search made no draws for difficulty (n_difficulty_draws), so there are no quintiles of it."
     yield (
         "N samples cost what they alone cost: the prompt once, and for a scorer the question and each "
         "distinct step behind the same steps once."

@@ -11,7 +11,7 @@ from pathlib import Path
 from data_gen.files.run_folder import count_lines
 from data_gen.files.stored_record import StoredRecord, read_object
 from data_gen.labeling.summary import LabelSummary
-from data_gen.problems.tasks import DEFAULT_TASK, model_path, step_truth, task_of
+from data_gen.problems.tasks import step_truth, task_of
 from data_gen.process.machine import machine_name
 from data_gen.records.steps import split_steps
 from data_gen.sampling.summary import SampleSummary
@@ -30,11 +30,9 @@ from prm_train.evaluation.stages import read_stages
 from prm_train.metrics.estimators import ReliabilityBin, reliability_bins
 from prm_train.metrics.ranking import auroc, brier
 from prm_train.metrics.training_report import TrainingReport
-from prm_train.scoring.flops import ForwardFlops, read_forward_flops
+from prm_train.scoring.flops import ForwardFlops
 from prm_train.search.results import ProblemResult
-from prm_train.search.settings import SearchConfig
 from prm_train.search.summary import SearchSummary
-from prm_train.strategies.baselines import CONFIDENCE
 from prm_train.strategies.candidates import Candidate
 
 
@@ -187,16 +185,6 @@ class QuickstartSeed(StoredRecord):
     WRITTEN_BY = "`prm-train quickstart`"
 
     seed: int
-
-
-def models_flops(search: SearchConfig) -> dict[str, ForwardFlops]:
-    """Of the policies and the scorers of a search, by name; a Hub name has none."""
-    policy = model_path(search.policy.model or DEFAULT_TASK.policy)
-    scorers = {"prm": search.prm, "orm": search.orm}
-    folders = {"policy": policy, **scorers, "revision_model": search.revision_model}
-    found = {name: read_forward_flops(Path(folder)) for name, folder in folders.items() if folder is not None}
-    known = {name: flops for name, flops in found.items() if flops is not None}
-    return known | ({CONFIDENCE: known["policy"]} if "policy" in known else {})
 
 
 def stage_costs(

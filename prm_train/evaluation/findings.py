@@ -1,17 +1,24 @@
 """Numbers put into words, so that every sentence of a report follows from the sign and the width of an
 interval.
 
-"Beats" and "loses to" are said of a paired difference whose 95 % interval lies wholly on one side of 0,
-"cannot be told apart from" of all others, whichever way the mean points.
+"Beats" and "loses to" are said of a paired difference whose 95 % interval lies wholly on one side of 0 and
+that is significant with Holm's correction for all comparisons of the report, "cannot be told apart from" of
+all others, whichever way the mean points.
 """
 
 from collections.abc import Sequence
 
 from prm_train.evaluation.methods import CEILING, method_label, method_phrase
 from prm_train.evaluation.results import ALL_PROBLEMS, PairedDifference, SearchReport, VerifierQuality
+from prm_train.metrics.coverage import Coverage, PowerLaw
 from prm_train.metrics.estimators import Interval
+from prm_train.metrics.many_comparisons import LEVEL
 
 CHANCE = 0.5  # AUROC of a coin
+PREDICTED = {  # kinds of predicted difficulty, in words
+    "score": "by the PRM's mean score of the first draws, which are samples of the search",
+    "prompt": "by the policy's state of the prompt, before any draw",
+}
 DIRECTION_WORDS = {1: "beats", -1: "loses to", 0: "cannot be told apart from"}
 
 
@@ -86,10 +93,41 @@ def declines(report: SearchReport) -> list[str]:
     return sentences
 
 
+def correction(pairs: Sequence[PairedDifference]) -> str | None:
+    """How paired differences were tested; None where an earlier version did not."""
+    if not any(pair.p_holm is not None for pair in pairs):
+        return None
+    return (
+        f"p is that of a sign-flip test over problems with Holm's correction for the {len(pairs)} "
+        f"comparisons here; beats and loses are said below {LEVEL:g}."
+    )
+
+
+def coverage_sentences(coverage: Coverage) -> list[str]:
+    """The curve and the power laws that fit it."""
+    first, last = min(coverage.curve), max(coverage.curve)
+    ends = [
+        f"{percent(coverage.curve[k].mean)} at k = {k} ({span(coverage.curve[k])})" for k in (first, last)
+    ]
+    return [f"pass@k is {ends[0]} and {ends[1]}.", *map(_law_sentence, coverage.laws)]
+
+
+def _law_sentence(law: PowerLaw) -> str:
+    left = {"log": "log(pass@k)", "failure": "1 − pass@k"}[law.form]
+    a, b = (
+        f"{each.mean:.3f} ({each.low:.3f} to {each.high:.3f})".replace("-", "−") for each in (law.a, law.b)
+    )
+    missing = f"; {law.n_without_fit} resamples had no fit" if law.n_without_fit else ""
+    return (
+        f"{left} = a k^b with a = {a} and b = {b} is at most {100 * law.largest_residual:.1f} points off "
+        f"at the {law.n_points} points fitted{missing}."
+    )
+
+
 def describe_difference(pair: PairedDifference) -> str:
     """What a paired difference shows, without its numbers."""
     where = "" if pair.problems == ALL_PROBLEMS else f" on the {pair.problems}"
-    direction = DIRECTION_WORDS[pair.difference.direction]
+    direction = DIRECTION_WORDS[pair.direction]
     return (
         f"{_capital(method_label(pair.method))} {direction} {method_label(pair.baseline)} at N = "
         f"{pair.n}{where}."
@@ -123,7 +161,7 @@ def _paired_sentence(report: SearchReport) -> str:
     for direction, words in DIRECTION_WORDS.items():
         counts: dict[str, list[str]] = {}
         for pair in sorted(pairs, key=lambda pair: pair.n):
-            if pair.difference.direction == direction:
+            if pair.direction == direction:
                 counts.setdefault(pair.baseline, []).append(str(pair.n))
         if counts:
             rivals = [

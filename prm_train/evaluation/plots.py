@@ -28,6 +28,7 @@ from prm_train.evaluation.charts import (
 )
 from prm_train.evaluation.methods import STOP_RULES, method_label, stops_early
 from prm_train.evaluation.results import LossCurve, SearchReport, TokensPerProblem
+from prm_train.metrics.coverage import Coverage
 from prm_train.metrics.estimators import Interval, ReliabilityBin
 
 STYLES: Mapping[str, str] = {
@@ -130,6 +131,19 @@ def accuracy_plot(report: SearchReport) -> Plot:
     )
 
 
+def coverage_plot(coverage: Coverage) -> Plot:
+    """pass@k against k, and the power laws fitted to it."""
+    curve = tuple((float(k), interval) for k, interval in sorted(coverage.curve.items()))
+    lines = [Series("pass@k", "c-prm", curve)]
+    for law, style in zip(coverage.laws, ("c-spare1 dashed quiet", "c-spare2 dotted quiet"), strict=False):
+        fitted = tuple((k, Interval(value, value, value)) for k, value in ((k, law.at(k)) for k, _ in curve))
+        lines.append(Series("log law" if law.form == "log" else "failure law", style, fitted))
+    x = log2_axis(coverage.curve, "k, draws of a problem (each tick doubles it)")
+    y = _accuracy_axis(lines)
+    title = "Share of problems that k draws solve"
+    return Plot(*(_line_plot(title, lines, layout.frame(x, y), layout) for layout in (WIDE, NARROW)))
+
+
 def token_plot(report: SearchReport) -> Plot:
     """Accuracy against the tokens that are computed for a problem, by the policy and the scorer."""
     return _cost_plot(
@@ -175,17 +189,18 @@ def _cost_plot(
     )
 
 
-def quintile_plots(report: SearchReport) -> list[Plot]:
-    """One small plot a difficulty quintile, easiest first; all share their axes."""
-    counts = {n for curve in report.accuracy_by_quintile.values() for n in curve}
+def quintile_plots(
+    report: SearchReport, table: Mapping[str, Mapping[int, tuple[Interval, ...]]]
+) -> list[Plot]:
+    """One small plot a difficulty quintile of a table of a report, easiest first; all share their axes."""
+    counts = {n for curve in table.values() for n in curve}
     x, y = log2_axis(counts, N_TITLE), linear_axis((0.0, 1.0), "solved, %", scale=100)
     panels = []
     for quintile, name in enumerate(
         ("easiest fifth", "second fifth", "third fifth", "fourth fifth", "hardest fifth")
     ):
         curves = {
-            method: {n: fifths[quintile] for n, fifths in curve.items()}
-            for method, curve in report.accuracy_by_quintile.items()
+            method: {n: fifths[quintile] for n, fifths in curve.items()} for method, curve in table.items()
         }
         title, lines = f"Accuracy on the {name} of the problems", _method_lines(report, curves)
         panels.append(

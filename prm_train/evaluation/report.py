@@ -67,9 +67,18 @@ def render(report: SearchReport) -> str:
         verdict=findings.verdict(report),
         declines=findings.declines(report),
         describe_difference=findings.describe_difference,
+        correction=findings.correction(report.paired),
+        coverage_plot=plots.coverage_plot(report.coverage) if report.coverage else None,
+        coverage_sentences=findings.coverage_sentences(report.coverage) if report.coverage else [],
         rows=table_rows(report),
         accuracy_plot=plots.accuracy_plot(report),
-        quintile_plots=plots.quintile_plots(report) if report.accuracy_by_quintile else [],
+        quintile_plots=(
+            plots.quintile_plots(report, report.accuracy_by_quintile) if report.accuracy_by_quintile else []
+        ),
+        predicted_plots={
+            findings.PREDICTED.get(kind, kind): plots.quintile_plots(report, table)
+            for kind, table in report.accuracy_by_predicted_quintile.items()
+        },
         token_plot=plots.token_plot(report) if report.tokens else None,
         flops_plot=plots.flops_plot(report),
         reliability_plot=plots.reliability_plot(report.reliability) if report.reliability else None,
@@ -153,6 +162,7 @@ def summary_table(report: SearchReport) -> str:
     lines += [
         "",
         *(_paired_line(pair) for pair in report.paired),
+        *filter(None, [findings.correction(report.paired)]),
         "",
         *findings.verdict(report),
         *findings.declines(report),

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 
 from data_gen.files.stored_record import StoredRecord
 from prm_train.evaluation.methods import METHODS
+from prm_train.metrics.coverage import Coverage
 from prm_train.metrics.estimators import N_QUINTILES, Interval, ReliabilityBin
+from prm_train.metrics.many_comparisons import LEVEL
 
 ALL_PROBLEMS = "all test problems"
 
@@ -80,6 +82,9 @@ class SingleSample:
 class PairedDifference:
     """Accuracy of `method` minus that of `baseline` (method names, or "greedy") at `n` samples, paired over
     `problems`.
+
+    `p_value` is that of a sign-flip test, `p_holm` the same with Holm's correction for all comparisons of the
+    report; None in reports of earlier versions.
     """
 
     method: str
@@ -87,6 +92,16 @@ class PairedDifference:
     n: int
     difference: Interval
     problems: str = ALL_PROBLEMS
+    p_value: float | None = None
+    p_holm: float | None = None
+
+    @property
+    def direction(self) -> int:
+        """+1 if `method` is better, -1 if it is worse, 0 if that cannot be told: the interval holds 0, or the
+        difference is not significant among so many.
+        """
+        is_significant = self.p_holm is None or self.p_holm < LEVEL
+        return self.difference.direction if is_significant else 0
 
 
 @dataclass(frozen=True)
@@ -173,9 +188,14 @@ class SearchReport(StoredRecord):
     run: RunFacts
     accuracy: Mapping[str, Mapping[int, Interval]]
     accuracy_by_quintile: Mapping[str, Mapping[int, tuple[Interval, ...]]] = field(default_factory=dict)
+    # By kind of prediction (`evaluation.difficulty`), then as accuracy_by_quintile
+    accuracy_by_predicted_quintile: Mapping[str, Mapping[str, Mapping[int, tuple[Interval, ...]]]] = field(
+        default_factory=dict
+    )
     tokens: Mapping[str, Mapping[int, TokensPerProblem]] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     single_samples: tuple[SingleSample, ...] = ()
+    coverage: Coverage | None = None
     pass_at_1_by_quintile: tuple[Interval, ...] = ()
     paired: tuple[PairedDifference, ...] = ()
     verifiers: tuple[VerifierQuality, ...] = ()
@@ -193,6 +213,12 @@ class SearchReport(StoredRecord):
         rows = [
             (f"accuracy_by_quintile[{m!r}][{n}]", row)
             for m, curve in self.accuracy_by_quintile.items()
+            for n, row in curve.items()
+        ]
+        rows += [
+            (f"accuracy_by_predicted_quintile[{kind!r}][{m!r}][{n}]", row)
+            for kind, table in self.accuracy_by_predicted_quintile.items()
+            for m, curve in table.items()
             for n, row in curve.items()
         ]
         if self.pass_at_1_by_quintile:

@@ -18,7 +18,7 @@ from prm_train.evaluation.choosers import (
     scorer_scores,
     vote_by,
 )
-from prm_train.evaluation.choosing import Chosen, sample_counts
+from prm_train.evaluation.choosing import Chosen, has_scores, sample_counts
 from prm_train.evaluation.methods import STOP_RULES
 from prm_train.search.results import ProblemResult
 from prm_train.strategies.baselines import CONFIDENCE, READ_BY_POLICY
@@ -51,8 +51,16 @@ def sample_methods(results: Sequence[ProblemResult], chosen: Chosen) -> list[Sam
 
     methods = [
         SampleMethod("majority", None, {n: (chosen.majority[n], majority_vote) for n in counts}),
-        SampleMethod(
-            "logprob", None, {n: (chosen.logprob[n][0], by_logprob(chosen.logprob[n][1])) for n in counts}
+        *(
+            [
+                SampleMethod(
+                    "logprob",
+                    None,
+                    {n: (chosen.logprob[n][0], by_logprob(chosen.logprob[n][1])) for n in counts},
+                )
+            ]
+            if chosen.logprob
+            else []
         ),
         *(
             SampleMethod(
@@ -62,53 +70,52 @@ def sample_methods(results: Sequence[ProblemResult], chosen: Chosen) -> list[Sam
             )
             for name, at in chosen.baselines.items()
         ),
-        early("majority", "_early", None, {n: chosen.majority[n] for n in counts}, all_alike),
+        early("majority", "_early", None, {n: (chosen.majority[n], all_alike) for n in counts}),
         SampleMethod("pass_at_n", None, dict.fromkeys(counts, (t, anyone_right))),
     ]
 
     # Scorers have scored only the samples of one temperature, so there is none to choose.
-    scorers: tuple[tuple[str, Aggregation, str, str], ...] = (
-        ("prm", chosen.prm_aggregation, "prm_vanilla", "prm_weighted"),
-        ("orm", "last", "orm_vanilla", "orm_weighted"),
-    )
-    for scorer, how, vanilla, weighted in scorers:
-        if any(scorer in candidate.scores for result in results for candidate in result.scored):
-            scores = scorer_scores(scorer, how)
-            methods.append(
-                SampleMethod(vanilla, scorer, dict.fromkeys(counts, (t, partial(best_by, scores))))
-            )
-            methods.append(
-                SampleMethod(weighted, scorer, dict.fromkeys(counts, (t, partial(vote_by, scores))))
-            )
-            at = dict.fromkeys(counts, t)
-            methods.append(early(weighted, "_early", scorer, at, scores))
-            methods.append(early(weighted, "_margin", scorer, at, scores))
-            methods.append(early(vanilla, "_margin", scorer, at, scores, best_by))
+    for scorer in ("prm", "orm"):
+        if has_scores(results, scorer):
+            for form, choose in (("vanilla", best_by), ("weighted", vote_by)):
+                name = f"{scorer}_{form}"
+                at = {n: (t, scorer_scores(scorer, aggregation_of(chosen, name, n))) for n in counts}
+                choosers = {n: (t, partial(choose, scores)) for n, (t, scores) in at.items()}
+                methods.append(SampleMethod(name, scorer, choosers))
+                endings = STOP_RULES if choose is vote_by else ("_margin",)
+                methods += [early(name, ending, scorer, at, choose) for ending in endings]
     return methods
+
+
+def aggregation_of(chosen: Chosen, method: str, n: int) -> Aggregation:
+    """An ORM has one score."""
+    return "last" if method.startswith("orm") else chosen.aggregation(method, n)
 
 
 def early(
     name: str,
     ending: str,
     scorer: str | None,
-    temperatures: Mapping[int, float],
-    weights: Scores,
+    at: Mapping[int, tuple[float, Scores]],
     choose_by: Callable[[Scores, Sequence[Candidate]], Candidate | None] = vote_by,
 ) -> SampleMethod:
     """A selection that stops drawing when the rest will hardly change it (`strategies.stopping`, the rule of
-    `ending`), replayed on the samples that are there.
+    `ending`), replayed on the samples that are there. `at` gives for each N the temperature of the samples
+    and their weights.
     """
 
     def n_drawn(block: Sequence[Candidate]) -> int:
+        _, weights = at[len(block)]
         return n_needed(block, weights(block), STOP_RULES[ending]) or len(block)
 
     def choose(block: Sequence[Candidate]) -> Candidate | None:
+        _, weights = at[len(block)]
         return choose_by(weights, block[: n_drawn(block)])
 
-    return SampleMethod(name + ending, scorer, {n: (t, choose) for n, t in temperatures.items()}, n_drawn)
+    return SampleMethod(name + ending, scorer, {n: (t, choose) for n, (t, _) in at.items()}, n_drawn)
 
 
-def spelled(chosen: Mapping[int, float | tuple[float, str]]) -> str:
+def spelled(chosen: Mapping[int, float | str | tuple[float, str]]) -> str:
     """What was chosen for each N, in words: `from N=1: 0.7; from N=16: 1`. Neighbouring N with the same
     choice are one entry.
     """
@@ -116,10 +123,8 @@ def spelled(chosen: Mapping[int, float | tuple[float, str]]) -> str:
     last: object = None
     for n, choice in chosen.items():
         if choice != last:
-            entries.append(
-                f"from N={n}: {choice:g}"
-                if isinstance(choice, float)
-                else f"from N={n}: {choice[0]:g} {choice[1]}"
-            )
+            parts = choice if isinstance(choice, tuple) else (choice,)
+            words = " ".join(f"{part:g}" if isinstance(part, float) else part for part in parts)
+            entries.append(f"from N={n}: {words}")
         last = choice
     return "; ".join(entries)

@@ -10,18 +10,16 @@ from pathlib import Path
 from data_gen.files.run_identity import first_difference, read_models
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import dump_config, load_yaml
+from prm_train.evaluation.stored_faults import first_fault
+from prm_train.search.failures import as_unsolved
 from prm_train.search.results import ProblemResult, read_results
 from prm_train.search.settings import SearchConfig
 from prm_train.search.summary import SearchSummary
 
 SELECTION = ("n", "offset", "shard")  # which problems of a source are searched
-OF_MODELS = (
-    "policy",
-    "prm",
-    "prm_format",
-    "orm",
-    "revision_model",
-)  # where models are; models.json says which they are
+# where models are; models.json says which they are
+OF_MODELS = ("prm", "prm_format", "orm", "revision_model")
+OF_POLICY = ("model", "tokenizer", "revision")
 # what may differ between a search for choosing settings and the search that they are chosen for
 OF_TEST = (
     *("n_samples", "other_temperatures", "n_difficulty_draws"),
@@ -42,7 +40,7 @@ class FinishedSearch:
 
 
 def read_search(folders: Sequence[Path]) -> FinishedSearch:
-    """The search whose shards are in `folders`.
+    """The search whose shards are in `folders`. A problem that failed has candidates that solve nothing.
 
     Raises InputError if there is none, a folder holds no finished search, two are not shards of one search,
     or one problem is in two.
@@ -61,6 +59,10 @@ def read_search(folders: Sequence[Path]) -> FinishedSearch:
                 f"problem {one.problem.problem_id} is in {', '.join(map(str, folders))} more than once; "
                 "expected shards"
             )
+    answered = next((result for result in results if not result.failure), None)
+    if answered is None:
+        raise InputError(f"{', '.join(map(str, folders))}: every problem failed; expected one that did not")
+    results = [as_unsolved(result, answered) if result.failure else result for result in results]
     first = shards[0]
     return FinishedSearch(tuple(folders), first.config, first.models, tuple(results))
 
@@ -77,7 +79,8 @@ def check_chosen_for(validation: FinishedSearch, test: FinishedSearch) -> None:
                 f"{where}: the {name} is {found} and {test.models[name]}; expected the same, for which "
                 "settings are chosen"
             )
-    difference = _difference(validation.config, test.config, ("problems", *OF_MODELS, *OF_TEST))
+    ignored = ("problems", *OF_MODELS, *OF_TEST)
+    difference = _difference(validation.config, test.config, ignored, (*OF_POLICY, "base_seed"))
     if difference:
         raise InputError(f"{where}: {difference}; expected the same, for which settings are chosen")
     if validation.config.n_samples < test.config.n_samples:
@@ -99,17 +102,21 @@ def _read_shard(folder: Path) -> FinishedSearch:
             f"{folder / 'results.jsonl'}: {len(results)} problems, {summary.n_problems} in search.json; "
             "expected at least one, and the same"
         )
-    temperatures = {config.temperature, *config.other_temperatures}
+    wanted = {"policy"} | {
+        name for name in ("prm", "orm", "revision_model") if getattr(config, name) is not None
+    }
+    if config.scorer.ensemble:  # of the one scorer that there is, which it is numbered after
+        n, name = 1 + len(config.scorer.ensemble), "orm" if config.prm is None else "prm"
+        wanted |= {f"{name}.{number}" for number in range(1, n + 1)}
+    if set(models) != wanted:
+        raise InputError(
+            f"{folder / 'models.json'}: got the ids of {', '.join(sorted(models)) or 'no model'}; expected "
+            f"those of {', '.join(sorted(wanted))}, which config.json names"
+        )
     for result in results:
-        sizes = {len(candidates) for candidates in result.samples.values()}
-        trees = {spec: tuple(runs) for spec, runs in result.trees.items()}
-        if set(result.samples) != temperatures or sizes != {config.n_samples} or trees != config.tree_sizes:
-            searches = ", ".join(f"{spec} N = {list(found)}" for spec, found in trees.items())
-            raise InputError(
-                f"{folder / 'results.jsonl'}: problem {result.problem.problem_id} has {sizes} samples at T = "
-                f"{sorted(result.samples)} and "
-                f"searches {searches or 'of no tree'}; expected what config.json says"
-            )
+        fault = None if result.failure else first_fault(result, config)
+        if fault is not None:
+            raise InputError(f"{folder / 'results.jsonl'}: problem {result.problem.problem_id} has {fault}")
     return FinishedSearch((folder,), config, models, tuple(results))
 
 
@@ -119,22 +126,23 @@ def _check_shard(first: FinishedSearch, shard: FinishedSearch) -> None:
         one, other = (each.models.get(name, "none") for each in (first, shard))
         if one != other:
             raise InputError(f"{where}: the {name} is {one} and {other}; expected shards of one search")
-    difference = _difference(first.config, shard.config, OF_MODELS)
+    difference = _difference(first.config, shard.config, OF_MODELS, OF_POLICY)
     if difference:
         raise InputError(f"{where}: {difference}; expected shards of one search")
-    seed, other_seed = first.config.policy.base_seed, shard.config.policy.base_seed
-    if seed != other_seed:
-        raise InputError(
-            f"{where}: policy.base_seed is {seed}, got {other_seed}; expected shards of one search"
-        )
 
 
-def _difference(first: SearchConfig, second: SearchConfig, ignored: Iterable[str]) -> str | None:
-    """The first setting in which two searches differ, but for those ignored and the selection of problems."""
+def _difference(
+    first: SearchConfig, second: SearchConfig, ignored: Iterable[str], of_policy: Iterable[str]
+) -> str | None:
+    """The first setting in which two searches differ, but for those ignored (some of the policy's, too) and
+    the selection of problems.
+    """
     one, other = dump_config(first), dump_config(second)
     for name in ignored:
         one[name] = other[name]
-    one["problems"] = {**one["problems"], **{name: other["problems"][name] for name in SELECTION}}
+    one["scorer"]["ensemble"] = other["scorer"]["ensemble"]  # as OF_MODELS
+    for section, names in (("problems", SELECTION), ("policy", of_policy)):
+        one[section] = {**one[section], **{name: other[section][name] for name in names}}
     return first_difference(SearchConfig, one, other)
 
 

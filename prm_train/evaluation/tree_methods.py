@@ -105,8 +105,8 @@ def votes_of(result: ProblemResult, spec: str, more_votes: Sequence[TreeVote]) -
     """
     strategy, run = parse_strategy(spec), next(iter(result.trees[spec].values()))
     if strategy.is_revisions:
-        return strategy.strategy.votes if run.scorer != "none" else ("majority",)
-    return tuple(dict.fromkeys((*strategy.strategy.votes, *more_votes)))
+        return strategy.votes if run.scorer != "none" else ("majority",)
+    return tuple(dict.fromkeys((*strategy.votes, *more_votes)))
 
 
 def by_strategy(result: ProblemResult) -> dict[str, list[str]]:

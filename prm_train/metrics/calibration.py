@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from data_gen.records.draw_keys import derive_seed
 from data_gen.records.first_error import NO_ERROR
 from data_gen.settings.errors import InputError
-from prm_train.checkpoints.facts import Calibration, Threshold
+from prm_train.checkpoints.calibration import Calibration, Reliability, ScoreBin, Threshold
 from prm_train.examples.examples import Example
 from prm_train.metrics.estimators import expected_calibration_error, reliability_bins
 from prm_train.metrics.ranking import Floats, best_threshold, brier, f1_at, log_loss, right_between, sigmoid
@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 Method = Literal["none", "temperature", "platt"]
 N_ITERATIONS = 100
 OWN_VALIDATION = "own validation"
+N_BINS = 10
 
 
 class CalibrationError(InputError):
@@ -133,6 +134,40 @@ def quality(logits: Floats, targets: Floats) -> Quality:
         log_loss(logits, targets),
         brier(scores, targets),
         expected_calibration_error(reliability_bins(scores, targets)),
+    )
+
+
+def reliability_of(
+    logits: Sequence[NDArray[np.floating]], examples: Sequence[Example], calibration: Calibration
+) -> Reliability:
+    """Counts of held-out labels by score, for bounds of what a score means (`prm_train.scoring.cautious`): of
+    the questions that did not fit the calibration, or of all where none was fitted.
+    """
+    is_fitted = calibration.method != "none"
+    held_out = [i for i, each in enumerate(examples) if not (is_fitted and fits_calibration(each.question))]
+    z, targets, _ = _places(logits, examples, held_out)
+    questions = [examples[i].question for i in held_out for _ in examples[i].targets]
+    return Reliability(score_bins(sigmoid(calibrated(z, calibration)), targets, questions))
+
+
+def score_bins(
+    scores: Floats, targets: Floats, questions: Sequence[str], n_bins: int = N_BINS
+) -> tuple[ScoreBin, ...]:
+    """At most `n_bins` bins with about as many of the scores (N,) each; equal scores are in one bin. No bin
+    is empty.
+    """
+    ordered = np.sort(scores)
+    lows = np.unique(ordered[[k * len(ordered) // n_bins for k in range(n_bins)]])
+    lows[0] = 0.0
+    bins = np.searchsorted(lows, scores, side="right") - 1
+    return tuple(
+        ScoreBin(
+            float(low),
+            int((bins == i).sum()),
+            len({question for question, own in zip(questions, bins, strict=True) if own == i}),
+            float(targets[bins == i].mean()),
+        )
+        for i, low in enumerate(lows)
     )
 
 

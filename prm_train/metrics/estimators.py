@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 N_RESAMPLES = 2000
 N_QUINTILES = 5
+Z_95 = 1.959964  # 97.5 % of a normal distribution lie below it
 T = TypeVar("T")
 
 
@@ -75,36 +76,75 @@ def blocks(candidates: Sequence[T], n: int) -> list[Sequence[T]]:
     return [candidates[first : first + n] for first in range(0, len(candidates) - n + 1, n)]
 
 
-def bootstrap_interval(
-    values: ArrayLike, rng: np.random.Generator, n_resamples: int = N_RESAMPLES
-) -> Interval:
-    """Mean of `values` (one a problem) and its 95 % percentile bootstrap interval over problems.
+def wilson_interval(share: float, n: int) -> Interval:
+    """The 95 % score interval of a share that was observed among `n` independent cases (Wilson 1927).
 
-    Raises ValueError if `values` is no vector, is empty or holds a NaN: the caller leaves out problems
-    without a value, and counts them.
+    Unlike a bootstrap, it is no point where all cases agree: of 20 that are all right, 84 to 100 %. Raises
+    ValueError unless `share` is in [0, 1] and there is a case.
+    """
+    if not 0 <= share <= 1 or n < 1:
+        raise ValueError(f"Wilson interval of {share} among {n}: expected a share in [0, 1] and n >= 1")
+    square = Z_95**2 / n
+    centre, half = (share + square / 2) / (1 + square), math.sqrt(square * (share * (1 - share) + square / 4))
+    low, high = centre - half / (1 + square), centre + half / (1 + square)
+    return Interval(share, 0.0 if share == 0 else low, 1.0 if share == 1 else high)
+
+
+def interval_of_equal_values(value: float, n: int, bounds: tuple[float, float]) -> Interval:
+    """The 95 % interval of a mean, where `n` problems all have the same value and any could lie in `bounds`.
+
+    A bootstrap of them is a point, as if no problem could be otherwise. What they do show is that few are:
+    a share of at most u, the upper end of Wilson's interval of 0 among n. So the mean lies within that share
+    of the way to either bound; where the value is a bound itself, that is Wilson's interval.
+    """
+    low, high = bounds
+    most = wilson_interval(0.0, n).high
+    return Interval(value, value - most * (value - low), value + most * (high - value))
+
+
+def bootstrap_interval(
+    values: ArrayLike,
+    rng: np.random.Generator,
+    n_resamples: int = N_RESAMPLES,
+    bounds: tuple[float, float] = (0.0, 1.0),
+) -> Interval:
+    """Mean of `values` (one a problem) and its 95 % percentile bootstrap interval over problems; where all
+    values are equal, `interval_of_equal_values`.
+
+    Raises ValueError if `values` is no vector, is empty, or holds a NaN or a value outside `bounds`: the
+    caller leaves out problems without a value, and counts them.
     """
     vector = np.asarray(values, dtype=np.float64)
     if vector.ndim != 1 or not vector.size:
         raise ValueError(f"values: got shape {vector.shape}, expected one value a problem")
     if n_missing := int(np.isnan(vector).sum()):
         raise ValueError(f"values: {n_missing} of {vector.size} are NaN, expected a number for every problem")
+    if vector.min() < bounds[0] or vector.max() > bounds[1]:
+        raise ValueError(f"values: got {vector.min()} to {vector.max()}, expected them in {list(bounds)}")
+    if vector.min() == vector.max():
+        return interval_of_equal_values(float(vector[0]), vector.size, bounds)
     resamples = rng.integers(vector.size, size=(n_resamples, vector.size), dtype=np.int32)
     low, high = np.percentile(vector[resamples].mean(axis=1), [2.5, 97.5])
     return Interval(float(vector.mean()), float(low), float(high))
 
 
-def paired_difference(
-    method: ArrayLike, baseline: ArrayLike, rng: np.random.Generator, n_resamples: int = N_RESAMPLES
-) -> Interval:
-    """Mean of `method - baseline` and its bootstrap interval; both hold one value a problem, for the same
-    problems in the same order.
-    """
+def paired_values(method: ArrayLike, baseline: ArrayLike) -> NDArray[np.float64]:
+    """`method - baseline` of each problem. Raises ValueError unless both have a value for the same ones."""
     ours, theirs = np.asarray(method, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
     if ours.shape != theirs.shape:
         raise ValueError(
             f"paired difference of shapes {ours.shape} and {theirs.shape}: expected the same problems in both"
         )
-    return bootstrap_interval(ours - theirs, rng, n_resamples)
+    return ours - theirs
+
+
+def paired_difference(
+    method: ArrayLike, baseline: ArrayLike, rng: np.random.Generator, n_resamples: int = N_RESAMPLES
+) -> Interval:
+    """Mean of `method - baseline` and its bootstrap interval; both hold one value in [0, 1] a problem, for
+    the same problems in the same order.
+    """
+    return bootstrap_interval(paired_values(method, baseline), rng, n_resamples, bounds=(-1.0, 1.0))
 
 
 def difficulty_quintiles(pass_rates: ArrayLike) -> NDArray[np.int64]:

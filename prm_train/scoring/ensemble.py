@@ -74,6 +74,16 @@ class EnsembleScorer:
             trees = [await stack.enter_async_context(scorer.session(question)) for scorer in self.scorers]
             yield EnsembleTree(self, trees)
 
+    def ids(self, name: str) -> dict[str, str]:
+        """What the scorer under `name` is made of: its own id, and those of its scorers, numbered from 1."""
+        own = {f"{name}.{number}": each.scorer_id for number, each in enumerate(self.scorers, 1)}
+        return {name: self.scorer_id, **own}
+
+
+def scorer_ids(name: str, scorer: Scorer) -> dict[str, str]:
+    """The id of a scorer, and of an ensemble's those that it is made of, by names that begin with `name`."""
+    return scorer.ids(name) if isinstance(scorer, EnsembleScorer) else {name: scorer.scorer_id}
+
 
 class EnsembleTree:
     """A session's trees, one a scorer: see `prm_train.scoring.protocol.ScoringTree`. A node is the tuple of

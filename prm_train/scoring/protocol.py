@@ -6,12 +6,16 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from data_gen.records.chats import Message
-from data_gen.settings.errors import InputError
+from data_gen.settings.errors import InputError, ProblemFaultError
 from prm_train.encoding.aggregation import Aggregation
 
 
 class PathTooLongError(InputError):
     """A question and its steps do not fit into the scorer's context."""
+
+
+class UnreadableStepError(InputError, ProblemFaultError):
+    """A step that the scorer cannot encode behind the steps before it."""
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,12 @@ class Answer:
     spent: Spent | None = None
 
 
+def named_shares(voters: Sequence[tuple[Candidate, float]]) -> dict[str, float]:
+    """`vote_shares` by the first candidate's answer of each class."""
+    first = {class_of(candidate): candidate.answer or "" for candidate, _ in reversed(voters)}
+    return {first[key]: share for key, share in vote_shares(voters).items()}
+
+
 def vote_shares(voters: Sequence[tuple[Candidate, float]]) -> dict[str, float]:
     """By class of answers its share of the vote, the heaviest first, ties in the order of the candidates.
     Where all weights are 0 nothing is known, and all count alike.

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, fields
 from prm_train.scoring.flops import ForwardFlops
 from prm_train.scoring.work import Work
 from prm_train.search.method_policy import DrawsCost
-from prm_train.search.model_work import flops_of
+from prm_train.search.model_flops import flops_of
 
 POLICY, SCORER = "policy", "scorer"  # names of models
 PRICES = ("price_per_million_generated", "price_per_million_prompt")

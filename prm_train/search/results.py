@@ -56,7 +56,9 @@ class StrategyRun:
 
     @property
     def writer(self) -> str:
-        """The model that wrote them: `policy`, or of revisions the `revision_model`, if there is one."""
+        """The model that wrote them: `policy`, or of revisions the `revision_model`, if there is one; both
+        where some are revised.
+        """
         return str(self.settings.get("written_by", "policy"))
 
 
@@ -90,6 +92,8 @@ class ProblemResult:
 
     `too_long_for` names who cannot read the question, since it fills their context: the policy, whose
     candidates are all empty and truncated, or scorers, whose scores are missing.
+
+    `failure` says why a problem that failed by a fault of its own (`ProblemFaultError`) has no runs.
     """
 
     problem: Problem
@@ -100,6 +104,7 @@ class ProblemResult:
     usage: Usage
     scorer_usage: ScorerUsage = ScorerUsage()
     too_long_for: tuple[str, ...] = ()
+    failure: str = ""
 
     @cached_property
     def greedy(self) -> Candidate:

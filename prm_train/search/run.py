@@ -7,7 +7,10 @@ goes on where it stopped.
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -25,12 +28,16 @@ from data_gen.problems.sources import select_problems, write_counts
 from data_gen.records.solutions import Problem
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
+from prm_train.scoring.ensemble import scorer_ids
 from prm_train.scoring.foreign.settings import AUTO
 from prm_train.scoring.protocol import Scorer
+from prm_train.search.failures import FailureLimit
+from prm_train.search.forecast import pilot_of, report_forecast
 from prm_train.search.results import ProblemResult, read_begun_results, read_results
 from prm_train.search.searcher import Searcher
 from prm_train.search.settings import SearchConfig
 from prm_train.search.summary import search_table, summarize
+from prm_train.search.traces import TRACES, keep_traces_of, traces_into
 from prm_train.strategies.baselines import load_confidence
 
 logger = logging.getLogger(__name__)
@@ -56,23 +63,47 @@ def load_scorers(config: SearchConfig) -> dict[str, Scorer]:
 async def search_problems(
     problems: list[Problem], done: list[ProblemResult], searcher: Searcher, clock: RunClock
 ) -> None:
-    """Search what results.jsonl does not hold yet."""
+    """Search what results.jsonl does not hold yet, and what failed: the fault may have been mended.
+
+    Raises InputError where so many problems fail that the fault is not theirs.
+    """
     path, adapter = searcher.config.output / "results.jsonl", TypeAdapter(ProblemResult)
+    answered = [result for result in done if not result.failure]
+    if len(answered) < len(done):
+        logger.info("%d problems that failed are searched again", len(done) - len(answered))
     if path.exists():  # drops a line that was cut short
-        write_text(path, "".join(adapter.dump_json(result).decode() + "\n" for result in done))
-    finished = {result.problem.problem_id for result in done}
+        write_text(path, "".join(adapter.dump_json(result).decode() + "\n" for result in answered))
+    finished = {result.problem.problem_id for result in answered}
+    keep_traces_of(path.with_name(TRACES), finished)
+    limit = FailureLimit(len(problems), len(answered))
     rest = [problem for problem in problems if problem.problem_id not in finished]
     if not rest:
         return
-    with path.open("a") as file:
+    with path.open("a") as file, ExitStack() as stack:
+        if searcher.config.trace:
+            searcher = replace(searcher, take_trace=stack.enter_context(traces_into(path.with_name(TRACES))))
 
         async def one(problem: Problem) -> None:
             result = await searcher.search(problem)
             file.write(adapter.dump_json(result).decode() + "\n")
             file.flush()
+            limit.add(result)
 
         async with clock.running():
             await for_each(rest, one, what="search", unit="problems", at_once=64)
+    limit.check_any_answered()
+
+
+def forecast_search(
+    problems: list[Problem], done: list[ProblemResult], searcher: Searcher, clock: RunClock
+) -> None:
+    """Search the pilot, and write forecast-search.json."""
+    pilot, begun = pilot_of(problems), time.perf_counter()
+    asyncio.run(search_problems(pilot, done, searcher, clock))
+    seconds, names = time.perf_counter() - begun, {problem.problem_id for problem in pilot}
+    is_new = not names & {result.problem.problem_id for result in done}
+    results = read_results(searcher.config.output / "results.jsonl")
+    report_forecast(searcher.config, len(problems), results, names, seconds if is_new else 0.0)
 
 
 def is_begun(folder: Path) -> bool:
@@ -82,31 +113,38 @@ def is_begun(folder: Path) -> bool:
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(SearchConfig, argv)
+    settings = replace(config, forecast=False)
     results = config.output / "results.jsonl"
-    check_run(config.output, config, is_begun=is_begun(config.output))
+    check_run(config.output, settings, is_begun=is_begun(config.output))
     if config.ledger is not None:
         check_folder(config.ledger.parent)
     config.policy.check()
     config.revision_policy.check()
     check_inputs(config)
+    check_inputs(config.scorer, "scorer.")
     clock = RunClock(config.output / "seconds.json")
     selection = select_problems(config.problems)
     grader = load_grader(config.grader, config.problems.source)
     policy = config.policy.load()
     say_prompt(config.policy, policy.encode_prompt, selection.problems[0].question)
     reviser = policy if config.revision_model is None else config.revision_policy.load()
-    if any(spec.is_revisions for spec in config.specs):
+    if any(spec.has_reviser for spec in config.specs):
         need_chat_policy(reviser)
     scorers = load_scorers(config)
     confidence = load_confidence(config.baselines, config.policy, config.confidence_window)
     with Ledger(config.ledger_path) as ledger:
         done = read_begun_results(results, selection.problems)
-        models = {"policy": policy.policy_id, **{name: scorer.scorer_id for name, scorer in scorers.items()}}
+        models = {"policy": policy.policy_id}
+        for name, scorer in scorers.items():
+            models |= scorer_ids(name, scorer)
         if reviser is not policy:
             models["revision_model"] = reviser.policy_id
-        claim_run(config.output, config, models, is_begun=is_begun(config.output))
+        claim_run(config.output, settings, models, is_begun=is_begun(config.output))
         write_counts(config.output, selection)
         searcher = Searcher(config, policy, ledger, grader, scorers, confidence, reviser)
+        if config.forecast:
+            forecast_search(selection.problems, done, searcher, clock)
+            return
         asyncio.run(search_problems(selection.problems, done, searcher, clock))
     # What is saved: a run that finds everything done reports the same seconds.
     summary = summarize(read_results(results), clock.saved)

@@ -147,6 +147,7 @@ def _lines(file: TextIO) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(ScoreConfig, argv)
     check_inputs(config)
+    check_inputs(config.scorer, "scorer.")
     policy = PolicyConfig(trust_remote_code=config.trust_remote_code)  # says where a scorer runs by default
     scorer = config.scorer.load(config.checkpoint, policy, config.prm_format)
     sys.stdout.write(result_table(score_rows(config, scorer)) + "\n")

@@ -1,5 +1,5 @@
-"""The scorer section of a search's config: where PRM and ORM run, which need not be where the policy does.
-Loads without torch.
+"""The scorer section of a search's config: where PRM and ORM run, which need not be where the policy does,
+and how carefully their scores are taken. Loads without torch.
 """
 
 from dataclasses import dataclass, field, fields
@@ -8,20 +8,47 @@ from typing import TYPE_CHECKING, Literal
 from data_gen.policies.config import PolicyConfig
 from data_gen.policies.servers.addresses import server_url
 from data_gen.settings.api_keys import check_api_key_env
+from data_gen.settings.errors import InputError
+from prm_train.scoring.ensemble import Combination, EnsembleScorer
 from prm_train.scoring.foreign.settings import PrmFormat
 
 if TYPE_CHECKING:
     from prm_train.scoring.protocol import Scorer
 
 
-IN_PROCESS_ONLY = ("device", "dtype", "cache_bytes", "max_batch_tokens")
+IN_PROCESS_ONLY = ("device", "dtype", "cache_bytes", "max_batch_tokens", "ensemble", "combination")
 SERVERS_ONLY = ("server_model", "api_key_env", "max_concurrency", "timeout_seconds", "n_attempts")
 
 
 @dataclass(frozen=True)
 class ScorerConfig:
-    """Where the PRM and the ORM run: in this process, or one of them behind `servers`."""
+    """Where the PRM and the ORM run: in this process, or one of them behind `servers`. `ensemble` and
+    `pessimism` are remedies against searches that find a scorer's errors.
+    """
 
+    ensemble: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "is_model": True,
+            "help": "folders or Hub names of further scorers of its kind (trained with other seeds or rows), "
+            "which are combined with the PRM or the ORM into one",
+        },
+    )
+    combination: Combination = field(
+        default="mean",
+        metadata={
+            "help": "what an ensemble makes of its scores of a step: their mean, the lowest, or the mean "
+            "less their standard deviation"
+        },
+    )
+    pessimism: float | None = field(
+        default=None,
+        metadata={
+            "help": "replace each score by a lower bound, at this confidence (as 0.95), of the chance that a "
+            "step with such a score is right, as counted on held-out rows at the end of the scorer's "
+            "training or by `prm-train calibrate`; null: take scores as they are"
+        },
+    )
     device: str | None = field(
         default=None,
         metadata={
@@ -95,15 +122,56 @@ class ScorerConfig:
             raise ValueError(f"cache_bytes: got {self.cache_bytes}, expected 0 or more")
         if self.max_batch_tokens < 1:
             raise ValueError(f"max_batch_tokens: got {self.max_batch_tokens}, expected at least 1")
+        self._check_care()
+
+    def _check_care(self) -> None:
+        if self.combination != "mean" and not self.ensemble:
+            raise ValueError("combination: has no effect without ensemble; expected it to be left out")
+        if self.pessimism is not None and not 0.5 < self.pessimism < 1:
+            raise ValueError(f"pessimism: got {self.pessimism}, expected more than 0.5 and less than 1")
 
     def check_one(self, prm: str | None, orm: str | None) -> None:
-        """Raises ValueError for servers that would have to be of two scorers, or of none."""
-        if self.servers and (prm is None) == (orm is None):
-            got = "no scorer" if prm is None else "prm and orm"
-            raise ValueError(f"scorer.servers: serve one model, got {got}; expected prm or orm")
+        """Raises ValueError for servers or an ensemble that would have to be of two scorers, or of none, and
+        for pessimism about none.
+        """
+        for name in ("servers", "ensemble"):
+            if getattr(self, name) and (prm is None) == (orm is None):
+                got = "no scorer" if prm is None else "prm and orm"
+                raise ValueError(f"scorer.{name}: made for one scorer, got {got}; expected prm or orm")
+        if self.pessimism is not None and prm is None and orm is None:
+            raise ValueError("scorer.pessimism: has no effect without a scorer; expected prm or orm")
 
     def load(self, path: str, policy: PolicyConfig, prm_format: PrmFormat) -> "Scorer":
-        """Raises InputError where there is no scorer, or a server that cannot score for it."""
+        """The scorer in `path`, with those of the ensemble if there are any. Raises InputError where there is
+        no scorer, or a server that cannot score for it; where scorers do not go together; and where nothing
+        is known to be pessimistic by.
+        """
+        scorers = [
+            self._cautious(self._load_one(each, policy, prm_format), each, policy.trust_remote_code)
+            for each in (path, *self.ensemble)
+        ]
+        if len({scorer.scorer_id for scorer in scorers}) < len(scorers):
+            raise InputError(f"scorer.ensemble: {', '.join((path, *self.ensemble))}: two are one scorer")
+        try:
+            return EnsembleScorer(scorers, self.combination) if self.ensemble else scorers[0]
+        except ValueError as error:
+            raise InputError(f"scorer.{error}") from None
+
+    def _cautious(self, scorer: "Scorer", path: str, trust_remote_code: bool) -> "Scorer":
+        if self.pessimism is None:
+            return scorer
+        from prm_train.checkpoints.facts import read_config_facts
+        from prm_train.scoring.cautious import CautiousScorer
+
+        reliability = read_config_facts(path, trust_remote_code).reliability
+        if reliability is None:
+            raise InputError(
+                f"scorer.pessimism: {path}: its config.json does not say how often its scores are right; "
+                "`prm-train calibrate` counts that on held-out rows (--method none: without calibrating)"
+            )
+        return CautiousScorer(scorer, reliability, self.pessimism)
+
+    def _load_one(self, path: str, policy: PolicyConfig, prm_format: PrmFormat) -> "Scorer":
         if self.servers:
             return self._connect(path, policy.trust_remote_code, prm_format)
         from prm_train.kinds.load import load_scorer

@@ -1,6 +1,6 @@
 """The search of one problem: every method of the settings, what it found and what it cost."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from data_gen.records.draw_keys import DrawKey
 from data_gen.records.grader import Grader
 from data_gen.records.sampling import Completion, Usage
 from data_gen.records.solutions import Problem
+from data_gen.settings.errors import ProblemFaultError
 from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage
 from prm_train.scoring.shared_tree import SharedScorer
 from prm_train.search.grading import CandidateGrader
@@ -26,12 +27,14 @@ from prm_train.search.results import (
     StrategyRun,
 )
 from prm_train.search.settings import SearchConfig
+from prm_train.search.traces import ProblemTrace, SearchTrace
 from prm_train.strategies.answer_classes import classify_answers, with_classes
 from prm_train.strategies.baselines import ProblemBaselines
 from prm_train.strategies.best_of_n import draw_candidates, score_candidates
 from prm_train.strategies.candidates import Candidate
 from prm_train.strategies.paths import search_tree
 from prm_train.strategies.revisions import Reviser, revisions, score_attempts
+from prm_train.strategies.trace import TreeTrace
 from prm_train.strategies.tree_searches import StrategySpec
 
 if TYPE_CHECKING:
@@ -40,7 +43,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Searcher:
-    """What a search needs besides the problem."""
+    """What a search needs besides the problem. `take_trace` gets what the searches in a tree did once the
+    problem is answered; None: nobody keeps it.
+    """
 
     config: SearchConfig
     policy: Policy
@@ -49,12 +54,17 @@ class Searcher:
     scorers: Mapping[str, Scorer]
     confidence: "ConfidenceModel | None" = None  # reads samples for the baselines that need it
     reviser: Policy | None = None  # writes revisions; None: the policy does
+    take_trace: Callable[[ProblemTrace], None] | None = None
 
     async def search(self, problem: Problem) -> ProblemResult:
         """What became of a problem, with all of its draws committed: those of a finished problem are never
-        made again.
+        made again. A fault of its own is an outcome, too.
         """
-        return await ProblemSearch(self, problem).run()
+        search = ProblemSearch(self, problem)
+        result = await search.run()
+        if self.take_trace is not None and not result.failure:
+            self.take_trace(ProblemTrace(problem.problem_id, tuple(search.traces)))
+        return result
 
 
 class ProblemSearch:
@@ -63,6 +73,7 @@ class ProblemSearch:
     def __init__(self, searcher: Searcher, problem: Problem) -> None:
         self.searcher, self.config, self.problem = searcher, searcher.config, problem
         self.scorings: list[Scoring] = []
+        self.traces: list[SearchTrace] = []
         self.scorers: dict[str, SharedScorer] = {}
         self.drawn: dict[DrawKey, Completion] = {}  # all draws, each once
         policy = searcher.policy
@@ -76,7 +87,10 @@ class ProblemSearch:
         async with AsyncExitStack() as stack:
             for name, scorer in self.searcher.scorers.items():
                 self.scorers[name] = await stack.enter_async_context(SharedScorer(scorer))
-            return await self._run()
+            try:
+                return await self._run()
+            except ProblemFaultError as fault:
+                return self.failed(f"{type(fault).__name__}: {fault}")
 
     async def _run(self) -> ProblemResult:
         """Searched without a look at the gold answer; graded when all is drawn."""
@@ -107,10 +121,32 @@ class ProblemSearch:
             runs=(greedy, *runs),
             scorings=tuple(self.scorings),
             difficulty=Difficulty(n, sum(each.is_correct for each in beyond.candidates), beyond.cost),
-            scorer_usage=sum((scorer.usage for scorer in self.scorers.values()), ScorerUsage()),
-            usage=sum((draw.usage for draw in self.drawn.values()), self.baselines.usage),
+            scorer_usage=self.scorer_usage,
+            usage=self.usage,
             too_long_for=tuple(self.too_long_for),
         )
+
+    def failed(self, failure: str) -> ProblemResult:
+        """With what was spent before."""
+        return ProblemResult(
+            problem=self.problem,
+            temperature=self.config.temperature,
+            runs=(),
+            scorings=(),
+            difficulty=Difficulty(0, 0),
+            usage=self.usage,
+            scorer_usage=self.scorer_usage,
+            failure=failure,
+        )
+
+    @property
+    def usage(self) -> Usage:
+        """Of all draws, each once, and of reading samples for baselines."""
+        return sum((draw.usage for draw in self.drawn.values()), self.baselines.usage)
+
+    @property
+    def scorer_usage(self) -> ScorerUsage:
+        return sum((scorer.usage for scorer in self.scorers.values()), ScorerUsage())
 
     async def with_classes(self, runs: list[StrategyRun]) -> list[StrategyRun]:
         """With the class of every answer, the same in all runs."""
@@ -155,19 +191,33 @@ class ProblemSearch:
             aggregation=config.aggregation or prm.aggregation,
         )
         chosen, temperature = spec.config(n, settings), settings.pop("temperature")
+        writer, reviser = policy, None
+        if spec.has_reviser:
+            if config.revision_model is not None:
+                writer = self.method_policy(self.searcher.reviser)
+            reviser = self.reviser(writer, policy, temperature)
+            settings["written_by"] = "policy" if writer is policy else "policy and revision_model"
         run = StrategyRun(str(spec), n, temperature, (), settings=settings)
         if "prm" in self.too_long_for:
             return run
+        trace = TreeTrace() if self.searcher.take_trace is not None else None
         candidates, usage = await search_tree(
-            lambda grower: spec.tree_search.run(grower, chosen),
+            lambda grower: spec.run(grower, chosen, self.searcher.grader, reviser),
             policy,
             self.searcher.grader,
             prm,
             "prm",
             config.params(temperature, config.step_separator),
+            trace,
         )
-        cost = Cost(policy.usage_alone, usage, policy.n_pairs)
-        return replace(run, candidates=tuple(candidates), cost=cost)
+        if trace is not None:
+            self.traces.append(SearchTrace(str(spec), n, tuple(trace.nodes)))
+        return replace(run, candidates=tuple(candidates), cost=cost_of({policy, writer}, usage))
+
+    def reviser(self, policy: MethodPolicy, first: MethodPolicy, temperature: float) -> Reviser:
+        config = self.config
+        prompts = ChainPrompts(config.policy.prompt_template, config.revision_prompt)
+        return Reviser(policy, first, self.searcher.grader, config.params(temperature), prompts)
 
     async def revisions(self, spec: StrategySpec, n: int) -> StrategyRun:
         config, verifier = self.config, dict(spec.given).get("verifier", self.config.verifier)
@@ -178,14 +228,17 @@ class ProblemSearch:
         settings["written_by"] = "policy" if config.revision_model is None else "revision_model"
         policy = self.method_policy(self.searcher.reviser)
         first = self.method_policy() if chosen.base_first else policy
-        prompts = ChainPrompts(config.policy.prompt_template, config.revision_prompt)
-        reviser = Reviser(policy, first, self.searcher.grader, config.params(temperature), prompts)
-        attempts = await revisions(reviser, chosen)
+        attempts = await revisions(self.reviser(policy, first, temperature), chosen)
         candidates, usage = [attempt.candidate for attempt in attempts], ScorerUsage()
         if scorer is not None and verifier not in self.too_long_for:
             candidates, usage = await score_attempts(
                 self.problem, attempts, scorer, verifier, config.step_separator
             )
-        costs = [Cost(each.usage_alone, n_pairs=each.n_pairs) for each in {policy, first}]
-        cost = Cost(sum((each.policy for each in costs), Usage()), usage, sum(each.n_pairs for each in costs))
+        cost = cost_of({policy, first}, usage)
         return StrategyRun(str(spec), n, temperature, tuple(candidates), cost, settings)
+
+
+def cost_of(writers: set[MethodPolicy], usage: ScorerUsage) -> Cost:
+    """What a method's models cost: those that wrote, each once, and the scorer."""
+    written = sum((each.usage_alone for each in writers), Usage())
+    return Cost(written, usage, sum(each.n_pairs for each in writers))

@@ -110,6 +110,22 @@ class SearchConfig(DrawSettings):
     grader: GraderName = field(
         default="auto", metadata={"help": "what compares answers, as for `prm-train sample`"}
     )
+    forecast: bool = field(
+        default=False,
+        metadata={
+            "help": "search 20 problems spread over the source, which are part of the run, print what all of "
+            "them will cost, and stop",
+            "is_execution": True,
+        },
+    )
+    trace: bool = field(
+        default=False,
+        metadata={
+            "help": "keep every step that the searches in a tree draw in traces.jsonl, for `prm-train "
+            "show-tree`",
+            "is_execution": True,
+        },
+    )
     ledger: Path | None = field(
         default=None,
         metadata={
@@ -148,7 +164,7 @@ class SearchConfig(DrawSettings):
 
     def _check_revisions(self) -> None:
         chains = [spec for spec in self.specs if spec.is_revisions]
-        if self.revision_model is not None and not chains:
+        if self.revision_model is not None and not any(spec.has_reviser for spec in self.specs):
             raise ValueError(
                 f"revision_model: got {self.revision_model}, but no revisions among strategies, expected some"
             )

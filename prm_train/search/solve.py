@@ -22,7 +22,7 @@ from prm_train.scoring.flops import ForwardFlops, known_flops, own_model
 from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage
 from prm_train.scoring.shared_tree import SharedScorer
 from prm_train.scoring.work import Work
-from prm_train.search.answer import Answer, vote_shares
+from prm_train.search.answer import Answer, named_shares, vote_shares
 from prm_train.search.budget import POLICY, SCORER, Budget, Meter, Spent
 from prm_train.search.method_policy import MethodPolicy
 from prm_train.search.results import Cost
@@ -259,7 +259,7 @@ class Solver:
                 stopped = settings.reached(spent(grower.tree.usage)) if settings.is_set else None
                 return stopped is None
 
-            return await spec.tree_search.run(replace(grower, may_go_on=may_go_on), config)
+            return await spec.run(replace(grower, may_go_on=may_go_on), config, self.reader)
 
         async with SharedScorer(scorer) as shared:  # which books what the search costs alone
             candidates, usage = await search_tree(
@@ -271,7 +271,7 @@ class Solver:
                 settings.params(chosen["temperature"], settings.step_separator),
                 trace if self.is_traced else None,
             )
-        votes = tree_votes(candidates, SCORER, config.aggregation, spec.strategy.votes[0])
+        votes = tree_votes(candidates, SCORER, config.aggregation, spec.votes[0])
         return Found(candidates, votes, stopped, spent(usage)), Cost(policy.usage_alone, usage)
 
     def _answer(
@@ -296,13 +296,12 @@ class Solver:
             chosen, _ = max(
                 (voter for voter in voters if class_of(voter[0]) == key), key=lambda voter: voter[1]
             )
-        first = {class_of(candidate): candidate.answer or "" for candidate, _ in reversed(voters)}
         return Answer(
             question.problem_id,
             question.question,
             chosen.answer,
             confidence,
-            {first[key]: share for key, share in shares.items()},
+            named_shares(voters),
             split_steps(chosen.text, self.settings.step_separator),
             tuple(chosen.scores.get(SCORER, ())),
             self.settings.strategy,

@@ -31,6 +31,7 @@ from data_gen.records.sampling import Usage
 from data_gen.records.solutions import Question
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
+from prm_train.scoring.ensemble import scorer_ids
 from prm_train.scoring.flops import ForwardFlops, known_flops, read_forward_flops
 from prm_train.scoring.foreign.settings import AUTO, PrmFormat
 from prm_train.scoring.protocol import Scorer, ScorerUsage
@@ -144,10 +145,14 @@ def load_solver(config: SolveConfig, policy: Policy, scorer: Scorer | None, ledg
 
 
 def flops_of(config: SolveConfig, policy: Policy, scorer: Scorer | None) -> dict[str, ForwardFlops]:
-    """Of policy and scorer, as far as known; of one behind servers by the folder that it has here."""
+    """Of policy and scorer, as far as known; of one behind servers by the folder that it has here. An
+    ensemble has none.
+    """
     if config.budget_flops is None:
         return {}
     folders = {"policy": model_path(config.policy.name), "scorer": config.prm or config.orm}
+    if config.scorer.ensemble:
+        del folders["scorer"]
     read = {name: read_forward_flops(Path(folder)) for name, folder in folders.items() if folder}
     return {name: each for name, each in read.items() if each} | known_flops(policy, scorer)
 
@@ -165,7 +170,7 @@ def answer_into_folder(config: SolveConfig, folder: Path, questions: list[Questi
     is_begun = path.exists() or has_draws(ledger_path)
     check_run(folder, config, is_begun=is_begun)
     policy, scorer = config.policy.load(), load_scorer_of(config)
-    models = {"policy": policy.policy_id, **({"scorer": scorer.scorer_id} if scorer else {})}
+    models = {"policy": policy.policy_id, **(scorer_ids("scorer", scorer) if scorer else {})}
     with Ledger(ledger_path) as ledger:
         claim_run(folder, config, models, is_begun=is_begun)
         done = {answer.question_id: answer for answer in _whole_answers(path)}
@@ -241,6 +246,7 @@ def summary_table(answers: Sequence[Answer], path: Path) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(SolveConfig, argv)
     check_inputs(config)
+    check_inputs(config.scorer, "scorer.")
     config.policy.check()
     questions = list(read_questions(config))
     if not questions:

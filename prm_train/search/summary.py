@@ -8,6 +8,7 @@ from data_gen.files.run_clock import Seconds
 from data_gen.files.stored_record import StoredRecord
 from data_gen.records.sampling import Usage
 from prm_train.scoring.protocol import ScorerUsage
+from prm_train.search.failures import failures_in_words
 from prm_train.search.results import ProblemResult
 
 
@@ -17,7 +18,8 @@ class SearchSummary(StoredRecord):
     verdict or a score.
 
     `too_long_for` names by reader (policy, prm, orm) the problems whose question fills its context; seconds
-    are those of all processes.
+    are those of all processes. `failed` says by problem id why it has no candidates; `n_problems` counts it,
+    too.
     """
 
     WRITTEN_BY = "`prm-train search`"
@@ -27,6 +29,7 @@ class SearchSummary(StoredRecord):
     n_without_verdict: int = 0
     n_without_score: int = 0
     too_long_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
     n_generated: int
     n_prefilled: int
     n_cached: int
@@ -48,7 +51,7 @@ class SearchSummary(StoredRecord):
 def summarize(results: Sequence[ProblemResult], spent: Seconds) -> SearchSummary:
     usage = sum((result.usage for result in results), Usage())
     scorer = sum((result.scorer_usage for result in results), ScorerUsage())
-    scored = [candidate for result in results for candidate in result.scored]
+    scored = [candidate for result in results if not result.failure for candidate in result.scored]
     names = {scoring.scorer for result in results for scoring in result.scorings}
     return SearchSummary(
         n_problems=len(results),
@@ -59,6 +62,7 @@ def summarize(results: Sequence[ProblemResult], spent: Seconds) -> SearchSummary
             name: tuple(result.problem.problem_id for result in results if name in result.too_long_for)
             for name in ("policy", "prm", "orm")
         },
+        failed={result.problem.problem_id: result.failure for result in results if result.failure},
         n_generated=usage.n_generated,
         n_prefilled=usage.n_prefilled,
         n_cached=usage.n_cached,
@@ -84,6 +88,7 @@ def search_table(summary: SearchSummary) -> str:
         "too long": ", ".join(
             f"{len(ids):,} for the {name}" for name, ids in summary.too_long_for.items() if ids
         ),
+        "failed": failures_in_words(summary.failed, summary.n_problems),
         "policy's tokens": token_words(summary.usage),
         "scorers' tokens": counted(scorer),
         "time": f"{summary.seconds:,} s, those before an interrupt included",

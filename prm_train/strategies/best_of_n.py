@@ -68,7 +68,11 @@ def path_nodes(tree: ScoringTree, steps: tuple[str, ...]) -> list[Any]:
 
 async def score_path(tree: ScoringTree, steps: tuple[str, ...], scores_steps: bool) -> tuple[float, ...]:
     """The scores of a finished path: one a step from a PRM, the last alone from an ORM."""
-    nodes = path_nodes(tree, steps)
+    return await score_nodes(tree, path_nodes(tree, steps), scores_steps)
+
+
+async def score_nodes(tree: ScoringTree, nodes: list[Any], scores_steps: bool) -> tuple[float, ...]:
+    """As `score_path`, of a path that begins with the root."""
     last = await tree.score(nodes[-1])  # computes the ancestors on the way
     return tuple([await tree.score(node) for node in nodes[1:-1]] + [last]) if scores_steps else (last,)
 
@@ -88,14 +92,17 @@ async def score_candidates(
         if not steps:
             return candidate
         try:
-            scores = await score_path(tree, steps, scorer.scores_steps)
+            nodes = path_nodes(tree, steps)
+            scores = await score_nodes(tree, nodes, scorer.scores_steps)
         except PathTooLongError:
             return candidate
-        scored = replace(candidate, scores={**candidate.scores, name: scores})
-        if not isinstance(tree, CountedTree):
-            return scored
-        n_tokens = tree.path_tokens(path_nodes(tree, steps))
-        return replace(scored, scorer_tokens={**candidate.scorer_tokens, name: n_tokens})
+        n_tokens = {} if counted is None else {name: counted.path_tokens(nodes)}
+        return replace(
+            candidate,
+            scores={**candidate.scores, name: scores},
+            scorer_tokens={**candidate.scorer_tokens, **n_tokens},
+        )
 
     async with scorer.session(question.question) as tree:
+        counted = tree if isinstance(tree, CountedTree) else None
         return await side_by_side(one(tree, candidate) for candidate in candidates), tree.usage

@@ -97,6 +97,18 @@ class PathGrower:
 
         return await side_by_side(one(path) for path in paths)
 
+    async def ended(self, solution: Solution) -> SearchPath:
+        """A whole solution, whoever wrote it, as a path that has ended, scored."""
+        return await self._scored(
+            SearchPath(
+                solution.token_ids,
+                solution.text,
+                logprobs=solution.logprobs,
+                finish_reason=solution.finish_reason,
+                step_logprobs=(math.fsum(solution.logprobs),),
+            )
+        )
+
     async def _next_step(self, path: SearchPath, index: int) -> SearchPath:
         """The path with the `index`-th draw of its next step, scored."""
         return await self._scored(await self._drawn(path, self.params, index))

@@ -25,7 +25,7 @@ from data_gen.process.side_by_side import side_by_side
 from data_gen.records.chats import ChainPrompts, Message, chain_prompt, without_oldest
 from data_gen.records.grader import AnswerReader
 from data_gen.records.sampling import SamplingParams
-from data_gen.records.solutions import Question
+from data_gen.records.solutions import Question, Solution
 from data_gen.records.steps import split_steps
 from data_gen.sampling.solutions import Prefix, draw_solution
 from prm_train.encoding.aggregation import Aggregation
@@ -97,21 +97,23 @@ class Reviser:
         """One after each chat. Indices are taken in the order of the chats, so what is drawn does not depend
         on which draw is ready first.
         """
-        return await side_by_side([self._attempt(chat) for chat in chats])
+        solutions = await self.solutions_after(chats)
+        answers = [self.reader.read_answer(self.policy.question, solution) for solution in solutions]
+        return [
+            Attempt(as_candidate(solution, answer), chat)
+            for solution, answer, chat in zip(solutions, answers, chats, strict=True)
+        ]
 
-    def _attempt(self, chat: tuple[Message, ...]) -> Coroutine[Any, Any, Attempt]:
+    async def solutions_after(self, chats: Sequence[tuple[Message, ...]]) -> list[Solution]:
+        """One after each chat, as it was written; see `attempts_after`."""
+        return await side_by_side([self._solution(chat) for chat in chats])
+
+    def _solution(self, chat: tuple[Message, ...]) -> Coroutine[Any, Any, Solution]:
         writer = self.policy if shows_attempts(chat) else self.first
         question = writer.question.question
         ids = writer.encode_chat(chat) if shows_attempts(chat) else writer.encode_prompt(question)
         (index,) = self.indices.take(ids, 1)
-        return self._drawn(writer, chat, Prefix(ids), index)
-
-    async def _drawn(
-        self, writer: LedgerPolicy, chat: tuple[Message, ...], prefix: Prefix, index: int
-    ) -> Attempt:
-        solution = await draw_solution(writer, prefix, self.params, index)
-        answer = self.reader.read_answer(writer.question, solution)
-        return Attempt(as_candidate(solution, answer), chat)
+        return draw_solution(writer, Prefix(ids), self.params, index)
 
 
 def shows_attempts(chat: Sequence[Message]) -> bool:

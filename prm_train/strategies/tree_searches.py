@@ -4,23 +4,29 @@
 A further one is a file with its function and its config, and an entry here.
 """
 
+import math
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from data_gen.records.grader import AnswerReader
 from data_gen.records.sampling import check_temperature
+from prm_train.encoding.aggregation import Aggregation
 from prm_train.strategies.beam import BeamConfig, beam_search
+from prm_train.strategies.beam_revisions import BeamRevisionsConfig, beam_revisions
 from prm_train.strategies.best_first import BestFirstConfig, best_first
 from prm_train.strategies.dvts import DvtsConfig, dvts
 from prm_train.strategies.lookahead import LookaheadConfig, lookahead_search
 from prm_train.strategies.mcts import MctsConfig, mcts
 from prm_train.strategies.particle_filter import ParticleFilterConfig, particle_filter
 from prm_train.strategies.paths import PathGrower, SearchPath
+from prm_train.strategies.ranges import check_at_least
+from prm_train.strategies.reanchor import reanchor
 from prm_train.strategies.rebase import RebaseConfig, rebase
-from prm_train.strategies.revisions import RevisionsConfig
+from prm_train.strategies.revisions import Reviser, RevisionsConfig
 from prm_train.strategies.voting import Vote
 
 
@@ -55,10 +61,14 @@ TREE_SEARCHES: Mapping[str, TreeSearch] = MappingProxyType(
         "rebase": TreeSearch(RebaseConfig, ("score", "weight"), rebase),
     }
 )
-REVISIONS = "revisions"
+REVISIONS, BEAM_REVISIONS = "revisions", "beam_revisions"
+TEMPERATURE, REANCHOR = "temperature", "reanchor"
+OF_ALL: Mapping[str, type[Any]] = MappingProxyType({TEMPERATURE: float})  # settings of every strategy
+OF_TREES: Mapping[str, type[Any]] = MappingProxyType({REANCHOR: int})  # and of every search in a tree
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
     {
         **TREE_SEARCHES,
+        BEAM_REVISIONS: Strategy(BeamRevisionsConfig, ("score",)),
         REVISIONS: Strategy(RevisionsConfig, ("hierarchical", "hierarchical_best", "score", "majority")),
     }
 )
@@ -67,7 +77,8 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
 @dataclass(frozen=True)
 class StrategySpec:
     """A strategy with the settings that were given for it, by name; what was not given is the search's or the
-    strategy's default. `temperature` is one of them.
+    strategy's default. `temperature` is one of them, and of a search in a tree `reanchor`: the number of
+    rollouts from each of its finalists (`prm_train.strategies.reanchor`).
     """
 
     name: str
@@ -87,26 +98,56 @@ class StrategySpec:
         return self.name == REVISIONS
 
     @property
-    def tree_search(self) -> TreeSearch:
-        """Raises KeyError for revisions."""
-        return TREE_SEARCHES[self.name]
+    def has_reviser(self) -> bool:
+        """Whether a revision model writes some of its attempts."""
+        return self.name in (REVISIONS, BEAM_REVISIONS)
+
+    @property
+    def votes(self) -> tuple[Vote, ...]:
+        """The strategy's, its own first; that of paths which are anchored again is by their weights."""
+        votes = self.strategy.votes
+        return tuple(dict.fromkeys(("weight", *votes))) if REANCHOR in dict(self.given) else votes
+
+    async def run(
+        self, grower: PathGrower, config: Any, reader: AnswerReader, reviser: Reviser | None = None
+    ) -> list[SearchPath]:
+        """The paths of a search in a tree with its `config`; their answers are read to anchor them again.
+
+        Raises ValueError for one that revises without a `reviser`.
+        """
+        if self.name == BEAM_REVISIONS:
+            if reviser is None:
+                raise ValueError(f"strategy {self}: got no reviser, expected one")
+            return await beam_revisions(grower, config, reviser)
+        paths = await TREE_SEARCHES[self.name].run(grower, config)
+        n_rollouts = dict(self.given).get(REANCHOR)
+        if n_rollouts is None:
+            return paths
+        if self.strategy.votes[0] == "score":
+            paths = [by_own_vote(path, config.aggregation) for path in paths]
+        return await reanchor(grower, reader, paths, n_rollouts)
 
     def settings(self, **defaults: Any) -> dict[str, Any]:
         """All settings by name: those of the strategy, of which `defaults` says some (and the temperature),
         and those that were given.
         """
         own = {field.name: field.default for field in fields(self.strategy.config) if field.name != "n"}
-        said = {name: value for name, value in defaults.items() if name in own or name == "temperature"}
+        said = {name: value for name, value in defaults.items() if name in own or name == TEMPERATURE}
         return {**own, **said, **dict(self.given)}
 
     def config(self, n: int, settings: Mapping[str, Any]) -> Any:
         """What the strategy's function takes. Raises ValueError for settings that it refuses."""
         try:
             return self.strategy.config(
-                n=n, **{name: value for name, value in settings.items() if name != "temperature"}
+                n=n, **{name: value for name, value in settings.items() if name not in {*OF_ALL, *OF_TREES}}
             )
         except ValueError as error:
             raise ValueError(f"{self}: {error}") from None
+
+
+def by_own_vote(path: SearchPath, how: Aggregation) -> SearchPath:
+    """The path with its score as its weight, for strategies whose vote is by score: copies count as one."""
+    return replace(path, log_weight=path.log_score(how) - math.log(path.multiplicity))
 
 
 def parse_strategy(text: str) -> StrategySpec:
@@ -114,11 +155,16 @@ def parse_strategy(text: str) -> StrategySpec:
     name = text.partition(":")[0]
     if name not in STRATEGIES:
         raise ValueError(f"strategy: got {text!r}, expected one of {', '.join(STRATEGIES)}")
-    types = {"temperature": float, **get_type_hints(STRATEGIES[name].config)}
+    types = {
+        **OF_ALL,
+        **(OF_TREES if name in TREE_SEARCHES else {}),
+        **get_type_hints(STRATEGIES[name].config),
+    }
     del types["n"]
     given = parse_given(text, types)
     spec = StrategySpec(name, tuple(given.items()))
-    check_temperature(given.get("temperature", 1.0), f"strategy {text!r}: temperature")
+    check_temperature(given.get(TEMPERATURE, 1.0), f"strategy {text!r}: temperature")
+    check_at_least(1, **{name: value for name, value in given.items() if name == REANCHOR})
     spec.config(1, spec.settings())
     return spec
 

@@ -29,6 +29,7 @@ from prm_train.encoding.aggregation import Aggregation
 from prm_train.encoding.paths import ScorerEncoding
 from prm_train.examples.examples import Example
 from prm_train.metrics.ranking import sigmoid
+from prm_train.search.failures import failures_in_words
 from prm_train.search.results import read_results
 from prm_train.strategies.candidates import Candidate, read_qwen_candidates
 from prm_train.strategies.voting import (
@@ -64,7 +65,11 @@ def read_candidates(path: Path) -> list[tuple[Problem, Sequence[Candidate]]]:
     """
     first = next((fields for _, fields in read_jsonl(path)), {})
     if {"runs", "samples"} & first.keys():  # samples: of an earlier version, which `read_results` refuses
-        return [(result.problem, result.scored) for result in read_results(path)]
+        results = read_results(path)
+        failed = {result.problem.problem_id: result.failure for result in results if result.failure}
+        if failed:
+            logger.info("%s: left out: %s", path, failures_in_words(failed, len(results)))
+        return [(result.problem, result.scored) for result in results if not result.failure]
     return [(problem, candidates) for problem, candidates in read_qwen_candidates(path)]
 
 

@@ -19,11 +19,14 @@ cost), which is written last.
 """
 
 import logging
+import time
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar, cast
 
 from transformers import PrinterCallback, TrainingArguments, set_seed
 from transformers.utils import logging as transformers_logging
@@ -34,10 +37,10 @@ from data_gen.policies.first_prompt import shortened
 from data_gen.process.disk_faults import writing
 from data_gen.process.library_noise import show_no_loading_bars
 from data_gen.settings.errors import InputError
-from prm_train.checkpoints.facts import CheckpointFacts, Kind, store_calibration
+from prm_train.checkpoints.facts import UNCALIBRATED, CheckpointFacts, Kind, Reliability, store_calibration
 from prm_train.encoding.paths import ScorerEncoding
 from prm_train.examples.examples import Example, ExampleSet, split_by_question
-from prm_train.metrics.calibration import CalibrationError, CalibrationFit, calibrate
+from prm_train.metrics.calibration import CalibrationError, CalibrationFit, calibrate, reliability_of
 from prm_train.networks.special_ids import say_once
 from prm_train.training.arguments import check_accelerator, check_launch
 from prm_train.training.best_of_n import best_of_n
@@ -56,6 +59,7 @@ from prm_train.training.folder import (
     last_whole_checkpoint,
     remove_resume_files,
 )
+from prm_train.training.forecast import forecast_table, measured, trial_arguments, trial_config
 from prm_train.training.report import data_counts, training_report, training_table
 from prm_train.training.save import SavesCheckpoint, parity_rows
 from prm_train.training.settings import CalibrationSettings, CandidateSettings, TrainingConfig
@@ -122,6 +126,9 @@ def run_training(training: Training) -> None:
     Raises InputError as `claimed_folder` does, if no label is left to train on, and if the way it was
     launched would not train one model; RuntimeError if the checkpoint does not score as the trained model.
     """
+    if training.config.forecast:
+        forecast_training(training)
+        return
     config, arguments = training.config, training.arguments()
     check_launch(arguments, config)
 
@@ -132,6 +139,22 @@ def run_training(training: Training) -> None:
         begun = begin(training, arguments)
         train(begun)
         finish(begun)
+
+
+def forecast_training(training: Training) -> None:
+    """Say what a training will take, from its data and a few steps of it, and leave nothing behind."""
+    started = time.perf_counter()
+    with TemporaryDirectory() as folder:
+        config: Any = trial_config(training.config, Path(folder))
+        trial: Training = replace(cast("Any", training), config=config)
+        arguments = trial_arguments(trial.arguments())
+        check_launch(arguments, config)
+        begun = begin(trial, arguments)
+        before = time.perf_counter() - started
+        found = measured(begun.trainer, begun.examples, begun.validation, begun.left_out, before)
+        if begun.trainer.is_world_process_zero():
+            logger.info("forecast of %s:\n%s", training.config.output, forecast_table(found))
+        begun.trainer.end()
 
 
 # --- begin
@@ -239,9 +262,9 @@ def finish(begun: BegunTraining) -> None:
     folder = config.output / "training"
     seconds = begun.cost.so_far()
 
-    calibration = None
+    calibration = reliability = None
     if isinstance(config, CalibrationSettings) and begun.validation:
-        calibration = _fit_calibration(trainer, config)
+        calibration, reliability = _meaning_of_scores(trainer, config)
     parity = training.save(trainer, begun.encoding, parity_rows(begun.validation or begun.examples))
 
     if parity is not None:  # None on all processes but the main one
@@ -249,8 +272,11 @@ def finish(begun: BegunTraining) -> None:
             config, trainer.state, begun.examples, begun.validation, begun.left_out, seconds
         )
         report = replace(report, parity=parity, sources=begun_with(folder), calibration=calibration)
-        if calibration is not None:
-            store_calibration(config.output, calibration.calibration, calibration.thresholds)
+        if reliability is not None:
+            fitted, thresholds = (
+                (calibration.calibration, calibration.thresholds) if calibration else (UNCALIBRATED, ())
+            )
+            store_calibration(config.output, fitted, thresholds, reliability)
         report.write(folder / "report.json")  # from here on the training is a finished one
         remove_resume_files(folder)
         logger.info("%s:\n%s", folder / "report.json", training_table(report))
@@ -258,17 +284,19 @@ def finish(begun: BegunTraining) -> None:
     trainer.end()
 
 
-def _fit_calibration(trainer: Any, config: CalibrationSettings) -> CalibrationFit | None:
-    """None where none is wanted, or where none can be fitted: a training is not lost for that, and a warning
-    says so.
+def _meaning_of_scores(
+    trainer: Any, config: CalibrationSettings
+) -> tuple[CalibrationFit | None, Reliability]:
+    """The calibration, and how often scores are right with it. None where none is wanted, or where none can
+    be fitted: a training is not lost for that, and a warning says so.
 
     All processes must come here, since each may hold a part of the weights.
     """
-    if config.calibration == "none":
-        return None
-    try:
-        logits, examples = trainer.validation_logits()
-        return calibrate(logits, examples, config.calibration)
-    except CalibrationError as error:
-        logger.warning("%s: no calibration is stored: %s", config.output, error)
-        return None
+    logits, examples = trainer.validation_logits()
+    fit = None
+    if config.calibration != "none":
+        try:
+            fit = calibrate(logits, examples, config.calibration)
+        except CalibrationError as error:
+            logger.warning("%s: no calibration is stored: %s", config.output, error)
+    return fit, reliability_of(logits, examples, fit.calibration if fit else UNCALIBRATED)

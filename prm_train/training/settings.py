@@ -158,6 +158,14 @@ class RunSettings:
         default=True,
         metadata={"help": "go on from what output holds; false: start over", "is_execution": True},
     )
+    forecast: bool = field(
+        default=False,
+        metadata={
+            "help": "count the data, make a few steps, print what the training will take, and stop; output "
+            "is left as it is",
+            "is_execution": True,
+        },
+    )
     n_steps_between_logs: Annotated[int, Ge(1)] = field(
         default=50, metadata={"help": "optimizer steps over which each entry of the loss curve is a mean"}
     )

@@ -7,9 +7,11 @@ from benchmarks.revisions import (
     N_MAX,
     SEEING,
     SIZES,
+    bars,
     by_difficulty,
     by_place,
     differences,
+    over_seeds,
     solved,
     tokens,
 )
@@ -66,12 +68,17 @@ def test_figures_of_revisions_by_hand() -> None:
     assert table["policy, greedy"][1].mean() == 0.1
     # Problem 1 is solved by the first of equals everywhere
     assert table[f"{BLIND[4]}, hierarchical"][16].tolist() == [float(number == 1) for number in range(10)]
-    bars = differences(table)
-    assert {name: bar["mean"] for name, bar in bars.items()} == {
+    assert {name: bar["mean"] for name, bar in bars(table).items()} == {
         "4 blind chains": 0.4,
         "parallel": 0.4,
         "policy, ORM-weighted": 0.4,
     }
+    # Another seed in which they solve nothing more: the seeds tell 0 or 0.4, and their mean is 0.2
+    others = {name: np.zeros(10) for name in differences(table)}
+    pooled = over_seeds([differences(table), others])["4 blind chains"]
+    assert pooled["mean"] == 0.2
+    assert pooled["low"] == 0.0
+    assert pooled["high"] >= 0.5
     assert by_place(results) == [0.1] + [0.0] * 15
     # Pairs of problems from the easiest on: one of each is odd
     assert by_difficulty(results, table)[SEEING[4]] == [0.5] * 5

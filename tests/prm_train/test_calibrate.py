@@ -99,6 +99,8 @@ def test_new_questions_calibrate_and_the_scorer_uses_it(checkpoint, tmp_path):
     assert found["after"]["log_loss"] < found["before"]["log_loss"]
     _, _, facts = load_classifier(str(checkpoint))
     assert facts.calibration.scale == found["calibration"]["scale"]
+    assert facts.reliability is not None
+    assert sum(each.n_labels for each in facts.reliability.bins) == found["n_labels_measured"]
     assert [threshold.tuned_on for threshold in facts.thresholds] == ["none (fixed)", "own validation"]
     assert (checkpoint / "model.safetensors").read_bytes() == weights
     main(

@@ -1,10 +1,13 @@
 import json
+import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,6 +122,38 @@ def test_the_checkpoint_on_disk_has_the_loss_that_training_reported(rows, tiny_p
     assert sorted(path.name for path in (output / "training").iterdir()) == ["config.json", "report.json"]
 
 
+def test_a_forecast_counts_what_the_training_then_does_and_leaves_nothing(
+    rows: Path, tiny_policy: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    output = tmp_path / "prm"
+    alone = ("--batch_size", "1", "--n_accumulated", "4", "--keep", "lowest_validation_loss")
+    with caplog.at_level(logging.INFO):
+        main([*arguments(rows, tiny_policy, output), *alone, "--forecast", "true"])
+    assert not output.exists()
+    said = caplog.messages[-1]
+    report = train(rows, tiny_policy, output, *alone)
+    n_rows, n_labels, n_tokens = (report[f"n_training_{name}"] for name in ("rows", "labels", "tokens"))
+    n_validated, n_steps = report["n_validation_rows"], report["n_steps"]
+    assert n_steps == 3 * -(-n_rows // 4)
+    assert said.startswith(f"forecast of {output}:\n")
+    assert f"{n_rows} to train on with {n_labels} labels, {n_validated} to validate on\n" in said
+    # A pass has one row: no padding
+    assert re.search(
+        rf"tokens  +{n_tokens:,} an epoch, the longest row \d+; {n_tokens:,} are computed\n", said
+    )
+    assert f"{n_steps}, of which 5 were measured" in said
+    assert re.search(r"peak memory  \d+\.\d\d GiB of the process", said)
+
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*")}
+    with caplog.at_level(logging.INFO):
+        # Of padded passes, and of a finished training
+        main([*arguments(rows, tiny_policy, output), "--forecast", "true"])
+    found = re.search(r"; ([\d,]+) are\s+computed, \d+% of them\s+padding", caplog.messages[-1])
+    assert found is not None
+    assert int(found[1].replace(",", "")) > n_tokens
+    assert {path: path.stat().st_mtime_ns for path in output.rglob("*")} == before
+
+
 def test_training_learns_what_separates_the_labels(rows, tiny_policy, tmp_path):
     report = train(rows, tiny_policy, tmp_path / "prm", "--n_epochs", "30", "--batch_size", "4")
     assert report["validation"][-1]["step_auroc"] == 1.0
@@ -139,7 +174,10 @@ def test_the_checkpoint_loads_with_transformers_alone_and_says_what_it_is(rows, 
     assert model.config.classifier_dropout == 0.0
     _, _, facts = load_classifier(str(output))
     labels = "whether the step is right, as the rows' labels say"
-    assert facts == CheckpointFacts("prm", EncodingFacts("chat", "\n", "<|step|>"), labels, "min")
+    assert facts.reliability is not None  # counted on the validation questions
+    assert sum(each.n_questions for each in facts.reliability.bins) > 0
+    expected = CheckpointFacts("prm", EncodingFacts("chat", "\n", "<|step|>"), labels, "min")
+    assert replace(facts, reliability=None) == expected
     assert AutoConfig.from_pretrained(output).prm_train["encoding"]["marker_token"] == "<|step|>"
 
 

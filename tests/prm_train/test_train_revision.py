@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -90,6 +91,15 @@ def arguments(rows: Path, tiny_policy: Path, output: Path, *more: str) -> list[s
 def train(rows: Path, tiny_policy: Path, output: Path, *more: str) -> dict:
     main(arguments(rows, tiny_policy, output, *more))
     return json.loads((output / "training" / "report.json").read_text())
+
+
+def test_a_forecast_makes_a_few_steps_and_revises_nothing(
+    rows: Path, tiny_policy: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        main(arguments(rows, tiny_policy, tmp_path / "model", "--forecast", "true"))
+    assert "of which 5 were measured" in caplog.messages[-1]
+    assert not (tmp_path / "model").exists()
 
 
 def test_training_learns_the_answer_and_the_report_says_what_becomes_of_held_out_chains(

@@ -30,7 +30,7 @@ from data_gen.policies.servers.routing import Server, choose, least_pending, ran
 from data_gen.process.open_files import raise_open_files_limit
 from data_gen.records.draw_keys import derive_seed
 from data_gen.settings.api_keys import read_api_key
-from data_gen.settings.errors import InputError
+from data_gen.settings.errors import InputError, ProblemFaultError
 
 logger = logging.getLogger(__name__)
 LONGEST_BACKOFF_SECONDS = 60.0
@@ -40,12 +40,20 @@ LOG_SECONDS = 60.0  # between two lines about the faults of one server
 # The longest reply, and what each token of prompt and completion adds to it
 REPLY_BYTES, TOKEN_BYTES = 2**20, 2**10
 ERROR_BYTES = 2**16  # of the body of an error, of which a line is shown
+# Statuses that blame what a request says; others blame the key, the address or the server
+OF_CONTENT = {400, 413, 422}
 Read = TypeVar("Read")
 
 
 class ServerError(InputError):
     """A server refused a request, or every attempt failed. What was drawn before is in the ledger: the same
     command goes on.
+    """
+
+
+class RefusedRequestError(ServerError, ProblemFaultError):
+    """Servers that are up cannot do with this request: they blame what it says, or every attempt brought a
+    reply that does not fit it.
     """
 
 
@@ -154,7 +162,7 @@ class ServerPool:
         self, request: "_Request", affinity: bytes | None, jitter_seed: int, read: Callable[[bytes], Read]
     ) -> Read:
         by_affinity = None if affinity is None else rank(self.servers, affinity)
-        tried, faults, n_rounds = set[Server](), list[str](), 0
+        tried, faults, n_rounds, n_replies = set[Server](), list[str](), 0, 0
         while len(faults) < self._settings.n_attempts:
             ranked = by_affinity or least_pending(self.servers)
             server = choose(ranked, tried)
@@ -175,6 +183,7 @@ class ServerPool:
                 except (_PassingFaultError, WrongReplyError) as fault:
                     said = self._note(server, fault, is_trial)
                     tried.add(server)
+                    n_replies += isinstance(fault, WrongReplyError)
                     faults.append(f"{server.url}: {said}")
                 else:
                     if server.is_failing:
@@ -185,7 +194,8 @@ class ServerPool:
                 finally:
                     self._idle[server].append(client)
         counts = "; ".join(f"{n} × {fault}" for fault, n in Counter(faults).most_common())
-        raise ServerError(f"{len(faults)} attempts failed: {counts}")
+        kind = RefusedRequestError if n_replies == len(faults) else ServerError
+        raise kind(f"{len(faults)} attempts failed: {counts}")
 
     def _idle_client(self, server: Server) -> httpx.AsyncClient:
         if self._idle[server]:
@@ -255,7 +265,8 @@ class ServerPool:
         said = f"HTTP {response.status_code} {said}".rstrip()
         if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.status_code >= 500:
             raise _PassingFaultError(said, retry_after_seconds(response.headers.get("Retry-After")))
-        raise ServerError(f"{server.url}{request.path}: {self.shown(said)}")
+        kind = RefusedRequestError if response.status_code in OF_CONTENT else ServerError
+        raise kind(f"{server.url}{request.path}: {self.shown(said)}")
 
     def _why(self, error: BaseException) -> str:
         """What the system said. Raises ServerError where it is this process that can open no more

@@ -10,6 +10,7 @@ from typing import Any
 from data_gen.settings.errors import InputError
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.incremental import IncrementalScorer, IncrementalTree, StepEncoding
+from prm_train.scoring.protocol import UnreadableStepError
 from prm_train.scoring.step_cache import StepNode
 
 
@@ -57,11 +58,11 @@ class PathTree(IncrementalTree):
         return child
 
     def encode_child(self, parent: StepNode, step: str) -> tuple[int, ...]:
-        """Raises InputError where the tokenizer has joined tokens across the beginning of the step."""
+        """Raises UnreadableStepError where the tokenizer has joined tokens across a step's beginning."""
         ids = self.encoding.encode_path(self.question, (*self._steps[parent], step))
         known = path_ids(parent)
         if ids[: len(known)] != known or len(ids) == len(known):
-            raise InputError(
+            raise UnreadableStepError(
                 f"step {step!r:.60}: encoded behind {len(self._steps[parent])} steps it changes their ids; "
                 "expected more ids"
             )

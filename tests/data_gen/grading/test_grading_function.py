@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from data_gen.grading.function import GraderFaultError
 from data_gen.grading.graders import load_grader
 from data_gen.problems.sources import ProblemSource, load_problems
 from data_gen.records.sampling import FinishReason
 from data_gen.records.solutions import Problem, Solution
 from data_gen.sample import main as sample
-from data_gen.settings.errors import InputError
+from data_gen.settings.errors import InputError, ProblemFaultError
 
 PROBLEM = Problem("p", "What is it?", "5")
 
@@ -90,8 +91,11 @@ def test_a_fault_is_no_verdict(working_directory: Path) -> None:
     name = write_module(
         working_directory, "faulty_grader", "def grade(question, gold_answer, solution):\n    return 1 / 0\n"
     )
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(
+        GraderFaultError, match=r"grader faulty_grader:grade: ZeroDivisionError .*faulty_grader\.py:2"
+    ) as caught:
         said(name, "A: 5")
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
     name = write_module(
         working_directory, "odd_grader", "def grade(question, gold_answer, solution):\n    return 'yes'\n"
     )
@@ -99,6 +103,23 @@ def test_a_fault_is_no_verdict(working_directory: Path) -> None:
         InputError, match="grader odd_grader:grade: returned 'yes', expected True, False, None or a Verdict"
     ):
         said(name, "A: 5")
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        ("raise OSError(24, 'Too many open files')", OSError),
+        ("raise MemoryError", MemoryError),
+        ("import torch; raise torch.OutOfMemoryError('CUDA out of memory')", RuntimeError),
+    ],
+)
+def test_a_fault_of_the_machine_is_none_of_the_graders(
+    working_directory: Path, fault: str, kind: type[Exception]
+) -> None:
+    body = f"def grade(question, gold_answer, solution):\n    {fault}\n"
+    with pytest.raises(kind) as caught:
+        said(write_module(working_directory, "poor_grader", body), "A: 5")
+    assert not isinstance(caught.value, ProblemFaultError)
 
 
 @pytest.mark.parametrize("kind", ["def", "async def"])

@@ -8,9 +8,11 @@ import torch
 from transformers import AutoConfig, Qwen2Config
 
 from data_gen.settings.errors import InputError
+from prm_train.checkpoints.calibration import ScoreBin
 from prm_train.checkpoints.facts import (
     Calibration,
     CheckpointFacts,
+    Reliability,
     Threshold,
     read_facts,
     score_facts,
@@ -24,6 +26,7 @@ from prm_train.training.config import TrainPrmConfig
 from prm_train.training.scorer_network import build_scorer, save_scorer
 
 ENCODING = EncodingFacts("chat", "\n", "<|step|>")
+RELIABILITY = Reliability((ScoreBin(0.0, 3, 2, 0.25), ScoreBin(0.5, 3, 3, 1.0)))
 FACTS = CheckpointFacts("prm", ENCODING, "whether the step is right", "min")
 
 
@@ -54,7 +57,9 @@ def score_of(folder: Path) -> tuple[float, str]:
 
 def test_facts_come_back_as_they_were_written():
     facts = CheckpointFacts(
-        "prm", ENCODING, "l", "last", Calibration("platt", 0.5, 1.0), (Threshold("own validation", 0.3, 0.7),)
+        *("prm", ENCODING, "l", "last", Calibration("platt", 0.5, 1.0)),
+        (Threshold("own validation", 0.3, 0.7),),
+        reliability=RELIABILITY,
     )
     config: Any = Qwen2Config()
     write_facts(facts, config)
@@ -81,7 +86,8 @@ def test_what_decides_no_score_is_not_in_the_id_of_a_scorer():
         "labels": "whether the step is right",
         "aggregation": "min",
     }
-    tuned = CheckpointFacts(**{**vars(FACTS), "thresholds": (Threshold("own validation", 0.3),)})
+    more = {"thresholds": (Threshold("own validation", 0.3),), "reliability": RELIABILITY}
+    tuned = CheckpointFacts(**{**vars(FACTS), **more})
     assert score_facts(FACTS) == score_facts(tuned) == old
     assert (
         score_facts(CheckpointFacts(**{**vars(FACTS), "calibration": Calibration("temperature", 2.0)})) != old

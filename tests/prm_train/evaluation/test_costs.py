@@ -10,12 +10,12 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen2ForTokenCla
 from data_gen.records.sampling import Usage
 from data_gen.records.solutions import Problem
 from prm_train.evaluation.costs import Costs
-from prm_train.evaluation.facts import models_flops
 from prm_train.evaluation.results import TokensPerProblem
 from prm_train.scoring.flops import ForwardFlops, read_forward_flops
 from prm_train.scoring.incremental import IncrementalScorer
 from prm_train.scoring.protocol import ScorerUsage
 from prm_train.scoring.work import Work, passed
+from prm_train.search.model_flops import models_flops
 from prm_train.search.model_work import scored_work
 from prm_train.search.results import (
     Cost,

@@ -17,7 +17,14 @@ from data_gen.sampling.summary import SampleSummary
 from data_gen.settings.errors import InputError
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.evaluation.choosers import anyone_right, best_by, by_logprob, scorer_scores, vote_by
-from prm_train.evaluation.choosing import Chosen, accuracies, choose_settings, within_problem_aurocs
+from prm_train.evaluation.choosing import (
+    Chosen,
+    ExpectedAccuracy,
+    accuracies,
+    choose_settings,
+    expected_accuracy,
+    within_problem_aurocs,
+)
 from prm_train.evaluation.comparison import Comparison, settings_in_words
 from prm_train.evaluation.facts import step_quality
 from prm_train.evaluation.results import StageCost, TokensPerProblem
@@ -101,6 +108,47 @@ def test_methods_choose_what_their_definition_says():
     # 0.8 against 0.9
     assert accuracies(results, 1.0, partial(vote_by, scorer_scores("prm", "last")), 4).tolist() == [1.0]
     assert accuracies(results, 1.0, by_logprob("sum, best"), 4).tolist() == [0.0]
+
+
+def test_expected_accuracies_say_whether_they_are_over_subsets_or_blocks():
+    """Of the pairs of four candidates, of which the second alone says 2 and is right, three hold it: one of
+    two is right in them by knowing, half by majority (a tie), and by the last score, 0.9 against 0.2, 0.5 and
+    0.1, always.
+    """
+    candidates = result().scored
+    last = scorer_scores("prm", "last")
+    assert expected_accuracy(candidates, 2, "pass") == ExpectedAccuracy(0.5, "subsets")
+    assert expected_accuracy(candidates, 2, "vote") == ExpectedAccuracy(0.25, "subsets")
+    assert expected_accuracy(candidates, 2, "best", last) == ExpectedAccuracy(0.5, "subsets")
+    assert expected_accuracy(candidates, 2, "vote", last) == ExpectedAccuracy(0.5, "subsets")
+    # of triples three hold it, 0.9 against 0.7, 0.6 and 0.3
+    assert expected_accuracy(candidates, 3, "vote", last) == ExpectedAccuracy(0.75, "subsets")
+    unfinished = [replace(each, is_finished=each.is_correct) for each in candidates]
+    assert expected_accuracy(unfinished, 2, "vote") == ExpectedAccuracy(0.5, "subsets")
+    many = [
+        replace(candidates[0], index=i, scores={"prm": (1 / (i + 2),)}, is_correct=True, answer="2")
+        for i in range(16)
+    ]
+    assert expected_accuracy(many, 16, "vote", last) == ExpectedAccuracy(1.0, "blocks")
+
+
+def test_many_differences_are_corrected_for_being_many():
+    """Where all of ten problems differ, p = 2 / 2^10, and of four hard ones 2 / 2^4: the smallest of seven is
+    multiplied by 7, the fifth by 3. Beams with their own vote differ nowhere.
+    """
+    comparison = Comparison([result(f"p{i}") for i in range(10)], CHOSEN, seed=0)
+    pairs = {
+        (pair.method, pair.baseline, pair.problems): pair for pair in comparison.paired(comparison.correct())
+    }
+    found = sorted(pair.p_value or 0.0 for pair in pairs.values())
+    assert found == [2 / 1024] * 4 + [2 / 16, 1.0, 1.0]
+    lost = pairs[("beam_prior", "prm_weighted", "two hardest quintiles")]
+    assert (lost.p_holm, lost.direction, lost.difference.mean) == (0.375, 0, -1.0)
+    won = pairs[("prm_weighted", "majority", "all test problems")]
+    assert (won.p_holm, won.direction) == pytest.approx((7 * 2 / 1024, 1))
+    same = pairs[("beam", "prm_weighted", "two hardest quintiles")]
+    assert (same.p_holm, same.direction, same.difference.mean) == (1.0, 0, 0.0)
+    assert same.difference.low < 0 < same.difference.high
 
 
 def test_auroc_is_taken_inside_a_problem_that_has_both_kinds():
@@ -249,6 +297,29 @@ def test_settings_are_chosen_on_validation_results():
     assert chosen.temperatures == (0.5,)
 
 
+def test_what_makes_a_weight_of_step_scores_is_chosen_by_what_the_vote_solves_not_by_how_it_ranks():
+    """By their mean alone, both right samples rank above all wrong ones; but five means of 0.525 outvote two
+    of 0.75, as their products, 0.135 and 0.5, do not.
+    """
+    right, near, wrong = (
+        ("2", True, -1.0, (1.0, 0.5)),
+        ("3", False, -1.0, (0.72, 0.72)),
+        ("1", False, -1.0, (0.9, 0.15)),
+    )
+    results = [result(f"p{i}", (wrong, wrong, right, near, wrong, right, wrong, wrong)) for i in range(5)]
+    chosen = choose_settings(results)
+    assert chosen.prm_aggregation == "mean"
+    assert (
+        chosen.aggregation("prm_weighted", 8) == chosen.vote_aggregation == "min"
+    )  # ties with prod and last
+    assert chosen.aggregation("prm_vanilla", 8) == "mean"  # the only one whose best sample is right
+    comparison = Comparison(results, chosen, seed=0)
+    assert comparison.correct()["prm_weighted"][8].mean() == 1.0
+    by_rank_alone = Comparison(results, replace(chosen, selections={}), seed=0)
+    assert by_rank_alone.correct()["prm_weighted"][8].mean() == 0.0
+    assert "from N=4: min" in settings_in_words(comparison)["prm_weighted"]
+
+
 def test_a_line_that_a_killed_search_cut_short_is_left_out(tmp_path: Path):
     line = TypeAdapter(ProblemResult).dump_json(result()) + b"\n"
     (tmp_path / "r.jsonl").write_bytes(line + line[:50])
@@ -343,7 +414,9 @@ def test_a_selection_that_stops_at_a_margin_chooses_among_what_it_drew_and_pays_
         Candidate("p", i, "", answer, answer == "b", scores={"prm": (score,)})
         for i, (answer, score) in enumerate([("a", 0.25), ("b", 1.0), ("a", 1.0), ("a", 1.0)])
     ]
-    stops = early("prm_vanilla", "_margin", "prm", {4: 1.0}, scorer_scores("prm", "min"), best_by)
+    stops = early(
+        "prm_vanilla", "_margin", "prm", {n: (1.0, scorer_scores("prm", "min")) for n in (1, 2, 4)}, best_by
+    )
     temperature, choose = stops.at[4]
     assert (stops.name, temperature, stops.n_drawn(block), choose(block)) == (
         "prm_vanilla_margin",

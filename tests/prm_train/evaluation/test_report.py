@@ -7,7 +7,7 @@ import pytest
 
 from data_gen.settings.errors import InputError
 from prm_train.evaluation.charts import decade_axis, linear_axis, log2_axis, spread_labels
-from prm_train.evaluation.findings import declines, duration, short_count, verdict
+from prm_train.evaluation.findings import coverage_sentences, declines, duration, short_count, verdict
 from prm_train.evaluation.methods import method_label
 from prm_train.evaluation.plots import IMPORTANCE, MAX_LINES, drawn_methods, flops_plot
 from prm_train.evaluation.report import render, summary_table, table_rows, total_cost, write_report
@@ -24,6 +24,7 @@ from prm_train.evaluation.results import (
     TokensPerProblem,
     VerifierQuality,
 )
+from prm_train.metrics.coverage import Coverage, PowerLaw
 from prm_train.metrics.estimators import Interval, ReliabilityBin
 
 
@@ -68,6 +69,10 @@ FULL = SearchReport(
     },
     settings={"majority": "T = 0.5, chosen on validation"},
     single_samples=(SingleSample(0.0, around(0.46)), SingleSample(0.3, around(0.47))),
+    coverage=Coverage(
+        {1: around(0.35), 4: around(0.65), 64: around(0.96)},
+        (PowerLaw("log", Interval(-1.05, -1.1, -1.0), Interval(-0.75, -0.8, -0.7), 3, 0.012, 2),),
+    ),
     pass_at_1_by_quintile=fifths(0.7),
     paired=(
         PairedDifference("prm_weighted", "majority", 4, around(0.08)),
@@ -185,6 +190,7 @@ def test_sections_without_data_are_left_out():
     assert "Reproduce it" in html
     for heading in (
         "By difficulty",
+        "What repeated draws cover",
         "What accuracy costs",
         "How good the verifiers are",
         "Labels and training",
@@ -258,6 +264,35 @@ def test_verdict_of_a_method_that_loses_or_shows_nothing():
     assert verifier.endswith("51.0 % of the time (95 % interval 47.0–55.0), not told apart from a coin.")
     worse = dataclasses.replace(report, verifiers=(VerifierQuality("PRM", around(0.4)),))
     assert verdict(worse)[2].endswith("worse than a coin.")
+
+
+def test_a_difference_that_is_not_significant_among_many_is_not_told_as_one():
+    """Both intervals lie above 0; with Holm's correction one is significant."""
+    pairs = (
+        PairedDifference("prm_weighted", "majority", 4, around(0.05), p_value=0.03, p_holm=0.06),
+        PairedDifference("prm_weighted", "greedy", 64, around(0.08), p_value=0.0001, p_holm=0.0002),
+    )
+    report = dataclasses.replace(FULL, paired=pairs)
+    assert verdict(report)[1] == (
+        "Compared problem by problem, it beats greedy decoding (N = 64); it cannot be told apart from "
+        "majority voting (N = 4)."
+    )
+    words = "Holm&#39;s correction for the 2 comparisons here"
+    page = render(report)
+    assert words in page
+    assert "<td>0.060</td>" in page
+    assert "<td>&lt; 0.001</td>" in page
+    assert words.replace("&#39;", "'") in summary_table(report)
+    assert "p, Holm" not in render(FULL)  # of an earlier version
+
+
+def test_coverage_is_told_with_its_laws_and_their_intervals():
+    assert FULL.coverage is not None
+    assert coverage_sentences(FULL.coverage) == [
+        "pass@k is 35.0 % at k = 1 (31.0–39.0) and 96.0 % at k = 64 (92.0–100.0).",
+        "log(pass@k) = a k^b with a = −1.050 (−1.100 to −1.000) and b = −0.750 (−0.800 to −0.700) is at most "
+        "1.2 points off at the 3 points fitted; 2 resamples had no fit.",
+    ]
 
 
 def test_verdict_without_paired_differences_claims_nothing():

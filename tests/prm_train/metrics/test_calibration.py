@@ -1,10 +1,20 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from data_gen.records.first_error import NO_ERROR
-from prm_train.checkpoints.facts import Calibration
+from prm_train.checkpoints.calibration import UNCALIBRATED, Calibration, ScoreBin
 from prm_train.examples.examples import Example
-from prm_train.metrics.calibration import OWN_VALIDATION, CalibrationError, calibrate, fit, quality
+from prm_train.metrics.calibration import (
+    OWN_VALIDATION,
+    CalibrationError,
+    calibrate,
+    fit,
+    quality,
+    reliability_of,
+    score_bins,
+)
 from prm_train.metrics.ranking import sigmoid
 
 ONES = np.ones(4)
@@ -174,3 +184,29 @@ def test_no_method_changes_nothing():
 def test_quality_of_scores_worked_by_hand():
     found = quality(np.array([0.0, 0.0]), np.array([1.0, 0.0]))
     assert [found.log_loss, found.brier, found.ece] == pytest.approx([np.log(2), 0.25, 0.0])
+
+
+def test_bins_hold_as_many_labels_each_and_equal_scores_together():
+    """Of 8 scores in 3 bins, the 1st, 3rd and 6th lowest begin one: 0.1, 0.3 and 0.9."""
+    scores = np.array([0.9, 0.1, 0.3, 0.3, 0.2, 0.3, 0.9, 0.9])
+    targets = np.array([1.0, 0.0, 1.0, 0.5, 0.0, 0.0, 1.0, 1.0])
+    assert score_bins(scores, targets, list("aabbccab"), 3) == (
+        ScoreBin(0.0, 2, 2, 0.0),
+        ScoreBin(0.3, 3, 2, 0.5),
+        ScoreBin(0.9, 3, 2, 1.0),
+    )
+    assert score_bins(np.array([0.5, 0.5]), np.array([1.0, 0.0]), ["a", "a"]) == (ScoreBin(0.0, 2, 1, 0.5),)
+
+
+def test_scores_are_counted_as_calibrated_on_questions_that_did_not_fit_the_calibration():
+    logits, targets = drawn(8000, 0.3, 0.5)
+    rows, examples = solutions(logits, targets)
+    found = calibrate(rows, examples, "platt")
+    bins = reliability_of(rows, examples, found.calibration).bins
+    assert sum(each.n_labels for each in bins) == found.n_labels_measured
+    assert len(bins) == 10
+    for each, following in pairwise(bins):  # a calibrated score is the share, nearly
+        assert each.low - 0.07 < each.share_right < following.low + 0.07
+    of_all = reliability_of(rows, examples, UNCALIBRATED).bins
+    assert sum(each.n_labels for each in of_all) == 8000
+    assert all(each.n_labels == 800 and 400 < each.n_questions <= 800 for each in of_all)

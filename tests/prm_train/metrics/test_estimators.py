@@ -10,6 +10,7 @@ from prm_train.metrics.estimators import (
     expected_calibration_error,
     paired_difference,
     reliability_bins,
+    wilson_interval,
 )
 
 
@@ -26,9 +27,32 @@ def test_block_accuracy_refuses_more_samples_than_there_are():
         block_accuracy([True, False], 3, any)
 
 
-def test_bootstrap_interval_is_exact_for_one_problem_and_for_constant_values():
-    assert bootstrap_interval([0.5], np.random.default_rng(0)) == Interval(0.5, 0.5, 0.5)
-    assert bootstrap_interval(np.ones(7), np.random.default_rng(0)) == Interval(1.0, 1.0, 1.0)
+def test_wilson_intervals_by_hand():
+    """With z² = 3.8415: for 20 of 20, 1 / (1 + z² / 20) = 0.8389 to 1; for 1 of 2 the half width is
+    z √(1 / 8 + z² / 16) / (1 + z² / 2) = 1.96 · 0.60423 / 2.92073.
+    """
+    all_right = wilson_interval(1.0, 20)
+    assert (all_right.mean, all_right.high) == (1.0, 1.0)
+    assert all_right.low == pytest.approx(0.83887, abs=1e-5)
+    assert wilson_interval(0.0, 20).high == pytest.approx(1 - 0.83887, abs=1e-5)
+    assert wilson_interval(0.5, 2).low == pytest.approx(0.5 - 0.40547, abs=1e-4)
+    with pytest.raises(ValueError, match="share in"):
+        wilson_interval(0.5, 0)
+
+
+def test_problems_that_all_agree_do_not_make_an_interval_a_point():
+    rng = np.random.default_rng(0)
+    right, wrong = bootstrap_interval(np.ones(20), rng), bootstrap_interval(np.zeros(20), rng)
+    assert (right.low, right.high) == pytest.approx((wilson_interval(1.0, 20).low, 1.0))
+    assert (wrong.low, wrong.high) == pytest.approx((0.0, wilson_interval(0.0, 20).high))
+    # a share of up to 0.16113 of the problems could be 0 or 1 instead of 0.75
+    part = bootstrap_interval(np.full(20, 0.75), rng)
+    assert (part.low, part.high) == pytest.approx((0.75 * 0.83887, 0.75 + 0.25 * 0.16113), abs=1e-5)
+    # no problem of 20 differs: up to 0.16113 could, in either direction
+    same = paired_difference(np.ones(20), np.ones(20), rng)
+    assert (same.mean, same.low, same.high) == pytest.approx((0.0, -0.16113, 0.16113), abs=1e-5)
+    assert same.direction == 0
+    assert paired_difference(np.ones(20), np.zeros(20), rng).low == pytest.approx(1 - 2 * 0.16113, abs=1e-5)
 
 
 def test_bootstrap_interval_agrees_with_the_normal_approximation():
@@ -39,7 +63,7 @@ def test_bootstrap_interval_agrees_with_the_normal_approximation():
 
 
 def test_bootstrap_interval_is_a_function_of_the_seed():
-    values = np.arange(10.0)
+    values = np.arange(10) / 10
     assert bootstrap_interval(values, np.random.default_rng(3)) == bootstrap_interval(
         values, np.random.default_rng(3)
     )
@@ -72,6 +96,8 @@ def test_direction_says_what_a_difference_shows():
 def test_bad_values_are_refused_by_name():
     with pytest.raises(ValueError, match="1 of 2 are NaN"):
         bootstrap_interval([1.0, float("nan")], np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"got 0.0 to 7.0, expected them in \[0.0, 1.0\]"):
+        bootstrap_interval([0.0, 7.0], np.random.default_rng(0))
     with pytest.raises(ValueError, match=r"shapes \(2,\) and \(3,\)"):
         paired_difference([1, 2], [1, 2, 3], np.random.default_rng(0))
     with pytest.raises(ValueError, match="low <= high"):

@@ -16,7 +16,7 @@ import torch
 
 import prm_train
 from data_gen.policies.servers.requests import RequestSettings, ServerError
-from data_gen.settings.errors import InputError
+from data_gen.settings.errors import InputError, ProblemFaultError
 from prm_train.checkpoints.calibration import Calibration
 from prm_train.checkpoints.facts import CheckpointFacts, Kind, store_calibration
 from prm_train.encoding.paths import ScorerEncoding
@@ -407,6 +407,8 @@ def test_what_always_fails_is_an_error_and_no_score(
     assert len(failed) == 3
     for error in failed:
         assert isinstance(error, ServerError)
+        # What is no reply to a path may be the path's fault
+        assert isinstance(error, ProblemFaultError) == (fault != "500")
     with pytest.raises(ServerError, match=f"^3 attempts failed: {told}"):
         raise failed[0]
     assert recovered == pytest.approx(wanted[-1], abs=1e-6)

@@ -148,14 +148,25 @@ def test_a_search_that_an_earlier_version_began_is_not_continued(tmp_path: Path)
 def test_every_search_in_a_tree_is_recorded_with_its_settings(
     tmp_path: Path, random_scorers: dict[str, str]
 ) -> None:
-    trees = ("--strategies", "beam,dvts:width=2,particle_filter:resample_below=0.5:temperature=0.7")
+    trees = (
+        "--strategies",
+        "beam,dvts:width=2:reanchor=1,particle_filter:resample_below=0.5:temperature=0.7",
+    )
     others = ("--sizes", "2,4", "--max_steps", "30", "--max_new_tokens", "60")
     search(tmp_path, "--prm", random_scorers["prm"], *trees, *others)
     common = {"max_steps": 30, "aggregation": "min"}  # the checkpoint's own way
     for result in read_results(tmp_path / "results.jsonl"):
         assert [(run.spec, run.n, run.temperature, run.settings) for run in result.runs[2:]] == [
             *(("beam", n, 1.0, {"width": 4, "survivors": "best", **common}) for n in (2, 4)),
-            *(("dvts:width=2", n, 1.0, {"width": 2, "survivors": "best", **common}) for n in (2, 4)),
+            *(
+                (
+                    "dvts:width=2:reanchor=1",
+                    n,
+                    1.0,
+                    {"width": 2, "survivors": "best", "reanchor": 1, **common},
+                )
+                for n in (2, 4)
+            ),
             *(
                 (
                     "particle_filter:resample_below=0.5:temperature=0.7",
@@ -257,11 +268,38 @@ def test_chains_of_revisions_are_recorded_with_what_wrote_and_scored_them(
     assert majority.words.endswith("written_by = revision_model, vote by majority")
 
 
+def test_a_beam_is_revised_by_a_revision_model_and_its_cost_is_that_of_both(
+    tmp_path: Path, random_scorers: dict[str, str]
+) -> None:
+    spec = "beam_revisions:n_revisions=2"
+    strategies = ("--strategies", f"beam,{spec}", "--sizes", "4", "--max_new_tokens", "120")
+    models = ("--prm", random_scorers["prm"], "--policy.model", "base", "--revision_model", str(BASE_POLICY))
+    search(tmp_path, *strategies, *models, "--policy.dtype", "float32")
+    for result in read_results(tmp_path / "results.jsonl"):
+        beam, revised = (result.trees[name][4] for name in ("beam", spec))
+        assert revised.settings == {
+            **beam.settings,
+            "n_revisions": 2,
+            "written_by": "policy and revision_model",
+        }
+        assert revised.candidates[: len(beam.candidates)] == beam.candidates
+        added = revised.candidates[len(beam.candidates) :]
+        assert len(added) == 2
+        n_more = revised.cost.policy.n_generated - beam.cost.policy.n_generated
+        assert n_more >= sum(each.n_tokens for each in added) > 0
+        assert revised.cost.scorer.n_new > beam.cost.scorer.n_new
+    names = [method.name for method in tree_methods(read_search([tmp_path]).results[0], {})]
+    assert names == ["beam", "beam_prior", spec]
+    assert list(find_faults(tmp_path / "ledger.sqlite")) == []
+
+
 def test_revisions_that_cannot_work_are_refused(tmp_path: Path) -> None:
     for arguments, told in (
         (("--strategies", "revisions:n_chains=0"), "n_chains: got 0, expected 1 or more"),
         (("--strategies", "revisions:verifier=orm"), "got revisions:verifier=orm, expected orm to name one"),
         (("--strategies", "revisions:max_steps=3"), "got 'max_steps=3', expected one of "),
+        (("--strategies", "beam_revisions"), "got beam_revisions without a PRM, expected prm to name one"),
+        (("--strategies", "beam_revisions:n_revisions=-1"), "n_revisions: got -1, expected 0 or more"),
         (
             ("--strategies", "revisions:base_first=true"),
             "got revisions:base_first=True, expected revision_model to name another model than the policy",

@@ -422,3 +422,6 @@ def test_calibration_at_the_end_of_training_is_stored_and_reported(rows, tiny_po
     assert report["calibration"]["calibration"] == vars(facts.calibration)
     assert [threshold.tuned_on for threshold in facts.thresholds] == ["none (fixed)", "own validation"]
     assert set(report["calibration"]["before"]) == {"log_loss", "brier", "ece"}
+    assert facts.reliability is not None
+    n_counted = sum(each.n_labels for each in facts.reliability.bins)
+    assert n_counted == report["calibration"]["n_labels_measured"]

@@ -16,6 +16,7 @@ from data_gen.policies.config import PolicyConfig
 from data_gen.policies.protocol import Policy
 from data_gen.policies.servers.completions_server import CompletionsServer
 from data_gen.policies.servers.openai_servers import OpenAIServersPolicy
+from data_gen.policies.servers.requests import RefusedRequestError
 from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
 from data_gen.settings.errors import InputError
 from tests.app_in_thread import in_thread
@@ -98,7 +99,9 @@ def test_draws_end_where_the_context_ends_and_a_prefix_beyond_it_is_refused(simu
 def test_what_a_server_refuses_ends_at_once_and_names_the_server(simulated_server):
     policy = connected(simulated_server.url, retry_seconds=60.0)
     started = time.monotonic()
-    with pytest.raises(InputError, match=rf"{simulated_server.url}/v1/completions: HTTP 400 .*prompt: "):
+    with pytest.raises(
+        RefusedRequestError, match=rf"{simulated_server.url}/v1/completions: HTTP 400 .*prompt: "
+    ):
         gather(policy, [(tuple(b"What is love?\n"), FREE, 0)])
     with pytest.raises(InputError, match=rf"{simulated_server.url}: serves simulated; expected other"):
         connected(simulated_server.url, model="other", tokenizer="simulated")

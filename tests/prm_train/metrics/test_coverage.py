@@ -1,0 +1,60 @@
+import math
+
+import numpy as np
+import pytest
+
+from prm_train.metrics.coverage import Form, PowerLaw, coverage, fit_power_law
+from prm_train.metrics.estimators import wilson_interval
+
+KS = (1, 2, 4, 8)
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def fitted(rates: np.ndarray, form: Form) -> PowerLaw:
+    law = fit_power_law(rates, KS, form, rng())
+    assert law is not None
+    return law
+
+
+def test_a_curve_that_is_a_power_law_gives_its_law_back():
+    log = np.exp(-1.5 * np.array(KS) ** -0.5)
+    law = fitted(np.tile(log, (3, 1)), "log")
+    assert (law.a.mean, law.b.mean, law.n_points) == pytest.approx((-1.5, -0.5, 4))
+    assert law.largest_residual == pytest.approx(0.0, abs=1e-12)
+    assert law.at(16) == pytest.approx(math.exp(-1.5 / 4))
+    failure = 1 - 0.8 * np.array(KS) ** -0.25
+    law = fitted(failure[None], "failure")
+    assert (law.a.mean, law.b.mean) == pytest.approx((0.8, -0.25))
+    assert law.at(16) == pytest.approx(0.6)
+
+
+def test_points_without_a_logarithm_are_left_out():
+    """pass@k of 1/4, 1/2, 1, 1: 1 - pass@k falls from 3/4 to 2/4 as k doubles, by a factor of 2/3."""
+    law = fitted(np.array([[0.25, 0.5, 1.0, 1.0]]), "failure")
+    assert (law.a.mean, law.b.mean, law.n_points) == pytest.approx((0.75, math.log2(2 / 3), 2))
+    assert fit_power_law(np.array([[0.0, 0.0, 0.5, 1.0]]), KS, "failure", rng()) is None
+
+
+def test_intervals_of_a_law_cover_what_other_problems_would_give():
+    """Problems solved with chance 0.1 or 0.6 by a draw: the interval of 400 holds the law of all of them."""
+    chances = np.tile([0.1, 0.6], 200)
+    rates = np.array([1 - (1 - chances) ** k for k in KS]).T
+    truth = fitted(rates[:2], "log")
+    sample = rates[rng().integers(len(rates), size=len(rates))]
+    found = fitted(sample, "log")
+    assert found.a.low < truth.a.mean < found.a.high
+    assert found.b.low < truth.b.mean < found.b.high
+    assert found.a.high - found.a.low > 0.05
+
+
+def test_coverage_of_draws_by_hand():
+    """Of 4 draws one is right, or none: pass@1 is 1/4 and 0, pass@2 1/2 and 0, pass@4 1 and 0."""
+    found = coverage([1, 0], 4, (1, 2, 4), rng())
+    assert {k: interval.mean for k, interval in found.curve.items()} == {1: 0.125, 2: 0.25, 4: 0.5}
+    assert [law.form for law in found.laws] == ["log", "failure"]
+    solved = coverage([4, 4], 4, (1, 2, 4), rng())
+    assert solved.laws == ()
+    assert solved.curve[1] == wilson_interval(1.0, 2)
