@@ -1,4 +1,4 @@
-"""`prm-train convert-config`: a config for `train-prm` from the YAML file of a training with TRL's PRMTrainer.
+"""`prm-train convert-config`: a config for `train-prm` from the YAML file of TRL's PRMTrainer.
 
     prm-train convert-config --trl trl.yaml --rows rows.jsonl --output configs/train_prm/ours.yaml
 
@@ -79,7 +79,7 @@ def convert_config(config: ConvertConfigConfig) -> TrainPrmConfig:
         rows = Path(trl.dataset_name or "")
         if rows.suffix not in (".json", ".jsonl"):
             faults.append(
-                f"dataset_name: got {trl.dataset_name!r}, expected a .jsonl file, or --rows with the rows of it"
+                f"dataset_name: got {trl.dataset_name!r}, expected a .jsonl file, or --rows with its rows"
             )
     if faults:
         raise InputError(f"{config.trl} cannot be taken over: " + "; ".join(faults))

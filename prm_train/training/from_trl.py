@@ -89,15 +89,18 @@ class TrlPrmSettings:
 
 
 # Settings of TRL that change nothing of the weights
-LEFT_OUT = frozenset(
-    "average_tokens_across_devices bnb_4bit_quant_storage dataset_config dataset_num_proc dataset_test_split "
-    "dataset_train_split disable_tqdm do_eval do_train eval_on_start eval_steps gradient_checkpointing_kwargs "
-    "greater_is_better hub_model_id hub_private_repo hub_strategy log_level logging_first_step "
-    "logging_strategy lora_task_type overwrite_output_dir per_device_eval_batch_size push_to_hub "
-    "remove_unused_columns save_only_model save_total_limit use_bnb_nested_quant use_cache "
-    "dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers "
-    "dataloader_prefetch_factor ddp_find_unused_parameters ddp_timeout".split()
-)
+# fmt: off
+LEFT_OUT = frozenset((
+    "average_tokens_across_devices", "bnb_4bit_quant_storage", "dataset_config", "dataset_num_proc",
+    "dataset_test_split", "dataset_train_split", "disable_tqdm", "do_eval", "do_train", "eval_on_start",
+    "eval_steps", "gradient_checkpointing_kwargs", "greater_is_better", "hub_model_id", "hub_private_repo",
+    "hub_strategy", "log_level", "logging_first_step", "logging_strategy", "lora_task_type",
+    "overwrite_output_dir", "per_device_eval_batch_size", "push_to_hub", "remove_unused_columns",
+    "save_only_model", "save_total_limit", "use_bnb_nested_quant", "use_cache", "dataloader_num_workers",
+    "dataloader_pin_memory", "dataloader_persistent_workers", "dataloader_prefetch_factor",
+    "ddp_find_unused_parameters", "ddp_timeout",
+))
+# fmt: on
 
 # Settings of which these values alone ask for nothing, and what to do otherwise
 NEEDS_NOTHING: dict[str, tuple[tuple[Any, ...], str]] = {
@@ -147,30 +150,48 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
 
 def misfits(trl: TrlPrmSettings) -> Iterator[str]:
     """Of each setting that cannot be taken over its name, what came and what to do."""
-    for name, (values, otherwise) in (
-        NEEDS_NOTHING | (NEEDS_NOTHING_OF_LORA if trl.use_peft else {})
-    ).items():
+    needs = NEEDS_NOTHING | (NEEDS_NOTHING_OF_LORA if trl.use_peft else {})
+    for name, (values, otherwise) in needs.items():
         if getattr(trl, name) not in values:
             yield f"{name}: got {getattr(trl, name)!r}; {otherwise}"
     for name, choices in CHOICES.items():
         if getattr(trl, name) not in choices:
             yield f"{name}: got {getattr(trl, name)!r}, expected one of {', '.join(map(str, choices))}"
-    if trl.max_length is None:
-        yield "max_length: got null, expected a number of tokens"
-    if trl.model_name_or_path is None:
-        yield "model_name_or_path: not there, expected a folder or Hub name"
-    if trl.warmup_steps >= 1:
-        yield f"warmup_steps: got {trl.warmup_steps:g}, expected the share of all steps, below 1"
-    if trl.load_in_4bit and not trl.use_peft:
-        yield "load_in_4bit: got true without use_peft; weights of 4 bits cannot be trained themselves"
-    if trl.logging_steps < 1 or trl.logging_steps % 1:
-        yield f"logging_steps: got {trl.logging_steps:g}, expected a number of steps"
-    if trl.save_strategy == "steps" and (trl.save_steps < 1 or trl.save_steps % 1):
-        yield f"save_steps: got {trl.save_steps:g}, expected a number of steps"
-    if trl.load_best_model_at_end and {trl.eval_strategy, trl.save_strategy} != {"epoch"}:
-        yield "load_best_model_at_end: expected eval_strategy and save_strategy epoch"
-    if tracker(trl) is None:
-        yield f"report_to: got {trl.report_to!r}, expected none, or one of wandb and tensorboard"
+    yield from (words for is_so, words in _cannot_be(trl) if is_so)
+
+
+def _cannot_be(trl: TrlPrmSettings) -> Iterator[tuple[bool, str]]:
+    """What no list of values says: whether it is so, and the words for it."""
+    yield trl.max_length is None, "max_length: got null, expected a number of tokens"
+    yield trl.model_name_or_path is None, "model_name_or_path: not there, expected a folder or Hub name"
+    yield (
+        trl.warmup_steps >= 1,
+        f"warmup_steps: got {trl.warmup_steps:g}, expected the share of all steps, below 1",
+    )
+    yield (
+        trl.load_in_4bit and not trl.use_peft,
+        "load_in_4bit: got true without use_peft; weights of 4 bits cannot be trained themselves",
+    )
+    yield (
+        not _is_count(trl.logging_steps),
+        f"logging_steps: got {trl.logging_steps:g}, expected a number of steps",
+    )
+    yield (
+        trl.save_strategy == "steps" and not _is_count(trl.save_steps),
+        f"save_steps: got {trl.save_steps:g}, expected a number of steps",
+    )
+    yield (
+        trl.load_best_model_at_end and {trl.eval_strategy, trl.save_strategy} != {"epoch"},
+        "load_best_model_at_end: expected eval_strategy and save_strategy epoch",
+    )
+    yield (
+        tracker(trl) is None,
+        f"report_to: got {trl.report_to!r}, expected none, or one of wandb and tensorboard",
+    )
+
+
+def _is_count(value: float) -> bool:
+    return value >= 1 and value % 1 == 0
 
 
 def converted(trl: TrlPrmSettings, rows: Path) -> TrainPrmConfig:
@@ -222,8 +243,8 @@ def remarks(trl: TrlPrmSettings) -> Iterator[str]:
     """What is taken over and nevertheless does not do the same."""
     if trl.gradient_accumulation_steps > 1:
         yield (
-            f"gradient_accumulation_steps {trl.gradient_accumulation_steps}: TRL multiplied loss and gradient "
-            "by it before clipping, here they are those of one large batch"
+            f"gradient_accumulation_steps {trl.gradient_accumulation_steps}: TRL multiplied loss and "
+            "gradient by it before clipping, here they are those of one large batch"
         )
     if trl.use_peft and trl.lora_dropout:
         yield f"lora_dropout {trl.lora_dropout:g}: TRL set it to 0 (disable_dropout), as it is here"

@@ -101,7 +101,7 @@ def test_a_file_that_says_little_gets_the_defaults_of_trl_and_not_ours(tmp_path:
     [
         (
             "train_on_last_step_only: true",
-            "train_on_last_step_only: got True; train-orm trains on the outcome",
+            "train_on_last_step_only: got True; train-orm trains",
         ),
         ("disable_dropout: false", "disable_dropout: got False; say how much with backbone_dropout"),
         ("max_completion_length: 256", "max_completion_length: got 256; rows are cut at max_length alone"),
