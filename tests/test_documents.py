@@ -17,7 +17,7 @@ from tests.test_layout import ORDER
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("docs/architecture.md", "AGENTS.md", "CONTRIBUTING.md", "README.md")
-PAGES = ("docs/method.md", "docs/reading_numbers.md")
+PAGES = tuple(str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs").glob("*.md")))
 COMMANDS = re.search(r"```\n(.*?)```", (ROOT / "AGENTS.md").read_text(), re.DOTALL)[1].splitlines()  # type: ignore[index]
 
 
@@ -25,10 +25,10 @@ def paths_in(text: str) -> list[str]:
     return re.findall(r"`((?:data_gen|prm_train|tests|configs|docs|launch|benchmarks)/[\w/.-]*)`", text)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS + PAGES)
+@pytest.mark.parametrize("document", sorted({*DOCUMENTS, *PAGES}))
 def test_the_paths_that_a_document_names_exist(document: str) -> None:
     named = paths_in((ROOT / document).read_text())
-    assert named
+    assert named or document not in DOCUMENTS
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
@@ -87,7 +87,6 @@ def definitions(path: Path) -> set[str]:
 def test_the_links_of_a_page_lead_to_files_headings_and_functions_that_exist(document: str) -> None:
     page = ROOT / document
     links = re.findall(r"\[(`?)([^\]`]+)`?\]\(([^)\s#]*)(#[\w-]+)?\)", page.read_text())
-    assert links
     faults = []
     for is_code, name, target, anchor in links:
         if target.startswith("https:"):

@@ -1,6 +1,8 @@
 """`prm-train convert-config`: what becomes of a config of TRL's PRMTrainer."""
 
 import json
+import re
+import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -8,13 +10,15 @@ from pathlib import Path
 import pytest
 
 from data_gen.settings.errors import InputError
+from data_gen.settings.fields import leaf_names
 from data_gen.settings.parse import load_yaml
 from prm_train.convert_config import main
 from prm_train.training.config import TrainPrmConfig
 from prm_train.training.from_trl import LEFT_OUT, TrlPrmSettings
 from prm_train.training.settings import LoraSettings
 
-TRL_1_13 = Path(__file__).parents[2] / "build/trl-1.13.0"
+ROOT = Path(__file__).parents[2]
+TRL_1_13 = ROOT / "build/trl-1.13.0"
 # As examples/scripts/prm.py of TRL was called, with LoRA
 EXAMPLE = """
 model_name_or_path: Qwen/Qwen2-0.5B-Instruct
@@ -145,14 +149,25 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path) -> None:
         convert(tmp_path, "- 1\n")
 
 
+def test_the_page_shows_what_becomes_of_its_example_and_of_every_setting(tmp_path: Path) -> None:
+    page = (ROOT / "docs/from_trl.md").read_text()
+    theirs, ours = re.findall(r"```yaml (?:trl|ours)\n(.*?)```", page, re.DOTALL)
+    convert(tmp_path, theirs, "--rows", "rows.jsonl")
+    assert (tmp_path / "ours.yaml").read_text() == ours
+    table = re.findall(r"^\| (`.+?) \| (.+) \|$", page.partition("## Settings")[2], re.MULTILINE)
+    named = [name for left, _ in table for name in re.findall(r"`(\w+)`", left)]
+    assert named == [field.name for field in fields(TrlPrmSettings)]
+    starts = [re.match(r"`([\w.]+)`", right) for _, right in table]
+    settings = {start[1] for start in starts if start}
+    assert settings - set(leaf_names(TrainPrmConfig)) == {"lora"}
+
+
 def test_no_setting_is_both_read_and_left_out() -> None:
     assert {field.name for field in fields(TrlPrmSettings)} & LEFT_OUT == set()
 
 
 @pytest.mark.skipif(not TRL_1_13.exists(), reason="make bench-training puts TRL 1.13 there")
 def test_the_defaults_are_those_of_trl(tmp_path: Path) -> None:
-    import subprocess
-
     code = (
         "import dataclasses, json, sys; sys.path.insert(0, sys.argv[1]); "
         "from trl import ModelConfig, ScriptArguments; from trl.experimental.prm import PRMConfig; "
