@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,41 @@ def test_the_examples_of_reading_numbers_are_the_stored_results() -> None:
     flops = read_forward_flops(ROOT / "data_gen/problems/arithmetic/base_policy")
     assert flops is not None
     assert f"at position 100 takes {flops.of(Work(1, 100), n_outputs=1) / 1e6:.2f} million" in text
+
+
+@pytest.mark.slow
+def test_the_tutorial_runs_from_its_first_block_to_its_last(tmp_path: Path) -> None:
+    """At a smaller size, in an empty folder, with the commands of this checkout."""
+    text = (ROOT / "docs/tutorial.md").read_text()
+    blocks = re.findall(r"^```sh\n(.*?)```", text, re.MULTILINE | re.DOTALL)
+    script = "".join(blocks).replace("source .venv/bin/activate\n", "")
+    smaller = {
+        "n=500": "n=64",
+        "--problems.n 400": "--problems.n 40",
+        "--problems.offset 400 --problems.n 40": "--problems.offset 40 --problems.n 12",
+        "--problems.offset 440 --problems.n 60": "--problems.offset 52 --problems.n 12",
+        "--n_samples 16": "--n_samples 4",
+        "--n_difficulty_draws 16": "--n_difficulty_draws 4",
+        "--sizes 4,16": "--sizes 4",
+        "--n_epochs 6": "--n_epochs 2",
+        "--n_draws 4": "--n_draws 2",
+        "--n 16": "--n 4",
+    }
+    for words, fewer in smaller.items():
+        assert words in script
+        script = re.sub(rf"{re.escape(words)}(?!\d)", fewer, script)
+    commands = (
+        f'prm-train() {{ {sys.executable} -m prm_train.cli "$@"; }}\npython() {{ {sys.executable} "$@"; }}\n'
+    )
+    run = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", commands + script],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert (tmp_path / "runs/tutorial/report/report.html").stat().st_size > 10_000
+    assert "pass@N" in run.stdout
+    assert run.stdout.count("of the vote") == 2
