@@ -30,9 +30,9 @@ def _():
 @app.cell
 def _(Path, mo, prm_train, tempfile):
     run = Path(tempfile.mkdtemp()) / "run"
-    sampled = "sample --problems.n 24 --n_samples 4 --max_new_tokens 160 --policy.model base"
+    sampled = "sample --problems.n 8 --n_samples 4 --max_new_tokens 160 --policy.model base"
     prm_train(*sampled.split(), "--output", str(run))
-    mo.md(f"`prm-train {sampled}`: four solutions of each of 24 problems of the built-in task, graded.")
+    mo.md(f"`prm-train {sampled}`: four solutions of each of 8 problems of the built-in task, graded.")
     return (run,)
 
 
