@@ -57,11 +57,11 @@ def scorer(tiny_policy: Path) -> ImplicitPrmScorer:
 @in_event_loop
 async def test_steps_of_a_path_that_are_asked_for_side_by_side_are_computed_once(scorer) -> None:
     async with SharedScorer(scorer) as shared, shared.session(QUESTION) as tree:
-        nodes = [tree.root]
-        for step in STEPS:
-            nodes.append(tree.extend(nodes[-1], step))
+        nodes = path_nodes(tree, STEPS)
         await asyncio.gather(*map(tree.score, nodes[1:]))
-        assert tree.usage == shared.usage == ScorerUsage(n_new=tree.path_tokens(nodes)[0])
+        # By the model and by its reference
+        n_tokens = sum(len(node.token_ids) for node in nodes)
+        assert tree.usage == shared.usage == ScorerUsage(n_new=2 * n_tokens)
 
 
 def log_prob(model: torch.nn.Module, ids: list[int], n_before: int) -> float:
