@@ -152,6 +152,14 @@ def seed_figures(folder: Path) -> dict[str, Any]:
                 str(n): figure(paired[("particle_filter_tuned", n)]) for n in SIZES
             },
             "particle_filter16_minus_weighted64": filter_minus(correct["prm_weighted"][64], 16),
+            "untuned_filter_minus_weighted": {
+                str(n): figure(
+                    paired_difference(
+                        correct["particle_filter"][n], correct["prm_weighted"][n], np.random.default_rng(0)
+                    )
+                )
+                for n in SIZES
+            },
             # The baseline as the analysis had it: step scores are aggregated as ranks best, whatever N
             "particle_filter_minus_weighted_by_rank": {str(n): filter_minus(by_rank[n], n) for n in SIZES},
             "particle_filter16_minus_weighted64_by_rank": filter_minus(by_rank[64], 16),
