@@ -199,7 +199,8 @@ def best_of_n_round(models: tuple[str, str], problems: Sequence[Problem]) -> dic
         nonlocal forward
         forward += time.process_time() - marks.pop()
 
-    seconds["ledger"] = timed(lambda: Ours(*models).candidates(problems, False)).cpu_seconds
+    ours = Ours(*models)
+    seconds["ledger"] = timed(lambda: ours.candidates(problems, False)).cpu_seconds
     ours = Ours(*models)
     ours.network.base_model.register_forward_pre_hook(begin)
     ours.network.base_model.register_forward_hook(end)

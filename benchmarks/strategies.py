@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data_gen.files.run_identity import claim_run
 from data_gen.settings.parse import load_yaml
@@ -117,10 +118,13 @@ def seed_figures(folder: Path) -> dict[str, Any]:
     report, chosen = SearchReport.read(folder / "report.json"), Chosen.read(folder / "chosen.json")
     results = read_search([folder / f"test-{shard}" for shard in range(N_PROCESSES)]).results
     correct = Comparison(results, chosen, seed=0).correct()
-    # N = 16 of one method against N = 64 of another is in no report
-    across = paired_difference(
-        correct["particle_filter_tuned"][16], correct["prm_weighted"][64], np.random.default_rng(0)
-    )
+    by_rank = Comparison(results, replace(chosen, selections={}), seed=0).correct()["prm_weighted"]
+
+    def filter_minus(others: NDArray[np.float64], n: int) -> dict[str, float]:
+        """In no report: N of one method against another N, and against what is no method of ours any more."""
+        values = correct["particle_filter_tuned"][n]
+        return figure(paired_difference(values, others, np.random.default_rng(0)))
+
     paired = {
         (pair.method, pair.n): pair.difference
         for pair in report.paired
@@ -130,6 +134,10 @@ def seed_figures(folder: Path) -> dict[str, Any]:
         "seed": load_yaml(QuickstartConfig, folder / "config.json").seed,
         "n_test_problems": report.run.n_problems["test"],
         "cpu_seconds": round(sum(each.cpu_seconds for each in read_stages(folder / "stages"))),
+        "weighted_by_rank": {
+            "aggregation": chosen.prm_aggregation,
+            "accuracy": {str(n): round(float(values.mean()), 4) for n, values in by_rank.items()},
+        },
         "accuracy": {
             method: {str(n): figure(interval) for n, interval in curve.items()}
             for method, curve in report.accuracy.items()
@@ -143,7 +151,18 @@ def seed_figures(folder: Path) -> dict[str, Any]:
             "particle_filter_minus_weighted": {
                 str(n): figure(paired[("particle_filter_tuned", n)]) for n in SIZES
             },
-            "particle_filter16_minus_weighted64": figure(across),
+            "particle_filter16_minus_weighted64": filter_minus(correct["prm_weighted"][64], 16),
+            "untuned_filter_minus_weighted": {
+                str(n): figure(
+                    paired_difference(
+                        correct["particle_filter"][n], correct["prm_weighted"][n], np.random.default_rng(0)
+                    )
+                )
+                for n in SIZES
+            },
+            # The baseline as the analysis had it: step scores are aggregated as ranks best, whatever N
+            "particle_filter_minus_weighted_by_rank": {str(n): filter_minus(by_rank[n], n) for n in SIZES},
+            "particle_filter16_minus_weighted64_by_rank": filter_minus(by_rank[64], 16),
             "others_minus_weighted": {
                 f"{method}, N = {n}": figure(difference) for (method, n), difference in paired.items()
             },

@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from prm_train.metrics.estimators import Interval
 
 LABEL_GAP = 15.0  # between two names at the ends of lines
-MAX_NAME = 15  # characters of such a name that its margin holds
+CHARACTER = 6.4  # width of one of such a name
 
 
 @dataclass(frozen=True)
@@ -185,10 +185,11 @@ def line(frame: Frame, series: Series) -> Markup:
     return tag("g", *parts, class_=f"series {series.style}")
 
 
-def end_labels(frame: Frame, ends: Sequence[tuple[float, float, str, str]]) -> Markup:
-    """Names of lines, `(x, y, text, style)` of their ends, in the margin right of the frame: moved apart and
-    tied to the ends.
+def end_labels(frame: Frame, ends: Sequence[tuple[float, float, str, str]], margin: float) -> Markup:
+    """Names of lines, `(x, y, text, style)` of their ends, in the margin right of the frame: moved apart,
+    tied to the ends, and cut where they are longer than it.
     """
+    n_most = int((margin - 12) / CHARACTER)
     at = spread_labels([y for _, y, _, _ in ends], LABEL_GAP, frame.top, frame.bottom)
     parts = []
     for (x, y, text, style), label_y in zip(ends, at, strict=True):
@@ -198,7 +199,7 @@ def end_labels(frame: Frame, ends: Sequence[tuple[float, float, str, str]]) -> M
             class_="leader",
             points=f"{x + 3:.1f},{y:.1f} {bend:.1f},{y:.1f} {end:.1f},{label_y:.1f}",
         )
-        name = text if len(text) <= MAX_NAME else f"{text[: MAX_NAME - 1]}…"
+        name = text if len(text) <= n_most else f"{text[: n_most - 1]}…"
         parts.append(
             tag("g", leader, tag("text", name, class_="name", x=end + 3, y=label_y + 4), class_=style)
         )

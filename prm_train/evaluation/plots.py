@@ -73,7 +73,7 @@ class Layout:
         return Frame(x, y, left, top, self.width - left - right, self.height - top - bottom)
 
 
-WIDE, NARROW = Layout(800, 440, 130), Layout(358, 400, 112)
+WIDE, NARROW = Layout(800, 440, 158), Layout(358, 400, 112)
 WIDE_PANEL, NARROW_PANEL = Layout(250, 210, 0), Layout(171, 180, 0)
 LOSS = Layout(358, 260, 84)
 
@@ -290,7 +290,7 @@ def _line_plot(
     parts += [line(frame, one) for one in lines]
     ends += [(*frame.at(one.points[-1][0], one.points[-1][1].mean), one.label, one.style) for one in lines]
     if layout.names:
-        parts.append(end_labels(frame, ends))
+        parts.append(end_labels(frame, ends, layout.names))
     return drawing(f"{title}. {' '.join(_spoken(one) for one in lines)}", layout.width, layout.height, parts)
 
 

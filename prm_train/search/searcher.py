@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from data_gen.ledger.store import Ledger
 from data_gen.policies.protocol import Policy
+from data_gen.process.side_by_side import side_by_side
 from data_gen.records.chats import ChainPrompts
 from data_gen.records.draw_keys import DrawKey
 from data_gen.records.grader import Grader
@@ -94,12 +95,18 @@ class ProblemSearch:
 
     async def _run(self) -> ProblemResult:
         """Searched without a look at the gold answer; graded when all is drawn."""
-        config = self.config
-        greedy = await self.draw(GREEDY, 0.0, range(1))
-        scored, *others = [
-            await self.draw(SAMPLES, temperature, range(config.n_samples), self.baselines)
-            for temperature in dict.fromkeys((config.temperature, *config.other_temperatures))
-        ]
+        config, n_beyond = self.config, self.config.n_difficulty_draws
+        # None of these waits for another: the policy's batch is as full as it can be
+        greedy, beyond, scored, *others = await side_by_side(
+            [
+                self.draw(GREEDY, 0.0, range(1)),
+                self.draw(SAMPLES, config.temperature, range(config.n_samples, config.n_samples + n_beyond)),
+                *(
+                    self.draw(SAMPLES, temperature, range(config.n_samples), self.baselines)
+                    for temperature in dict.fromkeys((config.temperature, *config.other_temperatures))
+                ),
+            ]
+        )
         scored = replace(scored, candidates=await self.score(scored.candidates))
         trees = [
             await (self.revisions(spec, n) if spec.is_revisions else self.tree(spec, n))
@@ -107,9 +114,6 @@ class ProblemSearch:
             for n in config.sizes
         ]
         runs = await self.with_classes([scored, *others, *trees])
-        # From the draws behind those of the samples
-        first, n = config.n_samples, config.n_difficulty_draws
-        beyond = await self.draw(SAMPLES, config.temperature, range(first, first + n))
         self.searcher.ledger.commit()
         graded = CandidateGrader(self.searcher.grader, self.problem)
         greedy, beyond, *runs = [
@@ -120,7 +124,7 @@ class ProblemSearch:
             temperature=config.temperature,
             runs=(greedy, *runs),
             scorings=tuple(self.scorings),
-            difficulty=Difficulty(n, sum(each.is_correct for each in beyond.candidates), beyond.cost),
+            difficulty=Difficulty(n_beyond, sum(each.is_correct for each in beyond.candidates), beyond.cost),
             scorer_usage=self.scorer_usage,
             usage=self.usage,
             too_long_for=tuple(self.too_long_for),

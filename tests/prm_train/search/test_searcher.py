@@ -11,7 +11,7 @@ from data_gen.files.run_clock import Seconds
 from data_gen.ledger.store import Ledger
 from data_gen.policies.simulated import SimulatedPolicy
 from data_gen.problems.arithmetic.grader import ArithmeticGrader
-from data_gen.records.sampling import Usage
+from data_gen.records.sampling import Completion, SamplingParams, Usage
 from data_gen.records.solutions import Problem
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.protocol import PathTooLongError, ScorerUsage, ScoringTree
@@ -34,6 +34,19 @@ class NearsightedScorer:
     async def session(self, question: str) -> AsyncIterator[ScoringTree]:
         raise PathTooLongError(f"path of {len(question)} tokens: longer than the scorer's context of 1")
         yield
+
+
+class BusyPolicy(SimulatedPolicy):
+    """Takes a while for a draw, and knows how many were under way at most."""
+
+    n_open = n_open_at_most = 0
+
+    async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
+        self.n_open += 1
+        self.n_open_at_most = max(self.n_open, self.n_open_at_most)
+        await asyncio.sleep(0.02)
+        self.n_open -= 1
+        return await super().sample(prefix_ids, params, index)
 
 
 def search(
@@ -76,6 +89,12 @@ def test_a_question_that_the_scorer_cannot_read_is_an_outcome_and_its_draws_are_
     found = summarize([result], Seconds())
     assert found.n_without_score == 3
     assert found.too_long_for == {"policy": (), "prm": ("p1",), "orm": ()}
+
+
+def test_whole_solutions_of_a_problem_are_drawn_side_by_side(tmp_path: Path):
+    policy = BusyPolicy()
+    search(tmp_path, policy, {"prm": NearsightedScorer()})
+    assert policy.n_open_at_most == 1 + 3 + 2  # greedy, the samples, those for its difficulty
 
 
 def test_a_question_that_the_policy_cannot_read_has_empty_candidates_that_choose_nothing(tmp_path: Path):

@@ -18,7 +18,7 @@ from prm_train.kinds.implicit_prm import IMPLICIT_PRM, TextEncoding
 from prm_train.kinds.load import load_classifier, load_scorer
 from prm_train.networks.token_log_probs import token_log_probs
 from prm_train.scoring.implicit import ImplicitPrmScorer
-from prm_train.scoring.protocol import CountedTree, PathTooLongError, ScorerUsage
+from prm_train.scoring.protocol import PathTooLongError, ScorerUsage
 from prm_train.scoring.shared_tree import SharedScorer
 from prm_train.strategies.best_of_n import path_nodes, score_path
 from prm_train.train_implicit_prm import main
@@ -57,12 +57,11 @@ def scorer(tiny_policy: Path) -> ImplicitPrmScorer:
 @in_event_loop
 async def test_steps_of_a_path_that_are_asked_for_side_by_side_are_computed_once(scorer) -> None:
     async with SharedScorer(scorer) as shared, shared.session(QUESTION) as tree:
-        nodes = [tree.root]
-        for step in STEPS:
-            nodes.append(tree.extend(nodes[-1], step))
+        nodes = path_nodes(tree, STEPS)
         await asyncio.gather(*map(tree.score, nodes[1:]))
-        assert isinstance(tree, CountedTree)
-        assert tree.usage == shared.usage == ScorerUsage(n_new=tree.path_tokens(nodes)[0])
+        # By the model and by its reference
+        n_tokens = sum(len(node.token_ids) for node in nodes)
+        assert tree.usage == shared.usage == ScorerUsage(n_new=2 * n_tokens)
 
 
 def log_prob(model: torch.nn.Module, ids: list[int], n_before: int) -> float:
