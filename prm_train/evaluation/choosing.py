@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_gen.files.stored_record import StoredRecord
+from data_gen.grading.pass_at_k import pass_at_k
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.evaluation.baselines import CHOOSERS, has_measures
 from prm_train.evaluation.choosers import (
@@ -27,7 +28,7 @@ from prm_train.evaluation.choosers import (
 from prm_train.evaluation.tree_methods import choose_trees
 from prm_train.metrics.estimators import block_accuracy
 from prm_train.metrics.ranking import auroc
-from prm_train.metrics.subsets import best_at_k, pass_at_k, vote_at_k
+from prm_train.metrics.subsets import best_at_k, vote_at_k
 from prm_train.search.results import ProblemResult
 from prm_train.strategies.baselines import Baseline
 from prm_train.strategies.candidates import Candidate
@@ -207,7 +208,7 @@ def choose_settings(results: Sequence[ProblemResult]) -> Chosen:
         return best(by_rank, accuracy)
 
     selections = {"prm_weighted": vote_by, "prm_vanilla": best_by} if has_scores(results, "prm") else {}
-    measured = [name for name in CHOOSERS if has_measures(name, results[0].scored)]
+    measured = [name for name in CHOOSERS if any(has_measures(name, result.scored) for result in results)]
     with_logprobs = sample_counts(results) if has_logprobs(results) else []
     return Chosen(
         pass_at_1_temperature=best(temperatures, lambda t: accuracies(results, t, anyone_right, 1)),
