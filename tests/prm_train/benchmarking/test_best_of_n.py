@@ -85,9 +85,9 @@ def test_choices_among_our_candidates_worked_by_hand(files: list[Any], tmp_path:
     assert found["minus_majority"]["best"]["4"]["mean"] == 0.5
     # two problems that agree are no certainty: all right, or no difference, which may be -1 to 1
     sure = wilson_interval(1.0, 2)
-    assert found["at"]["any right"]["4"]["accuracy"] == asdict(sure)
+    assert found["at"]["any right"]["4"]["accuracy"] == pytest.approx(asdict(sure))
     differences = found["minus_majority"]["weighted"]
-    assert differences["1"] == {"mean": 0, "low": sure.low - 1, "high": 1 - sure.low}
+    assert differences["1"] == pytest.approx({"mean": 0, "low": sure.low - 1, "high": 1 - sure.low})
     assert (found["n_unknown"], found["n_without_score"]) == (1, 0)
     predictions = [json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
     assert predictions[5]["score"] == 0.5  # the smallest of its steps
