@@ -249,3 +249,10 @@ def test_a_threshold_is_chosen_on_a_file_that_is_not_measured(tmp_path):
     assert at["thresholds"] == [pytest.approx(0.2)]
     assert (at["accuracy_on_erroneous"], at["accuracy_on_correct"], at["chosen_here"]) == (0.5, 1, False)
     assert found["measures"]["mean"]["tuned on tuning"]["n_splits"] == 1
+    # a file that is called as a split is another one all the same
+    (tmp_path / "own").mkdir()
+    own = (tmp_path / "tuning.json").rename(tmp_path / "own" / "math.json")
+    run("--rows", tmp_path / "math.json", "--tune_on", own, *words)
+    again = json.loads((tmp_path / "out" / "metrics.json").read_text())["measures"]
+    assert again["splits"]["math"]["at"][f"tuned on {own}"] == at
+    assert again["mean"][f"tuned on {own}"]["n_splits"] == 1
