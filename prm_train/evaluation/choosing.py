@@ -172,6 +172,15 @@ def mean_of(values: NDArray[np.float64]) -> float:
     return float(values.mean()) if values.size else 0.0
 
 
+def aggregations_by_rank(results: Sequence[ProblemResult]) -> list[Aggregation]:
+    """What makes one score of the PRM's step scores; what tells right from wrong samples best comes first."""
+
+    def worth(how: Aggregation) -> float:
+        return mean_of(within_problem_aurocs(results, results[0].temperature, scorer_scores("prm", how)))
+
+    return sorted(get_args(Aggregation), key=worth, reverse=True)
+
+
 def choose_settings(results: Sequence[ProblemResult]) -> Chosen:
     """The settings that are best on validation problems: for the baselines at each N, so that no N is
     compared with a weak baseline.
@@ -194,10 +203,7 @@ def choose_settings(results: Sequence[ProblemResult]) -> Chosen:
 
     # What ranks best need not weigh best: by their mean, scores differ too little to outvote the majority.
     # Ties go to what ranks best.
-    by_rank = sorted(
-        get_args(Aggregation),
-        key=lambda how: -mean_of(within_problem_aurocs(results, scored, scorer_scores("prm", how))),
-    )
+    by_rank = aggregations_by_rank(results)
 
     def best_aggregation(
         choose: Callable[[Scores, Sequence[Candidate]], Candidate | None], n: int
