@@ -80,7 +80,7 @@ class GradeConfig:
 
 
 class Output(NamedTuple):
-    """One output of a model: the `index`-th of its problem in the file."""
+    """One output of a model, and the field that it stands in."""
 
     problem: Problem
     field: str

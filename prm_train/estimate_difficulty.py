@@ -9,15 +9,15 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from data_gen.files.result_tables import result_table
 from data_gen.files.run_folder import read_records, write_records
 from data_gen.files.run_identity import check_folder, read_models
+from data_gen.files.stored_record import StoredRecord
 from data_gen.models.names import check_inputs
-from data_gen.problems.tasks import model_path
 from data_gen.records.solutions import GradedSolution, Problem
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
@@ -41,6 +41,8 @@ from prm_train.evaluation.difficulty import (
 )
 from prm_train.evaluation.shards import FinishedSearch, check_chosen_for, read_search
 from prm_train.metrics.difficulty import PassRateFit, fit_pass_rates, rank_correlation
+from prm_train.scoring.flops import own_model
+from prm_train.search.failures import failures_in_words
 from prm_train.search.model_flops import models_flops
 from prm_train.search.model_work import has_tokens
 
@@ -96,15 +98,20 @@ class EstimateDifficultyConfig:
             raise ValueError("samples: got some, but prompt_head is false, expected none")
 
 
+@dataclass(frozen=True)
+class SampledAt(StoredRecord):
+    """The part of a sampled run's config.json that says at which temperature."""
+
+    WRITTEN_BY = "`prm-train sample`"
+
+    temperature: float
+
+
 class PromptReader:
     """The policy of a search, as a reader of prompts."""
 
     def __init__(self, search: FinishedSearch, config: EstimateDifficultyConfig) -> None:
         """Raises InputError where it runs in no transformers model here, or is another one by now."""
-        from transformers import AutoModelForCausalLM
-
-        from data_gen.models.pretrained import load_model
-
         settings = replace(search.config.policy, device=config.device)
         settings = replace(settings, model=config.policy or settings.model)
         if settings.servers or settings.engine != "transformers" or settings.name == "simulated":
@@ -118,12 +125,7 @@ class PromptReader:
                 f"policy {settings.name}: is {self.policy.policy_id}; expected {search.models['policy']}, "
                 f"which searched {','.join(map(str, search.folders))}"
             )
-        self.model = load_model(
-            AutoModelForCausalLM,
-            model_path(settings.name),
-            dtype=settings.dtype,
-            trust_remote_code=settings.trust_remote_code,
-        ).to(settings.device)
+        self.model: Any = own_model(self.policy)
 
     def read(self, questions: Sequence[str]) -> "tuple[Floats, list[int]]":
         """The state of each prompt (problem, hidden), and its tokens; a prompt that is too long for the
@@ -141,7 +143,7 @@ def fit_on_samples(
 ) -> tuple[PassRateFit, int]:
     """The prediction from prompts, fitted on the problems of sampled runs, and how many they are.
 
-    Raises InputError for a run of another policy, and for a question that is a test question.
+    Raises InputError for a run of another policy or temperature, and for a question that is a test question.
     """
     rates: dict[str, float] = {}
     tested = {each.problem.question for each in test.results}
@@ -151,6 +153,12 @@ def fit_on_samples(
             raise InputError(
                 f"samples: the policy of {folder} is {policy_id}; expected {test.models['policy']}, which "
                 "searched"
+            )
+        temperature = SampledAt.read(folder / "config.json").temperature
+        if temperature != test.config.temperature:
+            raise InputError(
+                f"samples: {folder} was sampled at T = {temperature}; expected that of the search, "
+                f"T = {test.config.temperature}"
             )
         verdicts: dict[str, list[bool]] = {}
         for each in read_records(folder / "solutions.jsonl", GradedSolution):
@@ -181,11 +189,13 @@ def best_aggregation(search: FinishedSearch, n_draws: int) -> Aggregation:
 
 
 def read_features(
-    search: FinishedSearch, n_draws: int, how: Aggregation, reader: PromptReader | None
+    search: FinishedSearch, n_draws: int, how: Aggregation | None, reader: PromptReader | None
 ) -> "tuple[dict[str, Floats], list[int]]":
-    """By kind of estimate (problem, feature); and the tokens of the prompts, if they were read."""
+    """By kind of estimate (problem, feature), of scores where `how` makes one of them; and the tokens of the
+    prompts, if they were read.
+    """
     features, n_prompt = {}, list[int]()
-    if search.config.prm is not None:
+    if how is not None:
         means = [mean_final_score(each.scored[:n_draws], how) for each in search.results]
         features[SCORE] = np.array(means)[:, None]
     if reader is not None:
@@ -193,7 +203,10 @@ def read_features(
     return features, n_prompt
 
 
-def estimate(config: EstimateDifficultyConfig) -> tuple[DifficultyPredictor, list[ProblemDifficulty]]:
+def read_searches(config: EstimateDifficultyConfig) -> tuple[FinishedSearch, FinishedSearch]:
+    """Those of validation and test. Validation problems that failed are left out: that nothing solved them
+    says nothing of how hard they are.
+    """
     validation, test = read_search(config.validation), read_search(config.test)
     check_chosen_for(validation, test)
     shared = {each.problem.question for each in validation.results} & {
@@ -209,9 +222,22 @@ def estimate(config: EstimateDifficultyConfig) -> tuple[DifficultyPredictor, lis
         )
     if test.config.prm is None and not config.prompt_head:
         raise InputError("nothing to predict from: the searches had no PRM and prompt_head is false")
+    failed = {each.problem.problem_id: each.failure for each in validation.results if each.failure}
+    if failed:
+        words = failures_in_words(failed, len(validation.results))
+        logger.warning("validation: left out of the fits: %s", words)
+    answered = tuple(each for each in validation.results if not each.failure)
+    if len(answered) < 3:
+        raise InputError(f"validation: {len(answered)} problems to fit on; expected at least 3")
+    return replace(validation, results=answered), test
+
+
+def estimate(config: EstimateDifficultyConfig) -> tuple[DifficultyPredictor, list[ProblemDifficulty]]:
+    validation, test = read_searches(config)
     reader = PromptReader(test, config) if config.prompt_head else None
     how = config.aggregation or best_aggregation(validation, config.n_draws)
-    features, _ = read_features(validation, config.n_draws, how, reader)
+    of_scores = how if test.config.prm is not None else None
+    features, _ = read_features(validation, config.n_draws, of_scores, reader)
     rates_of_validation = target_rates(validation.results, config.n_draws)
     predictor = fit_predictor(
         features,
@@ -225,24 +251,29 @@ def estimate(config: EstimateDifficultyConfig) -> tuple[DifficultyPredictor, lis
         fit, n_problems = fit_on_samples(config.samples, test, reader)
         logger.info("the prediction from prompts is fitted on %d sampled problems", n_problems)
         predictor = with_fit(predictor, PROMPT, fit, features[PROMPT], rates_of_validation)
-    features, n_prompt = read_features(test, config.n_draws, how, reader)
+    features, n_prompt = read_features(test, config.n_draws, of_scores, reader)
     rates = oracle_rates(test.results)
     if rates is not None:
+        known = np.array([not each.failure for each in test.results])
         worth = {
-            kind: agreement(predictor.fits[kind].predict(rows), rates) for kind, rows in features.items()
+            kind: agreement(predictor.fits[kind].predict(rows[known]), rates[known])
+            for kind, rows in features.items()
         }
         predictor = replace(predictor, test=worth)
-    if SCORE in features and not has_tokens(
-        [each for result in test.results for each in result.scored], "prm"
-    ):
+    if SCORE in features:
+        _warn_of_lost_tokens(test)
+    costs = Costs(test.results, test.config.step_separator, models_flops(test.config))
+    return predictor, difficulties(predictor, test.results, features, n_prompt, costs)
+
+
+def _warn_of_lost_tokens(test: FinishedSearch) -> None:
+    if not has_tokens([each for result in test.results for each in result.scored], "prm"):
         logger.warning(
             "%s: the search did not store the PRM's tokens of each step, so the cost of the %s estimate "
             "lacks them",
             ",".join(map(str, test.folders)),
             SCORE,
         )
-    costs = Costs(test.results, test.config.step_separator, models_flops(test.config))
-    return predictor, difficulties(predictor, test.results, features, n_prompt, costs)
 
 
 def table(predictor: DifficultyPredictor, found: Sequence[ProblemDifficulty]) -> str:

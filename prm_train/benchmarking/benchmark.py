@@ -93,6 +93,7 @@ def export_rows(config: BenchmarkConfig) -> int:
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(BenchmarkConfig, _as_options(sys.argv[1:] if argv is None else argv))
     check_inputs(config)
+    check_inputs(config.scorer, "scorer.")
     if config.export_rows is not None:
         n_rows = export_rows(config)
         sys.stdout.write(f"{config.export_rows}: {n_rows} solutions to score\n")

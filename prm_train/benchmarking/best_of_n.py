@@ -11,7 +11,7 @@
 Accuracy at N is the mean over the disjoint blocks of N candidates of a problem (of pass@N the unbiased
 estimate), then over problems; `first` is that of the first N alone, as others report it. A candidate that is
 unfinished, states no answer or has no score is never chosen; none chosen is wrong. Intervals are 95 % bootstrap
-intervals over problems, those of differences paired.
+intervals over problems, those of differences paired; where all problems agree, as wide as Wilson's.
 
 In RewardBench 2 nothing can be voted for, and the right candidates stand first: there `best of all` chooses
 among all candidates of a row. Its subset Ties has a score of its own, which is not computed here, and is left
@@ -29,7 +29,7 @@ from data_gen.files.bad_rows import Skipped
 from data_gen.grading.pass_at_k import pass_at_k
 from data_gen.settings.errors import InputError
 from prm_train.benchmarking.candidate_sets import STORED, CandidateSet, read_candidate_set
-from prm_train.benchmarking.measures import Floats, Measured, Places, Resamples, interval, percent
+from prm_train.benchmarking.measures import Floats, Measured, Resamples, percent
 from prm_train.benchmarking.rows import Attempt, files_of, read_file
 from prm_train.benchmarking.scored import Scored
 from prm_train.benchmarking.settings import BenchmarkConfig
@@ -116,7 +116,7 @@ class BestOfN:
             "n_candidates": sum(len(each.candidates) for each in self.sets),
             "n_unknown": sum(candidate.is_unknown for each in self.sets for candidate in each.candidates),
             "n_without_score": sum(score is None for own in scores for score in own) if is_scored else 0,
-            "one": _mean(one, resamples),
+            "one": resamples.mean(one),
         }
         if self.has_answers:
             measures |= self._by_size(scores, is_scored, resamples)
@@ -147,7 +147,7 @@ class BestOfN:
         by_subset = {name: float(right[subsets == name].mean()) for name in dict.fromkeys(subsets.tolist())}
         kept = [value for name, value in by_subset.items() if name != TIES]
         mean = {"mean_over_subsets": float(np.mean(kept))} if len(by_subset) > 1 and kept else {}
-        return {"best_of_all": _mean(right, resamples), "by_subset": by_subset} | mean
+        return {"best_of_all": resamples.mean(right), "by_subset": by_subset} | mean
 
     def _scores(self, own: CandidateSet, found: Scored) -> list[float | None]:
         if found.by_attempt:
@@ -179,7 +179,7 @@ class BestOfN:
                 for each in self.sets
             ]
             first = [any(own.is_correct for own in each.candidates[:n]) for each in self.sets]
-            found[n] = AtN(_mean(np.array(rates), resamples), float(np.mean(first)))
+            found[n] = AtN(resamples.mean(np.array(rates)), float(np.mean(first)))
         return found
 
     def _predictions(self, scores: Sequence[Scores], found: Scored) -> list[dict[str, Any]]:
@@ -204,21 +204,12 @@ class BestOfN:
         ]
 
 
-def _mean(values: Floats, resamples: Resamples) -> Interval:
-    def mean(places: Places) -> float:
-        return float(values[places].mean())
-
-    found = interval(float(values.mean()), resamples.of(mean))
-    assert found is not None
-    return found
-
-
 def _at(values: tuple[Floats, Floats], resamples: Resamples) -> AtN:
-    return AtN(_mean(values[0], resamples), float(values[1].mean()))
+    return AtN(resamples.mean(values[0]), float(values[1].mean()))
 
 
 def _difference(ours: tuple[Floats, Floats], theirs: tuple[Floats, Floats], resamples: Resamples) -> Interval:
-    return _mean(ours[0] - theirs[0], resamples)
+    return resamples.mean(ours[0] - theirs[0], bounds=(-1.0, 1.0))
 
 
 def _lines(measures: dict[str, Any], n_problems: int) -> list[str]:

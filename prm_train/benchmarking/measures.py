@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data_gen.files.stored_record import StoredRecord
-from prm_train.metrics.estimators import N_RESAMPLES, Interval
+from prm_train.metrics.estimators import N_RESAMPLES, Interval, interval_of_equal_values
 
 Places = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -63,6 +63,17 @@ class Resamples:
     def interval(self, statistic: Callable[[Places], float | None]) -> Interval | None:
         """The statistic of all rows and its 95 % interval; None where it has no value."""
         return interval(statistic(np.sort(self._rows)), self.of(statistic))
+
+    def mean(self, values: Floats, bounds: tuple[float, float] = (0.0, 1.0)) -> Interval:
+        """The mean of a value in `bounds` a row (N,), and its 95 % interval; where all values are equal,
+        `interval_of_equal_values`.
+        """
+        mean = float(values.mean())
+        if values.min() == values.max():
+            return interval_of_equal_values(mean, len(self._sizes), bounds)
+        found = interval(mean, self.of(lambda places: float(values[places].mean())))
+        assert found is not None
+        return found
 
     def _places(self, drawn: Places) -> Places:
         sizes = self._sizes[drawn]

@@ -4,7 +4,8 @@
 
 `question` or `problem` may stand for `prompt`; a solution is a text, a list of steps, or a chat whose last message
 it is. Equal scores count one half. A solution of which the scorer cannot read all has no score, and loses against
-one that has; two without a score are a tie. Intervals are 95 % bootstrap intervals over questions.
+one that has; two without a score are a tie. Intervals are 95 % bootstrap intervals over questions;
+where all pairs agree, as wide as Wilson's.
 """  # noqa: E501
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from data_gen.files.bad_rows import Skipped
 from data_gen.formats.stepwise import RowError
 from data_gen.problems.row_fields import is_chat, joined_text
 from data_gen.records.steps import split_steps
-from prm_train.benchmarking.measures import Measured, Places, Resamples, percent
+from prm_train.benchmarking.measures import Measured, Resamples, percent
 from prm_train.benchmarking.rows import Attempt, files_of, read_file
 from prm_train.benchmarking.scored import Scored
 from prm_train.benchmarking.settings import BenchmarkConfig
@@ -88,12 +89,7 @@ class Pairs:
 
     def _result(self, pairs: Sequence[Pair], found: Scored) -> PairsResult:
         won = np.array([wins(found, each) for each in pairs])
-
-        def accuracy(places: Places) -> float:
-            return float(won[places].mean())
-
-        interval = Resamples([each.chosen.question for each in pairs], self.config.seed).interval(accuracy)
-        assert interval is not None
+        interval = Resamples([each.chosen.question for each in pairs], self.config.seed).mean(won)
         scores = [found.whole(attempt) for each in pairs for attempt in (each.chosen, each.rejected)]
         return PairsResult(len(pairs), int((won == 0.5).sum()), scores.count(None), interval)
 

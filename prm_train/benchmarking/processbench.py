@@ -65,8 +65,11 @@ class ProcessBench:
 
     @property
     def tuned_on(self) -> str:
+        """The split, or the name of the file; of one that is called as a split, its path."""
         assert self.config.tune_on is not None
-        return Path(self.config.tune_on).stem if self.tuning else self.config.tune_on
+        name = Path(self.config.tune_on).stem
+        is_split = any(each.split == name for each in self.solutions)
+        return name if self.tuning and not is_split else self.config.tune_on
 
     def _store(self, tuned: tuple[str, float], f1s: Sequence[float]) -> None:
         from prm_train.checkpoints.facts import Threshold, store_threshold

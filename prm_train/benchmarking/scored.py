@@ -100,12 +100,16 @@ async def score_attempts(scorer: Scorer, attempts: Sequence[Attempt]) -> dict[At
 
 
 def own_threshold(config: BenchmarkConfig) -> float | None:
-    """What the checkpoint's own validation chose; None for other projects' PRMs, which say none."""
+    """What the checkpoint's own validation chose; None for other projects' PRMs, which say none, and where
+    its scores are combined with others or replaced by bounds: the threshold is for neither.
+    """
     from prm_train.checkpoints.facts import read_config_facts
     from prm_train.metrics.calibration import OWN_VALIDATION
     from prm_train.scoring.foreign.formats import format_of
 
-    if config.checkpoint is None or format_of(config.checkpoint, config.prm_format) is not None:
+    if config.checkpoint is None or not config.scorer.gives_own_scores:
+        return None
+    if format_of(config.checkpoint, config.prm_format) is not None:
         return None
     thresholds = read_config_facts(config.checkpoint, config.trust_remote_code).thresholds
     return next((each.value for each in thresholds if each.tuned_on == OWN_VALIDATION), None)
@@ -136,6 +140,10 @@ def _scores(fields: Mapping[str, Any], n_steps: int, where: str) -> Scores:
     if not isinstance(found, list) or len(found) not in (1, n_steps):
         got = f"{len(found)} of them" if isinstance(found, list) else type(found).__name__
         raise InputError(f"{where}: scores: got {got}, expected a list of one a step ({n_steps}), or of one")
+    n_known = len(found) - found.count(None)
+    if None in found[:n_known]:
+        # What is read are the first steps: a gap would give a step the score of another one
+        raise InputError(f"{where}: scores: got null before a number; expected null for the last steps alone")
     for score in found:
         is_score = isinstance(score, int | float) and not isinstance(score, bool) and 0 <= score <= 1
         if score is not None and not is_score:

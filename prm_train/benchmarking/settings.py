@@ -138,6 +138,11 @@ class BenchmarkConfig:
             )
         if self.store_threshold and (self.tune_on is None or self.checkpoint is None):
             raise ValueError("store_threshold: got true, expected a checkpoint and tune_on with it")
+        if self.store_threshold and not self.scorer.gives_own_scores:
+            raise ValueError(
+                "store_threshold: got true with scorer.ensemble or scorer.pessimism, whose scores are not "
+                "those of the checkpoint alone; expected it to be left out"
+            )
 
 
 def default_of(name: str) -> object:

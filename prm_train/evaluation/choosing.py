@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_gen.files.stored_record import StoredRecord
+from data_gen.grading.pass_at_k import pass_at_k
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.evaluation.baselines import CHOOSERS, has_measures
 from prm_train.evaluation.choosers import (
@@ -27,7 +28,7 @@ from prm_train.evaluation.choosers import (
 from prm_train.evaluation.tree_methods import choose_trees
 from prm_train.metrics.estimators import block_accuracy
 from prm_train.metrics.ranking import auroc
-from prm_train.metrics.subsets import best_at_k, pass_at_k, vote_at_k
+from prm_train.metrics.subsets import best_at_k, vote_at_k
 from prm_train.search.results import ProblemResult
 from prm_train.strategies.baselines import Baseline
 from prm_train.strategies.candidates import Candidate
@@ -171,6 +172,15 @@ def mean_of(values: NDArray[np.float64]) -> float:
     return float(values.mean()) if values.size else 0.0
 
 
+def aggregations_by_rank(results: Sequence[ProblemResult]) -> list[Aggregation]:
+    """What makes one score of the PRM's step scores; what tells right from wrong samples best comes first."""
+
+    def worth(how: Aggregation) -> float:
+        return mean_of(within_problem_aurocs(results, results[0].temperature, scorer_scores("prm", how)))
+
+    return sorted(get_args(Aggregation), key=worth, reverse=True)
+
+
 def choose_settings(results: Sequence[ProblemResult]) -> Chosen:
     """The settings that are best on validation problems: for the baselines at each N, so that no N is
     compared with a weak baseline.
@@ -193,10 +203,7 @@ def choose_settings(results: Sequence[ProblemResult]) -> Chosen:
 
     # What ranks best need not weigh best: by their mean, scores differ too little to outvote the majority.
     # Ties go to what ranks best.
-    by_rank = sorted(
-        get_args(Aggregation),
-        key=lambda how: -mean_of(within_problem_aurocs(results, scored, scorer_scores("prm", how))),
-    )
+    by_rank = aggregations_by_rank(results)
 
     def best_aggregation(
         choose: Callable[[Scores, Sequence[Candidate]], Candidate | None], n: int
@@ -207,7 +214,7 @@ def choose_settings(results: Sequence[ProblemResult]) -> Chosen:
         return best(by_rank, accuracy)
 
     selections = {"prm_weighted": vote_by, "prm_vanilla": best_by} if has_scores(results, "prm") else {}
-    measured = [name for name in CHOOSERS if has_measures(name, results[0].scored)]
+    measured = [name for name in CHOOSERS if any(has_measures(name, result.scored) for result in results)]
     with_logprobs = sample_counts(results) if has_logprobs(results) else []
     return Chosen(
         pass_at_1_temperature=best(temperatures, lambda t: accuracies(results, t, anyone_right, 1)),

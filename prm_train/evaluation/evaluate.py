@@ -126,9 +126,8 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
 
     results = test.results
     flops = models_flops(test.config)
-    comparison = Comparison(
-        results, chosen, config.seed, config.more_votes, test.config.step_separator, flops
-    )
+    separator = test.config.step_separator
+    comparison = Comparison(results, chosen, config.seed, config.more_votes, separator, flops)
     correct, quintiles = comparison.correct(), comparison.quintiles()
     pass_at_1 = {"pass_at_1": {1: accuracies(results, comparison.scored_temperature, anyone_right, 1)}}
 
@@ -163,7 +162,7 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
         reliability=step_quality(results).bins if "prm_weighted" in correct else (),
         losses=loss_curves(config.prm, config.orm),
         labels=label_statistics(config.labeled),
-        examples=example_solutions(results, test.config.step_separator),
+        examples=example_solutions(results, separator),
         notes=(
             *failure_notes({"validation": validation.results, "test": test.results}),
             *report_notes(comparison),

@@ -58,6 +58,12 @@ TREES: Mapping[str, Method] = MappingProxyType(
             "N beams grow step by step; after each step the PRM decides which go on, and the finished ones "
             "vote with their scores.",
         ),
+        "beam_revisions": Method(
+            "beam, revised",
+            "beam search with revisions",
+            "Beam search whose best finished paths the revision model writes again; all of them vote with "
+            "their scores.",
+        ),
     }
 )
 VOTES: Mapping[TreeVote, tuple[str, str]] = MappingProxyType(

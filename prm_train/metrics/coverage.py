@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from data_gen.grading.pass_at_k import pass_at_k
 from prm_train.metrics.estimators import N_RESAMPLES, Interval, bootstrap_interval
-from prm_train.metrics.subsets import pass_at_k
 
 Form = Literal["log", "failure"]  # of what is a k^b: log pass@k, or 1 - pass@k
 Floats = NDArray[np.float64]

@@ -76,18 +76,25 @@ def blocks(candidates: Sequence[T], n: int) -> list[Sequence[T]]:
     return [candidates[first : first + n] for first in range(0, len(candidates) - n + 1, n)]
 
 
+def wilson_ends(share: float, n: int, z: float) -> tuple[float, float]:
+    """The ends of the score interval of a share that was observed among `n` independent cases (Wilson 1927),
+    `z` standard deviations wide to both sides.
+    """
+    half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    low, high = ((share + z**2 / (2 * n) + side) / (1 + z**2 / n) for side in (-half, half))
+    # What is 0 or 1 by the formula is so in spite of rounding
+    return 0.0 if share == 0 else max(0.0, low), 1.0 if share == 1 else min(1.0, high)
+
+
 def wilson_interval(share: float, n: int) -> Interval:
-    """The 95 % score interval of a share that was observed among `n` independent cases (Wilson 1927).
+    """The 95 % interval of `wilson_ends`.
 
     Unlike a bootstrap, it is no point where all cases agree: of 20 that are all right, 84 to 100 %. Raises
     ValueError unless `share` is in [0, 1] and there is a case.
     """
     if not 0 <= share <= 1 or n < 1:
         raise ValueError(f"Wilson interval of {share} among {n}: expected a share in [0, 1] and n >= 1")
-    square = Z_95**2 / n
-    centre, half = (share + square / 2) / (1 + square), math.sqrt(square * (share * (1 - share) + square / 4))
-    low, high = centre - half / (1 + square), centre + half / (1 + square)
-    return Interval(share, 0.0 if share == 0 else low, 1.0 if share == 1 else high)
+    return Interval(share, *wilson_ends(share, n, Z_95))
 
 
 def interval_of_equal_values(value: float, n: int, bounds: tuple[float, float]) -> Interval:

@@ -20,14 +20,6 @@ MAX_DRAWS = 1000  # numbers of subsets beyond these overflow
 Floats = NDArray[np.float64]
 
 
-def pass_at_k(n: int, n_correct: int, k: int) -> float:
-    """Chance that one of `k` of `n` draws is right, `n_correct` of which are (Chen et al. 2021, eq. 1)."""
-    _check(k, n)
-    if not 0 <= n_correct <= n:
-        raise ValueError(f"n_correct: got {n_correct}, expected 0 to {n}, the number of draws")
-    return 1 - math.comb(n - n_correct, k) / math.comb(n, k)
-
-
 def best_at_k(scores: Sequence[float | None], is_correct: Sequence[bool], k: int) -> float:
     """Chance that the draw with the highest score among `k` is right; None as a score keeps a draw out.
 

@@ -18,7 +18,6 @@ trials. Soft labels vary less than the binomial says, so for them the bound is l
 hold for paths like the held-out ones; a search hard enough finds others.
 """
 
-import math
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -30,21 +29,15 @@ from data_gen.records.chats import Message
 from data_gen.records.draw_keys import content_hash
 from prm_train.checkpoints.calibration import Reliability, ScoreBin
 from prm_train.encoding.aggregation import Aggregation
+from prm_train.metrics.estimators import wilson_ends
 from prm_train.scoring.protocol import ChatScorer, CountedTree, Scorer, ScorerUsage, ScoringTree
-
-
-def wilson_lower(share: float, n: int, confidence: float) -> float:
-    """The lower end of the one-sided Wilson interval of a share of `n` trials, in [0, `share`]."""
-    z = NormalDist().inv_cdf(confidence)
-    spread = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return max(0.0, (share + z**2 / (2 * n) - spread) / (1 + z**2 / n))
 
 
 def lower_bounds(bins: Sequence[ScoreBin], confidence: float) -> list[float]:
     """One a bin, none below the one before it."""
-    return list(
-        accumulate((wilson_lower(each.share_right, each.n_questions, confidence) for each in bins), max)
-    )
+    z = NormalDist().inv_cdf(confidence)  # of one side
+    lows = (wilson_ends(each.share_right, each.n_questions, z)[0] for each in bins)
+    return list(accumulate(lows, max))
 
 
 class CautiousScorer:

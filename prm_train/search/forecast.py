@@ -48,7 +48,7 @@ def report_forecast(
     config: SearchConfig, n_problems: int, results: Sequence[ProblemResult], pilot: set[str], seconds: float
 ) -> None:
     """Write and show the forecast that the pilot's results make. `seconds` are those of searching all of the
-    pilot; 0 where some of it had been searched before.
+    pilot; 0 where the ledger held some of its draws before.
     """
     found = [result for result in results if result.problem.problem_id in pilot]
     flops = models_flops(config)
@@ -67,7 +67,7 @@ def report_forecast(
         logger.warning("%s", failures_in_words(failed, len(found)))
     if "seconds" not in totals:
         logger.info(
-            "no time: problems of the pilot were searched before; the forecast that searched them had one"
+            "no time: the ledger held draws of the pilot before; the forecast that made all of them had one"
         )
 
 

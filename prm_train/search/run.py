@@ -98,12 +98,17 @@ def forecast_search(
     problems: list[Problem], done: list[ProblemResult], searcher: Searcher, clock: RunClock
 ) -> None:
     """Search the pilot, and write forecast-search.json."""
-    pilot, begun = pilot_of(problems), time.perf_counter()
+    pilot, ledger = pilot_of(problems), searcher.ledger
+    n_before, begun = ledger.total_usage().n_generated, time.perf_counter()
     asyncio.run(search_problems(pilot, done, searcher, clock))
-    seconds, names = time.perf_counter() - begun, {problem.problem_id for problem in pilot}
-    is_new = not names & {result.problem.problem_id for result in done}
-    results = read_results(searcher.config.output / "results.jsonl")
-    report_forecast(searcher.config, len(problems), results, names, seconds if is_new else 0.0)
+    seconds, n_made = time.perf_counter() - begun, ledger.total_usage().n_generated - n_before
+    results, names = (
+        read_results(searcher.config.output / "results.jsonl"),
+        {problem.problem_id for problem in pilot},
+    )
+    n_generated = sum(each.usage.n_generated for each in results if each.problem.problem_id in names)
+    # Draws that a ledger holds take no time: a rate is known where this process has made all of them
+    report_forecast(searcher.config, len(problems), results, names, seconds if n_made >= n_generated else 0.0)
 
 
 def is_begun(folder: Path) -> bool:

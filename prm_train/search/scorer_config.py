@@ -130,6 +130,11 @@ class ScorerConfig:
         if self.pessimism is not None and not 0.5 < self.pessimism < 1:
             raise ValueError(f"pessimism: got {self.pessimism}, expected more than 0.5 and less than 1")
 
+    @property
+    def gives_own_scores(self) -> bool:
+        """Whether scores are those of the checkpoint alone, for which thresholds in its config.json hold."""
+        return not self.ensemble and self.pessimism is None
+
     def check_one(self, prm: str | None, orm: str | None) -> None:
         """Raises ValueError for servers or an ensemble that would have to be of two scorers, or of none, and
         for pessimism about none.

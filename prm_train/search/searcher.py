@@ -58,8 +58,8 @@ class Searcher:
     take_trace: Callable[[ProblemTrace], None] | None = None
 
     async def search(self, problem: Problem) -> ProblemResult:
-        """What became of a problem, with all of its draws committed: those of a finished problem are never
-        made again. A fault of its own is an outcome, too.
+        """What became of a problem. All draws of an answered one are committed, and never made again. A fault
+        of its own is an outcome, too.
         """
         search = ProblemSearch(self, problem)
         result = await search.run()

@@ -55,6 +55,10 @@ class ShowTreeConfig:
     )
     n: int | None = field(default=None, metadata={"help": "N of that search in a tree; null: the first"})
 
+    def __post_init__(self) -> None:
+        if self.strategy is not None:
+            parse_strategy(self.strategy)  # or one that is none would be sought among the searches
+
 
 @dataclass(frozen=True)
 class Tree:

@@ -96,6 +96,7 @@ def test_bad_rows_stop_the_command_or_are_named(tmp_path: Path) -> None:
 
 def test_pass_at_k_of_small_counts() -> None:
     assert [pass_at_k(4, 1, k) for k in (1, 2, 4)] == [0.25, 0.5, 1.0]
+    assert pass_at_k(4, 2, 2) == pytest.approx(5 / 6)
     assert pass_at_k(3, 0, 2) == 0
     with pytest.raises(ValueError, match="pass@5 of 1 right in 4"):
         pass_at_k(4, 1, 5)

@@ -188,6 +188,7 @@ def test_the_head_on_the_prompt_may_be_fitted_on_sampled_problems(searches: Path
     run = searches / "train"
     run.mkdir()
     (run / "models.json").write_text(json.dumps({"policy": policy_id}))
+    (run / "config.json").write_text(json.dumps({"temperature": 1.0}))
     problems = [Problem(f"t{i}", f"Start with {i}: plus {i}.", "9") for i in range(8)]
     write_records(run / "problems.jsonl", Problem, problems)
     solutions = [
@@ -199,6 +200,12 @@ def test_the_head_on_the_prompt_may_be_fitted_on_sampled_problems(searches: Path
     before, after = estimate(searches), estimate(searches, "--samples", str(run))
     assert [each.pass_at_1["score"] for each in after] == [each.pass_at_1["score"] for each in before]
     assert [each.pass_at_1["prompt"] for each in after] != [each.pass_at_1["prompt"] for each in before]
+    (run / "config.json").write_text(json.dumps({"temperature": 0.5}))
+    with pytest.raises(
+        InputError, match=r"samples: .*train was sampled at T = 0\.5; expected that of the search, T = 1\.0"
+    ):
+        estimate(searches, "--samples", str(run))
+    (run / "config.json").write_text(json.dumps({"temperature": 1.0}))
     (run / "models.json").write_text(json.dumps({"policy": "another"}))
     with pytest.raises(InputError, match=r"samples: the policy of .*train is another; expected"):
         estimate(searches, "--samples", str(run))
@@ -206,6 +213,32 @@ def test_the_head_on_the_prompt_may_be_fitted_on_sampled_problems(searches: Path
     write_records(run / "problems.jsonl", Problem, [replace(problems[0], question="Start with test 1.")])
     with pytest.raises(InputError, match=r"problems\.jsonl: 'Start with test 1\.' is a test question"):
         estimate(searches, "--samples", str(run))
+
+
+def test_problems_that_failed_teach_nothing(searches: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody knows how hard they are: neither that nothing solved them nor that nothing scored counts."""
+    before = estimate(searches, "--prompt_head", "false", "--aggregation", "last")
+    path, adapter = searches / "validation" / "results.jsonl", TypeAdapter(ProblemResult)
+    odd = replace(
+        result("failed", 0),
+        runs=(),
+        scorings=(),
+        difficulty=Difficulty(0, 0),
+        failure="GraderFaultError: odd",
+    )
+    path.write_bytes(path.read_bytes() + adapter.dump_json(odd) + b"\n")
+    summary = json.loads((searches / "validation" / "search.json").read_text())
+    (searches / "validation" / "search.json").write_text(json.dumps(summary | {"n_problems": 10}))
+    assert estimate(searches, "--prompt_head", "false", "--aggregation", "last") == before
+    assert "left out of the fits: 1 of 10 problems failed, first failed: GraderFaultError: odd" in caplog.text
+
+
+def test_scores_of_validation_alone_are_no_estimate(searches: Path) -> None:
+    """A test that was searched without a PRM has the estimate from prompts."""
+    for name, key in (("config.json", "prm"), ("models.json", "prm")):
+        path = searches / "test" / name
+        path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != key}))
+    assert set(estimate(searches)[0].pass_at_1) == {"oracle", "prompt"}
 
 
 def test_what_does_not_fit_is_refused(searches: Path, policy: PolicyConfig) -> None:

@@ -1,6 +1,7 @@
 """`prm-train benchmark best-of-n` on the three layouts of frozen candidates."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from data_gen.settings.errors import InputError
 from prm_train.benchmarking.benchmark import main
 from prm_train.benchmarking.best_of_n import best
+from prm_train.metrics.estimators import wilson_interval
 from prm_train.strategies.candidates import Candidate
 
 
@@ -81,6 +83,11 @@ def test_choices_among_our_candidates_worked_by_hand(files: list[Any], tmp_path:
     assert accuracy["any right"] == pytest.approx({"1": 0.375, "2": (1 / 2 + 5 / 6) / 2, "4": 1.0})
     assert found["one"]["mean"] == 0.375
     assert found["minus_majority"]["best"]["4"]["mean"] == 0.5
+    # two problems that agree are no certainty: all right, or no difference, which may be -1 to 1
+    sure = wilson_interval(1.0, 2)
+    assert found["at"]["any right"]["4"]["accuracy"] == pytest.approx(asdict(sure))
+    differences = found["minus_majority"]["weighted"]
+    assert differences["1"] == pytest.approx({"mean": 0, "low": sure.low - 1, "high": 1 - sure.low})
     assert (found["n_unknown"], found["n_without_score"]) == (1, 0)
     predictions = [json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
     assert predictions[5]["score"] == 0.5  # the smallest of its steps

@@ -11,7 +11,15 @@ import torch
 from data_gen.records.first_error import NO_ERROR, first_error_f1
 from data_gen.settings.errors import InputError
 from prm_train.benchmarking.benchmark import main
-from prm_train.checkpoints.facts import CheckpointFacts, Threshold, read_config_facts, store_calibration
+from prm_train.checkpoints.calibration import ScoreBin
+from prm_train.checkpoints.facts import (
+    UNCALIBRATED,
+    CheckpointFacts,
+    Reliability,
+    Threshold,
+    read_config_facts,
+    store_calibration,
+)
 from prm_train.metrics.ranking import predicted_error
 from prm_train.search.score_rows import main as score
 from prm_train.training.config import TrainOrmConfig, TrainPrmConfig
@@ -100,6 +108,21 @@ def test_a_checkpoint_is_measured_and_stores_the_tuned_threshold(data, tiny_poli
         assert again["sweep"] == splits["math"]["sweep"]
 
 
+def test_thresholds_of_a_checkpoint_are_for_its_own_scores_alone(data, tiny_policy, tmp_path):
+    """Its lower bounds are other scores, of which its threshold says nothing."""
+    prm = save_random("prm", tiny_policy, tmp_path / "prm")
+    counted = Reliability((ScoreBin(0.0, 8, 8, 0.5),))
+    store_calibration(prm, UNCALIBRATED, (Threshold("own validation", 0.25),), counted)
+    words = ["--checkpoint", prm, "--rows", data / "math.json", "--scorer.pessimism", 0.95]
+    run(*words, "--output", tmp_path / "out")
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())["measures"]["splits"]["math"]
+    assert set(found["at"]) == {"0.5"}
+    with pytest.raises(InputError, match=r"store_threshold: got true with scorer\.ensemble or scorer\.pessi"):
+        run(*words, "--tune_on", "math", "--store_threshold", "true")
+    with pytest.raises(InputError, match=r"scorer\.ensemble .*nowhere: no such folder"):
+        run(*words, "--scorer.ensemble", tmp_path / "nowhere")
+
+
 def test_a_prm_of_another_project_is_measured(data, tmp_path):
     torch.manual_seed(0)
     build_trl(tmp_path / "trl")
@@ -155,6 +178,9 @@ def test_scores_that_are_missing_or_none_are_refused(data, tmp_path):
         run(*words)
     stored(row(0, -1) | {"scores": [0.9, 0.9, 1.5]})
     with pytest.raises(InputError, match=r"got 1\.5, expected numbers from 0 to 1, or null"):
+        run(*words)
+    stored(row(0, -1) | {"scores": [0.9, None, 0.2]})
+    with pytest.raises(InputError, match="got null before a number; expected null for the last steps alone"):
         run(*words)
     stored(*(row(0, -1) | {"scores": [0.9, 0.9, last]} for last in (0.1, 0.2)))
     with pytest.raises(InputError, match=r"scores\.jsonl:2: other scores than an earlier row"):
@@ -223,3 +249,10 @@ def test_a_threshold_is_chosen_on_a_file_that_is_not_measured(tmp_path):
     assert at["thresholds"] == [pytest.approx(0.2)]
     assert (at["accuracy_on_erroneous"], at["accuracy_on_correct"], at["chosen_here"]) == (0.5, 1, False)
     assert found["measures"]["mean"]["tuned on tuning"]["n_splits"] == 1
+    # a file that is called as a split is another one all the same
+    (tmp_path / "own").mkdir()
+    own = (tmp_path / "tuning.json").rename(tmp_path / "own" / "math.json")
+    run("--rows", tmp_path / "math.json", "--tune_on", own, *words)
+    again = json.loads((tmp_path / "out" / "metrics.json").read_text())["measures"]
+    assert again["splits"]["math"]["at"][f"tuned on {own}"] == at
+    assert again["mean"][f"tuned on {own}"]["n_splits"] == 1

@@ -9,6 +9,7 @@ from prm_train.evaluation.choosing import choose_settings
 from prm_train.evaluation.comparison import Comparison, settings_in_words
 from prm_train.evaluation.results import TokensPerProblem
 from prm_train.scoring.flops import ForwardFlops
+from prm_train.search.failures import as_unsolved
 from prm_train.search.results import Cost, Difficulty, ProblemResult, StrategyRun
 from prm_train.strategies.candidates import Candidate
 
@@ -142,3 +143,9 @@ def test_results_without_measures_have_no_baselines() -> None:
     )
     results = [ProblemResult(one.problem, 1.0, runs, (), one.difficulty, Usage())] * 5
     assert choose_settings(results).baselines == {}
+
+
+def test_a_failed_problem_that_comes_first_hides_no_measures_of_the_others() -> None:
+    answered = result("p1")
+    failed = as_unsolved(replace(result("p0"), runs=(), failure="odd"), answered)
+    assert choose_settings([failed, answered]).baselines == choose_settings([answered]).baselines != {}

@@ -8,7 +8,7 @@ import pytest
 from data_gen.settings.errors import InputError
 from prm_train.evaluation.charts import decade_axis, linear_axis, log2_axis, spread_labels
 from prm_train.evaluation.findings import coverage_sentences, declines, duration, short_count, verdict
-from prm_train.evaluation.methods import method_label
+from prm_train.evaluation.methods import METHODS, method_label
 from prm_train.evaluation.plots import IMPORTANCE, MAX_LINES, drawn_methods, flops_plot
 from prm_train.evaluation.report import render, summary_table, table_rows, total_cost, write_report
 from prm_train.evaluation.results import (
@@ -26,6 +26,7 @@ from prm_train.evaluation.results import (
 )
 from prm_train.metrics.coverage import Coverage, PowerLaw
 from prm_train.metrics.estimators import Interval, ReliabilityBin
+from prm_train.strategies.tree_searches import STRATEGIES
 
 
 def around(mean: float, half_width: float = 0.04) -> Interval:
@@ -336,6 +337,12 @@ def test_write_report_leaves_a_page_and_its_numbers(tmp_path: Path):
     write_report(FULL, tmp_path / "run" / "report.html")
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["report.html", "report.json"]
     assert SearchReport.read(tmp_path / "run" / "report.json") == FULL
+
+
+def test_every_strategy_has_a_name_in_reports_with_each_of_its_votes():
+    for name, strategy in STRATEGIES.items():
+        rows = {name, f"{name}_tuned", *(f"{name}_{vote}" for vote in strategy.votes[1:])}
+        assert rows <= METHODS.keys()
 
 
 def test_names_at_line_ends_keep_their_order_and_their_distance():

@@ -58,3 +58,9 @@ def test_coverage_of_draws_by_hand():
     solved = coverage([4, 4], 4, (1, 2, 4), rng())
     assert solved.laws == ()
     assert solved.curve[1] == wilson_interval(1.0, 2)
+
+
+def test_coverage_has_no_largest_number_of_draws():
+    """One right draw of 4096 is among 1024 of them with chance 1/4."""
+    found = coverage([1, 1], 4096, (1, 1024, 4096), rng())
+    assert {k: interval.mean for k, interval in found.curve.items()} == {1: 1 / 4096, 1024: 0.25, 4096: 1.0}

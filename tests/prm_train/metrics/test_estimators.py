@@ -10,6 +10,7 @@ from prm_train.metrics.estimators import (
     expected_calibration_error,
     paired_difference,
     reliability_bins,
+    wilson_ends,
     wilson_interval,
 )
 
@@ -38,6 +39,9 @@ def test_wilson_intervals_by_hand():
     assert wilson_interval(0.5, 2).low == pytest.approx(0.5 - 0.40547, abs=1e-4)
     with pytest.raises(ValueError, match="share in"):
         wilson_interval(0.5, 0)
+    # of one side, z is 1.644854, its square 2.705543: (0.8 + 0.135277 - 1.644854 · 0.150877) / 1.270554
+    assert wilson_ends(0.8, 10, 1.644854)[0] == pytest.approx(0.540793, abs=1e-5)
+    assert wilson_ends(0.0, 10, 1.644854)[0] == 0.0
 
 
 def test_problems_that_all_agree_do_not_make_an_interval_a_point():

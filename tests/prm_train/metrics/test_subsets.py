@@ -5,19 +5,9 @@ from statistics import mean
 import numpy as np
 import pytest
 
-from prm_train.metrics.subsets import best_at_k, pass_at_k, vote_at_k
+from prm_train.metrics.subsets import best_at_k, vote_at_k
 from prm_train.strategies.candidates import Candidate
 from prm_train.strategies.voting import best_of, is_right, weighted_vote
-
-
-def test_pass_at_k_by_hand():
-    assert pass_at_k(4, 1, 2) == 0.5  # 3 of the 6 pairs hold the right one
-    assert pass_at_k(4, 2, 2) == pytest.approx(5 / 6)
-    assert (pass_at_k(4, 0, 4), pass_at_k(4, 1, 4), pass_at_k(3, 3, 1)) == (0.0, 1.0, 1.0)
-    with pytest.raises(ValueError, match="got 5 of 4 draws"):
-        pass_at_k(4, 1, 5)
-    with pytest.raises(ValueError, match="n_correct: got 5"):
-        pass_at_k(4, 5, 1)
 
 
 def test_best_at_k_by_hand():

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from prm_train.checkpoints.calibration import Reliability, ScoreBin
-from prm_train.scoring.cautious import CautiousScorer, lower_bounds, wilson_lower
+from prm_train.scoring.cautious import CautiousScorer, lower_bounds
 from prm_train.scoring.protocol import CountedTree, PathTooLongError
 from prm_train.scoring.shared_tree import SharedScorer
 from tests.prm_train.scoring.test_ensemble import score_all, tiny_scorer
@@ -19,14 +19,6 @@ RELIABILITY = Reliability(
         ScoreBin(0.9, 9, 5, 1),
     )
 )
-
-
-def test_the_lower_end_of_an_interval_by_hand():
-    """z is 1.644854, its square 2.705543: of 8 in 10, (0.8 + 0.135277 - 1.644854 x 0.150877) / 1.270554."""
-    assert wilson_lower(0.8, 10, 0.95) == pytest.approx(0.540793, abs=1e-5)
-    assert wilson_lower(1.0, 10, 0.95) == pytest.approx(1 / 1.2705543, abs=1e-6)
-    assert wilson_lower(0.0, 10, 0.95) == 0.0
-    assert wilson_lower(0.8, 10**9, 0.95) == pytest.approx(0.8, abs=1e-4)
 
 
 def test_trials_are_questions_and_a_higher_score_never_has_a_lower_bound():

@@ -485,7 +485,7 @@ def test_settings_that_do_not_go_together_are_refused(settings: dict[str, Any], 
 def test_servers_hold_one_of_prm_and_orm() -> None:
     where = WhereScorersRun(servers=("http://a:1",))
     for name, told in ((None, "got no scorer"), ("folder", "got prm and orm")):
-        with pytest.raises(ValueError, match=rf"scorer\.servers: serve one model, {told}"):
+        with pytest.raises(ValueError, match=rf"scorer\.servers: made for one scorer, {told}"):
             SearchConfig(output=Path("unused"), scorer=where, prm=name, orm=name)
 
 

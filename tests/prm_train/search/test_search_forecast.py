@@ -54,6 +54,10 @@ def test_a_forecast_searches_twenty_problems_of_the_run_and_is_close_to_its_cost
     assert list(again["totals"]) == names[:-2]
     assert again["methods"] == found["methods"]
 
+    (tmp_path / "results.jsonl").unlink()  # as if killed before it: draws take no time
+    search(tmp_path, random_scorers["prm"], "--forecast", "true")
+    assert list(json.loads((tmp_path / "forecast-search.json").read_text())["totals"]) == names[:-2]
+
     search(tmp_path, random_scorers["prm"])
     whole = read_results(tmp_path / "results.jsonl")
     assert whole[:20] == pilot

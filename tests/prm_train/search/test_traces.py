@@ -86,6 +86,8 @@ def test_a_search_keeps_its_trees_through_a_kill_and_a_page_shows_each(
         InputError, match=r"has beam:width=2 N = 2, beam:width=2 N = 4, particle_filter N = 2"
     ):
         page(tmp_path, "--strategy", "dvts")
+    with pytest.raises(InputError, match="strategy: got 'bean', expected one of particle_filter"):
+        page(tmp_path, "--strategy", "bean")
     with pytest.raises(InputError, match="no question p9"):
         page(tmp_path, "--question", "p9")
 
