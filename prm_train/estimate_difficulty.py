@@ -26,21 +26,19 @@ from prm_train.evaluation.costs import Costs
 from prm_train.evaluation.difficulty import (
     FILE,
     PREDICTOR_FILE,
-    PROMPT,
-    SCORE,
     DifficultyPredictor,
     ProblemDifficulty,
     agreement,
     difficulties,
     fit_predictor,
     mean_cost,
-    mean_final_score,
     oracle_rates,
     target_rates,
     with_fit,
 )
 from prm_train.evaluation.shards import FinishedSearch, check_chosen_for, read_search
 from prm_train.metrics.difficulty import PassRateFit, fit_pass_rates, rank_correlation
+from prm_train.search.allocation import PROMPT, SCORE, mean_final_score
 from prm_train.search.model_flops import models_flops
 from prm_train.search.model_work import has_tokens
 
