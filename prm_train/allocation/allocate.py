@@ -9,18 +9,19 @@ in every unit and with every estimate of difficulty, and what stopping early sav
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from data_gen.files.run_identity import check_folder
 from data_gen.models.names import check_inputs
+from data_gen.sampling.draw_settings import DrawSettings
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
 from prm_train.allocation.arms import UNITS
 from prm_train.allocation.early_stop import early_stops
 from prm_train.allocation.folds import Bins
 from prm_train.allocation.results import AllocationReport
-from prm_train.allocation.study import Study, StudySettings
+from prm_train.allocation.study import Study, StudySettings, Way
 from prm_train.allocation.tables import report_table
 from prm_train.evaluation.choosing import choose_settings
 from prm_train.evaluation.costs import Costs
@@ -140,12 +141,14 @@ def allocate(config: AllocateConfig) -> tuple[AllocationReport, Allocation]:
         raise InputError(
             f"unit: got {config.unit}; expected one of {', '.join(study.units)}: costs of these are known"
         )
-    allocation = study.allocation(kind, config.bins, config.sharing, config.unit, test.models, config.budgets)
+    way = Way(kind, config.bins, config.sharing, config.unit)
+    draws = DrawSettings(**{each.name: getattr(test.config, each.name) for each in fields(DrawSettings)})
+    allocation = study.allocation(way, config.budgets, test.models, draws)
     answered = [result for result in validation.results if not result.failure]
     report = study.report(
         {unit: budgets.get(unit, ()) for unit in UNITS},
         len(test.results) - len(results),
-        study.bin_table(kind, config.bins, config.unit, config.budgets),
+        study.bin_table(way, config.budgets),
         early_stops(Costs(answered, costs.separator, flops), costs, chosen, config.seed),
     )
     return report, allocation

@@ -21,8 +21,8 @@ from prm_train.metrics.estimators import blocks
 from prm_train.scoring.work import passed
 from prm_train.search.allocation import PROMPT, SCORE, Choice, Unit
 from prm_train.search.model_work import has_tokens
-from prm_train.search.results import ProblemResult
-from prm_train.search.solve import BEST_OF_N, MAJORITY, WEIGHTED
+from prm_train.search.results import ProblemResult, Setting
+from prm_train.search.solve_settings import BEST_OF_N, MAJORITY, WEIGHTED
 from prm_train.strategies.candidates import Candidate
 from prm_train.strategies.tree_searches import parse_strategy
 from prm_train.strategies.voting import Vote, is_right
@@ -125,7 +125,7 @@ class ArmMaker:
         choice = Choice(
             name,
             n,
-            str(parse_strategy(spec)),
+            as_solved(spec, runs[0].settings),
             runs[0].temperature,
             how,  # type: ignore[arg-type]  # one of the ways, as the search stored it
             vote,
@@ -191,6 +191,12 @@ def choice_of(method: SampleMethod, n: int, temperature: float, chosen: Chosen) 
     strategy = forms[base.partition("_")[2]] if is_scored else MAJORITY if base == "majority" else base
     how = aggregation_of(chosen, base, n) if is_scored else None
     return Choice(method.name, n, strategy, temperature, how, None, stop, method.scorer)
+
+
+def as_solved(spec: str, settings: Mapping[str, Setting]) -> str:
+    """The spec of a search with its limit of steps, which is a setting of the whole run."""
+    is_given = "max_steps" in dict(parse_strategy(spec).given)
+    return spec if is_given or "max_steps" not in settings else f"{spec}:max_steps={settings['max_steps']}"
 
 
 def _amounts(n: float, cost: TokensPerProblem) -> dict[Unit, float]:

@@ -10,6 +10,7 @@ from typing import get_args
 
 import numpy as np
 
+from data_gen.sampling.draw_settings import DrawSettings
 from data_gen.settings.errors import InputError
 from prm_train.allocation.arms import UNITS, Arm, ArmMaker, with_estimate
 from prm_train.allocation.early_stop import EarlyStop
@@ -48,6 +49,16 @@ class StudySettings:
     n_bins: int
     methods: tuple[str, ...] = ()
     early_stop_arms: bool = True
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to spend a budget in a unit: by which estimate of difficulty, in which bins, shared how."""
+
+    difficulty: str
+    bins: Bins
+    sharing: Sharing
+    unit: Unit
 
 
 class Study:
@@ -119,8 +130,10 @@ class Study:
         """Those given, or what best-of-N costs at each N."""
         return list(given) or [float(arm.mean.cost[unit].mean()) for arm in self._curve_arms]
 
-    def rule(self, bins: Bins, sharing: Sharing) -> Rule:
-        return Rule(bins, self.settings.n_bins, sharing, self.settings.prior)
+    def _parts(self, way: Way) -> tuple[Table, Floats, Rule]:
+        """What `cross_validated` takes."""
+        rule = Rule(way.bins, self.settings.n_bins, way.sharing, self.settings.prior)
+        return self.table(way.difficulty, way.unit), self.estimates[way.difficulty], rule
 
     def baseline(self, name: str, unit: Unit, budget: float) -> Outcome | None:
         """The best fixed choice, or best-of-N, within a budget, by the same folds."""
@@ -141,24 +154,22 @@ class Study:
         found = [self.baseline(name, unit, budget) for budget in budgets]
         return [(each.accuracy, each.spent) for each in found if each is not None]
 
-    def row(
-        self, kind: str, bins: Bins, sharing: Sharing, unit: Unit, budget: float, budgets: Sequence[float]
-    ) -> AllocationRow | None:
+    def row(self, way: Way, budget: float, budgets: Sequence[float]) -> AllocationRow | None:
         """None where the budget does not pay for it."""
-        table, rule, rates = self.table(kind, unit), self.rule(bins, sharing), self.estimates[kind]
+        table, rates, rule = self._parts(way)
         outcome = cross_validated(table, rates, self.folds, rule, budget)
         whole = fitted(table, rates, np.ones(len(rates), dtype=bool), rule, budget)
         if outcome is None or whole is None:
             return None
         gains = [
-            self._gain(outcome, name, unit, budget, budgets)
+            self._gain(outcome, name, way.unit, budget, budgets)
             for name in dict.fromkeys((FIXED, self.best_of_n))
         ]
         return AllocationRow(
-            kind,
-            bins,
-            sharing,
-            unit,
+            way.difficulty,
+            way.bins,
+            way.sharing,
+            way.unit,
             budget,
             self._interval(outcome.accuracy),
             float(outcome.spent.mean()),
@@ -206,10 +217,8 @@ class Study:
         rows = []
         for unit in self.units:
             every = self.budgets(unit, budgets[unit])
-            ways = product(self.estimates, get_args(Bins), get_args(Sharing), every)
-            found = [
-                self.row(kind, bins, sharing, unit, budget, every) for kind, bins, sharing, budget in ways
-            ]
+            ways = [Way(*each, unit) for each in product(self.estimates, get_args(Bins), get_args(Sharing))]
+            found = [self.row(way, budget, every) for way, budget in product(ways, every)]
             rows += [row for row in found if row is not None]
         return AllocationReport(
             n_problems=len(self.folds),
@@ -227,16 +236,14 @@ class Study:
 
     def allocation(
         self,
-        kind: str,
-        bins: Bins,
-        sharing: Sharing,
-        unit: Unit,
-        models: Mapping[str, str],
+        way: Way,
         given: Sequence[float],
+        models: Mapping[str, str],
+        draws: DrawSettings,
     ) -> Allocation:
         """As all problems choose it. Raises InputError where no budget pays for it."""
-        table, rule, rates = self.table(kind, unit), self.rule(bins, sharing), self.estimates[kind]
-        budgets, edges = self.budgets(unit, given), rule.edges(rates)
+        table, rates, rule = self._parts(way)
+        budgets, edges = self.budgets(way.unit, given), rule.edges(rates)
         found = []
         for budget in budgets:
             whole = fitted(table, rates, np.ones(len(rates), dtype=bool), rule, budget)
@@ -247,31 +254,31 @@ class Study:
                 found.append(BudgetChoices(budget, choices, *mean))
         if not found:
             raise InputError(
-                f"budgets: none of {', '.join(f'{each:g}' for each in budgets)} {unit} pays for the estimate "
-                f"of difficulty ({kind}) and a method; expected more"
+                f"budgets: none of {', '.join(f'{each:g}' for each in budgets)} {way.unit} pays for the "
+                f"estimate of difficulty ({way.difficulty}) and a method; expected more"
             )
         return Allocation(
             models=models,
-            difficulty=kind,
-            fit=self.predictor.fits[kind],
-            temperature=self.predictor.temperature,
+            difficulty=way.difficulty,
+            fit=self.predictor.fits[way.difficulty],
+            draws=draws,
             aggregation=self.predictor.aggregation,
             n_draws=self.predictor.n_draws,
             edges=edges,
-            unit=unit,
-            sharing=sharing,
+            unit=way.unit,
+            sharing=way.sharing,
             budgets=tuple(found),
         )
 
-    def bin_table(self, kind: str, bins: Bins, unit: Unit, given: Sequence[float]) -> list[BinAccuracy]:
+    def bin_table(self, way: Way, given: Sequence[float]) -> list[BinAccuracy]:
         """What each method achieves in each bin within each budget, on all problems."""
-        rates, rule, table = self.estimates[kind], self.rule(bins, "each"), self.table(kind, unit)
+        table, rates, rule = self._parts(way)
         edges = rule.edges(rates)
         numbers, n_bins = bins_of(rates, edges), len(edges) + 1
         accuracy, cost = (bin_means(each, numbers, n_bins, 0.0) for each in (table.accuracy, table.cost))
         found = []
         for budget, method in product(
-            self.budgets(unit, given), dict.fromkeys(arm.choice.method for arm in self.arms)
+            self.budgets(way.unit, given), dict.fromkeys(arm.choice.method for arm in self.arms)
         ):
             own = [i for i, arm in enumerate(self.arms) if arm.choice.method == method]
             best: list[int | None] = []

@@ -173,7 +173,9 @@ def allocate(folder: Path, *arguments: str) -> tuple[AllocationReport, Allocatio
             *("--bins", "absolute", *arguments),
         ]
     )
-    return AllocationReport.read(output / "allocation-report.json"), Allocation.read(output / "allocation.json")
+    return AllocationReport.read(output / "allocation-report.json"), Allocation.read(
+        output / "allocation.json"
+    )
 
 
 def row_of(report: AllocationReport, difficulty: str, budget: float, sharing: str = "mean") -> AllocationRow:
