@@ -27,7 +27,7 @@ from prm_train.evaluation.choosing import choose_settings
 from prm_train.evaluation.costs import Costs
 from prm_train.evaluation.difficulty import PREDICTOR_FILE, DifficultyPredictor, read_difficulties
 from prm_train.evaluation.evaluate import check_results
-from prm_train.evaluation.shards import FinishedSearch, check_chosen_for, read_search
+from prm_train.evaluation.shards import ALLOCATION, FinishedSearch, check_chosen_for, read_search
 from prm_train.search.allocation import PROMPT, SCORE, Allocation, Sharing, Unit
 from prm_train.search.model_flops import models_flops
 
@@ -142,8 +142,9 @@ def allocate(config: AllocateConfig) -> tuple[AllocationReport, Allocation]:
             f"unit: got {config.unit}; expected one of {', '.join(study.units)}: costs of these are known"
         )
     way = Way(kind, config.bins, config.sharing, config.unit)
+    models = {name: each for name, each in test.models.items() if name != ALLOCATION}
     draws = DrawSettings(**{each.name: getattr(test.config, each.name) for each in fields(DrawSettings)})
-    allocation = study.allocation(way, config.budgets, test.models, draws)
+    allocation = study.allocation(way, config.budgets, models, draws)
     answered = [result for result in validation.results if not result.failure]
     report = study.report(
         {unit: budgets.get(unit, ()) for unit in UNITS},

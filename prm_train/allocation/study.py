@@ -97,13 +97,15 @@ class Study:
         self._tables: dict[tuple[str | None, Unit], Table] = {}
         self._baselines: dict[tuple[str, Unit, float], Outcome | None] = {}
 
-    def table(self, kind: str | None, unit: Unit, arms: Sequence[Arm] | None = None) -> Table:
+    def table(self, kind: str | None, unit: Unit) -> Table:
         """Of all arms behind an estimate of difficulty (None: behind none)."""
-        if arms is not None:
-            return self._table(None, unit, arms)
         if (kind, unit) not in self._tables:
             self._tables[kind, unit] = self._table(kind, unit, self.arms)
         return self._tables[kind, unit]
+
+    def curve_table(self, unit: Unit) -> Table:
+        """Of best-of-N at each N."""
+        return self._table(None, unit, self._curve_arms)
 
     def _table(self, kind: str | None, unit: Unit, arms: Sequence[Arm]) -> Table:
         n_prompt = [
@@ -139,7 +141,7 @@ class Study:
         """The best fixed choice, or best-of-N, within a budget, by the same folds."""
         key = name, unit, budget
         if key not in self._baselines:
-            table = self.table(None, unit) if name == FIXED else self.table(None, unit, self._curve_arms)
+            table = self.table(None, unit) if name == FIXED else self.curve_table(unit)
             everyone = np.zeros(len(self.folds))
             rule = Rule(None, prior=0.0)
             self._baselines[key] = cross_validated(table, everyone, self.folds, rule, budget)

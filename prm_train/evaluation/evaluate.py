@@ -167,9 +167,22 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
         examples=example_solutions(results, test.config.step_separator),
         notes=(
             *failure_notes({"validation": validation.results, "test": test.results}),
+            *allocation_notes(results),
             *report_notes(comparison),
         ),
     )
+
+
+def allocation_notes(results: Sequence[ProblemResult]) -> Iterator[str]:
+    """What an allocation solved, where the search was given one."""
+    found = [result.allocated for result in results if result.allocated is not None]
+    if found:
+        solved = np.mean([each.is_correct for each in found])
+        tokens = np.mean([each.n_tokens for each in found])
+        yield (
+            f"By its allocation the test solved {solved:.1%} of {len(found)} problems, for {tokens:,.0f} "
+            "tokens a problem, the estimate of difficulty included."
+        )
 
 
 def failure_notes(results: Mapping[str, Sequence[ProblemResult]]) -> Iterator[str]:

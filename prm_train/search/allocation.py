@@ -12,8 +12,9 @@ from typing import Any, Literal, Protocol
 from data_gen.files.stored_record import StoredRecord
 from data_gen.ledger.store import Ledger
 from data_gen.policies.protocol import Policy
+from data_gen.records.draw_keys import DrawKey
 from data_gen.records.grader import AnswerReader
-from data_gen.records.sampling import Usage
+from data_gen.records.sampling import Completion, Usage
 from data_gen.records.solutions import Question
 from data_gen.sampling.draw_settings import DrawSettings
 from data_gen.settings.errors import InputError
@@ -193,9 +194,11 @@ class AllocatedSolver:
                 "process, expected one of the engine transformers"
             )
 
-    async def solve(self, question: Question) -> Answer:
-        """See `Solver.solve`; the cost is that of the estimate, too."""
-        policy = MethodPolicy(self.policy, self.ledger, question, {})
+    async def solve(self, question: Question, drawn: dict[DrawKey, Completion] | None = None) -> Answer:
+        """See `Solver.solve`; the cost is that of the estimate, too. `drawn` are draws that other methods
+        share (see `MethodPolicy`).
+        """
+        policy = MethodPolicy(self.policy, self.ledger, question, {} if drawn is None else drawn)
         if len(policy.encode_prompt(question.question)) >= policy.context_length:
             return self.solvers[0].unsolved(question, "the question fills the policy's context")
         if self.scorer is None:

@@ -10,11 +10,14 @@ import pytest
 import prm_train
 from data_gen.sampling.draw_settings import DrawSettings
 from data_gen.settings.errors import InputError
+from prm_train.evaluation.shards import read_search
 from prm_train.metrics.difficulty import PassRateFit
 from prm_train.search.allocation import Allocation, BudgetChoices, Choice
 from prm_train.search.answer import Answer, EstimatedDifficulty
 from prm_train.search.results import Cost
+from prm_train.search.run import main as search
 from prm_train.search.solve_questions import main as solve_questions
+from prm_train.strategies.voting import is_right, path_scores, weighted_vote
 from tests.scripted_search import ScriptedPolicy, ScriptedScorer
 
 EASY = Choice("majority", 2, "majority", 1.0)
@@ -171,3 +174,40 @@ def test_the_command_reads_the_prompt_and_answers_as_the_bin_does(
     n_prompt = len(policy.encode_prompt("Start with 3: plus 1."))
     assert answer["cost"]["policy"]["n_prefilled"] == 2 * n_prompt  # for the estimate, and for the draws
     assert json.loads((run / "models.json").read_text()).keys() == {"policy", "allocation"}
+
+
+def test_a_search_answers_its_problems_by_an_allocation_too(
+    random_scorers: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A weighted vote among two, whose draws and scores are those of its samples."""
+    caplog.set_level("INFO")
+    small = "--problems.n 3 --policy.model simulated --n_samples 2 --n_difficulty_draws 1 --max_new_tokens 400"
+    settings = [*small.split(), "--prm", random_scorers["prm"]]
+    search([*settings, "--output", str(tmp_path / "plain")])
+    models = json.loads((tmp_path / "plain" / "models.json").read_text())
+    two = replace(HARD, n=2)
+    path = tmp_path / "allocation.json"
+    allocation = replace(
+        ALLOCATION,
+        models=models,
+        draws=DrawSettings(max_new_tokens=400),
+        budgets=(BudgetChoices(9.0, (two, two), 0.5, 9.0),),
+    )
+    allocation.write(path)
+    search([*settings, "--output", str(tmp_path / "run"), "--allocation", str(path)])
+    found = read_search([tmp_path / "run"])
+    plain = read_search([tmp_path / "plain"])
+    for result, other in zip(found.results, plain.results, strict=True):
+        chosen = weighted_vote(result.scored, path_scores(result.scored, "prm", "min"))
+        assert result.allocated is not None
+        assert (result.allocated.strategy, result.allocated.n) == ("weighted", 2)
+        assert result.allocated.is_correct == is_right(chosen)
+        assert result.allocated.cost.policy == result.cost_of_samples(1.0).policy
+        assert result.allocated.cost.scorer.n_new == result.cost_of_scores("prm").n_new
+        assert result.usage == other.usage  # it draws nothing anew
+    assert any(result.allocated and result.allocated.answer for result in found.results)
+    n = sum(bool(result.allocated and result.allocated.is_correct) for result in found.results)
+    assert f"{n / 3:.1%} solved, " in caplog.text
+    replace(allocation, n_draws=1).write(path)
+    with pytest.raises(InputError, match="allocation"):  # it goes on with the same one only
+        search([*settings, "--output", str(tmp_path / "run"), "--allocation", str(path)])
