@@ -72,7 +72,7 @@ class AllocateConfig:
     )
     budgets: tuple[float, ...] = field(
         default=(),
-        metadata={"help": "budgets a problem, in the unit; none: what best-of-N costs at each of its N"},
+        metadata={"help": "budgets a problem, in the unit; none: 1.05 times what best-of-N costs at each N"},
     )
     n_folds: int = field(default=5, metadata={"help": "number of folds of the test problems"})
     prior: float = field(

@@ -37,6 +37,7 @@ from prm_train.search.allocation import ORACLE, PROMPT, SCORE, Allocation, Budge
 
 BEST_OF_N = ("prm_weighted", "orm_weighted", "majority")  # the first of them that there is
 FIXED = "best fixed choice"
+SLACK = 1.05
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,10 @@ class Study:
         )
 
     def budgets(self, unit: Unit, given: Sequence[float] = ()) -> list[float]:
-        """Those given, or what best-of-N costs at each N."""
-        return list(given) or [float(arm.mean.cost[unit].mean()) for arm in self._curve_arms]
+        """Those given, or what best-of-N costs at each N, with so much more that it can pay for its N by the
+        mean over any folds.
+        """
+        return list(given) or [SLACK * float(arm.mean.cost[unit].mean()) for arm in self._curve_arms]
 
     def _parts(self, way: Way) -> tuple[Table, Floats, Rule]:
         """What `cross_validated` takes."""

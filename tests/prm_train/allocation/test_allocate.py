@@ -235,7 +235,9 @@ def test_stopping_early_is_replayed_with_the_threshold_of_validation(searched: P
     """Once a sample scores 0.9 and others at most 0.1: on easy problems the first for 24, on hard ones the
     last for 42.
     """
-    report, _ = allocate(searched)
+    report, allocation = allocate(searched)
+    # none of which pays for the estimate of difficulty but that of two samples (30) and that of four (42)
+    assert [each.budget for each in allocation.budgets] == pytest.approx([1.05 * 30, 1.05 * 42])
     found = {(stop.method, stop.rule): stop for stop in report.early_stops}
     margin = found["prm_weighted", "margin"]
     assert margin.chosen is not None

@@ -181,8 +181,8 @@ def test_a_search_answers_its_problems_by_an_allocation_too(
 ) -> None:
     """A weighted vote among two, whose draws and scores are those of its samples."""
     caplog.set_level("INFO")
-    small = "--problems.n 3 --policy.model simulated --n_samples 2 --n_difficulty_draws 1 --max_new_tokens 400"
-    settings = [*small.split(), "--prm", random_scorers["prm"]]
+    small = "--problems.n 3 --policy.model simulated --n_samples 2 --n_difficulty_draws 1"
+    settings = [*small.split(), "--max_new_tokens", "400", "--prm", random_scorers["prm"]]
     search([*settings, "--output", str(tmp_path / "plain")])
     models = json.loads((tmp_path / "plain" / "models.json").read_text())
     two = replace(HARD, n=2)
