@@ -37,6 +37,7 @@ from prm_train.search.allocation import ORACLE, PROMPT, SCORE, Allocation, Budge
 
 BEST_OF_N = ("prm_weighted", "orm_weighted", "majority")  # the first of them that there is
 FIXED = "best fixed choice"
+BLIND = "blind"  # estimates of other problems, for nothing: what mixing methods achieves without any
 SLACK = 1.05
 
 
@@ -93,6 +94,8 @@ class Study:
             kind: np.array([each.pass_at_1[kind] for each in difficulties])
             for kind in difficulties[0].pass_at_1
         }
+        shuffled = np.random.default_rng(settings.seed).permutation(next(iter(self.estimates.values())))
+        self.estimates[BLIND] = shuffled
         self.folds = fold_numbers(len(difficulties), settings.n_folds, settings.seed)
         self._weights = resample_weights(len(difficulties), settings.seed)
         self._tables: dict[tuple[str | None, Unit], Table] = {}
@@ -222,7 +225,10 @@ class Study:
         rows = []
         for unit in self.units:
             every = self.budgets(unit, budgets[unit])
-            ways = [Way(*each, unit) for each in product(self.estimates, get_args(Bins), get_args(Sharing))]
+            ways = [
+                Way(kind, bins, sharing, unit)
+                for kind, bins, sharing in product(self.estimates, get_args(Bins), get_args(Sharing))
+            ]
             found = [self.row(way, budget, every) for way, budget in product(ways, every)]
             rows += [row for row in found if row is not None]
         return AllocationReport(

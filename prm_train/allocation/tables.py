@@ -9,6 +9,11 @@ from prm_train.evaluation.findings import points
 from prm_train.evaluation.methods import method_label
 from prm_train.search.allocation import Allocation
 
+NOTES = {
+    "oracle": "its cost is not counted",
+    "blind": "a control: that of other problems, shuffled, at no cost",
+}
+
 
 def report_table(report: AllocationReport, allocation: Allocation) -> str:
     rows = [
@@ -24,8 +29,7 @@ def report_table(report: AllocationReport, allocation: Allocation) -> str:
         *_curve_lines(report, allocation),
     ]
     for kind in dict.fromkeys(row.difficulty for row in rows):
-        cost = "not counted" if kind == "oracle" else "counted"
-        lines += ["", f"by {kind} difficulty (its cost is {cost}), quantile bins"]
+        lines += ["", f"by {kind} difficulty ({NOTES.get(kind, 'its cost is counted')}), quantile bins"]
         lines += [line for row in rows if row.difficulty == kind for line in _row_lines(row)]
     lines += ["", f"allocation.json: by {allocation.difficulty}, the easiest bin first"]
     lines += [f"  {each.budget:>10,.4g}: {'; '.join(map(str, each.choices))}" for each in allocation.budgets]

@@ -28,7 +28,7 @@ from prm_train.evaluation.costs import Costs
 from prm_train.scoring.flops import ForwardFlops
 from prm_train.scoring.protocol import ScorerUsage
 from prm_train.search.allocation import Allocation, Choice
-from prm_train.search.results import Cost, Difficulty, ProblemResult, Scoring, StrategyRun
+from prm_train.search.results import Cost, Difficulty, ProblemResult, Scoring, Setting, StrategyRun
 from prm_train.search.settings import SearchConfig
 from prm_train.strategies.candidates import Candidate
 
@@ -98,7 +98,7 @@ def test_a_search_in_a_tree_is_an_arm_under_each_of_its_votes() -> None:
         )
         for i, (answer, score, log) in enumerate([("1", 0.6, -9.0), ("9", 0.5, -1.0)])
     )
-    settings = {"aggregation": "min", "lookahead": 1, "width": 4, "max_steps": 40}
+    settings: dict[str, Setting] = {"aggregation": "min", "lookahead": 1, "width": 4, "max_steps": 40}
     runs = [
         StrategyRun(spec, 2, 1.0, paths, Cost(Usage(3, 5), ScorerUsage(7)), settings)
         for spec in ("beam", "lookahead:lookahead=2")
@@ -120,7 +120,7 @@ def test_an_estimate_is_paid_for_and_its_draws_are_paid_for_once() -> None:
     def cost(name: str, kind: str = "score") -> list[float]:
         arm = arms[name]
         found = with_estimate(arm, arm.first, "tokens", maker.estimate(kind, 2, [6]), kind == "score")
-        return found.tolist()  # type: ignore[no-any-return]
+        return list(found)
 
     assert cost("prm_weighted 4") == [42.0]  # the first two of four are those of the estimate
     assert cost("prm_weighted 1") == [30.0]  # one of the two
@@ -216,6 +216,8 @@ def test_a_budget_is_spent_where_it_solves_problems(searched: Path) -> None:
     assert gains(score)["prm_weighted"].saving.factor == pytest.approx(42 / 36)
     assert row_of(report, "oracle", 42.0, "each").accuracy.mean == 1.0
     assert row_of(report, "oracle", 34.0, "each").accuracy.mean == 0.75
+    # where bins say nothing, so does what they choose
+    assert row_of(report, "blind", 34.0).accuracy.mean < 1.0
     # 26 pay for no estimate from two scored draws
     assert not [row for row in report.rows if (row.difficulty, row.budget) == ("score", 26.0)]
     assert [each.budget for each in allocation.budgets] == [34.0, 40.0, 42.0]
