@@ -30,8 +30,9 @@ class Gain:
 @dataclass(frozen=True)
 class AllocationRow:
     """A way of choosing within a budget, on problems that had no part in it. `by_bin` is what all problems
-    together choose, the easiest bin first; `gains` are over the best fixed choice of the same folds, and over
-    best-of-N.
+    together choose, the easiest bin first; `gains` are over the best fixed choice of the same folds, over
+    best-of-N, and over the same by difficulties that were shuffled (`blind`): how much of it is due to the
+    estimate, and not to a mix of methods.
     """
 
     difficulty: str

@@ -3,7 +3,7 @@ beside the best fixed choice and best-of-N.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from typing import get_args
@@ -99,7 +99,7 @@ class Study:
         self.folds = fold_numbers(len(difficulties), settings.n_folds, settings.seed)
         self._weights = resample_weights(len(difficulties), settings.seed)
         self._tables: dict[tuple[str | None, Unit], Table] = {}
-        self._baselines: dict[tuple[str, Unit, float], Outcome | None] = {}
+        self._baselines: dict[tuple[str, Way, float], Outcome | None] = {}
 
     def table(self, kind: str | None, unit: Unit) -> Table:
         """Of all arms behind an estimate of difficulty (None: behind none)."""
@@ -143,23 +143,26 @@ class Study:
         rule = Rule(way.bins, self.settings.n_bins, way.sharing, self.settings.prior)
         return self.table(way.difficulty, way.unit), self.estimates[way.difficulty], rule
 
-    def baseline(self, name: str, unit: Unit, budget: float) -> Outcome | None:
-        """The best fixed choice, or best-of-N, within a budget, by the same folds."""
-        key = name, unit, budget
+    def baseline(self, name: str, way: Way, budget: float) -> Outcome | None:
+        """The best fixed choice, best-of-N, or the same way by blind estimates within a budget, by the same
+        folds.
+        """
+        key = name, way, budget
         if key not in self._baselines:
-            table = self.table(None, unit) if name == FIXED else self.curve_table(unit)
-            everyone = np.zeros(len(self.folds))
-            rule = Rule(None, prior=0.0)
-            self._baselines[key] = cross_validated(table, everyone, self.folds, rule, budget)
+            if name == BLIND:
+                parts = self._parts(replace(way, difficulty=BLIND))
+            else:
+                table = self.table(None, way.unit) if name == FIXED else self.curve_table(way.unit)
+                parts = table, np.zeros(len(self.folds)), Rule(None, prior=0.0)
+            table, rates, rule = parts
+            self._baselines[key] = cross_validated(table, rates, self.folds, rule, budget)
         return self._baselines[key]
 
-    def curve(self, name: str, unit: Unit, budgets: Sequence[float]) -> list[tuple[Floats, Floats]]:
-        """Accuracy and cost of a baseline (problem,): of best-of-N at each N, of the fixed choice at each
-        budget.
-        """
+    def curve(self, name: str, way: Way, budgets: Sequence[float]) -> list[tuple[Floats, Floats]]:
+        """Accuracy and cost of a baseline (problem,): of best-of-N at each N, of others at each budget."""
         if name == self.best_of_n:
-            return [(arm.mean.accuracy, arm.mean.cost[unit]) for arm in self._curve_arms]
-        found = [self.baseline(name, unit, budget) for budget in budgets]
+            return [(arm.mean.accuracy, arm.mean.cost[way.unit]) for arm in self._curve_arms]
+        found = [self.baseline(name, way, budget) for budget in budgets]
         return [(each.accuracy, each.spent) for each in found if each is not None]
 
     def row(self, way: Way, budget: float, budgets: Sequence[float]) -> AllocationRow | None:
@@ -170,8 +173,9 @@ class Study:
         if outcome is None or whole is None:
             return None
         gains = [
-            self._gain(outcome, name, way.unit, budget, budgets)
-            for name in dict.fromkeys((FIXED, self.best_of_n))
+            self._gain(outcome, name, way, budget, budgets)
+            for name in (FIXED, self.best_of_n, BLIND)
+            if name != way.difficulty
         ]
         return AllocationRow(
             way.difficulty,
@@ -186,9 +190,9 @@ class Study:
         )
 
     def _gain(
-        self, outcome: Outcome, name: str, unit: Unit, budget: float, budgets: Sequence[float]
+        self, outcome: Outcome, name: str, way: Way, budget: float, budgets: Sequence[float]
     ) -> Gain | None:
-        other = self.baseline(name, unit, budget)
+        other = self.baseline(name, way, budget)
         if other is None:
             return None
         rng = np.random.default_rng(self.settings.seed)
@@ -197,7 +201,7 @@ class Study:
             float(other.accuracy.mean()),
             float(other.spent.mean()),
             paired_difference(outcome.accuracy, other.accuracy, rng),
-            saving(outcome.accuracy, outcome.spent, self.curve(name, unit, budgets), self._weights),
+            saving(outcome.accuracy, outcome.spent, self.curve(name, way, budgets), self._weights),
         )
 
     def _interval(self, values: Floats) -> Interval:
