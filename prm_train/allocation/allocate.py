@@ -68,7 +68,8 @@ class AllocateConfig:
         },
     )
     unit: Unit = field(
-        default="tokens", metadata={"help": "of the budgets of allocation.json: generations, tokens or flops"}
+        default="tokens",
+        metadata={"help": "what budgets of allocation.json are in: generations, tokens or flops"},
     )
     budgets: tuple[float, ...] = field(
         default=(),
