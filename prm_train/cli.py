@@ -63,6 +63,10 @@ COMMANDS = {
         "prm_train.estimate_difficulty",
         "how hard problems are for a policy: measured, and predicted from few draws or the prompt",
     ),
+    "allocate": (
+        "prm_train.allocation.allocate",
+        "choose by difficulty which method with which N answers, and what that saves",
+    ),
     "evaluate": ("prm_train.evaluation.evaluate", "compare methods with intervals and write the report"),
     "benchmark": (
         "prm_train.benchmarking.benchmark",

@@ -26,15 +26,12 @@ from prm_train.evaluation.costs import Costs
 from prm_train.evaluation.difficulty import (
     FILE,
     PREDICTOR_FILE,
-    PROMPT,
-    SCORE,
     DifficultyPredictor,
     ProblemDifficulty,
     agreement,
     difficulties,
     fit_predictor,
     mean_cost,
-    mean_final_score,
     oracle_rates,
     target_rates,
     with_fit,
@@ -42,6 +39,7 @@ from prm_train.evaluation.difficulty import (
 from prm_train.evaluation.shards import FinishedSearch, check_chosen_for, read_search
 from prm_train.metrics.difficulty import PassRateFit, fit_pass_rates, rank_correlation
 from prm_train.scoring.flops import own_model
+from prm_train.search.allocation import PROMPT, SCORE, mean_final_score
 from prm_train.search.failures import failures_in_words
 from prm_train.search.model_flops import models_flops
 from prm_train.search.model_work import has_tokens

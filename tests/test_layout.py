@@ -54,6 +54,7 @@ ORDER = (
     "prm_train.strategies",
     "prm_train.search",
     "prm_train.evaluation",
+    "prm_train.allocation",
     "prm_train.benchmarking",
     "prm_train.publishing",
     "prm_train.training",

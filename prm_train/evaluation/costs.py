@@ -38,20 +38,27 @@ class Costs:
         """Of `n` samples at a temperature, or of so many of them as are drawn, scored by a scorer or by
         none.
         """
-        return mean(
-            mean(
-                self.of_block(
-                    block[: n_drawn(block)], result.cost_of_samples(temperature).policy.n_prefilled, scorer
-                )
-                for block in blocks(result.samples[temperature], n)
-            )
-            for result in self.results
-        )
+        return mean(mean(self.of_blocks(result, n, temperature, scorer, n_drawn)) for result in self.results)
+
+    def of_blocks(
+        self,
+        result: ProblemResult,
+        n: int,
+        temperature: float,
+        scorer: str | None,
+        n_drawn: Callable[[Sequence[Candidate]], int] = len,
+    ) -> list[TokensPerProblem]:
+        """The same of one problem, of each of its blocks."""
+        n_prompt = result.cost_of_samples(temperature).policy.n_prefilled
+        return [
+            self.of_block(block[: n_drawn(block)], n_prompt, scorer)
+            for block in blocks(result.samples[temperature], n)
+        ]
 
     def of_tree(self, tree: TreeMethod) -> dict[int, TokensPerProblem]:
         """By N: what its searches booked."""
         return {
-            n: mean(self._of_run(result.trees[spec][n]) for result in self.results)
+            n: mean(self.of_run(result.trees[spec][n]) for result in self.results)
             for n, (spec, _) in tree.at.items()
         }
 
@@ -69,7 +76,8 @@ class Costs:
             self._known[key] = scored_nodes(candidate, scorer, self.separator)
         return self._known[key]
 
-    def _of_run(self, run: StrategyRun) -> TokensPerProblem:
+    def of_run(self, run: StrategyRun) -> TokensPerProblem:
+        """What a search of one problem booked."""
         usage, scored = run.cost.policy, run.cost.scorer.n_new
         scorer = None if run.scorer == "none" else run.scorer
         flops = flops_of_cost(self.flops, run.writer, scorer, run.cost)

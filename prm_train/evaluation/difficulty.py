@@ -31,11 +31,9 @@ from prm_train.metrics.difficulty import (
     rank_correlation,
 )
 from prm_train.metrics.estimators import N_QUINTILES
+from prm_train.search.allocation import ORACLE, PROMPT, SCORE
 from prm_train.search.results import ProblemResult
-from prm_train.strategies.candidates import Candidate
-from prm_train.strategies.voting import path_scores
 
-ORACLE, SCORE, PROMPT = "oracle", "score", "prompt"
 FILE, PREDICTOR_FILE = "difficulty.jsonl", "difficulty.json"
 
 
@@ -92,18 +90,6 @@ class DifficultyPredictor(StoredRecord):
         return difficulty_bin(pass_at_1, self.quantile_edges[kind]), difficulty_bin(
             pass_at_1, self.absolute_edges
         )
-
-
-def mean_final_score(candidates: Sequence[Candidate], how: Aggregation) -> float:
-    """Of the PRM, over draws; one that is cut off, states no answer or has no score counts as 0, since it
-    cannot solve the problem.
-    """
-    scores = path_scores(candidates, "prm", how)
-    known = [
-        score or 0.0 if candidate.can_vote else 0.0
-        for candidate, score in zip(candidates, scores, strict=True)
-    ]
-    return sum(known) / len(known)
 
 
 def oracle_rates(results: Sequence[ProblemResult]) -> Floats | None:

@@ -22,7 +22,7 @@ from data_gen.settings.parse import parse_config, run_command
 from prm_train.evaluation.choosers import anyone_right
 from prm_train.evaluation.choosing import Chosen, accuracies, choose_settings, has_logprobs, sample_counts
 from prm_train.evaluation.comparison import Comparison, settings_in_words
-from prm_train.evaluation.difficulty import ORACLE, read_difficulties
+from prm_train.evaluation.difficulty import read_difficulties
 from prm_train.evaluation.facts import (
     example_solutions,
     label_statistics,
@@ -35,6 +35,7 @@ from prm_train.evaluation.results import SearchReport
 from prm_train.evaluation.shards import check_chosen_for, read_search
 from prm_train.metrics.coverage import coverage
 from prm_train.metrics.estimators import N_QUINTILES, Interval, difficulty_quintiles
+from prm_train.search.allocation import ORACLE
 from prm_train.search.failures import failures_in_words
 from prm_train.search.model_flops import models_flops
 from prm_train.search.results import ProblemResult
@@ -165,9 +166,22 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
         examples=example_solutions(results, separator),
         notes=(
             *failure_notes({"validation": validation.results, "test": test.results}),
+            *allocation_notes(results),
             *report_notes(comparison),
         ),
     )
+
+
+def allocation_notes(results: Sequence[ProblemResult]) -> Iterator[str]:
+    """What an allocation solved, where the search was given one."""
+    found = [result.allocated for result in results if result.allocated is not None]
+    if found:
+        solved = np.mean([each.is_correct for each in found])
+        tokens = np.mean([each.n_tokens for each in found])
+        yield (
+            f"By its allocation the test solved {solved:.1%} of {len(found)} problems, for {tokens:,.0f} "
+            "tokens a problem, the estimate of difficulty included."
+        )
 
 
 def failure_notes(results: Mapping[str, Sequence[ProblemResult]]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from prm_train.search.results import ProblemResult, read_results
 from prm_train.search.settings import SearchConfig
 from prm_train.search.summary import SearchSummary
 
+ALLOCATION = "allocation"  # in models.json the id of one, which only a test is searched with
 SELECTION = ("n", "offset", "shard")  # which problems of a source are searched
 # where models are; models.json says which they are
 OF_MODELS = ("prm", "prm_format", "orm", "revision_model")
@@ -23,7 +24,7 @@ OF_POLICY = ("model", "tokenizer", "revision")
 # what may differ between a search for choosing settings and the search that they are chosen for
 OF_TEST = (
     *("n_samples", "other_temperatures", "n_difficulty_draws"),
-    *("strategies", "sizes", "aggregation"),
+    *("strategies", "sizes", "aggregation", "allocation", "allocation_budget"),
 )
 
 
@@ -72,7 +73,7 @@ def check_chosen_for(validation: FinishedSearch, test: FinishedSearch) -> None:
     models, sampled alike.
     """
     where = f"validation {_names(validation)} and test {_names(test)}"
-    for name in test.models:
+    for name in test.models.keys() - {ALLOCATION}:
         if validation.models.get(name) != test.models[name]:
             found = validation.models.get(name, "none")
             raise InputError(
@@ -108,6 +109,7 @@ def _read_shard(folder: Path) -> FinishedSearch:
     if config.scorer.ensemble:  # of the one scorer that there is, which it is numbered after
         n, name = 1 + len(config.scorer.ensemble), "orm" if config.prm is None else "prm"
         wanted |= {f"{name}.{number}" for number in range(1, n + 1)}
+    wanted |= {ALLOCATION} if config.allocation is not None else set()
     if set(models) != wanted:
         raise InputError(
             f"{folder / 'models.json'}: got the ids of {', '.join(sorted(models)) or 'no model'}; expected "

@@ -12,6 +12,14 @@ from prm_train.strategies.voting import class_of
 
 
 @dataclass(frozen=True)
+class EstimatedDifficulty:
+    """Of a question, before it was answered: pass@1, and the bin of an allocation, 0 being the easiest."""
+
+    pass_at_1: float
+    bin: int
+
+
+@dataclass(frozen=True)
 class Answer:
     """What was found. `answer` is None where no path that was finished states one.
 
@@ -39,6 +47,7 @@ class Answer:
     stopped: str | None = None
     n_voters: int = 0
     spent: Spent | None = None
+    difficulty: EstimatedDifficulty | None = None  # by which an allocation chose the strategy
 
 
 def named_shares(voters: Sequence[tuple[Candidate, float]]) -> dict[str, float]:

@@ -82,6 +82,27 @@ class Difficulty:
 
 
 @dataclass(frozen=True)
+class AllocatedAnswer:
+    """What an allocation (`prm_train.search.allocation`) answered, and by which strategy; `bin` is that of
+    the estimated pass@1, and `cost` holds the estimate's.
+    """
+
+    strategy: str
+    n: int
+    pass_at_1: float
+    bin: int
+    answer: str | None
+    is_correct: bool
+    is_unknown: bool
+    cost: Cost
+
+    @property
+    def n_tokens(self) -> int:
+        """Of policy and scorer."""
+        return self.cost.policy.n_generated + self.cost.policy.n_prefilled + self.cost.scorer.n_new
+
+
+@dataclass(frozen=True)
 class ProblemResult:
     """What every strategy gave on one problem. The samples of `temperature` are those that scorers scored.
 
@@ -105,6 +126,7 @@ class ProblemResult:
     scorer_usage: ScorerUsage = ScorerUsage()
     too_long_for: tuple[str, ...] = ()
     failure: str = ""
+    allocated: AllocatedAnswer | None = None  # where the search was given an allocation
 
     @cached_property
     def greedy(self) -> Candidate:

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -25,17 +25,22 @@ from data_gen.models.names import check_inputs
 from data_gen.policies.first_prompt import say_prompt
 from data_gen.policies.protocol import need_chat_policy
 from data_gen.problems.sources import select_problems, write_counts
+from data_gen.records.draw_keys import content_hash
 from data_gen.records.solutions import Problem
+from data_gen.sampling.draw_settings import DrawSettings
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
 from prm_train.scoring.ensemble import scorer_ids
 from prm_train.scoring.foreign.settings import AUTO
 from prm_train.scoring.protocol import Scorer
+from prm_train.search.allocation import AllocatedSolver
 from prm_train.search.failures import FailureLimit
 from prm_train.search.forecast import pilot_of, report_forecast
 from prm_train.search.results import ProblemResult, read_begun_results, read_results
 from prm_train.search.searcher import Searcher
 from prm_train.search.settings import SearchConfig
+from prm_train.search.solve import Solver, as_allocated
+from prm_train.search.solve_settings import SolveSettings
 from prm_train.search.summary import search_table, summarize
 from prm_train.search.traces import TRACES, keep_traces_of, traces_into
 from prm_train.strategies.baselines import load_confidence
@@ -58,6 +63,22 @@ def load_scorers(config: SearchConfig) -> dict[str, Scorer]:
                 f"(--{'prm' if is_prm else 'orm'})"
             )
     return scorers
+
+
+def load_allocated(searcher: Searcher) -> AllocatedSolver:
+    """What answers by the allocation of a search, with its PRM, or else its ORM."""
+    config = searcher.config
+    shared = {each.name: getattr(config, each.name) for each in fields(DrawSettings)}
+    settings = SolveSettings(
+        max_steps=config.max_steps,
+        allocation=config.allocation,
+        allocation_budget=config.allocation_budget,
+        **shared,
+    )
+    scorer = searcher.scorers.get("prm", searcher.scorers.get("orm"))
+    solver = as_allocated(Solver(settings, searcher.policy, scorer, searcher.grader, searcher.ledger))
+    assert isinstance(solver, AllocatedSolver)
+    return solver
 
 
 async def search_problems(
@@ -144,9 +165,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             models |= scorer_ids(name, scorer)
         if reviser is not policy:
             models["revision_model"] = reviser.policy_id
+        if config.allocation is not None:
+            models["allocation"] = content_hash(config.allocation.read_text())
         claim_run(config.output, settings, models, is_begun=is_begun(config.output))
         write_counts(config.output, selection)
         searcher = Searcher(config, policy, ledger, grader, scorers, confidence, reviser)
+        if config.allocation is not None:
+            searcher = replace(searcher, allocated=load_allocated(searcher))
         if config.forecast:
             forecast_search(selection.problems, done, searcher, clock)
             return

@@ -16,11 +16,14 @@ from data_gen.records.solutions import Problem
 from data_gen.settings.errors import ProblemFaultError
 from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage
 from prm_train.scoring.shared_tree import SharedScorer
+from prm_train.search.allocation import AllocatedSolver
+from prm_train.search.answer import Answer
 from prm_train.search.grading import CandidateGrader
 from prm_train.search.method_policy import MethodPolicy
 from prm_train.search.results import (
     GREEDY,
     SAMPLES,
+    AllocatedAnswer,
     Cost,
     Difficulty,
     ProblemResult,
@@ -56,6 +59,7 @@ class Searcher:
     confidence: "ConfidenceModel | None" = None  # reads samples for the baselines that need it
     reviser: Policy | None = None  # writes revisions; None: the policy does
     take_trace: Callable[[ProblemTrace], None] | None = None
+    allocated: AllocatedSolver | None = None
 
     async def search(self, problem: Problem) -> ProblemResult:
         """What became of a problem. All draws of an answered one are committed, and never made again. A fault
@@ -76,6 +80,7 @@ class ProblemSearch:
         self.scorings: list[Scoring] = []
         self.traces: list[SearchTrace] = []
         self.scorers: dict[str, SharedScorer] = {}
+        self.usage_of_allocated = ScorerUsage()  # which scores in a tree of its own
         self.drawn: dict[DrawKey, Completion] = {}  # all draws, each once
         policy = searcher.policy
         prompt_ids = policy.encode_prompt(problem.question)
@@ -113,6 +118,10 @@ class ProblemSearch:
             for spec in config.specs
             for n in config.sizes
         ]
+        answer = None
+        if self.searcher.allocated is not None:
+            answer = await self.searcher.allocated.solve(self.problem, self.drawn)
+            self.usage_of_allocated = answer.cost.scorer
         runs = await self.with_classes([scored, *others, *trees])
         self.searcher.ledger.commit()
         graded = CandidateGrader(self.searcher.grader, self.problem)
@@ -128,6 +137,25 @@ class ProblemSearch:
             scorer_usage=self.scorer_usage,
             usage=self.usage,
             too_long_for=tuple(self.too_long_for),
+            allocated=None if answer is None else await self.graded(answer, graded),
+        )
+
+    async def graded(self, answer: Answer, grader: CandidateGrader) -> AllocatedAnswer:
+        """By the text of its steps; one that was not found is wrong."""
+        text = self.config.step_separator.join(answer.steps)
+        chosen = Candidate(self.problem.problem_id, 0, text, answer.answer, False)
+        if answer.answer is not None:
+            (chosen,) = await grader.grade([chosen])
+        known = answer.difficulty
+        return AllocatedAnswer(
+            answer.strategy,
+            answer.n,
+            known.pass_at_1 if known else 0.0,
+            known.bin if known else 0,
+            answer.answer,
+            chosen.is_correct,
+            chosen.is_unknown,
+            answer.cost,
         )
 
     def failed(self, failure: str) -> ProblemResult:
@@ -150,7 +178,7 @@ class ProblemSearch:
 
     @property
     def scorer_usage(self) -> ScorerUsage:
-        return sum((scorer.usage for scorer in self.scorers.values()), ScorerUsage())
+        return sum((scorer.usage for scorer in self.scorers.values()), self.usage_of_allocated)
 
     async def with_classes(self, runs: list[StrategyRun]) -> list[StrategyRun]:
         """With the class of every answer, the same in all runs."""

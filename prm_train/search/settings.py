@@ -85,6 +85,18 @@ class SearchConfig(DrawSettings):
     sizes: tuple[int, ...] = field(
         default=(4, 16, 64), metadata={"help": "N of each of the strategies, for example 4,16,64"}
     )
+    allocation: Path | None = field(
+        default=None,
+        metadata={
+            "is_input": True,
+            "help": "allocation.json of `prm-train allocate`: each problem is answered by what its estimated "
+            "difficulty chooses, too",
+        },
+    )
+    allocation_budget: float | None = field(
+        default=None,
+        metadata={"help": "which of the allocation's budgets: the largest within this; null: its largest"},
+    )
     max_steps: int = field(
         default=40,
         metadata={"help": "a path of a search in a tree with more steps is cut there and cannot vote"},
@@ -161,6 +173,8 @@ class SearchConfig(DrawSettings):
             raise ValueError(f"sizes: got {list(self.sizes)}, expected each to be 1 or more")
         if self.max_steps < 1:
             raise ValueError(f"max_steps: got {self.max_steps}, expected 1 or more")
+        if self.allocation_budget is not None and self.allocation is None:
+            raise ValueError("allocation_budget: has no effect without allocation; expected none")
 
     def _check_revisions(self) -> None:
         chains = [spec for spec in self.specs if spec.is_revisions]

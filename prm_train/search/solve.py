@@ -16,112 +16,26 @@ from data_gen.policies.protocol import Policy
 from data_gen.records.grader import AnswerReader
 from data_gen.records.solutions import Question
 from data_gen.records.steps import split_steps
-from data_gen.sampling.draw_settings import DrawSettings
-from prm_train.encoding.aggregation import Aggregation
+from data_gen.settings.errors import InputError
 from prm_train.scoring.flops import ForwardFlops, known_flops, own_model
 from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage
 from prm_train.scoring.shared_tree import SharedScorer
 from prm_train.scoring.work import Work
+from prm_train.search.allocation import AllocatedSolver, Allocation, settings_of
 from prm_train.search.answer import Answer, named_shares, vote_shares
-from prm_train.search.budget import POLICY, SCORER, Budget, Meter, Spent
+from prm_train.search.budget import POLICY, SCORER, Meter, Spent
 from prm_train.search.method_policy import MethodPolicy
 from prm_train.search.results import Cost
 from prm_train.search.solve_samples import ConfidentSamples, Found, ScoredSamples, draw_samples
+from prm_train.search.solve_settings import BEST_OF_N, MAJORITY, SolveSettings
 from prm_train.strategies.answer_classes import classify_answers, with_classes
-from prm_train.strategies.deepconf_online import DEEPCONF_ONLINE, TraceWriter, parse_deepconf
+from prm_train.strategies.deepconf_online import TraceWriter, parse_deepconf
 from prm_train.strategies.paths import PathGrower, SearchPath, search_tree
-from prm_train.strategies.stopping import StopRule
 from prm_train.strategies.trace import TreeTrace
-from prm_train.strategies.tree_searches import TREE_SEARCHES, StrategySpec, parse_strategy
+from prm_train.strategies.tree_searches import StrategySpec, parse_strategy
 from prm_train.strategies.voting import class_of, tree_votes
 
-# Strategies that choose among whole samples: `best_of_n` is vanilla, in `weighted` all vote with their scores
-MAJORITY, WEIGHTED, BEST_OF_N = "majority", "weighted", "best_of_n"
-OF_SAMPLES = (MAJORITY, WEIGHTED, BEST_OF_N)
 NO_COST = Cost()
-
-
-@dataclass(frozen=True)
-class SolveSettings(Budget, DrawSettings):
-    """How a question is answered."""
-
-    strategy: str = field(
-        default="particle_filter",
-        metadata={
-            "help": "how answers are found: majority, weighted, best_of_n or deepconf_online among samples, "
-            "or a search in a tree, with settings behind its name as in particle_filter:exponent=0.5 or "
-            "deepconf_online:n_warmup=8:percent=90:group_tokens=256"
-        },
-    )
-    n: int = field(default=16, metadata={"help": "number of samples, or of paths of a search in a tree"})
-    max_steps: int = field(
-        default=40, metadata={"help": "maximum number of steps of a path of a search in a tree"}
-    )
-    aggregation: Aggregation | None = field(
-        default=None,
-        metadata={"help": "how the step scores of a path become one; null: the scorer's own way"},
-    )
-
-    stop_early: StopRule | None = field(
-        default=None,
-        metadata={
-            "help": "majority and weighted: draw no more when the vote will hardly change. beta: the leader "
-            "of the first two answers is the likelier one; sprt: a probability ratio test; certain: when the "
-            "rest cannot overtake. margin (weighted and best_of_n): the leader's best score is at least "
-            "confidence and all other answers' are margin below it"
-        },
-    )
-    confidence: float = field(
-        default=0.95,
-        metadata={
-            "help": "how sure beta and sprt are when they stop; the score that margin asks for; the share of "
-            "the vote at which deepconf_online stops"
-        },
-    )
-    margin: float = field(
-        default=0.5,
-        metadata={"help": "how far below the leader's best score those of all other answers have to be"},
-    )
-    window: int = field(
-        default=8, metadata={"help": "samples that are drawn at a time, before it is asked whether to stop"}
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_budget()
-        stoppable = (WEIGHTED, BEST_OF_N) if self.stop_early == "margin" else (MAJORITY, WEIGHTED)
-        if self.stop_early is not None and self.strategy not in stoppable:
-            expected = " or ".join(stoppable)
-            raise ValueError(f"stop_early: got {self.stop_early} with {self.strategy}, expected {expected}")
-        if not 0 <= self.margin <= 1:
-            raise ValueError(f"margin: got {self.margin}, expected 0 to 1")
-        if not 0.5 <= self.confidence < 1:
-            raise ValueError(f"confidence: got {self.confidence}, expected 0.5 to less than 1")
-        if self.window < 1:
-            raise ValueError(f"window: got {self.window}, expected 1 or more")
-        if self.n < 1:
-            raise ValueError(f"n: got {self.n}, expected 1 or more")
-        if self.max_steps < 1:
-            raise ValueError(f"max_steps: got {self.max_steps}, expected 1 or more")
-        if self.is_deepconf:
-            parse_deepconf(self.strategy)
-        elif self.strategy not in OF_SAMPLES:
-            if self.strategy.partition(":")[0] not in TREE_SEARCHES:
-                names = ", ".join((*OF_SAMPLES, DEEPCONF_ONLINE, *TREE_SEARCHES))
-                raise ValueError(f"strategy: got {self.strategy!r}, expected one of {names}")
-            parse_strategy(self.strategy)
-
-    @property
-    def is_deepconf(self) -> bool:
-        return self.strategy.partition(":")[0] == DEEPCONF_ONLINE
-
-    @property
-    def needs_scorer(self) -> bool:
-        return self.strategy != MAJORITY and not self.is_deepconf
-
-    @property
-    def is_of_samples(self) -> bool:
-        return self.strategy in OF_SAMPLES or self.is_deepconf
 
 
 def solve(
@@ -147,7 +61,7 @@ def solve(
     def run() -> Answer:
         with Ledger(IN_MEMORY) as ledger:
             solver = Solver(chosen, policy, scorer, reader, ledger, known_flops(policy, scorer))
-            return asyncio.run(solver.solve(Question("question", question)))
+            return asyncio.run(as_allocated(solver).solve(Question("question", question)))
 
     # With an event loop of its own: the caller's may be running
     with ThreadPoolExecutor(max_workers=1) as thread:
@@ -192,17 +106,27 @@ class Solver:
         """
         policy = MethodPolicy(self.policy, self.ledger, question, {})
         if len(self.policy.encode_prompt(question.question)) >= self.policy.context_length:
-            return self._unsolved(question, "the question fills the policy's context")
+            return self.unsolved(question, "the question fills the policy's context")
+        async with AsyncExitStack() as stack:
+            shared = None
+            if self.scorer is not None and self.settings.needs_scorer:
+                shared = await stack.enter_async_context(SharedScorer(self.scorer))
+            return await self.answer(question, policy, shared)
+
+    async def answer(self, question: Question, policy: MethodPolicy, scorer: SharedScorer | None) -> Answer:
+        """With a policy and a scorer for this question, which may have drawn and scored before."""
         trace, meter = TreeTrace(), Meter(self.settings, self.flops)
+        scorer = scorer if self.settings.needs_scorer else None
         try:
             if self.settings.is_deepconf:
                 found, cost = await self._sample_while_confident(policy, meter)
             elif self.settings.is_of_samples:
-                found, cost = await self._sample(policy, meter)
+                found, cost = await self._sample(policy, scorer, meter)
             else:
-                found, cost = await self._search(policy, parse_strategy(self.settings.strategy), meter, trace)
+                spec = parse_strategy(self.settings.strategy)
+                found, cost = await self._search(policy, scorer, spec, meter, trace)
         except PathTooLongError:
-            return self._unsolved(question, "the question fills the scorer's context")
+            return self.unsolved(question, "the question fills the scorer's context")
         classes = await classify_answers(question, found.candidates, self.reader)
         found = replace(found, candidates=with_classes(found.candidates, classes))
         answer = self._answer(question, found, cost, trace)
@@ -213,19 +137,17 @@ class Solver:
             spent=found.spent if self.settings.is_set else None,
         )
 
-    async def _sample(self, policy: MethodPolicy, meter: Meter) -> tuple[Found, Cost]:
+    async def _sample(
+        self, policy: MethodPolicy, scorer: SharedScorer | None, meter: Meter
+    ) -> tuple[Found, Cost]:
         """Whole samples, with their weights in the vote; no more than the rule for stopping wants."""
         settings = self.settings
-        async with AsyncExitStack() as stack:
-            shared = None
-            if self.scorer is not None and settings.needs_scorer:  # windows share a tree
-                shared = await stack.enter_async_context(SharedScorer(self.scorer))
-            samples = ScoredSamples(
-                policy, self.reader, settings, settings.params(settings.temperature), shared, meter
-            )
-            is_whole = settings.stop_early is None and not settings.is_set
-            window = settings.n if is_whole else settings.window
-            return await draw_samples(samples, settings, settings.n, window, window), samples.cost
+        samples = ScoredSamples(
+            policy, self.reader, settings, settings.params(settings.temperature), scorer, meter
+        )
+        is_whole = settings.stop_early is None and not settings.is_set
+        window = settings.n if is_whole else settings.window
+        return await draw_samples(samples, settings, settings.n, window, window), samples.cost
 
     async def _sample_while_confident(self, policy: MethodPolicy, meter: Meter) -> tuple[Found, Cost]:
         from prm_train.scoring.confidence import ConfidenceModel
@@ -238,10 +160,15 @@ class Solver:
         return found, samples.cost
 
     async def _search(
-        self, policy: MethodPolicy, spec: StrategySpec, meter: Meter, trace: TreeTrace
+        self,
+        policy: MethodPolicy,
+        scorer: SharedScorer | None,
+        spec: StrategySpec,
+        meter: Meter,
+        trace: TreeTrace,
     ) -> tuple[Found, Cost]:
-        """Paths of a search in a tree, with their weights in the strategy's own vote."""
-        settings, scorer = self.settings, self.scorer
+        """Paths of a search in a tree, with their weights in the vote."""
+        settings = self.settings
         assert scorer is not None
         how = settings.aggregation or scorer.aggregation
         chosen = spec.settings(
@@ -261,17 +188,16 @@ class Solver:
 
             return await spec.run(replace(grower, may_go_on=may_go_on), config, self.reader)
 
-        async with SharedScorer(scorer) as shared:  # which books what the search costs alone
-            candidates, usage = await search_tree(
-                strategy,
-                policy,
-                self.reader,
-                shared,
-                SCORER,
-                settings.params(chosen["temperature"], settings.step_separator),
-                trace if self.is_traced else None,
-            )
-        votes = tree_votes(candidates, SCORER, config.aggregation, spec.votes[0])
+        candidates, usage = await search_tree(
+            strategy,
+            policy,
+            self.reader,
+            scorer,  # which books what the search costs alone
+            SCORER,
+            settings.params(chosen["temperature"], settings.step_separator),
+            trace if self.is_traced else None,
+        )
+        votes = tree_votes(candidates, SCORER, config.aggregation, settings.vote or spec.votes[0])
         return Found(candidates, votes, stopped, spent(usage)), Cost(policy.usage_alone, usage)
 
     def _answer(
@@ -287,7 +213,7 @@ class Solver:
             if weight is not None and candidate.can_vote
         ]
         if not voters:
-            return self._unsolved(question, found.why_unsolved(self.settings), cost, trace)
+            return self.unsolved(question, found.why_unsolved(self.settings), cost, trace)
         shares = vote_shares(voters)
         if self.settings.strategy == BEST_OF_N:
             chosen, confidence = max(voters, key=lambda voter: voter[1])
@@ -310,7 +236,7 @@ class Solver:
             trace=tuple(trace.nodes),
         )
 
-    def _unsolved(
+    def unsolved(
         self, question: Question, reason: str, cost: Cost = NO_COST, trace: TreeTrace | None = None
     ) -> Answer:
         nodes = tuple(trace.nodes) if trace else ()
@@ -318,3 +244,25 @@ class Solver:
         return Answer(
             question.problem_id, question.question, None, 0.0, {}, (), (), strategy, n, cost, reason, nodes
         )
+
+
+def as_allocated(solver: Solver) -> Solver | AllocatedSolver:
+    """The same where its settings name no allocation. Raises InputError where that was chosen for other
+    draws, for another policy or scorer, or names a method that `solve` does not run.
+    """
+    path, budget = solver.settings.allocation, solver.settings.allocation_budget
+    if path is None:
+        return solver
+    allocation = Allocation.read(path)
+    allocation.check_draws(solver.settings, str(path))
+    chosen = allocation.at(budget)
+    try:
+        solvers = [
+            replace(solver, settings=replace(solver.settings, **settings_of(choice)))
+            for choice in chosen.choices
+        ]
+    except ValueError as error:
+        raise InputError(f"{path}: chose what `solve` does not run: {error}") from None
+    return AllocatedSolver(
+        allocation, chosen, solvers, solver.policy, solver.scorer, solver.reader, solver.ledger
+    )

@@ -27,6 +27,7 @@ from data_gen.policies.protocol import Policy
 from data_gen.problems.layouts import question_id
 from data_gen.problems.row_fields import joined_text
 from data_gen.problems.tasks import model_path
+from data_gen.records.draw_keys import content_hash
 from data_gen.records.sampling import Usage
 from data_gen.records.solutions import Question
 from data_gen.settings.errors import InputError
@@ -35,10 +36,12 @@ from prm_train.scoring.ensemble import scorer_ids
 from prm_train.scoring.flops import ForwardFlops, known_flops, read_forward_flops
 from prm_train.scoring.foreign.settings import AUTO, PrmFormat
 from prm_train.scoring.protocol import Scorer, ScorerUsage
-from prm_train.search.answer import Answer
+from prm_train.search.allocation import AllocatedSolver
+from prm_train.search.answer import Answer, EstimatedDifficulty
 from prm_train.search.budget import Spent
 from prm_train.search.scorer_config import ScorerConfig
-from prm_train.search.solve import MAJORITY, Solver, SolveSettings
+from prm_train.search.solve import Solver, as_allocated
+from prm_train.search.solve_settings import MAJORITY, SolveSettings
 
 logger = logging.getLogger(__name__)
 QUESTION_FIELDS = ("question", "problem", "prompt")
@@ -96,7 +99,7 @@ class SolveConfig(SolveSettings):
         if self.prm is not None and self.orm is not None:
             raise ValueError("prm, orm: got both, expected one of them")
         self.scorer.check_one(self.prm, self.orm)
-        if self.prm is None and self.orm is None and self.needs_scorer:
+        if self.prm is None and self.orm is None and self.needs_scorer:  # of an allocation: once it is read
             raise ValueError(
                 f"strategy: got {self.strategy} without a scorer, expected prm or orm ({MAJORITY} needs none)"
             )
@@ -136,10 +139,13 @@ def load_scorer_of(config: SolveConfig) -> Scorer | None:
     return None if path is None else config.scorer.load(path, config.policy, config.prm_format)
 
 
-def load_solver(config: SolveConfig, policy: Policy, scorer: Scorer | None, ledger: Ledger) -> Solver:
+def load_solver(
+    config: SolveConfig, policy: Policy, scorer: Scorer | None, ledger: Ledger
+) -> Solver | AllocatedSolver:
     reader = load_grader(config.grader, "a question")
     try:
-        return Solver(config, policy, scorer, reader, ledger, flops_of(config, policy, scorer), config.trace)
+        flops = flops_of(config, policy, scorer)
+        return as_allocated(Solver(config, policy, scorer, reader, ledger, flops, config.trace))
     except ValueError as error:
         raise InputError(str(error)) from None
 
@@ -171,6 +177,8 @@ def answer_into_folder(config: SolveConfig, folder: Path, questions: list[Questi
     check_run(folder, config, is_begun=is_begun)
     policy, scorer = config.policy.load(), load_scorer_of(config)
     models = {"policy": policy.policy_id, **(scorer_ids("scorer", scorer) if scorer else {})}
+    if config.allocation is not None:
+        models["allocation"] = content_hash(config.allocation.read_text())
     with Ledger(ledger_path) as ledger:
         claim_run(folder, config, models, is_begun=is_begun)
         done = {answer.question_id: answer for answer in _whole_answers(path)}
@@ -208,6 +216,7 @@ def answer_table(answer: Answer) -> str:
         if answer.answer
         else "",
         "votes": others,
+        "difficulty": difficulty_words(answer.difficulty) if answer.difficulty else "",
         "stopped by": f"{answer.stopped}; {answer.n_voters} of {answer.n} vote" if answer.stopped else "",
         "spent": spent_words(answer.spent) if answer.spent else "",
         "policy's tokens": token_words(answer.cost.policy),
@@ -217,6 +226,10 @@ def answer_table(answer: Answer) -> str:
     scores = [""] * (len(answer.steps) - len(scores)) + scores  # an ORM's stands at the end
     steps = [f"  {score:>4}  {step}" for score, step in zip(scores, answer.steps, strict=True)]
     return "\n".join([*steps, *([""] if steps else []), result_table(rows)])
+
+
+def difficulty_words(difficulty: EstimatedDifficulty) -> str:
+    return f"pass@1 of about {difficulty.pass_at_1:.0%}, bin {difficulty.bin} (0 is the easiest)"
 
 
 def spent_words(spent: Spent) -> str:

@@ -40,6 +40,7 @@ def test_help_lists_the_commands_in_pipeline_order_and_loads_nothing_heavy() -> 
         "show-tree",
         "score",
         "estimate-difficulty",
+        "allocate",
         "evaluate",
         "benchmark",
         "serve-policy",

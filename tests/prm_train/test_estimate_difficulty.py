@@ -22,13 +22,13 @@ from prm_train.estimate_difficulty import main
 from prm_train.evaluation.difficulty import (
     DifficultyPredictor,
     ProblemDifficulty,
-    mean_final_score,
     read_difficulties,
 )
 from prm_train.evaluation.evaluate import main as evaluate
 from prm_train.evaluation.results import SearchReport, TokensPerProblem
 from prm_train.scoring.prompt_states import mean_hidden_state
 from prm_train.scoring.protocol import ScorerUsage
+from prm_train.search.allocation import mean_final_score
 from prm_train.search.results import Cost, Difficulty, ProblemResult, Scoring, StrategyRun, read_results
 from prm_train.search.settings import SearchConfig
 from prm_train.strategies.candidates import Candidate
