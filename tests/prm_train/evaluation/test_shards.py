@@ -389,3 +389,17 @@ def test_folders_of_other_commands_that_lack_their_files_are_refused(tmp_path: P
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no such file"):
         evaluate(tmp_path, f"--{setting}", str(tmp_path / "empty"))
+
+
+def test_a_report_says_at_its_head_which_models_code_day_and_command_made_it(tmp_path: Path) -> None:
+    write_search(tmp_path / "validation", 6)
+    write_search(tmp_path / "test")
+    evaluate(tmp_path)
+    run = SearchReport.read(tmp_path / "report" / "report.json").run
+    command = f"prm-train evaluate --validation {tmp_path}/validation --test {tmp_path}/test --output {tmp_path}/report"
+    assert run.command == command
+    assert run.models == MODELS
+    assert run.searches == {"validation": ("../validation",), "test": ("../test",)}
+    head = (tmp_path / "report" / "report.html").read_text().partition("</header>")[0]
+    for told in ("policy <code>p1</code>", "prm <code>s1</code>", run.code, run.date, command):
+        assert told in head
