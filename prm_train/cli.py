@@ -64,6 +64,7 @@ COMMANDS = {
         "how hard problems are for a policy: measured, and predicted from few draws or the prompt",
     ),
     "evaluate": ("prm_train.evaluation.evaluate", "compare methods with intervals and write the report"),
+    "report": ("prm_train.report", "compare two runs, or write the figures of a report as files"),
     "benchmark": (
         "prm_train.benchmarking.benchmark",
         "measure any scorer: ProcessBench, PRMBench, best-of-N, pairs, labelled steps",

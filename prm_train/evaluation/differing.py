@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from prm_train.evaluation.methods import method_label
 from prm_train.evaluation.results import RunFacts
@@ -28,11 +28,10 @@ def differing_facts(one: RunFacts, other: RunFacts) -> tuple[Differing, ...]:
 
 
 def differing_settings(one: str, other: str) -> tuple[Differing, ...]:
-    """The settings of two runs, dotted, from what the reports hold of them as JSON or YAML; the output folder
-    is none.
+    """The settings of two runs, dotted, from the JSON that the reports hold of them; the output folder is
+    none.
     """
-    first, second = (dict(_flat(yaml.safe_load(text))) for text in (one, other))
-    return _differing(first, second)
+    return _differing(*(dict(_flat(_settings(text))) for text in (one, other)))
 
 
 def differing_methods(one: Mapping[str, str], other: Mapping[str, str]) -> tuple[Differing, ...]:
@@ -51,6 +50,14 @@ def _facts(run: RunFacts) -> dict[str, str]:
         "made on": run.date or ABSENT,
         "machine": run.machine,
     }
+
+
+def _settings(text: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = TypeAdapter(dict[str, Any]).validate_json(text)
+    except ValidationError:  # written by hand: one setting
+        return {"settings": text}
+    return found
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:

@@ -45,6 +45,10 @@ class RunDifference:
     p_holm: float = 1.0
 
     @property
+    def by_run(self) -> dict[str, Interval]:
+        return {"A": self.first, "B": self.second}
+
+    @property
     def direction(self) -> int:
         """+1 if B solves more, -1 if it solves less, 0 if that cannot be told."""
         return self.difference.direction if self.p_holm < LEVEL else 0
@@ -201,10 +205,8 @@ def _searches_to_pair(
     )
     if ids != others:
         n_shared = len(ids.items() & others.items())
-        return (
-            f"the test problems differ: {len(ids)} and {len(others)}, of which {n_shared} are in both",
-            None,
-        )
+        counts = f"{len(ids)} and {len(others)}, of which {n_shared} are in both"
+        return f"the test problems differ: {counts}", None
     return "", (one, other)
 
 

@@ -396,7 +396,11 @@ def test_a_report_says_at_its_head_which_models_code_day_and_command_made_it(tmp
     write_search(tmp_path / "test")
     evaluate(tmp_path)
     run = SearchReport.read(tmp_path / "report" / "report.json").run
-    command = f"prm-train evaluate --validation {tmp_path}/validation --test {tmp_path}/test --output {tmp_path}/report"
+    folders = " ".join(
+        f"--{name} {tmp_path / folder}"
+        for name, folder in (("validation", "validation"), ("test", "test"), ("output", "report"))
+    )
+    command = f"prm-train evaluate {folders}"
     assert run.command == command
     assert run.models == MODELS
     assert run.searches == {"validation": ("../validation",), "test": ("../test",)}
