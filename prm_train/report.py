@@ -14,6 +14,7 @@ from pathlib import Path
 
 from data_gen.files.jsonl import write_text
 from data_gen.settings.parse import parse_config, run_command
+from prm_train.evaluation.figures import write_figures
 from prm_train.evaluation.findings import percent, points, span
 from prm_train.evaluation.methods import METHODS, method_label, method_phrase
 from prm_train.evaluation.report import page_templates, total_cost
@@ -22,7 +23,7 @@ from prm_train.evaluation.two_runs import RunDifference, TwoRuns, compare_runs, 
 from prm_train.metrics.estimators import Interval
 from prm_train.metrics.many_comparisons import LEVEL
 
-DIRECTION_WORDS = {1: "B solves more", -1: "B solves less", 0: "that cannot be told apart"}
+DIRECTION_WORDS = {1: "B solves more", -1: "B solves less", 0: "not told from 0"}
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,17 @@ class ReportConfig:
     output: Path | None = field(
         default=None, metadata={"help": "folder for comparison.html and comparison.json of two runs"}
     )
+    figures: Path | None = field(
+        default=None,
+        metadata={"help": "folder for the plots of one run's report, each as SVG with its data as CSV"},
+    )
 
     def __post_init__(self) -> None:
-        if len(self.runs) != 2:
-            raise ValueError(f"runs: got {len(self.runs)} folders, expected two to compare")
+        wanted, why = (1, "one, whose figures are written") if self.figures else (2, "two to compare")
+        if len(self.runs) != wanted:
+            raise ValueError(f"runs: got {len(self.runs)} folders, expected {why}")
+        if self.figures and self.output:
+            raise ValueError(f"output: got {self.output} with figures, expected it where two are compared")
 
 
 def headline(runs: TwoRuns) -> RunDifference:
@@ -51,14 +59,21 @@ def headline(runs: TwoRuns) -> RunDifference:
 def verdict(runs: TwoRuns) -> list[str]:
     """What the comparison shows, in sentences."""
     told = headline(runs)
-    n, name, sign = told.n, method_phrase(told.method), DIRECTION_WORDS[told.direction]
+    n, name = told.n, method_phrase(told.method)
     in_a, in_b = (f"{percent(each.mean)} in {run} ({span(each)})" for run, each in told.by_run.items())
     better, worse = (sum(each.direction == sign for each in runs.differences) for sign in (1, -1))
     return [
-        f"At N = {n}, {name} solves {in_a} and {in_b}: {in_points(told.difference)}, {sign}.",
+        f"At N = {n}, {name} solves {in_a} and {in_b}: {in_points(told.difference)}, {shows(told)}.",
         f"Of {len(runs.differences)} differences B solves more in {better} and less in {worse}; the others "
         "cannot be told from 0.",
     ]
+
+
+def shows(found: RunDifference) -> str:
+    """What a difference shows: an interval beside 0 shows nothing where so many are looked at."""
+    if found.difference.direction and not found.direction:
+        return "not told from 0 with the correction for all differences here"
+    return DIRECTION_WORDS[found.direction]
 
 
 def in_points(difference: Interval) -> str:
@@ -121,8 +136,12 @@ def in_words(only: dict[str, tuple[int, ...]]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(ReportConfig, _as_options(sys.argv[1:] if argv is None else argv))
-    first, second = (read_run(folder) for folder in config.runs)
-    runs = compare_runs(first, second)
+    finished = [read_run(folder) for folder in config.runs]
+    if config.figures is not None:
+        written = write_figures(finished[0].report, config.figures)
+        sys.stdout.write(f"{len(written) // 2} figures, as SVG and CSV: {config.figures}\n")
+        return
+    runs = compare_runs(*finished)
     sys.stdout.write("\n".join([*verdict(runs), how_compared(runs)]) + "\n")
     if config.output is not None:
         write_text(config.output / "comparison.html", render(runs))

@@ -30,6 +30,7 @@ from prm_train.evaluation.facts import (
     run_facts,
     step_quality,
 )
+from prm_train.evaluation.figures import write_figures
 from prm_train.evaluation.report import summary_table, write_report
 from prm_train.evaluation.results import SearchReport
 from prm_train.evaluation.shards import FinishedSearch, check_chosen_for, read_search
@@ -86,6 +87,10 @@ class EvaluateConfig:
             "policy wrote the path, and its score), prior (distinct paths: score times probability under the "
             "policy)"
         },
+    )
+    figures: Path | None = field(
+        default=None,
+        metadata={"help": "folder for the plots of the report, each as SVG with its data as CSV"},
     )
     seed: int = field(default=0, metadata={"help": "seed of the bootstrap that makes the intervals"})
 
@@ -251,6 +256,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     report, chosen = evaluate(config)
     chosen.write(config.output / "chosen.json")
     write_report(report, config.output / "report.html")
+    if config.figures is not None:
+        write_figures(report, config.figures)
     sys.stdout.write(summary_table(report) + f"\n\nreport: {config.output / 'report.html'}\n")
 
 
