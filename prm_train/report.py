@@ -62,10 +62,12 @@ def verdict(runs: TwoRuns) -> list[str]:
     n, name = told.n, method_phrase(told.method)
     in_a, in_b = (f"{percent(each.mean)} in {run} ({span(each)})" for run, each in told.by_run.items())
     better, worse = (sum(each.direction == sign for each in runs.differences) for sign in (1, -1))
+    n_all = len(runs.differences)
     return [
         f"At N = {n}, {name} solves {in_a} and {in_b}: {in_points(told.difference)}, {shows(told)}.",
-        f"Of {len(runs.differences)} differences B solves more in {better} and less in {worse}; the others "
-        "cannot be told from 0.",
+        f"Of {n_all} differences B solves more in {better} and less in {worse}; the others are not told from 0."
+        if better or worse
+        else f"None of the {n_all} differences is told from 0.",
     ]
 
 

@@ -35,6 +35,7 @@ class Figure:
     drawing: Markup
     lines: tuple[Series, ...]
     x_name: str
+    references: tuple[tuple[str, float], ...] = ()
 
 
 def figures(report: SearchReport) -> Iterator[Figure]:
@@ -51,8 +52,8 @@ def figures(report: SearchReport) -> Iterator[Figure]:
     if computation is not None:
         yield _figure("flops", computation)
     if report.reliability:
-        drawn = plots.reliability_line(report.reliability)
-        yield Figure("reliability", plots.reliability_plot(report.reliability), (drawn,), "mean_score")
+        drawn = plots.reliability_line(report.reliability), plots.reliability_counts(report.reliability)
+        yield Figure("reliability", plots.reliability_plot(report.reliability), drawn, "mean_score")
     for model in dict.fromkeys(curve.model for curve in report.losses):
         curves = [curve for curve in report.losses if curve.model == model]
         lines = tuple(plots.loss_lines(model, curves))
@@ -73,7 +74,7 @@ def write_figures(report: SearchReport, folder: Path) -> list[Path]:
 
 def as_csv(figure: Figure) -> str:
     """One row a point: the line, its x, the value and the ends of its 95 % interval (empty where it has
-    none).
+    none); a value at any x has none.
     """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
@@ -84,6 +85,7 @@ def as_csv(figure: Figure) -> str:
             writer.writerow(
                 [one.label, f"{x:.15g}", each.mean, *((each.low, each.high) if has_interval else ("", ""))]
             )
+    writer.writerows([name, "", value, "", ""] for name, value in figure.references)
     return file.getvalue()
 
 
@@ -125,7 +127,7 @@ def _spelled_out(
 
 
 def _figure(name: str, plot: plots.Plot) -> Figure:
-    return Figure(name, plot.wide, plot.lines, plot.x_name)
+    return Figure(name, plot.wide, plot.lines, plot.x_name, plot.references)
 
 
 def _by_fifth(name: str, report: SearchReport, table: plots.Fifths) -> Iterator[Figure]:

@@ -82,13 +82,14 @@ LOSS = Layout(358, 260, 84)
 @dataclass(frozen=True)
 class Plot:
     """The same plot for a wide and for a narrow page, and the lines that it shows; `x_name` is what their x
-    is, in a word.
+    is, in a word. `references` are values at any x.
     """
 
     wide: Markup
     narrow: Markup
     lines: tuple[Series, ...]
     x_name: str
+    references: tuple[tuple[str, float], ...] = ()
 
 
 def method_styles(report: SearchReport) -> dict[str, str]:
@@ -217,8 +218,12 @@ def quintile_plots(
 
 def reliability_line(bins: Iterable[ReliabilityBin]) -> Series:
     """Share of right steps against the mean score of a bin."""
-    known = [(b.mean_score, b.share_correct) for b in bins]
-    return Series("PRM", "c-prm", tuple((score, Interval(share, share, share)) for score, share in known))
+    return _without_intervals("PRM", "c-prm", ((b.mean_score, b.share_correct) for b in bins))
+
+
+def reliability_counts(bins: Iterable[ReliabilityBin]) -> Series:
+    """How many steps a bin holds against their mean score."""
+    return _without_intervals("steps in the bin", "c-prm", ((b.mean_score, b.count) for b in bins))
 
 
 def reliability_plot(bins: Iterable[ReliabilityBin]) -> Markup:
@@ -251,11 +256,8 @@ def loss_lines(model: str, curves: Iterable[LossCurve]) -> list[Series]:
     colour = {"PRM": "c-prm", "ORM": "c-orm"}.get(model, SPARE_STYLES[0])
     lines = []
     for curve in curves:
-        points = tuple(
-            (float(x), Interval(loss, loss, loss))
-            for x, loss in zip(curve.updates, curve.losses, strict=True)
-        )
-        lines.append(Series(curve.split, f"{colour} quiet" if curve.split == "train" else colour, points))
+        style = f"{colour} quiet" if curve.split == "train" else colour
+        lines.append(_without_intervals(curve.split, style, zip(curve.updates, curve.losses, strict=True)))
     return lines
 
 
@@ -268,6 +270,10 @@ def loss_plot(model: str, curves: Iterable[LossCurve]) -> Markup:
         linear_axis([loss for _, loss in values], f"{model} loss"),
     )
     return _line_plot(f"Loss of the {model}", lines, LOSS.frame(x, y), LOSS)
+
+
+def _without_intervals(label: str, style: str, points: Iterable[tuple[float, float]]) -> Series:
+    return Series(label, style, tuple((float(x), Interval(y, y, y)) for x, y in points))
 
 
 def _method_lines(report: SearchReport, curves: Mapping[str, Curve]) -> list[Series]:
@@ -297,7 +303,7 @@ def _plot(
     references: Sequence[tuple[str, float]] = (),
 ) -> Plot:
     wide, narrow = (_line_plot(title, lines, layout.frame(x, y), layout, references) for layout in layouts)
-    return Plot(wide, narrow, tuple(lines), x_name)
+    return Plot(wide, narrow, tuple(lines), x_name, tuple(references))
 
 
 def _line_plot(

@@ -54,7 +54,11 @@ def test_data_holds_the_points_with_their_intervals() -> None:
         "train,30,0.3,,",
         "validation,30,0.35,,",
     ]
-    assert found["reliability"][1:] == ["PRM,0.2,0.15,,", "PRM,0.9,0.92,,"]
+    assert found["reliability"][1:] == [
+        *("PRM,0.2,0.15,,", "PRM,0.9,0.92,,"),
+        *("steps in the bin,0.2,30,,", "steps in the bin,0.9,70,,"),
+    ]
+    assert found["accuracy"][-2:] == ["greedy,,0.46,,", '"pass@1, T=0.3",,0.47,,']
 
 
 def test_the_figures_of_a_finished_report_are_written_without_a_search(tmp_path: Path) -> None:
