@@ -65,7 +65,7 @@ def verdict(runs: TwoRuns) -> list[str]:
     n_all = len(runs.differences)
     return [
         f"At N = {n}, {name} solves {in_a} and {in_b}: {in_points(told.difference)}, {shows(told)}.",
-        f"Of {n_all} differences B solves more in {better} and less in {worse}; the others are not told from 0."
+        f"Of {n_all} differences B solves more in {better} and less in {worse}; others are not told from 0."
         if better or worse
         else f"None of the {n_all} differences is told from 0.",
     ]
