@@ -7,7 +7,7 @@ A and B are folders with a report.json. Nothing is searched or scored again.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
@@ -17,6 +17,7 @@ from data_gen.settings.parse import parse_config, run_command
 from prm_train.evaluation.figures import write_figures
 from prm_train.evaluation.findings import percent, points, span
 from prm_train.evaluation.methods import METHODS, method_label, method_phrase
+from prm_train.evaluation.plots import two_runs_plot
 from prm_train.evaluation.report import page_templates, total_cost
 from prm_train.evaluation.results import StageCost
 from prm_train.evaluation.two_runs import RunDifference, TwoRuns, compare_runs, read_run
@@ -106,6 +107,15 @@ def table(runs: TwoRuns) -> tuple[list[int], list[tuple[str, list[RunDifference 
     return counts, [(method_label(name), [at.get((name, n)) for n in counts]) for name in names]
 
 
+def curves(runs: TwoRuns) -> dict[str, tuple[dict[int, Interval], dict[int, Interval]]]:
+    """By method, what A and B solve at each N that both have."""
+    found: dict[str, tuple[dict[int, Interval], dict[int, Interval]]] = {}
+    for each in runs.differences:
+        in_a, in_b = found.setdefault(each.method, ({}, {}))
+        in_a[each.n], in_b[each.n] = each.first, each.second
+    return found
+
+
 def side_by_side(runs: TwoRuns) -> Iterator[tuple[str, StageCost | None, StageCost | None]]:
     """Costs of both by the name of the stage."""
     first, second = ({each.stage: each for each in some} for some in (runs.first_costs, runs.second_costs))
@@ -125,6 +135,7 @@ def render(runs: TwoRuns) -> str:
             how=how_compared(runs),
             counts=counts,
             rows=rows,
+            plot=two_runs_plot(curves(runs)),
             only={run: in_words(some) for run, some in runs.only.items() if some},
             costs=list(side_by_side(runs)),
             totals=[total_cost(some) for some in (runs.first_costs, runs.second_costs)],
@@ -132,7 +143,7 @@ def render(runs: TwoRuns) -> str:
     )
 
 
-def in_words(only: dict[str, tuple[int, ...]]) -> str:
+def in_words(only: Mapping[str, tuple[int, ...]]) -> str:
     return "; ".join(f"{method_label(name)} at N = {', '.join(map(str, ns))}" for name, ns in only.items())
 
 

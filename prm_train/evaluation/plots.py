@@ -26,7 +26,7 @@ from prm_train.evaluation.charts import (
     log2_axis,
     tag,
 )
-from prm_train.evaluation.methods import STOP_RULES, method_label, stops_early
+from prm_train.evaluation.methods import CEILING, STOP_RULES, method_label, stops_early
 from prm_train.evaluation.results import LossCurve, SearchReport, TokensPerProblem
 from prm_train.metrics.coverage import Coverage
 from prm_train.metrics.estimators import Interval, ReliabilityBin
@@ -55,6 +55,7 @@ IMPORTANCE = (
     *("beam_prior", "logprob", "rebase", "mcts", "best_first", "lookahead", "prm_vanilla", "orm_vanilla"),
 )
 MAX_LINES = 9
+MAX_COMPARED = 3  # methods of which the lines of two runs can be told apart
 SPARE_STYLES = ("c-spare1", "c-spare2", "c-spare3")
 Curve = Mapping[int, Interval] | Mapping[float, Interval]
 Fifths = Mapping[str, Mapping[int, tuple[Interval, ...]]]
@@ -133,6 +134,22 @@ def accuracy_plot(report: SearchReport) -> Plot:
     y = _accuracy_axis(lines, (value for _, value in references))
     title = "Accuracy against the number of samples"
     return _plot(title, lines, x, y, "n", references=references)
+
+
+def two_runs_plot(curves: Mapping[str, tuple[Curve, Curve]]) -> Plot:
+    """Accuracy against N in two runs of the methods that matter most: A dashed, B solid."""
+    names = [name for name in IMPORTANCE if name in curves and name != CEILING][:MAX_COMPARED]
+    lines = [
+        Series(
+            f"{method_label(name)}, {run}",
+            STYLES.get(name, SPARE_STYLES[-1]).split()[0] + ending,
+            tuple((float(n), interval) for n, interval in sorted(curve.items())),
+        )
+        for name in names or list(curves)[:MAX_COMPARED]
+        for run, ending, curve in zip("AB", (" dashed", ""), curves[name], strict=True)
+    ]
+    x = log2_axis((n for one in lines for n, _ in one.points), f"{N_TITLE} (each tick doubles it)")
+    return _plot("Accuracy in both runs", lines, x, _accuracy_axis(lines), "n")
 
 
 def coverage_plot(coverage: Coverage) -> Plot:

@@ -111,7 +111,14 @@ def test_what_the_runs_do_not_share_is_told(tmp_path: Path) -> None:
     assert runs.methods == (Differing("majority", "T = 0.1", "T = 0.2"),)
     html = render(runs)
     assert Page(html).open == []
-    for told in ("In A alone: beam search at N = 4.", "search.n", "of b", "1 min 00 s", "does not name its"):
+    for told in (
+        "In A alone: beam search at N = 4.",
+        "search.n",
+        "of b",
+        "1 min 00 s",
+        "does not name its",
+        ">majority, B<",
+    ):
         assert told in html
     runs.write(tmp_path / "comparison.json")
     assert TwoRuns.read(tmp_path / "comparison.json") == runs
