@@ -68,6 +68,7 @@ COMMANDS = {
         "choose by difficulty which method with which N answers, and what that saves",
     ),
     "evaluate": ("prm_train.evaluation.evaluate", "compare methods with intervals and write the report"),
+    "report": ("prm_train.report", "compare two runs, or write the figures of a report as files"),
     "benchmark": (
         "prm_train.benchmarking.benchmark",
         "measure any scorer: ProcessBench, PRMBench, best-of-N, pairs, labelled steps",

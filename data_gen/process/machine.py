@@ -2,7 +2,11 @@
 
 import os
 import platform
+import subprocess
+from importlib.metadata import version
 from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[2]
 
 
 def machine_name() -> str:
@@ -17,3 +21,28 @@ def machine_name() -> str:
         ]
         model = names[0] if names else model
     return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def code_version(checkout: Path = CHECKOUT) -> str:
+    """The version of the package, and the commit where it runs from a checkout of its own: `0.1.0, commit
+    1a2b3c4d5e6f`, and whether files of it have changed since.
+    """
+    words = version("prm-train")
+    if not (checkout / ".git").exists():  # an installed package, maybe inside somebody else's checkout
+        return words
+    commit, changed = (
+        _git(checkout, *arguments)
+        for arguments in (("rev-parse", "--short=12", "HEAD"), ("status", "--porcelain", "-uno"))
+    )
+    return words if not commit else f"{words}, commit {commit}{', with changes' if changed else ''}"
+
+
+def _git(checkout: Path, *arguments: str) -> str:
+    """What git prints; nothing where there is no git, or it refuses."""
+    try:
+        run = subprocess.run(
+            ["git", "-C", str(checkout), *arguments], capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return ""
+    return run.stdout.strip() if run.returncode == 0 else ""

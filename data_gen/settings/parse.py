@@ -16,9 +16,10 @@ import asyncio
 import json
 import logging
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import MISSING, replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -75,6 +76,18 @@ def dump_config(config: "DataclassInstance") -> dict[str, Any]:
     """
     dumped: dict[str, Any] = TypeAdapter(type(config)).dump_python(config, mode="json")
     return dumped
+
+
+def command_line(command: str, config: "DataclassInstance") -> str:
+    """The command that has this config: every setting that is not its default, as a shell takes it."""
+    words = ["prm-train", command]
+    dumped = dump_config(config)
+    for setting in fields(config):
+        if getattr(config, setting.name) != field_default(type(config), setting.name):
+            shown = dumped[setting.name]
+            text = ",".join(map(str, shown)) if isinstance(shown, list) else str(shown)
+            words += [f"--{setting.name}", text]
+    return shlex.join(words)
 
 
 def run_command(main: Callable[[], None], name: str = "") -> None:

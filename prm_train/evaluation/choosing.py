@@ -112,9 +112,9 @@ def within_problem_aurocs(
 
 @dataclass(frozen=True)
 class Chosen(StoredRecord):
-    """What validation problems decide: chosen.json of a quickstart."""
+    """What validation problems decide: chosen.json beside a report."""
 
-    WRITTEN_BY = "`prm-train quickstart`"
+    WRITTEN_BY = "`prm-train evaluate`"
 
     pass_at_1_temperature: float
     majority: Mapping[int, float]  # N → temperature

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from data_gen.models.names import check_inputs
 from data_gen.problems.tasks import task_of_problem
 from data_gen.settings.errors import InputError
-from data_gen.settings.parse import parse_config, run_command
+from data_gen.settings.parse import command_line, parse_config, run_command
 from prm_train.evaluation.choosers import anyone_right
 from prm_train.evaluation.choosing import Chosen, accuracies, choose_settings, has_logprobs, sample_counts
 from prm_train.evaluation.comparison import Comparison, settings_in_words
@@ -30,9 +30,10 @@ from prm_train.evaluation.facts import (
     run_facts,
     step_quality,
 )
+from prm_train.evaluation.figures import write_figures
 from prm_train.evaluation.report import summary_table, write_report
 from prm_train.evaluation.results import SearchReport
-from prm_train.evaluation.shards import check_chosen_for, read_search
+from prm_train.evaluation.shards import FinishedSearch, check_chosen_for, read_search
 from prm_train.metrics.coverage import coverage
 from prm_train.metrics.estimators import N_QUINTILES, Interval, difficulty_quintiles
 from prm_train.search.allocation import ORACLE
@@ -88,6 +89,10 @@ class EvaluateConfig:
             "policy)"
         },
     )
+    figures: Path | None = field(
+        default=None,
+        metadata={"help": "folder for the plots of the report, each as SVG with its data as CSV"},
+    )
     seed: int = field(default=0, metadata={"help": "seed of the bootstrap that makes the intervals"})
 
 
@@ -119,12 +124,18 @@ def check_results(validation: Sequence[ProblemResult], test: Sequence[ProblemRes
         )
 
 
-def evaluate(config: EvaluateConfig) -> SearchReport:
+def evaluate(config: EvaluateConfig) -> tuple[SearchReport, Chosen]:
+    """The report, and the settings that validation chose for it."""
     validation, test = read_search(config.validation), read_search(config.test)
     check_chosen_for(validation, test)
     chosen = choose_settings(validation.results)
     check_results(validation.results, test.results, chosen)
+    return report_of(config, validation, test, chosen), chosen
 
+
+def report_of(
+    config: EvaluateConfig, validation: FinishedSearch, test: FinishedSearch, chosen: Chosen
+) -> SearchReport:
     results = test.results
     flops = models_flops(test.config)
     separator = test.config.step_separator
@@ -139,6 +150,8 @@ def evaluate(config: EvaluateConfig) -> SearchReport:
             config.labeled,
             {"PRM": config.prm, "ORM": config.orm},
             flops,
+            command_line("evaluate", config),
+            config.output,
         ),
         accuracy={
             name: {n: comparison.interval(values) for n, values in curve.items()}
@@ -254,8 +267,11 @@ def report_notes(comparison: Comparison) -> Iterator[str]:
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(EvaluateConfig, argv)
     check_inputs(config)
-    report = evaluate(config)
+    report, chosen = evaluate(config)
+    chosen.write(config.output / "chosen.json")
     write_report(report, config.output / "report.html")
+    if config.figures is not None:
+        write_figures(report, config.figures)
     sys.stdout.write(summary_table(report) + f"\n\nreport: {config.output / 'report.html'}\n")
 
 

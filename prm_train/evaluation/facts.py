@@ -3,16 +3,18 @@ scores against the truth.
 """
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from data_gen.files.run_folder import count_lines
 from data_gen.files.stored_record import StoredRecord, read_object
 from data_gen.labeling.summary import LabelSummary
 from data_gen.problems.tasks import step_truth, task_of
-from data_gen.process.machine import machine_name
+from data_gen.process.machine import code_version, machine_name
 from data_gen.records.steps import split_steps
 from data_gen.sampling.summary import SampleSummary
 from data_gen.settings.parse import dump_config
@@ -142,9 +144,11 @@ def run_facts(
     labeled: Sequence[Path],
     checkpoints: Mapping[str, Path | None],
     flops: Mapping[str, ForwardFlops],
+    command: str,
+    output: Path,
 ) -> RunFacts:
     """What ran and what it cost: by the quickstart's stage files, or by the folders of the runs. `searches`
-    by split, `flops` those of `models_flops`.
+    by split, `flops` those of `models_flops`; `command` makes the report in the folder `output`.
     """
     test = searches["test"].config
     sizes = tuple(flops.get(name) or ForwardFlops() for name in ("policy", "prm"))
@@ -157,8 +161,7 @@ def run_facts(
             read_object(settings),
         )
     else:
-        costs = costs_of_runs(labeled, checkpoints, folders, *sizes)
-        command, config = "prm-train search, then prm-train evaluate", dump_config(test)
+        costs, config = costs_of_runs(labeled, checkpoints, folders, *sizes), dump_config(test)
     n_problems = {split: len(search.results) for split, search in searches.items()}
     if labeled:
         n_problems = {
@@ -175,6 +178,13 @@ def run_facts(
         config_text=json.dumps(config, indent=1),
         machine=machine_name(),
         stages=costs,
+        models=searches["test"].models,
+        code=code_version(),
+        date=datetime.now(UTC).date().isoformat(),
+        searches={
+            split: tuple(os.path.relpath(folder, output) for folder in some)
+            for split, some in folders.items()
+        },
     )
 
 

@@ -8,7 +8,7 @@ weighs the policy's probability, too. The colours are told apart by colour-blind
 narrow version, of which the page shows the one that fits.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -26,7 +26,7 @@ from prm_train.evaluation.charts import (
     log2_axis,
     tag,
 )
-from prm_train.evaluation.methods import STOP_RULES, method_label, stops_early
+from prm_train.evaluation.methods import CEILING, STOP_RULES, method_label, stops_early
 from prm_train.evaluation.results import LossCurve, SearchReport, TokensPerProblem
 from prm_train.metrics.coverage import Coverage
 from prm_train.metrics.estimators import Interval, ReliabilityBin
@@ -55,8 +55,10 @@ IMPORTANCE = (
     *("beam_prior", "logprob", "rebase", "mcts", "best_first", "lookahead", "prm_vanilla", "orm_vanilla"),
 )
 MAX_LINES = 9
+MAX_COMPARED = 3  # methods of which the lines of two runs can be told apart
 SPARE_STYLES = ("c-spare1", "c-spare2", "c-spare3")
 Curve = Mapping[int, Interval] | Mapping[float, Interval]
+Fifths = Mapping[str, Mapping[int, tuple[Interval, ...]]]
 N_TITLE = "N, samples a problem"
 
 
@@ -80,10 +82,15 @@ LOSS = Layout(358, 260, 84)
 
 @dataclass(frozen=True)
 class Plot:
-    """The same plot for a wide and for a narrow page."""
+    """The same plot for a wide and for a narrow page, and the lines that it shows; `x_name` is what their x
+    is, in a word. `references` are values at any x.
+    """
 
     wide: Markup
     narrow: Markup
+    lines: tuple[Series, ...]
+    x_name: str
+    references: tuple[tuple[str, float], ...] = ()
 
 
 def method_styles(report: SearchReport) -> dict[str, str]:
@@ -126,9 +133,23 @@ def accuracy_plot(report: SearchReport) -> Plot:
     x = log2_axis(report.sample_counts, f"{N_TITLE} (each tick doubles it)")
     y = _accuracy_axis(lines, (value for _, value in references))
     title = "Accuracy against the number of samples"
-    return Plot(
-        *(_line_plot(title, lines, layout.frame(x, y), layout, references) for layout in (WIDE, NARROW))
-    )
+    return _plot(title, lines, x, y, "n", references=references)
+
+
+def two_runs_plot(curves: Mapping[str, tuple[Curve, Curve]]) -> Plot:
+    """Accuracy against N in two runs of the methods that matter most: A dashed, B solid."""
+    names = [name for name in IMPORTANCE if name in curves and name != CEILING][:MAX_COMPARED]
+    lines = [
+        Series(
+            f"{method_label(name)}, {run}",
+            STYLES.get(name, SPARE_STYLES[-1]).split()[0] + ending,
+            tuple((float(n), interval) for n, interval in sorted(curve.items())),
+        )
+        for name in names or list(curves)[:MAX_COMPARED]
+        for run, ending, curve in zip("AB", (" dashed", ""), curves[name], strict=True)
+    ]
+    x = log2_axis((n for one in lines for n, _ in one.points), f"{N_TITLE} (each tick doubles it)")
+    return _plot("Accuracy in both runs", lines, x, _accuracy_axis(lines), "n")
 
 
 def coverage_plot(coverage: Coverage) -> Plot:
@@ -141,7 +162,7 @@ def coverage_plot(coverage: Coverage) -> Plot:
     x = log2_axis(coverage.curve, "k, draws of a problem (each tick doubles it)")
     y = _accuracy_axis(lines)
     title = "Share of problems that k draws solve"
-    return Plot(*(_line_plot(title, lines, layout.frame(x, y), layout) for layout in (WIDE, NARROW)))
+    return _plot(title, lines, x, y, "k")
 
 
 def token_plot(report: SearchReport) -> Plot:
@@ -151,6 +172,7 @@ def token_plot(report: SearchReport) -> Plot:
         lambda cost: cost.total,
         "Accuracy against tokens spent on a problem",
         "tokens a problem, generated + prefilled + scored (log scale)",
+        "tokens",
     )
 
 
@@ -163,11 +185,16 @@ def flops_plot(report: SearchReport) -> Plot | None:
         lambda cost: cost.flops,
         "Accuracy against computation spent on a problem",
         "floating point operations a problem (log scale)",
+        "flops",
     )
 
 
 def _cost_plot(
-    report: SearchReport, cost_of: Callable[[TokensPerProblem], float | None], title: str, axis_title: str
+    report: SearchReport,
+    cost_of: Callable[[TokensPerProblem], float | None],
+    title: str,
+    axis_title: str,
+    x_name: str,
 ) -> Plot:
     """At the N for which the cost was counted."""
     curves = {
@@ -181,18 +208,17 @@ def _cost_plot(
     }
     lines = _method_lines(report, {name: curve for name, curve in curves.items() if curve})
     x = decade_axis((value for one in lines for value, _ in one.points), axis_title)
-    return Plot(
-        *(
-            _line_plot(title, lines, layout.frame(x, _accuracy_axis(lines)), layout)
-            for layout in (WIDE, NARROW)
-        )
-    )
+    return _plot(title, lines, x, _accuracy_axis(lines), x_name)
 
 
 def quintile_plots(
-    report: SearchReport, table: Mapping[str, Mapping[int, tuple[Interval, ...]]]
+    report: SearchReport,
+    table: Fifths,
+    layouts: tuple[Layout, Layout] = (WIDE_PANEL, NARROW_PANEL),
 ) -> list[Plot]:
-    """One small plot a difficulty quintile of a table of a report, easiest first; all share their axes."""
+    """One plot a difficulty quintile of a table of a report, easiest first; all share their axes. They are
+    small and do not name their lines, unless `layouts` are others.
+    """
     counts = {n for curve in table.values() for n in curve}
     x, y = log2_axis(counts, N_TITLE), linear_axis((0.0, 1.0), "solved, %", scale=100)
     panels = []
@@ -203,15 +229,18 @@ def quintile_plots(
             method: {n: fifths[quintile] for n, fifths in curve.items()} for method, curve in table.items()
         }
         title, lines = f"Accuracy on the {name} of the problems", _method_lines(report, curves)
-        panels.append(
-            Plot(
-                *(
-                    _line_plot(title, lines, layout.frame(x, y), layout)
-                    for layout in (WIDE_PANEL, NARROW_PANEL)
-                )
-            )
-        )
+        panels.append(_plot(title, lines, x, y, "n", layouts))
     return panels
+
+
+def reliability_line(bins: Iterable[ReliabilityBin]) -> Series:
+    """Share of right steps against the mean score of a bin."""
+    return _without_intervals("PRM", "c-prm", ((b.mean_score, b.share_correct) for b in bins))
+
+
+def reliability_counts(bins: Iterable[ReliabilityBin]) -> Series:
+    """How many steps a bin holds against their mean score."""
+    return _without_intervals("steps in the bin", "c-prm", ((b.mean_score, b.count) for b in bins))
 
 
 def reliability_plot(bins: Iterable[ReliabilityBin]) -> Markup:
@@ -221,12 +250,11 @@ def reliability_plot(bins: Iterable[ReliabilityBin]) -> Markup:
     known, width, height = list(bins), 358.0, 440.0
     unit = linear_axis((0.0, 1.0), "PRM score, mean of the bin")
     frame = Frame(unit, Axis(0, 1, unit.ticks, "share of steps that are right"), 40, 26, 306, 280)
-    points = tuple((b.mean_score, Interval(b.share_correct, b.share_correct, b.share_correct)) for b in known)
     (x1, y1), (x2, y2) = frame.at(0, 0), frame.at(1, 1)
     parts = [
         axes(frame),
         tag("line", class_="reference", x1=x1, y1=y1, x2=x2, y2=y2),
-        line(frame, Series("PRM", "c-prm", points)),
+        line(frame, reliability_line(known)),
     ]
     top, deepest = frame.bottom + 76, max(b.count for b in known)
     parts.append(
@@ -240,22 +268,29 @@ def reliability_plot(bins: Iterable[ReliabilityBin]) -> Markup:
     return drawing(f"Reliability of the PRM. {spoken}.", width, height, parts)
 
 
-def loss_plot(model: str, curves: Iterable[LossCurve]) -> Markup:
+def loss_lines(model: str, curves: Iterable[LossCurve]) -> list[Series]:
     """Training and validation loss of one model against its updates."""
     colour = {"PRM": "c-prm", "ORM": "c-orm"}.get(model, SPARE_STYLES[0])
     lines = []
     for curve in curves:
-        points = tuple(
-            (float(x), Interval(loss, loss, loss))
-            for x, loss in zip(curve.updates, curve.losses, strict=True)
-        )
-        lines.append(Series(curve.split, f"{colour} quiet" if curve.split == "train" else colour, points))
+        style = f"{colour} quiet" if curve.split == "train" else colour
+        lines.append(_without_intervals(curve.split, style, zip(curve.updates, curve.losses, strict=True)))
+    return lines
+
+
+def loss_plot(model: str, curves: Iterable[LossCurve]) -> Markup:
+    """The lines of `loss_lines`."""
+    lines = loss_lines(model, curves)
     values = [(x, interval.mean) for one in lines for x, interval in one.points]
     x, y = (
         linear_axis([0.0, *(x for x, _ in values)], "updates"),
         linear_axis([loss for _, loss in values], f"{model} loss"),
     )
     return _line_plot(f"Loss of the {model}", lines, LOSS.frame(x, y), LOSS)
+
+
+def _without_intervals(label: str, style: str, points: Iterable[tuple[float, float]]) -> Series:
+    return Series(label, style, tuple((float(x), Interval(y, y, y)) for x, y in points))
 
 
 def _method_lines(report: SearchReport, curves: Mapping[str, Curve]) -> list[Series]:
@@ -273,6 +308,19 @@ def _method_lines(report: SearchReport, curves: Mapping[str, Curve]) -> list[Ser
 def _accuracy_axis(lines: Iterable[Series], others: Iterable[float] = ()) -> Axis:
     ends = [end for one in lines for _, interval in one.points for end in (interval.low, interval.high)]
     return linear_axis([*ends, *others], "test problems solved, %", scale=100)
+
+
+def _plot(
+    title: str,
+    lines: list[Series],
+    x: Axis,
+    y: Axis,
+    x_name: str,
+    layouts: tuple[Layout, Layout] = (WIDE, NARROW),
+    references: Sequence[tuple[str, float]] = (),
+) -> Plot:
+    wide, narrow = (_line_plot(title, lines, layout.frame(x, y), layout, references) for layout in layouts)
+    return Plot(wide, narrow, tuple(lines), x_name, tuple(references))
 
 
 def _line_plot(

@@ -45,8 +45,8 @@ def write_report(report: SearchReport, path: Path) -> None:
     report.write(path.with_suffix(".json"))
 
 
-def render(report: SearchReport) -> str:
-    """The page as HTML. Every text of the record is escaped."""
+def page_templates() -> Environment:
+    """What makes pages of records: every text of a record is escaped."""
     environment = Environment(
         loader=PackageLoader("prm_train.evaluation", "."),
         autoescape=True,
@@ -62,34 +62,45 @@ def render(report: SearchReport) -> str:
         "duration": findings.duration,
         "unbroken": unbroken,
     }
-    return environment.get_template("report.html.jinja").render(
-        report=report,
-        verdict=findings.verdict(report),
-        declines=findings.declines(report),
-        describe_difference=findings.describe_difference,
-        correction=findings.correction(report.paired),
-        coverage_plot=plots.coverage_plot(report.coverage) if report.coverage else None,
-        coverage_sentences=findings.coverage_sentences(report.coverage) if report.coverage else [],
-        rows=table_rows(report),
-        accuracy_plot=plots.accuracy_plot(report),
-        quintile_plots=(
-            plots.quintile_plots(report, report.accuracy_by_quintile) if report.accuracy_by_quintile else []
-        ),
-        predicted_plots={
-            findings.PREDICTED.get(kind, kind): plots.quintile_plots(report, table)
-            for kind, table in report.accuracy_by_predicted_quintile.items()
-        },
-        token_plot=plots.token_plot(report) if report.tokens else None,
-        flops_plot=plots.flops_plot(report),
-        reliability_plot=plots.reliability_plot(report.reliability) if report.reliability else None,
-        calibration_error=expected_calibration_error(report.reliability) if report.reliability else None,
-        loss_plots=[
-            plots.loss_plot(model, [c for c in report.losses if c.model == model])
-            for model in _models(report)
-        ],
-        paired_rows=_paired_rows(report.paired),
-        verifier_rows=_verifier_rows(report.verifiers),
-        total=total_cost(report.run.stages),
+    return environment
+
+
+def render(report: SearchReport) -> str:
+    """The page as HTML."""
+    return (
+        page_templates()
+        .get_template("report.html.jinja")
+        .render(
+            report=report,
+            verdict=findings.verdict(report),
+            declines=findings.declines(report),
+            describe_difference=findings.describe_difference,
+            correction=findings.correction(report.paired),
+            coverage_plot=plots.coverage_plot(report.coverage) if report.coverage else None,
+            coverage_sentences=findings.coverage_sentences(report.coverage) if report.coverage else [],
+            rows=table_rows(report),
+            accuracy_plot=plots.accuracy_plot(report),
+            quintile_plots=(
+                plots.quintile_plots(report, report.accuracy_by_quintile)
+                if report.accuracy_by_quintile
+                else []
+            ),
+            predicted_plots={
+                findings.PREDICTED.get(kind, kind): plots.quintile_plots(report, table)
+                for kind, table in report.accuracy_by_predicted_quintile.items()
+            },
+            token_plot=plots.token_plot(report) if report.tokens else None,
+            flops_plot=plots.flops_plot(report),
+            reliability_plot=plots.reliability_plot(report.reliability) if report.reliability else None,
+            calibration_error=expected_calibration_error(report.reliability) if report.reliability else None,
+            loss_plots=[
+                plots.loss_plot(model, [c for c in report.losses if c.model == model])
+                for model in _models(report)
+            ],
+            paired_rows=_paired_rows(report.paired),
+            verifier_rows=_verifier_rows(report.verifiers),
+            total=total_cost(report.run.stages),
+        )
     )
 
 

@@ -38,6 +38,10 @@ class StageCost:
 class RunFacts:
     """What ran, where and at what cost. `n_problems` counts problems by split; `command` and `config_text`
     reproduce the run.
+
+    `models` are the ids by which results belong to weights, by name (policy, prm, orm), `code` is the version
+    and the commit that made the report and `date` the day (UTC); `searches` are the folders of the searches
+    by split, as seen from the report's. Empty in reports of earlier versions.
     """
 
     task: str
@@ -47,6 +51,10 @@ class RunFacts:
     config_text: str
     machine: str
     stages: tuple[StageCost, ...]
+    models: Mapping[str, str] = field(default_factory=dict)
+    code: str = ""
+    date: str = ""
+    searches: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ def test_help_lists_the_commands_in_pipeline_order_and_loads_nothing_heavy() -> 
         "estimate-difficulty",
         "allocate",
         "evaluate",
+        "report",
         "benchmark",
         "serve-policy",
         "quickstart",

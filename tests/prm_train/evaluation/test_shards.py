@@ -389,3 +389,27 @@ def test_folders_of_other_commands_that_lack_their_files_are_refused(tmp_path: P
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no such file"):
         evaluate(tmp_path, f"--{setting}", str(tmp_path / "empty"))
+
+
+def test_a_report_says_at_its_head_which_models_code_day_and_command_made_it(tmp_path: Path) -> None:
+    write_search(tmp_path / "validation", 6)
+    write_search(tmp_path / "test")
+    evaluate(tmp_path, "--figures", str(tmp_path / "figures"))
+    run = SearchReport.read(tmp_path / "report" / "report.json").run
+    folders = " ".join(
+        f"--{name} {tmp_path / folder}"
+        for name, folder in (
+            ("validation", "validation"),
+            ("test", "test"),
+            ("output", "report"),
+            ("figures", "figures"),
+        )
+    )
+    command = f"prm-train evaluate {folders}"
+    assert run.command == command
+    assert run.models == MODELS
+    assert run.searches == {"validation": ("../validation",), "test": ("../test",)}
+    head = (tmp_path / "report" / "report.html").read_text().partition("</header>")[0]
+    for told in ("policy <code>p1</code>", "prm <code>s1</code>", run.code, run.date, command):
+        assert told in head
+    assert "PRM weighted,2,1.0," in (tmp_path / "figures" / "accuracy.csv").read_text()
