@@ -41,7 +41,7 @@ from prm_train.benchmarking.measures import (
     share,
     step_counts,
 )
-from prm_train.benchmarking.rows import Attempt, JudgedSolution, files_of, read_file
+from prm_train.benchmarking.rows import Attempt, JudgedSolution, OfSolutions, files_of, read_file
 from prm_train.benchmarking.scored import Scored
 from prm_train.benchmarking.settings import BenchmarkConfig
 from prm_train.metrics.estimators import Interval
@@ -76,19 +76,8 @@ class ClassResult:
 
 
 @dataclass(frozen=True)
-class PrmBench:
-    solutions: Sequence[JudgedSolution]
+class PrmBench(OfSolutions):
     config: BenchmarkConfig
-    needs_steps: bool = True
-    needs_scorer: bool = True
-
-    @property
-    def n_rows(self) -> int:
-        return len(self.solutions)
-
-    @property
-    def attempts(self) -> list[Attempt]:
-        return [each.attempt for each in self.solutions]
 
     def measure(self, found: Scored) -> Measured:
         present = {each.split for each in self.solutions}

@@ -13,7 +13,7 @@ from data_gen.formats import processbench
 from data_gen.settings.errors import InputError
 from prm_train.benchmarking.first_errors import Split, measure, predictions, table
 from prm_train.benchmarking.measures import Measured
-from prm_train.benchmarking.rows import Attempt, JudgedSolution, files_of, read_judged
+from prm_train.benchmarking.rows import Attempt, JudgedSolution, OfSolutions, files_of, read_judged
 from prm_train.benchmarking.scored import Scored
 from prm_train.benchmarking.settings import BenchmarkConfig
 
@@ -21,18 +21,11 @@ SPLITS = ("gsm8k", "math", "olympiadbench", "omnimath")  # in the order of the p
 
 
 @dataclass(frozen=True)
-class ProcessBench:
+class ProcessBench(OfSolutions):
     """`tuning` are solutions of a file that is not measured and chooses a threshold."""
 
-    solutions: Sequence[JudgedSolution]
     tuning: Sequence[JudgedSolution]
     config: BenchmarkConfig
-    needs_steps: bool = True
-    needs_scorer: bool = True
-
-    @property
-    def n_rows(self) -> int:
-        return len(self.solutions)
 
     @property
     def attempts(self) -> list[Attempt]:

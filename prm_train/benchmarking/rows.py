@@ -42,6 +42,23 @@ class JudgedSolution:
         return first_error(hard) if len(hard) == len(self.labels) else None
 
 
+@dataclass(frozen=True)
+class OfSolutions:
+    """What benchmarks of judged solutions share: each is scored once, step by step."""
+
+    solutions: Sequence[JudgedSolution]
+    needs_steps = True
+    needs_scorer = True
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.solutions)
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        return [each.attempt for each in self.solutions]
+
+
 def files_of(paths: Sequence[Path]) -> list[Path]:
     """The files, those of a folder in the order of their names. Raises InputError for a folder without rows
     and for two files of one name, whose splits would be one.

@@ -25,7 +25,7 @@ from prm_train.benchmarking.measures import (
     percent,
     step_counts,
 )
-from prm_train.benchmarking.rows import Attempt, JudgedSolution, files_of, read_judged
+from prm_train.benchmarking.rows import JudgedSolution, OfSolutions, files_of, read_judged
 from prm_train.benchmarking.scored import Scored
 from prm_train.benchmarking.settings import BenchmarkConfig
 from prm_train.metrics.estimators import Interval, expected_calibration_error, reliability_bins
@@ -36,19 +36,8 @@ THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
-class Steps:
-    solutions: Sequence[JudgedSolution]
+class Steps(OfSolutions):
     config: BenchmarkConfig
-    needs_steps: bool = True
-    needs_scorer: bool = True
-
-    @property
-    def n_rows(self) -> int:
-        return len(self.solutions)
-
-    @property
-    def attempts(self) -> list[Attempt]:
-        return [each.attempt for each in self.solutions]
 
     def measure(self, found: Scored) -> Measured:
         measures: dict[str, Any] = {}
