@@ -14,10 +14,10 @@ from pathlib import Path
 
 from data_gen.files.jsonl import write_text
 from data_gen.settings.parse import parse_config, run_command
-from prm_train.evaluation.figures import write_figures
 from prm_train.evaluation.findings import percent, points, span
 from prm_train.evaluation.methods import METHODS, method_label, method_phrase
-from prm_train.evaluation.plots import two_runs_plot
+from prm_train.evaluation.pictures.figures import write_figures
+from prm_train.evaluation.pictures.plots import two_runs_plot
 from prm_train.evaluation.report import page_templates, total_cost
 from prm_train.evaluation.results import StageCost
 from prm_train.evaluation.two_runs import RunDifference, TwoRuns, compare_runs, read_run

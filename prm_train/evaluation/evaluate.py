@@ -30,7 +30,7 @@ from prm_train.evaluation.facts import (
     run_facts,
     step_quality,
 )
-from prm_train.evaluation.figures import write_figures
+from prm_train.evaluation.pictures.figures import write_figures
 from prm_train.evaluation.report import summary_table, write_report
 from prm_train.evaluation.results import SearchReport
 from prm_train.evaluation.shards import FinishedSearch, check_chosen_for, read_search

@@ -15,10 +15,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from data_gen.files.jsonl import write_text
-from prm_train.evaluation import findings, plots
-from prm_train.evaluation.charts import interval_glyph, linear_axis
+from prm_train.evaluation import findings
 from prm_train.evaluation.findings import CHANCE
 from prm_train.evaluation.methods import CEILING, METHODS, method_label, stops_early
+from prm_train.evaluation.pictures import plots
+from prm_train.evaluation.pictures.charts import interval_glyph, linear_axis, swatch
+from prm_train.evaluation.pictures.styles import styles_of
 from prm_train.evaluation.results import PairedDifference, SearchReport, StageCost, VerifierQuality
 from prm_train.metrics.estimators import Interval, expected_calibration_error
 
@@ -61,6 +63,7 @@ def page_templates() -> Environment:
         "short_count": findings.short_count,
         "duration": findings.duration,
         "unbroken": unbroken,
+        "swatch": swatch,
     }
     return environment
 
@@ -108,7 +111,7 @@ def table_rows(report: SearchReport) -> list[TableRow]:
     """One row a method. The best of a column is the highest mean, the ceiling left out; its lead may lie
     within the intervals.
     """
-    styles = plots.method_styles(report)
+    styles = styles_of(report.methods)
     rivals = [report.accuracy[name] for name in report.methods if name != CEILING]
     best = {
         n: max((curve[n].mean for curve in rivals if n in curve), default=None) for n in report.sample_counts

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ from prm_train.metrics.estimators import N_RESAMPLES, Interval, bootstrap_interv
 
 Form = Literal["log", "failure"]  # of what is a k^b: log pass@k, or 1 - pass@k
 Floats = NDArray[np.float64]
+N_DOUBLED = 2  # how often the largest k is doubled, for what a law says of more draws than there are
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class PowerLaw:
 
     Intervals are over problems. `n_points` of the curve were fitted, `largest_residual` is the largest
     distance of pass@k from the fit there; `n_without_fit` resamples have none, and are not in the intervals.
+    `band` is pass@k by the law, of the problems and of their resamples, at each k of the curve and beyond it
+    (empty in records of earlier versions).
     """
 
     form: Form
@@ -29,6 +32,7 @@ class PowerLaw:
     n_points: int
     largest_residual: float
     n_without_fit: int = 0
+    band: Mapping[int, Interval] = field(default_factory=dict)
 
     def at(self, k: float) -> float:
         """pass@k by the law."""
@@ -87,16 +91,31 @@ def fit_power_law(
     sign = -1.0 if form == "log" else 1.0
     a, b = sign * math.exp(intercepts[0]), float(slopes[0])
     is_used = (curve > 0) & (curve < 1)
-    powers = a * np.asarray(ks, dtype=np.float64) ** b
-    fitted = np.exp(powers) if form == "log" else 1 - powers
+    some_a, some_b = sign * np.exp(some_intercepts[is_fitted]), some_slopes[is_fitted]
+    fitted = _by_law(form, np.array([a]), np.array([b]), ks)[0]
     return PowerLaw(
         form,
-        _around(a, sign * np.exp(some_intercepts[is_fitted])),
-        _around(b, some_slopes[is_fitted]),
+        _around(a, some_a),
+        _around(b, some_b),
         int(is_used.sum()),
         float(np.abs(fitted - curve)[is_used].max()),
         int((~is_fitted).sum()),
+        _band(form, (a, b), (some_a, some_b), (*ks, *(max(ks) * 2**i for i in range(1, N_DOUBLED + 1)))),
     )
+
+
+def _by_law(form: Form, a: Floats, b: Floats, ks: Sequence[int]) -> Floats:
+    """pass@k (resample, k) by laws of the numbers `a` and `b` (resample,), which may leave [0, 1]."""
+    powers = a[:, None] * np.asarray(ks, dtype=np.float64) ** b[:, None]
+    return np.exp(powers) if form == "log" else 1 - powers
+
+
+def _band(
+    form: Form, best: tuple[float, float], resampled: tuple[Floats, Floats], ks: Sequence[int]
+) -> dict[int, Interval]:
+    estimate = _by_law(form, *(np.array([each]) for each in best), ks)[0].clip(0.0, 1.0)
+    values = _by_law(form, *resampled, ks).clip(0.0, 1.0)
+    return {k: _around(float(estimate[i]), values[:, i]) for i, k in enumerate(ks)}
 
 
 def _lines(curves: Floats, ks: Sequence[int], form: Form) -> tuple[Floats, Floats]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from data_gen.settings.errors import ConfigError
-from prm_train.evaluation.figures import as_csv, figure_style, figures, write_figures
+from prm_train.evaluation.pictures.figures import as_csv, figure_style, figures, write_figures
 from prm_train.report import main
 from tests.prm_train.evaluation.test_report import FULL, MINIMAL
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from data_gen.settings.errors import InputError
-from prm_train.evaluation.charts import decade_axis, linear_axis, log2_axis, spread_labels
 from prm_train.evaluation.findings import coverage_sentences, declines, duration, short_count, verdict
 from prm_train.evaluation.methods import METHODS, method_label
-from prm_train.evaluation.plots import IMPORTANCE, MAX_LINES, drawn_methods, flops_plot
+from prm_train.evaluation.pictures.charts import decade_axis, linear_axis, log2_axis, spread_labels
+from prm_train.evaluation.pictures.plots import IMPORTANCE, MAX_LINES, drawn_methods, flops_plot
 from prm_train.evaluation.report import render, summary_table, table_rows, total_cost, write_report
 from prm_train.evaluation.results import (
     LabelStatistics,

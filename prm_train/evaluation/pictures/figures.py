@@ -15,8 +15,8 @@ from pathlib import Path
 from markupsafe import Markup
 
 from data_gen.files.jsonl import write_text
-from prm_train.evaluation import plots
-from prm_train.evaluation.charts import Series
+from prm_train.evaluation.pictures import plots
+from prm_train.evaluation.pictures.charts import Series
 from prm_train.evaluation.report import page_templates
 from prm_train.evaluation.results import SearchReport
 from prm_train.metrics.estimators import N_QUINTILES

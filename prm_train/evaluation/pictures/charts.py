@@ -9,6 +9,7 @@ are as large as the page's. All lengths are pixels.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from markupsafe import Markup, escape
 
@@ -16,6 +17,9 @@ from prm_train.metrics.estimators import Interval
 
 LABEL_GAP = 15.0  # between two names at the ends of lines
 CHARACTER = 6.4  # width of one of such a name
+WIDE_INTERVALS = 0.12  # share of the y axis: bands that are wider on average would hide each other
+DODGE = 5.0  # between the whiskers of two lines at the same point
+MARKER = 2.8  # half the width of a point
 
 
 @dataclass(frozen=True)
@@ -164,25 +168,71 @@ def axes(frame: Frame) -> Markup:
     return tag("g", *parts)
 
 
-def line(frame: Frame, series: Series) -> Markup:
-    """One line with its band (a whisker where it is a single point) and a dot a point that tells its numbers
-    when pointed at.
+def marker(style: str, x: float, y: float, shown: str, size: float = MARKER) -> Markup:
+    """A point of the shape that the style names (`m-square`, `m-diamond`, `m-triangle`, `m-down`, `ring`; a
+    circle without one) that tells its numbers when pointed at.
     """
-    centres = [frame.at(x, interval.mean) for x, interval in series.points]
-    upper = [frame.at(x, interval.high) for x, interval in series.points]
-    lower = [frame.at(x, interval.low) for x, interval in series.points]
+    classes, title, r = style.split(), tag("title", shown), size
+    corners = {
+        "m-square": ((-r, -r), (r, -r), (r, r), (-r, r)),
+        "m-diamond": ((0, -1.5 * r), (1.5 * r, 0), (0, 1.5 * r), (-1.5 * r, 0)),
+        "m-triangle": ((0, -1.4 * r), (1.4 * r, r), (-1.4 * r, r)),
+        "m-down": ((0, 1.4 * r), (1.4 * r, -r), (-1.4 * r, -r)),
+    }
+    for name, offsets in corners.items():
+        if name in classes:
+            points = " ".join(f"{x + right:.1f},{y + down:.1f}" for right, down in offsets)
+            return tag("polygon", title, class_="dot", points=points)
+    return tag("circle", title, class_="dot", cx=x, cy=y, r=2 * r if "ring" in classes else r)
+
+
+def line(frame: Frame, series: Series, dodge: float | None = None) -> Markup:
+    """One line with its intervals, and a point a value. Intervals are a band, or where `dodge` is given
+    whiskers: points and whiskers then stand so many pixels to the right of their place.
+    """
+    shift, is_band = dodge or 0.0, dodge is None and len(series.points) > 1
+    centres, upper, lower = (
+        [(x + shift, y) for x, y in (frame.at(at, getattr(interval, end)) for at, interval in series.points)]
+        for end in ("mean", "high", "low")
+    )
     parts = []
-    if upper != lower:
+    if is_band and upper != lower:
         outline = " ".join(f"{x:.1f},{y:.1f}" for x, y in upper + lower[::-1])
-        is_point = len(centres) == 1
-        parts.append(tag("polygon", class_="whisker" if is_point else "band", points=outline))
+        parts.append(tag("polygon", class_="band", points=outline))
+    elif upper != lower:
+        parts += [
+            tag("line", class_="whisker", x1=x, x2=x, y1=top, y2=bottom)
+            for (x, top), (_, bottom) in zip(upper, lower, strict=True)
+            if top != bottom
+        ]
     parts.append(tag("polyline", class_="line", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in centres)))
     for (x, y), (value, interval) in zip(centres, series.points, strict=True):
         shown = (
             f"{series.label} at {value:.6g}: {interval.mean:.3f} ({interval.low:.3f} to {interval.high:.3f})"
         )
-        parts.append(tag("circle", tag("title", shown), class_="dot", cx=x, cy=y, r=2.6))
+        parts.append(marker(series.style, x, y, shown))
     return tag("g", *parts, class_=f"series {series.style}")
+
+
+def lines_together(frame: Frame, drawn: Sequence[Series]) -> list[Markup]:
+    """Lines with bands, or where those are wide and would hide each other with whiskers side by side."""
+    widths = [
+        abs(frame.y.fraction(interval.high) - frame.y.fraction(interval.low))
+        for series in drawn
+        for _, interval in series.points
+        if interval.low < interval.high
+    ]
+    if len(drawn) < 3 or not widths or sum(widths) / len(widths) <= WIDE_INTERVALS:
+        return [line(frame, series) for series in drawn]
+    middle = (len(drawn) - 1) / 2
+    step = min(DODGE, 0.6 * _least_distance(frame, drawn) / len(drawn))
+    return [line(frame, series, step * (number - middle)) for number, series in enumerate(drawn)]
+
+
+def _least_distance(frame: Frame, drawn: Iterable[Series]) -> float:
+    """Between two neighbouring places of points."""
+    places = sorted({frame.at(x, frame.y.low)[0] for series in drawn for x, _ in series.points})
+    return min((b - a for a, b in pairwise(places)), default=frame.width)
 
 
 def end_labels(frame: Frame, ends: Sequence[tuple[float, float, str, str]], margin: float) -> Markup:
@@ -246,3 +296,17 @@ def interval_glyph(interval: Interval, axis: Axis, reference: float, description
         tag("circle", class_="dot", cx=mean, cy=height / 2, r=3),
     ]
     return drawing(description, width, height, parts)
+
+
+def swatch(style: str) -> Markup:
+    """A short piece of a line, for a legend."""
+    parts = tag("polyline", class_="line", points="1,6 33,6"), marker(style, 17, 6, "")
+    return tag(
+        "svg",
+        tag("g", *parts, class_=f"series {style}"),
+        class_="swatch",
+        width="34",
+        height="12",
+        viewBox="0 0 34 12",
+        aria_hidden="true",
+    )

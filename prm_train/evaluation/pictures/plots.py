@@ -1,11 +1,7 @@
-"""The plots of a report: which numbers go into which chart, and the colour that a method keeps in all of
+"""The plots of a report: which numbers go into which chart. `styles` says how each method looks in all of
 them.
 
-Colour says who decides (PRM, a search in a tree with it, ORM, the policy's own log-probability, a plain
-vote); a dashed line says that one sample is picked instead of a vote among all, long dashes that the vote
-weighs the policy's probability, too. The colours are told apart by colour-blind readers (after Okabe and Ito
-2008) and the names stand at the lines, so that nothing hangs on colour alone. Plots come in a wide and a
-narrow version, of which the page shows the one that fits.
+Plots come in a wide and a narrow version, of which the page shows the one that fits.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +9,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from prm_train.evaluation.charts import (
+from prm_train.evaluation.methods import CEILING, method_label, stops_early
+from prm_train.evaluation.pictures.charts import (
     Axis,
     Frame,
     Series,
@@ -23,32 +20,15 @@ from prm_train.evaluation.charts import (
     end_labels,
     line,
     linear_axis,
+    lines_together,
     log2_axis,
     tag,
 )
-from prm_train.evaluation.methods import CEILING, STOP_RULES, method_label, stops_early
+from prm_train.evaluation.pictures.styles import style_of, styles_of
 from prm_train.evaluation.results import LossCurve, SearchReport, TokensPerProblem
 from prm_train.metrics.coverage import Coverage
 from prm_train.metrics.estimators import Interval, ReliabilityBin
 
-STYLES: Mapping[str, str] = {
-    "prm_weighted": "c-prm",
-    "prm_vanilla": "c-prm dashed",
-    "beam": "c-beam",
-    "beam_prior": "c-beam long",
-    "dvts": "c-spare2",
-    "dvts_prior": "c-spare2 long",
-    "particle_filter": "c-spare1",
-    "particle_filter_prior": "c-spare1 long",
-    "orm_weighted": "c-orm",
-    "orm_vanilla": "c-orm dashed",
-    "logprob": "c-logprob",
-    "self_certainty": "c-logprob dashed",
-    "deepconf": "c-logprob long",
-    "chunk_likelihood": "c-logprob dotted",
-    "majority": "c-vote",
-    "pass_at_n": "c-plain dotted",
-}
 # Which lines a plot has room for, the most important first; the table has all methods.
 IMPORTANCE = (
     *("prm_weighted", "particle_filter", "beam", "majority", "pass_at_n", "orm_weighted", "dvts"),
@@ -56,7 +36,6 @@ IMPORTANCE = (
 )
 MAX_LINES = 9
 MAX_COMPARED = 3  # methods of which the lines of two runs can be told apart
-SPARE_STYLES = ("c-spare1", "c-spare2", "c-spare3")
 Curve = Mapping[int, Interval] | Mapping[float, Interval]
 Fifths = Mapping[str, Mapping[int, tuple[Interval, ...]]]
 N_TITLE = "N, samples a problem"
@@ -93,19 +72,6 @@ class Plot:
     references: tuple[tuple[str, float], ...] = ()
 
 
-def method_styles(report: SearchReport) -> dict[str, str]:
-    """The css classes of each method; methods that the catalogue does not know take the spare colours in
-    turn.
-    """
-    known = {**STYLES, **{f"{name}_tuned": style for name, style in STYLES.items()}}
-    for ending in STOP_RULES:
-        known |= {name + ending: f"{style} dotted" for name, style in STYLES.items()}
-    unknown = [name for name in report.methods if name not in known]
-    taken = {known[name].split()[0] for name in report.methods if name in known}
-    free = [style for style in SPARE_STYLES if style not in taken] or SPARE_STYLES
-    return known | {name: free[i % len(free)] for i, name in enumerate(unknown)}
-
-
 def drawn_methods(report: SearchReport) -> list[str]:
     """The methods that a plot shows, in their order: those of most importance, each search in a tree with its
     tuned settings where it has them. Votes that stop early differ in cost alone, and stand in the table.
@@ -131,9 +97,9 @@ def accuracy_plot(report: SearchReport) -> Plot:
     lines = _method_lines(report, report.accuracy)
     references = [(single.label, single.accuracy.mean) for single in report.single_samples]
     x = log2_axis(report.sample_counts, f"{N_TITLE} (each tick doubles it)")
-    y = _accuracy_axis(lines, (value for _, value in references))
+    y = accuracy_axis(lines, (value for _, value in references))
     title = "Accuracy against the number of samples"
-    return _plot(title, lines, x, y, "n", references=references)
+    return line_plot(title, lines, x, y, "n", references=references)
 
 
 def two_runs_plot(curves: Mapping[str, tuple[Curve, Curve]]) -> Plot:
@@ -142,27 +108,27 @@ def two_runs_plot(curves: Mapping[str, tuple[Curve, Curve]]) -> Plot:
     lines = [
         Series(
             f"{method_label(name)}, {run}",
-            STYLES.get(name, SPARE_STYLES[-1]).split()[0] + ending,
+            style_of(name).split()[0] + ending,
             tuple((float(n), interval) for n, interval in sorted(curve.items())),
         )
         for name in names or list(curves)[:MAX_COMPARED]
         for run, ending, curve in zip("AB", (" dashed", ""), curves[name], strict=True)
     ]
     x = log2_axis((n for one in lines for n, _ in one.points), f"{N_TITLE} (each tick doubles it)")
-    return _plot("Accuracy in both runs", lines, x, _accuracy_axis(lines), "n")
+    return line_plot("Accuracy in both runs", lines, x, accuracy_axis(lines), "n")
 
 
 def coverage_plot(coverage: Coverage) -> Plot:
     """pass@k against k, and the power laws fitted to it."""
     curve = tuple((float(k), interval) for k, interval in sorted(coverage.curve.items()))
     lines = [Series("pass@k", "c-prm", curve)]
-    for law, style in zip(coverage.laws, ("c-spare1 dashed quiet", "c-spare2 dotted quiet"), strict=False):
-        fitted = tuple((k, Interval(value, value, value)) for k, value in ((k, law.at(k)) for k, _ in curve))
+    for law, style in zip(coverage.laws, ("c-logprob dashed quiet", "c-beam dotted quiet"), strict=False):
+        known = law.band or {k: Interval(at, at, at) for k, at in ((k, law.at(k)) for k in coverage.curve)}
+        fitted = tuple((float(k), interval) for k, interval in sorted(known.items()))
         lines.append(Series("log law" if law.form == "log" else "failure law", style, fitted))
-    x = log2_axis(coverage.curve, "k, draws of a problem (each tick doubles it)")
-    y = _accuracy_axis(lines)
+    x = log2_axis((k for one in lines for k, _ in one.points), "k, draws of a problem (each tick doubles it)")
     title = "Share of problems that k draws solve"
-    return _plot(title, lines, x, y, "k")
+    return line_plot(title, lines, x, accuracy_axis(lines), "k", bands=True)
 
 
 def token_plot(report: SearchReport) -> Plot:
@@ -208,7 +174,7 @@ def _cost_plot(
     }
     lines = _method_lines(report, {name: curve for name, curve in curves.items() if curve})
     x = decade_axis((value for one in lines for value, _ in one.points), axis_title)
-    return _plot(title, lines, x, _accuracy_axis(lines), x_name)
+    return line_plot(title, lines, x, accuracy_axis(lines), x_name)
 
 
 def quintile_plots(
@@ -229,7 +195,7 @@ def quintile_plots(
             method: {n: fifths[quintile] for n, fifths in curve.items()} for method, curve in table.items()
         }
         title, lines = f"Accuracy on the {name} of the problems", _method_lines(report, curves)
-        panels.append(_plot(title, lines, x, y, "n", layouts))
+        panels.append(line_plot(title, lines, x, y, "n", layouts))
     return panels
 
 
@@ -270,7 +236,7 @@ def reliability_plot(bins: Iterable[ReliabilityBin]) -> Markup:
 
 def loss_lines(model: str, curves: Iterable[LossCurve]) -> list[Series]:
     """Training and validation loss of one model against its updates."""
-    colour = {"PRM": "c-prm", "ORM": "c-orm"}.get(model, SPARE_STYLES[0])
+    colour = {"PRM": "c-prm", "ORM": "c-orm"}.get(model, "c-vote")
     lines = []
     for curve in curves:
         style = f"{colour} quiet" if curve.split == "train" else colour
@@ -286,7 +252,7 @@ def loss_plot(model: str, curves: Iterable[LossCurve]) -> Markup:
         linear_axis([0.0, *(x for x, _ in values)], "updates"),
         linear_axis([loss for _, loss in values], f"{model} loss"),
     )
-    return _line_plot(f"Loss of the {model}", lines, LOSS.frame(x, y), LOSS)
+    return line_drawing(f"Loss of the {model}", lines, LOSS.frame(x, y), LOSS)
 
 
 def _without_intervals(label: str, style: str, points: Iterable[tuple[float, float]]) -> Series:
@@ -295,7 +261,7 @@ def _without_intervals(label: str, style: str, points: Iterable[tuple[float, flo
 
 def _method_lines(report: SearchReport, curves: Mapping[str, Curve]) -> list[Series]:
     """One line a method in the order in which they are drawn: the one to look at first lies on top."""
-    styles = method_styles(report)
+    styles = styles_of(report.methods)
     names = [name for name in reversed(drawn_methods(report)) if curves.get(name)]
     return [
         Series(
@@ -305,12 +271,12 @@ def _method_lines(report: SearchReport, curves: Mapping[str, Curve]) -> list[Ser
     ]
 
 
-def _accuracy_axis(lines: Iterable[Series], others: Iterable[float] = ()) -> Axis:
+def accuracy_axis(lines: Iterable[Series], others: Iterable[float] = ()) -> Axis:
     ends = [end for one in lines for _, interval in one.points for end in (interval.low, interval.high)]
     return linear_axis([*ends, *others], "test problems solved, %", scale=100)
 
 
-def _plot(
+def line_plot(
     title: str,
     lines: list[Series],
     x: Axis,
@@ -318,24 +284,28 @@ def _plot(
     x_name: str,
     layouts: tuple[Layout, Layout] = (WIDE, NARROW),
     references: Sequence[tuple[str, float]] = (),
+    bands: bool = False,
 ) -> Plot:
-    wide, narrow = (_line_plot(title, lines, layout.frame(x, y), layout, references) for layout in layouts)
+    wide, narrow = (
+        line_drawing(title, lines, layout.frame(x, y), layout, references, bands) for layout in layouts
+    )
     return Plot(wide, narrow, tuple(lines), x_name, tuple(references))
 
 
-def _line_plot(
+def line_drawing(
     title: str,
     lines: list[Series],
     frame: Frame,
     layout: Layout,
     references: Iterable[tuple[str, float]] = (),
+    bands: bool = False,
 ) -> Markup:
     parts, ends = [axes(frame)], []
     for name, value in references:
         _, y = frame.at(frame.x.low, value)
         parts.append(tag("line", class_="reference", x1=frame.left, x2=frame.right, y1=y, y2=y))
         ends.append((frame.right, y, name, "c-plain"))
-    parts += [line(frame, one) for one in lines]
+    parts += [line(frame, one) for one in lines] if bands else lines_together(frame, lines)
     ends += [(*frame.at(one.points[-1][0], one.points[-1][1].mean), one.label, one.style) for one in lines]
     if layout.names:
         parts.append(end_labels(frame, ends, layout.names))
