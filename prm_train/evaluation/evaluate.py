@@ -33,6 +33,7 @@ from prm_train.evaluation.facts import (
 from prm_train.evaluation.pictures.figures import write_figures
 from prm_train.evaluation.report import summary_table, write_report
 from prm_train.evaluation.results import SearchReport
+from prm_train.evaluation.revision_facts import revision_facts
 from prm_train.evaluation.shards import FinishedSearch, check_chosen_for, read_search
 from prm_train.metrics.coverage import coverage
 from prm_train.metrics.estimators import N_QUINTILES, Interval, difficulty_quintiles
@@ -168,6 +169,7 @@ def report_of(
             sample_counts(results),
             np.random.default_rng(config.seed),
         ),
+        revisions=revision_facts(results, comparison.trees, test.config.revision_model, config.seed),
         pass_at_1_by_quintile=(
             by_fifth(comparison, pass_at_1, quintiles)["pass_at_1"][1] if quintiles is not None else ()
         ),

@@ -20,6 +20,7 @@ from prm_train.evaluation.findings import CHANCE
 from prm_train.evaluation.methods import CEILING, METHODS, method_label, stops_early
 from prm_train.evaluation.pictures import plots
 from prm_train.evaluation.pictures.charts import interval_glyph, linear_axis, swatch
+from prm_train.evaluation.pictures.revising import chain_plot, grid_plot, ratio_maps
 from prm_train.evaluation.pictures.styles import styles_of
 from prm_train.evaluation.results import PairedDifference, SearchReport, StageCost, VerifierQuality
 from prm_train.metrics.estimators import Interval, expected_calibration_error
@@ -92,6 +93,8 @@ def render(report: SearchReport) -> str:
                 findings.PREDICTED.get(kind, kind): plots.quintile_plots(report, table)
                 for kind, table in report.accuracy_by_predicted_quintile.items()
             },
+            ratio_plots=[(group, grid_plot(grid)) for group, grid in ratio_maps(report)],
+            chain_plot=chain_plot(report),
             token_plot=plots.token_plot(report) if report.tokens else None,
             flops_plot=plots.flops_plot(report),
             reliability_plot=plots.reliability_plot(report.reliability) if report.reliability else None,

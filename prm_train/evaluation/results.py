@@ -15,6 +15,7 @@ from prm_train.metrics.estimators import N_QUINTILES, Interval, ReliabilityBin
 from prm_train.metrics.many_comparisons import LEVEL
 
 ALL_PROBLEMS = "all test problems"
+FIFTHS = ("easiest fifth", "second fifth", "third fifth", "fourth fifth", "hardest fifth")
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,30 @@ class ScoredSolution:
 
 
 @dataclass(frozen=True)
+class RevisionChains:
+    """A method with revisions: in how many chains it writes its N attempts, and how many of a chain the next
+    one sees. `group` is the method without the number of chains, so that those of a group differ in their
+    ratio alone; `right_by_place` is the share of right attempts by place in its longest chains.
+    """
+
+    method: str
+    group: str
+    n_chains: int
+    n_shown: int
+    right_by_place: tuple[Interval, ...]
+
+
+@dataclass(frozen=True)
+class RevisionFacts:
+    """`n_trained` is how many earlier attempts the revision model saw in training at most; None where its
+    training is not known, or the policy itself revises.
+    """
+
+    chains: tuple[RevisionChains, ...]
+    n_trained: int | None = None
+
+
+@dataclass(frozen=True)
 class SearchReport(StoredRecord):
     """Every number of a report. Methods are keys of `METHODS` (others are shown under their own name), then
     N, the number of samples.
@@ -204,6 +229,7 @@ class SearchReport(StoredRecord):
     settings: Mapping[str, str] = field(default_factory=dict)
     single_samples: tuple[SingleSample, ...] = ()
     coverage: Coverage | None = None
+    revisions: RevisionFacts | None = None
     pass_at_1_by_quintile: tuple[Interval, ...] = ()
     paired: tuple[PairedDifference, ...] = ()
     verifiers: tuple[VerifierQuality, ...] = ()

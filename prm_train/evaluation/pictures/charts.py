@@ -24,8 +24,8 @@ MARKER = 2.8  # half the width of a point
 
 @dataclass(frozen=True)
 class Axis:
-    """The range that an axis shows, the ticks `(value, text)` on it and its title. A logarithmic axis needs
-    positive values.
+    """The range that an axis shows, the ticks `(value, text)` on it and its title; `marks` are values that
+    are told by a line across, as on an axis from left to right. A logarithmic axis needs positive values.
     """
 
     low: float
@@ -33,6 +33,7 @@ class Axis:
     ticks: tuple[tuple[float, str], ...]
     title: str = ""
     is_log: bool = False
+    marks: tuple[tuple[float, str], ...] = ()
 
     def fraction(self, value: float) -> float:
         """Where `value` lies between the ends of the axis: 0 to 1, values outside are moved to the nearer
@@ -73,12 +74,13 @@ class Frame:
 @dataclass(frozen=True)
 class Series:
     """A line with its 95 % band: points `(x, interval)` by rising x; `style` is the css classes for its
-    colour and dashes.
+    colour, dashes and points. `keeps_band` says that its band is one however wide it is.
     """
 
     label: str
     style: str
     points: tuple[tuple[float, Interval], ...]
+    keeps_band: bool = False
 
 
 def tag(name: str, *children: str, **attributes: object) -> Markup:
@@ -164,6 +166,12 @@ def axes(frame: Frame) -> Markup:
         x, _ = frame.at(value, frame.y.low)
         parts += [tag("line", class_="tick-mark", x1=x, x2=x, y1=frame.bottom, y2=frame.bottom + 4)]
         parts += [tag("text", text, class_="tick middle", x=x, y=frame.bottom + 17)]
+    for value, text in frame.x.marks:
+        x, _ = frame.at(value, frame.y.low)
+        parts += [tag("line", class_="mark", x1=x, x2=x, y1=frame.top, y2=frame.bottom)]
+        is_right = frame.x.fraction(value) > 0.5
+        look, beside = ("tick end", x - 5) if is_right else ("tick", x + 5)
+        parts += [tag("text", text, class_=look, x=beside, y=frame.bottom - 8)]
     parts.append(tag("text", frame.x.title, class_="axis-title", x=frame.left, y=frame.bottom + 35))
     return tag("g", *parts)
 
@@ -219,6 +227,7 @@ def lines_together(frame: Frame, drawn: Sequence[Series]) -> list[Markup]:
     widths = [
         abs(frame.y.fraction(interval.high) - frame.y.fraction(interval.low))
         for series in drawn
+        if not series.keeps_band
         for _, interval in series.points
         if interval.low < interval.high
     ]

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from data_gen.files.jsonl import write_text
 from prm_train.evaluation.pictures import plots
 from prm_train.evaluation.pictures.charts import Series
+from prm_train.evaluation.pictures.revising import chain_plot, grid_plot, ratio_maps
 from prm_train.evaluation.report import page_templates
 from prm_train.evaluation.results import SearchReport
 from prm_train.metrics.estimators import N_QUINTILES
@@ -36,21 +37,23 @@ class Figure:
     lines: tuple[Series, ...]
     x_name: str
     references: tuple[tuple[str, float], ...] = ()
+    cells: tuple[tuple[object, ...], ...] = ()  # of a picture of rows and columns, the header first
 
 
 def figures(report: SearchReport) -> Iterator[Figure]:
     """Every plot of the page, in its order."""
-    yield _figure("accuracy", plots.accuracy_plot(report))
+    yield figure_of("accuracy", plots.accuracy_plot(report))
     yield from _by_fifth("difficulty", report, report.accuracy_by_quintile)
     for kind, table in report.accuracy_by_predicted_quintile.items():
         yield from _by_fifth(f"difficulty-by-{kind}", report, table)
     if report.coverage:
-        yield _figure("coverage", plots.coverage_plot(report.coverage))
+        yield figure_of("coverage", plots.coverage_plot(report.coverage))
+    yield from revision_figures(report)
     if report.tokens:
-        yield _figure("tokens", plots.token_plot(report))
+        yield figure_of("tokens", plots.token_plot(report))
     computation = plots.flops_plot(report)
     if computation is not None:
-        yield _figure("flops", computation)
+        yield figure_of("flops", computation)
     if report.reliability:
         drawn = plots.reliability_line(report.reliability), plots.reliability_counts(report.reliability)
         yield Figure("reliability", plots.reliability_plot(report.reliability), drawn, "mean_score")
@@ -60,11 +63,24 @@ def figures(report: SearchReport) -> Iterator[Figure]:
         yield Figure(f"loss-{model.lower()}", plots.loss_plot(model, curves), lines, "update")
 
 
+def revision_figures(report: SearchReport) -> Iterator[Figure]:
+    for number, (_, grid) in enumerate(ratio_maps(report), 1):
+        yield figure_of(f"ratio-{number}", grid_plot(grid))
+    chains = chain_plot(report)
+    if chains is not None:
+        yield figure_of("chain", chains)
+
+
 def write_figures(report: SearchReport, folder: Path) -> list[Path]:
-    """Write NAME.svg and NAME.csv of each figure; the files written."""
+    """Write NAME.svg and NAME.csv of each figure of a report; the files written."""
+    return write_all(figures(report), folder)
+
+
+def write_all(drawn: Iterable[Figure], folder: Path) -> list[Path]:
+    """NAME.svg and NAME.csv of each."""
     written = []
     style = figure_style()
-    for figure in figures(report):
+    for figure in drawn:
         for ending, text in (("svg", as_file(figure.drawing, style)), ("csv", as_csv(figure))):
             path = folder / f"{figure.name}.{ending}"
             write_text(path, text)
@@ -73,11 +89,14 @@ def write_figures(report: SearchReport, folder: Path) -> list[Path]:
 
 
 def as_csv(figure: Figure) -> str:
-    """One row a point: the line, its x, the value and the ends of its 95 % interval (empty where it has
+    """One row a cell, or a point: the line, its x, the value and the ends of its 95 % interval (empty where it has
     none); a value at any x has none.
     """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
+    if figure.cells:
+        writer.writerows(figure.cells)
+        return file.getvalue()
     writer.writerow(["line", figure.x_name, "value", "low", "high"])
     for one in figure.lines:
         for x, each in one.points:
@@ -126,12 +145,12 @@ def _spelled_out(
             yield f".{name} {last}, .{name}{last} {{ {coloured} }}"
 
 
-def _figure(name: str, plot: plots.Plot) -> Figure:
-    return Figure(name, plot.wide, plot.lines, plot.x_name, plot.references)
+def figure_of(name: str, plot: plots.Plot) -> Figure:
+    return Figure(name, plot.wide, plot.lines, plot.x_name, plot.references, plot.cells)
 
 
 def _by_fifth(name: str, report: SearchReport, table: plots.Fifths) -> Iterator[Figure]:
     if table:
         for number, plot in enumerate(plots.quintile_plots(report, table, PANELS), 1):
             which = {1: "-easiest", N_QUINTILES: "-hardest"}.get(number, "")
-            yield _figure(f"{name}-{number}{which}", plot)
+            yield figure_of(f"{name}-{number}{which}", plot)

@@ -62,7 +62,8 @@ LOSS = Layout(358, 260, 84)
 @dataclass(frozen=True)
 class Plot:
     """The same plot for a wide and for a narrow page, and the lines that it shows; `x_name` is what their x
-    is, in a word. `references` are values at any x.
+    is, in a word. `references` are values at any x. A picture of rows and columns has `cells` instead: its
+    data, the header first.
     """
 
     wide: Markup
@@ -70,6 +71,7 @@ class Plot:
     lines: tuple[Series, ...]
     x_name: str
     references: tuple[tuple[str, float], ...] = ()
+    cells: tuple[tuple[object, ...], ...] = ()
 
 
 def drawn_methods(report: SearchReport) -> list[str]:
@@ -121,14 +123,16 @@ def two_runs_plot(curves: Mapping[str, tuple[Curve, Curve]]) -> Plot:
 def coverage_plot(coverage: Coverage) -> Plot:
     """pass@k against k, and the power laws fitted to it."""
     curve = tuple((float(k), interval) for k, interval in sorted(coverage.curve.items()))
-    lines = [Series("pass@k", "c-prm", curve)]
+    lines = [Series("pass@k", "c-prm", curve, keeps_band=True)]
     for law, style in zip(coverage.laws, ("c-logprob dashed quiet", "c-beam dotted quiet"), strict=False):
         known = law.band or {k: Interval(at, at, at) for k, at in ((k, law.at(k)) for k in coverage.curve)}
         fitted = tuple((float(k), interval) for k, interval in sorted(known.items()))
-        lines.append(Series("log law" if law.form == "log" else "failure law", style, fitted))
+        lines.append(
+            Series("log law" if law.form == "log" else "failure law", style, fitted, keeps_band=True)
+        )
     x = log2_axis((k for one in lines for k, _ in one.points), "k, draws of a problem (each tick doubles it)")
     title = "Share of problems that k draws solve"
-    return line_plot(title, lines, x, accuracy_axis(lines), "k", bands=True)
+    return line_plot(title, lines, x, accuracy_axis(lines), "k")
 
 
 def token_plot(report: SearchReport) -> Plot:
@@ -284,11 +288,8 @@ def line_plot(
     x_name: str,
     layouts: tuple[Layout, Layout] = (WIDE, NARROW),
     references: Sequence[tuple[str, float]] = (),
-    bands: bool = False,
 ) -> Plot:
-    wide, narrow = (
-        line_drawing(title, lines, layout.frame(x, y), layout, references, bands) for layout in layouts
-    )
+    wide, narrow = (line_drawing(title, lines, layout.frame(x, y), layout, references) for layout in layouts)
     return Plot(wide, narrow, tuple(lines), x_name, tuple(references))
 
 
@@ -298,14 +299,13 @@ def line_drawing(
     frame: Frame,
     layout: Layout,
     references: Iterable[tuple[str, float]] = (),
-    bands: bool = False,
 ) -> Markup:
     parts, ends = [axes(frame)], []
     for name, value in references:
         _, y = frame.at(frame.x.low, value)
         parts.append(tag("line", class_="reference", x1=frame.left, x2=frame.right, y1=y, y2=y))
         ends.append((frame.right, y, name, "c-plain"))
-    parts += [line(frame, one) for one in lines] if bands else lines_together(frame, lines)
+    parts += lines_together(frame, lines)
     ends += [(*frame.at(one.points[-1][0], one.points[-1][1].mean), one.label, one.style) for one in lines]
     if layout.names:
         parts.append(end_labels(frame, ends, layout.names))
