@@ -4,35 +4,40 @@ from the results of `prm-train search` and `prm-train estimate-difficulty`.
 Settings of methods are chosen on validation problems, as for `prm-train evaluate`. The method and N of each
 bin of difficulty are chosen on test problems, and judged on those of other folds. allocation.json holds the
 choice of all of them, for `prm-train solve` and `prm-train search`; allocation-report.json what it is worth,
-in every unit and with every estimate of difficulty, and what stopping early saves.
+in every unit and with every estimate of difficulty, and what stopping early saves; allocation.html shows it.
 """
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from data_gen.files.run_identity import check_folder
 from data_gen.models.names import check_inputs
+from data_gen.process.machine import code_version
 from data_gen.sampling.draw_settings import DrawSettings
 from data_gen.settings.errors import InputError
-from data_gen.settings.parse import parse_config, run_command
+from data_gen.settings.parse import command_line, parse_config, run_command
 from prm_train.allocation.arms import UNITS
 from prm_train.allocation.early_stop import early_stops
 from prm_train.allocation.folds import Bins
-from prm_train.allocation.results import AllocationReport
+from prm_train.allocation.page import write_page
+from prm_train.allocation.pictures import allocation_figures
+from prm_train.allocation.results import AllocationReport, AllocationRun
 from prm_train.allocation.study import Study, StudySettings, Way
 from prm_train.allocation.tables import report_table
 from prm_train.evaluation.choosing import choose_settings
 from prm_train.evaluation.costs import Costs
 from prm_train.evaluation.difficulty import PREDICTOR_FILE, DifficultyPredictor, read_difficulties
 from prm_train.evaluation.evaluate import check_results
+from prm_train.evaluation.pictures.figures import write_all
 from prm_train.evaluation.shards import ALLOCATION, FinishedSearch, check_chosen_for, read_search
 from prm_train.search.allocation import PROMPT, SCORE, Allocation, Sharing, Unit
 from prm_train.search.model_flops import models_flops
 
 logger = logging.getLogger(__name__)
-FILE, REPORT_FILE = "allocation.json", "allocation-report.json"
+FILE, REPORT_FILE, PAGE_FILE = "allocation.json", "allocation-report.json", "allocation.html"
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,9 @@ class AllocateConfig:
     difficulty: Path = field(
         metadata={"is_input": True, "help": "folder of `prm-train estimate-difficulty` for the test problems"}
     )
-    output: Path = field(metadata={"help": "folder for allocation.json and allocation-report.json"})
+    output: Path = field(
+        metadata={"help": "folder for allocation.json, allocation-report.json and allocation.html"}
+    )
     estimate: str | None = field(
         default=None,
         metadata={
@@ -89,6 +96,10 @@ class AllocateConfig:
     early_stop_arms: bool = field(
         default=True,
         metadata={"help": "let bins choose methods that stop early (_early and _margin), too"},
+    )
+    figures: Path | None = field(
+        default=None,
+        metadata={"help": "folder for the pictures of allocation.html, each as SVG with its data as CSV"},
     )
     seed: int = field(default=0, metadata={"help": "seed of the folds and of the bootstrap"})
 
@@ -153,7 +164,10 @@ def allocate(config: AllocateConfig) -> tuple[AllocationReport, Allocation]:
         study.bin_table(way, config.budgets),
         early_stops(Costs(answered, costs.separator, flops), costs, chosen, config.seed),
     )
-    return report, allocation
+    run = AllocationRun(
+        command_line("allocate", config), code_version(), datetime.now(UTC).date().isoformat()
+    )
+    return replace(report, run=run), allocation
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -164,6 +178,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     config.output.mkdir(parents=True, exist_ok=True)
     allocation.write(config.output / FILE)
     report.write(config.output / REPORT_FILE)
+    write_page(report, allocation, config.output / PAGE_FILE)
+    if config.figures is not None:
+        write_all(allocation_figures(report, allocation), config.figures)
     logger.info("%s:\n%s", config.output / REPORT_FILE, report_table(report, allocation))
 
 

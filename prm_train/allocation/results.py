@@ -67,9 +67,20 @@ class BinAccuracy:
     accuracy: tuple[float | None, ...]
 
 
+@dataclass(frozen=True)
+class AllocationRun:
+    """What made an allocation: the command, the version and the commit of the code, and the day (UTC)."""
+
+    command: str
+    code: str
+    date: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class AllocationReport(StoredRecord):
-    """allocation-report.json. `bin_table` is that of the setting that allocation.json is of."""
+    """allocation-report.json. `bin_table` is that of the setting that allocation.json is of; `run` is None in
+    reports of earlier versions.
+    """
 
     WRITTEN_BY = "`prm-train allocate`"
 
@@ -85,3 +96,4 @@ class AllocationReport(StoredRecord):
     bin_table: tuple[BinAccuracy, ...] = ()
     early_stops: tuple[EarlyStop, ...] = ()
     notes: tuple[str, ...] = ()
+    run: AllocationRun | None = None

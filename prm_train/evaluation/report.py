@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from data_gen.files.jsonl import write_text
@@ -48,10 +48,12 @@ def write_report(report: SearchReport, path: Path) -> None:
     report.write(path.with_suffix(".json"))
 
 
-def page_templates() -> Environment:
-    """What makes pages of records: every text of a record is escaped."""
+def page_templates(package: str = "prm_train.evaluation") -> Environment:
+    """What makes pages of records: every text of a record is escaped. Templates are those of a package, and
+    the style sheets those of reports.
+    """
     environment = Environment(
-        loader=PackageLoader("prm_train.evaluation", "."),
+        loader=ChoiceLoader([PackageLoader(name, ".") for name in (package, "prm_train.evaluation")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -71,18 +73,20 @@ def page_templates() -> Environment:
 
 def render(report: SearchReport) -> str:
     """The page as HTML."""
+    rows, drawn = table_rows(report), plots.drawn_methods(report)
     return (
         page_templates()
         .get_template("report.html.jinja")
         .render(
             report=report,
+            drawn_rows=[row for row in rows if row.method in drawn],
             verdict=findings.verdict(report),
             declines=findings.declines(report),
             describe_difference=findings.describe_difference,
             correction=findings.correction(report.paired),
             coverage_plot=plots.coverage_plot(report.coverage) if report.coverage else None,
             coverage_sentences=findings.coverage_sentences(report.coverage) if report.coverage else [],
-            rows=table_rows(report),
+            rows=rows,
             accuracy_plot=plots.accuracy_plot(report),
             quintile_plots=(
                 plots.quintile_plots(report, report.accuracy_by_quintile)

@@ -5,7 +5,7 @@ Plots come in a wide and a narrow version, of which the page shows the one that 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
@@ -125,12 +125,16 @@ def coverage_plot(coverage: Coverage) -> Plot:
     curve = tuple((float(k), interval) for k, interval in sorted(coverage.curve.items()))
     lines = [Series("pass@k", "c-prm", curve, keeps_band=True)]
     for law, style in zip(coverage.laws, ("c-logprob dashed quiet", "c-beam dotted quiet"), strict=False):
-        known = law.band or {k: Interval(at, at, at) for k, at in ((k, law.at(k)) for k in coverage.curve)}
+        known = law.band or {k: Interval(*3 * (law.at(k),)) for k in coverage.curve}
         fitted = tuple((float(k), interval) for k, interval in sorted(known.items()))
         lines.append(
             Series("log law" if law.form == "log" else "failure law", style, fitted, keeps_band=True)
         )
-    x = log2_axis((k for one in lines for k, _ in one.points), "k, draws of a problem (each tick doubles it)")
+    every = (k for one in lines for k, _ in one.points)
+    x = log2_axis(every, "k, draws of a problem (each tick doubles it)")
+    last = float(max(coverage.curve))
+    if last < x.high:
+        x = replace(x, marks=((last, "drawn up to here"),))
     title = "Share of problems that k draws solve"
     return line_plot(title, lines, x, accuracy_axis(lines), "k")
 
