@@ -13,7 +13,7 @@ from prm_train.allocation.pictures import (
     stop_plots,
 )
 from prm_train.allocation.results import AllocationReport
-from prm_train.allocation.tables import NOTES, saving_words, threshold_words
+from prm_train.allocation.tables import NOTES, threshold_words
 from prm_train.evaluation.methods import method_label
 from prm_train.evaluation.report import page_templates
 from prm_train.search.allocation import Allocation
@@ -50,7 +50,6 @@ def render(report: AllocationReport, allocation: Allocation) -> str:
             notes={kind: NOTES.get(kind, "its cost is counted") for kind in kinds},
             stop_plots=[(method_label(method), plot) for method, plot in stop_plots(report)],
             method_label=method_label,
-            saving_words=saving_words,
             threshold_words=threshold_words,
         )
     )

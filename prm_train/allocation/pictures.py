@@ -1,5 +1,5 @@
-"""The pictures of an allocation: which method each bin of difficulty gets within each budget, what that solves
-at its cost beside best-of-N, and what stopping early solves at its cost.
+"""The pictures of an allocation: which method each bin of difficulty gets within each budget, what that
+solves at its cost beside best-of-N, and what stopping early solves at its cost.
 """
 
 from collections.abc import Iterator, Sequence
@@ -94,12 +94,15 @@ def _bin_names(n_bins: int) -> Iterator[str]:
 def _tile(choice: str, known: dict[str, str], n_characters: int, by_letter: bool) -> Tile:
     method, n = method_and_n(choice)
     label = method_label(method)
-    texts = (known[method], n) if by_letter else (f"N = {n}", *wrapped(label, n_characters, 2))
+    words = wrapped(label, n_characters, 2)
+    if any(word.endswith("…") for word in words):  # the legend has its settings
+        words = wrapped(label.partition(" (")[0], n_characters, 2)
+    texts = (known[method], n) if by_letter else (f"{known[method]}, N = {n}", *words)
     return Tile(texts, style_of(method).split()[0], STRENGTH, f"{label}, N = {n}", values=(method, n))
 
 
 def map_plot(rows: Sequence[AllocationRow]) -> Plot:
-    """The map of one estimate; on a narrow page by letters, which a legend beside it must tell."""
+    """The map of one estimate, by letters that `map_legend` tells; on a wide page by names, too."""
     wide, narrow = (
         allocation_map(rows, *size, by_letter) for size, by_letter in ((WIDE, False), (NARROW, True))
     )
@@ -123,7 +126,13 @@ def gains_plot(report: AllocationReport, allocation: Allocation) -> Plot:
         lines.append(Series("best fixed", "c-logprob m-triangle dashed", points))
     for kind in reversed(estimates(rows, allocation)):
         found = sorted(((row.spent, row.accuracy) for row in rows if row.difficulty == kind), key=_x)
-        lines.append(Series(f"by {kind}", ESTIMATES.get(kind, "c-mcts"), tuple(found)))
+        lines.append(
+            Series(
+                f"by {kind}" if kind != BLIND else "blind control",
+                ESTIMATES.get(kind, "c-mcts"),
+                tuple(found),
+            )
+        )
     x = decade_axis(
         (at for one in lines for at, _ in one.points), f"{unit} spent on a problem, mean (log scale)"
     )
@@ -154,7 +163,8 @@ def stop_plot(stops: Sequence[EarlyStop]) -> Plot:
         if at is not None and stop.chosen is not None and stop.accuracy_difference is not None:
             difference = stop.accuracy_difference
             around = Interval(at.accuracy, whole.accuracy + difference.low, whole.accuracy + difference.high)
-            label, colour = f"chosen: {threshold_words(stop.chosen)}", RULES[stop.rule].split()[0]
+            label = f"{stop.rule}, chosen: {threshold_words(stop.chosen)}"
+            colour = RULES[stop.rule].split()[0]
             lines.append(Series(label, f"{colour} ring", ((at.tokens, around),)))
     x = decade_axis((at for one in lines for at, _ in one.points), "tokens a problem (log scale)")
     title = f"Accuracy at cost of {method_label(stops[0].method)} that stops early"

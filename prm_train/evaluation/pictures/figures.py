@@ -89,8 +89,8 @@ def write_all(drawn: Iterable[Figure], folder: Path) -> list[Path]:
 
 
 def as_csv(figure: Figure) -> str:
-    """One row a cell, or a point: the line, its x, the value and the ends of its 95 % interval (empty where it has
-    none); a value at any x has none.
+    """One row a cell, or a point: the line, its x, the value and the ends of its 95 % interval (empty where
+    it has none); a value at any x has none.
     """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")

@@ -310,7 +310,11 @@ def line_drawing(
         parts.append(tag("line", class_="reference", x1=frame.left, x2=frame.right, y1=y, y2=y))
         ends.append((frame.right, y, name, "c-plain"))
     parts += lines_together(frame, lines)
-    ends += [(*frame.at(one.points[-1][0], one.points[-1][1].mean), one.label, one.style) for one in lines]
+    ends += [
+        (*frame.at(one.points[-1][0], one.points[-1][1].mean), one.label, one.style)
+        for one in lines
+        if "ring" not in one.style.split()  # it stands on a line that has a name
+    ]
     if layout.names:
         parts.append(end_labels(frame, ends, layout.names))
     return drawing(f"{title}. {' '.join(_spoken(one) for one in lines)}", layout.width, layout.height, parts)
