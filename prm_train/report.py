@@ -3,7 +3,8 @@
     prm-train report runs/a/report runs/b/report --output runs/a-and-b
     prm-train report runs/a/report --figures figures
 
-A and B are folders with a report.json. Nothing is searched or scored again.
+A and B are folders with a report.json. Where figures are written, the one may be a folder of `prm-train
+allocate`, whose page is written again, too. Nothing is searched or scored again.
 """
 
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from data_gen.files.jsonl import write_text
 from data_gen.settings.parse import parse_config, run_command
+from prm_train.allocation.page import REPORT_FILE, show_allocation
 from prm_train.evaluation.findings import percent, points, span
 from prm_train.evaluation.methods import METHODS, method_label, method_phrase
 from prm_train.evaluation.pictures.figures import write_figures
@@ -39,7 +41,10 @@ class ReportConfig:
     )
     figures: Path | None = field(
         default=None,
-        metadata={"help": "folder for the plots of one run's report, each as SVG with its data as CSV"},
+        metadata={
+            "help": "folder for the plots of one run's report (or of one allocation), each as SVG with its "
+            "data as CSV"
+        },
     )
 
     def __post_init__(self) -> None:
@@ -149,6 +154,10 @@ def in_words(only: Mapping[str, tuple[int, ...]]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(ReportConfig, _as_options(sys.argv[1:] if argv is None else argv))
+    if config.figures is not None and (config.runs[0] / REPORT_FILE).is_file():
+        written = show_allocation(config.runs[0], config.figures)
+        sys.stdout.write(f"{len(written) // 2} figures, as SVG and CSV: {config.figures}\n")
+        return
     finished = [read_run(folder) for folder in config.runs]
     if config.figures is not None:
         written = write_figures(finished[0].report, config.figures)

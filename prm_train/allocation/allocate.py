@@ -22,7 +22,7 @@ from data_gen.settings.parse import command_line, parse_config, run_command
 from prm_train.allocation.arms import UNITS
 from prm_train.allocation.early_stop import early_stops
 from prm_train.allocation.folds import Bins
-from prm_train.allocation.page import write_page
+from prm_train.allocation.page import FILE, PAGE_FILE, REPORT_FILE, write_page
 from prm_train.allocation.pictures import allocation_figures
 from prm_train.allocation.results import AllocationReport, AllocationRun
 from prm_train.allocation.study import Study, StudySettings, Way
@@ -37,7 +37,6 @@ from prm_train.search.allocation import PROMPT, SCORE, Allocation, Sharing, Unit
 from prm_train.search.model_flops import models_flops
 
 logger = logging.getLogger(__name__)
-FILE, REPORT_FILE, PAGE_FILE = "allocation.json", "allocation-report.json", "allocation.html"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 from data_gen.files.jsonl import write_text
 from prm_train.allocation.pictures import (
     BLIND,
+    allocation_figures,
     estimates,
     gains_plot,
     map_legend,
@@ -15,8 +16,18 @@ from prm_train.allocation.pictures import (
 from prm_train.allocation.results import AllocationReport
 from prm_train.allocation.tables import NOTES, threshold_words
 from prm_train.evaluation.methods import method_label
+from prm_train.evaluation.pictures.figures import write_all
 from prm_train.evaluation.report import page_templates
 from prm_train.search.allocation import Allocation
+
+FILE, REPORT_FILE, PAGE_FILE = "allocation.json", "allocation-report.json", "allocation.html"
+
+
+def show_allocation(folder: Path, figures: Path) -> list[Path]:
+    """Write the page of a folder of `prm-train allocate` again, and its pictures; the pictures' files."""
+    report, allocation = AllocationReport.read(folder / REPORT_FILE), Allocation.read(folder / FILE)
+    write_page(report, allocation, folder / PAGE_FILE)
+    return write_all(allocation_figures(report, allocation), figures)
 
 
 def write_page(report: AllocationReport, allocation: Allocation, path: Path) -> None:

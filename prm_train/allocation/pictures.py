@@ -165,7 +165,7 @@ def stop_plot(stops: Sequence[EarlyStop]) -> Plot:
             around = Interval(at.accuracy, whole.accuracy + difference.low, whole.accuracy + difference.high)
             label = f"{stop.rule}, chosen: {threshold_words(stop.chosen)}"
             colour = RULES[stop.rule].split()[0]
-            lines.append(Series(label, f"{colour} ring", ((at.tokens, around),)))
+            lines.append(Series(label, f"{colour} ring", ((at.tokens, around),), keeps_band=True))
     x = decade_axis((at for one in lines for at, _ in one.points), "tokens a problem (log scale)")
     title = f"Accuracy at cost of {method_label(stops[0].method)} that stops early"
     layouts = STOP_LAYOUT, STOP_LAYOUT

@@ -50,7 +50,9 @@ class Axis:
 
 @dataclass(frozen=True)
 class Frame:
-    """Two axes and the rectangle that they span inside a drawing."""
+    """Two axes and the rectangle that they span inside a drawing; `inset` is kept free left and right of what
+    the axis of x spans.
+    """
 
     x: Axis
     y: Axis
@@ -58,6 +60,7 @@ class Frame:
     top: float
     width: float
     height: float
+    inset: float = 0.0
 
     @property
     def right(self) -> float:
@@ -68,7 +71,10 @@ class Frame:
         return self.top + self.height
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        return self.left + self.width * self.x.fraction(x), self.bottom - self.height * self.y.fraction(y)
+        span = self.width - 2 * self.inset
+        return self.left + self.inset + span * self.x.fraction(
+            x
+        ), self.bottom - self.height * self.y.fraction(y)
 
 
 @dataclass(frozen=True)
@@ -222,8 +228,10 @@ def line(frame: Frame, series: Series, dodge: float | None = None) -> Markup:
     return tag("g", *parts, class_=f"series {series.style}")
 
 
-def lines_together(frame: Frame, drawn: Sequence[Series]) -> list[Markup]:
-    """Lines with bands, or where those are wide and would hide each other with whiskers side by side."""
+def dodges(frame: Frame, drawn: Sequence[Series]) -> list[float] | None:
+    """How far to the right of its place each line stands, where intervals are so wide that bands would hide
+    each other; else None.
+    """
     widths = [
         abs(frame.y.fraction(interval.high) - frame.y.fraction(interval.low))
         for series in drawn
@@ -232,10 +240,9 @@ def lines_together(frame: Frame, drawn: Sequence[Series]) -> list[Markup]:
         if interval.low < interval.high
     ]
     if len(drawn) < 3 or not widths or sum(widths) / len(widths) <= WIDE_INTERVALS:
-        return [line(frame, series) for series in drawn]
-    middle = (len(drawn) - 1) / 2
+        return None
     step = min(DODGE, 0.6 * _least_distance(frame, drawn) / len(drawn))
-    return [line(frame, series, step * (number - middle)) for number, series in enumerate(drawn)]
+    return [step * (number - (len(drawn) - 1) / 2) for number in range(len(drawn))]
 
 
 def _least_distance(frame: Frame, drawn: Iterable[Series]) -> float:

@@ -16,11 +16,11 @@ from prm_train.evaluation.pictures.charts import (
     Series,
     axes,
     decade_axis,
+    dodges,
     drawing,
     end_labels,
     line,
     linear_axis,
-    lines_together,
     log2_axis,
     tag,
 )
@@ -39,6 +39,7 @@ MAX_COMPARED = 3  # methods of which the lines of two runs can be told apart
 Curve = Mapping[int, Interval] | Mapping[float, Interval]
 Fifths = Mapping[str, Mapping[int, tuple[Interval, ...]]]
 N_TITLE = "N, samples a problem"
+MARGIN = 6.0  # between whiskers and the ends of an axis
 
 
 @dataclass(frozen=True)
@@ -304,12 +305,16 @@ def line_drawing(
     layout: Layout,
     references: Iterable[tuple[str, float]] = (),
 ) -> Markup:
+    found = dodges(frame, lines)
+    shifts: Sequence[float | None] = found or [None] * len(lines)
+    if found:
+        frame = replace(frame, inset=max(found) + MARGIN)
     parts, ends = [axes(frame)], []
     for name, value in references:
         _, y = frame.at(frame.x.low, value)
         parts.append(tag("line", class_="reference", x1=frame.left, x2=frame.right, y1=y, y2=y))
         ends.append((frame.right, y, name, "c-plain"))
-    parts += lines_together(frame, lines)
+    parts += [line(frame, one, shift) for one, shift in zip(lines, shifts, strict=True)]
     ends += [
         (*frame.at(one.points[-1][0], one.points[-1][1].mean), one.label, one.style)
         for one in lines
