@@ -113,7 +113,8 @@ def _by_law(form: Form, a: Floats, b: Floats, ks: Sequence[int]) -> Floats:
 def _band(
     form: Form, best: tuple[float, float], resampled: tuple[Floats, Floats], ks: Sequence[int]
 ) -> dict[int, Interval]:
-    estimate = _by_law(form, *(np.array([each]) for each in best), ks)[0].clip(0.0, 1.0)
+    a, b = (np.array([each]) for each in best)
+    estimate = _by_law(form, a, b, ks)[0].clip(0.0, 1.0)
     values = _by_law(form, *resampled, ks).clip(0.0, 1.0)
     return {k: _around(float(estimate[i]), values[:, i]) for i, k in enumerate(ks)}
 

@@ -168,10 +168,12 @@ def axes(frame: Frame) -> Markup:
         _, y = frame.at(frame.x.low, value)
         parts += [tag("line", class_="grid", x1=frame.left, x2=frame.right, y1=y, y2=y)]
         parts += [tag("text", text, class_="tick end", x=frame.left - 6, y=y + 4)]
-    for value, text in frame.x.ticks:
-        x, _ = frame.at(value, frame.y.low)
+    places = [frame.at(value, frame.y.low)[0] for value, _ in frame.x.ticks]
+    every = _label_stride(places, [text for _, text in frame.x.ticks])
+    for number, (x, (_, text)) in enumerate(zip(places, frame.x.ticks, strict=True)):
         parts += [tag("line", class_="tick-mark", x1=x, x2=x, y1=frame.bottom, y2=frame.bottom + 4)]
-        parts += [tag("text", text, class_="tick middle", x=x, y=frame.bottom + 17)]
+        if number % every == 0:
+            parts += [tag("text", text, class_="tick middle", x=x, y=frame.bottom + 17)]
     for value, text in frame.x.marks:
         x, _ = frame.at(value, frame.y.low)
         parts += [tag("line", class_="mark", x1=x, x2=x, y1=frame.top, y2=frame.bottom)]
@@ -180,6 +182,15 @@ def axes(frame: Frame) -> Markup:
         parts += [tag("text", text, class_=look, x=beside, y=frame.bottom - 8)]
     parts.append(tag("text", frame.x.title, class_="axis-title", x=frame.left, y=frame.bottom + 35))
     return tag("g", *parts)
+
+
+def _label_stride(places: Sequence[float], texts: Sequence[str]) -> int:
+    """At every how many ticks there is room for a text."""
+    widest = max((len(text) for text in texts), default=0) * CHARACTER + 4
+    for every in range(1, len(places)):
+        if all(b - a >= widest for a, b in pairwise(places[::every])):
+            return every
+    return max(len(places), 1)
 
 
 def marker(style: str, x: float, y: float, shown: str, size: float = MARKER) -> Markup:

@@ -55,7 +55,7 @@ class Layout:
         return Frame(x, y, left, top, self.width - left - right, self.height - top - bottom)
 
 
-WIDE, NARROW = Layout(800, 440, 158), Layout(358, 400, 112)
+WIDE, NARROW = Layout(800, 440, 158), Layout(358, 400, 118)
 WIDE_PANEL, NARROW_PANEL = Layout(250, 210, 0), Layout(171, 180, 0)
 LOSS = Layout(358, 260, 84)
 
@@ -110,7 +110,7 @@ def two_runs_plot(curves: Mapping[str, tuple[Curve, Curve]]) -> Plot:
     names = [name for name in IMPORTANCE if name in curves and name != CEILING][:MAX_COMPARED]
     lines = [
         Series(
-            f"{method_label(name)}, {run}",
+            f"{run}: {method_label(name)}",
             style_of(name).split()[0] + ending,
             tuple((float(n), interval) for n, interval in sorted(curve.items())),
         )

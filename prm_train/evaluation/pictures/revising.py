@@ -44,8 +44,8 @@ def _ratio_map(report: SearchReport, chains: Sequence[RevisionChains], n: int) -
     span = max(*gaps, LEAST_SPAN)
     return Grid(
         title=f"Accuracy by ratio of sequential to parallel attempts at N = {n}",
-        row_title="problems",
-        column_title="sequential : parallel (below: chains × attempts in each)",
+        row_title="",
+        column_title="sequential : parallel attempts",
         rows=("all problems", *FIFTHS)[: len(rows)],
         columns=tuple(
             (ratio(n, each.n_chains), f"{each.n_chains} × {n / each.n_chains:g}") for each in chains

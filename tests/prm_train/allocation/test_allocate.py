@@ -25,6 +25,7 @@ from prm_train.allocation.results import AllocationReport, AllocationRow, Gain
 from prm_train.estimate_difficulty import main as estimate_difficulty
 from prm_train.evaluation.choosing import choose_settings
 from prm_train.evaluation.costs import Costs
+from prm_train.report import main as show
 from prm_train.scoring.flops import ForwardFlops
 from prm_train.scoring.protocol import ScorerUsage
 from prm_train.search.allocation import Allocation, Choice
@@ -194,7 +195,19 @@ def gains(row: AllocationRow) -> dict[str, Gain]:
 
 def test_a_budget_is_spent_where_it_solves_problems(searched: Path) -> None:
     """Easy problems need a majority of two, for 9; hard ones four that are scored, for 42."""
-    report, allocation = allocate(searched, "--budgets", "26,34,40,42")
+    figures = searched / "figures"
+    report, allocation = allocate(searched, "--budgets", "26,34,40,42", "--figures", str(figures))
+    header, *drawn = (figures / "allocation-by-score.csv").read_text().splitlines()
+    assert header == "row,column,column_detail,method,n"
+    assert [line.split(",")[1] for line in drawn] == ["34", "40", "42"] * 5  # of each of the five bins
+    page = (searched / "allocation" / "allocation.html").read_text()
+    show([str(searched / "allocation"), "--figures", str(searched / "again")])
+    assert (searched / "allocation" / "allocation.html").read_text() == page
+    names = [path.name for path in sorted(figures.iterdir())]
+    assert names == [path.name for path in sorted((searched / "again").iterdir())]
+    assert "early-stop-prm_weighted.svg" in names
+    assert report.run is not None
+    assert report.run.command.startswith("prm-train allocate --validation ")
     assert [point.n for point in report.curve] == [1, 2, 4]
     assert [point.cost["tokens"] for point in report.curve] == [24.0, 30.0, 42.0]
     assert [point.accuracy.mean for point in report.curve] == [0.5, 0.75, 1.0]

@@ -51,6 +51,20 @@ def test_intervals_of_a_law_cover_what_other_problems_would_give():
     assert found.a.high - found.a.low > 0.05
 
 
+def test_a_law_has_its_band_beyond_the_curve():
+    """Half of the problems follow 1 - pass@k = 0.8 k^-1/2, the others 0.4 k^-1/2: all resamples do with a
+    factor between. At k = 1 the mean is 0.4; at 4 times the largest k, 32, it is 1 - 0.6 / sqrt(32).
+    """
+    ks = np.array(KS, dtype=np.float64)
+    rates = 1 - np.repeat([[0.8], [0.4]], 50, axis=0) * ks**-0.5
+    band = fitted(rates, "failure").band
+    assert list(band) == [1, 2, 4, 8, 16, 32]
+    assert (band[1].mean, band[32].mean) == pytest.approx((0.4, 1 - 0.6 / math.sqrt(32)))
+    # of 100 problems the share of the first half is 0.5 with a deviation of 0.05, so 1 - 0.6 with one of 0.02
+    assert (band[1].low, band[1].high) == pytest.approx((0.4 - 1.96 * 0.02, 0.4 + 1.96 * 0.02), abs=0.004)
+    assert band[1].high - band[1].low == pytest.approx((band[32].high - band[32].low) * math.sqrt(32))
+
+
 def test_coverage_of_draws_by_hand():
     """Of 4 draws one is right, or none: pass@1 is 1/4 and 0, pass@2 1/2 and 0, pass@4 1 and 0."""
     found = coverage([1, 0], 4, (1, 2, 4), rng())

@@ -66,6 +66,14 @@ def test_a_mark_is_a_line_across_with_its_name() -> None:
     assert ">here<" in axes(marked)
 
 
+def test_texts_of_ticks_are_left_out_where_they_would_touch() -> None:
+    """Sixteen places on 150 pixels are 10 apart, and two digits take 17: every second one has its number."""
+    x = Axis(1.0, 16.0, tuple((float(i), str(i)) for i in range(1, 17)))
+    drawn = axes(Frame(x, UNIT, 0.0, 0.0, 150.0, 100.0))
+    assert re.findall(r'class="tick middle"[^>]*>(\d+)<', drawn) == [str(i) for i in range(1, 17, 2)]
+    assert drawn.count("tick-mark") == 16
+
+
 def test_every_method_has_a_style_of_its_own() -> None:
     names = [name for name in METHODS if not name.endswith(("_tuned", "_early", "_margin"))]
     more = ["revisions:n_chains=1", "revisions:n_chains=2", "mcts:c_puct=4", "of_another_project"]

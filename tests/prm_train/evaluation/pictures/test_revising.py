@@ -12,7 +12,7 @@ from prm_train.evaluation.report import render
 from prm_train.evaluation.results import RevisionChains, RevisionFacts, SearchReport
 from prm_train.evaluation.revision_facts import attempts_in_training, revision_facts
 from prm_train.evaluation.tree_methods import tree_methods
-from prm_train.search.results import Difficulty, ProblemResult, StrategyRun
+from prm_train.search.results import Difficulty, ProblemResult, Setting, StrategyRun
 from prm_train.strategies.candidates import Candidate
 from tests.prm_train.evaluation.test_report import RUN, around
 
@@ -82,7 +82,7 @@ def test_both_are_on_the_page_and_files_with_their_data() -> None:
 def chains_of(name: str, right: str) -> ProblemResult:
     """Four attempts in two chains of two, one after the other."""
     candidates = tuple(Candidate(name, i, "", "9", each == "1", chain=i // 2) for i, each in enumerate(right))
-    settings = {"n_chains": 2, "n_shown": 4, "verifier": "none", "aggregation": "last"}
+    settings: dict[str, Setting] = {"n_chains": 2, "n_shown": 4, "verifier": "none", "aggregation": "last"}
     run = StrategyRun(TWO, 4, 1.0, candidates, settings=settings)
     return ProblemResult(Problem(name, "?", "9"), 1.0, (run,), (), Difficulty(0, 0), Usage())
 
