@@ -117,7 +117,7 @@ def test_what_the_runs_do_not_share_is_told(tmp_path: Path) -> None:
         "of b",
         "1 min 00 s",
         "does not name its",
-        ">majority, B<",
+        ">B: majority<",
     ):
         assert told in html
     runs.write(tmp_path / "comparison.json")
