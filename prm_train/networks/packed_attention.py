@@ -1,8 +1,8 @@
 """Attention of rows that are packed one behind the other, on a CPU.
 
-Torch's attention would compute the square of the whole pass there, under a mask. Here all else of a pass runs
-over the packed tokens, and attention alone goes back to rows: a few at a time, which come sorted by length, padded
-to the longest of them.
+Torch's attention would compute the square of the whole pass there, under a mask. Here all else of a pass
+runs over the packed tokens, and attention alone goes back to rows: a few at a time, which come sorted by
+length, padded to the longest of them.
 """
 
 from typing import Any
@@ -22,8 +22,8 @@ LIMITS = ("sliding_window", "attention_chunk_size", "attn_logit_softcapping")
 
 
 def use_packed_attention(model: Any) -> None:
-    """Attend row by row, where that is what the model's own attention computes: torch's, over all tokens before,
-    on a CPU.
+    """Attend row by row, where that is what the model's own attention computes: torch's, over all tokens
+    before, on a CPU.
     """
     config = model.config
     layers = set(getattr(config, "layer_types", None) or ["full_attention"])
@@ -47,7 +47,9 @@ def packed_attention(
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     starts = (position_ids[0] == 0).nonzero()[:, 0].tolist()
     lengths = [end - start for start, end in zip(starts, [*starts[1:], query.shape[2]], strict=True)]
-    of_rows = [states[0].transpose(0, 1).split(lengths) for states in (query, key, value)]  # (token, head, dim)
+    of_rows = [
+        states[0].transpose(0, 1).split(lengths) for states in (query, key, value)
+    ]  # (token, head, dim)
     found: list[Tensor] = []
     for at in range(0, len(lengths), N_TOGETHER):
         few = slice(at, at + N_TOGETHER)

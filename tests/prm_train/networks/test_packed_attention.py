@@ -25,7 +25,9 @@ def test_a_packed_pass_gives_the_logits_of_its_rows_alone(name):
         use_packed_attention(model)
         assert model.config._attn_implementation == ATTENTION
         positions = torch.tensor([[i for n in LENGTHS for i in range(n)]])
-        packed = model(input_ids=torch.tensor([sum(rows, [])]), position_ids=positions).logits[0]
+        packed = model(
+            input_ids=torch.tensor([[token for row in rows for token in row]]), position_ids=positions
+        ).logits[0]
         torch.testing.assert_close(packed, alone)
         # Rows that are padded, or stand alone, are taken as they were before
         again = model(input_ids=torch.tensor([rows[3], rows[1] + 3 * [0]])).logits
