@@ -1,11 +1,12 @@
 """Recipes of the speedrun: what their settings become, what the rules refuse, how the board is ordered."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
-from benchmarks.speedrun import RECIPES, SEEDS, board, entry, options, read_recipe, stages
+from benchmarks.speedrun import RECIPES, RESULT, SEEDS, board, entry, options, read_recipe, stages
 from data_gen.settings.errors import InputError
 
 
@@ -63,3 +64,8 @@ def test_an_entry_counts_by_the_mean_of_its_seeds_and_the_cheapest_that_reaches_
     rows = board({"good": good, "poor": poor, "cheap": cheap}).splitlines()[2:]
     assert [row.split("`")[1] for row in rows] == ["cheap", "good", "poor"]
     assert "| 79.0 (77.3–80.7), not reached | 3.0 | 2.0 |" in rows[2]
+
+
+def test_the_page_holds_the_board_of_the_stored_entries():
+    page = (Path(__file__).parents[2] / "docs" / "speedrun.md").read_text()
+    assert board(json.loads(RESULT.read_text())) in page
