@@ -164,14 +164,16 @@ def of_quickstart(run: Path) -> dict[str, Any]:
     }
 
 
-def entry(recipe: SpeedrunRecipe, runs: Sequence[Mapping[str, Any]], command: str) -> dict[str, Any]:
+def entry(
+    recipe: SpeedrunRecipe, runs: Sequence[Mapping[str, Any]], command: str, commit: str
+) -> dict[str, Any]:
     """Means over seeds. Problems of several seeds are others, so the variances of their means add up."""
     means = np.array([run["weighted"]["mean"] for run in runs])
     half = [(run["weighted"]["high"] - run["weighted"]["low"]) / 2 for run in runs]
     mean, margin = float(means.mean()), float(np.sqrt(np.square(half).sum())) / len(runs)
     return {
         "changes": recipe.changes,
-        "commit": commit(),
+        "commit": commit,
         "command": command,
         "machine": machine_name(),
         "cpu_seconds": round(float(np.mean([run["cpu_seconds"] for run in runs]))),
@@ -181,7 +183,7 @@ def entry(recipe: SpeedrunRecipe, runs: Sequence[Mapping[str, Any]], command: st
     }
 
 
-def commit() -> str:
+def current_commit() -> str:
     found = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
     )
@@ -242,16 +244,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     name = "quickstart" if config.quickstarts else config.recipe
     recipe, seeds = read_recipe(RECIPES / f"{name}.yaml"), tuple(map(int, config.seeds.split(",")))
-    command = f"make speedrun ARGS='--recipe {name}'"
     if config.quickstarts:
-        runs, command = (
-            [of_quickstart(run) for run in config.quickstarts],
-            "make quickstart ARGS='--seed SEED'",
-        )
+        runs, commit = [of_quickstart(run) for run in config.quickstarts], "not stored"
+        command = "make quickstart ARGS='--seed SEED'"
     else:
         runs = [run_recipe(recipe, config.output / name / f"seed-{seed}", seed) for seed in seeds]
+        commit, command = current_commit(), f"make speedrun ARGS='--recipe {name}'"
     print("\n\n".join(map(table, runs)))
-    found = entry(recipe, runs, command)
+    found = entry(recipe, runs, command, commit)
     print(f"\n{percent(found['weighted'])} % for {found['cpu_seconds']:,} cpu-seconds ({len(runs)} seeds)")
     if config.quickstarts or seeds == SEEDS:
         store(name, found)

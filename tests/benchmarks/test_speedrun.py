@@ -54,7 +54,7 @@ def made(mean: float, cpu_seconds: int, seeds: tuple[int, ...] = (1, 2, 3)) -> d
         "n_trained_tokens": 2_000_000,
         "weighted": {"mean": mean, "low": mean - 0.03, "high": mean + 0.03},
     }
-    return entry(read_recipe(RECIPES / "lean.yaml"), [run | {"seed": seed} for seed in seeds], "command")
+    return entry(read_recipe(RECIPES / "lean.yaml"), [run | {"seed": seed} for seed in seeds], "", "a1b2c3d")
 
 
 def test_an_entry_counts_by_the_mean_of_its_seeds_and_the_cheapest_that_reaches_the_goal_leads():
@@ -63,7 +63,7 @@ def test_an_entry_counts_by_the_mean_of_its_seeds_and_the_cheapest_that_reaches_
     assert good["weighted"]["high"] == pytest.approx(0.81 + 0.0173, abs=1e-4)
     rows = board({"good": good, "poor": poor, "cheap": cheap}).splitlines()[2:]
     assert [row.split("`")[1] for row in rows] == ["cheap", "good", "poor"]
-    assert "| 79.0 (77.3–80.7), not reached | 3.0 | 2.0 |" in rows[2]
+    assert "| 79.0 (77.3–80.7), not reached | 3.0 | 2.0 | a1b2c3d |" in rows[2]
 
 
 def test_the_page_holds_the_board_of_the_stored_entries():
