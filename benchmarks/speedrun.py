@@ -89,8 +89,15 @@ def options(settings: Mapping[str, Any]) -> tuple[str, ...]:
 
 def stages(recipe: SpeedrunRecipe, run: Path, seed: int) -> list[Stage]:
     """The four that count, then those that measure."""
-    drawn = ("--problems.source", DEFAULT_TASK.source, "--problems.seed", str(seed), "--policy.model", "base")
-    drawn = (*drawn, "--policy.base_seed", str(seed), "--max_new_tokens", "160", "--problems.split")
+    of_task = (
+        "--problems.source",
+        DEFAULT_TASK.source,
+        "--problems.seed",
+        str(seed),
+        "--policy.model",
+        "base",
+    )
+    drawn = (*of_task, "--policy.base_seed", str(seed), "--max_new_tokens", "160", "--problems.split")
     of_base = ("--model", "base", "--use_cpu", "true", "--seed", str(seed))
     frozen, rows = str(run / "candidates.jsonl"), str(run / "rows" / "prm.jsonl")
     counted: dict[Command, tuple[str, ...]] = {
@@ -156,7 +163,9 @@ def of_quickstart(run: Path) -> dict[str, Any]:
     """
     report = SearchReport.read(run / "report.json")
     own = TrainingReport.read(run / "prm" / "training" / "report.json").cost.cpu_seconds
-    seconds = {name: StageRecord.read(stage_file(run, name)).cpu_seconds for name in COUNTED[:3]}
+    seconds: dict[str, float] = {
+        name: StageRecord.read(stage_file(run, name)).cpu_seconds for name in COUNTED[:3]
+    }
     return cost(run, sorted(run.glob("train-*")), seconds | {"train": own}) | {
         "seed": read_object(run / "prm" / "training" / "config.json")["seed"],
         "weighted": asdict(report.accuracy["prm_weighted"][N]),
