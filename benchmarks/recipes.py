@@ -253,6 +253,7 @@ def train(run: Path, recipe: Recipe, rows: Path, output: Path) -> Path:
     kept = ("model", "n_epochs", "learning_rate", "batch_size", "n_accumulated", "lr_schedule", "seed")
     settings = [text for key in kept for text in (f"--{key}", str(config[key]))]
     betas = ",".join(map(str, config["adam_betas"]))
+    packed = ("--packing", "true") if config.get("packing") else ()
     arguments = [
         "--rows",
         str(rows),
@@ -263,6 +264,7 @@ def train(run: Path, recipe: Recipe, rows: Path, output: Path) -> Path:
         "--adam_betas",
         betas,
         *settings,
+        *packed,
         *recipe.settings,
     ]
     {"prm": train_prm, "orm": train_orm}[recipe.kind](arguments)

@@ -26,8 +26,8 @@ class Batching:
     its own.
 
     `is_packed` lays the rows of a pass one behind the other in one row, each attending to itself alone: no
-    padding at all. It pays with attention kernels for rows of varying length on a GPU; without them attention
-    costs the square of the whole pass.
+    padding at all. It pays with attention kernels for rows of varying length: those of a GPU, and
+    `prm_train.networks.packed_attention` on a CPU; without them attention costs the square of the whole pass.
     """
 
     batch_size: int

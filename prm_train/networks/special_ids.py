@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from transformers import GenerationConfig
-from transformers.trainer_utils import align_special_tokens
 
 from data_gen.models.eos_ids import eos_ids
 from data_gen.settings.errors import InputError
@@ -92,6 +91,9 @@ def settle_language_model(model: Any, tokenizer: Any) -> None:
         tokenizer.eos_token = tokenizer.convert_ids_to_tokens(known[0]) if known else None
     settle_padding(tokenizer, {tokenizer.eos_token_id, *eos_ids(config)})
     grow_vocabulary(model, len(tokenizer))
+    # It imports all of PEFT and bitsandbytes: seconds that a process which only scores does not need
+    from transformers.trainer_utils import align_special_tokens
+
     align_special_tokens(model, tokenizer)
     model.config.pad_token_id = tokenizer.pad_token_id  # `config` may be a part of it
     mend_generation_config(model)

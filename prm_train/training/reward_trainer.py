@@ -31,6 +31,7 @@ from prm_train.kinds.orm import ORM
 from prm_train.kinds.prm import PRM
 from prm_train.metrics.validation import outcome_metrics, step_metrics
 from prm_train.networks.heads import head_name
+from prm_train.networks.packed_attention import use_packed_attention
 from prm_train.training.arguments import training_arguments
 from prm_train.training.config import TrainOrmConfig, TrainPrmConfig
 from prm_train.training.losses import place_loss, step_logits
@@ -186,6 +187,8 @@ class RewardTrainer(Trainer):
         self.place_loss = place_loss(loss)
         self.validation = sorted(validation, key=lambda example: len(example.input_ids))
         model.config.use_cache = False  # with a cache, packed rows would attend to each other
+        if collator.batching.is_packed:
+            use_packed_attention(model)
         super().__init__(
             model=model,
             args=arguments,

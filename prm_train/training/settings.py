@@ -245,7 +245,8 @@ class PackingSettings(TokenBatchSettings):
     packing: bool = field(
         default=False,
         metadata={
-            "help": "the rows of a pass one behind the other, without padding; for GPU kernels, slow on a CPU"
+            "help": "the rows of a pass one behind the other, without padding; on a CPU for Llama and Qwen "
+            "alone, elsewhere slow there"
         },
     )
 
