@@ -2,12 +2,13 @@
 
 A Qwen2 network imitates the documents of `data_gen.problems.arithmetic.rules`, mistakes included. Writes the
 model, the tokenizer and `pretraining.json` (configuration, cost, loss curve, accuracy of the most likely
-result per operation).
+result per operation). The same command goes on where it was broken off.
 """
 
 import json
 import logging
 import random
+import shutil
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,15 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, get_wsd_schedule, set_seed
 
+from data_gen.files.run_identity import claim_run
 from data_gen.files.stored_record import StoredRecord
+from data_gen.models.pretraining_checkpoint import (
+    PretrainingPoint,
+    PretrainingProgress,
+    load_checkpoint,
+    newest_checkpoint,
+    save_checkpoint,
+)
 from data_gen.models.tokenizer import train_tokenizer
 from data_gen.problems.arithmetic import rules
 from data_gen.records.draw_keys import derive_seed
@@ -62,15 +71,6 @@ class PretrainingCost:
     n_tokens: int
     wall_seconds: int
     cpu_seconds: int
-
-
-@dataclass(frozen=True)
-class PretrainingPoint:
-    """`loss` is the mean since the point before, `tokens` are all so far."""
-
-    step: int
-    loss: float
-    tokens: int
 
 
 @dataclass(frozen=True)
@@ -181,59 +181,96 @@ def operation_accuracy(
     return {name: round(sum(values) / len(values), 3) for name, values in sorted(hits.items())}
 
 
-def pretrain(config: PretrainConfig, output: Path) -> None:
+def pretrain(config: PretrainConfig, output: Path, n_steps_per_checkpoint: int = 200) -> None:
+    """Make the policy; where an earlier call was broken off, go on from its last checkpoint in
+    `output/training`, to the same weights. Raises InputError where that one had another config.
+    """
+    folder = output / "training"
+    claim_run(folder, config, is_begun=newest_checkpoint(folder) is not None)
     set_seed(config.seed)
     stream = documents(config)
     sample_texts = [message["content"] for _ in range(60) for chat in next(stream) for message in chat]
     tokenizer = train_tokenizer(sample_texts, config.vocab_size, config.context_length)
     model = build_model(config, tokenizer)
-    n_parameters = model.num_parameters()
-    n_decay = int(config.decay_share * config.n_steps)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
-    )
-    schedule = get_wsd_schedule(
-        optimizer,
-        num_warmup_steps=config.n_warmup_steps,
-        num_decay_steps=n_decay,
-        num_training_steps=config.n_steps,
-        decay_type="linear",
-    )
-    curve, n_tokens, running = [], 0, []
-    started, cpu_started = time.perf_counter(), time.process_time()
-    for step in range(1, config.n_steps + 1):
-        batch = encode_batch(tokenizer, next(stream))
-        labels = batch.pop("labels")
-        # only positions that predict an assistant token need their logits over the vocabulary
-        hidden = model.model(**batch, use_cache=False).last_hidden_state[:, :-1]  # (B, T-1, H)
-        targets = labels[:, 1:]
-        loss = cross_entropy(model.lm_head(hidden[targets != -100]), targets[targets != -100])
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-        n_tokens += int((batch["input_ids"] != tokenizer.pad_token_id).sum())
-        running.append(loss.item())
-        if step % 200 == 0 or step == config.n_steps:
-            curve.append(PretrainingPoint(step, round(sum(running) / len(running), 4), n_tokens))
-            running = []
-            rate = n_tokens / (time.perf_counter() - started)
-            logger.info("step %d of %d: loss %.4f, %.0f tokens/s", step, config.n_steps, curve[-1].loss, rate)
+    progress = train(config, model, tokenizer, stream, folder, n_steps_per_checkpoint)
     model.eval()
     cost = PretrainingCost(
-        n_parameters,
-        n_tokens,
-        wall_seconds=round(time.perf_counter() - started),
-        cpu_seconds=round(time.process_time() - cpu_started),
+        model.num_parameters(),
+        progress.n_tokens,
+        wall_seconds=round(progress.wall_seconds),
+        cpu_seconds=round(progress.cpu_seconds),
     )
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
     report = PretrainingReport(
-        config, cost, operation_accuracy(model, tokenizer, config.levels), tuple(curve)
+        config, cost, operation_accuracy(model, tokenizer, config.levels), progress.loss_curve
     )
     report.write(output / "pretraining.json")
+    shutil.rmtree(folder)
     logger.info("wrote %s: %s", output, json.dumps(report.operation_accuracy))
+
+
+def train(
+    config: PretrainConfig,
+    model: Qwen2ForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    stream: Iterator[list[list[dict[str, str]]]],
+    folder: Path,
+    n_steps_per_checkpoint: int,
+) -> PretrainingProgress:
+    """All steps, or those after the checkpoint in `folder`, whose documents are drawn again and left out."""
+    optimizer = torch.optim.AdamW(
+        [{"params": list(model.parameters()), "initial_lr": config.learning_rate}],
+        lr=config.learning_rate,
+        betas=(0.9, 0.98),
+        weight_decay=config.weight_decay,
+    )
+    checkpoint, done = newest_checkpoint(folder), PretrainingProgress()
+    if checkpoint is not None:
+        done = load_checkpoint(checkpoint, model, optimizer)
+        logger.info("going on after step %d of %d", done.step, config.n_steps)
+    schedule = get_wsd_schedule(
+        optimizer,
+        num_warmup_steps=config.n_warmup_steps,
+        num_decay_steps=int(config.decay_share * config.n_steps),
+        num_training_steps=config.n_steps,
+        decay_type="linear",
+        last_epoch=done.step - 1,
+    )
+    for _ in range(done.step):
+        next(stream)
+    started = time.perf_counter() - done.wall_seconds, time.process_time() - done.cpu_seconds
+    curve, n_tokens, losses = [*done.loss_curve], done.n_tokens, [*done.losses]
+    for step in range(done.step + 1, config.n_steps + 1):
+        batch = encode_batch(tokenizer, next(stream))
+        losses.append(update(model, optimizer, batch))
+        schedule.step()
+        n_tokens += int((batch["input_ids"] != tokenizer.pad_token_id).sum())
+        seconds = time.perf_counter() - started[0], time.process_time() - started[1]
+        if step % 200 == 0 or step == config.n_steps:
+            curve.append(PretrainingPoint(step, round(sum(losses) / len(losses), 4), n_tokens))
+            losses, rate = [], n_tokens / seconds[0]
+            logger.info("step %d of %d: loss %.4f, %.0f tokens/s", step, config.n_steps, curve[-1].loss, rate)
+        done = PretrainingProgress(step, n_tokens, tuple(losses), tuple(curve), *seconds)
+        if step % n_steps_per_checkpoint == 0 or step == config.n_steps:
+            save_checkpoint(folder, model, optimizer, done)
+            logger.debug("checkpoint after step %d", step)
+    return done
+
+
+def update(model: Qwen2ForCausalLM, optimizer: torch.optim.AdamW, batch: dict[str, torch.Tensor]) -> float:
+    """One step on a batch of `encode_batch`; its mean loss in nats per learnt token."""
+    # only positions that predict an assistant token need their logits over the vocabulary
+    hidden = model.model(input_ids=batch["input_ids"], use_cache=False).last_hidden_state[
+        :, :-1
+    ]  # (B, T-1, H)
+    targets = batch["labels"][:, 1:]
+    loss = cross_entropy(model.lm_head(hidden[targets != -100]), targets[targets != -100])
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.item()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,6 +278,14 @@ class PretrainCommand(PretrainConfig):
     """Make the base policy of the built-in task; the defaults make the one that ships with the project."""
 
     output: Path = field(metadata={"help": "folder for the model, its tokenizer and pretraining.json"})
+    n_steps_per_checkpoint: int = field(
+        default=200,
+        metadata={"help": "updates between checkpoints, from which a run that was killed goes on"},
+    )
+
+    def __post_init__(self) -> None:
+        if self.n_steps_per_checkpoint < 1:
+            raise ValueError(f"n_steps_per_checkpoint is {self.n_steps_per_checkpoint}, expected at least 1")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -248,6 +293,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     pretrain(
         PretrainConfig(**{each.name: getattr(command, each.name) for each in fields(PretrainConfig)}),
         command.output,
+        command.n_steps_per_checkpoint,
     )
 
 

@@ -67,6 +67,10 @@ COMMANDS = {
         "prm_train.allocation.allocate",
         "choose by difficulty which method with which N answers, and what that saves",
     ),
+    "compare-sizes": (
+        "prm_train.allocation.compare_sizes",
+        "a small policy that searches against a larger one, at equal FLOPs with pretraining",
+    ),
     "evaluate": ("prm_train.evaluation.evaluate", "compare methods with intervals and write the report"),
     "report": ("prm_train.report", "compare two runs, or write the figures of a report as files"),
     "benchmark": (

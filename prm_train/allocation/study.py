@@ -76,7 +76,7 @@ class Study:
     ) -> None:
         self.settings, self.predictor = settings, predictor
         self._maker, self._difficulties = ArmMaker(costs.results, chosen, costs), difficulties
-        every = self._maker.arms
+        self.every_arm = every = self._maker.arms
         names = {arm.choice.method for arm in every}
         unknown = set(settings.methods) - names
         if unknown:

@@ -42,6 +42,14 @@ def read_forward_flops(folder: Path) -> ForwardFlops | None:
     return count_forward_flops(read_object(folder / "config.json"), shapes) if shapes else None
 
 
+def read_parameter_flops(folder: Path) -> ForwardFlops | None:
+    """2 for each parameter and token, embeddings included, whatever the model is; None without a
+    checkpoint.
+    """
+    shapes = dict(_shapes(folder))
+    return ForwardFlops(2.0 * sum(map(prod, shapes.values())), is_counted=False) if shapes else None
+
+
 def own_model(user: object) -> Any | None:
     """The transformers model that a policy or scorer runs in this process; None where it runs none, or
     several.

@@ -1,6 +1,6 @@
 """Floating point operations of the models of a search."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from data_gen.problems.tasks import DEFAULT_TASK, model_path
@@ -11,12 +11,14 @@ from prm_train.search.settings import SearchConfig
 from prm_train.strategies.baselines import CONFIDENCE
 
 
-def models_flops(search: SearchConfig) -> dict[str, ForwardFlops]:
+def models_flops(
+    search: SearchConfig, read: Callable[[Path], ForwardFlops | None] = read_forward_flops
+) -> dict[str, ForwardFlops]:
     """Of the policies and the scorers of a search, by name; a Hub name has none, nor has an ensemble."""
     policy = model_path(search.policy.model or DEFAULT_TASK.policy)
     scorers = {} if search.scorer.ensemble else {"prm": search.prm, "orm": search.orm}
     folders = {"policy": policy, **scorers, "revision_model": search.revision_model}
-    found = {name: read_forward_flops(Path(folder)) for name, folder in folders.items() if folder is not None}
+    found = {name: read(Path(folder)) for name, folder in folders.items() if folder is not None}
     known = {name: flops for name, flops in found.items() if flops is not None}
     return known | ({CONFIDENCE: known["policy"]} if "policy" in known else {})
 

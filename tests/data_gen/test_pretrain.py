@@ -1,14 +1,20 @@
 """The shipped base policy, and the command that makes one."""
 
+import logging
 import random
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from data_gen.models.tokenizer import ASSISTANT, EOS, MARKER, PAD, SPECIAL_TOKENS, USER
 from data_gen.pretrain import PretrainConfig, PretrainingReport, documents, encode_batch, pretrain
 from data_gen.problems.arithmetic import rules
 from data_gen.problems.arithmetic.task import BASE_POLICY
+from data_gen.settings.errors import InputError
 
 
 def test_the_shipped_policy_loads_with_transformers_alone():
@@ -71,21 +77,81 @@ def test_repairs_in_the_text_raise_the_share_of_right_attempts():
     assert right[1] > 1.2 * right[0]
 
 
-def test_pretraining_writes_model_tokenizer_and_its_facts(tmp_path: Path):
-    config = PretrainConfig(
-        n_steps=3,
-        n_warmup_steps=1,
-        documents_per_batch=2,
-        hidden_size=32,
-        n_layers=1,
-        n_heads=2,
-        intermediate_size=32,
-    )
-    pretrain(config, tmp_path)
-    report = PretrainingReport.read(tmp_path / "pretraining.json")
-    assert report.config == config
-    assert [point.step for point in report.loss_curve] == [3]
+TINY = PretrainConfig(
+    n_steps=7,
+    n_warmup_steps=2,
+    documents_per_batch=2,
+    hidden_size=32,
+    n_layers=1,
+    n_heads=2,
+    intermediate_size=32,
+)
+
+
+@pytest.fixture(scope="module")
+def at_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pretraining that nothing broke off."""
+    folder = tmp_path_factory.mktemp("at once")
+    pretrain(TINY, folder)
+    return folder
+
+
+def test_pretraining_writes_model_tokenizer_and_its_facts(at_once: Path):
+    report = PretrainingReport.read(at_once / "pretraining.json")
+    assert report.config == TINY
+    assert [point.step for point in report.loss_curve] == [7]
     assert set(report.operation_accuracy) >= set(rules.OPERATIONS)
     # The shipped one
     assert PretrainingReport.read(BASE_POLICY / "pretraining.json").config == PretrainConfig()
-    assert AutoModelForCausalLM.from_pretrained(tmp_path).num_parameters() == report.cost.n_parameters
+    assert AutoModelForCausalLM.from_pretrained(at_once).num_parameters() == report.cost.n_parameters
+    assert not (at_once / "training").exists()
+
+
+class Broken(logging.Handler):
+    """Breaks off when a message has been logged, as Ctrl-C would."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__()
+        self.message = message
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage() == self.message:
+            raise KeyboardInterrupt
+
+
+def break_off(config: PretrainConfig, output: Path, after: int, caplog: pytest.LogCaptureFixture) -> None:
+    """With a checkpoint every second step."""
+    handler, logger = Broken(f"checkpoint after step {after}"), logging.getLogger("data_gen.pretrain")
+    logger.addHandler(handler)
+    with caplog.at_level(logging.DEBUG), pytest.raises(KeyboardInterrupt):
+        pretrain(config, output, n_steps_per_checkpoint=2)
+    logger.removeHandler(handler)
+
+
+def test_a_pretraining_that_was_broken_off_goes_on_to_the_same_weights(
+    at_once: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    broken = tmp_path
+    break_off(TINY, broken, after=2, caplog=caplog)
+    (broken / "training" / "unfinished").mkdir()  # as a kill leaves it
+    (broken / "training" / "unfinished" / "state.safetensors").write_bytes(b"half")
+    break_off(TINY, broken, after=4, caplog=caplog)
+    assert sorted(path.name for path in (broken / "training").iterdir()) == ["config.json", "step-000004"]
+    with caplog.at_level(logging.INFO):
+        pretrain(TINY, broken)
+    assert "going on after step 4 of 7" in caplog.text
+    one, two = (load_file(folder / "model.safetensors") for folder in (at_once, broken))
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    reports = [PretrainingReport.read(folder / "pretraining.json") for folder in (at_once, broken)]
+    assert reports[0].loss_curve == reports[1].loss_curve  # mean loss of all seven steps, and their tokens
+    assert not (broken / "training").exists()
+
+
+def test_a_pretraining_goes_on_only_with_its_own_config(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    break_off(TINY, tmp_path, after=2, caplog=caplog)
+    with pytest.raises(InputError, match=r"another configuration: hidden_size is 32, got 64; choose another"):
+        pretrain(replace(TINY, hidden_size=64), tmp_path)
+    (tmp_path / "training" / "step-000002" / "state.safetensors").write_bytes(b"half")
+    with pytest.raises(InputError, match=r"state.safetensors: is damaged .* to begin again"):
+        pretrain(TINY, tmp_path)

@@ -41,6 +41,7 @@ def test_help_lists_the_commands_in_pipeline_order_and_loads_nothing_heavy() -> 
         "score",
         "estimate-difficulty",
         "allocate",
+        "compare-sizes",
         "evaluate",
         "report",
         "benchmark",
