@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from data_gen.files.jsonl import write_text
 from prm_train.allocation.size_results import SizeReport, SizeRow
+from prm_train.evaluation.methods import method_label
 from prm_train.evaluation.pictures.charts import (
     Frame,
     Series,
@@ -23,7 +24,6 @@ from prm_train.evaluation.pictures.charts import (
     tag,
 )
 from prm_train.evaluation.pictures.figures import as_file, figure_style
-from prm_train.evaluation.methods import method_label
 from prm_train.search.allocation import ORACLE
 
 STYLES = ("c-prm", "c-spare1", "c-beam", "c-orm", "c-vote")
