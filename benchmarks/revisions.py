@@ -42,7 +42,8 @@ trainings; no bar is read from it. The policy is shipped and frozen since `make 
 trainings.
 
 `python -m benchmarks.revisions run --output runs/revisions/seed-0 --seed 0` makes one seed, about an hour on
-one core; a run that was interrupted goes on with the command that it was in. `… collect FOLDERS` writes benchmarks/results/revisions_search.json.
+one core; a run that was interrupted goes on with the command that it was in. `… collect FOLDERS` writes
+benchmarks/results/revisions_search.json.
 """
 
 import argparse
@@ -94,8 +95,8 @@ class RunConfig:
     policy: str | None = field(
         default="single_attempt",
         metadata={
-            "help": "'single_attempt' (shipped: pretrained with `--p_chain 0`, seed 0) or the folder of another "
-            "policy that does not revise; null: pretrain one",
+            "help": "'single_attempt' (shipped: pretrained with `--p_chain 0`, seed 0) or the folder of "
+            "another policy that does not revise; null: pretrain one",
         },
     )
     n_steps: int = field(default=6000, metadata={"help": "updates of the policy's pretraining"})

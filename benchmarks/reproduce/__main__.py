@@ -11,6 +11,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.reproduce.jobs import JobQueue, read_jobs
@@ -74,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("run", help="make one seed")
-    one.add_argument("--output", type=Path, required=True, help="folder for everything that is made")
+    one.add_argument("--output", type=Path, help="folder for everything; default: runs/reproduce/seed-SEED")
     one.add_argument("--seed", type=int, default=11, help="seed of problems, draws and trainings")
     one.add_argument("--revision_policy", help="another policy that does not revise by itself")
     one.add_argument("--small", action="store_true", help="few problems, to try the command")
@@ -84,9 +85,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.command == "collect":
         collect(arguments.folders, ROOT / "RESULTS.md", ROOT / "benchmarks/results/reproduce.json")
         return
-    config = ReproduceConfig(arguments.output, seed=arguments.seed)
+    output = arguments.output or Path(f"runs/reproduce/seed-{arguments.seed}")
+    config = ReproduceConfig(output, arguments.seed)
     if arguments.revision_policy is not None:
-        config = ReproduceConfig(arguments.output, arguments.seed, revision_policy=arguments.revision_policy)
+        config = replace(config, revision_policy=arguments.revision_policy)
     run(config.small() if arguments.small else config)
 
 

@@ -142,7 +142,7 @@ class JobQueue:
         clock = self._clock(each.job.name)
         before = Seconds.read(clock) if clock.exists() else Seconds()
         wall = before.seconds + time.perf_counter() - each.started
-        seconds = Seconds(round(wall, 1), round(before.cpu_seconds + cpu_seconds, 1))
+        seconds = Seconds(round(wall, 1), round(before.cpu_seconds + cpu_seconds, 2))
         seconds.write(clock)
         return seconds
 

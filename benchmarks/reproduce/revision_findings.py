@@ -82,12 +82,12 @@ def f4(seeds: Seeds) -> Finding:
         rows.append([name, f"{100 * float(whole):.1f}", *["–"] * 5])
     return Finding(
         "Sequential against parallel at equal N",
-        "revisions in sequence are a little better than as many in parallel; the best ratio depends on difficulty "
-        "(figures 6 and 7)",
+        "revisions in sequence are a little better than as many in parallel; the best ratio depends on "
+        "difficulty (figures 6 and 7)",
         claim.holds,
-        f"{'Shows' if claim.holds else 'Does not show'}: one chain of {N_MAX} minus {N_MAX} attempts in parallel is "
-        f"{points_words(claim.interval)} points. Best ratio of chains to attempts by fifth of difficulty, the easiest "
-        f"first (a table, no test): {', '.join(ratios)}.",
+        f"{'Shows' if claim.holds else 'Does not show'}: one chain of {N_MAX} minus {N_MAX} attempts in "
+        f"parallel is {points_words(claim.interval)} points. Best ratio of chains to attempts by fifth of "
+        f"difficulty, the easiest first (a table, no test): {', '.join(ratios)}.",
         (claim,),
         {"best_ratio_by_fifth": ratios},
         {f"% solved by the hierarchical vote at N = {N_MAX}": rows},
@@ -114,12 +114,12 @@ def f7(seeds: Seeds) -> Finding:
     before, after, alone = (ratio_intervals(each)[0] for each in (raw, chosen, blind))
     return Finding(
         "Right attempts that become wrong",
-        f"{PAPER_FLIPS:.0%} of right attempts become wrong in the next one; choosing within the chain mends it "
-        "(section 6.1)",
+        f"{PAPER_FLIPS:.0%} of right attempts become wrong in the next one; choosing within the chain mends "
+        "it (section 6.1)",
         claim.holds,
-        f"{'Shows' if claim.holds else 'Does not show'}: {percent_words(before)} of right attempts are followed by a "
-        f"wrong one ({percent_words(alone)} if attempts see nothing), and {percent_words(after)} of right choices "
-        "among the attempts so far.",
+        f"{'Shows' if claim.holds else 'Does not show'}: {percent_words(before)} of right attempts are "
+        f"followed by a wrong one ({percent_words(alone)} if attempts see nothing), and "
+        f"{percent_words(after)} of right choices among the attempts so far.",
         (claim,),
         {"attempts": rounded(before), "choices": rounded(after), "independent": rounded(alone)},
     )

@@ -71,9 +71,9 @@ def f1(seeds: Seeds) -> Finding:
         "PRM against ORM in best-of-N",
         "the PRM is ahead of the ORM, and the gap grows with N (appendix F)",
         shows,
-        f"{'Shows' if shows else 'Does not show'}: at N = {LARGEST} the PRM solves {points_words(ahead.interval)} "
-        f"points more than the strongest ORM ({strongest}), and the gap is {points_words(grows.interval)} points "
-        f"larger than at N = {FEW}.",
+        f"{'Shows' if shows else 'Does not show'}: at N = {LARGEST} the PRM solves "
+        f"{points_words(ahead.interval)} points more than the strongest ORM ({strongest}), and the gap is "
+        f"{points_words(grows.interval)} points larger than at N = {FEW}.",
         (ahead, grows),
         {"strongest_orm": [each.strongest_orm for each in seeds]},
         {"Weighted best-of-N": curves(seeds, (WEIGHTED, ORM, MORE_ORM, "majority"), (1, 4, 16, 64))},
@@ -98,12 +98,12 @@ def f2(seeds: Seeds) -> Finding:
     others = ("particle_filter", "particle_filter_tuned", "beam:survivors=sampled", "dvts", "dvts_tuned")
     return Finding(
         "Beam search against best-of-N by budget and difficulty",
-        "beam search is ahead at small budgets and behind at large ones; it hurts easy problems and helps hard "
-        "ones (figure 3)",
+        "beam search is ahead at small budgets and behind at large ones; it hurts easy problems and helps "
+        "hard ones (figure 3)",
         shows,
-        f"{'Shows' if shows else 'Does not show in full'}: beam search minus weighted best-of-N is {few} points at "
-        f"N = {FEW} and {large} at N = {LARGEST}; at N = {FEW} {easy} on the easiest two fifths of the problems "
-        f"and {hard} on the others.",
+        f"{'Shows' if shows else 'Does not show in full'}: beam search minus weighted best-of-N is {few} "
+        f"points at N = {FEW} and {large} at N = {LARGEST}; at N = {FEW} {easy} on the easiest two fifths of "
+        f"the problems and {hard} on the others.",
         claims,
         {},
         {
@@ -198,13 +198,14 @@ def f5(seeds: Seeds) -> Finding:
     ]
     return Finding(
         "Compute-optimal search against best-of-N",
-        "best-of-N's accuracy for up to 4 times less compute, with oracle and with predicted difficulty (figure 4)",
+        "best-of-N's accuracy for up to 4 times less compute, with oracle and with predicted difficulty "
+        "(figure 4)",
         oracle.holds,
         f"{'Shows' if oracle.holds else 'Does not show'}: by oracle difficulty the accuracy of weighted "
         f"best-of-{LARGEST} takes {factor_words(oracle.interval)} times fewer FLOPs, the PRM's included; by "
-        f"difficulty predicted from the prompt {factor_words(claims[PROMPT].interval)}. The same methods by shuffled "
-        f"difficulties save {factor_words(claims[BLIND].interval)}, so that knowing the difficulty adds a factor of "
-        f"{factor_words(added.interval)}{adds}.",
+        f"difficulty predicted from the prompt {factor_words(claims[PROMPT].interval)}. The same methods by "
+        f"shuffled difficulties save {factor_words(claims[BLIND].interval)}, so that knowing the difficulty "
+        f"adds a factor of {factor_words(added.interval)}{adds}.",
         (oracle,),
         {
             "compute_saving": rounded(oracle.interval),
@@ -235,7 +236,8 @@ def f8(seeds: Seeds) -> Finding:
     listed = "; ".join(f"{claim.words}: {points_words(claim.interval)}" for claim in claims)
     return Finding(
         "Lookahead at equal budget",
-        "lookahead search is no better than beam search or best-of-N for the same budget N (k + 1) (figure 3)",
+        "lookahead search is no better than beam search or best-of-N for the same budget N (k + 1) (figure "
+        "3)",
         shows,
         f"{'Shows' if shows else 'Does not show in full'}, in points: {listed}.",
         tuple(claims),
@@ -255,13 +257,14 @@ def early_stop_figures(seeds: Seeds) -> dict[str, object]:
     spent = [(share(np.array(each.tokens), np.array(each.all_tokens)), len(each.tokens)) for each in stops]
     pooled, own = ratio_intervals([(rest_of(ratio), n) for ratio, n in spent])
     differences = [np.array(each.accuracy) - np.array(each.all_accuracy) for each in stops]
+    difference = over_seeds(differences, (-1.0, 1.0))
+    words = f"saves {percent_words(pooled)} of all tokens at {points_words(difference)} points"
     return {
         "tokens_saved": rounded(pooled),
-        "accuracy_difference": rounded(over_seeds(differences, (-1.0, 1.0))),
+        "accuracy_difference": rounded(difference),
         "tokens_saved_by_seed": [rounded(each) for each in own],
         "thresholds": [each.threshold for each in stops],
-        "sentence": f"Weighted best-of-{LARGEST} that stops by the Beta rule saves {percent_words(pooled)} of all "
-        f"tokens at {points_words(over_seeds(differences, (-1.0, 1.0)))} points.",
+        "sentence": f"Weighted best-of-{LARGEST} that stops by the Beta rule {words}.",
     }
 
 
