@@ -106,8 +106,13 @@ def ratio_intervals(seeds: Sequence[tuple[Ratio, int]]) -> tuple[Interval, list[
 
 
 def share(numerators: Floats, denominators: Floats) -> Ratio:
-    """Of sums (problem,) over problems."""
-    return lambda weights: (weights @ numerators) / (weights @ denominators)
+    """Of sums (problem,) over problems; 0 in resamples that have nothing to share."""
+
+    def ratio(weights: Floats) -> Floats:
+        parts, wholes = weights @ numerators, weights @ denominators
+        return np.where(wholes > 0, parts / np.where(wholes > 0, wholes, 1.0), 0.0)
+
+    return ratio
 
 
 def points(value: float) -> str:
