@@ -56,14 +56,14 @@ def measure(config: ReproduceConfig) -> Measured:
     return Measured(config.seed, search, revisions, costs, machine_name())
 
 
-def collect(folders: Sequence[Path], page_file: Path, figures_file: Path) -> None:
-    """Raises InputError where a folder holds no finished run."""
+def collect(folders: Sequence[Path], page_file: Path, figures_file: Path, sizes: Path | None = None) -> None:
+    """`sizes` is the file of F6. Raises InputError where a folder holds no finished run."""
     from benchmarks.reproduce.page import figures, page
 
     seeds = [Measured.read(folder / FILE) for folder in folders]
     command = " ".join(("python -m benchmarks.reproduce collect", *map(str, folders)))
-    write_text(figures_file, json.dumps(figures(seeds, command), indent=1, ensure_ascii=False) + "\n")
-    write_text(page_file, page(seeds, command))
+    write_text(figures_file, json.dumps(figures(seeds, command, sizes), indent=1, ensure_ascii=False) + "\n")
+    write_text(page_file, page(seeds, command, sizes))
     logger.info("%s", page_file)
 
 
@@ -81,9 +81,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     one.add_argument("--small", action="store_true", help="few problems, to try the command")
     several = commands.add_parser("collect", help="figures and page of finished seeds")
     several.add_argument("folders", type=Path, nargs="+", help="outputs of run")
+    several.add_argument(
+        "--sizes", type=Path, help="JSON with `shows` and `sentence` of F6; default: not run"
+    )
     arguments = parser.parse_args(argv)
     if arguments.command == "collect":
-        collect(arguments.folders, ROOT / "RESULTS.md", ROOT / "benchmarks/results/reproduce.json")
+        results = ROOT / "benchmarks/results/reproduce.json"
+        collect(arguments.folders, ROOT / "RESULTS.md", results, arguments.sizes)
         return
     output = arguments.output or Path(f"runs/reproduce/seed-{arguments.seed}")
     config = ReproduceConfig(output, arguments.seed)

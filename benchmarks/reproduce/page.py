@@ -1,12 +1,15 @@
 """benchmarks/results/reproduce.json and RESULTS.md of one or more seeds."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from benchmarks.reproduce.claims import Claim, Finding
 from benchmarks.reproduce.measured import Measured
 from benchmarks.reproduce.revision_findings import f3, f4, f7
 from benchmarks.reproduce.search_findings import early_stop_figures, f1, f2, f5, f8
+from data_gen.files.stored_record import StoredRecord, read_object
 
 ORDER = ("F1", "F2", "F3", "F4", "F5", "F6", "F7", "F8")
 NOT_RUN = Finding(
@@ -18,18 +21,32 @@ NOT_RUN = Finding(
 )
 
 
-def findings(seeds: Sequence[Measured]) -> dict[str, Finding]:
+@dataclass(frozen=True)
+class OtherFinding(StoredRecord):
+    """F6 as another command found it."""
+
+    WRITTEN_BY = "the comparison at equal FLOPs"
+
+    shows: bool
+    sentence: str
+
+
+def findings(seeds: Sequence[Measured], sizes: Path | None = None) -> dict[str, Finding]:
+    """`sizes` is a file that holds `shows` and `sentence` of F6."""
     searches, revisions = [each.search for each in seeds], [each.revisions for each in seeds]
     found = {
         **{name: make(searches) for name, make in (("F1", f1), ("F2", f2), ("F5", f5), ("F8", f8))},
         **{name: make(revisions) for name, make in (("F3", f3), ("F4", f4), ("F7", f7))},
     }
+    if sizes is not None:
+        other = OtherFinding.read(sizes)
+        found["F6"] = replace(NOT_RUN, shows=other.shows, sentence=other.sentence, ours=read_object(sizes))
     return {name: found.get(name, NOT_RUN) for name in ORDER}
 
 
-def figures(seeds: Sequence[Measured], command: str) -> dict[str, Any]:
+def figures(seeds: Sequence[Measured], command: str, sizes: Path | None = None) -> dict[str, Any]:
     """reproduce.json."""
-    found = findings(seeds)
+    found = findings(seeds, sizes)
     return {
         "seeds": [each.seed for each in seeds],
         "findings": {
@@ -49,9 +66,9 @@ def figures(seeds: Sequence[Measured], command: str) -> dict[str, Any]:
     }
 
 
-def page(seeds: Sequence[Measured], command: str) -> str:
+def page(seeds: Sequence[Measured], command: str, sizes: Path | None = None) -> str:
     """RESULTS.md."""
-    found = findings(seeds)
+    found = findings(seeds, sizes)
     numbers = ", ".join(str(each.seed) for each in seeds)
     minutes = " / ".join(f"{sum(each.cpu_seconds.values()) / 60:.0f}" for each in seeds)
     lines = [

@@ -1,6 +1,7 @@
 """Findings of seeds that are made by hand."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -195,7 +196,7 @@ def test_a_difference_of_ratios_is_resampled_by_problem():
     assert claim.interval.low < -2 < claim.interval.high
 
 
-def test_the_page_names_every_finding_and_what_was_not_run():
+def test_the_page_names_every_finding_and_what_was_not_run(tmp_path: Path):
     seeds = [
         Measured(seed, search, chains, {"label": 60.0}, "a machine")
         for seed, search, chains in zip((11, 12), SEEDS, CHAIN_SEEDS, strict=True)
@@ -213,3 +214,8 @@ def test_the_page_names_every_finding_and_what_was_not_run():
     assert "| not run |" in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert all(line.endswith("|") for line in rows)
+    sizes = tmp_path / "sizes.json"
+    sizes.write_text('{"shows": true, "sentence": "Shows.", "by_bin": [1]}')
+    with_sizes = figures(seeds, "command", sizes)["findings"]["F6"]
+    assert with_sizes["shows"] is True
+    assert with_sizes["by_bin"] == [1]
