@@ -183,9 +183,8 @@ def stopped(validation: Costs, test: Costs, chosen: Chosen) -> Stopped:
     if stop.chosen is None:
         return Stopped(values_of(all_right), values_of(all_paid))
     right, paid = replay.run(stop.chosen.n_drawn)
-    return Stopped(
-        *(values_of(each) for each in (all_right, all_paid, right, paid)), threshold=stop.chosen.confidence
-    )
+    each = (values_of(all_right), values_of(all_paid), values_of(right), values_of(paid))
+    return Stopped(*each, threshold=stop.chosen.confidence)
 
 
 def point(accuracy: Floats, flops: Floats) -> Point:

@@ -196,6 +196,12 @@ def test_a_difference_of_ratios_is_resampled_by_problem():
     assert claim.interval.low < -2 < claim.interval.high
 
 
+def test_what_was_measured_is_read_as_it_was_written(tmp_path: Path):
+    measured = Measured(11, search_half(), revision_half(), {"label": 60.0}, "a machine")
+    measured.write(tmp_path / "measured.json")
+    assert Measured.read(tmp_path / "measured.json") == measured
+
+
 def test_the_page_names_every_finding_and_what_was_not_run(tmp_path: Path):
     seeds = [
         Measured(seed, search, chains, {"label": 60.0}, "a machine")
