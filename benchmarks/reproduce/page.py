@@ -1,5 +1,6 @@
 """benchmarks/results/reproduce.json and RESULTS.md of one or more seeds."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,15 @@ from benchmarks.reproduce.revision_findings import f3, f4, f7
 from benchmarks.reproduce.search_findings import early_stop_figures, f1, f2, f5, f8
 from data_gen.files.stored_record import StoredRecord, read_object
 
+TRAINED = ("sample", "label", "build", "train")
+# Commands that a finding rests on, by the beginnings of their names
+RESTS_ON: Mapping[str, tuple[str, ...]] = {
+    "F1": (*TRAINED, "search", "more"),
+    "F2": (*TRAINED, "search"),
+    "F5": (*TRAINED, "search", "difficulty", "measure"),
+    "F8": (*TRAINED, "search"),
+    **dict.fromkeys(("F3", "F4", "F7"), ("revisions",)),
+}
 ORDER = ("F1", "F2", "F3", "F4", "F5", "F6", "F7", "F8")
 NOT_RUN = Finding(
     "Test-time compute against a larger model",
@@ -84,12 +94,7 @@ def page(seeds: Sequence[Measured], command: str, sizes: Path | None = None) -> 
         "Figures are means over seeds with 95 % intervals over seeds and problems; differences are in points "
         "of accuracy.",
         "",
-        "| | finding | the paper | shows here |",
-        "|---|---|---|---|",
-    ]
-    lines += [
-        f"| {name} | {each.title} | {each.paper} | {shows_words(each.shows)} |"
-        for name, each in found.items()
+        *table(summary(found, seeds)),
     ]
     for name, each in found.items():
         lines += ["", *section(name, each, seeds)]
@@ -97,6 +102,18 @@ def page(seeds: Sequence[Measured], command: str, sizes: Path | None = None) -> 
     sentence = stop.get("sentence", "No threshold was as accurate as all samples on the validation problems.")
     lines += ["", "## Stopping early", "", str(sentence), "", "## Cost", "", *cost_table(seeds)]
     return "\n".join(lines) + "\n"
+
+
+def summary(found: Mapping[str, Finding], seeds: Sequence[Measured]) -> list[list[str]]:
+    rows = [["", "finding", "the paper", "shows here", "CPU-minutes a seed"]]
+    for name, each in found.items():
+        names = RESTS_ON.get(name, ())
+        spent = [
+            seconds for seed in seeds for job, seconds in seed.cpu_seconds.items() if job.startswith(names)
+        ]
+        minutes = f"{sum(spent) / len(seeds) / 60:.0f}" if names else "–"
+        rows.append([name, each.title, each.paper, shows_words(each.shows), minutes])
+    return rows
 
 
 def shows_words(shows: bool | None) -> str:
@@ -124,11 +141,13 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def cost_table(seeds: Sequence[Measured]) -> list[str]:
-    names = dict.fromkeys(name for each in seeds for name in each.cpu_seconds)
-
-    def cells(costs: Mapping[str, float], name: str) -> str:
-        return f"{costs[name]:,.0f}" if name in costs else "–"
-
+    """Of the processes of a step together."""
+    sums: list[dict[str, float]] = [defaultdict(float) for _ in seeds]
+    for of_seed, each in zip(sums, seeds, strict=True):
+        for name, seconds in each.cpu_seconds.items():
+            of_seed[name.rstrip("-0123456789")] += seconds
+    names = dict.fromkeys(name for each in sums for name in each)
     rows = [["CPU-seconds", *(f"seed {each.seed}" for each in seeds)]]
-    rows += [[name, *(cells(each.cpu_seconds, name) for each in seeds)] for name in names]
+    rows += [[name, *(f"{each[name]:,.0f}" for each in sums)] for name in names]
+    rows.append(["all", *(f"{sum(each.values()):,.0f}" for each in sums)])
     return table(rows)

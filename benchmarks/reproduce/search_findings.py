@@ -20,11 +20,13 @@ from benchmarks.reproduce.claims import (
 )
 from benchmarks.reproduce.measure_search import LOOKAHEADS, MORE_ORM, ORM, WEIGHTED
 from benchmarks.reproduce.measured import Point, SearchHalf
+from benchmarks.reproduce.plan import SIZES
 from prm_train.allocation.savings import cost_to_reach
 from prm_train.allocation.study import BLIND, FIXED
 from prm_train.evaluation.methods import method_label
 from prm_train.search.allocation import ORACLE, PROMPT, SCORE
 
+SHOWN = (4, 16, 64)
 LARGEST, FEW, PAPER_SAVING, LEAST_SAVING = 64, 4, 4.0, 2.0
 NAMES = {MORE_ORM: "ORM weighted, equal tokens", ORM: "ORM weighted, equal solutions"}
 Seeds = Sequence[SearchHalf]
@@ -52,6 +54,15 @@ def curves(seeds: Seeds, methods: Sequence[str], ns: Sequence[int]) -> list[list
     return rows
 
 
+def costs(seeds: Seeds, methods: Sequence[str]) -> list[list[str]]:
+    """Policy and scorer together: heads, then a row a method."""
+    rows = [["GFLOPs a problem", *(f"N = {n}" for n in SHOWN)]]
+    for name in methods:
+        each = [np.mean([seed.mean_flops[name][n] for seed in seeds]) / 1e9 for n in SHOWN]
+        rows.append([method_label(name), *(f"{cell:.2f}" for cell in each)])
+    return rows
+
+
 def percent_cell(means: Sequence[float]) -> str:
     return f"{100 * float(np.mean(means)):.1f}"
 
@@ -76,7 +87,10 @@ def f1(seeds: Seeds) -> Finding:
         f"{points_words(grows.interval)} points larger than at N = {FEW}.",
         (ahead, grows),
         {"strongest_orm": [each.strongest_orm for each in seeds]},
-        {"Weighted best-of-N": curves(seeds, (WEIGHTED, ORM, MORE_ORM, "majority"), (1, 4, 16, 64))},
+        {
+            "Weighted best-of-N": curves(seeds, (WEIGHTED, ORM, MORE_ORM, "majority"), (1, *SHOWN)),
+            "Cost": costs(seeds, (WEIGHTED, ORM, "majority")),
+        },
     )
 
 
@@ -108,16 +122,17 @@ def f2(seeds: Seeds) -> Finding:
         {},
         {
             "Beside searches that keep the policy's opinion": curves(
-                seeds, (WEIGHTED, "beam", *others), (4, 8, 16, 64)
+                seeds, (WEIGHTED, "beam", *others), SIZES
             ),
             "Beam search − weighted best-of-N, points, by fifth of difficulty": by_fifth(seeds),
+            "Cost": costs(seeds, (WEIGHTED, "beam", *others)),
         },
     )
 
 
 def by_fifth(seeds: Seeds) -> list[list[str]]:
     rows = [["N", "easiest", "2", "3", "4", "hardest"]]
-    for n in (4, 16, 64):
+    for n in SHOWN:
         differences = minus(seeds, "beam", WEIGHTED, n)
         means = [
             np.mean(
@@ -229,10 +244,6 @@ def f8(seeds: Seeds) -> Finding:
             words = f"lookahead k = {factor - 1} with N = {n} − {others} with N = {budget}"
             claims.append(difference_claim(words, differences, "below"))
     shows = all(claim.holds for claim in claims)
-    flops = [["GFLOPs a problem (mean of seeds)", "N = 4", "N = 16", "N = 64"]]
-    for name in (WEIGHTED, "beam", *LOOKAHEADS):
-        cells = [np.mean([each.mean_flops[name][n] for each in seeds]) / 1e9 for n in (4, 16, 64)]
-        flops.append([method_label(name), *(f"{cell:.2f}" for cell in cells)])
     listed = "; ".join(f"{claim.words}: {points_words(claim.interval)}" for claim in claims)
     return Finding(
         "Lookahead at equal budget",
@@ -243,8 +254,8 @@ def f8(seeds: Seeds) -> Finding:
         tuple(claims),
         {"same_budget": [dict(each.same_budget) for each in seeds]},
         {
-            "Lookahead": curves(seeds, (WEIGHTED, "beam", *LOOKAHEADS), (4, 8, 16, 64)),
-            "What it really costs": flops,
+            "Lookahead": curves(seeds, (WEIGHTED, "beam", *LOOKAHEADS), SIZES),
+            "What it really costs": costs(seeds, (WEIGHTED, "beam", *LOOKAHEADS)),
         },
     )
 

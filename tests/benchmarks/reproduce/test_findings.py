@@ -55,7 +55,10 @@ def search_half() -> SearchHalf:
             MORE_ORM: orm,
             **{name: at_all(9) for name in (*others, "dvts_tuned", *LOOKAHEADS)},
         },
-        mean_flops={name: dict.fromkeys(NS, 2e9) for name in (WEIGHTED, "beam", *LOOKAHEADS)},
+        mean_flops={
+            name: dict.fromkeys(NS, 2e9)
+            for name in (WEIGHTED, ORM, "beam", *others, "dvts_tuned", *LOOKAHEADS)
+        },
         fifths=FIFTHS,
         strongest_orm=MORE_ORM,
         validation_of_orms={ORM: 0.3, MORE_ORM: 0.4},
@@ -218,6 +221,9 @@ def test_the_page_names_every_finding_and_what_was_not_run(tmp_path: Path):
     assert "| F3 | pass@1 along a chain" in text
     assert "| **no** |" in text
     assert "| not run |" in text
+    assert "| label | 60 | 60 |" in text
+    assert "| F1 | PRM against ORM in best-of-N | the PRM is ahead" in text
+    assert "(appendix F) | yes | 1 |" in text  # a minute of labelling for each seed
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert all(line.endswith("|") for line in rows)
     sizes = tmp_path / "sizes.json"
