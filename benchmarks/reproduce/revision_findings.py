@@ -77,9 +77,14 @@ def f4(seeds: Seeds) -> Finding:
     for n in CHAINS:
         whole = np.mean([solved(each, n).mean() for each in seeds])
         rows.append([f"{n}:{N_MAX // n}", *(f"{100 * float(x):.1f}" for x in (whole, *by_fifth[n]))])
-    for name in (f"{BLIND[1]}, hierarchical", "policy, ORM-weighted", "policy, majority"):
+    others = {
+        f"{BLIND[1]}, hierarchical": "one chain whose attempts see nothing",
+        "policy, ORM-weighted": "policy before training, ORM-weighted",
+        "policy, majority": "policy before training, majority",
+    }
+    for name, words in others.items():
         whole = np.mean([np.mean(each.solved[name][N_MAX]) for each in seeds])
-        rows.append([name, f"{100 * float(whole):.1f}", *["–"] * 5])
+        rows.append([words, f"{100 * float(whole):.1f}", *["–"] * 5])
     return Finding(
         "Sequential against parallel at equal N",
         "revisions in sequence are a little better than as many in parallel; the best ratio depends on "
@@ -114,8 +119,8 @@ def f7(seeds: Seeds) -> Finding:
     before, after, alone = (ratio_intervals(each)[0] for each in (raw, chosen, blind))
     return Finding(
         "Right attempts that become wrong",
-        f"{PAPER_FLIPS:.0%} of right attempts become wrong in the next one; choosing within the chain mends "
-        "it (section 6.1)",
+        f"{100 * PAPER_FLIPS:.0f} % of right attempts become wrong in the next one; choosing within the "
+        "chain mends it (section 6.1)",
         claim.holds,
         f"{'Shows' if claim.holds else 'Does not show'}: {percent_words(before)} of right attempts are "
         f"followed by a wrong one ({percent_words(alone)} if attempts see nothing), and "

@@ -64,7 +64,7 @@ def search_half() -> SearchHalf:
         validation_of_orms={ORM: 0.3, MORE_ORM: 0.4},
         same_budget={8: WEIGHTED, 16: WEIGHTED, 64: WEIGHTED},
         settings={},
-        best_of_n={16: flat(0.4, 2.0), 64: flat(0.5, 8.0)},
+        best_of_n={4: flat(0.3, 1.0), 16: flat(0.4, 2.0), 64: flat(0.5, 8.0)},
         allocated={ORACLE: curve, **{kind: (flat(0.5, 4.0),) for kind in (PROMPT, SCORE, SHUFFLED, FIXED)}},
         early_stop=Stopped((1.0,) * N, (100.0,) * N, (1.0,) * N, (40.0,) * N, 0.9),
     )
@@ -147,6 +147,9 @@ def test_allocation_saves_what_its_curve_says():
     found = f5(SEEDS)
     assert found.shows
     assert found.ours["compute_saving"] == {"mean": 4.0, "low": 4.0, "high": 4.0}
+    table = found.tables["Within the cost of weighted best-of-N"]
+    assert table[2][1:] == ["40.0", "40.0", "60.0"]  # the oracle's, for 1, 2 and 8
+    assert table[-1][1:] == ["–", "–", "50.0"]  # what costs 4
     assert found.ours["by_estimate"][SHUFFLED]["mean"] == 2.0
     assert found.ours["oracle_over_blind"]["mean"] == 2.0
     assert found.ours["by_estimate_at_16"][ORACLE]["mean"] == 2.0  # 0.4 for 1 instead of 2
