@@ -19,7 +19,7 @@ TEST_PROCESSES ?= 2
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup quickstart speedrun test lint types slow bench bench-search bench-training revisions faults pretrain vllm-cpu test-vllm clean
+.PHONY: help setup quickstart speedrun test lint types slow bench bench-search bench-training revisions reproduce faults pretrain vllm-cpu test-vllm clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
@@ -60,8 +60,11 @@ bench: setup ## sampling against generate, incremental scoring against whole pat
 	$(BIN)/python -m benchmarks.sampling
 	$(BIN)/python -m benchmarks.scoring
 
-revisions: setup ## chains of revisions against independent attempts, from pretraining to figures (an hour and a half)
+revisions: setup ## chains of revisions against independent attempts, from samples to figures (an hour)
 	$(BIN)/python -m benchmarks.revisions run --output runs/revisions/seed-0 $(ARGS)
+
+reproduce: setup ## the paper's findings on the built-in task, one seed (under an hour on two idle cores); ARGS="--seed 12": another
+	$(BIN)/python -m benchmarks.reproduce run $(ARGS)
 
 bench-search: setup $(PEERS_VENV)/.installed ## searches against the textbook loop, its-hub and thinkbooster: prints ratios
 	$(BIN)/python -m benchmarks.searching --peers $(PEERS_VENV)/bin/python $(ARGS)

@@ -37,11 +37,13 @@ slips of a line that a right solution nearby corrects; one recipe, untuned. Equa
 tokens are reported beside.
 
 Deviations: `collect` also gives each difference over all seeds, with an interval that holds the variance of
-trainings; no bar is read from it.
+trainings; no bar is read from it. The policy is shipped and frozen since `make reproduce` uses it, too
+(`--policy null` pretrains one from the seed, as it is written above): seeds are of problems, draws and
+trainings.
 
-`python -m benchmarks.revisions run --output runs/revisions/seed-0 --seed 0` makes one seed, about an hour and
-a half on one core; a run that was interrupted goes on with the command that it was in (pretraining begins
-again). `… collect FOLDERS` writes benchmarks/results/revisions_search.json.
+`python -m benchmarks.revisions run --output runs/revisions/seed-0 --seed 0` makes one seed, about an hour on
+one core; a run that was interrupted goes on with the command that it was in. `… collect FOLDERS` writes
+benchmarks/results/revisions_search.json.
 """
 
 import argparse
@@ -58,6 +60,7 @@ from numpy.typing import NDArray
 
 from data_gen.files.run_identity import claim_run
 from data_gen.files.stored_record import read_object
+from data_gen.problems.tasks import model_path
 from data_gen.process.machine import machine_name
 from data_gen.settings.parse import parse_config
 from prm_train.evaluation.choosers import scorer_scores, vote_by
@@ -88,12 +91,12 @@ class RunConfig:
     """One seed of the comparison."""
 
     output: Path = field(metadata={"help": "folder for everything that is made"})
-    seed: int = field(default=0, metadata={"help": "seed of pretraining, problems, draws and trainings"})
-    policy: Path | None = field(
-        default=None,
+    seed: int = field(default=0, metadata={"help": "seed of problems, draws and trainings"})
+    policy: str | None = field(
+        default="single_attempt",
         metadata={
-            "is_input": True,
-            "help": "folder of a policy that `data_gen.pretrain --p_chain 0` made; null: pretrain one",
+            "help": "'single_attempt' (shipped: pretrained with `--p_chain 0`, seed 0) or the folder of "
+            "another policy that does not revise; null: pretrain one",
         },
     )
     n_steps: int = field(default=6000, metadata={"help": "updates of the policy's pretraining"})
@@ -105,7 +108,8 @@ class RunConfig:
 def commands(config: RunConfig) -> Iterator[tuple[Path, tuple[str, ...]]]:
     """What is run, one after the other, and the file that each leaves when it is finished."""
     out, seed = config.output, str(config.seed)
-    policy, run, rows = config.policy or out / "policy", out / "solutions", out / "rows"
+    policy = Path(model_path(config.policy)) if config.policy else out / "policy"
+    run, rows = out / "solutions", out / "rows"
     task = ("--problems.seed", seed, "--policy.model", str(policy), "--policy.base_seed", seed)
     sampling = (*task, "--max_new_tokens", "160")
     training = ("--model", str(policy), "--lr_schedule", "cosine", "--seed", seed, "--use_cpu", "true")

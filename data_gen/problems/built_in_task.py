@@ -3,7 +3,7 @@
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
@@ -24,6 +24,7 @@ class BuiltInTask:
     rollouts alone.
 
     `policy` is the name under which the language model of the task ships in the folder `policy_folder`.
+    `more_policies` are the folders of further ones, by name.
     `simulate(question, written, noise)` continues a solution as a program does that stands in for it.
 
     `sample_solutions(n)` are n questions with right and wrong solutions, as steps, always the same ones.
@@ -40,4 +41,5 @@ class BuiltInTask:
     policy_folder: Path
     simulate: Callable[[str, str, Random], str]
     sample_solutions: Callable[[int], list[tuple[str, tuple[str, ...]]]]
+    more_policies: Mapping[str, Path] = field(default_factory=dict)
     report_notes: tuple[str, ...] = ()

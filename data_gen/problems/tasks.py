@@ -34,7 +34,11 @@ def step_truth(problem: Problem, text: str) -> list[bool | None] | None:
 
 def shipped_models() -> dict[str, str]:
     """The folders of the models that ship with the project, by the names that settings call them."""
-    return {task.policy: str(task.policy_folder) for task in TASKS.values()}
+    return {
+        name: str(folder)
+        for task in TASKS.values()
+        for name, folder in {task.policy: task.policy_folder, **task.more_policies}.items()
+    }
 
 
 def model_path(name: str) -> str:

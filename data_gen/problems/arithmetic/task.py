@@ -20,6 +20,8 @@ from data_gen.problems.built_in_task import BuiltInTask
 from data_gen.records.steps import split_steps
 
 BASE_POLICY = Path(__file__).parent / "base_policy"
+# Pretrained on documents of one attempt each: it does not revise unless it is taught to
+SINGLE_ATTEMPT_POLICY = Path(__file__).parent / "single_attempt_policy"
 
 
 def step_truth(question: str, text: str) -> list[bool | None]:
@@ -61,6 +63,7 @@ ARITHMETIC = BuiltInTask(
     step_truth=step_truth,
     policy="base",
     policy_folder=BASE_POLICY,
+    more_policies={"single_attempt": SINGLE_ATTEMPT_POLICY},
     simulate=simulate,
     sample_solutions=sample_solutions,
     report_notes=(
