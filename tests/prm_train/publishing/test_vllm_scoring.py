@@ -35,6 +35,8 @@ from prm_train.training.scorer_network import build_scorer, save_scorer
 from prm_train.training.settings import ScorerConfig
 
 pytestmark = pytest.mark.vllm
+# A busy machine needs longer for what vLLM begins with
+BUSY = {"VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": "3600", "VLLM_ENGINE_READY_TIMEOUT_S": "3600"}
 
 
 def scorer(kind: Kind, folder: Path, is_reward: bool = False) -> Path:
@@ -123,7 +125,7 @@ def served(folder: Path, log: Path, *arguments: str) -> Iterator[str]:
         *arguments,
     ]
     process = subprocess.Popen(
-        command, stdout=log.open("wb"), stderr=subprocess.STDOUT, env={**SETTINGS, **os.environ}
+        command, stdout=log.open("wb"), stderr=subprocess.STDOUT, env={**SETTINGS, **BUSY, **os.environ}
     )
     url = f"http://127.0.0.1:{port}"
     try:
