@@ -26,7 +26,7 @@ from data_gen.labeling.solutions import LabelingTask, label_samples
 from data_gen.labeling.summary import LabelSummary
 from data_gen.ledger.policy import LedgerPolicy
 from data_gen.ledger.store import Ledger
-from data_gen.policies.config import PolicyExecution
+from data_gen.policies.execution import PolicyExecution
 from data_gen.policies.first_prompt import say_prompt
 from data_gen.policies.metered import MeteredPolicy
 from data_gen.policies.protocol import Policy

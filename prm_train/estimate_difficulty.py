@@ -6,7 +6,7 @@ fits and what they are worth, difficulty.jsonl a line for each problem, for `prm
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -230,7 +230,10 @@ def read_searches(config: EstimateDifficultyConfig) -> tuple[FinishedSearch, Fin
     return replace(validation, results=answered), test
 
 
-def estimate(config: EstimateDifficultyConfig) -> tuple[DifficultyPredictor, list[ProblemDifficulty]]:
+def estimate(
+    config: EstimateDifficultyConfig,
+) -> tuple[DifficultyPredictor, list[ProblemDifficulty], frozenset[str]]:
+    """The fits, the estimates of all test problems, and the ids of those whose search failed."""
     validation, test = read_searches(config)
     reader = PromptReader(test, config) if config.prompt_head else None
     how = config.aggregation or best_aggregation(validation, config.n_draws)
@@ -261,7 +264,8 @@ def estimate(config: EstimateDifficultyConfig) -> tuple[DifficultyPredictor, lis
     if SCORE in features:
         _warn_of_lost_tokens(test)
     costs = Costs(test.results, test.config.step_separator, models_flops(test.config))
-    return predictor, difficulties(predictor, test.results, features, n_prompt, costs)
+    failed = frozenset(each.problem.problem_id for each in test.results if each.failure)
+    return predictor, difficulties(predictor, test.results, features, n_prompt, costs), failed
 
 
 def _warn_of_lost_tokens(test: FinishedSearch) -> None:
@@ -274,12 +278,16 @@ def _warn_of_lost_tokens(test: FinishedSearch) -> None:
         )
 
 
-def table(predictor: DifficultyPredictor, found: Sequence[ProblemDifficulty]) -> str:
-    """What each kind of estimate is worth, for a person."""
-    rows = {"problems": f"{len(found):,}"}
+def table(predictor: DifficultyPredictor, found: Sequence[ProblemDifficulty], failed: Container[str]) -> str:
+    """What each kind of estimate is worth, for a person. The costs are those of problems that were answered:
+    of the others nobody knows what they would have cost.
+    """
+    answered = [each for each in found if each.problem_id not in failed]
+    n_failed = len(found) - len(answered)
+    rows = {"problems": f"{len(found):,}" + (f", of which {n_failed:,} failed" if n_failed else "")}
     for kind in predictor.fits:
         worth = predictor.test.get(kind)
-        cost = mean_cost(found, kind).total
+        cost = mean_cost(answered, kind).total
         rows[kind] = (
             f"{cost:,.0f} tokens a problem"
             if worth is None
@@ -294,11 +302,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(EstimateDifficultyConfig, argv)
     check_inputs(config)
     check_folder(config.output)
-    predictor, found = estimate(config)
+    predictor, found, failed = estimate(config)
     config.output.mkdir(parents=True, exist_ok=True)
     write_records(config.output / FILE, ProblemDifficulty, found)
     predictor.write(config.output / PREDICTOR_FILE)
-    logger.info("%s:\n%s", config.output / PREDICTOR_FILE, table(predictor, found))
+    logger.info("%s:\n%s", config.output / PREDICTOR_FILE, table(predictor, found, failed))
 
 
 if __name__ == "__main__":

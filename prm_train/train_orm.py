@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     rows = read_outcome_rows(config.rows)
     if config.objective == "pointwise":
-        from prm_train.training.reward_trainer import OrmTraining
+        from prm_train.training.scorer_training import OrmTraining
 
         run_training(OrmTraining(rows, config))
     else:

@@ -12,11 +12,11 @@ A row without an answer raises NoAnswerError with a reason to count.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, Literal, NamedTuple
 
 from data_gen.answers.find import boxed_answers
 from data_gen.answers.vote_key import answer_key
+from data_gen.problems.placeholders import PLACEHOLDERS, bare, stands_for_none
 from data_gen.problems.question_options import (
     Option,
     OptionAnswers,
@@ -31,33 +31,6 @@ from data_gen.settings.errors import InputError
 
 OPTION_FIELDS = ("options", "choices")
 ANSWERS_TO_OPTIONS = ("answer", "answerKey", "correct", "answer_idx", "answer_index")
-PLACEHOLDERS = (
-    *(
-        "proof",
-        "none",
-        "null",
-        "nan",
-        "n/a",
-        "not found",
-        "notfound",
-        "not available",
-        "not applicable",
-        "not provided",
-        "not given",
-    ),
-    *(
-        "no answer",
-        "answer not found",
-        "no solution found",
-        "see solution",
-        "omitted",
-        "unknown",
-        "missing",
-        "tbd",
-        "todo",
-        "-",
-    ),
-)
 
 
 class NoAnswerError(InputError):
@@ -318,17 +291,10 @@ def _refuse_placeholders(
     """Raises NoAnswerError for an answer that says that there is none; what is one of the options says
     something.
     """
+    texts = [option.text for option in options]
     for answer in answers:
-        bare = _bare(str(answer))
-        if bare in _bare_placeholders(layout.placeholders) and all(
-            _bare(option.text) != bare for option in options
-        ):
-            raise NoAnswerError(where, f"a gold answer that stands for none: {bare!r}")
-
-
-@cache
-def _bare_placeholders(placeholders: tuple[str, ...]) -> frozenset[str]:
-    return frozenset(map(_bare, placeholders))
+        if stands_for_none(str(answer), layout.placeholders, texts):
+            raise NoAnswerError(where, f"a gold answer that stands for none: {bare(str(answer))!r}")
 
 
 def _marked(text: str) -> str:
@@ -349,14 +315,3 @@ def _boxed(text: str, layout: ProblemLayout, where: str) -> str:
         "(several_boxes: leave_out leaves "
         "such rows out, several_boxes: last takes the last box)"
     )
-
-
-def _bare(answer: str) -> str:
-    r"""An answer as placeholders are compared: without \text{}, quotes, brackets, case and _; marks alone
-    (`?`, `...`) as `-`.
-    """
-    inner = re.sub(r"\\(?:text|mathrm|textbf|mbox)\s*\{([^{}]*)\}", r"\1", answer).strip("$ \n\t").casefold()
-    if re.fullmatch(r"[-–—_?.…]+", inner):
-        return "-"
-    bare = " ".join(inner.strip("\"'`*<>[](){}").rstrip(".").replace("_", " ").split())
-    return re.sub(r"^n\.\s?a$", "n/a", bare) or inner

@@ -39,8 +39,8 @@ READERS: dict[BenchmarkName, str] = {
 
 
 class Benchmark(Protocol):
-    """Rows as they were read. `needs_steps`: no ORM can be measured on them. `needs_scorer`: without scores
-    nothing can be measured.
+    """Rows as they were read: `n_measured` solutions, pairs or sets of candidates. `needs_steps`: no ORM can
+    be measured on them. `needs_scorer`: without scores nothing can be measured.
     """
 
     @property
@@ -48,7 +48,7 @@ class Benchmark(Protocol):
     @property
     def needs_steps(self) -> bool: ...
     @property
-    def n_rows(self) -> int: ...
+    def n_measured(self) -> int: ...
     @property
     def attempts(self) -> list[Attempt]: ...
     def measure(self, found: Scored) -> Measured: ...
@@ -71,7 +71,7 @@ def run_benchmark(config: BenchmarkConfig) -> tuple[BenchmarkResult, Measured]:
         tuple(map(str, config.rows)),
         found.name,
         found.scorer_id,
-        benchmark.n_rows,
+        benchmark.n_measured,
         tuple(skipped.rows),
         measured.measures,
     )

@@ -79,7 +79,7 @@ class BestOfN:
     needs_scorer: bool = False
 
     @property
-    def n_rows(self) -> int:
+    def n_measured(self) -> int:
         return len(self.sets)
 
     @property

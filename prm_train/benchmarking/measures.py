@@ -28,7 +28,9 @@ class Measured:
 
 @dataclass(frozen=True)
 class BenchmarkResult(StoredRecord):
-    """metrics.json. `skipped` names the rows that were left out, and why."""
+    """metrics.json. `n_measured` counts solutions (a row of PRMBench may hold two), pairs, or sets of
+    candidates; `skipped` names the rows that were left out, and why.
+    """
 
     WRITTEN_BY = "`prm-train benchmark`"
 
@@ -36,7 +38,7 @@ class BenchmarkResult(StoredRecord):
     rows: tuple[str, ...]
     scorer: str
     scorer_id: str | None
-    n_rows: int
+    n_measured: int
     skipped: tuple[str, ...]
     measures: Mapping[str, Any]
 

@@ -52,7 +52,7 @@ class Pairs:
     needs_scorer: bool = True
 
     @property
-    def n_rows(self) -> int:
+    def n_measured(self) -> int:
         return len(self.pairs)
 
     @property

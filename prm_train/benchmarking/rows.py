@@ -51,7 +51,7 @@ class OfSolutions:
     needs_scorer = True
 
     @property
-    def n_rows(self) -> int:
+    def n_measured(self) -> int:
         return len(self.solutions)
 
     @property

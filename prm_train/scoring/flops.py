@@ -51,8 +51,9 @@ def read_parameter_flops(folder: Path) -> ForwardFlops | None:
 
 
 def own_model(user: object) -> Any | None:
-    """The transformers model that a policy or scorer runs in this process; None where it runs none, or
-    several.
+    """The transformers model that a policy or scorer runs in this process, as its `model`. Of an implicit PRM
+    it is the trained one: its usage counts the tokens of the reference, too, as if it were built alike. None
+    where there is none, as behind servers, or there are several, as in an ensemble.
     """
     model = getattr(user, "model", None)  # a server's is a name
     return model if hasattr(model, "named_parameters") else None

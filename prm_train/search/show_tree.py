@@ -80,7 +80,7 @@ class Branch:
 
     node: TraceNode
     fate: str
-    weight: float | None  # relative to the heaviest finished path
+    weight: float | None  # relative to the heaviest path; None: the search did not return it, finished
     is_on_the_way: bool  # a finished path goes through it
     verdict: str  # on a finished path; empty where none is known
     children: tuple["Branch", ...]
@@ -100,23 +100,35 @@ def branches(trace: Sequence[TraceNode], verdicts: Mapping[str, str] = NOTHING) 
     for number, node in enumerate(trace):
         followers.setdefault(node.parent, []).append(number)
         texts.append(("" if node.parent is None else texts[node.parent]) + node.text)
-    finished = [node.log_weight for node in trace if _is_finished(node)]
-    heaviest = max(finished, default=0.0)
+    weights = [weight for weight in map(_log_weight, trace) if weight is not None]
+    heaviest = max(weights, default=0.0)
 
     # From the last step to the first: a child is drawn after its parent, so deep trees need no recursion
     built: dict[int, Branch] = {}
     for number in reversed(range(len(trace))):
         node = trace[number]
         children = tuple(built.pop(child) for child in followers.get(number, ()))
-        weight = math.exp(node.log_weight - heaviest) if _is_finished(node) else None
+        weight = _log_weight(node)
         is_on_the_way = _is_finished(node) or any(child.is_on_the_way for child in children)
         verdict = verdicts.get(texts[number], "") if _is_finished(node) else ""
-        built[number] = Branch(node, _fate(node, children), weight, is_on_the_way, verdict, _sorted(children))
+        built[number] = Branch(
+            node,
+            _fate(node, children),
+            None if weight is None else math.exp(weight - heaviest),
+            is_on_the_way,
+            verdict,
+            _sorted(children),
+        )
     return _sorted(tuple(built[number] for number in followers.get(None, ())))
 
 
 def _is_finished(node: TraceNode) -> bool:
     return node.finish_reason not in (None, FinishReason.LENGTH)
+
+
+def _log_weight(node: TraceNode) -> float | None:
+    """Of a finished path that the search returned; no other can be voted for."""
+    return node.log_weight if _is_finished(node) else None
 
 
 def _fate(node: TraceNode, children: Sequence[Branch]) -> str:

@@ -193,6 +193,8 @@ async def search_tree(
     async with scorer.session(policy.question.question) as tree:
         grower = PathGrower(policy, tree, params, trace=trace)
         paths, usage = await strategy(grower), tree.usage
+        if trace is not None:
+            trace.weigh(paths)
     return [grower.candidate(path, reader, index, name) for index, path in enumerate(paths)], usage
 
 

@@ -1,5 +1,6 @@
 """What a search in a tree did: every step that it drew, in the order in which it drew them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -12,15 +13,16 @@ class TraceNode:
     """A step behind the step `parent` (None: a first step), drawn `n_draws` times with the same tokens.
 
     `score` is the PRM's of the step (None: none, as of a step that a limit cut), `logprob` the policy's
-    log-probability of its tokens, `log_weight` the logarithm of the weight of the path that ends here.
-    `finish_reason` is None for a path that may go on.
+    log-probability of its tokens, `log_weight` the logarithm of the weight of the path that ends here: of one
+    that the search returned, of all its copies, as they are voted for; None for a finished one that it did
+    not return. `finish_reason` is None for a path that may go on.
     """
 
     parent: int | None
     text: str
     score: float | None
     logprob: float
-    log_weight: float
+    log_weight: float | None
     finish_reason: FinishReason | None
     n_draws: int = 1
 
@@ -51,3 +53,21 @@ class TreeTrace:
                     child.finish_reason,
                 )
             )
+
+    def weigh(self, paths: Sequence[SearchPath]) -> None:
+        """Give the paths that the search returned the weights which they have in the end."""
+        copies: dict[tuple[int, ...], list[float]] = {}
+        for path in paths:
+            copies.setdefault(path.token_ids, []).append(path.log_weight + math.log(path.multiplicity))
+        for token_ids, number in self._numbers.items():
+            node = self.nodes[number]
+            if token_ids in copies:
+                self.nodes[number] = replace(node, log_weight=_log_sum(copies[token_ids]))
+            elif node.finish_reason is not None:
+                self.nodes[number] = replace(node, log_weight=None)
+
+
+def _log_sum(logs: Sequence[float]) -> float:
+    """The logarithm of the sum of numbers, from their logarithms."""
+    highest = max(logs)
+    return highest + math.log(math.fsum(math.exp(each - highest) for each in logs))

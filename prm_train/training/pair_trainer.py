@@ -34,7 +34,8 @@ from prm_train.examples.outcome import Pair, pairs_of_rows, pairs_within_questio
 from prm_train.kinds.orm import ORM
 from prm_train.metrics.validation import outcome_metrics
 from prm_train.training.arguments import trl_arguments
-from prm_train.training.reward_trainer import OrmTraining, head_at_its_rate
+from prm_train.training.reward_trainer import head_at_its_rate
+from prm_train.training.scorer_training import OrmTraining
 
 
 @dataclass(frozen=True)

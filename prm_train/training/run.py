@@ -9,7 +9,7 @@ broken off.
     finish   calibrate the scores, save the checkpoint and compare it with the model in memory, report
 
 What differs between kinds is in a subclass of `Training` each: PrmTraining and OrmTraining in
-`reward_trainer`, PairTraining in `pair_trainer`, ImplicitPrmTraining in `implicit`, VerifierTraining in
+`scorer_training`, PairTraining in `pair_trainer`, ImplicitPrmTraining in `implicit`, VerifierTraining in
 `verifier`, RevisionTraining in `revision`.
 
 `output` gets the checkpoint; `output/training` holds the run: config.json and sources.json (what it is: see

@@ -1,6 +1,7 @@
 """Difficulty of problems on results that are small enough to work out by hand, and with a real policy."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -215,10 +216,8 @@ def test_the_head_on_the_prompt_may_be_fitted_on_sampled_problems(searches: Path
         estimate(searches, "--samples", str(run))
 
 
-def test_problems_that_failed_teach_nothing(searches: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Nobody knows how hard they are: neither that nothing solved them nor that nothing scored counts."""
-    before = estimate(searches, "--prompt_head", "false", "--aggregation", "last")
-    path, adapter = searches / "validation" / "results.jsonl", TypeAdapter(ProblemResult)
+def add_failed(folder: Path) -> None:
+    """One more problem to a search, which failed."""
     odd = replace(
         result("failed", 0),
         runs=(),
@@ -226,11 +225,31 @@ def test_problems_that_failed_teach_nothing(searches: Path, caplog: pytest.LogCa
         difficulty=Difficulty(0, 0),
         failure="GraderFaultError: odd",
     )
-    path.write_bytes(path.read_bytes() + adapter.dump_json(odd) + b"\n")
-    summary = json.loads((searches / "validation" / "search.json").read_text())
-    (searches / "validation" / "search.json").write_text(json.dumps(summary | {"n_problems": 10}))
+    with (folder / "results.jsonl").open("ab") as file:
+        file.write(TypeAdapter(ProblemResult).dump_json(odd) + b"\n")
+    summary = json.loads((folder / "search.json").read_text())
+    summary["n_problems"] += 1
+    (folder / "search.json").write_text(json.dumps(summary))
+
+
+def test_problems_that_failed_teach_nothing(searches: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody knows how hard they are: neither that nothing solved them nor that nothing scored counts."""
+    before = estimate(searches, "--prompt_head", "false", "--aggregation", "last")
+    add_failed(searches / "validation")
     assert estimate(searches, "--prompt_head", "false", "--aggregation", "last") == before
     assert "left out of the fits: 1 of 10 problems failed, first failed: GraderFaultError: odd" in caplog.text
+
+
+def test_a_test_problem_that_failed_makes_the_others_no_cheaper(
+    searches: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The estimate of each answered problem costs 4 tokens drawn, 21 scored and a prompt of 5."""
+    add_failed(searches / "test")
+    with caplog.at_level("INFO"):
+        found = estimate(searches, "--prompt_head", "false", "--aggregation", "last")
+    assert len(found) == 6
+    assert re.search(r"problems +6, of which 1 failed\n", caplog.text)
+    assert re.search(r"score +30 tokens a problem, rank correlation", caplog.text)
 
 
 def test_scores_of_validation_alone_are_no_estimate(searches: Path) -> None:

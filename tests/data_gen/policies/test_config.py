@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from data_gen.files.run_identity import is_execution
-from data_gen.policies.config import PolicyConfig, PolicyExecution
+from data_gen.policies.config import PolicyConfig
+from data_gen.policies.execution import PolicyExecution
 from data_gen.policies.servers.addresses import server_url, server_urls
 from data_gen.policies.simulated import SimulatedPolicy
 from data_gen.settings.errors import InputError

@@ -53,7 +53,9 @@ def test_prm_score_of_each_class_and_of_all_steps_together(
             *("--output", str(tmp_path / "out")),
         ]
     )
-    found = json.loads((tmp_path / "out/metrics.json").read_text())["measures"]
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert metrics["n_measured"] == 4  # of 4 rows one repeats another, and one holds two solutions
+    found = metrics["measures"]
     classes = found["classes"]
     assert {name: each["n_solutions"] for name, each in classes.items()} == {
         "redundancy": 1,

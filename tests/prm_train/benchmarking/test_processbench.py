@@ -158,7 +158,7 @@ def test_bad_rows_stop_the_command_or_are_named(data, tmp_path, capsys):
     words = ["--rows", tmp_path / "gsm8k.jsonl", "--scores", scores, "--bad_rows", "skip"]
     run(*words, "--output", tmp_path / "out")
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert (found["n_rows"], len(found["skipped"])) == (2, 1)
+    assert (found["n_measured"], len(found["skipped"])) == (2, 1)
     assert "gsm8k.jsonl:2: label is no step" in found["skipped"][0]
     assert "1 rows left out" in capsys.readouterr().out
 
@@ -244,7 +244,7 @@ def test_a_threshold_is_chosen_on_a_file_that_is_not_measured(tmp_path):
     words = ["--scores", tmp_path / "scores.jsonl", "--output", tmp_path / "out"]
     run("--rows", tmp_path / "math.json", "--tune_on", tmp_path / "tuning.json", *words)
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert (found["n_rows"], list(found["measures"]["splits"])) == (3, ["math"])
+    assert (found["n_measured"], list(found["measures"]["splits"])) == (3, ["math"])
     at = found["measures"]["splits"]["math"]["at"]["tuned on tuning"]
     assert at["thresholds"] == [pytest.approx(0.2)]
     assert (at["accuracy_on_erroneous"], at["accuracy_on_correct"], at["chosen_here"]) == (0.5, 1, False)

@@ -13,20 +13,30 @@ from pathlib import Path
 
 import httpx
 import pytest
+import torch
 from transformers import set_seed
 
+from data_gen.files.run_folder import read_records
 from data_gen.problems.arithmetic.task import BASE_POLICY
 from prm_train import verify_export
 from prm_train.checkpoints.facts import CheckpointFacts, Kind
-from prm_train.kinds.load import load_scorer
+from prm_train.kinds.load import load_checkpoint, load_scorer
 from prm_train.kinds.served import connect_scorer
+from prm_train.publishing.export import export_checkpoint
 from prm_train.publishing.served_parity import compare, load_subject, sample_paths
 from prm_train.publishing.vllm_scoring import SETTINGS, Request, answer
 from prm_train.scoring.score import score
+from prm_train.search.answer import Answer
+from prm_train.search.results import ProblemResult, read_results
+from prm_train.search.run import main as search
+from prm_train.search.solve_questions import ANSWERS
+from prm_train.search.solve_questions import main as solve
 from prm_train.training.scorer_network import build_scorer, save_scorer
 from prm_train.training.settings import ScorerConfig
 
 pytestmark = pytest.mark.vllm
+# A busy machine needs longer for what vLLM begins with
+BUSY = {"VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": "3600", "VLLM_ENGINE_READY_TIMEOUT_S": "3600"}
 
 
 def scorer(kind: Kind, folder: Path, is_reward: bool = False) -> Path:
@@ -35,6 +45,7 @@ def scorer(kind: Kind, folder: Path, is_reward: bool = False) -> Path:
     """
     set_seed(0)
     model, encoding = build_scorer(kind, ScorerConfig(rows=Path(), output=Path(), model="base"))
+    torch.nn.init.normal_(model.score.weight, std=0.1)  # so that scores differ by more than rounding
     save_scorer(
         model, encoding, CheckpointFacts(kind, encoding.facts, "none", "min", is_reward=is_reward), folder
     )
@@ -114,7 +125,7 @@ def served(folder: Path, log: Path, *arguments: str) -> Iterator[str]:
         *arguments,
     ]
     process = subprocess.Popen(
-        command, stdout=log.open("wb"), stderr=subprocess.STDOUT, env={**SETTINGS, **os.environ}
+        command, stdout=log.open("wb"), stderr=subprocess.STDOUT, env={**SETTINGS, **BUSY, **os.environ}
     )
     url = f"http://127.0.0.1:{port}"
     try:
@@ -146,3 +157,42 @@ def test_a_scorer_behind_vllm_scores_as_in_this_process(pooling, tmp_path):
         for path in sample_paths(3):
             wanted = score(path.question, path.steps, local)
             assert score(path.question, path.steps, behind) == pytest.approx(wanted, abs=1e-5)
+
+
+STRATEGY = {"prm": "beam:width=2", "orm": "weighted"}
+SIMULATED = ("--policy.model", "simulated")
+
+
+def used(folder: Path, kind: Kind, output: Path, *where: str) -> tuple[list[ProblemResult], Answer]:
+    """What a search finds with the scorer, and the answer to a question."""
+    trees = ("--strategies", "beam:width=2,particle_filter", "--sizes", "4") if kind == "prm" else ()
+    small = ("--problems.n", "2", "--n_samples", "4", "--n_difficulty_draws", "1")
+    search(["--output", str(output / "search"), f"--{kind}", str(folder), *SIMULATED, *small, *trees, *where])
+    asked = ("--question", "Start with 4: plus 9, times 6.", "--grader", "arithmetic")
+    how = ("--strategy", STRATEGY[kind], "--n", "4")
+    solve(["--output", str(output / "solve"), f"--{kind}", str(folder), *SIMULATED, *asked, *how, *where])
+    (answer,) = read_records(output / "solve" / ANSWERS, Answer)
+    return list(read_results(output / "search" / "results.jsonl")), answer
+
+
+@pytest.mark.parametrize("kind", ["prm", "orm"])
+def test_a_published_scorer_behind_vllm_searches_and_solves_as_in_this_process(kind, tmp_path):
+    folder = tmp_path / "published"
+    folder.mkdir()
+    export_checkpoint(load_checkpoint(str(scorer(kind, tmp_path / "scorer"))), folder, sample_paths(2))
+    wanted, wanted_answer = used(folder, kind, tmp_path / "here")
+    with served(folder, tmp_path / "log") as url:
+        found, found_answer = used(folder, kind, tmp_path / "there", "--scorer.servers", url)
+    pairs = [
+        (theirs, ours)
+        for result, local in zip(found, wanted, strict=True)
+        for run, local_run in zip(result.runs, local.runs, strict=True)
+        for theirs, ours in zip(run.candidates, local_run.candidates, strict=True)
+    ]
+    assert [theirs.text for theirs, _ in pairs] == [ours.text for _, ours in pairs]
+    scores = [(each.scores.get(kind, ()), ours.scores.get(kind, ())) for each, ours in pairs]
+    assert all(theirs == pytest.approx(ours, abs=1e-5) for theirs, ours in scores)
+    given = [number for _, ours in scores for number in ours]
+    assert max(given) - min(given) > 0.01
+    assert (found_answer.answer, found_answer.steps) == (wanted_answer.answer, wanted_answer.steps)
+    assert found_answer.scores == pytest.approx(wanted_answer.scores, abs=1e-5)

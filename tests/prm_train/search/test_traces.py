@@ -1,5 +1,7 @@
 """What the searches in a tree of a run did, kept beside its results, and its pages."""
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +10,11 @@ from data_gen.records.sampling import FinishReason
 from data_gen.settings.errors import InputError
 from prm_train.search.results import read_results
 from prm_train.search.run import main as search_run
+from prm_train.search.show_tree import branches
 from prm_train.search.show_tree import main as show_tree
 from prm_train.search.traces import SearchTrace, read_traces
+from prm_train.strategies.search_path import SearchPath
+from prm_train.strategies.trace import TreeTrace
 
 
 def search(folder: Path, prm: str, *arguments: str) -> None:
@@ -39,6 +44,25 @@ def paths(search: SearchTrace) -> set[str]:
 def page(folder: Path, *arguments: str) -> str:
     show_tree(["--run", str(folder), "--output", str(folder / "tree.html"), *arguments])
     return (folder / "tree.html").read_text()
+
+
+def test_a_path_has_the_weight_of_all_its_copies_and_one_that_is_not_returned_has_none() -> None:
+    begun = SearchPath((1,), "a\n", (0.5,), step_logprobs=(-1.0,))
+    ends = [
+        replace(
+            begun, token_ids=(1, number), text=f"a\n{number}", finish_reason=FinishReason.EOS, log_weight=-9.0
+        )
+        for number in range(3)
+    ]
+    trace = TreeTrace()
+    trace.add(SearchPath(), [begun])
+    trace.add(begun, ends)
+    returned = [replace(ends[0], multiplicity=2), ends[0], replace(ends[1], log_weight=math.log(6) - 9)]
+    trace.weigh(returned)
+    (first,) = branches(trace.nodes)
+    assert first.weight is None
+    assert [each.weight for each in first.children] == [pytest.approx(0.5), pytest.approx(1.0), None]
+    assert [each.weight for each in branches(trace.nodes[:1])] == [None]
 
 
 def test_a_search_keeps_its_trees_through_a_kill_and_a_page_shows_each(

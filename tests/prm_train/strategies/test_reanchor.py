@@ -10,9 +10,11 @@ import prm_train
 from data_gen.ledger.store import Ledger
 from data_gen.problems.arithmetic.grader import ArithmeticGrader
 from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
+from prm_train.search.show_tree import branches
 from prm_train.strategies.candidates import Candidate
 from prm_train.strategies.paths import search_tree
 from prm_train.strategies.reanchor import cuts
+from prm_train.strategies.trace import TreeTrace
 from prm_train.strategies.tree_searches import TREE_SEARCHES, parse_strategy
 from tests.prm_train.strategies.test_every_strategy import RecordingPolicy, judge, ragged
 from tests.scripted_search import PARAMS, ScriptedPolicy, ScriptedScorer
@@ -73,6 +75,26 @@ def test_a_rollout_that_is_too_long_agrees_with_nothing() -> None:
     """So one of two agrees with 7, whose 0.8 counts 2 / 4."""
     shares = solved(WholePolicy(long_winded), "beam:width=1:reanchor=2").shares
     assert shares == pytest.approx({"7": 0.4 / 0.625, "8": 0.225 / 0.625})
+
+
+def test_a_tree_shows_the_weights_that_are_voted_with(tmp_path: Path) -> None:
+    """The two paths to 7 have 0.4 × 3 / 4, the one to 8 has 0.9 / 4."""
+    spec, trace, reader = parse_strategy("beam:width=1:reanchor=2"), TreeTrace(), ArithmeticGrader()
+    config = spec.config(3, spec.settings())
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        asyncio.run(
+            search_tree(
+                lambda grower: spec.run(grower, config, reader),
+                RecordingPolicy(WholePolicy(write), ledger),
+                reader,
+                ScriptedScorer(lambda steps: 0.9 if steps[0] == "2" else 0.4),
+                "prm",
+                PARAMS,
+                trace,
+            )
+        )
+    ends = {branch.node.text: branch.children[0].weight for branch in branches(trace.nodes)}
+    assert ends == pytest.approx({"0\n": 1.0, "1\n": 1.0, "2\n": 0.225 / 0.3})
 
 
 def test_nothing_is_drawn_where_all_paths_have_one_answer() -> None:

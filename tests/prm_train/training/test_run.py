@@ -16,8 +16,8 @@ from transformers import TrainerCallback
 from data_gen.rows.layouts import PrmRow, read_rows, write_rows
 from data_gen.settings.errors import InputError
 from prm_train.training.config import TrainPrmConfig
-from prm_train.training.reward_trainer import PrmTraining
 from prm_train.training.run import run_training
+from prm_train.training.scorer_training import PrmTraining
 from prm_train.training.settings import LoraSettings
 from tests.stop_at import StopAt
 
