@@ -130,7 +130,8 @@ def _check_same(file: Path, folder: Path) -> None:
     record = folder / RECORD
     if not record.is_file():
         raise InputError(
-            f"{PREFIX}{file}: would be unpacked into {folder}, which holds no {RECORD}; expected no such folder"
+            f"{PREFIX}{file}: would be unpacked into {folder}, which holds no {RECORD}; expected "
+            "no such folder"
         )
     known = UnpackedFrom.read(record)
     is_newer = file.stat().st_mtime > record.stat().st_mtime
