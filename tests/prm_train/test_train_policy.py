@@ -1,4 +1,4 @@
-"""A policy really trained on a tiny network: what it learns from, how it is asked, and what it writes then."""
+"""A policy really trained on a tiny network: what it learns from, how it is asked, what it writes."""
 
 import asyncio
 from pathlib import Path
@@ -11,7 +11,6 @@ from data_gen.records.sampling import SamplingParams
 from data_gen.rows.layouts import OrmRow, write_rows
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config
-from prm_train.checkpoints.facts import read_facts
 from prm_train.encoding.paths import EncodingFacts, ScorerEncoding
 from prm_train.metrics.training_report import TrainingReport
 from prm_train.train_policy import main
