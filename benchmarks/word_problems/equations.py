@@ -1,15 +1,15 @@
 """Equations of MAWPS, ASDiv and SVAMP as solutions: one operation a line, then the answer.
 
-    question   Paul had saved up 4 dollars . If he received another 11 dollars ... how many 5 dollar toys could he buy ?
-    equation   / + 4 11 5                    (MAWPS and ASDiv: prefix)        ( ( 4.0 + 11.0 ) / 5.0 )  (SVAMP: infix)
-    solution   4 + 11 = 15
-               15 / 5 = 3
-               #### 3
+question   Paul had saved up 4 dollars . If he received another 11 dollars ... how many 5 dollar toys could he buy ?
+equation   / + 4 11 5                    (MAWPS and ASDiv: prefix)        ( ( 4.0 + 11.0 ) / 5.0 )  (SVAMP: infix)
+solution   4 + 11 = 15
+           15 / 5 = 3
+           #### 3
 """  # noqa: E501
 
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from fractions import Fraction
 
 OPERATIONS: dict[str, Callable[[Fraction, Fraction], Fraction]] = {
@@ -18,7 +18,9 @@ OPERATIONS: dict[str, Callable[[Fraction, Fraction], Fraction]] = {
 }
 MOST_DECIMALS = 4
 # Names and numbers apart, two problems that differ in he or she are one
-PRONOUNS = frozenset("he she his her him hers it its they them their theirs".split())
+PRONOUNS = frozenset(
+    {"he", "she", "his", "her", "him", "hers", "it", "its", "they", "them", "their", "theirs"}
+)
 
 
 class NoSolutionError(ValueError):
@@ -83,8 +85,3 @@ def _number(text: str) -> Fraction:
     if not re.fullmatch(r"-?\d+(\.\d+)?", text):
         raise NoSolutionError("an equation with something that is no number")
     return Fraction(text)
-
-
-def counted_words(reasons: Sequence[tuple[str, int]]) -> str:
-    """`3 numbers of more than 4 decimals, 1 a division by 0`"""
-    return ", ".join(f"{count} {reason}" for reason, count in reasons)

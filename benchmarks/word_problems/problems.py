@@ -1,7 +1,7 @@
 """The problem files of a run: which problem is shown, sampled, chosen by, or tested with.
 
-    solutions.jsonl     shown to the policy with their solutions (SFT)       {"question", "answer", "solution"}
-    train.jsonl         sampled and labeled, for the scorers                 {"question", "answer"}
+    solutions.jsonl     shown to the policy with their solutions (SFT): {"question", "answer", "solution"}
+    train.jsonl         sampled and labeled, for the scorers: {"question", "answer"}
     validation.jsonl    on which settings are chosen
     mawps_asdiv.jsonl   tested: MAWPS and ASDiv, two or more operations
     svamp.jsonl         tested: SVAMP, another distribution
@@ -36,10 +36,10 @@ class Sizes:
 
     n_test: int = 300
     n_svamp: int = 300
-    n_validation: int = 80
-    n_train: int = 240  # of two or more operations
-    n_train_simple: int = 200  # of one
-    n_solutions_simple: int = 1000  # of one, shown; those of more are all that are left
+    n_validation: int = 60
+    n_train: int = 200  # of two or more operations
+    n_train_simple: int = 160  # of one
+    n_solutions_simple: int = 900  # of one, shown; those of more are all that are left
 
 
 @dataclass(frozen=True)
