@@ -19,10 +19,10 @@ tests), and untuned particle filter, DVTS and beam search with the PRM; greedy d
 makes one score of step scores is chosen on validation, too. pass@N is the ceiling.
 
 Figures: accuracy with a 95 % bootstrap interval over problems, paired differences on the same problems,
-tokens and FLOPs a problem, AUROC within problems, calibration of the score at a solution's end (Brier score, ECE in
-bins of equal width) on both tests. Two seeds vary draws and trainings, not problems; differences over both
-have an interval that holds both sources of variance, too narrow for so few. Read with a bar, at N = 64, shown
-if the whole interval of each seed lies above 0:
+tokens and FLOPs a problem, AUROC within problems, calibration of the score at a solution's end (Brier score,
+ECE in bins of equal width) on both tests. Two seeds vary draws and trainings, not problems; differences over
+both have an interval that holds both sources of variance, too narrow for so few. Read with a bar, at N = 64,
+shown if the whole interval of each seed lies above 0:
 
 1. PRM-weighted minus majority on MAWPS and ASDiv: a verifier helps where it was trained.
 2. The same on SVAMP: it helps elsewhere.

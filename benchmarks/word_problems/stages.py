@@ -219,7 +219,7 @@ def run_stage(stage: Stage, folder: Path, lock: int) -> None:
 
 
 def run_commands(commands: Sequence[tuple[str, ...]], n_threads: int, clock: RunClock, lock: int) -> None:
-    """Side by side. They inherit the lock, so that those of a killed run cannot meet those of the next one."""
+    """Side by side. They inherit the lock: those of a killed run cannot meet those of the next one."""
     processes: list[subprocess.Popen[bytes]] = []
     for position, command in enumerate(commands):
         environment = {**os.environ, "OMP_NUM_THREADS": str(n_threads), "TQDM_POSITION": str(position)}
