@@ -12,6 +12,9 @@ PEERS_VENV ?= .venv-peers
 TORCH_INDEX ?=
 # Arguments for the command, as `make quickstart ARGS="--seed 1"`.
 ARGS ?=
+# Seed of `make word-problems` and `make gsm8k`, and the model of the latter.
+SEED ?= 0
+MODEL ?= Qwen/Qwen2.5-1.5B-Instruct
 # Processes that share the files of tests; each takes a core and a gigabyte.
 TEST_PROCESSES ?= 2
 
@@ -59,6 +62,13 @@ bench: setup ## sampling against generate, incremental scoring against whole pat
 
 revisions: setup ## chains of revisions against independent attempts, from pretraining to figures (an hour and a half)
 	$(BIN)/python -m benchmarks.revisions run --output runs/revisions/seed-0 $(ARGS)
+
+word-problems: setup smollm2 ## the whole pipeline with SmolLM2-135M on problems that people wrote (three hours on two cores; PRM_TRAIN_DATA holds svamp/)
+	$(BIN)/python -m benchmarks.word_problems run --output runs/word-problems/seed-$(SEED) --seed $(SEED) $(ARGS)
+
+gsm8k: setup ## the same with GSM8K, for a machine with a card; MODEL names another model
+	$(BIN)/python -m benchmarks.word_problems run --task gsm8k --output runs/gsm8k-sft/seed-$(SEED) --seed $(SEED) --model $(MODEL) \
+		--device cuda --n_processes 1 --max_new_tokens 256 --sizes.n_validation 150 --sizes.n_test 500 $(ARGS)
 
 bench-search: setup $(PEERS_VENV)/.installed ## searches against the textbook loop, its-hub and thinkbooster: prints ratios
 	$(BIN)/python -m benchmarks.searching --peers $(PEERS_VENV)/bin/python $(ARGS)

@@ -41,8 +41,9 @@ Deviations: none yet.
     python -m benchmarks.word_problems run --output runs/word-problems/seed-0 --seed 0
     python -m benchmarks.word_problems collect runs/word-problems/seed-0 runs/word-problems/seed-1
 
-`run` prints a plan, then before each stage what that will take by its own first part; an interrupted run goes
-on with the same command. `collect` writes benchmarks/results/word_problems.json (of GSM8K: gsm8k.json).
+`run` prints a plan, then before each stage what that will take by its own first part, and writes the figures
+of this seed to figures.json at its end; an interrupted run goes on with the same command. `collect` writes
+benchmarks/results/word_problems.json (of GSM8K: gsm8k.json).
 """
 
 import json
@@ -63,12 +64,13 @@ from benchmarks.word_problems.stages import (
     scorer_stages,
     search_stage,
 )
+from data_gen.files.jsonl import write_text
 from data_gen.files.locks import lock
 from data_gen.files.run_identity import claim_run
 from data_gen.files.stored_record import read_object
 from data_gen.models.names import check_inputs
 from data_gen.settings.errors import InputError
-from data_gen.settings.parse import parse_config, run_command
+from data_gen.settings.parse import load_yaml, parse_config, run_command
 
 RESULTS = Path(__file__).parents[1] / "results"
 SMALL_SIZES = Sizes(n_test=8, n_svamp=8, n_validation=6, n_train=10, n_train_simple=4, n_solutions_simple=20)
@@ -148,6 +150,17 @@ def run(config: RunConfig, lock_descriptor: int) -> None:
         joined = [word for key, paths in folders.items() for word in (f"--{key}", ",".join(map(str, paths)))]
         scorers = ("--prm", str(config.output / "prm"), "--orm", str(config.output / "orm"))
         evaluate([*joined, *scorers, "--output", str(config.output / f"report-{name}")])
+    show([config.output], config.output / "figures.json")
+
+
+def show(runs: Sequence[Path], file: Path) -> None:
+    """The figures of some runs into a file, and their tables on the terminal."""
+    from benchmarks.word_problems.figures import collected, table
+
+    figures = collected(runs)
+    write_text(file, json.dumps(figures, indent=1) + "\n")
+    for name in figures["seeds"][0]["sets"]:
+        print(table(figures, name) + "\n")
 
 
 def run_main(argv: Sequence[str]) -> None:
@@ -171,14 +184,13 @@ def problems_main(argv: Sequence[str]) -> None:
 
 
 def collect_main(argv: Sequence[str]) -> None:
-    from benchmarks.word_problems.figures import collected, table
-
     if not argv:
         raise InputError("collect: got no folder, expected those of finished runs")
-    figures = collected([Path(name) for name in argv])
-    (RESULTS / f"{figures['task']}.json").write_text(json.dumps(figures, indent=1) + "\n")
-    for name in figures["seeds"][0]["sets"]:
-        print(table(figures, name) + "\n")
+    runs = [Path(name) for name in argv]
+    tasks = {load_yaml(RunConfig, run / "config.json").task for run in runs}
+    if len(tasks) > 1:
+        raise InputError(f"collect: got runs of {' and '.join(sorted(tasks))}, expected those of one task")
+    show(runs, RESULTS / f"{tasks.pop()}.json")
 
 
 COMMANDS = {"run": run_main, "problems": problems_main, "collect": collect_main}

@@ -111,6 +111,7 @@ def problems_of(config: RunConfig, name: str, shard: int) -> tuple[str, ...]:
         *("--problems.source", str(config.output / "problems" / f"{name}.jsonl")),
         *("--problems.shard", f"{shard}/{config.n_processes}"),
         *("--policy.model", str(config.output / "policy"), "--policy.device", config.device),
+        *(() if config.device == "cpu" else ("--policy.dtype", "bfloat16")),
         *("--policy.base_seed", str(config.seed), "--max_new_tokens", str(config.max_new_tokens)),
     )
 
@@ -133,8 +134,12 @@ def policy_stages(config: RunConfig, n_shown: int) -> Iterator[Stage]:
 
 def training(config: RunConfig) -> tuple[str, ...]:
     where = ("--use_cpu", "true") if config.device == "cpu" else ("--bf16_autocast", "true")
-    tiny = ("--learning_rate", "5e-3", "--n_epochs", "12.0") if config.small else ()
-    return ("--seed", str(config.seed), *where, *tiny)
+    recipe: tuple[str, ...] = ()  # that of the configs
+    if config.small:
+        recipe = ("--learning_rate", "5e-3", "--n_epochs", "12.0")
+    elif config.task == "gsm8k":  # whose models are ten times as large
+        recipe = ("--learning_rate", "1e-5", "--gradient_checkpointing", "true")
+    return ("--seed", str(config.seed), *where, *recipe)
 
 
 def scorer_stages(config: RunConfig, n_train: int) -> Iterator[Stage]:
