@@ -47,7 +47,7 @@ def write_model(folder: Path) -> Path:
 def test_every_command_of_a_run_reads_its_config(tmp_path: Path) -> None:
     config = RunConfig(tmp_path, model="base", seed=3)
     counts = {"solutions": 1156, "train": 361, "validation": 60}
-    tests = [search_stage(config, name, 300, (0.5, 0.8), "min") for name in config.test_sets]
+    tests = [search_stage(config, name, 300, (0.4, 0.7), "min") for name in config.test_sets]
     stages = [*stages_before_choosing(config, counts), *tests]
     modules = {module: command for command, (module, _) in COMMANDS.items()}
     for stage in stages:
@@ -55,6 +55,8 @@ def test_every_command_of_a_run_reads_its_config(tmp_path: Path) -> None:
             parsed = parse_config(config_class(modules[module]), arguments)
             assert "runs/word-problems" not in str(parsed)  # nothing of the configs' own folders is left
             assert "data/word-problems" not in str(parsed)
+            assert getattr(parsed, "temperature", 0.7) == 0.7
+            assert getattr(parsed, "other_temperatures", (0.4,)) == (0.4,)
     shown = plan(stages).splitlines()
     assert shown[2].split() == ["train-policy", "10", "minutes"]  # 1156 * 97 tokens at 190 a second
     assert [line.split()[0] for line in shown[-3:]] == ["search-mawps_asdiv", "search-svamp", "all"]
