@@ -14,9 +14,9 @@ and numbers) is in any other file; a test holds at most two variants of one prob
 published; some are wrong, which lowers every method alike.
 
 Methods at N = 1, 4, 16 and 64, T = 0.7: PRM- and ORM-weighted and plain best-of-N, majority, log-prob and
-self-certainty with T (0.4 or 0.7) and form chosen for each N on 60 validation problems (of MAWPS and ASDiv, for both
-tests), and untuned particle filter, DVTS and beam search with the PRM; greedy decoding beside them. What
-makes one score of step scores is chosen on validation, too. pass@N is the ceiling.
+self-certainty with T (0.4 or 0.7) and form chosen for each N on 60 validation problems (of MAWPS and ASDiv,
+for both tests), and untuned particle filter, DVTS and beam search with the PRM; greedy decoding beside them.
+What makes one score of step scores is chosen on validation, too. pass@N is the ceiling.
 
 Figures: accuracy with a 95 % bootstrap interval over problems, paired differences on the same problems,
 tokens and FLOPs a problem, AUROC within problems, calibration of the score at a solution's end (Brier score,

@@ -24,9 +24,9 @@ TEST_SETS: dict[TaskName, tuple[str, ...]] = {"word_problems": ("mawps_asdiv", "
 # Measured on one core with SmolLM2-135M in float32 (issue 14): generated tokens at 64 rows, trained tokens
 GENERATED_A_SECOND, TRAINED_A_SECOND = 133.0, 95.0
 TOKENS_OF_PROMPT, TOKENS_OF_SOLUTION = 75, 22
-# Assumed: of drawn tokens, those that no other draw of the problem has written, too. Each stage measures what it
-# will take before it starts.
-DISTINCT = 0.4
+# Assumed: of drawn tokens, those that no other draw of the problem has written, too (searches in a tree draw
+# the same steps at every N). Each stage measures what it will take before it starts.
+DISTINCT, DISTINCT_IN_TREES = 0.4, 0.2
 TEMPERATURE = 0.7
 
 
@@ -200,11 +200,12 @@ def search_stage(
         for shard, folder in enumerate(config.shards(name))
     )
     n_trees = len(STRATEGIES) * sum(config.sizes_of_trees) if is_test else 0
-    drawn = n * (2 * config.n_samples + n_trees) * TOKENS_OF_SOLUTION * DISTINCT
-    # Each is read by the PRM; those of the samples by the ORM and once more by the policy: three times as
-    # fast as in training
-    generating, reading = GENERATED_A_SECOND, 3 * TRAINED_A_SECOND
-    seconds = drawn * (1 / generating + 2 / reading) + n * TOKENS_OF_PROMPT * 4 / reading
+    samples, trees = 2 * config.n_samples * DISTINCT, n_trees * DISTINCT_IN_TREES
+    # Samples at one temperature are read by PRM and ORM, all once more by the policy, paths of trees by the
+    # PRM: three times as fast as in training
+    generated, read = samples + trees, 2 * samples + trees
+    seconds = n * TOKENS_OF_SOLUTION * (generated / GENERATED_A_SECOND + read / (3 * TRAINED_A_SECOND))
+    seconds += n * TOKENS_OF_PROMPT * 4 / (3 * TRAINED_A_SECOND)
     return Stage(f"search-{name}", commands, seconds / config.n_processes, can_forecast=True)
 
 
