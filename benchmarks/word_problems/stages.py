@@ -126,11 +126,18 @@ def policy_stages(config: RunConfig, n_shown: int) -> Iterator[Stage]:
     solutions = out / "solutions"
     files = ("--rows", str(out / "problems" / "solutions.jsonl"), "--output", str(solutions))
     yield Stage("grade", (("data_gen.grade", *config_of("grade"), *files),), 20)
-    files = ("--rows", str(solutions / "orm.jsonl"), "--output", str(out / "policy"), "--model", config.model)
+    learnt = (
+        "--rows",
+        str(solutions / "orm.jsonl"),
+        "--output",
+        str(out / "policy"),
+        "--model",
+        config.model,
+    )
     tokens = n_shown * (TOKENS_OF_PROMPT + TOKENS_OF_SOLUTION)
     yield Stage(
         "train-policy",
-        (("prm_train.train_policy", *config_of("train_policy"), *files, *training(config)),),
+        (("prm_train.train_policy", *config_of("train_policy"), *learnt, *training(config)),),
         tokens / (2 * TRAINED_A_SECOND),
         n_threads=2,
     )
@@ -184,8 +191,10 @@ def search_stage(
     """A search of validation problems, or of a test set with what validation chose."""
     is_test = name in config.test_sets
     which = "word_problems" if is_test else "word_problems_validation"
-    options = ("--sizes", ",".join(map(str, config.sizes_of_trees)), "--n_samples", str(config.n_samples))
-    options += ("--temperature", str(TEMPERATURE))
+    options: tuple[str, ...] = (
+        *("--sizes", ",".join(map(str, config.sizes_of_trees)), "--n_samples", str(config.n_samples)),
+        *("--temperature", str(TEMPERATURE)),
+    )
     if temperatures is not None:
         listed = ",".join(str(t) for t in temperatures if t != TEMPERATURE)
         options += ("--other_temperatures", listed or "[]")

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import Qwen2Config, Qwen2ForCausalLM, set_seed
@@ -52,7 +53,7 @@ def test_every_command_of_a_run_reads_its_config(tmp_path: Path) -> None:
     modules = {module: command for command, (module, _) in COMMANDS.items()}
     for stage in stages:
         for module, *arguments in stage.commands:
-            parsed = parse_config(config_class(modules[module]), arguments)
+            parsed: Any = parse_config(config_class(modules[module]), arguments)
             assert "runs/word-problems" not in str(parsed)  # nothing of the configs' own folders is left
             assert "data/word-problems" not in str(parsed)
             assert getattr(parsed, "temperature", 0.7) == 0.7
