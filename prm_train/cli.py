@@ -32,6 +32,10 @@ COMMANDS = {
         "write sampled solutions as a frozen file that any scorer is measured on",
     ),
     "estimate-memory": ("prm_train.estimate_memory", "what a training will take on each GPU"),
+    "train-policy": (
+        "prm_train.train_policy",
+        "train a policy on right solutions (SFT): those of a data set, or its own",
+    ),
     "train-prm": ("prm_train.train_prm", "train a process reward model on step values"),
     "train-orm": ("prm_train.train_orm", "train an outcome reward model on verdicts"),
     "train-implicit-prm": (

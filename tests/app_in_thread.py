@@ -21,6 +21,8 @@ def in_thread(app: Starlette) -> Iterator[int]:
     thread.start()
     while not server.started:
         time.sleep(0.01)
-    yield server.servers[0].sockets[0].getsockname()[1]
-    server.should_exit = True
-    thread.join(10)
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:  # also where a test fails, or its process would not end
+        server.should_exit = True
+        thread.join(10)

@@ -14,6 +14,7 @@ import pytest
 from data_gen.build import main as build
 from data_gen.consensus_command import ConsensusConfig
 from data_gen.convert import ConvertConfig
+from data_gen.grade import GradeConfig
 from data_gen.label import LabelConfig
 from data_gen.label import main as label
 from data_gen.publish_data import PublishDataConfig
@@ -34,6 +35,7 @@ from prm_train.search.solve_questions import SolveConfig
 from prm_train.training.config import (
     TrainImplicitPrmConfig,
     TrainOrmConfig,
+    TrainPolicyConfig,
     TrainPrmConfig,
     TrainRevisionConfig,
     TrainVerifierConfig,
@@ -43,11 +45,13 @@ from prm_train.training.settings import TrainingConfig
 ROOT = Path(__file__).parents[1]
 CLASSES: dict[str, type[Any]] = {
     "sample": SampleConfig,
+    "grade": GradeConfig,
     "label": LabelConfig,
     "consensus": ConsensusConfig,
     "build": BuildConfig,
     "convert": ConvertConfig,
     "quickstart": QuickstartConfig,
+    "train-policy": TrainPolicyConfig,
     "train-prm": TrainPrmConfig,
     "train-orm": TrainOrmConfig,
     "train-implicit-prm": TrainImplicitPrmConfig,
@@ -61,6 +65,7 @@ CLASSES: dict[str, type[Any]] = {
     "evaluate": EvaluateConfig,
 }
 READS = {
+    "train-policy": ("orm",),
     "train-prm": ("prm",),
     "train-orm": ("orm", "orm_pairs", "orm_history"),
     "train-implicit-prm": ("orm",),
@@ -176,6 +181,10 @@ def after_sample(config: SampleConfig, line: Line, written: Written) -> None:
     written.separators[config.output / DRY_RUN if config.dry_run else config.output] = config.step_separator
 
 
+def after_grade(config: GradeConfig, line: Line, written: Written) -> None:
+    written.rows[config.output / "orm.jsonl"] = Rows("orm", "\n")
+
+
 def after_consensus(config: ConsensusConfig, line: Line, written: Written) -> None:
     written.labels[config.output] = written.labels[config.run]
     written.separators[config.output] = written.separators[config.run]
@@ -232,6 +241,7 @@ def after_evaluate(config: EvaluateConfig, line: Line, written: Written) -> None
 
 WRITERS: dict[str, Callable[[Any, Line, Written], None]] = {
     "sample": after_sample,
+    "grade": after_grade,
     "consensus": after_consensus,
     "build": after_build,
     "convert": after_convert,

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data_gen.models.gguf import check_gguf, is_gguf
 from data_gen.settings.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,8 +20,11 @@ def check_model(setting: str, name: str, file: str = "config.json") -> None:
     """Raises InputError for a path where no folder with `file` (or an adapter, which loading refuses in its
     own words) is.
 
-    What looks like `user/name` may be on the Hub, which only loading can tell.
+    What looks like `user/name` may be on the Hub, which only loading can tell. `gguf:<file>` is a file.
     """
+    if is_gguf(name):
+        check_gguf(setting, name)
+        return
     folder = Path(name)
     if folder.is_dir():
         if not (folder / file).is_file() and not (folder / "adapter_config.json").is_file():

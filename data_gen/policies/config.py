@@ -35,10 +35,9 @@ class PolicyConfig:
     model: str | None = field(
         default=None,
         metadata={
-            "help": "the language model: 'base' (the policy of the built-in task), 'simulated', a folder or "
-            "a "
-            "Hub name; with `servers` the name they know it by. null: 'base' for the built-in task; "
-            "other problems need a name"
+            "help": "the language model: 'base' (the policy of the built-in task), 'simulated', a folder, "
+            "gguf:FILE or a Hub name; with `servers` the name they know it by. null: 'base' for the built-in "
+            "task; other problems need a name"
         },
     )
     prompt_template: str = field(

@@ -4,6 +4,7 @@ task than its problems asks here.
 A further task is one folder beside `data_gen.problems.arithmetic` and one entry of `TASKS`.
 """
 
+from data_gen.models.gguf import is_gguf, unpacked
 from data_gen.problems.arithmetic.task import ARITHMETIC
 from data_gen.problems.built_in_task import BuiltInTask
 from data_gen.records.solutions import Problem
@@ -42,7 +43,7 @@ def shipped_models() -> dict[str, str]:
 
 
 def model_path(name: str) -> str:
-    """Where a model is: the folder of one that ships with the project; a folder or a name on the Hub is what
-    it says.
+    """Where a model is: the folder of one that ships with the project, the one into which a GGUF file is
+    unpacked (which is done here, once); a folder or a name on the Hub is what it says.
     """
-    return shipped_models().get(name, name)
+    return unpacked(name) if is_gguf(name) else shipped_models().get(name, name)

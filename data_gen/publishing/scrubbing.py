@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from data_gen.models.gguf import PREFIX, is_gguf
 from data_gen.settings.errors import InputError
 
 SECRET_NAME = re.compile(r"(^|_)(token|api_?key|key|secret|password|credentials?)$", re.IGNORECASE)
@@ -42,8 +43,10 @@ def public_text(text: str) -> str:
 
 def public_path(path: str | Path) -> str:
     """A path inside the working directory relative to it, any other that leads out of it by its last part
-    alone.
+    alone; of `gguf:<file>` the file.
     """
+    if is_gguf(str(path)):
+        return PREFIX + public_path(str(path).removeprefix(PREFIX))
     path = Path(path)
     if path.is_absolute() and path.is_relative_to(Path.cwd()):
         path = path.relative_to(Path.cwd())

@@ -1,4 +1,4 @@
-"""The settings of the five training commands, one class for each. Loads without torch.
+"""The settings of the six training commands, one class for each. Loads without torch.
 
 A class names the groups of `prm_train.training.settings` that its kind of training has, and adds what only
 this kind has.
@@ -8,6 +8,7 @@ this kind has.
     train-implicit-prm   batch_tokens, calibration
     train-verifier       quantization, calibration
     train-revision       quantization
+    train-policy         quantization
 """
 
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt
 
 from data_gen.models.names import check_inputs
+from data_gen.models.prompt_layout import PromptLayout
+from data_gen.records.chats import QUESTION
 from data_gen.records.sampling import check_temperature
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.examples.targets import LabelAlgebra
@@ -159,3 +162,19 @@ class TrainRevisionConfig(QuantizationSettings):
                 f"{self.validation_share} and keep {self.keep}, "
                 "expected a validation share and keep last"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainPolicyConfig(QuantizationSettings):
+    """Train a policy on right solutions: the rows of an ORM that are labeled right. Runs by itself or under
+    `accelerate launch -m prm_train.train_policy`.
+    """
+
+    prompt_template: str = field(
+        default=QUESTION,
+        metadata={"help": "text that the policy is given, as policy.prompt_template of `sample`"},
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = PromptLayout(self.prompt_template)  # which checks it

@@ -8,18 +8,16 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import torch
 from accelerate import PartialState
-from transformers import AutoModelForCausalLM, TrainerCallback, TrainerState
+from transformers import TrainerCallback, TrainerState
 
 from data_gen.grading.graders import load_grader
-from data_gen.models.pretrained import load_model
 from data_gen.policies.engine.transformers_policy import load_policy
 from data_gen.records.sampling import SamplingParams
 from data_gen.rows.layouts import RevisionRow
-from prm_train.checkpoints.facts import CheckpointFacts, Kind
+from prm_train.checkpoints.facts import CheckpointFacts
 from prm_train.encoding.paths import ScorerEncoding
 from prm_train.examples.evenly import evenly
 from prm_train.examples.examples import Example, ExampleSet, is_validation_question
@@ -28,22 +26,17 @@ from prm_train.kinds.revision import REVISION
 from prm_train.metrics.revision_rates import next_attempts, revision_rates
 from prm_train.metrics.training_report import TrainingReport
 from prm_train.training.config import TrainRevisionConfig
-from prm_train.training.language_model import build_language_model
-from prm_train.training.sft_trainer import GroupedSFTTrainer, SftTraining
+from prm_train.training.sft_trainer import GroupedSFTTrainer, ScoredByTokens
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class RevisionTraining(SftTraining):
+class RevisionTraining(ScoredByTokens):
     """A language model that writes the next attempt, from chains of attempts."""
 
     rows: Sequence[RevisionRow]
     config: TrainRevisionConfig
-    kind: ClassVar[Kind] = "revision"
-
-    def build(self) -> tuple[Any, ScorerEncoding]:
-        return build_language_model(self.config)
 
     def examples(self, encoding: ScorerEncoding, max_length: int) -> ExampleSet:
         return REVISION.examples(self.rows, encoding, max_length)
@@ -64,19 +57,6 @@ class RevisionTraining(SftTraining):
 
     def facts(self, encoding: ScorerEncoding) -> CheckpointFacts:
         return REVISION.facts(encoding, max((row.n_attempts for row in self.rows), default=0))
-
-    def scores(self, model: Any, encoding: ScorerEncoding, rows: Sequence[Example]) -> list[float]:
-        """No scores of steps: a revision model has none. What is compared is how likely it finds the
-        answers.
-        """
-        return token_probabilities(model, rows)
-
-    def scores_on_disk(self, encoding: ScorerEncoding, rows: Sequence[Example]) -> list[float]:
-        dtype = torch.float64 if self.config.dtype == "float64" else torch.float32
-        path, trusted = str(self.config.output), self.config.trust_remote_code
-        return token_probabilities(
-            load_model(AutoModelForCausalLM, path, dtype=dtype, trust_remote_code=trusted), rows
-        )
 
 
 class StopAfterMinimum(TrainerCallback):
@@ -124,20 +104,6 @@ class RevisionTrainer(GroupedSFTTrainer):
             if self.stopping.is_over(state):
                 self.args.max_steps = state.global_step  # a callback comes too late to prevent the first step
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **more)
-
-
-@torch.no_grad()
-def token_probabilities(model: Any, rows: Sequence[Example]) -> list[float]:
-    """The probability of each token of the answers, given all before it."""
-    model.eval()
-    device = next(model.parameters()).device
-    found: list[float] = []
-    for row in rows:
-        ids = torch.tensor([row.input_ids], device=device)
-        before = [position - 1 for position in row.positions]
-        probabilities = model(input_ids=ids).logits[0, before].double().softmax(-1)
-        found += probabilities.gather(1, ids[0, list(row.positions)][:, None])[:, 0].tolist()
-    return found
 
 
 def report_rates(rows: Sequence[RevisionRow], config: TrainRevisionConfig) -> None:

@@ -10,7 +10,7 @@ broken off.
 
 What differs between kinds is in a subclass of `Training` each: PrmTraining and OrmTraining in
 `scorer_training`, PairTraining in `pair_trainer`, ImplicitPrmTraining in `implicit`, VerifierTraining in
-`verifier`, RevisionTraining in `revision`.
+`verifier`, RevisionTraining in `revision`, PolicyTraining in `policy`.
 
 `output` gets the checkpoint; `output/training` holds the run: config.json and sources.json (what it is: see
 `prm_train.training.folder`), checkpoint-N (to resume from) and cost.json (what it took so far), both deleted
@@ -74,6 +74,11 @@ class Training(SavesCheckpoint):
 
     kind: ClassVar[Kind]
     config: TrainingConfig
+
+    @property
+    def title(self) -> str:
+        """What is trained, in the progress bar."""
+        return self.kind
 
     @abstractmethod
     def arguments(self) -> TrainingArguments:
@@ -231,7 +236,7 @@ def _add_callbacks(
     """
     config = training.config
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(TrainingProgress(f"train {training.kind}"))
+    trainer.add_callback(TrainingProgress(f"train {training.title}"))
     trainer.add_callback(TrackedRun(trainer, config, data_counts(examples, validation, left_out)))
     if isinstance(config, CandidateSettings) and config.candidates is not None:
         trainer.add_callback(best_of_n(trainer, config, training.facts(encoding), encoding, examples))

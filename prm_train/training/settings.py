@@ -52,8 +52,8 @@ class DataSettings:
     model: str = field(
         metadata={
             "is_model": True,
-            "help": "causal language model to start from: a folder, a Hub name, or 'base', which knows the "
-            "built-in task alone",
+            "help": "causal language model to start from: a folder, gguf:FILE, a Hub name, or 'base', which "
+            "knows the built-in task alone",
         }
     )
     step_separator: str = field(default="\n", metadata={"help": "text that ends each step of a solution"})

@@ -1,5 +1,5 @@
-"""TRL's SFTTrainer on rows of ids and labels, as revision models and generative verifiers train on them, and
-its arguments.
+"""TRL's SFTTrainer on rows of ids and labels, as policies, revision models and generative verifiers train on
+them, and its arguments.
 
 What differs from TRL: an optimizer step sees the rows that it sees in the trainings of scorers, for every cut
 into batches and processes. TRL's own loader repeats rows at the end of an epoch until the last batches of all
@@ -9,16 +9,22 @@ routers of experts where there are any; no other training here has one).
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
+import torch
 from datasets import Dataset
 from torch.utils.data import Sampler
+from transformers import AutoModelForCausalLM
 from trl import SFTConfig, SFTTrainer
 
+from data_gen.models.pretrained import load_model
+from prm_train.checkpoints.facts import Kind
+from prm_train.encoding.paths import ScorerEncoding
 from prm_train.examples.batches import GroupSampler
+from prm_train.examples.examples import Example
 from prm_train.examples.unlabeled import UNLABELED
 from prm_train.training.arguments import trl_arguments
-from prm_train.training.language_model import LanguageModelTraining
+from prm_train.training.language_model import LanguageModelTraining, build_language_model
 
 Rows = Sequence[dict[str, list[int]]]
 
@@ -28,6 +34,27 @@ class SftTraining(LanguageModelTraining):
 
     def arguments(self) -> SFTConfig:
         return trl_arguments(self.config, SFTConfig)
+
+
+class ScoredByTokens(SftTraining):
+    """The training of a model that writes whole solutions, the next of a chain or the first: none of its
+    numbers is a score, so what is compared of memory and disk is how likely it finds the tokens it learnt.
+    """
+
+    kind: ClassVar[Kind] = "revision"
+
+    def build(self) -> tuple[Any, ScorerEncoding]:
+        return build_language_model(self.config)
+
+    def scores(self, model: Any, encoding: ScorerEncoding, rows: Sequence[Example]) -> list[float]:
+        return token_probabilities(model, rows)
+
+    def scores_on_disk(self, encoding: ScorerEncoding, rows: Sequence[Example]) -> list[float]:
+        dtype = torch.float64 if self.config.dtype == "float64" else torch.float32
+        path, trusted = str(self.config.output), self.config.trust_remote_code
+        return token_probabilities(
+            load_model(AutoModelForCausalLM, path, dtype=dtype, trust_remote_code=trusted), rows
+        )
 
 
 class GroupedSFTTrainer(SFTTrainer):
@@ -56,3 +83,17 @@ class GroupedSFTTrainer(SFTTrainer):
         n_processes = self.args.world_size
         group_size = self.args.train_batch_size * self.args.gradient_accumulation_steps * n_processes
         return GroupSampler(self.lengths, group_size, self.args.seed, n_processes)
+
+
+@torch.no_grad()
+def token_probabilities(model: Any, rows: Sequence[Example]) -> list[float]:
+    """The probability of each token of the answers, given all before it."""
+    model.eval()
+    device = next(model.parameters()).device
+    found: list[float] = []
+    for row in rows:
+        ids = torch.tensor([row.input_ids], device=device)
+        before = [position - 1 for position in row.positions]
+        probabilities = model(input_ids=ids).logits[0, before].double().softmax(-1)
+        found += probabilities.gather(1, ids[0, list(row.positions)][:, None])[:, 0].tolist()
+    return found

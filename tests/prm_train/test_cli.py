@@ -27,6 +27,7 @@ def test_help_lists_the_commands_in_pipeline_order_and_loads_nothing_heavy() -> 
         "publish-data",
         "publish-candidates",
         "estimate-memory",
+        "train-policy",
         "train-prm",
         "train-orm",
         "train-implicit-prm",

@@ -1,5 +1,5 @@
 """A policy whose draws are made by any number of servers that speak `/v1/completions` with token ids: vLLM,
-or `prm-train serve-policy`.
+or `prm-train serve-policy`; or llama.cpp's own `/completion` (`data_gen.policies.servers.llama_cpp`).
 
 One request a draw, each with a seed of its own (a seed shared by a batch would give all its draws the same
 noise). The servers keep the keys and values of shared prefixes, and the draws of a problem go to the same
@@ -16,8 +16,8 @@ from data_gen.policies.protocol import Policy
 from data_gen.policies.servers.engine_draw import EngineDraw, draw_completion
 from data_gen.policies.servers.foreign_text import shown_text
 from data_gen.policies.servers.pool_of_loop import PoolOfLoop
-from data_gen.policies.servers.probe import RuleFaults, ServedModel, probe_server
-from data_gen.policies.servers.replies import CompletionRequest, read_reply
+from data_gen.policies.servers.probe import RuleFaults, ServedModel, as_sent, probe_server, read_draw
+from data_gen.policies.servers.replies import CompletionRequest
 from data_gen.policies.servers.requests import RequestSettings, ServerPool
 from data_gen.policies.servers.routing import RecentPrompts
 from data_gen.policies.vocabulary import Vocabulary
@@ -66,7 +66,7 @@ class OpenAIServersPolicy(Policy):
             )
         self.context_length = context_length
         self._model, self._vocabulary = served.name, vocabulary
-        self._rule_faults = served.rule_faults
+        self._rule_faults, self._is_llama_cpp = served.rule_faults, served.is_llama_cpp
         self._prompts = RecentPrompts()
         self._scanner = step_scanners(vocabulary.token_bytes)
         self._pool = PoolOfLoop(urls, settings)
@@ -109,13 +109,14 @@ class OpenAIServersPolicy(Policy):
 
         async def draw(stop: str | None) -> EngineDraw:
             asked = replace(request, stop=stop)
+            path, body = as_sent(asked, self._is_llama_cpp)
             return await pool.post(
-                "/v1/completions",
-                asked.as_json(),
+                path,
+                body,
                 asked.n_tokens,
                 affinity,
                 seed,
-                lambda body: read_reply(body, asked, self._vocabulary),
+                lambda reply: read_draw(reply, asked, self._vocabulary, self._is_llama_cpp),
             )
 
         scanner = None if params.stop is None else self._scanner(params.stop)

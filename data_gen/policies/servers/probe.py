@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from data_gen.policies.servers import llama_cpp
+from data_gen.policies.servers.engine_draw import EngineDraw
+from data_gen.policies.servers.llama_cpp import LlamaRequest
 from data_gen.policies.servers.replies import CompletionRequest, NoTokenIdsError, WrongReplyError, read_reply
 from data_gen.policies.servers.requests import RequestSettings, ServerError, ServerPool
 from data_gen.policies.vocabulary import Vocabulary
@@ -44,6 +47,7 @@ class ServedModel:
     context_length: int | None
     policy_id: str | None
     rule_faults: RuleFaults = NO_FAULTS
+    is_llama_cpp: bool = False
 
 
 class ModelCard(BaseModel):
@@ -53,6 +57,7 @@ class ModelCard(BaseModel):
     id: str
     max_model_len: int | None = None
     policy_id: str | None = None
+    owned_by: str | None = None
 
 
 class _Models(BaseModel):
@@ -67,21 +72,19 @@ async def probe_server(
     """
     async with ServerPool((url,), settings) as pool:
         card = await pool.get("/v1/models", lambda body: read_card(body, pool, url, model))
+        is_llama_cpp = card.owned_by == llama_cpp.OWNER
         prompt_ids = vocabulary.encode_prompt(PROBE_QUESTION)
         request = CompletionRequest(model, prompt_ids, max_tokens=2, temperature=0.0, seed=0)
         faults = NO_FAULTS
         try:
-            likely_id = await pool.post(
-                "/v1/completions",
-                request.as_json(),
-                request.n_tokens,
-                b"",
-                0,
-                lambda body: _read_probe(body, request, vocabulary, url),
-            )
+            likely_id = await _first_id(pool, url, request, request, vocabulary, is_llama_cpp)
             if card.policy_id is None:  # our own server's log-probs are known
-                await _check_logprobs(pool, url, model, prompt_ids[: max(1, len(prompt_ids) // 2)])
-                faults = await _rule_faults(pool, url, request, likely_id, vocabulary)
+                begun = replace(request, prompt_ids=prompt_ids[: max(1, len(prompt_ids) // 2)], max_tokens=1)
+                await _check_logprobs(pool, url, begun, is_llama_cpp)
+                faults = await _rule_faults(pool, url, request, likely_id, vocabulary, is_llama_cpp)
+            if is_llama_cpp:
+                n_context = await pool.get("/props", llama_cpp.read_context_length)
+                return ServedModel(card.id, n_context, None, faults, is_llama_cpp=True)
         except ServerError as error:
             raise InputError(
                 f"{error}; step rollouts need an endpoint that continues token ids, such as vLLM"
@@ -104,19 +107,52 @@ def read_card(body: bytes, pool: ServerPool, url: str, model: str | None) -> Mod
     return found[0]
 
 
-def _read_probe(body: bytes, request: CompletionRequest, vocabulary: Vocabulary, url: str) -> int:
-    """The first id of the reply."""
-    try:
-        return read_reply(body, request, vocabulary).token_ids[0]
-    except NoTokenIdsError:
-        raise InputError(
-            f"{url}: returns no token ids; step rollouts need an endpoint that continues token ids, such as "
-            "vLLM"
-        ) from None
+async def _first_id(
+    pool: ServerPool,
+    url: str,
+    asked: CompletionRequest,
+    read: CompletionRequest,
+    vocabulary: Vocabulary,
+    is_llama_cpp: bool,
+) -> int:
+    """Of the reply to `asked`, read as one to `read`."""
+
+    def first_id(body: bytes) -> int:
+        try:
+            return read_draw(body, read, vocabulary, is_llama_cpp).token_ids[0]
+        except NoTokenIdsError as error:
+            raise InputError(
+                f"{url}: returns no token ids ({error}); step rollouts need an endpoint that continues token "
+                "ids, such as vLLM's or that of llama.cpp's server"
+            ) from None
+
+    path, body = as_sent(asked, is_llama_cpp)
+    return await pool.post(path, body, asked.n_tokens, b"", 0, first_id)
+
+
+def as_sent(request: CompletionRequest, is_llama_cpp: bool) -> tuple[str, dict[str, object]]:
+    """The path and the body of a request."""
+    if is_llama_cpp:
+        return llama_cpp.PATH, LlamaRequest(request).as_json()
+    return "/v1/completions", request.as_json()
+
+
+def read_draw(
+    body: bytes, request: CompletionRequest, vocabulary: Vocabulary, is_llama_cpp: bool
+) -> EngineDraw:
+    """The draw that a reply holds. Raises WrongReplyError."""
+    if is_llama_cpp:
+        return LlamaRequest(request).read(body, vocabulary)
+    return read_reply(body, request, vocabulary)
 
 
 async def _rule_faults(
-    pool: ServerPool, url: str, request: CompletionRequest, likely_id: int, vocabulary: Vocabulary
+    pool: ServerPool,
+    url: str,
+    request: CompletionRequest,
+    likely_id: int,
+    vocabulary: Vocabulary,
+    is_llama_cpp: bool,
 ) -> RuleFaults:
     """Found by asking for a token other than the most likely one after the prompt of `request`."""
     words = (each for each, text in enumerate(vocabulary.token_bytes) if text.isalnum())
@@ -127,22 +163,15 @@ async def _rule_faults(
         # What breaks a rule is an answer here, no reason to ask again
         read = replace(asked, rules=NO_RULES)
         try:
-            drawn = await pool.post(
-                "/v1/completions",
-                asked.as_json(),
-                asked.n_tokens,
-                b"",
-                0,
-                lambda body: _read_probe(body, read, vocabulary, url),
-            )
+            drawn = await _first_id(pool, url, asked, read, vocabulary, is_llama_cpp)
         except ServerError as error:
             return f"refuses {name}: {error}"
         return None if drawn == other_id else f"{url}: does not heed {name}"
 
-    return RuleFaults(
-        await fault("logit_bias", TokenRules(biases=((other_id, LARGEST_BIAS),))),
-        await fault("allowed_token_ids", TokenRules(allowed_ids=(other_id,))),
-    )
+    biases = await fault("logit_bias", TokenRules(biases=((other_id, LARGEST_BIAS),)))
+    if is_llama_cpp:
+        return RuleFaults(biases, f"{url}: llama.cpp's server knows no allowed_token_ids")
+    return RuleFaults(biases, await fault("allowed_token_ids", TokenRules(allowed_ids=(other_id,))))
 
 
 class _TopLogprobs(BaseModel):
@@ -166,16 +195,17 @@ def _top_logprob(body: bytes) -> float | None:
     return max(tops[0].values()) if tops and tops[0] else None
 
 
-async def _check_logprobs(pool: ServerPool, url: str, model: str, prompt_ids: tuple[int, ...]) -> None:
+async def _check_logprobs(pool: ServerPool, url: str, request: CompletionRequest, is_llama_cpp: bool) -> None:
     """The most likely token's log-probability must not depend on the temperature. A server that does not name
     it is believed.
     """
 
     async def top_logprob(temperature: float) -> float | None:
-        request = CompletionRequest(model, prompt_ids, max_tokens=1, temperature=temperature, seed=0)
-        return await pool.post(
-            "/v1/completions", request.as_json() | {"logprobs": 1}, request.n_tokens, b"", 0, _top_logprob
-        )
+        asked = replace(request, temperature=temperature)
+        path, body = as_sent(asked, is_llama_cpp)
+        named = {} if is_llama_cpp else {"logprobs": 1}
+        read = llama_cpp.read_top_logprob if is_llama_cpp else _top_logprob
+        return await pool.post(path, body | named, asked.n_tokens, b"", 0, read)
 
     at_1, at_2 = await top_logprob(1.0), await top_logprob(2.0)
     if at_1 is not None and at_2 is not None and abs(at_1 - at_2) > LOGPROB_TOLERANCE:

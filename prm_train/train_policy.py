@@ -1,0 +1,25 @@
+"""`prm-train train-policy`: a language model that solves problems as the solutions it is shown do (SFT).
+
+`accelerate launch -m prm_train.train_policy --config …` does the same on several processes. The checkpoint is
+a plain causal language model: it runs as a policy in `sample` and `search`, and is a base for scorers.
+"""
+
+from collections.abc import Sequence
+
+from data_gen.settings.parse import parse_config, run_command
+from prm_train.training.config import TrainPolicyConfig, check_named
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    config = parse_config(TrainPolicyConfig, argv)
+    check_named(config)
+    # only now, so that a mistake in the configuration is answered at once
+    from data_gen.rows.layouts import OrmRow, read_rows
+    from prm_train.training.policy import PolicyTraining
+    from prm_train.training.run import run_training
+
+    run_training(PolicyTraining(read_rows(config.rows, OrmRow), config))
+
+
+if __name__ == "__main__":
+    run_command(main, "train-policy")
