@@ -37,8 +37,7 @@ class PolicyConfig:
         default=None,
         metadata={
             "help": "the language model: 'base' (the policy of the built-in task), 'simulated', a folder or "
-            "a "
-            "Hub name; with `servers` the name they know it by. null: 'base' for the built-in task; "
+            "a Hub name; with `servers` the name they know it by. null: 'base' for the built-in task; "
             "other problems need a name"
         },
     )
@@ -76,11 +75,12 @@ class PolicyConfig:
         default=256,
         metadata={"help": "how many texts the engine transformers computes at a time", "is_execution": True},
     )
-    prefix_cache_bytes: int = field(
-        default=2**28,
+    prefix_cache_bytes: int | None = field(
+        default=None,
         metadata={
             "help": "maximum number of bytes of keys and values of prefixes that the engine transformers "
-            "keeps, for the next steps of a search; 0: none",
+            "keeps, for the next steps of a search; 0: none; null: a quarter of the memory that is free on "
+            "its device, at most 262,144 tokens",
             "is_execution": True,
         },
     )
@@ -167,7 +167,7 @@ class PolicyConfig:
                 f"gpu_memory_utilization: got {self.gpu_memory_utilization}, expected more than 0 and at "
                 "most 1"
             )
-        if self.prefix_cache_bytes < 0:
+        if self.prefix_cache_bytes is not None and self.prefix_cache_bytes < 0:
             raise ValueError(f"prefix_cache_bytes: got {self.prefix_cache_bytes}, expected 0 or more")
         for number in (
             "tensor_parallel_size",
@@ -332,7 +332,7 @@ class PolicyExecution:
         default=None, metadata={"help": "how many draws are under way at each server"}
     )
     timeout_seconds: float | None = field(
-        default=None, metadata={"help": "longest time to wait for a server's reply"}
+        default=None, metadata={"help": "longest wait for a server's reply"}
     )
     n_attempts: int | None = field(
         default=None, metadata={"help": "how often a draw is requested before the run gives up"}

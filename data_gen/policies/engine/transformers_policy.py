@@ -22,6 +22,7 @@ from typing import Any
 
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
+from data_gen.models.cache_size import POLICY_SHARE, default_cache_bytes, free_bytes
 from data_gen.models.eos_ids import need_eos_ids
 from data_gen.models.forward_settings import context_length, short_length
 from data_gen.models.names import check_device
@@ -45,8 +46,6 @@ from data_gen.settings.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-# Keys and values of prefixes that are kept between draws.
-PREFIX_CACHE_BYTES = 2**28
 # So many ways to choose a token and to stop are kept: a server is asked for any.
 N_SHARED = 64
 
@@ -56,9 +55,10 @@ class TransformersPolicy:
     implementation and eval mode.
 
     At most `max_rows` texts have keys and values in memory at a time, beside the prefixes that are kept
-    between draws, which `prefix_cache_bytes` bounds. Draws that have written the same so far are one text, so
-    many more may be under way; a draw waits while its prefix has no row. `cancelled_usage` is the cost of
-    draws that were cancelled before they ended. The tokenizer needs no pad token.
+    between draws, which `prefix_cache_bytes` bounds (None: see `data_gen.models.cache_size`). Draws that have
+    written the same so far are one text, so many more may be under way; a draw waits while its prefix has no
+    row. `cancelled_usage` is the cost of draws that were cancelled before they ended. The tokenizer needs no
+    pad token.
 
     A model whose cache is not plain keys and values of all positions is sampled with its own cache
     (`plain_batch`), a row for each draw, which is slower; a warning says so. Raises InputError for a model
@@ -73,7 +73,7 @@ class TransformersPolicy:
         base_seed: int = 0,
         prompt: PromptLayout = DEFAULT_PROMPT,
         max_rows: int = 256,
-        prefix_cache_bytes: int = PREFIX_CACHE_BYTES,
+        prefix_cache_bytes: int | None = None,
     ) -> None:
         prompt.check(tokenizer)
         self.tokenizer, self.model = tokenizer, model
@@ -101,6 +101,11 @@ class TransformersPolicy:
         self._under_way: dict[Draw, asyncio.Future[Draw]] = {}
         self._cancelled: list[Draw] = []
         self._scheduler: asyncio.Task[None] | None = None
+
+    @property
+    def n_cacheable_tokens(self) -> int | None:
+        """How many tokens of prefixes are kept between draws. None: the engine keeps none."""
+        return self._batch.n_cacheable_tokens if isinstance(self._batch, RowBatch) else None
 
     def encode_prompt(self, question: str) -> tuple[int, ...]:
         return self.prompt.encode(self.tokenizer, question)
@@ -250,16 +255,27 @@ def load_policy(
 
 
 def _batch(
-    model: PreTrainedModel, eos_ids: tuple[int, ...], max_rows: int, prefix_cache_bytes: int
+    model: PreTrainedModel, eos_ids: tuple[int, ...], max_rows: int, prefix_cache_bytes: int | None
 ) -> RowBatch | PlainBatch:
     """The fast batch where it gives the model's own results, else the plain one."""
     try:
-        return RowBatch(RaggedModel(model), eos_ids, max_rows, prefix_cache_bytes)
+        ragged = RaggedModel(model)
     except UnknownModelError as reason:
         plain = PlainModel(model)
         way = "whole texts, token by token" if plain.cache_name is None else "the model's own cache"
         logger.warning("%s is sampled with %s, slower than others: %s", model.config.model_type, way, reason)
         return PlainBatch(plain, eos_ids, max_rows, short_length(model.config))
+    if prefix_cache_bytes is None:
+        layout = ragged.layout
+        prefix_cache_bytes = default_cache_bytes(
+            layout.bytes_per_token, POLICY_SHARE, free_bytes(layout.device)
+        )
+        logger.info(
+            "prefix cache: %s MiB, room for %s tokens",
+            f"{prefix_cache_bytes / 2**20:,.0f}",
+            f"{prefix_cache_bytes // layout.bytes_per_token:,}",
+        )
+    return RowBatch(ragged, eos_ids, max_rows, prefix_cache_bytes)
 
 
 def _policy_id(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
