@@ -46,6 +46,10 @@ from data_gen.settings.errors import InputError
 
 logger = logging.getLogger(__name__)
 
+# Draws join the batch when they take an eighth of the rows under way, or after so many steps: prefixes that
+# are computed together read the weights once, and the rows that are free meanwhile cost nothing.
+JOINING_SHARE = 1 / 8
+MOST_HELD_STEPS = 4
 # So many ways to choose a token and to stop are kept: a server is asked for any.
 N_SHARED = 64
 
@@ -101,6 +105,7 @@ class TransformersPolicy:
         self._under_way: dict[Draw, asyncio.Future[Draw]] = {}
         self._cancelled: list[Draw] = []
         self._scheduler: asyncio.Task[None] | None = None
+        self._n_held_steps = 0
 
     @property
     def n_cacheable_tokens(self) -> int | None:
@@ -191,6 +196,8 @@ class TransformersPolicy:
         """Let draws join in the order in which they came, as far as there are rows, but for those that were
         cancelled meanwhile.
         """
+        if not self._is_time_to_join():
+            return
         joining: list[Draw] = []
         rows: set[Hashable] = set()
         n_free_rows = self._batch.n_free_rows
@@ -205,6 +212,14 @@ class TransformersPolicy:
             self._waiting.popleft()
         if joining:
             self._batch.admit(joining)
+
+    def _is_time_to_join(self) -> bool:
+        """Whether those that wait are enough to join, or have been held long enough."""
+        n_free = self._batch.n_free_rows
+        n_joining, n_rows = min(len(self._waiting), n_free), self._batch.max_rows - n_free
+        is_held = n_joining < JOINING_SHARE * n_rows and self._n_held_steps < MOST_HELD_STEPS
+        self._n_held_steps = self._n_held_steps + 1 if is_held and n_joining else 0
+        return not is_held
 
     def _on_end(self, scheduler: asyncio.Task[None]) -> None:
         """If the task failed or was cancelled, so are all its draws: otherwise their callers would wait for
