@@ -114,7 +114,7 @@ def compare_draws(arguments: argparse.Namespace, contenders: dict[str, Path]) ->
         name: {
             "tokens_per_cpu_second": round(statistics.median(rates[name]), 1),
             "share_of_cpu": {
-                part: round(result["spent"][part] / result["seconds"], 3)
+                part: round(result["spent"].get(part, 0) / result["seconds"], 3)
                 for part in ("decode", "choose", "prefill")
             },
             "rows_a_step": round(result["spent"]["n_rows"] / result["spent"]["n_steps"], 1),
