@@ -26,7 +26,7 @@ export TOKENIZERS_PARALLELISM ?= false
 	word-problems gsm8k vllm-cpu test-vllm clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
 
 setup: $(VENV)/.installed ## create .venv with the pinned dependencies and this project
 

@@ -17,9 +17,10 @@ from rich.console import Console
 
 from data_gen.files.progress_bar import Progress
 from data_gen.files.result_tables import counted, result_table, token_words
-from data_gen.files.run_folder import N_OPEN, count_lines, read_records, records_in_order, work_through
+from data_gen.files.run_folder import count_lines, read_records, records_in_order, work_through
 from data_gen.files.run_identity import check_models
 from data_gen.grading.graders import Grader, load_grader
+from data_gen.labeling.problem_tokens import tokens_per_problem
 from data_gen.labeling.settings import LabelSettings, settings_read
 from data_gen.labeling.show import keep_by_method, show_labels
 from data_gen.labeling.solutions import LabelingTask, label_samples
@@ -29,6 +30,7 @@ from data_gen.ledger.store import Ledger
 from data_gen.policies.execution import PolicyExecution
 from data_gen.policies.first_prompt import say_prompt
 from data_gen.policies.metered import MeteredPolicy
+from data_gen.policies.open_problems import n_open_problems
 from data_gen.policies.protocol import Policy
 from data_gen.records.draw_keys import DrawKey
 from data_gen.records.sampling import FinishReason, Usage
@@ -50,11 +52,11 @@ class LabelConfig(LabelSettings):
 
     run: Path = field(metadata={"help": "run folder of `prm-train sample`"})
     policy: PolicyExecution = field(default_factory=PolicyExecution)
-    n_open: int = field(
-        default=N_OPEN,
+    n_open: int | None = field(
+        default=None,
         metadata={
             "help": "problems that are labeled at a time: more of them use more servers at once, fewer need "
-            "a smaller cache"
+            "a smaller cache; null: as many as the policy's prefix cache holds, 512 at most"
         },
     )
     forecast: bool = field(
@@ -77,7 +79,7 @@ class LabelConfig(LabelSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.n_open < 1:
+        if self.n_open is not None and self.n_open < 1:
             raise ValueError(f"n_open: got {self.n_open}, expected at least 1")
         if self.show < 0:
             raise ValueError(f"show: got {self.show}, expected 0 or more")
@@ -207,7 +209,10 @@ async def label_problems(
             outcomes, recorded.n_draws - n_drawn, len(recorded.unknown) - n_unknown, recorded.usage - spent
         )
 
-    await work_through(problems, one, take, config.n_open)
+    n_open = config.n_open or n_open_problems(
+        policy, tokens_per_problem(sampling, policy.encode_prompt, config)
+    )
+    await work_through(problems, one, take, n_open)
     ledger.commit()  # before any file names the draws
 
 

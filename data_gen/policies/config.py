@@ -74,11 +74,12 @@ class PolicyConfig:
         default=256,
         metadata={"help": "how many texts the engine transformers computes at a time", "is_execution": True},
     )
-    prefix_cache_bytes: int = field(
-        default=2**28,
+    prefix_cache_bytes: int | None = field(
+        default=None,
         metadata={
             "help": "maximum number of bytes of keys and values of prefixes that the engine transformers "
-            "keeps, for the next steps of a search; 0: none",
+            "keeps, for the next steps of a search; 0: none; null: a quarter of the memory that is free on "
+            "its device, at most 262,144 tokens",
             "is_execution": True,
         },
     )
@@ -165,7 +166,7 @@ class PolicyConfig:
                 f"gpu_memory_utilization: got {self.gpu_memory_utilization}, expected more than 0 and at "
                 "most 1"
             )
-        if self.prefix_cache_bytes < 0:
+        if self.prefix_cache_bytes is not None and self.prefix_cache_bytes < 0:
             raise ValueError(f"prefix_cache_bytes: got {self.prefix_cache_bytes}, expected 0 or more")
         for number in (
             "tensor_parallel_size",

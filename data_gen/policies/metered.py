@@ -18,6 +18,7 @@ class ProcessFacts:
     seconds: float
     cpu_seconds: float
     n_generated_and_cancelled: int = 0
+    n_prefilled: int = 0
     tokens_per_second: float = 0.0
     draws_per_second: float = 0.0
     labels_per_second: float = 0.0
@@ -34,7 +35,7 @@ class MeteredPolicy:
             policy.base_seed,
             policy.context_length,
         )
-        self.n_draws = self.n_generated = 0
+        self.n_draws = self.n_generated = self.n_prefilled = 0
         self._policy = policy
         self._wall_start, self._cpu_start = time.perf_counter(), time.process_time()
 
@@ -48,7 +49,14 @@ class MeteredPolicy:
         draw = await self._policy.sample(prefix_ids, params, index)
         self.n_draws += 1
         self.n_generated += draw.usage.n_generated
+        self.n_prefilled += draw.usage.n_prefilled
         return draw
+
+    @property
+    def n_cacheable_tokens(self) -> int | None:
+        """Tokens of prefixes that the policy keeps between draws; None where it does not say."""
+        n_tokens: int | None = getattr(self._policy, "n_cacheable_tokens", None)
+        return n_tokens
 
     @property
     def seconds(self) -> float:
@@ -77,6 +85,7 @@ class MeteredPolicy:
             n_draws=self.n_draws,
             n_generated=self.n_generated,
             n_generated_and_cancelled=self.n_cancelled,
+            n_prefilled=self.n_prefilled,
             seconds=round(self.seconds, 2),
             cpu_seconds=round(time.process_time() - self._cpu_start, 2),
             **self.rates(n_labels),
@@ -89,4 +98,9 @@ class MeteredPolicy:
         tokens, draws, labels = self.rates(n_labels).values()
         price = f"{usage.n_generated / n_labels:,.1f} tokens a label" if n_labels else "no label yet"
         wasted = f", {self.n_cancelled:,} tokens cancelled" if self.n_cancelled else ""
-        return f"{tokens:,.0f} tokens/s, {draws:,.4g} draws/s, {labels:,.4g} labels/s, {price}{wasted}"
+        share = self.n_prefilled / max(self.n_generated, 1)
+        prefilled = f"{self.n_prefilled:,} tokens prefilled ({share:.2f} a generated one)"
+        return (
+            f"{tokens:,.0f} tokens/s, {draws:,.4g} draws/s, {labels:,.4g} labels/s, {price}, {prefilled}"
+            f"{wasted}"
+        )

@@ -30,7 +30,7 @@ def load_scorer(
     dtype: str = "float32",
     device: str = "cpu",
     trust_remote_code: bool = False,
-    cache_bytes: int = 2**30,
+    cache_bytes: int | None = None,
     max_batch_tokens: int = 4096,
     prm_format: PrmFormat = AUTO,
 ) -> Scorer:

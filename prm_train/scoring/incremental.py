@@ -32,7 +32,7 @@ from prm_train.encoding.aggregation import Aggregation
 from prm_train.encoding.paths import ScorerEncoding
 from prm_train.scoring.protocol import PathTooLongError, ScorerUsage
 from prm_train.scoring.quiet import until_quiet
-from prm_train.scoring.step_cache import StepCache, StepNode
+from prm_train.scoring.step_cache import StepNode, new_step_cache
 from prm_train.scoring.step_model import StepModel
 from prm_train.scoring.wave import Row, Wave
 from prm_train.scoring.work import passed
@@ -149,9 +149,10 @@ class IncrementalScorer:
     A PRM's score is the calibrated sigmoid of z1 - z0 at the marker that ends a step, an ORM's of z at the
     marker that ends the solution.
 
-    `cache_bytes` bounds the keys and values kept for all sessions together. What is evicted is computed again
-    when it is needed, and counted as new. `max_batch_tokens` bounds rows x (past + new tokens) of a batch,
-    padding included; a single row may exceed it.
+    `cache_bytes` bounds the keys and values kept for all sessions together (None: see
+    `data_gen.models.cache_size`). What is evicted is computed again when needed, and counted as new.
+    `max_batch_tokens` bounds rows x (past + new tokens) of a batch, padding included; a single row may exceed
+    it.
     """
 
     def __init__(
@@ -162,12 +163,12 @@ class IncrementalScorer:
         scorer_id: str,
         aggregation: Aggregation = "min",
         calibration: Calibration = UNCALIBRATED,
-        cache_bytes: int = 2**30,
+        cache_bytes: int | None = None,
         max_batch_tokens: int = 4096,
     ) -> None:
         if max_batch_tokens < 1:
             raise ValueError(f"max_batch_tokens: got {max_batch_tokens}, expected at least 1")
-        if cache_bytes < 0:
+        if cache_bytes is not None and cache_bytes < 0:
             raise ValueError(
                 f"cache_bytes: got {cache_bytes}, expected 0 (keep nothing between batches) or more"
             )
@@ -185,11 +186,7 @@ class IncrementalScorer:
         self.scores_steps = self._model.scores_steps
         self.context_length = self._model.context_length
         self.is_whole = self._model.is_whole
-        layout = self._model.layout
-        # A model without a layout computes whole paths, and nothing is ever cached.
-        self._cache = (
-            StepCache(cache_bytes, layout.bytes_per_token) if layout is not None else StepCache(0, 1)
-        )
+        self._cache = new_step_cache(self._model.layout, cache_bytes)
 
         # In the order in which they came: the first are the first to be computed.
         self._requests: dict[StepNode, list[asyncio.Future[float]]] = {}

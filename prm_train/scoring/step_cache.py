@@ -10,6 +10,9 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from data_gen.models.cache_size import SCORER_SHARE, default_cache_bytes, free_bytes
+from prm_train.scoring.step_model import KVLayout
+
 
 @dataclass(eq=False, slots=True)
 class StepNode:
@@ -101,3 +104,14 @@ class StepCache:
         segment = self._entries.pop(node, None)
         if segment is not None:
             self.n_bytes -= len(segment) * self.bytes_per_token
+
+
+def new_step_cache(layout: KVLayout | None, max_bytes: int | None) -> StepCache:
+    """The cache of a model with this layout (None: it computes whole paths, and nothing is ever kept), of
+    `max_bytes`, or of the scorer's share of the memory that is free now.
+    """
+    if layout is None:
+        return StepCache(0, 1)
+    if max_bytes is None:
+        max_bytes = default_cache_bytes(layout.bytes_per_token, SCORER_SHARE, free_bytes(layout.device))
+    return StepCache(max_bytes, layout.bytes_per_token)

@@ -60,11 +60,12 @@ class ScorerConfig:
     dtype: Literal["float32", "bfloat16", "float16"] | None = field(
         default=None, metadata={"help": "number format of the scorers' weights; null: that of the policy"}
     )
-    cache_bytes: int = field(
-        default=2**30,
+    cache_bytes: int | None = field(
+        default=None,
         metadata={
             "help": "maximum number of bytes of keys and values of steps that are kept to score the next "
-            "ones; 0: none",
+            "ones; 0: none; null: an eighth of the memory that is free on the scorer's device, at most "
+            "262,144 tokens",
             "is_execution": True,
         },
     )
@@ -118,7 +119,7 @@ class ScorerConfig:
         for url in self.servers:
             if not url.startswith("@"):
                 server_url(url)
-        if self.cache_bytes < 0:
+        if self.cache_bytes is not None and self.cache_bytes < 0:
             raise ValueError(f"cache_bytes: got {self.cache_bytes}, expected 0 or more")
         if self.max_batch_tokens < 1:
             raise ValueError(f"max_batch_tokens: got {self.max_batch_tokens}, expected at least 1")

@@ -22,6 +22,10 @@ class CacheLayout:
     dtype: torch.dtype
     device: torch.device
 
+    @property
+    def bytes_per_token(self) -> int:
+        return 2 * self.n_layers * self.n_heads * self.head_dim * self.dtype.itemsize
+
 
 class KeyValueRows:
     """Preallocated rows of up to `capacity` positions, every row filled to its own length.

@@ -94,6 +94,7 @@ class RowBatch:
     ) -> None:
         self.max_rows = max_rows
         self.prefixes = PrefixTree(prefix_cache_bytes)
+        self.n_cacheable_tokens = prefix_cache_bytes // model.layout.bytes_per_token
         self._model = model
         self._eos_ids = frozenset(eos_ids)
         self.clear()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 from data_gen.policies.engine.draw import History
 from data_gen.policies.engine.logit_offsets import with_offsets
@@ -12,8 +13,9 @@ from data_gen.policies.engine.truncation import truncated
 from data_gen.records.sampling import Truncation
 
 # Over this many tokens or fewer, float32 sums of probabilities are exact to about 1e-6. Larger vocabularies
-# are summed in float64.
+# are summed in float64, block by block, and token by token in the block of a draw alone.
 SMALL_VOCABULARY = 4096
+BLOCK = 256
 # Draws × vocabulary of one part of a choice, unless there are more logits than that.
 PART_NUMBERS = 2**22
 
@@ -97,26 +99,50 @@ def _choose(
     uniforms, temperatures = uniforms.to(logits.device), temperatures.to(logits.device)
     is_plain, is_greedy = bool((temperatures == 1).all()), temperatures == 0
     weights = (logits if is_plain else logits / temperatures.masked_fill(is_greedy, 1.0)[:, None]).softmax(-1)
-    cumulative = truncated(weights, truncations).cumsum(
-        -1, dtype=torch.float32 if logits.shape[-1] <= SMALL_VOCABULARY else torch.float64
-    )
-    # At temperature 1 in every row, `weights` are the probabilities already: no second softmax is needed.
-    logprobs = None if is_plain else logits.log_softmax(-1)
-    most_likely = None if is_plain else logits.argmax(-1, keepdim=True)
-
     if rows is None:
         rows = torch.arange(len(logits), device=logits.device)
-    else:
-        cumulative = cumulative[rows]
-    total = cumulative[:, -1:]
-    # The threshold stays below the total. Rounded up to it, the search would return an id behind the last
-    # token with any weight.
-    threshold = torch.minimum(
-        (uniforms[:, None] * total).to(total.dtype), torch.nextafter(total, torch.zeros_like(total))
-    )
-    tokens = torch.searchsorted(cumulative, threshold, right=True)[:, 0]
-    if logprobs is None:
+    inverted = _inverted if logits.shape[-1] <= SMALL_VOCABULARY else _inverted_by_blocks
+    tokens = inverted(truncated(weights, truncations), uniforms, rows)
+    # At temperature 1 in every row, `weights` are the probabilities already: no second softmax is needed.
+    if is_plain:
         return tokens.tolist(), weights[rows, tokens].log().tolist()
-    assert most_likely is not None
-    tokens = torch.where(is_greedy[rows], most_likely[rows, 0], tokens)
-    return tokens.tolist(), logprobs[rows, tokens].tolist()
+    if bool(is_greedy.any()):
+        tokens = torch.where(is_greedy[rows], logits.argmax(-1)[rows], tokens)
+    return tokens.tolist(), logits.log_softmax(-1)[rows, tokens].tolist()
+
+
+def _inverted(
+    weights: Float[Tensor, "row vocabulary"], uniforms: Float[Tensor, " draw"], rows: Int[Tensor, " draw"]
+) -> Int[Tensor, " draw"]:
+    """For each draw the token at which the cumulative weights of its row pass `uniform` of their total."""
+    cumulative = weights.cumsum(-1)[rows]
+    total = cumulative[:, -1:]
+    return _first_above(cumulative, (uniforms[:, None] * total).to(total.dtype))
+
+
+def _inverted_by_blocks(
+    weights: Float[Tensor, "row vocabulary"], uniforms: Float[Tensor, " draw"], rows: Int[Tensor, " draw"]
+) -> Int[Tensor, " draw"]:
+    """`_inverted` in float64: first the block of the token is found, then the token in it, so that neither
+    all cumulative sums are made nor a row's copied for each of its draws.
+    """
+    blocks = pad(weights, (0, -weights.shape[-1] % BLOCK)).unflatten(-1, (-1, BLOCK))
+    sums = blocks.sum(-1, dtype=torch.float64)[rows]  # (draw, block)
+    cumulative = sums.cumsum(-1)
+    threshold = uniforms[:, None] * cumulative[:, -1:]
+    block = _first_above(cumulative, threshold)
+    before = (cumulative - sums).gather(1, block[:, None])
+    inside = blocks[rows, block].cumsum(-1, dtype=torch.float64)
+    # Rounding may put it just below 0, where a first token without weight would be found.
+    return block * BLOCK + _first_above(inside, (threshold - before).clamp(min=0))
+
+
+def _first_above(
+    cumulative: Float[Tensor, "draw number"], threshold: Float[Tensor, "draw 1"]
+) -> Int[Tensor, " draw"]:
+    """The first number above its threshold, which stays below the last one: rounded up to that, the search
+    would return what is behind the last token with any weight.
+    """
+    total = cumulative[:, -1:]
+    threshold = torch.minimum(threshold, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cumulative, threshold, right=True)[:, 0]

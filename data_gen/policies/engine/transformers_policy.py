@@ -22,6 +22,7 @@ from typing import Any
 
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
+from data_gen.models.cache_size import POLICY_SHARE, default_cache_bytes, free_bytes
 from data_gen.models.eos_ids import need_eos_ids
 from data_gen.models.forward_settings import context_length, short_length
 from data_gen.models.names import check_device
@@ -45,8 +46,10 @@ from data_gen.settings.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-# Keys and values of prefixes that are kept between draws.
-PREFIX_CACHE_BYTES = 2**28
+# Draws join the batch when they take an eighth of the rows under way, or after so many steps: prefixes that
+# are computed together read the weights once, and the rows that are free meanwhile cost nothing.
+JOINING_SHARE = 1 / 8
+MOST_HELD_STEPS = 4
 # So many ways to choose a token and to stop are kept: a server is asked for any.
 N_SHARED = 64
 
@@ -56,9 +59,10 @@ class TransformersPolicy:
     implementation and eval mode.
 
     At most `max_rows` texts have keys and values in memory at a time, beside the prefixes that are kept
-    between draws, which `prefix_cache_bytes` bounds. Draws that have written the same so far are one text, so
-    many more may be under way; a draw waits while its prefix has no row. `cancelled_usage` is the cost of
-    draws that were cancelled before they ended. The tokenizer needs no pad token.
+    between draws, which `prefix_cache_bytes` bounds (None: see `data_gen.models.cache_size`). Draws that have
+    written the same so far are one text, so many more may be under way; a draw waits while its prefix has no
+    row. `cancelled_usage` is the cost of draws that were cancelled before they ended. The tokenizer needs no
+    pad token.
 
     A model whose cache is not plain keys and values of all positions is sampled with its own cache
     (`plain_batch`), a row for each draw, which is slower; a warning says so. Raises InputError for a model
@@ -73,7 +77,7 @@ class TransformersPolicy:
         base_seed: int = 0,
         prompt: PromptLayout = DEFAULT_PROMPT,
         max_rows: int = 256,
-        prefix_cache_bytes: int = PREFIX_CACHE_BYTES,
+        prefix_cache_bytes: int | None = None,
     ) -> None:
         prompt.check(tokenizer)
         self.tokenizer, self.model = tokenizer, model
@@ -101,6 +105,12 @@ class TransformersPolicy:
         self._under_way: dict[Draw, asyncio.Future[Draw]] = {}
         self._cancelled: list[Draw] = []
         self._scheduler: asyncio.Task[None] | None = None
+        self._n_held_steps = 0
+
+    @property
+    def n_cacheable_tokens(self) -> int | None:
+        """How many tokens of prefixes are kept between draws. None: the engine keeps none."""
+        return self._batch.n_cacheable_tokens if isinstance(self._batch, RowBatch) else None
 
     def encode_prompt(self, question: str) -> tuple[int, ...]:
         return self.prompt.encode(self.tokenizer, question)
@@ -186,6 +196,8 @@ class TransformersPolicy:
         """Let draws join in the order in which they came, as far as there are rows, but for those that were
         cancelled meanwhile.
         """
+        if not self._is_time_to_join():
+            return
         joining: list[Draw] = []
         rows: set[Hashable] = set()
         n_free_rows = self._batch.n_free_rows
@@ -200,6 +212,14 @@ class TransformersPolicy:
             self._waiting.popleft()
         if joining:
             self._batch.admit(joining)
+
+    def _is_time_to_join(self) -> bool:
+        """Whether those that wait are enough to join, or have been held long enough."""
+        n_free = self._batch.n_free_rows
+        n_joining, n_rows = min(len(self._waiting), n_free), self._batch.max_rows - n_free
+        is_held = n_joining < JOINING_SHARE * n_rows and self._n_held_steps < MOST_HELD_STEPS
+        self._n_held_steps = self._n_held_steps + 1 if is_held and n_joining else 0
+        return not is_held
 
     def _on_end(self, scheduler: asyncio.Task[None]) -> None:
         """If the task failed or was cancelled, so are all its draws: otherwise their callers would wait for
@@ -250,16 +270,27 @@ def load_policy(
 
 
 def _batch(
-    model: PreTrainedModel, eos_ids: tuple[int, ...], max_rows: int, prefix_cache_bytes: int
+    model: PreTrainedModel, eos_ids: tuple[int, ...], max_rows: int, prefix_cache_bytes: int | None
 ) -> RowBatch | PlainBatch:
     """The fast batch where it gives the model's own results, else the plain one."""
     try:
-        return RowBatch(RaggedModel(model), eos_ids, max_rows, prefix_cache_bytes)
+        ragged = RaggedModel(model)
     except UnknownModelError as reason:
         plain = PlainModel(model)
         way = "whole texts, token by token" if plain.cache_name is None else "the model's own cache"
         logger.warning("%s is sampled with %s, slower than others: %s", model.config.model_type, way, reason)
         return PlainBatch(plain, eos_ids, max_rows, short_length(model.config))
+    if prefix_cache_bytes is None:
+        layout = ragged.layout
+        prefix_cache_bytes = default_cache_bytes(
+            layout.bytes_per_token, POLICY_SHARE, free_bytes(layout.device)
+        )
+        logger.info(
+            "prefix cache: %s MiB, room for %s tokens",
+            f"{prefix_cache_bytes / 2**20:,.0f}",
+            f"{prefix_cache_bytes // layout.bytes_per_token:,}",
+        )
+    return RowBatch(ragged, eos_ids, max_rows, prefix_cache_bytes)
 
 
 def _policy_id(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:

@@ -80,7 +80,7 @@ def load_foreign_scorer(
     *,
     dtype: str,
     device: str,
-    cache_bytes: int,
+    cache_bytes: int | None,
     max_batch_tokens: int,
 ) -> IncrementalScorer:
     """Raises InputError if the folder or Hub name holds something else than that format."""

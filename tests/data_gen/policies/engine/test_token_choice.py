@@ -145,3 +145,27 @@ def test_truncation_looks_at_what_the_rules_left():
     rules = [TokenRules(banned_ids=(1,))] * 2
     tokens, _ = choose([[0.2, 0.7, 0.1]] * 2, [0.1, 0.99], [1.0] * 2, [Truncation(top_k=1)] * 2, rules)
     assert tokens == [0, 0]
+
+
+@pytest.mark.parametrize("n_tokens", [4097, 49_152])  # with and without a last block that is not full
+def test_in_a_large_vocabulary_blocks_find_the_token_that_all_cumulative_sums_find(n_tokens):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(6, n_tokens, generator=generator) * 4
+    logits[:, ::3] = -math.inf  # tokens without probability, the first among them
+    uniforms = torch.cat(
+        [torch.rand(46, generator=generator, dtype=torch.float64), torch.tensor([0, 1 - 2**-53])]
+    )
+    rows = torch.arange(48) % 6
+    tokens, logprobs = choose_tokens(logits, uniforms, torch.full((6,), 0.7), rows=rows)
+    cumulative = (logits / 0.7).softmax(-1).cumsum(-1, dtype=torch.float64)[rows]
+    wanted = torch.searchsorted(cumulative, uniforms[:, None] * cumulative[:, -1:], right=True)[:, 0].tolist()
+    assert tokens[:-1] == wanted[:-1]
+    assert all(token % 3 for token in tokens)
+    assert logprobs == pytest.approx(logits.log_softmax(-1)[rows, tokens].tolist())
+
+
+def test_a_block_whose_first_tokens_have_no_probability_is_entered_behind_them():
+    probabilities = [0.0] * 5000
+    probabilities[255] = probabilities[258] = probabilities[4999] = 1 / 3
+    tokens, _ = choose([probabilities] * 4, [0.0, 0.34, 0.67, 1 - 2**-53], [1.0] * 4)
+    assert tokens == [255, 258, 4999, 4999]

@@ -89,6 +89,62 @@ def test_greedy_draws_are_those_of_generate(tokenizer, kind):
         assert completion.token_ids == tuple(wanted.tolist())
 
 
+LARGE = {"hidden_size": 576, "num_attention_heads": 9, "num_key_value_heads": 3, "intermediate_size": 768}
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "llama"])
+def test_the_weights_of_a_larger_network_are_laid_out_anew_and_stay_what_they_are(tokenizer, kind):
+    plain = make_model(tokenizer, kind, tie_word_embeddings=True, **LARGE)
+    model = make_model(tokenizer, kind, tie_word_embeddings=True, **LARGE)
+    policy = TransformersPolicy(model, tokenizer)
+    [prefix] = prompts(tokenizer, 3)[2:]
+    wanted = plain.generate(torch.tensor([prefix]), max_new_tokens=100, do_sample=False, pad_token_id=0)
+    [completion] = gather(policy, [(prefix, GREEDY, 0)])
+    assert completion.token_ids == tuple(wanted[0, len(prefix) :].tolist())
+
+    for (name, was), now in zip(plain.named_parameters(), model.parameters(), strict=True):
+        assert torch.equal(was, now), name
+    layer = policy._batch._model._llama_decoder._layers[0]
+    assert layer.qkv.data_ptr() == model.model.layers[0].self_attn.q_proj.weight.data_ptr()  # no second copy
+
+
+class Rows:
+    """32 rows, of which each draw takes one."""
+
+    max_rows = 32
+
+    def __init__(self):
+        self.draws = []
+
+    @property
+    def n_free_rows(self):
+        return self.max_rows - len(self.draws)
+
+    def row_key(self, draw):
+        return draw
+
+    def admit(self, draws):
+        self.draws += draws
+
+
+def test_draws_join_when_they_take_an_eighth_of_the_rows_or_were_held_for_four_steps(tokenizer):
+    policy = TransformersPolicy(make_model(tokenizer), tokenizer)
+    policy._batch = rows = Rows()
+
+    async def n_rows_after_steps():
+        n_rows = []
+        for n_new in (16, 1, 1, 1, 0, 0, 0, 0, 40):
+            for _ in range(n_new):
+                policy._waiting.append((policy._new_draw((1, 2), FREE, 0), asyncio.Future()))
+            policy._admit()
+            n_rows.append(len(rows.draws))
+        return n_rows
+
+    # Nothing is held where no row is under way. One of 16 is too few, two are enough; one of 18 is held four
+    # times. Of 40 there is room for 13.
+    assert asyncio.run(n_rows_after_steps()) == [16, 16, 18, 18, 18, 18, 18, 19, 32]
+
+
 def test_logprobs_are_those_of_the_whole_text_at_temperature_1(policy, tokenizer):
     prefix = prompts(tokenizer, 3)[2]
     for temperature in (1.0, 0.5, 0.0):
