@@ -101,6 +101,7 @@ def label(
 
     async def run() -> None:
         vocabulary = policy.token_bytes()
+        ledger.parent.mkdir(parents=True, exist_ok=True)
         with Ledger(ledger) as store:
 
             async def one(problem: Problem) -> Labeled:

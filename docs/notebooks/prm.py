@@ -39,8 +39,9 @@ def _():
 
     and steps after the first error have no label, since nobody can say what right would be there.
 
-    Three calls make one: problems, labels, training. This size takes about a minute of one core; the
-    quickstart uses ten times the problems.
+    Three calls make one: problems, labels, training. This size takes about a minute of one core, and makes
+    a weak PRM. The quickstart uses 2,000 problems and twice the epochs; so does this notebook with
+    `marimo edit docs/notebooks/prm.py -- --problems 2000 --epochs 6`.
     """)
     return
 
@@ -48,12 +49,16 @@ def _():
 @app.cell
 def _():
     policy = prm_train.load_policy("base")
-    problems = prm_train.load_problems(prm_train.ProblemSource("arithmetic", n=300, seed=0))
+    _n = int(mo.cli_args().get("problems") or 300)
+    problems = prm_train.load_problems(prm_train.ProblemSource("arithmetic", n=_n, seed=0))
+    _recipe = RECIPE | {"n_epochs": float(mo.cli_args().get("epochs") or RECIPE["n_epochs"])}
 
     _started = time.process_time()
-    labeled = prm_train.label(problems, policy, method="first_error", n_rollouts=4, n_samples=4, **DRAWS)
+    labeled = prm_train.label(
+        problems, policy, n_samples=4, n_rollouts=4, ledger=FOLDER / "ledger.sqlite", **DRAWS
+    )
     _labels_done = time.process_time()
-    scorer = prm_train.fit_prm(problems, labeled, FOLDER / "prm", **RECIPE)
+    scorer = prm_train.fit_prm(problems, labeled, FOLDER / "prm", **_recipe)
     seconds = _labels_done - _started, time.process_time() - _labels_done
     return labeled, policy, scorer, seconds
 
@@ -64,10 +69,12 @@ def _(labeled, scorer, seconds):
     report = TrainingReport.read(FOLDER / "prm/training/report.json")
     show(
         f"**Labels**: {sum(len(each.solutions) for each in labeled):,} solutions, "
-        f"{sum(each.n_rollouts for each in labeled):,} rollouts, {seconds[0]:.0f} CPU-seconds. **Training**: "
+        f"{sum(each.n_rollouts for each in labeled):,} rollouts, "
+        f"{sum(each.usage.n_generated for each in labeled):,} generated tokens, "
+        f"{seconds[0]:.0f} CPU-seconds. **Training**: "
         f"{report.n_training_rows:,} rows with {report.n_training_labels:,} labelled steps, "
-        f"{report.n_steps:,} updates, {seconds[1]:.0f} CPU-seconds (next to none where the finished training "
-        f"was found in `{FOLDER / 'prm'}`).\n\n"
+        f"{report.n_steps:,} updates, {report.cost.cpu_seconds:.0f} CPU-seconds. (What was finished "
+        f"before in `{FOLDER}` is not done again: now it took {seconds[1]:.0f}.)\n\n"
         f"**On the {report.n_validation_rows} solutions of questions that training did not see**, after each "
         "epoch, against their rollout labels:\n\n"
         + table(
