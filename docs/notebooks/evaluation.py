@@ -31,7 +31,7 @@ def _():
     An accuracy on test problems is a guess at the accuracy on **all** problems of the kind. The interval
     beside it says how good a guess. It is easy to compute one that is wrong, so this notebook checks each
     claim where the truth is known: on made-up studies, and on the built-in task. In words, and with
-    examples from real runs: [docs/reading_numbers.md](../reading_numbers.md).
+    examples from real runs: `docs/reading_numbers.md`.
 
     ## The problem is the unit
 

@@ -123,7 +123,7 @@ def _():
     What trains a PRM is where the first error is. If all before it can still end right and nothing after it
     can, a binary search finds it (`first_error`): it asks at a few steps only, and at each it stops at the
     first success. A right solution costs nothing, since it is itself a success that runs through all of its
-    steps. `posterior` spends each rollout where it tells most about the place of the error.
+    steps. (`method="posterior"` spends each rollout where it tells most about the place of the error.)
     """)
     return
 
@@ -159,7 +159,6 @@ def _(exactness, label_by):
         "first_error, 2 rollouts": {"method": "first_error", "n_rollouts": 2},
         "first_error, 4 rollouts": {"method": "first_error", "n_rollouts": 4},
         "first_error, 8 rollouts": {"method": "first_error", "n_rollouts": 8},
-        "posterior": {"method": "posterior"},
     }
     _rows = []
     for _name, _settings in _methods.items():
@@ -222,7 +221,7 @@ def _(label_by, problems, true_first_error):
 def _():
     mo.md(r"""
     **Next:** `prm.py` trains a PRM on such labels. The same from a shell, resumable and of any size:
-    `prm-train sample` and `prm-train label`. The formulas: [docs/method.md](../method.md).
+    `prm-train sample` and `prm-train label`. The formulas: `docs/method.md`.
     """)
     return
 

@@ -202,7 +202,7 @@ def _():
     **Next:** `search.py` puts this PRM to use. `prm_train.load_scorer("runs/notebooks/prm")` loads it,
     `prm_train.score(question, steps, scorer)` scores a solution of your own. From a shell it is `prm-train
     build` and `prm-train train-prm`; other losses, LoRA and soft labels are settings of it
-    ([docs/recipes.md](../recipes.md)).
+    (`docs/recipes.md`).
     """)
     return
 
