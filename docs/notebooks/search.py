@@ -25,15 +25,15 @@ def _():
     mo.md(r"""
     # More tries, and a judge
 
-    A policy that is right one time in three can try again. With $N$ samples some are right; which? Four
-    ways to choose, and one that does not only choose:
+    A policy that is right one time in three can try again. With $N$ samples some are right; which? Three
+    ways to choose among whole samples, and two that ask the judge while solutions are written:
 
     - **majority**: the answer that comes most often. No judge needed, but what the policy believes wrongly
       it believes often.
     - **vanilla best-of-N**: the one sample with the highest score. The more samples, the more chances for
       one that *looks* right to the judge by an error of the judge.
-    - **weighted best-of-N**: every sample votes for its answer with its score, $\hat a = \arg\max_a
-      \sum_{i:\, a_i = a} s_i$. One overrated sample is outvoted by ten decent ones that agree.
+    - **weighted best-of-N**: every sample votes for its answer with its score $s_i$; the answer of the
+      largest sum wins. One overrated sample is outvoted by ten decent ones that agree.
     - **beam search**: grow paths step by step, and keep those that the PRM likes best.
     - **particle filter**: grow $N$ paths step by step; after each step, copy each in *proportion* to its
       score.
@@ -54,9 +54,9 @@ def _():
     mo.md(r"""
     ## Settings on some problems, figures on others
 
-    What makes one score of the step scores, and the temperature of a majority vote, are choices. They are
-    made on fifteen validation problems; then fifty test problems are searched. `prm_train.search_all` gives
-    every candidate, graded, with its scores and its cost, and no method has to be chosen before.
+    What makes one score of the step scores is a choice. It is made on fifteen validation problems; then
+    fifty test problems are searched. `prm_train.search_all` gives every candidate, graded, with its scores
+    and its cost, and no method has to be chosen before.
     """)
     return
 
@@ -92,7 +92,8 @@ def _(chosen, policy, scorer, test):
     }
     _flops = known_flops(policy, scorer)
     comparison = Comparison(test, chosen, 0, flops={"policy": _flops["policy"], "prm": _flops["scorer"]})
-    correct = {name: comparison.correct()[name] for name in NAMES}
+    _by_method = comparison.correct()
+    correct = {name: _by_method[name] for name in NAMES}
     accuracy = {
         name: {n: comparison.interval(values) for n, values in at.items()} for name, at in correct.items()
     }
@@ -144,8 +145,8 @@ def _(NAMES, accuracy):
 @app.cell(hide_code=True)
 def _():
     mo.md(r"""
-    The bands are wide: fifty problems. They overlap, and yet methods can be told apart, since all of them
-    had the **same** problems: what counts is the difference within each (`evaluation.py`).
+    The bands are wide: fifty problems. They overlap, and yet methods can be told apart, since all of them had
+    the **same** problems: what counts is the difference within each (`evaluation.py`).
     """)
     return
 
@@ -176,6 +177,10 @@ def _(NAMES, comparison, correct):
 @app.cell(hide_code=True)
 def _():
     mo.md(r"""
+    A judge that learned for a minute is weak, and a difference that cannot be told apart here may be there.
+    After `make quickstart` this notebook shows its better one: `marimo edit docs/notebooks/search.py -- --prm
+    runs/quickstart/prm`. What 500 problems and three seeds came to stands in the README.
+
     ## Why weighted beats vanilla
 
     One problem on which the highest score belongs to a wrong answer, and the sum of scores to the right
