@@ -169,6 +169,7 @@ def _(results):
         return min(scores[:place]) - scores[place] if 2 <= place < len(scores) - 2 else -1.0
 
     _words = {True: "right", False: "**first error**", None: "after it"}
+    _shown = []
     for _title, _choose in (("An error that it sees", max), ("One that it misses", min)):
         _problem, _candidate, _truth = _choose(
             (each for each in _pairs if False in each[2] and _drop(each) > -1.0), key=_drop
@@ -180,7 +181,8 @@ def _(results):
             )
         ]
         _heading = f"**{_title}**, in a solution of *{_problem.question}*\n\n"
-        mo.output.append(show(_heading + table(("step", "score", "in truth"), _rows)))
+        _shown.append(show(_heading + table(("step", "score", "in truth"), _rows)))
+    mo.vstack(_shown)
     return
 
 
