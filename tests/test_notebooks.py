@@ -52,11 +52,11 @@ def test_the_prm_ranks_right_steps_above_wrong_ones(after_prm: tuple[Path, str])
     assert number(after_prm[1], r"Steps against the truth: AUROC ([\d.]+)") > 0.6
 
 
-def test_search_solves_more_with_the_prm_than_by_majority(after_prm: tuple[Path, str]) -> None:
+def test_search_solves_more_by_a_weighted_vote_than_by_the_highest_score(after_prm: tuple[Path, str]) -> None:
     text = printed("search.py", after_prm[0])
     assert "the PRM in `runs/notebooks/prm`" in text
     at_16 = r" \|(?:[^|\n]*\|){2} ([\d.]+)%"
-    assert number(text, f"PRM weighted{at_16}") > number(text, f"majority{at_16}")
+    assert number(text, f"PRM weighted{at_16}") > number(text, f"PRM vanilla{at_16}")
 
 
 def test_evaluation_shows_that_intervals_over_samples_are_too_narrow(after_prm: tuple[Path, str]) -> None:

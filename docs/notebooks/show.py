@@ -26,7 +26,8 @@ def percent(interval: Interval) -> str:
 
 def points(interval: Interval) -> str:
     """A difference in percentage points with its 95 % interval."""
-    return f"{100 * interval.mean:+.1f} ({100 * interval.low:+.1f} to {100 * interval.high:+.1f})"
+    ends = f"{100 * interval.mean:+.1f} ({100 * interval.low:+.1f} to {100 * interval.high:+.1f})"
+    return ends.replace("-", "−")
 
 
 def interval_words(interval: Interval) -> str:
