@@ -43,7 +43,7 @@ def number(text: str, pattern: str) -> float:
 
 def test_labels_locate_more_first_errors_with_more_rollouts(tmp_path: Path) -> None:
     text = printed("labels.py", tmp_path)
-    few, many = (number(text, rf"first_error, {n} rollouts \| ([\d.]+)%") for n in (2, 8))
+    few, many = (number(text, rf"first_error, {n} rollouts \| ([\d.]+) ?%") for n in (2, 8))
     assert 0 < few <= many
     assert "**first error**" in text
 
@@ -55,14 +55,14 @@ def test_the_prm_ranks_right_steps_above_wrong_ones(after_prm: tuple[Path, str])
 def test_search_solves_more_by_a_weighted_vote_than_by_the_highest_score(after_prm: tuple[Path, str]) -> None:
     text = printed("search.py", after_prm[0])
     assert "the PRM in `runs/notebooks/prm`" in text
-    at_16 = r" \|(?:[^|\n]*\|){2} ([\d.]+)%"
+    at_16 = r" \|(?:[^|\n]*\|){2} ([\d.]+) ?%"
     assert number(text, f"PRM weighted{at_16}") > number(text, f"PRM vanilla{at_16}")
 
 
 def test_evaluation_shows_that_intervals_over_samples_are_too_narrow(after_prm: tuple[Path, str]) -> None:
     text = printed("evaluation.py", after_prm[0])
     problems, samples = (
-        number(text, rf"resampling {each} \| ([\d.]+)%") for each in ("problems", "single samples")
+        number(text, rf"resampling {each} \| ([\d.]+) ?%") for each in ("problems", "single samples")
     )
     assert problems > 90 > samples
     assert number(text, r"always [\d.]+ \| ([\d.]+)") == 0.5  # AUROC of a constant

@@ -21,7 +21,7 @@ def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 def percent(interval: Interval) -> str:
     """A share in per cent with its 95 % interval."""
-    return f"{interval.mean:.1%} ({100 * interval.low:.0f}–{100 * interval.high:.0f})"
+    return f"{100 * interval.mean:.1f} % ({100 * interval.low:.0f}–{100 * interval.high:.0f})"
 
 
 def points(interval: Interval) -> str:
