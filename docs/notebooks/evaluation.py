@@ -7,6 +7,8 @@ import marimo
 app = marimo.App(width="medium", app_title="Evaluation")
 
 with app.setup:
+    from functools import partial
+
     import marimo as mo
     import numpy as np
     from show import interval_words, percent, picture, points, show, table
@@ -14,8 +16,8 @@ with app.setup:
 
     import prm_train
     from data_gen.problems.tasks import step_truth
-    from prm_train.evaluation.choosers import scorer_scores, vote_by
-    from prm_train.evaluation.choosing import accuracies, majority_vote
+    from prm_train.evaluation.choosers import best_by, scorer_scores, vote_by
+    from prm_train.evaluation.choosing import accuracies
     from prm_train.evaluation.plots import reliability_plot
     from prm_train.metrics.calibration import calibrated, fit, quality
     from prm_train.metrics.estimators import bootstrap_interval, paired_difference, reliability_bins
@@ -105,17 +107,15 @@ def _(results):
     def _interval(values):
         return bootstrap_interval(values, np.random.default_rng(0))
 
-    def _vote(candidates):
-        return vote_by(scorer_scores("prm", "min"), candidates)
-
-    ours, theirs = (accuracies(results, 1.0, choose, 8) for choose in (_vote, majority_vote))
+    _choosers = (partial(choose, scorer_scores("prm", "min")) for choose in (vote_by, best_by))
+    ours, theirs = (accuracies(results, 1.0, choose, 8) for choose in _choosers)
     _paired = paired_difference(ours, theirs, np.random.default_rng(0))
     _apart = _interval(ours), _interval(theirs)
     _loose = _apart[0].low - _apart[1].high, _apart[0].high - _apart[1].low
     show(
-        f"Weighted by the PRM eight samples solve {percent(_apart[0])}, by majority "
+        f"By a vote that the PRM weighs eight samples solve {percent(_apart[0])}, by its favourite alone "
         f"{percent(_apart[1])}. From these two intervals alone the difference could be "
-        f"{100 * _loose[0]:+.0f} to {100 * _loose[1]:+.0f} points. Within each problem it is "
+        f"{100 * _loose[0]:.0f} to {100 * _loose[1]:.0f} points. Within each problem it is "
         f"{points(_paired)} points: what makes a problem hard for both drops out."
     )
     return
@@ -221,8 +221,8 @@ def _(scores, steps, truths):
             ],
         )
         + f"\n\nThe Brier score falls by {interval_words(_gain)}, a mean over problems, paired. The last row "
-        "says the same of every step, the share of right ones. It is nearly calibrated and knows nothing: an "
-        "ECE means something beside an AUROC alone."
+        "says the same of every step, the share of right ones. It is nearly calibrated, can beat a PRM that "
+        "is too sure in all columns but the first, and knows nothing: read the others beside an AUROC."
     )
     return
 

@@ -32,7 +32,7 @@ def points(interval: Interval) -> str:
 
 def interval_words(interval: Interval) -> str:
     """A mean with its 95 % interval."""
-    return f"{interval.mean:.3f} ({interval.low:.3f} to {interval.high:.3f})"
+    return f"{interval.mean:.3f} ({interval.low:.3f} to {interval.high:.3f})".replace("-", "−")
 
 
 def picture(drawing: str) -> mo.Html:
