@@ -6,7 +6,7 @@ import marimo
 
 app = marimo.App(width="medium", app_title="Evaluation")
 
-with app.setup:
+with app.setup(hide_code=True):
     from functools import partial
 
     import marimo as mo

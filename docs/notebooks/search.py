@@ -4,7 +4,7 @@ import marimo
 
 app = marimo.App(width="medium", app_title="Search")
 
-with app.setup:
+with app.setup(hide_code=True):
     import marimo as mo
     import numpy as np
     from show import percent, picture, points, show, table
