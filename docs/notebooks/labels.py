@@ -4,7 +4,7 @@ import marimo
 
 app = marimo.App(width="medium", app_title="Labels")
 
-with app.setup:
+with app.setup(hide_code=True):
     import tempfile
     from pathlib import Path
 
