@@ -144,8 +144,8 @@ def _(results):
 @app.cell(hide_code=True)
 def _():
     mo.md(r"""
-    At this size the rival wins. The PRM judges *steps* better than a coin, but it has read a few hundred
-    problems, four rollouts misplace a good part of its first errors (`labels.py`), and what a whole
+    With 300 problems the rival wins. The PRM judges *steps* better than a coin, but it has read a few
+    hundred problems, four rollouts misplace a good part of its first errors (`labels.py`), and what a whole
     solution is worth needs all of its steps judged well. With the quickstart's 2,000 problems it is 0.90
     against the policy's 0.73 (README, seed 1). Even so a weak judge can help a vote, since it need not be
     right alone: see `search.py`.

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ def problems(n: int) -> list[prm_train.Problem]:
     return prm_train.load_problems(prm_train.ProblemSource("arithmetic", n=n))
 
 
-def labeled(n: int, **settings: object) -> list[prm_train.Labeled]:
+def labeled(n: int, **settings: Any) -> list[prm_train.Labeled]:
     policy = prm_train.load_policy("simulated")
     return prm_train.label(problems(n), policy, grader="arithmetic", max_new_tokens=400, **settings)
 

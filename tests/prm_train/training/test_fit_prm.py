@@ -1,6 +1,7 @@
 """`fit_prm`: from labeled solutions to a scorer, in one call."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,12 @@ def test_labels_become_rows_a_checkpoint_and_a_scorer_and_a_finished_training_is
     problems = prm_train.load_problems(prm_train.ProblemSource("arithmetic", n=8))
     policy = prm_train.load_policy("simulated")
     labeled = prm_train.label(problems, policy, grader="arithmetic", n_rollouts=2, max_new_tokens=400)
-    settings = {"model": str(tiny_policy), "n_epochs": 1.0, "validation_share": 0.0, "use_cpu": True}
+    settings: dict[str, Any] = {
+        "model": str(tiny_policy),
+        "n_epochs": 1.0,
+        "validation_share": 0.0,
+        "use_cpu": True,
+    }
     scorer = prm_train.fit_prm(problems, labeled, tmp_path / "prm", **settings)
 
     found = [each for of_problem in labeled for each in of_problem.solutions]
