@@ -124,7 +124,7 @@ def _(chosen, policy, scorer, test):
     return NAMES, accuracy, comparison, correct
 
 
-@app.cell
+@app.cell(hide_code=True)
 def _(NAMES, accuracy):
     _lines = [
         Series(NAMES[name], STYLES[name], tuple((float(n), each) for n, each in sorted(at.items())))
@@ -215,7 +215,7 @@ def _(chosen, test):
     ]
     show(
         f"*{_result.problem.question}* Vanilla says `{_vanilla.answer}`, weighted `{_weighted.answer}`. The "
-        "six heaviest answers of sixteen samples:\n\n"
+        "heaviest answers among sixteen samples:\n\n"
         + table(("answer", "samples", "highest score", "sum of scores"), _rows)
     )
     return

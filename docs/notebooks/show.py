@@ -15,7 +15,7 @@ def show(text: str) -> mo.Html:
 
 def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     """As Markdown, numbers to the right."""
-    lines = [header, ("---", *["---:"] * (len(header) - 1)), *rows]
+    lines = [header, (":---", *["---:"] * (len(header) - 1)), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
