@@ -21,24 +21,21 @@ from data_gen.files.run_folder import count_lines, read_records, records_in_orde
 from data_gen.files.run_identity import check_models
 from data_gen.grading.graders import Grader, load_grader
 from data_gen.labeling.problem_tokens import tokens_per_problem
+from data_gen.labeling.problems import Labeled, UnknownCountingPolicy, label_problem
 from data_gen.labeling.settings import LabelSettings, settings_read
 from data_gen.labeling.show import keep_by_method, show_labels
-from data_gen.labeling.solutions import LabelingTask, label_samples
 from data_gen.labeling.summary import LabelSummary
-from data_gen.ledger.policy import LedgerPolicy
 from data_gen.ledger.store import Ledger
 from data_gen.policies.execution import PolicyExecution
 from data_gen.policies.first_prompt import say_prompt
 from data_gen.policies.metered import MeteredPolicy
 from data_gen.policies.open_problems import n_open_problems
 from data_gen.policies.protocol import Policy
-from data_gen.records.draw_keys import DrawKey
-from data_gen.records.sampling import FinishReason, Usage
-from data_gen.records.solutions import GradedSolution, LabeledSolution, Problem, Solution
+from data_gen.records.sampling import Usage
+from data_gen.records.solutions import LabeledSolution, Problem
 from data_gen.sampling.pilot import pilot_problems, report_forecast, say_if_simulated
 from data_gen.sampling.run_policy import load_run_policy
 from data_gen.sampling.settings import DRY_RUN, SampleConfig
-from data_gen.sampling.solutions import draw_solutions
 from data_gen.sampling.summary import run_facts
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import load_yaml, parse_config, run_command
@@ -83,40 +80,6 @@ class LabelConfig(LabelSettings):
             raise ValueError(f"n_open: got {self.n_open}, expected at least 1")
         if self.show < 0:
             raise ValueError(f"show: got {self.show}, expected 0 or more")
-
-
-@dataclass(frozen=True)
-class Labeled:
-    """What became of the solutions of one problem: labeled, or the reason why not.
-
-    Of the rollouts beyond its samples, each once: how many there are, how many were truncated or got no
-    verdict, and what they cost.
-    """
-
-    outcomes: tuple[LabeledSolution | str, ...]
-    n_rollouts: int
-    n_unknown: int
-    usage: Usage
-
-    @property
-    def solutions(self) -> list[LabeledSolution]:
-        return [outcome for outcome in self.outcomes if isinstance(outcome, LabeledSolution)]
-
-
-class UnknownCountingPolicy(LedgerPolicy):
-    """Also knows which of its draws were truncated or got no verdict, and so count as failures of the
-    budget.
-    """
-
-    def __init__(self, policy: Policy, ledger: Ledger, problem: Problem) -> None:
-        super().__init__(policy, ledger, problem)
-        self.unknown: set[DrawKey] = set()
-
-    async def grade(self, grader: Grader, key: DrawKey, solution: Solution) -> GradedSolution:
-        graded = await super().grade(grader, key, solution)
-        if graded.verdict.is_unknown or solution.finish_reason is FinishReason.LENGTH:
-            self.unknown.add(key)
-        return graded
 
 
 class LabelCounts:
@@ -196,18 +159,11 @@ async def label_problems(
     """Label the solutions of each problem; `take` gets its number and what became of them as soon as all are
     done.
     """
-    vocabulary, params = policy.token_bytes(), sampling.params(sampling.temperature)
+    vocabulary = policy.token_bytes()
 
     async def one(problem: Problem) -> Labeled:
         recorded = UnknownCountingPolicy(policy, ledger, problem)
-        drawn = await draw_solutions(recorded, grader, params, range(sampling.n_samples))
-        n_drawn, n_unknown, spent = recorded.n_draws, len(recorded.unknown), recorded.usage
-        outcomes = await label_samples(
-            LabelingTask(recorded, grader, drawn, vocabulary, sampling.step_separator, params, config)
-        )
-        return Labeled(
-            outcomes, recorded.n_draws - n_drawn, len(recorded.unknown) - n_unknown, recorded.usage - spent
-        )
+        return await label_problem(recorded, grader, vocabulary, sampling, sampling.n_samples, config)
 
     n_open = config.n_open or n_open_problems(
         policy, tokens_per_problem(sampling, policy.encode_prompt, config)

@@ -2,10 +2,9 @@
 instead, which share their work.
 """
 
-import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
+from data_gen.process.event_loops import run_apart
 from prm_train.scoring.protocol import Scorer
 
 
@@ -18,9 +17,7 @@ def score(question: str, steps: Sequence[str], scorer: Scorer) -> list[float]:
     """
     if isinstance(steps, str) or not steps:
         raise ValueError(f"steps: got {steps!r}, expected a list of the solution's steps")
-    # With an event loop of its own: the caller's may be running
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        return thread.submit(asyncio.run, _score(question, steps, scorer)).result()
+    return run_apart(_score(question, steps, scorer))
 
 
 async def _score(question: str, steps: Sequence[str], scorer: Scorer) -> list[float]:

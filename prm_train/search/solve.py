@@ -4,15 +4,14 @@ Nobody needs to know the right answer: a strategy finds paths, a vote among them
 share of the vote is what the answer can be trusted by.
 """
 
-import asyncio
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 
 from data_gen.grading.graders import GraderName, load_grader
 from data_gen.ledger.store import IN_MEMORY, Ledger
 from data_gen.policies.protocol import Policy
+from data_gen.process.event_loops import run_apart
 from data_gen.records.grader import AnswerReader
 from data_gen.records.solutions import Question
 from data_gen.records.steps import split_steps
@@ -58,14 +57,12 @@ def solve(
     chosen = SolveSettings(strategy, n, **settings)  # type: ignore[arg-type]  # checked by the record
     reader = load_grader(grader, "a question")
 
-    def run() -> Answer:
+    async def run() -> Answer:
         with Ledger(IN_MEMORY) as ledger:
             solver = Solver(chosen, policy, scorer, reader, ledger, known_flops(policy, scorer))
-            return asyncio.run(as_allocated(solver).solve(Question("question", question)))
+            return await as_allocated(solver).solve(Question("question", question))
 
-    # With an event loop of its own: the caller's may be running
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        return thread.submit(run).result()
+    return run_apart(run())
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,114 @@
+"""The labels of one problem's solutions, as `prm-train label` makes them; `label`: those of many problems in
+one call, for notebooks and scripts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from data_gen.files.run_folder import work_through
+from data_gen.grading.graders import Grader, GraderName, load_grader
+from data_gen.labeling.settings import LabelSettings
+from data_gen.labeling.solutions import LabelingTask, label_samples
+from data_gen.ledger.policy import LedgerPolicy
+from data_gen.ledger.store import IN_MEMORY, Ledger
+from data_gen.policies.protocol import Policy
+from data_gen.process.event_loops import run_apart
+from data_gen.records.draw_keys import DrawKey
+from data_gen.records.sampling import FinishReason, Usage
+from data_gen.records.solutions import GradedSolution, LabeledSolution, Problem, Solution
+from data_gen.sampling.draw_settings import DrawSettings
+from data_gen.sampling.solutions import draw_solutions
+
+
+@dataclass(frozen=True)
+class Labeled:
+    """What became of the solutions of one problem: labeled, or the reason why not.
+
+    Of the rollouts beyond its samples, each once: how many there are, how many were truncated or got no
+    verdict, and what they cost.
+    """
+
+    outcomes: tuple[LabeledSolution | str, ...]
+    n_rollouts: int
+    n_unknown: int
+    usage: Usage
+
+    @property
+    def solutions(self) -> list[LabeledSolution]:
+        return [outcome for outcome in self.outcomes if isinstance(outcome, LabeledSolution)]
+
+
+class UnknownCountingPolicy(LedgerPolicy):
+    """Also knows which of its draws were truncated or got no verdict, and so count as failures of the
+    budget.
+    """
+
+    def __init__(self, policy: Policy, ledger: Ledger, problem: Problem) -> None:
+        super().__init__(policy, ledger, problem)
+        self.unknown: set[DrawKey] = set()
+
+    async def grade(self, grader: Grader, key: DrawKey, solution: Solution) -> GradedSolution:
+        graded = await super().grade(grader, key, solution)
+        if graded.verdict.is_unknown or solution.finish_reason is FinishReason.LENGTH:
+            self.unknown.add(key)
+        return graded
+
+
+async def label_problem(
+    recorded: UnknownCountingPolicy,
+    grader: Grader,
+    vocabulary: list[bytes],
+    draws: DrawSettings,
+    n_samples: int,
+    settings: LabelSettings,
+) -> Labeled:
+    """The labels of the first `n_samples` solutions of the policy's problem."""
+    params = draws.params(draws.temperature)
+    drawn = await draw_solutions(recorded, grader, params, range(n_samples))
+    n_drawn, n_unknown, spent = recorded.n_draws, len(recorded.unknown), recorded.usage
+    outcomes = await label_samples(
+        LabelingTask(recorded, grader, drawn, vocabulary, draws.step_separator, params, settings)
+    )
+    return Labeled(
+        outcomes, recorded.n_draws - n_drawn, len(recorded.unknown) - n_unknown, recorded.usage - spent
+    )
+
+
+def label(
+    problems: Sequence[Problem],
+    policy: Policy,
+    *,
+    grader: GraderName = "math",
+    n_samples: int = 4,
+    ledger: Path = IN_MEMORY,
+    **settings: Any,
+) -> list[Labeled]:
+    """For each problem `n_samples` solutions by `policy`, graded, and labels of their steps from rollouts.
+
+    `settings` are those of `LabelSettings` (method, n_rollouts, …) and of `DrawSettings` (max_new_tokens, …).
+    A `ledger` keeps the draws: calls that share the file draw nothing twice, and each is charged what it
+    would cost alone. Works in a notebook, too, whose event loop is running. Raises ValueError for settings
+    that do not go together or for none of that name.
+    """
+    if n_samples < 1:
+        raise ValueError(f"n_samples: got {n_samples}, expected at least 1")
+    of_draws = {each.name for each in fields(DrawSettings)}
+    draws = DrawSettings(**{name: value for name, value in settings.items() if name in of_draws})
+    method = LabelSettings(**{name: value for name, value in settings.items() if name not in of_draws})
+    reader, labeled = load_grader(grader, "a notebook"), dict[int, Labeled]()
+
+    async def run() -> None:
+        vocabulary = policy.token_bytes()
+        ledger.parent.mkdir(parents=True, exist_ok=True)
+        with Ledger(ledger) as store:
+
+            async def one(problem: Problem) -> Labeled:
+                recorded = UnknownCountingPolicy(policy, store, problem)
+                return await label_problem(recorded, reader, vocabulary, draws, n_samples, method)
+
+            await work_through(problems, one, labeled.__setitem__)
+
+    run_apart(run())
+    return [labeled[number] for number in range(len(problems))]

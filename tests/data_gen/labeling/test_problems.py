@@ -1,0 +1,72 @@
+"""`label`: the labels of the command `prm-train label`, in one call."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import prm_train
+from data_gen.files.run_folder import read_records
+from data_gen.label import main as label_command
+from data_gen.ledger.store import Ledger
+from data_gen.records.solutions import LabeledSolution
+from data_gen.sample import main as sample_command
+
+
+def problems(n: int) -> list[prm_train.Problem]:
+    return prm_train.load_problems(prm_train.ProblemSource("arithmetic", n=n))
+
+
+def labeled(n: int, **settings: Any) -> list[prm_train.Labeled]:
+    policy = prm_train.load_policy("simulated")
+    return prm_train.label(problems(n), policy, grader="arithmetic", max_new_tokens=400, **settings)
+
+
+def test_the_call_gives_the_labels_that_the_command_writes(tmp_path: Path) -> None:
+    run = str(tmp_path)
+    sample_command(
+        ["--output", run, "--problems.n", "6", "--policy.model", "simulated", "--max_new_tokens", "400"]
+    )
+    label_command(["--run", run, "--method", "every_step", "--n_rollouts", "3"])
+    found = labeled(6, method="every_step", n_rollouts=3)
+    assert [each for of_problem in found for each in of_problem.solutions] == list(
+        read_records(tmp_path / "labels.jsonl", LabeledSolution)
+    )
+    assert [each.solutions[0].graded.solution.problem_id for each in found] == [
+        each.problem_id for each in problems(6)
+    ]
+
+
+def test_calls_that_share_a_ledger_draw_nothing_twice_and_cost_what_they_cost_alone(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    labeled(3, ledger=path, method="every_step", n_rollouts=4)
+    with Ledger(path, read_only=True) as ledger:
+        n_draws = ledger.n_draws()
+    found = labeled(3, ledger=path, n_rollouts=4)
+    with Ledger(path, read_only=True) as ledger:
+        assert ledger.n_draws() == n_draws
+    assert found == labeled(3, n_rollouts=4)
+    assert sum(each.n_rollouts for each in found) > 0
+
+
+def test_it_labels_while_the_event_loop_of_a_notebook_is_running() -> None:
+    async def cell() -> list[prm_train.Labeled]:
+        return labeled(2)
+
+    assert asyncio.run(cell()) == labeled(2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"n_samples": 0}, "n_samples: got 0, expected at least 1"),
+        (
+            {"n_rollouts": 4, "method": "posterior"},
+            "n_rollouts: got 4, but method posterior does not read it",
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        labeled(1, **settings)
