@@ -16,8 +16,8 @@ from data_gen.rows.prm import prm_rows
 from prm_train.kinds.load import load_scorer
 from prm_train.scoring.protocol import Scorer
 from prm_train.training.config import TrainPrmConfig
-from prm_train.training.reward_trainer import PrmTraining
 from prm_train.training.run import run_training
+from prm_train.training.scorer_training import PrmTraining
 
 logger = logging.getLogger(__name__)
 

@@ -156,10 +156,10 @@ async def check_rules(policy: Policy, local: Policy) -> None:
     # A thought within a budget, with a penalty for switching, rests on them
     budget = ThinkingBudget("Answer:", min_tokens=60, max_tokens=100, wait="mix")
     forcing = BudgetForcing(budget, local.token_bytes(), SwitchPenalty((" times",), n_tokens=30))
-    theirs, ours = [await forcing.think(each, prompts[0], GREEDY, 0) for each in (policy, local)]
-    assert (theirs.token_ids, theirs.is_forced) == (ours.token_ids, ours.is_forced)
-    assert any(ours.is_forced)
-    assert theirs.logprobs == pytest.approx(ours.logprobs, abs=1e-4)
+    thought, wanted_thought = [await forcing.think(each, prompts[0], GREEDY, 0) for each in (policy, local)]
+    assert (thought.token_ids, thought.is_forced) == (wanted_thought.token_ids, wanted_thought.is_forced)
+    assert any(wanted_thought.is_forced)
+    assert thought.logprobs == pytest.approx(wanted_thought.logprobs, abs=1e-4)
 
 
 async def check_contract(policy: Policy, local: Policy) -> None:
