@@ -59,7 +59,7 @@ def timed_parts(policy: TransformersPolicy) -> Counter[str]:
     batch: Any = policy._batch
     batch._model.decode = timed("decode", batch._model.decode)
     batch._model.prefill = timed("prefill", batch._model.prefill)
-    row_batch.choose_next = timed("choose", row_batch.choose_next)  # type: ignore[assignment]
+    row_batch.choose_next = timed("choose", row_batch.choose_next)
     return spent
 
 
