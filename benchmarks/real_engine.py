@@ -59,7 +59,7 @@ def timed_parts(policy: TransformersPolicy) -> Counter[str]:
     batch: Any = policy._batch
     batch._model.decode = timed("decode", batch._model.decode)
     batch._model.prefill = timed("prefill", batch._model.prefill)
-    row_batch.choose_next = timed("choose", row_batch.choose_next)  # type: ignore[assignment]
+    row_batch.choose_next = timed("choose", row_batch.choose_next)
     return spent
 
 
@@ -136,7 +136,16 @@ def compare_labels(
 ) -> dict[str, Any]:
     run = folder / "run"
     settings = ["--policy.model", arguments.model, "--problems.source", str(arguments.problems)]
-    settings += ["--problems.n", str(arguments.n_labeled), "--max_new_tokens", str(arguments.max_new_tokens)]
+    settings += [
+        "--problems.problem_field",
+        "question",
+        "--problems.n",
+        str(arguments.n_labeled),
+        "--max_new_tokens",
+        str(arguments.max_new_tokens),
+        "--grader",
+        arguments.grader,
+    ]
     of_contender(arguments, HERE, "data_gen.sample", "--output", str(run), *settings)
     as_before: tuple[str, ...] = ()
     if "before" not in contenders:
@@ -193,6 +202,7 @@ def main() -> None:
     parser.add_argument("--n_problems", type=int, default=8, help="of the draws")
     parser.add_argument("--n_samples", type=int, default=16, help="of each problem, of the draws")
     parser.add_argument("--n_labeled", type=int, default=48, help="problems that are labeled; 0: none")
+    parser.add_argument("--grader", default="auto", help="of the labels, as in `prm-train sample`")
     parser.add_argument("--max_new_tokens", type=int, default=64)
     parser.add_argument("--part", choices=["draws"], help="used by the run itself: one contender, as JSON")
     parser.add_argument("--output", type=Path, default=HERE / "benchmarks" / "results" / "real_engine.json")

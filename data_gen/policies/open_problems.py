@@ -11,8 +11,9 @@ solutions of 60 tokens: 93,206 / (2 x 340) = 137 problems.
 from data_gen.policies.protocol import Policy
 
 MOST_OPEN = 512  # each has several draws under way
-# Fewer would leave a batch nearly empty, which costs more than prefixes that are computed again.
-FEWEST_OPEN = 8
+# With four solutions each they are 64 rows. A batch of far fewer costs more than prefixes that are computed
+# again.
+FEWEST_OPEN = 16
 ROOM = 2
 
 

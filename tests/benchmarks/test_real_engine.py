@@ -31,7 +31,18 @@ def test_two_checkouts_are_compared_at_toy_size(tmp_path: Path):
     output = tmp_path / "result.json"
     command = [sys.executable, "-m", "benchmarks.real_engine", "--model", str(BASE_POLICY)]
     command += ["--problems", str(write_problems(tmp_path / "problems.jsonl", 6)), "--before", str(HERE)]
-    command += ["--n_problems", "2", "--n_samples", "4", "--n_labeled", "6", "--max_new_tokens", "160"]
+    command += [
+        "--n_problems",
+        "2",
+        "--n_samples",
+        "4",
+        "--n_labeled",
+        "6",
+        "--grader",
+        "exact",
+        "--max_new_tokens",
+        "160",
+    ]
     subprocess.run([*command, "--output", str(output)], check=True, cwd=HERE)
     result = json.loads(output.read_text())
     draws, labels = result["draws"], result["labels"]

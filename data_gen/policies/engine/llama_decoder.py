@@ -104,7 +104,8 @@ class _Layer:
         attention, mlp = layer.self_attn, layer.mlp
         projections = [attention.q_proj, attention.k_proj, attention.v_proj]
         scales = (layer.input_layernorm.weight, layer.post_attention_layernorm.weight)
-        self.scale, self.mlp_scale = (None, None) if is_copied else scales
+        self.scale: Tensor | None = None if is_copied else scales[0]
+        self.mlp_scale: Tensor | None = None if is_copied else scales[1]
         if is_copied:
             self.qkv = _transposed([projection.weight for projection in projections], scales[0])
             self.gate_up = [_transposed([mlp.gate_proj.weight, mlp.up_proj.weight], scales[1])]

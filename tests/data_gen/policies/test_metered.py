@@ -1,5 +1,6 @@
 import asyncio
 from types import SimpleNamespace
+from typing import Any
 
 from data_gen.policies.metered import MeteredPolicy
 from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
@@ -16,7 +17,8 @@ class TenTokens:
 
 
 def test_the_line_says_how_much_was_prefilled_for_what_was_generated():
-    policy = MeteredPolicy(TenTokens())
+    ten: Any = TenTokens()
+    policy = MeteredPolicy(ten)
     for index in range(4):
         asyncio.run(policy.sample((1, 2), SamplingParams(10), index))
     assert "20.0 tokens a label, 10 tokens prefilled (0.25 a generated one)" in policy.line(

@@ -2,6 +2,7 @@ import asyncio
 import math
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -104,7 +105,8 @@ def test_the_weights_of_a_larger_network_are_laid_out_anew_and_stay_what_they_ar
 
     for (name, was), now in zip(plain.named_parameters(), model.parameters(), strict=True):
         assert torch.equal(was, now), name
-    layer = policy._batch._model._llama_decoder._layers[0]
+    batch: Any = policy._batch
+    layer = batch._model._llama_decoder._layers[0]
     assert layer.qkv.data_ptr() == model.model.layers[0].self_attn.q_proj.weight.data_ptr()  # no second copy
 
 
@@ -129,7 +131,8 @@ class Rows:
 
 def test_draws_join_when_they_take_an_eighth_of_the_rows_or_were_held_for_four_steps(tokenizer):
     policy = TransformersPolicy(make_model(tokenizer), tokenizer)
-    policy._batch = rows = Rows()
+    rows: Any = Rows()
+    policy._batch = rows
 
     async def n_rows_after_steps():
         n_rows = []
