@@ -11,7 +11,6 @@ with app.setup(hide_code=True):
 
     import marimo as mo
     import numpy as np
-    from prm_train.evaluation.plots import reliability_plot
     from show import interval_words, percent, picture, points, show, table
     from small_prm import DRAWS, small_prm
 
@@ -19,6 +18,7 @@ with app.setup(hide_code=True):
     from data_gen.problems.tasks import step_truth
     from prm_train.evaluation.choosers import best_by, scorer_scores, vote_by
     from prm_train.evaluation.choosing import accuracies
+    from prm_train.evaluation.pictures.plots import reliability_plot
     from prm_train.metrics.calibration import calibrated, fit, quality
     from prm_train.metrics.estimators import bootstrap_interval, paired_difference, reliability_bins
     from prm_train.metrics.many_comparisons import holm_adjusted, sign_flip_p_value

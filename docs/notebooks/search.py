@@ -7,14 +7,23 @@ app = marimo.App(width="medium", app_title="Search")
 with app.setup(hide_code=True):
     import marimo as mo
     import numpy as np
-    from prm_train.evaluation.charts import Series, axes, drawing, end_labels, line, linear_axis, log2_axis
-    from prm_train.evaluation.plots import STYLES, Layout
     from show import percent, picture, points, show, table
     from small_prm import DRAWS, small_prm
 
     import prm_train
     from prm_train.evaluation.choosing import choose_settings
     from prm_train.evaluation.comparison import Comparison
+    from prm_train.evaluation.pictures.charts import (
+        Series,
+        axes,
+        drawing,
+        end_labels,
+        line,
+        linear_axis,
+        log2_axis,
+    )
+    from prm_train.evaluation.pictures.plots import Layout
+    from prm_train.evaluation.pictures.styles import styles_of
     from prm_train.metrics.estimators import paired_difference
     from prm_train.scoring.flops import known_flops
     from prm_train.strategies.voting import best_of, class_of, path_scores, weighted_vote
@@ -126,8 +135,9 @@ def _(chosen, policy, scorer, test):
 
 @app.cell(hide_code=True)
 def _(NAMES, accuracy):
+    _styles = styles_of(accuracy)
     _lines = [
-        Series(NAMES[name], STYLES[name], tuple((float(n), each) for n, each in sorted(at.items())))
+        Series(NAMES[name], _styles[name], tuple((float(n), each) for n, each in sorted(at.items())))
         for name, at in accuracy.items()
     ]
     _layout = Layout(760, 400, 170)

@@ -1,8 +1,8 @@
 """What a notebook shows: on the page, and in the terminal where it runs as a script."""
 
 import marimo as mo
-from prm_train.evaluation.figures import as_file, figure_style
 
+from prm_train.evaluation.pictures.figures import as_file, figure_style
 from prm_train.metrics.estimators import Interval
 
 
@@ -36,5 +36,5 @@ def interval_words(interval: Interval) -> str:
 
 
 def picture(drawing: str) -> mo.Html:
-    """A plot of `prm_train.evaluation.plots`, which takes its colours from a report's page, with its own."""
+    """A plot of `prm_train.evaluation.pictures`, whose colours are those of a report's page, with its own."""
     return mo.Html(as_file(drawing, figure_style()))
