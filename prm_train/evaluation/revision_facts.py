@@ -43,7 +43,7 @@ def right_by_place(results: Sequence[ProblemResult], spec: str, seed: int) -> tu
     problems. Of a problem that failed all are wrong.
     """
     n = max(results[0].trees[spec])
-    rows = [_of_problem(result, spec, n) for result in results]
+    rows = [[] if result.failure else _of_problem(result, spec, n) for result in results]
     n_places = max(map(len, rows))
     table = np.array([row or [0.0] * n_places for row in rows])  # (problem, place)
     return tuple(bootstrap_interval(values, np.random.default_rng(seed)) for values in table.T)

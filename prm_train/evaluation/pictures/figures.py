@@ -139,10 +139,13 @@ def _spelled_out(
         if "var(--c)" not in known:
             yield f"{selector} {{ {known} }}"
             continue
-        last = selector.split()[-1]  # which has the colour itself, or stands in a group that has it
+        # What is drawn has the colour itself, or stands in a group that has it, with all else it is styled by
+        *groups, last = selector.removeprefix("svg ").split()
+        group = "".join(groups)
         for name, colour in classes.items():
             coloured = known.replace("var(--c)", values[colour])
-            yield f".{name} {last}, .{name}{last} {{ {coloured} }}"
+            alone = "" if groups else f", .{name}{last}"
+            yield f"{group}.{name} {last}{alone} {{ {coloured} }}"
 
 
 def figure_of(name: str, plot: plots.Plot) -> Figure:

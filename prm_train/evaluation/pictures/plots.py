@@ -25,7 +25,7 @@ from prm_train.evaluation.pictures.charts import (
     tag,
 )
 from prm_train.evaluation.pictures.styles import style_of, styles_of
-from prm_train.evaluation.results import LossCurve, SearchReport, TokensPerProblem
+from prm_train.evaluation.results import FIFTHS, LossCurve, SearchReport, TokensPerProblem
 from prm_train.metrics.coverage import Coverage
 from prm_train.metrics.estimators import Interval, ReliabilityBin
 
@@ -197,9 +197,7 @@ def quintile_plots(
     counts = {n for curve in table.values() for n in curve}
     x, y = log2_axis(counts, N_TITLE), linear_axis((0.0, 1.0), "solved, %", scale=100)
     panels = []
-    for quintile, name in enumerate(
-        ("easiest fifth", "second fifth", "third fifth", "fourth fifth", "hardest fifth")
-    ):
+    for quintile, name in enumerate(FIFTHS):
         curves = {
             method: {n: fifths[quintile] for n, fifths in curve.items()} for method, curve in table.items()
         }

@@ -10,8 +10,9 @@ from prm_train.evaluation.pictures.figures import as_csv, figures
 from prm_train.evaluation.pictures.revising import chain_plot, ratio, ratio_maps
 from prm_train.evaluation.report import render
 from prm_train.evaluation.results import RevisionChains, RevisionFacts, SearchReport
-from prm_train.evaluation.revision_facts import attempts_in_training, revision_facts
+from prm_train.evaluation.revision_facts import attempts_in_training, revision_facts, right_by_place
 from prm_train.evaluation.tree_methods import tree_methods
+from prm_train.search.failures import as_unsolved
 from prm_train.search.results import Difficulty, ProblemResult, Setting, StrategyRun
 from prm_train.strategies.candidates import Candidate
 from tests.prm_train.evaluation.test_report import RUN, around
@@ -99,6 +100,14 @@ def test_right_attempts_are_counted_by_place() -> None:
     assert (chains.method, chains.group, chains.n_chains, chains.n_shown) == (TWO, "revisions", 2, 4)
     assert [each.mean for each in chains.right_by_place] == [0.25, 0.5]
     assert revision_facts(results, [], None, 0) is None
+
+
+def test_all_places_of_a_problem_that_failed_count_as_wrong() -> None:
+    """It is read as attempts that stand in no chain, of which there are more than a chain has."""
+    answered = chains_of("a", "0111")
+    failed = as_unsolved(dataclasses.replace(answered, runs=(), failure="odd"), answered)
+    found = right_by_place([failed, answered], TWO, 0)
+    assert [each.mean for each in found] == [0.25, 0.5]
 
 
 def test_the_length_of_the_training_is_read_from_the_record_of_its_rows(tmp_path: Path) -> None:
