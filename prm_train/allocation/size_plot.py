@@ -24,10 +24,10 @@ from prm_train.evaluation.pictures.charts import (
     tag,
 )
 from prm_train.evaluation.pictures.figures import as_file, figure_style
+from prm_train.evaluation.results import FIFTHS
 from prm_train.search.allocation import ORACLE
 
-STYLES = ("c-prm", "c-spare1", "c-beam", "c-orm", "c-vote")
-NAMES = ("easiest fifth", "second fifth", "third fifth", "fourth fifth", "hardest fifth")
+STYLES = ("c-prm", "c-particle", "c-beam", "c-orm", "c-vote")
 WIDTH, HEIGHT, MARGIN = 800.0, 440.0, 158.0
 
 
@@ -45,7 +45,7 @@ def stars(report: SizeReport) -> list[SizeRow]:
 
 def size_plot(report: SizeReport) -> Markup:
     found = stars(report)
-    lines = [Series(NAMES[each.bin], STYLES[each.bin], each.points) for each in report.curves]
+    lines = [Series(FIFTHS[each.bin], STYLES[each.bin], each.points) for each in report.curves]
     costs = [x for one in lines for x, _ in one.points]
     ends = [end for one in lines for _, interval in one.points for end in (interval.low, interval.high)]
     way = method_label(report.curves[0].way)
@@ -57,14 +57,14 @@ def size_plot(report: SizeReport) -> Markup:
     labels = [(*frame.at(one.points[-1][0], one.points[-1][1].mean), one.label, one.style) for one in lines]
     parts = [axes(frame), *(line(frame, one) for one in lines), *(_star(frame, row) for row in found)]
     parts.append(end_labels(frame, labels, MARGIN))
-    spoken = "; ".join(f"R = {row.load:g}, {NAMES[row.bin or 0]}: {row.verdict}" for row in found)
+    spoken = "; ".join(f"R = {row.load:g}, {FIFTHS[row.bin or 0]}: {row.verdict}" for row in found)
     return drawing(f"Small policy against large at equal FLOPs: {spoken}.", WIDTH, HEIGHT, parts)
 
 
 def _star(frame: Frame, row: SizeRow) -> Markup:
-    accuracy = row.large.mean if row.large is not None else 0.0
+    accuracy = row.large.mean
     x, y = frame.at(row.budget, accuracy)
-    shown = f"large policy, R = {row.load:g}, {NAMES[row.bin or 0]}: {accuracy:.3f}; verdict: {row.verdict}"
+    shown = f"large policy, R = {row.load:g}, {FIFTHS[row.bin or 0]}: {accuracy:.3f}; verdict: {row.verdict}"
     mark = tag("text", tag("title", shown), "★", class_="name middle", x=x, y=y + 5)
     return tag("g", mark, class_=STYLES[row.bin or 0])
 

@@ -33,8 +33,8 @@ class SizeRow:
     large one, on the same problems (`bin` 0 is the easiest; None: all of them, with `difficulty` choosing).
 
     `load` is R. `budget` is in FLOPs and `factor` how often it pays for as many tokens of the small policy
-    as an answer has. `spent` is what the way costs, the scorer's FLOPs included; `difference` the small
-    policy's accuracy minus the large one's, paired.
+    as an answer has. `large` and `small` are accuracies, `spent` is what the way costs, the scorer's FLOPs
+    included; `difference` is small minus large, paired.
 
     `verdict`: which is better where the interval of the difference lies beside 0, else `level`. `unreached`:
     the budget pays for more than any stored N costs, and at the largest stored one the small policy is not
@@ -51,11 +51,11 @@ class SizeRow:
     way: str
     budget: float
     factor: float
+    large: Interval
     verdict: Verdict
     spent: float | None = None
     is_whole_budget: bool = True  # False: it pays for more than is stored
     small: Interval | None = None
-    large: Interval | None = None
     difference: Interval | None = None
     choices: tuple[str, ...] = ()
 

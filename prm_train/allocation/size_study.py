@@ -118,6 +118,7 @@ class SizeStudy:
         for group, answer in product(self.groups, answers):
             large = self.large[answer]
             cost = large.cost(group.members)
+            accuracy = bootstrap_interval(large.accuracy[group.members], self._rng)
             budget = small_budget(cost, large.cost(every).per_token, small_per_token, load, tokens_ratio)
             for way in (OPTIMAL, *self.ways):
                 found = self.optimal(group, budget) if way == OPTIMAL else self.curve(way, group, budget)
@@ -132,6 +133,7 @@ class SizeStudy:
                     way,
                     budget,
                     budget / (small_per_token * cost.n_tokens),
+                    accuracy,
                     "unaffordable",
                 )
                 yield row if found is None else self._judged(row, found, large.accuracy[group.members])
@@ -145,7 +147,6 @@ class SizeStudy:
                 "spent": found.spent,
                 "is_whole_budget": found.is_whole_budget,
                 "small": bootstrap_interval(found.accuracy, self._rng),
-                "large": bootstrap_interval(large, self._rng),
                 "difference": difference,
                 "choices": found.choices,
             }

@@ -179,7 +179,6 @@ def test_budgets_accuracies_and_verdicts_are_those_worked_out_by_hand(searched: 
     # between N = 1, which costs 1840 and solves (0.75 + 0.25) / 2, and N = 2 for 2280 and (1 + 0.5) / 2
     share = np.log(heavy.budget / 1840) / np.log(2280 / 1840)
     assert heavy.small is not None
-    assert heavy.large is not None
     assert heavy.small.mean == pytest.approx(0.5 + 0.25 * share)
     assert (heavy.large.mean, heavy.verdict, heavy.choices) == (
         0.5,
@@ -193,9 +192,7 @@ def test_budgets_accuracies_and_verdicts_are_those_worked_out_by_hand(searched: 
     # the budget pays for N = 1 alone, and not for 2
     chosen = row(22.0, None, way="compute-optimal")
     assert (chosen.spent, chosen.small and chosen.small.mean) == (1840.0, 0.5)
-    sampled = row(22.0, None, "sampled").large
-    assert sampled is not None
-    assert sampled.mean == 0.5
+    assert row(22.0, None, "sampled").large.mean == 0.5
 
     # 257 times an answer is beyond N = 4, for 3160, which solves everything
     light = row(0.16, None)
@@ -216,9 +213,21 @@ def test_budgets_accuracies_and_verdicts_are_those_worked_out_by_hand(searched: 
     assert [interval.mean for _, interval in easy.points] == [0.75, 1.0, 1.0]
     svg = (searched / "sizes" / "sizes.svg").read_text()
     assert svg.count("★") == 15
-    assert (
-        "large policy, R = 0.16, hardest fifth: 0.000; verdict: unreached"
-    )  # two problems show nothing in svg
+    # of two problems not even both tell anything
+    assert ">large policy, R = 0.16, hardest fifth: 0.000; verdict: unreached<" in svg
+
+
+def test_a_star_stands_at_the_accuracy_of_the_large_policy_even_where_the_budget_pays_for_nothing(
+    searched: Path,
+) -> None:
+    """A PRM of 5,000 parameters makes a single scored sample dearer than all that 14 times the size costs."""
+    (searched / "prm" / "model.safetensors").unlink()
+    save_file({"weight": np.zeros((1, 5000), np.float32)}, searched / "prm" / "model.safetensors")
+    report = compare(searched, "--loads", "22")
+    rows = [row for row in report.rows if row.way == "prm_weighted" and row.pretraining == "same"]
+    assert {row.verdict for row in rows} == {"unaffordable"}
+    svg = (searched / "sizes" / "sizes.svg").read_text()
+    assert ">large policy, R = 22, easiest fifth: 1.000; verdict: unaffordable<" in svg
 
 
 def test_what_both_did_not_answer_alike_is_refused(searched: Path) -> None:
