@@ -149,7 +149,8 @@ class JobQueue:
     def _stop(self) -> None:
         """After an interrupt, or a failure of another one."""
         for each in self.running:
-            each.process.send_signal(signal.SIGTERM)
+            # Popen.send_signal would reap one that has just ended, and take its cost with it
+            os.kill(each.process.pid, signal.SIGTERM)
         for each in self.running:
             _, cpu_seconds = each.ended(flags=0) or (0, 0.0)
             self._book(each, cpu_seconds)

@@ -1,5 +1,6 @@
 """Commands that are run two at a time."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,15 @@ def test_what_runs_beside_a_failure_is_stopped(folder: Path):
     with pytest.raises(InputError, match="b: exit code 3"):
         run(folder, jobs)
     assert {each.stem for each in (folder / "stages").glob("*.clock")} == {"waits", "b"}
+
+
+def test_what_ends_while_the_queue_is_stopped_keeps_its_cost(folder: Path):
+    """As both commands do on Ctrl-C, which reaches them as well as the queue."""
+    with (folder / ".lock").open("w") as held:
+        queue = JobQueue(folder / "stages", held.fileno())
+        queue._start(write(folder, "a"))
+        (running,) = queue.running
+        os.waitid(os.P_PID, running.process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and nobody asked it
+        queue._stop()
+    assert [each.name for each in (folder / "stages").glob("*.clock")] == ["a.clock"]
+    assert not queue.running
