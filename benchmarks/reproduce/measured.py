@@ -70,7 +70,7 @@ class RevisionHalf:
 
 @dataclass(frozen=True)
 class Measured(StoredRecord):
-    """A seed. `cpu_seconds` by what was run; `commit` of the code that ran it, as far as known."""
+    """A seed. `cpu_seconds` by what was run."""
 
     WRITTEN_BY = "`python -m benchmarks.reproduce run`"
 
