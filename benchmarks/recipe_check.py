@@ -1,5 +1,5 @@
 """Did the recipes of docs/recipes.md come out as expected? `python -m benchmarks.recipe_check FILE`, with the
-recipes.json of a run of one's own.
+file that `python -m benchmarks.recipes RUN --result FILE` made of a run of one's own.
 
 Expected are the figures of benchmarks/results/recipes.json. The tolerance of each is what two independent
 measurements of one thing differ by in 95 of 100 cases: the root of the summed squares of both half-widths. It
@@ -9,7 +9,6 @@ outside.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,11 @@ from math import hypot
 from pathlib import Path
 from typing import Any
 
-EXPECTED = Path(__file__).parent / "results" / "recipes.json"
+from data_gen.files.stored_record import read_object
+from data_gen.settings.errors import InputError
+from data_gen.settings.parse import run_command
+
+EXPECTED = Path(__file__).resolve().parent / "results" / "recipes.json"
 SHARE_OUTSIDE = 0.1
 
 
@@ -63,17 +66,27 @@ def means(recipes: Mapping[str, Any]) -> list[tuple[str, str, str, Mapping[str, 
     ]
 
 
+def recipes_of(path: Path) -> dict[str, Any]:
+    """Raises InputError for a file that is none of `benchmarks.recipes`."""
+    found = read_object(path).get("recipes")
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: no `recipes`; expected what `python -m benchmarks.recipes` wrote")
+    return found
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("found", type=Path, help="recipes.json of a run of one's own")
-    found = json.loads(parser.parse_args(argv).found.read_text())
-    made = checked(found["recipes"], json.loads(EXPECTED.read_text())["recipes"])
+    parser.add_argument("found", type=Path, help="figures of a run of one's own")
+    path = parser.parse_args(argv).found
+    if path.resolve() == EXPECTED:
+        raise InputError(f"{path}: holds the expected figures; expected those of a run of your own")
+    made = checked(recipes_of(path), recipes_of(EXPECTED))
     n_outside = sum(not each.is_inside for each in made)
-    print("\n".join(map(str, made)), f"\n{n_outside} of {len(made)} figures outside their tolerance")
+    print("\n".join([*map(str, made), f"{n_outside} of {len(made)} figures outside their tolerance"]))
     return int(not made or n_outside > SHARE_OUTSIDE * len(made))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(lambda: sys.exit(main()), "recipe_check")

@@ -19,7 +19,8 @@ become the score of a solution:
   of the labels of `hard`; also with a third of the passes over them.
 
 Every figure is a mean over problems with its 95 % interval, and its paired difference from `hard` with min.
-Writes what it trains to RUN/recipes and the figures to benchmarks/results/recipes.json. About 65 minutes on
+Writes what it trains to RUN/recipes and the figures to benchmarks/results/recipes.json (or `--result`, for
+`benchmarks.recipe_check`). About 65 minutes on
 one core; a stopped run goes on where it was.
 """
 
@@ -380,9 +381,9 @@ def compare(run: Path) -> dict[str, Any]:
     }
 
 
-def write_figures(run: Path, part: str, found: dict[str, Any], command: str) -> None:
+def write_figures(run: Path, part: str, found: dict[str, Any], command: str, result: Path = RESULT) -> None:
     """Put a part into recipes.json beside the others."""
-    figures = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    figures = json.loads(result.read_text()) if result.exists() else {}
     config = read_object(run / "config.json")
     commands = figures.get("commands", {}) | {part: f"python -m benchmarks.{command}"}
     figures |= {
@@ -392,7 +393,7 @@ def write_figures(run: Path, part: str, found: dict[str, Any], command: str) -> 
         "commands": commands,
         part: found,
     }
-    RESULT.write_text(json.dumps(figures, indent=1) + "\n")
+    result.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -400,8 +401,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", type=Path, help="folder of a finished quickstart")
-    run = parser.parse_args(argv).run
-    write_figures(run, "recipes", compare(run), "recipes runs/quickstart")
+    parser.add_argument(
+        "--result", type=Path, default=RESULT, help="file for the figures (default: the stored ones)"
+    )
+    config = parser.parse_args(argv)
+    write_figures(config.run, "recipes", compare(config.run), "recipes runs/quickstart", config.result)
 
 
 if __name__ == "__main__":

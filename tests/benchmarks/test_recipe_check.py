@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.recipe_check import EXPECTED, checked, main
+from data_gen.settings.errors import InputError
 
 
 def recipes(mean: float, half_width: float) -> dict:
@@ -27,7 +28,18 @@ def test_recipes_that_were_not_run_are_left_out_and_none_at_all_is_no_success(tm
         path = tmp_path / f"{name}.json"
         path.write_text(json.dumps({"recipes": kept}))
         assert main([str(path)]) == exit_code
-    assert "\n0 of 0 figures outside" in capsys.readouterr().out
+    assert "0 of 0 figures outside" in capsys.readouterr().out
+
+
+def test_the_expected_figures_are_not_compared_with_themselves(tmp_path):
+    with pytest.raises(
+        InputError, match=r"recipes\.json: holds the expected figures; expected those of a run"
+    ):
+        main([str(EXPECTED)])
+    other = tmp_path / "metrics.json"
+    other.write_text("{}")
+    with pytest.raises(InputError, match=r"metrics\.json: no `recipes`; expected what"):
+        main([str(other)])
 
 
 def test_a_run_with_many_figures_far_off_fails(tmp_path):
