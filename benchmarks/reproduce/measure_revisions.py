@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reproduce.measured import RevisionHalf, Values
+from benchmarks.reproduce.measured import RevisionHalf, Values, check_answered
 from benchmarks.revisions import BLIND, N_MAX, SEEING, solved, tokens
 from prm_train.metrics.estimators import difficulty_quintiles
 from prm_train.search.results import ProblemResult, StrategyRun, read_results
@@ -14,9 +14,11 @@ CHAIN, BLIND_CHAIN = SEEING[1], BLIND[1]
 
 
 def measure_revisions(folder: Path) -> RevisionHalf:
+    """Raises InputError if a problem failed."""
     results = sorted(
         read_results(folder / "test" / "results.jsonl"), key=lambda each: each.problem.problem_id
     )
+    check_answered(results, str(folder / "test"))
     return revision_half(results)
 
 

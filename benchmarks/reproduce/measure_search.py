@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.reproduce.measured import Point, SearchHalf, Stopped, Values
+from benchmarks.reproduce.measured import Point, SearchHalf, Stopped, Values, check_answered
 from benchmarks.reproduce.plan import SPLITS, ReproduceConfig, scored_folders
 from data_gen.settings.errors import InputError
 from prm_train.allocation.allocate import read_predictor
@@ -36,11 +36,13 @@ N_DIGITS = 6
 
 
 def measure_search(config: ReproduceConfig) -> SearchHalf:
-    """Raises InputError where a folder is missing or the folders do not belong together."""
+    """Raises InputError where a folder is missing, a problem failed or the folders do not belong together."""
     search = config.search
     validation, test = (read_search(search_folders(search, split)) for split in SPLITS)
     more = [read_search(scored_folders(config, split)) for split in SPLITS]
     for one, other in zip((validation, test), more, strict=True):
+        for each in (one, other):
+            check_answered(each.results, ",".join(map(str, each.folders)))
         check_same_draws(one, other)
     return search_half(validation, test, more[0].results, more[1].results, search.output / "difficulty")
 

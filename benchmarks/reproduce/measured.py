@@ -2,10 +2,12 @@
 computed. Accuracies are those of blocks of samples, costs FLOPs of policy and scorers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from data_gen.files.stored_record import StoredRecord
+from data_gen.settings.errors import InputError
+from prm_train.search.results import ProblemResult
 
 Values = tuple[float, ...]  # one a problem
 Table = Mapping[str, Mapping[int, Values]]  # by method and N
@@ -79,3 +81,11 @@ class Measured(StoredRecord):
     revisions: RevisionHalf
     cpu_seconds: Mapping[str, float]
     machine: str
+
+
+def check_answered(results: Iterable[ProblemResult], where: str) -> None:
+    """Raises InputError if a problem failed: of what nobody answered, costs and differences are not known."""
+    failed = {each.problem.problem_id: each.failure for each in results if each.failure}
+    if failed:
+        name, why = next(iter(failed.items()))
+        raise InputError(f"{where}: {len(failed)} problems failed, as {name}: {why}; expected none")

@@ -8,14 +8,26 @@ import pytest
 
 from benchmarks.reproduce.claims import difference_claim, ratio_claim, ratio_intervals, share
 from benchmarks.reproduce.measure_search import LOOKAHEADS, MORE_ORM, ORM, WEIGHTED
-from benchmarks.reproduce.measured import Measured, Point, RevisionHalf, SearchHalf, Stopped, Values
+from benchmarks.reproduce.measured import (
+    Measured,
+    Point,
+    RevisionHalf,
+    SearchHalf,
+    Stopped,
+    Values,
+    check_answered,
+)
 from benchmarks.reproduce.page import figures, page
 from benchmarks.reproduce.revision_findings import f3, f4, f7, flips
 from benchmarks.reproduce.search_findings import early_stop_figures, f1, f2, f5, f8, saved
 from benchmarks.revisions import BLIND, CHAINS, SEEING
+from data_gen.records.sampling import Usage
+from data_gen.records.solutions import Problem
+from data_gen.settings.errors import InputError
 from prm_train.allocation.study import BLIND as SHUFFLED
 from prm_train.allocation.study import FIXED
 from prm_train.search.allocation import ORACLE, PROMPT, SCORE
+from prm_train.search.results import Difficulty, ProblemResult
 
 N = 20  # problems, four to a fifth
 FIFTHS = tuple(i // 4 for i in range(N))
@@ -206,6 +218,14 @@ def test_what_was_measured_is_read_as_it_was_written(tmp_path: Path):
     measured = Measured(11, search_half(), revision_half(), {"label": 60.0}, "a machine")
     measured.write(tmp_path / "measured.json")
     assert Measured.read(tmp_path / "measured.json") == measured
+
+
+def test_problems_that_failed_are_no_measurement():
+    failed = ProblemResult(Problem("p1", "?", "9"), 1.0, (), (), Difficulty(0, 0), Usage(), failure="odd")
+    answered = replace(failed, failure="")
+    check_answered([answered], "runs/a")
+    with pytest.raises(InputError, match="runs/a: 1 problems failed, as p1: odd; expected none"):
+        check_answered([answered, failed], "runs/a")
 
 
 def test_the_page_names_every_finding_and_what_was_not_run(tmp_path: Path):
