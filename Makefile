@@ -67,7 +67,7 @@ bench: setup ## sampling against generate, incremental scoring against whole pat
 revisions: setup ## chains of revisions against independent attempts, from samples to figures (an hour)
 	$(BIN)/python -m benchmarks.revisions run --output runs/revisions/seed-0 $(ARGS)
 
-reproduce: setup ## the paper's findings on the built-in task, one seed (under an hour on two idle cores); ARGS="--seed 12": another
+reproduce: setup ## the paper's findings on the built-in task, one seed (about an hour on two idle cores); ARGS="--seed 12": another
 	$(BIN)/python -m benchmarks.reproduce run $(ARGS)
 
 word-problems: setup smollm2 ## the whole pipeline with SmolLM2-135M on problems that people wrote (three hours on two cores; PRM_TRAIN_DATA holds svamp/)

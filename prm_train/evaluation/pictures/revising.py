@@ -31,7 +31,12 @@ def ratio_maps(report: SearchReport) -> Iterator[tuple[str, Grid]]:
     for group in dict.fromkeys(each.group for each in report.revisions.chains):
         same = [each for each in report.revisions.chains if each.group == group]
         n = max(n for each in same for n in report.accuracy[each.method])
-        fitting = [each for each in same if each.n_chains <= n and n in report.accuracy[each.method]]
+        # More chains than attempts are as many as attempts
+        fitting = [
+            replace(each, n_chains=min(each.n_chains, n))
+            for each in same
+            if n in report.accuracy[each.method]
+        ]
         found = {each.n_chains: each for each in sorted(fitting, key=lambda each: each.n_chains)}
         if len(found) > 1:
             yield group, _ratio_map(report, list(found.values()), n)
@@ -48,16 +53,16 @@ def _ratio_map(report: SearchReport, chains: Sequence[RevisionChains], n: int) -
         column_title="sequential : parallel attempts",
         rows=("all problems", *FIFTHS)[: len(rows)],
         columns=tuple(
-            (ratio(n, each.n_chains), f"{each.n_chains} × {n / each.n_chains:g}") for each in chains
+            (ratio(n, each.n_chains), f"{each.n_chains} × {n / each.n_chains:.3g}") for each in chains
         ),
         tiles=tuple(tuple(_tiles(row, chains, span)) for row in rows),
     )
 
 
 def ratio(n: int, n_chains: int) -> str:
-    """Attempts in a chain to chains, in lowest terms."""
-    length, shared = n // n_chains, gcd(n // n_chains, n_chains)
-    return f"{length // shared}:{n_chains // shared}"
+    """Attempts in a chain (their mean, where chains differ by one) to chains, in lowest terms."""
+    shared = gcd(n, n_chains**2)
+    return f"{n // shared}:{n_chains**2 // shared}"
 
 
 def _cells(report: SearchReport, method: str, n: int) -> tuple[Interval, ...]:

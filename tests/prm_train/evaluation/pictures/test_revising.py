@@ -36,6 +36,19 @@ REPORT = SearchReport(
 def test_a_ratio_is_attempts_in_a_chain_to_chains() -> None:
     assert [ratio(16, n) for n in (1, 2, 4, 8, 16)] == ["16:1", "4:1", "1:1", "1:4", "1:16"]
     assert ratio(12, 2) == "3:1"
+    assert ratio(16, 3) == "16:9"  # 16 / 3 attempts in each of 3
+
+
+def test_more_chains_than_attempts_are_independent_attempts_on_the_map() -> None:
+    name = "revisions:n_chains=64"
+    wide = dataclasses.replace(
+        REPORT,
+        accuracy=REPORT.accuracy | {name: {4: around(0.4)}},
+        accuracy_by_quintile={},
+        revisions=RevisionFacts((*CHAINS, RevisionChains(name, "revisions", 64, 4, PLACES[:1]))),
+    )
+    ((_, grid),) = ratio_maps(wide)
+    assert grid.columns[-1] == ("1:4", "4 × 1")
 
 
 def test_the_map_shades_what_a_row_loses_to_its_best_ratio() -> None:
