@@ -43,7 +43,7 @@ def test_more_chains_than_attempts_are_independent_attempts_on_the_map() -> None
     name = "revisions:n_chains=64"
     wide = dataclasses.replace(
         REPORT,
-        accuracy=REPORT.accuracy | {name: {4: around(0.4)}},
+        accuracy={**REPORT.accuracy, name: {4: around(0.4)}},
         accuracy_by_quintile={},
         revisions=RevisionFacts((*CHAINS, RevisionChains(name, "revisions", 64, 4, PLACES[:1]))),
     )
