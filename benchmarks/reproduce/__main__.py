@@ -61,10 +61,16 @@ def collect(folders: Sequence[Path], page_file: Path, figures_file: Path, sizes:
     from benchmarks.reproduce.page import figures, page
 
     seeds = [Measured.read(folder / FILE) for folder in folders]
-    command = " ".join(("python -m benchmarks.reproduce collect", *map(str, folders)))
+    command = " ".join(("python -m benchmarks.reproduce collect", *map(shown, folders)))
     write_text(figures_file, json.dumps(figures(seeds, command, sizes), indent=1, ensure_ascii=False) + "\n")
     write_text(page_file, page(seeds, command, sizes))
     logger.info("%s", page_file)
+
+
+def shown(folder: Path) -> str:
+    """Without the folders above the working directory, which are of no use to a reader of RESULTS.md."""
+    path, here = folder.resolve(), Path.cwd().resolve()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else f"…/{path.name}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.reproduce.__main__ import shown
 from benchmarks.reproduce.claims import difference_claim, ratio_claim, ratio_intervals, share
 from benchmarks.reproduce.measure_search import LOOKAHEADS, MORE_ORM, ORM, WEIGHTED
 from benchmarks.reproduce.measured import (
@@ -254,3 +255,11 @@ def test_the_page_names_every_finding_and_what_was_not_run(tmp_path: Path):
     with_sizes = figures(seeds, "command", sizes)["findings"]["F6"]
     assert with_sizes["shows"] is True
     assert with_sizes["by_bin"] == [1]
+
+
+def test_the_command_of_a_page_names_no_folder_of_its_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert shown(tmp_path / "runs" / "seed-11") == shown(Path("runs/seed-11")) == "runs/seed-11"
+    assert shown(tmp_path.parent / "seed-12") == "…/seed-12"
