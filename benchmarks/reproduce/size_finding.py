@@ -28,11 +28,11 @@ def f6(seeds: Sequence[SizeReport]) -> Finding:
     shows = len(claims) == 2 and all(claim.holds for claim in claims)
     ratio = np.mean([each.size_ratio for each in seeds])
     words = [
-        f"at R = {load:g} on the {which} fifth the small policy solves "
+        f"at R = {load:g} on the {which} fifth "
         + (
-            "an unknown share, since the budget pays for no answer"
+            "nothing can be compared, since the budget pays for no answer"
             if claim is None
-            else f"{points_words(claim.interval)} points more"
+            else f"the small policy solves {points_words(claim.interval)} points more"
         )
         for load, which, claim in ((LITTLE, "easiest", easy), (MUCH, "hardest", hard))
     ]
