@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.reproduce.jobs import JobQueue, read_jobs
 from benchmarks.reproduce.measured import FILE, Measured
-from benchmarks.reproduce.plan import ReproduceConfig, jobs
+from benchmarks.reproduce.plan import ReproduceConfig, jobs, sizes_folder
 from data_gen.files.jsonl import write_text
 from data_gen.files.locks import lock
 from data_gen.files.run_identity import claim_run
@@ -56,11 +56,15 @@ def measure(config: ReproduceConfig) -> Measured:
     return Measured(config.seed, search, revisions, costs, machine_name())
 
 
-def collect(folders: Sequence[Path], page_file: Path, figures_file: Path, sizes: Path | None = None) -> None:
-    """`sizes` is the file of F6. Raises InputError where a folder holds no finished run."""
+def collect(folders: Sequence[Path], page_file: Path, figures_file: Path) -> None:
+    """F6 is told where each seed has it. Raises InputError where a folder holds no finished run."""
     from benchmarks.reproduce.page import figures, page
+    from prm_train.allocation.compare_sizes import FILE as SIZES_FILE
+    from prm_train.allocation.size_results import SizeReport
 
     seeds = [Measured.read(folder / FILE) for folder in folders]
+    files = [sizes_folder(ReproduceConfig(folder)) / SIZES_FILE for folder in folders]
+    sizes = [SizeReport.read(file) for file in files] if all(file.exists() for file in files) else []
     command = " ".join(("python -m benchmarks.reproduce collect", *map(shown, folders)))
     write_text(figures_file, json.dumps(figures(seeds, command, sizes), indent=1, ensure_ascii=False) + "\n")
     write_text(page_file, page(seeds, command, sizes))
@@ -84,19 +88,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     one.add_argument("--output", type=Path, help="folder for everything; default: runs/reproduce/seed-SEED")
     one.add_argument("--seed", type=int, default=11, help="seed of problems, draws and trainings")
     one.add_argument("--revision_policy", help="another policy that does not revise by itself")
+    one.add_argument("--large_policy", type=Path, help="policy of about 14 times the parameters, for F6")
     one.add_argument("--small", action="store_true", help="few problems, to try the command")
     several = commands.add_parser("collect", help="figures and page of finished seeds")
     several.add_argument("folders", type=Path, nargs="+", help="outputs of run")
-    several.add_argument(
-        "--sizes", type=Path, help="JSON with `shows` and `sentence` of F6; default: not run"
-    )
     arguments = parser.parse_args(argv)
     if arguments.command == "collect":
         results = ROOT / "benchmarks/results/reproduce.json"
-        collect(arguments.folders, ROOT / "RESULTS.md", results, arguments.sizes)
+        collect(arguments.folders, ROOT / "RESULTS.md", results)
         return
     output = arguments.output or Path(f"runs/reproduce/seed-{arguments.seed}")
-    config = ReproduceConfig(output, arguments.seed)
+    config = ReproduceConfig(output, arguments.seed, large_policy=arguments.large_policy)
     if arguments.revision_policy is not None:
         config = replace(config, revision_policy=arguments.revision_policy)
     run(config.small() if arguments.small else config)

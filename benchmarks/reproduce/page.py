@@ -2,15 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from benchmarks.reproduce.claims import Claim, Finding
 from benchmarks.reproduce.measured import Measured
 from benchmarks.reproduce.revision_findings import f3, f4, f7
 from benchmarks.reproduce.search_findings import early_stop_figures, f1, f2, f5, f8
-from data_gen.files.stored_record import StoredRecord, read_object
+from benchmarks.reproduce.size_finding import NOT_RUN, f6
+from prm_train.allocation.size_results import SizeReport
 
 TRAINED = ("sample", "label", "build", "train")
 # Commands that a finding rests on, by the beginnings of their names
@@ -18,43 +17,25 @@ RESTS_ON: Mapping[str, tuple[str, ...]] = {
     "F1": (*TRAINED, "search", "more"),
     "F2": (*TRAINED, "search"),
     "F5": (*TRAINED, "search", "difficulty", "measure"),
+    "F6": (*TRAINED, "search", "difficulty", "large", "sizes"),
     "F8": (*TRAINED, "search"),
     **dict.fromkeys(("F3", "F4", "F7"), ("revisions",)),
 }
 ORDER = ("F1", "F2", "F3", "F4", "F5", "F6", "F7", "F8")
-NOT_RUN = Finding(
-    "Test-time compute against a larger model",
-    "on easy and medium problems test-time compute beats a model of about 14 times the parameters at equal "
-    "FLOPs, where inference is little of the whole (figure 9)",
-    None,
-    "Not run.",
-)
 
 
-@dataclass(frozen=True)
-class OtherFinding(StoredRecord):
-    """F6 as another command found it."""
-
-    WRITTEN_BY = "the comparison at equal FLOPs"
-
-    shows: bool
-    sentence: str
-
-
-def findings(seeds: Sequence[Measured], sizes: Path | None = None) -> dict[str, Finding]:
-    """`sizes` is a file that holds `shows` and `sentence` of F6."""
+def findings(seeds: Sequence[Measured], sizes: Sequence[SizeReport] = ()) -> dict[str, Finding]:
+    """`sizes` are of all seeds, or none: then F6 was not run."""
     searches, revisions = [each.search for each in seeds], [each.revisions for each in seeds]
     found = {
         **{name: make(searches) for name, make in (("F1", f1), ("F2", f2), ("F5", f5), ("F8", f8))},
         **{name: make(revisions) for name, make in (("F3", f3), ("F4", f4), ("F7", f7))},
     }
-    if sizes is not None:
-        other = OtherFinding.read(sizes)
-        found["F6"] = replace(NOT_RUN, shows=other.shows, sentence=other.sentence, ours=read_object(sizes))
-    return {name: found.get(name, NOT_RUN) for name in ORDER}
+    found["F6"] = f6(sizes) if sizes else NOT_RUN
+    return {name: found[name] for name in ORDER}
 
 
-def figures(seeds: Sequence[Measured], command: str, sizes: Path | None = None) -> dict[str, Any]:
+def figures(seeds: Sequence[Measured], command: str, sizes: Sequence[SizeReport] = ()) -> dict[str, Any]:
     """reproduce.json."""
     found = findings(seeds, sizes)
     return {
@@ -76,7 +57,7 @@ def figures(seeds: Sequence[Measured], command: str, sizes: Path | None = None) 
     }
 
 
-def page(seeds: Sequence[Measured], command: str, sizes: Path | None = None) -> str:
+def page(seeds: Sequence[Measured], command: str, sizes: Sequence[SizeReport] = ()) -> str:
     """RESULTS.md."""
     found = findings(seeds, sizes)
     numbers = ", ".join(str(each.seed) for each in seeds)

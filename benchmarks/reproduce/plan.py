@@ -47,6 +47,14 @@ class ReproduceConfig:
     revision_policy: str = field(
         default="single_attempt", metadata={"help": "policy that revisions are taught to, as for revisions"}
     )
+    large_policy: Path | None = field(
+        default=None,
+        metadata={
+            "is_execution": True,
+            "help": "folder of a policy of about 14 times the parameters, with its pretraining.json; null: "
+            "F6 is not run. A finished run takes it, too",
+        },
+    )
     n_revision_problems: int = field(
         default=1000, metadata={"help": "problems that the revision model is trained on"}
     )
@@ -207,7 +215,30 @@ def search_jobs(config: ReproduceConfig) -> list[Job]:
     samples = joined([config.search.output / f"train-{shard}" for shard in range(N_PROCESSES)])
     difficulty = ("--output", str(config.search.output / "difficulty"), "--samples", samples)
     needs = tuple(f"search-{split}-{shard}" for split in SPLITS for shard in range(N_PROCESSES))
-    return [*found, Job("difficulty", ("prm_train.estimate_difficulty", *options, *difficulty), needs)]
+    found.append(Job("difficulty", ("prm_train.estimate_difficulty", *options, *difficulty), needs))
+    return [*found, *large_jobs(config, options)] if config.large_policy else found
+
+
+def sizes_folder(config: ReproduceConfig) -> Path:
+    """Of the comparison with the large policy."""
+    return config.search.output / "sizes"
+
+
+def large_jobs(config: ReproduceConfig, options: Command) -> list[Job]:
+    """Single answers of a large policy to the test problems; `options` are the searches of the small one."""
+    found = []
+    folders = [config.search.output / f"large-{shard}" for shard in range(N_PROCESSES)]
+    for shard, folder in enumerate(folders):
+        problems = problem_arguments(config.search, "test", config.n_test_problems, shard)
+        command = ("prm_train.search.run", "--output", str(folder), "--n_samples", "4", *problems)
+        found.append(
+            Job(f"large-{shard}", with_options(command, {"--policy.model": str(config.large_policy)}))
+        )
+    options = tuple({"--test": "--small"}.get(each, each) for each in options)
+    compare = (*options, "--large", joined(folders), "--difficulty", str(config.search.output / "difficulty"))
+    needs = ("difficulty", *(job.name for job in found))
+    compare = ("prm_train.allocation.compare_sizes", *compare, "--output", str(sizes_folder(config)))
+    return [*found, Job("sizes", compare, needs)]
 
 
 def search_stage(config: ReproduceConfig, split: Split) -> Stage:

@@ -229,7 +229,7 @@ def test_problems_that_failed_are_no_measurement():
         check_answered([answered, failed], "runs/a")
 
 
-def test_the_page_names_every_finding_and_what_was_not_run(tmp_path: Path):
+def test_the_page_names_every_finding_and_what_was_not_run():
     seeds = [
         Measured(seed, search, chains, {"label": 60.0}, "a machine")
         for seed, search, chains in zip((11, 12), SEEDS, CHAIN_SEEDS, strict=True)
@@ -250,11 +250,6 @@ def test_the_page_names_every_finding_and_what_was_not_run(tmp_path: Path):
     assert "(appendix F) | yes | 1 |" in text  # a minute of labelling for each seed
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert all(line.endswith("|") for line in rows)
-    sizes = tmp_path / "sizes.json"
-    sizes.write_text('{"shows": true, "sentence": "Shows.", "by_bin": [1]}')
-    with_sizes = figures(seeds, "command", sizes)["findings"]["F6"]
-    assert with_sizes["shows"] is True
-    assert with_sizes["by_bin"] == [1]
 
 
 def test_the_command_of_a_page_names_no_folder_of_its_machine(

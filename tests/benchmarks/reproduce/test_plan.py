@@ -1,6 +1,7 @@
 """What a seed of the reproduction runs."""
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from data_gen.label import LabelConfig
 from data_gen.rows.settings import BuildConfig
 from data_gen.sampling.settings import SampleConfig
 from data_gen.settings.parse import parse_config
+from prm_train.allocation.compare_sizes import CompareSizesConfig
 from prm_train.estimate_difficulty import EstimateDifficultyConfig
 from prm_train.search.settings import SearchConfig
 from prm_train.training.config import TrainOrmConfig, TrainPrmConfig, TrainRevisionConfig
@@ -26,6 +28,7 @@ CONFIGS: dict[str, type[Any]] = {
     "prm_train.train_revision": TrainRevisionConfig,
     "prm_train.search.run": SearchConfig,
     "prm_train.estimate_difficulty": EstimateDifficultyConfig,
+    "prm_train.allocation.compare_sizes": CompareSizesConfig,
 }
 
 
@@ -45,7 +48,7 @@ def by_name(config: ReproduceConfig) -> dict[str, Job]:
 
 
 def test_every_command_is_understood(config: ReproduceConfig):
-    for job in jobs(config):
+    for job in jobs(replace(config, large_policy=config.output / "large")):
         module, *arguments = job.arguments()
         assert importlib.util.find_spec(module)
         parse_config(CONFIGS[module], arguments)
@@ -69,6 +72,19 @@ def test_the_second_orm_reads_the_draws_that_are_there(config: ReproduceConfig):
     assert second.problems == first.problems
     assert (second.policy, second.n_samples) == (first.policy, first.n_samples)
     assert "search-test-1" in named["more-score-test-1"].needs
+
+
+def test_the_large_policy_answers_the_test_problems_of_the_small_one(config: ReproduceConfig):
+    assert not [job for job in jobs(config) if job.name.startswith(("large", "sizes"))]
+    named = by_name(replace(config, large_policy=config.output / "large"))
+    small, large = (
+        parse_config(SearchConfig, named[name].arguments()[1:]) for name in ("search-test-1", "large-1")
+    )
+    assert large.problems == small.problems
+    assert large.policy == replace(small.policy, model=str(config.output / "large"))
+    compared = parse_config(CompareSizesConfig, named["sizes"].arguments()[1:])
+    assert compared.small == tuple(config.output / f"search/test-{shard}" for shard in range(2))
+    assert large.output in compared.large
 
 
 def test_lookahead_meets_searches_of_its_whole_budget():
