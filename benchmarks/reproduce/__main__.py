@@ -37,13 +37,14 @@ def run(config: ReproduceConfig) -> None:
         if not lock(held.fileno(), path):
             raise InputError(f"{config.output}: a run goes on there, or a process of a killed one is ending")
         JobQueue(config.stages, held.fileno()).run(jobs(config))
-        if not (config.output / FILE).exists():
-            measure(config).write(config.output / FILE)
+        file = config.output / FILE
+        measured = Measured.read(file) if file.exists() else measure(config)
+        with_costs(measured, config.stages).write(file)
     collect([config.output], config.output / "RESULTS.md", config.output / "reproduce.json")
 
 
 def measure(config: ReproduceConfig) -> Measured:
-    """Of the files of a run that has ended."""
+    """Of the files of a run that has ended; its costs are those of measuring alone."""
     # torch and what needs it come after the settings were read
     from benchmarks.reproduce.measure_revisions import measure_revisions
     from benchmarks.reproduce.measure_search import measure_search
@@ -51,9 +52,14 @@ def measure(config: ReproduceConfig) -> Measured:
     logger.info("measuring")
     before = time.process_time()
     search, revisions = measure_search(config), measure_revisions(config.revisions.output)
-    costs = {each.name: each.cpu_seconds for each in read_jobs(config.stages)}
-    costs["measure"] = round(time.process_time() - before, 1)
+    costs = {"measure": round(time.process_time() - before, 1)}
     return Measured(config.seed, search, revisions, costs, machine_name())
+
+
+def with_costs(measured: Measured, stages: Path) -> Measured:
+    """With those of all jobs, of which a finished run that is given a large policy has more than before."""
+    costs = {each.name: each.cpu_seconds for each in read_jobs(stages)}
+    return replace(measured, cpu_seconds={**costs, "measure": measured.cpu_seconds["measure"]})
 
 
 def collect(folders: Sequence[Path], page_file: Path, figures_file: Path) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.reproduce.__main__ import shown
+from benchmarks.reproduce.__main__ import shown, with_costs
 from benchmarks.reproduce.claims import difference_claim, ratio_claim, ratio_intervals, share
+from benchmarks.reproduce.jobs import JobRecord
 from benchmarks.reproduce.measure_search import LOOKAHEADS, MORE_ORM, ORM, WEIGHTED
 from benchmarks.reproduce.measured import (
     Measured,
@@ -258,3 +259,12 @@ def test_the_command_of_a_page_names_no_folder_of_its_machine(
     monkeypatch.chdir(tmp_path)
     assert shown(tmp_path / "runs" / "seed-11") == shown(Path("runs/seed-11")) == "runs/seed-11"
     assert shown(tmp_path.parent / "seed-12") == "…/seed-12"
+
+
+def test_what_a_finished_run_does_later_is_in_its_costs(tmp_path: Path):
+    for name, seconds in (("label-0", 60.0), ("large-0", 30.0)):
+        JobRecord(name, 1.0, seconds, "python").write(tmp_path / f"{name}.json")
+    before = Measured(11, search_half(), revision_half(), {"label-0": 60.0, "measure": 5.0}, "a machine")
+    found = with_costs(before, tmp_path)
+    assert found.cpu_seconds == {"label-0": 60.0, "large-0": 30.0, "measure": 5.0}
+    assert with_costs(found, tmp_path) == found
