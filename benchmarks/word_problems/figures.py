@@ -122,7 +122,7 @@ def calibration(results: Sequence[ProblemResult], scorer: str) -> dict[str, Any]
 
 
 def results_of(config: RunConfig, folder: Path, name: str) -> list[ProblemResult]:
-    """In the order of the problems, whatever shard they were in."""
+    """By problem id, whatever shard they were in."""
     shards = [folder / f"{name}-{shard}" for shard in range(config.n_processes)]
     return sorted(read_search(shards).results, key=lambda result: result.problem.problem_id)
 
@@ -133,8 +133,8 @@ def correct_of(config: RunConfig, folder: Path, name: str) -> Correct:
 
 
 def over_seeds(seeds: Sequence[Correct]) -> dict[str, dict[str, dict[str, float]]]:
-    """The differences that the analysis reads, over problems and trainings; `is_shown` where every seed's own
-    interval of the analysis is elsewhere.
+    """The differences that the analysis reads, over problems and trainings. Its bars are about the intervals
+    of each seed, which are in `paired` of that seed.
     """
     found: dict[str, dict[str, dict[str, float]]] = {}
     trees = [name for name in seeds[0] if name in ("particle_filter", "dvts", "beam")]
