@@ -70,7 +70,7 @@ revisions: setup ## chains of revisions against independent attempts, from sampl
 reproduce: setup ## the paper's findings on the built-in task, one seed (about an hour on two idle cores); ARGS="--seed 12": another
 	$(BIN)/python -m benchmarks.reproduce run $(ARGS)
 
-word-problems: setup smollm2 ## the whole pipeline with SmolLM2-135M on problems that people wrote (three hours on two cores; PRM_TRAIN_DATA holds svamp/)
+word-problems: setup smollm2 ## the whole pipeline with SmolLM2-135M on problems that people wrote (by its plan three and a half hours on two cores; PRM_TRAIN_DATA holds svamp/)
 	$(BIN)/python -m benchmarks.word_problems run --output runs/word-problems/seed-$(SEED) --seed $(SEED) $(ARGS)
 
 gsm8k: setup ## the same with GSM8K, for a machine with a card; MODEL names another model

@@ -23,6 +23,10 @@ from data_gen.process.machine import machine_name
 
 N_TURNS, N_LAYERS = 3, 4  # layers timed; the step has all of them
 N_SHARING = 16
+SHAPE = (
+    *("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads"),
+    *("num_hidden_layers", "vocab_size"),
+)
 TEMPERATURE = 0.7
 
 
@@ -131,6 +135,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rest = spent["attention, each row its own"] + spent["choice, by blocks"]
     result = {
         "machine": machine_name(),
+        "shape": {name: config[name] for name in SHAPE},
         "rows": rows,
         "positions": positions,
         "milliseconds_a_step": {name: round(each, 1) for name, each in spent.items()},

@@ -19,6 +19,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, get_wsd_schedule, set_seed
 
+from data_gen.files.locks import lock
 from data_gen.files.run_identity import claim_run
 from data_gen.files.stored_record import StoredRecord
 from data_gen.models.pretraining_checkpoint import (
@@ -31,6 +32,7 @@ from data_gen.models.pretraining_checkpoint import (
 from data_gen.models.tokenizer import train_tokenizer
 from data_gen.problems.arithmetic import rules
 from data_gen.records.draw_keys import derive_seed
+from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
 
 logger = logging.getLogger(__name__)
@@ -183,10 +185,25 @@ def operation_accuracy(
 
 def pretrain(config: PretrainConfig, output: Path, n_steps_per_checkpoint: int = 200) -> None:
     """Make the policy; where an earlier call was broken off, go on from its last checkpoint in
-    `output/training`, to the same weights. Raises InputError where that one had another config.
+    `output/training`, to the same weights. Raises InputError where that one had another config, or is still
+    at work.
     """
     folder = output / "training"
-    claim_run(folder, config, is_begun=newest_checkpoint(folder) is not None)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ".lock"
+    with path.open("w") as held:
+        if not lock(held.fileno(), path):
+            raise InputError(
+                f"output {output}: another pretraining is at work in this folder; expected one at a time, or "
+                "a folder for each"
+            )
+        claim_run(folder, config, is_begun=newest_checkpoint(folder) is not None)
+        make_policy(config, output, folder, n_steps_per_checkpoint)
+        shutil.rmtree(folder)
+
+
+def make_policy(config: PretrainConfig, output: Path, folder: Path, n_steps_per_checkpoint: int) -> None:
+    """Write model, tokenizer and pretraining.json; `folder` holds the checkpoints."""
     set_seed(config.seed)
     stream = documents(config)
     sample_texts = [message["content"] for _ in range(60) for chat in next(stream) for message in chat]
@@ -206,7 +223,6 @@ def pretrain(config: PretrainConfig, output: Path, n_steps_per_checkpoint: int =
         config, cost, operation_accuracy(model, tokenizer, config.levels), progress.loss_curve
     )
     report.write(output / "pretraining.json")
-    shutil.rmtree(folder)
     logger.info("wrote %s: %s", output, json.dumps(report.operation_accuracy))
 
 

@@ -12,12 +12,18 @@ from benchmarks.word_problems.first_errors import agreement, read_errors
 from benchmarks.word_problems.stages import RunConfig, StageRecord
 from data_gen.files.stored_record import read_object
 from data_gen.process.machine import machine_name
+from data_gen.settings.errors import InputError
 from data_gen.settings.parse import load_yaml
 from prm_train.evaluation.choosing import Chosen
 from prm_train.evaluation.comparison import Comparison
 from prm_train.evaluation.results import SearchReport
 from prm_train.evaluation.shards import read_search
-from prm_train.metrics.estimators import Interval, expected_calibration_error, reliability_bins
+from prm_train.metrics.estimators import (
+    Interval,
+    expected_calibration_error,
+    paired_difference,
+    reliability_bins,
+)
 from prm_train.metrics.ranking import brier
 from prm_train.metrics.training_seeds import interval_over_seeds
 from prm_train.search.results import ProblemResult
@@ -31,8 +37,16 @@ def figure(interval: Interval) -> dict[str, float]:
 
 
 def collected(folders: Sequence[Path]) -> dict[str, Any]:
-    """Everything that benchmarks/results/word_problems.json holds."""
+    """Everything that benchmarks/results/word_problems.json holds. Raises InputError for runs that were
+    tested on different problems.
+    """
     runs = [(load_yaml(RunConfig, folder / "config.json"), folder) for folder in folders]
+    for name in runs[0][0].test_sets:
+        if len({(folder / "problems" / f"{name}.jsonl").read_bytes() for folder in folders}) > 1:
+            raise InputError(
+                f"collect: got runs with different problems in problems/{name}.jsonl, expected the same: "
+                "their differences are taken problem by problem"
+            )
     return {
         "seeds": [seed_figures(config, folder) for config, folder in runs],
         "over_seeds": {
@@ -86,7 +100,7 @@ def set_figures(config: RunConfig, folder: Path, name: str) -> dict[str, Any]:
             if kind.upper() in aurocs
         },
         "within_problem_auroc": {kind: figure(interval) for kind, interval in aurocs.items()},
-        "paired": paired,
+        "paired": bars(correct_of(config, folder, name)) | paired,
         "calibration": {kind: calibration(results, kind) for kind in ("prm", "orm")},
         "tokens": {
             method: {str(n): asdict(tokens) for n, tokens in curve.items()}
@@ -122,7 +136,7 @@ def calibration(results: Sequence[ProblemResult], scorer: str) -> dict[str, Any]
 
 
 def results_of(config: RunConfig, folder: Path, name: str) -> list[ProblemResult]:
-    """In the order of the problems, whatever shard they were in."""
+    """By problem id, whatever shard they were in."""
     shards = [folder / f"{name}-{shard}" for shard in range(config.n_processes)]
     return sorted(read_search(shards).results, key=lambda result: result.problem.problem_id)
 
@@ -132,9 +146,22 @@ def correct_of(config: RunConfig, folder: Path, name: str) -> Correct:
     return Comparison(results_of(config, folder, name), chosen, seed=0).correct()
 
 
+def bars(correct: Correct) -> dict[str, dict[str, dict[str, float]]]:
+    """The differences of `BARS` on one seed, at every N; a report has none of ORM-weighted."""
+    return {
+        f"{method} minus {baseline}": {
+            str(n): figure(
+                paired_difference(correct[method][n], correct[baseline][n], np.random.default_rng(0))
+            )
+            for n in sorted(set(correct[method]) & set(correct[baseline]))
+        }
+        for method, baseline in BARS
+    }
+
+
 def over_seeds(seeds: Sequence[Correct]) -> dict[str, dict[str, dict[str, float]]]:
-    """The differences that the analysis reads, over problems and trainings; `is_shown` where every seed's own
-    interval of the analysis is elsewhere.
+    """The differences that the analysis reads, over problems and trainings. Its bars are about the intervals
+    of each seed, which are in `paired` of that seed.
     """
     found: dict[str, dict[str, dict[str, float]]] = {}
     trees = [name for name in seeds[0] if name in ("particle_filter", "dvts", "beam")]

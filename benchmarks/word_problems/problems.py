@@ -19,9 +19,16 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
-from benchmarks.word_problems.equations import NoSolutionError, n_operations, solution_of, template_of
+from benchmarks.word_problems.equations import (
+    NoSolutionError,
+    n_operations,
+    solution_of,
+    template_of,
+    written,
+)
 from data_gen.files.jsonl import read_objects, write_jsonl, write_text
 from data_gen.records.draw_keys import derive_seed
 from data_gen.settings.errors import InputError
@@ -166,7 +173,11 @@ def read_svamp(path: Path, n: int, left_out: Counter[str]) -> list[dict[str, str
         if question in found:
             left_out["SVAMP: a question that was there before"] += 1
             continue
-        answer = f"{fields['Answer']:g}" if fields["Answer"] < 1e5 else str(int(fields["Answer"]))
+        try:
+            answer = written(Fraction(str(fields["Answer"])))
+        except NoSolutionError as error:
+            left_out[f"SVAMP: {error}"] += 1
+            continue
         found[question] = {"question": question, "answer": answer}
     return sorted(found.values(), key=lambda each: derive_seed("svamp", each["question"]))[:n]
 

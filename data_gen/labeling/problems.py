@@ -90,7 +90,7 @@ def label(
     `settings` are those of `LabelSettings` (method, n_rollouts, …) and of `DrawSettings` (max_new_tokens, …).
     A `ledger` keeps the draws: calls that share the file draw nothing twice, and each is charged what it
     would cost alone. Works in a notebook, too, whose event loop is running. Raises ValueError for settings
-    that do not go together or for none of that name.
+    that do not go together, TypeError for one that there is not.
     """
     if n_samples < 1:
         raise ValueError(f"n_samples: got {n_samples}, expected at least 1")

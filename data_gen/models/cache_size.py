@@ -4,6 +4,9 @@ is free when a model has been loaded, and no more than is of use.
 With 16 GiB free, a policy whose tokens take 46,080 bytes each (30 layers, 3 heads of 64 numbers, float32)
 may keep a quarter, 4 GiB, which is 93,206 tokens; one whose tokens take 1,024 bytes keeps 262,144 of them,
 256 MiB.
+
+Several processes know nothing of each other: each counts the memory that is free when it has loaded its
+model. Where many share a machine, give them sizes.
 """
 
 import os

@@ -84,8 +84,10 @@ def unpack(file: Path, folder: Path) -> None:
         unfinished.chmod(0o755)
         try:
             unfinished.rename(folder)
-        except OSError:  # another process was first
-            _check_same(file, folder)
+        except OSError:
+            if not folder.exists():
+                raise
+            _check_same(file, folder)  # another process was first
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 

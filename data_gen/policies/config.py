@@ -79,7 +79,7 @@ class PolicyConfig:
         metadata={
             "help": "maximum number of bytes of keys and values of prefixes that the engine transformers "
             "keeps, for the next steps of a search; 0: none; null: a quarter of the memory that is free on "
-            "its device, at most 262,144 tokens",
+            "its device, at most 262,144 tokens; give a number where many processes share it",
             "is_execution": True,
         },
     )

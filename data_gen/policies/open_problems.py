@@ -19,9 +19,9 @@ ROOM = 2
 
 def n_open_problems(policy: Policy, tokens_per_problem: float | None) -> int:
     """How many problems `policy` is to work on at a time whose prefixes have so many tokens each (None:
-    nobody knows). A policy without a cache of its own takes as many as there may be.
+    nobody knows). A policy that keeps no prefixes, or does not say how many, takes as many as there may be.
     """
     n_cacheable: int | None = getattr(policy, "n_cacheable_tokens", None)
-    if n_cacheable is None or not tokens_per_problem:
+    if not n_cacheable or not tokens_per_problem:
         return MOST_OPEN
     return max(FEWEST_OPEN, min(MOST_OPEN, int(n_cacheable / (ROOM * tokens_per_problem))))

@@ -75,7 +75,7 @@ def revision_examples(rows: Sequence[RevisionRow], tokenizer: Any, max_length: i
         examples.append(
             Example(row.question, ids + answer_ids, positions, ones, ones, tuple(range(len(positions))))
         )
-    return counted(examples, left_out, f"{len(rows)} revision rows", max_length)
+    return counted(examples, left_out, f"{len(rows)} rows", max_length)
 
 
 def sft_row(example: Example) -> dict[str, list[int]]:

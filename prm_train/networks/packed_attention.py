@@ -21,14 +21,14 @@ MODEL_TYPES = ("llama", "qwen2", "qwen3")  # that hand the positions on to their
 LIMITS = ("sliding_window", "attention_chunk_size", "attn_logit_softcapping")
 
 
-def use_packed_attention(model: Any) -> None:
-    """Attend row by row, where that is what the model's own attention computes: torch's, over all tokens
-    before, on a CPU.
+def use_packed_attention(model: Any, device: torch.device) -> None:
+    """Attend row by row, where that is what the model's own attention computes on `device`, on which it will
+    be trained: torch's, over all tokens before, on a CPU.
     """
     config = model.config
     layers = set(getattr(config, "layer_types", None) or ["full_attention"])
     is_plain = layers == {"full_attention"} and not any(getattr(config, name, None) for name in LIMITS)
-    is_sdpa = config._attn_implementation == "sdpa" and model.device.type == "cpu"
+    is_sdpa = config._attn_implementation == "sdpa" and device.type == "cpu"
     if is_plain and is_sdpa and config.model_type in MODEL_TYPES:
         model.set_attn_implementation(ATTENTION)
 

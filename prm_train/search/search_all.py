@@ -32,7 +32,7 @@ def search_all(
 
     `scorer` is a PRM, or an ORM where nothing searches in a tree. `settings` are those of `SearchConfig` that
     name no model, file or folder. Works in a notebook, too, whose event loop is running. Raises ValueError
-    for settings that do not go together or for none of that name.
+    for settings that do not go together, TypeError for one that there is not.
     """
     name = "prm" if scorer is None or scorer.scores_steps else "orm"
     scorers = {} if scorer is None else {name: scorer}

@@ -40,7 +40,8 @@ def fit_prm(
         rows += of_problem
         left_out.update(reasons)
     if left_out:
-        logger.info("left out of %d rows: %s", len(rows), dict(left_out))
+        reasons_counted = ", ".join(f"{n} {reason}" for reason, n in left_out.items())
+        logger.info("%d rows; left out: %s", len(rows), reasons_counted)
     path = output.with_name(f"{output.name}-rows.jsonl")
     config = TrainPrmConfig(rows=path, output=output, model=model, **settings)
     write_rows(path, rows)

@@ -58,7 +58,7 @@ class RewardTrainer(Trainer):
         self.validation = sorted(validation, key=lambda example: len(example.input_ids))
         model.config.use_cache = False  # with a cache, packed rows would attend to each other
         if collator.batching.is_packed:
-            use_packed_attention(model)
+            use_packed_attention(model, arguments.device)  # the model goes there below
         super().__init__(
             model=model,
             args=arguments,

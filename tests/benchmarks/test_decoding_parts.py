@@ -19,6 +19,7 @@ def test_every_part_of_a_step_is_timed_at_toy_size(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(TOY))
     main(["--model", str(tmp_path), "--rows", "16", "--output", str(tmp_path / "result.json")])
     result = json.loads((tmp_path / "result.json").read_text())
+    assert result["shape"] == TOY
     assert len(result["milliseconds_a_step"]) == 7
     assert set(result["tokens_per_cpu_second_at_most"]) == {"as stored", "laid out anew", "int8"}
 

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from data_gen.files.locks import lock
 from data_gen.models.tokenizer import ASSISTANT, EOS, MARKER, PAD, SPECIAL_TOKENS, USER
 from data_gen.pretrain import PretrainConfig, PretrainingReport, documents, encode_batch, pretrain
 from data_gen.problems.arithmetic import rules
@@ -136,7 +137,7 @@ def test_a_pretraining_that_was_broken_off_goes_on_to_the_same_weights(
     (broken / "training" / "unfinished").mkdir()  # as a kill leaves it
     (broken / "training" / "unfinished" / "state.safetensors").write_bytes(b"half")
     break_off(TINY, broken, after=4, caplog=caplog)
-    assert sorted(path.name for path in (broken / "training").iterdir()) == ["config.json", "step-000004"]
+    assert sorted(path.name for path in (broken / "training").glob("[!.]*")) == ["config.json", "step-000004"]
     with caplog.at_level(logging.INFO):
         pretrain(TINY, broken)
     assert "going on after step 4 of 7" in caplog.text
@@ -146,6 +147,16 @@ def test_a_pretraining_that_was_broken_off_goes_on_to_the_same_weights(
     reports = [PretrainingReport.read(folder / "pretraining.json") for folder in (at_once, broken)]
     assert reports[0].loss_curve == reports[1].loss_curve  # mean loss of all seven steps, and their tokens
     assert not (broken / "training").exists()
+
+
+def test_two_pretrainings_at_once_do_not_share_a_folder(tmp_path: Path):
+    path = tmp_path / "training" / ".lock"
+    path.parent.mkdir()
+    with path.open("w") as held:
+        assert lock(held.fileno(), path)
+        with pytest.raises(InputError, match="another pretraining is at work in this folder"):
+            pretrain(TINY, tmp_path)
+    assert not (tmp_path / "training" / "config.json").exists()
 
 
 def test_a_pretraining_goes_on_only_with_its_own_config(tmp_path: Path, caplog: pytest.LogCaptureFixture):

@@ -64,6 +64,10 @@ class TransformersPolicy:
     row. `cancelled_usage` is the cost of draws that were cancelled before they ended. The tokenizer needs no
     pad token.
 
+    On a CPU the weights of larger Llama and Qwen2 models are laid out anew (`llama_decoder`): `model`
+    computes the same afterwards, but its queries, keys and values share memory, which `save_pretrained`
+    refuses. Save it before.
+
     A model whose cache is not plain keys and values of all positions is sampled with its own cache
     (`plain_batch`), a row for each draw, which is slower; a warning says so. Raises InputError for a model
     without EOS token.

@@ -7,8 +7,9 @@ What differs from an OpenAI-compatible server:
   its end or its length, and its first step is cut out of it here. Whole solutions and rollouts cost nothing
   more for that; a search in a tree pays for what it cuts off.
 - The reply does not say which prompt was continued, only how long it was.
-- Seeds have 32 bits. `cache_prompt` stays on, as everywhere; the server's results may then differ in the last
-  bits between batches, and with them a draw that is made again.
+- Seeds have 32 bits, and the largest of them asks for a random one. `cache_prompt` stays on, as everywhere;
+  the server's results may then differ in the last bits between batches, and with them a draw that is made
+  again.
 - Ids cannot be restricted to a set (`allowed_token_ids`).
 
 The names of fields are those of the server's README (tools/server), of a version from 2025 on.
@@ -32,7 +33,7 @@ from data_gen.records.sampling import Usage
 
 OWNER = "llamacpp"  # what /v1/models says of a model there
 PATH = "/completion"
-N_SEEDS = 2**32
+N_SEEDS = 2**32 - 1  # 0xFFFFFFFF would be replaced by a random one
 # The temperature comes first, as in vLLM: what top_p and min_p cut is the distribution that is drawn from
 SAMPLERS = ("temperature", "top_k", "top_p", "min_p")
 # Whatever else the server was started with is switched off

@@ -11,6 +11,7 @@ from benchmarks.word_problems.problems import (
     FILES,
     Sizes,
     read_mawps,
+    read_svamp,
     write_gsm8k,
     write_word_problems,
 )
@@ -79,6 +80,16 @@ def test_unusable_rows_are_counted(tmp_path: Path) -> None:
         "an answer that is not that of the equation": 1,
         "a question with two answers": 2,
     }
+
+
+def test_answers_of_svamp_are_written_to_the_last_digit(tmp_path: Path) -> None:
+    answers = [7.0, 1054997.0, 12345.67, 0.5, 1 / 3]
+    rows = [{"Body": f"Cy had {a} dogs.", "Question": "How many?", "Answer": a} for a in answers]
+    (tmp_path / "svamp.json").write_text(json.dumps(rows))
+    left_out = Counter[str]()
+    found = read_svamp(tmp_path / "svamp.json", 9, left_out)
+    assert {row["answer"] for row in found} == {"7", "1054997", "12345.67", "0.5"}
+    assert left_out == {"SVAMP: numbers of more than 4 decimals": 1}
 
 
 def test_too_few_problems_are_refused(tmp_path: Path) -> None:

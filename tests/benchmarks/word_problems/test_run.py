@@ -9,14 +9,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from transformers import Qwen2Config, Qwen2ForCausalLM, set_seed
 
 from benchmarks.word_problems.__main__ import stages_before_choosing
-from benchmarks.word_problems.figures import collected, table
+from benchmarks.word_problems.figures import bars, collected, table
 from benchmarks.word_problems.first_errors import ShownError, agreement, choose, page
 from benchmarks.word_problems.stages import RunConfig, plan, search_stage
+from data_gen.files.run_identity import claim_run
 from data_gen.models.tokenizer import train_tokenizer
+from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config
 from prm_train.cli import COMMANDS
 from tests.benchmarks.word_problems.test_problems import write_data
@@ -86,6 +89,7 @@ def test_a_run_goes_from_problems_to_figures_and_on_after_a_kill(tmp_path: Path)
     assert set(seed["sets"]) == {"mawps_asdiv", "svamp"}
     found = seed["sets"]["mawps_asdiv"]
     assert found["n_test_problems"] == 8
+    assert {"prm_weighted minus majority", "orm_weighted minus majority"} <= set(found["paired"])
     assert {"majority", "prm_weighted", "orm_weighted", "particle_filter", "dvts", "beam"} <= set(
         found["accuracy"]
     )
@@ -94,6 +98,36 @@ def test_a_run_goes_from_problems_to_figures_and_on_after_a_kill(tmp_path: Path)
     assert seed["cost"]["stages"]["train-policy"]["cpu_seconds"] > 0
     assert "| prm_weighted |" in table(figures, "svamp")
     json.dumps(figures)
+
+
+def test_every_difference_that_a_bar_is_about_has_an_interval_of_each_seed() -> None:
+    right = {
+        "majority": {1: [0.5, 0.5, 0, 0], 4: [1, 0, 0, 0]},
+        "prm_weighted": {1: [0.5, 0.5, 0, 0], 4: [1, 1, 0, 0]},
+        "orm_weighted": {1: [0.5, 0.5, 0, 0], 4: [1, 1, 1, 1]},
+    }
+    correct = {
+        name: {n: np.array(values, dtype=float) for n, values in curve.items()}
+        for name, curve in right.items()
+    }
+    found = bars(correct)
+    assert {name: curve["4"]["mean"] for name, curve in found.items()} == {
+        "prm_weighted minus majority": 0.25,
+        "orm_weighted minus majority": 0.75,
+        "prm_weighted minus orm_weighted": -0.5,
+    }
+    assert found["orm_weighted minus majority"]["1"]["mean"] == 0
+
+
+def test_runs_that_were_tested_on_different_problems_are_not_put_together(tmp_path: Path) -> None:
+    runs = [tmp_path / "one", tmp_path / "two"]
+    for run in runs:
+        claim_run(run, RunConfig(run, model="base"))
+        (run / "problems").mkdir()
+        for name in ("mawps_asdiv", "svamp"):
+            (run / "problems" / f"{name}.jsonl").write_text(f"{name if name == 'svamp' else run.name}\n")
+    with pytest.raises(InputError, match=r"different problems in problems/mawps_asdiv\.jsonl"):
+        collected(runs)
 
 
 def error(problem_id: str, index: int, located: int, read: int | None) -> ShownError:

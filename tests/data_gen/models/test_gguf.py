@@ -104,6 +104,21 @@ def test_a_folder_that_was_there_before_is_left_alone(tmp_path: Path) -> None:
         gguf_models._check_same(tmp_path / "tiny.gguf", tmp_path / "tiny")
 
 
+def test_a_folder_that_cannot_be_written_is_no_folder_of_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tiny.gguf").write_bytes(b"GGUF")
+
+    def refuse(self: Path, target: Path) -> Path:
+        raise PermissionError(13, "Permission denied", str(target))
+
+    monkeypatch.setattr(gguf_models, "_need_reader", lambda name: None)
+    monkeypatch.setattr(gguf_models, "_write_model", lambda file, folder: None)
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(PermissionError):
+        gguf_models.unpack(tmp_path / "tiny.gguf", tmp_path / "tiny")
+
+
 @pytest.mark.parametrize(
     ("file", "content", "said"),
     [

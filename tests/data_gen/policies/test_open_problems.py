@@ -15,5 +15,9 @@ def test_a_policy_behind_a_server_takes_as_many_as_there_may_be():
     assert n_open_problems(SimpleNamespace(), 340.0) == 512
 
 
+def test_a_policy_whose_cache_is_switched_off_takes_as_many_as_there_may_be():
+    assert n_open_problems(SimpleNamespace(n_cacheable_tokens=0), 340.0) == 512
+
+
 def test_a_run_of_which_nothing_is_sampled_takes_as_many_as_there_may_be():
     assert n_open_problems(SimpleNamespace(n_cacheable_tokens=680), None) == 512

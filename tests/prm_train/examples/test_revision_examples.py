@@ -80,7 +80,7 @@ def test_a_chain_that_is_too_long_loses_its_oldest_attempts_and_never_its_answer
 def test_a_row_whose_answer_does_not_fit_is_counted_and_no_row_left_is_an_error(tokenizer):
     with pytest.raises(
         InputError,
-        match=r"1 revision rows: no label .* 1 rows longer than max_length without any earlier attempt",
+        match=r"1 rows: no label .* 1 rows longer than max_length without any earlier attempt",
     ):
         revision_examples([row(1)], tokenizer, 12)
 

@@ -22,7 +22,7 @@ def test_a_packed_pass_gives_the_logits_of_its_rows_alone(name):
     with torch.no_grad():
         alone = torch.cat([model(input_ids=torch.tensor([row])).logits[0] for row in rows])
         padded = model(input_ids=torch.tensor([rows[3], rows[1] + 3 * [0]])).logits
-        use_packed_attention(model)
+        use_packed_attention(model, torch.device("cpu"))
         assert model.config._attn_implementation == ATTENTION
         positions = torch.tensor([[i for n in LENGTHS for i in range(n)]])
         packed = model(
@@ -39,5 +39,12 @@ def test_a_packed_pass_gives_the_logits_of_its_rows_alone(name):
 def test_models_with_attention_of_their_own_keep_it(name):
     model = prm(name)
     before = model.config._attn_implementation
-    use_packed_attention(model)
+    use_packed_attention(model, torch.device("cpu"))
     assert model.config._attn_implementation == before
+
+
+def test_a_model_that_a_trainer_will_move_to_a_gpu_keeps_its_attention():
+    model = prm("qwen2")
+    assert model.device.type == "cpu"
+    use_packed_attention(model, torch.device("cuda"))
+    assert model.config._attn_implementation == "sdpa"

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -96,7 +97,7 @@ def test_draws_go_to_its_own_endpoint_and_steps_are_cut_out_of_them() -> None:
     assert (body["n_predict"], body["temperature"], body["return_tokens"]) == (300, 0.7, True)
     assert (body["top_k"], body["top_p"], body["min_p"], body["repeat_penalty"]) == (0, 1.0, 0.0, 1.0)
     assert "stop" not in body
-    assert 0 <= body["seed"] < 2**32
+    assert 0 <= body["seed"] < 2**32 - 1
 
 
 def test_a_server_that_returns_no_token_ids_is_refused_with_the_reason() -> None:
@@ -117,9 +118,13 @@ def test_a_set_of_allowed_ids_cannot_be_asked_for() -> None:
 
 def test_biases_and_bans_are_said_in_its_words() -> None:
     rules = TokenRules(banned_ids=(7,), biases=((9, 2.5),))
-    body = LlamaRequest(CompletionRequest("m", (1,), 4, 0.7, 2**33 + 5, rules=rules)).as_json()
+    body = LlamaRequest(CompletionRequest("m", (1,), 4, 0.7, 5, rules=rules)).as_json()
     assert body["logit_bias"] == [[9, 2.5], [7, False]]
-    assert body["seed"] == 5
+
+
+def test_no_seed_is_the_one_that_stands_for_a_random_seed() -> None:
+    bodies = [LlamaRequest(replace(REQUEST, seed=seed)).as_json() for seed in (2**32 - 2, 2**32 - 1, 2**32)]
+    assert [body["seed"] for body in bodies] == [2**32 - 2, 0, 1]
 
 
 def reply(**changes: Any) -> bytes:

@@ -1,0 +1,45 @@
+import asyncio
+import signal
+import threading
+import time
+
+import pytest
+
+from data_gen.process.event_loops import run_apart
+
+
+def test_the_result_comes_back_also_where_an_event_loop_is_running():
+    async def seven():
+        await asyncio.sleep(0)
+        return 7
+
+    async def cell():
+        return run_apart(seven())
+
+    assert run_apart(seven()) == asyncio.run(cell()) == 7
+
+
+def test_a_failure_is_that_of_the_work():
+    async def fail():
+        raise LookupError("no such draw")
+
+    with pytest.raises(LookupError, match="no such draw"):
+        run_apart(fail())
+
+
+def test_an_interrupt_cancels_the_work_and_does_not_wait_for_its_end():
+    seen = []
+
+    async def long():
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_apart(long())
+    assert seen == ["cancelled"]
+    assert time.monotonic() - started < 30
