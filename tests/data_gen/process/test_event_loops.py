@@ -28,10 +28,11 @@ def test_a_failure_is_that_of_the_work():
 
 
 def test_an_interrupt_cancels_the_work_and_does_not_wait_for_its_end():
-    seen = []
+    seen: list[str] = []
+    main_thread = threading.get_ident()
 
     async def long():
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        signal.pthread_kill(main_thread, signal.SIGINT)
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
