@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from prm_train.search.results import ProblemResult as ProblemResult
     from prm_train.search.search_all import search_all as search_all
     from prm_train.search.solve import solve as solve
-    from prm_train.training.fit_prm import fit_prm as fit_prm
+    from prm_train.training.scorer_training import fit_prm as fit_prm
 
 heed_as_command(__name__)
 
@@ -75,7 +75,7 @@ _HOMES = {
     "Solution": "data_gen.records.solutions",
     "StepEstimate": "data_gen.records.solutions",
     "Verdict": "data_gen.records.verdicts",
-    "fit_prm": "prm_train.training.fit_prm",
+    "fit_prm": "prm_train.training.scorer_training",
     "label": "data_gen.labeling.problems",
     "load_grader": "data_gen.grading.graders",
     "load_policy": "data_gen.policies.config",
