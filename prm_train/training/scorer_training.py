@@ -1,8 +1,8 @@
 """The trainings of a PRM and of an ORM on single solutions.
 
 `PrmTraining` and `OrmTraining` name the parts that `prm_train.training.run` puts together: the examples, the
-network with its new head (`scorer_network`) and its trainer (`reward_trainer`). `fit_prm`
-goes from labeled solutions to a PRM in one call, for notebooks and scripts.
+network with its new head (`scorer_network`) and its trainer (`reward_trainer`). `fit_prm` goes
+from labeled solutions to a PRM in one call, for notebooks and scripts.
 """
 
 import logging
