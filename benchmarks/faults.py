@@ -32,7 +32,7 @@ from data_gen import build, label, ledger_command, sample
 from data_gen.files.jsonl import write_text
 from data_gen.ledger.export import exported_draws
 from data_gen.ledger.file import LedgerError
-from data_gen.ledger.store import Ledger
+from data_gen.ledger.store import Ledger, has_draws
 from data_gen.ledger.verification import find_faults
 from data_gen.process.machine import machine_name
 from data_gen.settings.parse import run_command
@@ -194,7 +194,7 @@ def full_disks() -> dict[str, int]:
             if whole is None:
                 whole = content(disk / "run")
                 continue
-            is_sound = not path.exists() or path.stat().st_size == 0 or not list(find_faults(path))
+            is_sound = not has_draws(path) or not list(find_faults(path))
             subprocess.run(["mount", "-o", "remount,size=200m", disk], check=True)
             counts["tried"] += 1
             counts["survived"] += (

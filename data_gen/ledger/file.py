@@ -47,6 +47,12 @@ class LedgerError(InputError):
     """
 
 
+class NoTablesError(LedgerError):
+    """A file without tables, if with a page of its own: a process was killed, or its disk was full, when it
+    had just made it. It holds no draws, and who writes there makes a ledger of it.
+    """
+
+
 def checksum(*values: str | bytes | int | None) -> bytes:
     """8 bytes over the values of a row and their types: (hash, parent_hash, problem_id) of a prefix, whose
     hash is one of its ids already; the key and what was drawn of a draw; the key of the draw and the other
@@ -97,12 +103,12 @@ def lock_ledger(path: Path) -> TextIO:
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
     """A connection that cannot write, also beside the writing process. Raises LedgerError if there is no
-    ledger.
+    ledger, NoTablesError if there is one to come.
     """
     database = sqlite3.connect(reading_uri(path), uri=True)
     if not _has_tables(database, path):
         database.close()
-        raise LedgerError(f"{path}: an empty file; expected a ledger")
+        raise NoTablesError(f"{path}: an empty file; expected a ledger")
     return database
 
 

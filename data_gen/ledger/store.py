@@ -26,6 +26,7 @@ from data_gen.ledger.file import (
     DRAWN,
     UNREADABLE,
     LedgerError,
+    NoTablesError,
     checksum,
     error_name,
     is_as_stored,
@@ -67,11 +68,13 @@ class _Stream:
 
 def has_draws(path: Path) -> bool:
     """Whether there is a ledger with at least one draw. Raises LedgerError if the file is something else."""
-    # An empty file was left by a process that was killed when it had just made it.
-    if not path.is_file() or not path.stat().st_size:
+    if not path.is_file():
         return False
-    with Ledger(path, read_only=True) as ledger:
-        return ledger.n_draws() > 0
+    try:
+        with Ledger(path, read_only=True) as ledger:
+            return ledger.n_draws() > 0
+    except NoTablesError:
+        return False
 
 
 class Ledger(LedgerTotals):

@@ -122,7 +122,7 @@ async def _first_id(
             return read_draw(body, read, vocabulary, is_llama_cpp).token_ids[0]
         except NoTokenIdsError as error:
             raise InputError(
-                f"{url}: returns no token ids ({error}); step rollouts need an endpoint that continues token "
+                f"{url}: returns {error}; step rollouts need an endpoint that continues token "
                 "ids, such as vLLM's or that of llama.cpp's server"
             ) from None
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 from data_gen.ledger.export import exported_draws
 from data_gen.ledger.file import LedgerError
 from data_gen.ledger.policy import LedgerPolicy
-from data_gen.ledger.store import Ledger
+from data_gen.ledger.store import Ledger, has_draws
 from data_gen.ledger.verification import find_faults
 from data_gen.policies.simulated import SimulatedPolicy
 from data_gen.problems.arithmetic.grader import ArithmeticGrader
@@ -255,6 +256,25 @@ def test_after_a_disk_that_was_full_the_ledger_is_sound_at_once_and_after_the_re
     assert list(runs[0].contents()) == list(runs[1].contents())
     for ledger in runs:
         ledger.close()
+
+
+@pytest.mark.parametrize("has_a_page", [False, True])
+def test_a_file_whose_disk_was_full_before_it_had_tables_becomes_a_ledger(tmp_path: Path, has_a_page: bool):
+    path = tmp_path / "l.sqlite"
+    path.touch()
+    if has_a_page:  # as `open_for_writing` leaves it where there is room for one
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA journal_mode=WAL")
+    assert bool(path.stat().st_size) == has_a_page
+    assert not has_draws(path)
+    with pytest.raises(LedgerError, match=r"l\.sqlite: an empty file; expected a ledger"):
+        list(find_faults(path))
+    with Ledger(path) as ledger:
+        draw(LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM), 0)
+    assert has_draws(path)
+    path.write_bytes(b"no ledger")
+    with pytest.raises(LedgerError, match="not a readable ledger"):
+        has_draws(path)
 
 
 def test_nothing_is_written_after_a_write_that_failed(tmp_path: Path):

@@ -103,7 +103,7 @@ def test_draws_go_to_its_own_endpoint_and_steps_are_cut_out_of_them() -> None:
 def test_a_server_that_returns_no_token_ids_is_refused_with_the_reason() -> None:
     with (
         llama_server(returns_tokens=False) as (url, _),
-        pytest.raises(InputError, match=r"returns no token ids \(no token ids \(`tokens`\)"),
+        pytest.raises(InputError, match=r"returns no token ids \(`tokens`\)"),
     ):
         PolicyConfig("simulated", servers=(url,)).load()
 

@@ -302,8 +302,8 @@ def test_an_endpoint_without_token_ids_is_refused(simulated_server, put_before: 
     with pytest.raises(InputError) as caught:
         PolicyConfig(model="simulated", servers=(proxy.url,)).load()
     assert str(caught.value) == (
-        f"{proxy.url}: returns no token ids; step rollouts need an endpoint that continues token ids, such "
-        "as vLLM"
+        f"{proxy.url}: returns no token ids; step rollouts need an endpoint that continues "
+        "token ids, such as vLLM's or that of llama.cpp's server"
     )
 
 
