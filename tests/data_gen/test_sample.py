@@ -238,9 +238,10 @@ def test_the_first_lines_name_the_model_and_show_what_it_is_asked(
     (plain / "chat_template.jinja").unlink()
     with caplog.at_level(logging.INFO):
         run(tmp_path / "run", 1, "--policy.model", str(plain), "--max_new_tokens", "2")
-    assert re.fullmatch(r"policy \S+/plain: 0\.\d M parameters, float32, cpu", caplog.messages[0])
-    assert caplog.messages[1].startswith(f"{plain}: its tokenizer has no chat template")
-    assert re.fullmatch(r"first prompt, \d+ tokens: 'Start with .*\\n'", caplog.messages[2])
+    assert re.fullmatch(r"prefix cache: \d+ MiB, room for [\d,]+ tokens", caplog.messages[0])
+    assert re.fullmatch(r"policy \S+/plain: 0\.\d M parameters, float32, cpu", caplog.messages[1])
+    assert caplog.messages[2].startswith(f"{plain}: its tokenizer has no chat template")
+    assert re.fullmatch(r"first prompt, \d+ tokens: 'Start with .*\\n'", caplog.messages[3])
 
 
 def test_a_model_must_be_named_for_problems_of_ones_own(tmp_path: Path):
