@@ -36,10 +36,14 @@ What this cannot show: one task of short solutions, one policy of 0.4 million pa
 slips of a line that a right solution nearby corrects; one recipe, untuned. Equal N is not equal cost: the
 tokens are reported beside.
 
-Deviations: `collect` also gives each difference over all seeds, with an interval that holds the variance of
-trainings; no bar is read from it. The policy is shipped and frozen since `make reproduce` uses it, too
+Deviations: `collect` also gives each difference over all seeds, with an interval that holds the variance
+of trainings; no bar is read from it. The policy is shipped and frozen since `make reproduce` uses it, too
 (`--policy null` pretrains one from the seed, as it is written above): seeds are of problems, draws and
-trainings.
+trainings. The recipe was changed after seed 11 had been run once: with a learning rate of 3e-4, 32 rows a
+step and 78 steps the revision model's validation loss was 0.365, and it wrote no right attempt behind
+another one (1 % solved by 4 chains of 4). At 1e-3 with 16 rows a step, on the same rows, that loss is
+0.042 after two epochs; it alone decided. The ORM is trained for one epoch instead of three: its
+within-problem AUROC on validation rows was 0.62 after the first and 0.60 after the third.
 
 `python -m benchmarks.revisions run --output runs/revisions/seed-0 --seed 0` makes one seed, about an hour on
 one core; a run that was interrupted goes on with the command that it was in. `… collect FOLDERS` writes
@@ -124,9 +128,9 @@ def commands(config: RunConfig) -> Iterator[tuple[Path, tuple[str, ...]]]:
         (
             "revision",
             "revision_model",
-            ("--n_epochs", "3.0", "--learning_rate", "3e-4", "--batch_size", "32"),
+            ("--n_epochs", "3.0", "--learning_rate", "1e-3", "--batch_size", "16"),
         ),
-        ("orm_history", "orm", ("--n_epochs", "3.0", "--learning_rate", "1e-3", "--batch_size", "16")),
+        ("orm_history", "orm", ("--n_epochs", "1.0", "--learning_rate", "1e-3", "--batch_size", "16")),
     ):
         command = "train_revision" if kind == "revision" else "train_orm"
         own = ("--n_revised_chains", "0") if kind == "revision" else ()
