@@ -32,6 +32,7 @@ def test_an_interrupt_cancels_the_work_and_does_not_wait_for_its_end():
     main_thread = threading.get_ident()
 
     async def long():
+        await asyncio.sleep(0.5)  # until the caller waits
         signal.pthread_kill(main_thread, signal.SIGINT)
         try:
             await asyncio.sleep(60)
