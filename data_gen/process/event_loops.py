@@ -1,33 +1,46 @@
 """Asynchronous work for callers who may be in a notebook, whose event loop is running."""
 
+import _thread
 import asyncio
 from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
+# A signal that comes just before a wait does not end it; it is raised behind it.
+DEAF_SECONDS = 0.5
 
 
 def run_apart(work: Coroutine[Any, Any, Result]) -> Result:
     """The result of `work`, run to its end in an event loop and a thread of its own. An interrupt of the
-    caller (Ctrl-C, or a notebook's stop) cancels it.
+    caller (Ctrl-C, or a notebook's stop) cancels it, from the first moment on.
     """
-    started: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
+    # Made here: what a loop is told before it runs it does first.
+    loop, outcome = asyncio.new_event_loop(), Future[Result]()
 
-    async def run() -> Result:
-        task = asyncio.current_task()
-        assert task is not None
-        started.append((asyncio.get_running_loop(), task))
-        return await work
-
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        found = thread.submit(asyncio.run, run())
+    def run() -> None:
         try:
-            return found.result()
-        except BaseException:
-            if not found.done():  # else the exception is that of `work`
-                for loop, task in started:
-                    with suppress(RuntimeError):  # the loop has been closed just now
-                        loop.call_soon_threadsafe(task.cancel)
-            raise
+            with asyncio.Runner(loop_factory=lambda: loop) as runner:
+                outcome.set_result(runner.run(work))
+        except BaseException as error:  # noqa: BLE001 - the caller raises it
+            outcome.set_exception(error)
+
+    def cancel() -> None:
+        for task in asyncio.all_tasks(loop):
+            if task.get_coro() is work:
+                task.cancel()
+
+    thread = None
+    try:
+        # A Thread's start, which waits for it, would leave nothing to wait for where it is interrupted.
+        thread = _thread.start_new_thread(run, ())
+        while wait([outcome], timeout=DEAF_SECONDS).not_done:
+            pass
+        return outcome.result()
+    except BaseException:
+        with suppress(RuntimeError):  # the loop is closed: the work has ended, maybe with this exception
+            loop.call_soon_threadsafe(cancel)
+        if thread is not None:
+            wait([outcome])
+        raise
