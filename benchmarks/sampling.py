@@ -33,7 +33,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from data_gen.policies.engine.transformers_policy import TransformersPolicy, load_policy
 from data_gen.problems.arithmetic import rules
@@ -48,21 +48,24 @@ MAX_STEP_TOKENS, MAX_SOLUTION_TOKENS = 40, 160
 
 
 class Generate:
-    """The baseline: batches of 64 prefixes through `model.generate`."""
+    """The baseline: batches of 64 prefixes through `model.generate`. `model` is a folder, or loaded."""
 
-    def __init__(self, folder: str, policy: TransformersPolicy) -> None:
-        self.model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    def __init__(self, model: str | PreTrainedModel, policy: TransformersPolicy, batch: int = BATCH) -> None:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(model) if isinstance(model, str) else model
+        self.model, self.batch = loaded.eval(), batch
         self.eos_ids = policy.eos_ids
         self.newline = policy.token_bytes().index(b"\n")
 
     def draw(self, prefixes: list[Ids], max_new_tokens: int, temperature: float, is_step: bool) -> list[Ids]:
         ends = [*self.eos_ids, *([self.newline] if is_step else [])]
         completions = []
-        for start in range(0, len(prefixes), BATCH):
-            batch = prefixes[start : start + BATCH]
+        for start in range(0, len(prefixes), self.batch):
+            batch, device = prefixes[start : start + self.batch], self.model.device
             width = max(map(len, batch))
-            ids = torch.tensor([(0,) * (width - len(prefix)) + prefix for prefix in batch])
-            mask = torch.tensor([(0,) * (width - len(prefix)) + (1,) * len(prefix) for prefix in batch])
+            ids = torch.tensor([(0,) * (width - len(prefix)) + prefix for prefix in batch], device=device)
+            mask = torch.tensor(
+                [(0,) * (width - len(prefix)) + (1,) * len(prefix) for prefix in batch], device=device
+            )
             sampling = (
                 {"do_sample": True, "temperature": temperature, "top_k": 0}
                 if temperature

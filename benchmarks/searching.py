@@ -79,11 +79,21 @@ class Ours:
     caches.
     """
 
-    def __init__(self, policy: str, prm: str) -> None:
-        self.policy, self.reader = load_policy(policy), load_grader("arithmetic", "arithmetic")
-        self.network, encoding, _ = load_classifier(prm)
+    def __init__(
+        self,
+        policy: str,
+        prm: str,
+        device: str = "cpu",
+        dtype: str = "float32",
+        max_batch_tokens: int = MAX_BATCH_TOKENS,
+        **of_policy: Any,
+    ) -> None:
+        self.policy = load_policy(policy, dtype=dtype, device=device, **of_policy)
+        self.reader = load_grader("arithmetic", "arithmetic")
+        network, encoding, _ = load_classifier(prm, dtype)
+        self.network = network.to(device)
         self.scorer = IncrementalScorer(
-            self.network, encoding, scorer_id="prm", max_batch_tokens=MAX_BATCH_TOKENS
+            self.network, encoding, scorer_id="prm", max_batch_tokens=max_batch_tokens
         )
 
     @contextmanager

@@ -8,7 +8,7 @@ noise is torch's, so trees are alike in size, not equal.
 
 Where there was a choice it is the quicker one: the end of a step is a second EOS to `generate`, not a stop
 string; the ids of each distinct step are made once; whole texts are sorted by length and go through the PRM
-in batches of `MAX_BATCH_TOKENS`; the head reads the ends of steps alone.
+in batches of `MAX_BATCH_TOKENS` (more on a card); the head reads the ends of steps alone.
 """
 
 import gc
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from benchmarks.sampling import MAX_SOLUTION_TOKENS, MAX_STEP_TOKENS, Generate, Ids
 from data_gen.policies.engine.transformers_policy import load_policy
@@ -73,8 +73,10 @@ class WholeScorer:
     step.
     """
 
-    def __init__(self, model: PreTrainedModel, encoding: ScorerEncoding) -> None:
-        self.model, self.n_tokens = model.eval(), 0
+    def __init__(
+        self, model: PreTrainedModel, encoding: ScorerEncoding, max_batch_tokens: int = MAX_BATCH_TOKENS
+    ) -> None:
+        self.model, self.n_tokens, self.max_batch_tokens = model.eval(), 0, max_batch_tokens
         self.encode_head = lru_cache(maxsize=2**14)(encoding.encode_head)
         self.encode_step = lru_cache(maxsize=2**14)(encoding.encode_step)
 
@@ -86,9 +88,11 @@ class WholeScorer:
         scores: list[list[float]] = [[] for _ in paths]
         while order:
             width = len(encoded[order[0]][0])
-            n_rows = max(1, MAX_BATCH_TOKENS // width)
+            n_rows = max(1, self.max_batch_tokens // width)
             batch, order = order[:n_rows], order[n_rows:]
-            ids = torch.tensor([encoded[i][0] + [0] * (width - len(encoded[i][0])) for i in batch])
+            ids = torch.tensor(
+                [encoded[i][0] + [0] * (width - len(encoded[i][0])) for i in batch], device=self.model.device
+            )
             hidden = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
             rows = [row for row, i in enumerate(batch) for _ in encoded[i][1]]
             ends = [end for i in batch for end in encoded[i][1]]
@@ -121,12 +125,20 @@ class Beam:
 class Textbook:
     """Policy and PRM, loaded as users of transformers load them."""
 
-    def __init__(self, policy: str, prm: str | Path) -> None:
+    def __init__(
+        self,
+        policy: str,
+        prm: str | Path,
+        device: str = "cpu",
+        dtype: str = "float32",
+        max_batch_tokens: int = MAX_BATCH_TOKENS,
+    ) -> None:
         self.policy = load_policy(policy)  # for the layout of the prompt and the ids of EOS
         self.tokenizer = self.policy.tokenizer
-        self.generate = Generate(policy, self.policy)
-        classifier = load_classifier(str(prm))
-        self.scorer = WholeScorer(classifier.model, classifier.encoding)
+        writer = AutoModelForCausalLM.from_pretrained(policy, dtype=dtype).to(device)
+        self.generate = Generate(writer, self.policy)
+        classifier = load_classifier(str(prm), dtype)
+        self.scorer = WholeScorer(classifier.model.to(device), classifier.encoding, max_batch_tokens)
         self.work = Work()
 
     def search(self, question: str, n: int) -> list[Beam]:

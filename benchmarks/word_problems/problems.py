@@ -71,14 +71,23 @@ def write_word_problems(data: Path, folder: Path, sizes: Sizes) -> None:
     write(folder, rows | {"svamp": svamp}, left_out)
 
 
-def write_gsm8k(data: Path, folder: Path, n_validation: int, n_test: int) -> None:
-    """All files but svamp.jsonl from `data`/gsm8k: half of the training problems are shown, half sampled."""
+def write_gsm8k(
+    data: Path,
+    folder: Path,
+    n_validation: int,
+    n_test: int,
+    n_train: int | None = None,
+    n_shown: int | None = None,
+) -> None:
+    """All files but svamp.jsonl from `data`/gsm8k: the last `n_train` training problems are sampled (None:
+    half), the others shown (None: all of them).
+    """
     found = [_gsm8k(fields) for _, fields in read_objects(data / "gsm8k" / "train.jsonl")]
     test = [_gsm8k(fields) for _, fields in read_objects(data / "gsm8k" / "test.jsonl")]
     validation, rest = found[:n_validation], found[n_validation:]
-    half = len(rest) // 2
+    n_rest = len(rest) // 2 if n_train is None else max(0, len(rest) - n_train)
     asked = {
-        "train": rest[half:],
+        "train": rest[n_rest:],
         "validation": validation,
         "gsm8k": sorted(test, key=lambda each: derive_seed("test", each["question"]))[:n_test],
     }
@@ -86,7 +95,7 @@ def write_gsm8k(data: Path, folder: Path, n_validation: int, n_test: int) -> Non
         name: [{key: row[key] for key in ("question", "answer")} for row in rows]
         for name, rows in asked.items()
     }
-    write(folder, {"solutions": rest[:half], **bare}, Counter())
+    write(folder, {"solutions": rest[:n_rest][:n_shown], **bare}, Counter())
 
 
 def write(folder: Path, rows: dict[str, list[dict[str, str]]], left_out: Counter[str]) -> None:

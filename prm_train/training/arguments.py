@@ -16,8 +16,12 @@ import torch
 from accelerate.utils import DistributedType
 from transformers import TrainingArguments
 
+from data_gen.models.pretrained import load_model_config
+from data_gen.problems.tasks import model_path
 from data_gen.settings.errors import InputError
+from prm_train.networks.packed_attention import MODEL_TYPES, fits_varlen, has_varlen
 from prm_train.training.callbacks import tracker
+from prm_train.training.folder import is_finished
 from prm_train.training.settings import TrainingConfig, is_packed, is_quantized
 
 
@@ -161,15 +165,34 @@ def _is_set(variable: str) -> bool:
 
 
 def _check_packing(config: TrainingConfig) -> None:
-    """(No test has run this: it takes a GPU.)"""
+    """Raises InputError where no kernel would mind that rows of varying length lie behind each other."""
     if config.attention == "flash_attention_2" and importlib.util.find_spec("flash_attn") is None:
         raise InputError("attention flash_attention_2: flash_attn is not installed")
-    if config.attention == "auto":
+    if config.attention != "auto" or is_finished(config.output / "training"):
+        return
+    fault = _no_varlen(config)
+    if fault is not None:
         raise InputError(
-            "packing on a GPU: got attention auto, expected flash_attention_2, whose kernels take rows of "
-            "varying length (others mask the "
-            "square of the whole pass; attention sdpa does that nevertheless)"
+            f"packing on a GPU with attention auto: {fault}, as torch's own kernel for rows of varying "
+            "length takes it, or attention flash_attention_2, whose kernels take such rows, too (attention "
+            "sdpa trains nevertheless, slower: it may mask the square of the whole pass)"
         )
+
+
+def _no_varlen(config: TrainingConfig) -> str | None:
+    """What keeps this training from torch's kernel, and what was expected; None if nothing does."""
+    if not has_varlen():
+        return f"got torch {torch.__version__} on this GPU, expected torch 2.10 and an Ampere GPU, or newer"
+    if not config.bf16_autocast and config.dtype != "bfloat16":
+        return f"got dtype {config.dtype} without bf16_autocast, expected bf16_autocast or dtype bfloat16"
+    if config.backbone_dropout:
+        return f"got backbone_dropout {config.backbone_dropout:g}, expected 0"
+    model_config = load_model_config(model_path(config.model), config.trust_remote_code)
+    if not fits_varlen(model_config):
+        wanted = f"{', '.join(MODEL_TYPES[:-1])} or {MODEL_TYPES[-1]}"
+        kind = model_config.model_type
+        return f"got model {config.model} ({kind}), expected {wanted} whose attention is over all tokens"
+    return None
 
 
 def _check_deepspeed(plugin: Any, config: TrainingConfig) -> None:

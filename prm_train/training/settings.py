@@ -133,8 +133,8 @@ class LaunchSettings:
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = field(
         default="auto",
         metadata={
-            "help": "kernels; packing on a GPU wants flash_attention_2, the only one for rows of varying "
-            "length"
+            "help": "kernels; packing on a GPU wants one for rows of varying length: auto is torch's own for "
+            "Llama and Qwen in bfloat16, flash_attention_2 for others"
         },
     )
     use_cpu: bool = field(default=False, metadata={"help": "train on the CPU, even where there is a GPU"})

@@ -23,6 +23,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from data_gen.models.forward_settings import context_length, n_checked_tokens, short_length, soft_cap
+from data_gen.policies.engine.graph_decoder import GraphDecoder, has_graph_decoder
 from data_gen.policies.engine.key_value_rows import Block, CacheLayout, KeyValueRows
 from data_gen.policies.engine.llama_decoder import LlamaDecoder, has_llama_decoder
 from data_gen.policies.engine.prefix_tree import Segment
@@ -99,7 +100,7 @@ class RaggedModel:
 
         own_attention = model.config._attn_implementation
         model.set_attn_implementation(ATTENTION)
-        self._llama_decoder = LlamaDecoder(model) if has_llama_decoder(model) else None
+        self._decoder = _written_out(model)
         try:
             self._check(rows, wanted)
         except UnknownModelError:
@@ -122,8 +123,8 @@ class RaggedModel:
             start += len(lengths)
 
         ids = torch.tensor(token_ids, device=device)
-        if self._llama_decoder is not None:
-            return self._llama_decoder(ids, positions, ragged_blocks)
+        if self._decoder is not None:
+            return self._decoder(ids, positions, ragged_blocks)
 
         # transformers builds no mask of its own where it is given one with 4 dimensions; the attention above
         # ignores its content.
@@ -221,6 +222,13 @@ class RaggedModel:
                 f"step by step, logits differ by {error:.2g} (of up to {scale:.2g}) from those of the whole "
                 "text"
             )
+
+
+def _written_out(model: PreTrainedModel) -> LlamaDecoder | GraphDecoder | None:
+    """The decoding step of this model that is faster than its own, where there is one."""
+    if has_llama_decoder(model):
+        return LlamaDecoder(model)
+    return GraphDecoder(model) if has_graph_decoder(model) else None
 
 
 def _refuse_by_config(model: PreTrainedModel) -> None:

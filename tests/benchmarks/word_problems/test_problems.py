@@ -126,3 +126,6 @@ def test_gsm8k_is_divided_without_calculator_notes(tmp_path: Path) -> None:
     assert [row["question"] for row in rows_of(tmp_path / "train.jsonl")] == ["train 4", "train 5"]
     assert [row["question"] for row in rows_of(tmp_path / "validation.jsonl")] == ["train 0", "train 1"]
     assert len(rows_of(tmp_path / "gsm8k.jsonl")) == 3
+    write_gsm8k(tmp_path, tmp_path, n_validation=2, n_test=3, n_train=1, n_shown=2)
+    assert [row["question"] for row in rows_of(tmp_path / "solutions.jsonl")] == ["train 2", "train 3"]
+    assert [row["question"] for row in rows_of(tmp_path / "train.jsonl")] == ["train 5"]

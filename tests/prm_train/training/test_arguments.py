@@ -5,13 +5,16 @@ real processes.
 from pathlib import Path
 
 import pytest
+import torch
 from accelerate.utils import DeepSpeedPlugin
 from transformers import TrainingArguments
 
 from data_gen.settings.errors import InputError
+from prm_train.training import arguments as training_arguments
 from prm_train.training.arguments import check_launch, device_settings
-from prm_train.training.config import TrainOrmConfig
+from prm_train.training.config import TrainOrmConfig, TrainPrmConfig
 from prm_train.training.settings import LoraSettings
+from tests.tiny_models import tiny_config
 
 
 def config(**settings) -> TrainOrmConfig:
@@ -89,3 +92,41 @@ def test_4_bits_take_lora():
         ValueError, match="quantization: got 'nf4' with lora None and dtype float32, expected lora settings"
     ):
         config(quantization="nf4")
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "has_kernel", "fault"),
+    [
+        ("qwen2", {"bf16_autocast": True}, True, None),
+        ("llama", {"dtype": "bfloat16"}, True, None),
+        ("qwen2", {}, True, "got dtype float32 without bf16_autocast, expected bf16_autocast or"),
+        ("qwen2", {"bf16_autocast": True}, False, "expected torch 2.10 and an Ampere GPU, or newer"),
+        (
+            "qwen2",
+            {"bf16_autocast": True, "backbone_dropout": 0.1},
+            True,
+            "got backbone_dropout 0.1, expected 0",
+        ),
+        ("gpt2", {"bf16_autocast": True}, True, r"\(gpt2\), expected llama, qwen2 or qwen3 whose"),
+        (
+            "mistral|window",
+            {"bf16_autocast": True},
+            True,
+            r"\(mistral\), expected llama, qwen2 or qwen3 whose",
+        ),
+    ],
+)
+def test_packing_on_a_gpu_wants_a_kernel_for_rows_of_varying_length(
+    tmp_path, monkeypatch, model, settings, has_kernel, fault
+):
+    tiny_config(model, 100).save_pretrained(tmp_path)
+    made = arguments(tmp_path)
+    made.__dict__["_setup_devices"] = torch.device("cuda")  # where there is none
+    monkeypatch.setattr(training_arguments, "has_varlen", lambda: has_kernel)
+    packed = {"rows": tmp_path, "output": tmp_path / "prm", "model": str(tmp_path), "packing": True}
+    if fault is None:
+        check_launch(made, TrainPrmConfig(**packed, **settings))
+        return
+    with pytest.raises(InputError, match=f"{fault}.*or attention flash_attention_2"):
+        check_launch(made, TrainPrmConfig(**packed, **settings))
+    check_launch(made, TrainPrmConfig(**packed, **settings, attention="sdpa"))

@@ -106,7 +106,7 @@ def test_the_weights_of_a_larger_network_are_laid_out_anew_and_stay_what_they_ar
     for (name, was), now in zip(plain.named_parameters(), model.parameters(), strict=True):
         assert torch.equal(was, now), name
     batch: Any = policy._batch
-    layer = batch._model._llama_decoder._layers[0]
+    layer = batch._model._decoder._layers[0]
     assert layer.qkv.data_ptr() == model.model.layers[0].self_attn.q_proj.weight.data_ptr()  # no second copy
 
 
