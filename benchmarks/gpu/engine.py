@@ -2,18 +2,19 @@
 
 16 solutions of each prompt at temperature 0.7, bfloat16. Solutions end at lengths of their own: a draw's
 limit is log-normal with a median of 120 tokens, from 16 up to `MAX_TOKENS`, and what a model writes behind
-EOS is not counted. `generate` runs until the longest of its batch ends, as it does. Tokens that belong to
-solutions per second of wall clock; median of the rounds. Models: the real one, and a random one of
-Qwen2.5-1.5B's shape, which never ends by itself.
+EOS is not counted. `generate` gets two full batches of 64, or one of 256, and runs until the longest of a
+batch ends, as it does; the engine gets four times as many draws as it has rows (two times 1,024), the time
+to record its steps included. Tokens that belong to solutions per second of wall clock. Models: the real one,
+and a random one of Qwen2.5-1.5B's shape, which never ends by itself.
 """
 
 import asyncio
 import gc
 import json
 import random
-import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,22 +22,16 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen2Config
 
 from benchmarks.gpu.correctness import QUESTIONS, keep
 from benchmarks.gpu.setting import Setting
+from benchmarks.gpu.training_runs import QWEN_1_5B, TOY
 from benchmarks.sampling import Generate, Ids
 from data_gen.models.pretrained import load_model
 from data_gen.models.tokenizer import load_tokenizer
+from data_gen.policies.engine.ragged_model import ATTENTION
 from data_gen.policies.engine.transformers_policy import TransformersPolicy
 from data_gen.records.sampling import SamplingParams
 
-MAX_TOKENS, N_SAMPLES, TEMPERATURE = 320, 16, 0.7
-QWEN_1_5B = {
-    "hidden_size": 1536,
-    "num_hidden_layers": 28,
-    "num_attention_heads": 12,
-    "num_key_value_heads": 2,
-    "intermediate_size": 8960,
-    "vocab_size": 151_936,
-    "tie_word_embeddings": True,
-}
+MAX_TOKENS, N_SAMPLES, TEMPERATURE = 256, 16, 0.7
+SIDES = ("generate", "engine")
 
 
 def questions(setting: Setting, n: int) -> list[str]:
@@ -93,53 +88,42 @@ def generated_tokens(contender: Generate, prefixes: list[Ids], limits: list[int]
     return n_tokens
 
 
-def compare(
-    model: PreTrainedModel, tokenizer: Any, setting: Setting, n_draws: int, n_rounds: int
-) -> dict[str, Any]:
+def compare(model: PreTrainedModel, tokenizer: Any, setting: Setting) -> dict[str, Any]:
     """Tokens per second of each contender, and the ratio of the engine's best to generate's best."""
     sizes = (2, 4) if setting.is_small else (64, 256)
-    engines = {rows: TransformersPolicy(model, tokenizer, max_rows=rows) for rows in (*sizes, 4 * sizes[1])}
-    policy = engines[sizes[0]]
-    prompts = [policy.encode_prompt(question) for question in questions(setting, n_draws // N_SAMPLES)]
-    prefixes = [prompt for prompt in prompts for _ in range(N_SAMPLES)]
+    policy = TransformersPolicy(model, tokenizer, max_rows=sizes[0])
+    asked = [policy.encode_prompt(question) for question in questions(setting, 128)]
 
-    def limits(seed: int) -> list[int]:
-        return lengths(n_draws, seed, 20 if setting.is_small else MAX_TOKENS)
+    def work_of(n_draws: int) -> tuple[list[Ids], list[int]]:
+        prefixes = [asked[i // N_SAMPLES] for i in range(n_draws)]
+        return prefixes, lengths(n_draws, n_draws, 20 if setting.is_small else MAX_TOKENS)
 
-    def generate(batch: int, seed: int) -> tuple[int, float]:
-        model.set_attn_implementation("sdpa")
-        return seconds_of(
-            lambda: generated_tokens(Generate(model, policy, batch), prefixes, limits(seed)),
-            setting.is_cuda,
+    rates: dict[str, float] = {}
+
+    def note(name: str, work: Callable[[], int]) -> None:
+        n_tokens, seconds = seconds_of(work, setting.is_cuda)
+        rates[name] = n_tokens / seconds
+        print(f"  {name}: {rates[name]:,.0f} tokens a second", flush=True)
+
+    model.set_attn_implementation("sdpa")
+    generated_tokens(Generate(model, policy, 2), asked[:2], [4, 4])  # warms up
+    for size, n_draws in zip(sizes, (2 * sizes[0], sizes[1]), strict=True):
+        note(
+            f"generate, batch {size}",
+            partial(generated_tokens, Generate(model, policy, size), *work_of(n_draws)),
         )
-
-    def engine(rows: int, seed: int) -> tuple[int, float]:
-        model.set_attn_implementation("ragged_decode")
-        return seconds_of(lambda: engine_tokens(engines[rows], prefixes, limits(seed)), setting.is_cuda)
-
-    rates: dict[str, list[float]] = {}
-    engine_tokens(engines[sizes[0]], prefixes[:2], [8, 8])
-    for round_ in range(n_rounds):
-        contenders: list[tuple[str, Callable[[int, int], tuple[int, float]], int]]
-        contenders = [(f"generate, batch {size}", generate, size) for size in sizes]
-        contenders += [(f"engine, {rows} rows", engine, rows) for rows in engines]
-        for name, contender, size in contenders:
-            n_tokens, seconds = contender(size, round_)
-            rates.setdefault(name, []).append(n_tokens / seconds)
-            print(f"  {name}: {n_tokens / seconds:,.0f} tokens a second", flush=True)
-    best = {
-        side: max(statistics.median(values) for name, values in rates.items() if name.startswith(side))
-        for side in ("generate", "engine")
-    }
-    same = [statistics.median(rates[f"engine, {n} rows"]) / statistics.median(rates[f"generate, batch {n}"])
-            for n in sizes]  # fmt: skip
+    model.set_attn_implementation(ATTENTION)
+    engine_tokens(policy, asked[:2], [4, 4])
+    for n_rows, n_draws in ((sizes[0], 4 * sizes[0]), (sizes[1], 4 * sizes[1]), (4 * sizes[1], 8 * sizes[1])):
+        engine = TransformersPolicy(model, tokenizer, max_rows=n_rows)
+        note(f"engine, {n_rows} rows", partial(engine_tokens, engine, *work_of(n_draws)))
+    best = {side: max(rate for name, rate in rates.items() if name.startswith(side)) for side in SIDES}
+    same = {n: rates[f"engine, {n} rows"] / rates[f"generate, batch {n}"] for n in sizes}
     return {
         "n_parameters": model.num_parameters(),
-        "n_draws": n_draws,
-        "n_rounds": n_rounds,
-        "tokens_per_second": {name: round(statistics.median(values)) for name, values in rates.items()},
+        "tokens_per_second": {name: round(rate) for name, rate in rates.items()},
         "ratio": round(best["engine"] / best["generate"], 2),
-        "ratio_at_equal_rows": {str(n): round(ratio, 2) for n, ratio in zip(sizes, same, strict=True)},
+        "ratio_at_equal_rows": {str(n): round(ratio, 2) for n, ratio in same.items()},
     }
 
 
@@ -147,12 +131,11 @@ def measure(setting: Setting) -> dict[str, Any]:
     tokenizer = load_tokenizer(str(setting.model))
     dtype = "bfloat16" if setting.is_cuda else "float32"  # which most CPUs compute slowly
     real = load_model(AutoModelForCausalLM, str(setting.model), dtype=dtype).to(setting.device)
-    n_draws = 16 if setting.is_small else 1024
-    found = {"real": compare(real.eval(), tokenizer, setting, n_draws, 1 if setting.is_small else 2)}
+    found = {"real": compare(real.eval(), tokenizer, setting)}
     keep(setting.folder, found)
     del real
-    sizes = {**QWEN_1_5B, "hidden_size": 24, "num_hidden_layers": 2, "intermediate_size": 48}
-    sizes = {**sizes, "vocab_size": 1000} if setting.is_small else QWEN_1_5B
-    large = random_model(tokenizer, sizes, setting.device, getattr(torch, dtype))
-    found["qwen2_1.5b_random"] = compare(large, tokenizer, setting, n_draws, 1)
+    large = random_model(
+        tokenizer, TOY if setting.is_small else QWEN_1_5B, setting.device, getattr(torch, dtype)
+    )
+    found["qwen2_1.5b_random"] = compare(large, tokenizer, setting)
     return found

@@ -14,7 +14,7 @@ from benchmarks.gpu.correctness import keep
 from benchmarks.gpu.engine import questions, seconds_of
 from benchmarks.gpu.setting import Setting
 from benchmarks.searching import Ours, random_prm
-from benchmarks.textbook import WIDTH, Textbook, Work
+from benchmarks.textbook import WIDTH, Beam, Textbook, Work
 from data_gen.records.solutions import Problem
 
 MAX_BATCH_TOKENS = 32_768
@@ -56,7 +56,7 @@ def measure(setting: Setting) -> dict[str, Any]:
         keep(setting.folder, found)
 
     loop = Textbook(*models, **where)
-    loop.search(few[0].question, 2)  # warms up
+    loop.scored("", loop.next_steps(loop.encode_prompt(""), [Beam()]))  # warms up
     loop.work = Work()
     keep_one("textbook_beam", few, partial(textbook_work, loop, few, n))
     beam = f"beam:width={WIDTH}"

@@ -185,7 +185,7 @@ def measure(setting: Setting) -> dict[str, Any]:
         if setting.is_cuda:
             torch.cuda.empty_cache()
         for side in sides:
-            share = SHARE_OF_OURS if side is not sides[-1] else 1.0
+            share = SHARE_OF_OURS if setting.is_cuda and side is not sides[-1] else 1.0
             left = max(deadline - time.monotonic(), 1)
             found.step(f"runs_{side.name}", partial(side.train, left * share))
     finally:

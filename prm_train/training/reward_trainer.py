@@ -241,6 +241,7 @@ def row_label_counts(labels: Tensor, position_ids: Tensor | None) -> list[int]:
     """How many labels each row has; a packed row begins where its position is 0."""
     is_labeled = labels != UNLABELED
     if position_ids is None:
-        return [int(n) for n in is_labeled.sum(1)]
+        counts: list[int] = is_labeled.sum(1).tolist()
+        return counts
     row = (position_ids[0] == 0).cumsum(0) - 1
-    return [int(n) for n in torch.bincount(row[is_labeled[0]], minlength=int(row[-1]) + 1)]
+    return torch.bincount(row[is_labeled[0]], minlength=int(row[-1]) + 1).tolist()  # type: ignore[no-any-return]

@@ -114,8 +114,9 @@ def test_every_command_on_a_card_reads_its_settings(tmp_path: Path) -> None:
         parsed[stage.name] = parse_config(of_module, [*arguments, *ON_A_CARD.get(module, ())])
         state.seconds[stage.name] = 1.0
     policy, search = parsed["train-policy"], parsed["search-gsm8k-0"]
-    assert (policy.bf16_autocast, policy.gradient_checkpointing, policy.learning_rate) == (True, False, 3e-4)
-    assert (parsed["train-prm"].batch_size, parsed["train-prm"].n_accumulated) == (8, 2)
+    assert (policy.gradient_checkpointing, policy.learning_rate, policy.use_cpu) == (False, 3e-4, False)
+    assert (policy.bf16_autocast, parsed["train-prm"].bf16_autocast) == (False, True)
+    assert (parsed["train-prm"].batch_size, parsed["train-prm"].n_accumulated) == (16, 1)
     assert (parsed["label"].n_rollouts, parsed["label"].n_open) == (4, 512)
     assert (search.policy.device, search.policy.dtype, search.policy.max_rows) == ("cuda", "bfloat16", 1024)
     assert (search.sizes, search.strategies, search.baselines) == ((4, 16), ("particle_filter", "beam"), ())
