@@ -7,8 +7,9 @@
   bits: a logit of 20 is known to 0.06. The mean difference must stay below `BF16_LOGPROB`.
 - *choice*: which token a draw takes of given logits must not depend on the device.
 - *scores*: a PRM with a random head, trees of which every step is asked for: incremental on the card against
-  whole texts on the CPU (float32: `SCORE_32`; bfloat16: `SCORE_16`), and in bfloat16 on the card incremental
-  against whole (`SCORE_16`, too: both round, in another order).
+  whole texts on the CPU in float32 (`SCORE_32`), and in bfloat16 on the card incremental against whole, which
+  both round (`SCORE_16`). What bfloat16 moves a score by is told, not judged: a random head makes logits of
+  any size of the rounding in thirty layers (0.083 with SmolLM2-135M on an H200).
 """
 
 import asyncio
@@ -145,7 +146,7 @@ def scores(setting: Setting) -> dict[str, Any]:
     return {
         "n_scores": len(exact),
         "float32": checked("incremental_to_cpu_whole", furthest(fine, exact), SCORE_32),
-        "bfloat16": checked("incremental_to_cpu_whole", furthest(coarse, exact), SCORE_16),
+        "bfloat16_to_cpu_whole": furthest(coarse, exact),
         "bfloat16_ways": checked(
             "incremental_to_whole", furthest(coarse, whole_scores(prm, card, "bfloat16")), SCORE_16
         ),

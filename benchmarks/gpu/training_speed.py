@@ -1,8 +1,9 @@
 """One side of the comparison of trainings, in a process of its own: ours, or TRL 1.13's PRMTrainer.
 
 It loads what it needs, says so, waits for a line with the seconds that it may take, and writes a line of JSON
-for each run. Measured after the warm-up: real (unpadded) tokens a second of wall clock, between the ends of
-optimizer steps, so that the loading and padding of rows counts; the most memory that tensors took
+for each run. Measured after the warm-up: real (unpadded) tokens a second of wall clock, by the median of the
+seconds between the ends of optimizer steps, so that the loading and padding of rows counts, and a step in
+which the allocator gives all back does not (`…_of_all_steps`: it does); the most memory that tensors took
 (`peak_gib`) and that torch held for them (`reserved_gib`) in the whole training, loaded model and optimizer
 included.
 
@@ -189,14 +190,15 @@ def speed(run: Run, clock: Clock, collator: Counted, model: Any) -> dict[str, An
     return {
         "n_parameters": n_parameters,
         "n_tokens": sum(lengths),
-        "tokens_per_second": sum(lengths) / seconds,
+        "tokens_per_second": sum(lengths) / (run.n_steps * statistics.median(steps)),
+        "tokens_per_second_of_all_steps": sum(lengths) / seconds,
         "step_seconds_median": statistics.median(steps),
         "step_seconds_longest": max(steps),
         "n_passes": len(passes),
         "padding_share": 1 - sum(lengths) / sum(passes),
         "largest_pass_tokens": max(n for call in collator.passes for n in call),
         "attention": config._attn_implementation,
-        "model_flops_per_second": flops / seconds,
+        "model_flops_per_second": flops / (run.n_steps * statistics.median(steps)),
     }
 
 

@@ -244,4 +244,4 @@ def row_label_counts(labels: Tensor, position_ids: Tensor | None) -> list[int]:
         counts: list[int] = is_labeled.sum(1).tolist()
         return counts
     row = (position_ids[0] == 0).cumsum(0) - 1
-    return torch.bincount(row[is_labeled[0]], minlength=int(row[-1]) + 1).tolist()  # type: ignore[no-any-return]
+    return torch.bincount(row[is_labeled[0]], minlength=int(row[-1]) + 1).tolist()

@@ -115,7 +115,7 @@ def test_every_command_on_a_card_reads_its_settings(tmp_path: Path) -> None:
         state.seconds[stage.name] = 1.0
     policy, search = parsed["train-policy"], parsed["search-gsm8k-0"]
     assert (policy.gradient_checkpointing, policy.learning_rate, policy.use_cpu) == (False, 3e-4, False)
-    assert (policy.bf16_autocast, parsed["train-prm"].bf16_autocast) == (False, True)
+    assert (policy.bf16_autocast, parsed["train-prm"].bf16_autocast) == (True, True)
     assert (parsed["train-prm"].batch_size, parsed["train-prm"].n_accumulated) == (16, 1)
     assert (parsed["label"].n_rollouts, parsed["label"].n_open) == (4, 512)
     assert (search.policy.device, search.policy.dtype, search.policy.max_rows) == ("cuda", "bfloat16", 1024)

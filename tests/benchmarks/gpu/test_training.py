@@ -76,6 +76,7 @@ def test_speed_counts_the_measured_steps_alone():
     assert found["step_seconds_median"] == 2.5
     assert found["padding_share"] == pytest.approx(1 - 20 / 26)
     assert found["largest_pass_tokens"] == 18
+    assert found["tokens_per_second_of_all_steps"] == 4.0
     # 6 * 1 layer * 8 wide * (1 + 4 + 9 + 16 + 4 + 4 + 25 + 1) in 5 seconds
     assert found["model_flops_per_second"] == pytest.approx(6 * 8 * 64 / 5)
 

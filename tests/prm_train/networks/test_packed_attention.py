@@ -1,6 +1,7 @@
 """Packed passes of tiny models against their rows one by one."""
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -102,12 +103,13 @@ def test_the_kernel_of_a_gpu_is_told_where_rows_begin(name, is_autocast, monkeyp
 def test_float32_and_dropout_which_the_kernel_lacks_go_row_by_row():
     positions = torch.tensor([[0, 1, 2, 0, 1]])
     torch.manual_seed(0)
+    options: dict[str, Any]
     for dtype, options in ((torch.float32, {}), (torch.bfloat16, {"dropout": 1e-9})):
-        states = [torch.randn(1, heads, 5, 8, dtype=dtype) for heads in (4, 4, 4)]
-        found, _ = packed_attention.varlen_attention(torch.nn.Module(), *states, None, positions, **options)
+        q, k, v = (torch.randn(1, 4, 5, 8, dtype=dtype) for _ in "qkv")
+        found, _ = packed_attention.varlen_attention(torch.nn.Module(), q, k, v, None, positions, **options)
         wanted = torch.cat(
             [
-                scaled_dot_product_attention(*(each[:, :, row] for each in states), is_causal=True)
+                scaled_dot_product_attention(q[:, :, row], k[:, :, row], v[:, :, row], is_causal=True)
                 for row in (slice(0, 3), slice(3, 5))
             ],
             dim=2,

@@ -33,7 +33,7 @@ from prm_train.training.config import TrainOrmConfig
 from prm_train.training.language_model import build_language_model
 from prm_train.training.lora import add_lora, load_trained
 from prm_train.training.reward_trainer import RewardTrainer, head_at_its_rate
-from prm_train.training.save import max_abs_difference, saved_scores, scores_of
+from prm_train.training.save import abs_differences, saved_scores, scores_of
 from prm_train.training.scorer_network import build_scorer, rebuild_scorer, save_scorer
 from prm_train.training.settings import LoraSettings, LossSettings
 from tests.tiny_models import write_tiny_model
@@ -289,7 +289,7 @@ def test_a_head_of_another_name_is_found_trained_and_saved(name, lora, tmp_path)
             torch.nn.init.normal_(weights, std=0.3)
     scores = scores_of(model, "prm", rows)
     save_scorer(model, encoding, CheckpointFacts("prm", encoding.facts, "test", "min"), tmp_path / "prm")
-    assert max_abs_difference(saved_scores(tmp_path / "prm", "prm", rows, settings), scores) < 1e-5
+    assert abs_differences(saved_scores(tmp_path / "prm", "prm", rows, settings), scores).max() < 1e-5
     scorer = load_scorer(str(tmp_path / "prm"))
 
     async def search() -> list[float]:
@@ -310,7 +310,7 @@ def test_soft_caps_count_in_training_parity_and_search(attention, tmp_path):
     torch.nn.init.normal_(model.score.weight, std=0.3)
     scores = scores_of(model, "prm", rows)
     save_scorer(model, encoding, CheckpointFacts("prm", encoding.facts, "test", "min"), tmp_path / "prm")
-    assert max_abs_difference(saved_scores(tmp_path / "prm", "prm", rows, settings), scores) < 1e-6
+    assert abs_differences(saved_scores(tmp_path / "prm", "prm", rows, settings), scores).max() < 1e-6
     uncapped = AutoModelForTokenClassification.from_pretrained(tmp_path / "prm", attn_implementation="sdpa")
     assert max(abs(a - b) for a, b in zip(scores_of(uncapped, "prm", rows), scores, strict=True)) > 1e-3
     with pytest.raises(

@@ -174,9 +174,11 @@ def parity(output: Path) -> dict[str, Any]:
     return json.loads((output / "training" / "report.json").read_text())["parity"]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_the_report_compares_the_checkpoint_with_the_trained_model(dtype, tiny_policy, tmp_path):
-    run(tiny_policy, tmp_path, lora=LoraSettings(rank=2), dtype=dtype)
+@pytest.mark.parametrize(
+    ("dtype", "is_autocast"), [("float32", False), ("bfloat16", False), ("float32", True)]
+)
+def test_the_report_compares_the_checkpoint_with_the_trained_model(dtype, is_autocast, tiny_policy, tmp_path):
+    run(tiny_policy, tmp_path, lora=LoraSettings(rank=2), dtype=dtype, bf16_autocast=is_autocast)
     found = parity(tmp_path)
     assert found["n_scores"] == 2 * found["n_rows"] > 0
     assert found["max_abs_difference"] <= found["tolerance"] == {"float32": 1e-4, "bfloat16": 0.05}[dtype]

@@ -35,7 +35,7 @@ def saved(kind: Kind, policy: Path, folder: Path, **settings):
 def check_parity(
     folder: Path, kind: Kind, rows: list[Example], scores: list[float], config: TrainOrmConfig
 ) -> Parity:
-    return compare_scores(scores, saved_scores(folder, kind, rows, config), config, len(rows))
+    return compare_scores(scores, saved_scores(folder, kind, rows, config), folder, config.dtype, len(rows))
 
 
 @pytest.mark.parametrize("kind", ["prm", "orm"])
@@ -78,6 +78,21 @@ def test_a_checkpoint_that_scores_otherwise_is_an_error(fault, tiny_policy, tmp_
         said = "1 of its weights hold NaN or infinite numbers"
     with pytest.raises((RuntimeError, InputError), match=said):
         check_parity(tmp_path, "prm", rows, scores, config)
+
+
+def test_of_many_scores_in_16_bits_one_in_a_hundred_may_differ_by_more(tmp_path):
+    trained = [0.5] * 200
+    loaded = [0.56, 0.44, *trained[2:]]
+    found = compare_scores(trained, loaded, tmp_path, "bfloat16", 8)
+    assert found.max_abs_difference == pytest.approx(0.06)
+    with pytest.raises(
+        RuntimeError, match=r"3 of 200 scores of 8 rows differ by more than 0\.05, up to 0\.06"
+    ):
+        compare_scores(trained, [*loaded[:2], 0.56, *loaded[3:]], tmp_path, "bfloat16", 8)
+    with pytest.raises(RuntimeError, match="2 of 200"):
+        compare_scores(trained, loaded, tmp_path, "float32", 8)
+    with pytest.raises(RuntimeError, match="1 of 16"):  # of few scores, none
+        compare_scores(trained[:16], loaded[1:17], tmp_path, "bfloat16", 8)
 
 
 def test_rows_are_taken_evenly():
