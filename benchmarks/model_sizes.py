@@ -17,7 +17,7 @@ from data_gen.settings.parse import load_yaml
 from prm_train.estimate_memory import GIB, EstimateMemoryConfig, MemoryEstimate, estimate_memory, read_network
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "train_prm"
-USABLE = 60 * GIB  # of a GPU of 80 GB (74.5 GiB): on a GPU the allocator holds more than tensors take (docs/gpu.md)
+USABLE = 60 * GIB  # of a GPU of 80 GB (74.5 GiB), whose allocator holds more than tensors take (docs/gpu.md)
 BATCH = {"snell": 128, "lora": 64}  # rows of an optimizer step
 TOKENS = (16384, 8192, 4096)  # of a pass; a row has 2,048 at most
 Layout = tuple[int, Literal[0, 2, 3]]  # GPUs, ZeRO stage

@@ -80,10 +80,17 @@ def write_gsm8k(
     n_shown: int | None = None,
 ) -> None:
     """All files but svamp.jsonl from `data`/gsm8k: the last `n_train` training problems are sampled (None:
-    half), the others shown (None: all of them).
+    half), the others shown (None: all of them). No variant of a test problem (one of 7,473 is) is among them.
     """
-    found = [_gsm8k(fields) for _, fields in read_objects(data / "gsm8k" / "train.jsonl")]
     test = [_gsm8k(fields) for _, fields in read_objects(data / "gsm8k" / "test.jsonl")]
+    tested, left_out = {template_of(each["question"]) for each in test}, Counter[str]()
+    found = []
+    for _, fields in read_objects(data / "gsm8k" / "train.jsonl"):
+        problem = _gsm8k(fields)
+        if template_of(problem["question"]) in tested:
+            left_out["variant of a test problem"] += 1
+        else:
+            found.append(problem)
     validation, rest = found[:n_validation], found[n_validation:]
     n_rest = len(rest) // 2 if n_train is None else max(0, len(rest) - n_train)
     asked = {
@@ -95,7 +102,7 @@ def write_gsm8k(
         name: [{key: row[key] for key in ("question", "answer")} for row in rows]
         for name, rows in asked.items()
     }
-    write(folder, {"solutions": rest[:n_rest][:n_shown], **bare}, Counter())
+    write(folder, {"solutions": rest[:n_rest][:n_shown], **bare}, left_out)
 
 
 def write(folder: Path, rows: dict[str, list[dict[str, str]]], left_out: Counter[str]) -> None:

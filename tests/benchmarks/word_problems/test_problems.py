@@ -117,8 +117,12 @@ def test_gsm8k_is_divided_without_calculator_notes(tmp_path: Path) -> None:
             {"question": f"{name} {i}", "answer": f"So {i}*2 = <<{i}*2={2 * i}>>{2 * i}.\n#### 1,00{i}"}
             for i in range(n)
         ]
+        if name == "train":
+            rows.insert(3, {"question": "test 77", "answer": "#### 1"})  # a variant of what is tested
         (tmp_path / "gsm8k" / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     write_gsm8k(tmp_path, tmp_path, n_validation=2, n_test=3)
+    left_out = json.loads((tmp_path / "counts.json").read_text())["left_out"]
+    assert left_out == {"variant of a test problem": 1}
     assert rows_of(tmp_path / "solutions.jsonl") == [
         {"question": "train 2", "answer": "1002", "solution": "So 2*2 = 4.\n#### 1,002"},
         {"question": "train 3", "answer": "1003", "solution": "So 3*2 = 6.\n#### 1,003"},
