@@ -5,8 +5,10 @@ adapter, updates not merged, weights lost or rounded on the way out of several p
 round.
 """
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +65,8 @@ class SavesCheckpoint(ABC):
     def trained_scores(self, trainer: Any, encoding: ScorerEncoding, rows: Sequence[Example]) -> list[float]:
         """The scores by the trained model, at the precision of its weights or that of the training."""
         if self.is_compared_exactly(trainer):
-            trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)  # leaves autocast out
-            return self.scores(trainer.model, encoding, rows)
+            with without_autocast(trainer.model):
+                return self.scores(trainer.model, encoding, rows)
         with trainer.compute_loss_context_manager():
             return self.scores(trainer.model_wrapped, encoding, rows)
 
@@ -74,7 +76,9 @@ class SavesCheckpoint(ABC):
         """
         spread = (DistributedType.DEEPSPEED, DistributedType.FSDP)
         is_whole = trainer.accelerator.distributed_type not in spread
-        return is_whole and self.config.dtype == "float32" and not is_quantized(self.config)
+        takes_float32 = self.config.attention != "flash_attention_2"
+        is_float32 = self.config.dtype == "float32" and not is_quantized(self.config)
+        return is_whole and takes_float32 and is_float32
 
     def save(self, trainer: Any, encoding: ScorerEncoding, rows: Sequence[Example]) -> Parity | None:
         """Write the checkpoint and compare its scores of `rows` with those in memory; None on all processes
@@ -101,6 +105,23 @@ class SavesCheckpoint(ABC):
             dtype = "bfloat16"
         loaded = self.scores_on_disk(encoding, rows)
         return compare_scores(trained, loaded, self.config.output, dtype, len(rows), whole)
+
+
+@contextmanager
+def without_autocast(model: Any) -> Iterator[None]:
+    """`model` computes in the precision of its weights. Accelerate has put autocast around its `forward` and
+    keeps the model's own; `unwrap_model(keep_fp32_wrapper=False)` would also take off what transformers put
+    around that.
+    """
+    own = vars(model).get("_original_forward")
+    if own is None:
+        yield
+        return
+    wrapped, model.forward = model.forward, own
+    try:
+        yield
+    finally:
+        model.forward = wrapped
 
 
 def parity_rows(examples: Sequence[Example]) -> list[Example]:
@@ -159,7 +180,7 @@ def compare_scores(
     differences = abs_differences(loaded, trained if whole is None else whole)
     difference = differences.max().item()
     n_beyond = int((~(differences <= tolerance)).sum())  # also what is not a number
-    if n_beyond > share * len(trained):
+    if n_beyond > share * len(trained) or math.isnan(difference):
         raise RuntimeError(
             f"{folder}: {n_beyond} of {len(trained)} scores of {n_rows} rows differ by more than "
             f"{tolerance:g}, up to {difference:.2g}, from those of the trained model, expected at most "

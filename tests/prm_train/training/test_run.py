@@ -185,6 +185,29 @@ def test_the_report_compares_the_checkpoint_with_the_trained_model(dtype, is_aut
     assert "quantization_difference" not in found
 
 
+class WatchedTraining(PrmTraining):
+    """Sees the trained model when it is scored and when it is written."""
+
+    def scores(self, model: Any, encoding: Any, rows: Any) -> list[float]:
+        ids = torch.tensor([rows[0].input_ids])
+        with torch.no_grad():
+            seen = model(input_ids=ids).logits
+            (as_tuple,) = model(input_ids=ids, return_dict=False)  # which transformers' decorator sees to
+            assert torch.equal(seen, as_tuple)
+            with torch.autocast("cpu", torch.bfloat16):
+                assert not torch.equal(model(input_ids=ids).logits, seen)
+        return super().scores(model, encoding, rows)
+
+    def write(self, model: Any, weights: Any, encoding: Any) -> None:
+        assert model.forward != vars(model)["_original_forward"]
+        super().write(model, weights, encoding)
+
+
+def test_autocast_is_left_out_while_the_trained_model_is_scored_and_nothing_else(tiny_policy, tmp_path):
+    run(tiny_policy, tmp_path, WatchedTraining, bf16_autocast=True)
+    assert parity(tmp_path)["max_abs_difference"] < 1e-6
+
+
 @pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
 def test_a_training_around_a_base_in_4_bits_reports_what_the_bits_cost(tiny_policy, tmp_path):
     run(tiny_policy, tmp_path, lora=LoraSettings(rank=2), quantization="nf4")

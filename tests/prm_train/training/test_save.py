@@ -1,16 +1,20 @@
+import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate.utils import DistributedType
 from safetensors.torch import load_file, save_file
 from transformers import set_seed
 
 from data_gen.settings.errors import InputError
 from prm_train.checkpoints.facts import CheckpointFacts, Kind
 from prm_train.examples.examples import Example
-from prm_train.training.config import TrainOrmConfig
+from prm_train.training.config import TrainOrmConfig, TrainPrmConfig
 from prm_train.training.save import Parity, compare_scores, parity_rows, saved_scores, scores_of
 from prm_train.training.scorer_network import build_scorer, save_scorer
+from prm_train.training.scorer_training import PrmTraining
 from prm_train.training.settings import LoraSettings
 
 
@@ -93,6 +97,26 @@ def test_of_many_scores_in_16_bits_one_in_a_hundred_may_differ_by_more(tmp_path)
         compare_scores(trained, loaded, tmp_path, "float32", 8)
     with pytest.raises(RuntimeError, match="1 of 16"):  # of few scores, none
         compare_scores(trained[:16], loaded[1:17], tmp_path, "bfloat16", 8)
+    with pytest.raises(RuntimeError, match="up to nan"):  # which no rounding makes
+        compare_scores(trained, [math.nan, *trained[1:]], tmp_path, "bfloat16", 8)
+
+
+@pytest.mark.parametrize(
+    ("settings", "distributed_type", "is_exact"),
+    [
+        ({}, DistributedType.NO, True),
+        ({}, DistributedType.MULTI_GPU, True),
+        ({}, DistributedType.FSDP, False),
+        ({"dtype": "bfloat16"}, DistributedType.NO, False),
+        ({"attention": "flash_attention_2"}, DistributedType.NO, False),  # which takes no float32
+    ],
+)
+def test_what_can_score_in_float32_is_compared_without_autocast(
+    settings, distributed_type, is_exact, tmp_path
+):
+    config = TrainPrmConfig(rows=tmp_path, output=tmp_path, model="m", bf16_autocast=True, **settings)
+    trainer = SimpleNamespace(accelerator=SimpleNamespace(distributed_type=distributed_type))
+    assert PrmTraining([], config).is_compared_exactly(trainer) is is_exact
 
 
 def test_rows_are_taken_evenly():
