@@ -56,9 +56,12 @@ def cuda_recorder(device: torch.device) -> Recorder:
         with torch.cuda.stream(stream):
             work()  # libraries choose their kernels and take their memory before anything is recorded
             torch.cuda.synchronize(device)
-            graph.capture_begin(pool=pool)
-            results = work()
-            graph.capture_end()
+            # Other threads may go on taking and giving back memory of the GPU meanwhile.
+            graph.capture_begin(pool=pool, capture_error_mode="thread_local")
+            try:
+                results = work()
+            finally:  # a stream that goes on recording would spoil all that comes after it
+                graph.capture_end()
         torch.cuda.current_stream(device).wait_stream(stream)
         return results, graph.replay
 
@@ -67,12 +70,17 @@ def cuda_recorder(device: torch.device) -> Recorder:
 
 class GraphDecoder:
     """Computes what the model's own step does. Memory: for each number of rows that comes up, hidden states
-    and one query, key and value a row and layer.
+    and one query, key and value a row and layer; it is given back with the decoder.
+
+    Weights may be changed in place. Where they have moved, as those of a model that was on the CPU meanwhile,
+    all is recorded anew: a recording reads them where they were.
     """
 
     def __init__(self, model: PreTrainedModel, recorder: Recorder | None = None) -> None:
         self._model = model
         self._record = cuda_recorder(model.device) if recorder is None else recorder
+        self._weights = list(model.model.parameters())
+        self._places = self._where_weights_lie()
         self._steps: dict[int, _Step] = {}
 
     def __call__(
@@ -83,11 +91,18 @@ class GraphDecoder:
         """
         n_rows = len(token_ids)
         n_padded = padded_rows(n_rows)
+        places = self._where_weights_lie()
+        if places != self._places:
+            self._steps.clear()
+            self._places = places
         if n_padded not in self._steps:
             self._steps[n_padded] = _Step(self._model, n_padded, self._record)
         states = self._steps[n_padded].run(token_ids, positions, blocks)
         model: Any = self._model
         return model.lm_head(states[:n_rows]).float()
+
+    def _where_weights_lie(self) -> list[int]:
+        return [weight.data_ptr() for weight in self._weights]
 
 
 class _Piece(NamedTuple):
