@@ -22,9 +22,11 @@ def run_apart(work: Coroutine[Any, Any, Result]) -> Result:
     def run() -> None:
         try:
             with asyncio.Runner(loop_factory=lambda: loop) as runner:
-                outcome.set_result(runner.run(work))
+                result = runner.run(work)
         except BaseException as error:  # noqa: BLE001 - the caller raises it
             outcome.set_exception(error)
+        else:  # told when the loop is closed: what the work left behind has ended, too
+            outcome.set_result(result)
 
     def cancel() -> None:
         for task in asyncio.all_tasks(loop):

@@ -27,6 +27,25 @@ def test_a_failure_is_that_of_the_work():
         run_apart(fail())
 
 
+def test_what_the_work_left_behind_has_ended_when_the_result_comes_back():
+    seen, tasks = list[str](), list[asyncio.Task[None]]()
+
+    async def linger():
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.2)
+            seen.append("put away")
+
+    async def leave_behind():
+        tasks.append(asyncio.create_task(linger()))
+        await asyncio.sleep(0)  # it begins
+        return 7
+
+    assert run_apart(leave_behind()) == 7
+    assert seen == ["put away"]
+
+
 def test_an_interrupt_in_the_first_moment_cancels_the_work_and_does_not_wait_for_its_end():
     seen: list[str] = []
     main_thread = threading.get_ident()
