@@ -11,6 +11,7 @@ Both are compared with the model's own logits when a RaggedModel is made, since 
 unusual in its attention would silently give other results.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +29,8 @@ from data_gen.policies.engine.key_value_rows import Block, CacheLayout, KeyValue
 from data_gen.policies.engine.llama_decoder import LlamaDecoder, has_llama_decoder
 from data_gen.policies.engine.prefix_tree import Segment
 from data_gen.policies.engine.rounding import NOT_MADE_FOR
+
+logger = logging.getLogger(__name__)
 
 ATTENTION = "ragged_decode"
 # Arguments that some models give their attention, and that a decoding step here would ignore.
@@ -100,9 +103,9 @@ class RaggedModel:
 
         own_attention = model.config._attn_implementation
         model.set_attn_implementation(ATTENTION)
-        self._decoder = _written_out(model)
+        self._decoder = _faster_decoder(model)
         try:
-            self._check(rows, wanted)
+            self._check_decoders(rows, wanted)
         except UnknownModelError:
             model.set_attn_implementation(own_attention)
             raise
@@ -194,6 +197,22 @@ class RaggedModel:
         long, short = ([i * step % n_vocabulary for i in range(1, n + 1)] for n, step in lengths)
         return long, short
 
+    def _check_decoders(
+        self, checked: tuple[list[int], list[int]], wanted: Float[Tensor, "row vocabulary"]
+    ) -> None:
+        """As `_check`. A model that was changed, by hooks for example, may refuse the faster step and take the
+        other.
+        """
+        if self._decoder is not None:
+            try:
+                self._check(checked, wanted)
+                return
+            except UnknownModelError as fault:
+                kind = type(self._decoder).__name__
+                logger.warning("%s is sampled without %s: %s", self.model.config.model_type, kind, fault)
+                self._decoder = None
+        self._check(checked, wanted)
+
     def _check(self, checked: tuple[list[int], list[int]], wanted: Float[Tensor, "row vocabulary"]) -> None:
         """Raise UnknownModelError unless both passes together give the logits of the plain model, up to
         rounding.
@@ -224,7 +243,7 @@ class RaggedModel:
             )
 
 
-def _written_out(model: PreTrainedModel) -> LlamaDecoder | GraphDecoder | None:
+def _faster_decoder(model: PreTrainedModel) -> LlamaDecoder | GraphDecoder | None:
     """The decoding step of this model that is faster than its own, where there is one."""
     if has_llama_decoder(model):
         return LlamaDecoder(model)

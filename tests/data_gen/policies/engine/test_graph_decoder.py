@@ -64,6 +64,21 @@ def test_two_recorded_steps_of_rows_of_unequal_length_give_the_models_own_logits
         torch.testing.assert_close(fewer, found[:2], atol=1e-5, rtol=0)
 
 
+def test_a_model_with_hooks_is_sampled_without_the_faster_step_and_its_hooks_count(caplog):
+    model = tiny_model(AutoModelForCausalLM, tiny_config("llama", 100))
+    assert RaggedModel(model)._decoder is not None
+    model.set_attn_implementation("sdpa")
+    model.model.layers[0].register_forward_hook(lambda layer, inputs, states: states.roll(1, -1))
+    with torch.inference_mode():
+        wanted = torch.stack([model(torch.tensor([text[:-1]])).logits[0, -1] for text in TEXTS])
+        ragged = RaggedModel(model)
+        found = ragged.decode(
+            [(rows_of(ragged), [len(text) - 2 for text in TEXTS])], [text[-2] for text in TEXTS]
+        )
+    assert "llama is sampled without LlamaDecoder: step by step, logits differ" in caplog.text
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
+
+
 def test_weights_that_have_moved_are_recorded_anew():
     model = tiny_model(AutoModelForCausalLM, tiny_config("llama", 100)).eval()
     n_recorded = 0
