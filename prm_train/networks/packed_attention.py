@@ -53,9 +53,10 @@ def fits_varlen(config: Any) -> bool:
     return bool(is_supported(config) and size % 8 == 0 and size <= 256)
 
 
-def has_varlen() -> bool:
-    """Whether this torch and this GPU have that kernel."""
-    return find_spec("torch.nn.attention.varlen") is not None and torch.cuda.get_device_capability() >= (8, 0)
+def has_varlen(device: torch.device | None = None) -> bool:
+    """Whether this torch and this GPU (None: the current one) have that kernel."""
+    has_kernel = find_spec("torch.nn.attention.varlen") is not None
+    return has_kernel and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def use_packed_attention(model: Any, device: torch.device) -> None:
@@ -67,7 +68,7 @@ def use_packed_attention(model: Any, device: torch.device) -> None:
         return
     if device.type == "cpu" and is_supported(config):
         model.set_attn_implementation(ATTENTION)
-    if device.type == "cuda" and fits_varlen(config) and find_spec("torch.nn.attention.varlen") is not None:
+    if device.type == "cuda" and fits_varlen(config) and has_varlen(device):
         model.set_attn_implementation(VARLEN_ATTENTION)
 
 

@@ -55,6 +55,13 @@ def test_a_model_with_small_heads_that_a_trainer_will_move_to_a_gpu_keeps_its_at
     assert model.config._attn_implementation == "sdpa"
 
 
+def test_a_gpu_that_is_older_than_the_kernel_keeps_torchs_attention(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    model = prm("qwen2")
+    use_packed_attention(model, torch.device("cuda"))
+    assert model.config._attn_implementation == "sdpa"
+
+
 class Kernel:
     """Stands in for `varlen_attn`, which has no CPU version; keeps what it was told of the rows."""
 
@@ -84,6 +91,7 @@ def test_the_kernel_of_a_gpu_is_told_where_rows_begin(name, is_autocast, monkeyp
     monkeypatch.setattr(
         packed_attention, "varlen_kernel", lambda: (kernel, packed_attention.varlen_options(kernel))
     )
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     model = prm(name).to(torch.float32 if is_autocast else torch.bfloat16)
     rows = [[1 + (7 * i + n) % 99 for i in range(n)] for n in LENGTHS]
     positions = torch.tensor([[i for n in LENGTHS for i in range(n)]])
