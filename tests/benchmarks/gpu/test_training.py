@@ -65,20 +65,20 @@ def test_speed_counts_the_measured_steps_alone():
 
             return Embedding
 
-    run = Run("trl", "real", "short", False, 2, n_rows=4, n_warmup=1, n_steps=2)
+    run = Run("trl", "real", "short", False, 2, n_rows=4, n_warmup=1, n_steps=3)
     clock, collator = Clock(is_cuda=False), Counted(None)
-    clock.at = [0.0, 100.0, 102.0, 105.0]
-    collator.lengths = [[9, 9], [9, 9], [1, 2], [3, 4], [2, 2], [5, 1]]
-    collator.passes = [[18], [18], [4], [8], [4], [10]]
+    clock.at = [0.0, 100.0, 102.0, 104.0, 110.0]  # 2, 2 and 6 seconds
+    collator.lengths = [[9, 9], [9, 9], [1, 2], [3, 4], [2, 2], [5, 1], [1, 1], [1, 1]]
+    collator.passes = [[18], [18], [4], [8], [4], [10], [2], [2]]
     found = speed(run, clock, collator, Model())
-    assert found["n_tokens"] == 20
-    assert found["tokens_per_second"] == 4.0
-    assert found["step_seconds_median"] == 2.5
-    assert found["padding_share"] == pytest.approx(1 - 20 / 26)
+    assert found["n_tokens"] == 24
+    assert found["tokens_per_second"] == 4.0  # three steps of 2 seconds
+    assert (found["step_seconds_median"], found["step_seconds_longest"]) == (2.0, 6.0)
+    assert found["padding_share"] == pytest.approx(1 - 24 / 30)
     assert found["largest_pass_tokens"] == 18
-    assert found["tokens_per_second_of_all_steps"] == 4.0
-    # 6 * 1 layer * 8 wide * (1 + 4 + 9 + 16 + 4 + 4 + 25 + 1) in 5 seconds
-    assert found["model_flops_per_second"] == pytest.approx(6 * 8 * 64 / 5)
+    assert found["tokens_per_second_of_all_steps"] == 2.4
+    # 6 * 1 layer * 8 wide * (1 + 4 + 9 + 16 + 4 + 4 + 25 + 1 + 4 of 1) in 6 seconds
+    assert found["model_flops_per_second"] == pytest.approx(6 * 8 * 68 / 6)
 
 
 def test_ratios_are_between_the_fastest_runs_of_a_case():
