@@ -123,7 +123,7 @@ class _Step:
         self._scaling: float = self._inner.layers[0].self_attn.scaling
         head_dim = self._inner.layers[0].self_attn.head_dim
         self._ids = torch.zeros(n_rows, dtype=torch.long, device=device)
-        self._cos, self._sin = (torch.zeros(n_rows, 1, head_dim, dtype=dtype, device=device) for _ in "cs")
+        self._cos, self._sin = torch.zeros(2, n_rows, 1, head_dim, dtype=dtype, device=device)
         self._attended = torch.zeros(n_rows, config.num_attention_heads, head_dim, dtype=dtype, device=device)
         layers, self._pieces, states = list(self._inner.layers), list[_Piece](), self._attended
         for before, after in zip([None, *layers], [*layers, None], strict=True):

@@ -200,8 +200,8 @@ class RaggedModel:
     def _check_decoders(
         self, checked: tuple[list[int], list[int]], wanted: Float[Tensor, "row vocabulary"]
     ) -> None:
-        """As `_check`. A model that was changed, by hooks for example, may refuse the faster step and take the
-        other.
+        """As `_check`. The faster step may leave out what a model was given, hooks for example; then the
+        model's own is taken.
         """
         if self._decoder is not None:
             try:

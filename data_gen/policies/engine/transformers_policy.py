@@ -16,10 +16,11 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Hashable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Hashable, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
+import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from data_gen.models.cache_size import POLICY_SHARE, default_cache_bytes, free_bytes
@@ -98,11 +99,11 @@ class TransformersPolicy:
         self._vocabulary_size = model.get_input_embeddings().num_embeddings
         token_bytes = steps.token_bytes(tokenizer)
         self._token_bytes = token_bytes + [b""] * (self._vocabulary_size - len(token_bytes))
-        self._scanner = steps.step_scanners(self._token_bytes)
-        # Draws that are to choose or to stop alike share the object that says so.
-        self._device = model.device
-        self._choice = lru_cache(N_SHARED)(self._new_choice)
-        self._stop_rule = lru_cache(N_SHARED)(self._new_stop_rule)
+        # Draws that are to choose or to stop alike share the object that says so. (A cache of bound methods
+        # would hold the policy in a circle, and with it the memory of its rows, until garbage is collected.)
+        scanner = steps.step_scanners(self._token_bytes)
+        self._choice = lru_cache(N_SHARED)(partial(_choice, self._vocabulary_size, model.device))
+        self._stop_rule = lru_cache(N_SHARED)(partial(_stop_rule, self._token_bytes, scanner))
 
         self._batch = _batch(model.eval(), self.eos_ids, max_rows, prefix_cache_bytes)
         self._waiting: deque[tuple[Draw, asyncio.Future[Draw]]] = deque()
@@ -161,14 +162,6 @@ class TransformersPolicy:
             self._choice(params.temperature, params.truncation, params.token_rules),
             self._stop_rule(params.stop, params.stop_strings),
         )
-
-    def _new_choice(self, temperature: float, truncation: Truncation, rules: TokenRules) -> Choice:
-        return Choice(temperature, truncation, logit_offsets(rules, self._vocabulary_size, self._device))
-
-    def _new_stop_rule(self, stop: str | None, stop_strings: tuple[str, ...]) -> StopRule | None:
-        scanner = None if stop is None else self._scanner(stop)
-        strings = StopStrings(self._token_bytes, stop_strings) if stop_strings else None
-        return StopRule(scanner, strings) if scanner or strings else None
 
     async def _run(self) -> None:
         """Give every draw a token, again and again, until none is left; other tasks of the event loop run
@@ -271,6 +264,27 @@ def load_policy(
     tokenizer = load_tokenizer(name_or_path, trust_remote_code)
     model = load_model(AutoModelForCausalLM, name_or_path, dtype=dtype, trust_remote_code=trust_remote_code)
     return TransformersPolicy(model.to(device), tokenizer, **settings)
+
+
+def _choice(
+    vocabulary_size: int,
+    device: torch.device,
+    temperature: float,
+    truncation: Truncation,
+    rules: TokenRules,
+) -> Choice:
+    return Choice(temperature, truncation, logit_offsets(rules, vocabulary_size, device))
+
+
+def _stop_rule(
+    token_bytes: list[bytes],
+    scanner_of: Callable[[str], steps.StepScanner],
+    stop: str | None,
+    stop_strings: tuple[str, ...],
+) -> StopRule | None:
+    scanner = None if stop is None else scanner_of(stop)
+    strings = StopStrings(token_bytes, stop_strings) if stop_strings else None
+    return StopRule(scanner, strings) if scanner or strings else None
 
 
 def _batch(

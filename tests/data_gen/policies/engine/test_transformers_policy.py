@@ -1,5 +1,7 @@
 import asyncio
+import gc
 import math
+import weakref
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -475,6 +477,19 @@ def test_ids_that_the_model_does_not_have_are_refused(policy, tokenizer):
     for prefix in ((), (-1, 5), (5, 100_000)):
         with pytest.raises(ValueError, match="expected one or more ids"):
             gather(policy, [(prefix, FREE, 0)])
+
+
+def test_a_policy_that_is_dropped_gives_its_memory_back_at_once(tokenizer):
+    policy = TransformersPolicy(make_model(tokenizer), tokenizer)
+    asyncio.run(policy.sample((5, 6, 7), SamplingParams(4, 1.0, "\n", stop_strings=("x",)), 0))
+    batch = weakref.ref(policy._batch)
+    gc.collect()
+    gc.disable()
+    try:
+        del policy
+        assert batch() is None
+    finally:
+        gc.enable()
 
 
 def test_a_cancelled_draw_frees_its_row_and_is_counted(tokenizer):
