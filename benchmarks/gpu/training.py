@@ -103,7 +103,8 @@ class Side:
 # --- what the runs say
 
 SHOWN = (
-    *("tokens_per_second", "mfu", "peak_gib", "reserved_gib", "step_seconds_median", "padding_share"),
+    *("tokens_per_second", "tokens_per_second_of_all_steps", "n_tokens", "n_steps"),
+    *("step_seconds_median", "step_seconds_longest", "mfu", "peak_gib", "reserved_gib", "padding_share"),
     *("n_passes", "largest_pass_tokens", "attention", "train_loss", "run_seconds", "skipped", "error"),
 )
 

@@ -7,11 +7,11 @@ which the allocator gives all back does not (`…_of_all_steps`: it does); the m
 (`peak_gib`) and that torch held for them (`reserved_gib`) in the whole training, loaded model and optimizer
 included.
 
-`mfu` is model FLOPs a second over the peak of an H100's or H200's dense bfloat16, 989e12. FLOPs are those of
-forward and backward: 6 for every real token and parameter but the embedding's, and of attention 6 * layers *
-heads * head size * n² for a row of n tokens (4 n² in the forward pass, half of it behind the causal mask;
-three times that with the backward pass). What checkpointing computes again and what padding costs is no
-model FLOP.
+`mfu` is model FLOPs a second over the peak of the card's dense bfloat16 (null for a card that `PEAK_FLOPS`
+does not know). FLOPs are those of forward and backward: 6 for every real token and parameter but the
+embedding's, and of attention 6 * layers * heads * head size * n² for a row of n tokens (4 n² in the forward
+pass, half of it behind the causal mask; three times that with the backward pass). What checkpointing computes
+again and what padding costs is no model FLOP.
 """
 
 import argparse
@@ -43,7 +43,7 @@ from prm_train.training.config import TrainPrmConfig
 from prm_train.training.reward_trainer import RewardTrainer
 from prm_train.training.scorer_network import Float32Head
 
-PEAK_FLOPS = 989e12
+PEAK_FLOPS = {"NVIDIA H100 80GB HBM3": 989e12, "NVIDIA H200": 989e12}
 SECONDS_NEEDED = {"real": 4.0, "random": 10.0}  # with less left a run is not begun
 
 
@@ -161,7 +161,8 @@ def measure_run(run: Run, setting: Setting) -> dict[str, Any]:
     loss = trainer.train().training_loss
     figures = {"case": run.case, **asdict(run), "train_loss": loss, **speed(run, clock, collator, model)}
     if setting.is_cuda:
-        figures["mfu"] = figures["model_flops_per_second"] / PEAK_FLOPS
+        peak = PEAK_FLOPS.get(torch.cuda.get_device_name(setting.device))
+        figures["mfu"] = None if peak is None else figures["model_flops_per_second"] / peak
         figures["peak_gib"] = torch.cuda.max_memory_allocated() / GIB
         figures["reserved_gib"] = torch.cuda.max_memory_reserved() / GIB
     else:  # of the whole process so far

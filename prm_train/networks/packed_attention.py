@@ -107,8 +107,8 @@ def varlen_attention(
     **kwargs: Any,
 ) -> tuple[Float[Tensor, "batch token query_head dim"], None]:
     """`packed_attention` by torch's kernel; row by row what that does not take: float32, and dropout."""
-    # Autocast converts what torch's own attention gets, not what a kernel called by name does: beside the
-    # values of a projection, queries and keys come in float32 from their rotation.
+    # Autocast casts what torch's own attention gets, but not what this kernel gets: values in half precision
+    # from their projection, and queries and keys in float32 from their rotation.
     kind = query.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else query.dtype
     if len(query) > 1 or dtype not in HALF or kwargs.get("dropout"):
