@@ -27,11 +27,14 @@ Recorder = Callable[[Callable[[], tuple[Tensor, ...]]], tuple[tuple[Tensor, ...]
 
 
 def has_graph_decoder(model: PreTrainedModel) -> bool:
-    """Whether `GraphDecoder` may stand in for the model: on one NVIDIA GPU, and made of plain modules."""
+    """Whether `GraphDecoder` may stand in for the model: on one NVIDIA GPU, and made of plain modules and
+    weights.
+    """
     return (
         model.config.model_type in MODEL_TYPES
         and {parameter.device.type for parameter in model.parameters()} == {"cuda"}
         and len({parameter.device for parameter in model.parameters()}) == 1
+        and all(type(weight) is nn.Parameter for weight in model.model.parameters())
         and all(
             type(module) is nn.Linear
             for name, module in model.model.layers.named_modules()

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from peft import LoraConfig, inject_adapter_in_model
+from torch import nn
 from transformers import AutoModelForCausalLM
 
 from data_gen.policies.engine.graph_decoder import (
@@ -150,6 +151,10 @@ def test_a_number_of_rows_is_filled_up_by_half_at_most():
     assert all(n <= padded_rows(n) <= 1.5 * n for n in range(1, 2000))
 
 
+class PackedWeight(nn.Parameter):
+    """As quantization libraries put into plain modules."""
+
+
 def test_plain_models_that_are_whole_on_one_gpu_are_recorded():
     gpu, other_gpu, cpu = (torch.device(name) for name in ("cuda:0", "cuda:1", "cpu"))
 
@@ -168,3 +173,6 @@ def test_plain_models_that_are_whole_on_one_gpu_are_recorded():
     adapted = model_on(gpu)
     inject_adapter_in_model(LoraConfig(r=2, target_modules=["q_proj"]), adapted)
     assert not has_graph_decoder(adapted)
+    packed = model_on(gpu)
+    packed.model.layers[0].mlp.down_proj.weight = PackedWeight(torch.ones(2, 2))
+    assert not has_graph_decoder(packed)
