@@ -69,7 +69,7 @@ from numpy.typing import NDArray
 from data_gen.files.run_identity import claim_run
 from data_gen.files.stored_record import read_object
 from data_gen.problems.tasks import model_path
-from data_gen.process.machine import machine_name
+from data_gen.process.machine import machine_name, shown_path
 from data_gen.settings.parse import parse_config
 from prm_train.evaluation.choosers import scorer_scores, vote_by
 from prm_train.evaluation.choosing import accuracies
@@ -261,7 +261,7 @@ def seed_figures(folder: Path) -> dict[str, Any]:
         "right_by_place": by_place(results),
         "by_difficulty": by_difficulty(results, table),
         "tokens": tokens(results),
-        "config": read_object(folder / "config.json"),
+        "config": {**read_object(folder / "config.json"), "output": shown_path(folder)},
     }
 
 
@@ -271,7 +271,7 @@ def collect(folders: Sequence[Path]) -> None:
         "seeds": [seed_figures(folder) for folder in folders],
         "4 chains of 4 minus, over seeds": over_seeds([differences(table) for table in tables]),
         "machine": machine_name(),
-        "command": "python -m benchmarks.revisions collect " + " ".join(map(str, folders)),
+        "command": "python -m benchmarks.revisions collect " + " ".join(map(shown_path, folders)),
     }
     RESULT.write_text(json.dumps(figures, indent=1) + "\n")
 

@@ -20,7 +20,7 @@ from benchmarks.reproduce.plan import ReproduceConfig, jobs, sizes_folder
 from data_gen.files.jsonl import write_text
 from data_gen.files.locks import lock
 from data_gen.files.run_identity import claim_run
-from data_gen.process.machine import machine_name
+from data_gen.process.machine import machine_name, shown_path
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import run_command
 
@@ -71,16 +71,10 @@ def collect(folders: Sequence[Path], page_file: Path, figures_file: Path) -> Non
     seeds = [Measured.read(folder / FILE) for folder in folders]
     files = [sizes_folder(ReproduceConfig(folder)) / SIZES_FILE for folder in folders]
     sizes = [SizeReport.read(file) for file in files] if all(file.exists() for file in files) else []
-    command = " ".join(("python -m benchmarks.reproduce collect", *map(shown, folders)))
+    command = " ".join(("python -m benchmarks.reproduce collect", *map(shown_path, folders)))
     write_text(figures_file, json.dumps(figures(seeds, command, sizes), indent=1, ensure_ascii=False) + "\n")
     write_text(page_file, page(seeds, command, sizes))
     logger.info("%s", page_file)
-
-
-def shown(folder: Path) -> str:
-    """Without the folders above the working directory, which are of no use to a reader of RESULTS.md."""
-    path, here = folder.resolve(), Path.cwd().resolve()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else f"…/{path.name}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:

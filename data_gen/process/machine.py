@@ -23,6 +23,12 @@ def machine_name() -> str:
     return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
+def shown_path(folder: Path) -> str:
+    """Without the folders above the working directory, which are of no use to a reader of stored figures."""
+    path, here = folder.resolve(), Path.cwd().resolve()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else f"…/{path.parent.name}/{path.name}"
+
+
 def code_version(checkout: Path = CHECKOUT) -> str:
     """The version of the package, and the commit where it runs from a checkout of its own: `0.1.0, commit
     1a2b3c4d5e6f`, and whether files of it have changed since.

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.reproduce.__main__ import shown, with_costs
+from benchmarks.reproduce.__main__ import with_costs
 from benchmarks.reproduce.claims import difference_claim, ratio_claim, ratio_intervals, share
 from benchmarks.reproduce.jobs import JobRecord
 from benchmarks.reproduce.measure_search import LOOKAHEADS, MORE_ORM, ORM, WEIGHTED
@@ -23,6 +23,7 @@ from benchmarks.reproduce.page import figures, page
 from benchmarks.reproduce.revision_findings import f3, f4, f7, flips
 from benchmarks.reproduce.search_findings import early_stop_figures, f1, f2, f5, f8, saved
 from benchmarks.revisions import BLIND, CHAINS, SEEING
+from data_gen.process.machine import shown_path
 from data_gen.records.sampling import Usage
 from data_gen.records.solutions import Problem
 from data_gen.settings.errors import InputError
@@ -257,8 +258,8 @@ def test_the_command_of_a_page_names_no_folder_of_its_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
-    assert shown(tmp_path / "runs" / "seed-11") == shown(Path("runs/seed-11")) == "runs/seed-11"
-    assert shown(tmp_path.parent / "seed-12") == "…/seed-12"
+    assert shown_path(tmp_path / "runs" / "seed-11") == shown_path(Path("runs/seed-11")) == "runs/seed-11"
+    assert shown_path(tmp_path.parent / "seed-12") == f"…/{tmp_path.parent.name}/seed-12"
 
 
 def test_what_a_finished_run_does_later_is_in_its_costs(tmp_path: Path):
