@@ -1,0 +1,117 @@
+"""The application: what is answered while the models are being loaded, and what once they are."""
+
+import time
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, Router
+from starlette.types import Receive, Scope, Send
+
+from data_gen.policies.servers.http_requests import (
+    CLIENT_CLOSED_REQUEST,
+    BadRequestError,
+    check_key,
+    refusal,
+)
+from prm_train.serving.admission import Admission
+from prm_train.serving.answering import Models
+from prm_train.serving.ask_endpoints import AskEndpoints
+from prm_train.serving.pooling_endpoint import PoolingEndpoint
+from prm_train.serving.score_endpoints import ScoreEndpoints
+from prm_train.serving.settings import ServeConfig
+
+UNAVAILABLE = 503
+LOADING_SECONDS = 5  # after which a client may ask again
+NEED_A_SCORER = ("/v1/score", "/v1/score/sessions", "/verify", "/pooling")
+
+
+class ServeApp:
+    """`app` answers at once that the process lives; all else once `ready` was called with the models.
+
+    With `api_key` every request but those for the health must carry it.
+    """
+
+    def __init__(self, config: ServeConfig, api_key: str | None = None) -> None:
+        self._config, self._api_key = config, api_key
+        self._router: Router | None = None
+        self._admission = Admission(config.max_concurrency, config.max_queue)
+        self._created, self._models = int(time.time()), None
+        self.app = Starlette(
+            routes=[Route("/health/live", self._live), Route("/health", self._health)],
+            exception_handlers={
+                BadRequestError: refusal,
+                ClientDisconnect: _closed,
+                HTTPException: _as_json,
+                Exception: _internal_error,
+            },
+        )
+        self.app.router.default = self._rest
+
+    def ready(self, models: Models) -> None:
+        """Raises InputError where the models cannot do what the config asks for."""
+        config, scorer, admission = self._config, models.scorer, self._admission
+        routes = [Route("/v1/models", self._list_models), *AskEndpoints(config, models, admission).routes]
+        if scorer is not None:
+            routes += ScoreEndpoints(config, scorer, admission).routes
+            routes += PoolingEndpoint(config, scorer, admission).routes
+        else:
+            routes += [Route(path, _no_scorer, methods=["POST"]) for path in NEED_A_SCORER]
+        self._cards = list(self._model_cards(models))
+        self._router = Router(routes)
+
+    async def _live(self, request: Request) -> Response:
+        return JSONResponse({"status": "alive"})
+
+    async def _health(self, request: Request) -> Response:
+        if self._router is None:
+            return JSONResponse({"status": "loading"}, UNAVAILABLE, {"Retry-After": str(LOADING_SECONDS)})
+        inside, waiting = self._admission.n_inside, self._admission.n_waiting
+        return JSONResponse({"status": "ready", "under_way": inside - waiting, "waiting": waiting})
+
+    async def _rest(self, scope: Scope, receive: Receive, send: Send) -> None:
+        check_key(Request(scope), self._api_key)
+        if self._router is None:
+            raise BadRequestError("the models are still being loaded", UNAVAILABLE, LOADING_SECONDS)
+        await self._router(scope, receive, send)
+
+    async def _list_models(self, request: Request) -> Response:
+        return JSONResponse({"object": "list", "data": self._cards})
+
+    def _model_cards(self, models: Models) -> Any:
+        card = {"object": "model", "created": self._created, "owned_by": "prm-train"}
+        policy, scorer = models.policy, models.scorer
+        yield card | {
+            "id": self._config.policy_name,
+            "max_model_len": policy.context_length,
+            "policy_id": policy.policy_id,
+        }
+        if scorer is not None:
+            yield card | {
+                "id": self._config.scorer_label,
+                "max_model_len": getattr(scorer, "context_length", None),
+                "scorer_id": scorer.scorer_id,
+            }
+
+
+async def _no_scorer(request: Request) -> Response:
+    raise BadRequestError("this server was started without a scorer (prm or orm)", 404)
+
+
+def _closed(request: Request, error: Exception) -> Response:
+    return Response(status_code=CLIENT_CLOSED_REQUEST)
+
+
+def _as_json(request: Request, error: Exception) -> Response:
+    """What Starlette refuses: paths and methods that there are not."""
+    assert isinstance(error, HTTPException)
+    said = BadRequestError(f"{request.method} {request.url.path}: {error.detail}", error.status_code)
+    return refusal(request, said)
+
+
+def _internal_error(request: Request, error: Exception) -> Response:
+    """The log has the traceback."""
+    message = f"the server failed: {type(error).__name__}; its log says more"
+    return JSONResponse({"error": {"message": message, "type": "InternalError", "code": 500}}, 500)
