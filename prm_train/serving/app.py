@@ -21,6 +21,7 @@ from prm_train.serving.answering import Models
 from prm_train.serving.ask_endpoints import AskEndpoints
 from prm_train.serving.pooling_endpoint import PoolingEndpoint
 from prm_train.serving.score_endpoints import ScoreEndpoints
+from prm_train.serving.scoring_sessions import SessionStore
 from prm_train.serving.settings import ServeConfig
 
 UNAVAILABLE = 503
@@ -37,6 +38,7 @@ class ServeApp:
     def __init__(self, config: ServeConfig, api_key: str | None = None) -> None:
         self._config, self._api_key = config, api_key
         self._router: Router | None = None
+        self.sessions: SessionStore | None = None
         self._admission = Admission(config.max_concurrency, config.max_queue)
         self._created, self._models = int(time.time()), None
         self.app = Starlette(
@@ -55,7 +57,9 @@ class ServeApp:
         config, scorer, admission = self._config, models.scorer, self._admission
         routes = [Route("/v1/models", self._list_models), *AskEndpoints(config, models, admission).routes]
         if scorer is not None:
-            routes += ScoreEndpoints(config, scorer, admission).routes
+            endpoints = ScoreEndpoints(config, scorer, admission)
+            self.sessions = endpoints.sessions
+            routes += endpoints.routes
             routes += PoolingEndpoint(config, scorer, admission).routes
         else:
             routes += [Route(path, _no_scorer, methods=["POST"]) for path in NEED_A_SCORER]

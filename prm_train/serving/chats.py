@@ -41,12 +41,8 @@ class MessageBody(BaseModel):
     @field_validator("content", mode="before")
     @classmethod
     def _is_text(cls, content: object) -> object:
-        kinds = (
-            {each.get("type") for each in content if isinstance(each, dict)}
-            if isinstance(content, list)
-            else ()
-        )
-        if other := sorted(str(each) for each in kinds if each not in TEXT_TYPES):
+        parts = [each for each in content if isinstance(each, dict)] if isinstance(content, list) else []
+        if other := [str(each.get("type")) for each in parts if str(each.get("type")) not in TEXT_TYPES]:
             raise ValueError(f"got a part of type {other[0]}, expected text")
         return content
 
