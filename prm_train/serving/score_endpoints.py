@@ -1,6 +1,6 @@
 """`/v1/score`, scoring sessions below it, and `/verify` as NeMo-Gym asks it."""
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -17,6 +17,7 @@ from data_gen.policies.servers.http_requests import (
 )
 from prm_train.scoring.protocol import Scorer, ScorerUsage
 from prm_train.serving.admission import Admission
+from prm_train.serving.chats import Asked
 from prm_train.serving.score_request import (
     ExtendBody,
     NodesBody,
@@ -64,6 +65,7 @@ class ScoreEndpoints:
         body = parse(ScoreBody, await read_body(request))
         self._check_model(body)
         steps = body.cut(self._config.step_separator)
+        self._check_size(body.asked, steps)
         found = await self._in_turn(request, score_path(self._scorer, body.asked, steps))
         return _gone() if found is None else JSONResponse(self._score_reply(found))
 
@@ -81,6 +83,7 @@ class ScoreEndpoints:
     async def _open(self, request: Request) -> Response:
         body = parse(QuestionBody, await read_body(request))
         self._check_model(body)
+        self._check_size(body.asked)
         session = await self.sessions.open(body.asked)
         return JSONResponse(self._session_reply(session), CREATED)
 
@@ -134,6 +137,7 @@ class ScoreEndpoints:
         fields = parse_object(await read_body(request))
         body = validated(VerifyBody, fields)
         steps = cut_solution(body.response.text, self._config.step_separator)
+        self._check_size(body.asked, steps)
         found = await self._in_turn(request, score_path(self._scorer, body.asked, steps))
         if found is None:
             return _gone()
@@ -151,6 +155,15 @@ class ScoreEndpoints:
             raise BadRequestError(
                 f"model: got {body.model!r}; this server scores with {self._config.scorer_label!r}", 404
             )
+
+    def _check_size(self, asked: Asked, steps: Sequence[str] = ()) -> None:
+        """Before it is made into ids, which takes a while and the event loop."""
+        n_bytes, longest = (
+            asked.n_bytes + sum(len(step.encode()) for step in steps),
+            self._config.max_session_bytes,
+        )
+        if n_bytes > longest:
+            raise BadRequestError(f"body: texts of {n_bytes} bytes, expected at most {longest}")
 
     async def _in_turn(self, request: Request, work: Coroutine[Any, Any, Result]) -> Result | None:
         """None where the client went away."""

@@ -59,14 +59,16 @@ class ScoringSession:
 
     def extend(self, parent: int, step: str) -> int:
         """Raises BadRequestError for an unknown parent, a blank step, and what goes beyond a bound."""
-        above = self.node(parent)
+        above, n_new = self.node(parent), len(step.encode())
+        if n_new > self._limits.max_bytes:
+            raise BadRequestError(f"steps: one of {n_new} bytes, expected at most {self._limits.max_bytes}")
         try:
             node = self.tree.extend(above, step)
         except ValueError as error:
             raise BadRequestError(f"steps: {error}") from error
         if node in self._numbers:
             return self._numbers[node]
-        n_bytes = self._n_bytes + len(step.encode())
+        n_bytes = self._n_bytes + n_new
         if self.n_nodes >= self._limits.max_nodes or n_bytes > self._limits.max_bytes:
             raise BadRequestError(
                 f"session: holds {self.n_nodes} steps of {self._n_bytes} bytes, expected at most "

@@ -69,7 +69,8 @@ class ServeConfig(SolverConfig):
     max_sessions: int = field(default=256, metadata={"help": "scoring sessions that may be open"})
     max_session_nodes: int = field(default=4096, metadata={"help": "steps of a scoring session"})
     max_session_bytes: int = field(
-        default=4 * 2**20, metadata={"help": "bytes of the texts of a scoring session"}
+        default=2**20,
+        metadata={"help": "bytes of the texts of a scoring session, or of one request for scores"},
     )
     session_idle_seconds: float = field(
         default=600.0, metadata={"help": "a scoring session that is not used so long is closed"}

@@ -21,7 +21,7 @@ from prm_train.training.config import ScorerConfig
 from prm_train.training.scorer_network import Kind, build_scorer, save_scorer
 from tests.app_in_thread import in_thread
 
-QUESTION = "Start with 3: plus 4, times 9."
+QUESTION = "Start with 3: plus 4, times 9."  # 30 bytes
 STEPS = ["3 plus 4=7", "7 times 9=63, keep 3", "Answer: 7 3"]
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from prm_train.kinds.load import load_scorer
 from prm_train.kinds.served import connect_scorer
+from prm_train.scoring.incremental import IncrementalScorer
 from prm_train.scoring.score import score
 from prm_train.serving.answering import Models
 from prm_train.serving.chats import asked_question
@@ -76,7 +77,9 @@ def test_a_session_computes_each_distinct_token_once(served: Served, prm: Path) 
     wanted = score(QUESTION, STEPS, scorer) + score(QUESTION, WRONG, scorer)
     assert every["scores"] == pytest.approx(wanted, abs=1e-6)
     texts = [*STEPS, *WRONG]
-    n_distinct = len(scorer.encode_head(QUESTION)) + sum(len(scorer.encode_step(text)) for text in texts)  # type: ignore[attr-defined]
+    assert isinstance(scorer, IncrementalScorer)
+    pieces = [scorer.encode_head(QUESTION), *map(scorer.encode_step, texts)]
+    n_distinct = len([token for piece in pieces for token in piece])
     assert every["usage"]["prompt_tokens"] == n_distinct
     closed = served.post(f"{url}/score", {"nodes": [0]})
     assert closed.json()["error"]["message"].startswith("nodes: got 0, the question, which has no score")
@@ -94,9 +97,12 @@ def test_sessions_are_bounded_and_close_when_nobody_uses_them(prm: Path, reload:
         assert (second.status_code, second.headers["Retry-After"]) == (429, "1")
         url = f"/v1/score/sessions/{name}"
         too_long = server.post(f"{url}/extend", {"steps": [{"step": "1" * 31}]})
-        assert "expected at most 2 of 30" in too_long.json()["error"]["message"]
+        assert too_long.json()["error"]["message"] == "steps: one of 31 bytes, expected at most 30"
         server.ask(f"{url}/extend", steps=[{"step": "1"}, {"step": "2"}])
-        assert server.post(f"{url}/extend", {"steps": [{"step": "3"}]}).status_code == 400
+        full = server.post(f"{url}/extend", {"steps": [{"step": "3"}]})
+        assert "holds 2 steps of 2 bytes, expected at most 2 of 30" in full.json()["error"]["message"]
+        large = server.post("/v1/score", {"question": QUESTION, "steps": ["1"]})
+        assert large.json()["error"]["message"] == "body: texts of 31 bytes, expected at most 30"
         sessions = server.serve_app.sessions
         assert sessions is not None
         patience = time.monotonic() + 10
