@@ -14,6 +14,7 @@ from data_gen.policies.servers.http_requests import (
     CLIENT_CLOSED_REQUEST,
     BadRequestError,
     check_key,
+    internal_error_body,
     refusal,
 )
 from prm_train.serving.admission import Admission
@@ -117,5 +118,4 @@ def _as_json(request: Request, error: Exception) -> Response:
 
 def _internal_error(request: Request, error: Exception) -> Response:
     """The log has the traceback."""
-    message = f"the server failed: {type(error).__name__}; its log says more"
-    return JSONResponse({"error": {"message": message, "type": "InternalError", "code": 500}}, 500)
+    return JSONResponse(internal_error_body(error), 500)

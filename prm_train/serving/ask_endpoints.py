@@ -19,6 +19,7 @@ from data_gen.policies.servers.http_requests import (
     CLIENT_CLOSED_REQUEST,
     BadRequestError,
     error_body,
+    internal_error_body,
     read_body,
     unless_disconnected,
 )
@@ -119,6 +120,11 @@ class AskEndpoints:
                 found = task.result()
             except BadRequestError as error:
                 yield event(error_body(error))
+                return
+            except Exception as error:
+                # The status is said already: without an event the client would take the end for a lost line
+                logger.exception("a search failed in the midst of its stream")
+                yield event(internal_error_body(error))
                 return
             for chunk in wording.chunks(found, include_usage=body.stream_options.include_usage):
                 yield event(chunk)

@@ -141,6 +141,12 @@ def refusal(request: Request, error: Exception) -> Response:
     return JSONResponse(error_body(error), error.status, headers)
 
 
+def internal_error_body(error: Exception) -> dict[str, Any]:
+    """Of a fault of ours, of which the log says more."""
+    message = f"the server failed: {type(error).__name__}; its log says more"
+    return {"error": {"message": message, "type": "InternalError", "code": 500}}
+
+
 def error_body(error: BadRequestError) -> dict[str, Any]:
     message = shown_text(str(error), longest=LONGEST_MESSAGE)
     return {"error": {"message": message, "type": "BadRequestError", "code": error.status}}

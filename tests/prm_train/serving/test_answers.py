@@ -2,19 +2,25 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from data_gen.grading.graders import load_grader
 from data_gen.ledger.store import IN_MEMORY, Ledger
 from data_gen.problems.layouts import question_id
 from data_gen.records.solutions import Question
 from prm_train.search.answer import Answer
 from prm_train.search.solve import Solver
 from prm_train.search.solve_settings import SolveSettings
-from prm_train.serving.answering import Models, first_draw
+from prm_train.serving.answering import Answerer, Models, first_draw
+from prm_train.serving.chats import MessageBody
+from prm_train.serving.search_request import ChatBody, SearchBody, settings_for
+from tests.prm_train.search.test_allocation import ALLOCATION, write
 from tests.prm_train.serving.conftest import QUESTION, Served
+from tests.scripted_search import ScriptedPolicy, ScriptedScorer
 
 
 def solved(models: Models, seed: int, **settings: Any) -> Answer:
@@ -141,3 +147,26 @@ def test_a_stream_holds_the_answer_in_one_piece_and_the_usage_at_its_end(served:
     assert not any("usage" in event for event in others)
     refused = served.post("/foo/v1/chat/completions", body)
     assert refused.status_code == 400
+
+
+@pytest.mark.parametrize(("effort", "method", "n"), [("minimal", "majority", 2), ("high", "weighted", 4)])
+def test_reasoning_effort_is_a_budget_of_the_allocation_where_there_is_one(
+    tmp_path: Path, effort: str, method: str, n: int
+) -> None:
+    """Its smallest budget, of 10 tokens, stands for a plain answer: 64 of them are beyond the one of 50."""
+    path = tmp_path / "allocation.json"
+    ALLOCATION.write(path)
+    policy, scorer = ScriptedPolicy(write), ScriptedScorer(lambda steps: 0.2)
+    answerer = Answerer(Models(policy, scorer, load_grader("exact", "a question")))
+    body = ChatBody(messages=[MessageBody(role="user", content="?")], reasoning_effort=effort)
+    settings = settings_for(SolveSettings(allocation=path), body, None, 64, ALLOCATION)
+
+    async def found() -> Answer:
+        return (await (await answerer.ask(body.asked, settings, 1)).answer()).answer
+
+    answer = asyncio.run(found())
+    assert (answer.answer, answer.strategy, answer.n) == ("7", method, n)
+    assert answer.difficulty is not None
+    other = body.model_copy(update={"search": SearchBody(strategy="majority"), "reasoning_effort": "low"})
+    chosen = settings_for(SolveSettings(allocation=path), other, None, 64, ALLOCATION)
+    assert (chosen.allocation, chosen.strategy, chosen.n) == (None, "majority", 4)

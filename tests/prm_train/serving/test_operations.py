@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from data_gen.policies.servers.requests import ServerError
+from data_gen.records.sampling import Completion, SamplingParams
 from prm_train.serving.answering import Models
 from prm_train.serving.app import ServeApp
 from tests.app_in_thread import in_thread
@@ -237,3 +239,32 @@ def test_asking_side_by_side_gives_what_asking_alone_gives(served: Served) -> No
             return [reply.json()["choices"] for reply in await asyncio.gather(*posts)]
 
     assert asyncio.run(ask_all()) == alone
+
+
+class FailingPolicy(EndlessPolicy):
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (ServerError("http://policy: no reply"), 502, "a server behind this one failed: http://policy: no"),
+        (RuntimeError("weights of the moon"), 500, "the server failed: RuntimeError; its log says more"),
+    ],
+)
+def test_a_policy_that_fails_is_an_error_and_never_an_answer(
+    reload: Models, error: Exception, status: int, message: str
+) -> None:
+    models = Models(FailingPolicy(error), None, reload.reader)
+    with serving(config_of(None, strategy="majority"), models) as server:
+        reply = server.post("/v1/completions", {"prompt": "x"})
+        assert (reply.status_code, reply.json()["error"]["message"][: len(message)]) == (status, message)
+        streamed = server.post("/v1/completions", {"prompt": "x", "stream": True})
+        [line] = [line for line in streamed.text.splitlines() if line.startswith("data: ")]
+        assert json.loads(line.removeprefix("data: "))["error"]["message"].startswith(message)
+        assert httpx.get(f"{server.url}/health").json()["under_way"] == 0
