@@ -1,10 +1,12 @@
 """The application: what is answered while the models are being loaded, and what once they are."""
 
 import time
-from typing import Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
@@ -25,9 +27,22 @@ from prm_train.serving.score_endpoints import ScoreEndpoints
 from prm_train.serving.scoring_sessions import SessionStore
 from prm_train.serving.settings import ServeConfig
 
+if TYPE_CHECKING:
+    from prm_train.serving.metrics import Metrics
+
 UNAVAILABLE = 503
 LOADING_SECONDS = 5  # after which a client may ask again
 NEED_A_SCORER = ("/v1/score", "/v1/score/sessions", "/verify", "/pooling")
+
+
+def new_metrics(admission: Admission) -> tuple["Metrics | None", list[Middleware]]:
+    """And what counts requests; none without prometheus-client."""
+    if find_spec("prometheus_client") is None:
+        return None, []
+    from prm_train.serving.metrics import CountRequests, Metrics
+
+    metrics = Metrics(admission)
+    return metrics, [Middleware(CountRequests, metrics=metrics)]
 
 
 class ServeApp:
@@ -41,8 +56,10 @@ class ServeApp:
         self._router: Router | None = None
         self.sessions: SessionStore | None = None
         self._admission = Admission(config.max_concurrency, config.max_queue)
-        self._created, self._models = int(time.time()), None
+        self._created = int(time.time())
+        self._metrics, middleware = new_metrics(self._admission)
         self.app = Starlette(
+            middleware=middleware,
             routes=[Route("/health/live", self._live), Route("/health", self._health)],
             exception_handlers={
                 BadRequestError: refusal,
@@ -55,10 +72,11 @@ class ServeApp:
 
     def ready(self, models: Models) -> None:
         """Raises InputError where the models cannot do what the config asks for."""
-        config, scorer, admission = self._config, models.scorer, self._admission
-        routes = [Route("/v1/models", self._list_models), *AskEndpoints(config, models, admission).routes]
+        config, scorer, admission, metrics = self._config, models.scorer, self._admission, self._metrics
+        routes = [Route("/v1/models", self._list_models), Route("/metrics", self._count_page)]
+        routes += AskEndpoints(config, models, admission, metrics).routes
         if scorer is not None:
-            endpoints = ScoreEndpoints(config, scorer, admission)
+            endpoints = ScoreEndpoints(config, scorer, admission, metrics)
             self.sessions = endpoints.sessions
             routes += endpoints.routes
             routes += PoolingEndpoint(config, scorer, admission).routes
@@ -81,6 +99,11 @@ class ServeApp:
         if self._router is None:
             raise BadRequestError("the models are still being loaded", UNAVAILABLE, LOADING_SECONDS)
         await self._router(scope, receive, send)
+
+    async def _count_page(self, request: Request) -> Response:
+        if self._metrics is None:
+            raise BadRequestError("/metrics needs prometheus-client: pip install 'prm-train[serve]'", 404)
+        return await self._metrics.page(request)
 
     async def _list_models(self, request: Request) -> Response:
         return JSONResponse({"object": "list", "data": self._cards})

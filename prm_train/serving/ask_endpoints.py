@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -38,6 +39,9 @@ from prm_train.serving.search_request import (
 )
 from prm_train.serving.settings import ServeConfig
 
+if TYPE_CHECKING:
+    from prm_train.serving.metrics import Metrics
+
 logger = logging.getLogger(__name__)
 KEEP_ALIVE_SECONDS = 5.0
 NOT_FOUND = 404
@@ -46,8 +50,10 @@ NOT_FOUND = 404
 class AskEndpoints:
     """`routes` answer questions by search."""
 
-    def __init__(self, config: ServeConfig, models: Models, admission: Admission) -> None:
-        self._config, self._admission = config, admission
+    def __init__(
+        self, config: ServeConfig, models: Models, admission: Admission, metrics: "Metrics | None" = None
+    ) -> None:
+        self._config, self._admission, self._metrics = config, admission, metrics
         self._settings, self._answerer = base_settings(config), Answerer(models)
         self._allocation = None if config.allocation is None else Allocation.read(config.allocation)
         scorer_id = models.scorer.scorer_id if models.scorer is not None else None
@@ -98,6 +104,8 @@ class AskEndpoints:
             begun = time.monotonic()
             found = await asking.answer()
         answer = found.answer
+        if self._metrics is not None:
+            self._metrics.count_answer(answer)
         logger.info(
             "%s, N = %d: %s in %.2f s, %d tokens generated, %d scored",
             answer.strategy,

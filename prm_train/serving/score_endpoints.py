@@ -1,7 +1,7 @@
 """`/v1/score`, scoring sessions below it, and `/verify` as NeMo-Gym asks it."""
 
 from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -31,6 +31,9 @@ from prm_train.serving.scoring_sessions import ScoringSession, SessionLimits, Se
 from prm_train.serving.settings import ServeConfig
 from prm_train.serving.step_scores import PathScores, StepScore, score_path
 
+if TYPE_CHECKING:
+    from prm_train.serving.metrics import Metrics
+
 Result = TypeVar("Result")
 CREATED = 201
 
@@ -38,8 +41,11 @@ CREATED = 201
 class ScoreEndpoints:
     """`routes` score steps with `scorer`."""
 
-    def __init__(self, config: ServeConfig, scorer: Scorer, admission: Admission) -> None:
-        self._config, self._scorer, self._admission = config, scorer, admission
+    def __init__(
+        self, config: ServeConfig, scorer: Scorer, admission: Admission, metrics: "Metrics | None" = None
+    ) -> None:
+        self._config, self._scorer = config, scorer
+        self._admission, self._metrics = admission, metrics
         limits = SessionLimits(
             config.max_sessions,
             config.max_session_nodes,
@@ -67,7 +73,10 @@ class ScoreEndpoints:
         steps = body.cut(self._config.step_separator)
         self._check_size(body.asked, steps)
         found = await self._in_turn(request, score_path(self._scorer, body.asked, steps))
-        return _gone() if found is None else JSONResponse(self._score_reply(found))
+        if found is None:
+            return _gone()
+        self._count(found.scores)
+        return JSONResponse(self._score_reply(found))
 
     def _score_reply(self, found: PathScores) -> dict[str, Any]:
         return {
@@ -115,6 +124,7 @@ class ScoreEndpoints:
         found = await self._in_turn(request, session.score(numbers))
         if found is None:
             return _gone()
+        self._count(found)
         scored = {
             "nodes": numbers,
             "scores": [each.score for each in found],
@@ -141,6 +151,7 @@ class ScoreEndpoints:
         found = await self._in_turn(request, score_path(self._scorer, body.asked, steps))
         if found is None:
             return _gone()
+        self._count(found.scores)
         failures = found.failures
         known = {
             "reward": found.score,
@@ -164,6 +175,10 @@ class ScoreEndpoints:
         )
         if n_bytes > longest:
             raise BadRequestError(f"body: texts of {n_bytes} bytes, expected at most {longest}")
+
+    def _count(self, scores: Sequence[StepScore]) -> None:
+        if self._metrics is not None:
+            self._metrics.count_scores(each.score for each in scores)
 
     async def _in_turn(self, request: Request, work: Coroutine[Any, Any, Result]) -> Result | None:
         """None where the client went away."""

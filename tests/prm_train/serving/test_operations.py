@@ -16,7 +16,7 @@ from prm_train.serving.answering import Models
 from prm_train.serving.app import ServeApp
 from tests.app_in_thread import in_thread
 from tests.data_gen.test_serve_policy import EndlessPolicy
-from tests.prm_train.serving.conftest import QUESTION, Served, config_of, serving
+from tests.prm_train.serving.conftest import QUESTION, STEPS, Served, config_of, serving
 
 CHAT = {"messages": [{"role": "user", "content": QUESTION}]}
 
@@ -268,3 +268,20 @@ def test_a_policy_that_fails_is_an_error_and_never_an_answer(
         [line] = [line for line in streamed.text.splitlines() if line.startswith("data: ")]
         assert json.loads(line.removeprefix("data: "))["error"]["message"].startswith(message)
         assert httpx.get(f"{server.url}/health").json()["under_way"] == 0
+
+
+def test_metrics_count_requests_tokens_and_scores(reload: Models, prm: Path) -> None:
+    pytest.importorskip("prometheus_client", reason="prometheus-client is not installed")
+    with serving(config_of(prm), reload) as server:
+        generated = server.chat(seed=1, search={"strategy": "majority"})["usage"]["completion_tokens"]
+        scores = server.ask("/v1/score", question=QUESTION, steps=[STEPS[0], " "])["scores"]
+        assert server.post("/foo/v1/completions", {"prompt": "x"}).status_code == 400
+        page = httpx.get(f"{server.url}/metrics").text
+    counted = dict(line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))
+    assert float(counted['prm_train_tokens_total{kind="generated"}']) == generated
+    assert float(counted['prm_train_answers_total{ended="whole",strategy="majority"}']) == 1
+    assert float(counted['prm_train_requests_total{endpoint="/v1/completions",status="400"}']) == 1
+    assert float(counted['prm_train_requests_total{endpoint="/v1/chat/completions",status="200"}']) == 1
+    assert float(counted["prm_train_unknown_scores_total"]) == 1
+    assert float(counted["prm_train_step_scores_sum"]) == pytest.approx(scores[0])
+    assert float(counted["prm_train_requests_under_way"]) == 0
