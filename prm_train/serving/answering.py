@@ -5,6 +5,7 @@ another n or budget shares what was drawn, if the server keeps a ledger. A reque
 which the reply names.
 """
 
+import logging
 import secrets
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -26,6 +27,9 @@ from prm_train.search.solve import Solver, as_allocated
 from prm_train.search.solve_settings import SolveSettings
 from prm_train.serving.chats import Asked, AskedPolicy, encode_asked, scorer_for
 
+logger = logging.getLogger(__name__)
+# Where it is, and what it said, is for the log and not for every client
+BEHIND_FAILED = "a server behind this one failed; the log says more"
 SEED_BITS = 53  # of a seed that the server chooses: a JSON number keeps them
 BAD_GATEWAY = 502
 
@@ -128,7 +132,8 @@ class Asking:
             try:
                 answer = await self.solver(ledger).solve(self.asked.question)
             except ServerError as error:
-                raise BadRequestError(f"a server behind this one failed: {error}", BAD_GATEWAY) from error
+                logger.warning("%s", error)
+                raise BadRequestError(BEHIND_FAILED, BAD_GATEWAY) from error
             except InputError as error:  # as a scorer whose encoding knows no chats
                 raise BadRequestError(str(error)) from error
         return Found(answer, self.seed, len(self.prompt_ids))

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from data_gen.policies.servers.http_requests import BadRequestError
+from data_gen.policies.servers.requests import ServerError
 from data_gen.settings.errors import InputError
 from prm_train.encoding.aggregation import Aggregation, aggregate
 from prm_train.scoring.protocol import Scorer, ScorerUsage, ScoringTree
+from prm_train.serving.answering import BEHIND_FAILED
 from prm_train.serving.chats import Asked, scorer_for
 
 logger = logging.getLogger(__name__)
@@ -84,7 +86,10 @@ async def score_nodes(tree: ScoringTree, nodes: Sequence[Any]) -> list[StepScore
 async def _score_node(tree: ScoringTree, node: Any) -> StepScore:
     try:
         return StepScore(await tree.score(node))
-    except InputError as error:  # among them a server that fails
+    except ServerError as error:
+        logger.warning("%s", error)
+        return StepScore(None, BEHIND_FAILED)
+    except InputError as error:
         return StepScore(None, str(error))
     except Exception as error:
         # Whatever it is, this score is unknown, and the reply says so; the log has the rest

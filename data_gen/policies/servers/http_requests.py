@@ -148,5 +148,7 @@ def internal_error_body(error: Exception) -> dict[str, Any]:
 
 
 def error_body(error: BadRequestError) -> dict[str, Any]:
-    message = shown_text(str(error), longest=LONGEST_MESSAGE)
-    return {"error": {"message": message, "type": "BadRequestError", "code": error.status}}
+    message, kind = shown_text(str(error), longest=LONGEST_MESSAGE), "BadRequestError"
+    if error.status >= 500 or error.retry_seconds is not None:
+        kind = "UnavailableError"
+    return {"error": {"message": message, "type": kind, "code": error.status}}

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from data_gen.policies.servers.requests import ServerError
 from prm_train.kinds.load import load_scorer
 from prm_train.kinds.served import connect_scorer
 from prm_train.scoring.incremental import IncrementalScorer
@@ -153,7 +154,7 @@ def test_pooling_serves_the_scorer_of_another_process(
 
 
 class BrokenTree:
-    """A scorer that fails whenever it is asked."""
+    """A scorer that fails whenever it is asked, with the error that the step names."""
 
     scorer_id, scores_steps, aggregation, root = "broken", True, "min", "root"
 
@@ -170,16 +171,18 @@ class BrokenTree:
         return f"{parent}/{step}"
 
     async def score(self, node: str) -> float:
-        raise RuntimeError("out of memory")
+        raise ServerError("http://scorer: no reply") if node.endswith("server") else RuntimeError("no memory")
 
 
 def test_a_scorer_that_fails_gives_null_and_no_zero() -> None:
     async def scored() -> Any:
         store = SessionStore(BrokenTree(), SessionLimits(1, 9, 99, 9.0))  # type: ignore[arg-type]
         session = await store.open(asked_question("?"))
-        [found] = await session.score([session.extend(0, "a")])
+        found = await session.score([session.extend(0, "memory"), session.extend(0, "server")])
         await store.close(session.name)
         return found
 
-    found = asyncio.run(scored())
-    assert (found.score, found.failure) == (None, "the scorer failed: RuntimeError")
+    by_memory, by_server = asyncio.run(scored())
+    assert (by_memory.score, by_memory.failure) == (None, "the scorer failed: RuntimeError")
+    assert by_server.score is None
+    assert by_server.failure == "a server behind this one failed; the log says more"
