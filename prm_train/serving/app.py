@@ -1,5 +1,6 @@
 """The application: what is answered while the models are being loaded, and what once they are."""
 
+import logging
 import time
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ from prm_train.serving.settings import ServeConfig
 if TYPE_CHECKING:
     from prm_train.serving.metrics import Metrics
 
+logger = logging.getLogger(__name__)
 UNAVAILABLE = 503
 LOADING_SECONDS = 5  # after which a client may ask again
 NEED_A_SCORER = ("/v1/score", "/v1/score/sessions", "/verify", "/pooling")
@@ -65,7 +67,6 @@ class ServeApp:
                 BadRequestError: refusal,
                 ClientDisconnect: _closed,
                 HTTPException: _as_json,
-                Exception: _internal_error,
             },
         )
         self.app.router.default = self._rest
@@ -98,7 +99,14 @@ class ServeApp:
         check_key(Request(scope), self._api_key)
         if self._router is None:
             raise BadRequestError("the models are still being loaded", UNAVAILABLE, LOADING_SECONDS)
-        await self._router(scope, receive, send)
+        try:
+            await self._router(scope, receive, send)
+        except (BadRequestError, HTTPException, ClientDisconnect):
+            raise
+        except Exception as error:
+            # Starlette's own handler raises it again, upon which uvicorn ends the connection under its client
+            logger.exception("a request failed")
+            await JSONResponse(internal_error_body(error), 500)(scope, receive, send)
 
     async def _count_page(self, request: Request) -> Response:
         if self._metrics is None:
@@ -137,8 +145,3 @@ def _as_json(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     said = BadRequestError(f"{request.method} {request.url.path}: {error.detail}", error.status_code)
     return refusal(request, said)
-
-
-def _internal_error(request: Request, error: Exception) -> Response:
-    """The log has the traceback."""
-    return JSONResponse(internal_error_body(error), 500)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,11 @@ class Served:
     config: ServeConfig
     models: Models
     serve_app: ServeApp
+    # One for all: making a client costs more than most requests
+    client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=60, verify=False))
 
     def post(self, path: str, body: Any = None, **options: Any) -> httpx.Response:
-        return httpx.post(f"{self.url}{path}", json=body, timeout=60, **options)
+        return self.client.post(f"{self.url}{path}", json=body, **options)
 
     def ask(self, path: str, **body: Any) -> dict[str, Any]:
         reply = self.post(path, body)

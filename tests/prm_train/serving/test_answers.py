@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from data_gen.grading.graders import load_grader
@@ -81,9 +80,9 @@ def test_reasoning_effort_is_a_number_of_samples(served: Served, effort: str, n:
 def test_requests_without_seed_differ_and_name_the_seed_that_gives_them_again(served: Served) -> None:
     hard = "Start with 3: knead 4 7, fold 5, mix 9, knead 2 8."
     search = {"strategy": "majority", "n": 1}
-    replies = [served.chat(hard, search=search) for _ in range(6)]
+    replies = [served.chat(hard, search=search) for _ in range(3)]
     seeds = {reply["search"]["seed"] for reply in replies}
-    assert len(seeds) == 6
+    assert len(seeds) == 3
     assert len({reply["choices"][0]["message"]["content"] for reply in replies}) > 1
     again = served.chat(hard, search=search, seed=replies[0]["search"]["seed"])
     assert again["choices"] == replies[0]["choices"]
@@ -125,7 +124,7 @@ def test_several_turns_are_read_by_policy_and_scorer(served: Served) -> None:
 
 
 def events_of(served: Served, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
-    with httpx.stream("POST", f"{served.url}{path}", json=body, timeout=60) as reply:
+    with served.client.stream("POST", f"{served.url}{path}", json=body) as reply:
         lines = [line for line in reply.iter_lines() if line.startswith("data: ")]
     assert lines[-1] == "data: [DONE]"
     return [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]

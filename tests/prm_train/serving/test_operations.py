@@ -74,7 +74,7 @@ CHAT = {"messages": [{"role": "user", "content": QUESTION}]}
 )
 def test_bad_requests_are_refused_with_the_field(served: Served, body: Any, message: str) -> None:
     content = body if isinstance(body, bytes) else json.dumps(body)
-    reply = httpx.post(f"{served.url}/v1/chat/completions", content=content, timeout=30)
+    reply = served.client.post(f"{served.url}/v1/chat/completions", content=content)
     assert reply.status_code == (404 if message.startswith("model") else 400)
     assert reply.json()["error"]["message"].startswith(message)
     assert len(reply.content) < 2000
@@ -171,7 +171,7 @@ def test_a_client_that_goes_away_ends_its_draws(reload: Models, is_stream: bool)
             with pytest.raises(httpx.ReadTimeout):
                 httpx.post(f"{server.url}/v1/completions", json=body, timeout=0.5)
         wait_for(lambda: policy.n_cancelled == 8)
-        wait_for(lambda: httpx.get(f"{server.url}/health").json()["under_way"] == 0)
+        wait_for(lambda: server.client.get(f"{server.url}/health").json()["under_way"] == 0)
     assert policy.n_begun == 8
 
 
@@ -189,7 +189,7 @@ def test_requests_wait_in_a_bounded_queue_and_then_hear_when_to_come_again(reloa
             thread.start()
         health = f"{server.url}/health"
         wanted = {"status": "ready", "under_way": 1, "waiting": 1}
-        wait_for(lambda: httpx.get(health).json() == wanted)
+        wait_for(lambda: server.client.get(health).json() == wanted)
         for body in ({"prompt": "x"}, {"prompt": "x", "stream": True}):
             refused = server.post("/v1/completions", body)
             assert refused.status_code == 429
@@ -197,7 +197,7 @@ def test_requests_wait_in_a_bounded_queue_and_then_hear_when_to_come_again(reloa
             assert refused.json()["error"]["message"].startswith("busy: 1 requests are worked on and 1 wait")
         for thread in threads:
             thread.join()
-        wait_for(lambda: httpx.get(health).json()["under_way"] == 0)
+        wait_for(lambda: server.client.get(health).json()["under_way"] == 0)
 
 
 def test_a_server_lives_before_it_is_ready_and_wants_its_key(prm: Path, reload: Models) -> None:
@@ -267,7 +267,7 @@ def test_a_policy_that_fails_is_an_error_and_never_an_answer(
         streamed = server.post("/v1/completions", {"prompt": "x", "stream": True})
         [line] = [line for line in streamed.text.splitlines() if line.startswith("data: ")]
         assert json.loads(line.removeprefix("data: "))["error"]["message"].startswith(message)
-        assert httpx.get(f"{server.url}/health").json()["under_way"] == 0
+        assert server.client.get(f"{server.url}/health").json()["under_way"] == 0
 
 
 def test_metrics_count_requests_tokens_and_scores(reload: Models, prm: Path) -> None:
@@ -276,7 +276,7 @@ def test_metrics_count_requests_tokens_and_scores(reload: Models, prm: Path) -> 
         generated = server.chat(seed=1, search={"strategy": "majority"})["usage"]["completion_tokens"]
         scores = server.ask("/v1/score", question=QUESTION, steps=[STEPS[0], " "])["scores"]
         assert server.post("/foo/v1/completions", {"prompt": "x"}).status_code == 400
-        page = httpx.get(f"{server.url}/metrics").text
+        page = server.client.get(f"{server.url}/metrics").text
     counted = dict(line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))
     assert float(counted['prm_train_tokens_total{kind="generated"}']) == generated
     assert float(counted['prm_train_answers_total{ended="whole",strategy="majority"}']) == 1

@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from data_gen.policies.servers.requests import ServerError
@@ -84,7 +83,7 @@ def test_a_session_computes_each_distinct_token_once(served: Served, prm: Path) 
     assert every["usage"]["prompt_tokens"] == n_distinct
     closed = served.post(f"{url}/score", {"nodes": [0]})
     assert closed.json()["error"]["message"].startswith("nodes: got 0, the question, which has no score")
-    assert httpx.delete(f"{served.url}{url}").json()["closed"] is True
+    assert served.client.delete(f"{served.url}{url}").json()["closed"] is True
     assert served.post(f"{url}/score", {"nodes": [1]}).status_code == 404
 
 
