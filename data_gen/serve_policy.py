@@ -7,7 +7,6 @@ client talks to.
 
 import asyncio
 import logging
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -16,15 +15,11 @@ from annotated_types import Interval
 
 from data_gen.policies.config import PolicyConfig
 from data_gen.policies.protocol import Policy
-from data_gen.process.open_files import raise_open_files_limit
 from data_gen.settings.api_keys import check_api_key_env, read_api_key
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
 
 logger = logging.getLogger(__name__)
-BACKLOG = 128  # connections that wait to be taken: asyncio tries as many at a time, and logs as many faults
-OWN_FILES = 100  # open files that are no connections: the model, the log, libraries
-ENDING_SECONDS = 30  # for requests under way when the server is told to end
 
 
 @dataclass(frozen=True)
@@ -97,21 +92,14 @@ def text_encoder(policy: Policy) -> Callable[[str], tuple[int, ...]]:
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(ServePolicyConfig, argv)
     try:
-        import uvicorn
-
         from data_gen.policies.servers.completions_server import CompletionsServer
-        from data_gen.policies.servers.patient_protocol import PatientProtocol, quiet_without_files
+        from data_gen.policies.servers.http_listener import listen, new_server, serve
     except ImportError as error:
         raise InputError(
             f"serve-policy needs starlette and uvicorn ({error}): pip install 'prm-train[serve]'"
         ) from error
     key = read_api_key(config.api_key_env)
-    try:
-        listener = socket.create_server((config.host, config.port), backlog=BACKLOG)
-    except OSError as error:
-        raise InputError(
-            f"cannot listen on {config.host}:{config.port}: {error.strerror}; expected a free port (--port)"
-        ) from error
+    listener = listen(config.host, config.port)
     policy = config.policy.load()
     name = config.name or config.model
     server = CompletionsServer(policy, text_encoder(policy), name, key)
@@ -122,24 +110,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         listener.getsockname()[1],
         policy.policy_id,
     )
-    n_connections = max(1, raise_open_files_limit() - OWN_FILES)  # beyond them a request is answered with 503
-    settings = uvicorn.Config(
-        server.app,
-        http=PatientProtocol,
-        ws="none",
-        lifespan="off",
-        log_level="warning",
-        access_log=False,
-        backlog=BACKLOG,
-        limit_concurrency=n_connections,
-        timeout_graceful_shutdown=ENDING_SECONDS,
-    )
-
-    async def serve() -> None:
-        asyncio.get_running_loop().set_exception_handler(quiet_without_files)
-        await uvicorn.Server(settings).serve(sockets=[listener])
-
-    asyncio.run(serve())
+    asyncio.run(serve(new_server(server.app), listener))
 
 
 if __name__ == "__main__":

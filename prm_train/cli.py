@@ -82,6 +82,10 @@ COMMANDS = {
         "measure any scorer: ProcessBench, PRMBench, best-of-N, pairs, labelled steps",
     ),
     "serve-policy": ("data_gen.serve_policy", "serve a policy over HTTP for other processes to draw from"),
+    "serve": (
+        "prm_train.serve",
+        "serve answers by search, and scores of steps, over HTTP: what OpenAI's clients speak",
+    ),
     "quickstart": ("prm_train.quickstart", "run all of the above on the built-in task"),
 }
 

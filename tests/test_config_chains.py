@@ -32,6 +32,7 @@ from prm_train.quickstart import QuickstartConfig
 from prm_train.search.settings import SearchConfig
 from prm_train.search.show_tree import ShowTreeConfig
 from prm_train.search.solve_questions import SolveConfig
+from prm_train.serving.settings import ServeConfig
 from prm_train.training.config import (
     TrainImplicitPrmConfig,
     TrainOrmConfig,
@@ -62,6 +63,7 @@ CLASSES: dict[str, type[Any]] = {
     "search": SearchConfig,
     "solve": SolveConfig,
     "show-tree": ShowTreeConfig,
+    "serve": ServeConfig,
     "evaluate": EvaluateConfig,
 }
 READS = {
@@ -229,6 +231,10 @@ def after_solve(config: SolveConfig, line: Line, written: Written) -> None:
     written.answers.add(config.output)
 
 
+def after_serve(config: ServeConfig, line: Line, written: Written) -> None:
+    assert {Path(name) for name in (config.prm, config.orm) if name} <= written.models, line.text
+
+
 def after_show_tree(config: ShowTreeConfig, line: Line, written: Written) -> None:
     assert config.run in written.answers, line.text
 
@@ -251,6 +257,7 @@ WRITERS: dict[str, Callable[[Any, Line, Written], None]] = {
     "search": after_search,
     "solve": after_solve,
     "show-tree": after_show_tree,
+    "serve": after_serve,
     "evaluate": after_evaluate,
 }
 

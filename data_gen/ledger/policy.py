@@ -84,7 +84,7 @@ class LedgerPolicy:
         else:
             made = self._ledger.in_flight[key] = asyncio.Event()
             try:
-                draw = await self._policy.sample(prefix_ids, params, index)
+                draw = await self._policy.sample(prefix_ids, params, key.draw_index)
                 self._ledger.add(key, self.question.problem_id, prefix_ids, parent, params, draw)
             finally:
                 del self._ledger.in_flight[key]

@@ -178,6 +178,7 @@ class AllocatedSolver:
     scorer: Scorer | None
     reader: AnswerReader
     ledger: Ledger
+    first_draw: int = 0
 
     def __post_init__(self) -> None:
         models = {"policy": self.policy.policy_id}
@@ -198,7 +199,8 @@ class AllocatedSolver:
         """See `Solver.solve`; the cost is that of the estimate, too. `drawn` are draws that other methods
         share (see `MethodPolicy`).
         """
-        policy = MethodPolicy(self.policy, self.ledger, question, {} if drawn is None else drawn)
+        drawn = {} if drawn is None else drawn
+        policy = MethodPolicy(self.policy, self.ledger, question, drawn, self.first_draw)
         if len(policy.encode_prompt(question.question)) >= policy.context_length:
             return self.solvers[0].unsolved(question, "the question fills the policy's context")
         if self.scorer is None:

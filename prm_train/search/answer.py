@@ -24,8 +24,9 @@ class Answer:
     """What was found. `answer` is None where no path that was finished states one.
 
     `confidence` is the answer's share of the vote, in [0, 1]; with `best_of_n` it is the score of the chosen
-    sample. `shares` are those of all answers, the heaviest first. `steps` and their `scores` are those of the
-    heaviest path that states the answer. `unsolved` says why there is no answer.
+    sample. `shares` are those of all answers, the heaviest first. `steps`, their `scores`, the whole `text`
+    and its `n_tokens` are those of the heaviest path that states the answer. `unsolved` says why there is no
+    answer.
 
     `stopped` names the rule or the budget that ended the search before all of `n` were drawn (None: neither
     did), `n_voters` how many samples or paths the answer was looked for among. With a budget, `spent` is what
@@ -48,6 +49,8 @@ class Answer:
     n_voters: int = 0
     spent: Spent | None = None
     difficulty: EstimatedDifficulty | None = None  # by which an allocation chose the strategy
+    text: str = ""
+    n_tokens: int = 0
 
 
 def named_shares(voters: Sequence[tuple[Candidate, float]]) -> dict[str, float]:

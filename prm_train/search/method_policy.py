@@ -10,7 +10,7 @@ from data_gen.ledger.policy import LedgerPolicy
 from data_gen.ledger.store import Ledger
 from data_gen.policies.protocol import Policy
 from data_gen.records.draw_keys import DrawKey
-from data_gen.records.sampling import Completion, Usage
+from data_gen.records.sampling import Completion, SamplingParams, Usage
 from data_gen.records.solutions import Question
 from prm_train.scoring.work import Work, passed
 
@@ -56,15 +56,27 @@ class MethodPolicy(LedgerPolicy):
 
     `drawn` is shared by the methods of a problem and collects all their draws, each once: what another method
     has drawn is not looked up again. `cost` is that of all draws of this method.
+
+    The draws of every prefix are counted from `first_draw` on: what asks twice for other answers gives two of
+    them that are far apart.
     """
 
     def __init__(
-        self, policy: Policy, ledger: Ledger, question: Question, drawn: dict[DrawKey, Completion]
+        self,
+        policy: Policy,
+        ledger: Ledger,
+        question: Question,
+        drawn: dict[DrawKey, Completion],
+        first_draw: int = 0,
     ) -> None:
         super().__init__(policy, ledger, question)
+        self._first_draw = first_draw
         self.cost = DrawsCost()
         self._drawn = drawn
         self._charges = list[tuple[int, tuple[int, ...], Completion]]()  # with the index of each
+
+    def key(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> DrawKey:
+        return super().key(prefix_ids, params, self._first_draw + index)
 
     def known(self, key: DrawKey) -> Completion | None:
         return self._drawn.get(key)
@@ -72,7 +84,7 @@ class MethodPolicy(LedgerPolicy):
     def charge(self, key: DrawKey, prefix_ids: tuple[int, ...], draw: Completion) -> None:
         super().charge(key, prefix_ids, draw)
         self._drawn[key] = draw
-        self._charges.append((key.draw_index, prefix_ids, draw))
+        self._charges.append((key.draw_index - self._first_draw, prefix_ids, draw))
         self.cost.add(prefix_ids, draw)
 
     def cost_of_first(self, n: int) -> DrawsCost:

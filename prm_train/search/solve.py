@@ -26,7 +26,7 @@ from prm_train.search.budget import POLICY, SCORER, Meter, Spent
 from prm_train.search.method_policy import MethodPolicy
 from prm_train.search.results import Cost
 from prm_train.search.solve_samples import ConfidentSamples, Found, ScoredSamples, draw_samples
-from prm_train.search.solve_settings import BEST_OF_N, MAJORITY, SolveSettings
+from prm_train.search.solve_settings import BEST_OF_N, MAJORITY, SolverConfig, SolveSettings
 from prm_train.strategies.answer_classes import classify_answers, with_classes
 from prm_train.strategies.deepconf_online import TraceWriter, parse_deepconf
 from prm_train.strategies.paths import PathGrower, SearchPath, search_tree
@@ -78,6 +78,7 @@ class Solver:
     ledger: Ledger
     flops: Mapping[str, ForwardFlops] = field(default_factory=dict)  # of the models, as far as known
     is_traced: bool = False
+    first_draw: int = 0  # see `MethodPolicy`
 
     def __post_init__(self) -> None:
         strategy = self.settings.strategy
@@ -101,7 +102,7 @@ class Solver:
         """A question that the policy or the scorer cannot read, since it fills their context, is an answer
         that says so.
         """
-        policy = MethodPolicy(self.policy, self.ledger, question, {})
+        policy = MethodPolicy(self.policy, self.ledger, question, {}, self.first_draw)
         if len(self.policy.encode_prompt(question.question)) >= self.policy.context_length:
             return self.unsolved(question, "the question fills the policy's context")
         async with AsyncExitStack() as stack:
@@ -231,6 +232,8 @@ class Solver:
             self.settings.n,
             cost,
             trace=tuple(trace.nodes),
+            text=chosen.text,
+            n_tokens=chosen.n_tokens,
         )
 
     def unsolved(
@@ -261,5 +264,26 @@ def as_allocated(solver: Solver) -> Solver | AllocatedSolver:
     except ValueError as error:
         raise InputError(f"{path}: chose what `solve` does not run: {error}") from None
     return AllocatedSolver(
-        allocation, chosen, solvers, solver.policy, solver.scorer, solver.reader, solver.ledger
+        allocation,
+        chosen,
+        solvers,
+        solver.policy,
+        solver.scorer,
+        solver.reader,
+        solver.ledger,
+        solver.first_draw,
     )
+
+
+def load_solver(
+    config: SolverConfig, policy: Policy, scorer: Scorer | None, ledger: Ledger, *, is_traced: bool = False
+) -> Solver | AllocatedSolver:
+    """Raises InputError where settings, policy and scorer do not go together."""
+    reader = load_grader(config.grader, "a question")
+    flops: Mapping[str, ForwardFlops] = {}
+    try:
+        if config.budget_flops is not None:
+            flops = config.flops_of(policy, scorer)
+        return as_allocated(Solver(config, policy, scorer, reader, ledger, flops, is_traced))
+    except ValueError as error:
+        raise InputError(str(error)) from None

@@ -19,29 +19,20 @@ from data_gen.files.jsonl import read_objects, write_text
 from data_gen.files.result_tables import counted, result_table, token_words
 from data_gen.files.run_folder import for_each, read_records
 from data_gen.files.run_identity import check_run, claim_run
-from data_gen.grading.graders import GraderName, load_grader
 from data_gen.ledger.store import IN_MEMORY, Ledger, has_draws
-from data_gen.models.names import check_inputs
-from data_gen.policies.config import PolicyConfig
-from data_gen.policies.protocol import Policy
 from data_gen.problems.layouts import question_id
 from data_gen.problems.row_fields import joined_text
-from data_gen.problems.tasks import model_path
 from data_gen.records.draw_keys import content_hash
 from data_gen.records.sampling import Usage
 from data_gen.records.solutions import Question
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
 from prm_train.scoring.ensemble import scorer_ids
-from prm_train.scoring.flops import ForwardFlops, known_flops, read_forward_flops
-from prm_train.scoring.foreign.settings import AUTO, PrmFormat
-from prm_train.scoring.protocol import Scorer, ScorerUsage
-from prm_train.search.allocation import AllocatedSolver
+from prm_train.scoring.protocol import ScorerUsage
 from prm_train.search.answer import Answer, EstimatedDifficulty
 from prm_train.search.budget import Spent
-from prm_train.search.scorer_config import ScorerConfig
-from prm_train.search.solve import Solver, as_allocated
-from prm_train.search.solve_settings import MAJORITY, SolveSettings
+from prm_train.search.solve import load_solver
+from prm_train.search.solve_settings import SolverConfig
 
 logger = logging.getLogger(__name__)
 QUESTION_FIELDS = ("question", "problem", "prompt")
@@ -49,7 +40,7 @@ ANSWERS = "answers.jsonl"
 
 
 @dataclass(frozen=True)
-class SolveConfig(SolveSettings):
+class SolveConfig(SolverConfig):
     """Answer questions with a policy and a scorer; no gold answer is needed."""
 
     question: str | None = field(default=None, metadata={"help": "a question to answer on the terminal"})
@@ -69,42 +60,19 @@ class SolveConfig(SolveSettings):
         default=None,
         metadata={"help": "run folder for the answers; needed with questions", "is_execution": True},
     )
-    policy: PolicyConfig = field(default_factory=PolicyConfig)
-    scorer: ScorerConfig = field(default_factory=ScorerConfig)
-    prm: str | None = field(default=None, metadata={"is_model": True, "help": "folder or Hub name of a PRM"})
-    prm_format: PrmFormat = field(
-        default=AUTO,
-        metadata={"help": "how to read a PRM of another project whose config.json does not say it"},
-    )
-    orm: str | None = field(
-        default=None,
-        metadata={"is_model": True, "help": "folder or Hub name of an ORM, for weighted and best_of_n"},
-    )
-    grader: GraderName = field(
-        default="math", metadata={"help": "what reads and compares answers, as for `prm-train sample`"}
-    )
     trace: bool = field(
         default=False,
         metadata={"help": "keep every step that a search in a tree drew, for `prm-train show-tree`"},
     )
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if (self.question is None) == (self.questions is None):
             raise ValueError("question, questions: expected one of them")
         if self.output is None and (self.questions is not None or self.trace):
             raise ValueError(
                 f"output: got null with {'questions' if self.questions else 'trace'}, expected a run folder"
             )
-        if self.prm is not None and self.orm is not None:
-            raise ValueError("prm, orm: got both, expected one of them")
-        self.scorer.check_one(self.prm, self.orm)
-        if self.prm is None and self.orm is None and self.needs_scorer:  # of an allocation: once it is read
-            raise ValueError(
-                f"strategy: got {self.strategy} without a scorer, expected prm or orm ({MAJORITY} needs none)"
-            )
-        if self.policy.model is None:
-            raise ValueError("policy.model: got null, expected the model that answers")
+        super().__post_init__()
 
 
 def read_questions(config: SolveConfig) -> Iterator[Question]:
@@ -134,39 +102,11 @@ def read_questions(config: SolveConfig) -> Iterator[Question]:
         yield Question(name, text)
 
 
-def load_scorer_of(config: SolveConfig) -> Scorer | None:
-    path = config.prm or config.orm
-    return None if path is None else config.scorer.load(path, config.policy, config.prm_format)
-
-
-def load_solver(
-    config: SolveConfig, policy: Policy, scorer: Scorer | None, ledger: Ledger
-) -> Solver | AllocatedSolver:
-    reader = load_grader(config.grader, "a question")
-    try:
-        flops = flops_of(config, policy, scorer)
-        return as_allocated(Solver(config, policy, scorer, reader, ledger, flops, config.trace))
-    except ValueError as error:
-        raise InputError(str(error)) from None
-
-
-def flops_of(config: SolveConfig, policy: Policy, scorer: Scorer | None) -> dict[str, ForwardFlops]:
-    """Of policy and scorer, as far as known; of one behind servers by the folder that it has here. An
-    ensemble has none.
-    """
-    if config.budget_flops is None:
-        return {}
-    folders = {"policy": model_path(config.policy.name), "scorer": config.prm or config.orm}
-    if config.scorer.ensemble:
-        del folders["scorer"]
-    read = {name: read_forward_flops(Path(folder)) for name, folder in folders.items() if folder}
-    return {name: each for name, each in read.items() if each} | known_flops(policy, scorer)
-
-
 def answer_on_terminal(config: SolveConfig, question: Question) -> None:
-    policy, scorer = config.policy.load(), load_scorer_of(config)
+    policy, scorer = config.policy.load(), config.load_scorer()
     with Ledger(IN_MEMORY) as ledger:
-        answer = asyncio.run(load_solver(config, policy, scorer, ledger).solve(question))
+        solver = load_solver(config, policy, scorer, ledger, is_traced=config.trace)
+        answer = asyncio.run(solver.solve(question))
     sys.stdout.write(answer_table(answer) + "\n")
 
 
@@ -175,14 +115,14 @@ def answer_into_folder(config: SolveConfig, folder: Path, questions: list[Questi
     path, ledger_path, adapter = folder / ANSWERS, folder / "ledger.sqlite", TypeAdapter(Answer)
     is_begun = path.exists() or has_draws(ledger_path)
     check_run(folder, config, is_begun=is_begun)
-    policy, scorer = config.policy.load(), load_scorer_of(config)
+    policy, scorer = config.policy.load(), config.load_scorer()
     models = {"policy": policy.policy_id, **(scorer_ids("scorer", scorer) if scorer else {})}
     if config.allocation is not None:
         models["allocation"] = content_hash(config.allocation.read_text())
     with Ledger(ledger_path) as ledger:
         claim_run(folder, config, models, is_begun=is_begun)
         done = {answer.question_id: answer for answer in _whole_answers(path)}
-        solver = load_solver(config, policy, scorer, ledger)
+        solver = load_solver(config, policy, scorer, ledger, is_traced=config.trace)
         with path.open("a") as file:
 
             async def one(question: Question) -> None:
@@ -258,9 +198,7 @@ def summary_table(answers: Sequence[Answer], path: Path) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(SolveConfig, argv)
-    check_inputs(config)
-    check_inputs(config.scorer, "scorer.")
-    config.policy.check()
+    config.check()
     questions = list(read_questions(config))
     if not questions:
         raise InputError(f"{config.questions}: no question in it")

@@ -1,11 +1,22 @@
-"""How a question is answered: the settings that `prm_train.solve` and `prm-train solve` share."""
+"""How a question is answered: the settings that `prm_train.solve` and `prm-train solve` share; and by whom,
+which commands are told. Loads without torch.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from data_gen.grading.graders import GraderName
+from data_gen.models.names import check_inputs
+from data_gen.policies.config import PolicyConfig
+from data_gen.policies.protocol import Policy
+from data_gen.problems.tasks import model_path
 from data_gen.sampling.draw_settings import DrawSettings
 from prm_train.encoding.aggregation import Aggregation
+from prm_train.scoring.flops import ForwardFlops, known_flops, read_forward_flops
+from prm_train.scoring.foreign.settings import AUTO, PrmFormat
+from prm_train.scoring.protocol import Scorer
 from prm_train.search.budget import Budget
+from prm_train.search.scorer_config import ScorerConfig
 from prm_train.strategies.deepconf_online import DEEPCONF_ONLINE, parse_deepconf
 from prm_train.strategies.stopping import StopRule
 from prm_train.strategies.tree_searches import TREE_SEARCHES, parse_strategy
@@ -126,3 +137,55 @@ class SolveSettings(Budget, DrawSettings):
     @property
     def is_of_samples(self) -> bool:
         return self.strategy in OF_SAMPLES or self.is_deepconf
+
+
+@dataclass(frozen=True)
+class SolverConfig(SolveSettings):
+    """What answers questions; the configs of `prm-train solve` and `prm-train serve` inherit it."""
+
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    scorer: ScorerConfig = field(default_factory=ScorerConfig)
+    prm: str | None = field(default=None, metadata={"is_model": True, "help": "folder or Hub name of a PRM"})
+    prm_format: PrmFormat = field(
+        default=AUTO,
+        metadata={"help": "how to read a PRM of another project whose config.json does not say it"},
+    )
+    orm: str | None = field(
+        default=None,
+        metadata={"is_model": True, "help": "folder or Hub name of an ORM, for weighted and best_of_n"},
+    )
+    grader: GraderName = field(
+        default="math", metadata={"help": "what reads and compares answers, as for `prm-train sample`"}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.prm is not None and self.orm is not None:
+            raise ValueError("prm, orm: got both, expected one of them")
+        self.scorer.check_one(self.prm, self.orm)
+        if self.prm is None and self.orm is None and self.needs_scorer:  # of an allocation: once it is read
+            raise ValueError(
+                f"strategy: got {self.strategy} without a scorer, expected prm or orm ({MAJORITY} needs none)"
+            )
+        if self.policy.model is None:
+            raise ValueError("policy.model: got null, expected the model that answers")
+
+    def check(self) -> None:
+        """Raises InputError for files and models that are not there, without loading anything."""
+        check_inputs(self)
+        check_inputs(self.scorer, "scorer.")
+        self.policy.check()
+
+    def load_scorer(self) -> Scorer | None:
+        path = self.prm or self.orm
+        return None if path is None else self.scorer.load(path, self.policy, self.prm_format)
+
+    def flops_of(self, policy: Policy, scorer: Scorer | None) -> dict[str, ForwardFlops]:
+        """Of policy and scorer, as far as known; of one behind servers by the folder that it has here. An
+        ensemble has none.
+        """
+        folders = {"policy": model_path(self.policy.name), "scorer": self.prm or self.orm}
+        if self.scorer.ensemble:
+            del folders["scorer"]
+        read = {name: read_forward_flops(Path(folder)) for name, folder in folders.items() if folder}
+        return {name: each for name, each in read.items() if each} | known_flops(policy, scorer)

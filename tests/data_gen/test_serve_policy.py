@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from data_gen.policies.servers import completion_request, patient_protocol
+from data_gen.policies.servers import http_requests, patient_protocol
 from data_gen.policies.servers.completions_server import CompletionsServer
 from data_gen.policies.simulated import SimulatedPolicy
 from data_gen.records.sampling import Completion, SamplingParams
@@ -151,8 +151,8 @@ def test_max_tokens_cuts(simulated_server):
         ({"logprobs": 5}, "logprobs: Input should be less than or equal to 1"),
         ({"guided_regex": "a*"}, "guided_regex: Extra inputs are not permitted"),
         ({"logit_bias": {"05": 1}}, "logit_bias: got key '05', expected token ids"),
-        ({"logit_bias": {"5": 101}}, "logit_bias: Input should be less than or equal to 100"),
-        ({"logit_bias": {"5": "x"}}, "logit_bias: Input should be a valid number"),
+        ({"logit_bias": {"5": 101}}, "logit_bias.5: Input should be less than or equal to 100"),
+        ({"logit_bias": {"5": "x"}}, "logit_bias.5: Input should be a valid number"),
         (
             {"logit_bias": {"300": 1}},
             "logit_bias, allowed_token_ids: biases: got id 300, expected ids in [0, ",
@@ -273,7 +273,7 @@ def test_a_body_beyond_the_limit_is_refused_before_it_is_read(simulated_server):
 @pytest.mark.hostile
 def test_requests_that_are_sent_by_halves_are_timed_out(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(patient_protocol, "HEAD_SECONDS", 0.3)
-    monkeypatch.setattr(completion_request, "BODY_SECONDS", 0.3)
+    monkeypatch.setattr(http_requests, "BODY_SECONDS", 0.3)
     policy = EndlessPolicy()
     app = CompletionsServer(policy, policy.encode_prompt, "endless").app
     whole = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"

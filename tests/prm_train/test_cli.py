@@ -47,6 +47,7 @@ def test_help_lists_the_commands_in_pipeline_order_and_loads_nothing_heavy() -> 
         "report",
         "benchmark",
         "serve-policy",
+        "serve",
         "quickstart",
     ]
 

@@ -1,17 +1,15 @@
-"""What a client asks of `/v1/completions`: its body read, checked and made into sampling parameters.
+"""What a client asks of `/v1/completions`: its body checked and made into sampling parameters.
 
 What would change the distribution in a way that is not known here (penalties, ...) is refused unless it
-changes nothing. So is a body of more than MAX_BODY_BYTES, and one that does not come whole in BODY_SECONDS.
+changes nothing.
 """
 
-import asyncio
-import json
 import re
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.requests import Request
+from pydantic import BaseModel, ConfigDict, Field
 
+from data_gen.policies.servers.http_requests import BadRequestError, parse_object, take_neutral, validated
 from data_gen.records.sampling import SamplingParams
 from data_gen.records.stop_strings import MAX_STOP_STRINGS
 from data_gen.records.token_rules import LARGEST_BIAS
@@ -31,18 +29,6 @@ NEUTRAL: dict[str, tuple[object, ...]] = {
     "min_tokens": (0,),
 }
 MAX_CHOICES = 4096
-MAX_BODY_BYTES = 8 * 2**20  # a million token ids
-BODY_SECONDS = 30.0
-REQUEST_TIMEOUT, CONTENT_TOO_LARGE = 408, 413
-LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-
-
-class BadRequestError(ValueError):
-    """A request that the server cannot answer as it stands; `status` is that of the reply."""
-
-    def __init__(self, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class CompletionBody(BaseModel):
@@ -67,56 +53,14 @@ class CompletionBody(BaseModel):
     user: str | None = None
 
 
-async def read_body(request: Request) -> bytes:
-    """Raises BadRequestError for a body that is too long or does not come whole in time, ClientDisconnect
-    where the client goes away.
-    """
-    too_long = BadRequestError(f"body: more than {MAX_BODY_BYTES} bytes", CONTENT_TOO_LARGE)
-    said_length = request.headers.get("Content-Length", "0")
-    if len(said_length) > len(str(MAX_BODY_BYTES)) or int(said_length) > MAX_BODY_BYTES:
-        raise too_long
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for part in request.stream():
-                body += part
-                if len(body) > MAX_BODY_BYTES:
-                    raise too_long
-    except TimeoutError:
-        raise BadRequestError(f"body: not whole after {BODY_SECONDS:g} s", REQUEST_TIMEOUT) from None
-    return bytes(body)
-
-
 def parse_body(raw: bytes) -> CompletionBody:
     """Raises BadRequestError, naming the field."""
-    try:
-        text = raw.decode()
-        fields = json.loads(text)
-        if LONE_SURROGATE.search(text):  # perhaps one of a pair
-            json.dumps(fields, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise BadRequestError("body: holds half of a surrogate pair, which is no text") from None
-    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested too deep
-        raise BadRequestError(f"body: not JSON: {error}") from None
-    if not isinstance(fields, dict):
-        raise BadRequestError("body: expected a JSON object")
+    fields = parse_object(raw)
     prompt = fields.get("prompt")
     if isinstance(prompt, list) and len(prompt) > MAX_CHOICES and not isinstance(prompt[0], int):
         raise BadRequestError(f"prompt: {len(prompt)} prompts, expected at most {MAX_CHOICES}")
-    for name, allowed in NEUTRAL.items():
-        value = fields.pop(name, None)
-        if value is not None and value not in allowed:
-            raise BadRequestError(
-                f"{name}: got {value!r}; this server draws from the model's own distribution, expected "
-                f"{allowed[0]!r}"
-            )
-    try:
-        return CompletionBody.model_validate(
-            {name: value for name, value in fields.items() if value is not None}
-        )
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        raise BadRequestError(f"{first['loc'][0]}: {first['msg']}") from None
+    why = "this server draws from the model's own distribution"
+    return validated(CompletionBody, take_neutral(fields, NEUTRAL, why))
 
 
 def sampling_params(body: CompletionBody) -> SamplingParams:

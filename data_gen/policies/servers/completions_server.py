@@ -17,7 +17,7 @@ import itertools
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -26,23 +26,22 @@ from starlette.routing import Route
 
 from data_gen.policies.protocol import Policy
 from data_gen.policies.servers.completion_request import (
-    CONTENT_TOO_LARGE,
     MAX_CHOICES,
-    REQUEST_TIMEOUT,
-    BadRequestError,
     CompletionBody,
     parse_body,
-    read_body,
     sampling_params,
 )
-from data_gen.policies.servers.foreign_text import shown_text
+from data_gen.policies.servers.http_requests import (
+    CLIENT_CLOSED_REQUEST,
+    BadRequestError,
+    check_key,
+    read_body,
+    refusal,
+    unless_disconnected,
+)
 from data_gen.process.daemon_threads import DaemonThreads
 from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
 from data_gen.records.token_rules import check_known_ids
-
-Result = TypeVar("Result")
-CLIENT_CLOSED_REQUEST = 499
-LONGEST_MESSAGE = 500  # characters of a refusal, which repeats what came
 
 
 class CompletionsServer:
@@ -69,13 +68,13 @@ class CompletionsServer:
             Route("/v1/models", self._models),
             Route("/v1/completions", self._completions, methods=["POST"]),
         ]
-        self.app = Starlette(routes=routes, exception_handlers={BadRequestError: _refusal})
+        self.app = Starlette(routes=routes, exception_handlers={BadRequestError: refusal})
 
     async def _health(self, request: Request) -> Response:
         return Response()
 
     async def _models(self, request: Request) -> Response:
-        self._check_key(request)
+        check_key(request, self._api_key)
         card = {
             "id": self._model,
             "object": "model",
@@ -87,7 +86,7 @@ class CompletionsServer:
         return JSONResponse({"object": "list", "data": [card]})
 
     async def _completions(self, request: Request) -> Response:
-        self._check_key(request)
+        check_key(request, self._api_key)
         try:
             body = parse_body(await read_body(request))
         except ClientDisconnect:
@@ -118,13 +117,6 @@ class CompletionsServer:
             "usage": _usage(sum(map(len, prompts)), completions),
         }
         return JSONResponse(reply)
-
-    def _check_key(self, request: Request) -> None:
-        if self._api_key is None:
-            return
-        given = request.headers.get("Authorization", "").encode()
-        if not secrets.compare_digest(given, f"Bearer {self._api_key}".encode()):
-            raise BadRequestError("Authorization: expected 'Bearer' and the API key of this server", 401)
 
     async def _prompts(self, body: CompletionBody) -> list[tuple[int, ...]]:
         is_one = isinstance(body.prompt, str) or not body.prompt or isinstance(body.prompt[0], int)
@@ -248,34 +240,3 @@ async def _all(draws: list[Coroutine[Any, Any, Completion]]) -> list[Completion]
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return [task.result() for task in tasks]
-
-
-async def unless_disconnected(request: Request, work: Coroutine[Any, Any, Result]) -> Result | None:
-    """The result of `work`, which is cancelled when the client goes away: then None. The request's body must
-    have been read.
-    """
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_disconnection(request))
-    try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-        return task.result() if task.done() else None
-    finally:
-        for each in (task, gone):
-            each.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
-
-
-async def _disconnection(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-def _refusal(request: Request, error: Exception) -> Response:
-    assert isinstance(error, BadRequestError)
-    message = shown_text(str(error), longest=LONGEST_MESSAGE)
-    # The body's rest is not read
-    headers = {"Connection": "close"} if error.status in (REQUEST_TIMEOUT, CONTENT_TOO_LARGE) else None
-    return JSONResponse(
-        {"error": {"message": message, "type": "BadRequestError", "code": error.status}},
-        error.status,
-        headers,
-    )

@@ -1,0 +1,139 @@
+"""From a request to an answer: the prompt's ids, the search (`prm_train.search.solve`), and what it found.
+
+The draws of a request are those of its seed: the same request with a seed has the same answer, and with
+another n or budget shares what was drawn, if the server keeps a ledger. A request without seed gets one,
+which the reply names.
+"""
+
+import logging
+import secrets
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+from data_gen.ledger.store import IN_MEMORY, Ledger
+from data_gen.policies.protocol import Policy
+from data_gen.policies.servers.http_requests import BadRequestError
+from data_gen.policies.servers.requests import ServerError
+from data_gen.process.daemon_threads import DaemonThreads
+from data_gen.records.draw_keys import derive_seed
+from data_gen.records.grader import AnswerReader
+from data_gen.settings.errors import InputError
+from prm_train.scoring.flops import ForwardFlops
+from prm_train.scoring.protocol import Scorer
+from prm_train.search.allocation import AllocatedSolver
+from prm_train.search.answer import Answer
+from prm_train.search.solve import Solver, as_allocated
+from prm_train.search.solve_settings import SolveSettings
+from prm_train.serving.chats import Asked, AskedPolicy, encode_asked, scorer_for
+
+logger = logging.getLogger(__name__)
+# Where it is, and what it said, is for the log and not for every client
+BEHIND_FAILED = "a server behind this one failed; the log says more"
+SEED_BITS = 53  # of a seed that the server chooses: a JSON number keeps them
+BAD_GATEWAY = 502
+
+
+@dataclass(frozen=True)
+class Models:
+    """What a server holds in memory. `ledger` keeps all draws; None: those of a request end with it."""
+
+    policy: Policy
+    scorer: Scorer | None
+    reader: AnswerReader
+    flops: Mapping[str, ForwardFlops] = field(default_factory=dict)
+    ledger: Ledger | None = None
+
+    def open_ledger(self) -> AbstractContextManager[Ledger]:
+        return nullcontext(self.ledger) if self.ledger is not None else Ledger(IN_MEMORY)
+
+
+@dataclass(frozen=True)
+class Found:
+    """An answer, the seed of its draws, and how long the prompt was."""
+
+    answer: Answer
+    seed: int
+    n_prompt_tokens: int
+
+
+def first_draw(seed: int) -> int:
+    """The draws of two seeds are far apart."""
+    return derive_seed("request", seed) >> 1
+
+
+class Answerer:
+    """Answers what clients ask. Texts become ids in a thread, so that a long one holds up nobody else."""
+
+    def __init__(self, models: Models) -> None:
+        self.models = models
+        self._longest_token = max(map(len, models.policy.token_bytes()))
+        self._encoding = DaemonThreads(1)
+
+    async def prompt_ids(self, asked: Asked) -> tuple[int, ...]:
+        """Raises BadRequestError for what fills the policy's context, before it costs anything."""
+        policy = self.models.policy
+        longest = policy.context_length * self._longest_token
+        if asked.n_bytes > longest:
+            raise BadRequestError(
+                f"messages: {asked.n_bytes} bytes leave no room in a context of {policy.context_length} "
+                f"tokens, which hold at most {longest}"
+            )
+        ids = await self._encoding.call(encode_asked, policy, asked)
+        if len(ids) >= policy.context_length:
+            raise BadRequestError(
+                f"messages: {len(ids)} tokens leave no room in a context of {policy.context_length} tokens"
+            )
+        return ids
+
+    async def ask(self, asked: Asked, settings: SolveSettings, seed: int | None) -> "Asking":
+        """What is to be searched for. Raises BadRequestError where settings do not go together with policy
+        and scorer, or these cannot read what was asked.
+        """
+        prompt_ids = await self.prompt_ids(asked)
+        asking = Asking(
+            self.models,
+            asked,
+            prompt_ids,
+            settings,
+            secrets.randbits(SEED_BITS) if seed is None else seed,
+        )
+        with Ledger(IN_MEMORY) as ledger:
+            asking.solver(ledger)
+        return asking
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A question with all that decides its answer."""
+
+    models: Models
+    asked: Asked
+    prompt_ids: tuple[int, ...]
+    settings: SolveSettings
+    seed: int
+
+    def solver(self, ledger: Ledger) -> Solver | AllocatedSolver:
+        """Raises BadRequestError."""
+        models, settings, scorer = self.models, self.settings, None
+        if models.scorer is not None and (settings.needs_scorer or settings.allocation is not None):
+            scorer = scorer_for(models.scorer, self.asked)
+        policy, draw = AskedPolicy(models.policy, self.prompt_ids), first_draw(self.seed)
+        try:
+            return as_allocated(
+                Solver(settings, policy, scorer, models.reader, ledger, models.flops, first_draw=draw)
+            )
+        except ValueError as error:
+            raise BadRequestError(str(error)) from error
+
+    async def answer(self) -> Found:
+        """Raises BadRequestError, with the status 502 where a server behind policy or scorer fails."""
+        with self.models.open_ledger() as ledger:
+            try:
+                answer = await self.solver(ledger).solve(self.asked.question)
+            except ServerError as error:
+                logger.warning("%s", error)
+                raise BadRequestError(BEHIND_FAILED, BAD_GATEWAY) from error
+            except InputError as error:  # as a scorer whose encoding knows no chats
+                raise BadRequestError(str(error)) from error
+        return Found(answer, self.seed, len(self.prompt_ids))

@@ -1,0 +1,92 @@
+"""`/pooling` as vLLM has it (`prm_train.scoring.pooling` says what goes to and fro): token ids in, the
+numbers of every token (a PRM) or of the last one (an ORM) out. So `scorer.servers` of another process may
+name this one. Every path is computed whole; sessions of `/v1/score` compute each distinct token once.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from transformers import PreTrainedModel
+
+from data_gen.policies.servers.http_requests import (
+    BadRequestError,
+    parse_object,
+    read_body,
+    take_neutral,
+    validated,
+)
+from data_gen.process.daemon_threads import DaemonThreads
+from data_gen.settings.errors import InputError
+from prm_train.scoring.class_numbers import class_numbers
+from prm_train.scoring.incremental import IncrementalScorer
+from prm_train.scoring.protocol import Scorer
+from prm_train.serving.admission import Admission
+from prm_train.serving.settings import ServeConfig
+
+MAX_PATHS = 256
+NEUTRAL: dict[str, tuple[object, ...]] = {
+    "add_special_tokens": (False,),
+    "encoding_format": ("float",),
+    "dimensions": (),
+    "truncate_prompt_tokens": (),
+    "user": (),
+}
+TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+
+
+class PoolingBody(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+    model: str | None = None
+    task: Literal["token_classify", "classify"] | None = None
+    input: TokenIds | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_PATHS)]
+    use_activation: bool = True
+
+    @property
+    def paths(self) -> list[list[int]]:
+        is_one = isinstance(self.input[0], int)
+        return [self.input] if is_one else self.input  # type: ignore[list-item, return-value]
+
+
+class PoolingEndpoint:
+    """`routes` pool the numbers of `scorer`, which must be a model in this process."""
+
+    def __init__(self, config: ServeConfig, scorer: Scorer, admission: Admission) -> None:
+        self._label, self._scorer, self._admission = config.scorer_label, scorer, admission
+        self._task = "token_classify" if scorer.scores_steps else "classify"
+        self._computing = DaemonThreads(1)
+
+    @property
+    def routes(self) -> list[Route]:
+        return [Route("/pooling", self._pooling, methods=["POST"])]
+
+    async def _pooling(self, request: Request) -> Response:
+        fields = take_neutral(parse_object(await read_body(request)), NEUTRAL, "ids are pooled as they come")
+        body = validated(PoolingBody, fields)
+        if not isinstance(self._scorer, IncrementalScorer):
+            raise BadRequestError(
+                f"/pooling: this server's scorer ({type(self._scorer).__name__}) is no single model in this "
+                "process, expected /v1/score to be asked",
+                404,
+            )
+        if body.model not in (None, self._label):
+            raise BadRequestError(f"model: got {body.model!r}; this server serves {self._label!r}", 404)
+        if body.task not in (None, self._task):
+            raise BadRequestError(f"task: got {body.task!r}, expected {self._task!r}")
+        try:
+            async with self._admission.turn():
+                model, use_activation = self._scorer.model, body.use_activation
+                data = [await self._computing.call(pooled, model, ids, use_activation) for ids in body.paths]
+        except InputError as error:
+            raise BadRequestError(str(error)) from error
+        n_tokens = sum(map(len, body.paths))
+        items = [{"index": place, "object": "pooling", "data": each} for place, each in enumerate(data)]
+        usage = {"prompt_tokens": n_tokens, "total_tokens": n_tokens}
+        return JSONResponse({"object": "list", "model": self._label, "data": items, "usage": usage})
+
+
+def pooled(model: PreTrainedModel, ids: list[int], use_activation: bool) -> list[Any]:
+    found: list[Any] = class_numbers(model, ids, use_activation=use_activation).tolist()
+    return found

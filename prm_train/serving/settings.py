@@ -1,0 +1,98 @@
+"""The settings of `prm-train serve`: those of `prm-train solve`, where it listens, and what it bounds. Loads
+without torch.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Interval
+
+from data_gen.settings.api_keys import check_api_key_env
+from prm_train.search.solve_settings import SolverConfig
+
+POSITIVE = (
+    "max_n",
+    "max_concurrency",
+    "max_sessions",
+    "max_session_nodes",
+    "max_session_bytes",
+    "session_idle_seconds",
+    "drain_seconds",
+)
+
+
+@dataclass(frozen=True)
+class ServeConfig(SolverConfig):
+    """Serve answers by search, and the scores of steps, over HTTP. What a request leaves out is as set
+    here.
+    """
+
+    name: str | None = field(
+        default=None,
+        metadata={"help": "the name by which clients call the policy; null: the same as policy.model"},
+    )
+    scorer_name: str | None = field(
+        default=None,
+        metadata={"help": "the name by which clients of /pooling call the scorer; null: prm or orm"},
+    )
+    host: str = field(
+        default="127.0.0.1",
+        metadata={"help": "address to listen on; 0.0.0.0 admits every machine that can reach this one"},
+    )
+    port: Annotated[int, Interval(ge=0, le=65535)] = field(
+        default=8000, metadata={"help": "port to listen on; 0 takes a free one, which the log names"}
+    )
+    api_key_env: str | None = field(
+        default=None,
+        metadata={
+            "help": "NAME of the environment variable with the API key that requests must carry; null: no key"
+        },
+    )
+    ledger: Path | None = field(
+        default=None,
+        metadata={
+            "help": "file that keeps all draws: a request with a seed that was asked before, with a larger n "
+            "say, draws only what is missing; null: draws are kept until their request is answered"
+        },
+    )
+    max_n: int = field(default=256, metadata={"help": "largest n that a request may ask for"})
+    max_concurrency: int = field(
+        default=32, metadata={"help": "requests that are searched or scored at a time; others wait"}
+    )
+    max_queue: int = field(
+        default=256, metadata={"help": "requests that may wait; further ones are answered with 429"}
+    )
+    drain_seconds: int = field(
+        default=30, metadata={"help": "time for requests under way when the server is told to end"}
+    )
+    max_sessions: int = field(default=256, metadata={"help": "scoring sessions that may be open"})
+    max_session_nodes: int = field(default=4096, metadata={"help": "steps of a scoring session"})
+    max_session_bytes: int = field(
+        default=2**20,
+        metadata={"help": "bytes of the texts of a scoring session, or of one request for scores"},
+    )
+    session_idle_seconds: float = field(
+        default=600.0, metadata={"help": "a scoring session that is not used so long is closed"}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_api_key_env(self.api_key_env)
+        for name in POSITIVE:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: got {getattr(self, name)}, expected more than 0")
+        if self.max_queue < 0:
+            raise ValueError(f"max_queue: got {self.max_queue}, expected 0 or more")
+        if self.n > self.max_n:
+            raise ValueError(f"n: got {self.n}, expected at most max_n, {self.max_n}")
+
+    @property
+    def policy_name(self) -> str:
+        return self.name or self.policy.name
+
+    @property
+    def scorer_label(self) -> str | None:
+        """None without a scorer."""
+        kind = "prm" if self.prm is not None else "orm" if self.orm is not None else None
+        return kind and (self.scorer_name or kind)
