@@ -96,6 +96,10 @@ class ImplicitPrmTraining(LanguageModelTraining):
         known = {example.input_ids: example for example in (*trainer.train_dataset, *trainer.validation)}
         return super().trained_scores(trainer, encoding, [known[row.input_ids] for row in rows])
 
+    def is_compared_exactly(self, trainer: Any) -> bool:
+        # The reference of the rows was computed at the precision of the training
+        return not self.config.bf16_autocast and super().is_compared_exactly(trainer)
+
     @torch.no_grad()
     def scores(self, model: Any, encoding: ScorerEncoding, rows: Sequence[Example]) -> list[float]:
         """The rows must know their reference (see `with_reference`)."""

@@ -44,7 +44,7 @@ def test_cases_that_fail_count_as_tried_and_those_that_are_skipped_do_not(tmp_pa
     "case",
     [
         pytest.param(Case("sample", "simulated", 1500, 2), id="sample"),
-        pytest.param(Case("label", "simulated", 40, 2), id="label"),
+        pytest.param(Case("label", "simulated", 40, 2), id="label", marks=pytest.mark.slow),
         pytest.param(Case("label", "base", 40, 5), id="label on a real network", marks=pytest.mark.slow),
     ],
 )

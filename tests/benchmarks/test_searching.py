@@ -78,6 +78,7 @@ def test_whole_texts_have_the_scores_of_the_scorer_in_use(prm: str):
     assert whole.n_tokens == 2 * n_head + sum(n_steps) + n_steps[0]
 
 
+@pytest.mark.slow
 def test_a_small_run_writes_every_figure_and_keeps_what_it_did_not_measure(tmp_path: Path, prm: str):
     output = tmp_path / "search.json"
     output.write_text('{"quickstart_cpu_seconds": 12.5}')

@@ -37,6 +37,7 @@ def test_correctness_finds_a_cpu_equal_to_itself(tmp_path: Path):
     assert found["scores"]["bfloat16_to_cpu_whole"] > 1e-5
 
 
+@pytest.mark.slow
 def test_engine_and_search_write_rates_and_ratios(tmp_path: Path):
     found = engine.measure(small(tmp_path / "engine"))
     rates = found["real"]["tokens_per_second"]
