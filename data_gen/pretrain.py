@@ -60,6 +60,7 @@ class PretrainConfig:
     intermediate_size: int = 256
     vocab_size: int = 352
     context_length: int = 2048
+    device: str = "cpu"
 
     @property
     def levels(self) -> tuple[dict[str, float], ...]:
@@ -209,8 +210,9 @@ def make_policy(config: PretrainConfig, output: Path, folder: Path, n_steps_per_
     sample_texts = [message["content"] for _ in range(60) for chat in next(stream) for message in chat]
     tokenizer = train_tokenizer(sample_texts, config.vocab_size, config.context_length)
     model = build_model(config, tokenizer)
+    model.to(config.device)
     progress = train(config, model, tokenizer, stream, folder, n_steps_per_checkpoint)
-    model.eval()
+    model.cpu().eval()
     cost = PretrainingCost(
         model.num_parameters(),
         progress.n_tokens,
@@ -277,10 +279,9 @@ def train(
 def update(model: Qwen2ForCausalLM, optimizer: torch.optim.AdamW, batch: dict[str, torch.Tensor]) -> float:
     """One step on a batch of `encode_batch`; its mean loss in nats per learnt token."""
     # only positions that predict an assistant token need their logits over the vocabulary
-    hidden = model.model(input_ids=batch["input_ids"], use_cache=False).last_hidden_state[
-        :, :-1
-    ]  # (B, T-1, H)
-    targets = batch["labels"][:, 1:]
+    input_ids, labels = (batch[name].to(model.device) for name in ("input_ids", "labels"))
+    hidden = model.model(input_ids=input_ids, use_cache=False).last_hidden_state[:, :-1]  # (B, T-1, H)
+    targets = labels[:, 1:]
     loss = cross_entropy(model.lm_head(hidden[targets != -100]), targets[targets != -100])
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -96,5 +96,10 @@ def load_checkpoint(
     with torch.no_grad():
         for name, weight in model.named_parameters():
             weight.copy_(state[f"weight/{name}"])
-            optimizer.state[weight] = {moment: state[f"{moment}/{name}"] for moment in MOMENTS}
+            found = {moment: state[f"{moment}/{name}"] for moment in MOMENTS}
+            # AdamW counts its steps on the CPU
+            optimizer.state[weight] = {
+                moment: value if moment == "step" else value.to(weight.device)
+                for moment, value in found.items()
+            }
     return progress
