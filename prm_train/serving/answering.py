@@ -21,9 +21,8 @@ from data_gen.records.grader import AnswerReader
 from data_gen.settings.errors import InputError
 from prm_train.scoring.flops import ForwardFlops
 from prm_train.scoring.protocol import Scorer
-from prm_train.search.allocation import AllocatedSolver
 from prm_train.search.answer import Answer
-from prm_train.search.solve import Solver, as_allocated
+from prm_train.search.solve import AnySolver, Solver, as_allocated
 from prm_train.search.solve_settings import SolveSettings
 from prm_train.serving.chats import Asked, AskedPolicy, encode_asked, scorer_for
 
@@ -113,7 +112,7 @@ class Asking:
     settings: SolveSettings
     seed: int
 
-    def solver(self, ledger: Ledger) -> Solver | AllocatedSolver:
+    def solver(self, ledger: Ledger) -> AnySolver:
         """Raises BadRequestError."""
         models, settings, scorer = self.models, self.settings, None
         if models.scorer is not None and (settings.needs_scorer or settings.allocation is not None):

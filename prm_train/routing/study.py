@@ -1,0 +1,223 @@
+"""A router fitted on some problems and judged on others: a search of its own, or the other folds of the same
+one, where the estimate from the prompt is fitted without them, too.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prm_train.allocation.early_stop import saved_share
+from prm_train.allocation.folds import bins_of, fold_numbers
+from prm_train.metrics.difficulty import Floats, PassRateFit, fit_pass_rates
+from prm_train.metrics.estimators import Interval, bootstrap_interval, paired_difference
+from prm_train.routing.paths import Costed, Paths, joined
+from prm_train.routing.report import CurvePoint, RoutePoint, WrongRoutings
+from prm_train.routing.thresholds import (
+    Routed,
+    Thresholds,
+    accept_candidates,
+    always_complex,
+    always_simple,
+    choose,
+    routed,
+)
+from prm_train.search.allocation import Unit
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Those of `RouteConfig` that say how thresholds are chosen and judged. `edges` lie between the bins of
+    the complex path's choices.
+    """
+
+    unit: Unit = "tokens"
+    tolerance: float = 0.0
+    n_folds: int = 5
+    seed: int = 0
+    edges: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Searched:
+    """The problems of a search: by choice of the complex path their paths, and where prompts are read their
+    states (problem, hidden), what reading costs, and the pass rates (problem,).
+    """
+
+    parts: Sequence[Paths]
+    states: Floats | None = None
+    read: Costed | None = None
+    rates: Floats | None = None
+
+    def __len__(self) -> int:
+        return len(self.parts[0].score)
+
+    def only(self, problems: Bools) -> "Searched":
+        return Searched(
+            [each.only(problems) for each in self.parts],
+            None if self.states is None else self.states[problems],
+            None if self.read is None else {unit: each[problems] for unit, each in self.read.items()},
+            None if self.rates is None else self.rates[problems],
+        )
+
+    def paths(self, pass_at_1: Floats | None, edges: Sequence[float]) -> Paths:
+        if pass_at_1 is None:
+            return self.parts[0]
+        whole = joined(self.parts, bins_of(pass_at_1, edges).tolist())
+        return replace(whole, pass_at_1=pass_at_1, read=self.read)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """`scores` are all that were tried for `accept_from`."""
+
+    at: Thresholds
+    fit: PassRateFit | None
+    scores: tuple[float, ...]
+
+
+def fit_router(problems: Searched, settings: FitSettings, known: PassRateFit | None = None) -> Fitted:
+    """Thresholds by these problems. `known` is an estimate from prompts that was fitted elsewhere; without
+    it one is fitted here, and each problem's own estimate is that of the folds without it.
+    """
+    fit, pass_at_1 = known, None
+    if problems.states is not None:
+        if known is not None:
+            pass_at_1 = known.predict(problems.states)
+        else:
+            assert problems.rates is not None
+            fit = fit_pass_rates(problems.states, problems.rates)
+            pass_at_1 = cross_predicted(problems.states, problems.rates, settings)
+    paths = problems.paths(pass_at_1, settings.edges)
+    at = choose(paths, settings.unit, settings.tolerance)
+    return Fitted(at, fit if pass_at_1 is not None else None, tuple(accept_candidates(paths)))
+
+
+def cross_predicted(states: Floats, rates: Floats, settings: FitSettings) -> Floats:
+    """pass@1 of each problem by a fit to the problems of other folds."""
+    folds, found = fold_numbers(len(rates), settings.n_folds, settings.seed), np.zeros(len(rates))
+    for fold in np.unique(folds):
+        own = folds == fold
+        found[own] = fit_pass_rates(states[~own], rates[~own]).predict(states[own])
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Of problems that had no part in the fit: their paths, what the router does, and what it would do at
+    each score that was tried.
+    """
+
+    paths: Paths
+    router: Routed
+    curve: Sequence[tuple[float, Routed]]
+
+
+def judge(problems: Searched, fitted: Fitted, settings: FitSettings) -> Judged:
+    pass_at_1 = None if fitted.fit is None else fitted.fit.predict(problems.states)  # type: ignore[arg-type]
+    paths = problems.paths(pass_at_1, settings.edges)
+    curve = [(score, routed(paths, replace(fitted.at, accept_from=score))) for score in fitted.scores]
+    return Judged(paths, routed(paths, fitted.at), curve)
+
+
+def cross_judge(problems: Searched, settings: FitSettings, known: PassRateFit | None = None) -> list[Judged]:
+    """Of each fold, by a router that is fitted to the others."""
+    folds = fold_numbers(len(problems), settings.n_folds, settings.seed + 1)
+    found = []
+    for fold in np.unique(folds):
+        fitted = fit_router(problems.only(folds != fold), settings, known)
+        found.append(judge(problems.only(folds == fold), fitted, settings))
+    return found
+
+
+class Verdict:
+    """What the judged problems, of all folds together, show."""
+
+    def __init__(self, judged: Sequence[Judged], settings: FitSettings) -> None:
+        self._judged, self._seed, self.unit = judged, settings.seed, settings.unit
+        self._router = [each.router for each in judged]
+        self._complex = _whole([always_complex(each.paths) for each in judged])
+        self._simple = _whole([always_simple(each.paths) for each in judged])
+        self._right, self._cost = _whole([(each.right, each.cost) for each in self._router])
+
+    def __len__(self) -> int:
+        return len(self._right)
+
+    def _interval(self, values: Floats) -> Interval:
+        return bootstrap_interval(np.clip(values, 0.0, 1.0), np.random.default_rng(self._seed))
+
+    def _difference(self, one: Floats, other: Floats) -> Interval:
+        return paired_difference(one, other, np.random.default_rng(self._seed))
+
+    def _point(self, right: Floats, cost: Costed, share: float) -> RoutePoint:
+        costs: dict[Unit, float] = {unit: float(each.mean()) for unit, each in cost.items()}
+        return RoutePoint(self._interval(right), costs, share)
+
+    def _of(self, found: Sequence[Routed]) -> RoutePoint:
+        right, cost = _whole([(each.right, each.cost) for each in found])
+        share = np.concatenate([each.simple for each in found])
+        return self._point(right, cost, float(share.mean()))
+
+    @property
+    def router(self) -> RoutePoint:
+        return self._of(self._router)
+
+    @property
+    def always_complex(self) -> RoutePoint:
+        return self._point(*self._complex, 0.0)
+
+    @property
+    def always_simple(self) -> RoutePoint:
+        return self._point(*self._simple, 1.0)
+
+    @property
+    def saved(self) -> dict[Unit, Interval]:
+        paid = self._complex[1]
+        return {unit: saved_share(self._cost[unit], paid[unit], self._seed) for unit in self._cost}
+
+    @property
+    def accuracy_difference(self) -> Interval:
+        return self._difference(self._right, self._complex[0])
+
+    @property
+    def over_mix(self) -> Interval:
+        """Over sending each question to the complex path with a probability at which that costs the same."""
+        low, high, paid = (cost[self.unit].mean() for cost in (self._simple[1], self._complex[1], self._cost))
+        share = float(np.clip((paid - low) / (high - low), 0.0, 1.0)) if high > low else 1.0
+        return self._difference(self._right, (1 - share) * self._simple[0] + share * self._complex[0])
+
+    @property
+    def wrong(self) -> WrongRoutings:
+        def whole(name: str) -> Floats:
+            return np.concatenate([getattr(each, name) for each in self._router])
+
+        return WrongRoutings(
+            wrong_simple=self._interval(whole("wrong_simple")),
+            hard_right=self._interval(whole("hard_right")),
+            unsure_right=self._interval(whole("unsure_right")),
+            spoiled=self._interval(whole("spoiled")),
+            n_wrong_simple=float(whole("wrong_simple").sum()),
+            n_right_complex=float(whole("hard_right").sum() + whole("unsure_right").sum()),
+        )
+
+    @property
+    def curve(self) -> tuple[CurvePoint, ...]:
+        return tuple(self._curve())
+
+    def _curve(self) -> Iterator[CurvePoint]:
+        """By the place of a score among those tried: folds have scores of their own."""
+        for points in zip(*(each.curve for each in self._judged), strict=True):
+            score = float(np.mean([score for score, _ in points]))
+            yield CurvePoint(score, self._of([found for _, found in points]))
+
+
+def _whole(parts: Sequence[tuple[Floats, Costed]]) -> tuple[Floats, dict[Unit, Floats]]:
+    """Accuracy and cost (problem,) of all folds, one behind the other."""
+    units = parts[0][1].keys()
+    return np.concatenate([right for right, _ in parts]), {
+        unit: np.concatenate([cost[unit] for _, cost in parts]) for unit in units
+    }

@@ -1,0 +1,101 @@
+"""What comes of a router's thresholds, by numbers that are worked out by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from prm_train.routing.paths import NO_SCORE, Paths, joined
+from prm_train.routing.thresholds import NEVER, Thresholds, always_complex, always_simple, choose, routed
+
+
+def array(*rows: tuple[float, ...]) -> np.ndarray:
+    return np.array(rows)
+
+
+# Two problems with two draws each, of which the second problem looks hard and is. A sample costs 10, the
+# complex path 100, both 105, and reading the prompt 1.
+PATHS = Paths(
+    score=array((0.9, 0.4), (0.9, 0.2)),
+    simple_right=array((1, 1), (0, 1)),
+    simple={"tokens": np.full((2, 2), 10.0)},
+    complex_right=array((1, 1), (1, 0)),
+    complex={"tokens": np.full((2, 2), 100.0)},
+    escalated={"tokens": np.full((2, 2), 105.0)},
+    counts=np.ones((2, 2)),
+    pass_at_1=np.array([0.8, 0.3]),
+    read={"tokens": np.ones(2)},
+)
+
+
+def test_hard_questions_skip_the_sample_and_low_scores_go_on() -> None:
+    found = routed(PATHS, Thresholds(0.5, 0.5))
+    assert found.right.tolist() == [1.0, 0.5]
+    assert found.cost["tokens"].tolist() == [(10 + 105) / 2 + 1, 101.0]
+    assert found.simple.tolist() == [0.5, 0.0]
+    # the second draw of either problem is right, and yet the complex path answers
+    assert (found.unsure_right.tolist(), found.hard_right.tolist()) == ([0.5, 0.0], [0.0, 0.5])
+    assert found.wrong_simple.tolist() == [0.0, 0.0]
+    assert found.spoiled.tolist() == [0.0, 0.5]  # which is wrong there
+
+
+def test_without_the_first_threshold_a_wrong_sample_stands_where_the_complex_path_is_right() -> None:
+    found = routed(PATHS, Thresholds(0.0, 0.5))
+    assert found.right.tolist() == [1.0, 0.0]
+    assert found.wrong_simple.tolist() == [0.0, 0.5]
+    assert (found.unsure_right.tolist(), found.hard_right.tolist()) == ([0.5, 0.5], [0.0, 0.0])
+    assert found.cost["tokens"].tolist() == [58.5, 58.5]
+
+
+def test_a_sample_without_an_answer_is_never_enough() -> None:
+    silent = replace(PATHS, score=array((NO_SCORE, 0.4), (0.9, 0.2)), pass_at_1=None, read=None)
+    assert routed(silent, Thresholds(0.0, 0.0)).simple.tolist() == [0.5, 1.0]
+
+
+def test_only_draws_that_count_are_counted() -> None:
+    first = replace(PATHS, counts=array((1, 0), (1, 0)))
+    found = routed(first, Thresholds(0.0, 0.5))
+    assert (found.right.tolist(), found.cost["tokens"].tolist()) == ([1.0, 0.0], [11.0, 11.0])
+
+
+def test_the_ends_of_the_curve_pay_for_no_estimate() -> None:
+    right, cost = always_complex(PATHS)
+    assert (right.tolist(), cost["tokens"].tolist()) == ([1.0, 0.5], [100.0, 100.0])
+    right, cost = always_simple(PATHS)
+    assert (right.tolist(), cost["tokens"].tolist()) == ([1.0, 0.5], [10.0, 10.0])
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "expected"),
+    [
+        # Without a loss: the easy problem's samples stand whatever they score, the hard one gets the search
+        (0.0, Thresholds(0.8, 0.0)),
+        # On average they solve as many; then nothing needs the search
+        (0.5, Thresholds(0.0, 0.0)),
+    ],
+)
+def test_the_cheapest_thresholds_without_loss_are_chosen(tolerance: float, expected: Thresholds) -> None:
+    right = array((1, 1), (1, 1))
+    assert choose(replace(PATHS, complex_right=right), "tokens", tolerance) == expected
+
+
+def test_where_the_score_says_nothing_no_sample_stands() -> None:
+    """The wrong samples score more than the right ones."""
+    blind = replace(
+        PATHS,
+        score=array((0.9, 0.4), (0.9, 0.2)),
+        simple_right=array((0, 1), (0, 1)),
+        complex_right=np.ones((2, 2)),
+        pass_at_1=None,
+        read=None,
+    )
+    assert choose(blind, "tokens", 0.0).accept_from == NEVER
+
+
+def test_each_problem_has_the_complex_path_of_its_bin() -> None:
+    dear = replace(
+        PATHS, complex={"tokens": np.full((2, 2), 500.0)}, escalated={"tokens": np.full((2, 2), 505.0)}
+    )
+    both = joined([PATHS, dear], [1, 0])
+    assert both.complex["tokens"].tolist() == [[500.0, 500.0], [100.0, 100.0]]
+    assert both.escalated["tokens"].tolist() == [[505.0, 505.0], [105.0, 105.0]]
