@@ -5,16 +5,17 @@ of `prm-train search`.
 
 A question takes the simple path, one sample that the scorer judges, if its prompt does not look too hard;
 the answer stands if its score is high enough, and otherwise the question goes on to the complex path: a
-method with its N, or those of an allocation's bins. Both thresholds are the cheapest on the validation
-problems that lose no accuracy there (FrugalGPT, Chen et al. 2023; prm_train/search/routing/router.py states
-the rules and their sources). router.json is for `solve --router` and `serve`; route-report.json says what it
-is worth on problems that had no part in it: those of `test`, or without them the other folds of validation.
+method with its N, or those of an allocation's bins. Complex path and thresholds are the cheapest that solve
+as many validation problems as what every question would get without a router, the `reference` (FrugalGPT,
+Chen et al. 2023; prm_train/search/routing/router.py states the rules and their sources). router.json is for
+`solve --router` and `serve`; route-report.json says what it is worth on problems that had no part in it:
+those of `test`, or without them the other folds of validation.
 """
 
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -28,6 +29,7 @@ from data_gen.sampling.draw_settings import DrawSettings
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import command_line, parse_config, run_command
 from prm_train.allocation.allocate import read_predictor
+from prm_train.allocation.arms import ArmMaker
 from prm_train.allocation.results import AllocationRun
 from prm_train.estimate_difficulty import PromptReader
 from prm_train.evaluation.choosing import Chosen, choose_settings, has_scores
@@ -37,7 +39,16 @@ from prm_train.evaluation.shards import ALLOCATION, FinishedSearch, check_chosen
 from prm_train.metrics.difficulty import PassRateFit
 from prm_train.routing.paths import Costed, PathMaker
 from prm_train.routing.report import RouteReport
-from prm_train.routing.study import FitSettings, Fitted, Searched, Verdict, cross_judge, fit_router, judge
+from prm_train.routing.study import (
+    Candidate,
+    FitSettings,
+    Fitted,
+    Searched,
+    Verdict,
+    cross_judge,
+    fit_router,
+    judge,
+)
 from prm_train.routing.tables import route_table
 from prm_train.scoring.flops import ForwardFlops
 from prm_train.scoring.work import passed
@@ -47,6 +58,7 @@ from prm_train.search.routing.router import Router, ScorerName
 
 logger = logging.getLogger(__name__)
 FILE, REPORT_FILE = "router.json", "route-report.json"
+SLACK, MOST_CANDIDATES = 0.02, 24  # of complex paths that are tried: accuracy below the reference, how many
 
 
 @dataclass(frozen=True)
@@ -70,10 +82,18 @@ class RouteConfig:
     method: str | None = field(
         default=None,
         metadata={
-            "help": "the complex path's method, as in report.json; null: what solves most validation problems"
+            "help": "the complex path's method, as in report.json; null: what is cheapest with the rest"
         },
     )
     n: int | None = field(default=None, metadata={"help": "its N; null: the largest that was searched"})
+    reference: str | None = field(
+        default=None,
+        metadata={
+            "help": "method that answers without a router; null: the complex path, if that is given, "
+            "otherwise what solves most validation problems"
+        },
+    )
+    reference_n: int | None = field(default=None, metadata={"help": "its N; null: the largest"})
     allocation: Path | None = field(
         default=None,
         metadata={
@@ -122,8 +142,9 @@ class RouteConfig:
             raise ValueError(f"tolerance: got {self.tolerance}, expected 0 to less than 1")
         if self.unit == "generations":
             raise ValueError("unit: got generations, expected tokens or flops")
-        if self.n is not None and self.method is None:
-            raise ValueError("n: has no effect without method; expected it to be left out")
+        for name, of in (("n", "method"), ("reference_n", "reference")):
+            if getattr(self, name) is not None and getattr(self, of) is None:
+                raise ValueError(f"{name}: has no effect without {of}; expected it to be left out")
         if self.allocation is None and self.allocation_budget is not None:
             raise ValueError("allocation_budget: has no effect without allocation")
         if self.allocation is not None and (self.method is not None or self.difficulty is not None):
@@ -134,33 +155,24 @@ class RouteConfig:
 
 
 @dataclass(frozen=True)
-class ComplexPath:
-    """The choices of the bins between `edges`; `fit` is the estimate that they rest on, if it is given."""
+class Plan:
+    """What may be the complex path: choices, and the edges between their bins. `reference` is None where it
+    is the first of them; `fit` is the estimate that bins rest on, or that was given.
+    """
 
-    choices: tuple[Choice, ...]
+    candidates: tuple[tuple[Choice, ...], ...]
+    reference: Choice | None = None
     edges: tuple[float, ...] = ()
     fit: PassRateFit | None = None
 
 
-def complex_path(config: RouteConfig, maker: PathMaker, search: FinishedSearch) -> ComplexPath:
+def plan_of(config: RouteConfig, arms: ArmMaker, search: FinishedSearch) -> Plan:
     """Raises InputError for what the searches do not hold."""
+    reference = None
+    if config.reference is not None:
+        reference = named_choice(arms, config.reference, config.reference_n)
     if config.allocation is not None:
-        allocation = Allocation.read(config.allocation)
-        own = {name: each for name, each in search.models.items() if name in allocation.models}
-        allocation.check_models(own, str(config.allocation))
-        if allocation.difficulty != PROMPT:
-            raise InputError(
-                f"{config.allocation}: by {allocation.difficulty}, which draws before it decides; expected "
-                f"one of `prm-train allocate --estimate {PROMPT}`"
-            )
-        choices = allocation.at(config.allocation_budget).choices
-        for each in choices:
-            if maker.arms.arm(each.method, each.n).choice != each:
-                raise InputError(
-                    f"{config.allocation}: has {each} with other settings than validation chooses; expected "
-                    "the same validation problems"
-                )
-        return ComplexPath(choices, allocation.edges, allocation.fit)
+        return replace(plan_of_allocation(config, config.allocation, arms, search), reference=reference)
     fit = None
     if config.difficulty is not None:
         predictor = read_predictor(config.difficulty, search)
@@ -168,10 +180,43 @@ def complex_path(config: RouteConfig, maker: PathMaker, search: FinishedSearch) 
             raise InputError(f"difficulty: {config.difficulty} predicts nothing from prompts")
         fit = predictor.fits[PROMPT]
     if config.method is not None:
-        n = config.n or max(n for name, n in maker.arms.names if name == config.method)
-        return ComplexPath((maker.arms.arm(config.method, n).choice,), fit=fit)
-    best = max(maker.arms.arms, key=lambda arm: (arm.mean.accuracy.mean(), -arm.mean.cost["tokens"].mean()))
-    return ComplexPath((best.choice,), fit=fit)
+        return Plan(((named_choice(arms, config.method, config.n),),), reference, fit=fit)
+    by_accuracy = sorted(
+        arms.arms, key=lambda arm: (-arm.mean.accuracy.mean(), arm.mean.cost["tokens"].mean())
+    )
+    best = by_accuracy[0] if reference is None else arms.arm(reference.method, reference.n)
+    # Others are no candidates: the simple path can hardly make up for what they solve less
+    wanted = best.mean.accuracy.mean() - config.tolerance - SLACK
+    paid = best.mean.cost["tokens"].mean()
+    others = [
+        arm.choice
+        for arm in by_accuracy
+        if arm.mean.accuracy.mean() >= wanted and arm.mean.cost["tokens"].mean() <= paid
+    ]
+    choices = dict.fromkeys((best.choice, *others[:MOST_CANDIDATES]))
+    return Plan(tuple((each,) for each in choices), best.choice, fit=fit)
+
+
+def named_choice(arms: ArmMaker, method: str, n: int | None) -> Choice:
+    known = [each for name, each in arms.names if name == method]
+    return arms.arm(method, n or max(known, default=1)).choice
+
+
+def plan_of_allocation(config: RouteConfig, path: Path, arms: ArmMaker, search: FinishedSearch) -> Plan:
+    allocation = Allocation.read(path)
+    allocation.check_models({name: search.models.get(name, "none") for name in allocation.models}, str(path))
+    if allocation.difficulty != PROMPT:
+        raise InputError(
+            f"{path}: by {allocation.difficulty}, which draws before it decides; expected one of `prm-train "
+            f"allocate --estimate {PROMPT}`"
+        )
+    choices = allocation.at(config.allocation_budget).choices
+    for each in choices:
+        if arms.arm(each.method, each.n).choice != each:
+            raise InputError(
+                f"{path}: has {each} with other settings than validation chooses; expected the same problems"
+            )
+    return Plan((choices,), None, allocation.edges, allocation.fit)
 
 
 def read_costs(n_prompt: Sequence[int], flops: ForwardFlops | None) -> Costed:
@@ -183,13 +228,21 @@ def read_costs(n_prompt: Sequence[int], flops: ForwardFlops | None) -> Costed:
 
 
 def searched(
-    maker: PathMaker, path: ComplexPath, reader: PromptReader | None, flops: ForwardFlops | None
+    maker: PathMaker, plan: Plan, reader: PromptReader | None, flops: ForwardFlops | None
 ) -> Searched:
-    parts = [maker.paths(choice) for choice in path.choices]
+    made = {
+        choice: maker.paths(choice) for choice in {each: None for part in plan.candidates for each in part}
+    }
+    candidates = [Candidate([made[each] for each in part], plan.edges) for part in plan.candidates]
+    reference = None
+    if plan.reference is not None:
+        block = maker.arms.arm(plan.reference.method, plan.reference.n).mean
+        reference = block.accuracy, block.cost
     if reader is None:
-        return Searched(parts)
+        return Searched(candidates, reference)
     states, n_prompt = reader.read([each.problem.question for each in maker.results])
-    return Searched(parts, states, read_costs(n_prompt, flops), target_rates(maker.results, 0))
+    rates = target_rates(maker.results, 0)
+    return Searched(candidates, reference, states, read_costs(n_prompt, flops), rates)
 
 
 def scorer_of(config: RouteConfig, validation: FinishedSearch) -> ScorerName:
@@ -241,42 +294,37 @@ def route_fit(config: RouteConfig) -> tuple[RouteReport, Router]:
     makers, n_failed = makers_of(config, searches, chosen)
     if config.n_folds > len(makers[0].results):
         raise InputError(f"n_folds: got {config.n_folds}; expected at most {len(makers[0].results)}")
-    path = complex_path(config, makers[0], validation)
+    plan = plan_of(config, makers[0].arms, validation)
     reader = PromptReader(validation, config.policy, config.device) if config.prompt_head else None
-    problems = [searched(maker, path, reader, maker.costs.flops.get("policy")) for maker in makers]
-    if config.unit not in problems[0].parts[0].units:
+    problems = [searched(maker, plan, reader, maker.costs.flops.get("policy")) for maker in makers]
+    if config.unit not in problems[0].candidates[0].parts[0].units:
         raise InputError("unit: got flops; expected tokens: the FLOPs of policy or scorer are not known here")
-    settings = FitSettings(config.unit, config.tolerance, config.n_folds, config.seed, path.edges)
-    fitted = fit_router(problems[0], settings, path.fit)
-    judged = (
-        [judge(problems[1], fitted, settings)]
-        if config.test
-        else cross_judge(problems[0], settings, path.fit)
-    )
-    report = report_of(config, Verdict(judged, settings), path, len(problems[0]), n_failed)
-    return report, router_of(validation, makers[0], path, fitted, chosen)
+    settings = FitSettings(config.unit, config.tolerance, config.n_folds, config.seed)
+    fitted = fit_router(problems[0], settings, plan.fit)
+    judged = [judge(problems[1], fitted)] if config.test else cross_judge(problems[0], settings, plan.fit)
+    report = report_of(config, Verdict(judged, settings), plan, fitted, len(problems[0]), n_failed)
+    return report, router_of(validation, makers[0], plan, fitted)
 
 
-def router_of(
-    search: FinishedSearch, maker: PathMaker, path: ComplexPath, fitted: Fitted, chosen: Chosen
-) -> Router:
+def router_of(search: FinishedSearch, maker: PathMaker, plan: Plan, fitted: Fitted) -> Router:
     return Router(
         models={name: each for name, each in search.models.items() if name != ALLOCATION},
         draws=DrawSettings(**{each.name: getattr(search.config, each.name) for each in fields(DrawSettings)}),
         scorer=maker.scorer,
         aggregation=maker.aggregation,
         accept_from=fitted.at.accept_from,
-        complex=path.choices,
+        complex=plan.candidates[fitted.place],
         simple_from=fitted.at.simple_from,
         fit=fitted.fit,
-        edges=path.edges,
+        edges=plan.edges,
     )
 
 
 def report_of(
-    config: RouteConfig, verdict: Verdict, path: ComplexPath, n_fitted: int, n_failed: int
+    config: RouteConfig, verdict: Verdict, plan: Plan, fitted: Fitted, n_fitted: int, n_failed: int
 ) -> RouteReport:
     run = AllocationRun(command_line("route", config), code_version(), datetime.now(UTC).date().isoformat())
+    choices = tuple(map(str, plan.candidates[fitted.place]))
     return RouteReport(
         n_fitted=n_fitted,
         n_judged=len(verdict),
@@ -284,8 +332,10 @@ def report_of(
         judged_on="test problems" if config.test else "of them, by folds that did not fit them",
         unit=config.unit,
         tolerance=config.tolerance,
-        complex_path=tuple(map(str, path.choices)),
+        reference_path="the complex path" if plan.reference is None else str(plan.reference),
+        complex_path=choices,
         router=verdict.router,
+        reference=verdict.reference,
         always_complex=verdict.always_complex,
         always_simple=verdict.always_simple,
         saved=verdict.saved,

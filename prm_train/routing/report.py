@@ -49,8 +49,9 @@ class WrongRoutings:
 
 @dataclass(frozen=True, kw_only=True)
 class RouteReport(StoredRecord):
-    """route-report.json. `saved` is by unit the share of the complex path's cost that the router does not
-    spend, `accuracy_difference` its accuracy minus that of the complex path on the same problems.
+    """route-report.json. `reference` is what every question would get without a router, `complex_path` what
+    the router searches with. `saved` is by unit the share of the reference's cost that the router does not
+    spend, `accuracy_difference` its accuracy minus that of the reference on the same problems.
 
     `over_mix` is its accuracy minus that of a mix that sends questions to either path by lot and costs as
     much: what its decisions are worth. `judged_on` says which problems these are.
@@ -64,8 +65,10 @@ class RouteReport(StoredRecord):
     judged_on: str
     unit: Unit
     tolerance: float
+    reference_path: str
     complex_path: tuple[str, ...]
     router: RoutePoint
+    reference: RoutePoint
     always_complex: RoutePoint
     always_simple: RoutePoint
     saved: Mapping[Unit, Interval]

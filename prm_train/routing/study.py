@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from data_gen.settings.errors import InputError
 from prm_train.allocation.early_stop import saved_share
 from prm_train.allocation.folds import bins_of, fold_numbers
 from prm_train.metrics.difficulty import Floats, PassRateFit, fit_pass_rates
@@ -31,58 +32,79 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class FitSettings:
-    """Those of `RouteConfig` that say how thresholds are chosen and judged. `edges` lie between the bins of
-    the complex path's choices.
-    """
+    """Those of `RouteConfig` that say how thresholds are chosen and judged."""
 
     unit: Unit = "tokens"
     tolerance: float = 0.0
     n_folds: int = 5
     seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A complex path: the paths with each of its choices, between whose bins lie the `edges`."""
+
+    parts: Sequence[Paths]
     edges: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Searched:
-    """The problems of a search: by choice of the complex path their paths, and where prompts are read their
+    """The problems of a search with the complex paths that may be theirs, and where prompts are read their
     states (problem, hidden), what reading costs, and the pass rates (problem,).
+
+    `reference` is accuracy and cost (problem,) of what all of them would get without a router; None: the
+    first complex path alone.
     """
 
-    parts: Sequence[Paths]
+    candidates: Sequence[Candidate]
+    reference: tuple[Floats, Costed] | None = None
     states: Floats | None = None
     read: Costed | None = None
     rates: Floats | None = None
 
     def __len__(self) -> int:
-        return len(self.parts[0].score)
+        return len(self.candidates[0].parts[0].score)
 
     def only(self, problems: Bools) -> "Searched":
+        right, cost = self.reference or (None, {})
         return Searched(
-            [each.only(problems) for each in self.parts],
+            [Candidate([part.only(problems) for part in each.parts], each.edges) for each in self.candidates],
+            None
+            if right is None
+            else (right[problems], {unit: each[problems] for unit, each in cost.items()}),
             None if self.states is None else self.states[problems],
             None if self.read is None else {unit: each[problems] for unit, each in self.read.items()},
             None if self.rates is None else self.rates[problems],
         )
 
-    def paths(self, pass_at_1: Floats | None, edges: Sequence[float]) -> Paths:
+    def paths(self, pass_at_1: Floats | None, place: int) -> Paths:
+        """With the candidate at a place."""
+        candidate = self.candidates[place]
         if pass_at_1 is None:
-            return self.parts[0]
-        whole = joined(self.parts, bins_of(pass_at_1, edges).tolist())
+            return candidate.parts[0]
+        whole = joined(candidate.parts, bins_of(pass_at_1, candidate.edges).tolist())
         return replace(whole, pass_at_1=pass_at_1, read=self.read)
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """`scores` are all that were tried for `accept_from`."""
+    """`place` is that of the complex path among the candidates, `scores` are all that were tried for
+    `accept_from`.
+    """
 
+    place: int
     at: Thresholds
     fit: PassRateFit | None
     scores: tuple[float, ...]
 
 
 def fit_router(problems: Searched, settings: FitSettings, known: PassRateFit | None = None) -> Fitted:
-    """Thresholds by these problems. `known` is an estimate from prompts that was fitted elsewhere; without
-    it one is fitted here, and each problem's own estimate is that of the folds without it.
+    """Complex path and thresholds by these problems: the cheapest that are as accurate as the reference.
+    `known` is an estimate from prompts that was fitted elsewhere; without it one is fitted here, and each
+    problem's own estimate is that of the folds without it.
+
+    Raises InputError where no candidate is as accurate, whatever the thresholds.
     """
     fit, pass_at_1 = known, None
     if problems.states is not None:
@@ -92,9 +114,19 @@ def fit_router(problems: Searched, settings: FitSettings, known: PassRateFit | N
             assert problems.rates is not None
             fit = fit_pass_rates(problems.states, problems.rates)
             pass_at_1 = cross_predicted(problems.states, problems.rates, settings)
-    paths = problems.paths(pass_at_1, settings.edges)
-    at = choose(paths, settings.unit, settings.tolerance)
-    return Fitted(at, fit if pass_at_1 is not None else None, tuple(accept_candidates(paths)))
+    every = [problems.paths(pass_at_1, place) for place in range(len(problems.candidates))]
+    right, _ = problems.reference or always_complex(every[0])
+    wanted = float(right.mean()) - settings.tolerance
+    found = [(place, choose(paths, settings.unit, wanted)) for place, paths in enumerate(every)]
+    enough = [(cost, place, at) for place, best in found if best is not None for cost, at in [best]]
+    if not enough:
+        raise InputError(
+            f"reference: solves {wanted:.1%} of the problems that are fitted on; the complex path solves "
+            "less, with the simple one before it or without, expected another method, or a tolerance"
+        )
+    _, place, at = min(enough, key=lambda each: each[:2])
+    scores = tuple(accept_candidates(every[place]))
+    return Fitted(place, at, fit if pass_at_1 is not None else None, scores)
 
 
 def cross_predicted(states: Floats, rates: Floats, settings: FitSettings) -> Floats:
@@ -108,20 +140,22 @@ def cross_predicted(states: Floats, rates: Floats, settings: FitSettings) -> Flo
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """Of problems that had no part in the fit: their paths, what the router does, and what it would do at
-    each score that was tried.
+    """Of problems that had no part in the fit: their paths, accuracy and cost of the reference, what the
+    router does, and what it would do at each score that was tried.
     """
 
     paths: Paths
+    reference: tuple[Floats, Costed]
     router: Routed
     curve: Sequence[tuple[float, Routed]]
 
 
-def judge(problems: Searched, fitted: Fitted, settings: FitSettings) -> Judged:
+def judge(problems: Searched, fitted: Fitted) -> Judged:
     pass_at_1 = None if fitted.fit is None else fitted.fit.predict(problems.states)  # type: ignore[arg-type]
-    paths = problems.paths(pass_at_1, settings.edges)
+    paths = problems.paths(pass_at_1, fitted.place)
+    reference = problems.reference or always_complex(problems.paths(pass_at_1, 0))
     curve = [(score, routed(paths, replace(fitted.at, accept_from=score))) for score in fitted.scores]
-    return Judged(paths, routed(paths, fitted.at), curve)
+    return Judged(paths, reference, routed(paths, fitted.at), curve)
 
 
 def cross_judge(problems: Searched, settings: FitSettings, known: PassRateFit | None = None) -> list[Judged]:
@@ -130,7 +164,7 @@ def cross_judge(problems: Searched, settings: FitSettings, known: PassRateFit | 
     found = []
     for fold in np.unique(folds):
         fitted = fit_router(problems.only(folds != fold), settings, known)
-        found.append(judge(problems.only(folds == fold), fitted, settings))
+        found.append(judge(problems.only(folds == fold), fitted))
     return found
 
 
@@ -140,6 +174,7 @@ class Verdict:
     def __init__(self, judged: Sequence[Judged], settings: FitSettings) -> None:
         self._judged, self._seed, self.unit = judged, settings.seed, settings.unit
         self._router = [each.router for each in judged]
+        self._reference = _whole([each.reference for each in judged])
         self._complex = _whole([always_complex(each.paths) for each in judged])
         self._simple = _whole([always_simple(each.paths) for each in judged])
         self._right, self._cost = _whole([(each.right, each.cost) for each in self._router])
@@ -167,6 +202,10 @@ class Verdict:
         return self._of(self._router)
 
     @property
+    def reference(self) -> RoutePoint:
+        return self._point(*self._reference, 0.0)
+
+    @property
     def always_complex(self) -> RoutePoint:
         return self._point(*self._complex, 0.0)
 
@@ -176,12 +215,14 @@ class Verdict:
 
     @property
     def saved(self) -> dict[Unit, Interval]:
-        paid = self._complex[1]
-        return {unit: saved_share(self._cost[unit], paid[unit], self._seed) for unit in self._cost}
+        paid = self._reference[1]
+        return {
+            unit: saved_share(self._cost[unit], paid[unit], self._seed) for unit in self._cost if unit in paid
+        }
 
     @property
     def accuracy_difference(self) -> Interval:
-        return self._difference(self._right, self._complex[0])
+        return self._difference(self._right, self._reference[0])
 
     @property
     def over_mix(self) -> Interval:
@@ -217,7 +258,7 @@ class Verdict:
 
 def _whole(parts: Sequence[tuple[Floats, Costed]]) -> tuple[Floats, dict[Unit, Floats]]:
     """Accuracy and cost (problem,) of all folds, one behind the other."""
-    units = parts[0][1].keys()
+    units: list[Unit] = [unit for unit in parts[0][1] if unit != "generations"]
     return np.concatenate([right for right, _ in parts]), {
         unit: np.concatenate([cost[unit] for _, cost in parts]) for unit in units
     }

@@ -3,7 +3,7 @@ chosen.
 
 The rule is that of FrugalGPT (Chen et al. 2023, section 3): among thresholds that lose no accuracy, the
 cheapest. It is tried on a grid: for `simple_from` none and the deciles of the estimates, for `accept_from` 0,
-39 quantiles of the scores, and never. Never is as accurate as the complex path: there is always a choice.
+39 quantiles of the scores, and never, which is as accurate as the complex path.
 """
 
 from dataclasses import dataclass
@@ -113,12 +113,13 @@ def simple_candidates(paths: Paths) -> list[float]:
     return [0.0, *np.quantile(paths.pass_at_1, shares, method="higher").tolist()]
 
 
-def choose(paths: Paths, unit: Unit, tolerance: float) -> Thresholds:
-    """The cheapest thresholds in a unit whose accuracy is at most `tolerance` below that of the complex path;
-    of equally cheap ones the first.
+def choose(paths: Paths, unit: Unit, wanted: float) -> tuple[float, Thresholds] | None:
+    """The cheapest thresholds in a unit with at least the accuracy `wanted`, and their mean cost; of equally
+    cheap ones the first. None if there are none.
     """
-    wanted = always_complex(paths)[0].mean() - tolerance - EQUAL
     pairs = product(simple_candidates(paths), accept_candidates(paths))
     found = [(at, routed(paths, at)) for at in (Thresholds(*pair) for pair in pairs)]
-    enough = [(at, each) for at, each in found if each.right.mean() >= wanted]
-    return min(enough, key=lambda pair: float(pair[1].cost[unit].mean()))[0]
+    enough = [
+        (float(each.cost[unit].mean()), at) for at, each in found if each.right.mean() >= wanted - EQUAL
+    ]
+    return min(enough, key=lambda pair: pair[0], default=None)

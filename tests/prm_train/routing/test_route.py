@@ -67,6 +67,23 @@ def test_the_router_takes_right_samples_and_searches_for_the_rest(
     assert "its answer stands from a score of 0.9000" in caplog.text
 
 
+def test_without_a_method_the_cheapest_path_that_solves_as_many_is_chosen(folder: Path) -> None:
+    """Of those that solve all, which cost 42 alike, the first is the reference."""
+    report, router = fit(folder)
+    assert (report.reference_path, report.reference.cost["tokens"]) == ("prm_vanilla 4", 42.0)
+    assert (report.reference.accuracy.mean, report.router.accuracy.mean) == (1.0, 1.0)
+    assert (router.complex[0].n, report.saved["tokens"].mean) == (4, pytest.approx(9 / 42))
+    cheap, router = fit(folder, "--reference", "prm_weighted", "--reference_n", "2")
+    assert (cheap.reference.accuracy.mean, cheap.reference.cost["tokens"]) == (0.75, 30.0)
+    # easy ones cost a sample or two, hard ones two: (3 x 24 + 30) / 4 and the like, by what stands
+    assert cheap.router.accuracy.mean >= 0.75
+    assert cheap.router.cost["tokens"] < 30.0
+    with pytest.raises(
+        InputError, match=r"reference: solves 100.0% of the problems .* complex path solves less"
+    ):
+        fit(folder, "--reference", "prm_weighted", "--method", "majority")
+
+
 def test_without_test_problems_other_folds_judge(folder: Path) -> None:
     """Two folds, one of which may hold more easy problems than the other: each is judged by the other."""
     report, router = fit(folder, "--n_folds", "2", "--method", "prm_weighted", test=False)

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from prm_train.routing.paths import NO_SCORE, Paths, joined
 from prm_train.routing.thresholds import NEVER, Thresholds, always_complex, always_simple, choose, routed
@@ -65,18 +64,14 @@ def test_the_ends_of_the_curve_pay_for_no_estimate() -> None:
     assert (right.tolist(), cost["tokens"].tolist()) == ([1.0, 0.5], [10.0, 10.0])
 
 
-@pytest.mark.parametrize(
-    ("tolerance", "expected"),
-    [
-        # Without a loss: the easy problem's samples stand whatever they score, the hard one gets the search
-        (0.0, Thresholds(0.8, 0.0)),
-        # On average they solve as many; then nothing needs the search
-        (0.5, Thresholds(0.0, 0.0)),
-    ],
-)
-def test_the_cheapest_thresholds_without_loss_are_chosen(tolerance: float, expected: Thresholds) -> None:
-    right = array((1, 1), (1, 1))
-    assert choose(replace(PATHS, complex_right=right), "tokens", tolerance) == expected
+def test_the_cheapest_thresholds_that_are_as_accurate_are_chosen() -> None:
+    """Where the complex path solves all: the easy problem's samples stand whatever they score, the hard one
+    gets the search. Three of four are enough: nothing needs the search.
+    """
+    solved = replace(PATHS, complex_right=np.ones((2, 2)))
+    assert choose(solved, "tokens", 1.0) == ((11 + 101) / 2, Thresholds(0.8, 0.0))
+    assert choose(solved, "tokens", 0.75) == (11.0, Thresholds(0.0, 0.0))
+    assert choose(PATHS, "tokens", 1.0) is None
 
 
 def test_where_the_score_says_nothing_no_sample_stands() -> None:
@@ -89,7 +84,7 @@ def test_where_the_score_says_nothing_no_sample_stands() -> None:
         pass_at_1=None,
         read=None,
     )
-    assert choose(blind, "tokens", 0.0).accept_from == NEVER
+    assert choose(blind, "tokens", 1.0) == (105.0, Thresholds(0.0, NEVER))
 
 
 def test_each_problem_has_the_complex_path_of_its_bin() -> None:
