@@ -2,7 +2,7 @@
 one, where the estimate from the prompt is fitted without them, too.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from data_gen.settings.errors import InputError
 from prm_train.allocation.early_stop import saved_share
-from prm_train.allocation.folds import bins_of, fold_numbers
-from prm_train.metrics.difficulty import Floats, PassRateFit, fit_pass_rates
+from prm_train.allocation.folds import Rule, Table, bins_of, fold_numbers
+from prm_train.allocation.folds import choose as choose_arms
+from prm_train.metrics.difficulty import Floats, PassRateFit, fit_pass_rates, quantile_edges
 from prm_train.metrics.estimators import Interval, bootstrap_interval, paired_difference
 from prm_train.routing.paths import Costed, Paths, joined
 from prm_train.routing.report import CurvePoint, RoutePoint, WrongRoutings
@@ -28,83 +29,85 @@ from prm_train.search.allocation import Unit
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+N_BUDGETS = 12
 
 
 @dataclass(frozen=True)
 class FitSettings:
-    """Those of `RouteConfig` that say how thresholds are chosen and judged."""
+    """Those of `RouteConfig` that say how a router is chosen and judged."""
 
     unit: Unit = "tokens"
     tolerance: float = 0.0
+    n_bins: int = 3
+    prior: float = 20.0
     n_folds: int = 5
     seed: int = 0
 
 
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """A complex path: the paths with each of its choices, between whose bins lie the `edges`."""
+@dataclass(frozen=True)
+class Mix:
+    """A complex path: the places of the choices (see `Searched.parts`) of the bins between `edges`."""
 
-    parts: Sequence[Paths]
+    places: tuple[int, ...]
     edges: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Searched:
-    """The problems of a search with the complex paths that may be theirs, and where prompts are read their
-    states (problem, hidden), what reading costs, and the pass rates (problem,).
+    """The problems of a search with the paths by the place of each choice that a complex path may be made of,
+    and where prompts are read their states (problem, hidden), what reading costs, and the pass rates
+    (problem,).
 
-    `reference` is accuracy and cost (problem,) of what all of them would get without a router; None: the
-    first complex path alone.
+    `reference` is accuracy and cost (problem,) of what all of them would get without a router.
     """
 
-    candidates: Sequence[Candidate]
-    reference: tuple[Floats, Costed] | None = None
+    parts: Mapping[int, Paths]
+    reference: tuple[Floats, Costed]
     states: Floats | None = None
     read: Costed | None = None
     rates: Floats | None = None
 
     def __len__(self) -> int:
-        return len(self.candidates[0].parts[0].score)
+        return len(self.reference[0])
 
     def only(self, problems: Bools) -> "Searched":
-        right, cost = self.reference or (None, {})
+        right, cost = self.reference
         return Searched(
-            [Candidate([part.only(problems) for part in each.parts], each.edges) for each in self.candidates],
-            None
-            if right is None
-            else (right[problems], {unit: each[problems] for unit, each in cost.items()}),
+            {place: each.only(problems) for place, each in self.parts.items()},
+            (right[problems], {unit: each[problems] for unit, each in cost.items()}),
             None if self.states is None else self.states[problems],
             None if self.read is None else {unit: each[problems] for unit, each in self.read.items()},
             None if self.rates is None else self.rates[problems],
         )
 
-    def paths(self, pass_at_1: Floats | None, place: int) -> Paths:
-        """With the candidate at a place."""
-        candidate = self.candidates[place]
+    def paths(self, pass_at_1: Floats | None, mix: Mix) -> Paths:
         if pass_at_1 is None:
-            return candidate.parts[0]
-        whole = joined(candidate.parts, bins_of(pass_at_1, candidate.edges).tolist())
+            return self.parts[mix.places[0]]
+        bins = bins_of(pass_at_1, mix.edges).tolist()
+        whole = joined([self.parts[place] for place in mix.places], bins)
         return replace(whole, pass_at_1=pass_at_1, read=self.read)
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """`place` is that of the complex path among the candidates, `scores` are all that were tried for
+    """`fit` is None where the router estimates nothing; `scores` are all that were tried for
     `accept_from`.
     """
 
-    place: int
+    mix: Mix
     at: Thresholds
     fit: PassRateFit | None
     scores: tuple[float, ...]
 
 
-def fit_router(problems: Searched, settings: FitSettings, known: PassRateFit | None = None) -> Fitted:
-    """Complex path and thresholds by these problems: the cheapest that are as accurate as the reference.
-    `known` is an estimate from prompts that was fitted elsewhere; without it one is fitted here, and each
-    problem's own estimate is that of the folds without it.
+def fit_router(
+    problems: Searched, settings: FitSettings, given: Mix | None = None, known: PassRateFit | None = None
+) -> Fitted:
+    """Complex path (unless it is given) and thresholds by these problems: the cheapest that are as accurate
+    as the reference, with an estimate from prompts and without. `known` is such an estimate that was fitted
+    elsewhere; without it one is fitted here, and each problem's own is that of the folds without it.
 
-    Raises InputError where no candidate is as accurate, whatever the thresholds.
+    Raises InputError where nothing is as accurate.
     """
     fit, pass_at_1 = known, None
     if problems.states is not None:
@@ -114,19 +117,52 @@ def fit_router(problems: Searched, settings: FitSettings, known: PassRateFit | N
             assert problems.rates is not None
             fit = fit_pass_rates(problems.states, problems.rates)
             pass_at_1 = cross_predicted(problems.states, problems.rates, settings)
-    every = [problems.paths(pass_at_1, place) for place in range(len(problems.candidates))]
-    right, _ = problems.reference or always_complex(every[0])
-    wanted = float(right.mean()) - settings.tolerance
-    found = [(place, choose(paths, settings.unit, wanted)) for place, paths in enumerate(every)]
-    enough = [(cost, place, at) for place, best in found if best is not None for cost, at in [best]]
-    if not enough:
+    wanted = float(problems.reference[0].mean()) - settings.tolerance
+    best: tuple[float, Mix, Thresholds, Floats | None] | None = None
+    for mix, estimates in _tried(problems, settings, given, pass_at_1):
+        found = choose(problems.paths(estimates, mix), settings.unit, wanted)
+        if found is not None and (best is None or found[0] < best[0]):
+            best = found[0], mix, found[1], estimates
+    if best is None:
         raise InputError(
             f"reference: solves {wanted:.1%} of the problems that are fitted on; the complex path solves "
             "less, with the simple one before it or without, expected another method, or a tolerance"
         )
-    _, place, at = min(enough, key=lambda each: each[:2])
-    scores = tuple(accept_candidates(every[place]))
-    return Fitted(place, at, fit if pass_at_1 is not None else None, scores)
+    _, mix, at, estimates = best
+    scores = tuple(accept_candidates(problems.paths(estimates, mix)))
+    return Fitted(mix, at, None if estimates is None else fit, scores)
+
+
+def _tried(
+    problems: Searched, settings: FitSettings, given: Mix | None, pass_at_1: Floats | None
+) -> Iterator[tuple[Mix, Floats | None]]:
+    """Complex paths, each without the estimate (None) where it needs none, and with it where there is one."""
+    mixes = [Mix((place,)) for place in problems.parts] if given is None else [given]
+    yield from ((mix, None) for mix in mixes if not mix.edges)
+    if pass_at_1 is None:
+        return
+    if given is None:
+        mixes += by_difficulty(problems, settings, pass_at_1)
+    yield from ((mix, pass_at_1) for mix in mixes)
+
+
+def by_difficulty(problems: Searched, settings: FitSettings, pass_at_1: Floats) -> list[Mix]:
+    """As an allocation shares a budget among bins of difficulty (Snell et al. 2024, section 3.2), for budgets
+    up to what the reference costs.
+    """
+    alone = [always_complex(each) for each in problems.parts.values()]
+    right = np.stack([each for each, _ in alone], axis=1)
+    cost = np.stack([each[settings.unit] for _, each in alone], axis=1)
+    table, edges = Table(right, cost, right, cost), quantile_edges(pass_at_1, settings.n_bins)
+    rule = Rule("quantile", settings.n_bins, "mean", settings.prior)
+    most = max(float(problems.reference[1][settings.unit].mean()), float(cost.mean(axis=0).min()))
+    places, bins = list(problems.parts), bins_of(pass_at_1, edges)
+    found = [
+        choose_arms(table, bins, settings.n_bins, rule, budget)
+        for budget in np.geomspace(cost.mean(axis=0).min(), most, N_BUDGETS)
+    ]
+    mixes = {tuple(places[arm] for arm in arms): None for arms in found if arms and len(set(arms)) > 1}
+    return [Mix(each, edges) for each in mixes]
 
 
 def cross_predicted(states: Floats, rates: Floats, settings: FitSettings) -> Floats:
@@ -152,18 +188,21 @@ class Judged:
 
 def judge(problems: Searched, fitted: Fitted) -> Judged:
     pass_at_1 = None if fitted.fit is None else fitted.fit.predict(problems.states)  # type: ignore[arg-type]
-    paths = problems.paths(pass_at_1, fitted.place)
-    reference = problems.reference or always_complex(problems.paths(pass_at_1, 0))
-    curve = [(score, routed(paths, replace(fitted.at, accept_from=score))) for score in fitted.scores]
-    return Judged(paths, reference, routed(paths, fitted.at), curve)
+    paths = problems.paths(pass_at_1, fitted.mix)
+    # Of a router that never tries a sample, what it would be worth to try one
+    at = fitted.at if paths.pass_at_1 is not None else replace(fitted.at, simple_from=0.0)
+    curve = [(score, routed(paths, replace(at, accept_from=score))) for score in fitted.scores]
+    return Judged(paths, problems.reference, routed(paths, fitted.at), curve)
 
 
-def cross_judge(problems: Searched, settings: FitSettings, known: PassRateFit | None = None) -> list[Judged]:
+def cross_judge(
+    problems: Searched, settings: FitSettings, given: Mix | None = None, known: PassRateFit | None = None
+) -> list[Judged]:
     """Of each fold, by a router that is fitted to the others."""
     folds = fold_numbers(len(problems), settings.n_folds, settings.seed + 1)
     found = []
     for fold in np.unique(folds):
-        fitted = fit_router(problems.only(folds != fold), settings, known)
+        fitted = fit_router(problems.only(folds != fold), settings, given, known)
         found.append(judge(problems.only(folds == fold), fitted))
     return found
 

@@ -12,6 +12,7 @@ from prm_train.search.routing.router import Router
 def route_table(report: RouteReport, router: Router) -> str:
     left_out = f" ({report.n_failed} that failed are left out)" if report.n_failed else ""
     estimate = f"pass@1 of the prompt from {router.simple_from:.2f}" if router.fit else "every question"
+    estimate = estimate if router.simple_from <= 1 else "no question"
     lines = [
         f"fitted on {report.n_fitted} problems, judged on {report.n_judged} {report.judged_on}{left_out}; "
         f"costs in {report.unit} a problem",

@@ -2,19 +2,21 @@
 chosen.
 
 The rule is that of FrugalGPT (Chen et al. 2023, section 3): among thresholds that lose no accuracy, the
-cheapest. It is tried on a grid: for `simple_from` none and the deciles of the estimates, for `accept_from` 0,
-39 quantiles of the scores, and never, which is as accurate as the complex path.
+cheapest. It is tried on a grid: for `simple_from` 0, the deciles of the estimates, and never, for
+`accept_from` 0, 39 quantiles of the scores, and never, which is as accurate as the complex path.
 """
 
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prm_train.metrics.difficulty import Floats
 from prm_train.routing.paths import NO_SCORE, Costed, Paths
 from prm_train.search.allocation import Unit
 
+Bools = NDArray[np.bool_]
 N_SCORES, N_ESTIMATES = 40, 10
 NEVER = 2.0  # as a threshold of scores, which are at most 1
 EQUAL = 1e-9  # of accuracies that are sums of the same numbers in another order
@@ -49,12 +51,29 @@ class Routed:
     spoiled: Floats
 
 
-def routed(paths: Paths, at: Thresholds) -> Routed:
-    is_hard = np.zeros(len(paths.score), dtype=bool)
+def decisions(paths: Paths, at: Thresholds) -> tuple[Bools, Bools]:
+    """Which questions skip the simple path (problem,), and which samples stand (problem, draw)."""
+    is_hard = np.full(len(paths.score), at.simple_from >= NEVER)
     if paths.pass_at_1 is not None:
-        is_hard = paths.pass_at_1 < at.simple_from
+        is_hard |= paths.pass_at_1 < at.simple_from
     # A sample without an answer is never enough, whatever the threshold
     stands = (paths.score >= max(at.accept_from, 0.0)) & (paths.score > NO_SCORE) & ~is_hard[:, None]
+    return is_hard, stands
+
+
+def _right(paths: Paths, stands: Bools) -> Floats:
+    """(problem, draw)"""
+    return np.where(stands, paths.simple_right, paths.complex_right)
+
+
+def _cost(paths: Paths, unit: Unit, is_hard: Bools, stands: Bools) -> Floats:
+    """(problem, draw), without reading the prompt."""
+    asked = np.where(is_hard[:, None], paths.complex[unit], paths.escalated[unit])
+    return np.where(stands, paths.simple[unit], asked)
+
+
+def routed(paths: Paths, at: Thresholds) -> Routed:
+    is_hard, stands = decisions(paths, at)
     hard = np.broadcast_to(is_hard[:, None], stands.shape)
     simple_right, complex_right = paths.simple_right > 0, paths.complex_right
     wasted = simple_right & ~stands
@@ -65,16 +84,8 @@ def routed(paths: Paths, at: Thresholds) -> Routed:
 
     read = paths.read or {}
     return Routed(
-        mean(np.where(stands, paths.simple_right, complex_right)),
-        {
-            unit: mean(
-                np.where(
-                    stands, paths.simple[unit], np.where(hard, paths.complex[unit], paths.escalated[unit])
-                )
-            )
-            + read.get(unit, 0.0)
-            for unit in paths.units
-        },
+        mean(_right(paths, stands)),
+        {unit: mean(_cost(paths, unit, is_hard, stands)) + read.get(unit, 0.0) for unit in paths.units},
         mean(stands.astype(np.float64)),
         mean((stands & ~simple_right) * complex_right),
         mean((wasted & hard).astype(np.float64)),
@@ -106,20 +117,24 @@ def accept_candidates(paths: Paths) -> list[float]:
 
 
 def simple_candidates(paths: Paths) -> list[float]:
-    """Ascending, from none."""
+    """Ascending, from every question on the simple path to none."""
     if paths.pass_at_1 is None:
-        return [0.0]
+        return [0.0, NEVER]
     shares = np.arange(1, N_ESTIMATES) / N_ESTIMATES
-    return [0.0, *np.quantile(paths.pass_at_1, shares, method="higher").tolist()]
+    return [0.0, *np.quantile(paths.pass_at_1, shares, method="higher").tolist(), NEVER]
 
 
 def choose(paths: Paths, unit: Unit, wanted: float) -> tuple[float, Thresholds] | None:
     """The cheapest thresholds in a unit with at least the accuracy `wanted`, and their mean cost; of equally
     cheap ones the first. None if there are none.
     """
-    pairs = product(simple_candidates(paths), accept_candidates(paths))
-    found = [(at, routed(paths, at)) for at in (Thresholds(*pair) for pair in pairs)]
-    enough = [
-        (float(each.cost[unit].mean()), at) for at, each in found if each.right.mean() >= wanted - EQUAL
-    ]
-    return min(enough, key=lambda pair: pair[0], default=None)
+    shares = paths.counts / paths.counts.sum(axis=1, keepdims=True) / len(paths.counts)
+    read = 0.0 if paths.read is None else float(paths.read[unit].mean())
+    best: tuple[float, Thresholds] | None = None
+    for at in (Thresholds(*pair) for pair in product(simple_candidates(paths), accept_candidates(paths))):
+        is_hard, stands = decisions(paths, at)
+        cost = float((_cost(paths, unit, is_hard, stands) * shares).sum()) + read
+        is_cheaper = best is None or cost < best[0]
+        if is_cheaper and (_right(paths, stands) * shares).sum() >= wanted - EQUAL:
+            best = cost, at
+    return best

@@ -24,14 +24,14 @@ class EstimatedDifficulty:
 class RouteTaken:
     """How a router (`prm_train.search.routing`) answered: by which `path` in the end, and why that one.
 
-    `sure`: the score of the simple answer was high enough. `hard`: the estimate `pass_at_1` was too low for
-    the simple path (None: no estimate is made). `unsure`: the `score` was too low. `unanswered`: the sample
-    stated no answer. `disputed`: the complex answer's `confidence` was too low, and the large policy was
-    asked.
+    `untried`: no question takes the simple path. `hard`: the estimate `pass_at_1` was too low for it (None:
+    no estimate is made). `sure`: the `score` of the simple answer was high enough. `unsure`: it was too low.
+    `unanswered`: the sample stated no answer. `disputed`: the complex answer's `confidence` was too low, and
+    the large policy was asked.
     """
 
     path: Literal["simple", "complex", "large"]
-    reason: Literal["sure", "hard", "unsure", "unanswered", "disputed"]
+    reason: Literal["untried", "sure", "hard", "unsure", "unanswered", "disputed"]
     pass_at_1: float | None = None
     score: float | None = None
     confidence: float | None = None  # of the complex answer, where a large policy could be asked

@@ -180,6 +180,7 @@ def difficulty_words(difficulty: EstimatedDifficulty) -> str:
 
 def route_words(route: RouteTaken) -> str:
     why = {
+        "untried": "no question gets a single sample",
         "sure": f"one sample, which scored {route.score or 0:.2f}",
         "hard": "the question looked too hard for one sample",
         "unsure": f"one sample scored only {route.score or 0:.2f}",

@@ -20,7 +20,6 @@ from data_gen.policies.servers.http_requests import (
     internal_error_body,
     refusal,
 )
-from prm_train.scoring.protocol import Scorer
 from prm_train.serving.admission import Admission
 from prm_train.serving.answering import Models
 from prm_train.serving.ask_endpoints import AskEndpoints
@@ -120,17 +119,14 @@ class ServeApp:
     def _model_cards(self, models: Models) -> Any:
         card = {"object": "model", "created": self._created, "owned_by": "prm-train"}
         policies = {self._config.policy_name: models.policy, **models.policies}
-        scorers: dict[str | None, Scorer | None] = {
-            self._config.scorer_label: models.scorer,
-            **models.scorers,
-        }
+        scorers = [(self._config.scorer_label, models.scorer), *models.scorers.items()]
         for name, policy in policies.items():
             yield card | {
                 "id": name,
                 "max_model_len": policy.context_length,
                 "policy_id": policy.policy_id,
             }
-        for label, scorer in scorers.items():
+        for label, scorer in scorers:
             if scorer is not None:
                 yield card | {
                     "id": label,

@@ -71,9 +71,8 @@ class RoutedSolver:
             features, n_read = prompt_features(self.policy, question)
             pass_at_1 = float(router.fit.predict([features])[0])
         place = router.choice_for(pass_at_1)
-        if router.is_hard(pass_at_1):
-            route = RouteTaken("complex", "hard", pass_at_1, None)
-        else:
+        route = router.before_sample(pass_at_1)
+        if route is None:
             answer = await self.simple.answer(question, policy, scorer)
             # Of one sample the confidence is its score
             score = answer.confidence if answer.answer is not None else None

@@ -34,7 +34,8 @@ class Router(StoredRecord):
     """router.json. `models` are the ids of those that it holds for, `draws` how the policy samples, the
     sample of the simple path too; `aggregation` makes its score of those of its steps.
 
-    `fit` estimates pass@1 from the state of the prompt (None: every question takes the simple path first);
+    `fit` estimates pass@1 from the state of the prompt (None: every question takes the simple path first, or
+    none, with `simple_from` above 1);
     `complex` are the choices of the bins between `edges`, the easiest first. `large_from` is None without a
     large policy.
     """
@@ -64,9 +65,12 @@ class Router(StoredRecord):
         """The place in `complex` of the choice for a question."""
         return 0 if pass_at_1 is None else difficulty_bin(pass_at_1, self.edges)
 
-    def is_hard(self, pass_at_1: float | None) -> bool:
-        """Whether a question goes to the complex path at once."""
-        return pass_at_1 is not None and pass_at_1 < self.simple_from
+    def before_sample(self, pass_at_1: float | None) -> RouteTaken | None:
+        """None where the question takes the simple path first."""
+        if self.simple_from > 1:
+            return RouteTaken("complex", "untried", pass_at_1)
+        is_hard = pass_at_1 is not None and pass_at_1 < self.simple_from
+        return RouteTaken("complex", "hard", pass_at_1) if is_hard else None
 
     def after_sample(self, pass_at_1: float | None, score: float | None) -> RouteTaken:
         """`score` is that of the simple answer, None where there is no answer."""

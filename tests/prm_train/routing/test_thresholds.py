@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from prm_train.metrics.difficulty import PassRateFit
 from prm_train.routing.paths import NO_SCORE, Paths, joined
+from prm_train.routing.study import FitSettings, Mix, Searched, fit_router
 from prm_train.routing.thresholds import NEVER, Thresholds, always_complex, always_simple, choose, routed
 
 
@@ -84,7 +86,7 @@ def test_where_the_score_says_nothing_no_sample_stands() -> None:
         pass_at_1=None,
         read=None,
     )
-    assert choose(blind, "tokens", 1.0) == (105.0, Thresholds(0.0, NEVER))
+    assert choose(blind, "tokens", 1.0) == (100.0, Thresholds(NEVER, 0.0))
 
 
 def test_each_problem_has_the_complex_path_of_its_bin() -> None:
@@ -94,3 +96,39 @@ def test_each_problem_has_the_complex_path_of_its_bin() -> None:
     both = joined([PATHS, dear], [1, 0])
     assert both.complex["tokens"].tolist() == [[500.0, 500.0], [100.0, 100.0]]
     assert both.escalated["tokens"].tolist() == [[505.0, 505.0], [105.0, 105.0]]
+
+
+def test_hard_questions_get_the_dear_search_and_easy_ones_the_cheap_one() -> None:
+    """For 10 the easy two are solved, for 100 all four; samples, for 5, are wrong. A prompt is read for 1."""
+    states = array((0.8,), (0.8,), (0.2,), (0.2,))
+    cheap = Paths(
+        score=np.zeros((4, 1)),
+        simple_right=np.zeros((4, 1)),
+        simple={"tokens": np.full((4, 1), 5.0)},
+        complex_right=array((1,), (1,), (0,), (0,)),
+        complex={"tokens": np.full((4, 1), 10.0)},
+        escalated={"tokens": np.full((4, 1), 15.0)},
+        counts=np.ones((4, 1)),
+    )
+    dear = replace(
+        cheap,
+        complex_right=np.ones((4, 1)),
+        complex={"tokens": np.full((4, 1), 100.0)},
+        escalated={"tokens": np.full((4, 1), 105.0)},
+    )
+    problems = Searched(
+        {0: cheap, 1: dear},
+        (np.ones(4), {"tokens": np.full(4, 100.0)}),
+        states=states,
+        read={"tokens": np.ones(4)},
+        rates=np.array([0.8, 0.8, 0.2, 0.2]),
+    )
+    known, settings = PassRateFit((1.0,), 0.0, 0.0), FitSettings(n_bins=2, prior=0.0)
+    fitted = fit_router(problems, settings, known=known)
+    assert fitted.mix == Mix((0, 1), (0.5,))
+    assert (fitted.at.simple_from, fitted.fit) == (NEVER, known)
+    found = routed(problems.paths(known.predict(states), fitted.mix), fitted.at)
+    assert (found.right.tolist(), found.cost["tokens"].tolist()) == ([1.0] * 4, [11.0, 11.0, 101.0, 101.0])
+    # Where half of them are enough the cheap search does without an estimate
+    alone = fit_router(problems, replace(settings, tolerance=0.5), known=known)
+    assert (alone.mix, alone.fit) == (Mix((0,)), None)
