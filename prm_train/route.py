@@ -15,7 +15,7 @@ those of `test`, or without them the other folds of validation.
 import logging
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -41,6 +41,7 @@ from prm_train.routing.settings import RouteConfig
 from prm_train.routing.study import (
     FitSettings,
     Fitted,
+    Judged,
     Searched,
     Verdict,
     cross_judge,
@@ -142,28 +143,53 @@ def read_searches(config: RouteConfig) -> list[FinishedSearch]:
     return [validation, test]
 
 
-def route_fit(config: RouteConfig) -> tuple[RouteReport, Router]:
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What fits read: the paths of validation problems and, if there are any, of test problems."""
+
+    validation: FinishedSearch
+    makers: Sequence[PathMaker]
+    reader: PromptReader | None
+    n_failed: int  # of the problems that are judged
+
+
+def read_material(config: RouteConfig) -> Material:
     searches = read_searches(config)
     validation = searches[0]
-    chosen = choose_settings(validation.results)
-    makers, n_failed = makers_of(config, searches, chosen)
+    makers, n_failed = makers_of(config, searches, choose_settings(validation.results))
     if config.n_folds > len(makers[0].results):
         raise InputError(f"n_folds: got {config.n_folds}; expected at most {len(makers[0].results)}")
-    plan = plan_of(config, makers[0].arms, validation, given_fit(config, validation))
     reader = PromptReader(validation, config.policy, config.device) if config.prompt_head else None
+    return Material(validation, makers, reader, n_failed)
+
+
+def settings_of(config: RouteConfig) -> FitSettings:
+    return FitSettings(
+        config.unit, config.tolerance, config.n_bins, config.prior, config.n_folds, config.seed
+    )
+
+
+def fit_and_judge(config: RouteConfig, material: Material) -> tuple[Plan, Fitted, list[Judged]]:
+    """Raises InputError for what the searches do not hold, and where nothing is as accurate as the
+    reference.
+    """
+    makers, reader, settings = material.makers, material.reader, settings_of(config)
+    plan = plan_of(config, makers[0].arms, material.validation, given_fit(config, material.validation))
     problems = searched(makers[0], plan, reader)
     if config.unit not in problems.parts[0].units:
         raise InputError("unit: got flops; expected tokens: the FLOPs of policy or scorer are not known here")
-    settings = FitSettings(
-        config.unit, config.tolerance, config.n_bins, config.prior, config.n_folds, config.seed
-    )
     fitted = fit_router(problems, settings, plan.given, plan.fit)
-    if config.test:
-        judged = [judge(searched(makers[1], plan, reader, set(fitted.mix.places)), fitted)]
-    else:
-        judged = cross_judge(problems, settings, plan.given, plan.fit)
-    report = report_of(config, Verdict(judged, settings), plan, fitted, len(problems), n_failed)
-    return report, router_of(validation, makers[0], plan, fitted)
+    if not config.test:
+        return plan, fitted, cross_judge(problems, settings, plan.given, plan.fit)
+    return plan, fitted, [judge(searched(makers[1], plan, reader, set(fitted.mix.places)), fitted)]
+
+
+def route_fit(config: RouteConfig) -> tuple[RouteReport, Router]:
+    material = read_material(config)
+    plan, fitted, judged = fit_and_judge(config, material)
+    verdict, maker = Verdict(judged, settings_of(config)), material.makers[0]
+    report = report_of(config, verdict, plan, fitted, len(maker.results), material.n_failed)
+    return report, router_of(material.validation, maker, plan, fitted)
 
 
 def router_of(search: FinishedSearch, maker: PathMaker, plan: Plan, fitted: Fitted) -> Router:

@@ -253,6 +253,16 @@ class Verdict:
         return self._point(*self._simple, 1.0)
 
     @property
+    def costs_of_reference(self) -> Costed:
+        """(problem,)"""
+        return self._reference[1]
+
+    @property
+    def costs_alone(self) -> Costed:
+        """Of the complex path, where every question gets it (problem,)."""
+        return self._complex[1]
+
+    @property
     def saved(self) -> dict[Unit, Interval]:
         paid = self._reference[1]
         return {
