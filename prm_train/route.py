@@ -174,7 +174,7 @@ def fit_and_judge(config: RouteConfig, material: Material) -> tuple[Plan, Fitted
     reference.
     """
     makers, reader, settings = material.makers, material.reader, settings_of(config)
-    plan = plan_of(config, makers[0].arms, material.validation, given_fit(config, material.validation))
+    plan = plan_of(config, makers[0], material.validation, given_fit(config, material.validation))
     problems = searched(makers[0], plan, reader)
     if config.unit not in problems.parts[0].units:
         raise InputError("unit: got flops; expected tokens: the FLOPs of policy or scorer are not known here")

@@ -10,9 +10,13 @@ from data_gen.settings.errors import InputError
 from prm_train.allocation.arms import Arm, ArmMaker
 from prm_train.evaluation.shards import FinishedSearch
 from prm_train.metrics.difficulty import PassRateFit
+from prm_train.routing.paths import PathMaker
 from prm_train.routing.settings import RouteConfig
 from prm_train.routing.study import Mix
-from prm_train.search.allocation import PROMPT, Allocation, Choice
+from prm_train.search.allocation import PROMPT, Allocation, Choice, settings_of
+from prm_train.search.routing.router import ScorerName
+from prm_train.search.solve_settings import OF_SAMPLES, SolveSettings
+from prm_train.strategies.tree_searches import parse_strategy
 
 SLACK, MOST_CHOICES = 0.02, 24  # accuracy below that of a cheaper one, and how many
 
@@ -30,23 +34,48 @@ class Plan:
     fit: PassRateFit | None = None
 
 
-def plan_of(config: RouteConfig, arms: ArmMaker, search: FinishedSearch, fit: PassRateFit | None) -> Plan:
+def plan_of(config: RouteConfig, maker: PathMaker, search: FinishedSearch, fit: PassRateFit | None) -> Plan:
     """`fit` is an estimate from prompts that was made elsewhere. Raises InputError for what the searches do
     not hold.
     """
-    reference = None
+    reference, arms, scorer = None, maker.arms, maker.scorer
     if config.reference is not None:
         reference = named_choice(arms, config.reference, config.reference_n)
     if config.allocation is not None:
-        return replace(plan_of_allocation(config, config.allocation, arms, search), reference=reference)
+        plan = plan_of_allocation(config, config.allocation, arms, search)
+        check_runs(plan.choices, scorer, str(config.allocation))
+        return replace(plan, reference=reference)
     if config.method is not None:
         choice = named_choice(arms, config.method, config.n)
+        check_runs((choice,), scorer, "method")
         return Plan((choice,), reference or choice, Mix((0,)), fit)
-    by_cost = sorted(arms.arms, key=lambda arm: (arm.mean.cost["tokens"].mean(), -arm.mean.accuracy.mean()))
+    usable = [arm for arm in arms.arms if why_not(arm.choice, scorer) is None]
+    by_cost = sorted(usable, key=lambda arm: (arm.mean.cost["tokens"].mean(), -arm.mean.accuracy.mean()))
     if reference is None:
         reference = max(by_cost, key=lambda arm: arm.mean.accuracy.mean()).choice
-    choices = dict.fromkeys((reference, *(arm.choice for arm in front(by_cost, MOST_CHOICES - 1))))
+    own = (reference,) if why_not(reference, scorer) is None else ()
+    choices = dict.fromkeys((*own, *(arm.choice for arm in front(by_cost, MOST_CHOICES - len(own)))))
     return Plan(tuple(choices), reference, None, fit)
+
+
+def why_not(choice: Choice, scorer: ScorerName) -> str | None:
+    """Why `solve` could not run it beside a simple path that this scorer judges; None where it could."""
+    try:
+        SolveSettings(**settings_of(choice))
+    except ValueError as error:
+        return str(error)
+    if choice.strategy not in OF_SAMPLES and parse_strategy(choice.strategy).is_revisions:
+        return "revisions need a model of their own"
+    if choice.scorer not in (None, scorer):
+        return f"it is judged by the {choice.scorer}, the simple path by the {scorer}"
+    return None
+
+
+def check_runs(choices: Sequence[Choice], scorer: ScorerName, where: str) -> None:
+    """Raises InputError for one that `solve` could not run."""
+    for each in choices:
+        if reason := why_not(each, scorer):
+            raise InputError(f"{where}: got {each}, which a router cannot ask for: {reason}")
 
 
 def front(by_cost: Sequence[Arm], most: int) -> list[Arm]:

@@ -128,6 +128,10 @@ def test_the_complex_path_of_a_draw_is_that_of_its_block_and_shares_it() -> None
 def test_what_is_not_there_is_refused(folder: Path) -> None:
     with pytest.raises(InputError, match="method and n: got beam 4; expected one of majority 1"):
         fit(folder, "--method", "beam", "--n", "4")
+    with pytest.raises(
+        InputError, match="method: got logprob 4, which a router cannot ask for: strategy: got"
+    ):
+        fit(folder, "--method", "logprob")
     with pytest.raises(InputError, match="scorer: got orm; expected one whose scores are in validation: prm"):
         fit(folder, "--scorer", "orm")
     with pytest.raises(InputError, match="unit: got flops; expected tokens"):
