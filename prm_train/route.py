@@ -27,6 +27,7 @@ from data_gen.sampling.draw_settings import DrawSettings
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import command_line, parse_config, run_command
 from prm_train.allocation.allocate import read_predictor
+from prm_train.allocation.compare_sizes import check_same_problems
 from prm_train.allocation.results import AllocationRun
 from prm_train.estimate_difficulty import PromptReader
 from prm_train.evaluation.choosing import Chosen, choose_settings, has_scores
@@ -34,6 +35,7 @@ from prm_train.evaluation.costs import Costs
 from prm_train.evaluation.difficulty import target_rates
 from prm_train.evaluation.shards import ALLOCATION, FinishedSearch, check_chosen_for, read_search
 from prm_train.metrics.difficulty import PassRateFit
+from prm_train.routing.large import LargeAnswers, large_answers
 from prm_train.routing.paths import Costed, PathMaker
 from prm_train.routing.plan import Plan, plan_of
 from prm_train.routing.report import RouteReport
@@ -79,7 +81,11 @@ def read_costs(n_prompt: Sequence[int], flops: ForwardFlops | None) -> Costed:
 
 
 def searched(
-    maker: PathMaker, plan: Plan, reader: PromptReader | None, places: Iterable[int] | None = None
+    maker: PathMaker,
+    plan: Plan,
+    reader: PromptReader | None,
+    places: Iterable[int] | None = None,
+    large: LargeAnswers | None = None,
 ) -> Searched:
     """With the paths of the choices at `places` (None: of all)."""
     wanted = range(len(plan.choices)) if places is None else places
@@ -91,12 +97,12 @@ def searched(
         rates = target_rates(maker.results, 0)
     if plan.reference is not None:
         block = maker.arms.arm(plan.reference.method, plan.reference.n).mean
-        return Searched(parts, (block.accuracy, block.cost), states, read, rates)
+        return Searched(parts, (block.accuracy, block.cost), large, states, read, rates)
     # An allocation, which pays for its estimate, too
     assert plan.given is not None
     assert plan.fit is not None
     assert states is not None
-    unfinished = Searched(parts, (np.zeros(len(states)), {}), states, read, rates)
+    unfinished = Searched(parts, (np.zeros(len(states)), {}), large, states, read, rates)
     whole = routed(unfinished.paths(plan.fit.predict(states), plan.given), Thresholds(NEVER, NEVER))
     return replace(unfinished, reference=(whole.right, whole.cost))
 
@@ -151,6 +157,8 @@ class Material:
     makers: Sequence[PathMaker]
     reader: PromptReader | None
     n_failed: int  # of the problems that are judged
+    large: Sequence[LargeAnswers | None]
+    large_id: str | None = None  # of the large policy
 
 
 def read_material(config: RouteConfig) -> Material:
@@ -160,7 +168,30 @@ def read_material(config: RouteConfig) -> Material:
     if config.n_folds > len(makers[0].results):
         raise InputError(f"n_folds: got {config.n_folds}; expected at most {len(makers[0].results)}")
     reader = PromptReader(validation, config.policy, config.device) if config.prompt_head else None
-    return Material(validation, makers, reader, n_failed)
+    large, large_id = read_large(config, searches)
+    return Material(validation, makers, reader, n_failed, large, large_id)
+
+
+def read_large(
+    config: RouteConfig, searches: Sequence[FinishedSearch]
+) -> tuple[list[LargeAnswers | None], str | None]:
+    """The answers of the large policy to the problems of each search, and its id. Raises InputError where it
+    answered other problems, or its FLOPs are not known.
+    """
+    if not config.large:
+        return [None] * len(searches), None
+    found: list[LargeAnswers | None] = []
+    theirs = [read_search(each) for each in (config.large, config.large_test) if each]
+    for ours, large in zip(searches, theirs, strict=True):
+        check_same_problems(ours, large)
+        costs = Costs(large.results, large.config.step_separator, models_flops(large.config))
+        try:
+            found.append(large_answers(costs, [each.problem.problem_id for each in ours.results]))
+        except ValueError as error:
+            raise InputError(f"large: {error}") from None
+    if len({each.models["policy"] for each in theirs}) > 1:
+        raise InputError("large, large_test: got two policies, expected one")
+    return found, theirs[0].models["policy"]
 
 
 def settings_of(config: RouteConfig) -> FitSettings:
@@ -175,13 +206,14 @@ def fit_and_judge(config: RouteConfig, material: Material) -> tuple[Plan, Fitted
     """
     makers, reader, settings = material.makers, material.reader, settings_of(config)
     plan = plan_of(config, makers[0], material.validation, given_fit(config, material.validation))
-    problems = searched(makers[0], plan, reader)
+    problems = searched(makers[0], plan, reader, None, material.large[0])
     if config.unit not in problems.parts[0].units:
         raise InputError("unit: got flops; expected tokens: the FLOPs of policy or scorer are not known here")
     fitted = fit_router(problems, settings, plan.given, plan.fit)
     if not config.test:
         return plan, fitted, cross_judge(problems, settings, plan.given, plan.fit)
-    return plan, fitted, [judge(searched(makers[1], plan, reader, set(fitted.mix.places)), fitted)]
+    places = set(fitted.mix.places)
+    return plan, fitted, [judge(searched(makers[1], plan, reader, places, material.large[1]), fitted)]
 
 
 def route_fit(config: RouteConfig) -> tuple[RouteReport, Router]:
@@ -189,12 +221,16 @@ def route_fit(config: RouteConfig) -> tuple[RouteReport, Router]:
     plan, fitted, judged = fit_and_judge(config, material)
     verdict, maker = Verdict(judged, settings_of(config)), material.makers[0]
     report = report_of(config, verdict, plan, fitted, len(maker.results), material.n_failed)
-    return report, router_of(material.validation, maker, plan, fitted)
+    return report, router_of(material, plan, fitted)
 
 
-def router_of(search: FinishedSearch, maker: PathMaker, plan: Plan, fitted: Fitted) -> Router:
+def router_of(material: Material, plan: Plan, fitted: Fitted) -> Router:
+    search, maker = material.validation, material.makers[0]
+    models = {name: each for name, each in search.models.items() if name != ALLOCATION}
+    if fitted.large_from is not None and material.large_id is not None:
+        models["large"] = material.large_id
     return Router(
-        models={name: each for name, each in search.models.items() if name != ALLOCATION},
+        models=models,
         draws=DrawSettings(**{each.name: getattr(search.config, each.name) for each in fields(DrawSettings)}),
         scorer=maker.scorer,
         aggregation=maker.aggregation,
@@ -203,6 +239,7 @@ def router_of(search: FinishedSearch, maker: PathMaker, plan: Plan, fitted: Fitt
         simple_from=fitted.at.simple_from,
         fit=fitted.fit,
         edges=fitted.mix.edges,
+        large_from=fitted.large_from,
     )
 
 
@@ -229,6 +266,7 @@ def report_of(
         over_mix=verdict.over_mix,
         wrong=verdict.wrong,
         curve=verdict.curve,
+        large_share=verdict.large_share,
         run=run,
     )
 

@@ -23,8 +23,11 @@ from prm_train.evaluation.sample_methods import SampleMethod, sample_methods
 from prm_train.metrics.difficulty import Floats
 from prm_train.metrics.estimators import blocks
 from prm_train.search.allocation import Choice, Unit
+from prm_train.search.answer import vote_shares
 from prm_train.search.routing.router import ScorerName
-from prm_train.strategies.voting import is_right, path_scores
+from prm_train.search.solve_settings import BEST_OF_N, MAJORITY
+from prm_train.strategies.candidates import Candidate
+from prm_train.strategies.voting import is_right, path_scores, tree_votes
 
 NO_SCORE = -1.0  # of a sample that states no answer: below every threshold
 Costed = Mapping[Unit, Floats]  # (problem, draw), of tokens, and of FLOPs where they are known
@@ -34,9 +37,10 @@ Costed = Mapping[Unit, Floats]  # (problem, draw), of tokens, and of FLOPs where
 class Paths:
     """All (problem, draw) but `pass_at_1` and `read` (problem,): a draw is the sample of the simple path.
 
-    `score` is its score or `NO_SCORE`; `escalated` is the cost of both paths. `counts` is 1 for draws that
-    stand for the simple path's, otherwise 0. `pass_at_1` is what a prompt says (None: nothing is estimated),
-    `read` what reading it costs.
+    `score` is its score or `NO_SCORE`; `escalated` is the cost of both paths. `confidence` is that of the
+    complex answer, as `solve` states it, 0 without one; `asks_large` is 1 where a large policy is asked
+    behind it. `counts` is 1 for draws that stand for the simple path's, otherwise 0. `pass_at_1` is what a
+    prompt says (None: nothing is estimated), `read` what reading it costs.
     """
 
     score: Floats
@@ -45,7 +49,9 @@ class Paths:
     complex_right: Floats
     complex: Costed
     escalated: Costed
+    confidence: Floats
     counts: Floats
+    asks_large: Floats | None = None
     pass_at_1: Floats | None = None
     read: Costed | None = None
 
@@ -66,7 +72,9 @@ class Paths:
             self.complex_right[problems],
             cut(self.complex),
             cut(self.escalated),
+            self.confidence[problems],
             self.counts[problems],
+            None if self.asks_large is None else self.asks_large[problems],
             None if self.pass_at_1 is None else self.pass_at_1[problems],
             None if self.read is None else cut(self.read),
         )
@@ -86,6 +94,7 @@ def joined(parts: Sequence[Paths], place: Sequence[int]) -> Paths:
         complex_right=pick([each.complex_right for each in parts]),
         complex={unit: pick([each.complex[unit] for each in parts]) for unit in first.units},
         escalated={unit: pick([each.escalated[unit] for each in parts]) for unit in first.units},
+        confidence=pick([each.confidence for each in parts]),
         counts=pick([each.counts for each in parts]),
     )
 
@@ -129,18 +138,19 @@ class PathMaker:
     def paths(self, choice: Choice) -> Paths:
         """With a choice as the complex path."""
         method = self._methods.get(choice.method)
-        right, cost, counts = self._of_tree(choice) if method is None else self._of_samples(method, choice.n)
+        found = self._of_tree(choice) if method is None else self._of_samples(choice, method)
+        right, cost, confidence, counts = found
         is_shared = method is not None and choice.temperature == self.results[0].temperature
         more: dict[Unit, Floats] = {}
         for unit in cost:
             paid = self._drawn[unit] if choice.scorer != self.scorer else self._simple[unit]
             more[unit] = cost[unit] + self._simple[unit] - (paid if is_shared else 0.0)
-        return Paths(self._score, self._right, self._simple, right, cost, more, counts)
+        return Paths(self._score, self._right, self._simple, right, cost, more, confidence, counts)
 
-    def _of_samples(self, method: SampleMethod, n: int) -> tuple[Floats, Costed, Floats]:
-        """Right, cost and counts, of the block of each draw."""
-        temperature, choose = method.at[n]
-        right, counts = np.zeros_like(self._right), np.zeros_like(self._right)
+    def _of_samples(self, choice: Choice, method: SampleMethod) -> tuple[Floats, Costed, Floats, Floats]:
+        """Right, cost, confidence and counts, of the block of each draw."""
+        n, (temperature, choose) = choice.n, method.at[choice.n]
+        right, sure, counts = (np.zeros_like(self._right) for _ in range(3))
         costs: list[list[TokensPerProblem]] = []
         n_whole = right.shape[1] // n * n
         counts[:, : n_whole : 1 if method.n_drawn is len else n] = 1.0
@@ -149,16 +159,42 @@ class PathMaker:
             found = self.costs.of_blocks(result, n, temperature, method.scorer, method.n_drawn)
             places = [min(draw // n, len(parts) - 1) for draw in range(right.shape[1])]
             is_solved = [float(is_right(choose(block))) for block in parts]
+            shares = [confidence_of(choice, block[: method.n_drawn(block)]) for block in parts]
             right[row] = [is_solved[place] for place in places]
+            sure[row] = [shares[place] for place in places]
             costs.append([found[place] for place in places])
-        return right, _arrays(costs), counts
+        return right, _arrays(costs), sure, counts
 
-    def _of_tree(self, choice: Choice) -> tuple[Floats, Costed, Floats]:
+    def _of_tree(self, choice: Choice) -> tuple[Floats, Costed, Floats, Floats]:
         block, shape = self.arms.arm(choice.method, choice.n).mean, self._right.shape
         right = np.broadcast_to(block.accuracy[:, None], shape)
         cost = {unit: np.broadcast_to(each[:, None], shape) for unit, each in block.cost.items()}
         del cost["generations"]
-        return right, cost, np.ones(shape)
+        spec = choice.method
+        if spec not in self.results[0].trees:  # by another vote than its own
+            spec = spec.removesuffix(f"_{choice.vote}")
+        runs = [result.trees[spec][choice.n] for result in self.results]
+        sure = np.array([[confidence_of(choice, run.candidates)] for run in runs])
+        return right, cost, np.broadcast_to(sure, shape), np.ones(shape)
+
+
+def confidence_of(choice: Choice, candidates: Sequence[Candidate]) -> float:
+    """As `prm_train.search.answer.Answer` has it: the share of the vote, with `best_of_n` the best score."""
+    scores = path_scores(candidates, choice.scorer or "", choice.aggregation or "last")
+    if choice.vote is not None:
+        weights = tree_votes(candidates, choice.scorer or "", choice.aggregation or "last", choice.vote)
+    else:
+        weights = [1.0] * len(candidates) if choice.strategy == MAJORITY else scores
+    voters = [
+        (candidate, weight)
+        for candidate, weight in zip(candidates, weights, strict=True)
+        if weight is not None and candidate.can_vote
+    ]
+    if not voters:
+        return 0.0
+    if choice.strategy == BEST_OF_N:
+        return max(weight for _, weight in voters)
+    return next(iter(vote_shares(voters).values()))
 
 
 def _arrays(rows: Sequence[Sequence[TokensPerProblem]]) -> Costed:

@@ -54,7 +54,8 @@ class RouteReport(StoredRecord):
     spend, `accuracy_difference` its accuracy minus that of the reference on the same problems.
 
     `over_mix` is its accuracy minus that of a mix that sends questions to either path by lot and costs as
-    much: what its decisions are worth. `judged_on` says which problems these are.
+    much: what its decisions are worth. `large_share` of the questions are answered by a large policy.
+    `judged_on` says which problems these are.
     """
 
     WRITTEN_BY = "`prm-train route fit`"
@@ -76,4 +77,5 @@ class RouteReport(StoredRecord):
     over_mix: Interval
     wrong: WrongRoutings
     curve: tuple[CurvePoint, ...]
+    large_share: float = 0.0
     run: AllocationRun | None = None

@@ -54,6 +54,17 @@ class RouteConfig:
         default=None,
         metadata={"help": "which of its budgets: the largest within this; null: its largest"},
     )
+    large: tuple[Path, ...] = field(
+        default=(),
+        metadata={
+            "is_input": True,
+            "help": "folders of `prm-train search` of a larger policy on the problems of validation: it may "
+            "be the last step, behind a complex answer of too little confidence; needs unit flops",
+        },
+    )
+    large_test: tuple[Path, ...] = field(
+        default=(), metadata={"is_input": True, "help": "the same on the problems of test"}
+    )
     scorer: ScorerName | None = field(
         default=None, metadata={"help": "what judges the sample: prm or orm; null: prm, if there is one"}
     )
@@ -102,6 +113,13 @@ class RouteConfig:
             raise ValueError(f"tolerance: got {self.tolerance}, expected 0 to less than 1")
         if self.unit == "generations":
             raise ValueError("unit: got generations, expected tokens or flops")
+        if self.large and self.unit != "flops":
+            raise ValueError("large: got it with unit tokens, which weigh more there; expected unit flops")
+        if bool(self.large_test) != bool(self.large and self.test):
+            raise ValueError("large_test: expected it with large and test, and not without")
+        self._check_complex_path()
+
+    def _check_complex_path(self) -> None:
         for name, of in (("n", "method"), ("reference_n", "reference")):
             if getattr(self, name) is not None and getattr(self, of) is None:
                 raise ValueError(f"{name}: has no effect without {of}; expected it to be left out")

@@ -14,6 +14,7 @@ from prm_train.allocation.folds import Rule, Table, bins_of, fold_numbers
 from prm_train.allocation.folds import choose as choose_arms
 from prm_train.metrics.difficulty import Floats, PassRateFit, fit_pass_rates, quantile_edges
 from prm_train.metrics.estimators import Interval, bootstrap_interval, paired_difference
+from prm_train.routing.large import LargeAnswers, large_candidates, with_large
 from prm_train.routing.paths import Costed, Paths, joined
 from prm_train.routing.report import CurvePoint, RoutePoint, WrongRoutings
 from prm_train.routing.thresholds import (
@@ -58,11 +59,13 @@ class Searched:
     and where prompts are read their states (problem, hidden), what reading costs, and the pass rates
     (problem,).
 
-    `reference` is accuracy and cost (problem,) of what all of them would get without a router.
+    `reference` is accuracy and cost (problem,) of what all of them would get without a router; `large` are
+    the answers of a large policy, if there is one.
     """
 
     parts: Mapping[int, Paths]
     reference: tuple[Floats, Costed]
+    large: LargeAnswers | None = None
     states: Floats | None = None
     read: Costed | None = None
     rates: Floats | None = None
@@ -75,29 +78,36 @@ class Searched:
         return Searched(
             {place: each.only(problems) for place, each in self.parts.items()},
             (right[problems], {unit: each[problems] for unit, each in cost.items()}),
+            None if self.large is None else self.large.only(problems),
             None if self.states is None else self.states[problems],
             None if self.read is None else {unit: each[problems] for unit, each in self.read.items()},
             None if self.rates is None else self.rates[problems],
         )
 
-    def paths(self, pass_at_1: Floats | None, mix: Mix) -> Paths:
-        if pass_at_1 is None:
-            return self.parts[mix.places[0]]
-        bins = bins_of(pass_at_1, mix.edges).tolist()
-        whole = joined([self.parts[place] for place in mix.places], bins)
-        return replace(whole, pass_at_1=pass_at_1, read=self.read)
+    def paths(self, pass_at_1: Floats | None, mix: Mix, large_from: float | None = None) -> Paths:
+        """Without the large policy where `large_from` is None."""
+        whole = self.parts[mix.places[0]]
+        if pass_at_1 is not None:
+            bins = bins_of(pass_at_1, mix.edges).tolist()
+            whole = joined([self.parts[place] for place in mix.places], bins)
+            whole = replace(whole, pass_at_1=pass_at_1, read=self.read)
+        if large_from is None:
+            return whole
+        assert self.large is not None
+        return with_large(whole, self.large, large_from)
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """`fit` is None where the router estimates nothing; `scores` are all that were tried for
-    `accept_from`.
+    """`fit` is None where the router estimates nothing, `large_from` where it asks no large policy; `scores`
+    are all that were tried for `accept_from`.
     """
 
     mix: Mix
     at: Thresholds
     fit: PassRateFit | None
     scores: tuple[float, ...]
+    large_from: float | None = None
 
 
 def fit_router(
@@ -118,19 +128,22 @@ def fit_router(
             fit = fit_pass_rates(problems.states, problems.rates)
             pass_at_1 = cross_predicted(problems.states, problems.rates, settings)
     wanted = float(problems.reference[0].mean()) - settings.tolerance
-    best: tuple[float, Mix, Thresholds, Floats | None] | None = None
+    best: tuple[float, Mix, Thresholds, Floats | None, float | None] | None = None
     for mix, estimates in _tried(problems, settings, given, pass_at_1):
-        found = choose(problems.paths(estimates, mix), settings.unit, wanted)
-        if found is not None and (best is None or found[0] < best[0]):
-            best = found[0], mix, found[1], estimates
+        alone = problems.paths(estimates, mix)
+        for large_from in (None, *(large_candidates(alone) if problems.large is not None else ())):
+            paths = alone if large_from is None else problems.paths(estimates, mix, large_from)
+            found = choose(paths, settings.unit, wanted)
+            if found is not None and (best is None or found[0] < best[0]):
+                best = found[0], mix, found[1], estimates, large_from
     if best is None:
         raise InputError(
             f"reference: solves {wanted:.1%} of the problems that are fitted on; the complex path solves "
             "less, with the simple one before it or without, expected another method, or a tolerance"
         )
-    _, mix, at, estimates = best
+    _, mix, at, estimates, large_from = best
     scores = tuple(accept_candidates(problems.paths(estimates, mix)))
-    return Fitted(mix, at, None if estimates is None else fit, scores)
+    return Fitted(mix, at, None if estimates is None else fit, scores, large_from)
 
 
 def _tried(
@@ -188,7 +201,7 @@ class Judged:
 
 def judge(problems: Searched, fitted: Fitted) -> Judged:
     pass_at_1 = None if fitted.fit is None else fitted.fit.predict(problems.states)  # type: ignore[arg-type]
-    paths = problems.paths(pass_at_1, fitted.mix)
+    paths = problems.paths(pass_at_1, fitted.mix, fitted.large_from)
     # Of a router that never tries a sample, what it would be worth to try one
     at = fitted.at if paths.pass_at_1 is not None else replace(fitted.at, simple_from=0.0)
     curve = [(score, routed(paths, replace(at, accept_from=score))) for score in fitted.scores]
@@ -251,6 +264,10 @@ class Verdict:
     @property
     def always_simple(self) -> RoutePoint:
         return self._point(*self._simple, 1.0)
+
+    @property
+    def large_share(self) -> float:
+        return float(np.concatenate([each.large for each in self._router]).mean())
 
     @property
     def costs_of_reference(self) -> Costed:

@@ -17,6 +17,7 @@ def route_table(report: RouteReport, router: Router) -> str:
         f"fitted on {report.n_fitted} problems, judged on {report.n_judged} {report.judged_on}{left_out}; "
         f"costs in {report.unit} a problem",
         f"simple path: {estimate}; its answer stands from a score of {_score(router.accept_from)}",
+        *([f"the large policy answers {report.large_share:.1%}"] if router.large_from is not None else []),
         f"complex path: {'; '.join(report.complex_path)}; without a router: {report.reference_path}",
         "",
         f"  {'':<24}{'% solved':>22}{report.unit:>14}{'simple path':>14}",

@@ -40,6 +40,8 @@ class Routed:
     - `hard_right`: the question goes to the complex path at once, though the simple answer is right;
     - `unsure_right`: the simple answer is right, and yet the complex path is asked;
     - `spoiled`: of the last two those in which the complex path is wrong.
+
+    `large` is the share that a large policy answers, behind the complex path.
     """
 
     right: Floats
@@ -49,6 +51,7 @@ class Routed:
     hard_right: Floats
     unsure_right: Floats
     spoiled: Floats
+    large: Floats
 
 
 def decisions(paths: Paths, at: Thresholds) -> tuple[Bools, Bools]:
@@ -91,6 +94,7 @@ def routed(paths: Paths, at: Thresholds) -> Routed:
         mean((wasted & hard).astype(np.float64)),
         mean((wasted & ~hard).astype(np.float64)),
         mean(wasted * (1 - complex_right)),
+        mean(np.zeros(stands.shape) if paths.asks_large is None else paths.asks_large * ~stands),
     )
 
 

@@ -119,6 +119,9 @@ def test_the_complex_path_of_a_draw_is_that_of_its_block_and_shares_it() -> None
     assert majority.complex["tokens"].tolist() == [[9.0] * 4]
     assert majority.escalated["tokens"].tolist() == [[9.0 + 17.0] * 4]
     assert majority.counts.tolist() == [[1.0] * 4]
+    # of the last two answers, 1 and 9, by 0.1 and 0.9; a majority is even
+    assert pairs.confidence.tolist() == [[1.0, 1.0, pytest.approx(0.9), pytest.approx(0.9)]]
+    assert majority.confidence.tolist() == [[1.0, 1.0, 0.5, 0.5]]
     # who stops early looks at the first of a block first
     early = maker.paths(maker.arms.arm("prm_weighted_margin", 2).choice)
     assert early.counts.tolist() == [[1.0, 0.0, 1.0, 0.0]]

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from prm_train.metrics.difficulty import PassRateFit
-from prm_train.routing.paths import NO_SCORE, Paths, joined
+from prm_train.metrics.difficulty import Floats, PassRateFit
+from prm_train.routing.large import LargeAnswers
+from prm_train.routing.paths import NO_SCORE, Costed, Paths, joined
 from prm_train.routing.study import FitSettings, Mix, Searched, fit_router
 from prm_train.routing.thresholds import NEVER, Thresholds, always_complex, always_simple, choose, routed
 
@@ -23,6 +24,7 @@ PATHS = Paths(
     complex_right=array((1, 1), (1, 0)),
     complex={"tokens": np.full((2, 2), 100.0)},
     escalated={"tokens": np.full((2, 2), 105.0)},
+    confidence=array((0.6, 0.6), (0.3, 0.8)),
     counts=np.ones((2, 2)),
     pass_at_1=np.array([0.8, 0.3]),
     read={"tokens": np.ones(2)},
@@ -98,31 +100,32 @@ def test_each_problem_has_the_complex_path_of_its_bin() -> None:
     assert both.escalated["tokens"].tolist() == [[505.0, 505.0], [105.0, 105.0]]
 
 
+# Four problems: a search for 10 solves two of them, and is sure of these two; one for 100 solves all.
+# Samples, for 5, are wrong.
+CHEAP = Paths(
+    score=np.zeros((4, 1)),
+    simple_right=np.zeros((4, 1)),
+    simple={"tokens": np.full((4, 1), 5.0)},
+    complex_right=array((1,), (1,), (0,), (0,)),
+    complex={"tokens": np.full((4, 1), 10.0)},
+    escalated={"tokens": np.full((4, 1), 15.0)},
+    confidence=array((0.9,), (0.9,), (0.1,), (0.1,)),
+    counts=np.ones((4, 1)),
+)
+DEAR = replace(
+    CHEAP,
+    complex_right=np.ones((4, 1)),
+    complex={"tokens": np.full((4, 1), 100.0)},
+    escalated={"tokens": np.full((4, 1), 105.0)},
+)
+REFERENCE: tuple[Floats, Costed] = np.ones(4), {"tokens": np.full(4, 100.0)}
+
+
 def test_hard_questions_get_the_dear_search_and_easy_ones_the_cheap_one() -> None:
-    """For 10 the easy two are solved, for 100 all four; samples, for 5, are wrong. A prompt is read for 1."""
+    """Reading a prompt costs 1."""
     states = array((0.8,), (0.8,), (0.2,), (0.2,))
-    cheap = Paths(
-        score=np.zeros((4, 1)),
-        simple_right=np.zeros((4, 1)),
-        simple={"tokens": np.full((4, 1), 5.0)},
-        complex_right=array((1,), (1,), (0,), (0,)),
-        complex={"tokens": np.full((4, 1), 10.0)},
-        escalated={"tokens": np.full((4, 1), 15.0)},
-        counts=np.ones((4, 1)),
-    )
-    dear = replace(
-        cheap,
-        complex_right=np.ones((4, 1)),
-        complex={"tokens": np.full((4, 1), 100.0)},
-        escalated={"tokens": np.full((4, 1), 105.0)},
-    )
-    problems = Searched(
-        {0: cheap, 1: dear},
-        (np.ones(4), {"tokens": np.full(4, 100.0)}),
-        states=states,
-        read={"tokens": np.ones(4)},
-        rates=np.array([0.8, 0.8, 0.2, 0.2]),
-    )
+    rates = np.array([0.8, 0.8, 0.2, 0.2])
+    problems = Searched({0: CHEAP, 1: DEAR}, REFERENCE, None, states, {"tokens": np.ones(4)}, rates)
     known, settings = PassRateFit((1.0,), 0.0, 0.0), FitSettings(n_bins=2, prior=0.0)
     fitted = fit_router(problems, settings, known=known)
     assert fitted.mix == Mix((0, 1), (0.5,))
@@ -132,3 +135,16 @@ def test_hard_questions_get_the_dear_search_and_easy_ones_the_cheap_one() -> Non
     # Where half of them are enough the cheap search does without an estimate
     alone = fit_router(problems, replace(settings, tolerance=0.5), known=known)
     assert (alone.mix, alone.fit) == (Mix((0,)), None)
+
+
+def test_a_large_policy_is_asked_where_the_search_is_not_sure() -> None:
+    """Its one sample, for 50, is always right: (10 + 10 + 60 + 60) / 4 is less than 100."""
+    large = LargeAnswers(np.ones(4), {"tokens": np.full(4, 50.0)})
+    problems = Searched({0: CHEAP, 1: DEAR}, REFERENCE, large)
+    fitted = fit_router(problems, FitSettings())
+    assert (fitted.mix, fitted.large_from) == (Mix((0,)), 0.9)
+    found = routed(problems.paths(None, fitted.mix, fitted.large_from), fitted.at)
+    assert found.right.tolist() == [1.0] * 4
+    assert found.cost["tokens"].tolist() == [10.0, 10.0, 60.0, 60.0]
+    assert found.large.tolist() == [0.0, 0.0, 1.0, 1.0]
+    assert fit_router(problems, FitSettings(tolerance=0.5)).large_from is None
