@@ -22,6 +22,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM,
 from data_gen.files.locks import lock
 from data_gen.files.run_identity import claim_run
 from data_gen.files.stored_record import StoredRecord
+from data_gen.models.names import check_device
 from data_gen.models.pretraining_checkpoint import (
     PretrainingPoint,
     PretrainingProgress,
@@ -184,11 +185,14 @@ def operation_accuracy(
     return {name: round(sum(values) / len(values), 3) for name, values in sorted(hits.items())}
 
 
-def pretrain(config: PretrainConfig, output: Path, n_steps_per_checkpoint: int = 200) -> None:
+def pretrain(
+    config: PretrainConfig, output: Path, n_steps_per_checkpoint: int = 200, n_attempts: int = 4000
+) -> None:
     """Make the policy; where an earlier call was broken off, go on from its last checkpoint in
     `output/training`, to the same weights. Raises InputError where that one had another config, or is still
-    at work.
+    at work, and where there is no such device.
     """
+    check_device(config.device)
     folder = output / "training"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".lock"
@@ -199,12 +203,16 @@ def pretrain(config: PretrainConfig, output: Path, n_steps_per_checkpoint: int =
                 "a folder for each"
             )
         claim_run(folder, config, is_begun=newest_checkpoint(folder) is not None)
-        make_policy(config, output, folder, n_steps_per_checkpoint)
+        make_policy(config, output, folder, n_steps_per_checkpoint, n_attempts)
         shutil.rmtree(folder)
 
 
-def make_policy(config: PretrainConfig, output: Path, folder: Path, n_steps_per_checkpoint: int) -> None:
-    """Write model, tokenizer and pretraining.json; `folder` holds the checkpoints."""
+def make_policy(
+    config: PretrainConfig, output: Path, folder: Path, n_steps_per_checkpoint: int, n_attempts: int
+) -> None:
+    """Write model, tokenizer and pretraining.json; `folder` holds the checkpoints, the accuracies are from
+    `n_attempts` solutions.
+    """
     set_seed(config.seed)
     stream = documents(config)
     sample_texts = [message["content"] for _ in range(60) for chat in next(stream) for message in chat]
@@ -221,9 +229,8 @@ def make_policy(config: PretrainConfig, output: Path, folder: Path, n_steps_per_
     )
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
-    report = PretrainingReport(
-        config, cost, operation_accuracy(model, tokenizer, config.levels), progress.loss_curve
-    )
+    accuracy = operation_accuracy(model, tokenizer, config.levels, n_attempts=n_attempts)
+    report = PretrainingReport(config, cost, accuracy, progress.loss_curve)
     report.write(output / "pretraining.json")
     logger.info("wrote %s: %s", output, json.dumps(report.operation_accuracy))
 
