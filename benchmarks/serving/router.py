@@ -25,7 +25,7 @@ The analysis, as it was written down before any test problem was looked at:
 import argparse
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ def figures_of(verdict: Verdict, seed: int) -> dict[str, Any]:
         "n_problems": len(verdict),
         "tokens_saved": figure(verdict.saved["tokens"]),
         "accuracy_difference": figure(verdict.accuracy_difference),
-        "flops_saved": figure(verdict.saved["flops"]),
+        "flops_saved": figure(verdict.saved["flops"]) if "flops" in verdict.saved else None,
         "accuracy": {
             "router": figure(router.accuracy),
             "reference": figure(verdict.reference.accuracy),
@@ -111,26 +111,27 @@ def learnt(names: Sequence[str], fitted: Fitted) -> dict[str, Any]:
     }
 
 
-def measure(runs: Sequence[Path]) -> dict[str, Any]:
-    judged: dict[str, list[Judged]] = {each.name: [] for each in REFERENCES}
-    seeds: dict[str, dict[str, Any]] = {each.name: {} for each in REFERENCES}
-    settings = settings_of(config_of(runs[0]))
-    for run in runs:
-        material = read_material(config_of(run))
-        for reference in REFERENCES:
-            config = replace(config_of(run), reference=reference.method, reference_n=reference.n)
+def measure(runs: Mapping[str, RouteConfig], references: Sequence[Reference] = REFERENCES) -> dict[str, Any]:
+    """Of runs by name. The first reference is the figure."""
+    judged: dict[str, list[Judged]] = {each.name: [] for each in references}
+    seeds: dict[str, dict[str, Any]] = {each.name: {} for each in references}
+    settings = settings_of(next(iter(runs.values())))
+    for run, config_of_run in runs.items():
+        material = read_material(config_of_run)
+        for reference in references:
+            config = replace(config_of_run, reference=reference.method, reference_n=reference.n)
             plan, fitted, found = fit_and_judge(config, material)
             judged[reference.name] += found
             verdict = Verdict(found, settings)
-            seeds[reference.name][run.name] = {
+            seeds[reference.name][run] = {
                 "reference": str(plan.reference),
                 **learnt([str(plan.choices[place]) for place in fitted.mix.places], fitted),
                 "tokens_saved": figure(verdict.saved["tokens"]),
                 "accuracy_difference": figure(verdict.accuracy_difference),
             }
-            logger.info("%s, %s: %s", run.name, reference.name, seeds[reference.name][run.name])
+            logger.info("%s, %s: %s", run, reference.name, seeds[reference.name][run])
     wholes = {name: figures_of(Verdict(found, settings), settings.seed) for name, found in judged.items()}
-    first = wholes[REFERENCES[0].name]
+    first = wholes[references[0].name]
     return {
         "tokens_saved": first["tokens_saved"],
         "accuracy_difference": first["accuracy_difference"],
@@ -148,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     command = "python -m benchmarks.serving.router " + " ".join(
         f"runs/{each.name}" for each in arguments.runs
     )
-    found = {"command": command, **measure(arguments.runs)}
+    found = {"command": command, **measure({run.name: config_of(run) for run in arguments.runs})}
     write_text(arguments.output, json.dumps({**known, "router": found}, indent=1) + "\n")
 
 
