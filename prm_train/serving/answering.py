@@ -7,7 +7,7 @@ which the reply names.
 
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -26,6 +26,7 @@ from prm_train.search.answer import Answer
 from prm_train.search.solve import Solver, as_allocated
 from prm_train.search.solve_settings import SolveSettings
 from prm_train.serving.chats import Asked, AskedPolicy, encode_asked, scorer_for
+from prm_train.strategies.trace import UNWATCHED, SearchWatch
 
 logger = logging.getLogger(__name__)
 # Where it is, and what it said, is for the log and not for every client
@@ -105,23 +106,37 @@ class Answerer:
 
 @dataclass(frozen=True)
 class Asking:
-    """A question with all that decides its answer."""
+    """A question with all that decides its answer; `watch` and `tell` (see `AskedPolicy`) hear of it
+    meanwhile. Samples that a rule for stopping does not need any more are cancelled at once.
+    """
 
     models: Models
     asked: Asked
     prompt_ids: tuple[int, ...]
     settings: SolveSettings
     seed: int
+    watch: SearchWatch = UNWATCHED
+    tell: Callable[[Sequence[int], Sequence[int]], None] | None = None
 
     def solver(self, ledger: Ledger) -> Solver | AllocatedSolver:
         """Raises BadRequestError."""
         models, settings, scorer = self.models, self.settings, None
         if models.scorer is not None and (settings.needs_scorer or settings.allocation is not None):
             scorer = scorer_for(models.scorer, self.asked)
-        policy, draw = AskedPolicy(models.policy, self.prompt_ids), first_draw(self.seed)
+        policy = AskedPolicy(models.policy, self.prompt_ids, self.tell)
         try:
             return as_allocated(
-                Solver(settings, policy, scorer, models.reader, ledger, models.flops, first_draw=draw)
+                Solver(
+                    settings,
+                    policy,
+                    scorer,
+                    models.reader,
+                    ledger,
+                    models.flops,
+                    first_draw=first_draw(self.seed),
+                    watch=self.watch,
+                    is_eager=True,
+                )
             )
         except ValueError as error:
             raise BadRequestError(str(error)) from error

@@ -1,7 +1,6 @@
 """Answers by search over HTTP: what a client gets, and that it is what the search finds in process."""
 
 import asyncio
-import json
 from pathlib import Path
 from typing import Any
 
@@ -121,31 +120,6 @@ def test_several_turns_are_read_by_policy_and_scorer(served: Served) -> None:
     system = served.post("/v1/chat/completions", {"messages": [{"role": "system", "content": "x"}, turns[0]]})
     assert system.status_code == 400
     assert "unknown role: system" in system.json()["error"]["message"]
-
-
-def events_of(served: Served, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
-    with served.client.stream("POST", f"{served.url}{path}", json=body) as reply:
-        lines = [line for line in reply.iter_lines() if line.startswith("data: ")]
-    assert lines[-1] == "data: [DONE]"
-    return [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
-
-
-def test_a_stream_holds_the_answer_in_one_piece_and_the_usage_at_its_end(served: Served) -> None:
-    whole = served.chat(seed=3)
-    body = {"messages": [{"role": "user", "content": QUESTION}], "seed": 3, "stream": True}
-    events = events_of(served, "/v1/chat/completions", body)
-    assert len({event["id"] for event in events}) == 1
-    deltas = [event["choices"][0]["delta"] for event in events]
-    assert deltas[0] == {"role": "assistant", "content": ""}
-    assert deltas[1]["content"] == whole["choices"][0]["message"]["content"]
-    assert [event["choices"][0]["finish_reason"] for event in events] == [None, None, "stop"]
-    assert (events[-1]["usage"], events[-1]["search"]) == (whole["usage"], whole["search"])
-    with_usage = {**body, "stream_options": {"include_usage": True}}
-    *others, last = events_of(served, "/v1/chat/completions", with_usage)
-    assert (last["choices"], last["usage"]) == ([], whole["usage"])
-    assert not any("usage" in event for event in others)
-    refused = served.post("/foo/v1/chat/completions", body)
-    assert refused.status_code == 400
 
 
 @pytest.mark.parametrize(("effort", "method", "n"), [("minimal", "majority", 2), ("high", "weighted", 4)])
