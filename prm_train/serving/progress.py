@@ -33,6 +33,7 @@ class Progress(SearchWatch):
         self._nodes: dict[Place, Event] = {}
         self._waiting: dict[int, None] = {}  # open nodes that have no next step, and were not said to be left
         self._drawn: set[int] = set()  # indices of samples
+        self._spent = 0, 0
 
     def begin(self, strategy: str, n: int) -> None:
         self._forget()
@@ -86,7 +87,9 @@ class Progress(SearchWatch):
         return nodes
 
     def spend(self, n_generated: int, n_scored: int) -> None:
-        self._tell({"event": "cost", "generated_tokens": n_generated, "scorer_tokens": n_scored})
+        if (n_generated, n_scored) != self._spent:
+            self._spent = n_generated, n_scored
+            self._tell({"event": "cost", "generated_tokens": n_generated, "scorer_tokens": n_scored})
 
     def vote(self, candidates: Sequence[Candidate], weights: Sequence[float | None]) -> None:
         """The weights of all add up to 1; where all are 0, they count alike."""

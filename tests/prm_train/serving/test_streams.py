@@ -151,14 +151,12 @@ def test_samples_are_told_as_they_are_drawn_and_again_with_their_scores() -> Non
         {"event": "search", "strategy": "weighted", "n": 2},
         node(0, None, "a", None),
         node(1, 0, "so 7", None, state="finished", answer="7"),
-        cost(6),
+        cost(12),
         node(0, None, "a", None, n_draws=2),
         node(2, 0, "so 8", None, state="finished", answer="8"),
-        cost(12),
         node(0, None, "a", 1.0, n_draws=2),
         node(1, 0, "so 7", 0.25, state="finished", answer="7"),
         node(2, 0, "so 8", 0.75, state="finished", answer="8"),
-        cost(12),
         {
             "event": "vote",
             "paths": [
