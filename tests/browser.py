@@ -1,5 +1,5 @@
-"""A real browser for tests of pages: Chromium without a window, spoken to in its DevTools protocol over a pair
-of pipes, so that no driver has to be installed.
+"""A real browser for tests of pages: Chromium without a window, spoken to in its DevTools protocol over a
+pair of pipes, so that no driver has to be installed.
 """
 
 import json
@@ -13,10 +13,18 @@ from pathlib import Path
 from typing import Any
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = (
-    "--headless --no-sandbox --remote-debugging-pipe --disable-gpu --no-first-run --disable-extensions "
-    "--disable-background-networking --disable-component-update --disable-sync --hide-scrollbars"
-).split()
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--remote-debugging-pipe",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-extensions",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+]
 
 
 class Browser:

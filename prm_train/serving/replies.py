@@ -25,7 +25,9 @@ class Wording:
     model: str
     fingerprint: str
     return_steps: bool
-    number: str = field(default_factory=lambda: uuid4().hex)  # of the reply; a stream's chunks share it
+    # Of the reply, which the chunks of a stream share
+    number: str = field(default_factory=lambda: uuid4().hex)
+    created: int = field(default_factory=lambda: int(time.time()))
 
     def whole(self, found: Found) -> dict[str, Any]:
         body = self._head("chat.completion" if self.is_chat else "text_completion")
@@ -39,7 +41,7 @@ class Wording:
         return {
             "id": f"{'chatcmpl' if self.is_chat else 'cmpl'}-{self.number}",
             "object": kind,
-            "created": int(time.time()),
+            "created": self.created,
             "model": self.model,
             "system_fingerprint": self.fingerprint,
         }

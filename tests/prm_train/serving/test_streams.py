@@ -38,7 +38,7 @@ def test_a_stream_holds_the_answer_in_one_piece_and_the_usage_at_its_end(served:
     whole = served.chat(seed=3)
     body = {**CHAT, "seed": 3, "search": {"progress": False}}
     events = events_of(served, "/v1/chat/completions", body)
-    assert len({event["id"] for event in events}) == 1
+    assert len({(event["id"], event["created"]) for event in events}) == 1
     deltas = [event["choices"][0]["delta"] for event in events]
     assert deltas[0] == {"role": "assistant", "content": ""}
     assert deltas[1]["content"] == whole["choices"][0]["message"]["content"]
