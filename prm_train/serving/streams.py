@@ -12,8 +12,9 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
+from data_gen.ledger.store import IN_MEMORY, Ledger
 from data_gen.policies.servers.http_requests import BadRequestError, error_body, internal_error_body
-from prm_train.search.solve_settings import SolveSettings
+from prm_train.search.solve import Solver
 from prm_train.serving.answering import Asking, Found
 from prm_train.serving.progress import Event, Progress
 from prm_train.serving.replies import Wording, event
@@ -24,11 +25,14 @@ KEEP_ALIVE_SECONDS = 5.0
 DONE = b"data: [DONE]\n\n"
 
 
-def has_one_path(settings: SolveSettings) -> bool:
-    """Whether the text of the first path is that of the answer. An allocation chooses n later, and DeepConf
-    may give a sample up.
+def has_one_path(asking: Asking) -> bool:
+    """Whether the text of the first path is that of the answer. What chooses n by itself (an allocation) may
+    draw others, and DeepConf may give a sample up.
     """
-    return settings.n == 1 and settings.allocation is None and not settings.is_deepconf
+    if asking.settings.n != 1 or asking.settings.is_deepconf:
+        return False
+    with Ledger(IN_MEMORY) as ledger:
+        return isinstance(asking.solver(ledger), Solver)
 
 
 class LiveText:
@@ -88,7 +92,7 @@ async def stream(
     settings = asking.settings
     watch = Progress(told.put_nowait, settings.step_separator) if has_progress else UNWATCHED
     live = LiveText(asking.models.policy.token_bytes(), settings.stop, told.put_nowait)
-    watched = replace(asking, watch=watch, tell=live.read if has_one_path(settings) else None)
+    watched = replace(asking, watch=watch, tell=live.read if has_one_path(asking) else None)
     task = asyncio.create_task(find(watched))
     task.add_done_callback(lambda _: told.put_nowait(None))
     try:

@@ -182,6 +182,7 @@ class Column {
     const words = { generated: "Generated", read: "Read", cached: "From cache", scored: "Scored" };
     const facts = Object.entries(words).filter(([key]) => this.cost[key] !== undefined)
       .map(([key, name]) => [name, `${number(this.cost[key])} tokens`]);
+    if (this.cost.price !== undefined) facts.push(["Price", this.cost.price.toPrecision(3)]);
     facts.push(["Time", `${this.cost.seconds.toFixed(1)} s`]);
     this.at(".cost").replaceChildren(...facts.map(([name, value]) => {
       const fact = make("div");
@@ -195,11 +196,11 @@ class Column {
     const details = usage.search_details;
     this.found = search;
     this.at("h2").textContent = `${search.strategy}, N = ${search.n}`;
-    this.at(".going").textContent = search.stopped ? `Ended by ${search.stopped}.` : "";
+    this.at(".going").textContent = howItEnded(search, details);
     this.at(".written").hidden = true;
     this.showCost({
       generated: usage.completion_tokens, read: details.prefilled_tokens,
-      cached: details.cached_tokens, scored: details.scorer_tokens,
+      cached: details.cached_tokens, scored: details.scorer_tokens, price: usage.cost,
     });
     this.showAnswer(search);
     this.at(".steps ol").replaceChildren(...(search.steps || []).map((step) => {
@@ -250,6 +251,14 @@ class Column {
     this.at(".error").textContent = message;
     this.at(".error").hidden = false;
   }
+}
+
+function howItEnded(search, details) {
+  const said = [];
+  if (details.answer_cached) said.push("Answered before: this is kept from then.");
+  if (search.route) said.push(`Routed to the ${search.route.path} path: ${search.route.reason}.`);
+  if (search.stopped) said.push(`Ended by ${search.stopped}.`);
+  return said.join(" ");
 }
 
 // Answers side by side, a column a strategy.

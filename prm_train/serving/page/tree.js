@@ -42,7 +42,8 @@ class Tree {
   }
 
   take(event) {
-    if (event.event === "step") this.step(event);
+    if (event.event === "search" && this.nodes.size) this.list.append(make("li", "soft", `Then ${event.strategy}, N = ${event.n}`));
+    else if (event.event === "step") this.step(event);
     else if (event.event === "round") this.round(event);
     else if (event.event === "vote") this.vote(event.paths);
   }

@@ -115,13 +115,18 @@ def test_what_the_server_sends_is_shown_as_text(page: Browser) -> None:
     step = {"event": "step", "node": 0, "parent": None, "text": MARKUP, "state": "finished", "score": None}
     usage = {"completion_tokens": 1, "search_details": {"prefilled_tokens": 1, "cached_tokens": 1}}
     search = {"answer": MARKUP, "confidence": 1, "shares": {MARKUP: 1}, "strategy": MARKUP, "n": 1, "seed": 1}
-    search |= {"steps": [{"text": MARKUP, "score": 1}], "stopped": MARKUP}
+    search |= {
+        "steps": [{"text": MARKUP, "score": 1}],
+        "stopped": MARKUP,
+        "route": {"path": MARKUP, "reason": "sure"},
+    }
     paths = [{"node": 0, "answer": MARKUP, "weight": 1}]
     page.run(f"""(() => {{
         const column = new Column({{ search: {{}} }});
         find('results').append(column.article);
         column.write({MARKUP!r});
         column.progress({{ ...{json.dumps(step)}, n_draws: 1 }});
+        column.progress({{ event: 'search', strategy: {MARKUP!r}, n: 1 }});
         column.progress({{ event: 'vote', paths: {json.dumps(paths)} }});
         column.end({{ search: {json.dumps(search)}, usage: {json.dumps(usage)} }});
         column.fail({MARKUP!r});

@@ -236,6 +236,14 @@ class HalfEndlessPolicy(EndlessPolicy):
         return await ScriptedPolicy(lambda text, index: self.text).sample(prefix_ids, params, index)
 
 
+def test_a_policy_that_does_not_tell_gives_the_text_in_one_piece(reload: Models) -> None:
+    models = Models(HalfEndlessPolicy(1, "Answer: 7"), None, reload.reader)
+    with serving(config_of(None, strategy="majority"), models) as server:
+        body = {"prompt": "x", "stream": True, "search": {"n": 1, "progress": False}}
+        events = events_of(server, "/v1/completions", body)
+    assert [event["choices"][0]["text"] for event in events] == ["Answer: 7", ""]
+
+
 @pytest.mark.parametrize("is_stream", [False, True])
 def test_an_answer_that_is_sure_enough_comes_at_once_and_the_rest_is_cancelled(
     reload: Models, is_stream: bool
