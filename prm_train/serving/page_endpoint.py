@@ -27,7 +27,10 @@ from prm_train.strategies.tree_searches import TREE_SEARCHES
 
 FOLDER = Path(__file__).parent / "page"
 STYLE, SCRIPT = "/*page.css*/", "/*page.js*/"  # their places in page.html
-UNSET = dict.fromkeys(("aggregation", "vote", "stop_early", "allocation", "allocation_budget"))
+# What a server may be set to that means nothing to another strategy
+UNSET: dict[str, Any] = dict.fromkeys(
+    ("aggregation", "vote", "stop_early", "allocation", "allocation_budget")
+)
 
 
 @cache

@@ -525,7 +525,7 @@ def test_a_cancelled_draw_frees_its_row_and_is_counted(tokenizer):
 
 def test_a_draw_is_told_while_it_is_written_and_is_what_it_is_untold(policy, tokenizer):
     """Beside one that shares its history, and is told nothing; a cancelled one is told no more."""
-    prefix, told = policy.encode_prompt("3 plus 4"), list[list[int]]()
+    prefix, told, cancelled = policy.encode_prompt("3 plus 4"), list[list[int]](), list[int]()
 
     async def run():
         tasks = [
@@ -533,14 +533,12 @@ def test_a_draw_is_told_while_it_is_written_and_is_what_it_is_untold(policy, tok
             asyncio.create_task(policy.sample(prefix, FREE, 3)),
             asyncio.create_task(policy.sample_told(prefix, FREE, 4, lambda ids: cancelled.append(len(ids)))),
         ]
-        cancelled = list[int]()
         while len(cancelled) < 2:
             await asyncio.sleep(0)
         tasks[2].cancel()
-        draws = await asyncio.gather(*tasks[:2])
-        return draws, cancelled
+        return await asyncio.gather(*tasks[:2])
 
-    (draw, untold), cancelled = asyncio.run(run())
+    draw, untold = asyncio.run(run())
     assert draw.token_ids == untold.token_ids
     assert told == [list(draw.token_ids[:n]) for n in range(1, len(draw.token_ids))]
     assert len(told) > 2
