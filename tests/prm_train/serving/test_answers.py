@@ -1,6 +1,7 @@
 """Answers by search over HTTP: what a client gets, and that it is what the search finds in process."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from prm_train.search.solve_settings import SolveSettings
 from prm_train.serving.answering import Answerer, Models, first_draw
 from prm_train.serving.chats import MessageBody
 from prm_train.serving.search_request import ChatBody, SearchBody, settings_for
+from prm_train.serving.streams import has_one_path
 from tests.prm_train.search.test_allocation import ALLOCATION, write
 from tests.prm_train.serving.conftest import QUESTION, Served
 from tests.scripted_search import ScriptedPolicy, ScriptedScorer
@@ -140,6 +142,8 @@ def test_reasoning_effort_is_a_budget_of_the_allocation_where_there_is_one(
     answer = asyncio.run(found())
     assert (answer.answer, answer.strategy, answer.n) == ("7", method, n)
     assert answer.difficulty is not None
+    one = asyncio.run(answerer.ask(body.asked, replace(settings, n=1), 1))
+    assert not has_one_path(one)  # its strategies draw more, so no text is sent while it is written
     other = body.model_copy(update={"search": SearchBody(strategy="majority"), "reasoning_effort": "low"})
     chosen = settings_for(SolveSettings(allocation=path), other, None, 64, ALLOCATION)
     assert (chosen.allocation, chosen.strategy, chosen.n) == (None, "majority", 4)
