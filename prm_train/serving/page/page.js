@@ -320,6 +320,8 @@ find("form").addEventListener("submit", (event) => {
   event.preventDefault();
   ask();
 });
+// A field that is folded away cannot say what is wrong with it.
+find("form").addEventListener("invalid", () => { find("more").open = true; }, true);
 find("question").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) find("form").requestSubmit();
 });

@@ -13,7 +13,9 @@ from prm_train.serving.app import ServeApp
 from prm_train.serving.page_endpoint import document
 from tests.app_in_thread import in_thread
 from tests.browser import CHROMIUM, Browser, browsing
+from tests.data_gen.test_serve_policy import EndlessPolicy
 from tests.prm_train.serving.conftest import QUESTION, Served, config_of, serving
+from tests.prm_train.serving.test_operations import wait_for
 
 DONE = "document.documentElement.dataset.state === 'done'"
 READY = "document.documentElement.dataset.state === 'ready'"
@@ -93,6 +95,31 @@ def test_strategies_stand_side_by_side_and_on_a_phone_below_each_other(page: Bro
     assert (page.run(tops), page.run(WITHIN)) == (1, True)
     page.resize(390)
     assert (page.run(tops), page.run(WITHIN)) == (3, True)
+
+
+def test_stop_ends_the_draws_and_asking_again_begins_anew(browser: Browser, reload: Models) -> None:
+    policy = EndlessPolicy()
+    models = Models(policy, None, reload.reader)
+    with serving(config_of(None, strategy="majority"), models) as server:
+        browser.open(f"{server.url}/")
+        browser.wait(READY)
+        browser.run("find('question').value = 'x'; find('ask').click()")
+        wait_for(lambda: policy.n_begun == 4)
+        browser.run("find('ask').click()")
+        wait_for(lambda: policy.n_cancelled == 4)
+        browser.run("find('stop').focus(); find('stop').click()")
+        browser.wait(DONE)
+        assert browser.run("document.querySelectorAll('[role=alert]:not([hidden])').length") == 1
+        assert browser.run("document.querySelector('[role=alert]').innerText") == "Stopped."
+        assert browser.run("document.activeElement.id") == "ask"
+        wait_for(lambda: policy.n_cancelled == policy.n_begun == 8)
+
+
+def test_a_wrong_number_that_is_folded_away_is_shown(page: Browser) -> None:
+    page.run("find('question').value = 'x'; find('max_tokens').value = '0'; find('ask').click()")
+    assert page.run("find('more').open")
+    assert page.run("document.activeElement.id") == "max_tokens"
+    assert page.run("document.documentElement.dataset.state") == "ready"
 
 
 @pytest.mark.hostile
