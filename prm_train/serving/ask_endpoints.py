@@ -32,7 +32,7 @@ from prm_train.serving.search_request import (
     settings_for,
 )
 from prm_train.serving.settings import ServeConfig
-from prm_train.serving.streams import stream
+from prm_train.serving.streams import HEADERS, stream
 
 if TYPE_CHECKING:
     from prm_train.serving.metrics import Metrics
@@ -93,7 +93,7 @@ class AskEndpoints:
                 include_usage=body.stream_options.include_usage,
                 has_progress=body.search.progress,
             )
-            return StreamingResponse(events, media_type="text/event-stream")
+            return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)
         found = await unless_disconnected(request, self._find(asking))
         if found is None:
             return Response(status_code=CLIENT_CLOSED_REQUEST)

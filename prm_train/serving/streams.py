@@ -23,6 +23,7 @@ from prm_train.strategies.trace import UNWATCHED
 logger = logging.getLogger(__name__)
 KEEP_ALIVE_SECONDS = 5.0
 DONE = b"data: [DONE]\n\n"
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # no proxy holds events back
 
 
 def has_one_path(asking: Asking) -> bool:

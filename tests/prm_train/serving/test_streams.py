@@ -29,6 +29,7 @@ CHAT = {"messages": [{"role": "user", "content": QUESTION}], "stream": True}
 
 def events_of(served: Served, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
     with served.client.stream("POST", f"{served.url}{path}", json=body) as reply:
+        assert reply.headers["X-Accel-Buffering"] == "no"
         lines = [line for line in reply.iter_lines() if line.startswith("data: ")]
     assert lines[-1] == "data: [DONE]"
     return [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
