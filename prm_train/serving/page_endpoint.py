@@ -26,6 +26,7 @@ from prm_train.strategies.deepconf_online import DEEPCONF_ONLINE
 from prm_train.strategies.tree_searches import TREE_SEARCHES
 
 FOLDER = Path(__file__).parent / "page"
+SCRIPTS = ("tree.js", "column.js", "page.js")  # one after the other
 STYLE, SCRIPT = "/*page.css*/", "/*page.js*/"  # their places in page.html
 # What a server may be set to that means nothing to another strategy
 UNSET: dict[str, Any] = dict.fromkeys(
@@ -37,7 +38,7 @@ UNSET: dict[str, Any] = dict.fromkeys(
 def document() -> tuple[str, str]:
     """The page, and its Content-Security-Policy."""
     style = _text("page.css")
-    script = _text("tree.js") + _text("page.js")
+    script = "".join(map(_text, SCRIPTS))
     policy = (
         f"default-src 'none'; script-src {_named(script)}; style-src {_named(style)}; connect-src 'self'; "
         "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
