@@ -15,21 +15,21 @@ from starlette.routing import Route
 
 from data_gen.policies.servers.http_requests import (
     CLIENT_CLOSED_REQUEST,
-    BadRequestError,
     read_body,
     unless_disconnected,
 )
-from data_gen.records.draw_keys import content_hash
 from prm_train.search.allocation import Allocation
 from prm_train.serving.admission import Admission
-from prm_train.serving.answering import Answerer, Asking, Found, Models
+from prm_train.serving.answering import Answerer, Asking, Found, Models, chosen_name
 from prm_train.serving.replies import Wording
 from prm_train.serving.search_request import (
+    AskBody,
     ChatBody,
     CompletionBody,
     base_settings,
     parse_ask,
     settings_for,
+    without_fits,
 )
 from prm_train.serving.settings import ServeConfig
 from prm_train.serving.streams import HEADERS, stream
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from prm_train.serving.metrics import Metrics
 
 logger = logging.getLogger(__name__)
-NOT_FOUND = 404
 
 
 class AskEndpoints:
@@ -48,10 +47,13 @@ class AskEndpoints:
         self, config: ServeConfig, models: Models, admission: Admission, metrics: "Metrics | None" = None
     ) -> None:
         self._config, self._admission, self._metrics = config, admission, metrics
-        self._settings, self._answerer = base_settings(config), Answerer(models)
+        self._settings = base_settings(config)
         self._allocation = None if config.allocation is None else Allocation.read(config.allocation)
-        scorer_id = models.scorer.scorer_id if models.scorer is not None else None
-        self._fingerprint = f"fp_{content_hash(models.policy.policy_id, scorer_id)[:12]}"
+        self._answerers = {
+            (policy, scorer): Answerer(models.choose(policy, scorer))
+            for policy in (None, *models.policies)
+            for scorer in (None, *models.scorers)
+        }
 
     @property
     def routes(self) -> list[Route]:
@@ -72,19 +74,23 @@ class AskEndpoints:
             body = parse_ask(kind, await read_body(request))
         except ClientDisconnect:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
-        name = self._config.policy_name
-        if body.model not in (None, name):
-            raise BadRequestError(f"model: got {body.model!r}; this server serves {name!r}", NOT_FOUND)
+        policy, scorer = self._chosen(body)
+        answerer = self._answerers[policy, scorer]
         settings = settings_for(
-            self._settings,
+            self._settings if (policy, scorer) == (None, None) else without_fits(self._settings),
             body,
             request.path_params.get("strategy"),
             self._config.max_n,
             self._allocation,
         )
-        wording = Wording(kind is ChatBody, name, self._fingerprint, body.search.return_steps)
+        wording = Wording(
+            kind is ChatBody,
+            policy or self._config.policy_name,
+            answerer.models.fingerprint,
+            body.search.return_steps,
+        )
         self._admission.check()
-        asking = await self._answerer.ask(body.asked, settings, body.seed)
+        asking = await answerer.ask(body.asked, settings, body.seed)
         if body.stream:
             events = stream(
                 asking,
@@ -98,6 +104,14 @@ class AskEndpoints:
         if found is None:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
         return JSONResponse(wording.whole(found))
+
+    def _chosen(self, body: AskBody) -> tuple[str | None, str | None]:
+        """The names of policy and scorer; None: the server's own. Raises BadRequestError (404)."""
+        models = self._answerers[None, None].models
+        return (
+            chosen_name("model", body.model, self._config.policy_name, models.policies),
+            chosen_name("search.scorer", body.search.scorer, self._config.scorer_label, models.scorers),
+        )
 
     async def _find(self, asking: Asking) -> Found:
         async with self._admission.turn():

@@ -43,10 +43,23 @@ async function meet() {
 
 function welcome(found) {
   server = found;
-  find("about").textContent = found.scorer ? `${found.model}, checked by ${found.scorer}` : found.model;
+  const [model, scorer] = [found.models[0], found.scorers[0]];
+  find("about").textContent = scorer ? `${model}, checked by ${scorer}` : model;
+  offer(find("model"), found.models);
+  offer(find("scorer"), found.scorers);
   if (!find("runs").children.length) addRun();
   say("");
   document.documentElement.dataset.state = "ready";
+}
+
+// A choice is shown where there is one.
+function offer(select, names) {
+  select.replaceChildren(...names.map((name) => new Option(name, name)));
+  select.parentElement.hidden = names.length < 2;
+}
+
+function chosen(select) {
+  return select.selectedIndex > 0 ? select.value : undefined;
 }
 
 function defaultName() {
@@ -93,12 +106,14 @@ function bodies() {
   return [...find("runs").children].map((run) => {
     const name = run.querySelector(".strategy").value;
     const given = run.querySelector(".given").value.trim();
-    const strategy = given ? `${name || server.default.strategy}:${given}` : name || undefined;
+    const strategy = given ? [name || server.default.strategy, given].filter(Boolean).join(":") : name || undefined;
     const early = OF_SAMPLES.includes(name || server.default.strategy) && find("stop_early").value;
     const search = { return_steps: true, strategy, n: numberIn(run.querySelector(".n")) };
+    search.scorer = chosen(find("scorer"));
     Object.assign(search, { budget_tokens: numberIn(find("budget_tokens")), stop_early: early || undefined });
     Object.assign(search, { confidence: early ? numberIn(find("confidence")) : undefined });
     return {
+      model: chosen(find("model")),
       messages: [{ role: "user", content: find("question").value }],
       stream: true,
       seed,
