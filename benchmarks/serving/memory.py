@@ -32,8 +32,9 @@ def sample_memory(target: Target, n_requests: int) -> list[tuple[int, int]]:
     """Resident bytes after so many requests."""
     found, done = [], 0
     texts = questions(n_requests, seed=7, n_operations=1)
-    for number in range(N_SAMPLES):
-        end = n_requests * (number + 1) // N_SAMPLES
+    n_samples = min(N_SAMPLES, n_requests // N_CLIENTS * 2)
+    for number in range(n_samples):
+        end = n_requests * (number + 1) // n_samples
         requests = [request_of(place, texts[place]) for place in range(done, end)]
         replies = asyncio.run(ask_all(target.url, N_CLIENTS, requests))
         wrong = [each for each in replies if each.status not in (200, 201, 429) and each.kind != "bad"]
@@ -53,7 +54,7 @@ def judge(samples: list[tuple[int, int]]) -> dict[str, Any]:
     slope = linear_regression([n for n, _ in half], [size for _, size in half]).slope
     return {
         "n_requests": samples[-1][0],
-        "megabytes": [round(size / 1e6, 1) for _, size in samples[::10]],
+        "megabytes": [round(size / 1e6, 1) for _, size in samples[:: max(1, len(samples) // 10)]],
         "last_quarter_over_second": round(last / second, 4),
         "bytes_per_request": round(slope, 1),
         "is_flat": last <= TOLERANCE * second,

@@ -50,11 +50,16 @@ class Models:
 
 @dataclass(frozen=True)
 class Found:
-    """An answer, the seed of its draws, and how long the prompt was."""
+    """An answer, the seed of its draws, and how long the prompt was. Of the tokens that it took `n_drawn`
+    were generated for it; the rest were in the ledger. `is_cached`: an earlier request has had it.
+    """
 
     answer: Answer
     seed: int
     n_prompt_tokens: int
+    n_drawn: int = 0
+    is_cached: bool = False
+    money: float | None = None  # None without prices
 
 
 def first_draw(seed: int) -> int:
@@ -112,6 +117,9 @@ class Asking:
     prompt_ids: tuple[int, ...]
     settings: SolveSettings
     seed: int
+    cache_key: str | None = None  # by which the answer is kept (`operations.answer_cache`)
+    may_be_cached: bool = True  # one that is kept will do
+    may_be_kept: bool = True  # its draws in the server's ledger
 
     def solver(self, ledger: Ledger) -> Solver | AllocatedSolver:
         """Raises BadRequestError."""
@@ -128,12 +136,14 @@ class Asking:
 
     async def answer(self) -> Found:
         """Raises BadRequestError, with the status 502 where a server behind policy or scorer fails."""
-        with self.models.open_ledger() as ledger:
+        with self.models.open_ledger() if self.may_be_kept else Ledger(IN_MEMORY) as ledger:
             try:
-                answer = await self.solver(ledger).solve(self.asked.question)
+                solver = self.solver(ledger)
+                answer = await solver.solve(self.asked.question)
             except ServerError as error:
                 logger.warning("%s", error)
                 raise BadRequestError(BEHIND_FAILED, BAD_GATEWAY) from error
             except InputError as error:  # as a scorer whose encoding knows no chats
                 raise BadRequestError(str(error)) from error
-        return Found(answer, self.seed, len(self.prompt_ids))
+        assert isinstance(solver.policy, AskedPolicy)
+        return Found(answer, self.seed, len(self.prompt_ids), solver.policy.n_generated)

@@ -10,7 +10,8 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -28,6 +29,10 @@ from data_gen.records.draw_keys import content_hash
 from prm_train.search.allocation import Allocation
 from prm_train.serving.admission import Admission
 from prm_train.serving.answering import Answerer, Asking, Found, Models
+from prm_train.serving.operations.accounts import charge
+from prm_train.serving.operations.answer_cache import AnswerCache, CacheControl, cache_control
+from prm_train.serving.operations.logs import answer_facts, facts
+from prm_train.serving.operations.spans import span
 from prm_train.serving.replies import Wording, event
 from prm_train.serving.search_request import (
     AskBody,
@@ -55,6 +60,7 @@ class AskEndpoints:
     ) -> None:
         self._config, self._admission, self._metrics = config, admission, metrics
         self._settings, self._answerer = base_settings(config), Answerer(models)
+        self._cache = AnswerCache(config.cache)
         self._allocation = None if config.allocation is None else Allocation.read(config.allocation)
         scorer_id = models.scorer.scorer_id if models.scorer is not None else None
         self._fingerprint = f"fp_{content_hash(models.policy.policy_id, scorer_id)[:12]}"
@@ -87,10 +93,12 @@ class AskEndpoints:
             request.path_params.get("strategy"),
             self._config.max_n,
             self._allocation,
+            self._config.prices,
         )
         wording = Wording(kind is ChatBody, name, self._fingerprint, body.search.return_steps)
         self._admission.check()
         asking = await self._answerer.ask(body.asked, settings, body.seed)
+        asking = self._with_key(asking, body, cache_control(request.headers.get("Cache-Control")))
         if body.stream:
             events = self._events(asking, wording, body)
             return StreamingResponse(events, media_type="text/event-stream")
@@ -99,11 +107,46 @@ class AskEndpoints:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
         return JSONResponse(wording.whole(found))
 
+    def _with_key(self, asking: Asking, body: AskBody, control: CacheControl) -> Asking:
+        """By which its answer is kept, if it is."""
+        asking = replace(asking, may_be_kept=control.may_keep)
+        if not self._config.cache.keeps(asking.settings, body.seed):
+            return asking
+        if not control.may_keep:
+            self._count_cache("bypassed")
+            return asking
+        # The body as well as the settings: a request that says anything else is another one
+        unsaid: dict[str, Any] = {"stream": True, "stream_options": True, "search": {"return_steps"}}
+        said = body.model_dump(mode="json", exclude=unsaid)
+        key = content_hash(self._fingerprint, repr(asking.settings), asking.prompt_ids, said)
+        return replace(asking, cache_key=key, may_be_cached=control.may_read)
+
+    def _count_cache(self, result: str) -> None:
+        if self._metrics is not None:
+            self._metrics.count_cache(result)
+
     async def _find(self, asking: Asking) -> Found:
+        """Once more, or anew."""
+        if asking.cache_key is None:
+            return await self._search(asking)
+        kept = self._cache.get(asking.cache_key) if asking.may_be_cached else None
+        self._count_cache("miss" if kept is None else "hit")
+        if kept is not None:
+            return kept
+        found = await self._search(asking)
+        self._cache.put(asking.cache_key, found)
+        return found
+
+    async def _search(self, asking: Asking) -> Found:
         async with self._admission.turn():
             begun = time.monotonic()
-            found = await asking.answer()
-        answer = found.answer
+            with span("search", strategy=asking.settings.strategy, n=asking.settings.n) as noted:
+                found = await asking.answer()
+                noted.note(n_generated=found.n_drawn, n_scored=found.answer.cost.scorer.n_new)
+        answer, cost = found.answer, found.answer.cost
+        charge(found.n_drawn + cost.scorer.n_new)
+        if self._config.has_prices:
+            found = replace(found, money=self._config.price_of(cost.policy, cost.scorer.n_new))
         if self._metrics is not None:
             self._metrics.count_answer(answer)
         logger.info(
@@ -112,8 +155,9 @@ class AskEndpoints:
             answer.n,
             "answered" if answer.answer is not None else "no answer",
             time.monotonic() - begun,
-            answer.cost.policy.n_generated,
-            answer.cost.scorer.n_new,
+            cost.policy.n_generated,
+            cost.scorer.n_new,
+            extra=facts(**answer_facts(found, asking, with_prompts=self._config.log.prompts)),
         )
         return found
 

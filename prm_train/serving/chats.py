@@ -106,13 +106,16 @@ def encode_asked(policy: Policy, asked: Asked) -> tuple[int, ...]:
 
 
 class AskedPolicy:
-    """`policy` that has been asked already: its prompt is `prompt_ids`, whatever the question."""
+    """`policy` that has been asked already: its prompt is `prompt_ids`, whatever the question. `n_generated`
+    counts the tokens that it wrote.
+    """
 
     def __init__(self, policy: Policy, prompt_ids: tuple[int, ...]) -> None:
         self.policy_id, self.base_seed = policy.policy_id, policy.base_seed
         self.context_length = policy.context_length
         self.model = getattr(policy, "model", None)  # see `scoring.flops.own_model`
         self._policy, self._prompt_ids = policy, prompt_ids
+        self.n_generated = 0
 
     def encode_prompt(self, question: str) -> tuple[int, ...]:
         return self._prompt_ids
@@ -124,7 +127,9 @@ class AskedPolicy:
         return self._policy.token_bytes()
 
     async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
-        return await self._policy.sample(prefix_ids, params, index)
+        completion = await self._policy.sample(prefix_ids, params, index)
+        self.n_generated += completion.usage.n_generated
+        return completion
 
 
 class AskedScorer:

@@ -18,6 +18,8 @@ from data_gen.policies.servers.http_requests import (
 from prm_train.scoring.protocol import Scorer, ScorerUsage
 from prm_train.serving.admission import Admission
 from prm_train.serving.chats import Asked
+from prm_train.serving.operations.accounts import charge
+from prm_train.serving.operations.spans import span
 from prm_train.serving.score_request import (
     ExtendBody,
     NodesBody,
@@ -76,6 +78,7 @@ class ScoreEndpoints:
         if found is None:
             return _gone()
         self._count(found.scores)
+        charge(found.usage.n_new)
         return JSONResponse(self._score_reply(found))
 
     def _score_reply(self, found: PathScores) -> dict[str, Any]:
@@ -121,10 +124,12 @@ class ScoreEndpoints:
             return await self._scored(request, session, body.nodes)
 
     async def _scored(self, request: Request, session: ScoringSession, numbers: list[int]) -> Response:
+        n_before = session.tree.usage.n_new
         found = await self._in_turn(request, session.score(numbers))
         if found is None:
             return _gone()
         self._count(found)
+        charge(session.tree.usage.n_new - n_before)
         scored = {
             "nodes": numbers,
             "scores": [each.score for each in found],
@@ -152,6 +157,7 @@ class ScoreEndpoints:
         if found is None:
             return _gone()
         self._count(found.scores)
+        charge(found.usage.n_new)
         failures = found.failures
         known = {
             "reward": found.score,
@@ -185,7 +191,8 @@ class ScoreEndpoints:
 
         async def turn() -> Result:
             async with self._admission.turn():
-                return await work
+                with span("score"):
+                    return await work
 
         try:
             return await unless_disconnected(request, turn())
