@@ -38,7 +38,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 		{ echo '$(PYTHON) has no venv module: on Debian and Ubuntu run  apt install python3-venv' >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
-	$(BIN)/python -m pip install -c constraints.txt -e '.[deepspeed,qlora,gguf,wandb,serve,tensorboard,notebooks,dev]'
+	$(BIN)/python -m pip install -c constraints.txt -e '.[deepspeed,qlora,gguf,wandb,serve,tracing,tensorboard,notebooks,dev]'
 	@touch $@
 
 quickstart: setup ## run the whole pipeline on the built-in task; interrupt it at will, the same command goes on

@@ -114,9 +114,11 @@ class ServeApp:
         return JSONResponse({"status": "ready", "under_way": inside - waiting, "waiting": waiting})
 
     async def _readiness(self, request: Request) -> Response:
-        """For balancers: 503 also while as many wait as may, so that others get the next."""
-        if self._router is not None:
-            self._admission.check()
+        """503 also while as many wait as may, for balancers that have others; not for those that must keep a
+        session where it is.
+        """
+        if self._router is not None and self._admission.is_full:
+            return JSONResponse({"status": "full"}, UNAVAILABLE, {"Retry-After": "1"})
         return await self._health(request)
 
     def _watch_drift(self) -> None:

@@ -67,7 +67,7 @@ def test_a_json_log_says_what_was_asked_only_if_it_is_told_to(
         with caplog.at_level(logging.INFO, "prm_train.serving"), serving(config, reload) as server:
             reply = server.post("/v1/completions", {"prompt": QUESTION, "seed": 1, "search": {"n": 1}})
             server.post("/v1/completions", {"prompt": 3})
-            assert server.client.get(f"{server.url}/health/ready").status_code == 200
+            assert server.client.get(f"{server.url}/health/ready").json()["status"] == "ready"
             n_scores = len(server.ask("/v1/score", question=QUESTION, steps=STEPS)["scores"])
             page = server.client.get(f"{server.url}/metrics").text
         lines = [json.loads(JsonLines().format(record)) for record in caplog.records]
