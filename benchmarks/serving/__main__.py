@@ -21,7 +21,8 @@ What is compared, and how it is judged:
   request would be 5 MB by then, 1 % of the whole, and its slope is given, too. Goal: flat.
 - `tokens_per_distinct`: tokens that the scorer computed for beam searches over HTTP sessions, over the
   distinct tokens of their trees. Goal: 1.05. `scores_difference`: the largest difference between these scores
-  and those of whole paths in process. Goal: 1e-6.
+  and those of the same sessions in process. Goal: 1e-6. (Whole paths, each computed by itself, are other sums
+  of float32 numbers: `difference_from_whole_paths` is about 1e-6 in process, too.)
 - `faults`: kill -9 of one of two policy replicas, and of the server of the scorer, in the midst of seeded
   searches whose answers are known from before. `injected` kills; `wrong`: an answer that is another one;
   `lost`: no reply with a status, or none in time. `errors` are replies that say so (5xx): not lost.

@@ -1,5 +1,6 @@
 """Beam searches that score by HTTP sessions: which tokens they pay for, and whether the scores are right."""
 
+import asyncio
 import random
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,19 @@ def search(session: Session, workload: Workload) -> dict[SteppedPath, float]:
     return found
 
 
+async def search_here(scorer: IncrementalScorer, workload: Workload) -> dict[SteppedPath, float]:
+    """The same search by a session in this process."""
+    found: dict[SteppedPath, float] = {}
+    async with scorer.session(workload.question) as tree:
+        nodes = {(): tree.root}
+        for paths in workload.rounds:
+            for path in paths:
+                nodes[path] = tree.extend(nodes[path[:-1]], path[-1])
+            scores = await asyncio.gather(*(tree.score(nodes[path]) for path in paths))
+            found |= zip(paths, scores, strict=True)
+    return found
+
+
 def n_distinct(scorer: IncrementalScorer, question: str, paths: list[SteppedPath]) -> int:
     """Tokens of the tree of the paths, each prefix once."""
     prefixes = {path[:length] for path in paths for length in range(1, len(path) + 1)}
@@ -62,18 +76,26 @@ def measure_sessions(url: str, prm: Path, size: Size) -> dict[str, Any]:
     rng = random.Random(0)
     workloads = [beam_search(draw_chain(rng), rng) for _ in range(size.n_sessions)]
     n_computed = n_tokens = n_scores = 0
-    difference = 0.0
+    by_session = by_whole_paths = 0.0
     with httpx.Client(base_url=url, timeout=600) as client:
         for workload in workloads:
             session = Session(client, workload.question)
             found = search(session, workload)
             n_computed += session.close()
             n_tokens += n_distinct(scorer, workload.question, list(found))
+            here = asyncio.run(search_here(scorer, workload))
             for path, value in found.items():
                 n_scores += 1
-                difference = max(difference, abs(value - score(workload.question, list(path), scorer)[-1]))
+                by_session = max(by_session, abs(value - here[path]))
+                whole = score(workload.question, list(path), scorer)[-1]
+                by_whole_paths = max(by_whole_paths, abs(value - whole))
     return {
         "tokens_per_distinct": round(n_computed / n_tokens, 4),
-        "scores_difference": difference,
-        "sessions": {"n_sessions": len(workloads), "n_scores": n_scores, "n_distinct_tokens": n_tokens},
+        "scores_difference": by_session,
+        "sessions": {
+            "n_sessions": len(workloads),
+            "n_scores": n_scores,
+            "n_distinct_tokens": n_tokens,
+            "difference_from_whole_paths": by_whole_paths,
+        },
     }
