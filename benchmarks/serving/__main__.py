@@ -11,10 +11,13 @@ What is compared, and how it is judged:
   seconds from a request to its reply: of all, and by path. A server in steady state answers
   `max_concurrency` requests at a time, so beyond that more clients wait longer and are answered as fast: the
   figure to look at is whether requests a second hold up. Absolute numbers are of this machine.
-- `overhead_ratio`: the same searches by HTTP and in process (`prm_train.search.solve.Solver`, as many side by
-  side), alternating, each of the two in a process that has done nothing else. CPU-seconds of the server over
+- `overhead_ratio`: the same searches by HTTP and in process (`prm_train.search.solve.Solver`), ten side by
+  side, alternating, each of the two in a process that has done nothing else. CPU-seconds of the server over
   CPU-seconds in process, since other work on a shared machine stretches wall clocks, the client's included,
-  by more than what is to be measured; `overhead` holds wall times, too. Goal: 1.1.
+  by more than what is to be measured; `overhead` holds wall times, too, and searches one by one. Twenty
+  clients keep the server's queue from running dry: with ten, a place is empty from one reply to the next
+  request, the engine computes smaller batches meanwhile, and CPU-seconds per search rise by 10 to 20 %,
+  which is nothing that a server could mend. Goal: 1.1.
 - `memory`: resident bytes of a server over 10,000 requests (answers, scores, sessions, one bad request in
   ten) with small caches, so that they are full before half-time. Flat where the mean of the last quarter is
   at most 2 % above that of the second: caches and allocators fill in the first quarter, a leak of 1 kB a

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,12 +20,14 @@ from prm_train.serving.answering import Models, first_draw
 from prm_train.serving.loading import load_models
 from prm_train.serving.settings import ServeConfig
 
-N_CLIENTS = 10
+N_BESIDE = 10  # searches side by side
 
 
-async def solve_all(models: Models, asked: list[tuple[str, int]], path: str) -> list[str | None]:
-    """Answers in order, so many side by side as clients ask."""
-    turns = asyncio.Semaphore(N_CLIENTS)
+async def solve_all(
+    models: Models, asked: list[tuple[str, int]], path: str, n_beside: int
+) -> list[str | None]:
+    """Answers in order."""
+    turns = asyncio.Semaphore(n_beside)
     settings = SolveSettings(max_new_tokens=SETTINGS["max_new_tokens"], **PATHS[path])  # type: ignore[arg-type]
 
     async def one(question: str, seed: int) -> str | None:
@@ -43,46 +46,68 @@ async def solve_all(models: Models, asked: list[tuple[str, int]], path: str) -> 
     return list(await asyncio.gather(*(one(*each) for each in asked)))
 
 
-def compare(target: Target, models: Models, path: str, size: Size) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Spent:
+    """On the searches of a round."""
+
+    wall_seconds: float
+    cpu_seconds: float
+
+
+def by_http(
+    target: Target, asked: list[tuple[str, int]], path: str, n_clients: int
+) -> tuple[Spent, list[str | None]]:
+    requests: list[Request] = [(path, CHAT, chat(text, seed, PATHS[path])) for text, seed in asked]
+    wall, cpu = time.perf_counter(), target.cpu_seconds
+    replies = asyncio.run(ask_all(target.url, n_clients, requests))
+    spent = Spent(time.perf_counter() - wall, target.cpu_seconds - cpu)
+    return spent, [reply.body["search"]["answer"] for reply in replies]
+
+
+def in_process(
+    models: Models, asked: list[tuple[str, int]], path: str, n_beside: int
+) -> tuple[Spent, list[str | None]]:
+    wall, cpu = time.perf_counter(), time.process_time()
+    answers = asyncio.run(solve_all(models, asked, path, n_beside))
+    return Spent(time.perf_counter() - wall, time.process_time() - cpu), answers
+
+
+def compare(target: Target, models: Models, path: str, size: Size, n_beside: int) -> dict[str, Any]:
+    """A server that works on `n_beside` requests at a time has as many waiting, as the loop in process has
+    its next search at hand; one by one neither has.
+    """
+    n_clients = 1 if n_beside == 1 else 2 * n_beside
     rounds, n_other = [], 0
     for number in range(-1, size.n_rounds):  # the first one warms both up
         texts = questions(size.n_searches, seed=1000 + number)
         asked = [(text, index) for index, text in enumerate(texts)]
-        requests: list[Request] = [(path, CHAT, chat(text, seed, PATHS[path])) for text, seed in asked]
-        wall, cpu = time.perf_counter(), target.cpu_seconds
-        replies = asyncio.run(ask_all(target.url, N_CLIENTS, requests))
-        http = time.perf_counter() - wall, target.cpu_seconds - cpu
-        wall, cpu = time.perf_counter(), time.process_time()
-        answers = asyncio.run(solve_all(models, asked, path))
-        inside = time.perf_counter() - wall, time.process_time() - cpu
-        said = [reply.body["search"]["answer"] for reply in replies]
+        http, said = by_http(target, asked, path, n_clients)
+        here, answers = in_process(models, asked, path, n_beside)
         n_other += sum(one != other for one, other in zip(said, answers, strict=True))
         if number >= 0:
-            rounds.append((http, inside))
-    walls = [http[0] / inside[0] for http, inside in rounds]
-    cpus = [http[1] / inside[1] for http, inside in rounds]
+            rounds.append((http, here))
+    n_searches = len(rounds) * size.n_searches
+    http_seconds = sum(http.cpu_seconds for http, _ in rounds)
+    here_seconds = sum(here.cpu_seconds for _, here in rounds)
+    by_round = [http.cpu_seconds / here.cpu_seconds for http, here in rounds]
     return {
-        "n_searches": len(rounds) * size.n_searches,
+        "n_searches": n_searches,
         "n_other_answers": n_other,
-        "cpu_ratio": round(sum(http[1] for http, _ in rounds) / sum(inside[1] for _, inside in rounds), 3),
-        "cpu_ratio_by_round": {
-            "median": round(median(cpus), 3),
-            "low": round(min(cpus), 3),
-            "high": round(max(cpus), 3),
-        },
-        "wall_ratio": round(median(walls), 3),
-        "cpu_ms_per_search": {
-            "http": round(1000 * sum(http[1] for http, _ in rounds) / len(rounds) / size.n_searches, 2),
-            "in_process": round(
-                1000 * sum(inside[1] for _, inside in rounds) / len(rounds) / size.n_searches, 2
-            ),
-        },
+        "cpu_ratio": round(http_seconds / here_seconds, 3),
+        "cpu_ratio_of_rounds": {"low": round(min(by_round), 3), "high": round(max(by_round), 3)},
+        "wall_ratio": round(median(http.wall_seconds / here.wall_seconds for http, here in rounds), 3),
+        "cpu_ms_by_http": round(1000 * http_seconds / n_searches, 2),
+        "cpu_ms_in_process": round(1000 * here_seconds / n_searches, 2),
     }
 
 
 def measure_overhead(prm: Path, size: Size) -> dict[str, Any]:
     config = ServeConfig(policy=PolicyConfig("base"), prm=str(prm), grader="arithmetic")
     models = load_models(config)
-    with start_server(prm) as target:
-        found = {path: compare(target, models, path, size) for path in PATHS}
-    return {"overhead_ratio": found["complex"]["cpu_ratio"], "overhead": found}
+    with start_server(prm, max_concurrency=N_BESIDE) as target:
+        found = {
+            f"{path}_{n_beside}": compare(target, models, path, size, n_beside)
+            for path in PATHS
+            for n_beside in (1, N_BESIDE)
+        }
+    return {"overhead_ratio": found[f"complex_{N_BESIDE}"]["cpu_ratio"], "overhead": found}

@@ -13,6 +13,7 @@ from data_gen.problems.arithmetic.rules import draw_chain
 from prm_train.kinds.load import load_scorer
 from prm_train.scoring.incremental import IncrementalScorer
 from prm_train.scoring.score import score
+from prm_train.scoring.step_cache import StepNode
 
 
 class Session:
@@ -54,7 +55,7 @@ async def search_here(scorer: IncrementalScorer, workload: Workload) -> dict[Ste
     """The same search by a session in this process."""
     found: dict[SteppedPath, float] = {}
     async with scorer.session(workload.question) as tree:
-        nodes = {(): tree.root}
+        nodes: dict[SteppedPath, StepNode] = {(): tree.root}
         for paths in workload.rounds:
             for path in paths:
                 nodes[path] = tree.extend(nodes[path[:-1]], path[-1])

@@ -44,7 +44,7 @@ def test_parts_of_a_tiny_run_have_their_figures(served: Served, prm: Path) -> No
     assert found["scores_difference"] < 1e-6
     assert found["sessions"]["n_scores"] > 10
     target = Target(served.url, os.getpid())
-    overhead = compare(target, served.models, "simple", TINY)
+    overhead = compare(target, served.models, "simple", TINY, 2)
     assert (overhead["n_searches"], overhead["n_other_answers"]) == (2, 0)
     samples = memory.sample_memory(target, TINY.n_memory_requests)
     assert samples[-1][0] == 40

@@ -91,15 +91,15 @@ def keeping(prm: Path, reload: Models) -> Iterator[Served]:
 def test_the_same_request_is_answered_once_unless_its_header_wants_more(keeping: Served) -> None:
     def ask(header: str | None = None, **body: Any) -> dict[str, Any]:
         headers = {} if header is None else {"Cache-Control": header}
-        body = {"messages": [{"role": "user", "content": QUESTION}], "search": MAJORITY, **body}
+        body = {"messages": [{"role": "user", "content": QUESTION}], "search": MAJORITY} | body
         reply = keeping.post("/v1/chat/completions", body, headers=headers).json()
         return {**reply, "is_cached": reply["usage"]["search_details"]["answer_cached"]}
 
     first, again = ask(seed=1), ask(seed=1)
     assert (first["is_cached"], again["is_cached"]) == (False, True)
     assert (again["choices"], again["search"]) == (first["choices"], first["search"])
-    others = [{"seed": 2}, {"seed": 1, "temperature": 0.5}, {"seed": 1, "search": {**MAJORITY, "n": 3}}]
-    assert [ask(**each)["is_cached"] for each in others] == [False, False, False]
+    others = ask(seed=2), ask(seed=1, temperature=0.5), ask(seed=1, search={**MAJORITY, "n": 3})
+    assert [each["is_cached"] for each in others] == [False, False, False]
     steps = ask(seed=1, search={**MAJORITY, "return_steps": True})
     assert (steps["is_cached"], "steps" in steps["search"]) == (True, True)
     assert [ask("no-cache", seed=1)["is_cached"], ask("no-store", seed=1)["is_cached"]] == [False, False]

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from starlette.testclient import TestClient
 from data_gen.settings.errors import InputError
 from prm_train.checkpoints.calibration import Reliability, ScoreBin
 from prm_train.serving.answering import Models
-from prm_train.serving.operations.drift import Drift, ScoreReference, find_reference, reference_of
+from prm_train.serving.operations.drift import Drift, ScoreReference, find_reference
 from prm_train.serving.operations.logs import JsonLines, LogRequests, facts
 from prm_train.serving.operations.settings import LogSettings
 from prm_train.serving.operations.spans import TraceRequests, span
@@ -49,7 +50,10 @@ def test_a_reference_is_of_a_file_or_of_the_scorers_training(tmp_path: Path, prm
     assert find_reference(tmp_path / "reference.json", None) == REFERENCE
     assert find_reference(None, str(prm)) is None  # of no training
     bins = (ScoreBin(0.0, 30, 5, 0.1), ScoreBin(0.7, 10, 4, 0.9))
-    assert reference_of(Reliability(bins)) == ScoreReference((0.0, 0.7), (30, 10))
+    trained = json.loads((prm / "config.json").read_text())
+    trained["prm_train"]["reliability"] = asdict(Reliability(bins))
+    (tmp_path / "config.json").write_text(json.dumps(trained))
+    assert find_reference(None, str(tmp_path)) == ScoreReference((0.0, 0.7), (30, 10))
     (tmp_path / "wrong.json").write_text('{"lows": [0.0, 0.5], "counts": [1]}')
     with pytest.raises(InputError, match="as many counts as lows"):
         find_reference(tmp_path / "wrong.json", None)
