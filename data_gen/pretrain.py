@@ -22,6 +22,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM,
 from data_gen.files.locks import lock
 from data_gen.files.run_identity import claim_run
 from data_gen.files.stored_record import StoredRecord
+from data_gen.models.names import check_device
 from data_gen.models.pretraining_checkpoint import (
     PretrainingPoint,
     PretrainingProgress,
@@ -187,8 +188,9 @@ def operation_accuracy(
 def pretrain(config: PretrainConfig, output: Path, n_steps_per_checkpoint: int = 200) -> None:
     """Make the policy; where an earlier call was broken off, go on from its last checkpoint in
     `output/training`, to the same weights. Raises InputError where that one had another config, or is still
-    at work.
+    at work, and where there is no such device.
     """
+    check_device(config.device)
     folder = output / "training"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".lock"

@@ -34,7 +34,7 @@ SAFETY = 1.25  # a chunk of test problems may take so much longer than those bef
 LEAST_SECONDS = 4.0  # with less left no stage begins
 ROWS = ("--policy.max_rows", "1024", "--policy.prefix_cache_bytes", str(8 * 2**30))
 SCORER = (
-    *("--batch_size", "16", "--n_accumulated", "1", "--learning_rate", "5e-5"),
+    *("--batch_size", "32", "--n_accumulated", "1", "--learning_rate", "5e-5"),
     *("--gradient_checkpointing", "false"),
 )
 # On a card, beside the configs' own settings: many rows at a time, since a step of 30 layers takes as long
@@ -66,7 +66,7 @@ HEAVY = ("torch", "transformers", "trl", "prm_train.training.run", "prm_train.se
 class Amounts:
     """Of problems; `n_solutions` of one that is labeled, `n_samples` of one that is searched."""
 
-    n_shown: int | None = None  # all but those sampled and those of validation
+    n_shown: int | None = 3500  # of training problems; None: all but those sampled and those of validation
     n_train: int = 256
     n_solutions: int = 8
     n_validation: int = 64
@@ -130,13 +130,13 @@ def stages(
 
 
 def rollouts_within(config: RunConfig, seconds: float) -> int:
-    """As many as fit in, by the rate of sampling: a wrong solution costs each of two prefixes half a
-    solution.
+    """As many as fit in, by the rate of sampling, of which labeling reaches half (its prefixes have few draws
+    each): a wrong solution costs each of two prefixes half a solution.
     """
     sample = read_object(config.shards("train")[0] / "sample.json")
     n_wrong = (1 - sample["pass_at_1"]) * sample["n_solutions"]
     tokens = n_wrong * 2 * (sample["n_generated"] / sample["n_solutions"] / 2)
-    rate = sample["this_process"]["tokens_per_second"]
+    rate = sample["this_process"]["tokens_per_second"] / 2
     fitting = [n for n in ROLLOUTS if n * tokens <= seconds * rate]
     return fitting[0] if fitting else ROLLOUTS[-1]
 

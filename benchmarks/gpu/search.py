@@ -44,7 +44,7 @@ def textbook_work(loop: Textbook, problems: Sequence[Problem], n: int) -> Work:
 def measure(setting: Setting) -> dict[str, Any]:
     models = (str(setting.model), random_prm(str(setting.model), setting.folder / "prm"))
     dtype = "bfloat16" if setting.is_cuda else "float32"
-    n, n_few, n_many = (4, 1, 2) if setting.is_small else (16, 1, 64)
+    n, n_few, n_many = (4, 1, 2) if setting.is_small else (8, 1, 64)
     few, many = problems_of(setting, n_few), problems_of(setting, n_many)
     where: dict[str, Any] = {"device": setting.device, "dtype": dtype, "max_batch_tokens": MAX_BATCH_TOKENS}
     found: dict[str, Any] = {"n": n}

@@ -233,6 +233,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if line:
         signal.alarm(int(float(line)) + 1)  # ends this process, whatever it is in
         measure_all(plan(arguments.side, setting.is_small), setting, float(line), arguments.result)
+        signal.alarm(0)  # not in the moments in which it ends by itself
 
 
 def measure_all(runs: Sequence[Run], setting: Setting, seconds: float, result: Path) -> None:

@@ -159,6 +159,12 @@ def test_two_pretrainings_at_once_do_not_share_a_folder(tmp_path: Path):
     assert not (tmp_path / "training" / "config.json").exists()
 
 
+def test_a_device_that_is_not_there_is_refused_before_anything_is_written(tmp_path: Path):
+    with pytest.raises(InputError, match="device: got 'gpu', which torch cannot use here"):
+        pretrain(replace(TINY, device="gpu"), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_pretraining_goes_on_only_with_its_own_config(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     break_off(TINY, tmp_path, after=2, caplog=caplog)
     with pytest.raises(InputError, match=r"another configuration: hidden_size is 32, got 64; choose another"):

@@ -118,7 +118,7 @@ def test_every_command_on_a_card_reads_its_settings(tmp_path: Path) -> None:
     policy, search = parsed["train-policy"], parsed["search-gsm8k-0"]
     assert (policy.gradient_checkpointing, policy.learning_rate, policy.use_cpu) == (False, 3e-4, False)
     assert (policy.bf16_autocast, parsed["train-prm"].bf16_autocast) == (True, True)
-    assert (parsed["train-prm"].batch_size, parsed["train-prm"].n_accumulated) == (16, 1)
+    assert (parsed["train-prm"].batch_size, parsed["train-prm"].n_accumulated) == (32, 1)
     assert (parsed["label"].n_rollouts, parsed["label"].n_open) == (4, 512)
     assert (search.policy.device, search.policy.dtype, search.policy.max_rows) == ("cuda", "bfloat16", 1024)
     assert (search.sizes, search.strategies, search.baselines) == ((4, 16), ("particle_filter", "beam"), ())
@@ -139,11 +139,11 @@ def test_rollouts_are_as_many_as_the_rate_of_sampling_allows(tmp_path: Path) -> 
     config = run_config(toy(tmp_path, 1), SMALL)
     run = config.shards("train")[0]
     run.mkdir(parents=True)
-    # 90 wrong solutions of 100 tokens: 90 * 2 * 50 = 9,000 tokens for each rollout
+    # 90 wrong solutions of 100 tokens: 90 * 2 * 50 = 9,000 tokens for each rollout, at half the rate
     process = {"tokens_per_second": 1000.0}
     sample = {"pass_at_1": 0.1, "n_solutions": 100, "n_generated": 10_000, "this_process": process}
     (run / "sample.json").write_text(json.dumps(sample))
-    assert [rollouts_within(config, seconds) for seconds in (72, 71, 36, 35, 1)] == [8, 4, 4, 2, 2]
+    assert [rollouts_within(config, seconds) for seconds in (144, 143, 72, 71, 1)] == [8, 4, 4, 2, 2]
 
 
 def test_a_block_ends_when_its_time_is_over_and_puts_away_what_it_holds() -> None:
