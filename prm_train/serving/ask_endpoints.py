@@ -144,7 +144,7 @@ class AskEndpoints:
                 found = await asking.answer()
                 noted.note(n_generated=found.n_drawn, n_scored=found.answer.cost.scorer.n_new)
         answer, cost = found.answer, found.answer.cost
-        charge(found.n_drawn + cost.scorer.n_new)
+        charge(cost.scorer.n_new)  # what was drawn is charged already
         if self._config.has_prices:
             found = replace(found, money=self._config.price_of(cost.policy, cost.scorer.n_new))
         if self._metrics is not None:

@@ -19,6 +19,7 @@ from data_gen.records.solutions import Question
 from data_gen.settings.errors import InputError
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.protocol import ChatScorer, Scorer, ScoringTree
+from prm_train.serving.operations.accounts import charge
 
 MAX_MESSAGES = 1024
 TEXT_TYPES = ("text", "input_text", "output_text")
@@ -129,6 +130,7 @@ class AskedPolicy:
     async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
         completion = await self._policy.sample(prefix_ids, params, index)
         self.n_generated += completion.usage.n_generated
+        charge(completion.usage.n_generated)  # now, since its client may go away before the answer is found
         return completion
 
 

@@ -15,6 +15,7 @@ from prm_train.serving.operations.settings import Quota
 from tests.prm_train.serving.conftest import QUESTION, STEPS, config_of, serving
 
 ALICE, BOB, EVE = "a-key-of-alice-0123", "a-key-of-bob-4567890", "a-key-of-eve-5678901"
+MALLORY = "a-key-of-mallory-123"
 
 
 def write_keys(path: Path, text: str, mode: int = 0o600) -> Path:
@@ -29,7 +30,8 @@ def keys_file(folder: Path) -> Path:
         folder / "keys.yaml",
         f"keys:\n  - name: alice\n    key: {ALICE}\n    requests_per_minute: 2\n"
         f"  - name: bob\n    sha256: {digest}\n    tokens_per_day: 5\n"
-        f"  - name: eve\n    key: {EVE}\n    tokens_per_day: 5\n",
+        f"  - name: eve\n    key: {EVE}\n    tokens_per_day: 5\n"
+        f"  - name: mallory\n    key: {MALLORY}\n    tokens_per_day: 5\n",
     )
 
 
@@ -39,6 +41,7 @@ def test_keys_have_the_quota_of_the_server_where_they_have_none(tmp_path: Path) 
         ApiKey("alice", digest_of(ALICE), Quota(requests_per_minute=2, tokens_per_day=100)),
         ApiKey("bob", digest_of(BOB), Quota(requests_per_minute=9, tokens_per_day=5)),
         ApiKey("eve", digest_of(EVE), Quota(requests_per_minute=9, tokens_per_day=5)),
+        ApiKey("mallory", digest_of(MALLORY), Quota(requests_per_minute=9, tokens_per_day=5)),
     )
 
 
@@ -134,7 +137,7 @@ def test_keys_and_their_quotas_over_http(prm: Path, reload: Models, tmp_path: Pa
         assert status == 429
         assert refused["error"]["message"].startswith("quota of alice: requests_per_minute is 2, all used")
         assert 1 <= int(refused["retry"]) <= 60
-        # The first requests of Bob and Eve take all of their tokens; the key of the environment has no limit
+        # The first requests of the others take all of their tokens; the key of the environment has no limit
         scores = {"question": QUESTION, "steps": [STEPS[0]]}
         bob = {"Authorization": f"Bearer {BOB}"}
         assert server.post("/v1/score", scores, headers=bob).status_code == 200
@@ -143,6 +146,7 @@ def test_keys_and_their_quotas_over_http(prm: Path, reload: Models, tmp_path: Pa
         pooled = [server.post("/pooling", {"input": [5] * 5}, headers=eve).status_code for _ in range(2)]
         assert pooled == [200, 429]
         assert server.client.get(f"{server.url}/v1/models", headers=bob).status_code == 200
+        assert [ask(MALLORY, strategy="majority")[0] for _ in range(2)] == [200, 429]
         lacking = ask("of-the-environment", n=8, window=1, budget_money=1.0)[1]
         assert lacking["error"]["message"] == (
             "budget_money: got no price_per_million_prompt, expected a price of 0 or more"
