@@ -26,6 +26,7 @@ from prm_train.search.answer import Answer
 from prm_train.search.solve import Solver, as_allocated
 from prm_train.search.solve_settings import SolveSettings
 from prm_train.serving.chats import Asked, AskedPolicy, encode_asked, scorer_for
+from prm_train.serving.operations.accounts import counting_draws
 
 logger = logging.getLogger(__name__)
 # Where it is, and what it said, is for the log and not for every client
@@ -136,14 +137,13 @@ class Asking:
 
     async def answer(self) -> Found:
         """Raises BadRequestError, with the status 502 where a server behind policy or scorer fails."""
-        with self.models.open_ledger() if self.may_be_kept else Ledger(IN_MEMORY) as ledger:
+        opened = self.models.open_ledger() if self.may_be_kept else Ledger(IN_MEMORY)
+        with opened as ledger, counting_draws() as drawn:
             try:
-                solver = self.solver(ledger)
-                answer = await solver.solve(self.asked.question)
+                answer = await self.solver(ledger).solve(self.asked.question)
             except ServerError as error:
                 logger.warning("%s", error)
                 raise BadRequestError(BEHIND_FAILED, BAD_GATEWAY) from error
             except InputError as error:  # as a scorer whose encoding knows no chats
                 raise BadRequestError(str(error)) from error
-        assert isinstance(solver.policy, AskedPolicy)
-        return Found(answer, self.seed, len(self.prompt_ids), solver.policy.n_generated)
+        return Found(answer, self.seed, len(self.prompt_ids), drawn.n_tokens)

@@ -118,7 +118,9 @@ class AskEndpoints:
         # The body as well as the settings: a request that says anything else is another one
         unsaid: dict[str, Any] = {"stream": True, "stream_options": True, "search": {"return_steps"}}
         said = body.model_dump(mode="json", exclude=unsaid)
-        key = content_hash(self._fingerprint, repr(asking.settings), asking.prompt_ids, said)
+        policy, scorer = asking.models.policy, asking.models.scorer
+        models = policy.policy_id, policy.base_seed, scorer.scorer_id if scorer is not None else None
+        key = content_hash(models, repr(asking.settings), asking.prompt_ids, said)
         return replace(asking, cache_key=key, may_be_cached=control.may_read)
 
     def _count_cache(self, result: str) -> None:

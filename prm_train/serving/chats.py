@@ -19,7 +19,7 @@ from data_gen.records.solutions import Question
 from data_gen.settings.errors import InputError
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.protocol import ChatScorer, Scorer, ScoringTree
-from prm_train.serving.operations.accounts import charge
+from prm_train.serving.operations.accounts import charge_draw
 
 MAX_MESSAGES = 1024
 TEXT_TYPES = ("text", "input_text", "output_text")
@@ -107,16 +107,13 @@ def encode_asked(policy: Policy, asked: Asked) -> tuple[int, ...]:
 
 
 class AskedPolicy:
-    """`policy` that has been asked already: its prompt is `prompt_ids`, whatever the question. `n_generated`
-    counts the tokens that it wrote.
-    """
+    """`policy` that has been asked already: its prompt is `prompt_ids`, whatever the question."""
 
     def __init__(self, policy: Policy, prompt_ids: tuple[int, ...]) -> None:
         self.policy_id, self.base_seed = policy.policy_id, policy.base_seed
         self.context_length = policy.context_length
         self.model = getattr(policy, "model", None)  # see `scoring.flops.own_model`
         self._policy, self._prompt_ids = policy, prompt_ids
-        self.n_generated = 0
 
     def encode_prompt(self, question: str) -> tuple[int, ...]:
         return self._prompt_ids
@@ -129,8 +126,7 @@ class AskedPolicy:
 
     async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
         completion = await self._policy.sample(prefix_ids, params, index)
-        self.n_generated += completion.usage.n_generated
-        charge(completion.usage.n_generated)  # now, since its client may go away before the answer is found
+        charge_draw(completion.usage.n_generated)
         return completion
 
 

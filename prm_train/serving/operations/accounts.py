@@ -7,8 +7,10 @@ is answered, and the next is not.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 
 from data_gen.policies.servers.http_requests import BadRequestError
 from prm_train.serving.admission import TOO_MANY_REQUESTS
@@ -97,3 +99,31 @@ def charge(n_tokens: int) -> None:
     """To who asked, if that is known."""
     if (account := CURRENT.get()) is not None:
         account.charge(n_tokens)
+
+
+@dataclass
+class Drawn:
+    """How many tokens were generated for a search so far; what was in the ledger was not."""
+
+    n_tokens: int = 0
+
+
+_DRAWN: ContextVar[Drawn | None] = ContextVar("drawn", default=None)
+
+
+@contextmanager
+def counting_draws() -> Iterator[Drawn]:
+    """Those of this task, and of the tasks that it starts."""
+    drawn = Drawn()
+    token = _DRAWN.set(drawn)
+    try:
+        yield drawn
+    finally:
+        _DRAWN.reset(token)
+
+
+def charge_draw(n_tokens: int) -> None:
+    """As soon as it is made: the client may go away before its answer is found."""
+    charge(n_tokens)
+    if (drawn := _DRAWN.get()) is not None:
+        drawn.n_tokens += n_tokens
