@@ -16,7 +16,7 @@ from data_gen.policies.protocol import Policy
 from data_gen.policies.servers.http_requests import BadRequestError
 from data_gen.policies.servers.requests import ServerError
 from data_gen.process.daemon_threads import DaemonThreads
-from data_gen.records.draw_keys import derive_seed
+from data_gen.records.draw_keys import content_hash, derive_seed
 from data_gen.records.grader import AnswerReader
 from data_gen.settings.errors import InputError
 from prm_train.scoring.flops import ForwardFlops
@@ -27,6 +27,7 @@ from prm_train.search.solve import Solver, as_allocated
 from prm_train.search.solve_settings import SolveSettings
 from prm_train.serving.chats import Asked, AskedPolicy, encode_asked, scorer_for
 from prm_train.serving.operations.accounts import counting_draws
+from prm_train.serving.operations.draw_cache import DrawCache
 
 logger = logging.getLogger(__name__)
 # Where it is, and what it said, is for the log and not for every client
@@ -121,6 +122,7 @@ class Asking:
     cache_key: str | None = None  # by which the answer is kept (`operations.answer_cache`)
     may_be_cached: bool = True  # one that is kept will do
     may_be_kept: bool = True  # its draws in the server's ledger
+    draws: DrawCache | None = None  # where there is none, and draws are kept all the same
 
     def solver(self, ledger: Ledger) -> Solver | AllocatedSolver:
         """Raises BadRequestError."""
@@ -135,10 +137,17 @@ class Asking:
         except ValueError as error:
             raise BadRequestError(str(error)) from error
 
+    def _open_ledger(self) -> AbstractContextManager[Ledger]:
+        if not self.may_be_kept:
+            return Ledger(IN_MEMORY)
+        if self.draws is None or self.models.ledger is not None:
+            return self.models.open_ledger()
+        policy = self.models.policy
+        return self.draws.open(content_hash(policy.policy_id, policy.base_seed, self.prompt_ids, self.seed))
+
     async def answer(self) -> Found:
         """Raises BadRequestError, with the status 502 where a server behind policy or scorer fails."""
-        opened = self.models.open_ledger() if self.may_be_kept else Ledger(IN_MEMORY)
-        with opened as ledger, counting_draws() as drawn:
+        with self._open_ledger() as ledger, counting_draws() as drawn:
             try:
                 answer = await self.solver(ledger).solve(self.asked.question)
             except ServerError as error:

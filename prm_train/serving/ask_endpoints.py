@@ -31,6 +31,7 @@ from prm_train.serving.admission import Admission
 from prm_train.serving.answering import Answerer, Asking, Found, Models
 from prm_train.serving.operations.accounts import charge
 from prm_train.serving.operations.answer_cache import AnswerCache, CacheControl, cache_control
+from prm_train.serving.operations.draw_cache import DrawCache
 from prm_train.serving.operations.logs import answer_facts, facts
 from prm_train.serving.operations.spans import span
 from prm_train.serving.replies import Wording, event
@@ -60,7 +61,7 @@ class AskEndpoints:
     ) -> None:
         self._config, self._admission, self._metrics = config, admission, metrics
         self._settings, self._answerer = base_settings(config), Answerer(models)
-        self._cache = AnswerCache(config.cache)
+        self._cache, self._draws = AnswerCache(config.cache), DrawCache(config.cache)
         self._allocation = None if config.allocation is None else Allocation.read(config.allocation)
         scorer_id = models.scorer.scorer_id if models.scorer is not None else None
         self._fingerprint = f"fp_{content_hash(models.policy.policy_id, scorer_id)[:12]}"
@@ -109,7 +110,8 @@ class AskEndpoints:
 
     def _with_key(self, asking: Asking, body: AskBody, control: CacheControl) -> Asking:
         """By which its answer is kept, if it is."""
-        asking = replace(asking, may_be_kept=control.may_keep)
+        draws = self._draws if body.seed is not None and self._config.cache.max_questions else None
+        asking = replace(asking, may_be_kept=control.may_keep, draws=draws)
         if not self._config.cache.keeps(asking.settings, body.seed):
             return asking
         if not control.may_keep:

@@ -7,14 +7,23 @@ from prm_train.search.solve_settings import SolveSettings
 
 @dataclass(frozen=True)
 class CacheSettings:
-    """Which answers are kept in memory, to be given again."""
+    """Which answers are kept in memory, to be given again, and which draws, to be drawn from again."""
 
     max_answers: int = field(
         default=0,
         metadata={"help": "answers that are kept; the one that was asked for longest ago goes; 0: none"},
     )
     max_bytes: int = field(default=64 * 2**20, metadata={"help": "bytes of all kept answers together"})
-    max_age_seconds: float = field(default=3600.0, metadata={"help": "an answer that is older is found anew"})
+    max_questions: int = field(
+        default=0,
+        metadata={
+            "help": "questions whose draws are kept where there is no ledger, so that the same question and "
+            "seed with a larger n draws only what is missing; 0: none"
+        },
+    )
+    max_age_seconds: float = field(
+        default=3600.0, metadata={"help": "an answer that is older is found anew, and draws are made anew"}
+    )
     without_seed: bool = field(
         default=False,
         metadata={
@@ -24,8 +33,9 @@ class CacheSettings:
     )
 
     def __post_init__(self) -> None:
-        if self.max_answers < 0:
-            raise ValueError(f"max_answers: got {self.max_answers}, expected 0 or more")
+        for name in ("max_answers", "max_questions"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: got {getattr(self, name)}, expected 0 or more")
         for name in ("max_bytes", "max_age_seconds"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected more than 0")

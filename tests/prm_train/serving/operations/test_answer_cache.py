@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from prm_train.search.solve_settings import SolveSettings
 from prm_train.serving.answering import Answerer, Found, Models
 from prm_train.serving.chats import asked_question
 from prm_train.serving.operations.answer_cache import AnswerCache, cache_control
+from prm_train.serving.operations.draw_cache import DrawCache
 from prm_train.serving.operations.settings import CacheSettings
 from prm_train.serving.replies import usage_of
 from tests.prm_train.serving.conftest import QUESTION, Served, config_of, serving
@@ -112,17 +114,36 @@ def test_the_same_request_is_answered_once_unless_its_header_wants_more(keeping:
     assert 'prm_train_answer_cache_total{result="bypassed"} 1.0' in page
 
 
+def test_draws_are_kept_for_the_last_questions_but_not_dropped_while_they_are_used() -> None:
+    now = 0.0
+    draws = DrawCache(CacheSettings(max_questions=1, max_age_seconds=10), lambda: now)
+    with draws.open("a") as first:
+        with draws.open("b") as second, draws.open("a") as again:
+            assert first is again
+            assert first is not second
+            assert len(draws) == 2
+        assert len(draws) == 1
+        now = 11.0
+        with draws.open("a") as again:
+            assert first is again
+    with draws.open("a") as young:
+        assert young is not first
+
+
+@pytest.mark.parametrize("has_file", [True, False])
 def test_a_higher_budget_draws_only_what_is_missing_unless_nothing_may_be_kept(
-    reload: Models, tmp_path: Path
+    reload: Models, tmp_path: Path, has_file: bool
 ) -> None:
+    draws = DrawCache(CacheSettings(max_questions=1))
+
     async def ask(answerer: Answerer, n: int, is_kept: bool) -> tuple[int, int]:
         settings = SolveSettings(strategy="majority", n=n, max_new_tokens=80)
         asking = await answerer.ask(asked_question(QUESTION), settings, 77)
-        usage = usage_of(await replace(asking, may_be_kept=is_kept).answer())
+        usage = usage_of(await replace(asking, may_be_kept=is_kept, draws=draws).answer())
         return usage["completion_tokens"], usage["search_details"]["ledger_tokens"]
 
     async def ask_all() -> list[tuple[int, int]]:
-        with Ledger(tmp_path / "draws.sqlite") as ledger:
+        with Ledger(tmp_path / "draws.sqlite") if has_file else nullcontext() as ledger:
             answerer = Answerer(replace(reload, ledger=ledger))
             return [await ask(answerer, n, is_kept) for n, is_kept in ((2, False), (2, True), (5, True))]
 
@@ -130,3 +151,4 @@ def test_a_higher_budget_draws_only_what_is_missing_unless_nothing_may_be_kept(
     assert aside == low == (low[0], 0)
     assert high[0] > low[0]
     assert high[1] == low[0]
+    assert len(draws) == (0 if has_file else 1)
