@@ -30,7 +30,6 @@ from prm_train.evaluation.shards import read_search
 from prm_train.evaluation.stages import Split, read_stages
 from prm_train.metrics.estimators import Interval, paired_difference
 from prm_train.quickstart import (
-    N_PROCESSES,
     QuickstartConfig,
     Stage,
     problem_arguments,
@@ -100,7 +99,7 @@ def run(config: QuickstartConfig, specs: Sequence[str]) -> None:
             held.fileno(),
         )
     folders = {split: ",".join(map(str, search_folders(config, split))) for split in ("validation", "test")}
-    runs = ",".join(str(config.output / f"train-{shard}") for shard in range(N_PROCESSES))
+    runs = ",".join(str(config.output / f"train-{shard}") for shard in range(config.n_processes))
     evaluate(
         [
             *("--validation", folders["validation"], "--test", folders["test"]),
@@ -116,7 +115,7 @@ def figure(interval: Interval) -> dict[str, float]:
 
 def seed_figures(folder: Path) -> dict[str, Any]:
     report, chosen = SearchReport.read(folder / "report.json"), Chosen.read(folder / "chosen.json")
-    results = read_search([folder / f"test-{shard}" for shard in range(N_PROCESSES)]).results
+    results = read_search(sorted(folder.glob("test-[0-9]*"))).results
     correct = Comparison(results, chosen, seed=0).correct()
     by_rank = Comparison(results, replace(chosen, selections={}), seed=0).correct()["prm_weighted"]
 

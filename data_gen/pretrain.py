@@ -185,7 +185,9 @@ def operation_accuracy(
     return {name: round(sum(values) / len(values), 3) for name, values in sorted(hits.items())}
 
 
-def pretrain(config: PretrainConfig, output: Path, n_steps_per_checkpoint: int = 200) -> None:
+def pretrain(
+    config: PretrainConfig, output: Path, n_steps_per_checkpoint: int = 200, n_attempts: int = 4000
+) -> None:
     """Make the policy; where an earlier call was broken off, go on from its last checkpoint in
     `output/training`, to the same weights. Raises InputError where that one had another config, or is still
     at work, and where there is no such device.
@@ -201,12 +203,16 @@ def pretrain(config: PretrainConfig, output: Path, n_steps_per_checkpoint: int =
                 "a folder for each"
             )
         claim_run(folder, config, is_begun=newest_checkpoint(folder) is not None)
-        make_policy(config, output, folder, n_steps_per_checkpoint)
+        make_policy(config, output, folder, n_steps_per_checkpoint, n_attempts)
         shutil.rmtree(folder)
 
 
-def make_policy(config: PretrainConfig, output: Path, folder: Path, n_steps_per_checkpoint: int) -> None:
-    """Write model, tokenizer and pretraining.json; `folder` holds the checkpoints."""
+def make_policy(
+    config: PretrainConfig, output: Path, folder: Path, n_steps_per_checkpoint: int, n_attempts: int
+) -> None:
+    """Write model, tokenizer and pretraining.json; `folder` holds the checkpoints, the accuracies are from
+    `n_attempts` solutions.
+    """
     set_seed(config.seed)
     stream = documents(config)
     sample_texts = [message["content"] for _ in range(60) for chat in next(stream) for message in chat]
@@ -223,9 +229,8 @@ def make_policy(config: PretrainConfig, output: Path, folder: Path, n_steps_per_
     )
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
-    report = PretrainingReport(
-        config, cost, operation_accuracy(model, tokenizer, config.levels), progress.loss_curve
-    )
+    accuracy = operation_accuracy(model, tokenizer, config.levels, n_attempts=n_attempts)
+    report = PretrainingReport(config, cost, accuracy, progress.loss_curve)
     report.write(output / "pretraining.json")
     logger.info("wrote %s: %s", output, json.dumps(report.operation_accuracy))
 

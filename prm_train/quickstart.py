@@ -31,7 +31,6 @@ from data_gen.settings.parse import parse_config, run_command
 from prm_train.evaluation.stages import Command, Split, StageRecord, stage_file, stage_words
 
 logger = logging.getLogger(__name__)
-N_PROCESSES = 2
 
 
 @dataclass(frozen=True)
@@ -88,8 +87,14 @@ class QuickstartConfig:
     )
     learning_rate: float = field(default=1e-3, metadata={"help": "learning rate of both"})
     max_new_tokens: int = field(default=160, metadata={"help": "maximum number of tokens of a solution"})
+    n_processes: int = field(
+        default=2,
+        metadata={"help": "processes of sampling, labeling and searching, a shard of problems each"},
+    )
 
     def __post_init__(self) -> None:
+        if self.n_processes < 1:
+            raise ValueError(f"n_processes: got {self.n_processes}, expected at least 1")
         if self.grader != "auto" and self.grader not in DEFAULT_TASK.graders:
             expected = ", ".join(("auto", *DEFAULT_TASK.graders))
             raise ValueError(f"grader: got {self.grader!r}, expected one of {expected}")
@@ -120,7 +125,7 @@ def problem_arguments(config: QuickstartConfig, split: str, n: int, shard: int) 
             "--problems.seed",
             str(config.seed),
         ),
-        *("--problems.n", str(n), "--problems.shard", f"{shard}/{N_PROCESSES}"),
+        *("--problems.n", str(n), "--problems.shard", f"{shard}/{config.n_processes}"),
         *(
             "--policy.model",
             config.policy,
@@ -135,7 +140,7 @@ def problem_arguments(config: QuickstartConfig, split: str, n: int, shard: int) 
 
 def training_stages(config: QuickstartConfig) -> list[Stage]:
     folder = config.output
-    runs = [folder / f"train-{shard}" for shard in range(N_PROCESSES)]
+    runs = [folder / f"train-{shard}" for shard in range(config.n_processes)]
     sample = [
         (
             *("data_gen.sample", "--output", str(run), "--n_samples", str(config.n_solutions)),
@@ -178,7 +183,7 @@ def training_stages(config: QuickstartConfig) -> list[Stage]:
 
 
 def search_folders(config: QuickstartConfig, split: Split) -> list[Path]:
-    return [config.output / f"{split}-{shard}" for shard in range(N_PROCESSES)]
+    return [config.output / f"{split}-{shard}" for shard in range(config.n_processes)]
 
 
 def search_stage(
@@ -299,7 +304,7 @@ def run_stages(config: QuickstartConfig, lock: int) -> None:
     run_stage(stage, config.output, lock)
     started = time.perf_counter()
     validation, test = (",".join(map(str, search_folders(config, split))) for split in get_args(Split))
-    runs = ",".join(str(config.output / f"train-{shard}") for shard in range(N_PROCESSES))
+    runs = ",".join(str(config.output / f"train-{shard}") for shard in range(config.n_processes))
     arguments = (
         *("--validation", validation, "--test", test, "--output", str(config.output), "--labeled", runs),
         *(

@@ -10,12 +10,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from benchmarks.reproduce.jobs import Command, Job
+from benchmarks.reproduce.jobs import N_PROCESSES, Command, Job
 from benchmarks.revisions import RunConfig, commands
 from data_gen.files.stored_record import StoredRecord
 from prm_train.evaluation.stages import Split
 from prm_train.quickstart import (
-    N_PROCESSES,
     QuickstartConfig,
     Stage,
     problem_arguments,
@@ -74,6 +73,7 @@ class ReproduceConfig:
             strategies=TREES,
             sizes=SIZES,
             temperatures=TEMPERATURES,
+            n_processes=N_PROCESSES,
         )
 
     @property

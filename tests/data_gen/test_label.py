@@ -75,7 +75,7 @@ def test_how_many_problems_are_under_way_changes_no_label(tmp_path: Path):
 
 def test_the_forecast_draws_twenty_problems_of_the_run_and_holds_its_true_cost(tmp_path: Path):
     n_within = 0
-    for seed in range(6):
+    for seed in range(3):
         settings = ("--problems.seed", str(seed), "--n_samples", "2")
         folder = sampled(tmp_path / str(seed), 60, *settings, "--forecast", "true")
         label(["--run", str(folder), "--forecast", "true"])  # before anything but the pilot is sampled
@@ -86,7 +86,7 @@ def test_the_forecast_draws_twenty_problems_of_the_run_and_holds_its_true_cost(t
         facts = labeled(sampled(folder, 60, *settings))
         assert facts["this_process"]["n_draws"] == facts["n_rollouts"] - n_pilot_rollouts
         n_within += totals["n_generated"]["low"] <= facts["n_generated"] <= totals["n_generated"]["high"]
-    assert n_within >= 4  # of 6, where 90 % are meant
+    assert n_within >= 2  # of 3, where 90 % are meant
 
 
 def test_labels_are_made_of_a_finished_run_alone(tmp_path: Path):

@@ -93,7 +93,7 @@ TINY = PretrainConfig(
 def at_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pretraining that nothing broke off."""
     folder = tmp_path_factory.mktemp("at once")
-    pretrain(TINY, folder)
+    pretrain(TINY, folder, n_attempts=200)
     return folder
 
 
@@ -139,7 +139,7 @@ def test_a_pretraining_that_was_broken_off_goes_on_to_the_same_weights(
     break_off(TINY, broken, after=4, caplog=caplog)
     assert sorted(path.name for path in (broken / "training").glob("[!.]*")) == ["config.json", "step-000004"]
     with caplog.at_level(logging.INFO):
-        pretrain(TINY, broken)
+        pretrain(TINY, broken, n_attempts=200)
     assert "going on after step 4 of 7" in caplog.text
     one, two = (load_file(folder / "model.safetensors") for folder in (at_once, broken))
     assert one.keys() == two.keys()

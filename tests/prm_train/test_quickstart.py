@@ -54,8 +54,9 @@ SMALL = (
 STAGES = ["build", "evaluate", "label", "sample", "search-test", "search-validation", "train"]
 
 
-def quickstart(output: Path) -> list[str]:
-    return [sys.executable, "-m", "prm_train.quickstart", "--output", str(output), *SMALL]
+def quickstart(output: Path, n_processes: int = 1) -> list[str]:
+    command = [sys.executable, "-m", "prm_train.quickstart", "--output", str(output), *SMALL]
+    return [*command, "--n_processes", str(n_processes)]
 
 
 def n_draws(run: Path) -> int:
@@ -147,10 +148,13 @@ def test_the_seconds_of_a_stage_are_those_of_all_its_processes(tmp_path: Path):
 def test_quickstart_survives_interrupts(tmp_path: Path):
     for seconds in (8, 15, 25, 12, 30):
         process = subprocess.Popen(
-            quickstart(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            quickstart(tmp_path, n_processes=2),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         time.sleep(seconds)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    finished = subprocess.run(quickstart(tmp_path), capture_output=True, text=True, check=True)
+    finished = subprocess.run(quickstart(tmp_path, n_processes=2), capture_output=True, text=True, check=True)
     assert "PRM weighted" in finished.stdout

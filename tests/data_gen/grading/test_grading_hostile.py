@@ -85,7 +85,7 @@ def test_generated_answers_are_never_correct_and_never_late(grader: MathGrader) 
         return verdict_of(grader, *case).is_correct, time.monotonic() - started
 
     with ThreadPoolExecutor(2) as threads:
-        graded = list(threads.map(grade, hostile_solutions(seed=7, n=100)))
-    assert len(graded) == 100
+        graded = list(threads.map(grade, hostile_solutions(seed=7, n=60)))
+    assert len(graded) == 60
     assert not any(is_correct for is_correct, _ in graded)
     assert max(seconds for _, seconds in graded) < LIMIT_SECONDS + 3

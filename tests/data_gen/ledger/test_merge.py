@@ -162,7 +162,7 @@ def test_a_ledger_that_is_being_written_gives_what_it_has_committed(tmp_path: Pa
 
 def test_a_killed_merge_leaves_what_was_there(tmp_path: Path):
     a, b, c = (tmp_path / f"{name}.sqlite" for name in "abc")
-    write_ledger(a, PROBLEM, range(20000))
+    write_ledger(a, PROBLEM, range(12000))
     merge_ledgers([write_ledger(b, OTHER, range(10))], c)
     before, merging = contents(c), tmp_path / ".c.sqlite.merging"
     code = (
@@ -179,4 +179,4 @@ def test_a_killed_merge_leaves_what_was_there(tmp_path: Path):
     assert contents(c) == before
     merge_ledgers([a], c)
     assert not merging.exists()
-    assert len(contents(c)) == 1 + 2 + 2 * 20010  # params, prefixes, draws and verdicts
+    assert len(contents(c)) == 1 + 2 + 2 * 12010  # params, prefixes, draws and verdicts

@@ -166,6 +166,7 @@ def test_two_processes_learn_and_save_what_one_does(mode, rows, tiny_policy, tmp
     assert_as_alone(report, tmp_path / "prm", alone(), 1e-4)
 
 
+@pytest.mark.slow
 def test_lora_under_zero3_is_merged_into_whole_weights(rows, tiny_policy, tmp_path, alone):
     lora = ("--lora.rank", "4")
     report = train_on_two("zero3", rows, tiny_policy, tmp_path / "prm", *CUT_BY_TOKENS, *lora)
