@@ -16,7 +16,7 @@ What is compared, and how it is judged:
   CPU-seconds in process, since other work on a shared machine stretches wall clocks, the client's included,
   by more than what is to be measured; `overhead` holds wall times, too, and searches one by one. Twenty
   clients keep the server's queue from running dry: with ten, a place is empty from one reply to the next
-  request, the engine computes smaller batches meanwhile, and CPU-seconds per search rise by 10 to 20 %,
+  request, and the engine computes smaller batches meanwhile (13 to 20 % more CPU-seconds when it was tried),
   which is nothing that a server could mend. Goal: 1.1.
 - `memory`: resident bytes of a server over 10,000 requests (answers, scores, sessions, one bad request in
   ten) with small caches, so that they are full before half-time. Flat where the mean of the last quarter is
