@@ -44,7 +44,9 @@ class ApiKey:
 class _KeyBody(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True)
     name: Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")]
-    key: Annotated[str, Field(min_length=SHORTEST_KEY)] | None = None
+    key: Annotated[str, Field(min_length=SHORTEST_KEY, pattern=r"^[\x21-\x7e]+$")] | None = (
+        None  # of a header
+    )
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     requests_per_minute: Limit = None
     requests_per_day: Limit = None

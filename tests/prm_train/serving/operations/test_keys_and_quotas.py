@@ -56,6 +56,7 @@ def test_keys_have_the_quota_of_the_server_where_they_have_none(tmp_path: Path) 
         ("keys: []", 0o600, "keys: List should have at least 1 item"),
         ("keys: [{name: a, key: short}]", 0o600, "keys.0.key: String should have at least 16"),
         (f"keys: [{{name: 'a b', key: {ALICE}}}]", 0o600, "keys.0.name: String should match"),
+        ("keys: [{name: a, key: sixteen letters and more}]", 0o600, "keys.0.key: String should match"),
         ("keys: [{name: a, key: 12345678901234567890}]", 0o600, "keys.0.key: Input should be a valid string"),
         ("keys: [{name: a}]", 0o600, "a: expected one of key and sha256"),
         (f"keys: [{{name: a, key: {ALICE}, tokens_per_day: 0}}]", 0o600, "keys.0.tokens_per_day: Input"),
