@@ -71,6 +71,10 @@ COMMANDS = {
         "prm_train.allocation.allocate",
         "choose by difficulty which method with which N answers, and what that saves",
     ),
+    "route": (
+        "prm_train.route",
+        "learn which questions one sample answers and which get a search: router.json for solve and serve",
+    ),
     "compare-sizes": (
         "prm_train.allocation.compare_sizes",
         "a small policy that searches against a larger one, at equal FLOPs with pretraining",

@@ -108,10 +108,12 @@ class SampledAt(StoredRecord):
 class PromptReader:
     """The policy of a search, as a reader of prompts."""
 
-    def __init__(self, search: FinishedSearch, config: EstimateDifficultyConfig) -> None:
-        """Raises InputError where it runs in no transformers model here, or is another one by now."""
-        settings = replace(search.config.policy, device=config.device)
-        settings = replace(settings, model=config.policy or settings.model)
+    def __init__(self, search: FinishedSearch, policy: str | None, device: str) -> None:
+        """`policy` is where it is now (None: where the search found it). Raises InputError where it runs in
+        no transformers model here, or is another one by now.
+        """
+        settings = replace(search.config.policy, device=device)
+        settings = replace(settings, model=policy or settings.model)
         if settings.servers or settings.engine != "transformers" or settings.name == "simulated":
             raise InputError(
                 f"prompt_head: the policy {settings.name} ran outside of this process; expected the engine "
@@ -235,7 +237,7 @@ def estimate(
 ) -> tuple[DifficultyPredictor, list[ProblemDifficulty], frozenset[str]]:
     """The fits, the estimates of all test problems, and the ids of those whose search failed."""
     validation, test = read_searches(config)
-    reader = PromptReader(test, config) if config.prompt_head else None
+    reader = PromptReader(test, config.policy, config.device) if config.prompt_head else None
     how = config.aggregation or best_aggregation(validation, config.n_draws)
     of_scores = how if test.config.prm is not None else None
     features, _ = read_features(validation, config.n_draws, of_scores, reader)

@@ -28,10 +28,12 @@ from prm_train.evaluation.evaluate import EvaluateConfig
 from prm_train.examples.targets import LabelAlgebra, step_targets
 from prm_train.kinds.generative_verifier import ALGEBRA
 from prm_train.publish import PublishConfig
-from prm_train.quickstart import QuickstartConfig
+from prm_train.quickstart import QuickstartConfig, search_folders
+from prm_train.routing.settings import RouteConfig
 from prm_train.search.settings import SearchConfig
 from prm_train.search.show_tree import ShowTreeConfig
 from prm_train.search.solve_questions import SolveConfig
+from prm_train.serving.named_models import read_policies, read_scorers
 from prm_train.serving.settings import ServeConfig
 from prm_train.training.config import (
     TrainImplicitPrmConfig,
@@ -63,6 +65,7 @@ CLASSES: dict[str, type[Any]] = {
     "search": SearchConfig,
     "solve": SolveConfig,
     "show-tree": ShowTreeConfig,
+    "route": RouteConfig,
     "serve": ServeConfig,
     "evaluate": EvaluateConfig,
 }
@@ -116,6 +119,7 @@ class Written:
     models: set[Path] = field(default_factory=set)
     searches: set[Path] = field(default_factory=set)
     answers: set[Path] = field(default_factory=set)
+    routers: set[Path] = field(default_factory=set)
 
 
 def sections() -> list[list[list[Line]]]:
@@ -208,6 +212,7 @@ def after_convert(config: ConvertConfig, line: Line, written: Written) -> None:
 def after_quickstart(config: QuickstartConfig, line: Line, written: Written) -> None:
     written.models |= {config.output / "prm", config.output / "orm"}
     written.rows |= {config.output / "rows" / f"{kind}.jsonl": Rows(kind, "\n") for kind in ("prm", "orm")}
+    written.searches |= {path for split in ("validation", "test") for path in search_folders(config, split)}
 
 
 def after_publish(config: PublishConfig, line: Line, written: Written) -> None:
@@ -231,8 +236,17 @@ def after_solve(config: SolveConfig, line: Line, written: Written) -> None:
     written.answers.add(config.output)
 
 
+def after_route(config: RouteConfig, line: Line, written: Written) -> None:
+    assert {*config.validation, *config.test} <= written.searches, line.text
+    written.routers.add(config.output / "router.json")
+
+
 def after_serve(config: ServeConfig, line: Line, written: Written) -> None:
-    assert {Path(name) for name in (config.prm, config.orm) if name} <= written.models, line.text
+    scorers = read_scorers(config.scorers).values()
+    names = (config.prm, config.orm, *(name for each in scorers for name in (each.prm, each.orm)))
+    assert {Path(name) for name in names if name} <= written.models, line.text
+    assert config.router is None or config.router in written.routers, line.text
+    assert read_policies(config.policies).keys() == config.policies.keys()
 
 
 def after_show_tree(config: ShowTreeConfig, line: Line, written: Written) -> None:
@@ -257,6 +271,7 @@ WRITERS: dict[str, Callable[[Any, Line, Written], None]] = {
     "search": after_search,
     "solve": after_solve,
     "show-tree": after_show_tree,
+    "route": after_route,
     "serve": after_serve,
     "evaluate": after_evaluate,
 }
@@ -288,7 +303,7 @@ def test_every_config_of_a_command_stands_in_a_chain() -> None:
     assert used == {
         str(path.relative_to(ROOT))
         for path in (ROOT / "configs").rglob("*.yaml")
-        if path.parent.name != "accelerate"
+        if path.parent.name not in ("accelerate", "policies", "scorers")
     }
 
 

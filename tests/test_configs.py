@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from data_gen.policies.config import PolicyConfig
 from data_gen.settings.fields import field_types, field_words, nested_class
 from data_gen.settings.parse import load_yaml
 from prm_train.cli import COMMANDS
+from prm_train.serving.named_models import NamedScorerConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 COMMAND_FOLDERS = {command.replace("-", "_"): command for command in COMMANDS}
+NAMED_BY_SERVE: dict[str, type] = {"policies": PolicyConfig, "scorers": NamedScorerConfig}
 FILES = sorted(
     path.relative_to(CONFIGS) for path in CONFIGS.rglob("*") if path.is_file() and path.name != "README.md"
 )
@@ -42,6 +45,8 @@ def test_config_loads(file: Path) -> None:
         from accelerate.commands.config.config_args import load_config_from_file
 
         load_config_from_file(str(path))
+    elif folder in NAMED_BY_SERVE:
+        load_yaml(NAMED_BY_SERVE[folder], path)
     elif folder == "deepspeed":
         assert "zero_optimization" in json.loads(path.read_text())
     else:

@@ -56,6 +56,7 @@ ORDER = (
     "prm_train.serving",
     "prm_train.evaluation",
     "prm_train.allocation",
+    "prm_train.routing",
     "prm_train.benchmarking",
     "prm_train.publishing",
     "prm_train.training",

@@ -4,10 +4,11 @@ what it costs there, with an estimate of difficulty and without.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
+from data_gen.settings.errors import InputError
 from prm_train.evaluation.choosers import Chooser
 from prm_train.evaluation.choosing import Chosen
 from prm_train.evaluation.costs import Costs
@@ -65,15 +66,34 @@ class ArmMaker:
         """All but pass@N, which nobody could choose, and those with a scorer whose tokens the search did not
         store.
         """
+        return tuple(make() for make in self._makers().values())
+
+    @property
+    def names(self) -> list[tuple[str, int]]:
+        """Method and N of each of them."""
+        return list(self._makers())
+
+    def arm(self, method: str, n: int) -> Arm:
+        """One of them, made alone. Raises InputError if there is none."""
+        makers = self._makers()
+        if (method, n) not in makers:
+            names = dict.fromkeys(f"{name} {each}" for name, each in makers)
+            raise InputError(f"method and n: got {method} {n}; expected one of {', '.join(names)}")
+        return makers[method, n]()
+
+    def _makers(self) -> dict[tuple[str, int], Callable[[], Arm]]:
+        """By the name of a method and N."""
         scored = [each for result in self.results for each in result.scored]
-        arms = [
-            self._of_samples(method, n, temperature, choose)
+        found = {
+            (method.name, n): partial(self._of_samples, method, n, temperature, choose)
             for method in sample_methods(self.results, self.chosen)
             if method.name != CEILING and (method.scorer is None or has_tokens(scored, method.scorer))
             for n, (temperature, choose) in method.at.items()
-        ]
-        arms += [self._of_tree(name, spec, vote, n) for name, spec, vote, n in self._trees()]
-        return tuple(arms)
+        }
+        of_trees = {
+            (name, n): partial(self._of_tree, name, spec, vote, n) for name, spec, vote, n in self._trees()
+        }
+        return {**found, **of_trees}
 
     def _of_samples(self, method: SampleMethod, n: int, t: float, choose: Chooser) -> Arm:
         right = [

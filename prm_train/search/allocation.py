@@ -94,21 +94,13 @@ class Allocation(StoredRecord):
 
     def check_models(self, models: Mapping[str, str], where: str) -> None:
         """Raises InputError where one of these models is another one than it was chosen with."""
-        for name, model_id in models.items():
-            if self.models.get(name) != model_id:
-                raise InputError(
-                    f"{where}: chosen with the {name} {self.models.get(name, 'none')}; expected {model_id}, "
-                    "which answers here"
-                )
+        check_models(self.models, models, where, "chosen")
 
     def check_draws(self, settings: DrawSettings, where: str) -> None:
         """Raises InputError where samples are drawn otherwise than it was chosen for, but for the
         temperature, which is part of a choice.
         """
-        for each in fields(DrawSettings):
-            wanted, got = (getattr(one, each.name) for one in (self.draws, settings))
-            if each.name != "temperature" and wanted != got:
-                raise InputError(f"{each.name}: got {got!r}; expected {wanted!r}, as {where} was chosen with")
+        check_draws(self.draws, settings, where)
 
     def at(self, budget: float | None) -> BudgetChoices:
         """Those of the largest budget within `budget` (None: of all). Raises InputError if there is none."""
@@ -125,6 +117,33 @@ class Allocation(StoredRecord):
         """The estimate of pass@1 and its bin, 0 being the easiest."""
         pass_at_1 = float(self.fit.predict([features])[0])
         return pass_at_1, difficulty_bin(pass_at_1, self.edges)
+
+
+def check_models(wanted: Mapping[str, str], models: Mapping[str, str], where: str, how: str) -> None:
+    """Raises InputError where one of these models is another one than is wanted."""
+    for name, model_id in models.items():
+        if wanted.get(name) != model_id:
+            raise InputError(
+                f"{where}: {how} with the {name} {wanted.get(name, 'none')}; expected {model_id}, which "
+                "answers here"
+            )
+
+
+def check_draws(wanted: DrawSettings, settings: DrawSettings, where: str) -> None:
+    """Raises InputError where samples are drawn otherwise, but for the temperature."""
+    for each in fields(DrawSettings):
+        given, got = (getattr(one, each.name) for one in (wanted, settings))
+        if each.name != "temperature" and given != got:
+            raise InputError(f"{each.name}: got {got!r}; expected {given!r}, as {where} was chosen with")
+
+
+def prompt_features(policy: Policy, question: Question) -> tuple[list[float], int]:
+    """What a fit on the state of a prompt reads, and how many tokens are read for it."""
+    from prm_train.scoring.prompt_states import mean_hidden_state
+
+    prompt = policy.encode_prompt(question.question)
+    state = mean_hidden_state(own_model(policy), prompt)
+    return [float(value) for value in state], len(prompt)
 
 
 def mean_final_score(candidates: Sequence[Candidate], how: Aggregation, scorer: str = "prm") -> float:
@@ -162,6 +181,7 @@ def settings_of(choice: Choice) -> dict[str, Any]:
         "margin": 0.5,
         "allocation": None,
         "allocation_budget": None,
+        "router": None,
     }
 
 
@@ -235,8 +255,4 @@ class AllocatedSolver:
             drawn = await draw_candidates(policy, self.reader, draws.params(draws.temperature), indices)
             scored, _ = await score_candidates(question, drawn, scorer, SCORER, draws.step_separator)
             return [mean_final_score(scored, allocation.aggregation, SCORER)], 0
-        from prm_train.scoring.prompt_states import mean_hidden_state
-
-        prompt = policy.encode_prompt(question.question)
-        state = mean_hidden_state(own_model(self.policy), prompt)
-        return [float(value) for value in state], len(prompt)
+        return prompt_features(self.policy, question)

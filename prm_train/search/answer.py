@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from prm_train.search.budget import Spent
 from prm_train.search.results import Cost
@@ -17,6 +18,23 @@ class EstimatedDifficulty:
 
     pass_at_1: float
     bin: int
+
+
+@dataclass(frozen=True)
+class RouteTaken:
+    """How a router (`prm_train.search.routing`) answered: by which `path` in the end, and why that one.
+
+    `untried`: no question takes the simple path. `hard`: the estimate `pass_at_1` was too low for it (None:
+    no estimate is made). `sure`: the `score` of the simple answer was high enough. `unsure`: it was too low.
+    `unanswered`: the sample stated no answer. `disputed`: the complex answer's `confidence` was too low, and
+    the large policy was asked.
+    """
+
+    path: Literal["simple", "complex", "large"]
+    reason: Literal["untried", "sure", "hard", "unsure", "unanswered", "disputed"]
+    pass_at_1: float | None = None
+    score: float | None = None
+    confidence: float | None = None  # of the complex answer, where a large policy could be asked
 
 
 @dataclass(frozen=True)
@@ -51,6 +69,8 @@ class Answer:
     difficulty: EstimatedDifficulty | None = None  # by which an allocation chose the strategy
     text: str = ""
     n_tokens: int = 0
+    route: RouteTaken | None = None
+    large_cost: Cost | None = None  # of a router's large policy, which `cost` does not count
 
 
 def named_shares(voters: Sequence[tuple[Candidate, float]]) -> dict[str, float]:

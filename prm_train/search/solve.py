@@ -4,9 +4,10 @@ Nobody needs to know the right answer: a strategy finds paths, a vote among them
 share of the vote is what the answer can be trusted by.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from data_gen.grading.graders import GraderName, load_grader
 from data_gen.ledger.store import IN_MEMORY, Ledger
@@ -20,11 +21,13 @@ from prm_train.scoring.flops import ForwardFlops, known_flops, own_model
 from prm_train.scoring.protocol import PathTooLongError, Scorer, ScorerUsage
 from prm_train.scoring.shared_tree import SharedScorer
 from prm_train.scoring.work import Work
-from prm_train.search.allocation import AllocatedSolver, Allocation, settings_of
+from prm_train.search.allocation import AllocatedSolver, Allocation, Choice, settings_of
 from prm_train.search.answer import Answer, named_shares, vote_shares
 from prm_train.search.budget import POLICY, SCORER, Meter, Spent
 from prm_train.search.method_policy import MethodPolicy
 from prm_train.search.results import Cost
+from prm_train.search.routing.routed_solver import RoutedSolver
+from prm_train.search.routing.router import Router
 from prm_train.search.solve_samples import ConfidentSamples, Found, ScoredSamples, draw_samples
 from prm_train.search.solve_settings import BEST_OF_N, MAJORITY, SolverConfig, SolveSettings
 from prm_train.strategies.answer_classes import classify_answers, with_classes
@@ -45,13 +48,15 @@ def solve(
     n: int = 16,
     *,
     grader: GraderName = "math",
+    large_policy: Policy | None = None,
     **settings: object,
 ) -> Answer:
     """The answer to a question by N samples or paths of `policy`, chosen with `scorer` (a PRM; for `weighted`
     and `best_of_n` an ORM as well; for `majority` and `deepconf_online` None).
 
-    `settings` are those of `SolveSettings`; `grader` says how answers are read and compared. The same call
-    gives the same answer (but for `budget_seconds`). Works in a notebook, too, whose event loop is running.
+    `settings` are those of `SolveSettings`; `grader` says how answers are read and compared; `large_policy`
+    is the last step of a `router` that was fitted with one. The same call gives the same answer (but for
+    `budget_seconds`). Works in a notebook, too, whose event loop is running.
     Raises ValueError for settings that do not go together.
     """
     chosen = SolveSettings(strategy, n, **settings)  # type: ignore[arg-type]  # checked by the record
@@ -60,7 +65,7 @@ def solve(
     async def run() -> Answer:
         with Ledger(IN_MEMORY) as ledger:
             solver = Solver(chosen, policy, scorer, reader, ledger, known_flops(policy, scorer))
-            return await as_allocated(solver).solve(Question("question", question))
+            return await as_allocated(solver, large_policy).solve(Question("question", question))
 
     return run_apart(run())
 
@@ -82,6 +87,8 @@ class Solver:
 
     def __post_init__(self) -> None:
         strategy = self.settings.strategy
+        if self.settings.router is not None:  # of its choices each has a solver of its own
+            return
         if self.scorer is None and self.settings.needs_scorer:
             raise ValueError(f"strategy {strategy}: got no scorer, expected one ({MAJORITY} needs none)")
         if self.settings.is_deepconf and own_model(self.policy) is None:
@@ -246,27 +253,25 @@ class Solver:
         )
 
 
-def as_allocated(solver: Solver) -> Solver | AllocatedSolver:
-    """The same where its settings name no allocation. Raises InputError where that was chosen for other
-    draws, for another policy or scorer, or names a method that `solve` does not run.
+AnySolver = Solver | AllocatedSolver | RoutedSolver
+
+
+def as_allocated(solver: Solver, large_policy: Policy | None = None) -> AnySolver:
+    """The same where its settings name no allocation and no router. Raises InputError where that was chosen
+    for other draws, for another policy or scorer, or names a method that `solve` does not run.
     """
     path, budget = solver.settings.allocation, solver.settings.allocation_budget
+    if solver.settings.router is not None:
+        return _routed(solver, solver.settings.router, large_policy)
     if path is None:
         return solver
     allocation = Allocation.read(path)
     allocation.check_draws(solver.settings, str(path))
     chosen = allocation.at(budget)
-    try:
-        solvers = [
-            replace(solver, settings=replace(solver.settings, **settings_of(choice)))
-            for choice in chosen.choices
-        ]
-    except ValueError as error:
-        raise InputError(f"{path}: chose what `solve` does not run: {error}") from None
     return AllocatedSolver(
         allocation,
         chosen,
-        solvers,
+        _solvers(solver, chosen.choices, path),
         solver.policy,
         solver.scorer,
         solver.reader,
@@ -275,15 +280,57 @@ def as_allocated(solver: Solver) -> Solver | AllocatedSolver:
     )
 
 
+def _solvers(solver: Solver, choices: Sequence[Choice], path: Path) -> list[Solver]:
+    """Of each choice. Raises InputError for a method that `solve` does not run."""
+    try:
+        return [replace(solver, settings=replace(solver.settings, **settings_of(each))) for each in choices]
+    except ValueError as error:
+        raise InputError(f"{path}: chose what `solve` does not run: {error}") from None
+
+
+def _routed(solver: Solver, path: Path, large_policy: Policy | None) -> RoutedSolver:
+    router = Router.read(path)
+    router.check_draws(solver.settings, str(path))
+    if solver.scorer is None:
+        raise InputError(f"{path}: needs the {router.scorer}; got no scorer")
+    temperature = router.draws.temperature
+    sample = Choice("simple", 1, BEST_OF_N, temperature, router.aggregation, scorer=router.scorer)
+    simple, *solvers = _solvers(solver, (sample, *router.complex), path)
+    large = None
+    if router.large_from is None:
+        large_policy = None
+    elif large_policy is not None:
+        one = settings_of(Choice("large", 1, MAJORITY, temperature))
+        settings = replace(solver.settings, **one)
+        large = replace(solver, settings=settings, policy=large_policy, scorer=None)
+    return RoutedSolver(
+        router,
+        simple,
+        solvers,
+        solver.policy,
+        solver.scorer,
+        solver.ledger,
+        solver.first_draw,
+        large,
+        large_policy,
+    )
+
+
 def load_solver(
-    config: SolverConfig, policy: Policy, scorer: Scorer | None, ledger: Ledger, *, is_traced: bool = False
-) -> Solver | AllocatedSolver:
+    config: SolverConfig,
+    policy: Policy,
+    scorer: Scorer | None,
+    ledger: Ledger,
+    *,
+    is_traced: bool = False,
+    large_policy: Policy | None = None,
+) -> AnySolver:
     """Raises InputError where settings, policy and scorer do not go together."""
     reader = load_grader(config.grader, "a question")
     flops: Mapping[str, ForwardFlops] = {}
     try:
         if config.budget_flops is not None:
             flops = config.flops_of(policy, scorer)
-        return as_allocated(Solver(config, policy, scorer, reader, ledger, flops, is_traced))
+        return as_allocated(Solver(config, policy, scorer, reader, ledger, flops, is_traced), large_policy)
     except ValueError as error:
         raise InputError(str(error)) from None

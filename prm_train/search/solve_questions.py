@@ -29,7 +29,7 @@ from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
 from prm_train.scoring.ensemble import scorer_ids
 from prm_train.scoring.protocol import ScorerUsage
-from prm_train.search.answer import Answer, EstimatedDifficulty
+from prm_train.search.answer import Answer, EstimatedDifficulty, RouteTaken
 from prm_train.search.budget import Spent
 from prm_train.search.solve import load_solver
 from prm_train.search.solve_settings import SolverConfig
@@ -105,7 +105,8 @@ def read_questions(config: SolveConfig) -> Iterator[Question]:
 def answer_on_terminal(config: SolveConfig, question: Question) -> None:
     policy, scorer = config.policy.load(), config.load_scorer()
     with Ledger(IN_MEMORY) as ledger:
-        solver = load_solver(config, policy, scorer, ledger, is_traced=config.trace)
+        large = config.load_large_policy()
+        solver = load_solver(config, policy, scorer, ledger, is_traced=config.trace, large_policy=large)
         answer = asyncio.run(solver.solve(question))
     sys.stdout.write(answer_table(answer) + "\n")
 
@@ -117,19 +118,23 @@ def answer_into_folder(config: SolveConfig, folder: Path, questions: list[Questi
     check_run(folder, config, is_begun=is_begun)
     policy, scorer = config.policy.load(), config.load_scorer()
     models = {"policy": policy.policy_id, **(scorer_ids("scorer", scorer) if scorer else {})}
-    if config.allocation is not None:
-        models["allocation"] = content_hash(config.allocation.read_text())
+    large = config.load_large_policy()
+    if large is not None:
+        models["large"] = large.policy_id
+    for name, file in (("allocation", config.allocation), ("router", config.router)):
+        if file is not None:
+            models[name] = content_hash(file.read_text())
     with Ledger(ledger_path) as ledger:
         claim_run(folder, config, models, is_begun=is_begun)
         done = {answer.question_id: answer for answer in _whole_answers(path)}
-        solver = load_solver(config, policy, scorer, ledger, is_traced=config.trace)
-        with path.open("a") as file:
+        solver = load_solver(config, policy, scorer, ledger, is_traced=config.trace, large_policy=large)
+        with path.open("a") as opened:
 
             async def one(question: Question) -> None:
                 answer = await solver.solve(question)
                 ledger.commit()  # its draws are durable before the file names it
-                file.write(adapter.dump_json(answer).decode() + "\n")
-                file.flush()
+                opened.write(adapter.dump_json(answer).decode() + "\n")
+                opened.flush()
                 done[question.problem_id] = answer
 
             rest = [question for question in questions if question.problem_id not in done]
@@ -156,6 +161,7 @@ def answer_table(answer: Answer) -> str:
         if answer.answer
         else "",
         "votes": others,
+        "route": route_words(answer.route) if answer.route else "",
         "difficulty": difficulty_words(answer.difficulty) if answer.difficulty else "",
         "stopped by": f"{answer.stopped}; {answer.n_voters} of {answer.n} vote" if answer.stopped else "",
         "spent": spent_words(answer.spent) if answer.spent else "",
@@ -170,6 +176,18 @@ def answer_table(answer: Answer) -> str:
 
 def difficulty_words(difficulty: EstimatedDifficulty) -> str:
     return f"pass@1 of about {difficulty.pass_at_1:.0%}, bin {difficulty.bin} (0 is the easiest)"
+
+
+def route_words(route: RouteTaken) -> str:
+    why = {
+        "untried": "no question gets a single sample",
+        "sure": f"one sample, which scored {route.score or 0:.2f}",
+        "hard": "the question looked too hard for one sample",
+        "unsure": f"one sample scored only {route.score or 0:.2f}",
+        "unanswered": "one sample stated no answer",
+        "disputed": f"its answer had a confidence of {route.confidence or 0:.2f}, so the large one answered",
+    }
+    return f"{route.path}: {why[route.reason]}"
 
 
 def spent_words(spent: Spent) -> str:
@@ -191,6 +209,7 @@ def summary_table(answers: Sequence[Answer], path: Path) -> str:
         "confidence": f"{confidences[len(confidences) // 2]:.2f} in the middle" if confidences else "",
         "policy's tokens": token_words(policy),
         "scorer's tokens": f"{scorer.n_new:,}",
+        "routes": counted(Counter(each.route.path for each in answers if each.route is not None)),
         "answers": str(path),
     }
     return result_table(rows)

@@ -64,6 +64,14 @@ class SolveSettings(Budget, DrawSettings):
         default=None,
         metadata={"help": "which of the allocation's budgets: the largest within this; null: its largest"},
     )
+    router: Path | None = field(
+        default=None,
+        metadata={
+            "is_input": True,
+            "help": "router.json of `prm-train route fit`: a question gets one sample first, and the "
+            "strategy and n that the router names where the question is hard or the sample scores too low",
+        },
+    )
     stop_early: StopRule | None = field(
         default=None,
         metadata={
@@ -122,6 +130,9 @@ class SolveSettings(Budget, DrawSettings):
         if self.allocation is not None and (self.is_set or self.stop_early is not None):
             name = next(iter(self.limits), "stop_early")
             raise ValueError(f"allocation: got {name}, too; expected allocation_budget and no other limit")
+        if self.router is not None and (self.allocation is not None or self.is_set or self.stop_early):
+            name = "allocation" if self.allocation is not None else next(iter(self.limits), "stop_early")
+            raise ValueError(f"router: got {name}, too; expected no other limit")
         if self.vote is not None and self.is_of_samples:
             raise ValueError(f"vote: got {self.vote} with {self.strategy}, expected a search in a tree")
 
@@ -131,7 +142,11 @@ class SolveSettings(Budget, DrawSettings):
 
     @property
     def needs_scorer(self) -> bool:
-        """Whether the strategy does; those of an allocation are known once it is read."""
+        """Whether the strategy does; those of an allocation are known once it is read. A router's simple path
+        does.
+        """
+        if self.router is not None:
+            return True
         return self.allocation is None and self.strategy != MAJORITY and not self.is_deepconf
 
     @property
@@ -157,6 +172,7 @@ class SolverConfig(SolveSettings):
     grader: GraderName = field(
         default="math", metadata={"help": "what reads and compares answers, as for `prm-train sample`"}
     )
+    large_policy: PolicyConfig | None = None  # a larger policy, the last step of a router that was fitted so
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -164,17 +180,24 @@ class SolverConfig(SolveSettings):
             raise ValueError("prm, orm: got both, expected one of them")
         self.scorer.check_one(self.prm, self.orm)
         if self.prm is None and self.orm is None and self.needs_scorer:  # of an allocation: once it is read
-            raise ValueError(
-                f"strategy: got {self.strategy} without a scorer, expected prm or orm ({MAJORITY} needs none)"
-            )
+            what = "router: got one" if self.router is not None else f"strategy: got {self.strategy}"
+            raise ValueError(f"{what} without a scorer, expected prm or orm ({MAJORITY} needs none)")
         if self.policy.model is None:
             raise ValueError("policy.model: got null, expected the model that answers")
+        if self.large_policy is not None and (self.router is None or self.large_policy.model is None):
+            wanted = "policy.model" if self.router else "a router"
+            raise ValueError(f"large_policy: got one without {wanted}, expected it")
 
     def check(self) -> None:
         """Raises InputError for files and models that are not there, without loading anything."""
         check_inputs(self)
         check_inputs(self.scorer, "scorer.")
         self.policy.check()
+        if self.large_policy is not None:
+            self.large_policy.check()
+
+    def load_large_policy(self) -> Policy | None:
+        return None if self.large_policy is None else self.large_policy.load()
 
     def load_scorer(self) -> Scorer | None:
         path = self.prm or self.orm

@@ -7,9 +7,9 @@ which the reply names.
 
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from data_gen.ledger.store import IN_MEMORY, Ledger
 from data_gen.policies.protocol import Policy
@@ -19,11 +19,10 @@ from data_gen.process.daemon_threads import DaemonThreads
 from data_gen.records.draw_keys import content_hash, derive_seed
 from data_gen.records.grader import AnswerReader
 from data_gen.settings.errors import InputError
-from prm_train.scoring.flops import ForwardFlops
+from prm_train.scoring.flops import ForwardFlops, known_flops
 from prm_train.scoring.protocol import Scorer
-from prm_train.search.allocation import AllocatedSolver
 from prm_train.search.answer import Answer
-from prm_train.search.solve import Solver, as_allocated
+from prm_train.search.solve import AnySolver, Solver, as_allocated
 from prm_train.search.solve_settings import SolveSettings
 from prm_train.serving.chats import Asked, AskedPolicy, encode_asked, scorer_for
 from prm_train.serving.operations.accounts import counting_draws
@@ -33,21 +32,53 @@ logger = logging.getLogger(__name__)
 # Where it is, and what it said, is for the log and not for every client
 BEHIND_FAILED = "a server behind this one failed; the log says more"
 SEED_BITS = 53  # of a seed that the server chooses: a JSON number keeps them
-BAD_GATEWAY = 502
+BAD_GATEWAY, NOT_FOUND = 502, 404
 
 
 @dataclass(frozen=True)
 class Models:
-    """What a server holds in memory. `ledger` keeps all draws; None: those of a request end with it."""
+    """What a server holds in memory. `ledger` keeps all draws; None: those of a request end with it.
+
+    `policy` and `scorer` are those of requests that name no other; `policies` and `scorers` are the others,
+    by name, `large_policy` is the last step of a router.
+    """
 
     policy: Policy
     scorer: Scorer | None
     reader: AnswerReader
     flops: Mapping[str, ForwardFlops] = field(default_factory=dict)
     ledger: Ledger | None = None
+    policies: Mapping[str, Policy] = field(default_factory=dict)
+    scorers: Mapping[str, Scorer] = field(default_factory=dict)
+    large_policy: Policy | None = None
+
+    def choose(self, policy: str | None, scorer: str | None) -> "Models":
+        """With the policy and the scorer of these names (None: the server's own) as its own."""
+        if policy is None and scorer is None:
+            return self
+        chosen = self.policy if policy is None else self.policies[policy]
+        judge = self.scorer if scorer is None else self.scorers[scorer]
+        return replace(self, policy=chosen, scorer=judge, flops=known_flops(chosen, judge))
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the weights of policy and scorer."""
+        scorer_id = self.scorer.scorer_id if self.scorer is not None else None
+        return f"fp_{content_hash(self.policy.policy_id, scorer_id)[:12]}"
 
     def open_ledger(self) -> AbstractContextManager[Ledger]:
         return nullcontext(self.ledger) if self.ledger is not None else Ledger(IN_MEMORY)
+
+
+def chosen_name(field: str, given: str | None, own: str | None, others: Iterable[str]) -> str | None:
+    """Which of the others a client means; None: the server's own. Raises BadRequestError (404)."""
+    if given is None or given == own:
+        return None
+    known = list(others)
+    if given not in known:
+        names = ", ".join(repr(name) for name in (own, *known) if name is not None)
+        raise BadRequestError(f"{field}: got {given!r}; this server serves {names or 'none'}", NOT_FOUND)
+    return given
 
 
 @dataclass(frozen=True)
@@ -124,15 +155,18 @@ class Asking:
     may_be_kept: bool = True  # its draws in the server's ledger
     draws: DrawCache | None = None  # where there is none, and draws are kept all the same
 
-    def solver(self, ledger: Ledger) -> Solver | AllocatedSolver:
+    def solver(self, ledger: Ledger) -> AnySolver:
         """Raises BadRequestError."""
         models, settings, scorer = self.models, self.settings, None
         if models.scorer is not None and (settings.needs_scorer or settings.allocation is not None):
             scorer = scorer_for(models.scorer, self.asked)
+        large = None
+        if models.large_policy is not None and settings.router is not None:
+            large = AskedPolicy(models.large_policy, encode_asked(models.large_policy, self.asked))
         policy, draw = AskedPolicy(models.policy, self.prompt_ids), first_draw(self.seed)
         try:
             return as_allocated(
-                Solver(settings, policy, scorer, models.reader, ledger, models.flops, first_draw=draw)
+                Solver(settings, policy, scorer, models.reader, ledger, models.flops, first_draw=draw), large
             )
         except ValueError as error:
             raise BadRequestError(str(error)) from error

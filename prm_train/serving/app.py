@@ -94,11 +94,11 @@ class ServeApp:
         routes = [Route("/v1/models", self._list_models), Route("/metrics", self._count_page)]
         routes += AskEndpoints(config, models, admission, metrics).routes
         if scorer is not None:
-            endpoints = ScoreEndpoints(config, scorer, admission, metrics)
+            endpoints = ScoreEndpoints(config, scorer, admission, metrics, models.scorers)
             self.sessions = endpoints.sessions
             self._watch_drift()
             routes += endpoints.routes
-            routes += PoolingEndpoint(config, scorer, admission).routes
+            routes += PoolingEndpoint(config, scorer, admission, models.scorers).routes
         else:
             routes += [Route(path, _no_scorer, methods=["POST"]) for path in NEED_A_SCORER]
         self._cards = list(self._model_cards(models))
@@ -153,18 +153,21 @@ class ServeApp:
 
     def _model_cards(self, models: Models) -> Any:
         card = {"object": "model", "created": self._created, "owned_by": "prm-train"}
-        policy, scorer = models.policy, models.scorer
-        yield card | {
-            "id": self._config.policy_name,
-            "max_model_len": policy.context_length,
-            "policy_id": policy.policy_id,
-        }
-        if scorer is not None:
+        policies = {self._config.policy_name: models.policy, **models.policies}
+        scorers = [(self._config.scorer_label, models.scorer), *models.scorers.items()]
+        for name, policy in policies.items():
             yield card | {
-                "id": self._config.scorer_label,
-                "max_model_len": getattr(scorer, "context_length", None),
-                "scorer_id": scorer.scorer_id,
+                "id": name,
+                "max_model_len": policy.context_length,
+                "policy_id": policy.policy_id,
             }
+        for label, scorer in scorers:
+            if scorer is not None:
+                yield card | {
+                    "id": label,
+                    "max_model_len": getattr(scorer, "context_length", None),
+                    "scorer_id": scorer.scorer_id,
+                }
 
 
 async def _no_scorer(request: Request) -> Response:

@@ -28,7 +28,7 @@ from data_gen.policies.servers.http_requests import (
 from data_gen.records.draw_keys import content_hash
 from prm_train.search.allocation import Allocation
 from prm_train.serving.admission import Admission
-from prm_train.serving.answering import Answerer, Asking, Found, Models
+from prm_train.serving.answering import Answerer, Asking, Found, Models, chosen_name
 from prm_train.serving.operations.accounts import charge
 from prm_train.serving.operations.answer_cache import AnswerCache, CacheControl, cache_control
 from prm_train.serving.operations.draw_cache import DrawCache
@@ -42,6 +42,7 @@ from prm_train.serving.search_request import (
     base_settings,
     parse_ask,
     settings_for,
+    without_fits,
 )
 from prm_train.serving.settings import ServeConfig
 
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 KEEP_ALIVE_SECONDS = 5.0
-NOT_FOUND = 404
 
 
 class AskEndpoints:
@@ -60,11 +60,14 @@ class AskEndpoints:
         self, config: ServeConfig, models: Models, admission: Admission, metrics: "Metrics | None" = None
     ) -> None:
         self._config, self._admission, self._metrics = config, admission, metrics
-        self._settings, self._answerer = base_settings(config), Answerer(models)
+        self._settings = base_settings(config)
         self._cache, self._draws = AnswerCache(config.cache), DrawCache(config.cache)
         self._allocation = None if config.allocation is None else Allocation.read(config.allocation)
-        scorer_id = models.scorer.scorer_id if models.scorer is not None else None
-        self._fingerprint = f"fp_{content_hash(models.policy.policy_id, scorer_id)[:12]}"
+        self._answerers = {
+            (policy, scorer): Answerer(models.choose(policy, scorer))
+            for policy in (None, *models.policies)
+            for scorer in (None, *models.scorers)
+        }
 
     @property
     def routes(self) -> list[Route]:
@@ -85,20 +88,24 @@ class AskEndpoints:
             body = parse_ask(kind, await read_body(request))
         except ClientDisconnect:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
-        name = self._config.policy_name
-        if body.model not in (None, name):
-            raise BadRequestError(f"model: got {body.model!r}; this server serves {name!r}", NOT_FOUND)
+        policy, scorer = self._chosen(body)
+        answerer = self._answerers[policy, scorer]
         settings = settings_for(
-            self._settings,
+            self._settings if (policy, scorer) == (None, None) else without_fits(self._settings),
             body,
             request.path_params.get("strategy"),
             self._config.max_n,
             self._allocation,
             self._config.prices,
         )
-        wording = Wording(kind is ChatBody, name, self._fingerprint, body.search.return_steps)
+        wording = Wording(
+            kind is ChatBody,
+            policy or self._config.policy_name,
+            answerer.models.fingerprint,
+            body.search.return_steps,
+        )
         self._admission.check()
-        asking = await self._answerer.ask(body.asked, settings, body.seed)
+        asking = await answerer.ask(body.asked, settings, body.seed)
         asking = self._with_key(asking, body, cache_control(request.headers.get("Cache-Control")))
         if body.stream:
             events = self._events(asking, wording, body)
@@ -129,6 +136,14 @@ class AskEndpoints:
         if self._metrics is not None:
             self._metrics.count_cache(result)
 
+    def _chosen(self, body: AskBody) -> tuple[str | None, str | None]:
+        """The names of policy and scorer; None: the server's own. Raises BadRequestError (404)."""
+        models = self._answerers[None, None].models
+        return (
+            chosen_name("model", body.model, self._config.policy_name, models.policies),
+            chosen_name("search.scorer", body.search.scorer, self._config.scorer_label, models.scorers),
+        )
+
     async def _find(self, asking: Asking) -> Found:
         """Once more, or anew."""
         if asking.cache_key is None:
@@ -150,7 +165,9 @@ class AskEndpoints:
         answer, cost = found.answer, found.answer.cost
         charge(cost.scorer.n_new)  # what was drawn is charged already
         if self._config.has_prices:
-            found = replace(found, money=self._config.price_of(cost.policy, cost.scorer.n_new))
+            costs = [cost] if answer.large_cost is None else [cost, answer.large_cost]
+            money = sum(self._config.price_of(each.policy, each.scorer.n_new) for each in costs)
+            found = replace(found, money=money)
         if self._metrics is not None:
             self._metrics.count_answer(answer)
         logger.info(

@@ -39,6 +39,7 @@ class Metrics:
         self._answers = Counter(
             "answers", "Answers by strategy and how the search ended", ["strategy", "ended"], **made
         )
+        self._routes = Counter("routes", "Router decisions by path and reason", ["path", "reason"], **made)
         self._scores = Histogram("step_scores", "Scores of steps that were asked for", buckets=TENTHS, **made)
         self._unknown = Counter("unknown_scores", "Scores that could not be computed", **made)
         self._cache = Counter(
@@ -64,6 +65,10 @@ class Metrics:
             self._tokens.labels(kind).inc(n_tokens)
         ended = "unsolved" if answer.answer is None else answer.stopped or "whole"
         self._answers.labels(answer.strategy.partition(":")[0], ended).inc()
+        if answer.route is not None:
+            self._routes.labels(answer.route.path, answer.route.reason).inc()
+        if answer.large_cost is not None:
+            self._tokens.labels("large_generated").inc(answer.large_cost.policy.n_generated)
         self.count_scores(answer.scores)
 
     def count_cache(self, result: str) -> None:

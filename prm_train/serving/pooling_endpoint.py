@@ -3,6 +3,8 @@ numbers of every token (a PRM) or of the last one (an ORM) out. So `scorer.serve
 name this one. Every path is computed whole; sessions of `/v1/score` compute each distinct token once.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,6 +26,7 @@ from prm_train.scoring.class_numbers import class_numbers
 from prm_train.scoring.incremental import IncrementalScorer
 from prm_train.scoring.protocol import Scorer
 from prm_train.serving.admission import Admission
+from prm_train.serving.answering import chosen_name
 from prm_train.serving.operations.accounts import charge
 from prm_train.serving.settings import ServeConfig
 
@@ -52,11 +55,19 @@ class PoolingBody(BaseModel):
 
 
 class PoolingEndpoint:
-    """`routes` pool the numbers of `scorer`, which must be a model in this process."""
+    """`routes` pool the numbers of `scorer`, or of the one of `others` that a request names; it must be a
+    model in this process.
+    """
 
-    def __init__(self, config: ServeConfig, scorer: Scorer, admission: Admission) -> None:
+    def __init__(
+        self,
+        config: ServeConfig,
+        scorer: Scorer,
+        admission: Admission,
+        others: Mapping[str, Scorer] = MappingProxyType({}),
+    ) -> None:
         self._label, self._scorer, self._admission = config.scorer_label, scorer, admission
-        self._task = "token_classify" if scorer.scores_steps else "classify"
+        self._others = others
         self._computing = DaemonThreads(1)
 
     @property
@@ -66,19 +77,20 @@ class PoolingEndpoint:
     async def _pooling(self, request: Request) -> Response:
         fields = take_neutral(parse_object(await read_body(request)), NEUTRAL, "ids are pooled as they come")
         body = validated(PoolingBody, fields)
-        if not isinstance(self._scorer, IncrementalScorer):
+        name = chosen_name("model", body.model, self._label, self._others)
+        scorer = self._scorer if name is None else self._others[name]
+        if not isinstance(scorer, IncrementalScorer):
             raise BadRequestError(
-                f"/pooling: this server's scorer ({type(self._scorer).__name__}) is no single model in this "
+                f"/pooling: this server's scorer ({type(scorer).__name__}) is no single model in this "
                 "process, expected /v1/score to be asked",
                 404,
             )
-        if body.model not in (None, self._label):
-            raise BadRequestError(f"model: got {body.model!r}; this server serves {self._label!r}", 404)
-        if body.task not in (None, self._task):
-            raise BadRequestError(f"task: got {body.task!r}, expected {self._task!r}")
+        task = "token_classify" if scorer.scores_steps else "classify"
+        if body.task not in (None, task):
+            raise BadRequestError(f"task: got {body.task!r}, expected {task!r}")
         try:
             async with self._admission.turn():
-                model, use_activation = self._scorer.model, body.use_activation
+                model, use_activation = scorer.model, body.use_activation
                 data = [await self._computing.call(pooled, model, ids, use_activation) for ids in body.paths]
         except InputError as error:
             raise BadRequestError(str(error)) from error
@@ -86,7 +98,7 @@ class PoolingEndpoint:
         charge(n_tokens)
         items = [{"index": place, "object": "pooling", "data": each} for place, each in enumerate(data)]
         usage = {"prompt_tokens": n_tokens, "total_tokens": n_tokens}
-        return JSONResponse({"object": "list", "model": self._label, "data": items, "usage": usage})
+        return JSONResponse({"object": "list", "model": name or self._label, "data": items, "usage": usage})
 
 
 def pooled(model: PreTrainedModel, ids: list[int], use_activation: bool) -> list[Any]:

@@ -7,11 +7,12 @@ content is null, the finish_reason `length`, and `refusal` and `search.unsolved`
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import uuid4
 
 from prm_train.search.answer import Answer
+from prm_train.search.results import Cost
 from prm_train.serving.answering import Found
 
 
@@ -65,6 +66,8 @@ class Wording:
         }
         if answer.difficulty is not None:
             said["difficulty"] = {"pass_at_1": answer.difficulty.pass_at_1, "bin": answer.difficulty.bin}
+        if answer.route is not None:
+            said["route"] = asdict(answer.route)
         if self.return_steps:
             said["steps"] = steps_of(answer)
         return said
@@ -119,7 +122,8 @@ def usage_of(found: Found) -> dict[str, Any]:
     the server's prices, if it has any.
     """
     cost, n_prompt = found.answer.cost, found.n_prompt_tokens
-    n_generated = cost.policy.n_generated
+    large = found.answer.large_cost or Cost()
+    n_generated = cost.policy.n_generated + large.policy.n_generated
     money = {} if found.money is None else {"cost": found.money}
     return money | {
         "prompt_tokens": n_prompt,
@@ -128,8 +132,8 @@ def usage_of(found: Found) -> dict[str, Any]:
         "prompt_tokens_details": {"cached_tokens": min(cost.policy.n_cached, n_prompt)},
         "completion_tokens_details": {"reasoning_tokens": max(0, n_generated - found.answer.n_tokens)},
         "search_details": {
-            "prefilled_tokens": cost.policy.n_prefilled,
-            "cached_tokens": cost.policy.n_cached,
+            "prefilled_tokens": cost.policy.n_prefilled + large.policy.n_prefilled,
+            "cached_tokens": cost.policy.n_cached + large.policy.n_cached,
             "scorer_tokens": cost.scorer.n_new,
             "scorer_cached_tokens": cost.scorer.n_reused,
             "ledger_tokens": 0 if found.is_cached else max(0, n_generated - found.n_drawn),

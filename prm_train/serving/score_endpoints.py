@@ -1,6 +1,7 @@
 """`/v1/score`, scoring sessions below it, and `/verify` as NeMo-Gym asks it."""
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.requests import Request
@@ -17,6 +18,7 @@ from data_gen.policies.servers.http_requests import (
 )
 from prm_train.scoring.protocol import Scorer, ScorerUsage
 from prm_train.serving.admission import Admission
+from prm_train.serving.answering import chosen_name
 from prm_train.serving.chats import Asked
 from prm_train.serving.operations.accounts import charge
 from prm_train.serving.operations.spans import span
@@ -41,12 +43,17 @@ CREATED = 201
 
 
 class ScoreEndpoints:
-    """`routes` score steps with `scorer`."""
+    """`routes` score steps with `scorer`, or with the one of `others` that a request names as its model."""
 
     def __init__(
-        self, config: ServeConfig, scorer: Scorer, admission: Admission, metrics: "Metrics | None" = None
+        self,
+        config: ServeConfig,
+        scorer: Scorer,
+        admission: Admission,
+        metrics: "Metrics | None" = None,
+        others: Mapping[str, Scorer] = MappingProxyType({}),
     ) -> None:
-        self._config, self._scorer = config, scorer
+        self._config, self._scorer, self._others = config, scorer, others
         self._admission, self._metrics = admission, metrics
         limits = SessionLimits(
             config.max_sessions,
@@ -54,7 +61,7 @@ class ScoreEndpoints:
             config.max_session_bytes,
             config.session_idle_seconds,
         )
-        self.sessions = SessionStore(scorer, limits)
+        self.sessions = SessionStore(limits)
 
     @property
     def routes(self) -> list[Route]:
@@ -71,20 +78,20 @@ class ScoreEndpoints:
 
     async def _score(self, request: Request) -> Response:
         body = parse(ScoreBody, await read_body(request))
-        self._check_model(body)
+        label, scorer = self._chosen(body)
         steps = body.cut(self._config.step_separator)
         self._check_size(body.asked, steps)
-        found = await self._in_turn(request, score_path(self._scorer, body.asked, steps))
+        found = await self._in_turn(request, score_path(scorer, body.asked, steps))
         if found is None:
             return _gone()
         self._count(found.scores)
         charge(found.usage.n_new)
-        return JSONResponse(self._score_reply(found))
+        return JSONResponse(self._score_reply(found, label))
 
-    def _score_reply(self, found: PathScores) -> dict[str, Any]:
+    def _score_reply(self, found: PathScores, label: str | None) -> dict[str, Any]:
         return {
             "object": "score",
-            "model": self._config.scorer_label,
+            "model": label,
             "scores": [each.score for each in found.scores],
             "score": found.score,
             "aggregation": found.aggregation,
@@ -94,9 +101,9 @@ class ScoreEndpoints:
 
     async def _open(self, request: Request) -> Response:
         body = parse(QuestionBody, await read_body(request))
-        self._check_model(body)
+        label, scorer = self._chosen(body)
         self._check_size(body.asked)
-        session = await self.sessions.open(body.asked)
+        session = await self.sessions.open(body.asked, scorer, label)
         return JSONResponse(self._session_reply(session), CREATED)
 
     async def _show(self, request: Request) -> Response:
@@ -141,7 +148,7 @@ class ScoreEndpoints:
         return {
             "id": session.name,
             "object": "score.session",
-            "model": self._config.scorer_label,
+            "model": session.label,
             "root": 0,
             "n_nodes": session.n_nodes,
             "usage": usage_of(session.tree.usage),
@@ -167,11 +174,10 @@ class ScoreEndpoints:
         }
         return JSONResponse(fields | known)
 
-    def _check_model(self, body: QuestionBody) -> None:
-        if body.model not in (None, self._config.scorer_label):
-            raise BadRequestError(
-                f"model: got {body.model!r}; this server scores with {self._config.scorer_label!r}", 404
-            )
+    def _chosen(self, body: QuestionBody) -> tuple[str | None, Scorer]:
+        """The scorer that a request names, and its name. Raises BadRequestError (404)."""
+        name = chosen_name("model", body.model, self._config.scorer_label, self._others)
+        return (self._config.scorer_label, self._scorer) if name is None else (name, self._others[name])
 
     def _check_size(self, asked: Asked, steps: Sequence[str] = ()) -> None:
         """Before it is made into ids, which takes a while and the event loop."""

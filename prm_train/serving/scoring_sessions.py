@@ -39,8 +39,15 @@ class ScoringSession:
     the same number.
     """
 
-    def __init__(self, name: str, tree: ScoringTree, stack: AsyncExitStack, limits: SessionLimits) -> None:
-        self.name, self.tree = name, tree
+    def __init__(
+        self,
+        name: str,
+        tree: ScoringTree,
+        stack: AsyncExitStack,
+        limits: SessionLimits,
+        label: str | None = None,
+    ) -> None:
+        self.name, self.tree, self.label = name, tree, label
         self._stack, self._limits = stack, limits
         self._nodes: list[Any] = [tree.root]
         self._numbers: dict[Any, int] = {tree.root: 0}
@@ -94,8 +101,8 @@ class ScoringSession:
 class SessionStore:
     """The open sessions by their names, which nobody guesses. One that is not used for a while is closed."""
 
-    def __init__(self, scorer: Scorer, limits: SessionLimits) -> None:
-        self._scorer, self._limits = scorer, limits
+    def __init__(self, limits: SessionLimits) -> None:
+        self._limits = limits
         self._sessions: dict[str, ScoringSession] = {}
         self._n_opening = 0
         self._closing = set[asyncio.Task[None]]()
@@ -103,8 +110,10 @@ class SessionStore:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    async def open(self, asked: Asked) -> ScoringSession:
-        """Raises BadRequestError where too many are open, or the scorer cannot read what was asked."""
+    async def open(self, asked: Asked, scorer: Scorer, label: str | None = None) -> ScoringSession:
+        """`label` is the name of the scorer for clients. Raises BadRequestError where too many are open, or
+        the scorer cannot read what was asked.
+        """
         if len(self._sessions) + self._n_opening >= self._limits.max_sessions:
             raise BadRequestError(
                 f"sessions: {len(self._sessions)} are open, expected one of them to be closed first",
@@ -114,12 +123,12 @@ class SessionStore:
         self._n_opening += 1
         stack = AsyncExitStack()
         try:
-            tree = await stack.enter_async_context(open_tree(self._scorer, asked))
+            tree = await stack.enter_async_context(open_tree(scorer, asked))
         except InputError as error:
             raise BadRequestError(str(error)) from error
         finally:
             self._n_opening -= 1
-        session = ScoringSession(f"session-{secrets.token_hex(12)}", tree, stack, self._limits)
+        session = ScoringSession(f"session-{secrets.token_hex(12)}", tree, stack, self._limits, label)
         self._sessions[session.name] = session
         self._wind(session)
         return session

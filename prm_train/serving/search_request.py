@@ -77,6 +77,7 @@ class SearchBody(BaseModel):
     confidence: float | None = None
     margin: float | None = None
     window: Annotated[int, Field(ge=1)] | None = None
+    scorer: Annotated[str, Field(max_length=200)] | None = None
     budget_tokens: Annotated[int, Field(gt=0)] | None = None
     budget_flops: Annotated[float, Field(gt=0)] | None = None
     budget_seconds: Annotated[float, Field(gt=0)] | None = None
@@ -86,7 +87,7 @@ class SearchBody(BaseModel):
     @property
     def changes(self) -> dict[str, Any]:
         """Of the server's settings."""
-        return self.model_dump(exclude={"return_steps"}, exclude_none=True)
+        return self.model_dump(exclude={"return_steps", "scorer"}, exclude_none=True)
 
 
 class StreamOptions(BaseModel):
@@ -186,7 +187,10 @@ def settings_for(
     server's settings name, `prices` those for a budget of money. Raises BadRequestError for what does not go
     together.
     """
-    changes = _draw_changes(body) | _search_changes(server, body, strategy, allocation)
+    draws = _draw_changes(body)
+    changes = draws | _search_changes(server, body, strategy, allocation)
+    if any(getattr(server, name) != value for name, value in draws.items()):
+        changes["router"] = None  # it was fitted for the server's way of drawing
     if "budget_money" in changes:
         changes |= prices
     try:
@@ -223,11 +227,19 @@ def _search_changes(
     if effort is not None and "n" in changes:
         raise BadRequestError("reasoning_effort, search.n: got both, expected one of them")
     is_allocated = server.allocation is not None and not changes
+    # Who says how to search is not routed
+    not_routed = {"router": None} if changes or effort is not None else {}
     if effort is not None:
         changes |= _effort_changes(effort, allocation if is_allocated else None)
     if "strategy" in changes and changes["strategy"] != server.strategy:
         changes = dict.fromkeys(OF_STRATEGY) | changes
+    changes |= not_routed
     return changes if is_allocated else {"allocation": None, "allocation_budget": None} | changes
+
+
+def without_fits(server: SolveSettings) -> SolveSettings:
+    """For other models than the server's own: what was fitted to those says nothing of them."""
+    return replace(server, router=None, allocation=None, allocation_budget=None)
 
 
 def _effort(body: AskBody) -> int | None:

@@ -10,6 +10,7 @@ from annotated_types import Interval
 
 from data_gen.settings.api_keys import check_api_key_env
 from prm_train.search.solve_settings import SolverConfig
+from prm_train.serving.named_models import check_named, check_names
 from prm_train.serving.operations.settings import CacheSettings, LogSettings, Quota
 
 POSITIVE = (
@@ -36,6 +37,20 @@ class ServeConfig(SolverConfig):
     scorer_name: str | None = field(
         default=None,
         metadata={"help": "the name by which clients of /pooling call the scorer; null: prm or orm"},
+    )
+    policies: dict[str, Path] = field(
+        default_factory=dict,
+        metadata={
+            "help": "further policies that clients choose by model: to a name the YAML file with what stands "
+            "under policy"
+        },
+    )
+    scorers: dict[str, Path] = field(
+        default_factory=dict,
+        metadata={
+            "help": "further scorers that clients choose by search.scorer, or as the model of /v1/score: to "
+            "a name the YAML file with prm or orm, and what stands under scorer"
+        },
     )
     host: str = field(
         default="127.0.0.1",
@@ -108,8 +123,16 @@ class ServeConfig(SolverConfig):
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected more than 0")
         if self.max_queue < 0:
             raise ValueError(f"max_queue: got {self.max_queue}, expected 0 or more")
+        large = None if self.large_policy is None else self.large_policy.name
+        check_names((self.policy_name, self.scorer_label, large, *self.policies, *self.scorers))
+        if self.scorers and self.scorer_label is None:
+            raise ValueError("scorers: got some without prm or orm, expected one of these, too")
         if self.n > self.max_n:
             raise ValueError(f"n: got {self.n}, expected at most max_n, {self.max_n}")
+
+    def check(self) -> None:
+        super().check()
+        check_named(self.policies, self.scorers)
 
     @property
     def reports_money(self) -> bool:

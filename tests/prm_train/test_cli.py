@@ -42,6 +42,7 @@ def test_help_lists_the_commands_in_pipeline_order_and_loads_nothing_heavy() -> 
         "score",
         "estimate-difficulty",
         "allocate",
+        "route",
         "compare-sizes",
         "evaluate",
         "report",
