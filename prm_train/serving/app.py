@@ -23,6 +23,7 @@ from data_gen.policies.servers.http_requests import (
 from prm_train.serving.admission import Admission
 from prm_train.serving.answering import Models
 from prm_train.serving.ask_endpoints import AskEndpoints
+from prm_train.serving.page_endpoint import StrategiesEndpoint, show_page
 from prm_train.serving.pooling_endpoint import PoolingEndpoint
 from prm_train.serving.score_endpoints import ScoreEndpoints
 from prm_train.serving.scoring_sessions import SessionStore
@@ -50,7 +51,7 @@ def new_metrics(admission: Admission) -> tuple["Metrics | None", list[Middleware
 class ServeApp:
     """`app` answers at once that the process lives; all else once `ready` was called with the models.
 
-    With `api_key` every request but those for the health must carry it.
+    With `api_key` every request but those for the health and the page must carry it.
     """
 
     def __init__(self, config: ServeConfig, api_key: str | None = None) -> None:
@@ -60,9 +61,10 @@ class ServeApp:
         self._admission = Admission(config.max_concurrency, config.max_queue)
         self._created = int(time.time())
         self._metrics, middleware = new_metrics(self._admission)
+        page = [Route("/", show_page)] if config.page else []
         self.app = Starlette(
             middleware=middleware,
-            routes=[Route("/health/live", self._live), Route("/health", self._health)],
+            routes=[Route("/health/live", self._live), Route("/health", self._health), *page],
             exception_handlers={
                 BadRequestError: refusal,
                 ClientDisconnect: _closed,
@@ -76,6 +78,7 @@ class ServeApp:
         config, scorer, admission, metrics = self._config, models.scorer, self._admission, self._metrics
         routes = [Route("/v1/models", self._list_models), Route("/metrics", self._count_page)]
         routes += AskEndpoints(config, models, admission, metrics).routes
+        routes += StrategiesEndpoint(config, models).routes
         if scorer is not None:
             endpoints = ScoreEndpoints(config, scorer, admission, metrics, models.scorers)
             self.sessions = endpoints.sessions

@@ -71,6 +71,10 @@ class ServeConfig(SolverConfig):
             "say, draws only what is missing; null: draws are kept until their request is answered"
         },
     )
+    page: bool = field(
+        default=True,
+        metadata={"help": "serve a page at / on which people ask and watch the search"},
+    )
     max_n: int = field(default=256, metadata={"help": "largest n that a request may ask for"})
     max_concurrency: int = field(
         default=32, metadata={"help": "requests that are searched or scored at a time; others wait"}
