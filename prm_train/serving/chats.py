@@ -20,6 +20,7 @@ from data_gen.records.solutions import Question
 from data_gen.settings.errors import InputError
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.protocol import ChatScorer, Scorer, ScoringTree
+from prm_train.serving.operations.accounts import charge_draw
 
 MAX_MESSAGES = 1024
 TEXT_TYPES = ("text", "input_text", "output_text")
@@ -135,9 +136,12 @@ class AskedPolicy:
 
     async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
         if self._tell is None or not isinstance(self._policy, TellingPolicy):
-            return await self._policy.sample(prefix_ids, params, index)
-        tell = partial(self._tell, prefix_ids[len(self._prompt_ids) :])
-        return await self._policy.sample_told(prefix_ids, params, index, tell)
+            completion = await self._policy.sample(prefix_ids, params, index)
+        else:
+            tell = partial(self._tell, prefix_ids[len(self._prompt_ids) :])
+            completion = await self._policy.sample_told(prefix_ids, params, index, tell)
+        charge_draw(completion.usage.n_generated)
+        return completion
 
 
 class AskedScorer:

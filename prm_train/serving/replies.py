@@ -131,11 +131,16 @@ def steps_of(answer: Answer) -> list[dict[str, Any]]:
 def usage_of(found: Found) -> dict[str, Any]:
     """`completion_tokens` are those of all paths; those beside the answer's own path are its
     `reasoning_tokens`. `search_details` count the rest: what the policy read and the scorer computed.
+
+    All counts are those of the search, also where its draws were in the ledger (`ledger_tokens`), or all of
+    it was done for an earlier request (`answer_cached`, which costs nothing). `cost` is in the currency of
+    the server's prices, if it has any.
     """
     cost, n_prompt = found.answer.cost, found.n_prompt_tokens
     large = found.answer.large_cost or Cost()
     n_generated = cost.policy.n_generated + large.policy.n_generated
-    return {
+    money = {} if found.money is None else {"cost": found.money}
+    return money | {
         "prompt_tokens": n_prompt,
         "completion_tokens": n_generated,
         "total_tokens": n_prompt + n_generated,
@@ -146,6 +151,8 @@ def usage_of(found: Found) -> dict[str, Any]:
             "cached_tokens": cost.policy.n_cached + large.policy.n_cached,
             "scorer_tokens": cost.scorer.n_new,
             "scorer_cached_tokens": cost.scorer.n_reused,
+            "ledger_tokens": 0 if found.is_cached else max(0, n_generated - found.n_drawn),
+            "answer_cached": found.is_cached,
         },
     }
 
