@@ -140,8 +140,9 @@ def fit_router(
                 best = found[0], mix, found[1], estimates, large_from
     if best is None:
         raise InputError(
-            f"reference: solves {enough.wanted.mean():.1%} of the problems that are fitted on; the complex path "
-            "solves less, with the simple one before it or without, expected another method, or a tolerance"
+            f"reference: solves {enough.wanted.mean():.1%} of the problems that are fitted on; the complex "
+            "path solves less, with the simple one before it or without, expected another method, or a "
+            "tolerance"
         )
     _, mix, at, estimates, large_from = best
     scores = tuple(accept_candidates(problems.paths(estimates, mix)))

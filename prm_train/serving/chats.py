@@ -135,15 +135,13 @@ class AskedPolicy:
         return self._policy.token_bytes()
 
     async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
-        completion = await self._sample(prefix_ids, params, index)
+        if self._tell is None or not isinstance(self._policy, TellingPolicy):
+            completion = await self._policy.sample(prefix_ids, params, index)
+        else:
+            tell = partial(self._tell, prefix_ids[len(self._prompt_ids) :])
+            completion = await self._policy.sample_told(prefix_ids, params, index, tell)
         charge_draw(completion.usage.n_generated)
         return completion
-
-    async def _sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
-        if self._tell is None or not isinstance(self._policy, TellingPolicy):
-            return await self._policy.sample(prefix_ids, params, index)
-        tell = partial(self._tell, prefix_ids[len(self._prompt_ids) :])
-        return await self._policy.sample_told(prefix_ids, params, index, tell)
 
 
 class AskedScorer:
