@@ -22,7 +22,7 @@ TEST_PROCESSES ?= 2
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup quickstart speedrun test lint types slow bench bench-search bench-training revisions reproduce faults pretrain smollm2 \
+.PHONY: help setup quickstart speedrun test lint types slow bench bench-search bench-serving bench-training revisions reproduce faults pretrain smollm2 \
 	word-problems gsm8k vllm-cpu test-vllm clean
 
 help: ## list the targets
@@ -38,7 +38,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 		{ echo '$(PYTHON) has no venv module: on Debian and Ubuntu run  apt install python3-venv' >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
-	$(BIN)/python -m pip install -c constraints.txt -e '.[deepspeed,qlora,gguf,wandb,serve,tensorboard,notebooks,dev]'
+	$(BIN)/python -m pip install -c constraints.txt -e '.[deepspeed,qlora,gguf,wandb,serve,tracing,tensorboard,notebooks,dev]'
 	@touch $@
 
 quickstart: setup ## run the whole pipeline on the built-in task; interrupt it at will, the same command goes on
@@ -89,6 +89,9 @@ $(PEERS_VENV)/.installed: $(VENV)/.installed benchmarks/peers.txt
 
 faults: setup ## kills at every file event, a full disk, flipped bits, two processes at once, hostile others: what survives
 	$(BIN)/python -m benchmarks.faults $(ARGS)
+
+bench-serving: setup ## prm-train serve: clients, overhead, memory, sessions, kills (an hour); ARGS="clients --size small": a part
+	$(BIN)/python -m benchmarks.serving $(ARGS)
 
 bench-training: setup build/trl-1.13.0 ## PRM training against TRL 1.13's PRMTrainer, the last one released: prints ratios
 	$(BIN)/python -m benchmarks.training

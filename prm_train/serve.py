@@ -55,11 +55,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     config.check()
     try:
         from data_gen.policies.servers.http_listener import listen
+        from prm_train.serving.operations.api_keys import key_ring
+        from prm_train.serving.operations.logs import set_up_logs
     except ImportError as error:
         raise InputError(
             f"serve needs starlette and uvicorn ({error}): pip install 'prm-train[serve]'"
         ) from error
+    set_up_logs(config.log)
     api_key = read_api_key(config.api_key_env)
+    key_ring(config, api_key)  # a file that will not do is refused before anything is loaded
     listener = listen(config.host, config.port)
     asyncio.run(run(config, listener, api_key))
 

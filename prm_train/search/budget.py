@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
+from data_gen.records.sampling import Usage
 from prm_train.scoring.flops import ForwardFlops
 from prm_train.scoring.work import Work
 from prm_train.search.method_policy import DrawsCost
@@ -23,6 +24,7 @@ from prm_train.search.model_flops import flops_of
 
 POLICY, SCORER = "policy", "scorer"  # names of models
 PRICES = ("price_per_million_generated", "price_per_million_prompt")
+ALL_PRICES = (*PRICES, "price_per_million_scored")  # the last one need not be known
 MILLION = 1e6
 
 
@@ -66,7 +68,7 @@ class Budget:
     )
     budget_money: float | None = field(
         default=None,
-        metadata={"help": "the same for the price of the policy's tokens, in the currency of the prices"},
+        metadata={"help": "the same for the price of its tokens, in the currency of the prices"},
     )
     price_per_million_generated: float | None = field(
         default=None, metadata={"help": "price of a million generated tokens, for budget_money"}
@@ -78,20 +80,41 @@ class Budget:
             "prompt, as servers bill it"
         },
     )
+    price_per_million_scored: float | None = field(
+        default=None,
+        metadata={"help": "price of a million tokens that the scorer computes, for budget_money; null: 0"},
+    )
 
     def check_budget(self) -> None:
         """Raises ValueError for a limit that nothing could keep to, and for money without prices."""
         for name, limit in self.limits.items():
             if not limit > 0:
                 raise ValueError(f"{name}: got {limit}, expected more than 0")
-        prices = {name: getattr(self, name) for name in PRICES}
-        for name, price in prices.items():
-            if price is not None and self.budget_money is None:
+        for name, price in self.prices.items():
+            if price is not None and self.budget_money is None and not self.reports_money:
                 raise ValueError(f"{name}: has no effect without budget_money; expected it to be left out")
-            if price is None and self.budget_money is not None:
+            if price is None and self.budget_money is not None and name in PRICES:
                 raise ValueError(f"budget_money: got no {name}, expected a price of 0 or more")
             if price is not None and not price >= 0:
                 raise ValueError(f"{name}: got {price}, expected 0 or more")
+
+    @property
+    def reports_money(self) -> bool:
+        """Whether prices mean something without budget_money."""
+        return False
+
+    @property
+    def prices(self) -> dict[str, float | None]:
+        """By name."""
+        return {name: getattr(self, name) for name in ALL_PRICES}
+
+    def price_of(self, usage: Usage, n_scored: int, n_read: int = 0) -> float:
+        """Of what was drawn, of so many tokens that the scorer computed, and of those that the policy read
+        where it reads what it wrote. What has no price costs nothing.
+        """
+        generated, prompt, scored = (price or 0.0 for price in self.prices.values())
+        n_prompt = usage.n_prefilled + usage.n_cached + n_read
+        return (generated * usage.n_generated + prompt * n_prompt + scored * n_scored) / MILLION
 
     @property
     def limits(self) -> dict[str, float]:
@@ -148,9 +171,7 @@ class Meter:
         usage, budget, n_read = drawn.usage, self.budget, read.n_tokens if read else 0
         money = flops = None
         if budget.budget_money is not None:
-            generated, prompt = (float(getattr(budget, name)) for name in PRICES)
-            n_prompt = usage.n_prefilled + usage.n_cached + n_read
-            money = (generated * usage.n_generated + prompt * n_prompt) / MILLION
+            money = budget.price_of(usage, 0 if scored is None else scored.n_tokens, n_read)
         if budget.budget_flops is not None:
             written = drawn.work + (read or Work())
             scorer = None if scored is None else SCORER

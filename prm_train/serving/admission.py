@@ -30,8 +30,12 @@ class Admission:
     def n_waiting(self) -> int:
         return max(0, self.n_inside - self.max_concurrency)
 
+    @property
+    def is_full(self) -> bool:
+        return self.n_inside >= self.max_concurrency + self.max_queue
+
     def check(self) -> None:
-        if self.n_inside >= self.max_concurrency + self.max_queue:
+        if self.is_full:
             rounds = self.n_inside / self.max_concurrency
             seconds = min(LONGEST_RETRY_SECONDS, max(1, math.ceil(self._mean_seconds * rounds)))
             raise BadRequestError(

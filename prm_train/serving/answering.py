@@ -7,7 +7,7 @@ which the reply names.
 
 import logging
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
@@ -25,6 +25,9 @@ from prm_train.search.answer import Answer
 from prm_train.search.solve import AnySolver, Solver, as_allocated
 from prm_train.search.solve_settings import SolveSettings
 from prm_train.serving.chats import Asked, AskedPolicy, encode_asked, scorer_for
+from prm_train.serving.operations.accounts import counting_draws
+from prm_train.serving.operations.draw_cache import DrawCache
+from prm_train.strategies.trace import UNWATCHED, SearchWatch
 
 logger = logging.getLogger(__name__)
 # Where it is, and what it said, is for the log and not for every client
@@ -81,11 +84,16 @@ def chosen_name(field: str, given: str | None, own: str | None, others: Iterable
 
 @dataclass(frozen=True)
 class Found:
-    """An answer, the seed of its draws, and how long the prompt was."""
+    """An answer, the seed of its draws, and how long the prompt was. Of the tokens that it took `n_drawn`
+    were generated for it; the rest were in the ledger. `is_cached`: an earlier request has had it.
+    """
 
     answer: Answer
     seed: int
     n_prompt_tokens: int
+    n_drawn: int = 0
+    is_cached: bool = False
+    money: float | None = None  # None without prices
 
 
 def first_draw(seed: int) -> int:
@@ -136,13 +144,21 @@ class Answerer:
 
 @dataclass(frozen=True)
 class Asking:
-    """A question with all that decides its answer."""
+    """A question with all that decides its answer; `watch` and `tell` (see `AskedPolicy`) hear of it
+    meanwhile. Samples that a rule for stopping does not need any more are cancelled at once.
+    """
 
     models: Models
     asked: Asked
     prompt_ids: tuple[int, ...]
     settings: SolveSettings
     seed: int
+    watch: SearchWatch = UNWATCHED
+    tell: Callable[[Sequence[int], Sequence[int]], None] | None = None
+    cache_key: str | None = None  # by which the answer is kept (`operations.answer_cache`)
+    may_be_cached: bool = True  # one that is kept will do
+    may_be_kept: bool = True  # its draws in the server's ledger
+    draws: DrawCache | None = None  # where there is none, and draws are kept all the same
 
     def solver(self, ledger: Ledger) -> AnySolver:
         """Raises BadRequestError."""
@@ -152,17 +168,36 @@ class Asking:
         large = None
         if models.large_policy is not None and settings.router is not None:
             large = AskedPolicy(models.large_policy, encode_asked(models.large_policy, self.asked))
-        policy, draw = AskedPolicy(models.policy, self.prompt_ids), first_draw(self.seed)
+        policy = AskedPolicy(models.policy, self.prompt_ids, self.tell)
         try:
             return as_allocated(
-                Solver(settings, policy, scorer, models.reader, ledger, models.flops, first_draw=draw), large
+                Solver(
+                    settings,
+                    policy,
+                    scorer,
+                    models.reader,
+                    ledger,
+                    models.flops,
+                    first_draw=first_draw(self.seed),
+                    watch=self.watch,
+                    is_eager=True,
+                ),
+                large,
             )
         except ValueError as error:
             raise BadRequestError(str(error)) from error
 
+    def _open_ledger(self) -> AbstractContextManager[Ledger]:
+        if not self.may_be_kept:
+            return Ledger(IN_MEMORY)
+        if self.draws is None or self.models.ledger is not None:
+            return self.models.open_ledger()
+        policy = self.models.policy
+        return self.draws.open(content_hash(policy.policy_id, policy.base_seed, self.prompt_ids, self.seed))
+
     async def answer(self) -> Found:
         """Raises BadRequestError, with the status 502 where a server behind policy or scorer fails."""
-        with self.models.open_ledger() as ledger:
+        with self._open_ledger() as ledger, counting_draws() as drawn:
             try:
                 answer = await self.solver(ledger).solve(self.asked.question)
             except ServerError as error:
@@ -170,4 +205,4 @@ class Asking:
                 raise BadRequestError(BEHIND_FAILED, BAD_GATEWAY) from error
             except InputError as error:  # as a scorer whose encoding knows no chats
                 raise BadRequestError(str(error)) from error
-        return Found(answer, self.seed, len(self.prompt_ids))
+        return Found(answer, self.seed, len(self.prompt_ids), drawn.n_tokens)

@@ -16,13 +16,18 @@ from starlette.types import Receive, Scope, Send
 from data_gen.policies.servers.http_requests import (
     CLIENT_CLOSED_REQUEST,
     BadRequestError,
-    check_key,
     internal_error_body,
     refusal,
 )
 from prm_train.serving.admission import Admission
 from prm_train.serving.answering import Models
 from prm_train.serving.ask_endpoints import AskEndpoints
+from prm_train.serving.operations.accounts import CURRENT, Accounts
+from prm_train.serving.operations.api_keys import key_ring
+from prm_train.serving.operations.drift import Drift, find_reference
+from prm_train.serving.operations.logs import LogRequests
+from prm_train.serving.operations.spans import TraceRequests, otlp_provider
+from prm_train.serving.page_endpoint import StrategiesEndpoint, show_page
 from prm_train.serving.pooling_endpoint import PoolingEndpoint
 from prm_train.serving.score_endpoints import ScoreEndpoints
 from prm_train.serving.scoring_sessions import SessionStore
@@ -35,6 +40,13 @@ logger = logging.getLogger(__name__)
 UNAVAILABLE = 503
 LOADING_SECONDS = 5  # after which a client may ask again
 NEED_A_SCORER = ("/v1/score", "/v1/score/sessions", "/verify", "/pooling")
+
+
+def around(config: ServeConfig) -> list[Middleware]:
+    """What watches requests, as far as wanted."""
+    logs = [Middleware(LogRequests)] if config.log.json else []
+    provider = otlp_provider(config.policy_name) if config.traces else None
+    return logs + ([Middleware(TraceRequests, provider=provider)] if provider is not None else [])
 
 
 def new_metrics(admission: Admission) -> tuple["Metrics | None", list[Middleware]]:
@@ -50,19 +62,27 @@ def new_metrics(admission: Admission) -> tuple["Metrics | None", list[Middleware
 class ServeApp:
     """`app` answers at once that the process lives; all else once `ready` was called with the models.
 
-    With `api_key` every request but those for the health must carry it.
+    With `api_key`, or where the config names a file of keys, every request but those for the health and the
+    page must carry one. Raises InputError for a file that will not do.
     """
 
     def __init__(self, config: ServeConfig, api_key: str | None = None) -> None:
-        self._config, self._api_key = config, api_key
+        self._config = config
+        self._keys, self._accounts = key_ring(config, api_key), Accounts(config.quota)
         self._router: Router | None = None
         self.sessions: SessionStore | None = None
         self._admission = Admission(config.max_concurrency, config.max_queue)
         self._created = int(time.time())
         self._metrics, middleware = new_metrics(self._admission)
+        page = [Route("/", show_page)] if config.page else []
         self.app = Starlette(
-            middleware=middleware,
-            routes=[Route("/health/live", self._live), Route("/health", self._health)],
+            middleware=around(config) + middleware,
+            routes=[
+                Route("/health/live", self._live),
+                Route("/health/ready", self._readiness),
+                Route("/health", self._health),
+                *page,
+            ],
             exception_handlers={
                 BadRequestError: refusal,
                 ClientDisconnect: _closed,
@@ -76,9 +96,11 @@ class ServeApp:
         config, scorer, admission, metrics = self._config, models.scorer, self._admission, self._metrics
         routes = [Route("/v1/models", self._list_models), Route("/metrics", self._count_page)]
         routes += AskEndpoints(config, models, admission, metrics).routes
+        routes += StrategiesEndpoint(config, models).routes
         if scorer is not None:
             endpoints = ScoreEndpoints(config, scorer, admission, metrics, models.scorers)
             self.sessions = endpoints.sessions
+            self._watch_drift()
             routes += endpoints.routes
             routes += PoolingEndpoint(config, scorer, admission, models.scorers).routes
         else:
@@ -95,10 +117,27 @@ class ServeApp:
         inside, waiting = self._admission.n_inside, self._admission.n_waiting
         return JSONResponse({"status": "ready", "under_way": inside - waiting, "waiting": waiting})
 
+    async def _readiness(self, request: Request) -> Response:
+        """503 also while as many wait as may, for balancers that have others; not for those that must keep a
+        session where it is.
+        """
+        if self._router is not None and self._admission.is_full:
+            return JSONResponse({"status": "full"}, UNAVAILABLE, {"Retry-After": "1"})
+        return await self._health(request)
+
+    def _watch_drift(self) -> None:
+        folder = self._config.prm or self._config.orm
+        reference = find_reference(self._config.score_reference, folder)
+        if reference is not None and self._metrics is not None:
+            self._metrics.watch_drift(Drift(reference))
+
     async def _rest(self, scope: Scope, receive: Receive, send: Send) -> None:
-        check_key(Request(scope), self._api_key)
+        account = self._accounts.of(self._keys.holder(Request(scope)))
+        CURRENT.set(account)
         if self._router is None:
             raise BadRequestError("the models are still being loaded", UNAVAILABLE, LOADING_SECONDS)
+        if scope["method"] == "POST":
+            account.admit()
         try:
             await self._router(scope, receive, send)
         except (BadRequestError, HTTPException, ClientDisconnect):

@@ -1,16 +1,14 @@
 """`/v1/chat/completions` and `/v1/completions`, with the strategy in front of them if a client wants another
 one than the server's: `/particle_filter/v1/chat/completions`.
 
-A stream begins when the request is understood: bad requests have a status, and what fails later is an event
-with `error`. While a search is under way comments (`: searching`) keep the connection alive; then comes the
-answer, as one delta.
+A stream (`prm_train.serving.streams`) begins when the request is understood: bad requests have a status, and
+what fails later is an event with `error`.
 """
 
-import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -18,16 +16,19 @@ from starlette.routing import Route
 
 from data_gen.policies.servers.http_requests import (
     CLIENT_CLOSED_REQUEST,
-    BadRequestError,
-    error_body,
-    internal_error_body,
     read_body,
     unless_disconnected,
 )
+from data_gen.records.draw_keys import content_hash
 from prm_train.search.allocation import Allocation
 from prm_train.serving.admission import Admission
 from prm_train.serving.answering import Answerer, Asking, Found, Models, chosen_name
-from prm_train.serving.replies import Wording, event
+from prm_train.serving.operations.accounts import charge
+from prm_train.serving.operations.answer_cache import AnswerCache, CacheControl, cache_control
+from prm_train.serving.operations.draw_cache import DrawCache
+from prm_train.serving.operations.logs import answer_facts, facts
+from prm_train.serving.operations.spans import span
+from prm_train.serving.replies import Wording
 from prm_train.serving.search_request import (
     AskBody,
     ChatBody,
@@ -38,12 +39,12 @@ from prm_train.serving.search_request import (
     without_fits,
 )
 from prm_train.serving.settings import ServeConfig
+from prm_train.serving.streams import HEADERS, stream
 
 if TYPE_CHECKING:
     from prm_train.serving.metrics import Metrics
 
 logger = logging.getLogger(__name__)
-KEEP_ALIVE_SECONDS = 5.0
 
 
 class AskEndpoints:
@@ -54,6 +55,7 @@ class AskEndpoints:
     ) -> None:
         self._config, self._admission, self._metrics = config, admission, metrics
         self._settings = base_settings(config)
+        self._cache, self._draws = AnswerCache(config.cache), DrawCache(config.cache)
         self._allocation = None if config.allocation is None else Allocation.read(config.allocation)
         self._answerers = {
             (policy, scorer): Answerer(models.choose(policy, scorer))
@@ -88,6 +90,7 @@ class AskEndpoints:
             request.path_params.get("strategy"),
             self._config.max_n,
             self._allocation,
+            self._config.prices,
         )
         wording = Wording(
             kind is ChatBody,
@@ -97,13 +100,45 @@ class AskEndpoints:
         )
         self._admission.check()
         asking = await answerer.ask(body.asked, settings, body.seed)
+        asking = self._with_key(asking, body, cache_control(request.headers.get("Cache-Control")))
         if body.stream:
-            events = self._events(asking, wording, body)
-            return StreamingResponse(events, media_type="text/event-stream")
+            events = stream(
+                asking,
+                self._find,
+                wording,
+                include_usage=body.stream_options.include_usage,
+                has_progress=body.search.progress,
+            )
+            return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)
         found = await unless_disconnected(request, self._find(asking))
         if found is None:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
         return JSONResponse(wording.whole(found))
+
+    def _with_key(self, asking: Asking, body: AskBody, control: CacheControl) -> Asking:
+        """By which its answer is kept, if it is."""
+        draws = self._draws if body.seed is not None and self._config.cache.max_questions else None
+        asking = replace(asking, may_be_kept=control.may_keep, draws=draws)
+        if not self._config.cache.keeps(asking.settings, body.seed):
+            return asking
+        if not control.may_keep:
+            self._count_cache("bypassed")
+            return asking
+        # The body as well as the settings: a request that says anything else is another one
+        unsaid: dict[str, Any] = {
+            "stream": True,
+            "stream_options": True,
+            "search": {"return_steps", "progress"},
+        }
+        said = body.model_dump(mode="json", exclude=unsaid)
+        policy, scorer = asking.models.policy, asking.models.scorer
+        models = policy.policy_id, policy.base_seed, scorer.scorer_id if scorer is not None else None
+        key = content_hash(models, repr(asking.settings), asking.prompt_ids, said)
+        return replace(asking, cache_key=key, may_be_cached=control.may_read)
+
+    def _count_cache(self, result: str) -> None:
+        if self._metrics is not None:
+            self._metrics.count_cache(result)
 
     def _chosen(self, body: AskBody) -> tuple[str | None, str | None]:
         """The names of policy and scorer; None: the server's own. Raises BadRequestError (404)."""
@@ -114,43 +149,40 @@ class AskEndpoints:
         )
 
     async def _find(self, asking: Asking) -> Found:
+        """Once more, or anew."""
+        if asking.cache_key is None:
+            return await self._search(asking)
+        kept = self._cache.get(asking.cache_key) if asking.may_be_cached else None
+        self._count_cache("miss" if kept is None else "hit")
+        if kept is not None:
+            return kept
+        found = await self._search(asking)
+        self._cache.put(asking.cache_key, found)
+        return found
+
+    async def _search(self, asking: Asking) -> Found:
         async with self._admission.turn():
             begun = time.monotonic()
-            found = await asking.answer()
-        answer = found.answer
+            with span("search", strategy=asking.settings.strategy, n=asking.settings.n) as noted:
+                found = await asking.answer()
+                noted.note(n_generated=found.n_drawn, n_scored=found.answer.cost.scorer.n_new)
+        answer, cost = found.answer, found.answer.cost
+        charge(cost.scorer.n_new)  # what was drawn is charged already
+        if self._config.has_prices:
+            costs = [cost] if answer.large_cost is None else [cost, answer.large_cost]
+            money = sum(self._config.price_of(each.policy, each.scorer.n_new) for each in costs)
+            found = replace(found, money=money)
         if self._metrics is not None:
-            self._metrics.count_answer(answer)
+            own = self._answerers[None, None].models.scorer
+            self._metrics.count_answer(answer, is_own=asking.models.scorer is own)
         logger.info(
             "%s, N = %d: %s in %.2f s, %d tokens generated, %d scored",
             answer.strategy,
             answer.n,
             "answered" if answer.answer is not None else "no answer",
             time.monotonic() - begun,
-            answer.cost.policy.n_generated,
-            answer.cost.scorer.n_new,
+            cost.policy.n_generated,
+            cost.scorer.n_new,
+            extra=facts(**answer_facts(found, asking, with_prompts=self._config.log.prompts)),
         )
         return found
-
-    async def _events(self, asking: Asking, wording: Wording, body: AskBody) -> AsyncIterator[bytes]:
-        task = asyncio.create_task(self._find(asking))
-        try:
-            for chunk in wording.first_chunk():
-                yield event(chunk)
-            while not (await asyncio.wait((task,), timeout=KEEP_ALIVE_SECONDS))[0]:
-                yield b": searching\n\n"
-            try:
-                found = task.result()
-            except BadRequestError as error:
-                yield event(error_body(error))
-                return
-            except Exception as error:
-                # The status is said already: without an event the client would take the end for a lost line
-                logger.exception("a search failed in the midst of its stream")
-                yield event(internal_error_body(error))
-                return
-            for chunk in wording.chunks(found, include_usage=body.stream_options.include_usage):
-                yield event(chunk)
-            yield b"data: [DONE]\n\n"
-        finally:  # of a client that went away, too
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)

@@ -15,22 +15,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prm_train.search.answer import Answer
 from prm_train.serving.admission import Admission
+from prm_train.serving.operations.drift import Drift
+from prm_train.serving.operations.endpoints import endpoint_of
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 TENTHS = tuple(number / 10 for number in range(1, 11))
-# The ends of paths, by which requests are counted: strategies and names of sessions would be endless labels
-ENDPOINTS = (
-    "/v1/chat/completions",
-    "/v1/completions",
-    "/v1/score",
-    "/v1/score/sessions",
-    "/extend",
-    "/score",
-    "/verify",
-    "/pooling",
-    "/v1/models",
-)
-OTHER = "other"
 
 
 class Metrics:
@@ -38,6 +27,7 @@ class Metrics:
 
     def __init__(self, admission: Admission) -> None:
         self._registry = CollectorRegistry()
+        self._drift: Drift | None = None
         made: dict[str, Any] = {"registry": self._registry, "namespace": "prm_train"}
         self._requests = Counter(
             "requests", "Requests by endpoint and status", ["endpoint", "status"], **made
@@ -52,12 +42,19 @@ class Metrics:
         self._routes = Counter("routes", "Router decisions by path and reason", ["path", "reason"], **made)
         self._scores = Histogram("step_scores", "Scores of steps that were asked for", buckets=TENTHS, **made)
         self._unknown = Counter("unknown_scores", "Scores that could not be computed", **made)
+        self._cache = Counter(
+            "answer_cache",
+            "Requests that may have been answered before, by what came of it",
+            ["result"],
+            **made,
+        )
         waiting = Gauge("requests_waiting", "Requests that wait for their turn", **made)
         waiting.set_function(lambda: admission.n_waiting)
         under_way = Gauge("requests_under_way", "Requests that are worked on", **made)
         under_way.set_function(lambda: admission.n_inside - admission.n_waiting)
 
-    def count_answer(self, answer: Answer) -> None:
+    def count_answer(self, answer: Answer, *, is_own: bool = True) -> None:
+        """`is_own`: scored by the server's own scorer, whose drift is watched."""
         cost = answer.cost
         for kind, n_tokens in {
             "generated": cost.policy.n_generated,
@@ -73,20 +70,37 @@ class Metrics:
             self._routes.labels(answer.route.path, answer.route.reason).inc()
         if answer.large_cost is not None:
             self._tokens.labels("large_generated").inc(answer.large_cost.policy.n_generated)
-        self.count_scores(answer.scores)
+        self.count_scores(answer.scores, is_own=is_own)
 
-    def count_scores(self, scores: Iterable[float | None]) -> None:
+    def count_cache(self, result: str) -> None:
+        self._cache.labels(result).inc()
+
+    def count_scores(self, scores: Iterable[float | None], *, is_own: bool = True) -> None:
         for score in scores:
             if score is None:
                 self._unknown.inc()
-            else:
-                self._scores.observe(score)
+                continue
+            self._scores.observe(score)
+            if self._drift is not None and is_own:
+                self._drift.observe(score)
+
+    def watch_drift(self, drift: Drift) -> None:
+        """Show the share of scores in each bin beside that of the reference."""
+        self._drift = drift
+        made: dict[str, Any] = {"registry": self._registry, "namespace": "prm_train"}
+        now = Gauge("scorer_bin_share", "Share of the last scores in each bin", ["low"], **made)
+        wanted = Gauge("scorer_bin_reference", "The same of held-out labels", ["low"], **made)
+        for place, low in enumerate(drift.reference.lows):
+            now.labels(low).set_function(lambda place=place: drift.shares[place])
+            wanted.labels(low).set(drift.reference.shares[place])
+        distance = Gauge("scorer_drift", "Total variation distance of the two", **made)
+        distance.set_function(lambda: drift.distance)
 
     async def page(self, request: Request) -> Response:
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     def count_request(self, path: str, status: str, seconds: float) -> None:
-        endpoint = next((end for end in ENDPOINTS if path.endswith(end)), OTHER)
+        endpoint = endpoint_of(path)
         self._requests.labels(endpoint, status).inc()
         self._seconds.labels(endpoint).observe(seconds)
 

@@ -27,6 +27,7 @@ from prm_train.scoring.incremental import IncrementalScorer
 from prm_train.scoring.protocol import Scorer
 from prm_train.serving.admission import Admission
 from prm_train.serving.answering import chosen_name
+from prm_train.serving.operations.accounts import charge
 from prm_train.serving.settings import ServeConfig
 
 MAX_PATHS = 256
@@ -94,6 +95,7 @@ class PoolingEndpoint:
         except InputError as error:
             raise BadRequestError(str(error)) from error
         n_tokens = sum(map(len, body.paths))
+        charge(n_tokens)
         items = [{"index": place, "object": "pooling", "data": each} for place, each in enumerate(data)]
         usage = {"prompt_tokens": n_tokens, "total_tokens": n_tokens}
         return JSONResponse({"object": "list", "model": name or self._label, "data": items, "usage": usage})

@@ -20,6 +20,8 @@ from prm_train.scoring.protocol import Scorer, ScorerUsage
 from prm_train.serving.admission import Admission
 from prm_train.serving.answering import chosen_name
 from prm_train.serving.chats import Asked
+from prm_train.serving.operations.accounts import charge
+from prm_train.serving.operations.spans import span
 from prm_train.serving.score_request import (
     ExtendBody,
     NodesBody,
@@ -82,7 +84,8 @@ class ScoreEndpoints:
         found = await self._in_turn(request, score_path(scorer, body.asked, steps))
         if found is None:
             return _gone()
-        self._count(found.scores)
+        self._count(found.scores, scorer is self._scorer)
+        charge(found.usage.n_new)
         return JSONResponse(self._score_reply(found, label))
 
     def _score_reply(self, found: PathScores, label: str | None) -> dict[str, Any]:
@@ -128,10 +131,12 @@ class ScoreEndpoints:
             return await self._scored(request, session, body.nodes)
 
     async def _scored(self, request: Request, session: ScoringSession, numbers: list[int]) -> Response:
+        n_before = session.tree.usage.n_new
         found = await self._in_turn(request, session.score(numbers))
         if found is None:
             return _gone()
-        self._count(found)
+        self._count(found, session.label == self._config.scorer_label)
+        charge(session.tree.usage.n_new - n_before)
         scored = {
             "nodes": numbers,
             "scores": [each.score for each in found],
@@ -159,6 +164,7 @@ class ScoreEndpoints:
         if found is None:
             return _gone()
         self._count(found.scores)
+        charge(found.usage.n_new)
         failures = found.failures
         known = {
             "reward": found.score,
@@ -182,16 +188,18 @@ class ScoreEndpoints:
         if n_bytes > longest:
             raise BadRequestError(f"body: texts of {n_bytes} bytes, expected at most {longest}")
 
-    def _count(self, scores: Sequence[StepScore]) -> None:
+    def _count(self, scores: Sequence[StepScore], is_own: bool = True) -> None:
+        """`is_own`: of the server's own scorer."""
         if self._metrics is not None:
-            self._metrics.count_scores(each.score for each in scores)
+            self._metrics.count_scores((each.score for each in scores), is_own=is_own)
 
     async def _in_turn(self, request: Request, work: Coroutine[Any, Any, Result]) -> Result | None:
         """None where the client went away."""
 
         async def turn() -> Result:
             async with self._admission.turn():
-                return await work
+                with span("score"):
+                    return await work
 
         try:
             return await unless_disconnected(request, turn())

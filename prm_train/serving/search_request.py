@@ -15,6 +15,7 @@ from data_gen.policies.servers.http_requests import BadRequestError, parse_objec
 from data_gen.records.stop_strings import MAX_STOP_STRINGS
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.search.allocation import Allocation
+from prm_train.search.budget import ALL_PRICES
 from prm_train.search.solve_settings import SolveSettings
 from prm_train.serving.chats import MAX_MESSAGES, Asked, MessageBody, asked_chat, asked_question
 from prm_train.strategies.stopping import StopRule
@@ -56,6 +57,7 @@ IGNORED = (
     "parallel_tool_calls",
 )
 WHY = "one answer is found by search, and this would change it in a way that is not offered"
+NO_PRICES: Mapping[str, float | None] = {}
 # Samples or paths, and so times the price of a plain answer
 EFFORTS = {"none": 1, "minimal": 1, "low": 4, "medium": 16, "high": 64}
 # Of a strategy that the server was set to, they mean nothing to another one
@@ -81,11 +83,12 @@ class SearchBody(BaseModel):
     budget_seconds: Annotated[float, Field(gt=0)] | None = None
     budget_money: Annotated[float, Field(gt=0)] | None = None
     return_steps: bool = False
+    progress: bool = True  # of a stream
 
     @property
     def changes(self) -> dict[str, Any]:
         """Of the server's settings."""
-        return self.model_dump(exclude={"return_steps", "scorer"}, exclude_none=True)
+        return self.model_dump(exclude={"return_steps", "progress", "scorer"}, exclude_none=True)
 
 
 class StreamOptions(BaseModel):
@@ -168,8 +171,9 @@ def parse_ask(kind: type[ChatBody] | type[CompletionBody], raw: bytes) -> AskBod
 
 
 def base_settings(config: SolveSettings) -> SolveSettings:
-    """Those that a command's config inherits."""
-    return SolveSettings(**{each.name: getattr(config, each.name) for each in fields(SolveSettings)})
+    """Those that a command's config inherits, without prices where there is no budget of money."""
+    given = {each.name: getattr(config, each.name) for each in fields(SolveSettings)}
+    return SolveSettings(**given | ({} if config.budget_money is not None else dict.fromkeys(ALL_PRICES)))
 
 
 def settings_for(
@@ -178,14 +182,18 @@ def settings_for(
     strategy: str | None,
     max_n: int,
     allocation: Allocation | None = None,
+    prices: Mapping[str, float | None] = NO_PRICES,
 ) -> SolveSettings:
     """The server's settings as a request changes them; `strategy` is that of its URL, `allocation` what the
-    server's settings name. Raises BadRequestError for what does not go together.
+    server's settings name, `prices` those for a budget of money. Raises BadRequestError for what does not go
+    together.
     """
     draws = _draw_changes(body)
     changes = draws | _search_changes(server, body, strategy, allocation)
     if any(getattr(server, name) != value for name, value in draws.items()):
         changes["router"] = None  # it was fitted for the server's way of drawing
+    if "budget_money" in changes:
+        changes |= prices
     try:
         settings = replace(server, **changes)
     except ValueError as error:

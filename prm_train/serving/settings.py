@@ -11,6 +11,7 @@ from annotated_types import Interval
 from data_gen.settings.api_keys import check_api_key_env
 from prm_train.search.solve_settings import SolverConfig
 from prm_train.serving.named_models import check_named, check_names
+from prm_train.serving.operations.settings import CacheSettings, LogSettings, Quota
 
 POSITIVE = (
     "max_n",
@@ -71,6 +72,33 @@ class ServeConfig(SolverConfig):
             "say, draws only what is missing; null: draws are kept until their request is answered"
         },
     )
+    page: bool = field(
+        default=True,
+        metadata={"help": "serve a page at / on which people ask and watch the search"},
+    )
+    api_keys: Path | None = field(
+        default=None,
+        metadata={
+            "help": "YAML file of API keys with names and quotas, one of which requests must carry; "
+            "prm_train/serving/operations/api_keys.py shows one"
+        },
+    )
+    quota: Quota = field(default_factory=Quota)
+    cache: CacheSettings = field(default_factory=CacheSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    traces: bool = field(
+        default=False,
+        metadata={
+            "help": "make OpenTelemetry spans and send them by OTLP to where OTEL_EXPORTER_OTLP_ENDPOINT says"
+        },
+    )
+    score_reference: Path | None = field(
+        default=None,
+        metadata={
+            "help": "JSON file with `lows` and `counts` of the scores that are normal, for scorer_drift in "
+            "/metrics; null: as the scorer's training left them, if it did"
+        },
+    )
     max_n: int = field(default=256, metadata={"help": "largest n that a request may ask for"})
     max_concurrency: int = field(
         default=32, metadata={"help": "requests that are searched or scored at a time; others wait"}
@@ -109,6 +137,15 @@ class ServeConfig(SolverConfig):
     def check(self) -> None:
         super().check()
         check_named(self.policies, self.scorers)
+
+    @property
+    def reports_money(self) -> bool:
+        """In `usage`."""
+        return True
+
+    @property
+    def has_prices(self) -> bool:
+        return any(price is not None for price in self.prices.values())
 
     @property
     def policy_name(self) -> str:

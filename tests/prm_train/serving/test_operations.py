@@ -205,8 +205,9 @@ def test_a_server_lives_before_it_is_ready_and_wants_its_key(prm: Path, reload: 
     with in_thread(serve_app.app) as port:
         url = f"http://127.0.0.1:{port}"
         assert httpx.get(f"{url}/health/live").status_code == 200
-        loading = httpx.get(f"{url}/health")
-        assert (loading.status_code, loading.headers["Retry-After"]) == (503, "5")
+        for path in ("/health", "/health/ready"):
+            loading = httpx.get(f"{url}{path}")
+            assert (loading.status_code, loading.headers["Retry-After"]) == (503, "5")
         given = {"Authorization": "Bearer secret"}
         early = httpx.post(f"{url}/v1/completions", json={"prompt": "x"}, headers=given)
         assert early.status_code == 503
@@ -265,7 +266,7 @@ def test_a_policy_that_fails_is_an_error_and_never_an_answer(
         reply = server.post("/v1/completions", {"prompt": "x"})
         assert (reply.status_code, reply.json()["error"]["message"][: len(message)]) == (status, message)
         streamed = server.post("/v1/completions", {"prompt": "x", "stream": True})
-        [line] = [line for line in streamed.text.splitlines() if line.startswith("data: ")]
+        *_, line = [line for line in streamed.text.splitlines() if line.startswith("data: ")]
         assert json.loads(line.removeprefix("data: "))["error"]["message"].startswith(message)
         assert server.client.get(f"{server.url}/health").json()["under_way"] == 0
 
