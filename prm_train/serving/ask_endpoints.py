@@ -173,7 +173,8 @@ class AskEndpoints:
             money = sum(self._config.price_of(each.policy, each.scorer.n_new) for each in costs)
             found = replace(found, money=money)
         if self._metrics is not None:
-            self._metrics.count_answer(answer)
+            own = self._answerers[None, None].models.scorer
+            self._metrics.count_answer(answer, is_own=asking.models.scorer is own)
         logger.info(
             "%s, N = %d: %s in %.2f s, %d tokens generated, %d scored",
             answer.strategy,

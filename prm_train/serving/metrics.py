@@ -53,7 +53,8 @@ class Metrics:
         under_way = Gauge("requests_under_way", "Requests that are worked on", **made)
         under_way.set_function(lambda: admission.n_inside - admission.n_waiting)
 
-    def count_answer(self, answer: Answer) -> None:
+    def count_answer(self, answer: Answer, *, is_own: bool = True) -> None:
+        """`is_own`: scored by the server's own scorer, whose drift is watched."""
         cost = answer.cost
         for kind, n_tokens in {
             "generated": cost.policy.n_generated,
@@ -69,18 +70,18 @@ class Metrics:
             self._routes.labels(answer.route.path, answer.route.reason).inc()
         if answer.large_cost is not None:
             self._tokens.labels("large_generated").inc(answer.large_cost.policy.n_generated)
-        self.count_scores(answer.scores)
+        self.count_scores(answer.scores, is_own=is_own)
 
     def count_cache(self, result: str) -> None:
         self._cache.labels(result).inc()
 
-    def count_scores(self, scores: Iterable[float | None]) -> None:
+    def count_scores(self, scores: Iterable[float | None], *, is_own: bool = True) -> None:
         for score in scores:
             if score is None:
                 self._unknown.inc()
                 continue
             self._scores.observe(score)
-            if self._drift is not None:
+            if self._drift is not None and is_own:
                 self._drift.observe(score)
 
     def watch_drift(self, drift: Drift) -> None:

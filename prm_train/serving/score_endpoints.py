@@ -84,7 +84,7 @@ class ScoreEndpoints:
         found = await self._in_turn(request, score_path(scorer, body.asked, steps))
         if found is None:
             return _gone()
-        self._count(found.scores)
+        self._count(found.scores, scorer is self._scorer)
         charge(found.usage.n_new)
         return JSONResponse(self._score_reply(found, label))
 
@@ -135,7 +135,7 @@ class ScoreEndpoints:
         found = await self._in_turn(request, session.score(numbers))
         if found is None:
             return _gone()
-        self._count(found)
+        self._count(found, session.label == self._config.scorer_label)
         charge(session.tree.usage.n_new - n_before)
         scored = {
             "nodes": numbers,
@@ -188,9 +188,10 @@ class ScoreEndpoints:
         if n_bytes > longest:
             raise BadRequestError(f"body: texts of {n_bytes} bytes, expected at most {longest}")
 
-    def _count(self, scores: Sequence[StepScore]) -> None:
+    def _count(self, scores: Sequence[StepScore], is_own: bool = True) -> None:
+        """`is_own`: of the server's own scorer."""
         if self._metrics is not None:
-            self._metrics.count_scores(each.score for each in scores)
+            self._metrics.count_scores((each.score for each in scores), is_own=is_own)
 
     async def _in_turn(self, request: Request, work: Coroutine[Any, Any, Result]) -> Result | None:
         """None where the client went away."""

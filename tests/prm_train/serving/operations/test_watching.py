@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 
 from data_gen.settings.errors import InputError
 from prm_train.checkpoints.calibration import Reliability, ScoreBin
+from prm_train.serving.admission import Admission
 from prm_train.serving.answering import Models
 from prm_train.serving.operations.drift import Drift, ScoreReference, find_reference
 from prm_train.serving.operations.logs import JsonLines, LogRequests, facts
@@ -35,6 +36,18 @@ def test_drift_is_the_share_of_scores_that_are_in_other_bins() -> None:
         drift.observe(0.49)
     assert drift.shares == (0.625, 0.125, 0.25)
     assert drift.distance == pytest.approx(0.375)
+
+
+def test_scores_of_another_scorer_are_no_drift() -> None:
+    pytest.importorskip("prometheus_client", reason="prometheus-client is not installed")
+    from prm_train.serving.metrics import Metrics
+
+    metrics, drift = Metrics(Admission(1, 1)), Drift(REFERENCE)
+    metrics.watch_drift(drift)
+    metrics.count_scores([0.1, None], is_own=False)
+    assert drift.shares == (0.0, 0.0, 0.0)
+    metrics.count_scores([0.6, None])
+    assert drift.shares == (0.0, 1.0, 0.0)
 
 
 def test_drift_forgets_old_scores(monkeypatch: pytest.MonkeyPatch) -> None:
