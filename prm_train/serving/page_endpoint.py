@@ -26,10 +26,11 @@ from prm_train.strategies.deepconf_online import DEEPCONF_ONLINE
 from prm_train.strategies.tree_searches import TREE_SEARCHES
 
 FOLDER = Path(__file__).parent / "page"
+SCRIPTS = ("tree.js", "column.js", "page.js")  # one after the other
 STYLE, SCRIPT = "/*page.css*/", "/*page.js*/"  # their places in page.html
 # What a server may be set to that means nothing to another strategy
 UNSET: dict[str, Any] = dict.fromkeys(
-    ("aggregation", "vote", "stop_early", "allocation", "allocation_budget")
+    ("aggregation", "vote", "stop_early", "allocation", "allocation_budget", "router")
 )
 
 
@@ -37,7 +38,7 @@ UNSET: dict[str, Any] = dict.fromkeys(
 def document() -> tuple[str, str]:
     """The page, and its Content-Security-Policy."""
     style = _text("page.css")
-    script = _text("tree.js") + _text("page.js")
+    script = "".join(map(_text, SCRIPTS))
     policy = (
         f"default-src 'none'; script-src {_named(script)}; style-src {_named(style)}; connect-src 'self'; "
         "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -70,14 +71,16 @@ class StrategiesEndpoint:
     def __init__(self, config: ServeConfig, models: Models) -> None:
         settings = base_settings(config)
         names = (*OF_SAMPLES, DEEPCONF_ONLINE, *TREE_SEARCHES)
-        strategy = None if settings.allocation is not None else settings.strategy
+        is_chosen = settings.allocation is not None or settings.router is not None
+        strategy = None if is_chosen else settings.strategy
         self._known: dict[str, Any] = {
             "object": "list",
             "data": [{"id": name, "object": "strategy"} for name in names if works(name, settings, models)],
             "default": {"strategy": strategy, "n": settings.n},
             "max_n": config.max_n,
-            "model": config.policy_name,
-            "scorer": config.scorer_label,
+            # The server's own comes first
+            "models": [config.policy_name, *models.policies],
+            "scorers": [name for name in (config.scorer_label, *models.scorers) if name is not None],
         }
 
     @property

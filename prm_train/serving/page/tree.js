@@ -106,8 +106,8 @@ class Tree {
 
   show(node) {
     const said = [];
-    if (node.nDraws > 1) said.push(`drawn ${node.nDraws} times`);
-    if (node.next) said.push(`drawing ${node.next} below`);
+    if (node.nDraws > 1) said.push(`${node.nDraws}\u00a0draws`);
+    if (node.next) said.push(`drawing\u00a0${node.next}`);
     if (node.isPruned) said.push("pruned");
     if (node.state === "cut") said.push("cut by a limit");
     if (node.state === "finished") said.push("finished");

@@ -173,6 +173,16 @@ def test_a_refusal_is_said_in_the_servers_words(page: Browser) -> None:
     assert error in page.run("find('status').textContent")
 
 
+def test_a_policy_and_a_scorer_are_chosen_where_there_are_several(page: Browser) -> None:
+    page.run("welcome({ ...server, models: ['small', 'large'], scorers: ['prm'] })")
+    shown = "[find('model'), find('scorer')].map((select) => !select.parentElement.hidden)"
+    assert page.run(shown) == [True, False]
+    asked = "[bodies()[0].model ?? null, bodies()[0].search.scorer ?? null]"
+    assert page.run(asked) == [None, None]  # the server's own need no name
+    page.run("find('model').value = 'large'")
+    assert page.run(asked) == ["large", None]
+
+
 def test_every_field_has_a_name_for_screen_readers_and_tab_goes_from_one_to_the_next(page: Browser) -> None:
     tree = page.send("Accessibility.getFullAXTree")["nodes"]
     named = [
