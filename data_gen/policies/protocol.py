@@ -1,6 +1,6 @@
 """What the rest of the toolkit asks of a language model that writes solutions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from data_gen.records.chats import Message
@@ -32,6 +32,23 @@ class Policy(Protocol):
         from the end of the prefix), whatever else is being drawn: asking again gives the same draw, different
         `index` values never share noise. Many calls run concurrently; cancelling one frees its place in the
         batch. Raises ValueError if the prefix leaves no room in the context.
+        """
+        ...
+
+
+@runtime_checkable
+class TellingPolicy(Policy, Protocol):
+    """A policy that says what it writes while it writes it."""
+
+    async def sample_told(
+        self,
+        prefix_ids: tuple[int, ...],
+        params: SamplingParams,
+        index: int,
+        tell: Callable[[Sequence[int]], None],
+    ) -> Completion:
+        """The draw of `sample`. Until it ends, `tell` is called with the draw's ids so far, now and then; it
+        must not raise, nor keep or change the ids.
         """
         ...
 

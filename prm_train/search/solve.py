@@ -33,7 +33,7 @@ from prm_train.search.solve_settings import BEST_OF_N, MAJORITY, SolverConfig, S
 from prm_train.strategies.answer_classes import classify_answers, with_classes
 from prm_train.strategies.deepconf_online import TraceWriter, parse_deepconf
 from prm_train.strategies.paths import PathGrower, SearchPath, search_tree
-from prm_train.strategies.trace import TreeTrace
+from prm_train.strategies.trace import UNWATCHED, SearchWatch, TreeTrace
 from prm_train.strategies.tree_searches import StrategySpec, parse_strategy
 from prm_train.strategies.voting import class_of, tree_votes
 
@@ -72,8 +72,8 @@ def solve(
 
 @dataclass(frozen=True)
 class Solver:
-    """What solving needs besides the question. Raises ValueError for a strategy without the scorer that it
-    needs.
+    """What solving needs besides the question. `watch` is told what is going on; `is_eager` is that of
+    `ScoredSamples`. Raises ValueError for a strategy without the scorer that it needs.
     """
 
     settings: SolveSettings
@@ -84,6 +84,8 @@ class Solver:
     flops: Mapping[str, ForwardFlops] = field(default_factory=dict)  # of the models, as far as known
     is_traced: bool = False
     first_draw: int = 0  # see `MethodPolicy`
+    watch: SearchWatch = UNWATCHED
+    is_eager: bool = False
 
     def __post_init__(self) -> None:
         strategy = self.settings.strategy
@@ -122,6 +124,7 @@ class Solver:
         """With a policy and a scorer for this question, which may have drawn and scored before."""
         trace, meter = TreeTrace(), Meter(self.settings, self.flops)
         scorer = scorer if self.settings.needs_scorer else None
+        self.watch.begin(self.settings.strategy, self.settings.n)
         try:
             if self.settings.is_deepconf:
                 found, cost = await self._sample_while_confident(policy, meter)
@@ -134,6 +137,7 @@ class Solver:
             return self.unsolved(question, "the question fills the scorer's context")
         classes = await classify_answers(question, found.candidates, self.reader)
         found = replace(found, candidates=with_classes(found.candidates, classes))
+        self.watch.vote(found.candidates, found.weights)
         answer = self._answer(question, found, cost, trace)
         return replace(
             answer,
@@ -148,7 +152,14 @@ class Solver:
         """Whole samples, with their weights in the vote; no more than the rule for stopping wants."""
         settings = self.settings
         samples = ScoredSamples(
-            policy, self.reader, settings, settings.params(settings.temperature), scorer, meter
+            policy,
+            self.reader,
+            settings,
+            settings.params(settings.temperature),
+            scorer,
+            meter,
+            self.watch,
+            self.is_eager,
         )
         is_whole = settings.stop_early is None and not settings.is_set
         window = settings.n if is_whole else settings.window
@@ -160,7 +171,7 @@ class Solver:
         settings, config = self.settings, parse_deepconf(self.settings.strategy)
         reader = ConfidenceModel(own_model(self.policy), config.group_tokens)
         writer = TraceWriter(policy, reader, settings.params(settings.temperature), config)
-        samples = ConfidentSamples(writer, policy, self.reader, settings.confidence, meter)
+        samples = ConfidentSamples(writer, policy, self.reader, settings.confidence, meter, self.watch)
         found = await draw_samples(samples, settings, settings.n, settings.window, config.n_warmup)
         return found, samples.cost
 
@@ -191,7 +202,8 @@ class Solver:
                 stopped = settings.reached(spent(grower.tree.usage)) if settings.is_set else None
                 return stopped is None
 
-            return await spec.run(replace(grower, may_go_on=may_go_on), config, self.reader)
+            told = replace(grower, may_go_on=may_go_on, watch=self.watch)
+            return await spec.run(told, config, self.reader)
 
         candidates, usage = await search_tree(
             strategy,

@@ -1,9 +1,11 @@
 """Samples of a question, window by window, until there are enough for the vote, or a budget is spent."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from data_gen.process.side_by_side import side_by_side
 from data_gen.records.grader import AnswerReader
 from data_gen.records.sampling import SamplingParams, Usage
 from prm_train.encoding.aggregation import Aggregation
@@ -18,6 +20,7 @@ from prm_train.strategies.best_of_n import draw_candidates, score_candidates
 from prm_train.strategies.candidates import Candidate
 from prm_train.strategies.deepconf_online import Trace, TraceWriter, confidence_weights, threshold_of
 from prm_train.strategies.stopping import StopRule, n_needed
+from prm_train.strategies.trace import UNWATCHED, SearchWatch
 from prm_train.strategies.voting import class_of, path_scores
 
 Weights = Sequence[float | None]
@@ -111,6 +114,9 @@ class SampleSettings(Protocol):
 class ScoredSamples:
     """Samples that vote with their scores, or alike without a scorer, and the rule for when they are
     enough.
+
+    `is_eager`: the rule looks at each sample as soon as those before it are there, and where they are enough
+    the rest of the window is cancelled. The answer is the same; the cost depends on which draws were ready.
     """
 
     policy: MethodPolicy
@@ -119,6 +125,8 @@ class ScoredSamples:
     params: SamplingParams
     scorer: SharedScorer | None
     meter: Meter
+    watch: SearchWatch = UNWATCHED
+    is_eager: bool = False
     candidates: list[Candidate] = field(default_factory=list)
 
     @property
@@ -126,12 +134,45 @@ class ScoredSamples:
         return Cost(self.policy.usage_alone, self.scorer.usage if self.scorer else ScorerUsage())
 
     async def draw(self, indices: range) -> None:
-        drawn = await draw_candidates(self.policy, self.reader, self.params, indices)
-        if self.scorer is not None:
-            drawn, _ = await score_candidates(
-                self.policy.question, drawn, self.scorer, SCORER, self.settings.step_separator
-            )
-        self.candidates += drawn
+        if self.is_eager and self.settings.stop_early is not None:
+            return await self._draw_until_enough(indices)
+        self.candidates += await self._scored(await side_by_side(map(self._drawn, indices)))
+
+    async def _draw_until_enough(self, indices: range) -> None:
+        works = [asyncio.ensure_future(self._drawn_and_scored(index)) for index in indices]
+        try:
+            for work in works:
+                self.candidates += await work
+                if self.stop(len(self.candidates)) is not None:
+                    break
+        finally:
+            for work in works:
+                work.cancel()
+            await asyncio.gather(*works, return_exceptions=True)
+
+    async def _drawn_and_scored(self, index: int) -> list[Candidate]:
+        return await self._scored([await self._drawn(index)])
+
+    async def _drawn(self, index: int) -> Candidate:
+        indices = range(index, index + 1)
+        [candidate] = await draw_candidates(self.policy, self.reader, self.params, indices)
+        self.watch.sample(candidate)
+        self._say_spent()
+        return candidate
+
+    async def _scored(self, drawn: list[Candidate]) -> list[Candidate]:
+        if self.scorer is None:
+            return drawn
+        separator = self.settings.step_separator
+        scored, _ = await score_candidates(self.policy.question, drawn, self.scorer, SCORER, separator)
+        for candidate in scored:
+            self.watch.sample(candidate)
+        self._say_spent()
+        return scored
+
+    def _say_spent(self) -> None:
+        n_scored = self.scorer.usage.n_new if self.scorer else 0
+        self.watch.spend(self.policy.usage.n_generated, n_scored)
 
     def weights(self, n: int) -> Weights:
         if self.scorer is None:
@@ -164,6 +205,7 @@ class ConfidentSamples:
     reader: AnswerReader
     consensus: float
     meter: Meter
+    watch: SearchWatch = UNWATCHED
     candidates: list[Candidate] = field(default_factory=list)
     traces: list[Trace] = field(default_factory=list)
 
@@ -179,7 +221,10 @@ class ConfidentSamples:
         else:
             drawn = await self.writer.whole(indices)
         self.traces += drawn
-        self.candidates += [trace.candidate(self.policy, self.reader) for trace in drawn]
+        for candidate in (trace.candidate(self.policy, self.reader) for trace in drawn):
+            self.candidates.append(candidate)
+            self.watch.sample(candidate)
+        self.watch.spend(self.policy.usage.n_generated, 0)
 
     def weights(self, n: int) -> Weights:
         return confidence_weights(self.traces[:n], self.writer.config)

@@ -7,7 +7,7 @@ which the reply names.
 
 import logging
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
@@ -27,6 +27,7 @@ from prm_train.search.solve_settings import SolveSettings
 from prm_train.serving.chats import Asked, AskedPolicy, encode_asked, scorer_for
 from prm_train.serving.operations.accounts import counting_draws
 from prm_train.serving.operations.draw_cache import DrawCache
+from prm_train.strategies.trace import UNWATCHED, SearchWatch
 
 logger = logging.getLogger(__name__)
 # Where it is, and what it said, is for the log and not for every client
@@ -146,7 +147,9 @@ class Answerer:
 
 @dataclass(frozen=True)
 class Asking:
-    """A question with all that decides its answer."""
+    """A question with all that decides its answer; `watch` and `tell` (see `AskedPolicy`) hear of it
+    meanwhile. Samples that a rule for stopping does not need any more are cancelled at once.
+    """
 
     models: Models
     asked: Asked
@@ -157,6 +160,8 @@ class Asking:
     may_be_cached: bool = True  # one that is kept will do
     may_be_kept: bool = True  # its draws in the server's ledger
     draws: DrawCache | None = None  # where there is none, and draws are kept all the same
+    watch: SearchWatch = UNWATCHED
+    tell: Callable[[Sequence[int], Sequence[int]], None] | None = None
 
     def solver(self, ledger: Ledger) -> AnySolver:
         """Raises BadRequestError."""
@@ -166,10 +171,21 @@ class Asking:
         large = None
         if models.large_policy is not None and settings.router is not None:
             large = AskedPolicy(models.large_policy, encode_asked(models.large_policy, self.asked))
-        policy, draw = AskedPolicy(models.policy, self.prompt_ids), first_draw(self.seed)
+        policy = AskedPolicy(models.policy, self.prompt_ids, self.tell)
         try:
             return as_allocated(
-                Solver(settings, policy, scorer, models.reader, ledger, models.flops, first_draw=draw), large
+                Solver(
+                    settings,
+                    policy,
+                    scorer,
+                    models.reader,
+                    ledger,
+                    models.flops,
+                    first_draw=first_draw(self.seed),
+                    watch=self.watch,
+                    is_eager=True,
+                ),
+                large,
             )
         except ValueError as error:
             raise BadRequestError(str(error)) from error

@@ -27,6 +27,7 @@ from prm_train.serving.operations.api_keys import key_ring
 from prm_train.serving.operations.drift import Drift, find_reference
 from prm_train.serving.operations.logs import LogRequests
 from prm_train.serving.operations.spans import TraceRequests, otlp_provider
+from prm_train.serving.page_endpoint import StrategiesEndpoint, show_page
 from prm_train.serving.pooling_endpoint import PoolingEndpoint
 from prm_train.serving.score_endpoints import ScoreEndpoints
 from prm_train.serving.scoring_sessions import SessionStore
@@ -61,8 +62,8 @@ def new_metrics(admission: Admission) -> tuple["Metrics | None", list[Middleware
 class ServeApp:
     """`app` answers at once that the process lives; all else once `ready` was called with the models.
 
-    With `api_key`, or where the config names a file of keys, every request but those for the health must
-    carry one. Raises InputError for a file that will not do.
+    With `api_key`, or where the config names a file of keys, every request but those for the health and the
+    page must carry one. Raises InputError for a file that will not do.
     """
 
     def __init__(self, config: ServeConfig, api_key: str | None = None) -> None:
@@ -73,12 +74,14 @@ class ServeApp:
         self._admission = Admission(config.max_concurrency, config.max_queue)
         self._created = int(time.time())
         self._metrics, middleware = new_metrics(self._admission)
+        page = [Route("/", show_page)] if config.page else []
         self.app = Starlette(
             middleware=around(config) + middleware,
             routes=[
                 Route("/health/live", self._live),
                 Route("/health/ready", self._readiness),
                 Route("/health", self._health),
+                *page,
             ],
             exception_handlers={
                 BadRequestError: refusal,
@@ -93,6 +96,7 @@ class ServeApp:
         config, scorer, admission, metrics = self._config, models.scorer, self._admission, self._metrics
         routes = [Route("/v1/models", self._list_models), Route("/metrics", self._count_page)]
         routes += AskEndpoints(config, models, admission, metrics).routes
+        routes += StrategiesEndpoint(config, models).routes
         if scorer is not None:
             endpoints = ScoreEndpoints(config, scorer, admission, metrics, models.scorers)
             self.sessions = endpoints.sessions

@@ -1,15 +1,12 @@
 """`/v1/chat/completions` and `/v1/completions`, with the strategy in front of them if a client wants another
 one than the server's: `/particle_filter/v1/chat/completions`.
 
-A stream begins when the request is understood: bad requests have a status, and what fails later is an event
-with `error`. While a search is under way comments (`: searching`) keep the connection alive; then comes the
-answer, as one delta.
+A stream (`prm_train.serving.streams`) begins when the request is understood: bad requests have a status, and
+what fails later is an event with `error`.
 """
 
-import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +16,6 @@ from starlette.routing import Route
 
 from data_gen.policies.servers.http_requests import (
     CLIENT_CLOSED_REQUEST,
-    BadRequestError,
-    error_body,
-    internal_error_body,
     read_body,
     unless_disconnected,
 )
@@ -34,7 +28,7 @@ from prm_train.serving.operations.answer_cache import AnswerCache, CacheControl,
 from prm_train.serving.operations.draw_cache import DrawCache
 from prm_train.serving.operations.logs import answer_facts, facts
 from prm_train.serving.operations.spans import span
-from prm_train.serving.replies import Wording, event
+from prm_train.serving.replies import Wording
 from prm_train.serving.search_request import (
     AskBody,
     ChatBody,
@@ -45,12 +39,12 @@ from prm_train.serving.search_request import (
     without_fits,
 )
 from prm_train.serving.settings import ServeConfig
+from prm_train.serving.streams import HEADERS, stream
 
 if TYPE_CHECKING:
     from prm_train.serving.metrics import Metrics
 
 logger = logging.getLogger(__name__)
-KEEP_ALIVE_SECONDS = 5.0
 
 
 class AskEndpoints:
@@ -108,8 +102,14 @@ class AskEndpoints:
         asking = await answerer.ask(body.asked, settings, body.seed)
         asking = self._with_key(asking, body, cache_control(request.headers.get("Cache-Control")))
         if body.stream:
-            events = self._events(asking, wording, body)
-            return StreamingResponse(events, media_type="text/event-stream")
+            events = stream(
+                asking,
+                self._find,
+                wording,
+                include_usage=body.stream_options.include_usage,
+                has_progress=body.search.progress,
+            )
+            return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)
         found = await unless_disconnected(request, self._find(asking))
         if found is None:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
@@ -125,7 +125,11 @@ class AskEndpoints:
             self._count_cache("bypassed")
             return asking
         # The body as well as the settings: a request that says anything else is another one
-        unsaid: dict[str, Any] = {"stream": True, "stream_options": True, "search": {"return_steps"}}
+        unsaid: dict[str, Any] = {
+            "stream": True,
+            "stream_options": True,
+            "search": {"return_steps", "progress"},
+        }
         said = body.model_dump(mode="json", exclude=unsaid)
         policy, scorer = asking.models.policy, asking.models.scorer
         models = policy.policy_id, policy.base_seed, scorer.scorer_id if scorer is not None else None
@@ -182,27 +186,3 @@ class AskEndpoints:
             extra=facts(**answer_facts(found, asking, with_prompts=self._config.log.prompts)),
         )
         return found
-
-    async def _events(self, asking: Asking, wording: Wording, body: AskBody) -> AsyncIterator[bytes]:
-        task = asyncio.create_task(self._find(asking))
-        try:
-            for chunk in wording.first_chunk():
-                yield event(chunk)
-            while not (await asyncio.wait((task,), timeout=KEEP_ALIVE_SECONDS))[0]:
-                yield b": searching\n\n"
-            try:
-                found = task.result()
-            except BadRequestError as error:
-                yield event(error_body(error))
-                return
-            except Exception as error:
-                # The status is said already: without an event the client would take the end for a lost line
-                logger.exception("a search failed in the midst of its stream")
-                yield event(internal_error_body(error))
-                return
-            for chunk in wording.chunks(found, include_usage=body.stream_options.include_usage):
-                yield event(chunk)
-            yield b"data: [DONE]\n\n"
-        finally:  # of a client that went away, too
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)

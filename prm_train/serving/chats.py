@@ -2,14 +2,15 @@
 scorer that reads chats, and another one is refused for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from data_gen.policies.protocol import Policy, need_chat_policy
+from data_gen.policies.protocol import Policy, TellingPolicy, need_chat_policy
 from data_gen.policies.servers.http_requests import BadRequestError
 from data_gen.problems.layouts import question_id
 from data_gen.records.chats import Message
@@ -107,13 +108,22 @@ def encode_asked(policy: Policy, asked: Asked) -> tuple[int, ...]:
 
 
 class AskedPolicy:
-    """`policy` that has been asked already: its prompt is `prompt_ids`, whatever the question."""
+    """`policy` that has been asked already: its prompt is `prompt_ids`, whatever the question.
 
-    def __init__(self, policy: Policy, prompt_ids: tuple[int, ...]) -> None:
+    `tell` is given the ids of each draw while they are written, if the policy tells: those between the prompt
+    and the draw, and the draw's so far.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        prompt_ids: tuple[int, ...],
+        tell: Callable[[Sequence[int], Sequence[int]], None] | None = None,
+    ) -> None:
         self.policy_id, self.base_seed = policy.policy_id, policy.base_seed
         self.context_length = policy.context_length
         self.model = getattr(policy, "model", None)  # see `scoring.flops.own_model`
-        self._policy, self._prompt_ids = policy, prompt_ids
+        self._policy, self._prompt_ids, self._tell = policy, prompt_ids, tell
 
     def encode_prompt(self, question: str) -> tuple[int, ...]:
         return self._prompt_ids
@@ -125,7 +135,11 @@ class AskedPolicy:
         return self._policy.token_bytes()
 
     async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
-        completion = await self._policy.sample(prefix_ids, params, index)
+        if self._tell is None or not isinstance(self._policy, TellingPolicy):
+            completion = await self._policy.sample(prefix_ids, params, index)
+        else:
+            tell = partial(self._tell, prefix_ids[len(self._prompt_ids) :])
+            completion = await self._policy.sample_told(prefix_ids, params, index, tell)
         charge_draw(completion.usage.n_generated)
         return completion
 

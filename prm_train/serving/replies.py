@@ -26,7 +26,9 @@ class Wording:
     model: str
     fingerprint: str
     return_steps: bool
-    number: str = field(default_factory=lambda: uuid4().hex)  # of the reply; a stream's chunks share it
+    # Of the reply, which the chunks of a stream share
+    number: str = field(default_factory=lambda: uuid4().hex)
+    created: int = field(default_factory=lambda: int(time.time()))
 
     def whole(self, found: Found) -> dict[str, Any]:
         body = self._head("chat.completion" if self.is_chat else "text_completion")
@@ -40,7 +42,7 @@ class Wording:
         return {
             "id": f"{'chatcmpl' if self.is_chat else 'cmpl'}-{self.number}",
             "object": kind,
-            "created": int(time.time()),
+            "created": self.created,
             "model": self.model,
             "system_fingerprint": self.fingerprint,
         }
@@ -72,15 +74,28 @@ class Wording:
             said["steps"] = steps_of(answer)
         return said
 
-    def chunks(self, found: Found, *, include_usage: bool) -> list[dict[str, Any]]:
-        """What follows `first_chunk`: the text as one delta, the end, and the usage (in a chunk of its own
-        where the client asked for that, else in the last one).
+    def text_chunk(self, text: str) -> dict[str, Any]:
+        """A piece of the answer's text."""
+        return self._chunk({"content": text} if self.is_chat else text, None)
+
+    def progress_chunk(self, progress: dict[str, Any]) -> dict[str, Any]:
+        """An event of the search, beside an empty piece of text for clients that know of none."""
+        return self._chunk({} if self.is_chat else "", None) | {"progress": progress}
+
+    def chunks(self, found: Found, sent: str, *, include_usage: bool) -> list[dict[str, Any]]:
+        """What ends a stream: the text behind what was `sent` of it, the end, and the usage (in a chunk of
+        its own where the client asked for that, else in the last one).
         """
         answer, usage = found.answer, usage_of(found)
-        delta = _content(answer) if self.is_chat else answer.text
+        assert answer.answer is None or answer.text.startswith(sent), "sent what is not the answer's text"
+        said = _content(answer)
+        if answer.answer is None:
+            del said["content"]  # what was sent stays
+        else:
+            said["content"] = answer.text[len(sent) :]
         last = self._chunk({} if self.is_chat else "", finish_reason(answer))
         last |= {"search": self.search_of(found)} | ({} if include_usage else {"usage": usage})
-        found_chunks = [self._chunk(delta, None), last]
+        found_chunks = [self._chunk(said if self.is_chat else said.get("content", ""), None), last]
         if include_usage:
             found_chunks.append(self._chunk(None, None) | {"choices": [], "usage": usage})
         return found_chunks

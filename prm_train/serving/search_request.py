@@ -83,11 +83,12 @@ class SearchBody(BaseModel):
     budget_seconds: Annotated[float, Field(gt=0)] | None = None
     budget_money: Annotated[float, Field(gt=0)] | None = None
     return_steps: bool = False
+    progress: bool = True  # of a stream
 
     @property
     def changes(self) -> dict[str, Any]:
         """Of the server's settings."""
-        return self.model_dump(exclude={"return_steps", "scorer"}, exclude_none=True)
+        return self.model_dump(exclude={"return_steps", "progress", "scorer"}, exclude_none=True)
 
 
 class StreamOptions(BaseModel):

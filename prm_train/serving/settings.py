@@ -95,6 +95,10 @@ class ServeConfig(SolverConfig):
             "/metrics; null: as the scorer's training left them, if it did"
         },
     )
+    page: bool = field(
+        default=True,
+        metadata={"help": "serve a page at / on which people ask and watch the search"},
+    )
     max_n: int = field(default=256, metadata={"help": "largest n that a request may ask for"})
     max_concurrency: int = field(
         default=32, metadata={"help": "requests that are searched or scored at a time; others wait"}

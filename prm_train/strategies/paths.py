@@ -23,7 +23,7 @@ from prm_train.strategies.best_of_n import as_candidate, score_path
 from prm_train.strategies.candidates import Candidate
 from prm_train.strategies.draw_indices import DrawIndices
 from prm_train.strategies.search_path import SearchPath
-from prm_train.strategies.trace import TreeTrace
+from prm_train.strategies.trace import UNWATCHED, SearchWatch, TreeTrace
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class PathGrower:
     separator.
 
     `params.max_new_tokens` bounds a whole path; a step that goes beyond it is the path's last. `indices` are
-    those of one run; `trace` is told of every step. `may_go_on` is asked before every round: it says no
-    where a budget is spent.
+    those of one run; `trace` is told of the steps of a round, `watch` of each when it is ready. `may_go_on`
+    is asked before every round: it says no where a budget is spent.
     """
 
     policy: LedgerPolicy
@@ -42,6 +42,7 @@ class PathGrower:
     indices: DrawIndices = field(default_factory=DrawIndices)
     trace: TreeTrace | None = None
     may_go_on: Callable[[], bool] = lambda: True
+    watch: SearchWatch = UNWATCHED
 
     def rounds(self, n: int) -> Iterator[int]:
         """The numbers of at most `n` rounds, from 0 on."""
@@ -67,6 +68,7 @@ class PathGrower:
             else path
             for path, share in zip(paths, shares, strict=True)
         ]
+        self.watch.round(paths, shares)
         children = iter(
             await side_by_side(
                 self._next_step(parent, index)
@@ -78,6 +80,7 @@ class PathGrower:
         if self.trace is not None:
             for path, family in zip(paths, families, strict=True):
                 self.trace.add(path, family)
+        self.watch.spend(self.policy.usage.n_generated, self.tree.usage.n_new)
         return families
 
     async def roll_out(self, paths: Sequence[SearchPath], n_steps: int) -> list[SearchPath]:
@@ -111,7 +114,9 @@ class PathGrower:
 
     async def _next_step(self, path: SearchPath, index: int) -> SearchPath:
         """The path with the `index`-th draw of its next step, scored."""
-        return await self._scored(await self._drawn(path, self.params, index))
+        child = await self._scored(await self._drawn(path, self.params, index))
+        self.watch.step(path, child)
+        return child
 
     async def _drawn(self, path: SearchPath, params: SamplingParams, index: int) -> SearchPath:
         """The path with a draw of its next step, not scored. One that a limit cut is truncated."""

@@ -1,11 +1,41 @@
-"""What a search in a tree did: every step that it drew, in the order in which it drew them."""
+"""What a search in a tree did: every step that it drew, in the order in which it drew them. And who is told
+of it while a search goes on.
+"""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from data_gen.records.sampling import FinishReason
+from prm_train.strategies.candidates import Candidate
 from prm_train.strategies.search_path import SearchPath
+
+
+class SearchWatch:
+    """Is told what a search does while it does it, and changes nothing of it. This one lets it pass."""
+
+    def begin(self, strategy: str, n: int) -> None:
+        """A search begins; a question may have several."""
+
+    def round(self, paths: Sequence[SearchPath], shares: Sequence[int]) -> None:
+        """Of each path so many next steps are drawn now; open paths that are not among them wait, or were
+        left for good.
+        """
+
+    def step(self, parent: SearchPath, child: SearchPath) -> None:
+        """A next step was drawn and scored, in the order in which they are ready."""
+
+    def sample(self, candidate: Candidate) -> None:
+        """A whole sample was drawn; or it has been scored, of which it is told once more."""
+
+    def spend(self, n_generated: int, n_scored: int) -> None:
+        """Tokens that policy and scorer have computed for this search so far."""
+
+    def vote(self, candidates: Sequence[Candidate], weights: Sequence[float | None]) -> None:
+        """The search has ended: what its paths weigh in the vote (None: no part in it)."""
+
+
+UNWATCHED = SearchWatch()
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,10 @@ def test_the_official_client_works_unchanged(server: Process) -> None:
     chunks = list(client.chat.completions.create(**asked, extra_body=search, stream=True))
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == text
     assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
+    told = [chunk.progress["event"] for chunk in chunks if hasattr(chunk, "progress")]
+    assert (told[0], told[-1]) == ("search", "vote")
+    with client.chat.completions.stream(**asked, extra_body=search) as stream:
+        assert stream.get_final_completion().choices[0].message.content == text
     effort = client.chat.completions.create(**asked, reasoning_effort="low")
     assert (effort.search["strategy"], effort.search["n"]) == ("majority", 4)
     by_url = openai.OpenAI(base_url=f"{server.url}/majority/v1", api_key="secret", max_retries=0)

@@ -109,6 +109,7 @@ class TransformersPolicy:
         self._waiting: deque[tuple[Draw, asyncio.Future[Draw]]] = deque()
         self._under_way: dict[Draw, asyncio.Future[Draw]] = {}
         self._cancelled: list[Draw] = []
+        self._told: dict[Draw, Callable[[Sequence[int]], None]] = {}
         self._scheduler: asyncio.Task[None] | None = None
         self._n_held_steps = 0
 
@@ -127,7 +128,23 @@ class TransformersPolicy:
         return self._token_bytes
 
     async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
+        return await self._drawn(self._new_draw(tuple(prefix_ids), params, index))
+
+    async def sample_told(
+        self,
+        prefix_ids: tuple[int, ...],
+        params: SamplingParams,
+        index: int,
+        tell: Callable[[Sequence[int]], None],
+    ) -> Completion:
         draw = self._new_draw(tuple(prefix_ids), params, index)
+        self._told[draw] = tell
+        try:
+            return await self._drawn(draw)
+        finally:
+            del self._told[draw]
+
+    async def _drawn(self, draw: Draw) -> Completion:
         future: asyncio.Future[Draw] = asyncio.get_running_loop().create_future()
         self._waiting.append((draw, future))
 
@@ -177,6 +194,9 @@ class TransformersPolicy:
                         self.cancelled_usage += draw.usage
                     else:
                         future.set_result(draw)
+                for draw, tell in self._told.items():
+                    if draw.history is not None:
+                        tell(draw.history.token_ids)
             await asyncio.sleep(0)
 
     def _drop_cancelled(self) -> None:

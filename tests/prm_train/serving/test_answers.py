@@ -1,7 +1,7 @@
 """Answers by search over HTTP: what a client gets, and that it is what the search finds in process."""
 
 import asyncio
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from prm_train.search.solve_settings import SolveSettings
 from prm_train.serving.answering import Answerer, Models, first_draw
 from prm_train.serving.chats import MessageBody
 from prm_train.serving.search_request import ChatBody, SearchBody, settings_for
+from prm_train.serving.streams import has_one_path
 from tests.prm_train.search.test_allocation import ALLOCATION, write
 from tests.prm_train.serving.conftest import QUESTION, Served
 from tests.scripted_search import ScriptedPolicy, ScriptedScorer
@@ -123,31 +124,6 @@ def test_several_turns_are_read_by_policy_and_scorer(served: Served) -> None:
     assert "unknown role: system" in system.json()["error"]["message"]
 
 
-def events_of(served: Served, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
-    with served.client.stream("POST", f"{served.url}{path}", json=body) as reply:
-        lines = [line for line in reply.iter_lines() if line.startswith("data: ")]
-    assert lines[-1] == "data: [DONE]"
-    return [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
-
-
-def test_a_stream_holds_the_answer_in_one_piece_and_the_usage_at_its_end(served: Served) -> None:
-    whole = served.chat(seed=3)
-    body = {"messages": [{"role": "user", "content": QUESTION}], "seed": 3, "stream": True}
-    events = events_of(served, "/v1/chat/completions", body)
-    assert len({event["id"] for event in events}) == 1
-    deltas = [event["choices"][0]["delta"] for event in events]
-    assert deltas[0] == {"role": "assistant", "content": ""}
-    assert deltas[1]["content"] == whole["choices"][0]["message"]["content"]
-    assert [event["choices"][0]["finish_reason"] for event in events] == [None, None, "stop"]
-    assert (events[-1]["usage"], events[-1]["search"]) == (whole["usage"], whole["search"])
-    with_usage = {**body, "stream_options": {"include_usage": True}}
-    *others, last = events_of(served, "/v1/chat/completions", with_usage)
-    assert (last["choices"], last["usage"]) == ([], whole["usage"])
-    assert not any("usage" in event for event in others)
-    refused = served.post("/foo/v1/chat/completions", body)
-    assert refused.status_code == 400
-
-
 @pytest.mark.parametrize(("effort", "method", "n"), [("minimal", "majority", 2), ("high", "weighted", 4)])
 def test_reasoning_effort_is_a_budget_of_the_allocation_where_there_is_one(
     tmp_path: Path, effort: str, method: str, n: int
@@ -166,6 +142,8 @@ def test_reasoning_effort_is_a_budget_of_the_allocation_where_there_is_one(
     answer = asyncio.run(found())
     assert (answer.answer, answer.strategy, answer.n) == ("7", method, n)
     assert answer.difficulty is not None
+    one = asyncio.run(answerer.ask(body.asked, replace(settings, n=1), 1))
+    assert not has_one_path(one)  # its strategies draw more, so no text is sent while it is written
     other = body.model_copy(update={"search": SearchBody(strategy="majority"), "reasoning_effort": "low"})
     chosen = settings_for(SolveSettings(allocation=path), other, None, 64, ALLOCATION)
     assert (chosen.allocation, chosen.strategy, chosen.n) == (None, "majority", 4)

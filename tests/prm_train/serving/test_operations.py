@@ -266,7 +266,7 @@ def test_a_policy_that_fails_is_an_error_and_never_an_answer(
         reply = server.post("/v1/completions", {"prompt": "x"})
         assert (reply.status_code, reply.json()["error"]["message"][: len(message)]) == (status, message)
         streamed = server.post("/v1/completions", {"prompt": "x", "stream": True})
-        [line] = [line for line in streamed.text.splitlines() if line.startswith("data: ")]
+        *_, line = [line for line in streamed.text.splitlines() if line.startswith("data: ")]
         assert json.loads(line.removeprefix("data: "))["error"]["message"].startswith(message)
         assert server.client.get(f"{server.url}/health").json()["under_way"] == 0
 

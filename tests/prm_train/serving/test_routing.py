@@ -13,6 +13,7 @@ from prm_train.search.routing.router import Router
 from prm_train.serving.answering import Models
 from prm_train.serving.loading import load_models
 from tests.prm_train.serving.conftest import QUESTION, STEPS, Served, config_of, serving
+from tests.prm_train.serving.test_streams import events_of
 
 HARD = "Start with 3: knead 4 7, fold 5, mix 9, knead 2 8."
 SEEDS = range(1, 7)
@@ -90,6 +91,24 @@ def test_a_simple_answer_and_an_escalation_say_why_and_are_counted(
     counted = metric(routed, "routes_total")
     assert counted['prm_train_routes_total{path="simple",reason="sure"}'] == 1.0
     assert counted['prm_train_routes_total{path="complex",reason="unsure"}'] == 1.0
+
+
+def test_a_stream_of_a_routed_question_tells_both_searches_and_sends_no_text_before_the_end(
+    routed: Served, sample_scores: dict[int, float | None]
+) -> None:
+    unsure = min(sample_scores, key=lambda seed: sample_scores[seed] or 1.0)
+    whole = routed.chat(HARD, seed=unsure)
+    body = {"messages": [{"role": "user", "content": HARD}], "seed": unsure, "stream": True}
+    *events, text, last = events_of(routed, "/v1/chat/completions", body)
+    told = [event["progress"] for event in events if "progress" in event]
+    searches = [(each["strategy"], each["n"]) for each in told if each["event"] == "search"]
+    assert searches == [("best_of_n", 1), ("weighted", 4)]
+    assert not any(event["choices"][0]["delta"].get("content") for event in events)
+    assert text["choices"][0]["delta"]["content"] == whole["choices"][0]["message"]["content"]
+    assert (last["usage"], last["search"]) == (whole["usage"], whole["search"])
+    known = routed.client.get(f"{routed.url}/v1/strategies").json()
+    assert (known["models"], known["scorers"]) == (["base", "other"], ["prm", "judge"])
+    assert known["default"]["strategy"] is None
 
 
 @pytest.mark.parametrize(

@@ -523,6 +523,28 @@ def test_a_cancelled_draw_frees_its_row_and_is_counted(tokenizer):
     assert gather(policy, [(other, SamplingParams(5), 0)])[0].token_ids == alone.token_ids
 
 
+def test_a_draw_is_told_while_it_is_written_and_is_what_it_is_untold(policy, tokenizer):
+    """Beside one that shares its history, and is told nothing; a cancelled one is told no more."""
+    prefix, told, cancelled = policy.encode_prompt("3 plus 4"), list[list[int]](), list[int]()
+
+    async def run():
+        tasks = [
+            asyncio.create_task(policy.sample_told(prefix, FREE, 3, lambda ids: told.append(list(ids)))),
+            asyncio.create_task(policy.sample(prefix, FREE, 3)),
+            asyncio.create_task(policy.sample_told(prefix, FREE, 4, lambda ids: cancelled.append(len(ids)))),
+        ]
+        while len(cancelled) < 2:
+            await asyncio.sleep(0)
+        tasks[2].cancel()
+        return await asyncio.gather(*tasks[:2])
+
+    draw, untold = asyncio.run(run())
+    assert draw.token_ids == untold.token_ids
+    assert told == [list(draw.token_ids[:n]) for n in range(1, len(draw.token_ids))]
+    assert len(told) > 2
+    assert cancelled in ([1, 2], [1, 2, 3])  # at the latest it is gone before the second token after
+
+
 def test_a_cancelled_draw_leaves_those_it_shares_a_history_with(tokenizer):
     [prefix] = prompts(tokenizer, 1)
     # At so low a temperature they stay together for a while
