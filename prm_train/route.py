@@ -196,7 +196,13 @@ def read_large(
 
 def settings_of(config: RouteConfig) -> FitSettings:
     return FitSettings(
-        config.unit, config.tolerance, config.n_bins, config.prior, config.n_folds, config.seed
+        config.unit,
+        config.tolerance,
+        config.caution,
+        config.n_bins,
+        config.prior,
+        config.n_folds,
+        config.seed,
     )
 
 
@@ -255,6 +261,7 @@ def report_of(
         judged_on="test problems" if config.test else "of them, by folds that did not fit them",
         unit=config.unit,
         tolerance=config.tolerance,
+        caution=config.caution,
         reference_path="the allocation" if plan.reference is None else str(plan.reference),
         complex_path=choices,
         router=verdict.router,

@@ -66,6 +66,7 @@ class RouteReport(StoredRecord):
     judged_on: str
     unit: Unit
     tolerance: float
+    caution: float
     reference_path: str
     complex_path: tuple[str, ...]
     router: RoutePoint

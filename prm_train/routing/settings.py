@@ -84,8 +84,15 @@ class RouteConfig:
         default="tokens", metadata={"help": "what is to be saved: tokens (policy and scorer) or flops"}
     )
     tolerance: float = field(
-        default=0.0,
+        default=0.01,
         metadata={"help": "accuracy that may be lost on validation, as a fraction of the problems"},
+    )
+    caution: float = field(
+        default=1.0,
+        metadata={
+            "help": "how many standard errors, over problems, the loss is taken to be greater than it seems: "
+            "among many routers the cheapest that seems as accurate is mostly a lucky one"
+        },
     )
     n_bins: int = field(
         default=3,
@@ -106,7 +113,7 @@ class RouteConfig:
     device: str = field(default="cpu", metadata={"help": "device of the policy", "is_execution": True})
 
     def __post_init__(self) -> None:
-        for name, least in (("n_folds", 2), ("n_bins", 1), ("prior", 0)):
+        for name, least in (("n_folds", 2), ("n_bins", 1), ("prior", 0), ("caution", 0)):
             if not getattr(self, name) >= least:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected {least} or more")
         if not 0 <= self.tolerance < 1:

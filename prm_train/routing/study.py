@@ -18,6 +18,7 @@ from prm_train.routing.large import LargeAnswers, large_candidates, with_large
 from prm_train.routing.paths import Costed, Paths, joined
 from prm_train.routing.report import CurvePoint, RoutePoint, WrongRoutings
 from prm_train.routing.thresholds import (
+    Enough,
     Routed,
     Thresholds,
     accept_candidates,
@@ -39,6 +40,7 @@ class FitSettings:
 
     unit: Unit = "tokens"
     tolerance: float = 0.0
+    caution: float = 0.0
     n_bins: int = 3
     prior: float = 20.0
     n_folds: int = 5
@@ -127,19 +129,20 @@ def fit_router(
             assert problems.rates is not None
             fit = fit_pass_rates(problems.states, problems.rates)
             pass_at_1 = cross_predicted(problems.states, problems.rates, settings)
-    wanted = float(problems.reference[0].mean()) - settings.tolerance
+    enough = Enough(problems.reference[0], settings.tolerance, settings.caution)
     best: tuple[float, Mix, Thresholds, Floats | None, float | None] | None = None
     for mix, estimates in _tried(problems, settings, given, pass_at_1):
         alone = problems.paths(estimates, mix)
         for large_from in (None, *(large_candidates(alone) if problems.large is not None else ())):
             paths = alone if large_from is None else problems.paths(estimates, mix, large_from)
-            found = choose(paths, settings.unit, wanted)
+            found = choose(paths, settings.unit, enough)
             if found is not None and (best is None or found[0] < best[0]):
                 best = found[0], mix, found[1], estimates, large_from
     if best is None:
         raise InputError(
-            f"reference: solves {wanted:.1%} of the problems that are fitted on; the complex path solves "
-            "less, with the simple one before it or without, expected another method, or a tolerance"
+            f"reference: solves {enough.wanted.mean():.1%} of the problems that are fitted on; the complex "
+            "path solves less, with the simple one before it or without, expected another method, or a "
+            "tolerance"
         )
     _, mix, at, estimates, large_from = best
     scores = tuple(accept_candidates(problems.paths(estimates, mix)))

@@ -1,9 +1,10 @@
 """The two thresholds of a router: what comes of them on problems whose paths are known, and how they are
 chosen.
 
-The rule is that of FrugalGPT (Chen et al. 2023, section 3): among thresholds that lose no accuracy, the
-cheapest. It is tried on a grid: for `simple_from` 0, the deciles of the estimates, and never, for
-`accept_from` 0, 39 quantiles of the scores, and never, which is as accurate as the complex path.
+The rule is that of FrugalGPT (Chen et al. 2023, section 3): among thresholds that lose no accuracy (`Enough`
+says what that is), the cheapest. It is tried on a grid: for `simple_from` 0, the deciles of the estimates,
+and never, for `accept_from` 0, 39 quantiles of the scores, and never, which is as accurate as the complex
+path.
 """
 
 from dataclasses import dataclass
@@ -128,17 +129,36 @@ def simple_candidates(paths: Paths) -> list[float]:
     return [0.0, *np.quantile(paths.pass_at_1, shares, method="higher").tolist(), NEVER]
 
 
-def choose(paths: Paths, unit: Unit, wanted: float) -> tuple[float, Thresholds] | None:
-    """The cheapest thresholds in a unit with at least the accuracy `wanted`, and their mean cost; of equally
-    cheap ones the first. None if there are none.
+def choose(paths: Paths, unit: Unit, enough: "Enough") -> tuple[float, Thresholds] | None:
+    """The cheapest thresholds in a unit with which enough problems are solved, and their mean cost; of
+    equally cheap ones the first. None if there are none.
     """
-    shares = paths.counts / paths.counts.sum(axis=1, keepdims=True) / len(paths.counts)
+    shares = paths.counts / paths.counts.sum(axis=1, keepdims=True)
     read = 0.0 if paths.read is None else float(paths.read[unit].mean())
     best: tuple[float, Thresholds] | None = None
     for at in (Thresholds(*pair) for pair in product(simple_candidates(paths), accept_candidates(paths))):
         is_hard, stands = decisions(paths, at)
-        cost = float((_cost(paths, unit, is_hard, stands) * shares).sum()) + read
+        cost = float((_cost(paths, unit, is_hard, stands) * shares).sum(axis=1).mean()) + read
         is_cheaper = best is None or cost < best[0]
-        if is_cheaper and (_right(paths, stands) * shares).sum() >= wanted - EQUAL:
+        if is_cheaper and enough.holds((_right(paths, stands) * shares).sum(axis=1)):
             best = cost, at
     return best
+
+
+@dataclass(frozen=True, eq=False)
+class Enough:
+    """When a router solves as many problems as the reference, whose accuracy is `wanted` (problem,): the mean
+    difference, less `caution` of its standard errors over problems, is at least -`tolerance`.
+
+    Among hundreds of thresholds and searches the cheapest one that seems as accurate is mostly a lucky one.
+    One standard error below is the rule of Breiman et al. (1984, section 3.4.3) for such a choice.
+    """
+
+    wanted: Floats
+    tolerance: float = 0.0
+    caution: float = 0.0
+
+    def holds(self, right: Floats) -> bool:
+        difference = right - self.wanted
+        error = float(difference.std(ddof=1)) / len(difference) ** 0.5 if len(difference) > 1 else 0.0
+        return float(difference.mean()) - self.caution * error >= -self.tolerance - EQUAL

@@ -156,12 +156,12 @@ class Asking:
     prompt_ids: tuple[int, ...]
     settings: SolveSettings
     seed: int
+    watch: SearchWatch = UNWATCHED
+    tell: Callable[[Sequence[int], Sequence[int]], None] | None = None
     cache_key: str | None = None  # by which the answer is kept (`operations.answer_cache`)
     may_be_cached: bool = True  # one that is kept will do
     may_be_kept: bool = True  # its draws in the server's ledger
     draws: DrawCache | None = None  # where there is none, and draws are kept all the same
-    watch: SearchWatch = UNWATCHED
-    tell: Callable[[Sequence[int], Sequence[int]], None] | None = None
 
     def solver(self, ledger: Ledger) -> AnySolver:
         """Raises BadRequestError."""

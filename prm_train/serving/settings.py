@@ -72,6 +72,10 @@ class ServeConfig(SolverConfig):
             "say, draws only what is missing; null: draws are kept until their request is answered"
         },
     )
+    page: bool = field(
+        default=True,
+        metadata={"help": "serve a page at / on which people ask and watch the search"},
+    )
     api_keys: Path | None = field(
         default=None,
         metadata={
@@ -94,10 +98,6 @@ class ServeConfig(SolverConfig):
             "help": "JSON file with `lows` and `counts` of the scores that are normal, for scorer_drift in "
             "/metrics; null: as the scorer's training left them, if it did"
         },
-    )
-    page: bool = field(
-        default=True,
-        metadata={"help": "serve a page at / on which people ask and watch the search"},
     )
     max_n: int = field(default=256, metadata={"help": "largest n that a request may ask for"})
     max_concurrency: int = field(

@@ -95,7 +95,7 @@ def test_without_test_problems_other_folds_judge(folder: Path) -> None:
 
 
 def test_a_tolerance_buys_samples_that_are_wrong_and_they_are_counted(folder: Path) -> None:
-    report, router = fit(folder, "--tolerance", "0.5", "--method", "prm_weighted")
+    report, router = fit(folder, "--tolerance", "0.5", "--caution", "0", "--method", "prm_weighted")
     assert router.accept_from == 0.0
     assert report.accuracy_difference.mean == -0.5
     # one of four samples of 6 easy problems, and three of four of 6 hard ones

@@ -8,7 +8,15 @@ from prm_train.metrics.difficulty import Floats, PassRateFit
 from prm_train.routing.large import LargeAnswers
 from prm_train.routing.paths import NO_SCORE, Costed, Paths, joined
 from prm_train.routing.study import FitSettings, Mix, Searched, fit_router
-from prm_train.routing.thresholds import NEVER, Thresholds, always_complex, always_simple, choose, routed
+from prm_train.routing.thresholds import (
+    NEVER,
+    Enough,
+    Thresholds,
+    always_complex,
+    always_simple,
+    choose,
+    routed,
+)
 
 
 def array(*rows: tuple[float, ...]) -> np.ndarray:
@@ -73,9 +81,18 @@ def test_the_cheapest_thresholds_that_are_as_accurate_are_chosen() -> None:
     gets the search. Three of four are enough: nothing needs the search.
     """
     solved = replace(PATHS, complex_right=np.ones((2, 2)))
-    assert choose(solved, "tokens", 1.0) == ((11 + 101) / 2, Thresholds(0.8, 0.0))
-    assert choose(solved, "tokens", 0.75) == (11.0, Thresholds(0.0, 0.0))
-    assert choose(PATHS, "tokens", 1.0) is None
+    assert choose(solved, "tokens", Enough(np.ones(2))) == ((11 + 101) / 2, Thresholds(0.8, 0.0))
+    assert choose(solved, "tokens", Enough(np.ones(2), 0.25)) == (11.0, Thresholds(0.0, 0.0))
+    assert choose(PATHS, "tokens", Enough(np.ones(2))) is None
+
+
+def test_what_may_be_luck_is_not_enough() -> None:
+    """Two problems of which one gains and one loses half: equal, with a standard error of one half."""
+    right = np.array([1.0, 0.0])
+    assert Enough(np.array([0.5, 0.5])).holds(right)
+    assert not Enough(np.array([0.5, 0.5]), 0.49, caution=1.0).holds(right)
+    assert Enough(np.array([0.5, 0.5]), 0.5, caution=1.0).holds(right)
+    assert Enough(right, caution=9.0).holds(right)  # as the reference itself always is
 
 
 def test_where_the_score_says_nothing_no_sample_stands() -> None:
@@ -88,7 +105,7 @@ def test_where_the_score_says_nothing_no_sample_stands() -> None:
         pass_at_1=None,
         read=None,
     )
-    assert choose(blind, "tokens", 1.0) == (100.0, Thresholds(NEVER, 0.0))
+    assert choose(blind, "tokens", Enough(np.ones(2))) == (100.0, Thresholds(NEVER, 0.0))
 
 
 def test_each_problem_has_the_complex_path_of_its_bin() -> None:
