@@ -100,7 +100,7 @@ class AskEndpoints:
         )
         self._admission.check()
         asking = await answerer.ask(body.asked, settings, body.seed)
-        asking = self._with_key(asking, body, cache_control(request.headers.get("Cache-Control")))
+        asking = self._with_key(asking, body, cache_control(request.headers.getlist("Cache-Control")))
         if body.stream:
             events = stream(
                 asking,
