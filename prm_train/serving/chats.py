@@ -3,8 +3,8 @@ scorer that reads chats, and another one is refused for it.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -177,6 +177,24 @@ class AskedScorer:
 
     def session(self, question: str) -> AbstractAsyncContextManager[ScoringTree]:
         return self._scorer.chat_session(self._asked.messages)
+
+
+class ChargedScorer:
+    """`scorer` whose sessions are charged when they end, that of a client which has gone away, too."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.scorer_id, self.scores_steps = scorer.scorer_id, scorer.scores_steps
+        self.aggregation: Aggregation = scorer.aggregation
+        self.model = getattr(scorer, "model", None)
+        self._scorer = scorer
+
+    @asynccontextmanager
+    async def session(self, question: str) -> AsyncIterator[ScoringTree]:
+        async with self._scorer.session(question) as tree:
+            try:
+                yield tree
+            finally:
+                charge(tree.usage.n_new)
 
 
 def scorer_for(scorer: Scorer, asked: Asked) -> Scorer:

@@ -22,7 +22,7 @@ from prm_train.serving.scoring_sessions import ScoringSession, SessionLimits
 from tests.data_gen.test_serve_policy import EndlessPolicy
 from tests.prm_train.serving.conftest import QUESTION, STEPS, config_of, serving
 from tests.prm_train.serving.test_operations import wait_for
-from tests.scripted_search import ScriptedScorer
+from tests.scripted_search import ScriptedPolicy, ScriptedScorer
 
 ALICE, BOB, EVE = "a-key-of-alice-0123", "a-key-of-bob-4567890", "a-key-of-eve-5678901"
 MALLORY = "a-key-of-mallory-123"
@@ -238,6 +238,21 @@ def test_a_scoring_session_is_of_one_key_which_pays_for_it_though_it_goes_away(
             server.post("/v1/score", body, headers=eve, timeout=0.5)
         wait_for(lambda: server.client.get(f"{server.url}/health").json()["under_way"] == 0)
         assert server.post("/v1/score", body, headers=eve).status_code == 429
+
+
+@pytest.mark.hostile
+def test_who_goes_away_before_the_answer_pays_for_the_scores_of_the_search(
+    reload: Models, tmp_path: Path
+) -> None:
+    policy = ScriptedPolicy(lambda text, index: "7")
+    models = Models(policy, StuckScorer(lambda steps: 0.0), reload.reader)
+    bob = {"Authorization": f"Bearer {BOB}"}
+    with serving(config_of(None, strategy="majority", api_keys=keys_file(tmp_path)), models) as server:
+        body = {"prompt": QUESTION, "search": {"strategy": "weighted", "n": 1}}
+        with pytest.raises(httpx.ReadTimeout):
+            server.post("/v1/completions", body, headers=bob, timeout=0.5)
+        wait_for(lambda: server.client.get(f"{server.url}/health").json()["under_way"] == 0)
+        assert server.post("/v1/completions", body, headers=bob, timeout=5).status_code == 429
 
 
 def test_what_a_session_computed_is_charged_once_to_requests_side_by_side() -> None:
