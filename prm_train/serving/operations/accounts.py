@@ -2,8 +2,8 @@
 
 Requests and tokens are counted by the minutes and days of the clock (UTC), in this process: a restart begins
 anew, and replicas count apart. Tokens are those that were generated or computed by the scorer, also for a
-client that has gone away (of a policy that does not tell what it writes: finished draws); what a request will take is not known before, so the one that goes beyond a limit
-is answered, and the next is not.
+client that has gone away (of a policy that does not tell what it writes: finished draws). What a request will
+take is not known before, so the one that goes beyond a limit is answered, and the next is not.
 """
 
 import time

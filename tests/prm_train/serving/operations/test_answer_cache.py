@@ -75,8 +75,8 @@ def test_only_what_would_come_out_the_same_is_kept(
 
 
 def test_cache_control_says_what_may_be_read_and_kept() -> None:
-    headers = ([], ["max-age=0"], ["no-cache"], ["max-age=1, No-Store"], ["no-cache", "no-store"])
-    said = [cache_control(lines) for lines in headers]
+    headers = (None, "max-age=0", "no-cache", "max-age=1, No-Store", "no-cache\nno-store")
+    said = [cache_control(header.split("\n") if header else []) for header in headers]
     assert [(each.may_read, each.may_keep) for each in said] == [
         (True, True),
         (True, True),
