@@ -291,15 +291,17 @@ def test_a_client_that_reads_nothing_of_its_reply_is_left(monkeypatch: pytest.Mo
 
         return StreamingResponse(lines())
 
-    with in_thread(Starlette(routes=[Route("/", endless)])) as port:
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
-            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            for _ in range(4):  # one that reads now and then is not
-                time.sleep(0.2)
-                for _ in range(64):
-                    client.recv(2**17)
-            assert not ended.is_set()
-            assert ended.wait(10)
+    with (
+        in_thread(Starlette(routes=[Route("/", endless)])) as port,
+        socket.create_connection(("127.0.0.1", port), timeout=10) as client,
+    ):
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        for _ in range(4):  # one that reads now and then is not
+            time.sleep(0.2)
+            for _ in range(64):
+                client.recv(2**17)
+        assert not ended.is_set()
+        assert ended.wait(10)
 
 
 @pytest.mark.hostile

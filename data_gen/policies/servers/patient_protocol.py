@@ -1,5 +1,5 @@
-"""Connections of a server that wait for their requests, and for who reads their replies, but not for ever, and
-that take it quietly when there are no descriptors left.
+"""Connections of a server that wait for their requests, and for who reads their replies, but not for ever,
+and that take it quietly when there are no descriptors left.
 """
 
 import asyncio
