@@ -81,7 +81,13 @@ HOSTILE = {
         "prm_train/scoring/test_served.py",
     ),
     "hostile clients of serve-policy": ("data_gen/test_serve_policy.py",),
-    "hostile clients of serve": ("prm_train/serving/test_operations.py",),
+    "hostile clients of serve": (
+        "prm_train/serving/test_operations.py",
+        "prm_train/serving/test_page.py",
+        "prm_train/serving/test_streams.py",
+        "prm_train/serving/operations/test_keys_and_quotas.py",
+        "prm_train/serving/operations/test_slow_clients.py",
+    ),
     "hostile programs: ways out of the sandbox, forged verdicts": (
         "data_gen/grading/test_isolation.py",
         "data_gen/grading/test_remote_program.py",

@@ -89,15 +89,18 @@ class RouteConfig:
         metadata={"help": "accuracy that may be lost on validation, as a fraction of the problems"},
     )
     caution: float = field(
-        default=1.0,
+        default=2.0,
         metadata={
             "help": "how many standard errors, over problems, the loss is taken to be greater than it seems: "
             "among many routers the cheapest that seems as accurate is mostly a lucky one"
         },
     )
     n_bins: int = field(
-        default=3,
-        metadata={"help": "bins of predicted difficulty with a complex path of their own; 1: one for all"},
+        default=1,
+        metadata={
+            "help": "bins of predicted difficulty with a complex path of their own, which takes many "
+            "problems to learn; 1: one for all"
+        },
     )
     prior: float = field(
         default=20.0,

@@ -141,7 +141,7 @@ def fit_router(
     if best is None:
         raise InputError(
             f"reference: solves {enough.wanted.mean():.1%} of the problems that are fitted on; the complex "
-            "path solves less, with the simple one before it or without, expected another method, or a "
+            "path solves less, with the simple one before it or without, expected another method, or more "
             "tolerance"
         )
     _, mix, at, estimates, large_from = best

@@ -151,7 +151,8 @@ class Enough:
     difference, less `caution` of its standard errors over problems, is at least -`tolerance`.
 
     Among hundreds of thresholds and searches the cheapest one that seems as accurate is mostly a lucky one.
-    One standard error below is the rule of Breiman et al. (1984, section 3.4.3) for such a choice.
+    With a caution of 2 the lower end of the difference's 95 % interval has to be within the tolerance, as
+    where it is tested that one treatment is no worse than another.
     """
 
     wanted: Floats

@@ -108,6 +108,8 @@ class Answerer:
         self.models = models
         self._longest_token = max(map(len, models.policy.token_bytes()))
         self._encoding = DaemonThreads(1)
+        # Of solvers that are only made, to see whether they can be: to open one takes half a millisecond
+        self._unused_ledger: Ledger | None = None
 
     async def prompt_ids(self, asked: Asked) -> tuple[int, ...]:
         """Raises BadRequestError for what fills the policy's context, before it costs anything."""
@@ -137,8 +139,9 @@ class Answerer:
             settings,
             secrets.randbits(SEED_BITS) if seed is None else seed,
         )
-        with Ledger(IN_MEMORY) as ledger:
-            asking.solver(ledger)
+        if self._unused_ledger is None:
+            self._unused_ledger = Ledger(IN_MEMORY)
+        asking.solver(self._unused_ledger)
         return asking
 
 
