@@ -47,7 +47,8 @@ class RouteConfig:
         default=None,
         metadata={
             "is_input": True,
-            "help": "allocation.json of `prm-train allocate --estimate prompt`: its bins say method and N",
+            "help": "allocation.json of `prm-train allocate --estimate prompt`: its bins say method and N; "
+            "where it was fitted on problems of validation or test, the report is too good",
         },
     )
     allocation_budget: float | None = field(

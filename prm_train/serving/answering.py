@@ -24,7 +24,7 @@ from prm_train.scoring.protocol import Scorer
 from prm_train.search.answer import Answer
 from prm_train.search.solve import AnySolver, Solver, as_allocated
 from prm_train.search.solve_settings import SolveSettings
-from prm_train.serving.chats import Asked, AskedPolicy, encode_asked, scorer_for
+from prm_train.serving.chats import Asked, AskedPolicy, ChargedScorer, encode_asked, scorer_for
 from prm_train.serving.operations.accounts import counting_draws
 from prm_train.serving.operations.draw_cache import DrawCache
 from prm_train.strategies.trace import UNWATCHED, SearchWatch
@@ -167,7 +167,7 @@ class Asking:
         """Raises BadRequestError."""
         models, settings, scorer = self.models, self.settings, None
         if models.scorer is not None and (settings.needs_scorer or settings.allocation is not None):
-            scorer = scorer_for(models.scorer, self.asked)
+            scorer = ChargedScorer(scorer_for(models.scorer, self.asked))
         large = None
         if models.large_policy is not None and settings.router is not None:
             large = AskedPolicy(models.large_policy, encode_asked(models.large_policy, self.asked))

@@ -23,7 +23,6 @@ from data_gen.records.draw_keys import content_hash
 from prm_train.search.allocation import Allocation
 from prm_train.serving.admission import Admission
 from prm_train.serving.answering import Answerer, Asking, Found, Models, chosen_name
-from prm_train.serving.operations.accounts import charge
 from prm_train.serving.operations.answer_cache import AnswerCache, CacheControl, cache_control
 from prm_train.serving.operations.draw_cache import DrawCache
 from prm_train.serving.operations.logs import answer_facts, facts
@@ -100,7 +99,7 @@ class AskEndpoints:
         )
         self._admission.check()
         asking = await answerer.ask(body.asked, settings, body.seed)
-        asking = self._with_key(asking, body, cache_control(request.headers.get("Cache-Control")))
+        asking = self._with_key(asking, body, cache_control(request.headers.getlist("Cache-Control")))
         if body.stream:
             events = stream(
                 asking,
@@ -167,7 +166,6 @@ class AskEndpoints:
                 found = await asking.answer()
                 noted.note(n_generated=found.n_drawn, n_scored=found.answer.cost.scorer.n_new)
         answer, cost = found.answer, found.answer.cost
-        charge(cost.scorer.n_new)  # what was drawn is charged already
         if self._config.has_prices:
             costs = [cost] if answer.large_cost is None else [cost, answer.large_cost]
             money = sum(self._config.price_of(each.policy, each.scorer.n_new) for each in costs)

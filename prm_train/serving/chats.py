@@ -2,10 +2,10 @@
 scorer that reads chats, and another one is refused for it.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -20,7 +20,7 @@ from data_gen.records.solutions import Question
 from data_gen.settings.errors import InputError
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.protocol import ChatScorer, Scorer, ScoringTree
-from prm_train.serving.operations.accounts import charge_draw
+from prm_train.serving.operations.accounts import charge, charge_draw
 
 MAX_MESSAGES = 1024
 TEXT_TYPES = ("text", "input_text", "output_text")
@@ -135,13 +135,30 @@ class AskedPolicy:
         return self._policy.token_bytes()
 
     async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
-        if self._tell is None or not isinstance(self._policy, TellingPolicy):
+        if not isinstance(self._policy, TellingPolicy):
             completion = await self._policy.sample(prefix_ids, params, index)
         else:
-            tell = partial(self._tell, prefix_ids[len(self._prompt_ids) :])
-            completion = await self._policy.sample_told(prefix_ids, params, index, tell)
+            completion = await self._told(self._policy, prefix_ids, params, index)
         charge_draw(completion.usage.n_generated)
         return completion
+
+    async def _told(
+        self, policy: TellingPolicy, prefix_ids: tuple[int, ...], params: SamplingParams, index: int
+    ) -> Completion:
+        """What was written of a draw that is cancelled is charged, too: a client may have read it."""
+        n_written, before_ids = 0, prefix_ids[len(self._prompt_ids) :]
+
+        def tell(token_ids: Sequence[int]) -> None:
+            nonlocal n_written
+            n_written = len(token_ids)
+            if self._tell is not None:
+                self._tell(before_ids, token_ids)
+
+        try:
+            return await policy.sample_told(prefix_ids, params, index, tell)
+        except asyncio.CancelledError:
+            charge(n_written)
+            raise
 
 
 class AskedScorer:
@@ -160,6 +177,24 @@ class AskedScorer:
 
     def session(self, question: str) -> AbstractAsyncContextManager[ScoringTree]:
         return self._scorer.chat_session(self._asked.messages)
+
+
+class ChargedScorer:
+    """`scorer` whose sessions are charged when they end, that of a client which has gone away, too."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.scorer_id, self.scores_steps = scorer.scorer_id, scorer.scores_steps
+        self.aggregation: Aggregation = scorer.aggregation
+        self.model = getattr(scorer, "model", None)
+        self._scorer = scorer
+
+    @asynccontextmanager
+    async def session(self, question: str) -> AsyncIterator[ScoringTree]:
+        async with self._scorer.session(question) as tree:
+            try:
+                yield tree
+            finally:
+                charge(tree.usage.n_new)
 
 
 def scorer_for(scorer: Scorer, asked: Asked) -> Scorer:

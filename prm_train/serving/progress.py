@@ -94,14 +94,17 @@ class Progress(SearchWatch):
     def vote(self, candidates: Sequence[Candidate], weights: Sequence[float | None]) -> None:
         """The weights of all add up to 1; where all are 0, they count alike."""
         sums: dict[int, float] = {}
-        pairs = list(zip(candidates, weights, strict=True))
-        is_flat = not any(weight for _, weight in pairs)
+        voters = [
+            (candidate, weight)
+            for candidate, weight in zip(candidates, weights, strict=True)
+            if weight is not None and candidate.can_vote
+        ]
+        is_flat = not any(weight for _, weight in voters)
         answers: dict[int, str | None] = {}
-        for candidate, weight in pairs:
-            if weight is not None and candidate.can_vote:
-                number = self._nodes[candidate.text, False]["node"]
-                sums[number] = sums.get(number, 0.0) + (1.0 if is_flat else weight)
-                answers[number] = candidate.answer
+        for candidate, weight in voters:
+            number = self._nodes[candidate.text, False]["node"]
+            sums[number] = sums.get(number, 0.0) + (1.0 if is_flat else weight)
+            answers[number] = candidate.answer
         total = sum(sums.values())
         paths = [
             {"node": number, "answer": answers[number], "weight": weight / total}

@@ -85,7 +85,6 @@ class ScoreEndpoints:
         if found is None:
             return _gone()
         self._count(found.scores, scorer is self._scorer)
-        charge(found.usage.n_new)
         return JSONResponse(self._score_reply(found, label))
 
     def _score_reply(self, found: PathScores, label: str | None) -> dict[str, Any]:
@@ -131,12 +130,13 @@ class ScoreEndpoints:
             return await self._scored(request, session, body.nodes)
 
     async def _scored(self, request: Request, session: ScoringSession, numbers: list[int]) -> Response:
-        n_before = session.tree.usage.n_new
-        found = await self._in_turn(request, session.score(numbers))
+        try:
+            found = await self._in_turn(request, session.score(numbers))
+        finally:  # for a client that went away, too: who asks again gets what was computed for nothing
+            charge(session.take_uncharged())
         if found is None:
             return _gone()
         self._count(found, session.label == self._config.scorer_label)
-        charge(session.tree.usage.n_new - n_before)
         scored = {
             "nodes": numbers,
             "scores": [each.score for each in found],
@@ -164,7 +164,6 @@ class ScoreEndpoints:
         if found is None:
             return _gone()
         self._count(found.scores)
-        charge(found.usage.n_new)
         failures = found.failures
         known = {
             "reward": found.score,

@@ -20,6 +20,7 @@ from data_gen.settings.errors import InputError
 from prm_train.scoring.protocol import Scorer, ScoringTree
 from prm_train.serving.admission import TOO_MANY_REQUESTS
 from prm_train.serving.chats import Asked
+from prm_train.serving.operations.accounts import CURRENT
 from prm_train.serving.step_scores import StepScore, open_tree, score_nodes
 
 logger = logging.getLogger(__name__)
@@ -47,12 +48,12 @@ class ScoringSession:
         limits: SessionLimits,
         label: str | None = None,
     ) -> None:
-        self.name, self.tree, self.label = name, tree, label
+        self.name, self.tree, self.label, self.owner = name, tree, label, CURRENT.get()
         self._stack, self._limits = stack, limits
         self._nodes: list[Any] = [tree.root]
         self._numbers: dict[Any, int] = {tree.root: 0}
         self._n_bytes = 0
-        self.n_users = 0
+        self.n_users = self._n_charged = 0
         self.timer: asyncio.TimerHandle | None = None
 
     @property
@@ -92,6 +93,13 @@ class ScoringSession:
             raise BadRequestError("nodes: got 0, the question, which has no score; expected steps")
         return await score_nodes(self.tree, nodes)
 
+    def take_uncharged(self) -> int:
+        """Tokens that the scorer has computed for it and that were not taken yet; requests may run side by
+        side.
+        """
+        n_before, self._n_charged = self._n_charged, self.tree.usage.n_new
+        return self._n_charged - n_before
+
     async def close(self) -> None:
         if self.timer is not None:
             self.timer.cancel()
@@ -99,7 +107,9 @@ class ScoringSession:
 
 
 class SessionStore:
-    """The open sessions by their names, which nobody guesses. One that is not used for a while is closed."""
+    """The open sessions by their names, which nobody guesses; each is open to the key that opened it alone.
+    One that is not used for a while is closed.
+    """
 
     def __init__(self, limits: SessionLimits) -> None:
         self._limits = limits
@@ -151,12 +161,13 @@ class SessionStore:
         await session.close()
 
     def _known(self, name: str) -> ScoringSession:
-        if name not in self._sessions:
+        session = self._sessions.get(name)
+        if session is None or session.owner is not CURRENT.get():
             raise BadRequestError(
                 f"session {name!r}: not open (or closed after {self._limits.idle_seconds:g} s without use)",
                 NOT_FOUND,
             )
-        return self._sessions[name]
+        return session
 
     def _wind(self, session: ScoringSession) -> None:
         """Set its clock back."""

@@ -14,6 +14,7 @@ from prm_train.encoding.aggregation import Aggregation, aggregate
 from prm_train.scoring.protocol import Scorer, ScorerUsage, ScoringTree
 from prm_train.serving.answering import BEHIND_FAILED
 from prm_train.serving.chats import Asked, scorer_for
+from prm_train.serving.operations.accounts import charge
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +56,15 @@ def open_tree(scorer: Scorer, asked: Asked) -> AbstractAsyncContextManager[Scori
 
 
 async def score_path(scorer: Scorer, asked: Asked, steps: Sequence[str]) -> PathScores:
-    """Raises BadRequestError where the scorer cannot read what was asked."""
+    """Charges what was computed, also for a client that goes away. Raises BadRequestError where the scorer
+    cannot read what was asked.
+    """
     try:
         async with open_tree(scorer, asked) as tree:
-            found = await _score_path(tree, steps, scorer.scores_steps)
+            try:
+                found = await _score_path(tree, steps, scorer.scores_steps)
+            finally:
+                charge(tree.usage.n_new)
             return PathScores(tuple(found), scorer.aggregation, tree.usage)
     except InputError as error:
         raise BadRequestError(str(error)) from error

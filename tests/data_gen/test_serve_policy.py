@@ -6,12 +6,17 @@ import resource
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
 
 from data_gen.policies.servers import http_requests, patient_protocol
 from data_gen.policies.servers.completions_server import CompletionsServer
@@ -268,6 +273,35 @@ def test_a_body_beyond_the_limit_is_refused_before_it_is_read(simulated_server):
         .json()["error"]["message"]
         .startswith("n: ")
     )
+
+
+@pytest.mark.hostile
+def test_a_client_that_reads_nothing_of_its_reply_is_left(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(patient_protocol, "UNREAD_SECONDS", 0.3)
+    ended = threading.Event()
+
+    async def endless(request: Request) -> Response:
+        async def lines():
+            try:
+                while True:
+                    yield b"x" * 2**16
+                    await asyncio.sleep(0)
+            finally:
+                ended.set()
+
+        return StreamingResponse(lines())
+
+    with (
+        in_thread(Starlette(routes=[Route("/", endless)])) as port,
+        socket.create_connection(("127.0.0.1", port), timeout=10) as client,
+    ):
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        for _ in range(4):  # one that reads now and then is not
+            time.sleep(0.2)
+            for _ in range(64):
+                client.recv(2**17)
+        assert not ended.is_set()
+        assert ended.wait(10)
 
 
 @pytest.mark.hostile

@@ -1,9 +1,9 @@
 """What the holder of a key has used, and whether there is more for them now.
 
 Requests and tokens are counted by the minutes and days of the clock (UTC), in this process: a restart begins
-anew, and replicas count apart. Tokens are those that were generated or computed by the scorer, draws also for
-a client that has gone away; what a request will take is not known before, so the one that goes beyond a limit
-is answered, and the next is not.
+anew, and replicas count apart. Tokens are those that were generated or computed by the scorer, also for a
+client that has gone away (of a policy that does not tell what it writes: finished draws). What a request will
+take is not known before, so the one that goes beyond a limit is answered, and the next is not.
 """
 
 import time

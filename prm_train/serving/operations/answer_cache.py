@@ -8,7 +8,7 @@ has one: there a request with a higher budget finds those of the lower one and d
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from prm_train.serving.answering import Found
@@ -27,8 +27,9 @@ class CacheControl:
     may_keep: bool = True  # in the ledger, too
 
 
-def cache_control(header: str | None) -> CacheControl:
-    words = {word.strip().lower() for word in (header or "").split(",")}
+def cache_control(headers: Sequence[str]) -> CacheControl:
+    """Of all its lines."""
+    words = {word.strip().lower() for word in ",".join(headers).split(",")}
     return CacheControl(not words & {NO_STORE, NO_CACHE}, NO_STORE not in words)
 
 

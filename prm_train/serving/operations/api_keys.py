@@ -113,7 +113,13 @@ def key_ring(config: ServeConfig, of_environment: str | None) -> "KeyRing":
     """Raises InputError as `read_keys` does."""
     keys = () if config.api_keys is None else read_keys(config.api_keys, config.quota)
     if of_environment is not None:
-        keys += (ApiKey(OF_ENVIRONMENT, digest_of(of_environment), config.quota),)
+        key = ApiKey(OF_ENVIRONMENT, digest_of(of_environment), config.quota)
+        if any(key.name == each.name or key.digest == each.digest for each in keys):
+            raise InputError(
+                f"api_keys: {config.api_keys}: holds the key of api_key_env, or one that is named as it is, "
+                f"{OF_ENVIRONMENT!r}; expected others, since each has a quota of its own"
+            )
+        keys += (key,)
     return KeyRing(keys)
 
 

@@ -15,6 +15,7 @@ from prm_train.serving.operations.endpoints import endpoint_of
 
 NAME = "prm_train.serving"
 Attribute = str | int | float | bool
+QUIET = {"record_exception": False, "set_status_on_exception": False}
 # Of the request that a task works on; None: no spans
 TRACER: ContextVar[Any] = ContextVar("tracer", default=None)
 
@@ -32,13 +33,27 @@ class Span:
 
 
 @contextmanager
+def _naming_errors(made: Any) -> Iterator[None]:
+    """Without their messages and where they were raised, as OpenTelemetry has it: what was asked may be in
+    there.
+    """
+    from opentelemetry.trace import StatusCode
+
+    try:
+        yield
+    except Exception as error:
+        made.set_status(StatusCode.ERROR, type(error).__name__)
+        raise
+
+
+@contextmanager
 def span(name: str, **attributes: Attribute | None) -> Iterator[Span]:
     """Inside that of the request, or nothing. An error ends it with its name."""
     tracer = TRACER.get()
     if tracer is None:
         yield Span()
         return
-    with tracer.start_as_current_span(name) as made:
+    with tracer.start_as_current_span(name, **QUIET) as made, _naming_errors(made):
         found = Span(made)
         found.note(**attributes)
         yield found
@@ -75,9 +90,12 @@ class TraceRequests:
         endpoint, method = endpoint_of(scope["path"]), scope["method"]
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         known = {"http.request.method": method, "http.route": endpoint}
-        with self._tracer.start_as_current_span(
-            f"{method} {endpoint}", extract(headers), SpanKind.SERVER, known
-        ) as made:
+        with (
+            self._tracer.start_as_current_span(
+                f"{method} {endpoint}", extract(headers), SpanKind.SERVER, known, **QUIET
+            ) as made,
+            _naming_errors(made),
+        ):
             token = TRACER.set(self._tracer)
 
             async def note(message: Message) -> None:

@@ -168,6 +168,16 @@ def test_samples_are_told_as_they_are_drawn_and_again_with_their_scores() -> Non
     ]
 
 
+def test_the_weights_of_a_vote_are_those_of_the_paths_that_vote() -> None:
+    """The only path with an answer scores 0, beside one without an answer that scores 0.5."""
+
+    def judge(steps: tuple[str, ...]) -> float:
+        return 0.0 if steps[-1] == "so 7" else 0.5
+
+    vote = told_of("weighted", lambda text, index: ["hm", "so 7"][index], judge)[-1]
+    assert vote == {"event": "vote", "paths": [{"node": 1, "answer": "7", "weight": 1.0}]}
+
+
 @pytest.mark.parametrize("strategy", ["majority", "particle_filter"])
 def test_the_text_of_the_only_path_comes_as_it_is_written(served: Served, strategy: str) -> None:
     search = {"strategy": strategy, "n": 1}

@@ -75,11 +75,13 @@ def test_only_what_would_come_out_the_same_is_kept(
 
 
 def test_cache_control_says_what_may_be_read_and_kept() -> None:
-    said = [cache_control(header) for header in (None, "max-age=0", "no-cache", "max-age=1, No-Store")]
+    headers = (None, "max-age=0", "no-cache", "max-age=1, No-Store", "no-cache\nno-store")
+    said = [cache_control(header.split("\n") if header else []) for header in headers]
     assert [(each.may_read, each.may_keep) for each in said] == [
         (True, True),
         (True, True),
         (False, True),
+        (False, False),
         (False, False),
     ]
 

@@ -2,17 +2,27 @@
 
 import asyncio
 import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 
+import httpx
 import pytest
 
 from data_gen.policies.servers.http_requests import BadRequestError
+from data_gen.records.sampling import Completion, SamplingParams
 from data_gen.settings.errors import InputError
+from prm_train.scoring.protocol import ScorerUsage
 from prm_train.serving.answering import Models
+from prm_train.serving.chats import AskedPolicy
 from prm_train.serving.operations.accounts import CURRENT, Account, Accounts, charge
-from prm_train.serving.operations.api_keys import ApiKey, digest_of, read_keys
+from prm_train.serving.operations.api_keys import ApiKey, digest_of, key_ring, read_keys
 from prm_train.serving.operations.settings import Quota
+from prm_train.serving.scoring_sessions import ScoringSession, SessionLimits
+from tests.data_gen.test_serve_policy import EndlessPolicy
 from tests.prm_train.serving.conftest import QUESTION, STEPS, config_of, serving
+from tests.prm_train.serving.test_operations import wait_for
+from tests.scripted_search import ScriptedPolicy, ScriptedScorer
 
 ALICE, BOB, EVE = "a-key-of-alice-0123", "a-key-of-bob-4567890", "a-key-of-eve-5678901"
 MALLORY = "a-key-of-mallory-123"
@@ -74,6 +84,13 @@ def test_a_file_of_keys_that_will_not_do_is_refused_without_showing_a_key(
     assert not any(key in str(refused.value) for key in (ALICE, BOB, "12345678901234567890"))
 
 
+@pytest.mark.parametrize("line", [f"name: environment, key: {ALICE}", f"name: a, key: {BOB}"])
+def test_the_key_of_the_environment_shares_its_account_with_no_other(tmp_path: Path, line: str) -> None:
+    path = write_keys(tmp_path / "keys.yaml", f"keys: [{{{line}}}]")
+    with pytest.raises(InputError, match="holds the key of api_key_env, or one that is named as it is"):
+        key_ring(config_of(None, strategy="majority", api_keys=path), BOB)
+
+
 def test_limits_are_those_of_the_clocks_minute_and_day() -> None:
     now = 1_000_000 * 86_400.0 + 50  # 50 s after midnight
     account = Account("alice", Quota(requests_per_minute=2, tokens_per_day=10), lambda: now)
@@ -114,6 +131,39 @@ def test_tokens_are_charged_to_who_asked_also_from_tasks_of_the_request() -> Non
     other.admit()
 
 
+class HalfTold(EndlessPolicy):
+    """Tells three ids of each draw, and never ends it."""
+
+    async def sample_told(
+        self,
+        prefix_ids: tuple[int, ...],
+        params: SamplingParams,
+        index: int,
+        tell: Callable[[Sequence[int]], None],
+    ) -> Completion:
+        for n in range(1, 4):
+            tell([0] * n)
+        return await super().sample(prefix_ids, params, index)
+
+
+@pytest.mark.hostile
+def test_who_reads_a_text_and_goes_away_before_its_end_pays_for_what_was_written() -> None:
+    account = Account("alice", Quota(tokens_per_day=3))
+
+    async def request() -> None:
+        CURRENT.set(account)
+        policy = AskedPolicy(HalfTold(), (0,), lambda before_ids, token_ids: None)
+        task = asyncio.create_task(policy.sample((0,), SamplingParams(8), 0))
+        await asyncio.sleep(0)
+        account.admit()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(request())
+    with pytest.raises(BadRequestError, match="tokens_per_day is 3, all used"):
+        account.admit()
+
+
 def test_keys_and_their_quotas_over_http(prm: Path, reload: Models, tmp_path: Path) -> None:
     prices = {"price_per_million_generated": 3e5, "price_per_million_scored": 1e5}
     config = config_of(prm, api_keys=keys_file(tmp_path), **prices)
@@ -152,6 +202,64 @@ def test_keys_and_their_quotas_over_http(prm: Path, reload: Models, tmp_path: Pa
         assert lacking["error"]["message"] == (
             "budget_money: got no price_per_million_prompt, expected a price of 0 or more"
         )
+
+
+class StuckScorer(ScriptedScorer):
+    """Computes seven tokens for each score, and never says it."""
+
+    async def score(self, node: tuple[str, ...]) -> float:
+        self.usage += ScorerUsage(n_new=7)
+        await asyncio.Event().wait()
+        return 0.0
+
+
+@pytest.mark.hostile
+def test_a_scoring_session_is_of_one_key_which_pays_for_it_though_it_goes_away(
+    reload: Models, tmp_path: Path
+) -> None:
+    models = Models(reload.policy, StuckScorer(lambda steps: 0.0), reload.reader)
+    config = config_of(None, strategy="majority", api_keys=keys_file(tmp_path))
+    bob, eve = ({"Authorization": f"Bearer {key}"} for key in (BOB, EVE))
+    with serving(config, models) as server:
+        opened = server.post("/v1/score/sessions", {"question": QUESTION}, headers=bob).json()
+        path = f"/v1/score/sessions/{opened['id']}"
+        for method in ("GET", "DELETE"):
+            assert server.client.request(method, server.url + path, headers=eve).status_code == 404
+        steps = {"steps": [{"step": STEPS[0]}], "score": True}
+        assert server.post(f"{path}/extend", steps, headers=eve).status_code == 404
+        with pytest.raises(httpx.ReadTimeout):
+            server.post(f"{path}/extend", steps, headers=bob, timeout=0.5)
+        wait_for(lambda: server.client.get(f"{server.url}/health").json()["under_way"] == 0)
+        assert server.post(f"{path}/score", {"nodes": [1]}, headers=bob).status_code == 429
+        shown = server.client.get(server.url + path, headers=bob).json()
+        assert shown["usage"]["prompt_tokens"] == 7
+        body = {"question": QUESTION, "steps": STEPS[:1]}
+        with pytest.raises(httpx.ReadTimeout):
+            server.post("/v1/score", body, headers=eve, timeout=0.5)
+        wait_for(lambda: server.client.get(f"{server.url}/health").json()["under_way"] == 0)
+        assert server.post("/v1/score", body, headers=eve).status_code == 429
+
+
+@pytest.mark.hostile
+def test_who_goes_away_before_the_answer_pays_for_the_scores_of_the_search(
+    reload: Models, tmp_path: Path
+) -> None:
+    policy = ScriptedPolicy(lambda text, index: "7")
+    models = Models(policy, StuckScorer(lambda steps: 0.0), reload.reader)
+    bob = {"Authorization": f"Bearer {BOB}"}
+    with serving(config_of(None, strategy="majority", api_keys=keys_file(tmp_path)), models) as server:
+        body = {"prompt": QUESTION, "search": {"strategy": "weighted", "n": 1}}
+        with pytest.raises(httpx.ReadTimeout):
+            server.post("/v1/completions", body, headers=bob, timeout=0.5)
+        wait_for(lambda: server.client.get(f"{server.url}/health").json()["under_way"] == 0)
+        assert server.post("/v1/completions", body, headers=bob, timeout=5).status_code == 429
+
+
+def test_what_a_session_computed_is_charged_once_to_requests_side_by_side() -> None:
+    scorer = ScriptedScorer(lambda steps: 1.0)
+    session = ScoringSession("s", scorer, AsyncExitStack(), SessionLimits(1, 1, 1, 1.0))
+    scorer.usage = ScorerUsage(n_new=7)
+    assert (session.take_uncharged(), session.take_uncharged()) == (7, 0)
 
 
 def test_a_budget_in_money_counts_what_the_scorer_computes(prm: Path, reload: Models) -> None:

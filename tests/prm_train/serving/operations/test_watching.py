@@ -140,8 +140,12 @@ def test_spans_of_a_request_are_inside_one_another_and_inside_the_callers() -> N
             noted.note(n_generated=7, stopped=None)
         return JSONResponse({})
 
+    async def fail(request: Request) -> Response:
+        with span("search"):
+            raise ValueError(f"a prefix that begins {QUESTION}")
+
     app = Starlette(
-        routes=[Route("/beam/v1/completions", answer)],
+        routes=[Route("/beam/v1/completions", answer), Route("/verify", fail)],
         middleware=[Middleware(LogRequests), Middleware(TraceRequests, provider=provider)],
     )
     caller = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -153,6 +157,13 @@ def test_spans_of_a_request_are_inside_one_another_and_inside_the_callers() -> N
     assert (inner["name"], inner["parent_id"]) == ("search", outer["context"]["span_id"])
     known = {"strategy": "majority", "n": 4, "n_generated": 7}
     assert inner["attributes"] == {f"prm_train.{name}": value for name, value in known.items()}
+    kept.clear()
+    with pytest.raises(ValueError, match="begins"):
+        TestClient(app).get("/verify")
+    failed = [json.loads(each.to_json()) for each in kept.get_finished_spans()]
+    # By its name alone: its message may hold what was asked
+    assert [each["status"] for each in failed] == [{"status_code": "ERROR", "description": "ValueError"}] * 2
+    assert QUESTION not in json.dumps(failed)
 
 
 def test_without_the_option_there_are_no_spans() -> None:
