@@ -172,7 +172,8 @@ def used(folder: Path, kind: Kind, output: Path, *where: str) -> tuple[list[Prob
     how = ("--strategy", STRATEGY[kind], "--n", "4")
     solve(["--output", str(output / "solve"), f"--{kind}", str(folder), *SIMULATED, *asked, *how, *where])
     (answer,) = read_records(output / "solve" / ANSWERS, Answer)
-    return list(read_results(output / "search" / "results.jsonl")), answer
+    results = read_results(output / "search" / "results.jsonl")  # as they were finished
+    return sorted(results, key=lambda result: result.problem.problem_id), answer
 
 
 @pytest.mark.parametrize("kind", ["prm", "orm"])

@@ -48,7 +48,10 @@ def test_measures_change_nothing_else_and_reading_is_booked(tmp_path: Path) -> N
     main(["--output", str(tmp_path / "plain"), *SMALL])
     names = "self_certainty,deepconf,chunk_likelihood"
     main(["--output", str(tmp_path / "measured"), *SMALL, "--baselines", names, "--chunk_tokens", "1"])
-    plain, measured = (read_results(tmp_path / name / "results.jsonl") for name in ("plain", "measured"))
+    plain, measured = (
+        sorted(read_results(tmp_path / name / "results.jsonl"), key=lambda result: result.problem.problem_id)
+        for name in ("plain", "measured")
+    )
     n_read = 0
     for before, after in zip(plain, measured, strict=True):
         for t, candidates in after.samples.items():

@@ -17,7 +17,7 @@ from data_gen.settings.errors import InputError
 from prm_train.evaluation.shards import read_search
 from prm_train.evaluation.tree_methods import tree_methods
 from prm_train.kinds.load import load_checkpoint
-from prm_train.search.results import read_results
+from prm_train.search.results import ProblemResult, read_results
 from prm_train.search.run import main
 from tests.pooling_server import serve
 
@@ -36,6 +36,11 @@ def search(folder: Path, *arguments: str) -> dict:
     main(["--output", str(folder), *small, *arguments])
     found: dict = json.loads((folder / "search.json").read_text())
     return found
+
+
+def results_in_order(folder: Path) -> list[ProblemResult]:
+    """By problem: the file has them as they were finished."""
+    return sorted(read_results(folder / "results.jsonl"), key=lambda result: result.problem.problem_id)
 
 
 def test_a_prm_and_an_orm_are_not_taken_for_each_other(
@@ -110,9 +115,7 @@ def test_searches_that_share_a_ledger_count_each_its_own_draws(tmp_path: Path) -
     assert [second[name] for name in tokens] == [alone[name] for name in tokens]
     assert first["n_generated"] > second["n_generated"]
     assert search(tmp_path / "first", "--n_samples", "5", *shared) == first
-    assert (tmp_path / "alone" / "results.jsonl").read_bytes() == (
-        tmp_path / "second" / "results.jsonl"
-    ).read_bytes()
+    assert results_in_order(tmp_path / "alone") == results_in_order(tmp_path / "second")
 
 
 def test_seconds_are_those_of_all_processes_of_a_search(tmp_path: Path) -> None:
@@ -196,16 +199,18 @@ def test_a_search_with_a_served_scorer_finds_what_it_finds_with_that_scorer_in_t
     prm = str(tmp_path / "prm")
     shutil.copytree(random_scorers["prm"], prm)
     weights = load_file(tmp_path / "prm" / "model.safetensors")
-    # Scores far apart: in other batches they differ in the last digit, which must not decide between paths
+    # In other batches scores differ in the last digit, which must not decide between paths: they are far
+    # apart, and multiplied, since paths with one beginning often have one minimum
     scaled = {name: 10 * value if name.startswith("score.") else value for name, value in weights.items()}
     assert any(name.startswith("score.") for name in weights)
     save_file(scaled, tmp_path / "prm" / "model.safetensors", metadata={"format": "pt"})
     methods = ("--prm", prm, "--n_samples", "4", "--strategies", "beam:width=2", "--sizes", "4")
-    arguments = (*methods, "--policy.model", "base", "--policy.dtype", "float32", "--max_new_tokens", "100")
+    policy = ("--policy.model", "base", "--policy.dtype", "float32", "--max_new_tokens", "100")
+    arguments = (*methods, *policy, "--aggregation", "prod")
     search(tmp_path / "here", *arguments)
     with serve(load_checkpoint(prm).model) as server:
         summary = search(tmp_path / "served", *arguments, "--scorer.servers", server.url)
-    wanted, found = (read_results(tmp_path / name / "results.jsonl") for name in ("here", "served"))
+    wanted, found = (results_in_order(tmp_path / name) for name in ("here", "served"))
     for one, other in zip(wanted, found, strict=True):
         assert [run.spec for run in other.runs] == ["greedy", "samples", "beam:width=2"]
         for run, served in zip(one.runs, other.runs, strict=True):
