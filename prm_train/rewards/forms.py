@@ -64,8 +64,7 @@ def centred_rewards(scores: Sequence[ArrayLike], is_right: Sequence[bool]) -> li
 def relative_drop(scores: ArrayLike) -> float:
     """The largest (s_k - s_{k+1}) / s_k, at least 0; 0 for a single step."""
     s = np.asarray(scores, dtype=float)
-    before, after = np.maximum(s[:-1], 1e-6), s[1:]
-    return float(max(0.0, np.max((before - after) / before, initial=0.0)))
+    return float(np.max((s[:-1] - s[1:]) / np.maximum(s[:-1], 1e-6), initial=0.0))
 
 
 def gated(outcome: float, scores: ArrayLike, gamma: float, rho: float) -> float:
