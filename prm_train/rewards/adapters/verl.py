@@ -1,10 +1,9 @@
 """verl's reward manager and advantage estimator; tried against the classes of verl 0.9.1, not in a training.
 Outcomes are what verl's own reward function gives, None or NaN where unknown. In a file of yours subclass it,
 `class Manager(StepCreditRewardManager): step_credit = StepCredit("runs/prm", "min")`, and give verl
-reward.reward_manager.source=importlib, .name=Manager, .module.path=FILE, algorithm.adv_estimator=step_credit
-(which knows NaN as unknown). Where verl scores during the rollout it takes one number a completion, the sum
-of its rewards; where a reward model is colocated, one a token. Forms that compare a group cannot be here.
-"""
+reward.reward_manager.source=importlib, .name=Manager, .module.path=FILE, algorithm.adv_estimator=step_credit.
+Scoring in the rollout gives one number a completion, the sum of its rewards; with a colocated reward model,
+one a token. Forms that compare a group cannot be here."""
 
 import math
 from typing import Any, ClassVar
@@ -34,16 +33,15 @@ class StepCreditRewardManager(NaiveRewardManager):
             raise InputError(f"algorithm.adv_estimator: got {got}, expected step_credit: it knows unknowns")
         result, item, credit = await super().run_single(data), data[-1], self.step_credit
         n_tokens = int(item.batch["attention_mask"][-len(item.batch["responses"]) :].sum())
-        ids, prompt = item.batch["responses"][:n_tokens].tolist(), item.non_tensor_batch.get("raw_prompt", "")
-        extra = {name: [each] for name, each in item.non_tensor_batch.get("extra_info", {}).items()}
-        questions = question_texts([prompt], extra, credit.question_column)
+        ids = item.batch["responses"][:n_tokens].tolist()
+        questions = question_texts([item.non_tensor_batch["raw_prompt"]], {}, credit.question_column)
         scored = await credit.gather(self.tokenizer, questions, [ids])
         outcome = math.nan if result["reward_score"] is None else float(result["reward_score"])
         rewards = rewards_of_one(credit.rules, None if outcome != outcome else outcome, scored.scores[0])
         tokens = [math.nan] * n_tokens if rewards is None else at_step_ends(rewards, scored.steps[0]).tolist()
         known = {"acc": outcome, "n_steps": len(scored.steps[0].texts), "is_known": rewards is not None}
-        is_colocated = self.config.reward.reward_model.enable
-        return {"reward_score": tokens if is_colocated else sum(tokens), "reward_extra_info": known}
+        score = tokens if self.config.reward.reward_model.enable else sum(tokens)
+        return {"reward_score": score, "reward_extra_info": known}
 
     @classmethod
     def assemble_rm_scores(cls, data: Any, scores: list[list[float]]) -> Any:

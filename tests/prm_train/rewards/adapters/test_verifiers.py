@@ -35,6 +35,7 @@ def trace(text, reward):
         task=vf.TraceTask(type="Task", data=vf.TaskData(prompt=QUESTION)),
         agent=vf.AgentInfo(config=vf.AgentConfig()),
         nodes=[asked, said],
+        ok=True,
         rewards={"correct": None if reward is None else vf.Reward(score=reward)},
     )
     return made, len(ids)

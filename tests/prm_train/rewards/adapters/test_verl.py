@@ -54,7 +54,6 @@ def batch():
         "raw_prompt": [prompt] * 3,
         "data_source": ["made up"] * 3,
         "reward_model": [{"ground_truth": GOLD}] * 3,
-        "extra_info": [{}, {"question": "Start with 3: plus 4."}, {}],
     }
     tensors = {"prompts": [[5, 5]] * 3, "responses": responses, "attention_mask": mask}
     return ids, verl.DataProto.from_dict(
