@@ -105,5 +105,7 @@ class RewardMonitor(TrainerCallback):
                     self.alarm,
                 )
         logs[ALARM] = float(self.alarm is not None)
+        if state.log_history:  # what the trainer keeps of these logs it has copied already
+            state.log_history[-1][ALARM] = logs[ALARM]
         if self.alarm is not None and self.stops_training:
             control.should_training_stop = True

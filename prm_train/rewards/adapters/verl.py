@@ -33,9 +33,8 @@ class StepCreditRewardManager(NaiveRewardManager):
             raise InputError(f"algorithm.adv_estimator: got {got}, expected step_credit: it knows unknowns")
         result, item, credit = await super().run_single(data), data[-1], self.step_credit
         n_tokens = int(item.batch["attention_mask"][-len(item.batch["responses"]) :].sum())
-        ids = item.batch["responses"][:n_tokens].tolist()
         questions = question_texts([item.non_tensor_batch["raw_prompt"]], {}, credit.question_column)
-        scored = await credit.gather(self.tokenizer, questions, [ids])
+        scored = await credit.gather(self.tokenizer, questions, [item.batch["responses"][:n_tokens].tolist()])
         outcome = math.nan if result["reward_score"] is None else float(result["reward_score"])
         rewards = rewards_of_one(credit.rules, None if outcome != outcome else outcome, scored.scores[0])
         tokens = [math.nan] * n_tokens if rewards is None else at_step_ends(rewards, scored.steps[0]).tolist()

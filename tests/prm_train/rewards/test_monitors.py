@@ -13,8 +13,9 @@ def watch(monitor, rows):
     """The values of monitor/alarm that are logged, and whether the training is to stop."""
     control, alarms = TrainerControl(), []
     for step, row in enumerate(rows, start=1):
-        logs = dict(row)
-        monitor.on_log(None, TrainerState(global_step=step), control, logs=logs)
+        logs, state = dict(row), TrainerState(global_step=step, log_history=[dict(row)])
+        monitor.on_log(None, state, control, logs=logs)
+        assert logs[ALARM] == state.log_history[-1][ALARM]
         alarms.append(logs[ALARM])
     return alarms, control.should_training_stop
 
