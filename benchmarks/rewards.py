@@ -1,5 +1,5 @@
-"""The reward side of RL against the policy's generation: `OMP_NUM_THREADS=1 python -m benchmarks.rewards --prm
-FOLDER` (minutes).
+"""The reward side of RL against the policy's generation: `python -m benchmarks.rewards --prm FOLDER` (two
+minutes; one thread here, one in the server).
 
 One batch as GRPO has it: `--problems` questions of the built-in task with `--group` completions each, by the
 policy that ships with it (`--policy` takes another). What is timed, in turns and on the same completions:
@@ -19,6 +19,7 @@ no token was scored twice. Prints JSON; `--output` also writes it.
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -160,6 +161,8 @@ def in_turns(
 
 
 def measure(prm: Path, policy: str, n_problems: int, group: int, n_repeats: int) -> dict[str, Any]:
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # which the server takes over
     problems = list(islice(DEFAULT_TASK.problems(0, "train"), n_problems))
     generation = Generation(policy, problems, group)
     engine = load_policy(policy)
