@@ -59,6 +59,7 @@ ORDER = (
     "prm_train.routing",
     "prm_train.benchmarking",
     "prm_train.publishing",
+    "prm_train.rewards",
     "prm_train.training",
     "prm_train",
 )
