@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from data_gen.files.jsonl import read_objects, write_text
+from data_gen.files.jsonl import write_text
 
 # Of what TRL logs: what a reader of the curve asks for. Rewards and credit come with names of their own.
 KEPT = ("loss", "reward", "reward_std", "frac_reward_zero_std", "kl", "entropy", "grad_norm", "step_time")

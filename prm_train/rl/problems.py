@@ -40,7 +40,7 @@ def prompt_rows(problems: Iterable[Problem], layout: PromptLayout, tokenizer: An
 
 
 def check_prompts(rows: Sequence[dict[str, Any]], layout: PromptLayout, tokenizer: Any) -> None:
-    """Raises InputError where the trainer's ids of the first prompt are not those of `sample` and `search`."""
+    """Raises InputError where the trainer's ids of the first prompt are not those of `sample`."""
     prompt, wanted = rows[0]["prompt"], list(layout.encode(tokenizer, rows[0]["question"]))
     if isinstance(prompt, str):
         found = tokenizer(prompt)["input_ids"]

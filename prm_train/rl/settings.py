@@ -21,8 +21,8 @@ from prm_train.training.settings import LaunchSettings
 
 @dataclass(frozen=True, kw_only=True)
 class RewardSettings:
-    """What a completion is rewarded for. Rewards of whole completions are summed by their weights and compared
-    within the group of a prompt; credit of steps is added to that for each token.
+    """What a completion is rewarded for. Rewards of whole completions are summed by their weights and
+    compared within the group of a prompt; credit of steps is added to that for each token.
     """
 
     grader: GraderName = field(
@@ -187,10 +187,6 @@ class GrpoConfig(RewardSettings, RolloutSettings, StepSettings, LaunchSettings):
         default=20,
         metadata={"help": "optimizer steps between checkpoints, which a broken-off training resumes from"},
     )
-    stop_on_drift: bool = field(
-        default=False,
-        metadata={"help": "end the training where a monitor says that the scorer no longer agrees"},
-    )
     report_to: Literal["none", "wandb", "tensorboard"] = field(
         default="none", metadata={"help": "tracker that gets the curves"}
     )
@@ -199,9 +195,10 @@ class GrpoConfig(RewardSettings, RolloutSettings, StepSettings, LaunchSettings):
         RewardSettings.__post_init__(self)
         RolloutSettings.__post_init__(self)
         n_rows = self.n_prompts * self.n_generations
-        if n_rows % self.batch_size and self.batch_size % n_rows:
+        if n_rows % self.batch_size and self.batch_size < n_rows:
             raise ValueError(
-                f"batch_size: got {self.batch_size}, expected a divisor of the {n_rows} completions of a step "
-                f"(n_prompts {self.n_prompts} * n_generations {self.n_generations})"
+                f"batch_size: got {self.batch_size}, expected a divisor of the {n_rows} completions of a "
+                f"step (n_prompts {self.n_prompts} * n_generations {self.n_generations}), or more"
             )
-
+        if self.prm is not None and self.scale_rewards == "batch":
+            raise ValueError("scale_rewards: got batch with a prm, expected group or none")

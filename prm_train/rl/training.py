@@ -10,9 +10,9 @@ step), checkpoint-N (to resume from, deleted at the end) and report.json, which 
 import logging
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ from transformers.utils import logging as transformers_logging
 from trl import GRPOConfig as GrpoArguments
 from trl import GRPOTrainer
 
-from data_gen.files.run_identity import claim_run
+from data_gen.files.run_identity import check_run, claim_run
 from data_gen.files.stored_record import StoredRecord
 from data_gen.grading.graders import load_grader
 from data_gen.models.eos_ids import need_eos_ids
@@ -36,6 +36,7 @@ from data_gen.problems.sources import load_problems
 from data_gen.problems.tasks import model_path
 from data_gen.process.disk_faults import writing
 from data_gen.process.library_noise import show_no_loading_bars
+from data_gen.records.draw_keys import content_hash
 from data_gen.records.grader import Grader
 from data_gen.settings.errors import InputError
 from prm_train.kinds.load import load_scorer
@@ -48,7 +49,12 @@ from prm_train.rl.settings import GrpoConfig
 from prm_train.rl.validation import ValidationCallback, validate
 from prm_train.training.arguments import device_settings
 from prm_train.training.callbacks import TrainingCost, TrainingProgress, finish_tracking, tracker
-from prm_train.training.folder import last_whole_checkpoint, remove_resume_files, training_lock
+from prm_train.training.folder import (
+    base_digests,
+    last_whole_checkpoint,
+    remove_resume_files,
+    training_lock,
+)
 
 logger = logging.getLogger(__name__)
 CURVE, REPORT = "curve.jsonl", "report.json"
@@ -85,13 +91,12 @@ class FormatReward:
 def train_grpo(config: GrpoConfig) -> None:
     """Train, or go on, or do nothing where `config.output` holds the finished training.
 
-    Raises InputError for another training's folder, a base or scorer that cannot be loaded, prompts that the
-    trainer would read otherwise than `sample` does, and validation of weights that are spread over processes.
+    Raises InputError for another training's folder, a base or scorer that cannot be loaded or is another one
+    than that which began the run, prompts that the trainer would read otherwise than `sample` does, and
+    validation of weights that are spread over processes.
     """
-    folder = config.output / "training"
-    arguments = grpo_arguments(config)
-    with writing(config.output), training_lock(config.output):
-        claim_run(folder, config)
+    folder, arguments = config.output / "training", grpo_arguments(config)
+    with writing(config.output), claimed_folder(config, arguments):
         if (folder / REPORT).exists():
             logger.info("%s: this training is finished; nothing to do", config.output)
             return
@@ -100,9 +105,34 @@ def train_grpo(config: GrpoConfig) -> None:
         transformers_logging.set_verbosity_error()
         show_no_loading_bars()
         set_seed(config.seed)
-        trainer, cost = build_trainer(config, arguments, step)
+        trainer, layout = build_trainer(config, arguments)
+        cost = add_callbacks(config, trainer, layout, step)
         trainer.train(resume_from_checkpoint=checkpoint)
         finish(config, trainer, cost)
+
+
+@contextmanager
+def claimed_folder(config: GrpoConfig, arguments: GrpoArguments) -> Iterator[None]:
+    """Hold the folder for this training; the main process claims it before the others look at it."""
+    folder = config.output / "training"
+    with ExitStack() as held:
+        with arguments.main_process_first(desc="claim the output folder"):
+            if arguments.process_index == 0:
+                held.enter_context(training_lock(config.output))
+                if (folder / REPORT).exists():
+                    check_run(folder, config)
+                else:
+                    is_begun = last_whole_checkpoint(folder) is not None
+                    claim_run(folder, config, _models(config), is_begun=is_begun)
+        yield
+
+
+def _models(config: GrpoConfig) -> dict[str, str]:
+    """What the policy at the start and the scorers are, by their files."""
+    named = {"model": config.model, "orm": config.orm, "prm": config.prm}
+    return {
+        role: content_hash(base_digests(model_path(name))) for role, name in named.items() if name is not None
+    }
 
 
 # --- what TRL is given
@@ -163,9 +193,7 @@ def reward_weights(config: GrpoConfig) -> list[float]:
 
 def reward_functions(config: GrpoConfig, eos_ids: Collection[int], device: str) -> list[Any]:
     """What rewards whole completions."""
-    found: list[Any] = [
-        OutcomeReward(_grader(config), eos_ids=eos_ids, wrong_reasons=config.wrong_reasons)
-    ]
+    found: list[Any] = [OutcomeReward(_grader(config), eos_ids=eos_ids, wrong_reasons=config.wrong_reasons)]
     if config.format_pattern is not None:
         found.append(FormatReward(config.format_pattern))
     if config.orm is not None:
@@ -174,27 +202,18 @@ def reward_functions(config: GrpoConfig, eos_ids: Collection[int], device: str) 
     return found
 
 
-def build_trainer(
-    config: GrpoConfig, arguments: GrpoArguments, step: int
-) -> tuple[GRPOTrainer, TrainingCost]:
-    """A trainer that goes on behind `step`, and the clock of the run."""
-    path, folder = model_path(config.model), config.output / "training"
-    tokenizer = load_tokenizer(path, config.trust_remote_code)
+def build_trainer(config: GrpoConfig, arguments: GrpoArguments) -> tuple[GRPOTrainer, PromptLayout]:
+    """The trainer, and how it asks."""
+    tokenizer = load_tokenizer(model_path(config.model), config.trust_remote_code)
     layout = PromptLayout(config.prompt_template, config.system_prompt)
     layout.check(tokenizer)
     rows = prompt_rows(load_problems(config.problems), layout, tokenizer)
     check_prompts(rows, layout, tokenizer)
-    model = load_model(
-        AutoModelForCausalLM,
-        path,
-        dtype=getattr(torch, config.dtype),
-        trust_remote_code=config.trust_remote_code,
-        **({} if config.attention == "auto" else {"attn_implementation": config.attention}),
-    )
-    device = str(arguments.device)
+    model, device = load_policy(config), str(arguments.device)
+    eos_ids = need_eos_ids(config.model, tokenizer, model.config, model.generation_config)
     given: dict[str, Any] = {
         "model": model,
-        "reward_funcs": reward_functions(config, _eos_ids(model, tokenizer), device),
+        "reward_funcs": reward_functions(config, eos_ids, device),
         "args": arguments,
         "train_dataset": Dataset.from_list(rows),
         "processing_class": tokenizer,
@@ -205,23 +224,38 @@ def build_trainer(
         logger.info(
             "%s", model_line("policy", config.model, model.num_parameters(), config.dtype, arguments.device)
         )
-    cost = _add_callbacks(config, trainer, layout, step)
-    return trainer, cost
+    return trainer, layout
+
+
+def load_policy(config: GrpoConfig) -> Any:
+    options: dict[str, Any] = {}
+    if config.attention != "auto":
+        options["attn_implementation"] = config.attention
+    return load_model(
+        AutoModelForCausalLM,
+        model_path(config.model),
+        dtype=getattr(torch, config.dtype),
+        trust_remote_code=config.trust_remote_code,
+        **options,
+    )
 
 
 def step_credit(config: GrpoConfig, device: str) -> StepCredit | None:
     if config.prm is None:
         return None
-    return StepCredit(
+    credit = StepCredit(
         load_scorer(config.prm, device=device, trust_remote_code=config.trust_remote_code),
         config.credit,
         separator=config.step_separator,
         step_weight=config.credit_weight,
         outcome_weight=float(any(reward_weights(config))),
     )
+    credit.scorer  # noqa: B018 - refuses an ORM, before anything is drawn
+    return credit
 
 
-def _add_callbacks(config: GrpoConfig, trainer: GRPOTrainer, layout: PromptLayout, step: int) -> TrainingCost:
+def add_callbacks(config: GrpoConfig, trainer: GRPOTrainer, layout: PromptLayout, step: int) -> TrainingCost:
+    """Those of a training that goes on behind `step`. The clock of the run starts here."""
     curve = Curve(config.output / "training" / CURVE, step)
     cost = TrainingCost(config.output / "training")
     trainer.remove_callback(PrinterCallback)
@@ -260,10 +294,6 @@ def _check_whole(trainer: GRPOTrainer) -> None:
 
 def _grader(config: GrpoConfig) -> Grader:
     return load_grader(config.grader, config.problems.source)
-
-
-def _eos_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    return tuple(need_eos_ids(model.config.name_or_path, tokenizer, model.config, model.generation_config))
 
 
 # --- what is left behind

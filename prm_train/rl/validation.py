@@ -1,5 +1,5 @@
-"""How many held-out problems the policy solves while it is trained: by greedy answers, from this project's own
-engine on a copy of the weights.
+"""How many held-out problems the policy solves while it is trained: by greedy answers, from this project's
+own engine on a copy of the weights.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ from data_gen.records.solutions import Problem, Solution
 
 @dataclass(frozen=True)
 class Validation:
-    """`solved` is the share of the problems with a correct answer; those whose verdict is unknown are counted,
-    and are not solved. `n_tokens` were generated.
+    """`solved` is the share of the problems with a correct answer; those whose verdict is unknown are not
+    solved, and counted. `n_tokens` were generated.
     """
 
     solved: float
@@ -33,7 +33,12 @@ class Validation:
 
 
 def validate(
-    model: Any, tokenizer: Any, layout: PromptLayout, problems: Sequence[Problem], grader: Grader, n_tokens: int
+    model: Any,
+    tokenizer: Any,
+    layout: PromptLayout,
+    problems: Sequence[Problem],
+    grader: Grader,
+    n_tokens: int,
 ) -> Validation:
     """Of a greedy answer of at most `n_tokens` tokens to each problem."""
     start = time.perf_counter()
