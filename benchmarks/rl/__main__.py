@@ -30,7 +30,8 @@ def run(config: RlConfig) -> None:
     for kind in ("prm", "orm"):
         if not (config.verifiers / kind / "config.json").exists():
             raise InputError(
-                f"verifiers {config.verifiers}: no {kind}; expected the folder of a finished `make quickstart`"
+                f"verifiers {config.verifiers}: no {kind}; expected the folder of a finished "
+                "`make quickstart`"
             )
     claim_run(config.output, config, is_begun=config.stages.exists())
     path = config.output / ".lock"

@@ -1,11 +1,10 @@
-"""What a seed of the RL benchmark runs: trainings of each arm, and searches with the policies that came out."""
+"""What a seed of the RL benchmark runs: a training for each arm, and searches with what came out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.reproduce.jobs import Command, Job
-from prm_train.rl.training import REPORT  # noqa: F401 - so that a missing trl is told before hours of work
 
 BASE = "base"
 # Settings of `train-grpo` of each arm. {prm} and {orm} are the verifiers'. All but `orm_alone` and `…_alone`
@@ -36,10 +35,10 @@ class RlConfig:
         metadata={"help": "folder of a finished quickstart, whose PRM and ORM are used"},
     )
     seed: int = field(default=0, metadata={"help": "seed of problems, draws and trainings"})
-    n_steps: int = field(default=40, metadata={"help": "optimizer steps of each arm"})
-    learning_rate: float = field(default=1e-4, metadata={"help": "learning rate of all arms"})
+    n_steps: int = field(default=24, metadata={"help": "optimizer steps of each arm"})
+    learning_rate: float = field(default=3e-4, metadata={"help": "learning rate of all arms"})
     n_steps_between_looks: int = field(
-        default=2, metadata={"help": "optimizer steps between two looks at the validation problems"}
+        default=1, metadata={"help": "optimizer steps between two looks at the validation problems"}
     )
     n_problems: int = field(default=4000, metadata={"help": "training problems"})
     n_validation_problems: int = field(default=400, metadata={"help": "problems of the curves"})
@@ -64,9 +63,7 @@ def jobs(config: RlConfig) -> list[Job]:
     for arm in ARMS:
         needs = ("cold-start-policy",) if arm == "cold_start" else ()
         found.append(Job(arm, training(config, arm), needs))
-    found += [
-        Job(f"search-{arm}", searching(config, arm), () if arm == BASE else (arm,)) for arm in SEARCHED
-    ]
+    found += [Job(f"search-{arm}", searching(config, arm), () if arm == BASE else (arm,)) for arm in SEARCHED]
     return found
 
 

@@ -187,6 +187,10 @@ class GrpoConfig(RewardSettings, RolloutSettings, StepSettings, LaunchSettings):
         default=20,
         metadata={"help": "optimizer steps between checkpoints, which a broken-off training resumes from"},
     )
+    stop_on_alarm: bool = field(
+        default=False,
+        metadata={"help": "end the training where its monitor says to stop and relabel (docs/rl.md)"},
+    )
     report_to: Literal["none", "wandb", "tensorboard"] = field(
         default="none", metadata={"help": "tracker that gets the curves"}
     )

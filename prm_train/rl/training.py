@@ -42,6 +42,7 @@ from data_gen.settings.errors import InputError
 from prm_train.kinds.load import load_scorer
 from prm_train.rewards import OrmReward, OutcomeReward, StepCredit
 from prm_train.rewards.adapters.trl import StepCreditTrainer
+from prm_train.rewards.monitors import RewardMonitor
 from prm_train.rewards.texts import completion_text
 from prm_train.rl.curve import Curve, read_curve
 from prm_train.rl.problems import check_prompts, prompt_rows
@@ -259,7 +260,9 @@ def add_callbacks(config: GrpoConfig, trainer: GRPOTrainer, layout: PromptLayout
     curve = Curve(config.output / "training" / CURVE, step)
     cost = TrainingCost(config.output / "training")
     trainer.remove_callback(PrinterCallback)
-    for callback in (TrainingProgress("train grpo"), cost, curve):
+    # The monitor adds to the logs that the curve keeps
+    monitor = RewardMonitor(stops_training=config.stop_on_alarm)
+    for callback in (TrainingProgress("train grpo"), cost, monitor, curve):
         trainer.add_callback(callback)
     if config.validation is not None:
         _check_whole(trainer)
