@@ -47,8 +47,8 @@ COMMANDS = {
         "train a generative verifier, which says Yes or No after each step",
     ),
     "train-revision": ("prm_train.train_revision", "train a model that revises its attempts"),
-    "train-grpo": (
-        "prm_train.train_grpo",
+    "grpo": (
+        "prm_train.grpo",
         "train a policy by TRL's GRPO on verdicts, an ORM's scores and credit for steps",
     ),
     "publish": (

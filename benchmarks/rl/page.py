@@ -64,7 +64,7 @@ def page(found: Mapping[str, Any], command: str) -> str:
         "",
         "## Collapse",
         "",
-        "| rewarded | seeds that collapsed | tokens of a completion, first → last | its steps | PRM's AUROC |",
+        "| rewarded | seeds that collapsed | tokens of a completion, first → last | steps | PRM's AUROC |",
         "|---|---|---|---|---|",
     ]
     for arm, each in found["collapse"].items():

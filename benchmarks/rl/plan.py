@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.reproduce.jobs import Command, Job
 
 BASE = "base"
-# Settings of `train-grpo` of each arm. {prm} and {orm} are the verifiers'. All but `orm_alone` and `…_alone`
+# Settings of `grpo` of each arm. {prm} and {orm} are the verifiers'. All but `orm_alone` and `…_alone`
 # are rewarded for right answers.
 ARMS: dict[str, tuple[str, ...]] = {
     "outcome": (),
@@ -95,7 +95,7 @@ def training(config: RlConfig, arm: str) -> Command:
     model = str(config.output / "cold-start" / "policy") if arm == "cold_start" else BASE
     scorers = {"prm": str(config.verifiers / "prm"), "orm": str(config.verifiers / "orm")}
     return (
-        *("prm_train.train_grpo", "--config", "configs/grpo/arithmetic.yaml"),
+        *("prm_train.grpo", "--config", "configs/grpo/arithmetic.yaml"),
         *("--output", config.policy(arm), "--model", model, "--seed", str(config.seed)),
         *("--n_steps", str(config.n_steps), "--learning_rate", str(config.learning_rate)),
         *("--n_steps_between_validations", str(config.n_steps_between_looks)),

@@ -159,7 +159,7 @@ class StepSettings:
 @dataclass(frozen=True, kw_only=True)
 class GrpoConfig(RewardSettings, RolloutSettings, StepSettings, LaunchSettings):
     """Train a policy by GRPO on verdicts, scores of an ORM and credit for steps by a PRM. Runs by itself or
-    under `accelerate launch -m prm_train.train_grpo`.
+    under `accelerate launch -m prm_train.grpo`.
     """
 
     output: Path = field(

@@ -67,7 +67,7 @@ class GrpoReport(StoredRecord):
     and at the end (None without validation). `n_tokens` were generated for the training, in `n_completions`.
     """
 
-    WRITTEN_BY = "`prm-train train-grpo`"
+    WRITTEN_BY = "`prm-train grpo`"
 
     n_steps: int
     n_completions: int

@@ -1,4 +1,4 @@
-"""`train-grpo`, whole, on a policy of two layers and random scorers."""
+"""`grpo`, whole, on a policy of two layers and random scorers."""
 
 import json
 import re
@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file
 
 from data_gen.settings.errors import InputError
+from prm_train.grpo import main
 from prm_train.rl import training
 from prm_train.rl.curve import Curve, read_curve
 from prm_train.rl.training import GrpoReport
-from prm_train.train_grpo import main
 
 SMALL = (
     *("--problems.n", "8", "--validation.n", "3", "--validation.split", "validation"),

@@ -1,6 +1,6 @@
-"""`prm-train train-grpo`: a policy trained by TRL's GRPO on verdicts, scores of an ORM and credit for steps.
+"""`prm-train grpo`: a policy trained by TRL's GRPO on verdicts, scores of an ORM and credit for steps.
 
-`accelerate launch -m prm_train.train_grpo --config …` does the same on several processes. The checkpoint is a
+`accelerate launch -m prm_train.grpo --config …` does the same on several processes. The checkpoint is a
 plain causal language model: it runs as a policy in `sample` and `search`.
 """
 
@@ -22,4 +22,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main, "train-grpo")
+    run_command(main, "grpo")
