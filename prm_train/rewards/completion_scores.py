@@ -39,7 +39,7 @@ def score_completions(
     """`solutions[i]` are the step texts, without separators, of a completion for `questions[i]`. What cannot
     be scored (no step, too long for the scorer, its server gone) says so, and holds up no other.
     """
-    return run_apart(_score_all(scorer, questions, solutions))
+    return run_apart(gather_scores(scorer, questions, solutions))
 
 
 def whole_score(scorer: Scorer, scored: CompletionScores) -> float | None:
@@ -47,9 +47,10 @@ def whole_score(scorer: Scorer, scored: CompletionScores) -> float | None:
     return None if scored.failure else aggregate(scored.scores, scorer.aggregation)
 
 
-async def _score_all(
+async def gather_scores(
     scorer: Scorer, questions: Sequence[str], solutions: Sequence[Sequence[str]]
 ) -> ScoredBatch:
+    """`score_completions` for callers in an event loop; calls that run side by side share waves, too."""
     places: dict[str, list[int]] = defaultdict(list)
     for place, (question, steps) in enumerate(zip(questions, solutions, strict=True)):
         if steps:

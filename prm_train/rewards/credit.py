@@ -1,15 +1,16 @@
 """Credit for the steps of a policy's completions: `StepCredit` scores them and turns scores to advantages."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from data_gen.process.event_loops import run_apart
 from data_gen.settings.errors import InputError
 from prm_train.kinds.load import load_scorer
 from prm_train.metrics.ranking import auroc
-from prm_train.rewards.completion_scores import CompletionScores, score_completions, whole_score
+from prm_train.rewards.completion_scores import CompletionScores, gather_scores, whole_score
 from prm_train.rewards.group_credit import Credit, CreditRules, Form, Outcome, credit_of_group
 from prm_train.rewards.loaded_once import LoadedOnce
 from prm_train.rewards.step_spans import CompletionSteps, StepFinder
@@ -82,11 +83,21 @@ class StepCredit:
         """Steps and scores of completions, given as the ids of the policy's `tokenizer` up to EOS, in one
         call: completions of one question share what they share.
         """
+        return run_apart(self.gather(tokenizer, questions, completion_ids, log))
+
+    async def gather(
+        self,
+        tokenizer: "PreTrainedTokenizerBase",
+        questions: Sequence[str],
+        completion_ids: Sequence[Sequence[int]],
+        log: Log | None = None,
+    ) -> ScoredSteps:
+        """`score` for callers in an event loop, whose calls side by side share waves."""
         with logged(self.work, "step_credit", len(questions), log):
             if self._finder is None or self._finder[0] is not tokenizer:
                 self._finder = tokenizer, StepFinder(tokenizer, self.separator)
             steps = tuple(map(self._finder[1].find, completion_ids))
-            batch = score_completions(self.scorer, questions, [each.texts for each in steps])
+            batch = await gather_scores(self.scorer, questions, [each.texts for each in steps])
             self.work.n_tokens += batch.usage.n_new
             self.work.unknown.update(each.failure for each in batch.completions if each.failure)
         if log is not None and steps:
@@ -97,26 +108,29 @@ class StepCredit:
         self,
         outcomes: Sequence[Outcome],
         scores: Sequence[CompletionScores],
-        group_size: int,
+        groups: Sequence[Hashable],
         *,
         scale: bool = False,
         log: Log | None = None,
     ) -> Credit:
-        """Of a batch in which the `group_size` completions of each prompt follow each other. `scale` divides
-        the outcome's part by the standard deviation of the group's outcomes, as GRPO does.
+        """Of a batch; `groups` names the prompt of each completion. `scale` divides the outcome's part by the
+        standard deviation of the group's outcomes, as GRPO does.
         """
-        if len(outcomes) != len(scores) or len(scores) % group_size:
+        if not len(outcomes) == len(scores) == len(groups):
             raise ValueError(
-                f"{len(outcomes)} outcomes, {len(scores)} scored completions; expected as many of each, in "
-                f"groups of {group_size}"
+                f"{len(outcomes)} outcomes, {len(scores)} scored completions, {len(groups)} names of groups; "
+                "expected as many of each"
             )
-        groups = [slice(n, n + group_size) for n in range(0, len(scores), group_size)]
-        found = [credit_of_group(self.rules, outcomes[own], scores[own], scale) for own in groups]
-        credit = Credit(
-            tuple(each for group in found for each in group.advantages),
-            tuple(each for group in found for each in group.rewards),
-            tuple(each for group in found for each in group.excluded),
-        )
+        advantages = [np.zeros(0)] * len(scores)
+        rewards = [np.zeros(0)] * len(scores)
+        excluded: list[str | None] = [None] * len(scores)
+        for group in dict.fromkeys(groups):
+            places = [n for n, each in enumerate(groups) if each == group]
+            own = [outcomes[n] for n in places], [scores[n] for n in places]
+            found = credit_of_group(self.rules, *own, scale)
+            for n, *each in zip(places, found.advantages, found.rewards, found.excluded, strict=True):
+                advantages[n], rewards[n], excluded[n] = each
+        credit = Credit(tuple(advantages), tuple(rewards), tuple(excluded))
         if log is not None:
             self._log_facts(outcomes, scores, credit, log)
         return credit

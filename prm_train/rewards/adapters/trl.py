@@ -35,8 +35,8 @@ class StepCreditTrainer(GRPOTrainer):
         scores = gather_object(list(scored.scores))
         outcomes = weighted_outcomes(rewards.tolist(), self.reward_weights.tolist())
         size = self.num_generations if self.model.training else self.num_generations_eval
-        scale = self.scale_rewards == "group"
-        credit = self.step_credit.credit(outcomes, scores, size, scale=scale, log=self._log_metric)
+        groups, scale = [n // size for n in range(len(scores))], self.scale_rewards == "group"
+        credit = self.step_credit.credit(outcomes, scores, groups, scale=scale, log=self._log_metric)
         first = self.accelerator.process_index * len(prompts)
         own = credit.advantages[first : first + len(prompts)]
         self._step_advantages = [per_token(*each) for each in zip(own, scored.steps, strict=True)]

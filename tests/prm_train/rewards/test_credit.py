@@ -104,7 +104,7 @@ def test_steps_are_found_scored_and_credited_and_the_monitors_are_told(prm):
     assert [each.texts for each in found.steps] == [*STEPS, ()]
     assert [each.failure for each in found.scores] == [None, None, None, "no step"]
     credit = step_credit.credit(
-        [1.0, 0.0, 1.0, None], found.scores, 2, log=lambda *each: logged[each[0]].append(each[1])
+        [1.0, 0.0, 1.0, None], found.scores, "aabb", log=lambda *each: logged[each[0]].append(each[1])
     )
     worst = [2 * min(each.scores) - 1 for each in found.scores[:2]]
     assert credit.advantages[0][0] == pytest.approx(
@@ -130,5 +130,15 @@ def test_step_credit_wants_a_prm_and_rules_that_can_be(orm):
         StepCredit(orm, "min").score(byte_level_tokenizer(), [QUESTION], [[5]])
     with pytest.raises(InputError, match="grows with the number of steps"):
         StepCredit(orm, "sum")
-    with pytest.raises(ValueError, match="1 outcomes, 2 scored completions"):
-        StepCredit(orm, "min").credit([1.0], [CompletionScores()] * 2, 2)
+    with pytest.raises(ValueError, match="1 outcomes, 2 scored completions, 2 names of groups"):
+        StepCredit(orm, "min").credit([1.0], [CompletionScores()] * 2, [0, 0])
+
+
+def test_completions_of_a_group_need_not_follow_each_other(prm):
+    outcomes, scores = [1.0, 0.0, 0.0, 1.0], [CompletionScores((each,)) for each in (0.9, 0.2, 0.6, 0.4)]
+    step_credit = StepCredit(prm, "advantage")
+    in_order = step_credit.credit(outcomes, scores, "aabb").advantages
+    mixed = step_credit.credit(
+        [outcomes[n] for n in (2, 0, 3, 1)], [scores[n] for n in (2, 0, 3, 1)], "baba"
+    ).advantages
+    assert [each.tolist() for each in mixed] == [in_order[n].tolist() for n in (2, 0, 3, 1)]

@@ -1,6 +1,3 @@
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 import pytest
 import torch
 from datasets import Dataset
@@ -12,9 +9,9 @@ from prm_train.rewards import OutcomeReward, StepCredit
 from prm_train.rewards.adapters.trl import StepCreditTrainer
 from prm_train.rewards.completion_scores import CompletionScores
 from prm_train.rewards.group_credit import credit_of_group
-from prm_train.scoring.protocol import PathTooLongError, ScorerUsage
 from tests.tiny_models import write_tiny_model
 from tests.two_processes import train_in_two
+from tests.written_scores import WrittenScores
 
 QUESTIONS = ["Start with 3: plus 4.", "Start with 5: times 2."]
 GOLD = ["7", "0"]
@@ -30,26 +27,6 @@ SCORES = {"3 plus 4=7": 0.9, "Answer: 7": 0.6, "3 plus 4=9": 0.2, "Answer: 9": 0
 @pytest.fixture(scope="module")
 def policy(tmp_path_factory):
     return write_tiny_model("llama", tmp_path_factory.mktemp("policy"))
-
-
-class WrittenScores:
-    """A scorer whose scores are those of SCORES; 0.5 for other steps."""
-
-    scorer_id, scores_steps, aggregation = "written", True, "min"
-
-    @asynccontextmanager
-    async def session(self, question: str) -> AsyncIterator["WrittenScores"]:
-        yield self
-
-    root, usage = "", ScorerUsage()
-
-    def extend(self, parent: str, step: str) -> str:
-        if step == "!":
-            raise PathTooLongError("too long")
-        return step
-
-    async def score(self, node: str) -> float:
-        return SCORES.get(node, 0.5)
 
 
 def write(prompts, trainer):
@@ -85,7 +62,7 @@ def make_trainer(folder, trainer_class=StepCreditTrainer, rules=None, **settings
             "save_strategy": "no",
         },
     }
-    credit = {} if rules is None else {"step_credit": StepCredit(WrittenScores(), **rules)}
+    credit = {} if rules is None else {"step_credit": StepCredit(WrittenScores(SCORES), **rules)}
     return trainer_class(
         str(folder),
         OutcomeReward("arithmetic", eos_ids=[tokenizer.eos_token_id]),
