@@ -262,6 +262,7 @@ def add_callbacks(config: GrpoConfig, trainer: GRPOTrainer, layout: PromptLayout
     trainer.remove_callback(PrinterCallback)
     # The monitor adds to the logs that the curve keeps
     monitor = RewardMonitor(stops_training=config.stop_on_alarm)
+    monitor.recall(read_curve(curve.path))
     for callback in (TrainingProgress("train grpo"), cost, monitor, curve):
         trainer.add_callback(callback)
     if config.validation is not None:
