@@ -59,7 +59,9 @@ ORDER = (
     "prm_train.routing",
     "prm_train.benchmarking",
     "prm_train.publishing",
+    "prm_train.rewards",
     "prm_train.training",
+    "prm_train.rl",
     "prm_train",
 )
 # At the roots beside the commands: the old names of modules that published cards, configs or people's scripts
