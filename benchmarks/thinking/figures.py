@@ -60,9 +60,9 @@ def effort_figures(
 
 def abandoned(drawn: Sequence[Drawn]) -> dict[str, float]:
     """Overthinking (`lost`): of thoughts whose first attempt was right, the share whose answer is wrong.
-    `gained`: of those whose first attempt was wrong, the share whose answer is right. Underthinking (TIP, Wang
-    et al. 2025): of wrong answers, the mean share of the thought behind its first right attempt (0 where there
-    is none).
+    `gained`: of those whose first attempt was wrong, the share whose answer is right. Underthinking (TIP,
+    Wang et al. 2025): of wrong answers, the mean share of the thought behind its first right attempt (0 where
+    there is none).
     """
     begun_right = [each for each in drawn if each.are_right[0]]
     begun_wrong = [each for each in drawn if not each.are_right[0]]

@@ -10,13 +10,15 @@ def page(found: Mapping[str, Any]) -> str:
     lines = [
         "# Thinking: figures",
         "",
-        f"Made by `{found['command']}`. What is asked stands in [thinking.md](thinking.md). {n} "
-        f"seed{'s' * (n > 1)}, {found['n_problems']} test problems each, {found['n_draws']} solutions of a problem "
-        "with each effort. Brackets: 95 % over problems and seeds.",
+        f"Made by `{found['command']}`.",
+        "What is asked stands in [thinking.md](thinking.md), "
+        f"{n} seed{'s' * (n > 1)}, {found['n_problems']} test problems each, "
+        f"{found['n_draws']} solutions of a problem with each effort.",
+        "Brackets: 95 % over problems and seeds.",
         "",
         "## Budget forcing",
         "",
-        "`cut n`: a thought is ended after n tokens. `forced n`: one that would end before n tokens goes on "
+        "`cut n`: a thought is ended after n tokens. `forced n`: one that would end before n tokens goes on",
         "after `Wait`. `natural`: the policy ends it.",
         "",
         *effort_table(found["budget"]),
