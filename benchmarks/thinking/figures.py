@@ -89,7 +89,7 @@ def fifth_figures(
     chosen = []
     for test in tests:
         rates = [np.mean([each.is_right for each in problem.others]) for problem in test]
-        places = np.flatnonzero(difficulty_quintiles(rates) == fifth)
+        places = np.flatnonzero(difficulty_quintiles(rates) == fifth).tolist()
         chosen.append([test[place] for place in places])
     most = f"forced {FORCED[-1]}"
     return {

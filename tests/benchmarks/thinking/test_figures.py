@@ -28,7 +28,7 @@ def test_over_and_underthinking_worked_by_hand() -> None:
 
 def problem(number: int, is_easy: bool) -> DrawnProblem:
     """An easy one is solved by any effort; a hard one by long ones alone, which cost twice as much."""
-    drawn = {}
+    drawn: dict[str, tuple[Drawn, ...]] = {}
     for name in efforts():
         is_long = name.startswith("forced")
         one = RIGHT if is_easy else GAINED if is_long else WRONG
