@@ -22,8 +22,8 @@ TEST_PROCESSES ?= 2
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup quickstart speedrun test lint types slow bench bench-search bench-serving bench-training revisions reproduce rl faults pretrain smollm2 \
-	word-problems gsm8k vllm-cpu test-vllm clean
+.PHONY: help setup quickstart speedrun test lint types slow bench bench-search bench-serving bench-training revisions reproduce rl thinking \
+	faults pretrain smollm2 word-problems gsm8k vllm-cpu test-vllm clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
@@ -79,6 +79,9 @@ gsm8k: setup ## the same with GSM8K, for a machine with a card; MODEL names anot
 
 rl: quickstart ## GRPO with and without a verifier's rewards, one seed (about half an hour on two idle cores); needs the quickstart
 	$(BIN)/python -m benchmarks.rl run --output runs/rl/seed-$(SEED) --seed $(SEED) --verifiers runs/quickstart $(ARGS)
+
+thinking: setup ## thinking longer, shorter or calmer on a variant of the built-in task, one seed (half an hour on an idle core)
+	$(BIN)/python -m benchmarks.thinking run --output runs/thinking/seed-$(SEED) --seed $(SEED) $(ARGS)
 
 bench-search: setup $(PEERS_VENV)/.installed ## searches against the textbook loop, its-hub and thinkbooster: prints ratios
 	$(BIN)/python -m benchmarks.searching --peers $(PEERS_VENV)/bin/python $(ARGS)
