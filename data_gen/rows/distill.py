@@ -88,7 +88,7 @@ class DistillSettings:
 @dataclass(frozen=True)
 class TaughtSolution:
     """A solution that may be learnt. `answer_class` None: it states no answer; `score` None: nobody scored
-    it; `source`: the method that gave it.
+    it; `source`: the method that gave it; `n_votes`: of how many equal paths of a search.
     """
 
     text: str
@@ -97,6 +97,7 @@ class TaughtSolution:
     is_finished: bool
     score: float | None
     source: str
+    n_votes: int = 1
 
 
 class Teachers:
@@ -128,6 +129,7 @@ class Teachers:
             candidate.is_finished,
             aggregate(scores, settings.aggregation) if scores else None,
             settings.method,
+            candidate.multiplicity,
         )
 
 
@@ -206,7 +208,8 @@ def _elected(usable: Sequence[TaughtSolution], settings: DistillSettings) -> lis
         return list(usable)
     votes: dict[str | None, list[float]] = defaultdict(list)
     for each in usable:
-        votes[each.answer_class].append(1.0 if settings.choose == "majority" else each.score or 0.0)
+        weight = 1.0 if settings.choose == "majority" else each.score or 0.0
+        votes[each.answer_class].append(weight * each.n_votes)
     elected = max(votes, key=lambda answer: fsum(votes[answer]))
     return [each for each in usable if each.answer_class == elected]
 

@@ -22,7 +22,8 @@ Part = TypeVar("Part")
 @dataclass(frozen=True)
 class FoundCandidate:
     """The part of a candidate that rows are built from. `scores` holds by scorer those of its steps, or of
-    its end alone. `is_correct` is False where the verdict is unknown, too.
+    its end alone. `is_correct` is False where the verdict is unknown, too. `multiplicity` is how many equal
+    paths it stands for.
     """
 
     text: str
@@ -32,6 +33,7 @@ class FoundCandidate:
     is_unknown: bool = False
     answer_class: str | None = None
     scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    multiplicity: int = 1
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,8 @@ def test_the_answer_with_the_highest_sum_of_scores_is_learnt_its_best_solutions_
         ["one 6"],
         {"duplicate": 2, "over_cap": 2},
     )
+    twice = [taught("a 6", INCORRECT, 0.5), taught("b 5", score=0.3, n_votes=2)]
+    assert texts_of(twice, choose="vote") == (["b 5"], {"other_answer": 1})
     wrong = [taught("a 6", INCORRECT), taught("b 6", INCORRECT), taught("c 5")]
     assert texts_of(wrong, choose="majority") == (["a 6", "b 6"], {"other_answer": 1})
 
