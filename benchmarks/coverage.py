@@ -167,7 +167,8 @@ async def draw(policy: Policy, problem: Problem, params: SamplingParams, indices
 
 def n_distinct_tokens(texts: Iterable[Sequence[int]]) -> int:
     """Nodes of the tree of some texts of tokens."""
-    n_nodes, before = 0, ()
+    n_nodes = 0
+    before: tuple[int, ...] = ()
     for ids in sorted(map(tuple, texts)):
         n_shared = next((i for i, (a, b) in enumerate(zip(before, ids, strict=False)) if a != b), None)
         n_nodes += len(ids) - (min(len(before), len(ids)) if n_shared is None else n_shared)

@@ -68,13 +68,14 @@ from data_gen.files.run_identity import claim_run
 from data_gen.models.names import check_inputs
 from data_gen.problems.arithmetic.rules import draw_problems
 from data_gen.problems.tasks import DEFAULT_TASK
+from data_gen.records.aggregation import Aggregation
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import load_yaml, parse_config, run_command
 from prm_train.quickstart import QuickstartConfig
 
 RESULT = Path(__file__).parent / "results" / "distill.json"
 SAMPLES, FILTER = "samples", "particle_filter"
-AGGREGATION = "prod"  # of the PRM's step scores, as in benchmarks/strategies.py
+AGGREGATION: Aggregation = "prod"  # of the PRM's step scores, as in benchmarks/strategies.py
 COLD = 0.5
 ARMS = {  # what is chosen, of which candidates
     "star": ("correct", SAMPLES),

@@ -93,7 +93,7 @@ def test_a_ratio_of_means_is_resampled_with_its_problems() -> None:
 def test_a_problem_is_drawn_by_text_and_goes_on_behind_a_cut_line(tmp_path: Path) -> None:
     from data_gen.policies.engine.transformers_policy import load_policy
 
-    policy = load_policy(DEFAULT_TASK.policy_folder)
+    policy = load_policy(str(DEFAULT_TASK.policy_folder))
     models = Models(policy, load_grader("auto", DEFAULT_TASK.source), {})
     problem = next(draw_problems(0, "test"))
     found = drawn_problem(problem, models, 40, 160)

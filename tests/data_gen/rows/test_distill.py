@@ -25,7 +25,8 @@ PROBLEM = Problem("p", "What is 2 + 3?", "5")
 def taught(
     text: str, verdict: Verdict = CORRECT, score: float | None = None, **others: Any
 ) -> TaughtSolution:
-    known = {"answer_class": text.split()[-1], "is_finished": True, "source": "samples"} | others
+    known: dict[str, Any] = {"answer_class": text.split()[-1], "is_finished": True, "source": "samples"}
+    known |= others
     return TaughtSolution(text=text, verdict=verdict, score=score, **known)
 
 

@@ -59,8 +59,12 @@ def test_votes_among_repeated_draws_have_the_mean_that_is_exact_for_few(seed: in
         subsets = random_subsets(counts, k, 4_000, rng)
         assert (subsets.sum(axis=1) == k).all()
         found = vote_of_repeated(subsets, answers, weights, right)
-        draws = [[each[i] for i in one_by_one] for each in (answers, weights, right)]
-        wanted = vote_at_k(*draws, k)  # type: ignore[arg-type]
+        wanted = vote_at_k(
+            [answers[i] for i in one_by_one],
+            [weights[i] for i in one_by_one],
+            [right[i] for i in one_by_one],
+            k,
+        )
         assert found.mean() == pytest.approx(wanted, abs=5 * 0.5 / np.sqrt(len(subsets)))
         if k == sum(counts):
             assert len(found) == 1
