@@ -90,7 +90,7 @@ $(PEERS_VENV)/.installed: $(VENV)/.installed benchmarks/peers.txt
 coverage: setup ## pass@k to 10,000 draws on the test problems of runs/quickstart, and what choices recover of it (20 minutes of CPU)
 	$(BIN)/python -m benchmarks.coverage --quickstart runs/quickstart --output runs/coverage $(ARGS)
 
-distill: setup ## what a search finds, learnt by the policy, in two rounds, three seeds, from runs/quickstart (over an hour of CPU)
+distill: setup ## what a search finds, learnt by the policy, in two rounds, three seeds, from runs/quickstart (about 15 minutes of CPU)
 	$(BIN)/python -m benchmarks.distill --quickstart runs/quickstart --output runs/distill $(ARGS)
 
 faults: setup ## kills at every file event, a full disk, flipped bits, two processes at once, hostile others: what survives
