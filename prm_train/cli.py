@@ -34,7 +34,7 @@ COMMANDS = {
     "estimate-memory": ("prm_train.estimate_memory", "what a training will take on each GPU"),
     "train-policy": (
         "prm_train.train_policy",
-        "train a policy on right solutions (SFT): those of a data set, or its own",
+        "train a policy on solutions (SFT): of a data set, its own, or those that a search found",
     ),
     "train-prm": ("prm_train.train_prm", "train a process reward model on step values"),
     "train-orm": ("prm_train.train_orm", "train an outcome reward model on verdicts"),

@@ -72,7 +72,7 @@ CLASSES: dict[str, type[Any]] = {
     "grpo": GrpoConfig,
 }
 READS = {
-    "train-policy": ("orm",),
+    "train-policy": ("orm", "distill"),
     "train-prm": ("prm",),
     "train-orm": ("orm", "orm_pairs", "orm_history"),
     "train-implicit-prm": ("orm",),
@@ -230,6 +230,7 @@ def after_search(config: SearchConfig, line: Line, written: Written) -> None:
     models = (config.prm, config.orm, config.revision_model)
     assert {Path(name) for name in models if name} <= written.models, line.text
     written.searches.add(config.output)
+    written.separators[config.output] = config.step_separator  # rows to distill are built from it
 
 
 def after_solve(config: SolveConfig, line: Line, written: Written) -> None:
