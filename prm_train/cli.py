@@ -47,6 +47,10 @@ COMMANDS = {
         "train a generative verifier, which says Yes or No after each step",
     ),
     "train-revision": ("prm_train.train_revision", "train a model that revises its attempts"),
+    "train-score": (
+        "prm_train.train_score",
+        "train a policy to correct its attempts by reinforcement learning (SCoRe)",
+    ),
     "publish": (
         "prm_train.publish",
         "write a scorer as a folder that loads anywhere, with a card, and push it to the Hub",

@@ -60,6 +60,7 @@ ORDER = (
     "prm_train.benchmarking",
     "prm_train.publishing",
     "prm_train.training",
+    "prm_train.self_correction",
     "prm_train",
 )
 # At the roots beside the commands: the old names of modules that published cards, configs or people's scripts
