@@ -11,8 +11,8 @@ its own draws: behind a first attempt stands, by a coin, the same attempt again 
 right or wrong as they came. No reward and no verdict goes into it. All arms start there:
 
     base        as it is
-    sft         pair-SFT: wrong attempts and a right one near each, as `prm-train build --kinds revision` makes
-                them of its own solutions (Snell et al. 2024), one attempt shown
+    sft         pair-SFT: a wrong attempt, then a right one like it, which `prm-train build --kinds revision`
+                finds among its own solutions (Snell et al. 2024)
     star        its own chains of two attempts whose second is right, the loss on the second
     reinforce   both attempts learn by REINFORCE leave-one-out: no stage one, no bonus
     bonus       the same with the bonus alpha (r2 - r1): no stage one
@@ -51,49 +51,38 @@ benchmarks/results/score.json.
 """
 
 import argparse
-import asyncio
 import json
-import random
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_gen.files.jsonl import write_text
+from benchmarks.self_correction_stages import (
+    MAX_NEW_TOKENS,
+    base_rows,
+    read_verdicts,
+    star_rows,
+    test_verdicts,
+)
 from data_gen.files.run_identity import claim_run
 from data_gen.files.stored_record import read_object
-from data_gen.grading.graders import load_grader
 from data_gen.policies.engine.transformers_policy import load_policy
-from data_gen.problems.tasks import DEFAULT_TASK, model_path
 from data_gen.process.machine import machine_name, shown_path
-from data_gen.records.chats import ChainPrompts, Message, chain_prompt
-from data_gen.records.draw_keys import derive_seed
-from data_gen.records.sampling import SamplingParams
-from data_gen.records.solutions import Problem
-from data_gen.records.verdicts import CORRECT, INCORRECT, Verdict, unknown
-from data_gen.rows.layouts import RevisionKind, RevisionRow, write_rows
 from data_gen.sampling.summary import SampleSummary
 from data_gen.settings.parse import parse_config
-from prm_train.metrics.self_correction import MEASURES, Pair, problem_values
+from prm_train.metrics.self_correction import MEASURES, problem_values
 from prm_train.metrics.training_report import TrainingReport
 from prm_train.metrics.training_seeds import interval_over_seeds
-from prm_train.self_correction.chains import ChainDrawer, TwoAttempts
 
 RESULT = Path(__file__).parent / "results" / "score.json"
 ARMS = ("base", "sft", "star", "reinforce", "bonus", "score")
 BY_REWARD = ("reinforce", "bonus", "score")
-TEST_SEED, TRUNK_SEED = 90_000, 91_000
-MAX_NEW_TOKENS = 160
-P_REPEATED = 0.5  # of the base's second attempts in its training text repeat the first
 SFT = ("--learning_rate", "1e-3", "--batch_size", "16", "--n_revised_chains", "0", "--use_cpu", "true")
-VERDICTS = {"correct": CORRECT, "incorrect": INCORRECT, "unknown": unknown("unknown")}
-Verdicts = dict[str, list[list[Pair]]]  # by temperature, of each test problem its chains
 Command = tuple[str, ...]
 
 
@@ -120,7 +109,7 @@ class RunConfig:
 
 def commands(config: RunConfig) -> Iterator[tuple[Path, Command]]:
     """One after the other, and the file that each leaves when it is finished. `rows-base`, `rows-star` and
-    `test` are stages of this file.
+    `test` are those of `benchmarks.self_correction_stages`.
     """
     out, base = config.output, config.output / "base"
     yield out / "base.jsonl", ("rows-base",)
@@ -188,111 +177,20 @@ def run(config: RunConfig) -> None:
     for finished, (name, *arguments) in commands(config):
         if finished.exists():
             continue
+        base = config.output / "base"
         if name == "rows-base":
-            write_rows(finished, asyncio.run(base_rows(config)))
+            base_rows(config.n_base_problems, finished)
         elif name == "rows-star":
-            star_rows(config, int(arguments[0]), finished)
+            star_rows(base, config.n_train_problems, int(arguments[0]), finished)
         elif name == "test":
-            folder = config.output / f"seed-{arguments[0]}" / arguments[1]
-            test(
-                config.output / "base" if arguments[1] == "base" else folder,
-                config,
-                int(arguments[0]),
-                finished,
-            )
+            seed, arm = arguments
+            model = base if arm == "base" else finished.parent / arm
+            test_verdicts(model, config.n_test_problems, int(seed), finished)
         else:
             subprocess.run([sys.executable, "-m", name, *arguments], check=True)
 
 
-# --- stages of this file
-
-
-def problems(seed: int, split: str, n: int) -> list[Problem]:
-    return list(islice(DEFAULT_TASK.problems(seed, split), n))
-
-
-def drawer(model: Path, temperature: float, seed: int) -> ChainDrawer:
-    policy = load_policy(model_path(str(model)), base_seed=seed, prefix_cache_bytes=2**28)
-    return ChainDrawer(
-        policy, load_grader("arithmetic", ""), SamplingParams(MAX_NEW_TOKENS, temperature), ChainPrompts()
-    )
-
-
-async def draw_all(source: ChainDrawer, found: Sequence[Problem], n_chains: int) -> list[list[TwoAttempts]]:
-    """In parts, so that the batch is never much longer than the engine's rows."""
-    parts = [found[start : start + 64] for start in range(0, len(found), 64)]
-    return [group for part in parts for group in await source.draw(part, n_chains)]
-
-
-def row(problem: Problem, shown: Sequence[str], answer: str) -> RevisionRow:
-    kind: RevisionKind = "revision" if shown else "first_attempt"
-    prompt, completion = chain_prompt(problem, shown, ChainPrompts()), (Message("assistant", answer),)
-    indices = tuple(range(len(shown) + 1))
-    return RevisionRow(
-        problem.problem_id, prompt, completion, kind, len(shown), None, indices, problem.question
-    )
-
-
-async def base_rows(config: RunConfig) -> list[RevisionRow]:
-    """Two draws of the single-attempt policy a problem, in a chain, and the second alone."""
-    found = problems(TRUNK_SEED, "train", config.n_base_problems)
-    policy = load_policy(model_path("single_attempt"), base_seed=TRUNK_SEED, prefix_cache_bytes=2**28)
-    params, rows = SamplingParams(MAX_NEW_TOKENS), []
-    for start in range(0, len(found), 64):
-        part = found[start : start + 64]
-        prompts = [policy.encode_prompt(each.question) for each in part]
-        draws = await asyncio.gather(*(policy.sample(ids, params, i) for ids in prompts for i in range(2)))
-        for number, problem in enumerate(part):
-            first, other = draws[2 * number].text, draws[2 * number + 1].text
-            coin = random.Random(derive_seed("base of self-correction", problem.question)).random()
-            rows += [row(problem, [first], first if coin < P_REPEATED else other), row(problem, [], other)]
-    return rows
-
-
-def star_rows(config: RunConfig, seed: int, path: Path) -> None:
-    """The base's own chains whose second attempt is right; what they cost stands beside them."""
-    found = problems(seed, "train", config.n_train_problems)
-    groups = asyncio.run(draw_all(drawer(config.output / "base", 1.0, seed), found, 4))
-    rows = [
-        row(problem, [chain.first.text], chain.second.text)
-        for problem, group in zip(found, groups, strict=True)
-        for chain in group
-        if chain.second is not None and chain.second.verdict.is_correct
-    ]
-    write_text(path.with_suffix(".tokens.json"), json.dumps(tokens_of(groups)) + "\n")
-    write_rows(path, rows)
-
-
-def tokens_of(groups: Sequence[Sequence[TwoAttempts]]) -> dict[str, int]:
-    usages = [attempt.usage for group in groups for chain in group for attempt in chain.attempts]
-    generated, prompts = sum(each.n_generated for each in usages), sum(each.n_prefilled for each in usages)
-    return {"generated": generated, "prompts": prompts}
-
-
-def test(model: Path, config: RunConfig, seed: int, path: Path) -> None:
-    """Verdicts of the chains on the test problems: two a problem at temperature 1, one greedily."""
-    found = problems(TEST_SEED, "test", config.n_test_problems)
-    figures: dict[str, Any] = {}
-    for name, temperature, n_chains in (("sampled", 1.0, 2), ("greedy", 0.0, 1)):
-        groups = asyncio.run(draw_all(drawer(model, temperature, seed), found, n_chains))
-        figures[name] = [[[v.kind.value for v in chain.verdicts] for chain in group] for group in groups]
-        same = [c.second is not None and c.second.text == c.first.text for group in groups for c in group]
-        figures[f"{name}_same"] = round(float(np.mean(same)), 4)
-    write_text(path, json.dumps(figures) + "\n")
-
-
 # --- figures
-
-
-def read_verdicts(path: Path) -> Verdicts:
-    def verdict(kind: str) -> Verdict:
-        return VERDICTS[kind]
-
-    stored = read_object(path)
-    return {
-        name: [[(verdict(a), verdict(b)) for a, b in group] for group in stored[name]]
-        for name in ("sampled", "greedy")
-    }
 
 
 def over_seeds(values: Sequence[NDArray[np.float64]]) -> dict[str, float]:

@@ -1,5 +1,5 @@
-"""`prm-train train-score`: a policy that corrects itself, by reinforcement learning in two stages (SCoRe, Kumar
-et al. 2024).
+"""`prm-train train-score`: a policy that corrects itself, by reinforcement learning in two stages (SCoRe,
+Kumar et al. 2024).
 
 The checkpoint is a plain causal language model: it runs as a policy in `sample`, and as the revision model of
 `search`. The report says what it does with problems that it was not trained on.

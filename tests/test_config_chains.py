@@ -33,8 +33,8 @@ from prm_train.routing.settings import RouteConfig
 from prm_train.search.settings import SearchConfig
 from prm_train.search.show_tree import ShowTreeConfig
 from prm_train.search.solve_questions import SolveConfig
-from prm_train.serving.named_models import read_policies, read_scorers
 from prm_train.self_correction.settings import TrainScoreConfig
+from prm_train.serving.named_models import read_policies, read_scorers
 from prm_train.serving.settings import ServeConfig
 from prm_train.training.config import (
     TrainImplicitPrmConfig,

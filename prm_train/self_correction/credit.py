@@ -4,9 +4,10 @@
     stage one   attempt 1: nothing but the KL that holds it        attempt 2: r2
     stage two   attempt 1: r1 + c * (r2 + alpha * (r2 - r1))       attempt 2: r2 + alpha * (r2 - r1)
 
-`c` is `first_credit`. The paper writes the bonus as a reward of attempt 2. Credited to attempt 2 alone (c = 0)
-it cannot change what is best: r1 is behind it, so on average the bonus is 1 + alpha times its gradient.
-Credited to attempt 1, too (c = 1, the return of the whole chain), alpha above 1 pays for wrong first attempts.
+`c` is `first_credit`. The paper writes the bonus as a reward of attempt 2. Credited to attempt 2 alone
+(c = 0) it cannot change which second attempt is best: r1 is given there, so the gradient is on average that
+of r2 times 1 + alpha. Credited to attempt 1, too (c = 1: the return of the whole chain), an alpha above 1
+pays for wrong first attempts.
 
 Each reward is compared with the mean of those that the other chains of the same problem got in the same place
 (leave one out). An unknown verdict is no reward: its attempt gets no credit, and counts in no mean.

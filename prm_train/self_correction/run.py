@@ -11,7 +11,6 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -28,7 +27,6 @@ from data_gen.policies.engine.transformers_policy import load_policy
 from data_gen.problems.sources import load_problems
 from data_gen.problems.tasks import model_path
 from data_gen.process.disk_faults import writing
-from data_gen.records.sampling import SamplingParams
 from data_gen.records.solutions import Problem
 from data_gen.settings.errors import InputError
 from prm_train.checkpoints.facts import CheckpointFacts

@@ -29,9 +29,7 @@ class ScoreObjective:
     )
     kl: Annotated[float, Ge(0)] = field(
         default=0.0,
-        metadata={
-            "help": "price of a nat of KL to the base model: attempt 2 in both stages, attempt 1 in two"
-        },
+        metadata={"help": "price of a nat of KL to the base: of attempt 2, in stage two of both"},
     )
     alpha: Annotated[float, Ge(0)] = field(
         default=1.0, metadata={"help": "stage two: attempt 2 is also rewarded alpha * (reward 2 - reward 1)"}
