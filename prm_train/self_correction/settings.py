@@ -32,13 +32,13 @@ class ScoreObjective:
         metadata={"help": "price of a nat of KL to the base: of attempt 2, in stage two of both"},
     )
     alpha: Annotated[float, Ge(0)] = field(
-        default=1.0, metadata={"help": "stage two: attempt 2 is also rewarded alpha * (reward 2 - reward 1)"}
+        default=1.0, metadata={"help": "stage two: attempt 2 also gets alpha * (reward 2 - reward 1)"}
     )
     first_credit: Annotated[float, Interval(ge=0, le=1)] = field(
         default=0.0,
         metadata={
-            "help": "stage two: share of attempt 2's reward, bonus included, that attempt 1 is credited with; "
-            "with alpha above 1 much of it pays for wrong first attempts"
+            "help": "stage two: share of attempt 2's reward, bonus included, that attempt 1 gets, too; with "
+            "alpha above 1 much of it pays for wrong first attempts"
         },
     )
 
