@@ -67,6 +67,10 @@ bench: setup ## sampling against generate, incremental scoring against whole pat
 revisions: setup ## chains of revisions against independent attempts, from samples to figures (an hour)
 	$(BIN)/python -m benchmarks.revisions run --output runs/revisions/seed-0 $(ARGS)
 
+self-correction: setup ## SCoRe against SFT, STaR and plain REINFORCE, three seeds (an hour and a half of one core)
+	$(BIN)/python -m benchmarks.self_correction run --output runs/self-correction $(ARGS)
+	$(BIN)/python -m benchmarks.self_correction collect runs/self-correction
+
 reproduce: setup ## the paper's findings on the built-in task, one seed (about an hour on two idle cores); ARGS="--seed 12": another
 	$(BIN)/python -m benchmarks.reproduce run $(ARGS)
 

@@ -51,6 +51,10 @@ COMMANDS = {
         "prm_train.grpo",
         "train a policy by TRL's GRPO on verdicts, an ORM's scores and credit for steps",
     ),
+    "train-score": (
+        "prm_train.train_score",
+        "train a policy to correct its attempts by reinforcement learning (SCoRe)",
+    ),
     "publish": (
         "prm_train.publish",
         "write a scorer as a folder that loads anywhere, with a card, and push it to the Hub",

@@ -34,6 +34,7 @@ from prm_train.routing.settings import RouteConfig
 from prm_train.search.settings import SearchConfig
 from prm_train.search.show_tree import ShowTreeConfig
 from prm_train.search.solve_questions import SolveConfig
+from prm_train.self_correction.settings import TrainScoreConfig
 from prm_train.serving.named_models import read_policies, read_scorers
 from prm_train.serving.settings import ServeConfig
 from prm_train.training.config import (
@@ -61,6 +62,7 @@ CLASSES: dict[str, type[Any]] = {
     "train-implicit-prm": TrainImplicitPrmConfig,
     "train-verifier": TrainVerifierConfig,
     "train-revision": TrainRevisionConfig,
+    "train-score": TrainScoreConfig,
     "publish": PublishConfig,
     "publish-data": PublishDataConfig,
     "search": SearchConfig,
@@ -217,6 +219,11 @@ def after_quickstart(config: QuickstartConfig, line: Line, written: Written) -> 
     written.searches |= {path for split in ("validation", "test") for path in search_folders(config, split)}
 
 
+def after_train_score(config: TrainScoreConfig, line: Line, written: Written) -> None:
+    assert config.model == "base" or Path(config.model) in written.models, line.text
+    written.models.add(config.output)
+
+
 def after_publish(config: PublishConfig, line: Line, written: Written) -> None:
     assert config.checkpoint in written.models, line.text
     assert config.rows in written.rows, line.text
@@ -275,6 +282,7 @@ WRITERS: dict[str, Callable[[Any, Line, Written], None]] = {
     "build": after_build,
     "convert": after_convert,
     "quickstart": after_quickstart,
+    "train-score": after_train_score,
     "publish": after_publish,
     "publish-data": after_publish_data,
     "search": after_search,

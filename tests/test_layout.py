@@ -62,6 +62,7 @@ ORDER = (
     "prm_train.rewards",
     "prm_train.training",
     "prm_train.rl",
+    "prm_train.self_correction",
     "prm_train",
 )
 # At the roots beside the commands: the old names of modules that published cards, configs or people's scripts
