@@ -118,8 +118,8 @@ class ServeConfig(ListenSettings, SolverConfig):
     max_sessions_per_key: int | None = field(
         default=None,
         metadata={
-            "help": "scoring sessions that one key may have open; null: a quarter of max_sessions where there "
-            "are several keys, otherwise all"
+            "help": "scoring sessions that one key may have open; null: a quarter of max_sessions where "
+            "there are several keys, otherwise all"
         },
     )
     max_session_nodes: int = field(default=4096, metadata={"help": "steps of a scoring session"})
