@@ -56,7 +56,7 @@ from prm_train.scoring.flops import ForwardFlops
 from prm_train.scoring.work import passed
 from prm_train.search.allocation import PROMPT, Unit
 from prm_train.search.model_flops import models_flops
-from prm_train.search.routing.router import Router, ScorerName
+from prm_train.search.routing.router import Router, ScorerName, Stage
 
 logger = logging.getLogger(__name__)
 FILE, REPORT_FILE = "router.json", "route-report.json"
@@ -203,6 +203,7 @@ def settings_of(config: RouteConfig) -> FitSettings:
         config.prior,
         config.n_folds,
         config.seed,
+        config.n_stages,
     )
 
 
@@ -218,7 +219,7 @@ def fit_and_judge(config: RouteConfig, material: Material) -> tuple[Plan, Fitted
     fitted = fit_router(problems, settings, plan.given, plan.fit)
     if not config.test:
         return plan, fitted, cross_judge(problems, settings, plan.given, plan.fit)
-    places = set(fitted.mix.places)
+    places = fitted.mix.all_places
     return plan, fitted, [judge(searched(makers[1], plan, reader, places, material.large[1]), fitted)]
 
 
@@ -246,6 +247,7 @@ def router_of(material: Material, plan: Plan, fitted: Fitted) -> Router:
         fit=fitted.fit,
         edges=fitted.mix.edges,
         large_from=fitted.large_from,
+        stages=tuple(Stage(plan.choices[step.place], step.accept_from) for step in fitted.mix.steps),
     )
 
 
@@ -253,7 +255,8 @@ def report_of(
     config: RouteConfig, verdict: Verdict, plan: Plan, fitted: Fitted, n_fitted: int, n_failed: int
 ) -> RouteReport:
     run = AllocationRun(command_line("route", config), code_version(), datetime.now(UTC).date().isoformat())
-    choices = tuple(str(plan.choices[place]) for place in fitted.mix.places)
+    stages = [f"{plan.choices[step.place]} from {step.accept_from:.3f}" for step in fitted.mix.steps]
+    choices = (*stages, *(str(plan.choices[place]) for place in fitted.mix.places))
     return RouteReport(
         n_fitted=n_fitted,
         n_judged=len(verdict),

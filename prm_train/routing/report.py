@@ -45,6 +45,7 @@ class WrongRoutings:
     spoiled: Interval
     n_wrong_simple: float
     n_right_complex: float
+    wrong_stage: Interval | None = None  # newer than the first reports
 
 
 @dataclass(frozen=True, kw_only=True)

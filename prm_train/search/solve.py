@@ -101,7 +101,9 @@ def _routed(solver: Solver, router: Router, path: Path, large_policy: Policy | N
         raise InputError(f"{path.name}: needs the {router.scorer}; got no scorer")
     temperature = router.draws.temperature
     sample = Choice("simple", 1, BEST_OF_N, temperature, router.aggregation, scorer=router.scorer)
-    simple, *solvers = _solvers(solver, (sample, *router.complex), path)
+    staged = [each.choice for each in router.stages]
+    simple, *solvers = _solvers(solver, (sample, *router.complex, *staged), path)
+    n_complex = len(router.complex)
     large = None
     if router.large_from is None:
         large_policy = None
@@ -112,13 +114,14 @@ def _routed(solver: Solver, router: Router, path: Path, large_policy: Policy | N
     return RoutedSolver(
         router,
         simple,
-        solvers,
+        solvers[:n_complex],
         solver.policy,
         solver.scorer,
         solver.ledger,
         solver.first_draw,
         large,
         large_policy,
+        solvers[n_complex:],
     )
 
 
