@@ -20,19 +20,20 @@ The analysis, as it was written down before any test problem was looked at:
   how much more the router solves than sending questions by lot to either path at the same cost.
 - Of rules without stages it was run twice. The first time the fit took the cheapest router that seemed as
   accurate on validation, with three bins of difficulty: 32.8 % (31.5 to 34.0) of the default's tokens saved
-  at -0.2 (-1.3 to +1.0) points. Then a fourth seed (4, of another run), tried by itself, lost 9 points by such a
-  router. On that seed alone the rule was made cautious: the defaults of `tolerance` (0.01), `caution` (2) and
-  `n_bins` (1). Nothing else was changed once test problems had been seen: 7.7 % (6.6 to 8.9) at +0.2 points.
+  at -0.2 (-1.3 to +1.0) points. Then a fourth seed (4, of another run), tried by itself, lost 9 points by
+  such a router. On that seed alone the rule was made cautious: the defaults of `tolerance` (0.01), `caution`
+  (2) and `n_bins` (1). Nothing else was changed once test problems had been seen: 7.7 % (6.6 to 8.9) at +0.2
+  points.
 - Then the complex path was graded: up to two cheaper searches before its last one, whose answer stands where
-  it is sure enough (`n_stages`, prm_train/routing/stages.py). All of this was decided on validation problems,
-  of these three seeds and of three others (3, 4, 5), and written down before the one run on test problems.
-  Sureness is the answer's share of the vote times the score of its heaviest path, which told right answers of
-  particle filters with 4 and 8 paths from wrong ones with an AUROC of 0.86 to 0.96 (the share alone: 0.60 to
-  0.86; the best score less the best of another answer: 0.68 to 0.88). Caution, tolerance and bins stayed as
-  they were. What is expected: a particle filter with 4 paths (0.33 of the default's tokens) ends 60 to 70 %
-  of the questions at equal accuracy, and what goes on pays for both searches; so 20 to 35 % can be saved where
-  150 problems tell that from luck. Where four in five questions end there 42 to 46 % are saved, and on one of
-  the six seeds 7 points are lost. So half is not expected against the default.
+  it is sure enough (`n_stages`, prm_train/routing/stages.py). All of this was decided on validation
+  problems, of these three seeds and of three others (3, 4, 5), and written down before the one run on test
+  problems. Sureness is the answer's share of the vote times the score of its heaviest path, which told right
+  answers of particle filters with 4 and 8 paths from wrong ones with an AUROC of 0.86 to 0.96 (the share
+  alone: 0.60 to 0.86; the best score less the best of another answer: 0.68 to 0.88). Caution, tolerance and
+  bins stayed as they were. What is expected: a particle filter with 4 paths (0.33 of the default's tokens)
+  ends 60 to 70 % of the questions at equal accuracy, and what goes on pays for both searches; so 20 to 35 %
+  can be saved where 150 problems tell that from luck. Where four in five questions end there 42 to 46 % are
+  saved, and on one of the six seeds 7 points are lost. So half is not expected against the default.
 - Replayed searches in a tree share nothing with the stage before them; in use some draws are the same, so
   replayed savings are lower bounds. `wrong_stage` is the share of problems in which a stage's answer stood
   though it was wrong and what follows right.
