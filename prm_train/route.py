@@ -5,11 +5,11 @@ of `prm-train search`.
 
 A question takes the simple path, one sample that the scorer judges, if its prompt does not look too hard;
 the answer stands if its score is high enough, and otherwise the question goes on to the complex path: a
-method with its N, or those of an allocation's bins. Complex path and thresholds are the cheapest that solve
-as many validation problems as what every question would get without a router, the `reference` (FrugalGPT,
-Chen et al. 2023; prm_train/search/routing/router.py states the rules and their sources). router.json is for
-`solve --router` and `serve`; route-report.json says what it is worth on problems that had no part in it:
-those of `test`, or without them the other folds of validation.
+method with its N, or those of an allocation's bins, before which cheaper searches may end it. Complex path
+and thresholds are the cheapest that solve as many validation problems as what every question would get
+without a router, the `reference` (FrugalGPT, Chen et al. 2023; prm_train/search/routing/router.py states the
+rules and their sources). router.json is for `solve --router` and `serve`; route-report.json says what it is
+worth on problems that had no part in it: those of `test`, or without them the other folds of validation.
 """
 
 import logging
@@ -255,8 +255,8 @@ def report_of(
     config: RouteConfig, verdict: Verdict, plan: Plan, fitted: Fitted, n_fitted: int, n_failed: int
 ) -> RouteReport:
     run = AllocationRun(command_line("route", config), code_version(), datetime.now(UTC).date().isoformat())
-    stages = [f"{plan.choices[step.place]} from {step.accept_from:.3f}" for step in fitted.mix.steps]
-    choices = (*stages, *(str(plan.choices[place]) for place in fitted.mix.places))
+    stages = tuple(f"{plan.choices[step.place]} from {step.accept_from:.3f}" for step in fitted.mix.steps)
+    choices = tuple(str(plan.choices[place]) for place in fitted.mix.places)
     return RouteReport(
         n_fitted=n_fitted,
         n_judged=len(verdict),
@@ -267,6 +267,7 @@ def report_of(
         caution=config.caution,
         reference_path="the allocation" if plan.reference is None else str(plan.reference),
         complex_path=choices,
+        stages=stages,
         router=verdict.router,
         reference=verdict.reference,
         always_complex=verdict.always_complex,
