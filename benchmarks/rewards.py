@@ -169,9 +169,12 @@ def measure(prm: Path, policy: str, n_problems: int, group: int, n_repeats: int)
     batch, scorer = generation(), load_scorer(str(prm))
     assert isinstance(scorer, IncrementalScorer)
     outcome, here = OutcomeReward(DEFAULT_TASK.grader), StepCredit(scorer, "min")
-    arguments = ([[]] * len(batch.texts), batch.texts)
-    columns = {"question": batch.questions, "gold_answer": [each.gold_answer for each in batch.problems]}
-    outcomes = outcome(*arguments, **columns)
+    columns: dict[str, Any] = {
+        "question": batch.questions,
+        "gold_answer": [each.gold_answer for each in batch.problems],
+    }
+    prompts = [""] * len(batch.texts)
+    outcomes = outcome(prompts, batch.texts, **columns)
     with start_server(prm) as server:
         there = StepCredit(connect_scorer(str(prm), (server.url,), model="prm"), "min")
         tokenizer = generation.tokenizer
@@ -179,7 +182,7 @@ def measure(prm: Path, policy: str, n_problems: int, group: int, n_repeats: int)
             {
                 "generate": generation,
                 "engine": lambda: draw_by_engine(engine, problems, group),
-                "outcome": lambda: outcome(*arguments, **columns),
+                "outcome": lambda: outcome(prompts, batch.texts, **columns),
                 "in_process": lambda: credited(here, tokenizer, batch, outcomes),
                 "pooling": lambda: credited(there, tokenizer, batch, outcomes),
                 "v1_score": lambda: scored_by_requests(server.url, batch),

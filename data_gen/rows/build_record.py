@@ -83,6 +83,8 @@ class KindSummary:
     stopping: Mapping[str, int] | None = None
     kinds: Mapping[str, int] | None = None
     n_attempts: Mapping[str, int] | None = None
+    sources: Mapping[str, int] | None = None
+    verdicts: Mapping[str, int] | None = None
     label_meaning: str = ""
     distances: Mapping[str, Mapping[str, float | int | None]] | None = None
 
@@ -104,6 +106,7 @@ class BuildRecord(StoredRecord):
     orm_pairs: KindSummary | None = None
     orm_history: KindSummary | None = None
     revision: KindSummary | None = None
+    distill: KindSummary | None = None
 
     def with_kinds(self, kinds: Mapping[RowKind, KindSummary]) -> "BuildRecord":
         return replace(
@@ -113,6 +116,7 @@ class BuildRecord(StoredRecord):
             orm_pairs=kinds.get("orm_pairs"),
             orm_history=kinds.get("orm_history"),
             revision=kinds.get("revision"),
+            distill=kinds.get("distill"),
         )
 
     def kind(self, kind: str) -> KindSummary | None:

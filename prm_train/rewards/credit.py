@@ -11,6 +11,7 @@ from data_gen.settings.errors import InputError
 from prm_train.kinds.load import load_scorer
 from prm_train.metrics.ranking import auroc
 from prm_train.rewards.completion_scores import CompletionScores, gather_scores, whole_score
+from prm_train.rewards.forms import Floats
 from prm_train.rewards.group_credit import Credit, CreditRules, Form, Outcome, credit_of_group
 from prm_train.rewards.loaded_once import LoadedOnce
 from prm_train.rewards.step_spans import CompletionSteps, StepFinder
@@ -121,15 +122,17 @@ class StepCredit:
                 f"{len(outcomes)} outcomes, {len(scores)} scored completions, {len(groups)} names of groups; "
                 "expected as many of each"
             )
-        advantages = [np.zeros(0)] * len(scores)
-        rewards = [np.zeros(0)] * len(scores)
+        advantages: list[Floats] = [np.zeros(0)] * len(scores)
+        rewards: list[Floats] = [np.zeros(0)] * len(scores)
         excluded: list[str | None] = [None] * len(scores)
         for group in dict.fromkeys(groups):
             places = [n for n, each in enumerate(groups) if each == group]
             own = [outcomes[n] for n in places], [scores[n] for n in places]
             found = credit_of_group(self.rules, *own, scale)
-            for n, *each in zip(places, found.advantages, found.rewards, found.excluded, strict=True):
-                advantages[n], rewards[n], excluded[n] = each
+            for n, above, earned, reason in zip(
+                places, found.advantages, found.rewards, found.excluded, strict=True
+            ):
+                advantages[n], rewards[n], excluded[n] = above, earned, reason
         credit = Credit(tuple(advantages), tuple(rewards), tuple(excluded))
         if log is not None:
             self._log_facts(outcomes, scores, credit, log)
@@ -145,9 +148,9 @@ class StepCredit:
             share = credit.excluded.count(reason) / len(scores)
             log(f"step_credit/excluded/{reason.replace(' ', '_')}", share)
         told = [
-            (whole_score(self.scorer, each), self.rules.is_right(outcome))
+            (whole, self.rules.is_right(outcome))
             for each, outcome in zip(scores, outcomes, strict=True)
-            if outcome is not None and not each.failure
+            if outcome is not None and (whole := whole_score(self.scorer, each)) is not None
         ]
         agreement = auroc([score for score, _ in told], [right for _, right in told])
         if agreement is not None:

@@ -54,10 +54,10 @@ def centred_rewards(scores: Sequence[ArrayLike], is_right: Sequence[bool]) -> li
     kinds sum to 0 and the outcome alone decides between them. A completion's bonus is at most 1 in size,
     however many steps it has.
     """
-    means = np.array([np.mean(each) for each in scores])
+    arrays = [np.asarray(each, dtype=float) for each in scores]
+    means = np.array([each.mean() for each in arrays])
     kind = np.asarray(is_right, dtype=bool)
     centre = np.where(kind, _mean(means[kind]), _mean(means[~kind]))
-    arrays = [np.asarray(each, dtype=float) for each in scores]
     return [(each - m) / len(each) for each, m in zip(arrays, centre, strict=True)]
 
 
@@ -85,7 +85,7 @@ def consistent(scores: Sequence[ArrayLike], is_right: Sequence[bool], kept_share
     PROF (Ye et al. 2025, "Beyond Correctness", arXiv 2509.03403): the PRM chooses what to learn from and is
     never itself the reward.
     """
-    means = np.array([np.mean(each) for each in scores])
+    means = np.array([np.asarray(each, dtype=float).mean() for each in scores])
     kind = np.asarray(is_right, dtype=bool)
     right, wrong = np.flatnonzero(kind), np.flatnonzero(~kind)
     n_kept = math.ceil(kept_share * len(means))
@@ -111,7 +111,7 @@ def above_others(returns: Sequence[Floats]) -> list[Floats]:
     There is no baseline per index of a step: normalised so, the number of terms that a completion subtracts
     is chosen by where it stops, and the gradient is biased (verl issue 7244).
     """
-    baseline = others_mean([each.mean() for each in returns]) if returns else []
+    baseline = others_mean([each.mean() for each in returns])
     return [each - b for each, b in zip(returns, baseline, strict=True)]
 
 

@@ -43,7 +43,7 @@ class CreditRules:
     right_from: float = 0.5  # outcomes of at least so much are right ones
 
     def __post_init__(self) -> None:
-        if self.form == "sum":
+        if str(self.form) == "sum":
             raise InputError(
                 "form: got sum, the sum of step scores. It grows with the number of steps: policies learn to "
                 "write more of them and collapse; expected min, advantage, outcome_centred, gate or filter "

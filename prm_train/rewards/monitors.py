@@ -8,7 +8,7 @@ new labels on what the policy writes now.
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +81,11 @@ class RewardMonitor(TrainerCallback):
         self.alarm: str | None = None
         self._values: dict[str, list[float]] = defaultdict(list)
 
+    def recall(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        """What was logged before, where a training goes on. What it said then it says again."""
+        for logs in lines:
+            self._note(logs)
+
     def on_log(
         self,
         args: Any,
@@ -91,9 +96,7 @@ class RewardMonitor(TrainerCallback):
     ) -> None:
         if logs is None or LENGTH not in logs:  # the summary at the end, an evaluation
             return
-        for name in (LENGTH, STEPS, AGREEMENT, KL):
-            if logs.get(name) is not None:
-                self._values[name].append(float(logs[name]))
+        self._note(logs)
         reasons = self.limits.reasons(self._values)
         if reasons and self.alarm is None:
             self.alarm = "; ".join(reasons)
@@ -109,3 +112,8 @@ class RewardMonitor(TrainerCallback):
             state.log_history[-1][ALARM] = logs[ALARM]
         if self.alarm is not None and self.stops_training:
             control.should_training_stop = True
+
+    def _note(self, logs: Mapping[str, Any]) -> None:
+        for name in (LENGTH, STEPS, AGREEMENT, KL):
+            if logs.get(name) is not None:
+                self._values[name].append(float(logs[name]))

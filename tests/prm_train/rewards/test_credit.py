@@ -1,10 +1,12 @@
 import asyncio
 from collections import defaultdict
+from typing import Any, cast
 
 import pytest
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 from data_gen.settings.errors import InputError
+from prm_train.encoding.aggregation import Aggregation
 from prm_train.encoding.paths import prepare_encoding
 from prm_train.rewards import OrmReward, StepCredit
 from prm_train.rewards.completion_scores import CompletionScores, score_completions
@@ -64,9 +66,10 @@ class FailingTree:
 
 def test_a_fault_of_the_scorer_is_no_missing_score():
     class Broken:
-        scorer_id, scores_steps, aggregation = "broken", True, "min"
+        scorer_id, scores_steps = "broken", True
+        aggregation: Aggregation = "min"
 
-        def session(self, question):
+        def session(self, question: str) -> Any:
             class Session:
                 async def __aenter__(self):
                     return FailingTree()
@@ -129,7 +132,7 @@ def test_step_credit_wants_a_prm_and_rules_that_can_be(orm):
     with pytest.raises(InputError, match="tiny: an ORM, expected a PRM"):
         StepCredit(orm, "min").score(byte_level_tokenizer(), [QUESTION], [[5]])
     with pytest.raises(InputError, match="grows with the number of steps"):
-        StepCredit(orm, "sum")
+        StepCredit(orm, cast(Any, "sum"))
     with pytest.raises(ValueError, match="1 outcomes, 2 scored completions, 2 names of groups"):
         StepCredit(orm, "min").credit([1.0], [CompletionScores()] * 2, [0, 0])
 

@@ -123,9 +123,9 @@ def test_rules_that_cannot_be_are_refused(settings, message):
 
 def test_rewards_of_a_completion_whose_group_is_not_known():
     (one,) = scored([0.9, 0.6])
-    assert rewards_of_one(MIN, 1.0, one).tolist() == pytest.approx([0, 1.2])
-    assert rewards_of_one(CreditRules("advantage"), 1.0, one).tolist() == pytest.approx([0.9, 0.7])
-    assert rewards_of_one(CreditRules("gate"), 1.0, one).tolist() == pytest.approx([0, 0.5])
+    assert rewards_of_one(MIN, 1.0, one) == pytest.approx([0, 1.2])
+    assert rewards_of_one(CreditRules("advantage"), 1.0, one) == pytest.approx([0.9, 0.7])
+    assert rewards_of_one(CreditRules("gate"), 1.0, one) == pytest.approx([0, 0.5])
     assert rewards_of_one(MIN, None, one) is None
     assert rewards_of_one(MIN, 1.0, CompletionScores(failure="no step")) is None
     with pytest.raises(InputError, match="filter"):

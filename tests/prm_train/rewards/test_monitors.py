@@ -57,6 +57,15 @@ def test_it_stops_the_training_if_it_is_to():
     assert monitor.alarm == "completions went from 6 to 100 steps"
 
 
+def test_a_training_that_goes_on_is_held_against_its_first_steps():
+    before = [STEADY] * 2 + [STEADY | {STEPS: 10.0}] * 2
+    monitor = RewardMonitor(MonitorLimits(window=2))
+    monitor.recall(before)
+    assert watch(monitor, [STEADY | {STEPS: 14.0}])[0] == [0]  # 10 and 14
+    assert watch(monitor, [STEADY | {STEPS: 14.0}])[0] == [1]
+    assert monitor.alarm == "completions went from 6 to 14 steps"
+
+
 def test_what_is_not_logged_is_not_missed():
     """Without both kinds of outcomes there is no AUROC, without beta no KL; evaluations and the summary at
     the end are not looked at.

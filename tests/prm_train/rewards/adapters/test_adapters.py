@@ -17,7 +17,7 @@ def test_the_example_of_the_page_trains(tmp_path, monkeypatch):
     """With a PRM of a few weights, for a step."""
     from tests.prm_train.serving.conftest import write_scorer
 
-    example = re.search(r"```python\n(.*?)```", (ROOT / "docs/rl.md").read_text(), re.DOTALL)[1]
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/rl.md").read_text(), re.DOTALL)
     monkeypatch.chdir(tmp_path)
     write_scorer("prm", tmp_path / "runs/quickstart/prm")
     short = example.replace("max_steps=50", "max_steps=1, use_cpu=True, report_to=[]")

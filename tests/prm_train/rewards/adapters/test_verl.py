@@ -27,9 +27,7 @@ def outcome(solution_str, ground_truth, **_):
 
 def manager(form="min", colocated=False, estimator="step_credit", compute_score=outcome):
     class Manager(StepCreditRewardManager):
-        step_credit = StepCredit(
-            WrittenScores(SCORES), form, **({"temperature": 0.0} if form == "min" else {})
-        )
+        step_credit = StepCredit(WrittenScores(SCORES), form, temperature=0.0)
 
     config = SimpleNamespace(
         algorithm=SimpleNamespace(adv_estimator=estimator),
@@ -58,8 +56,14 @@ def batch():
     tensors = {"prompts": [[5, 5]] * 3, "responses": responses, "attention_mask": mask}
     return ids, verl.DataProto.from_dict(
         {name: torch.tensor(rows) for name, rows in tensors.items()},
-        {name: np.array([*rows, None], dtype=object)[:-1] for name, rows in extras.items()},
+        {name: as_objects(rows) for name, rows in extras.items()},
     )
+
+
+def as_objects(rows):
+    found = np.empty(len(rows), dtype=object)
+    found[:] = rows
+    return found
 
 
 def scored(make):
