@@ -112,10 +112,12 @@ class StepCredit:
         groups: Sequence[Hashable],
         *,
         scale: bool = False,
+        verdicts: Sequence[Outcome] | None = None,
         log: Log | None = None,
     ) -> Credit:
         """Of a batch; `groups` names the prompt of each completion. `scale` divides the outcome's part by the
-        standard deviation of the group's outcomes, as GRPO does.
+        standard deviation of the group's outcomes, as GRPO does. `verdicts`, 1 for right and 0 for wrong, are
+        what the logged agreement of the scorer is with, where outcomes are weighted or hold more.
         """
         if not len(outcomes) == len(scores) == len(groups):
             raise ValueError(
@@ -135,7 +137,7 @@ class StepCredit:
                 advantages[n], rewards[n], excluded[n] = above, earned, reason
         credit = Credit(tuple(advantages), tuple(rewards), tuple(excluded))
         if log is not None:
-            self._log_facts(outcomes, scores, credit, log)
+            self._log_facts(outcomes if verdicts is None else verdicts, scores, credit, log)
         return credit
 
     def _log_facts(

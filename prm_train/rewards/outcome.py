@@ -1,6 +1,7 @@
 """Verdicts on whole completions as rewards: 1 for correct, 0 for incorrect, None where nobody knows."""
 
 import asyncio
+import math
 from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
@@ -90,6 +91,17 @@ class OutcomeReward:
     def _finish(self, token_ids: Sequence[int]) -> FinishReason:
         is_cut = bool(self.eos_ids) and bool(token_ids) and token_ids[-1] not in self.eos_ids
         return FinishReason.LENGTH if is_cut else FinishReason.EOS
+
+    @staticmethod
+    def verdicts(functions: Sequence[Any], rewards: Sequence[Sequence[float]]) -> list[float | None] | None:
+        """Of rewards (B, F) by some functions, NaN where one is unknown, those of the first `OutcomeReward`
+        among them, whatever its weight; None without one.
+        """
+        places = [n for n, each in enumerate(functions) if isinstance(each, OutcomeReward)]
+        if not places:
+            return None
+        own = [row[places[0]] for row in rewards]
+        return [None if math.isnan(each) else each for each in own]
 
     async def _grade(self, problems: list[Problem], solutions: list[Solution]) -> list[GradedSolution]:
         grader = self._grader.get()

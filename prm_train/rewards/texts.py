@@ -31,6 +31,11 @@ def question_texts(prompts: Sequence[Any], columns: Mapping[str, Sequence[Any]],
     return questions
 
 
+def row_questions(prompts: Sequence[Any], rows: Sequence[Mapping[str, Any]], name: str) -> list[str]:
+    """`question_texts` for the rows of a dataset."""
+    return question_texts(prompts, {key: [row[key] for row in rows] for key in rows[0]}, name)
+
+
 def _content(turn: Mapping[str, Any]) -> str:
     content = turn["content"]
     if isinstance(content, str) or content is None:

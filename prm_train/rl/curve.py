@@ -10,7 +10,7 @@ from data_gen.files.jsonl import write_text
 
 # Of what TRL logs: what a reader of the curve asks for. Rewards and credit come with names of their own.
 KEPT = ("loss", "reward", "reward_std", "frac_reward_zero_std", "kl", "entropy", "grad_norm", "step_time")
-KEPT_PREFIXES = ("rewards/", "completions/", "step_credit/", "seconds/", "unknown/", "monitor/")
+KEPT_PREFIXES = ("rewards/", "completions/", "outcome/", "orm/", "step_credit/", "monitor/")
 
 
 class Curve(TrainerCallback):

@@ -1,7 +1,6 @@
 """TRL's GRPOTrainer with credit for steps; tried against TRL 1.16. `OutcomeReward` and `OrmReward` are reward
-functions as they are. For `StepCredit` what those give, weighted and summed, is the outcome, and each token
-gets the advantage of its step: (B, T) instead of (B,). Groups may lie across processes: step scores are
-gathered, as TRL gathers rewards. Not tried with tools and environments, whose text would count as steps.
+functions as they are; with `StepCredit` what they give, weighted and summed, is the outcome, and each token
+gets the advantage of its step: (B, T), not (B,). Groups may lie across processes: step scores are gathered.
 """
 
 from typing import Any
@@ -13,8 +12,9 @@ from trl import GRPOTrainer
 from data_gen.settings.errors import InputError
 from prm_train.rewards.credit import StepCredit
 from prm_train.rewards.group_credit import weighted_outcomes
+from prm_train.rewards.outcome import OutcomeReward
 from prm_train.rewards.step_spans import per_token
-from prm_train.rewards.texts import question_texts
+from prm_train.rewards.texts import row_questions
 
 
 class StepCreditTrainer(GRPOTrainer):
@@ -29,16 +29,15 @@ class StepCreditTrainer(GRPOTrainer):
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids: Any) -> Any:
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids)
-        columns = {name: [row[name] for row in inputs] for name in inputs[0]}
-        questions = question_texts(prompts, columns, self.step_credit.question_column)
+        questions = row_questions(prompts, inputs, self.step_credit.question_column)
         scored = self.step_credit.score(self._tokenizer, questions, completion_ids, self._log_metric)
         scores = gather_object(list(scored.scores))
         outcomes = weighted_outcomes(rewards.tolist(), self.reward_weights.tolist())
         size = self.num_generations if self.model.training else self.num_generations_eval
         groups, scale = [n // size for n in range(len(scores))], self.scale_rewards == "group"
-        credit = self.step_credit.credit(outcomes, scores, groups, scale=scale, log=self._log_metric)
-        first = self.accelerator.process_index * len(prompts)
-        own = credit.advantages[first : first + len(prompts)]
+        verdicts, log = OutcomeReward.verdicts(self.reward_funcs, rewards.tolist()), self._log_metric
+        credit = self.step_credit.credit(outcomes, scores, groups, scale=scale, verdicts=verdicts, log=log)
+        own = credit.advantages[self.accelerator.process_index * len(prompts) :][: len(prompts)]
         self._step_advantages = [per_token(*each) for each in zip(own, scored.steps, strict=True)]
         return rewards
 

@@ -66,6 +66,12 @@ def test_columns_have_the_names_that_the_dataset_gives_them():
         OutcomeReward("math")(["How much?"], ["2"], gold_answer=["2"])
 
 
+def test_verdicts_are_found_among_rewards():
+    rewards = [[0.1, 1.0], [0.1, float("nan")]]
+    assert OutcomeReward.verdicts([len, OutcomeReward("math")], rewards) == [1.0, None]
+    assert OutcomeReward.verdicts([len], rewards) is None
+
+
 def test_a_reward_that_names_its_grader_is_pickled_after_use_too():
     reward = OutcomeReward("math")
     arguments = [[{"role": "user", "content": "?"}]], ["The answer is 2."]

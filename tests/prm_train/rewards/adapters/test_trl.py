@@ -176,6 +176,13 @@ def test_it_trains_through_trls_buffers(policy):
     assert not torch.equal(before, trainer.model.lm_head.weight)
 
 
+def test_a_verdict_that_is_no_reward_is_still_what_scores_are_held_against(policy):
+    trainer = make_trainer(policy, rules=HARD_MIN | {"outcome_weight": 0.0}, reward_weights=[0.0])
+    scored_batch(trainer)
+    # Worst scores .6 and .5 of the right ones, .2 of the wrong one
+    assert trainer._metrics["train"]["step_credit/auroc"] == [1.0]
+
+
 def test_what_it_cannot_do_is_refused(policy):
     with pytest.raises(InputError, match=r"batch.*expected group or none"):
         make_trainer(policy, rules=HARD_MIN, scale_rewards="batch")
