@@ -42,7 +42,7 @@ def page(found: Mapping[str, Any], command: str) -> str:
     for arm, steps in found["steps"].items():
         accuracy = found["accuracy"][arm]
         numbers = ", ".join(f"{each:g}" for each in steps["steps"])
-        cells = (
+        cells = [
             WORDS[arm],
             percent(accuracy["before"]),
             percent(accuracy["end"]),
@@ -50,7 +50,7 @@ def page(found: Mapping[str, Any], command: str) -> str:
             numbers,
             ratio(steps["ratio"]),
             str(steps["n_never"]),
-        )
+        ]
         lines.append(row(*cells))
     lines += ["", "## What the policy can do afterwards", "", SEARCH_HEADER, "|---|---|---|---|---|"]
     for arm, measures in found["searched"].items():
