@@ -35,12 +35,12 @@ class RlConfig:
         metadata={"help": "folder of a finished quickstart, whose PRM and ORM are used"},
     )
     seed: int = field(default=0, metadata={"help": "seed of problems, draws and trainings"})
-    n_steps: int = field(default=81, metadata={"help": "optimizer steps of each arm"})
+    n_steps: int = field(default=60, metadata={"help": "optimizer steps of each arm"})
     n_prompts: int = field(default=2, metadata={"help": "problems of an optimizer step"})
     n_generations: int = field(default=4, metadata={"help": "completions of a problem"})
     learning_rate: float = field(default=3e-4, metadata={"help": "learning rate of all arms"})
     n_steps_between_looks: int = field(
-        default=3, metadata={"help": "optimizer steps between two looks at the validation problems"}
+        default=2, metadata={"help": "optimizer steps between two looks at the validation problems"}
     )
     n_problems: int = field(default=4000, metadata={"help": "training problems"})
     n_validation_problems: int = field(default=300, metadata={"help": "problems of the curves"})
