@@ -24,6 +24,7 @@ def measure(config: RlConfig, cpu_seconds: dict[str, float], machine: str) -> Me
         seed=config.seed,
         settings={
             "n_steps": config.n_steps,
+            "n_completions": config.n_prompts * config.n_generations,
             "learning_rate": config.learning_rate,
             "n_validation_problems": config.n_validation_problems,
             "n_test_problems": config.n_test_problems,

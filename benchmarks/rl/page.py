@@ -26,11 +26,12 @@ def page(found: Mapping[str, Any], command: str) -> str:
     lines = [
         "# RL with a verifier: figures",
         "",
-        f"Made by `{command}`. What is asked, and what counts as an answer, was written down before: "
-        "[rl_analysis.md](rl_analysis.md). "
-        f"{n} seed{'s' * (n > 1)} ({seeds}), each with problems, draws and verifiers of its own; "
-        f"{found['settings']['n_steps']:g} optimizer steps of 64 completions, learning rate "
-        f"{found['settings']['learning_rate']:g}. Brackets: 95 % over seeds.",
+        f"Made by `{command}`.",
+        "What is asked, and what counts as an answer, was written down before:",
+        "[rl_analysis.md](rl_analysis.md).",
+        f"{n} seed{'s' * (n > 1)} ({seeds}), each with problems, draws and verifiers of its own;",
+        f"{found['settings']['n_steps']:g} optimizer steps of {found['settings']['n_completions']:g} "
+        f"completions, learning rate {found['settings']['learning_rate']:g}. Brackets: 95 % over seeds.",
         "",
         "## Steps",
         "",
@@ -41,7 +42,7 @@ def page(found: Mapping[str, Any], command: str) -> str:
     for arm, steps in found["steps"].items():
         accuracy = found["accuracy"][arm]
         numbers = ", ".join(f"{each:g}" for each in steps["steps"])
-        cells = (
+        cells = [
             WORDS[arm],
             percent(accuracy["before"]),
             percent(accuracy["end"]),
@@ -49,7 +50,7 @@ def page(found: Mapping[str, Any], command: str) -> str:
             numbers,
             ratio(steps["ratio"]),
             str(steps["n_never"]),
-        )
+        ]
         lines.append(row(*cells))
     lines += ["", "## What the policy can do afterwards", "", SEARCH_HEADER, "|---|---|---|---|---|"]
     for arm, measures in found["searched"].items():

@@ -35,13 +35,15 @@ class RlConfig:
         metadata={"help": "folder of a finished quickstart, whose PRM and ORM are used"},
     )
     seed: int = field(default=0, metadata={"help": "seed of problems, draws and trainings"})
-    n_steps: int = field(default=24, metadata={"help": "optimizer steps of each arm"})
+    n_steps: int = field(default=81, metadata={"help": "optimizer steps of each arm"})
+    n_prompts: int = field(default=2, metadata={"help": "problems of an optimizer step"})
+    n_generations: int = field(default=4, metadata={"help": "completions of a problem"})
     learning_rate: float = field(default=3e-4, metadata={"help": "learning rate of all arms"})
     n_steps_between_looks: int = field(
-        default=1, metadata={"help": "optimizer steps between two looks at the validation problems"}
+        default=3, metadata={"help": "optimizer steps between two looks at the validation problems"}
     )
     n_problems: int = field(default=4000, metadata={"help": "training problems"})
-    n_validation_problems: int = field(default=400, metadata={"help": "problems of the curves"})
+    n_validation_problems: int = field(default=300, metadata={"help": "problems of the curves"})
     n_test_problems: int = field(default=200, metadata={"help": "problems of the searches at the end"})
     n_samples: int = field(default=64, metadata={"help": "samples of each test problem"})
     n_processes: int = field(default=2, metadata={"help": "commands side by side", "is_execution": True})
@@ -99,6 +101,7 @@ def training(config: RlConfig, arm: str) -> Command:
         *("--output", config.policy(arm), "--model", model, "--seed", str(config.seed)),
         *("--n_steps", str(config.n_steps), "--learning_rate", str(config.learning_rate)),
         *("--n_steps_between_validations", str(config.n_steps_between_looks)),
+        *("--n_prompts", str(config.n_prompts), "--n_generations", str(config.n_generations)),
         *("--problems.n", str(config.n_problems), "--problems.seed", str(config.seed)),
         *("--validation.n", str(config.n_validation_problems), "--validation.split", "validation"),
         *("--validation.seed", str(config.seed)),

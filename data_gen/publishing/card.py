@@ -316,8 +316,9 @@ def commands(facts: DatasetFacts, publication: Publication) -> str:
         config = sample_file(facts, number)
         settings = "".join(f" --{name} {value}" for name, value in run.labeling.items())
         for folder, sampled, shard in zip(run.folders, run.sampled, run.shards, strict=True):
+            command = "search" if run.search else "sample"
             lines.append(
-                f"prm-train sample --config {config} --output {sampled}"
+                f"prm-train {command} --config {config} --output {sampled}"
                 + (f" --problems.shard {shard}" if shard else "")
             )
             lines += [f"prm-train label --run {sampled}{settings}"] * bool(settings)
@@ -334,7 +335,8 @@ def commands(facts: DatasetFacts, publication: Publication) -> str:
 
 def sample_file(facts: DatasetFacts, number: int) -> str:
     """What the `number`-th group of runs (from 1) calls its settings."""
-    return "sample.yaml" if len(facts.runs) == 1 else f"sample-{number}.yaml"
+    name = "search" if facts.runs[number - 1].search else "sample"
+    return f"{name}.yaml" if len(facts.runs) == 1 else f"{name}-{number}.yaml"
 
 
 def left_out(facts: DatasetFacts) -> list[tuple[str, str, int]]:

@@ -14,6 +14,7 @@ from data_gen.files.stored_record import StoredRecord
 from data_gen.labeling.summary import ConsensusSummary, LabelSummary
 from data_gen.rows.contamination import TestSetMatches
 from data_gen.rows.layouts import RowKind
+from data_gen.rows.search_candidates import SearchTotals
 from data_gen.sampling.summary import SampleSummary
 from data_gen.settings.errors import InputError
 
@@ -42,8 +43,8 @@ Files = Mapping[Annotated[str, AfterValidator(_is_split)], Annotated[str, AfterV
 
 @dataclass(frozen=True)
 class RunDescription:
-    """What `sample`, `label` and `consensus` left in the folder `run`; None where they did not. `config` are
-    the settings of `sample`.
+    """What `sample`, `label` and `consensus`, or `search`, left in the folder `run`; None where they did not.
+    `config` are the settings of `sample` or `search`.
     """
 
     run: str
@@ -51,6 +52,7 @@ class RunDescription:
     sample: SampleSummary | None
     label: LabelSummary | None
     consensus: ConsensusSummary | None = None
+    search: SearchTotals | None = None
 
 
 @dataclass(frozen=True)

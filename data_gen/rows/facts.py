@@ -21,6 +21,7 @@ from data_gen.rows.layouts import (
     RevisionRow,
     RowKind,
 )
+from data_gen.rows.search_candidates import SearchTotals, is_search
 from data_gen.sampling.summary import SampleSummary
 
 Summary = TypeVar("Summary", bound=StoredRecord)
@@ -40,6 +41,7 @@ def describe_run(run: Path) -> RunDescription:
         sample=read(run / "sample.json", SampleSummary),
         label=read(run / "label.json", LabelSummary),
         consensus=read(run / "consensus.json", ConsensusSummary),
+        search=read(run / "search.json", SearchTotals) if is_search(run) else None,
     )
 
 

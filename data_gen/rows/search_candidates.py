@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from data_gen.files.stored_record import StoredRecord
 from data_gen.records.solutions import Problem
 from data_gen.settings.errors import InputError
 
@@ -54,6 +55,19 @@ class _Result:
 @dataclass(frozen=True)
 class _ProblemPart:
     problem: Problem
+
+
+@dataclass(frozen=True)
+class SearchTotals(StoredRecord):
+    """The part of search.json that says how much a search found, and what it took: scored candidates, tokens
+    of the policy and of the scorers.
+    """
+
+    WRITTEN_BY = "`prm-train search`"
+
+    n_candidates: int = 0
+    n_generated: int = 0
+    n_scorer_new: int = 0
 
 
 def is_search(folder: Path) -> bool:

@@ -63,6 +63,15 @@ class ScoreReport(StoredRecord):
     seconds: TrainingSeconds
 
 
+class ScoreProgress(TrainingProgress):
+    """Shows the accuracy of both attempts beside the steps."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
+        if "attempts/accuracy_1" in logs:
+            first, second = logs["attempts/accuracy_1"], logs["attempts/accuracy_2"]
+            self.loss = f"right {first:.3f}, then {second:.3f}"
+
+
 def run_score(config: TrainScoreConfig) -> None:
     """Train, or go on, or do nothing if `config.output` holds the finished training. Raises InputError."""
     folder, base_path = config.output / "training", model_path(config.model)
@@ -121,7 +130,7 @@ def build(config: TrainScoreConfig, problems: Sequence[Problem]) -> tuple[ScoreT
     grader = load_grader(config.grader, config.problems.source)
     trainer = ScoreTrainer(model, base, tokenizer, arguments, config, problems, grader)
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(TrainingProgress("train-score"))
+    trainer.add_callback(ScoreProgress("train-score"))
     return trainer, tokenizer
 
 

@@ -28,7 +28,7 @@ def seed(number: int, of_min: Arm) -> Measured:
     before = Searched([0.0, 1.0], [0.25, 0.75], [1.0, 1.0], [0.5, 1.0])
     after = replace(before, pass_at_1=[0.75, 0.75])
     searched = dict.fromkeys(SEARCHED, after) | {"base": before}
-    settings = {"n_steps": 11, "learning_rate": 3e-4}
+    settings = {"n_steps": 11, "n_completions": 8, "learning_rate": 3e-4}
     return Measured(number, settings, arms, searched, {}, "a machine")
 
 

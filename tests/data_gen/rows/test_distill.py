@@ -16,7 +16,7 @@ from data_gen.records.verdicts import CORRECT, INCORRECT, Verdict, VerdictKind, 
 from data_gen.rows.build_record import read_build
 from data_gen.rows.distill import DistillSettings, TaughtSolution, distill_rows, text_key
 from data_gen.rows.layouts import DistillRow, read_rows
-from data_gen.rows.search_candidates import SearchCandidates
+from data_gen.rows.search_candidates import SearchCandidates, SearchTotals
 from data_gen.settings.errors import InputError
 
 PROBLEM = Problem("p", "What is 2 + 3?", "5")
@@ -132,6 +132,7 @@ def write_search(folder: Path) -> Path:
     ]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (folder / "results.jsonl").write_text(text + text[:40])  # a killed search leaves half a line
+    SearchTotals(n_candidates=3, n_generated=70, n_scorer_new=30).write(folder / "search.json")
     return folder
 
 
@@ -185,6 +186,7 @@ def test_teachers_add_up_and_the_record_counts_what_they_gave(tmp_path: Path) ->
     assert record.distill.left_out == {"duplicate": 1, "incorrect": 1, "truncated": 1, "unknown": 1}
     assert (record.distill.sources, record.distill.verdicts) == ({"samples": 2}, {"correct": 2})
     assert record.n_problems == 2
+    assert [run.search for run in record.runs] == [None, SearchTotals(3, 70, 30)]
     with pytest.raises(InputError, match="search: holds the results of a search, from which only distill"):
         build(["--runs", f"{run},{search}", "--output", str(tmp_path / "r"), "--kinds", "orm,distill"])
 

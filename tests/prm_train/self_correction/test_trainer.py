@@ -26,16 +26,16 @@ def config_in(folder: Path, **changes: Any) -> TrainScoreConfig:
     found = TrainScoreConfig(
         output=folder / "out",
         model="base",
-        problems=ProblemSource(n=8),
-        n_held_out=2,
-        problems_per_step=2,
+        problems=ProblemSource(n=4),
+        n_held_out=1,
+        problems_per_step=1,
         chains_per_problem=2,
         max_new_tokens=120,
-        stage_1_steps=2,
+        stage_1_steps=1,
         stage_2_steps=2,
         learning_rate=1e-3,
         n_warmup_steps=0,
-        n_steps_between_saves=2,
+        n_steps_between_saves=1,
         n_steps_between_logs=1,
         use_cpu=True,
     )
@@ -116,9 +116,9 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(
     whole = config_in(tmp_path / "whole")
     run_score(whole)
     report = ScoreReport.read(whole.output / "training" / "report.json")
-    assert [entry["step"] for entry in report.curve] == [1, 2, 3, 4]
+    assert [entry["step"] for entry in report.curve] == [1, 2, 3]
     assert report.held_out is not None
-    assert report.held_out["base"].n_problems == 2
+    assert report.held_out["base"].n_problems == 1
     assert report.tokens["generated"] > 0
     assert not list((whole.output / "training").glob("checkpoint-*"))
     assert load_checkpoint(whole.output).facts.kind == "revision"
@@ -127,7 +127,7 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(
     step = ScoreTrainer.training_step
 
     def killed(self: ScoreTrainer, *inputs: Any, **more: Any) -> Any:
-        if self.state.global_step == 3:
+        if self.state.global_step == 2:
             raise KeyboardInterrupt
         return step(self, *inputs, **more)
 
@@ -155,7 +155,7 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(
 
 def test_what_cannot_be_trained_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="got 2 with n_held_out 2, expected some more to train on"):
-        split_problems(config_in(tmp_path, problems=ProblemSource(n=2)))
+        split_problems(config_in(tmp_path, problems=ProblemSource(n=2), n_held_out=2))
     with pytest.raises(ValueError, match="stage_1_steps, stage_2_steps: got 0 and 0"):
         config_in(tmp_path, stage_1_steps=0, stage_2_steps=0)
     with pytest.raises(InputError, match="no such folder"):
