@@ -7,6 +7,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from data_gen.files.jsonl import write_text
+from prm_train.rewards.monitors import LENGTH
 
 # Of what TRL logs: what a reader of the curve asks for. Rewards and credit come with names of their own.
 KEPT = ("loss", "reward", "reward_std", "frac_reward_zero_std", "kl", "entropy", "grad_norm", "step_time")
@@ -15,13 +16,14 @@ KEPT_PREFIXES = ("rewards/", "completions/", "outcome/", "orm/", "step_credit/",
 
 class Curve(TrainerCallback):
     """Appends to the file as the training goes. Lines behind `step`, from which it goes on, are taken back:
-    those steps are made again.
+    those steps are made again. A training that begins (`step` 0) keeps none, since what another one that
+    never got to a checkpoint wrote is none of its own.
     """
 
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
-        kept = [line for line in read_curve(path) if line["step"] <= step] if path.exists() else []
-        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+        lines = read_curve(path) if step and path.exists() else []
+        write_text(path, "".join(json.dumps(line) + "\n" for line in lines if line["step"] <= step))
 
     def add(self, step: int, **values: Any) -> None:
         with self.path.open("a") as file:
@@ -33,7 +35,8 @@ class Curve(TrainerCallback):
             for name, value in logs.items()
             if isinstance(value, float | int) and (name in KEPT or name.startswith(KEPT_PREFIXES))
         }
-        if state.is_world_process_zero and "reward" in kept:
+        # The reward itself is no number where all of a step's are unknown
+        if state.is_world_process_zero and LENGTH in kept:
             self.add(state.global_step, **kept)
 
 

@@ -85,6 +85,12 @@ class RewardSettings:
             raise ValueError(
                 "rewards: got outcome_weight 0 and no orm, prm or format_pattern, expected one of them"
             )
+        is_rewarded = self.outcome_weight or self.orm or self.format_pattern
+        if self.prm is not None and self.credit in ("gate", "filter") and not is_rewarded:
+            raise ValueError(
+                f"credit: got {self.credit} with outcome_weight 0 and no orm or format_pattern: it acts on "
+                "rewards of whole completions, and nothing would be learnt; expected one of them"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,7 +42,7 @@ from data_gen.settings.errors import InputError
 from prm_train.kinds.load import load_scorer
 from prm_train.rewards import OrmReward, OutcomeReward, StepCredit
 from prm_train.rewards.adapters.trl import StepCreditTrainer
-from prm_train.rewards.monitors import RewardMonitor
+from prm_train.rewards.monitors import ALARM, LENGTH, RewardMonitor
 from prm_train.rewards.texts import completion_text
 from prm_train.rl.curve import Curve, read_curve
 from prm_train.rl.problems import check_prompts, prompt_rows
@@ -52,6 +52,7 @@ from prm_train.training.arguments import device_settings
 from prm_train.training.callbacks import TrainingCost, TrainingProgress, finish_tracking, tracker
 from prm_train.training.folder import (
     base_digests,
+    check_output,
     last_whole_checkpoint,
     remove_resume_files,
     training_lock,
@@ -92,7 +93,7 @@ class FormatReward:
 def train_grpo(config: GrpoConfig) -> None:
     """Train, or go on, or do nothing where `config.output` holds the finished training.
 
-    Raises InputError for another training's folder, a base or scorer that cannot be loaded or is another one
+    Raises InputError for another training's folder or the policy's own, a base or scorer that cannot be loaded or is another one
     than that which began the run, prompts that the trainer would read otherwise than `sample` does, and
     validation of weights that are spread over processes.
     """
@@ -108,8 +109,17 @@ def train_grpo(config: GrpoConfig) -> None:
         set_seed(config.seed)
         trainer, layout = build_trainer(config, arguments)
         cost = add_callbacks(config, trainer, layout, step)
+        if is_over(config, step):
+            # Trainer makes another step of a training that was broken off behind its last one
+            trainer.args.max_steps, trainer.args.num_train_epochs = -1, 0
         trainer.train(resume_from_checkpoint=checkpoint)
         finish(config, trainer, cost)
+
+
+def is_over(config: GrpoConfig, step: int) -> bool:
+    """Whether a training that goes on behind `step` has nothing left to do but to be saved."""
+    lines = read_curve(config.output / "training" / CURVE)
+    return step >= config.n_steps or (config.stop_on_alarm and any(line.get(ALARM) for line in lines))
 
 
 @contextmanager
@@ -120,6 +130,7 @@ def claimed_folder(config: GrpoConfig, arguments: GrpoArguments) -> Iterator[Non
         with arguments.main_process_first(desc="claim the output folder"):
             if arguments.process_index == 0:
                 held.enter_context(training_lock(config.output))
+                check_output(config.output, model_path(config.model))
                 if (folder / REPORT).exists():
                     check_run(folder, config)
                 else:
@@ -209,6 +220,11 @@ def build_trainer(config: GrpoConfig, arguments: GrpoArguments) -> tuple[GRPOTra
     layout = PromptLayout(config.prompt_template, config.system_prompt)
     layout.check(tokenizer)
     rows = prompt_rows(load_problems(config.problems), layout, tokenizer)
+    if len(rows) < config.n_prompts:
+        raise InputError(
+            f"problems {config.problems.source}: got {len(rows)}, expected at least n_prompts "
+            f"({config.n_prompts}), those of one optimizer step"
+        )
     check_prompts(rows, layout, tokenizer)
     model, device = load_policy(config), str(arguments.device)
     eos_ids = need_eos_ids(config.model, tokenizer, model.config, model.generation_config)
@@ -262,7 +278,8 @@ def add_callbacks(config: GrpoConfig, trainer: GRPOTrainer, layout: PromptLayout
     trainer.remove_callback(PrinterCallback)
     # The monitor adds to the logs that the curve keeps
     monitor = RewardMonitor(stops_training=config.stop_on_alarm)
-    monitor.recall(read_curve(curve.path))
+    lines = read_curve(curve.path)
+    monitor.recall(lines)
     for callback in (TrainingProgress("train grpo"), cost, monitor, curve):
         trainer.add_callback(callback)
     if config.validation is not None:
@@ -281,7 +298,8 @@ def add_callbacks(config: GrpoConfig, trainer: GRPOTrainer, layout: PromptLayout
             curve.add(step, **{f"validation/{name}": value for name, value in asdict(found).items()})
             logger.info("step %d: %.1f %% of %d problems solved", step, 100 * found.solved, len(problems))
 
-        trainer.add_callback(ValidationCallback(config.n_steps_between_validations, look))
+        looked_at = max((line["step"] for line in lines if "validation/solved" in line), default=None)
+        trainer.add_callback(ValidationCallback(config.n_steps_between_validations, look, looked_at))
     return cost
 
 
@@ -313,7 +331,7 @@ def finish(config: GrpoConfig, trainer: GRPOTrainer, cost: TrainingCost) -> None
             written.unlink(missing_ok=True)  # a pickle, which nobody should load; a card that says nothing
         lines, n_rows = read_curve(folder / CURVE), config.n_prompts * config.n_generations
         solved = [line["validation/solved"] for line in lines if "validation/solved" in line]
-        lengths = [line["completions/mean_length"] for line in lines if "reward" in line]
+        lengths = [line[LENGTH] for line in lines if LENGTH in line]
         seconds = cost.so_far()
         GrpoReport(
             n_steps=trainer.state.global_step,

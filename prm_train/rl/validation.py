@@ -60,6 +60,8 @@ def validate(
         return await asyncio.gather(*map(answer, problems))
 
     are_right, are_unknown, lengths = zip(*run_apart(answers()), strict=True)
+    for name in ("forward", "_original_forward"):  # bound to it by accelerate: its weights would stay
+        vars(own).pop(name, None)
     return Validation(
         sum(are_right) / len(problems),
         len(problems),
@@ -70,17 +72,25 @@ def validate(
 
 
 class ValidationCallback(TrainerCallback):
-    """Calls `look(step, model)` at the start, every `n_steps` optimizer steps and at the end."""
+    """Calls `look(step, model)` at the start, every `n_steps` optimizer steps and at the end, wherever that
+    is. `looked_at` is the last step of which an earlier attempt has told.
+    """
 
-    def __init__(self, n_steps: int, look: Callable[[int, Any], None]) -> None:
-        self.n_steps, self.look = n_steps, look
+    def __init__(self, n_steps: int, look: Callable[[int, Any], None], looked_at: int | None = None) -> None:
+        self.n_steps, self.look, self.looked_at = n_steps, look, looked_at
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == 0 and state.is_world_process_zero:
-            self.look(0, kwargs["model"])
+        if state.global_step == 0:
+            self._look_once(state, kwargs["model"])
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        step = state.global_step
-        is_due = step % self.n_steps == 0 or step == state.max_steps
-        if is_due and state.is_world_process_zero:
-            self.look(step, kwargs["model"])
+        if state.global_step % self.n_steps == 0:
+            self._look_once(state, kwargs["model"])
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._look_once(state, kwargs["model"])
+
+    def _look_once(self, state: Any, model: Any) -> None:
+        if state.is_world_process_zero and state.global_step != self.looked_at:
+            self.look(state.global_step, model)
+            self.looked_at = state.global_step

@@ -157,8 +157,12 @@ def _is_training(folder: Path) -> bool:
         found = json.loads((folder / "config.json").read_text())
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
         return False
-    # `train-score` has problems in the place of rows
-    ours = ({"rows", "output", "model", "step_separator"}, {"problems", "output", "model", "stage_1_steps"})
+    # `train-score` and `grpo` have problems in the place of rows
+    ours = (
+        {"rows", "output", "model", "step_separator"},
+        {"problems", "output", "model", "stage_1_steps"},
+        {"problems", "output", "model", "n_generations"},
+    )
     return isinstance(found, dict) and any(keys <= set(found) for keys in ours)
 
 

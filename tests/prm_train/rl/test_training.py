@@ -1,8 +1,12 @@
 """`grpo`, whole, on a policy of two layers and random scorers."""
 
+import copy
 import json
 import re
+import shutil
+import weakref
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +15,8 @@ from safetensors.torch import load_file
 
 from data_gen.settings.errors import InputError
 from prm_train.grpo import main
-from prm_train.rl import training
+from prm_train.rewards.monitors import MonitorLimits
+from prm_train.rl import training, validation
 from prm_train.rl.curve import Curve, read_curve
 from prm_train.rl.training import GrpoReport
 
@@ -92,6 +97,50 @@ def test_a_training_that_was_broken_off_goes_on_and_ends_as_it_would_have(
         assert torch.equal(found[name], weight)
 
 
+@pytest.mark.parametrize(("more", "last"), [((), 2), (("--stop_on_alarm", "true"), 1)])
+def test_a_training_that_is_killed_while_it_is_saved_makes_no_further_step(
+    more: tuple[str, ...],
+    last: int,
+    tmp_path: Path,
+    tiny_policy: Path,
+    random_scorers: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class KilledError(Exception):
+        pass
+
+    def killed(*arguments: Any) -> None:
+        raise KilledError
+
+    monkeypatch.setattr(MonitorLimits, "reasons", lambda *_: ["all is wrong"])
+    copies = []
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "finish", killed)
+        patch.setattr(validation.copy, "deepcopy", _remembering(copies))
+        settings = ("--n_steps", "2", "--n_steps_between_saves", "1", *more)  # half an epoch
+        with pytest.raises(KilledError):
+            train(tmp_path / "run", tiny_policy, random_scorers, *settings)
+    assert [each() for each in copies] == [None, None]  # the weights are not held any longer than needed
+    saved = load_file(tmp_path / "run" / "training" / f"checkpoint-{last}" / "model.safetensors")
+    lines = train(tmp_path / "run", tiny_policy, random_scorers, *settings)
+    assert [line["step"] for line in lines if "loss" in line] == list(range(1, last + 1))
+    assert [line["step"] for line in lines if "validation/solved" in line] == [0, last]
+    found = load_file(tmp_path / "run" / "model.safetensors")
+    assert all(torch.equal(found[name], saved[name]) for name in found)
+
+
+def _remembering(copies: list[Any]) -> Any:
+    real = copy.deepcopy
+
+    def deepcopy(thing: Any, *memo: Any) -> Any:
+        found = real(thing, *memo)
+        if isinstance(thing, torch.nn.Module) and not memo:
+            copies.append(weakref.ref(found))
+        return found
+
+    return deepcopy
+
+
 def test_a_finished_training_is_left_alone_and_another_is_refused(
     whole: Path, tiny_policy: Path, random_scorers: dict[str, str]
 ) -> None:
@@ -116,12 +165,36 @@ def test_a_base_that_is_not_there_and_an_orm_for_a_prm_are_refused(
         )
 
 
+def test_too_few_problems_and_the_folder_of_the_policy_are_refused(
+    tmp_path: Path, tiny_policy: Path, random_scorers: dict[str, str]
+) -> None:
+    with pytest.raises(InputError, match=r"problems arithmetic: got 1, expected at least n_prompts \(2\)"):
+        train(tmp_path / "run", tiny_policy, random_scorers, "--problems.n", "1")
+    own = shutil.copytree(tiny_policy, tmp_path / "own")
+    with pytest.raises(InputError, match=r"holds the base model .*, which would be overwritten"):
+        train(own, own, random_scorers)
+
+
 def test_a_line_that_a_killed_process_cut_short_is_made_again(tmp_path: Path) -> None:
     path = tmp_path / "curve.jsonl"
     path.write_text('{"step": 1, "reward": 0.5}\n{"step": 2, "reward": 0.25}\n{"step": 3, "rew')
     assert [line["step"] for line in read_curve(path)] == [1, 2]
     Curve(path, step=1)
     assert path.read_text() == json.dumps({"step": 1, "reward": 0.5}) + "\n"
+
+
+def test_a_curve_that_begins_has_nothing_of_one_that_came_to_no_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "curve.jsonl"
+    path.write_text('{"step": 0, "validation/solved": 0.5}\n')
+    Curve(path, step=0)
+    assert read_curve(path) == []
+
+
+def test_a_step_whose_rewards_are_all_unknown_is_in_the_curve(tmp_path: Path) -> None:
+    curve = Curve(tmp_path / "curve.jsonl", step=0)
+    logs = {"reward": None, "completions/mean_length": 12.0}
+    curve.on_log(None, SimpleNamespace(is_world_process_zero=True, global_step=3), None, logs)
+    assert read_curve(curve.path) == [{"step": 3, "completions/mean_length": 12.0}]
 
 
 def _without_time(line: dict[str, Any]) -> dict[str, Any]:
