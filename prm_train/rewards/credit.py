@@ -116,8 +116,9 @@ class StepCredit:
         log: Log | None = None,
     ) -> Credit:
         """Of a batch; `groups` names the prompt of each completion. `scale` divides the outcome's part by the
-        standard deviation of the group's outcomes, as GRPO does. `verdicts`, 1 for right and 0 for wrong, are
-        what the logged agreement of the scorer is with, where outcomes are weighted or hold more.
+        standard deviation of the group's outcomes, as GRPO does. `verdicts`, 1 for right and 0 for wrong, say
+        which completions are right where outcomes are weighted or hold more: `outcome_centred`, `filter` and
+        the logged agreement of the scorer read them.
         """
         if not len(outcomes) == len(scores) == len(groups):
             raise ValueError(
@@ -130,7 +131,8 @@ class StepCredit:
         for group in dict.fromkeys(groups):
             places = [n for n, each in enumerate(groups) if each == group]
             own = [outcomes[n] for n in places], [scores[n] for n in places]
-            found = credit_of_group(self.rules, *own, scale)
+            told = None if verdicts is None else [verdicts[n] for n in places]
+            found = credit_of_group(self.rules, *own, scale, told)
             for n, above, earned, reason in zip(
                 places, found.advantages, found.rewards, found.excluded, strict=True
             ):

@@ -106,11 +106,13 @@ def others_mean(values: ArrayLike) -> Floats:
 
 def above_others(returns: Sequence[Floats]) -> list[Floats]:
     """[(K_i,)] returns to go of a group → what they are above the mean return to go of the others, a single
-    number for all steps of a completion.
+    number for all steps of a completion; 0 for one alone.
 
     There is no baseline per step or index of a step: the number of terms that a completion then subtracts is
     chosen by where it stops, and the gradient is biased (verl issue 7244; PURE's policies wrote fewer steps).
     """
+    if len(returns) == 1:  # its own mean would be a baseline that its steps move
+        return [np.zeros(len(returns[0]))]
     baseline = others_mean([each.mean() for each in returns])
     return [each - b for each, b in zip(returns, baseline, strict=True)]
 

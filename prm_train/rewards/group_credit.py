@@ -62,6 +62,11 @@ class CreditRules:
     def reads_outcomes(self) -> bool:
         return self.outcome_weight > 0 or self.form in NEED_OUTCOME
 
+    @property
+    def reads_verdicts(self) -> bool:
+        """Whether right completions are treated otherwise than wrong ones."""
+        return self.form in ("outcome_centred", "filter")
+
     def is_right(self, outcome: Outcome) -> bool:
         return outcome is not None and outcome >= self.right_from
 
@@ -83,16 +88,21 @@ def credit_of_group(
     outcomes: Sequence[Outcome],
     scores: Sequence[CompletionScores],
     scale: bool = False,
+    verdicts: Sequence[Outcome] | None = None,
 ) -> Credit:
-    """`scale` divides the outcome's part by the standard deviation of the group's outcomes, as GRPO does."""
-    excluded = _excluded(rules, outcomes, scores)
+    """`scale` divides the outcome's part by the standard deviation of the group's outcomes, as GRPO does.
+    `verdicts`, 1 for right and 0 for wrong, say which completions are right where outcomes are weighted or
+    hold more; without them outcomes do.
+    """
+    verdicts = outcomes if verdicts is None else verdicts
+    excluded = _excluded(rules, outcomes, verdicts, scores)
     kept = [n for n, reason in enumerate(excluded) if reason is None]
     steps = [np.asarray(scores[n].scores, dtype=float) for n in kept]
     earned = np.array([_earned(rules, outcomes[n], each) for n, each in zip(kept, steps, strict=True)])
     above = rules.outcome_weight * (earned - others_mean(earned))
     if scale and len(kept) > 1:
         above = above / (earned.std(ddof=1) + EPSILON)
-    rewards = _step_rewards(rules, steps, [rules.is_right(outcomes[n]) for n in kept])
+    rewards = _step_rewards(rules, steps, [rules.is_right(verdicts[n]) for n in kept])
     # A step's progress is an advantage as it is; of the others, what comes after counts
     credits = rewards if rules.form == "advantage" else above_others([to_go(each) for each in rewards])
 
@@ -132,15 +142,18 @@ def rewards_of_one(rules: CreditRules, outcome: Outcome, scored: CompletionScore
 
 
 def _excluded(
-    rules: CreditRules, outcomes: Sequence[Outcome], scores: Sequence[CompletionScores]
+    rules: CreditRules,
+    outcomes: Sequence[Outcome],
+    verdicts: Sequence[Outcome],
+    scores: Sequence[CompletionScores],
 ) -> list[str | None]:
-    excluded = [
-        each.failure or (UNKNOWN_OUTCOME if outcome is None and rules.reads_outcomes else None)
-        for outcome, each in zip(outcomes, scores, strict=True)
-    ]
+    excluded = []
+    for outcome, verdict, each in zip(outcomes, verdicts, scores, strict=True):
+        is_unknown = (outcome is None and rules.reads_outcomes) or (verdict is None and rules.reads_verdicts)
+        excluded.append(each.failure or (UNKNOWN_OUTCOME if is_unknown else None))
     if rules.form == "filter":
         known = [n for n, reason in enumerate(excluded) if reason is None]
-        are_right = [rules.is_right(outcomes[n]) for n in known]
+        are_right = [rules.is_right(verdicts[n]) for n in known]
         stays = consistent([scores[n].scores for n in known], are_right, rules.kept_share)
         for n, stay in zip(known, stays, strict=True):
             excluded[n] = None if stay else FILTERED

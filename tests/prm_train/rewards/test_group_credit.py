@@ -87,6 +87,19 @@ def test_a_filter_trains_on_what_scores_and_outcomes_agree_on():
     assert credit.excluded == (None, FILTERED, FILTERED, None)
 
 
+def test_verdicts_say_what_is_right_where_outcomes_hold_more():
+    scores = scored([0.9], [0.4], [0.8], [0.1])
+    outcomes, verdicts = [1.9, 1.4, 0.8, 0.1], [1.0, 1.0, 0.0, 0.0]  # with the score of an ORM added
+    credit = credit_of_group(CreditRules("filter"), outcomes, scores, verdicts=verdicts)
+    assert credit.excluded == (None, FILTERED, FILTERED, None)
+    centred = credit_of_group(CreditRules("outcome_centred"), outcomes, scores, verdicts=verdicts)
+    assert [each[-1] - outcome for each, outcome in zip(centred.rewards, outcomes, strict=True)] == [
+        pytest.approx(each) for each in (0.25, -0.25, 0.35, -0.35)
+    ]
+    unknown = credit_of_group(CreditRules("filter"), outcomes, scores, verdicts=[1.0, None, 0.0, 0.0])
+    assert unknown.excluded[1] == UNKNOWN_OUTCOME
+
+
 def test_outcomes_are_scaled_as_grpo_does_and_step_scores_are_not():
     credit = credit_of_group(MIN, [1.0, 0.0], scored([0.9, 0.6], [0.2]), scale=True)
     assert credit.advantages[0] == pytest.approx(1 / (math.sqrt(0.5) + 1e-4) + 0.8)
@@ -97,6 +110,9 @@ def test_outcomes_are_scaled_as_grpo_does_and_step_scores_are_not():
 def test_alone_there_is_nothing_to_be_above():
     credit = credit_of_group(MIN, [1.0, None], [*scored([0.9]), CompletionScores(failure="no step")])
     assert lists(credit.advantages) == [[0], []]
+    for form in ("min", "outcome_centred"):  # nor for one of several steps above another
+        credit = credit_of_group(CreditRules(form), [1.0], scored([0.2, 0.9]))
+        assert lists(credit.advantages) == [[0, 0]]
     assert credit_of_group(MIN, [None], scored([0.9])).advantages[0].tolist() == [0]
 
 
