@@ -7,9 +7,11 @@ new labels on what the policy writes now.
 """
 
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
+from statistics import variance
 from typing import Any
 
 from transformers import TrainerCallback
@@ -26,6 +28,9 @@ LENGTH, STEPS, AGREEMENT, KL = (
     "kl",
 )
 ALARM = "monitor/alarm"
+# An AUROC within a step's few completions is noisy: a fall of .1 alone was seen by chance in half of the
+# trainings of 60 steps with 8 completions each
+N_ERRORS = 3.0
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class MonitorLimits:
     window: int = 10
     most_growth: float = 2.0  # of length and number of steps: times the first
     least_share: float = 0.5  # of them, too: short texts have no step that could be wrong
-    most_fall: float = 0.1  # of the AUROC with which the scorer tells right from wrong
+    most_fall: float = 0.1  # of the AUROC with which the scorer tells right from wrong, beyond its noise
     most_kl: float = 1.0  # nats a token
 
     def __post_init__(self) -> None:
@@ -52,8 +57,9 @@ class MonitorLimits:
             first, last = self._means(values.get(name, []))
             if first and not first * self.least_share <= last <= first * self.most_growth:
                 found.append(f"completions went from {first:.3g} to {last:.3g} {noun}")
-        first, last = self._means(values.get(AGREEMENT, []))
-        if last < first - self.most_fall:
+        agreement = values.get(AGREEMENT, [])
+        first, last = self._means(agreement)
+        if last < first - max(self.most_fall, N_ERRORS * self._error(agreement)):
             found.append(f"the scorer's AUROC against outcomes fell from {first:.3f} to {last:.3f}")
         _, last = self._means(values.get(KL, []))
         if last > self.most_kl:
@@ -66,6 +72,14 @@ class MonitorLimits:
         if len(values) < 2 * self.window:
             return first, first
         return first, sum(values[-self.window :]) / self.window
+
+
+    def _error(self, values: list[float]) -> float:
+        """Standard error of the difference of the means of the first and of the last window."""
+        if self.window == 1 or len(values) < 2 * self.window:
+            return 0.0
+        windows = values[: self.window], values[-self.window :]
+        return math.sqrt(sum(map(variance, windows)) / self.window)
 
 
 class RewardMonitor(TrainerCallback):

@@ -50,6 +50,15 @@ def test_it_says_once_to_stop_and_relabel(caplog, later, reason):
     assert record.getMessage().startswith(f"step 4: stop and relabel: {reason}. ")
 
 
+def test_an_auroc_of_few_completions_must_fall_by_more_than_its_noise():
+    monitor = RewardMonitor(MonitorLimits(window=2))
+    noisy = [STEADY | {AGREEMENT: each} for each in (1.0, 0.6, 0.7, 0.3)]
+    # .8 to .5, each window with variance .08: three times sqrt(.16 / 2) is .85
+    assert watch(monitor, noisy)[0] == [0, 0, 0, 0]
+    calm = [STEADY | {AGREEMENT: each} for each in (0.82, 0.78, 0.52, 0.48)]
+    assert watch(RewardMonitor(MonitorLimits(window=2)), calm)[0] == [0, 0, 0, 1]
+
+
 def test_it_stops_the_training_if_it_is_to():
     monitor = RewardMonitor(MonitorLimits(window=1), stops_training=True)
     assert watch(monitor, [STEADY, STEADY])[1] is False
