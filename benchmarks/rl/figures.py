@@ -9,19 +9,24 @@ import numpy as np
 
 from benchmarks.rl.measured import Arm, Curve, Measured
 from benchmarks.rl.plan import ARMS, BASE, SEARCHED
+from data_gen.settings.errors import InputError
 from prm_train.metrics.estimators import Interval
 from prm_train.metrics.training_seeds import interval_over_seeds
 
 N_LAST = 5  # looks that make an arm's end
 TOLERANCE = 0.01  # below the end of `outcome` that counts as having reached it
 N_SMOOTHED = 3
-FALLEN, GROWN = 0.1, 1.5  # a collapse: accuracy fell by so much, or completions have so many times the steps
+FALLEN, GROWN = 0.1, 1.5  # a collapse: accuracy fell by so much, or completions have so many times the tokens
 T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365}  # by number of seeds
+MOST_SEEDS = max(T_95)
 MEASURES = ("greedy", "pass_at_1", "pass_at_64", "weighted_16")
 
 
 def figures(seeds: Sequence[Measured]) -> dict[str, Any]:
-    """By arm: steps to the level against those of `outcome`, accuracy at the end, collapse and cost."""
+    """By arm: steps to the level against those of `outcome`, accuracy at the end, collapse and cost. Raises
+    InputError for seeds that cannot be put together.
+    """
+    _check(seeds)
     rng = np.random.default_rng(0)
     return {
         "seeds": len(seeds),
@@ -35,6 +40,18 @@ def figures(seeds: Sequence[Measured]) -> dict[str, Any]:
         "curves": {arm: mean_curve([each.arms[arm].solved for each in seeds]) for arm in ARMS},
         "cost": {arm: cost_figures(seeds, arm) for arm in ARMS},
     }
+
+
+def _check(seeds: Sequence[Measured]) -> None:
+    numbers = [each.seed for each in seeds]
+    if len(set(numbers)) < len(numbers) or len(numbers) > MOST_SEEDS:
+        raise InputError(f"seeds: got {numbers}, expected different ones, at most {MOST_SEEDS}")
+    other = next((each for each in seeds if each.settings != seeds[0].settings), None)
+    if other is not None:
+        raise InputError(
+            f"settings: got {other.settings} of seed {other.seed}, expected those of seed {numbers[0]}: "
+            f"{seeds[0].settings}"
+        )
 
 
 # --- steps
@@ -100,7 +117,9 @@ def searched_figures(seeds: Sequence[Measured], arm: str, rng: np.random.Generat
 
 
 def collapse(arm: Arm) -> dict[str, Any]:
-    """Whether accuracy fell, or completions grew; from how many steps to how many; the scorer's AUROC."""
+    """Whether accuracy fell, or completions grew; from how many steps to how many; the scorer's AUROC; the
+    step at which the monitor said to stop.
+    """
     values = [value for _, value in arm.solved]
     grown = _ends(arm.n_tokens)
     return {
@@ -108,6 +127,7 @@ def collapse(arm: Arm) -> dict[str, Any]:
         "tokens": grown,
         "steps": _ends(arm.n_steps),
         "auroc": _ends(arm.auroc),
+        "alarm_at": arm.alarm_at,
         "collapsed": values[0] - end(arm) >= FALLEN or (grown is not None and grown[1] >= GROWN * grown[0]),
     }
 

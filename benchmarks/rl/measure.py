@@ -11,6 +11,7 @@ from data_gen.grading.pass_at_k import pass_at_k
 from data_gen.settings.errors import InputError
 from prm_train.evaluation.choosers import scorer_scores, vote_by
 from prm_train.evaluation.choosing import accuracies
+from prm_train.rewards.monitors import MonitorLimits, first_alarm
 from prm_train.rl.curve import read_curve
 from prm_train.rl.training import CURVE, REPORT, GrpoReport
 from prm_train.search.results import ProblemResult, read_results
@@ -46,6 +47,7 @@ def measured_arm(folder: Path) -> Arm:
         n_generated=report.n_tokens,
         n_steps_of_training=report.n_steps,
         cpu_seconds=report.cpu_seconds,
+        alarm_at=first_alarm(lines, MonitorLimits()),
     )
 
 

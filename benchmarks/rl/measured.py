@@ -10,7 +10,8 @@ Curve = list[list[float]]  # of [step, value]
 @dataclass(frozen=True)
 class Arm:
     """One training: the share of validation problems that greedy answers solve, and by step the mean number
-    of steps and tokens of a completion and the scorer's AUROC on outcomes (empty without a PRM).
+    of steps and tokens of a completion and the scorer's AUROC on outcomes (empty without a PRM). `alarm_at`
+    is the step at which the monitor of rewards says to stop, if it does.
     """
 
     solved: Curve
@@ -20,6 +21,7 @@ class Arm:
     n_generated: int
     n_steps_of_training: int
     cpu_seconds: float
+    alarm_at: int | None = None
 
 
 @dataclass(frozen=True)

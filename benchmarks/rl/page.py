@@ -61,17 +61,20 @@ def page(found: Mapping[str, Any], command: str) -> str:
         lines.append(row(*cells))
     lines += [
         "",
-        "Behind the semicolon: above the policy before, on the same problems.",
+        "Behind the semicolon: above the policy before, on the same problems. Brackets here: a bootstrap over",
+        "seeds and their problems.",
         "",
         "## Collapse",
         "",
-        "| rewarded | seeds that collapsed | tokens of a completion, first → last | steps | PRM's AUROC |",
-        "|---|---|---|---|---|",
+        "| rewarded | seeds that collapsed | tokens of a completion, first → last | steps | PRM's AUROC "
+        "| the monitor's alarm, at step |",
+        "|---|---|---|---|---|---|",
     ]
     for arm, each in found["collapse"].items():
         n_collapsed = sum(seed["collapsed"] for seed in each)
         cells = [WORDS[arm], f"{n_collapsed} of {len(each)}"]
         cells += [arrows(each, name) for name in ("tokens", "steps", "auroc")]
+        cells.append(", ".join("–" if seed["alarm_at"] is None else str(seed["alarm_at"]) for seed in each))
         lines.append(row(*cells))
     lines += [
         "",

@@ -98,7 +98,7 @@ class RewardMonitor(TrainerCallback):
     def recall(self, lines: Iterable[Mapping[str, Any]]) -> None:
         """What was logged before, where a training goes on. What it said then it says again."""
         for logs in lines:
-            self._note(logs)
+            _note(self._values, logs)
 
     def on_log(
         self,
@@ -110,7 +110,7 @@ class RewardMonitor(TrainerCallback):
     ) -> None:
         if logs is None or LENGTH not in logs:  # the summary at the end, an evaluation
             return
-        self._note(logs)
+        _note(self._values, logs)
         reasons = self.limits.reasons(self._values)
         if reasons and self.alarm is None:
             self.alarm = "; ".join(reasons)
@@ -127,7 +127,18 @@ class RewardMonitor(TrainerCallback):
         if self.alarm is not None and self.stops_training:
             control.should_training_stop = True
 
-    def _note(self, logs: Mapping[str, Any]) -> None:
-        for name in (LENGTH, STEPS, AGREEMENT, KL):
-            if logs.get(name) is not None:
-                self._values[name].append(float(logs[name]))
+
+def first_alarm(lines: Iterable[Mapping[str, Any]], limits: MonitorLimits) -> int | None:
+    """The step of the first line of a finished curve at which a monitor says to stop."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for line in lines:
+        _note(values, line)
+        if limits.reasons(values):
+            return int(line["step"])
+    return None
+
+
+def _note(values: dict[str, list[float]], logs: Mapping[str, Any]) -> None:
+    for name in (LENGTH, STEPS, AGREEMENT, KL):
+        if logs.get(name) is not None:
+            values[name].append(float(logs[name]))

@@ -10,12 +10,14 @@ from benchmarks.rl.figures import collapse, end, figures, over_seeds, steps_to
 from benchmarks.rl.measured import Arm, Measured, Searched
 from benchmarks.rl.page import page
 from benchmarks.rl.plan import ARMS, SEARCHED
+from data_gen.settings.errors import InputError
+from prm_train.rewards.monitors import MonitorLimits, first_alarm
 
 
 def arm(solved: list[float], **more: Any) -> Arm:
     curve = [[float(step), value] for step, value in enumerate(solved)]
-    empty: dict[str, Any] = {"n_tokens": [[0.0, 50.0], [9.0, 60.0]], "n_steps": [], "auroc": []}
-    return Arm(curve, **(empty | more), n_generated=1000, n_steps_of_training=9, cpu_seconds=7.0)
+    given: dict[str, Any] = {"n_tokens": [[0.0, 50.0], [9.0, 60.0]], "n_steps": [], "auroc": []}
+    return Arm(curve, **(given | more), n_generated=1000, n_steps_of_training=9, cpu_seconds=7.0)
 
 
 SLOW = arm([0.4, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9])
@@ -24,7 +26,7 @@ NEVER = arm([0.4] * 12)
 
 
 def seed(number: int, of_min: Arm) -> Measured:
-    arms = dict.fromkeys(ARMS, SLOW) | {"min": of_min, "hacked_sum": arm([0.4] * 7 + [0.1] * 5)}
+    arms = dict.fromkeys(ARMS, SLOW) | {"min": of_min, "hacked_sum": arm([0.4] * 7 + [0.1] * 5, alarm_at=5)}
     before = Searched([0.0, 1.0], [0.25, 0.75], [1.0, 1.0], [0.5, 1.0])
     after = replace(before, pass_at_1=[0.75, 0.75])
     searched = dict.fromkeys(SEARCHED, after) | {"base": before}
@@ -55,7 +57,23 @@ def test_an_arm_is_held_against_the_outcome_of_its_seed_and_one_that_never_gets_
     text = page(found, "collect a b")
     assert "| step credit `min` | 40.0 (+" not in text
     assert "3, 11" in text
-    assert "| raw sum of scores, no answers | 2 of 2 |" in text
+    assert "| raw sum of scores, no answers | 2 of 2 | 55 → 55 | – | – | 5, 5 |" in text
+    assert "| right answers alone | 0 of 2 | 55 → 55 | – | – | –, – |" in text
+
+
+def test_seeds_that_are_the_same_or_of_other_settings_are_not_put_together() -> None:
+    with pytest.raises(InputError, match=r"seeds: got \[3, 3\], expected different ones, at most 8"):
+        figures([seed(3, FAST), seed(3, FAST)])
+    other = replace(seed(4, FAST), settings={"n_steps": 12})
+    with pytest.raises(InputError, match=r"settings: got .* of seed 4, expected those of seed 3"):
+        figures([seed(3, FAST), other])
+
+
+def test_the_alarm_is_that_of_a_monitor_that_reads_the_curve() -> None:
+    lines = [{"step": step, "completions/mean_length": 50.0} for step in range(1, 3)]
+    lines += [{"step": step, "completions/mean_length": 200.0} for step in range(3, 6)]
+    assert first_alarm(lines, MonitorLimits(window=2)) == 4
+    assert first_alarm(lines[:2], MonitorLimits(window=2)) is None
 
 
 def test_a_collapse_is_a_fall_of_ten_points_or_half_as_many_tokens_again() -> None:
@@ -67,6 +85,7 @@ def test_a_collapse_is_a_fall_of_ten_points_or_half_as_many_tokens_again() -> No
         "tokens": [70.0, 120.0],
         "steps": None,
         "auroc": None,
+        "alarm_at": None,
         "collapsed": True,
     }
 
