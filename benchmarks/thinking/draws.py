@@ -23,12 +23,13 @@ from data_gen.sampling.thinking import BudgetForcing
 
 PARAMS = SamplingParams(MOST + 40 + MAX_ANSWER)
 SPLITS = ("validation", "test")
+N_READ = 20  # first ids of a solution that a prediction of difficulty reads
 
 
 @dataclass(frozen=True)
 class Drawn:
     """Of one solution: whether it is right, the ids that it has and those of its thought (both with what was
-    put in), how sure the policy was of its first 20 ids, and what `texts.read_thought` says of the thought.
+    put in), how sure the policy was of its first N_READ ids, and what `texts.read_thought` says of the thought.
     """
 
     is_right: bool
@@ -89,7 +90,7 @@ async def draw_problem(
         found = await forcings[name].draw(own, prompt, PARAMS, index)
         verdict = (await grader.grade(problem, found.solution)).verdict
         read = read_thought(chain, found.solution.text)
-        first = found.solution.logprobs[:20]
+        first = found.solution.logprobs[:N_READ]
         return Drawn(
             verdict.is_correct,
             len(found.solution.token_ids),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.thinking.draws import Drawn, DrawnProblem
+from benchmarks.thinking.draws import N_READ, Drawn, DrawnProblem
 from benchmarks.thinking.plan import CUTS, FORCED, NATURAL, PENALTIES
 from prm_train.metrics.difficulty import difficulty_bin, fit_pass_rates, quantile_edges
 from prm_train.metrics.estimators import difficulty_quintiles
@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 Seed = Mapping[str, Sequence[DrawnProblem]]  # validation and test
 CURVE = (*(f"cut {each}" for each in CUTS), NATURAL, *(f"forced {each}" for each in FORCED))
 SWITCHED = (NATURAL, *(f"penalty {each:g}" for each in PENALTIES))
+# What the prediction reads is drawn by then, so a shorter thought saves nothing
+CHOICES = tuple(name for name in CURVE if name not in {f"cut {each}" for each in CUTS if each < N_READ})
 N_BINS = 5
 
 
@@ -139,7 +141,7 @@ class Choice:
         predicted = self.fit.predict([features(each) for each in problems])
         self.edges = quantile_edges(predicted, N_BINS)
         bins = np.array([difficulty_bin(each, self.edges) for each in predicted])
-        table = {name: (accuracy(problems, name), tokens(problems, name)) for name in CURVE}
+        table = {name: (accuracy(problems, name), tokens(problems, name)) for name in CHOICES}
         self.efforts = _within(bins, table, most_tokens)
 
     def __call__(self, problem: DrawnProblem) -> str:

@@ -73,7 +73,6 @@ class MonitorLimits:
             return first, first
         return first, sum(values[-self.window :]) / self.window
 
-
     def _error(self, values: list[float]) -> float:
         """Standard error of the difference of the means of the first and of the last window."""
         if self.window == 1 or len(values) < 2 * self.window:

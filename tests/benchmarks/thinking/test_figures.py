@@ -46,6 +46,17 @@ def test_effort_goes_to_problems_that_are_predicted_to_be_hard() -> None:
     assert not any("forced" in fixed(each) for each in problems)
 
 
+def test_an_effort_that_ends_before_what_the_prediction_reads_is_no_choice() -> None:
+    def cheap(each: DrawnProblem) -> DrawnProblem:
+        short = tuple(replace(one, n_tokens=10) for one in each.drawn["cut 10"])
+        return replace(each, drawn=each.drawn | {"cut 10": short})
+
+    problems = [cheap(problem(number, is_easy=number % 2 == 0)) for number in range(40)]
+    for most_tokens in (150.0, 10.0):
+        choice = Choice(problems, most_tokens)
+        assert "cut 10" not in {choice(each) for each in problems}
+
+
 def test_adaptive_effort_is_held_against_each_fixed_one_at_its_tokens() -> None:
     problems = [problem(number, is_easy=number % 2 == 0) for number in range(40)]
     found = figures([{"validation": problems, "test": problems}])

@@ -13,7 +13,10 @@ from prm_train.rl.settings import GrpoConfig
     [
         (("--batch_size", "48"), r"batch_size: got 48, expected a divisor of the 64 completions of a step"),
         (("--outcome_weight", "0"), r"rewards: got outcome_weight 0 and no orm, prm or format_pattern"),
-        (("--outcome_weight", "0", "--prm", "p", "--credit", "gate"), r"credit: got gate with outcome_weight 0"),
+        (
+            ("--outcome_weight", "0", "--prm", "p", "--credit", "gate"),
+            r"credit: got gate with outcome_weight 0",
+        ),
         (("--format_pattern", "(a"), r"format_pattern: got '\(a', expected a regular expression"),
         (("--n_generations", "1"), r"n_generations"),
         (("--prm", "p", "--scale_rewards", "batch"), r"scale_rewards: got batch with a prm"),
