@@ -61,8 +61,8 @@ def page(found: Mapping[str, Any], command: str) -> str:
         lines.append(row(*cells))
     lines += [
         "",
-        "Behind the semicolon: above the policy before, on the same problems. Brackets here: a bootstrap over",
-        "seeds and their problems.",
+        "Behind the semicolon: above the policy before, on the same problems. Brackets here: by a bootstrap",
+        "over seeds and their problems.",
         "",
         "## Collapse",
         "",

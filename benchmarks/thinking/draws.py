@@ -29,7 +29,8 @@ N_READ = 20  # first ids of a solution that a prediction of difficulty reads
 @dataclass(frozen=True)
 class Drawn:
     """Of one solution: whether it is right, the ids that it has and those of its thought (both with what was
-    put in), how sure the policy was of its first N_READ ids, and what `texts.read_thought` says of the thought.
+    put in), how sure the policy was of its first N_READ ids, and what `texts.read_thought` says of the
+    thought.
     """
 
     is_right: bool

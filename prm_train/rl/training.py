@@ -93,9 +93,9 @@ class FormatReward:
 def train_grpo(config: GrpoConfig) -> None:
     """Train, or go on, or do nothing where `config.output` holds the finished training.
 
-    Raises InputError for another training's folder or the policy's own, a base or scorer that cannot be loaded or is another one
-    than that which began the run, prompts that the trainer would read otherwise than `sample` does, and
-    validation of weights that are spread over processes.
+    Raises InputError for another training's folder or the policy's own, a base or scorer that cannot be
+    loaded or is another one than that which began the run, too few problems for a step, prompts that the
+    trainer would read otherwise than `sample` does, and validation of weights that are spread over processes.
     """
     folder, arguments = config.output / "training", grpo_arguments(config)
     with writing(config.output), claimed_folder(config, arguments):

@@ -113,7 +113,7 @@ def test_a_training_that_is_killed_while_it_is_saved_makes_no_further_step(
         raise KilledError
 
     monkeypatch.setattr(MonitorLimits, "reasons", lambda *_: ["all is wrong"])
-    copies = []
+    copies: list[Any] = []
     with monkeypatch.context() as patch:
         patch.setattr(training, "finish", killed)
         patch.setattr(validation.copy, "deepcopy", _remembering(copies))
