@@ -106,7 +106,7 @@ class RolloutSettings:
     max_new_tokens: Annotated[int, Ge(1)] = field(
         default=256, metadata={"help": "maximum number of tokens of a completion"}
     )
-    temperature: float = field(default=1.0, metadata={"help": "sampling temperature"})
+    temperature: Annotated[float, Gt(0)] = field(default=1.0, metadata={"help": "sampling temperature"})
     prompt_template: str = field(
         default=QUESTION, metadata={"help": "text around a question; holds {question}"}
     )

@@ -9,10 +9,10 @@ step), checkpoint-N (to resume from, deleted at the end) and report.json, which 
 
 import logging
 import os
-import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -43,8 +43,8 @@ from prm_train.kinds.load import load_scorer
 from prm_train.rewards import OrmReward, OutcomeReward, StepCredit
 from prm_train.rewards.adapters.trl import StepCreditTrainer
 from prm_train.rewards.monitors import ALARM, LENGTH, RewardMonitor
-from prm_train.rewards.texts import completion_text
 from prm_train.rl.curve import Curve, read_curve
+from prm_train.rl.format_reward import FormatReward
 from prm_train.rl.problems import check_prompts, prompt_rows
 from prm_train.rl.settings import GrpoConfig
 from prm_train.rl.validation import ValidationCallback, validate
@@ -77,17 +77,6 @@ class GrpoReport(StoredRecord):
     cpu_seconds: float
     solved_before: float | None = None
     solved: float | None = None
-
-
-class FormatReward:
-    """1.0 for a completion in which the regular expression is found, else 0.0."""
-
-    def __init__(self, pattern: str) -> None:
-        self.__name__ = "format"  # under which the trainer logs it
-        self.pattern = re.compile(pattern)
-
-    def __call__(self, completions: Sequence[Any], **columns: Any) -> list[float]:
-        return [float(self.pattern.search(completion_text(each)) is not None) for each in completions]
 
 
 def train_grpo(config: GrpoConfig) -> None:
@@ -151,9 +140,13 @@ def _models(config: GrpoConfig) -> dict[str, str]:
 
 
 def grpo_arguments(config: GrpoConfig) -> GrpoArguments:
-    """Raises InputError as `device_settings` does, and for completions of a step that the processes cannot
-    share evenly.
+    """Raises InputError as `device_settings` does, for completions of a step that the processes cannot share
+    evenly, and for a vLLM that is not there.
     """
+    if config.vllm != "none" and find_spec("vllm") is None:
+        raise InputError(
+            f"vllm: got {config.vllm}, and vLLM is not installed; expected `pip install 'trl[vllm]'`, or none"
+        )
     folder, n_rows = config.output / "training", config.n_prompts * config.n_generations
     n_in_a_pass = min(config.batch_size, n_rows)
     n_processes = int(os.environ.get("WORLD_SIZE", "1"))

@@ -19,6 +19,7 @@ from prm_train.rl.settings import GrpoConfig
         ),
         (("--format_pattern", "(a"), r"format_pattern: got '\(a', expected a regular expression"),
         (("--n_generations", "1"), r"n_generations"),
+        (("--temperature", "0"), r"temperature: got 0, expected float .*greater than 0"),
         (("--prm", "p", "--scale_rewards", "batch"), r"scale_rewards: got batch with a prm"),
         (("--credit", "sum"), r"credit"),
         (("--prompt_template", "Solve it"), r"prompt_template: got 'Solve it', expected a text that holds"),

@@ -165,11 +165,14 @@ def test_a_base_that_is_not_there_and_an_orm_for_a_prm_are_refused(
         )
 
 
-def test_too_few_problems_and_the_folder_of_the_policy_are_refused(
-    tmp_path: Path, tiny_policy: Path, random_scorers: dict[str, str]
+def test_too_few_problems_no_vllm_and_the_folder_of_the_policy_are_refused(
+    tmp_path: Path, tiny_policy: Path, random_scorers: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(InputError, match=r"problems arithmetic: got 1, expected at least n_prompts \(2\)"):
         train(tmp_path / "run", tiny_policy, random_scorers, "--problems.n", "1")
+    monkeypatch.setattr(training, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"vllm: got colocate, and vLLM is not installed"):
+        train(tmp_path / "run", tiny_policy, random_scorers, "--vllm", "colocate")
     own = shutil.copytree(tiny_policy, tmp_path / "own")
     with pytest.raises(InputError, match=r"holds the base model .*, which would be overwritten"):
         train(own, own, random_scorers)
