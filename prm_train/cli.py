@@ -47,6 +47,14 @@ COMMANDS = {
         "train a generative verifier, which says Yes or No after each step",
     ),
     "train-revision": ("prm_train.train_revision", "train a model that revises its attempts"),
+    "grpo": (
+        "prm_train.grpo",
+        "train a policy by TRL's GRPO on verdicts, an ORM's scores and credit for steps",
+    ),
+    "train-score": (
+        "prm_train.train_score",
+        "train a policy to correct its attempts by reinforcement learning (SCoRe)",
+    ),
     "publish": (
         "prm_train.publish",
         "write a scorer as a folder that loads anywhere, with a card, and push it to the Hub",

@@ -63,7 +63,7 @@ class DistillSettings:
     method: str = field(
         default=SAMPLES,
         metadata={
-            "help": "of folders of `search` among the runs, whose candidates are taken: samples, or a "
+            "help": "whose candidates are taken from folders of `search` among the runs: samples, or a "
             "search as results.jsonl names it, as particle_filter"
         },
     )
