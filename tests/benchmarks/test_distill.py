@@ -61,6 +61,9 @@ def test_every_job_is_a_command_that_reads_what_jobs_before_it_wrote(config: Dis
         written.add(parsed.output)
         done.add(job.name)
     assert len(done) == 3 + 2 * (3 * len(ARMS) + 7 * len(AGAIN))
+    first = [job.name for job in jobs(replace(config, n_rounds=1))]
+    assert done.issuperset(first)
+    assert len(first) == 2 + 2 * 3 * len(ARMS)
 
 
 def test_no_problem_of_a_round_is_one_of_the_prm_of_another_round_or_of_the_test(
