@@ -46,6 +46,13 @@ COMPARED = (  # what, against what
     *((f"{arm}-again", arm) for arm in AGAIN),
 )
 
+ALONE = ("greedy", "sample", "cold")  # what a student answers by itself
+TAUGHT_BY = {
+    "star": "pass",
+    "vote": "vote",
+    "search": "search",
+}  # how the base policy found what an arm learns
+
 
 @dataclass(frozen=True)
 class Making:
@@ -205,6 +212,13 @@ def figures(config: DistillConfig) -> dict[str, Any]:
             for one, other in COMPARED
             if one in students.values
         },
+        "student_minus_teacher": {
+            arm: {
+                name: shown(against_teacher(students.values[arm], students.values[BASE], name, measure, rng))
+                for name in ALONE
+            }
+            for arm, measure in TAUGHT_BY.items()
+        },
         "making": {arm: making_figures(each, arm, answers) for arm, each in makings.items()},
         "tokens_of_an_answer": {name: rounded(asdict(each)) for name, each in answers.items()},
         "cpu_seconds": by_kind(config),
@@ -223,6 +237,18 @@ def difference(
 ) -> Interval:
     """Seed by seed on the same problems."""
     pairs = [a[name] - b[name] for a, b in zip(one, other, strict=True)]
+    return interval_over_seeds(pairs, rng, "shared", bounds=(-1.0, 1.0))
+
+
+def against_teacher(
+    students: Sequence[Mapping[str, Values]],
+    base: Sequence[Mapping[str, Values]],
+    name: str,
+    measure: str,
+    rng: np.random.Generator,
+) -> Interval:
+    """A student by itself less what its teacher finds with all its samples, on the same problems."""
+    pairs = [a[name] - b[measure] for a, b in zip(students, base, strict=True)]
     return interval_over_seeds(pairs, rng, "shared", bounds=(-1.0, 1.0))
 
 
