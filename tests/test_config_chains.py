@@ -29,10 +29,12 @@ from prm_train.examples.targets import LabelAlgebra, step_targets
 from prm_train.kinds.generative_verifier import ALGEBRA
 from prm_train.publish import PublishConfig
 from prm_train.quickstart import QuickstartConfig, search_folders
+from prm_train.rl.settings import GrpoConfig
 from prm_train.routing.settings import RouteConfig
 from prm_train.search.settings import SearchConfig
 from prm_train.search.show_tree import ShowTreeConfig
 from prm_train.search.solve_questions import SolveConfig
+from prm_train.self_correction.settings import TrainScoreConfig
 from prm_train.serving.named_models import read_policies, read_scorers
 from prm_train.serving.settings import ServeConfig
 from prm_train.training.config import (
@@ -60,6 +62,7 @@ CLASSES: dict[str, type[Any]] = {
     "train-implicit-prm": TrainImplicitPrmConfig,
     "train-verifier": TrainVerifierConfig,
     "train-revision": TrainRevisionConfig,
+    "train-score": TrainScoreConfig,
     "publish": PublishConfig,
     "publish-data": PublishDataConfig,
     "search": SearchConfig,
@@ -68,9 +71,10 @@ CLASSES: dict[str, type[Any]] = {
     "route": RouteConfig,
     "serve": ServeConfig,
     "evaluate": EvaluateConfig,
+    "grpo": GrpoConfig,
 }
 READS = {
-    "train-policy": ("orm",),
+    "train-policy": ("orm", "distill"),
     "train-prm": ("prm",),
     "train-orm": ("orm", "orm_pairs", "orm_history"),
     "train-implicit-prm": ("orm",),
@@ -215,6 +219,11 @@ def after_quickstart(config: QuickstartConfig, line: Line, written: Written) -> 
     written.searches |= {path for split in ("validation", "test") for path in search_folders(config, split)}
 
 
+def after_train_score(config: TrainScoreConfig, line: Line, written: Written) -> None:
+    assert config.model == "base" or Path(config.model) in written.models, line.text
+    written.models.add(config.output)
+
+
 def after_publish(config: PublishConfig, line: Line, written: Written) -> None:
     assert config.checkpoint in written.models, line.text
     assert config.rows in written.rows, line.text
@@ -228,6 +237,7 @@ def after_search(config: SearchConfig, line: Line, written: Written) -> None:
     models = (config.prm, config.orm, config.revision_model)
     assert {Path(name) for name in models if name} <= written.models, line.text
     written.searches.add(config.output)
+    written.separators[config.output] = config.step_separator  # rows to distill are built from it
 
 
 def after_solve(config: SolveConfig, line: Line, written: Written) -> None:
@@ -253,6 +263,12 @@ def after_show_tree(config: ShowTreeConfig, line: Line, written: Written) -> Non
     assert config.run in written.answers, line.text
 
 
+def after_grpo(config: GrpoConfig, line: Line, written: Written) -> None:
+    assert {Path(name) for name in (config.prm, config.orm) if name} <= written.models, line.text
+    assert config.output not in written.models, line.text
+    written.models.add(config.output)
+
+
 def after_evaluate(config: EvaluateConfig, line: Line, written: Written) -> None:
     assert {*config.validation, *config.test} <= written.searches, line.text
     assert set(config.labeled) <= set(written.labels), line.text
@@ -266,6 +282,7 @@ WRITERS: dict[str, Callable[[Any, Line, Written], None]] = {
     "build": after_build,
     "convert": after_convert,
     "quickstart": after_quickstart,
+    "train-score": after_train_score,
     "publish": after_publish,
     "publish-data": after_publish_data,
     "search": after_search,
@@ -274,6 +291,7 @@ WRITERS: dict[str, Callable[[Any, Line, Written], None]] = {
     "route": after_route,
     "serve": after_serve,
     "evaluate": after_evaluate,
+    "grpo": after_grpo,
 }
 
 

@@ -157,7 +157,9 @@ def _is_training(folder: Path) -> bool:
         found = json.loads((folder / "config.json").read_text())
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
         return False
-    return isinstance(found, dict) and {"rows", "output", "model", "step_separator"} <= set(found)
+    # `train-score` has problems in the place of rows
+    ours = ({"rows", "output", "model", "step_separator"}, {"problems", "output", "model", "stage_1_steps"})
+    return isinstance(found, dict) and any(keys <= set(found) for keys in ours)
 
 
 def _check_weights(output: Path) -> None:
