@@ -3,7 +3,8 @@ each distinct token is computed once, and all trees share the scorer's waves.
 """
 
 import asyncio
-from collections import defaultdict
+import logging
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from data_gen.settings.errors import InputError
 from prm_train.encoding.aggregation import aggregate
 from prm_train.scoring.protocol import Scorer, ScorerUsage, ScoringTree
 
+logger = logging.getLogger(__name__)
 NO_STEP = "no step"
 
 
@@ -64,6 +66,10 @@ async def gather_scores(
         return usage
 
     usages = await asyncio.gather(*(score_question(*each) for each in places.items()))
+    failures = Counter(each.failure for each in scored if each.failure)
+    if failures.total() > failures[NO_STEP]:  # a scorer that is gone would go unseen: nothing is learnt
+        told = ", ".join(f"{reason} {n}" for reason, n in failures.most_common())
+        logger.warning("no scores for %d of %d completions: %s", failures.total(), len(scored), told)
     return ScoredBatch(tuple(scored), sum(usages, ScorerUsage()))
 
 

@@ -108,8 +108,8 @@ def above_others(returns: Sequence[Floats]) -> list[Floats]:
     """[(K_i,)] returns to go of a group → what they are above the mean return to go of the others, a single
     number for all steps of a completion.
 
-    There is no baseline per index of a step: normalised so, the number of terms that a completion subtracts
-    is chosen by where it stops, and the gradient is biased (verl issue 7244).
+    There is no baseline per step or index of a step: the number of terms that a completion then subtracts is
+    chosen by where it stops, and the gradient is biased (verl issue 7244; PURE's policies wrote fewer steps).
     """
     baseline = others_mean([each.mean() for each in returns])
     return [each - b for each, b in zip(returns, baseline, strict=True)]

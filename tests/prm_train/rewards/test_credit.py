@@ -44,13 +44,15 @@ def test_a_batch_is_scored_as_one_by_one_with_each_distinct_token_once(prm):
     assert batch.usage.n_new == sum(map(len, distinct))
 
 
-def test_what_cannot_be_scored_says_so_and_holds_up_no_other(prm):
+def test_what_cannot_be_scored_says_so_and_holds_up_no_other(prm, caplog):
     questions = [QUESTION, QUESTION, QUESTION, "word " * 300]
     batch = score_completions(prm, questions, [STEPS[0], (), ("3 plus 4=7", "again " * 200), STEPS[0]])
     whole, none, long, long_question = batch.completions
     assert whole.scores == pytest.approx(score(QUESTION, STEPS[0], prm), abs=1e-6)
     assert none == CompletionScores(failure="no step")
     assert long == long_question == CompletionScores(failure="PathTooLong")
+    (record,) = caplog.records
+    assert record.getMessage() == "no scores for 3 of 4 completions: PathTooLong 2, no step 1"
 
 
 class FailingTree:
