@@ -6,6 +6,7 @@ draw is made.
     orm_pairs    a right and a wrong solution of one question
     orm_history  a solution after earlier attempts, with its verdict
     revision     wrong attempts, the closest last, then a right answer
+    distill      solutions for a policy to learn, also from folders of `prm-train search` among the runs
 
 Writes <kind>.jsonl, or <kind>-train.jsonl and <kind>-validation.jsonl with a `validation_share` (whole
 questions on one side), contamination.jsonl where test sets are named, and build.json: the settings, where the
@@ -27,12 +28,14 @@ from data_gen.records.solutions import GradedSolution, LabeledSolution, Problem
 from data_gen.rows.build_record import BuildRecord, Contamination, KindSummary
 from data_gen.rows.by_question import RecordsByQuestion, read_problems
 from data_gen.rows.contamination import find_contamination
+from data_gen.rows.distill import Teachers, distill_rows
 from data_gen.rows.facts import RowFacts, describe_run, label_meaning
 from data_gen.rows.filters import Filter, usable_solutions
 from data_gen.rows.layouts import AnyRow, RowKind
 from data_gen.rows.orm import history_rows, orm_pairs, orm_rows, shuffled_chains
 from data_gen.rows.prm import prm_rows
 from data_gen.rows.revision import DistanceAudit, revision_rows
+from data_gen.rows.search_candidates import is_search
 from data_gen.rows.settings import BuildConfig
 from data_gen.rows.split import published_split
 from data_gen.sampling.summary import RunSettings
@@ -52,7 +55,11 @@ class Builder:
         self._filter = Filter(config.filters.max_characters, has_second_opinion(config))
         self._samples: RecordsByQuestion[GradedSolution] | None = None
         self._labeled: RecordsByQuestion[LabeledSolution] | None = None
-        if set(config.kinds) - {"prm"}:
+        self._teachers: Teachers | None = None
+        check_runs(config)
+        if "distill" in config.kinds:
+            self._teachers = Teachers(config.runs, problems, config.distill)
+        if set(config.kinds) - {"prm", "distill"}:
             self._samples = RecordsByQuestion(
                 [run / "solutions.jsonl" for run in config.runs], GradedSolution, problems
             )
@@ -69,6 +76,13 @@ class Builder:
             from_labels, reasons = prm_rows(problem, self._labeled.of(problem), config.labels, self._filter)
             left_out.update(reasons)
             return from_labels
+        if kind == "distill":
+            assert self._teachers is not None
+            taught = self._teachers.of(problem)
+            limit = config.filters.max_characters
+            learnt, reasons = distill_rows(problem, taught, config.distill, limit, config.seed)
+            left_out.update(reasons)
+            return learnt
         assert self._samples is not None
         usable, reasons = usable_solutions(problem, self._samples.of(problem), self._filter)
         left_out.update(reasons)
@@ -89,6 +103,17 @@ class Builder:
         left_out.update(reasons)
         self.audit.merge(audit)
         return trajectories
+
+
+def check_runs(config: BuildConfig) -> None:
+    """Raises InputError where rows other than distill rows are asked of a search."""
+    others = [kind for kind in config.kinds if kind != "distill"]
+    searches = [run for run in config.runs if is_search(run)]
+    if others and searches:
+        raise InputError(
+            f"{searches[0]}: holds the results of a search, from which only distill rows are built; got "
+            f"kinds {', '.join(config.kinds)}"
+        )
 
 
 def has_second_opinion(config: BuildConfig) -> bool:

@@ -9,13 +9,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
-
-from annotated_types import Interval
+from typing import Literal
 
 from data_gen.policies.config import PolicyConfig
 from data_gen.policies.protocol import Policy
-from data_gen.settings.api_keys import check_api_key_env, read_api_key
+from data_gen.policies.servers.listen_settings import ListenSettings
+from data_gen.settings.api_keys import read_api_key
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config, run_command
 
@@ -23,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class ServePolicyConfig:
+class ServePolicyConfig(ListenSettings):
     """Serve a policy over HTTP, as vLLM's server does."""
 
     model: str = field(
@@ -34,19 +33,6 @@ class ServePolicyConfig:
     )
     name: str | None = field(
         default=None, metadata={"help": "the name by which clients call the model; null: the same as `model`"}
-    )
-    host: str = field(
-        default="127.0.0.1",
-        metadata={"help": "address to listen on; 0.0.0.0 admits every machine that can reach this one"},
-    )
-    port: Annotated[int, Interval(ge=0, le=65535)] = field(
-        default=8000, metadata={"help": "port to listen on; 0 takes a free one, which the log names"}
-    )
-    api_key_env: str | None = field(
-        default=None,
-        metadata={
-            "help": "NAME of the environment variable with the API key that requests must carry; null: no key"
-        },
     )
     base_seed: int = field(
         default=0,
@@ -62,7 +48,7 @@ class ServePolicyConfig:
     )
 
     def __post_init__(self) -> None:
-        check_api_key_env(self.api_key_env)
+        self.check_listening()
         _ = self.policy  # refuses what no policy can have
 
     @property

@@ -34,7 +34,7 @@ COMMANDS = {
     "estimate-memory": ("prm_train.estimate_memory", "what a training will take on each GPU"),
     "train-policy": (
         "prm_train.train_policy",
-        "train a policy on right solutions (SFT): those of a data set, or its own",
+        "train a policy on solutions (SFT): of a data set, its own, or those that a search found",
     ),
     "train-prm": ("prm_train.train_prm", "train a process reward model on step values"),
     "train-orm": ("prm_train.train_orm", "train an outcome reward model on verdicts"),
@@ -47,6 +47,10 @@ COMMANDS = {
         "train a generative verifier, which says Yes or No after each step",
     ),
     "train-revision": ("prm_train.train_revision", "train a model that revises its attempts"),
+    "grpo": (
+        "prm_train.grpo",
+        "train a policy by TRL's GRPO on verdicts, an ORM's scores and credit for steps",
+    ),
     "train-score": (
         "prm_train.train_score",
         "train a policy to correct its attempts by reinforcement learning (SCoRe)",

@@ -5,11 +5,11 @@ of `prm-train search`.
 
 A question takes the simple path, one sample that the scorer judges, if its prompt does not look too hard;
 the answer stands if its score is high enough, and otherwise the question goes on to the complex path: a
-method with its N, or those of an allocation's bins. Complex path and thresholds are the cheapest that solve
-as many validation problems as what every question would get without a router, the `reference` (FrugalGPT,
-Chen et al. 2023; prm_train/search/routing/router.py states the rules and their sources). router.json is for
-`solve --router` and `serve`; route-report.json says what it is worth on problems that had no part in it:
-those of `test`, or without them the other folds of validation.
+method with its N, or those of an allocation's bins, before which cheaper searches may end it. Complex path
+and thresholds are the cheapest that solve as many validation problems as what every question would get
+without a router, the `reference` (FrugalGPT, Chen et al. 2023; prm_train/search/routing/router.py states the
+rules and their sources). router.json is for `solve --router` and `serve`; route-report.json says what it is
+worth on problems that had no part in it: those of `test`, or without them the other folds of validation.
 """
 
 import logging
@@ -56,7 +56,7 @@ from prm_train.scoring.flops import ForwardFlops
 from prm_train.scoring.work import passed
 from prm_train.search.allocation import PROMPT, Unit
 from prm_train.search.model_flops import models_flops
-from prm_train.search.routing.router import Router, ScorerName
+from prm_train.search.routing.router import Router, ScorerName, Stage
 
 logger = logging.getLogger(__name__)
 FILE, REPORT_FILE = "router.json", "route-report.json"
@@ -203,6 +203,7 @@ def settings_of(config: RouteConfig) -> FitSettings:
         config.prior,
         config.n_folds,
         config.seed,
+        config.n_stages,
     )
 
 
@@ -218,7 +219,7 @@ def fit_and_judge(config: RouteConfig, material: Material) -> tuple[Plan, Fitted
     fitted = fit_router(problems, settings, plan.given, plan.fit)
     if not config.test:
         return plan, fitted, cross_judge(problems, settings, plan.given, plan.fit)
-    places = set(fitted.mix.places)
+    places = fitted.mix.all_places
     return plan, fitted, [judge(searched(makers[1], plan, reader, places, material.large[1]), fitted)]
 
 
@@ -246,6 +247,7 @@ def router_of(material: Material, plan: Plan, fitted: Fitted) -> Router:
         fit=fitted.fit,
         edges=fitted.mix.edges,
         large_from=fitted.large_from,
+        stages=tuple(Stage(plan.choices[step.place], step.accept_from) for step in fitted.mix.steps),
     )
 
 
@@ -253,6 +255,7 @@ def report_of(
     config: RouteConfig, verdict: Verdict, plan: Plan, fitted: Fitted, n_fitted: int, n_failed: int
 ) -> RouteReport:
     run = AllocationRun(command_line("route", config), code_version(), datetime.now(UTC).date().isoformat())
+    stages = tuple(f"{plan.choices[step.place]} from {step.accept_from:.3f}" for step in fitted.mix.steps)
     choices = tuple(str(plan.choices[place]) for place in fitted.mix.places)
     return RouteReport(
         n_fitted=n_fitted,
@@ -264,6 +267,7 @@ def report_of(
         caution=config.caution,
         reference_path="the allocation" if plan.reference is None else str(plan.reference),
         complex_path=choices,
+        stages=stages,
         router=verdict.router,
         reference=verdict.reference,
         always_complex=verdict.always_complex,

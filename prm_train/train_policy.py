@@ -14,11 +14,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(TrainPolicyConfig, argv)
     check_named(config)
     # only now, so that a mistake in the configuration is answered at once
-    from data_gen.rows.layouts import OrmRow, read_rows
-    from prm_train.training.policy import PolicyTraining
+    from prm_train.training.policy import PolicyTraining, read_solutions
     from prm_train.training.run import run_training
 
-    run_training(PolicyTraining(read_rows(config.rows, OrmRow), config))
+    run_training(PolicyTraining(read_solutions(config.rows), config))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from prm_train.examples.targets import LabelAlgebra, step_targets
 from prm_train.kinds.generative_verifier import ALGEBRA
 from prm_train.publish import PublishConfig
 from prm_train.quickstart import QuickstartConfig, search_folders
+from prm_train.rl.settings import GrpoConfig
 from prm_train.routing.settings import RouteConfig
 from prm_train.search.settings import SearchConfig
 from prm_train.search.show_tree import ShowTreeConfig
@@ -70,9 +71,10 @@ CLASSES: dict[str, type[Any]] = {
     "route": RouteConfig,
     "serve": ServeConfig,
     "evaluate": EvaluateConfig,
+    "grpo": GrpoConfig,
 }
 READS = {
-    "train-policy": ("orm",),
+    "train-policy": ("orm", "distill"),
     "train-prm": ("prm",),
     "train-orm": ("orm", "orm_pairs", "orm_history"),
     "train-implicit-prm": ("orm",),
@@ -235,6 +237,7 @@ def after_search(config: SearchConfig, line: Line, written: Written) -> None:
     models = (config.prm, config.orm, config.revision_model)
     assert {Path(name) for name in models if name} <= written.models, line.text
     written.searches.add(config.output)
+    written.separators[config.output] = config.step_separator  # rows to distill are built from it
 
 
 def after_solve(config: SolveConfig, line: Line, written: Written) -> None:
@@ -260,6 +263,12 @@ def after_show_tree(config: ShowTreeConfig, line: Line, written: Written) -> Non
     assert config.run in written.answers, line.text
 
 
+def after_grpo(config: GrpoConfig, line: Line, written: Written) -> None:
+    assert {Path(name) for name in (config.prm, config.orm) if name} <= written.models, line.text
+    assert config.output not in written.models, line.text
+    written.models.add(config.output)
+
+
 def after_evaluate(config: EvaluateConfig, line: Line, written: Written) -> None:
     assert {*config.validation, *config.test} <= written.searches, line.text
     assert set(config.labeled) <= set(written.labels), line.text
@@ -282,6 +291,7 @@ WRITERS: dict[str, Callable[[Any, Line, Written], None]] = {
     "route": after_route,
     "serve": after_serve,
     "evaluate": after_evaluate,
+    "grpo": after_grpo,
 }
 
 

@@ -59,7 +59,9 @@ ORDER = (
     "prm_train.routing",
     "prm_train.benchmarking",
     "prm_train.publishing",
+    "prm_train.rewards",
     "prm_train.training",
+    "prm_train.rl",
     "prm_train.self_correction",
     "prm_train",
 )
@@ -88,6 +90,7 @@ OTHER_JSON = {
     "data_gen.rows.facts": "settings of a run, to be shown as they are",
     "prm_train.checkpoints.facts": "transformers' config.json",
     "prm_train.evaluation.facts": "settings of a quickstart, to be shown as they are",
+    "prm_train.rl.curve": "curve.jsonl, whose lines hold whatever a trainer logged",
     "prm_train.scoring.flops": "transformers' config.json, headers of safetensors",
     "prm_train.training.folder": "what transformers writes; whether a config.json is that of a training",
     "prm_train.publishing.vllm_scoring": "its request: it runs where this package is not installed",

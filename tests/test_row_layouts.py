@@ -20,6 +20,7 @@ from data_gen.judging.stored_judgements import read_judgements
 from data_gen.problems.sources import load_problems
 from data_gen.records.solutions import GradedSolution, LabeledSolution, Problem
 from data_gen.rows.layouts import ROW_TYPES, PrmRow, read_rows
+from data_gen.rows.search_candidates import FoundCandidate, SearchCandidates, search_problems
 from data_gen.sampling.settings import SampleConfig
 from data_gen.settings.parse import parse_config
 from prm_train.benchmarking.candidate_sets import read_candidate_set
@@ -90,6 +91,19 @@ def test_every_example_is_read_line_by_line(tmp_path: Path, example: Example) ->
         case words:
             read = READERS[" ".join(words)](path)
     assert len(read) == example.text.count("\n")
+
+
+def test_build_reads_the_candidates_that_search_wrote(tmp_path: Path) -> None:
+    (text,) = (example.text for example in EXAMPLES if example.words == ("results",))
+    (tmp_path / "results.jsonl").write_text(text)
+    (result,) = read_results(tmp_path / "results.jsonl")
+    assert list(search_problems(tmp_path)) == [result.problem]
+    for run in result.runs:
+        found = SearchCandidates(tmp_path, run.spec, None).of(result.problem)
+        names = [each.name for each in fields(FoundCandidate)]
+        assert found == tuple(
+            FoundCandidate(**{name: getattr(each, name) for name in names}) for each in run.candidates
+        )
 
 
 def test_every_layout_has_an_example() -> None:

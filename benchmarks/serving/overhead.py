@@ -14,8 +14,8 @@ from data_gen.ledger.store import IN_MEMORY, Ledger
 from data_gen.policies.config import PolicyConfig
 from data_gen.problems.layouts import question_id
 from data_gen.records.solutions import Question
-from prm_train.search.solve import Solver
 from prm_train.search.solve_settings import SolveSettings
+from prm_train.search.solving.solver import Solver
 from prm_train.serving.answering import Models, first_draw
 from prm_train.serving.loading import load_models
 from prm_train.serving.settings import ServeConfig

@@ -24,6 +24,14 @@ class LedgerTotals:
             )
         )
 
+    @property
+    def n_bytes(self) -> int:
+        """Of its tables, what is still in the log of the file included."""
+        pages, size = (
+            int(self._db.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "page_size")
+        )
+        return pages * size
+
     def total_usage(self) -> Usage:
         """What all stored draws cost."""
         totals = self._db.execute(

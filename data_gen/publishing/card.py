@@ -29,8 +29,15 @@ KIND_WORDS = {  # what such rows train, and what one of them is
         "a solution after earlier attempts, and whether its answer is right",
     ),
     "revision": ("revision models", "earlier attempts at a problem, then a right solution"),
+    "distill": ("policies", "a question and a solution to learn"),
 }
-KIND_TAGS = {"prm": "process-reward-model", "orm": "outcome-reward-model", "revision": "self-correction"}
+KIND_TAGS = {
+    "prm": "process-reward-model",
+    "orm": "outcome-reward-model",
+    "revision": "self-correction",
+    "distill": "distillation",
+}
+WRITTEN_KINDS = {"revision", "distill"}  # such rows teach to write, the others to judge
 COLUMN_WORDS = {  # by kind, else for all
     "all": {
         "problem_id": "names the problem; the rows of one problem share it",
@@ -68,6 +75,12 @@ COLUMN_WORDS = {  # by kind, else for all
         "one is right)",
         "edit_distance": "characters between the last wrong attempt and the completion; null where there is "
         "none",
+    },
+    "distill": {
+        "source": "the method that gave the solution: samples, or a search in a tree",
+        "score": "the verifier's score that it was chosen by; null where none was read",
+        "verdict": "what is known of its answer: correct, incorrect or unknown; it may have been chosen "
+        "without looking",
     },
 }
 METHOD_WORDS = {
@@ -161,9 +174,8 @@ def render(facts: DatasetFacts, publication: Publication) -> str:
 def front_matter(facts: DatasetFacts, publication: Publication) -> dict[str, Any]:
     """What the Hub reads: license, search tags, and which files make which split of which configuration."""
     kinds = [kind.kind for kind in facts.kinds]
-    tasks = ["text-classification"] * any(kind != "revision" for kind in kinds) + ["text-generation"] * (
-        "revision" in kinds
-    )
+    tasks = ["text-classification"] * any(kind not in WRITTEN_KINDS for kind in kinds)
+    tasks += ["text-generation"] * any(kind in WRITTEN_KINDS for kind in kinds)
     return {
         "license": publication.license,
         "language": list(publication.languages),
@@ -304,8 +316,9 @@ def commands(facts: DatasetFacts, publication: Publication) -> str:
         config = sample_file(facts, number)
         settings = "".join(f" --{name} {value}" for name, value in run.labeling.items())
         for folder, sampled, shard in zip(run.folders, run.sampled, run.shards, strict=True):
+            command = "search" if run.search else "sample"
             lines.append(
-                f"prm-train sample --config {config} --output {sampled}"
+                f"prm-train {command} --config {config} --output {sampled}"
                 + (f" --problems.shard {shard}" if shard else "")
             )
             lines += [f"prm-train label --run {sampled}{settings}"] * bool(settings)
@@ -322,7 +335,8 @@ def commands(facts: DatasetFacts, publication: Publication) -> str:
 
 def sample_file(facts: DatasetFacts, number: int) -> str:
     """What the `number`-th group of runs (from 1) calls its settings."""
-    return "sample.yaml" if len(facts.runs) == 1 else f"sample-{number}.yaml"
+    name = "search" if facts.runs[number - 1].search else "sample"
+    return f"{name}.yaml" if len(facts.runs) == 1 else f"{name}-{number}.yaml"
 
 
 def left_out(facts: DatasetFacts) -> list[tuple[str, str, int]]:

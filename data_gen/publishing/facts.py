@@ -20,6 +20,7 @@ from data_gen.ledger.store import Ledger
 from data_gen.publishing.scrubbing import public_path, public_settings, public_text
 from data_gen.rows.build_record import BuildRecord, RunDescription
 from data_gen.rows.layouts import PrmRow
+from data_gen.rows.search_candidates import SearchTotals
 from data_gen.sampling.summary import RunSettings
 
 logger = logging.getLogger(__name__)
@@ -96,6 +97,7 @@ class RunFacts:
     judged: JudgedFacts | None  # None: there was no judge
     policy_ids: tuple[str, ...]
     graders: tuple[str, ...]
+    search: SearchTotals | None = None  # of runs of `prm-train search`, whose settings `sampling` are
 
 
 @dataclass(frozen=True)
@@ -226,6 +228,7 @@ def _judged(group: Sequence[RunDescription]) -> JudgedFacts | None:
 def _merge(group: Sequence[tuple[Path, RunDescription]], sample_defaults: Mapping[str, Any]) -> RunFacts:
     samples = [run.sample for _, run in group if run.sample is not None]
     labels = [run.label for _, run in group if run.label is not None]
+    searches = [run.search for _, run in group if run.search is not None]
     sampled = [folder if run.consensus is None else run.consensus.run for folder, run in group]
     sources = {source for folder in sampled for source in _ledger_sources(_ledger_path(folder))}
     return RunFacts(
@@ -240,10 +243,21 @@ def _merge(group: Sequence[tuple[Path, RunDescription]], sample_defaults: Mappin
         finish_reasons=_total(sample.finish_reasons for sample in samples),
         unlabeled=_total(label.unlabeled for label in labels),
         n_rollouts=sum(label.n_rollouts for label in labels),
-        n_generated=sum(each.n_generated for each in (*samples, *labels)),
+        n_generated=sum(each.n_generated for each in (*samples, *labels, *searches)),
         judged=_judged([run for _, run in group]),
         policy_ids=tuple(sorted({policy for policy, _ in sources})),
         graders=tuple(sorted({grader for _, grader in sources})),
+        search=_all_searches(searches),
+    )
+
+
+def _all_searches(searches: Sequence[SearchTotals]) -> SearchTotals | None:
+    if not searches:
+        return None
+    return SearchTotals(
+        sum(each.n_candidates for each in searches),
+        sum(each.n_generated for each in searches),
+        sum(each.n_scorer_new for each in searches),
     )
 
 

@@ -69,22 +69,31 @@ def step_spans(
     """`(start, end)` of each step in `token_ids`; the spans follow each other without gaps from 0.
 
     The last step may lack its separator. Ids after the last step that hold no text (EOS, blank lines) are in
-    no span. This is the rule of `StepScanner` for a text that is there as a whole, and many times faster.
+    no span, and a step that stands inside a token of another has none. This is the rule of `StepScanner` for
+    a text that is there as a whole, and many times faster.
+    """
+    pieces = [token_bytes[token_id] for token_id in token_ids]
+    return [(start, end) for start, end in spans_of_steps(pieces, separator) if end > start]
+
+
+def spans_of_steps(pieces: Sequence[bytes], separator: str) -> list[tuple[int, int]]:
+    """As `step_spans`, of the bytes of each token, with an entry for every step of `split_steps`: one that
+    stands inside a token of another has an empty span.
     """
     check_separator(separator)
     mark = separator.encode()
-    pieces = [token_bytes[token_id] for token_id in token_ids]
     ends = list(accumulate(map(len, pieces)))  # the byte up to which each token goes
     *texts, rest = b"".join(pieces).split(mark)
     spans, start, position = [], 0, 0
     for text in texts:
         position += len(text) + len(mark)
-        end = bisect_left(ends, position) + 1  # after the token that completes the separator
-        if end > start and not _is_blank(text):
+        if not _is_blank(text):
+            # After the token that completes the separator
+            end = max(start, bisect_left(ends, position) + 1)
             spans.append((start, end))
             start = end
-    if start < len(token_ids) and not _is_blank(rest):
-        spans.append((start, len(token_ids)))
+    if not _is_blank(rest):
+        spans.append((start, len(pieces)))
     return spans
 
 

@@ -14,6 +14,7 @@ from data_gen.files.stored_record import StoredRecord
 from data_gen.labeling.summary import ConsensusSummary, LabelSummary
 from data_gen.rows.contamination import TestSetMatches
 from data_gen.rows.layouts import RowKind
+from data_gen.rows.search_candidates import SearchTotals
 from data_gen.sampling.summary import SampleSummary
 from data_gen.settings.errors import InputError
 
@@ -42,8 +43,8 @@ Files = Mapping[Annotated[str, AfterValidator(_is_split)], Annotated[str, AfterV
 
 @dataclass(frozen=True)
 class RunDescription:
-    """What `sample`, `label` and `consensus` left in the folder `run`; None where they did not. `config` are
-    the settings of `sample`.
+    """What `sample`, `label` and `consensus`, or `search`, left in the folder `run`; None where they did not.
+    `config` are the settings of `sample` or `search`.
     """
 
     run: str
@@ -51,6 +52,7 @@ class RunDescription:
     sample: SampleSummary | None
     label: LabelSummary | None
     consensus: ConsensusSummary | None = None
+    search: SearchTotals | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ class KindSummary:
     stopping: Mapping[str, int] | None = None
     kinds: Mapping[str, int] | None = None
     n_attempts: Mapping[str, int] | None = None
+    sources: Mapping[str, int] | None = None
+    verdicts: Mapping[str, int] | None = None
     label_meaning: str = ""
     distances: Mapping[str, Mapping[str, float | int | None]] | None = None
 
@@ -104,6 +108,7 @@ class BuildRecord(StoredRecord):
     orm_pairs: KindSummary | None = None
     orm_history: KindSummary | None = None
     revision: KindSummary | None = None
+    distill: KindSummary | None = None
 
     def with_kinds(self, kinds: Mapping[RowKind, KindSummary]) -> "BuildRecord":
         return replace(
@@ -113,6 +118,7 @@ class BuildRecord(StoredRecord):
             orm_pairs=kinds.get("orm_pairs"),
             orm_history=kinds.get("orm_history"),
             revision=kinds.get("revision"),
+            distill=kinds.get("distill"),
         )
 
     def kind(self, kind: str) -> KindSummary | None:

@@ -14,16 +14,20 @@ from pydantic import TypeAdapter, ValidationError
 
 from data_gen.files.run_folder import read_records
 from data_gen.records.solutions import GradedSolution, LabeledSolution, Problem
+from data_gen.rows.search_candidates import is_search, search_problems
 from data_gen.settings.errors import InputError
 
 Record = TypeVar("Record", GradedSolution, LabeledSolution)
 
 
 def read_problems(runs: Sequence[Path]) -> dict[str, Problem]:
-    """The problems of all runs by id. Raises InputError where one id names two problems."""
+    """The problems of all runs by id, of searches those that are finished. Raises InputError where one id
+    names two problems.
+    """
     problems: dict[str, Problem] = {}
     for run in runs:
-        for problem in read_records(run / "problems.jsonl", Problem):
+        found = search_problems(run) if is_search(run) else read_records(run / "problems.jsonl", Problem)
+        for problem in found:
             if problems.setdefault(problem.problem_id, problem) != problem:
                 raise InputError(
                     f"{run}: problem {problem.problem_id} is another problem in an earlier run; expected one "

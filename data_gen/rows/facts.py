@@ -11,7 +11,17 @@ from data_gen.files.stored_record import StoredRecord, read_object
 from data_gen.labeling.summary import ConsensusSummary, LabelSummary
 from data_gen.labeling.views import LabelView
 from data_gen.rows.build_record import RunDescription
-from data_gen.rows.layouts import AnyRow, OrmHistoryRow, OrmPair, OrmRow, PrmRow, RevisionRow, RowKind
+from data_gen.rows.layouts import (
+    AnyRow,
+    DistillRow,
+    OrmHistoryRow,
+    OrmPair,
+    OrmRow,
+    PrmRow,
+    RevisionRow,
+    RowKind,
+)
+from data_gen.rows.search_candidates import SearchTotals, is_search
 from data_gen.sampling.summary import SampleSummary
 
 Summary = TypeVar("Summary", bound=StoredRecord)
@@ -31,6 +41,7 @@ def describe_run(run: Path) -> RunDescription:
         sample=read(run / "sample.json", SampleSummary),
         label=read(run / "label.json", LabelSummary),
         consensus=read(run / "consensus.json", ConsensusSummary),
+        search=read(run / "search.json", SearchTotals) if is_search(run) else None,
     )
 
 
@@ -47,6 +58,7 @@ def label_meaning(kind: RowKind, view: LabelView) -> str:
         "attempts in the prompt",
         "revision": "completion: a solution whose final answer is right, after the earlier attempts in the "
         "prompt; learn it alone",
+        "distill": "completion: a solution to learn; verdict: what is known of its answer",
     }[kind]
 
 
@@ -77,6 +89,9 @@ class RowFacts:
                 pass
             case RevisionRow():
                 self._count("kinds", row.kind)
+            case DistillRow():
+                self._count("sources", row.source)
+                self._count("verdicts", row.verdict)
         if isinstance(row, OrmHistoryRow | RevisionRow):
             self._count("n_attempts", row.n_attempts)
 

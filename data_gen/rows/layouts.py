@@ -16,6 +16,8 @@ unpaired preference, a pair its preference; rows that show earlier attempts are 
      "question": "Start with 3: ..."}                                                                                orm_history
     {"problem_id": "p7", "prompt": [...], "completion": [...], "kind": "revision", "n_attempts": 1, "edit_distance": 12,
      "sample_indices": [2, 0], "question": "Start with 3: ..."}                                                      revision
+    {"problem_id": "p7", "prompt": "Start with 3: ...", "completion": "3 fold 4 = 9\n9 times ...", "source": "samples",
+     "score": 0.93, "verdict": "correct"}                                                                            distill
 
 A label is null where nothing is known. n_correct / n_rollouts is an unbiased value only where `stopping` is
 fixed; [low, high] holds the value with 95 % probability whatever the rule. Where the first turn of a chat
@@ -39,6 +41,7 @@ from data_gen.files.jsonl import read_objects, write_jsonl
 from data_gen.problems.layouts import question_id
 from data_gen.records.chats import Message, first_question
 from data_gen.records.solutions import GIVEN, StepEstimate
+from data_gen.records.verdicts import VerdictKind
 from data_gen.settings.errors import InputError
 
 if TYPE_CHECKING:
@@ -180,9 +183,23 @@ class RevisionRow:
         object.__setattr__(self, "question", self.question or first_question(self.prompt))
 
 
-AnyRow = PrmRow | OrmRow | OrmPair | OrmHistoryRow | RevisionRow
+@dataclass(frozen=True)
+class DistillRow:
+    """A question and a solution to learn. `source` is the method that gave it, `score` what chose it (null:
+    nothing did), `verdict` what is known of its answer, whether or not it was chosen for that.
+    """
+
+    problem_id: str
+    prompt: str
+    completion: str
+    source: str = ""
+    score: float | None = None
+    verdict: VerdictKind = VerdictKind.UNKNOWN
+
+
+AnyRow = PrmRow | OrmRow | OrmPair | OrmHistoryRow | RevisionRow | DistillRow
 Row = TypeVar("Row", bound=AnyRow)
-RowKind = Literal["prm", "orm", "orm_pairs", "orm_history", "revision"]
+RowKind = Literal["prm", "orm", "orm_pairs", "orm_history", "revision", "distill"]
 ROW_TYPES: dict[RowKind, type[AnyRow]] = dict(zip(get_args(RowKind), get_args(AnyRow), strict=True))
 _ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in ROW_TYPES.values()}
 
@@ -282,6 +299,10 @@ def features(kind: type[AnyRow]) -> "Features":
         RevisionRow: {
             **{"prompt": chat, "completion": chat, "kind": text},
             **{"n_attempts": number, "edit_distance": number, "sample_indices": indices, "question": text},
+        },
+        DistillRow: {
+            **{"prompt": text, "completion": text, "source": text},
+            **{"score": Value("float64"), "verdict": text},
         },
     }
     return Features({"problem_id": text, **columns[kind]})

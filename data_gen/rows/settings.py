@@ -9,6 +9,7 @@ from annotated_types import Ge, Interval
 from data_gen.labeling.views import LabelView
 from data_gen.records.chats import ChainPrompts
 from data_gen.rows.contamination import ContaminationSettings
+from data_gen.rows.distill import DistillSettings
 from data_gen.rows.filters import FilterSettings
 from data_gen.rows.layouts import RowKind
 from data_gen.rows.orm import PairSettings
@@ -24,7 +25,7 @@ class BuildConfig:
     runs: tuple[Path, ...] = field(
         metadata={
             "help": "run folders of `prm-train sample`; for prm rows they must be labeled by `prm-train "
-            "label` too"
+            "label` too; for distill rows also folders of `prm-train search`"
         }
     )
     output: Path = field(metadata={"help": "folder for the rows and build.json"})
@@ -35,6 +36,7 @@ class BuildConfig:
     filters: FilterSettings = field(default_factory=FilterSettings)
     pairs: PairSettings = field(default_factory=PairSettings)
     revision: RevisionSettings = field(default_factory=RevisionSettings)
+    distill: DistillSettings = field(default_factory=DistillSettings)
     history_attempts: Annotated[int, Ge(0)] = field(
         default=4, metadata={"help": "maximum number of earlier attempts that an orm_history row shows"}
     )

@@ -24,13 +24,14 @@ from prm_train.metrics.difficulty import Floats
 from prm_train.metrics.estimators import blocks
 from prm_train.search.allocation import Choice, Unit
 from prm_train.search.answer import vote_shares
-from prm_train.search.routing.router import ScorerName
+from prm_train.search.routing.router import ScorerName, sureness
 from prm_train.search.solve_settings import BEST_OF_N, MAJORITY
 from prm_train.strategies.candidates import Candidate
-from prm_train.strategies.voting import is_right, path_scores, tree_votes
+from prm_train.strategies.voting import class_of, is_right, path_scores, tree_votes
 
 NO_SCORE = -1.0  # of a sample that states no answer: below every threshold
 Costed = Mapping[Unit, Floats]  # (problem, draw), of tokens, and of FLOPs where they are known
+OfSearch = tuple[Floats, Costed, Floats, Floats, Floats]  # right, cost, confidence, counts, sureness
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,10 @@ class Paths:
     """All (problem, draw) but `pass_at_1` and `read` (problem,): a draw is the sample of the simple path.
 
     `score` is its score or `NO_SCORE`; `escalated` is the cost of both paths. `confidence` is that of the
-    complex answer, as `solve` states it, 0 without one; `asks_large` is 1 where a large policy is asked
+    complex answer, as `solve` states it, 0 without one, and `sure` how sure it is (`router.sureness`).
+    `n_drawn` are the samples that the complex path begins with and that a larger vote has among its own (0:
+    another scorer's, or a search in a tree). `wrong_stage` is 1 where a stage's answer stood though it is
+    wrong and what follows is right. `asks_large` is 1 where a large policy is asked
     behind it. `counts` is 1 for draws that stand for the simple path's, otherwise 0. `pass_at_1` is what a
     prompt says (None: nothing is estimated), `read` what reading it costs.
     """
@@ -51,6 +55,9 @@ class Paths:
     escalated: Costed
     confidence: Floats
     counts: Floats
+    sure: Floats
+    n_drawn: int = 0
+    wrong_stage: Floats | None = None
     asks_large: Floats | None = None
     pass_at_1: Floats | None = None
     read: Costed | None = None
@@ -74,6 +81,9 @@ class Paths:
             cut(self.escalated),
             self.confidence[problems],
             self.counts[problems],
+            self.sure[problems],
+            self.n_drawn,
+            None if self.wrong_stage is None else self.wrong_stage[problems],
             None if self.asks_large is None else self.asks_large[problems],
             None if self.pass_at_1 is None else self.pass_at_1[problems],
             None if self.read is None else cut(self.read),
@@ -96,6 +106,8 @@ def joined(parts: Sequence[Paths], place: Sequence[int]) -> Paths:
         escalated={unit: pick([each.escalated[unit] for each in parts]) for unit in first.units},
         confidence=pick([each.confidence for each in parts]),
         counts=pick([each.counts for each in parts]),
+        sure=pick([each.sure for each in parts]),
+        n_drawn=min(each.n_drawn for each in parts),
     )
 
 
@@ -139,18 +151,22 @@ class PathMaker:
         """With a choice as the complex path."""
         method = self._methods.get(choice.method)
         found = self._of_tree(choice) if method is None else self._of_samples(choice, method)
-        right, cost, confidence, counts = found
+        right, cost, confidence, counts, sure = found
         is_shared = method is not None and choice.temperature == self.results[0].temperature
         more: dict[Unit, Floats] = {}
         for unit in cost:
             paid = self._drawn[unit] if choice.scorer != self.scorer else self._simple[unit]
             more[unit] = cost[unit] + self._simple[unit] - (paid if is_shared else 0.0)
-        return Paths(self._score, self._right, self._simple, right, cost, more, confidence, counts)
+        is_whole = choice.scorer == self.scorer and choice.stop_early is None
+        n_drawn = choice.n if is_shared and is_whole else 0
+        return Paths(
+            self._score, self._right, self._simple, right, cost, more, confidence, counts, sure, n_drawn
+        )
 
-    def _of_samples(self, choice: Choice, method: SampleMethod) -> tuple[Floats, Costed, Floats, Floats]:
-        """Right, cost, confidence and counts, of the block of each draw."""
+    def _of_samples(self, choice: Choice, method: SampleMethod) -> OfSearch:
+        """Of the block of each draw."""
         n, (temperature, choose) = choice.n, method.at[choice.n]
-        right, sure, counts = (np.zeros_like(self._right) for _ in range(3))
+        right, confidence, counts, sure = (np.zeros_like(self._right) for _ in range(4))
         costs: list[list[TokensPerProblem]] = []
         n_whole = right.shape[1] // n * n
         counts[:, : n_whole : 1 if method.n_drawn is len else n] = 1.0
@@ -159,13 +175,13 @@ class PathMaker:
             found = self.costs.of_blocks(result, n, temperature, method.scorer, method.n_drawn)
             places = [min(draw // n, len(parts) - 1) for draw in range(right.shape[1])]
             is_solved = [float(is_right(choose(block))) for block in parts]
-            shares = [confidence_of(choice, block[: method.n_drawn(block)]) for block in parts]
+            known = np.array([confidence_of(choice, block[: method.n_drawn(block)]) for block in parts])
             right[row] = [is_solved[place] for place in places]
-            sure[row] = [shares[place] for place in places]
+            confidence[row], sure[row] = known[places].T
             costs.append([found[place] for place in places])
-        return right, _arrays(costs), sure, counts
+        return right, _arrays(costs), confidence, counts, sure
 
-    def _of_tree(self, choice: Choice) -> tuple[Floats, Costed, Floats, Floats]:
+    def _of_tree(self, choice: Choice) -> OfSearch:
         block, shape = self.arms.arm(choice.method, choice.n).mean, self._right.shape
         right = np.broadcast_to(block.accuracy[:, None], shape)
         cost = {unit: np.broadcast_to(each[:, None], shape) for unit, each in block.cost.items()}
@@ -174,27 +190,33 @@ class PathMaker:
         if spec not in self.results[0].trees:  # by another vote than its own
             spec = spec.removesuffix(f"_{choice.vote}")
         runs = [result.trees[spec][choice.n] for result in self.results]
-        sure = np.array([[confidence_of(choice, run.candidates)] for run in runs])
-        return right, cost, np.broadcast_to(sure, shape), np.ones(shape)
+        known = np.array([confidence_of(choice, run.candidates) for run in runs])
+        confidence, sure = (np.broadcast_to(each[:, None], shape) for each in known.T)
+        return right, cost, confidence, np.ones(shape), sure
 
 
-def confidence_of(choice: Choice, candidates: Sequence[Candidate]) -> float:
-    """As `prm_train.search.answer.Answer` has it: the share of the vote, with `best_of_n` the best score."""
+def confidence_of(choice: Choice, candidates: Sequence[Candidate]) -> tuple[float, float]:
+    """As `prm_train.search.answer.Answer` has it, the share of the vote or with `best_of_n` the best score;
+    and how sure the answer is (`sureness`). Both 0 without an answer.
+    """
     scores = path_scores(candidates, choice.scorer or "", choice.aggregation or "last")
     if choice.vote is not None:
         weights = tree_votes(candidates, choice.scorer or "", choice.aggregation or "last", choice.vote)
     else:
         weights = [1.0] * len(candidates) if choice.strategy == MAJORITY else scores
     voters = [
-        (candidate, weight)
-        for candidate, weight in zip(candidates, weights, strict=True)
+        (candidate, weight, score)
+        for candidate, weight, score in zip(candidates, weights, scores, strict=True)
         if weight is not None and candidate.can_vote
     ]
     if not voters:
-        return 0.0
+        return 0.0, 0.0
     if choice.strategy == BEST_OF_N:
-        return max(weight for _, weight in voters)
-    return next(iter(vote_shares(voters).values()))
+        best = max(weight for _, weight, _ in voters)
+        return best, best
+    leader, share = next(iter(vote_shares([(each, weight) for each, weight, _ in voters]).items()))
+    *_, score = max((each for each in voters if class_of(each[0]) == leader), key=lambda each: each[1])
+    return share, sureness(share, score if choice.scorer else None, choice.strategy)
 
 
 def _arrays(rows: Sequence[Sequence[TokensPerProblem]]) -> Costed:

@@ -12,7 +12,7 @@ from prm_train.evaluation.shards import FinishedSearch
 from prm_train.metrics.difficulty import PassRateFit
 from prm_train.routing.paths import PathMaker
 from prm_train.routing.settings import RouteConfig
-from prm_train.routing.study import Mix
+from prm_train.routing.stages import Mix
 from prm_train.search.allocation import PROMPT, Allocation, Choice, settings_of
 from prm_train.search.routing.router import ScorerName
 from prm_train.search.solve_settings import OF_SAMPLES, SolveSettings

@@ -45,13 +45,15 @@ class WrongRoutings:
     spoiled: Interval
     n_wrong_simple: float
     n_right_complex: float
+    wrong_stage: Interval | None = None  # newer than the first reports
 
 
 @dataclass(frozen=True, kw_only=True)
 class RouteReport(StoredRecord):
     """route-report.json. `reference` is what every question would get without a router, `complex_path` what
-    the router searches with. `saved` is by unit the share of the reference's cost that the router does not
-    spend, `accuracy_difference` its accuracy minus that of the reference on the same problems.
+    the router searches with in the end, `stages` what it tries before that. `always_complex` is without
+    them. `saved` is by unit the share of the reference's cost that the router does not spend,
+    `accuracy_difference` its accuracy minus that of the reference on the same problems.
 
     `over_mix` is its accuracy minus that of a mix that sends questions to either path by lot and costs as
     much: what its decisions are worth. `large_share` of the questions are answered by a large policy.
@@ -69,6 +71,7 @@ class RouteReport(StoredRecord):
     caution: float
     reference_path: str
     complex_path: tuple[str, ...]
+    stages: tuple[str, ...] = ()
     router: RoutePoint
     reference: RoutePoint
     always_complex: RoutePoint

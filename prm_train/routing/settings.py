@@ -108,6 +108,13 @@ class RouteConfig:
             "help": "how many problems the mean over all of them counts as, when a bin judges complex paths"
         },
     )
+    n_stages: int = field(
+        default=2,
+        metadata={
+            "help": "the most searches that may come before the complex path's last one and end it where "
+            "their answer is sure enough, as 4 and 16 paths before 64; 0: none"
+        },
+    )
     n_folds: int = field(default=5, metadata={"help": "number of folds of the validation problems"})
     seed: int = field(default=0, metadata={"help": "seed of the folds and of the bootstrap"})
     policy: str | None = field(
@@ -117,7 +124,8 @@ class RouteConfig:
     device: str = field(default="cpu", metadata={"help": "device of the policy", "is_execution": True})
 
     def __post_init__(self) -> None:
-        for name, least in (("n_folds", 2), ("n_bins", 1), ("prior", 0), ("caution", 0)):
+        least_of = {"n_folds": 2, "n_bins": 1, "n_stages": 0, "prior": 0, "caution": 0}
+        for name, least in least_of.items():
             if not getattr(self, name) >= least:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected {least} or more")
         if not 0 <= self.tolerance < 1:

@@ -17,6 +17,7 @@ from prm_train.metrics.estimators import Interval, bootstrap_interval, paired_di
 from prm_train.routing.large import LargeAnswers, large_candidates, with_large
 from prm_train.routing.paths import Costed, Paths, joined
 from prm_train.routing.report import CurvePoint, RoutePoint, WrongRoutings
+from prm_train.routing.stages import Mix, graded_steps, with_stage
 from prm_train.routing.thresholds import (
     Enough,
     Routed,
@@ -45,14 +46,7 @@ class FitSettings:
     prior: float = 20.0
     n_folds: int = 5
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class Mix:
-    """A complex path: the places of the choices (see `Searched.parts`) of the bins between `edges`."""
-
-    places: tuple[int, ...]
-    edges: tuple[float, ...] = ()
+    n_stages: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +87,8 @@ class Searched:
             bins = bins_of(pass_at_1, mix.edges).tolist()
             whole = joined([self.parts[place] for place in mix.places], bins)
             whole = replace(whole, pass_at_1=pass_at_1, read=self.read)
+        for step in reversed(mix.steps):
+            whole = with_stage(self.parts[step.place], whole, step.accept_from)
         if large_from is None:
             return whole
         assert self.large is not None
@@ -131,7 +127,7 @@ def fit_router(
             pass_at_1 = cross_predicted(problems.states, problems.rates, settings)
     enough = Enough(problems.reference[0], settings.tolerance, settings.caution)
     best: tuple[float, Mix, Thresholds, Floats | None, float | None] | None = None
-    for mix, estimates in _tried(problems, settings, given, pass_at_1):
+    for mix, estimates in _tried(problems, settings, given, pass_at_1, enough):
         alone = problems.paths(estimates, mix)
         for large_from in (None, *(large_candidates(alone) if problems.large is not None else ())):
             paths = alone if large_from is None else problems.paths(estimates, mix, large_from)
@@ -150,10 +146,22 @@ def fit_router(
 
 
 def _tried(
-    problems: Searched, settings: FitSettings, given: Mix | None, pass_at_1: Floats | None
+    problems: Searched,
+    settings: FitSettings,
+    given: Mix | None,
+    pass_at_1: Floats | None,
+    enough: Enough,
 ) -> Iterator[tuple[Mix, Floats | None]]:
     """Complex paths, each without the estimate (None) where it needs none, and with it where there is one."""
     mixes = [Mix((place,)) for place in problems.parts] if given is None else [given]
+    if given is None and settings.n_stages:
+        mixes += [
+            replace(mix, steps=steps)
+            for mix in tuple(mixes)
+            for steps in graded_steps(
+                problems.parts, problems.paths(None, mix), settings.unit, enough, settings.n_stages
+            )
+        ]
     yield from ((mix, None) for mix in mixes if not mix.edges)
     if pass_at_1 is None:
         return
@@ -200,6 +208,7 @@ class Judged:
     reference: tuple[Floats, Costed]
     router: Routed
     curve: Sequence[tuple[float, Routed]]
+    alone: Paths  # of the complex path's last search, without its stages
 
 
 def judge(problems: Searched, fitted: Fitted) -> Judged:
@@ -208,7 +217,8 @@ def judge(problems: Searched, fitted: Fitted) -> Judged:
     # Of a router that never tries a sample, what it would be worth to try one
     at = fitted.at if paths.pass_at_1 is not None else replace(fitted.at, simple_from=0.0)
     curve = [(score, routed(paths, replace(at, accept_from=score))) for score in fitted.scores]
-    return Judged(paths, problems.reference, routed(paths, fitted.at), curve)
+    alone = problems.paths(pass_at_1, replace(fitted.mix, steps=()), fitted.large_from)
+    return Judged(paths, problems.reference, routed(paths, fitted.at), curve, alone)
 
 
 def cross_judge(
@@ -230,7 +240,7 @@ class Verdict:
         self._judged, self._seed, self.unit = judged, settings.seed, settings.unit
         self._router = [each.router for each in judged]
         self._reference = _whole([each.reference for each in judged])
-        self._complex = _whole([always_complex(each.paths) for each in judged])
+        self._complex = _whole([always_complex(each.alone) for each in judged])
         self._simple = _whole([always_simple(each.paths) for each in judged])
         self._right, self._cost = _whole([(each.right, each.cost) for each in self._router])
 
@@ -310,6 +320,7 @@ class Verdict:
             hard_right=self._interval(whole("hard_right")),
             unsure_right=self._interval(whole("unsure_right")),
             spoiled=self._interval(whole("spoiled")),
+            wrong_stage=self._interval(whole("wrong_stage")),
             n_wrong_simple=float(whole("wrong_simple").sum()),
             n_right_complex=float(whole("hard_right").sum() + whole("unsure_right").sum()),
         )

@@ -13,17 +13,22 @@ def route_table(report: RouteReport, router: Router) -> str:
     left_out = f" ({report.n_failed} that failed are left out)" if report.n_failed else ""
     estimate = f"pass@1 of the prompt from {router.simple_from:.2f}" if router.fit else "every question"
     estimate = estimate if router.simple_from <= 1 else "no question"
+    searches = ", then ".join((*report.stages, "; ".join(report.complex_path)))
     lines = [
         f"fitted on {report.n_fitted} problems, judged on {report.n_judged} {report.judged_on}{left_out}; "
         f"costs in {report.unit} a problem",
         f"simple path: {estimate}; its answer stands from a score of {_score(router.accept_from)}",
         *([f"the large policy answers {report.large_share:.1%}"] if router.large_from is not None else []),
-        f"complex path: {'; '.join(report.complex_path)}; without a router: {report.reference_path}",
+        f"complex path: {searches}; without a router: {report.reference_path}",
         "",
         f"  {'':<24}{'% solved':>22}{report.unit:>14}{'simple path':>14}",
         _row("router", report, report.router),
         _row("without a router", report, report.reference),
-        _row("always the complex path", report, report.always_complex),
+        _row(
+            "always its last search" if report.stages else "always the complex path",
+            report,
+            report.always_complex,
+        ),
         _row("always the simple path", report, report.always_simple),
         "",
         *(f"{unit} saved: {_percent(saved)}" for unit, saved in report.saved.items()),
@@ -73,3 +78,8 @@ def _wrong_lines(report: RouteReport) -> Iterator[str]:
         f"{_percent(wrong.hard_right)}, for its score {_percent(wrong.unsure_right)}; it spoiled "
         f"{_percent(wrong.spoiled)}"
     )
+    if report.stages and wrong.wrong_stage is not None:
+        yield (
+            "a search before the last ended the complex path though its answer was wrong and what follows is "
+            f"right: {_percent(wrong.wrong_stage)}"
+        )

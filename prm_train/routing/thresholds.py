@@ -40,7 +40,8 @@ class Routed:
     - `wrong_simple`: the simple answer stands though it is wrong, and the complex path is right;
     - `hard_right`: the question goes to the complex path at once, though the simple answer is right;
     - `unsure_right`: the simple answer is right, and yet the complex path is asked;
-    - `spoiled`: of the last two those in which the complex path is wrong.
+    - `spoiled`: of the last two those in which the complex path is wrong;
+    - `wrong_stage`: a stage of the complex path ends it though it is wrong, and what follows is right.
 
     `large` is the share that a large policy answers, behind the complex path.
     """
@@ -53,6 +54,7 @@ class Routed:
     unsure_right: Floats
     spoiled: Floats
     large: Floats
+    wrong_stage: Floats
 
 
 def decisions(paths: Paths, at: Thresholds) -> tuple[Bools, Bools]:
@@ -96,6 +98,7 @@ def routed(paths: Paths, at: Thresholds) -> Routed:
         mean((wasted & ~hard).astype(np.float64)),
         mean(wasted * (1 - complex_right)),
         mean(np.zeros(stands.shape) if paths.asks_large is None else paths.asks_large * ~stands),
+        mean(np.zeros(stands.shape) if paths.wrong_stage is None else paths.wrong_stage * ~stands),
     )
 
 

@@ -35,6 +35,7 @@ class RouteTaken:
     pass_at_1: float | None = None
     score: float | None = None
     confidence: float | None = None  # of the complex answer, where a large policy could be asked
+    n_searches: int | None = None  # of a complex path with stages: how many of its searches were done
 
 
 @dataclass(frozen=True)

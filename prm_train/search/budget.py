@@ -109,12 +109,8 @@ class Budget:
         return {name: getattr(self, name) for name in ALL_PRICES}
 
     def price_of(self, usage: Usage, n_scored: int, n_read: int = 0) -> float:
-        """Of what was drawn, of so many tokens that the scorer computed, and of those that the policy read
-        where it reads what it wrote. What has no price costs nothing.
-        """
-        generated, prompt, scored = (price or 0.0 for price in self.prices.values())
-        n_prompt = usage.n_prefilled + usage.n_cached + n_read
-        return (generated * usage.n_generated + prompt * n_prompt + scored * n_scored) / MILLION
+        """See `money_of`."""
+        return money_of(self.prices, usage, n_scored, n_read)
 
     @property
     def limits(self) -> dict[str, float]:
@@ -145,6 +141,15 @@ class Budget:
     @property
     def _exact(self) -> dict[str, float]:
         return {name: limit for name, limit in self.limits.items() if name != "budget_seconds"}
+
+
+def money_of(prices: Mapping[str, float | None], usage: Usage, n_scored: int, n_read: int = 0) -> float:
+    """By prices as `Budget.prices` has them: of what was drawn, of so many tokens that the scorer computed,
+    and of those that the policy read where it reads what it wrote. What has no price costs nothing.
+    """
+    generated, prompt, scored = (prices[name] or 0.0 for name in ALL_PRICES)
+    n_prompt = usage.n_prefilled + usage.n_cached + n_read
+    return (generated * usage.n_generated + prompt * n_prompt + scored * n_scored) / MILLION
 
 
 def amount(spent: Spent, name: str) -> float:

@@ -39,8 +39,9 @@ from prm_train.search.forecast import pilot_of, report_forecast
 from prm_train.search.results import ProblemResult, read_begun_results, read_results
 from prm_train.search.searcher import Searcher
 from prm_train.search.settings import SearchConfig
-from prm_train.search.solve import Solver, as_allocated
+from prm_train.search.solve import as_allocated
 from prm_train.search.solve_settings import SolveSettings
+from prm_train.search.solving.solver import Solver
 from prm_train.search.summary import search_table, summarize
 from prm_train.search.traces import TRACES, keep_traces_of, traces_into
 from prm_train.strategies.baselines import load_confidence

@@ -187,7 +187,8 @@ def route_words(route: RouteTaken) -> str:
         "unanswered": "one sample stated no answer",
         "disputed": f"its answer had a confidence of {route.confidence or 0:.2f}, so the large one answered",
     }
-    return f"{route.path}: {why[route.reason]}"
+    searches = f"; {route.n_searches} searches" if (route.n_searches or 0) > 1 else ""
+    return f"{route.path}: {why[route.reason]}{searches}"
 
 
 def spent_words(spent: Spent) -> str:

@@ -2,7 +2,7 @@
 which commands are told. Loads without torch.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from data_gen.grading.graders import GraderName
@@ -15,7 +15,7 @@ from prm_train.encoding.aggregation import Aggregation
 from prm_train.scoring.flops import ForwardFlops, known_flops, read_forward_flops
 from prm_train.scoring.foreign.settings import AUTO, PrmFormat
 from prm_train.scoring.protocol import Scorer
-from prm_train.search.budget import Budget
+from prm_train.search.budget import ALL_PRICES, Budget
 from prm_train.search.scorer_config import ScorerConfig
 from prm_train.strategies.deepconf_online import DEEPCONF_ONLINE, parse_deepconf
 from prm_train.strategies.stopping import StopRule
@@ -152,6 +152,12 @@ class SolveSettings(Budget, DrawSettings):
     @property
     def is_of_samples(self) -> bool:
         return self.strategy in OF_SAMPLES or self.is_deepconf
+
+
+def base_settings(config: SolveSettings) -> SolveSettings:
+    """Those that a command's config inherits, without prices where there is no budget of money."""
+    given = {each.name: getattr(config, each.name) for each in fields(SolveSettings)}
+    return SolveSettings(**given | ({} if config.budget_money is not None else dict.fromkeys(ALL_PRICES)))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ which the reply names.
 import logging
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
 from data_gen.ledger.store import IN_MEMORY, Ledger
@@ -22,11 +22,14 @@ from data_gen.settings.errors import InputError
 from prm_train.scoring.flops import ForwardFlops, known_flops
 from prm_train.scoring.protocol import Scorer
 from prm_train.search.answer import Answer
-from prm_train.search.solve import AnySolver, Solver, as_allocated
+from prm_train.search.routing.fits import Fits
+from prm_train.search.solve import AnySolver, as_allocated
 from prm_train.search.solve_settings import SolveSettings
+from prm_train.search.solving.solver import Solver
 from prm_train.serving.chats import Asked, AskedPolicy, ChargedScorer, encode_asked, scorer_for
 from prm_train.serving.operations.accounts import counting_draws
 from prm_train.serving.operations.draw_cache import DrawCache
+from prm_train.serving.operations.ledger_file import LedgerFile
 from prm_train.strategies.trace import UNWATCHED, SearchWatch
 
 logger = logging.getLogger(__name__)
@@ -41,17 +44,19 @@ class Models:
     """What a server holds in memory. `ledger` keeps all draws; None: those of a request end with it.
 
     `policy` and `scorer` are those of requests that name no other; `policies` and `scorers` are the others,
-    by name, `large_policy` is the last step of a router.
+    by name, `large_policy` is the last step of a router. `fits` are the allocation and the router of requests
+    that do not say how to answer.
     """
 
     policy: Policy
     scorer: Scorer | None
     reader: AnswerReader
     flops: Mapping[str, ForwardFlops] = field(default_factory=dict)
-    ledger: Ledger | None = None
+    ledger: LedgerFile | None = None
     policies: Mapping[str, Policy] = field(default_factory=dict)
     scorers: Mapping[str, Scorer] = field(default_factory=dict)
     large_policy: Policy | None = None
+    fits: Fits = field(default_factory=Fits)
 
     def choose(self, policy: str | None, scorer: str | None) -> "Models":
         """With the policy and the scorer of these names (None: the server's own) as its own."""
@@ -68,7 +73,7 @@ class Models:
         return f"fp_{content_hash(self.policy.policy_id, scorer_id)[:12]}"
 
     def open_ledger(self) -> AbstractContextManager[Ledger]:
-        return nullcontext(self.ledger) if self.ledger is not None else Ledger(IN_MEMORY)
+        return self.ledger.open() if self.ledger is not None else Ledger(IN_MEMORY)
 
 
 def chosen_name(field: str, given: str | None, own: str | None, others: Iterable[str]) -> str | None:
@@ -161,6 +166,7 @@ class Asking:
     cache_key: str | None = None  # by which the answer is kept (`operations.answer_cache`)
     may_be_cached: bool = True  # one that is kept will do
     may_be_kept: bool = True  # its draws in the server's ledger
+    prices: Mapping[str, float | None] = field(default_factory=dict)  # of its policy and scorer
     draws: DrawCache | None = None  # where there is none, and draws are kept all the same
 
     def solver(self, ledger: Ledger) -> AnySolver:
@@ -186,6 +192,7 @@ class Asking:
                     is_eager=True,
                 ),
                 large,
+                models.fits,
             )
         except ValueError as error:
             raise BadRequestError(str(error)) from error

@@ -98,7 +98,7 @@ class ServeApp:
         routes += AskEndpoints(config, models, admission, metrics).routes
         routes += StrategiesEndpoint(config, models).routes
         if scorer is not None:
-            endpoints = ScoreEndpoints(config, scorer, admission, metrics, models.scorers)
+            endpoints = ScoreEndpoints(config, scorer, admission, metrics, models.scorers, len(self._keys))
             self.sessions = endpoints.sessions
             self._watch_drift()
             routes += endpoints.routes

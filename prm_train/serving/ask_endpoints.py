@@ -20,7 +20,8 @@ from data_gen.policies.servers.http_requests import (
     unless_disconnected,
 )
 from data_gen.records.draw_keys import content_hash
-from prm_train.search.allocation import Allocation
+from prm_train.search.budget import money_of
+from prm_train.search.solve_settings import base_settings
 from prm_train.serving.admission import Admission
 from prm_train.serving.answering import Answerer, Asking, Found, Models, chosen_name
 from prm_train.serving.operations.answer_cache import AnswerCache, CacheControl, cache_control
@@ -32,7 +33,6 @@ from prm_train.serving.search_request import (
     AskBody,
     ChatBody,
     CompletionBody,
-    base_settings,
     parse_ask,
     settings_for,
     without_fits,
@@ -55,7 +55,6 @@ class AskEndpoints:
         self._config, self._admission, self._metrics = config, admission, metrics
         self._settings = base_settings(config)
         self._cache, self._draws = AnswerCache(config.cache), DrawCache(config.cache)
-        self._allocation = None if config.allocation is None else Allocation.read(config.allocation)
         self._answerers = {
             (policy, scorer): Answerer(models.choose(policy, scorer))
             for policy in (None, *models.policies)
@@ -88,8 +87,8 @@ class AskEndpoints:
             body,
             request.path_params.get("strategy"),
             self._config.max_n,
-            self._allocation,
-            self._config.prices,
+            answerer.models.fits.allocation,
+            prices := self._config.prices_of(policy),
         )
         wording = Wording(
             kind is ChatBody,
@@ -98,7 +97,7 @@ class AskEndpoints:
             body.search.return_steps,
         )
         self._admission.check()
-        asking = await answerer.ask(body.asked, settings, body.seed)
+        asking = replace(await answerer.ask(body.asked, settings, body.seed), prices=prices)
         asking = self._with_key(asking, body, cache_control(request.headers.getlist("Cache-Control")))
         if body.stream:
             events = stream(
@@ -167,8 +166,10 @@ class AskEndpoints:
                 noted.note(n_generated=found.n_drawn, n_scored=found.answer.cost.scorer.n_new)
         answer, cost = found.answer, found.answer.cost
         if self._config.has_prices:
-            costs = [cost] if answer.large_cost is None else [cost, answer.large_cost]
-            money = sum(self._config.price_of(each.policy, each.scorer.n_new) for each in costs)
+            money = money_of(asking.prices, cost.policy, cost.scorer.n_new)
+            if answer.large_cost is not None:
+                large = self._config.prices_of(self._config.large_name)
+                money += money_of(large, answer.large_cost.policy, answer.large_cost.scorer.n_new)
             found = replace(found, money=money)
         if self._metrics is not None:
             own = self._answerers[None, None].models.scorer

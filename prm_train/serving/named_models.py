@@ -4,7 +4,7 @@ and a YAML file with its settings.
     policies: {large: configs/policies/large.yaml}      # what stands under `policy`: model, dtype, servers, …
     scorers: {orm: configs/scorers/orm.yaml}            # prm or orm, and what stands under `scorer`
 
-The large policy of a router is one of them, named as its model is.
+The large policy of a router is one of them, named as its model is (of a folder the last part).
 """
 
 from collections.abc import Iterable, Mapping
@@ -45,6 +45,17 @@ class NamedScorerConfig:
         return self.scorer.load(path, policy, self.prm_format)
 
 
+def shown_name(model: str) -> str:
+    """By which clients know a model that was given no name: a folder's or a file's last part, since where it
+    lies on this machine is not for them; a Hub name whole.
+    """
+    place = model.removeprefix("gguf:")
+    is_path = (
+        place != model or Path(place).is_absolute() or place.startswith((".", "~")) or Path(place).exists()
+    )
+    return Path(place).absolute().name if is_path else model
+
+
 def read_policies(files: Mapping[str, Path]) -> dict[str, PolicyConfig]:
     """By name. Raises InputError for a file that is not there or cannot be read, and for one without a
     model.
@@ -83,7 +94,8 @@ def check_names(names: Iterable[str | None]) -> None:
     for name in names:
         if name in seen:
             raise ValueError(
-                f"policies, scorers: {name!r} names two models, expected a name of its own for each"
+                f"policies, scorers: {name!r} names two models, expected a name of its own for each (`name` "
+                "gives one to the server's policy)"
             )
         seen |= {name} if name is not None else set()
 

@@ -17,10 +17,9 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from data_gen.ledger.store import IN_MEMORY, Ledger
-from prm_train.search.solve import Solver
-from prm_train.search.solve_settings import OF_SAMPLES, SolveSettings
+from prm_train.search.solve_settings import OF_SAMPLES, SolveSettings, base_settings
+from prm_train.search.solving.solver import Solver
 from prm_train.serving.answering import Models
-from prm_train.serving.search_request import base_settings
 from prm_train.serving.settings import ServeConfig
 from prm_train.strategies.deepconf_online import DEEPCONF_ONLINE
 from prm_train.strategies.tree_searches import TREE_SEARCHES

@@ -3,6 +3,7 @@ numbers of every token (a PRM) or of the last one (an ORM) out. So `scorer.serve
 name this one. Every path is computed whole; sessions of `/v1/score` compute each distinct token once.
 """
 
+import asyncio
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
@@ -14,10 +15,12 @@ from starlette.routing import Route
 from transformers import PreTrainedModel
 
 from data_gen.policies.servers.http_requests import (
+    CLIENT_CLOSED_REQUEST,
     BadRequestError,
     parse_object,
     read_body,
     take_neutral,
+    unless_disconnected,
     validated,
 )
 from data_gen.process.daemon_threads import DaemonThreads
@@ -89,16 +92,30 @@ class PoolingEndpoint:
         if body.task not in (None, task):
             raise BadRequestError(f"task: got {body.task!r}, expected {task!r}")
         try:
-            async with self._admission.turn():
-                model, use_activation = scorer.model, body.use_activation
-                data = [await self._computing.call(pooled, model, ids, use_activation) for ids in body.paths]
+            data = await unless_disconnected(request, self._pool(scorer.model, body))
         except InputError as error:
             raise BadRequestError(str(error)) from error
+        if data is None:
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
         n_tokens = sum(map(len, body.paths))
-        charge(n_tokens)
         items = [{"index": place, "object": "pooling", "data": each} for place, each in enumerate(data)]
         usage = {"prompt_tokens": n_tokens, "total_tokens": n_tokens}
         return JSONResponse({"object": "list", "model": name or self._label, "data": items, "usage": usage})
+
+    async def _pool(self, model: PreTrainedModel, body: PoolingBody) -> list[Any]:
+        """Path by path: who goes away pays for those until then, and the rest is not computed. Raises
+        InputError.
+        """
+        found = []
+        async with self._admission.turn():
+            for ids in body.paths:
+                try:
+                    found.append(await self._computing.call(pooled, model, ids, body.use_activation))
+                except asyncio.CancelledError:
+                    charge(len(ids))  # its thread computes it all the same
+                    raise
+                charge(len(ids))
+        return found
 
 
 def pooled(model: PreTrainedModel, ids: list[int], use_activation: bool) -> list[Any]:

@@ -52,11 +52,13 @@ class ScoreEndpoints:
         admission: Admission,
         metrics: "Metrics | None" = None,
         others: Mapping[str, Scorer] = MappingProxyType({}),
+        n_keys: int = 0,
     ) -> None:
         self._config, self._scorer, self._others = config, scorer, others
         self._admission, self._metrics = admission, metrics
         limits = SessionLimits(
             config.max_sessions,
+            config.sessions_per_key(n_keys),
             config.max_session_nodes,
             config.max_session_bytes,
             config.session_idle_seconds,

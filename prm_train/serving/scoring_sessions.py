@@ -3,8 +3,8 @@ is computed once, whoever asks for it when.
 
     open (question) ─▶ id      extend (parent, step) ─▶ node      score (nodes)      close, or an idle while
 
-The number of sessions, their steps and bytes are bounded; keys and values are in the scorer's own cache,
-whose size `scorer.cache_bytes` sets.
+The number of sessions, of each key and of all, their steps and bytes are bounded; keys and values are in the
+scorer's own cache, whose size `scorer.cache_bytes` sets.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from data_gen.settings.errors import InputError
 from prm_train.scoring.protocol import Scorer, ScoringTree
 from prm_train.serving.admission import TOO_MANY_REQUESTS
 from prm_train.serving.chats import Asked
-from prm_train.serving.operations.accounts import CURRENT
+from prm_train.serving.operations.accounts import CURRENT, Account
 from prm_train.serving.step_scores import StepScore, open_tree, score_nodes
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ NOT_FOUND, CONFLICT = 404, 409
 @dataclass(frozen=True)
 class SessionLimits:
     max_sessions: int
+    max_of_key: int  # of these
     max_nodes: int
     max_bytes: int
     idle_seconds: float
@@ -114,34 +115,42 @@ class SessionStore:
     def __init__(self, limits: SessionLimits) -> None:
         self._limits = limits
         self._sessions: dict[str, ScoringSession] = {}
-        self._n_opening = 0
+        self._opening: list[Account | None] = []  # whose sessions are being opened
         self._closing = set[asyncio.Task[None]]()
 
     def __len__(self) -> int:
         return len(self._sessions)
 
     async def open(self, asked: Asked, scorer: Scorer, label: str | None = None) -> ScoringSession:
-        """`label` is the name of the scorer for clients. Raises BadRequestError where too many are open, or
-        the scorer cannot read what was asked.
+        """`label` is the name of the scorer for clients. Raises BadRequestError where too many are open, of
+        this key or of all, or the scorer cannot read what was asked.
         """
-        if len(self._sessions) + self._n_opening >= self._limits.max_sessions:
-            raise BadRequestError(
-                f"sessions: {len(self._sessions)} are open, expected one of them to be closed first",
-                TOO_MANY_REQUESTS,
-                max(1, min(60, round(self._limits.idle_seconds))),
-            )
-        self._n_opening += 1
+        self._check_room(owner := CURRENT.get())
+        self._opening.append(owner)
         stack = AsyncExitStack()
         try:
             tree = await stack.enter_async_context(open_tree(scorer, asked))
         except InputError as error:
             raise BadRequestError(str(error)) from error
         finally:
-            self._n_opening -= 1
+            self._opening.remove(owner)
         session = ScoringSession(f"session-{secrets.token_hex(12)}", tree, stack, self._limits, label)
         self._sessions[session.name] = session
         self._wind(session)
         return session
+
+    def _check_room(self, owner: Account | None) -> None:
+        """Raises BadRequestError (429)."""
+        owners, limits = [*(each.owner for each in self._sessions.values()), *self._opening], self._limits
+        n_own = sum(each is owner for each in owners)
+        said = None
+        if n_own >= limits.max_of_key:
+            said = f"{n_own} of this key are open, expected one of them to be closed first (DELETE)"
+        elif len(owners) >= limits.max_sessions:
+            said = f"{len(owners)} of all keys are open, expected one to be closed, or left unused, first"
+        if said is not None:
+            seconds = max(1, min(60, round(limits.idle_seconds)))
+            raise BadRequestError(f"sessions: {said}", TOO_MANY_REQUESTS, seconds)
 
     @contextmanager
     def using(self, name: str) -> Iterator[ScoringSession]:

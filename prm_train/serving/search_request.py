@@ -6,7 +6,7 @@ nothing; what changes no answer (`user`, `metadata`, …) is ignored.
 """
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,7 +15,6 @@ from data_gen.policies.servers.http_requests import BadRequestError, parse_objec
 from data_gen.records.stop_strings import MAX_STOP_STRINGS
 from prm_train.encoding.aggregation import Aggregation
 from prm_train.search.allocation import Allocation
-from prm_train.search.budget import ALL_PRICES
 from prm_train.search.solve_settings import SolveSettings
 from prm_train.serving.chats import MAX_MESSAGES, Asked, MessageBody, asked_chat, asked_question
 from prm_train.strategies.stopping import StopRule
@@ -168,12 +167,6 @@ def parse_ask(kind: type[ChatBody] | type[CompletionBody], raw: bytes) -> AskBod
         raise BadRequestError(f"stop: {len(given['stop'])} strings, expected at most {MAX_STOP_STRINGS}")
     taken = take_neutral(given, NEUTRAL, WHY)
     return validated(kind, {name: value for name, value in taken.items() if name not in IGNORED})
-
-
-def base_settings(config: SolveSettings) -> SolveSettings:
-    """Those that a command's config inherits, without prices where there is no budget of money."""
-    given = {each.name: getattr(config, each.name) for each in fields(SolveSettings)}
-    return SolveSettings(**given | ({} if config.budget_money is not None else dict.fromkeys(ALL_PRICES)))
 
 
 def settings_for(

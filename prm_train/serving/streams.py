@@ -14,7 +14,7 @@ from typing import Any
 
 from data_gen.ledger.store import IN_MEMORY, Ledger
 from data_gen.policies.servers.http_requests import BadRequestError, error_body, internal_error_body
-from prm_train.search.solve import Solver
+from prm_train.search.solving.solver import Solver
 from prm_train.serving.answering import Asking, Found
 from prm_train.serving.progress import Event, Progress
 from prm_train.serving.replies import Wording, event

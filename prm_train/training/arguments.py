@@ -22,7 +22,7 @@ from data_gen.settings.errors import InputError
 from prm_train.networks.packed_attention import MODEL_TYPES, fits_varlen, has_varlen
 from prm_train.training.callbacks import tracker
 from prm_train.training.folder import is_finished
-from prm_train.training.settings import TrainingConfig, is_packed, is_quantized
+from prm_train.training.settings import LaunchSettings, TrainingConfig, is_packed, is_quantized
 
 
 def training_arguments(config: TrainingConfig, kind: type[Any] = TrainingArguments, **more: Any) -> Any:
@@ -88,7 +88,7 @@ def trl_arguments(config: TrainingConfig, kind: type[Any], **more: Any) -> Any:
 # --- what the launcher asked for
 
 
-def device_settings(config: TrainingConfig) -> dict[str, Any]:
+def device_settings(config: LaunchSettings) -> dict[str, Any]:
     """The TrainingArguments that choose device and precision. Raises InputError if what the launcher asks for
     cannot run there.
     """

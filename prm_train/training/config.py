@@ -166,8 +166,8 @@ class TrainRevisionConfig(QuantizationSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainPolicyConfig(QuantizationSettings):
-    """Train a policy on right solutions: the rows of an ORM that are labeled right. Runs by itself or under
-    `accelerate launch -m prm_train.train_policy`.
+    """Train a policy on solutions: distill rows, or the rows of an ORM that are labeled right. Runs by itself
+    or under `accelerate launch -m prm_train.train_policy`.
     """
 
     prompt_template: str = field(

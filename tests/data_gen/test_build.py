@@ -18,7 +18,7 @@ from data_gen.sampling.summary import SampleSummary
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import load_yaml
 
-KINDS = "prm,orm,orm_pairs,orm_history,revision"
+KINDS = "prm,orm,orm_pairs,orm_history,revision,distill"
 
 
 def problem(number: int) -> Problem:
@@ -81,11 +81,13 @@ def test_every_kind_of_row_from_one_run(tmp_path: Path) -> None:
         "orm_pairs": 40,
         "orm_history": 40,
         "revision": 20,
+        "distill": 20,
     }
     left_out = {"duplicate": 10, "unknown: no_answer": 10}
     for kind in ("orm", "orm_pairs", "orm_history", "revision"):
         assert facts[kind]["left_out"] == left_out
         assert facts[kind]["n_problems"] == 10
+    assert facts["distill"]["left_out"] == {"incorrect": 30, "unknown: no_answer": 10}
     assert facts["orm"]["labels"] == {"false": 20, "true": 20}
     assert facts["orm"]["n_problems_with_both_labels"] == 10
     assert facts["orm_history"]["n_attempts"] == {"0": 10, "1": 10, "2": 10, "3": 10}

@@ -33,6 +33,7 @@ def test_help_lists_the_commands_in_pipeline_order_and_loads_nothing_heavy() -> 
         "train-implicit-prm",
         "train-verifier",
         "train-revision",
+        "grpo",
         "train-score",
         "publish",
         "verify-export",

@@ -122,6 +122,16 @@ def test_a_server_that_is_told_to_end_answers_what_it_was_asked_and_keeps_its_dr
         assert ledger.n_draws() == n_drawn + 12
 
 
+def test_a_router_that_cannot_be_read_is_refused_before_any_model_is_loaded(tmp_path: Path) -> None:
+    router = tmp_path / "router.json"
+    router.write_text('{"models": {}}')
+    (tmp_path / "config.json").write_text("{}")  # of a model that could not be loaded
+    with pytest.raises(
+        InputError, match=r"router\.json: no draws; expected what `prm-train route fit` writes"
+    ):
+        main(["--policy.model", "base", "--prm", str(tmp_path), "--router", str(router), "--port", "0"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -131,6 +141,11 @@ def test_a_server_that_is_told_to_end_answers_what_it_was_asked_and_keeps_its_dr
         (["--strategy", "majority", "--n", "300"], "n: got 300, expected at most max_n, 256"),
         (["--strategy", "majority", "--api_key_env", "sk-123"], "api_key_env: expected the NAME of an"),
         (["--strategy", "majority", "--api_key_env", "NO_SUCH_KEY"], "the environment variable NO_SUCH_KEY"),
+        (["--strategy", "majority", "--ledger_max_bytes", "2000000"], "ledger_max_bytes: got 2000000, expec"),
+        (
+            ["--strategy", "majority", "--policy_prices", "{large: {generated: 1.0}}"],
+            "policy_prices: got 'large', expected some of: none, for there is no other policy",
+        ),
         (["--prm", "/none/such"], "prm /none/such: no such folder"),
     ],
 )

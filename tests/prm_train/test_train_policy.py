@@ -8,14 +8,14 @@ import pytest
 from data_gen.models.prompt_layout import PromptLayout
 from data_gen.policies.engine.transformers_policy import load_policy
 from data_gen.records.sampling import SamplingParams
-from data_gen.rows.layouts import OrmRow, write_rows
+from data_gen.rows.layouts import DistillRow, OrmRow, write_rows
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config
 from prm_train.encoding.paths import EncodingFacts, ScorerEncoding
 from prm_train.metrics.training_report import TrainingReport
 from prm_train.train_policy import main
 from prm_train.training.config import TrainPolicyConfig
-from prm_train.training.policy import PolicyTraining
+from prm_train.training.policy import PolicyTraining, first_attempts, read_solutions
 
 TEMPLATE = "{question} Go on."
 
@@ -72,6 +72,20 @@ def test_a_trained_policy_writes_what_it_was_shown(tmp_path: Path, tiny_policy: 
     drawn = asyncio.run(policy.sample(prompt, SamplingParams(40, 0.0), 0))
     assert b"".join(policy.token_bytes()[i] for i in drawn.token_ids).decode() == "plus 4 = 7"
     assert drawn.token_ids[-1] == policy.tokenizer.eos_token_id
+
+
+def test_rows_without_labels_are_all_learnt_and_a_label_anywhere_makes_them_orm_rows(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    distilled = [DistillRow("p", "Start", "plus 4 = 7"), DistillRow("q", "Start", "plus 4 = 9")]
+    write_rows(path, distilled)
+    found = read_solutions(path)
+    assert found == distilled
+    learnt = [row.completion[0].content for row in first_attempts(found, "{question}")]
+    assert learnt == ["plus 4 = 7", "plus 4 = 9"]
+    with path.open("a") as file:
+        file.write('{"prompt": "Start", "completion": "wrong", "label": false}\n')
+    with pytest.raises(InputError, match=r"rows\.jsonl:1: no OrmRow: no field label"):
+        read_solutions(path)
 
 
 def test_rows_of_which_none_is_right_are_refused(tmp_path: Path, tiny_policy: Path) -> None:

@@ -9,6 +9,7 @@ from data_gen.records.draw_keys import DrawKey
 from data_gen.records.sampling import Completion, Usage
 from data_gen.records.solutions import Question
 from data_gen.settings.errors import InputError
+from prm_train.encoding.aggregation import aggregate
 from prm_train.scoring.flops import own_model
 from prm_train.scoring.protocol import Scorer
 from prm_train.scoring.shared_tree import SharedScorer
@@ -16,12 +17,13 @@ from prm_train.search.allocation import ChoiceSolver, prompt_features
 from prm_train.search.answer import Answer, EstimatedDifficulty, RouteTaken
 from prm_train.search.method_policy import MethodPolicy
 from prm_train.search.results import Cost
-from prm_train.search.routing.router import Router
+from prm_train.search.routing.router import Router, sureness
 
 
 @dataclass(frozen=True)
 class RoutedSolver:
-    """`simple` draws one sample and scores it, `solvers` are those of the router's choices. `large_policy` is
+    """`simple` draws one sample and scores it, `solvers` are those of the router's choices, `stages` those of
+    its stages. `large_policy` is
     that of the last step, and `large` asks it for one sample; both None where the router has no such step.
 
     Raises InputError where the router was fitted with other models, or its estimate cannot be made here.
@@ -36,6 +38,7 @@ class RoutedSolver:
     first_draw: int = 0
     large: ChoiceSolver | None = None
     large_policy: Policy | None = None
+    stages: Sequence[ChoiceSolver] = ()
 
     def __post_init__(self) -> None:
         name = "prm" if self.scorer.scores_steps else "orm"
@@ -43,7 +46,8 @@ class RoutedSolver:
         if self.large_policy is not None:
             models["large"] = self.large_policy.policy_id
         self.router.check_models(models, "router")
-        wanted = {self.router.scorer, *(each.scorer for each in self.router.complex if each.scorer)}
+        choices = (*self.router.complex, *(each.choice for each in self.router.stages))
+        wanted = {self.router.scorer, *(each.scorer for each in choices if each.scorer)}
         if missing := wanted - models.keys():
             raise InputError(f"router: needs the {min(missing)}; got the {name}")
         if self.router.fit is not None and own_model(self.policy) is None:
@@ -78,7 +82,7 @@ class RoutedSolver:
             score = answer.confidence if answer.answer is not None else None
             route = router.after_sample(pass_at_1, score)
         if route.path == "complex":
-            answer = await self.solvers[place].answer(question, policy, scorer)
+            answer, route = await self._search(question, policy, scorer, place, route)
         # Policy and scorer are shared by all steps, and count what any of them needs once
         usage = policy.usage_alone + Usage(n_prefilled=n_read)
         answer = replace(
@@ -90,6 +94,22 @@ class RoutedSolver:
         if route.path == "complex" and router.large_from is not None:
             return await self._ask_large(question, answer, route)
         return answer
+
+    async def _search(
+        self, question: Question, policy: MethodPolicy, scorer: SharedScorer, place: int, route: RouteTaken
+    ) -> tuple[Answer, RouteTaken]:
+        """By the stages of the complex path, until an answer is sure enough, and by its last search."""
+        stages = self.router.stages
+        for number, (stage, solver) in enumerate(zip(stages, self.stages, strict=True), 1):
+            answer = await solver.answer(question, policy, scorer)
+            if answer.answer is None:
+                continue
+            how = stage.choice.aggregation or scorer.aggregation
+            score = aggregate(answer.scores, how) if answer.scores else None
+            if sureness(answer.confidence, score, stage.choice.strategy) >= stage.accept_from:
+                return answer, replace(route, n_searches=number)
+        answer = await self.solvers[place].answer(question, policy, scorer)
+        return answer, replace(route, n_searches=len(stages) + 1) if stages else route
 
     async def _ask_large(self, question: Question, answer: Answer, route: RouteTaken) -> Answer:
         """The answer, or that of the large policy where too little speaks for it."""

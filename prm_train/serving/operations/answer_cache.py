@@ -12,9 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from prm_train.serving.answering import Found
+from prm_train.serving.operations.memory_size import memory_bytes
 from prm_train.serving.operations.settings import CacheSettings
 
 NO_STORE, NO_CACHE = "no-store", "no-cache"
+ENTRY_BYTES = 400  # of an answer's key, and its place among the others
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class _Kept:
 
 
 class AnswerCache:
-    """Bounded in number, bytes and age; `clock` gives seconds."""
+    """Bounded in number, bytes of memory and age; `clock` gives seconds."""
 
     def __init__(self, settings: CacheSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings, self._clock = settings, clock
@@ -69,7 +71,7 @@ class AnswerCache:
 
     def put(self, key: str, found: Found) -> None:
         """Nothing happens for one that is larger than all may be together."""
-        n_bytes = len(repr(found))
+        n_bytes = ENTRY_BYTES + memory_bytes(found)
         if n_bytes > self._settings.max_bytes:
             return
         if key in self._kept:

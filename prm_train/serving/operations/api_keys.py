@@ -129,6 +129,9 @@ class KeyRing:
     def __init__(self, keys: Sequence[ApiKey]) -> None:
         self._keys = tuple(keys)
 
+    def __len__(self) -> int:
+        return len(self._keys)
+
     def holder(self, request: Request) -> ApiKey | None:
         """None where no key is wanted. Raises BadRequestError (401) for a request without one of the keys, in
         a time that says nothing of them: digests are compared, all of them, each in constant time.

@@ -13,12 +13,20 @@ class CacheSettings:
         default=0,
         metadata={"help": "answers that are kept; the one that was asked for longest ago goes; 0: none"},
     )
-    max_bytes: int = field(default=64 * 2**20, metadata={"help": "bytes of all kept answers together"})
+    max_bytes: int = field(
+        default=64 * 2**20, metadata={"help": "bytes of memory of all kept answers together"}
+    )
     max_questions: int = field(
         default=0,
         metadata={
             "help": "questions whose draws are kept where there is no ledger, so that the same question and "
             "seed with a larger n draws only what is missing; 0: none"
+        },
+    )
+    max_draw_bytes: int = field(
+        default=256 * 2**20,
+        metadata={
+            "help": "bytes of memory of the draws of all these questions; no question takes less than 90 kB"
         },
     )
     max_age_seconds: float = field(
@@ -36,7 +44,7 @@ class CacheSettings:
         for name in ("max_answers", "max_questions"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected 0 or more")
-        for name in ("max_bytes", "max_age_seconds"):
+        for name in ("max_bytes", "max_draw_bytes", "max_age_seconds"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected more than 0")
 

@@ -29,6 +29,7 @@ from data_gen.publishing.facts import (
 from data_gen.rows.build_record import BuildRecord, Contamination, KindSummary
 from data_gen.rows.contamination import TestSetMatches
 from data_gen.rows.layouts import ROW_TYPES, PrmRow, features
+from data_gen.rows.search_candidates import SearchTotals
 from data_gen.sampling.settings import SampleConfig
 from data_gen.settings.parse import load_yaml
 
@@ -254,6 +255,17 @@ def test_rows_without_a_history_say_so():
     assert "What the step labels mean" not in card
     assert "The questions were not compared with any test set." in card
     assert "Split by question: 2 problems with rows in more than one split" in card
+
+
+def test_rows_of_a_search_name_its_command_and_its_verifier():
+    sampling = {**RUN.sampling, "prm": "prm"}
+    run = replace(RUN, sampling=sampling, labeling={}, search=SearchTotals(64, 900, 300))
+    card = render(replace(FACTS, runs=(run,), steps=None), PUBLICATION)
+    assert "| candidates of a search | 64, " in card
+    assert "| verifier | `prm`, 300 tokens read |" in card
+    assert "prm-train search --config search.yaml --output " in card
+    assert "`search.yaml`:" in card
+    assert "| verdicts |" not in card
 
 
 def test_every_column_is_explained():

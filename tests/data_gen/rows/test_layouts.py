@@ -6,9 +6,11 @@ import pytest
 
 from data_gen.problems.sources import question_id
 from data_gen.records.chats import Message
+from data_gen.records.verdicts import VerdictKind
 from data_gen.rows.layouts import (
     ROW_TYPES,
     AnyRow,
+    DistillRow,
     OrmHistoryRow,
     OrmPair,
     OrmRow,
@@ -44,6 +46,7 @@ ROWS: list[AnyRow] = [
     OrmHistoryRow("a", CHAT, RIGHT, True, 1, (3, 0), "a?"),
     RevisionRow("a", CHAT, RIGHT, "revision", 1, 5, (3, 0)),
     RevisionRow("a", (QUESTION,), RIGHT, "first_attempt", 0, None, (0,)),
+    DistillRow("a", "Question a?", "right", "beam", 0.5, VerdictKind.CORRECT),
 ]
 
 
@@ -61,6 +64,7 @@ def test_every_kind_of_row_has_its_type() -> None:
         "orm_pairs": OrmPair,
         "orm_history": OrmHistoryRow,
         "revision": RevisionRow,
+        "distill": DistillRow,
     }
     assert expected == ROW_TYPES
 

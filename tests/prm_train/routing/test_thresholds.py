@@ -7,7 +7,8 @@ import numpy as np
 from prm_train.metrics.difficulty import Floats, PassRateFit
 from prm_train.routing.large import LargeAnswers
 from prm_train.routing.paths import NO_SCORE, Costed, Paths, joined
-from prm_train.routing.study import FitSettings, Mix, Searched, fit_router
+from prm_train.routing.stages import Mix, Step, graded_steps, with_stage
+from prm_train.routing.study import FitSettings, Searched, fit_router
 from prm_train.routing.thresholds import (
     NEVER,
     Enough,
@@ -34,6 +35,7 @@ PATHS = Paths(
     escalated={"tokens": np.full((2, 2), 105.0)},
     confidence=array((0.6, 0.6), (0.3, 0.8)),
     counts=np.ones((2, 2)),
+    sure=array((0.6, 0.6), (0.3, 0.8)),
     pass_at_1=np.array([0.8, 0.3]),
     read={"tokens": np.ones(2)},
 )
@@ -128,6 +130,7 @@ CHEAP = Paths(
     escalated={"tokens": np.full((4, 1), 15.0)},
     confidence=array((0.9,), (0.9,), (0.1,), (0.1,)),
     counts=np.ones((4, 1)),
+    sure=array((0.9,), (0.8,), (0.1,), (0.0,)),
 )
 DEAR = replace(
     CHEAP,
@@ -165,3 +168,46 @@ def test_a_large_policy_is_asked_where_the_search_is_not_sure() -> None:
     assert found.cost["tokens"].tolist() == [10.0, 10.0, 60.0, 60.0]
     assert found.large.tolist() == [0.0, 0.0, 1.0, 1.0]
     assert fit_router(problems, FitSettings(tolerance=0.5)).large_from is None
+
+
+def test_an_answer_of_a_stage_stands_where_it_is_sure_and_is_paid_for_beside_what_follows() -> None:
+    """The cheap search costs 10 and is sure of the two problems that it solves."""
+    graded = with_stage(CHEAP, DEAR, 0.8)
+    assert graded.complex_right.ravel().tolist() == [1.0] * 4
+    assert graded.complex["tokens"].ravel().tolist() == [10.0, 10.0, 110.0, 110.0]
+    # behind a sample, which neither search shares
+    assert graded.escalated["tokens"].ravel().tolist() == [15.0, 15.0, 115.0, 115.0]
+    assert graded.confidence.ravel().tolist() == [0.9, 0.9, 0.1, 0.1]
+    anything = with_stage(CHEAP, DEAR, 0.0)  # but an answer there has to be
+    assert anything.complex_right.ravel().tolist() == [1.0, 1.0, 0.0, 1.0]
+    wrong = routed(anything, Thresholds(NEVER, 0.0)).wrong_stage
+    assert wrong.tolist() == [0.0, 0.0, 1.0, 0.0]
+
+
+def test_votes_among_samples_share_those_of_the_stage_before() -> None:
+    """Of 16 samples for 100, 4 are those of the stage, for 10."""
+    four, sixteen = replace(CHEAP, n_drawn=4), replace(DEAR, n_drawn=16)
+    graded = with_stage(four, sixteen, 0.8)
+    assert graded.complex["tokens"].ravel().tolist() == [10.0, 10.0, 100.0, 100.0]
+    assert graded.n_drawn == 4
+    assert with_stage(sixteen, four, 2.0).complex["tokens"].ravel().tolist() == [110.0] * 4
+
+
+def test_stages_that_lose_nothing_are_found_and_those_that_do_are_not() -> None:
+    """Sixty of the four, so that a difference can be told from luck: the stage saves what it answers, and its
+    wrong answers cost more than half of that may be lost.
+    """
+    whole = np.repeat(np.arange(4), 15)
+
+    def many(paths: Paths) -> Paths:
+        return paths.only(whole)  # type: ignore[arg-type]
+
+    parts, enough = {0: many(CHEAP), 1: many(DEAR)}, Enough(np.ones(60), caution=2.0)
+    found = graded_steps(parts, parts[1], "tokens", enough, 2)
+    assert found[0] == (Step(0, 0.8),)
+    assert {step.accept_from for steps in found for step in steps} == {0.8, 0.9}
+    problems = Searched(parts, (np.ones(60), {"tokens": np.full(60, 100.0)}))
+    settings = FitSettings(caution=2.0, n_bins=1, n_stages=1)
+    fitted = fit_router(problems, settings)
+    assert (fitted.mix, fitted.at) == (Mix((1,), (), (Step(0, 0.8),)), Thresholds(NEVER, 0.0))
+    assert fit_router(problems, replace(settings, n_stages=0)).mix == Mix((1,))

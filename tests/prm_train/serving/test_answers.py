@@ -12,8 +12,8 @@ from data_gen.ledger.store import IN_MEMORY, Ledger
 from data_gen.problems.layouts import question_id
 from data_gen.records.solutions import Question
 from prm_train.search.answer import Answer
-from prm_train.search.solve import Solver
 from prm_train.search.solve_settings import SolveSettings
+from prm_train.search.solving.solver import Solver
 from prm_train.serving.answering import Answerer, Models, first_draw
 from prm_train.serving.chats import MessageBody
 from prm_train.serving.search_request import ChatBody, SearchBody, settings_for

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from data_gen.policies.config import PolicyConfig
+from data_gen.problems.tasks import model_path
 from data_gen.sampling.draw_settings import DrawSettings
 from data_gen.settings.errors import InputError
 from prm_train.search.allocation import Choice
@@ -56,7 +58,9 @@ def routed(
         scorers={"judge": folder / "judge.yaml"},
     )
     config.check()
-    with serving(config, load_models(config)) as server:
+    models = load_models(config)
+    (folder / "router.json").unlink()  # it was read: no request reads it again
+    with serving(config, models) as server:
         yield server
 
 
@@ -163,6 +167,53 @@ def test_an_orm_scores_beside_the_prm_in_every_way_of_scoring(routed: Served) ->
     vote = {"scorer": "judge", "strategy": "weighted", "return_steps": True}
     steps_of = routed.chat(seed=1, search=vote)["search"]["steps"]
     assert [step["score"] is None for step in steps_of] == [True] * (len(steps_of) - 1) + [False]
+
+
+def test_the_last_step_has_the_prices_and_the_name_of_the_large_policy(
+    served: Served, prm: Path, tmp_path: Path
+) -> None:
+    """No sample stands and no answer is sure enough: all is asked of the large policy. Only its tokens have a
+    price, 1 each; those of the small policy's one sample have none.
+    """
+    large = tmp_path / "large"
+    large.symlink_to(model_path("single_attempt"))
+    config = config_of(
+        prm,
+        router=tmp_path / "router.json",
+        large_policy=PolicyConfig(str(large)),
+        policy_prices={"large": {"generated": 1e6}},
+    )
+    Router(
+        models={
+            "policy": served.models.policy.policy_id,
+            "prm": served.models.scorer.scorer_id,  # type: ignore[union-attr]
+            "large": config.large_policy.load().policy_id,  # type: ignore[union-attr]
+        },
+        draws=DrawSettings(max_new_tokens=80),
+        scorer="prm",
+        aggregation="min",
+        accept_from=2.0,
+        complex=(Choice("prm_weighted", 1, "weighted", 1.0, "min", scorer="prm"),),
+        large_from=2.0,
+    ).write(tmp_path / "router.json")
+    with serving(config) as server:
+        cards = server.client.get(f"{server.url}/v1/models").json()["data"]
+        assert [card["id"] for card in cards] == ["base", "large", "prm"]
+        answered = server.chat(HARD, seed=1)
+        assert answered["search"]["route"]["path"] == "large"
+        small = server.chat(HARD, seed=1, search={"strategy": "weighted", "n": 1})["usage"]
+        alone = server.chat(HARD, seed=1, model="large", search={"strategy": "majority", "n": 1})["usage"]
+        assert (small["cost"], alone["cost"]) == (0.0, alone["completion_tokens"])
+        n_generated = answered["usage"]["completion_tokens"]
+        assert answered["usage"]["cost"] == n_generated - small["completion_tokens"] > 0
+
+
+def test_clients_are_not_told_where_a_model_lies(prm: Path, tmp_path: Path) -> None:
+    names = {str(tmp_path): tmp_path.name, "gguf:/models/small.gguf": "small.gguf", "Qwen/Qwen3-8B": None}
+    for model, name in names.items():
+        config = config_of(prm, policy=PolicyConfig(model))
+        assert config.policy_name == (name or model)
+    assert config_of(prm, policy=PolicyConfig(str(tmp_path)), name="mine").policy_name == "mine"
 
 
 def test_names_and_files_that_do_not_fit_are_refused(prm: Path, tmp_path: Path) -> None:

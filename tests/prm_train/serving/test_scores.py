@@ -175,7 +175,7 @@ class BrokenTree:
 
 def test_a_scorer_that_fails_gives_null_and_no_zero() -> None:
     async def scored() -> Any:
-        store = SessionStore(SessionLimits(1, 9, 99, 9.0))
+        store = SessionStore(SessionLimits(1, 1, 9, 99, 9.0))
         session = await store.open(asked_question("?"), BrokenTree())  # type: ignore[arg-type]
         found = await session.score([session.extend(0, "memory"), session.extend(0, "server")])
         await store.close(session.name)

@@ -14,8 +14,8 @@ from data_gen.grading.graders import load_grader
 from data_gen.ledger.store import IN_MEMORY, Ledger
 from data_gen.records.sampling import Completion, SamplingParams
 from data_gen.records.solutions import Question
-from prm_train.search.solve import Solver
 from prm_train.search.solve_settings import SolveSettings
+from prm_train.search.solving.solver import Solver
 from prm_train.serving.answering import Models
 from prm_train.serving.progress import Progress
 from prm_train.serving.streams import LiveText

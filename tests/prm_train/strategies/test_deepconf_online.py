@@ -20,7 +20,7 @@ from prm_train.scoring.flops import ForwardFlops
 from prm_train.scoring.work import passed
 from prm_train.search.budget import Budget, Meter
 from prm_train.search.method_policy import MethodPolicy
-from prm_train.search.solve_samples import ConfidentSamples, Found, draw_samples
+from prm_train.search.solving.samples import ConfidentSamples, Found, draw_samples
 from prm_train.strategies.baselines import load_confidence
 from prm_train.strategies.deepconf_online import LOWEST, DeepConfConfig, TraceWriter, parse_deepconf
 from tests.scripted_search import ScriptedPolicy

@@ -12,7 +12,7 @@ from data_gen.sampling.draw_settings import DrawSettings
 from data_gen.settings.errors import InputError
 from prm_train.metrics.difficulty import PassRateFit
 from prm_train.search.answer import Answer, RouteTaken
-from prm_train.search.routing.router import Router
+from prm_train.search.routing.router import Router, Stage
 from prm_train.search.solve_questions import main as solve_questions
 from tests.prm_train.search.test_allocation import EASY, HARD, write
 from tests.scripted_search import ScriptedPolicy, ScriptedScorer
@@ -71,6 +71,20 @@ def test_a_sample_without_an_answer_is_never_enough(tmp_path: Path) -> None:
     answer, _ = solved(tmp_path, replace(ROUTER, accept_from=0.0), 0.2, writes=silent_first)
     assert answer.route == RouteTaken("complex", "unanswered", None, None)
     assert (answer.answer, answer.n_voters) == ("8", 4)
+
+
+def test_a_stage_of_the_complex_path_answers_where_it_is_sure_and_shares_its_draws(tmp_path: Path) -> None:
+    """Two samples say 7, which scores 0.4: all of the vote, so as sure. Four give 8 a share of 0.9 / 2.1."""
+    two = replace(HARD, n=2)
+    graded = replace(ROUTER, stages=(Stage(two, 0.4),))
+    answer, drawn = solved(tmp_path, graded, 0.4)
+    assert (answer.answer, answer.n, drawn) == ("7", 2, [0, 1])
+    assert answer.route == RouteTaken("complex", "unsure", None, 0.4, n_searches=1)
+    assert answer.cost.policy.n_generated == 2 * LENGTH
+    answer, drawn = solved(tmp_path, replace(graded, stages=(Stage(two, 0.41),)), 0.4)
+    assert (answer.answer, answer.n, drawn) == ("7", 4, [0, 1, 2, 3])
+    assert answer.route == RouteTaken("complex", "unsure", None, 0.4, n_searches=2)
+    assert answer.cost.policy.n_generated == 4 * LENGTH
 
 
 def test_a_disputed_answer_is_asked_of_the_large_policy_and_its_cost_stands_apart(tmp_path: Path) -> None:

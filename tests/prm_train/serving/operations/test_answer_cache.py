@@ -1,6 +1,7 @@
 """Answers that are given again: which, for how long, and that they are the same."""
 
 import asyncio
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from data_gen.ledger.store import Ledger
+from data_gen.ledger.store import IN_MEMORY, Ledger
 from prm_train.search.answer import Answer
 from prm_train.search.results import Cost
 from prm_train.search.solve_settings import SolveSettings
@@ -17,6 +18,7 @@ from prm_train.serving.answering import Answerer, Found, Models
 from prm_train.serving.chats import asked_question
 from prm_train.serving.operations.answer_cache import AnswerCache, cache_control
 from prm_train.serving.operations.draw_cache import DrawCache
+from prm_train.serving.operations.ledger_file import LedgerFile
 from prm_train.serving.operations.settings import CacheSettings
 from prm_train.serving.replies import usage_of
 from tests.prm_train.serving.conftest import QUESTION, Served, config_of, serving
@@ -39,17 +41,37 @@ def test_the_answer_that_was_asked_for_longest_ago_goes_first() -> None:
 
 
 def test_kept_answers_have_no_more_bytes_than_they_may() -> None:
-    size = len(repr(found("a")))
+    one = AnswerCache(CacheSettings(max_answers=9))
+    one.put("a", found("a"))
+    size = one.n_bytes
     cache = AnswerCache(CacheSettings(max_answers=9, max_bytes=2 * size))
     for key in "abc":
         cache.put(key, found(key))
     assert (len(cache), cache.n_bytes, cache.get("a")) == (2, 2 * size, None)
     cache.put("b", found("b"))
     assert cache.n_bytes == 2 * size
-    cache.put("d", found("x" * (size // 8)))
+    cache.put("d", found("x" * (size // 4)))
     assert cache.get("d") is not None
     cache.put("e", found("x" * 2 * size))
     assert (cache.get("e"), len(cache)) == (None, 1)
+
+
+def test_the_bytes_of_kept_answers_are_those_of_the_memory_that_they_take() -> None:
+    """By what Python's allocator says; a letter of another alphabet takes two bytes, and a digit one."""
+    cache = AnswerCache(CacheSettings(max_answers=99))
+
+    def long(number: int) -> Found:
+        answer = found(f"{number} " + "ж" * 2000).answer
+        steps = tuple(f"{number} {step} " + "2" * 300 for step in range(20))
+        scores = tuple(number + step / 7 for step in range(20))
+        return Found(replace(answer, steps=steps, scores=scores, text="".join(steps)), number + 10**6, 1)
+
+    tracemalloc.start()
+    for number in range(50):
+        cache.put(f"{number:064d}", long(number))
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert cache.n_bytes == pytest.approx(taken, rel=0.1)
 
 
 def test_an_answer_that_is_too_old_is_found_anew() -> None:
@@ -132,6 +154,43 @@ def test_draws_are_kept_for_the_last_questions_but_not_dropped_while_they_are_us
         assert young is not first
 
 
+def test_draws_that_take_more_memory_than_they_may_are_dropped_but_not_while_they_are_used() -> None:
+    """A ledger of one question takes 64 KiB and 4/3 of its 28 KiB of empty tables: two of them 207 kB."""
+    draws = DrawCache(CacheSettings(max_questions=9, max_draw_bytes=220_000))
+    for key in "ab":
+        with draws.open(key) as ledger:
+            assert ledger.n_bytes == 7 * 4096
+    assert (len(draws), draws.n_bytes) == (2, 2 * (65_536 + 38_229))
+    with draws.open("a"), draws.open("c"):
+        assert len(draws) == 3
+    assert len(draws) == 2
+    with draws.open("a") as first, draws.open("c"):
+        pass
+    with draws.open("a") as again:  # "b" was asked for longest ago
+        assert first is again
+
+
+def test_a_ledger_that_has_its_size_is_set_aside_once_nobody_uses_it(tmp_path: Path) -> None:
+    path = tmp_path / "draws.sqlite"
+    old = tmp_path / "draws.sqlite.old"
+    with LedgerFile(path, max_bytes=10 * 4096) as file:
+        with file.open() as first:
+            assert not first.n_draws()
+            first._execute("CREATE TABLE filled AS SELECT randomblob(20000)")
+            first.commit()
+            with file.open() as meanwhile:  # its draws are dropped
+                assert meanwhile.path == IN_MEMORY
+            assert not old.exists()
+        with file.open() as second:
+            assert second is not first
+            assert second.n_bytes == 7 * 4096
+        with file.open() as again:
+            assert again is second
+    assert old.stat().st_size > 10 * 4096
+    with Ledger(path, read_only=True) as ledger, Ledger(old, read_only=True) as before:
+        assert ledger.n_draws() == before.n_draws() == 0
+
+
 @pytest.mark.parametrize("has_file", [True, False])
 def test_a_higher_budget_draws_only_what_is_missing_unless_nothing_may_be_kept(
     reload: Models, tmp_path: Path, has_file: bool
@@ -145,7 +204,7 @@ def test_a_higher_budget_draws_only_what_is_missing_unless_nothing_may_be_kept(
         return usage["completion_tokens"], usage["search_details"]["ledger_tokens"]
 
     async def ask_all() -> list[tuple[int, int]]:
-        with Ledger(tmp_path / "draws.sqlite") if has_file else nullcontext() as ledger:
+        with LedgerFile(tmp_path / "draws.sqlite") if has_file else nullcontext() as ledger:
             answerer = Answerer(replace(reload, ledger=ledger))
             return [await ask(answerer, n, is_kept) for n, is_kept in ((2, False), (2, True), (5, True))]
 

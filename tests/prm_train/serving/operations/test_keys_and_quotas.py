@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from data_gen.policies.servers.http_requests import BadRequestError
 from data_gen.records.sampling import Completion, SamplingParams
 from data_gen.settings.errors import InputError
+from prm_train.scoring.incremental import IncrementalScorer
 from prm_train.scoring.protocol import ScorerUsage
 from prm_train.serving.answering import Models
 from prm_train.serving.chats import AskedPolicy
@@ -204,6 +206,54 @@ def test_keys_and_their_quotas_over_http(prm: Path, reload: Models, tmp_path: Pa
         )
 
 
+@pytest.mark.hostile
+def test_one_key_cannot_take_the_sessions_of_all(prm: Path, reload: Models, tmp_path: Path) -> None:
+    """Eight sessions and five keys: each may have two, a quarter, until all eight are open."""
+    config = config_of(prm, api_keys=keys_file(tmp_path), max_sessions=8, session_idle_seconds=40.0)
+    with serving(config, reload, key="of-the-environment") as server:
+
+        def open_one(key: str) -> httpx.Response:
+            headers = {"Authorization": f"Bearer {key}"}
+            return server.post("/v1/score/sessions", {"question": QUESTION}, headers=headers)
+
+        assert [open_one(BOB).status_code for _ in range(2)] == [201, 201]
+        refused = open_one(BOB)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "40")
+        assert refused.json()["error"]["message"] == (
+            "sessions: 2 of this key are open, expected one of them to be closed first (DELETE)"
+        )
+        others = (EVE, EVE, MALLORY, MALLORY, "of-the-environment", "of-the-environment", ALICE)
+        assert [open_one(key).status_code for key in others] == [201] * 6 + [429]
+        with pytest.raises(ValueError, match="max_sessions_per_key: got 9, expected 1 to max_sessions, 8"):
+            config_of(prm, max_sessions=8, max_sessions_per_key=9)
+
+
+@pytest.mark.hostile
+def test_who_goes_away_from_pooling_leaves_the_rest_uncomputed_and_pays_for_the_start(
+    prm: Path, reload: Models, tmp_path: Path
+) -> None:
+    """Forty paths of five tokens, of which each takes a twentieth of a second."""
+    assert isinstance(reload.scorer, IncrementalScorer)
+    n_computed = 0
+
+    def count(*_: object) -> None:
+        nonlocal n_computed
+        n_computed += 1
+        time.sleep(0.05)
+
+    hook = reload.scorer.model.register_forward_hook(count)
+    bob = {"Authorization": f"Bearer {BOB}"}
+    with hook, serving(config_of(prm, api_keys=keys_file(tmp_path)), reload) as server:
+        with pytest.raises(httpx.ReadTimeout):
+            server.post("/pooling", {"input": [[5] * 5] * 40}, headers=bob, timeout=0.3)
+        wait_for(lambda: server.client.get(f"{server.url}/health").json()["under_way"] == 0)
+        n_after = n_computed
+        time.sleep(0.15)
+        assert n_computed - n_after <= 1
+        assert n_computed < 20
+        assert server.post("/pooling", {"input": [5]}, headers=bob).status_code == 429
+
+
 class StuckScorer(ScriptedScorer):
     """Computes seven tokens for each score, and never says it."""
 
@@ -257,7 +307,7 @@ def test_who_goes_away_before_the_answer_pays_for_the_scores_of_the_search(
 
 def test_what_a_session_computed_is_charged_once_to_requests_side_by_side() -> None:
     scorer = ScriptedScorer(lambda steps: 1.0)
-    session = ScoringSession("s", scorer, AsyncExitStack(), SessionLimits(1, 1, 1, 1.0))
+    session = ScoringSession("s", scorer, AsyncExitStack(), SessionLimits(1, 1, 1, 1, 1.0))
     scorer.usage = ScorerUsage(n_new=7)
     assert (session.take_uncharged(), session.take_uncharged()) == (7, 0)
 
