@@ -176,10 +176,8 @@ def verdicts(groups: Sequence[Sequence[TwoAttempts]]) -> list[list[Any]]:
 
 def save(model: Any, tokenizer: Any, config: TrainScoreConfig) -> None:
     """Write the checkpoint, and check that what is on disk is what is in memory. Raises RuntimeError."""
-    layout = "chat" if tokenizer.chat_template else "plain"
-    facts = CheckpointFacts(
-        "revision", EncodingFacts(layout, "\n", marker_token=""), "rewards of two attempts (SCoRe)", "last"
-    )
+    encoding = EncodingFacts("chat" if tokenizer.chat_template else "plain", "\n", marker_token="")
+    facts = CheckpointFacts("revision", encoding, "rewards of two attempts (SCoRe)", "last")
     write_facts(facts, model.config)
     in_memory = frozen_policy(model, tokenizer, config).policy_id
     model.save_pretrained(config.output)

@@ -121,7 +121,7 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(
     assert report.held_out["base"].n_problems == 1
     assert report.tokens["generated"] > 0
     assert not list((whole.output / "training").glob("checkpoint-*"))
-    assert load_checkpoint(whole.output).facts.kind == "revision"
+    assert load_checkpoint(str(whole.output)).facts.kind == "revision"
 
     broken = config_in(tmp_path / "broken")
     step = ScoreTrainer.training_step
