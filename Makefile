@@ -97,7 +97,7 @@ $(PEERS_VENV)/.installed: $(VENV)/.installed benchmarks/peers.txt
 	$(PEERS_VENV)/bin/python -m pip install --no-deps --ignore-installed -r benchmarks/peers.txt
 	@touch $@
 
-coverage: setup ## pass@k to 10,000 draws on the test problems of runs/quickstart, and what choices recover of it (20 minutes of CPU)
+coverage: setup ## pass@k to 10,000 draws on the test problems of runs/quickstart, and what choices recover of it (10 minutes of CPU)
 	$(BIN)/python -m benchmarks.coverage --quickstart runs/quickstart --output runs/coverage $(ARGS)
 
 distill: setup ## what a search finds, learnt by the policy, in two rounds, three seeds, from runs/quickstart (about 15 minutes of CPU)

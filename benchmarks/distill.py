@@ -7,7 +7,7 @@ Question: how much of what 16 samples with a verifier, or a search, find can the
 policy's was?
 
 Teachers, on training problems that neither policy nor PRM has seen, of a finished quickstart's base policy
-and PRM. A question gives one solution, since a right answer has one wording in this task:
+and PRM. A question gives one solution, since nearly all right ones of it are one text in this task:
 
 star        any right one of 16 samples: needs gold answers, no verifier
 majority    one with the most frequent of 16 answers: needs neither
