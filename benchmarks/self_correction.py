@@ -48,8 +48,8 @@ no test problem was looked at. Tried: a base from the `single_attempt` policy, w
 better than attempt 1 by more than noise, so the base became one that could once revise. From that one, two
 runs with the settings below. Score: attempt 1 / 2 in training 26 / 30 % (first 10 steps), 41 / 55 % (last 10
 of stage one), 57 / 75 % (steps 61 to 70) and 71 / 77 % (last 10 of stage two: delta was falling). Reinforce:
-27 / 33 % (first 10), 49 / 63 % (steps 16 to 25: it has a delta on the way, too) and 79 / 80 % (steps 51 to 60,
-where it was stopped). So bars 1 and 4 are not blind, both depend on when a training ends, and stage two's
+27 / 33 % (first 10), 49 / 63 % (steps 16 to 25: it has a delta on the way, too) and 79 / 80 % (steps 51 to
+60, where it was stopped). So bars 1 and 4 are not blind, both depend on when a training ends, and stage two's
 length was not chosen for the largest delta.
 
 Deviations: none yet.
