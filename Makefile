@@ -67,7 +67,7 @@ bench: setup ## sampling against generate, incremental scoring against whole pat
 revisions: setup ## chains of revisions against independent attempts, from samples to figures (an hour)
 	$(BIN)/python -m benchmarks.revisions run --output runs/revisions/seed-0 $(ARGS)
 
-self-correction: setup ## SCoRe against SFT, STaR and plain REINFORCE, three seeds (an hour and a half of one core)
+self-correction: setup ## SCoRe against SFT, STaR and plain REINFORCE, three seeds (by its plan an hour of one core)
 	$(BIN)/python -m benchmarks.self_correction run --output runs/self-correction $(ARGS)
 	$(BIN)/python -m benchmarks.self_correction collect runs/self-correction
 
