@@ -67,7 +67,7 @@ bench: setup ## sampling against generate, incremental scoring against whole pat
 revisions: setup ## chains of revisions against independent attempts, from samples to figures (an hour)
 	$(BIN)/python -m benchmarks.revisions run --output runs/revisions/seed-0 $(ARGS)
 
-self-correction: setup ## SCoRe against SFT, STaR and plain REINFORCE, three seeds (an hour and a half of one core)
+self-correction: setup ## SCoRe against SFT, STaR and plain REINFORCE, three seeds (by its plan an hour of one core)
 	$(BIN)/python -m benchmarks.self_correction run --output runs/self-correction $(ARGS)
 	$(BIN)/python -m benchmarks.self_correction collect runs/self-correction
 
@@ -97,7 +97,7 @@ $(PEERS_VENV)/.installed: $(VENV)/.installed benchmarks/peers.txt
 	$(PEERS_VENV)/bin/python -m pip install --no-deps --ignore-installed -r benchmarks/peers.txt
 	@touch $@
 
-coverage: setup ## pass@k to 10,000 draws on the test problems of runs/quickstart, and what choices recover of it (20 minutes of CPU)
+coverage: setup ## pass@k to 10,000 draws on the test problems of runs/quickstart, and what choices recover of it (10 minutes of CPU)
 	$(BIN)/python -m benchmarks.coverage --quickstart runs/quickstart --output runs/coverage $(ARGS)
 
 distill: setup ## what a search finds, learnt by the policy, in two rounds, three seeds, from runs/quickstart (about 15 minutes of CPU)

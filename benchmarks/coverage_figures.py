@@ -1,6 +1,7 @@
 """What the draws of `benchmarks.coverage` say: its figures, and the table that shows them."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 KS = (1, 3, 10, 30, 100, 300, 1_000, 2_500, 5_000, 10_000)
 MIN_SUBSETS, MAX_SUBSETS, N_DRAWS_OF_SUBSETS = 200, 2_000, 6_000  # of small k more, which cost less
-SHARE_FITTED = 4  # the second fit sees k up to the draws of a problem divided by this
+FITTED_UP_TO = (100, 2_500)  # k of further fits of the laws, which foresee what all draws solve
 COMMAND = "python -m benchmarks.coverage"
 
 
@@ -35,6 +36,7 @@ class Totals:
     n_scored: dict[str, int] = field(default_factory=dict)
     cpu_seconds: float = 0.0
     peak_mb: list[int] = field(default_factory=list)
+    misses: Counter[str] = field(default_factory=Counter)
 
     def add(self, drawn: "DrawnProblem", rng: np.random.Generator) -> None:
         texts = drawn.texts
@@ -49,6 +51,7 @@ class Totals:
             subsets = random_subsets(counts, k, n_subsets, rng)
             for name, weights in votes.items():
                 self._note(name, k, vote_of_repeated(subsets, answers, weights, right))
+        self.misses.update(misses_of(drawn))
         self.n_correct.append(sum(each.count for each in texts if each.is_correct))
         self.n_unknown += sum(each.count for each in texts if each.is_unknown)
         self.n_texts.append(len(texts))
@@ -102,6 +105,33 @@ def vote_weights(texts: Sequence["DrawnText"]) -> dict[str, list[float]]:
     return found
 
 
+def misses_of(drawn: "DrawnProblem") -> Iterator[str]:
+    """What is to be counted of a problem: whether its table of `knead` is asked for, whether the PRM's vote
+    among all draws is wrong, and what its favourite is where that is wrong.
+    """
+    has_knead = "knead" in drawn.problem.question
+    if has_knead:
+        yield "problems with knead"
+    texts = [each for each in drawn.texts if each.answer is not None and each.scores.get("prm") is not None]
+    if not texts:
+        return
+    votes: dict[str | None, float] = {}
+    for each in texts:
+        votes[each.answer] = votes.get(each.answer, 0.0) + each.count * (each.scores["prm"] or 0.0)
+    elected = max(votes, key=votes.__getitem__)
+    if not any(each.is_correct for each in texts if each.answer == elected):
+        yield "prm_vote"
+        if has_knead:
+            yield "prm_vote with knead"
+    favourite = max(texts, key=lambda each: each.scores["prm"] or 0.0)
+    if not favourite.is_correct:
+        yield "prm"
+        if favourite.count == 1:
+            yield "prm, drawn once"
+        if favourite.passes_rule:
+            yield "prm, passes the rule"
+
+
 # --- figures
 
 
@@ -112,7 +142,6 @@ def figures(problems: Iterable["DrawnProblem"], config: "CoverageConfig") -> dic
         totals.add(drawn, rng)
     n = len(totals.n_correct)
     whole = coverage(totals.n_correct, config.n_draws, ks, rng)
-    few = tuple(k for k in ks if k <= config.n_draws // SHARE_FITTED)
     passing = pass_rates(totals.n_correct, config.n_draws, ks)
     solved = {
         "pass": passing,
@@ -132,7 +161,12 @@ def figures(problems: Iterable["DrawnProblem"], config: "CoverageConfig") -> dic
             if name != "pass"
         },
         "laws": [law_figures(law) for law in whole.laws],
-        "foreseen": foreseen(coverage(totals.n_correct, config.n_draws, few, rng), few, config.n_draws),
+        "foreseen": [
+            foreseen(coverage(totals.n_correct, config.n_draws, few, rng), few, config.n_draws)
+            for last in FITTED_UP_TO
+            if len(few := tuple(k for k in ks if k <= last)) < len(ks)
+        ],
+        "misses_among_all_draws": dict(sorted(totals.misses.items())),
         "n_never_solved": sum(each == 0 for each in totals.n_correct),
         "largest_error_of_subsets": round(totals.largest_error(), 5),
         "n_unknown_draws": totals.n_unknown,
@@ -189,9 +223,15 @@ def law_figures(law: Any) -> dict[str, Any]:
 
 
 def foreseen(fitted: Coverage, ks: Sequence[int], n: int) -> dict[str, Any]:
-    """What laws that are fitted to the k given say of `n` draws."""
-    laws = {law.form: shown(law.band[n]) if n in law.band else None for law in fitted.laws}
-    return {"fitted_to_k_up_to": max(ks, default=0), "k": n, "solved": laws}
+    """What laws that are fitted to the k given say of `n` draws; an interval only where the band reaches."""
+    laws = {
+        law.form: {
+            "largest_residual": round(law.largest_residual, 4),
+            "solved": shown(law.band[n]) if n in law.band else round(law.at(n), 4),
+        }
+        for law in fitted.laws
+    }
+    return {"fitted_to_k_up_to": max(ks), "k": n, "laws": laws}
 
 
 # --- the table
@@ -209,9 +249,9 @@ WORDS = {
 }
 
 
-def table(found: dict[str, Any]) -> str:
-    """Accuracy in per cent with its interval, and below it what is recovered of pass@k."""
-    ks = list(found["solved"]["pass"])
+def table(found: dict[str, Any], only: Sequence[str] = ()) -> str:
+    """Accuracy in per cent with its interval, and below it what is recovered of pass@k; at `only` some k."""
+    ks = [k for k in found["solved"]["pass"] if not only or k in only]
     lines = [f"| {found['n_problems']} problems, k = | " + " | ".join(f"{int(k):,}" for k in ks) + " |"]
     lines.append("|---|" + "---|" * len(ks))
     for name, words in WORDS.items():

@@ -46,6 +46,13 @@ COMPARED = (  # what, against what
     *((f"{arm}-again", arm) for arm in AGAIN),
 )
 
+ALONE = ("greedy", "sample", "cold")  # what a student answers by itself
+TAUGHT_BY = {
+    "star": "pass",
+    "vote": "vote",
+    "search": "search",
+}  # how the base policy found what an arm learns
+
 
 @dataclass(frozen=True)
 class Making:
@@ -107,7 +114,9 @@ class Students:
 
     def __init__(self, config: DistillConfig) -> None:
         self.config = config
-        self.arms = (*ARMS, *(f"{arm}-{which}" for arm in AGAIN for which in ("again", "more")))
+        self.arms = tuple(ARMS)
+        if config.n_rounds > 1:
+            self.arms += tuple(f"{arm}-{which}" for arm in AGAIN for which in ("again", "more"))
         self.costs: dict[str, dict[str, TokensPerProblem]] = {}
         base = read_search([config.folder("tests", BASE)])
         self.problems = [result.problem for result in base.results]
@@ -125,14 +134,20 @@ class Students:
             raise InputError(f"{search.folders[0]}: other problems than those of the base policy")
         return measured(search)
 
-    def making(self, arm: str, teachers: Mapping[str, Mapping[str, TokensPerProblem]]) -> Making:
-        """`teachers` are the costs of their searches, by folder. A round two pays for the first, too."""
+    def teacher(self, name: str) -> dict[str, TokensPerProblem]:
+        """What the searches of a teacher cost a problem, by its folder's name."""
+        if name not in self.costs:
+            self.costs[name] = costs_of(read_search([self.config.folder("teachers", name)]))
+        return self.costs[name]
+
+    def making(self, arm: str) -> Making:
+        """A round two pays for the first, too."""
         config, names = self.config, self.names(arm)
         summaries = [BuildRecord.read(config.folder("rows", name) / "build.json") for name in names]
         built = [each.distill for each in summaries if each.distill is not None]
         tokens = [report_of(config.folder("students", name)).n_tokens_seen for name in names]
         first = arm.partition("-")[0]
-        costs = [teaching_cost(teachers[run.run], first) for summary in summaries for run in summary.runs]
+        costs = [teaching_cost(self.teacher(run.run), first) for summary in summaries for run in summary.runs]
         policy = models_flops(read_search([config.folder("tests", BASE)]).config)["policy"]
         paid = fmean(tokens)
         if arm.endswith("-again"):
@@ -172,16 +187,14 @@ def mean_tokens(costs: Sequence[TokensPerProblem]) -> TokensPerProblem:
 
 def figures(config: DistillConfig) -> dict[str, Any]:
     students, rng = Students(config), np.random.default_rng(0)
-    teachers = {
-        folder.name: costs_of(read_search([folder]))
-        for folder in sorted((config.output / "teachers").iterdir())
-    }
     answers = students.costs[BASE]
-    makings = {arm: students.making(arm, teachers) for arm in students.arms}
+    makings = {arm: students.making(arm) for arm in students.arms}
     return {
         "command": "python -m benchmarks.distill",
         "machine": machine_name(),
+        "seed": config.made_of.seed,
         "n_seeds": config.n_seeds,
+        "n_rounds": config.n_rounds,
         "n_problems_of_a_round": config.n_problems,
         "n_held_out": len(students.problems),
         "n_samples": config.n_samples,
@@ -197,6 +210,14 @@ def figures(config: DistillConfig) -> dict[str, Any]:
                 for name in MEASURES
             }
             for one, other in COMPARED
+            if one in students.values
+        },
+        "student_minus_teacher": {
+            arm: {
+                name: shown(against_teacher(students.values[arm], students.values[BASE], name, measure, rng))
+                for name in ALONE
+            }
+            for arm, measure in TAUGHT_BY.items()
         },
         "making": {arm: making_figures(each, arm, answers) for arm, each in makings.items()},
         "tokens_of_an_answer": {name: rounded(asdict(each)) for name, each in answers.items()},
@@ -216,6 +237,18 @@ def difference(
 ) -> Interval:
     """Seed by seed on the same problems."""
     pairs = [a[name] - b[name] for a, b in zip(one, other, strict=True)]
+    return interval_over_seeds(pairs, rng, "shared", bounds=(-1.0, 1.0))
+
+
+def against_teacher(
+    students: Sequence[Mapping[str, Values]],
+    base: Sequence[Mapping[str, Values]],
+    name: str,
+    measure: str,
+    rng: np.random.Generator,
+) -> Interval:
+    """A student by itself less what its teacher finds with all its samples, on the same problems."""
+    pairs = [a[name] - b[measure] for a, b in zip(students, base, strict=True)]
     return interval_over_seeds(pairs, rng, "shared", bounds=(-1.0, 1.0))
 
 

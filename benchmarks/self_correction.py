@@ -5,10 +5,10 @@ The analysis, written before any of its figures was made; what changed afterward
 Question: does reinforcement learning in two stages (Kumar et al. 2024, arXiv 2409.12917) make a policy that
 corrects itself, where SFT on its own attempts and plain reinforcement learning of both attempts do not?
 
-Base: a policy that knows a chat of two attempts and does not revise. The shipped `single_attempt` policy has
-never seen a second attempt and writes nothing sensible as one. So it is trained (SFT, `base_steps` below) on
-its own draws: behind a first attempt stands, by a coin, the same attempt again or another independent draw,
-right or wrong as they came. No reward and no verdict goes into it. All arms start there:
+Base: a policy that can look at an earlier attempt and does not revise. The one that ships was pretrained on
+chains and revises by itself, so that is taken out of it: it is trained (SFT) on its own draws, where behind
+a first attempt stands, by a coin, the same attempt again or another independent draw, right or wrong as they
+came. No reward and no verdict goes into it. All arms start there:
 
     base        as it is
     sft         pair-SFT: a wrong attempt, then a right one like it, which `prm-train build --kinds revision`
@@ -40,8 +40,17 @@ may come near to what any attempt can reach, and little is left to correct. Expe
 much; 5 is open, since the bonus, credited to attempt 2 alone, only scales its gradient.
 
 What this cannot show: one task whose attempts are a dozen tokens a line, one policy of 0.4 million
-parameters, alpha and the learning rate chosen on validation problems with one seed, none of the baselines
-tuned.
+parameters, the settings of training by reward chosen with one seed, SFT and STaR not tuned at all.
+
+Tuned on training problems of seed 50, which no seed here has, by the accuracy of the attempts in training;
+no test problem was looked at. Tried: a base from the `single_attempt` policy, which had never seen a chat
+(learning rates 1e-4, 3e-4 and 1e-3, kl_first 1 and 3): in 25 to 40 steps of stage one attempt 2 was never
+better than attempt 1 by more than noise, so the base became one that could once revise. From that one, two
+runs with the settings below. Score: attempt 1 / 2 in training 26 / 30 % (first 10 steps), 41 / 55 % (last 10
+of stage one), 57 / 75 % (steps 61 to 70) and 71 / 77 % (last 10 of stage two: delta was falling). Reinforce:
+27 / 33 % (first 10), 49 / 63 % (steps 16 to 25: it has a delta on the way, too) and 79 / 80 % (steps 51 to
+60, where it was stopped). So bars 1 and 4 are not blind, both depend on when a training ends, and stage two's
+length was not chosen for the largest delta.
 
 Deviations: none yet.
 
@@ -93,12 +102,12 @@ class RunConfig:
     output: Path = field(metadata={"help": "folder for everything that is made", "is_execution": True})
     seeds: tuple[int, ...] = field(default=(1, 2, 3), metadata={"help": "seeds of the trainings"})
     n_base_problems: int = field(default=1500, metadata={"help": "problems of the base's training"})
-    n_train_problems: int = field(default=2000, metadata={"help": "problems that all arms learn from"})
-    stage_1_steps: int = field(default=60, metadata={"help": "steps of score's stage one"})
-    stage_2_steps: int = field(default=60, metadata={"help": "steps of its stage two"})
-    problems_per_step: int = field(default=16, metadata={"help": "problems of a step, with four chains each"})
-    learning_rate: float = field(default=3e-4, metadata={"help": "of the trainings by reward"})
-    kl_first: float = field(default=1.0, metadata={"help": "stage one's price of a nat of KL of attempt 1"})
+    n_train_problems: int = field(default=1000, metadata={"help": "problems that all arms learn from"})
+    stage_1_steps: int = field(default=40, metadata={"help": "steps of score's stage one"})
+    stage_2_steps: int = field(default=40, metadata={"help": "steps of its stage two"})
+    problems_per_step: int = field(default=8, metadata={"help": "problems of a step, with eight chains each"})
+    learning_rate: float = field(default=2e-4, metadata={"help": "of the trainings by reward"})
+    kl_first: float = field(default=3.0, metadata={"help": "stage one's price of a nat of KL of attempt 1"})
     alpha: float = field(default=1.0, metadata={"help": "of the bonus"})
     first_credit: float = field(default=0.0, metadata={"help": "attempt 1's share of attempt 2's reward"})
     n_test_problems: int = field(default=300, metadata={"help": "problems that the arms are compared on"})
@@ -114,7 +123,7 @@ def commands(config: RunConfig) -> Iterator[tuple[Path, Command]]:
     out, base = config.output, config.output / "base"
     yield out / "base.jsonl", ("rows-base",)
     trained = "training/report.json"
-    yield base / trained, training(out / "base.jsonl", base, "single_attempt", "2.0", 0)
+    yield base / trained, training(out / "base.jsonl", base, "base", "1.0", 0)
     for seed in config.seeds:
         folder = out / f"seed-{seed}"
         run, rows = folder / "solutions", folder / "rows"
@@ -126,12 +135,12 @@ def commands(config: RunConfig) -> Iterator[tuple[Path, Command]]:
         yield rows / "build.json", ("data_gen.build", "--runs", str(run), "--output", str(rows), *kind)
         yield (
             folder / "sft" / trained,
-            training(rows / "revision.jsonl", folder / "sft", str(base), "3.0", seed),
+            training(rows / "revision.jsonl", folder / "sft", str(base), "2.0", seed),
         )
         yield folder / "star.jsonl", ("rows-star", str(seed))
         yield (
             folder / "star" / trained,
-            training(folder / "star.jsonl", folder / "star", str(base), "3.0", seed),
+            training(folder / "star.jsonl", folder / "star", str(base), "2.0", seed),
         )
         for arm in BY_REWARD:
             yield folder / arm / trained, by_reward(config, arm, seed)
@@ -156,6 +165,7 @@ def by_reward(config: RunConfig, arm: str, seed: int) -> Command:
         "n_held_out": 0,
         "max_new_tokens": MAX_NEW_TOKENS,
         "problems_per_step": config.problems_per_step,
+        "chains_per_problem": 8,
         "stage_1_steps": stages[0],
         "stage_2_steps": stages[1],
         "learning_rate": config.learning_rate,

@@ -60,7 +60,7 @@ def row(problem: Problem, shown: Sequence[str], answer: str) -> RevisionRow:
 
 
 def base_rows(n_problems: int, path: Path) -> None:
-    """What the base learns: of each problem two draws of the single-attempt policy in a chain, and the second
+    """What the base learns: of each problem two draws of the shipped policy in a chain, and the second
     alone.
     """
     write_rows(path, asyncio.run(_base_rows(n_problems)))
@@ -68,7 +68,7 @@ def base_rows(n_problems: int, path: Path) -> None:
 
 async def _base_rows(n_problems: int) -> list[RevisionRow]:
     found = problems(TRUNK_SEED, "train", n_problems)
-    policy = load_policy(model_path("single_attempt"), base_seed=TRUNK_SEED, prefix_cache_bytes=2**28)
+    policy = load_policy(model_path("base"), base_seed=TRUNK_SEED, prefix_cache_bytes=2**28)
     params, rows = SamplingParams(MAX_NEW_TOKENS), []
     for start in range(0, len(found), 64):
         part = found[start : start + 64]

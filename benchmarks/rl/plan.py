@@ -100,6 +100,7 @@ def training(config: RlConfig, arm: str) -> Command:
         *("prm_train.grpo", "--config", "configs/grpo/arithmetic.yaml"),
         *("--output", config.policy(arm), "--model", model, "--seed", str(config.seed)),
         *("--n_steps", str(config.n_steps), "--learning_rate", str(config.learning_rate)),
+        *("--lr_schedule", "linear"),
         *("--n_steps_between_validations", str(config.n_steps_between_looks)),
         *("--n_prompts", str(config.n_prompts), "--n_generations", str(config.n_generations)),
         *("--problems.n", str(config.n_problems), "--problems.seed", str(config.seed)),

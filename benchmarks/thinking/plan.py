@@ -3,9 +3,11 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.thinking.texts import END, WAIT
+from benchmarks.thinking.texts import ANSWER, END, WAIT
 from data_gen.sampling.thinking import SwitchPenalty, ThinkingBudget
 
+# Behind the marker alone a policy whose thought was cut goes on thinking; s1 puts "Final Answer:" there, too
+ENDED = f"{END}\n{ANSWER}"
 MOST = 400  # tokens of a thought that nothing ends
 MAX_ANSWER = 60  # tokens behind it
 CUTS = (10, 20, 40, 60, 90, 120)  # the thought is ended there
@@ -27,7 +29,7 @@ def efforts() -> dict[str, Effort]:
     """By name, from least to most thinking within each kind."""
 
     def budget(least: int, most: int) -> ThinkingBudget:
-        return ThinkingBudget(END, least, most, WAIT)
+        return ThinkingBudget(ENDED, least, most, WAIT)
 
     found = {f"cut {most}": Effort(budget(0, most)) for most in CUTS}
     found[NATURAL] = Effort(budget(0, MOST))

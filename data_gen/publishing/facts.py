@@ -243,7 +243,8 @@ def _merge(group: Sequence[tuple[Path, RunDescription]], sample_defaults: Mappin
         finish_reasons=_total(sample.finish_reasons for sample in samples),
         unlabeled=_total(label.unlabeled for label in labels),
         n_rollouts=sum(label.n_rollouts for label in labels),
-        n_generated=sum(each.n_generated for each in (*samples, *labels, *searches)),
+        n_generated=sum(each.n_generated for each in (*samples, *labels))
+        + sum(each.n_generated for each in searches),
         judged=_judged([run for _, run in group]),
         policy_ids=tuple(sorted({policy for policy, _ in sources})),
         graders=tuple(sorted({grader for _, grader in sources})),

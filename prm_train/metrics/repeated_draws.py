@@ -70,7 +70,8 @@ def vote_of_repeated(
 
     Weights that are whole numbers give exact sums, and so exact ties. Raises ValueError for a weight below 0.
     """
-    voting = [i for i, answer in enumerate(answers) if answer is not None]
+    drawn_texts = np.flatnonzero(subsets.sum(axis=0)).tolist()  # of few draws most are in no subset
+    voting = [i for i in drawn_texts if answers[i] is not None]
     if any(not 0 <= weights[i] < math.inf for i in voting):
         raise ValueError(f"weights: got {min(weights)} to {max(weights)}, expected each to be 0 or more")
     if not voting:

@@ -141,7 +141,11 @@ class StepSettings:
         },
     )
     learning_rate: Annotated[float, Gt(0)] = field(
-        default=1e-6, metadata={"help": "learning rate of AdamW, constant after the warm-up"}
+        default=1e-6, metadata={"help": "peak learning rate of AdamW"}
+    )
+    lr_schedule: Literal["linear", "cosine", "constant_with_warmup"] = field(
+        default="constant_with_warmup",
+        metadata={"help": "how the learning rate goes on after the warm-up"},
     )
     n_warmup_steps: Annotated[int, Ge(0)] = field(
         default=5, metadata={"help": "optimizer steps in which the learning rate rises from 0"}

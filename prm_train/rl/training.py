@@ -161,7 +161,7 @@ def grpo_arguments(config: GrpoConfig) -> GrpoArguments:
         per_device_train_batch_size=n_in_a_pass,
         gradient_accumulation_steps=n_rows // (n_in_a_pass * n_processes),
         learning_rate=config.learning_rate,
-        lr_scheduler_type="constant_with_warmup",
+        lr_scheduler_type=config.lr_schedule,
         warmup_steps=config.n_warmup_steps,
         num_generations=config.n_generations,
         max_completion_length=config.max_new_tokens,

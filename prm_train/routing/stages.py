@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prm_train.metrics.difficulty import Floats
 from prm_train.routing.paths import Costed, Paths
@@ -47,8 +48,7 @@ class Mix:
 
 def with_stage(stage: Paths, rest: Paths, accept_from: float) -> Paths:
     """`rest` with the search of `stage` before its complex path."""
-    stands = stage.sure >= max(accept_from, np.finfo(float).tiny)  # never without an answer
-    is_shared = 0 < stage.n_drawn <= rest.n_drawn
+    stands, is_shared = _stands(stage, accept_from), _shares(stage, rest)
 
     def paid(alone: Costed, both: Costed) -> Mapping[Unit, Floats]:
         return {
@@ -69,6 +69,15 @@ def with_stage(stage: Paths, rest: Paths, accept_from: float) -> Paths:
     )
 
 
+def _stands(stage: Paths, accept_from: float) -> NDArray[np.bool_]:
+    """(problem, draw), never without an answer."""
+    return stage.sure >= max(accept_from, np.finfo(float).tiny)
+
+
+def _shares(stage: Paths, rest: Paths) -> bool:
+    return 0 < stage.n_drawn <= rest.n_drawn
+
+
 def graded_steps(
     parts: Mapping[int, Paths], last: Paths, unit: Unit, enough: Enough, most: int
 ) -> list[tuple[Step, ...]]:
@@ -85,22 +94,33 @@ def graded_steps(
             for place, stage in parts.items():
                 if costs[place] <= CHEAPER * first:
                     longer += _tried(place, stage, steps, rest, unit, enough)
-        tried = sorted(longer, key=lambda each: each[0])[:N_BEST]
-        found += [each[:2] for each in tried]
+        best = sorted(longer, key=lambda each: each[0])[:N_BEST]
+        found += [each[:2] for each in best]
+        tried = [
+            (cost, steps, with_stage(parts[steps[0].place], rest, steps[0].accept_from))
+            for cost, steps, rest in best
+        ]
     return [steps for _, steps in sorted(found, key=lambda each: each[0])[:N_BEST]]
 
 
 def _tried(
     place: int, stage: Paths, steps: tuple[Step, ...], rest: Paths, unit: Unit, enough: Enough
 ) -> list[tuple[float, tuple[Step, ...], Paths]]:
-    before, found = _mean_cost(rest, unit), []
+    """Mean cost and steps of each threshold that loses nothing, and `rest`: what `with_stage` comes to in one
+    unit, which is faster.
+    """
+    counts = np.minimum(stage.counts, rest.counts)
+    if not (counts.sum(axis=1) > 0).all():
+        return []
+    shares, before, found = counts / counts.sum(axis=1, keepdims=True), _mean_cost(rest, unit), []
+    alone, after = stage.complex[unit], rest.complex[unit]
+    both = after if _shares(stage, rest) else alone + after
     for accept_from in sure_candidates(stage):
-        paths = with_stage(stage, rest, accept_from)
-        if not (paths.counts.sum(axis=1) > 0).all():
-            continue
-        cost = _mean_cost(paths, unit)
-        if cost < before and enough.holds(always_complex(paths)[0]):
-            found.append((cost, (Step(place, accept_from), *steps), paths))
+        stands = _stands(stage, accept_from)
+        cost = float((np.where(stands, alone, both) * shares).sum(axis=1).mean())
+        right = np.where(stands, stage.complex_right, rest.complex_right)
+        if cost < before and enough.holds((right * shares).sum(axis=1)):
+            found.append((cost, (Step(place, accept_from), *steps), rest))
     return found
 
 

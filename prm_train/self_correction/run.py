@@ -9,6 +9,7 @@ last.
 import asyncio
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -95,7 +96,7 @@ def run_score(config: TrainScoreConfig) -> None:
         rates = {} if not held_out else attempted_twice(trainer, tokenizer, held_out)
         save(trainer.model, tokenizer, config)
         report = ScoreReport(
-            len(problems), curve(trainer.state), rates or None, tokens(trainer.state, config), cost.so_far()
+            len(problems), curve(trainer.state), rates or None, tokens(trainer.state), cost.so_far()
         )
         report.write(folder / "report.json")  # from here on the training is a finished one
         remove_resume_files(folder)
@@ -176,10 +177,8 @@ def verdicts(groups: Sequence[Sequence[TwoAttempts]]) -> list[list[Any]]:
 
 def save(model: Any, tokenizer: Any, config: TrainScoreConfig) -> None:
     """Write the checkpoint, and check that what is on disk is what is in memory. Raises RuntimeError."""
-    layout = "chat" if tokenizer.chat_template else "plain"
-    facts = CheckpointFacts(
-        "revision", EncodingFacts(layout, "\n", marker_token=""), "rewards of two attempts (SCoRe)", "last"
-    )
+    encoding = EncodingFacts("chat" if tokenizer.chat_template else "plain", "\n", marker_token="")
+    facts = CheckpointFacts("revision", encoding, "rewards of two attempts (SCoRe)", "last")
     write_facts(facts, model.config)
     in_memory = frozen_policy(model, tokenizer, config).policy_id
     model.save_pretrained(config.output)
@@ -192,26 +191,29 @@ def save(model: Any, tokenizer: Any, config: TrainScoreConfig) -> None:
 
 
 def curve(state: Any) -> tuple[dict[str, float], ...]:
-    """The logged entries of steps, with the loss and the means of the attempts."""
+    """The logged means of the attempts, with the loss; Trainer's last entry has those of the last steps."""
     return tuple(
-        {name: round(float(value), 6) for name, value in entry.items()}
+        {
+            name: round(float(value), 6)
+            for name, value in entry.items()
+            if name != "total_flos" and not name.startswith("train_")
+        }
         for entry in state.log_history
-        if "loss" in entry
+        if "attempts/accuracy_1" in entry
     )
 
 
-def tokens(state: Any, config: TrainScoreConfig) -> dict[str, int]:
+def tokens(state: Any) -> dict[str, int]:
     """Tokens of the whole training, from the means in its log: generated, prompts read for that, trained on,
-    and read by the base for the KL. The steps behind the last entry count as those of it.
+    and read by the base for the KL.
     """
-    entries, total, before = curve(state), dict[str, float](), 0
-    for number, entry in enumerate(entries):
-        step = config.n_steps if number == len(entries) - 1 else entry["step"]
+    total, before = Counter[str](), 0.0
+    for entry in curve(state):
         for name, value in entry.items():
             if name.startswith("tokens/"):
-                total[name] = total.get(name, 0.0) + value * (step - before)
-        before = int(step)
-    return {name.removeprefix("tokens/"): round(value) for name, value in total.items()}
+                total[name.removeprefix("tokens/")] += round(value * (entry["step"] - before))
+        before = entry["step"]
+    return dict(total)
 
 
 def rates_table(rates: Mapping[str, SelfCorrection]) -> str:

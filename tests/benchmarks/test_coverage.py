@@ -1,5 +1,6 @@
 """The draws of a problem by text, the rule that reads them, and the figures by hand."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,6 +74,9 @@ def test_figures_of_two_problems_by_hand(tmp_path: Path) -> None:
     assert mean["majority"][1] == 0.0
     assert mean["rule"][1] == pytest.approx(0.375, abs=0.03)
     assert mean["prm_vote"][1] == pytest.approx(0.375, abs=0.03)  # 0.9 against 0.4
+    assert found["misses_among_all_draws"] == {
+        **{"prm": 1, "prm, passes the rule": 1, "prm_vote": 1},  # of the problem that is never solved
+    }
     assert found["recovered"]["prm"]["3"] is None  # of some resamples nothing is solved
     assert (found["n_never_solved"], found["tokens"]) == (1, {"drawn": 80, "distinct": 20, "scored_prm": 24})
     assert "| best of k by PRM | 12.5 (" in table(found)
@@ -82,6 +86,13 @@ def test_all_that_fails_the_rule_weighs_less_than_one_that_passes() -> None:
     texts = [text("a", 9, "1", 0.2, rule=False), text("b", 1, "2", 0.9)]
     assert vote_weights(texts)["rule"] == [1.0, 11.0]
     assert vote_weights(texts)["rule_prm"] == [0.2, 0.9 * 11]
+
+
+def test_the_table_of_the_page_is_that_of_the_stored_figures() -> None:
+    root = Path(__file__).parents[2]
+    stored = json.loads((root / "benchmarks/results/coverage.json").read_text())
+    page = (root / "docs/distillation.md").read_text()
+    assert table(stored, ("1", "10", "100", "1000", "10000")) in page
 
 
 def test_a_ratio_of_means_is_resampled_with_its_problems() -> None:

@@ -1,5 +1,6 @@
 """The jobs of two rounds of distillation, and what is measured of their students, by hand."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from benchmarks.distill import AGAIN, ARMS, FILTER, DistillConfig, jobs, write_h
 from benchmarks.distill_figures import (
     MEASURES,
     Making,
+    against_teacher,
     difference,
     making_figures,
     measured,
@@ -61,6 +63,9 @@ def test_every_job_is_a_command_that_reads_what_jobs_before_it_wrote(config: Dis
         written.add(parsed.output)
         done.add(job.name)
     assert len(done) == 3 + 2 * (3 * len(ARMS) + 7 * len(AGAIN))
+    first = [job.name for job in jobs(replace(config, n_rounds=1))]
+    assert done.issuperset(first)
+    assert len(first) == 2 + 2 * 3 * len(ARMS)
 
 
 def test_no_problem_of_a_round_is_one_of_the_prm_of_another_round_or_of_the_test(
@@ -132,6 +137,9 @@ def test_differences_are_of_the_same_problems_seed_by_seed() -> None:
     found = difference(one, other, "sample", np.random.default_rng(0))
     assert (found.mean, found.low, found.high) == pytest.approx((0.2, 0.2, 0.2), abs=0.4)
     assert found.mean == pytest.approx(0.2)
+    taught = [{"vote": np.array([0.9, 0.9])}] * 2
+    beside = against_teacher(one, taught, "sample", "vote", np.random.default_rng(0))
+    assert beside.mean == pytest.approx(-0.15)
 
 
 def test_a_student_has_repaid_its_making_after_so_many_questions() -> None:
@@ -146,6 +154,12 @@ def test_a_student_has_repaid_its_making_after_so_many_questions() -> None:
     assert making_figures(making, "vote-again", costs)["repaid_after"] == 20
     assert making_figures(making, "star", costs)["repaid_after"] is None
     assert making_figures(replace(making, flops=None), "vote", costs)["repaid_after"] is None
+
+
+def test_the_table_of_the_page_is_that_of_the_stored_figures() -> None:
+    root = Path(__file__).parents[2]
+    stored = json.loads((root / "benchmarks/results/distill.json").read_text())
+    assert table(stored) in (root / "docs/distillation.md").read_text()
 
 
 def test_the_table_marks_differences_whose_interval_does_not_hold_0() -> None:

@@ -5,16 +5,27 @@ sample costs 5 for the prompt, 2 and 17 of the PRM: 24. Four that vote by their 
 """
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from data_gen.sampling.draw_settings import DrawSettings
 from data_gen.settings.errors import InputError
 from prm_train.evaluation.choosing import choose_settings
 from prm_train.evaluation.costs import Costs
-from prm_train.route import main
+from prm_train.evaluation.difficulty import target_rates
+from prm_train.evaluation.shards import FinishedSearch, read_search
+from prm_train.metrics.difficulty import PassRateFit
+from prm_train.route import main, makers_of, searched
 from prm_train.routing.paths import NO_SCORE, PathMaker
+from prm_train.routing.plan import plan_of
 from prm_train.routing.report import RouteReport
+from prm_train.routing.settings import RouteConfig
+from prm_train.routing.stages import Mix
+from prm_train.routing.study import FitSettings, fit_router, judge
+from prm_train.search.allocation import Allocation, BudgetChoices
 from prm_train.search.routing.router import Router
 from tests.prm_train.allocation.test_allocate import result, write_search
 
@@ -122,10 +133,56 @@ def test_the_complex_path_of_a_draw_is_that_of_its_block_and_shares_it() -> None
     # of the last two answers, 1 and 9, by 0.1 and 0.9; a majority is even
     assert pairs.confidence.tolist() == [[1.0, 1.0, pytest.approx(0.9), pytest.approx(0.9)]]
     assert majority.confidence.tolist() == [[1.0, 1.0, 0.5, 0.5]]
+    # as sure as the share times the score; a majority, which reads none, as its share
+    assert pairs.sure.tolist() == [[0.1, 0.1, pytest.approx(0.81), pytest.approx(0.81)]]
+    assert majority.sure.tolist() == majority.confidence.tolist()
+    assert (pairs.n_drawn, majority.n_drawn) == (2, 0)
     # who stops early looks at the first of a block first
     early = maker.paths(maker.arms.arm("prm_weighted_margin", 2).choice)
     assert early.counts.tolist() == [[1.0, 0.0, 1.0, 0.0]]
     assert NO_SCORE < 0.0
+
+
+class Prompts:
+    """Reads of a prompt what its pass@1 is; as `PromptReader`."""
+
+    def __init__(self, search: FinishedSearch) -> None:
+        self._rates = {each.problem.question: np.mean(target_rates([each], 0)) for each in search.results}
+
+    def read(self, questions: Sequence[str]) -> tuple[np.ndarray, list[int]]:
+        return np.array([[self._rates[each]] for each in questions]), [1] * len(questions)
+
+
+def test_an_allocation_has_the_search_of_each_bin_and_answers_without_a_router(folder: Path) -> None:
+    """Easy questions get two samples, hard ones four, for 42; reading a prompt costs 1. The router lets right
+    samples stand: of an easy question three for 24, of a hard one one.
+    """
+    config = RouteConfig((folder / "validation",), folder / "route", allocation=folder / "allocation.json")
+    search = read_search(config.validation)
+    [maker], _ = makers_of(config, [search], choose_settings(search.results))
+    choices = tuple(maker.arms.arm("prm_weighted", n).choice for n in (2, 4))
+    Allocation(
+        models={"policy": "p1", "prm": "s1"},
+        difficulty="prompt",
+        fit=PassRateFit((1.0,), 0.0, 0.0),
+        draws=DrawSettings(),
+        aggregation="min",
+        n_draws=4,
+        edges=(0.5,),
+        unit="tokens",
+        sharing="mean",
+        budgets=(BudgetChoices(50.0, choices, 1.0, 36.0),),
+    ).write(folder / "allocation.json")
+    plan = plan_of(config, maker, search, None)
+    assert (plan.choices, plan.reference, plan.given) == (choices, None, Mix((0, 1), (0.5,)))
+    problems = searched(maker, plan, Prompts(search))  # type: ignore[arg-type]
+    right, cost = problems.reference
+    assert cost["tokens"].tolist() == [31.0, 43.0] * 3  # two samples cost 30
+    fitted = fit_router(problems, FitSettings(), plan.given, plan.fit)
+    assert (fitted.mix, fitted.fit) == (plan.given, plan.fit)
+    found = judge(problems, fitted).router
+    assert found.right.tolist() == right.tolist()
+    assert found.cost["tokens"].tolist() == [1 + (3 * 24 + 30) / 4, 1 + (24 + 3 * 42) / 4] * 3
 
 
 def test_what_is_not_there_is_refused(folder: Path) -> None:

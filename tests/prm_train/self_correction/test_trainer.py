@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from data_gen.settings.parse import dump_config
 from prm_train.kinds.load import load_checkpoint
 from prm_train.self_correction import trainer as trainer_module
 from prm_train.self_correction.chains import DrawnAttempt, TwoAttempts
-from prm_train.self_correction.run import ScoreReport, build, run_score, split_problems
+from prm_train.self_correction.run import ScoreReport, build, curve, run_score, split_problems, tokens
 from prm_train.self_correction.settings import TrainScoreConfig
 from prm_train.self_correction.trainer import ScoreTrainer, padded
 from prm_train.train_score import main
@@ -110,6 +111,16 @@ def test_a_step_of_the_base_itself_costs_no_kl_and_its_gradient_is_that_of_the_w
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_tokens_of_a_training_are_counted_to_its_last_step() -> None:
+    entries = [
+        {"step": 2, "loss": 0.5, "attempts/accuracy_1": 0.5, "tokens/generated": 10.0},
+        {"step": 3, "train_loss": 0.5, "attempts/accuracy_1": 0.25, "tokens/generated": 4.0},
+    ]
+    state = SimpleNamespace(log_history=entries)
+    assert tokens(state) == {"generated": 24}  # 2 * 10 + 1 * 4
+    assert curve(state)[1] == {"step": 3, "attempts/accuracy_1": 0.25, "tokens/generated": 4.0}
+
+
 def test_a_killed_training_goes_on_as_if_it_had_not_been(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,7 +132,7 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(
     assert report.held_out["base"].n_problems == 1
     assert report.tokens["generated"] > 0
     assert not list((whole.output / "training").glob("checkpoint-*"))
-    assert load_checkpoint(whole.output).facts.kind == "revision"
+    assert load_checkpoint(str(whole.output)).facts.kind == "revision"
 
     broken = config_in(tmp_path / "broken")
     step = ScoreTrainer.training_step

@@ -12,6 +12,7 @@ from data_gen.ledger.store import IN_MEMORY, Ledger
 from data_gen.problems.layouts import question_id
 from data_gen.records.solutions import Question
 from prm_train.search.answer import Answer
+from prm_train.search.routing.fits import Fits
 from prm_train.search.solve_settings import SolveSettings
 from prm_train.search.solving.solver import Solver
 from prm_train.serving.answering import Answerer, Models, first_draw
@@ -132,7 +133,7 @@ def test_reasoning_effort_is_a_budget_of_the_allocation_where_there_is_one(
     path = tmp_path / "allocation.json"
     ALLOCATION.write(path)
     policy, scorer = ScriptedPolicy(write), ScriptedScorer(lambda steps: 0.2)
-    answerer = Answerer(Models(policy, scorer, load_grader("exact", "a question")))
+    answerer = Answerer(Models(policy, scorer, load_grader("exact", "a question"), fits=Fits(ALLOCATION)))
     body = ChatBody(messages=[MessageBody(role="user", content="?")], reasoning_effort=effort)
     settings = settings_for(SolveSettings(allocation=path), body, None, 64, ALLOCATION)
 

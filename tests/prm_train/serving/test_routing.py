@@ -82,6 +82,7 @@ def test_a_simple_answer_and_an_escalation_say_why_and_are_counted(
         "pass_at_1": None,
         "score": pytest.approx(scored[sure], abs=1e-6),
         "confidence": None,
+        "n_searches": None,
     }
     assert simple["usage"]["completion_tokens_details"]["reasoning_tokens"] == 0
     route = complex_["search"]["route"]
