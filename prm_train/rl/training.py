@@ -122,6 +122,7 @@ def claimed_folder(config: GrpoConfig, arguments: GrpoArguments) -> Iterator[Non
                 check_output(config.output, model_path(config.model))
                 if (folder / REPORT).exists():
                     check_run(folder, config)
+                    remove_resume_files(folder)  # where it was killed before it had
                 else:
                     is_begun = last_whole_checkpoint(folder) is not None
                     claim_run(folder, config, _models(config), is_begun=is_begun)

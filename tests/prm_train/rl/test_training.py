@@ -145,8 +145,10 @@ def test_a_finished_training_is_left_alone_and_another_is_refused(
     whole: Path, tiny_policy: Path, random_scorers: dict[str, str]
 ) -> None:
     before = (whole / "model.safetensors").read_bytes()
+    (whole / "training" / "checkpoint-4").mkdir()  # as a kill behind the report leaves it
     train(whole, tiny_policy, random_scorers)
     assert (whole / "model.safetensors").read_bytes() == before
+    assert not list(whole.glob("training/checkpoint-*"))
     with pytest.raises(InputError, match=r"another configuration: n_steps is 4, got 5"):
         train(whole, tiny_policy, random_scorers, "--n_steps", "5")
 
