@@ -84,7 +84,7 @@ from data_gen.policies.engine.transformers_policy import load_policy
 from data_gen.process.machine import machine_name, shown_path
 from data_gen.sampling.summary import SampleSummary
 from data_gen.settings.parse import parse_config
-from prm_train.metrics.self_correction import MEASURES, problem_values
+from prm_train.metrics.self_correction import MEASURES, bounds_of, problem_values
 from prm_train.metrics.training_report import TrainingReport
 from prm_train.metrics.training_seeds import interval_over_seeds
 
@@ -203,8 +203,10 @@ def run(config: RunConfig) -> None:
 # --- figures
 
 
-def over_seeds(values: Sequence[NDArray[np.float64]]) -> dict[str, float]:
-    found = interval_over_seeds(values, np.random.default_rng(0), "shared", bounds=(-1.0, 1.0))
+def over_seeds(
+    values: Sequence[NDArray[np.float64]], bounds: tuple[float, float] = (-1.0, 1.0)
+) -> dict[str, float]:
+    found = interval_over_seeds(values, np.random.default_rng(0), "shared", bounds=bounds)
     return {name: round(value, 4) for name, value in asdict(found).items()}
 
 
@@ -255,7 +257,10 @@ def collect(output: Path) -> None:
     for name in ("sampled", "greedy"):
         values = {arm: [problem_values(each[name]) for each in stored[arm]] for arm in ARMS}
         figures["arms"][name] = {
-            arm: {measure: over_seeds([each[measure] for each in values[arm]]) for measure in MEASURES}
+            arm: {
+                measure: over_seeds([each[measure] for each in values[arm]], bounds_of(measure))
+                for measure in MEASURES
+            }
             | {"same": [read_object(f / f"test-{arm}.json")[f"{name}_same"] for f in folders]}
             for arm in ARMS
         }

@@ -46,10 +46,15 @@ def problem_values(chains: Sequence[Sequence[Pair]]) -> dict[str, NDArray[np.flo
     return {name: np.array(values) for name, values in by_measure.items()}
 
 
+def bounds_of(measure: str) -> tuple[float, float]:
+    """Between which its values lie: all but delta are shares."""
+    return (-1.0, 1.0) if measure == "delta" else (0.0, 1.0)
+
+
 def self_correction(chains: Sequence[Sequence[Pair]]) -> SelfCorrection:
     """Of the verdicts on both attempts of each chain, by problem. Raises ValueError without a problem."""
     intervals = {
-        name: bootstrap_interval(values, np.random.default_rng(0), bounds=(-1.0, 1.0))
+        name: bootstrap_interval(values, np.random.default_rng(0), bounds=bounds_of(name))
         for name, values in problem_values(chains).items()
     }
     n_unknown = sum(verdict.is_unknown for group in chains for pair in group for verdict in pair)

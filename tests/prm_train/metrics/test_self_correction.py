@@ -25,4 +25,7 @@ def test_measures_are_shares_of_all_chains_and_delta_is_what_is_won_minus_what_i
     found = self_correction(chains)
     assert (found.n_problems, found.n_unknown) == (4, 2)
     assert found.delta.mean == pytest.approx(0.125)
+    never = self_correction([[(INCORRECT, INCORRECT)]] * 4)
+    assert never.accuracy_2.low == 0  # a share, though nothing differs
+    assert never.delta.low < 0
     assert found.delta.low < 0.125 < found.delta.high
