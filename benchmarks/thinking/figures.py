@@ -152,25 +152,22 @@ class Choice:
 def _within(
     bins: NDArray[np.int64], table: Mapping[str, tuple[Floats, Floats]], most_tokens: float
 ) -> list[str]:
-    """For each bin the effort with the highest accuracy less a price for tokens; the lowest price with which
-    the mean over problems stays within `most_tokens`.
+    """An effort for each bin: of all ways to give them out whose mean over problems is within `most_tokens`
+    the one with the highest accuracy, and of equal ones the cheapest. Where none is, the cheapest of all.
     """
-    cheapest = min(table, key=lambda name: float(table[name][1].mean()))
-    for price in (0.0, *np.geomspace(1e-6, 1e-1, 200)):
-        best = []
-        for each in range(N_BINS):
-            places = bins == each
-            if not places.any():
-                best.append(cheapest)
-                continue
-            worth = {
-                name: float((right - price * spent)[places].mean()) for name, (right, spent) in table.items()
-            }
-            best.append(max(worth, key=worth.__getitem__))
-        mean = np.mean([table[best[where]][1][place] for place, where in enumerate(bins)])
-        if mean <= most_tokens + 1e-9:
-            return best
-    return [cheapest] * N_BINS
+    names, n = list(table), len(bins)
+    right, spent = (
+        np.array([[table[name][kind][bins == each].sum() / n for name in names] for each in range(N_BINS)])
+        for kind in (0, 1)
+    )  # (bin, effort)
+    ways = np.indices((len(names),) * N_BINS).reshape(N_BINS, -1)  # (bin, way)
+    solved, cost = (
+        sum((values[each, ways[each]] for each in range(N_BINS)), np.zeros(ways.shape[1]))
+        for values in (right, spent)
+    )
+    fits = cost <= most_tokens + 1e-9
+    best = np.lexsort((cost, np.where(fits, -solved, 0.0), ~fits))[0]
+    return [names[way] for way in ways[:, best]]
 
 
 def _one(problem: DrawnProblem, name: str) -> tuple[float, float]:
