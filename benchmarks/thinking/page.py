@@ -56,7 +56,7 @@ def page(found: Mapping[str, Any]) -> str:
         "",
         "## Effort by predicted difficulty",
         "",
-        "An effort of at least 20 tokens for each fifth of predicted difficulty, chosen on validation "
+        "An effort of at least 20 tokens for each fifth of predicted difficulty, chosen on validation",
         "problems at no more tokens than the fixed effort took there.",
         "",
         "| fixed effort | its tokens | tokens of the adaptive one | adaptive above fixed |",
