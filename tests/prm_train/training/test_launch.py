@@ -213,6 +213,7 @@ def refused(command: list[str], rows: Path, policy: Path, output: Path, *more: s
     return finished.stderr
 
 
+@pytest.mark.slow
 def test_fsdp_on_cpus_is_refused_since_it_would_train_unconnected_copies(rows, tiny_policy, tmp_path):
     """One process is refused as two are: what decides is what the launcher left in the environment."""
     line = ["env", "N_PROCESSES=1", str(ROOT / "launch" / "train.sh"), "fsdp2", "train-prm"]

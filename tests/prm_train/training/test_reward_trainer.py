@@ -158,6 +158,7 @@ def test_the_logged_loss_is_the_mean_over_labels(kind, tiny_policy, tmp_path):
     assert trainer.evaluate()["eval_loss"] == pytest.approx(unweighted / n_labels, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_loss_and_gradient_of_one(tiny_policy, tmp_path):
     train_in_two(tmp_path / "meeting", one_of_two_processes, tiny_policy, tmp_path)
     kinds: tuple[Kind, ...] = ("prm", "orm")
