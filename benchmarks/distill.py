@@ -47,9 +47,8 @@ base policy's. Of round two a small gain, since the first student has most of wh
 What this cannot show: a teacher that is another, larger model; more than two rounds; a PRM that is trained
 again on the student's solutions; tasks in which a right answer does not vouch for the steps.
 
-Deviations: what is stored is of round one and one seed (`n_rounds`, `n_seeds`; the same command goes on to
-all of it). A student alone against its teacher's search was added when the first figures were there.
-docs/distillation.md says what came out.
+Deviations: a student alone against its teacher's search was added when the first figures (of one seed and
+round one) were there. docs/distillation.md says what came out.
 
     python -m benchmarks.distill --quickstart runs/quickstart --output runs/distill
 
