@@ -81,10 +81,10 @@ gsm8k: setup ## the same with GSM8K, for a machine with a card; MODEL names anot
 	$(BIN)/python -m benchmarks.word_problems run --task gsm8k --output runs/gsm8k-sft/seed-$(SEED) --seed $(SEED) --model $(MODEL) \
 		--device cuda --n_processes 1 --max_new_tokens 256 --sizes.n_validation 150 --sizes.n_test 500 $(ARGS)
 
-rl: quickstart ## GRPO with and without a verifier's rewards, one seed (about half an hour on two idle cores); needs the quickstart
+rl: quickstart ## GRPO with and without a verifier's rewards, one seed (by its plan half an hour of CPU); needs the quickstart
 	$(BIN)/python -m benchmarks.rl run --output runs/rl/seed-$(SEED) --seed $(SEED) --verifiers runs/quickstart $(ARGS)
 
-thinking: setup ## thinking longer, shorter or calmer on a variant of the built-in task, one seed (half an hour on an idle core)
+thinking: setup ## thinking longer, shorter or calmer on a variant of the built-in task, one seed (a quarter of an hour on an idle core)
 	$(BIN)/python -m benchmarks.thinking run --output runs/thinking/seed-$(SEED) --seed $(SEED) $(ARGS)
 
 bench-search: setup $(PEERS_VENV)/.installed ## searches against the textbook loop, its-hub and thinkbooster: prints ratios
@@ -100,7 +100,7 @@ $(PEERS_VENV)/.installed: $(VENV)/.installed benchmarks/peers.txt
 coverage: setup ## pass@k to 10,000 draws on the test problems of runs/quickstart, and what choices recover of it (10 minutes of CPU)
 	$(BIN)/python -m benchmarks.coverage --quickstart runs/quickstart --output runs/coverage $(ARGS)
 
-distill: setup ## what a search finds, learnt by the policy, in two rounds, three seeds, from runs/quickstart (about 15 minutes of CPU)
+distill: setup ## what a search finds, learnt by the policy, in two rounds, three seeds, from runs/quickstart (half an hour of CPU)
 	$(BIN)/python -m benchmarks.distill --quickstart runs/quickstart --output runs/distill $(ARGS)
 
 faults: setup ## kills at every file event, a full disk, flipped bits, two processes at once, hostile others: what survives

@@ -27,7 +27,7 @@ usage() {
 mode=$1 command=$2
 shift 2
 case $command in
-train-*) module=prm_train.${command//-/_} ;;
+train-* | grpo) module=prm_train.${command//-/_} ;;
 *) usage ;;
 esac
 

@@ -276,6 +276,9 @@ def test_the_script_starts_the_other_trainings_too():
     assert finished.stderr.startswith("python -m prm_train.train_revision --help\n")
     assert finished.returncode == 0
     assert "--stop_after_minimum" in finished.stdout
+    finished = launch(str(ROOT / "launch" / "train.sh"), "single", "grpo", "--help")
+    assert finished.stderr.startswith("python -m prm_train.grpo --help\n")
+    assert "--credit_weight" in finished.stdout
 
 
 @pytest.mark.parametrize("stage", ["zero2", "zero3", "zero3_offload"])
