@@ -1,6 +1,6 @@
 """The figures of finished runs: those of each seed, and differences over all seeds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from prm_train.metrics.estimators import (
     paired_difference,
     reliability_bins,
 )
-from prm_train.metrics.ranking import brier
+from prm_train.metrics.ranking import auroc, brier
 from prm_train.metrics.training_seeds import interval_over_seeds
 from prm_train.search.results import ProblemResult
 
@@ -53,11 +53,28 @@ def collected(folders: Sequence[Path]) -> dict[str, Any]:
             name: over_seeds([correct_of(config, folder, name) for config, folder in runs])
             for name in runs[0][0].test_sets
         },
-        "model": runs[0][0].model,
+        "model": model_name(runs[0][0].model),
         "task": runs[0][0].task,
         "problems": read_object(folders[0] / "problems" / "counts.json"),
-        "machine": machine_name(),
+        "machine": machine_of(*runs[0]),
     }
+
+
+def model_name(model: str) -> str:
+    """A Hub name as it is, a folder without where it lies on this machine."""
+    return Path(model).name if Path(model).is_absolute() else model
+
+
+def machine_of(config: RunConfig, folder: Path) -> str:
+    """Where a run was made: it wrote figures of its own at its end, perhaps on another machine than this."""
+    own = folder / "figures.json"
+    if own.exists():
+        return str(read_object(own)["machine"])
+    if config.device == "cpu":
+        return machine_name()
+    import torch
+
+    return f"{torch.cuda.get_device_name(config.device)}, {machine_name()}"
 
 
 def seed_figures(config: RunConfig, folder: Path) -> dict[str, Any]:
@@ -101,21 +118,34 @@ def set_figures(config: RunConfig, folder: Path, name: str) -> dict[str, Any]:
         },
         "within_problem_auroc": {kind: figure(interval) for kind, interval in aurocs.items()},
         "paired": bars(correct_of(config, folder, name)) | paired,
-        "calibration": {kind: calibration(results, kind) for kind in ("prm", "orm")},
+        "calibration": {
+            "prm": calibration(results, "prm"),
+            "orm": calibration(results, "orm"),
+            "prm, lowest step": calibration(results, "prm", of_steps=min),
+        },
         "tokens": {
-            method: {str(n): asdict(tokens) for n, tokens in curve.items()}
+            method: {
+                str(n): {name: round(value) for name, value in asdict(tokens).items()}
+                for n, tokens in curve.items()
+            }
             for method, curve in report.tokens.items()
         },
         "settings": dict(report.settings),
     }
 
 
-def calibration(results: Sequence[ProblemResult], scorer: str) -> dict[str, Any]:
+def last(scores: Sequence[float]) -> float:
+    return scores[-1]
+
+
+def calibration(
+    results: Sequence[ProblemResult], scorer: str, of_steps: Callable[[Sequence[float]], float] = last
+) -> dict[str, Any]:
     """Of the score at the end of each candidate, as the probability that it is right; a candidate without a
-    score or a verdict is left out.
+    score or a verdict is left out. `auroc` is over all candidates of all problems.
     """
     pairs = [
-        (candidate.scores[scorer][-1], candidate.is_correct)
+        (of_steps(candidate.scores[scorer]), candidate.is_correct)
         for result in results
         for candidate in result.scored
         if candidate.scores.get(scorer) and not candidate.is_unknown
@@ -128,6 +158,7 @@ def calibration(results: Sequence[ProblemResult], scorer: str) -> dict[str, Any]
         "share_right": round(float(np.mean(truths)), 4),
         "expected_calibration_error": round(expected_calibration_error(bins), 4),
         "brier": round(brier(scores, truths), 4),
+        "auroc": None if (area := auroc(scores, truths)) is None else round(area, 4),
         "bins": [
             {"mean_score": round(b.mean_score, 4), "share_right": round(b.share_correct, 4), "n": b.count}
             for b in bins

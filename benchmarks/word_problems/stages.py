@@ -28,6 +28,12 @@ TOKENS_OF_PROMPT, TOKENS_OF_SOLUTION = 75, 22
 # the same steps at every N). Each stage measures what it will take before it starts.
 DISTINCT, DISTINCT_IN_TREES = 0.4, 0.2
 TEMPERATURE = 0.7
+# Where a card computes: more rows at a time than a CPU gains by, and of its memory what two seeds beside each
+# other leave to each other.
+ON_A_CARD = ("--policy.dtype", "bfloat16", "--policy.max_rows", "512")
+CARD_CACHE = ("--policy.prefix_cache_bytes", str(6 * 2**30))
+CARD_SCORERS = ("--scorer.cache_bytes", str(4 * 2**30), "--scorer.max_batch_tokens", "32768")
+CARD_OPEN = ("--n_open", "128")
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,13 @@ class RunConfig:
     n_samples: int = field(default=64, metadata={"help": "candidates of a validation or test problem"})
     n_solutions: int = field(default=8, metadata={"help": "solutions of a training problem"})
     max_new_tokens: int = field(default=96, metadata={"help": "most tokens of a solution"})
+    forecast: bool = field(
+        default=True,
+        metadata={
+            "help": "measure what a stage will take before it starts (as long as the stage, on a card)",
+            "is_execution": True,
+        },
+    )
     small: bool = field(
         default=False,
         metadata={"help": "few problems, and a recipe for a tiny random model, to try the command"},
@@ -115,7 +128,7 @@ def problems_of(config: RunConfig, name: str, shard: int) -> tuple[str, ...]:
         *("--problems.source", str(config.output / "problems" / f"{name}.jsonl")),
         *("--problems.shard", f"{shard}/{config.n_processes}"),
         *("--policy.model", str(config.output / "policy"), "--policy.device", config.device),
-        *(() if config.device == "cpu" else ("--policy.dtype", "bfloat16")),
+        *(() if config.device == "cpu" else (*ON_A_CARD, *CARD_CACHE)),
         *("--policy.base_seed", str(config.seed), "--max_new_tokens", str(config.max_new_tokens)),
     )
 
@@ -162,12 +175,14 @@ def scorer_stages(config: RunConfig, n_train: int) -> Iterator[Stage]:
             *("data_gen.sample", *config_of("sample"), "--output", str(run)),
             *("--n_samples", str(config.n_solutions), "--temperature", str(TEMPERATURE)),
             *problems_of(config, "train", shard),
+            *(() if config.device == "cpu" else CARD_OPEN),
         )
         for shard, run in enumerate(runs)
     )
     prompts = n_train * TOKENS_OF_PROMPT
     yield Stage("sample", sample, (n_solutions * TOKENS_OF_SOLUTION * DISTINCT + prompts) / generating)
-    label = tuple(("data_gen.label", *config_of("label"), "--run", str(run)) for run in runs)
+    n_open = () if config.device == "cpu" else CARD_OPEN
+    label = tuple(("data_gen.label", *config_of("label"), "--run", str(run), *n_open) for run in runs)
     # Half of the solutions are wrong and differ; two prefixes of each get eight rollouts of half a solution
     rollouts = n_solutions / 2 * 2 * 8 * TOKENS_OF_SOLUTION / 2 * DISTINCT
     yield Stage("label", label, (rollouts + prompts) / generating, can_forecast=True)
@@ -205,6 +220,7 @@ def search_stage(
             *("prm_train.search.run", *config_of("search", which), "--output", str(folder)),
             *("--prm", str(config.output / "prm"), "--orm", str(config.output / "orm")),
             *(*options, *problems_of(config, name, shard)),
+            *(() if config.device == "cpu" else CARD_SCORERS),
         )
         for shard, folder in enumerate(config.shards(name))
     )
@@ -221,9 +237,9 @@ def search_stage(
 # --- running them
 
 
-def run_stage(stage: Stage, folder: Path, lock: int) -> None:
-    """Run what is not done yet; before the work itself what it will take, by its own first part. Raises
-    InputError naming the command that failed.
+def run_stage(stage: Stage, folder: Path, lock: int, forecast: bool = True) -> None:
+    """Run what is not done yet; with `forecast`, before the work itself what it will take, by its own first
+    part. Raises InputError naming the command that failed.
     """
     file = folder / "stages" / f"{stage.name}.json"
     if file.exists():
@@ -231,7 +247,7 @@ def run_stage(stage: Stage, folder: Path, lock: int) -> None:
         return
     print(f"{stage.name}: about {stage.seconds / 60:,.0f} minutes", flush=True)
     clock = RunClock(file.with_suffix(".clock"), child_cpu_seconds)
-    if stage.can_forecast:
+    if stage.can_forecast and forecast:
         forecasts = tuple((*command, "--forecast", "true") for command in stage.commands)
         run_commands(forecasts, stage.n_threads, clock, lock)
     run_commands(stage.commands, stage.n_threads, clock, lock)

@@ -44,6 +44,10 @@ def validate(
     start = time.perf_counter()
     # The engine changes how a model attends and may lay its weights out anew
     own = copy.deepcopy(model)
+    # Of accelerate: under its autocast the engine's passes differ by more than they may, and it falls back to
+    # whole texts; bound to the copy, they would keep its weights, too
+    for name in ("forward", "_original_forward"):
+        vars(own).pop(name, None)
     own.config.use_cache = True
     own.gradient_checkpointing_disable()
     # One answer a problem: nothing of its prompt is needed twice
@@ -60,8 +64,6 @@ def validate(
         return await asyncio.gather(*map(answer, problems))
 
     are_right, are_unknown, lengths = zip(*run_apart(answers()), strict=True)
-    for name in ("forward", "_original_forward"):  # bound to it by accelerate: its weights would stay
-        vars(own).pop(name, None)
     return Validation(
         sum(are_right) / len(problems),
         len(problems),

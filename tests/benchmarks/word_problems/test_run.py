@@ -48,8 +48,9 @@ def write_model(folder: Path) -> Path:
     return folder
 
 
-def test_every_command_of_a_run_reads_its_config(tmp_path: Path) -> None:
-    config = RunConfig(tmp_path, model="base", seed=3)
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_every_command_of_a_run_reads_its_config(device: str, tmp_path: Path) -> None:
+    config = RunConfig(tmp_path, model="base", seed=3, device=device)
     counts = {"solutions": 1156, "train": 361, "validation": 60}
     tests = [search_stage(config, name, 300, (0.4, 0.7), "min") for name in config.test_sets]
     stages = [*stages_before_choosing(config, counts), *tests]
