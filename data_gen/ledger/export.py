@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.ledger.file import open_for_reading
+from data_gen.ledger.prefix_blocks import whole_ids
 from data_gen.ledger.verification import refuse_damage
 
 
@@ -31,7 +32,7 @@ def exported_draws(path: Path) -> Iterator[dict[str, Any]]:
     with closing(open_for_reading(path)) as database:
         params = {name: json.loads(text) for name, text in database.execute("SELECT hash, json FROM params")}
         rows = database.execute(
-            "SELECT draws.id, policy_id, problem_id, prefix_hash, parent_hash, prefixes.token_ids, "
+            f"SELECT draws.id, policy_id, problem_id, prefix_hash, parent_hash, {whole_ids(database)}, "
             "params_hash, base_seed, draw_index,"
             " draws.token_ids, text, logprobs, finish_reason, n_generated, n_prefilled, n_cached,"
             " grader_version, gold_hash, kind, reason, answer"

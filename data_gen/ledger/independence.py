@@ -27,6 +27,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from data_gen.ledger.prefix_blocks import whole_ids
 from data_gen.records.token_rules import TokenRules
 
 FALSE_ALARM = 1e-6  # chance that a test which finds nothing wrong by right says that there is
@@ -283,7 +284,7 @@ def _shortest_prompts(database: sqlite3.Connection) -> dict[tuple[str, str], int
     it is longer.
     """
     rows = database.execute(
-        "SELECT policy_id, problem_id, min(length(prefixes.token_ids)) FROM prefixes JOIN draws ON "
+        f"SELECT policy_id, problem_id, min(length({whole_ids(database)})) FROM prefixes JOIN draws ON "
         "prefix_hash = prefixes.hash WHERE parent_hash IS NULL GROUP BY policy_id, problem_id"
     )
     return {(policy_id, problem_id): n_bytes for policy_id, problem_id, n_bytes in rows}
@@ -291,11 +292,12 @@ def _shortest_prompts(database: sqlite3.Connection) -> dict[tuple[str, str], int
 
 def _draws_by_prefix(database: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
     """(prefix hash, policy, params, base seed, index, token ids, log-probs, whether the prefix is a prompt,
-    problem id, bytes of the prefix), in key order.
+    problem id, bytes of a prompt), in key order.
     """
     yield from database.execute(
         "SELECT prefix_hash, policy_id, params_hash, base_seed, draw_index, draws.token_ids, logprobs, "
-        "parent_hash IS NULL, problem_id, length(prefixes.token_ids)"
+        "parent_hash IS NULL, problem_id, "
+        f"CASE WHEN parent_hash IS NULL THEN length({whole_ids(database)}) END"
         " FROM draws JOIN prefixes ON prefixes.hash = prefix_hash"
         " ORDER BY prefix_hash, policy_id, params_hash, base_seed, draw_index"
     )

@@ -25,6 +25,7 @@ from data_gen.ledger.file import (
     open_for_reading,
     reading_uri,
 )
+from data_gen.ledger.prefix_blocks import has_blocks
 from data_gen.ledger.verification import refuse_damage
 
 LOGPROB_TOLERANCE = 1e-3  # a batch of another shape moves log-probabilities by about 1e-6 in float32
@@ -104,10 +105,11 @@ def _take(database: sqlite3.Connection, path: Path) -> MergedShard:
     same_draw = " AND ".join(f"mine.{column} = theirs.{column}" for column in KEY)
     n_new = {}
     database.execute("INSERT OR IGNORE INTO main.params SELECT hash, json FROM shard.params ORDER BY hash")
-    for table, columns in (
-        ("prefixes", "hash, parent_hash, problem_id, token_ids"),
-        ("draws", ", ".join((*KEY, *DRAWN))),
-    ):
+    of_prefixes = "hash, parent_hash, problem_id, token_ids"
+    if has_blocks(database, "shard"):
+        of_prefixes += ", base_hash"
+        database.execute("INSERT OR IGNORE INTO main.blocks SELECT * FROM shard.blocks ORDER BY hash")
+    for table, columns in (("prefixes", of_prefixes), ("draws", ", ".join((*KEY, *DRAWN)))):
         n_new[table] = database.execute(
             f"INSERT OR IGNORE INTO main.{table} ({columns}, checksum)"
             f" SELECT {columns}, {checksum_column(database, table, 'shard')} FROM shard.{table} ORDER BY id"
@@ -135,7 +137,7 @@ def _refuse_conflicts(database: sqlite3.Connection, path: Path) -> None:
             "SELECT lower(hex(hash)), theirs.problem_id, mine.problem_id"
             " FROM shard.prefixes AS theirs JOIN main.prefixes AS mine USING (hash) WHERE mine.problem_id != "
             "theirs.problem_id"
-            " OR mine.token_ids != theirs.token_ids OR mine.parent_hash IS NOT theirs.parent_hash"
+            " OR mine.parent_hash IS NOT theirs.parent_hash"
         ),
         "draw {4} (policy {1}, prefix {0}, params {2}, base seed {3})": (
             "SELECT lower(hex(theirs.prefix_hash)), theirs.policy_id, theirs.params_hash, theirs.base_seed, "

@@ -53,6 +53,10 @@ class LedgerPolicy:
         problem = self.problem
         return content_hash(problem.question, problem.gold_answer, *problem.other_answers)
 
+    @cached_property
+    def _question_hash(self) -> bytes:
+        return prefix_hash(self._prompts[0])
+
     def encode_prompt(self, question: str) -> tuple[int, ...]:
         return self._policy.encode_prompt(question)
 
@@ -100,7 +104,7 @@ class LedgerPolicy:
         if prefix_ids in self._prompts:
             return None
         begun = [prompt for prompt in self._prompts[1:] if prefix_ids[: len(prompt)] == prompt]
-        return prefix_hash(max(begun, key=len, default=self._prompts[0]))
+        return prefix_hash(max(begun, key=len)) if begun else self._question_hash
 
     def known(self, key: DrawKey) -> Completion | None:
         """A draw that this process has read from the ledger or written to it, if it was kept."""

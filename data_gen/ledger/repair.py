@@ -20,10 +20,17 @@ from typing import Any
 
 from data_gen.files.stored_record import read_object
 from data_gen.ledger.file import LedgerError, checksum, lock_ledger, open_for_reading, open_for_writing
+from data_gen.ledger.prefix_blocks import whole_ids
 from data_gen.ledger.verification import OF_OTHER_ROWS, Fault, find_damage
 from data_gen.records.sampling import SamplingParams
 
-ROW_OF = {"params": "hash = CAST(? AS TEXT)", "prefixes": "id = ?", "draws": "id = ?", "verdicts": "draw = ?"}
+ROW_OF = {
+    "params": "hash = CAST(? AS TEXT)",
+    "blocks": "hash = ?",
+    "prefixes": "id = ?",
+    "draws": "id = ?",
+    "verdicts": "draw = ?",
+}
 
 
 @dataclass(frozen=True)
@@ -137,8 +144,8 @@ def _rebuild_prefixes(database: sqlite3.Connection) -> int:
     while missing := {name for (name,) in database.execute(query)}:
         n_found = 0
         for name, parent, problem_id, begun, drawn in database.execute(
-            "SELECT hash, parent_hash, problem_id, prefixes.token_ids, draws.token_ids FROM prefixes LEFT "
-            "JOIN draws ON prefix_hash = hash"
+            f"SELECT hash, parent_hash, problem_id, {whole_ids(database)}, draws.token_ids FROM prefixes "
+            "LEFT JOIN draws ON prefix_hash = hash"
         ).fetchall():
             prompt, is_behind = parent or name, False
             for found, ids in _beginnings(begun + (drawn or b"")):

@@ -34,6 +34,7 @@ from data_gen.ledger.file import (
     open_for_reading,
     open_for_writing,
 )
+from data_gen.ledger.prefix_blocks import BlockWriter
 from data_gen.ledger.totals import LedgerTotals
 from data_gen.records.draw_keys import DrawKey, pack
 from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
@@ -88,6 +89,7 @@ class Ledger(LedgerTotals):
         # A cache of the streams asked for last.
         self._streams: OrderedDict[tuple[object, ...], _Stream] = OrderedDict()
         self._known_params: set[str] = set()
+        self._blocks = BlockWriter(self._execute)
         # Rows that this process added and that have no verdict yet, so that none is looked for. It may be
         # cleared at any time: a row that is not in it is looked up in the file.
         self._ungraded: set[int] = set()
@@ -247,9 +249,9 @@ class Ledger(LedgerTotals):
 
         values = (key.prefix_hash, parent, problem_id)
         self._execute(
-            "INSERT OR IGNORE INTO prefixes (hash, parent_hash, problem_id, token_ids, checksum) VALUES (?, "
-            "?, ?, ?, ?)",
-            (*values, pack("i", prefix_ids), checksum(*values)),
+            "INSERT OR IGNORE INTO prefixes (hash, parent_hash, problem_id, base_hash, token_ids, checksum) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (*values, *self._blocks.store(prefix_ids), checksum(*values)),
         )
         if key.params_hash not in self._known_params:
             self._execute(
@@ -275,7 +277,7 @@ class Ledger(LedgerTotals):
         that 4 bytes cannot hold.
         """
         logprobs = array("f", draw.logprobs)
-        if math.inf in logprobs or -math.inf in logprobs:
+        if not math.isfinite(sum(logprobs)) and (math.inf in logprobs or -math.inf in logprobs):
             raise LedgerError(
                 f"{self.path}: a log-probability of draw {key.draw_index} for problem {problem_id} is "
                 f"{min(draw.logprobs):g}; expected "

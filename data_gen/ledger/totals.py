@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 
 from data_gen.ledger.file import KEY
+from data_gen.ledger.prefix_blocks import whole_ids
 from data_gen.records.sampling import Usage
 
 
@@ -45,7 +46,8 @@ class LedgerTotals:
         """
         yield from self._db.execute("SELECT 'params', hash, json FROM params ORDER BY hash")
         yield from self._db.execute(
-            "SELECT 'prefixes', hash, parent_hash, problem_id, token_ids FROM prefixes ORDER BY hash"
+            f"SELECT 'prefixes', hash, parent_hash, problem_id, {whole_ids(self._db)} FROM prefixes ORDER BY "
+            "hash"
         )
         key = ", ".join(KEY)
         yield from self._db.execute(

@@ -27,6 +27,7 @@ from data_gen.ledger.file import (
     open_for_reading,
 )
 from data_gen.ledger.independence import examine_draws
+from data_gen.ledger.prefix_blocks import has_blocks, name_of, whole_ids
 from data_gen.records.draw_keys import prefix_hash
 from data_gen.records.sampling import FinishReason, SamplingParams
 from data_gen.records.verdicts import VerdictKind
@@ -83,7 +84,7 @@ def find_damage(database: sqlite3.Connection) -> Iterator[Fault]:
             for (line,) in database.execute("PRAGMA integrity_check")
             if line != "ok"
         )
-        for check in (_check_params, _check_prefixes, _check_draws, _check_verdicts):
+        for check in (_check_params, _check_blocks, _check_prefixes, _check_draws, _check_verdicts):
             yield from check(database)
     except UNREADABLE as error:
         yield Fault("damaged file", f"not everything could be read: {error}")
@@ -102,14 +103,31 @@ def _check_params(database: sqlite3.Connection) -> Iterator[Fault]:
             yield Fault("params_hash is not that of the params", f"{name}: {text}", "params", name)
 
 
+def _check_blocks(database: sqlite3.Connection) -> Iterator[Fault]:
+    """A block that is not what it was makes its own name and all that follow it wrong."""
+    if not has_blocks(database):
+        return
+    for name, token_ids in database.execute(f"SELECT hash, {whole_ids(database, 'blocks')} FROM blocks"):
+        if not isinstance(name, bytes):
+            yield Fault("a value of a wrong type", f"block {name!r}", "blocks", name)
+        elif not isinstance(token_ids, bytes):
+            yield Fault("a block does not continue another", f"block {name.hex()}", "blocks", name)
+        elif name_of(token_ids) != name:
+            yield Fault("hash is not that of the token ids", f"block {name.hex()}", "blocks", name)
+
+
 def _check_prefixes(database: sqlite3.Connection) -> Iterator[Fault]:
     rows = database.execute(
-        "SELECT prefixes.id, prefixes.hash, prefixes.parent_hash, prefixes.problem_id, prefixes.token_ids,"
-        f" {checksum_column(database, 'prefixes')}, parents.token_ids FROM prefixes"
+        "SELECT prefixes.id, prefixes.hash, prefixes.parent_hash, prefixes.problem_id, "
+        f"{whole_ids(database)}, {checksum_column(database, 'prefixes')}, {whole_ids(database, 'parents')} "
+        "FROM prefixes"
         " LEFT JOIN prefixes AS parents ON parents.hash = prefixes.parent_hash ORDER BY prefixes.id"
     )
     for row_id, name, parent, problem_id, token_ids, stored, parent_ids in rows:
         of_row = ("prefixes", row_id)
+        if token_ids is None:
+            yield Fault("a prefix without its blocks", f"prefix row {row_id}", *of_row)
+            continue
         if not _are((name, problem_id, token_ids), "bsb") or not isinstance(parent, bytes | None):
             yield Fault("a value of a wrong type", f"prefix row {row_id}", *of_row)
             continue
