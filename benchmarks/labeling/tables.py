@@ -39,15 +39,36 @@ def cell(figures: Mapping[str, Any]) -> str:
     return text if figures["located"] > 0.9995 else f"{text}, located {figures['located']:.3f}"
 
 
+def skipping_table(section: Mapping[str, Any]) -> str:
+    """What is left out, and what each located error then costs: the test, then what was tried to choose."""
+    lines = [
+        "| questions | `min_root_share` | `max_solution_rollouts` | left out | tokens an error | exact |",
+        "|---|---|---|---|---|---|",
+    ]
+    wanted = [(0.0, 400), (0.1, 400), (0.25, 400), (0.1, 90), (0.1, 45)]
+    tried = {(each["min_root_share"], each["max_solution_rollouts"]): each for each in section["chosen_on"]}
+    rows = [("150, tested", section["test"]["neither"]), ("150, tested", section["test"]["both"])]
+    for title, point in (*rows, *(("100, to choose on", tried[pair]) for pair in wanted)):
+        interval = f"{point['exact']:.3f} [{point['exact_low']:.3f}, {point['exact_high']:.3f}]"
+        lines.append(
+            f"| {title} | {point['min_root_share']:g} | {point['max_solution_rollouts']} | "
+            f"{100 * point['skipped_share']:.0f} % | {point['tokens_per_located']:,.0f} | {interval} |"
+        )
+    return "\n".join(lines)
+
+
 def main() -> None:
     report, text = json.loads(RESULT.read_text()), README.read_text()
-    for section in ("simulated", "simulated_drift", "simulated_all_wrong", "builtin"):
+    for section in ("simulated", "simulated_drift", "simulated_all_wrong", "simulated_skipping", "builtin"):
         if section not in report:
             continue
         begin, end = f"<!-- {section} -->\n", f"<!-- /{section} -->"
-        content = {"built-in": report["builtin"]} if section == "builtin" else report[section]
+        if section == "simulated_skipping":
+            made = skipping_table(report[section])
+        else:
+            made = table({"built-in": report["builtin"]} if section == "builtin" else report[section])
         before, rest = text.split(begin)
-        text = before + begin + table(content) + "\n" + end + rest.split(end)[1]
+        text = before + begin + made + "\n" + end + rest.split(end)[1]
     write_text(README, text)
 
 

@@ -13,6 +13,8 @@ from data_gen.records.sampling import FinishReason, SamplingParams
 from data_gen.records.solutions import GradedSolution, StepEstimate
 from data_gen.sampling.solutions import NO_ROOM, Prefix, draw_graded
 
+# Why wrong solutions of a problem that the policy hardly ever solves get no labels, where that is asked for
+RARELY_SOLVED = "rarely_solved"
 # The estimate of a step after which nothing was drawn.
 NOT_PROBED = StepEstimate()
 # The estimate of a step that a right solution or a successful rollout runs through: its value is above 0, and
@@ -132,6 +134,11 @@ def estimate_root(samples: tuple[GradedSolution, ...]) -> StepEstimate:
     for graded in samples:
         tally.add(graded)
     return tally.estimate("fixed")
+
+
+def is_too_rare(root: StepEstimate, min_share: float) -> bool:
+    """Whether fewer of a problem's samples are right than `min_share` of them."""
+    return root.n_correct < min_share * root.n_rollouts
 
 
 def unlabelable_reason(graded: GradedSolution) -> str | None:

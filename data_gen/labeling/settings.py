@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, fields
 from typing import Literal
 
 Method = Literal["first_error", "every_step", "sequential", "posterior", "omega"]
+MAY_BE_ZERO = ("n_check", "omega_c_puct", "min_root_share")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,13 @@ class LabelSettings:
         metadata={
             "help": "rollouts from each prefix: at most so many for first_error, always so many for "
             "every_step and omega"
+        },
+    )
+    min_root_share: float = field(
+        default=0.0,
+        metadata={
+            "help": "least share of a problem's samples that must be right for its wrong solutions to get "
+            "labels; the rarer a rollout succeeds, the more it takes to see where none does any more"
         },
     )
     n_check: int = field(
@@ -134,10 +142,11 @@ class LabelSettings:
                     f"{', '.join(sorted(read))})"
                 )
             if isinstance(value, (int, float)) and (
-                value < 0 or (value == 0 and setting.name not in ("n_check", "omega_c_puct"))
+                value < 0 or (value == 0 and setting.name not in MAY_BE_ZERO)
             ):
                 raise ValueError(f"{setting.name}: got {value!r}, expected more than 0")
         for name in (
+            "min_root_share",
             "interval_width",
             "low_share",
             "high_share",
@@ -156,9 +165,10 @@ class LabelSettings:
 def settings_read(settings: LabelSettings) -> set[str]:
     """The names of the settings that the chosen method reads."""
     names = {
-        "first_error": {"n_rollouts", "n_check"},
+        "first_error": {"n_rollouts", "n_check", "min_root_share"},
         "every_step": {
             "stopping",
+            "min_root_share",
             *(("n_rollouts",) if settings.stopping == "fixed" else ("interval_width", "max_rollouts")),
         },
         "sequential": {
@@ -168,8 +178,9 @@ def settings_read(settings: LabelSettings) -> set[str]:
             "false_positive_rate",
             "false_negative_rate",
             "n_check",
+            "min_root_share",
         },
-        "posterior": {"error_rate", "max_solution_rollouts", "n_check"},
+        "posterior": {"error_rate", "max_solution_rollouts", "n_check", "min_root_share"},
         "omega": {
             "n_rollouts",
             *(setting.name for setting in fields(LabelSettings) if setting.name.startswith("omega_")),

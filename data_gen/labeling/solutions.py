@@ -27,10 +27,12 @@ from data_gen.labeling.omega import omega_search
 from data_gen.labeling.posterior import PromptEvidence
 from data_gen.labeling.rollouts import (
     FIXED,
+    RARELY_SOLVED,
     WITNESS,
     RolloutSource,
     estimate_root,
     estimate_value,
+    is_too_rare,
     terminal,
     unlabelable_reason,
     until_narrow,
@@ -82,6 +84,8 @@ def _path(task: LabelingTask, graded: GradedSolution, root: StepEstimate) -> Ste
     reason = unlabelable_reason(graded)
     if reason is not None:
         return reason
+    if not graded.verdict.is_correct and is_too_rare(root, task.settings.min_root_share):
+        return RARELY_SOLVED
 
     steps = split_steps(graded.solution.text, task.separator)
     prefixes = step_prefixes(task.policy, graded, task.vocabulary, task.separator)

@@ -7,13 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.labeling.compare import METHODS, Bench
+from benchmarks.labeling.compare import METHODS, Bench, Located, Question
 from benchmarks.labeling.simulated import PARAMS, compare, draw_question
+from benchmarks.labeling.skipping import choose, figures
 from data_gen.labeling.rollouts import RolloutSource, estimate_value
 from data_gen.ledger.policy import LedgerPolicy
 from data_gen.ledger.store import Ledger
 from data_gen.policies.exact import ExactPolicy, draw_problems, true_value
 from data_gen.problems.arithmetic.grader import ArithmeticGrader
+from data_gen.records.sampling import FinishReason
+from data_gen.records.solutions import GradedSolution, Problem, Solution
+from data_gen.records.verdicts import CORRECT, INCORRECT
 from data_gen.sampling.solutions import Prefix
 
 
@@ -55,3 +59,31 @@ def test_first_errors_are_found_for_a_fraction_of_the_tokens_of_brute_force(
     assert float(str(ours["exact"])) >= min_exact
     assert float(str(ours["tokens_per_solution"])) <= max_tokens
     assert brute["tokens_per_solution"] == 8 * 25 * 120  # 8 rollouts of 375 + 350 + ... + 25 tokens
+
+
+def test_what_is_left_out_is_charged_to_what_is_located(tmp_path: Path) -> None:
+    """Two questions by hand: one of whose 4 samples half are right, and one of whose samples none is."""
+    problem, names = Problem("p", "q", "1"), ("right", "right\nerror 0.5\nwrong", "error 0.5\nwrong")
+    right, second, first = (
+        GradedSolution(
+            Solution("p", index, text, FinishReason.EOS, (1,) * 10), None, INCORRECT if index else CORRECT
+        )
+        for index, text in enumerate(names)
+    )
+    found = [
+        (Question(problem, (right, right, second, first), (second, first)), Located((1, 1), 60, 6)),
+        (Question(problem, (second,) * 4, (second, second)), Located((1, None), 300, 30)),
+    ]
+    everything = figures(found, 0.0, 400)
+    # 60 + 300 of rollouts and 80 of samples for three located errors of four, two of which are right
+    assert (everything["n_located"], everything["skipped_share"], everything["exact"]) == (3, 0.25, 0.6667)
+    assert everything["tokens_per_located"] == 146.7
+    rest = figures(found, 0.3, 400)
+    assert (rest["n_located"], rest["skipped_share"], rest["exact"]) == (2, 0.5, 0.5)
+    assert (rest["tokens_per_located"], rest["of_which_samples"]) == (70.0, 40.0)
+    points = [
+        {"tokens_per_located": t, "exact": e, "skipped_share": s}
+        for t, e, s in ((7000, 0.96, 0.5), (7900, 0.95, 0.4), (8100, 0.99, 0.1), (5000, 0.94, 0.2))
+    ]
+    assert choose(points) == points[1]
+    assert choose(points[2:]) is None

@@ -198,7 +198,9 @@ def test_rollouts_that_succeed_after_the_located_error_are_reported(tmp_path: Pa
         assert all(error <= step < 4 for step in result.non_monotone)
 
 
-def test_the_samples_of_a_task_are_labeled_with_the_value_of_their_prompt(tmp_path: Path):
+def of_four_samples(folder: Path, settings: LabelSettings) -> tuple[LabeledSolution | str, ...]:
+    """What becomes of a right, a wrong and a truncated solution, and of one without an answer."""
+
     async def run(ledger: Ledger) -> tuple[LabeledSolution | str, ...]:
         policy, grader = LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM), ArithmeticGrader()
         texts = [
@@ -209,11 +211,29 @@ def test_the_samples_of_a_task_are_labeled_with_the_value_of_their_prompt(tmp_pa
         texts.append(Solution("p", 3, "3 plus 4=7", FinishReason.EOS, tuple(b"3 plus 4=7")))
         samples = tuple([await grader.grade(PROBLEM, each) for each in texts])
         return await label_samples(
-            LabelingTask(policy, grader, samples, policy.token_bytes(), "\n", PARAMS, LabelSettings())
+            LabelingTask(policy, grader, samples, policy.token_bytes(), "\n", PARAMS, settings)
         )
 
-    with Ledger(tmp_path / "l.sqlite") as ledger:
-        right, wrong, truncated, without_answer = asyncio.run(run(ledger))
+    with Ledger(folder / "l.sqlite") as ledger:
+        return asyncio.run(run(ledger))
+
+
+def test_wrong_solutions_of_a_problem_that_is_rarely_solved_get_no_labels_where_that_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    """One of its four samples is right."""
+    for folder, share, reason in (("at", 0.25, None), ("above", 0.26, "rarely_solved")):
+        (tmp_path / folder).mkdir()
+        found = of_four_samples(tmp_path / folder, LabelSettings(min_root_share=share))
+        right, wrong, *others = found
+        assert isinstance(right, LabeledSolution)
+        assert right.labels == (True,) * 6
+        assert (wrong if isinstance(wrong, str) else None) == reason
+        assert others == ["truncated", "no_answer"]
+
+
+def test_the_samples_of_a_task_are_labeled_with_the_value_of_their_prompt(tmp_path: Path):
+    right, wrong, truncated, without_answer = of_four_samples(tmp_path, LabelSettings())
     assert isinstance(right, LabeledSolution)
     assert isinstance(wrong, LabeledSolution)
     assert (truncated, without_answer) == ("truncated", "no_answer")
