@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.self_correction import ARMS, BY_REWARD, RunConfig, bars, commands
 from benchmarks.self_correction_stages import read_verdicts
+from data_gen.records.verdicts import CORRECT, INCORRECT
 from data_gen.settings.parse import parse_config
 from prm_train.metrics.self_correction import problem_values
 from prm_train.self_correction.settings import TrainScoreConfig
@@ -51,3 +52,8 @@ def test_bars_are_differences_of_score_and_another_arm_on_the_same_problems(tmp_
     assert found["4 score - reinforce: delta"]["mean"] == 0.5
     assert found["4 score - reinforce: delta"]["low"] > 0
     assert found["no bar, score - reinforce: accuracy_2"]["mean"] == pytest.approx(0.5)
+    # Deltas lie in [-1, 1], their differences in [-2, 2]
+    spoilt = problem_values([[(CORRECT, INCORRECT)]] * 20)
+    mended = problem_values([[(INCORRECT, CORRECT)]] * 20)
+    values |= {"score": [spoilt] * 3, "sft": [mended] * 3}
+    assert bars(values)["3 score - sft: delta"]["mean"] == -2
