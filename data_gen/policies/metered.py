@@ -71,6 +71,16 @@ class MeteredPolicy:
             "labels_per_second": round(n_labels / seconds, 2),
         }
 
+    def counts(self, usage: Usage) -> dict[str, float]:
+        """For a progress file: draws and tokens of this process, and those of `usage`, whichever process drew
+        them.
+        """
+        return {
+            "n_draws_now": self.n_draws,
+            "n_generated_now": self.n_generated,
+            "n_generated": usage.n_generated,
+        }
+
     @property
     def n_cancelled(self) -> int:
         """Tokens generated for draws that nobody needed any more, by engines that can cancel a draw under
