@@ -1,7 +1,7 @@
 """A policy that counts what it draws, for the line of a progress bar and for the facts of a run."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from data_gen.policies.protocol import Policy
 from data_gen.records.sampling import Completion, SamplingParams, Usage
@@ -22,6 +22,9 @@ class ProcessFacts:
     tokens_per_second: float = 0.0
     draws_per_second: float = 0.0
     labels_per_second: float = 0.0
+    # With servers: how many the process was given, and how many of them have ever answered it
+    n_servers: int | None = None
+    n_servers_answered: int | None = None
 
 
 class MeteredPolicy:
@@ -71,6 +74,12 @@ class MeteredPolicy:
             "labels_per_second": round(n_labels / seconds, 2),
         }
 
+    @property
+    def server_counts(self) -> dict[str, int]:
+        """n_servers and n_servers_answered, of a policy behind servers."""
+        counts = getattr(self._policy, "server_counts", None)
+        return {} if counts is None else asdict(counts)
+
     def counts(self, usage: Usage) -> dict[str, float]:
         """For a progress file: draws and tokens of this process, and those of `usage`, whichever process drew
         them.
@@ -79,6 +88,7 @@ class MeteredPolicy:
             "n_draws_now": self.n_draws,
             "n_generated_now": self.n_generated,
             "n_generated": usage.n_generated,
+            **self.server_counts,
         }
 
     @property
@@ -99,6 +109,8 @@ class MeteredPolicy:
             seconds=round(self.seconds, 2),
             cpu_seconds=round(time.process_time() - self._cpu_start, 2),
             **self.rates(n_labels),
+            n_servers=self.server_counts.get("n_servers"),
+            n_servers_answered=self.server_counts.get("n_servers_answered"),
         )
 
     def line(self, n_labels: int, usage: Usage) -> str:

@@ -1,12 +1,14 @@
 """What starts shards and says when each has ended. An engine knows nothing of what a shard does."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 from prm_train.launching.shards import ShardSpec
 
 
-class Ended(NamedTuple):
+@dataclass(frozen=True)
+class Ended:
     """An attempt that is over: `fault` says what ended it, "" where the shard is done."""
 
     index: int

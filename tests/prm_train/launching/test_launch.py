@@ -110,10 +110,8 @@ def test_a_launch_that_is_killed_goes_on_with_what_is_missing(tmp_path: Path):
 @pytest.mark.slow
 def test_forecasts_of_shards_are_summed(tmp_path: Path):
     output = tmp_path / "run"
-    launch(
-        ("--n_shards", "2", "--output", str(output), "--", "sample", *SAMPLE[2:], "--problems.n", "60")
-        + ("--forecast", "true")
-    )
+    words = ("sample", *SAMPLE[2:], "--problems.n", "60", "--forecast", "true")
+    launch(("--n_shards", "2", "--output", str(output), "--", *words))
     parts = [json.loads((output / f"shard-{i}" / "forecast-sample.json").read_text()) for i in (0, 1)]
     gathered = LaunchSummary.read(output / "launch-sample.json").gathered
     assert gathered["n_problems"] == 60
