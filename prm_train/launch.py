@@ -73,7 +73,7 @@ def launch(job: Job, config: LaunchConfig) -> None:
     if job.n_empty:
         logger.info("%d of %d shards have no problem and are left out", job.n_empty, config.n_shards)
     engine = engine_of(config)
-    launched = Launched(job, engine, config.n_attempts)
+    launched = Launched(job, engine, config)
     summary = LaunchSummary(
         config.command, config.engine, config.n_shards, job.n_empty, 0.0, tuple(launched.reports())
     )
@@ -92,6 +92,10 @@ def launch(job: Job, config: LaunchConfig) -> None:
             f"{first.faults[-1]}; the others are done, and the same command goes on (log: "
             f"{joined(job.output, first.name, 'log.txt')})"
         )
+    for report in launched.reports():
+        n, n_answered = report.n_servers, report.n_servers_answered
+        if n is not None and n_answered is not None and n_answered < n:
+            logger.warning("%s: reached %d of its %d servers", report.name, n_answered, n)
     gathered = gather(job)
     put_text(replace(summary, gathered=gathered).to_json(), summary_file(job, job.command))
     logger.info("%s: %s", job.output, ", ".join(f"{name} {value:,}" for name, value in gathered.items()))

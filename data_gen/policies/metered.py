@@ -27,6 +27,12 @@ class ProcessFacts:
     n_servers_answered: int | None = None
 
 
+def server_counts(asked: object) -> dict[str, int]:
+    """n_servers and n_servers_answered of a policy or a scorer behind servers; nothing of another one."""
+    counts = getattr(asked, "server_counts", None)
+    return {} if counts is None else asdict(counts)
+
+
 class MeteredPolicy:
     """A policy that counts the draws it makes, from its creation on; draws that a ledger in front of it knows
     already do not reach it.
@@ -76,9 +82,7 @@ class MeteredPolicy:
 
     @property
     def server_counts(self) -> dict[str, int]:
-        """n_servers and n_servers_answered, of a policy behind servers."""
-        counts = getattr(self._policy, "server_counts", None)
-        return {} if counts is None else asdict(counts)
+        return server_counts(self._policy)
 
     def counts(self, usage: Usage) -> dict[str, float]:
         """For a progress file: draws and tokens of this process, and those of `usage`, whichever process drew

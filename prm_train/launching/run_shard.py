@@ -13,12 +13,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from data_gen.files.locks import lock
 from data_gen.files.progress_file import VARIABLE
 from data_gen.ledger.merge import merge_ledgers
 from data_gen.ledger.store import has_draws
+from data_gen.process.parent_death import end_with_parent
 from data_gen.records.draw_keys import content_hash
 from data_gen.settings.errors import InputError
 from prm_train.launching.shards import FOLDER, ShardEnd, ShardSpec
@@ -49,6 +51,25 @@ def run_shard(spec: ShardSpec, stop: threading.Event) -> ShardEnd:
         if spec.work is not None:
             put(local, spec.end_file)
     return end
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """An attempt of a shard, as an engine takes it (`prm_train.launching.engines.protocol.Task`)."""
+
+    spec: ShardSpec
+    cpus: float
+    gpus: float
+
+    @property
+    def key(self) -> str:
+        return self.spec.name
+
+    def run(self, stop: threading.Event, host: str) -> str:
+        try:
+            return run_shard(self.spec, stop).fault
+        except (InputError, OSError) as error:
+            return f"{type(error).__name__}: {error}"
 
 
 def work_folder(spec: ShardSpec) -> Path:
@@ -84,6 +105,8 @@ def _watched(spec: ShardSpec, folder: Path, descriptor: int, stop: threading.Eve
             stderr=log,
             env=environment,
             pass_fds=[descriptor],
+            cwd=spec.directory if Path(spec.directory).is_dir() else None,
+            preexec_fn=end_with_parent,
             start_new_session=True,  # Ctrl-C of the launcher's terminal comes by way of `stop`
         )
         try:

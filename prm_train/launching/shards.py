@@ -6,8 +6,9 @@ It is idempotent: what the shard's folder holds is not done again, so any engine
 import importlib
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_gen.files.jsonl import read_objects
@@ -16,8 +17,9 @@ from data_gen.problems.sources import select_problems, shard_of, stretch_of_shar
 from data_gen.settings.errors import InputError
 from data_gen.settings.parse import parse_config
 from prm_train.launching.settings import LaunchConfig
-from prm_train.launching.storage import exists, joined, read_record
+from prm_train.launching.storage import absolute, exists, is_local, joined, read_record
 
+REPLICAS = "replicas.txt"  # in the output: the URLs of servers that are started with the shards
 FOLDER = "{folder}"  # in arguments, where the shard's folder on the node is put
 
 
@@ -74,6 +76,7 @@ class ShardSpec(StoredRecord):
     index: int
     n_shards: int
     folder: str
+    directory: str  # where the command is run, if the node has it: relative paths are of there
     n_items: int | None = None
     work: str | None = None
     save_every_seconds: float = 600.0
@@ -134,9 +137,12 @@ def plan(config: LaunchConfig) -> Job:
         if name and any(word == f"--{name}" or word.startswith(f"--{name}=") for word in words):
             raise InputError(f"command: holds --{name}, which each shard has for itself; expected none")
     parsed = _parsed(divided, words, config)
-    output = config.output or str(getattr(parsed, divided.folder))
+    output = absolute(config.output or str(getattr(parsed, divided.folder)))
     if "{" in output:
         raise InputError(f"output: got {output!r}, expected no brace in it")
+    if config.replicas.command is not None:
+        words += _replica_words(divided, parsed, output)
+        parsed = _parsed(divided, words, config)
     counts = _items(divided, parsed, config.n_shards, output)
     specs = []
     for index, n_items in sorted(counts.items()):
@@ -151,6 +157,7 @@ def plan(config: LaunchConfig) -> Job:
                 index=index,
                 n_shards=config.n_shards,
                 folder=joined(output, f"shard-{index}"),
+                directory=str(Path.cwd()),
                 n_items=n_items,
                 work=str(config.work) if config.work else None,
                 save_every_seconds=config.save_every_seconds,
@@ -176,6 +183,21 @@ def _parsed(divided: Divided, words: Sequence[str], config: LaunchConfig) -> Any
     return parsed
 
 
+def _replica_words(divided: Divided, parsed: Any, output: str) -> tuple[str, str]:
+    """The setting that sends a shard to the servers that are started with it. Raises InputError."""
+    if not is_local(output):
+        raise InputError(
+            f"replicas.command: got one with output {output}, expected a folder that all nodes see"
+        )
+    section = "policy" if hasattr(parsed, "policy") else "scorer"
+    servers = getattr(parsed, section).servers
+    if servers:
+        raise InputError(
+            f"replicas.command: got one with {section}.servers {', '.join(servers)}; expected one of the two"
+        )
+    return f"--{section}.servers", f"@{output}/{REPLICAS}"
+
+
 def _items(divided: Divided, parsed: Any, n_shards: int, output: str) -> dict[int, int | None]:
     """The number of problems (None: not known) of each shard that has any. The problems are read once here,
     so a fault of theirs is told before anything starts.
@@ -193,11 +215,3 @@ def _items(divided: Divided, parsed: Any, n_shards: int, output: str) -> dict[in
     if not found:
         raise InputError(f"{output}: holds no shard-0, …; expected what `prm-train launch … -- sample` made")
     return dict(found)
-
-
-def server_settings(job: Job) -> Iterator[tuple[str, Sequence[str]]]:
-    """The settings of the command that name servers, and what they name."""
-    for name in ("policy", "scorer"):
-        servers = getattr(getattr(job.config, name, None), "servers", None)
-        if servers is not None:
-            yield f"{name}.servers", servers

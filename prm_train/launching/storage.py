@@ -23,6 +23,11 @@ def is_local(folder: str) -> bool:
     return "://" not in folder
 
 
+def absolute(folder: str) -> str:
+    """The same folder for processes that run elsewhere."""
+    return str(Path(folder).absolute()) if is_local(folder) else folder.rstrip("/")
+
+
 def opened(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """The file system of a URL, and the path in it. Raises InputError for one whose package is missing."""
     try:

@@ -53,6 +53,11 @@ class ShardState:
     def count(self, name: str) -> float:
         return self.progress.counts.get(name, 0) if self.progress else 0
 
+    def server_count(self, name: str) -> int | None:
+        """None where the shard has no servers, or has not said so yet."""
+        counts = self.progress.counts if self.progress else {}
+        return int(counts[name]) if name in counts else None
+
     def line(self) -> str:
         of_all = f" of {self.n_items:,}" if self.n_items is not None else ""
         attempts = f", attempt {self.n_attempts}" if self.n_attempts > 1 else ""

@@ -20,7 +20,7 @@ from functools import lru_cache, partial
 from itertools import accumulate
 
 from data_gen.policies.servers.pool_of_loop import PoolOfLoop
-from data_gen.policies.servers.replicas import Replicas
+from data_gen.policies.servers.replicas import Replicas, ServerCounts
 from data_gen.policies.servers.requests import RequestSettings
 from prm_train.checkpoints.facts import UNCALIBRATED, Calibration
 from prm_train.encoding.aggregation import Aggregation
@@ -86,6 +86,10 @@ class ServedScorer:
             yield tree
         finally:
             tree.close()
+
+    @property
+    def server_counts(self) -> ServerCounts:
+        return self._pool.counts
 
     def is_whole(self, n_path_tokens: int) -> bool:
         """Every path is computed from its head on each time."""

@@ -16,6 +16,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -25,6 +26,7 @@ from data_gen.files.progress_bar import Progress
 from data_gen.files.result_tables import result_table
 from data_gen.models.names import check_inputs
 from data_gen.policies.config import PolicyConfig
+from data_gen.policies.metered import server_counts
 from data_gen.problems.sources import shard_numbers, stretch_of_shard
 from data_gen.process.side_by_side import side_by_side
 from data_gen.records.draw_keys import content_hash
@@ -116,7 +118,8 @@ def score_rows(config: ScoreConfig, scorer: Scorer) -> dict[str, str]:
         if not lock(file.fileno(), part):
             raise InputError(f"{config.output}: another process is scoring into it")
         n_done = _begin(file, identity)
-        with Progress("score", len(rows), unit="rows", n_done=n_done) as progress:
+        counts = partial(server_counts, scorer)
+        with Progress("score", len(rows), unit="rows", n_done=n_done, counts=counts) as progress:
             for start in range(n_done, len(rows), N_AT_ONCE):
                 batch = rows[start : start + N_AT_ONCE]
                 for row, (scores, cost) in zip(batch, asyncio.run(_batch(scorer, batch)), strict=True):

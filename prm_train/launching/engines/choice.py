@@ -10,6 +10,17 @@ from prm_train.launching.settings import LaunchConfig
 
 def engine_of(config: LaunchConfig) -> Engine:
     """Raises InputError where its packages or programs are not installed."""
+    n_replicas = config.replicas.n if config.replicas.command is not None else 0
     if config.engine == "local":
-        return LocalProcesses(config.n_parallel or min(config.n_shards, os.cpu_count() or 1))
+        n_parallel = config.n_parallel or min(config.n_shards, os.cpu_count() or 1)
+        return LocalProcesses(n_parallel + n_replicas)
+    try:
+        if config.engine == "ray":
+            from prm_train.launching.engines.ray_actors import RayActors
+
+            return RayActors(config.address, config.n_parallel and config.n_parallel + n_replicas)
+    except ImportError as error:
+        raise InputError(
+            f"engine: {config.engine} is not installed ({error}): pip install 'prm-train[launch]'"
+        ) from error
     raise InputError(f"engine: {config.engine}")

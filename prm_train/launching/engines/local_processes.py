@@ -1,29 +1,29 @@
-"""Shards as processes of this machine, some at a time."""
+"""Tasks as processes of this machine, some at a time."""
 
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from prm_train.launching.engines.protocol import Ended
-from prm_train.launching.run_shard import run_shard
-from prm_train.launching.shards import ShardEnd, ShardSpec
+from prm_train.launching.engines.protocol import Ended, Task
+
+HOST = "127.0.0.1"
 
 
 class LocalProcesses:
-    """See `prm_train.launching.engines.protocol.Engine`. A thread watches each process."""
+    """See `prm_train.launching.engines.protocol.Engine`. A thread watches the process of each task."""
 
     def __init__(self, n_parallel: int) -> None:
         self._threads = ThreadPoolExecutor(n_parallel)
         self._stop = threading.Event()
-        self._attempts: dict[int, Future[ShardEnd]] = {}
+        self._tasks: dict[str, Future[str]] = {}
 
-    def start(self, specs: Sequence[ShardSpec]) -> None:
-        for spec in specs:
-            self._attempts[spec.index] = self._threads.submit(run_shard, spec, self._stop)
+    def start(self, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            self._tasks[task.key] = self._threads.submit(task.run, self._stop, HOST)
 
     def ended(self) -> list[Ended]:
-        over = [index for index, attempt in self._attempts.items() if attempt.done()]
-        return [Ended(index, self._attempts.pop(index).result().fault) for index in over]
+        over = [key for key, task in self._tasks.items() if task.done()]
+        return [Ended(key, self._tasks.pop(key).result()) for key in over]
 
     def stop(self) -> None:
         self._stop.set()

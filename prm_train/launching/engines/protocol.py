@@ -1,23 +1,39 @@
-"""What starts shards and says when each has ended. An engine knows nothing of what a shard does."""
+"""What starts tasks (shards, and servers for them) and says when each has ended. An engine knows nothing of
+what a task does.
+"""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from prm_train.launching.shards import ShardSpec
+
+class Task(Protocol):
+    """Something that runs on one node; it travels there by pickle."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def cpus(self) -> float: ...
+    @property
+    def gpus(self) -> float: ...
+    def run(self, stop: threading.Event, host: str) -> str:
+        """What ended it, "" where its work is done. `host`: where other nodes reach this one. Ends soon after
+        `stop` is set.
+        """
 
 
 @dataclass(frozen=True)
 class Ended:
-    """An attempt that is over: `fault` says what ended it, "" where the shard is done."""
+    """A task that is over: `fault` says what ended it, "" where its work is done."""
 
-    index: int
+    key: str
     fault: str
 
 
 class Engine(Protocol):
-    def start(self, specs: Sequence[ShardSpec]) -> None:
-        """Queue an attempt of each; a shard whose attempt failed may be started again."""
+    def start(self, tasks: Sequence[Task]) -> None:
+        """Queue them; a task that has ended may be started again."""
 
     def ended(self) -> list[Ended]:
         """What has ended since the last call, without waiting."""

@@ -13,6 +13,7 @@ from data_gen.policies.config import PolicyConfig
 from data_gen.policies.metered import MeteredPolicy
 from data_gen.policies.protocol import Policy
 from data_gen.policies.servers import replicas
+from data_gen.policies.servers.openai_servers import OpenAIServersPolicy
 from data_gen.records.sampling import SamplingParams
 
 Serve = Callable[..., Any]  # the fixture of conftest.py
@@ -27,8 +28,10 @@ def closed_url() -> str:
         return f"http://127.0.0.1:{free.getsockname()[1]}"
 
 
-def connected(*servers: str) -> Policy:
-    return PolicyConfig("simulated", servers=servers, retry_seconds=0.02).load()
+def connected(*servers: str) -> OpenAIServersPolicy:
+    policy = PolicyConfig("simulated", servers=servers, retry_seconds=0.02).load()
+    assert isinstance(policy, OpenAIServersPolicy)
+    return policy
 
 
 async def draw_all(policy: Policy) -> list[str]:
