@@ -72,7 +72,7 @@ def launch(job: Job, config: LaunchConfig) -> None:
     begun = time.monotonic()
     if job.n_empty:
         logger.info("%d of %d shards have no problem and are left out", job.n_empty, config.n_shards)
-    engine = engine_of(config)
+    engine = engine_of(config, job.output)
     launched = Launched(job, engine, config)
     summary = LaunchSummary(
         config.command, config.engine, config.n_shards, job.n_empty, 0.0, tuple(launched.reports())

@@ -104,9 +104,7 @@ def replica_tasks(config: LaunchConfig, output: str) -> list[ReplicaTask]:
     for left in Path(output, "replicas").glob("*.url"):  # by a launch that was killed, with its servers
         left.unlink()
     return [
-        ReplicaTask(
-            number, settings.command, f"{output}/replicas", str(Path.cwd()), settings.cpus, settings.gpus
-        )
+        ReplicaTask(number, settings.command, f"{output}/replicas", here, settings.cpus, settings.gpus)
         for number in range(settings.n)
     ]
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from data_gen.files.stored_record import StoredRecord
+
 
 class Task(Protocol):
     """Something that runs on one node; it travels there by pickle."""
@@ -24,7 +26,7 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True)
-class Ended:
+class Ended(StoredRecord):
     """A task that is over: `fault` says what ended it, "" where its work is done."""
 
     key: str
