@@ -113,7 +113,11 @@ class DatatroveTasks:
             if keys and process.poll() is None:
                 os.killpg(process.pid, signal.SIGTERM)
         for _, _, process in self._runs:
-            process.wait(LAST_SECONDS)
+            try:
+                process.wait(LAST_SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
 
 def main() -> None:

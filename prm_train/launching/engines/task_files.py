@@ -27,12 +27,13 @@ def read_task(folder: Path, number: int) -> Task:
 
 def run_task(folder: Path, number: int) -> Ended:
     """Run a task until it ends or a signal ends it, and leave its end in the folder."""
-    stop = threading.Event()
-    if threading.current_thread() is threading.main_thread():
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, lambda *_: stop.set())
-    task = read_task(folder, number)
-    ended = Ended(task.key, task.run(stop, socket.gethostname()))
+    stop, task = threading.Event(), read_task(folder, number)
+    before = {each: signal.signal(each, lambda *_: stop.set()) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        ended = Ended(task.key, task.run(stop, socket.gethostname()))
+    finally:
+        for each, handler in before.items():  # a pool ends its processes by SIGTERM
+            signal.signal(each, handler)
     ended.write(folder / f"{number}.json")
     return ended
 
