@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from data_gen.files.jsonl import read_objects
+from data_gen.files.remote_files import local_copy
 from data_gen.files.run_folder import write_records
 from data_gen.files.stored_record import StoredRecord
 from data_gen.problems.layouts import (
@@ -48,8 +49,8 @@ class ProblemSource(ProblemLayout):
     source: str = field(
         default=DEFAULT_TASK.source,
         metadata={
-            "help": f"where the problems come from: {BUILT_IN} (built in), a .jsonl or .json file, a folder, "
-            "or a Hub dataset"
+            "help": f"where the problems come from: {BUILT_IN} (built in), a .jsonl or .json file (also in "
+            "object storage, as s3://bucket/problems.jsonl), a folder, or a Hub dataset"
         },
     )
     n: int | None = field(
@@ -229,9 +230,12 @@ def _read(source: ProblemSource, left_out: Counter[str]) -> Iterator[Problem]:
 
 
 def _rows(source: ProblemSource) -> Iterator[Row]:
-    if _is_file(source):
-        return (Row(f"{source.source}:{number}", fields) for number, fields in read_objects(source.source))
-    return _dataset_rows(source)
+    if not _is_file(source):
+        yield from _dataset_rows(source)
+        return
+    with local_copy(source.source) as path:
+        for number, fields in read_objects(path):
+            yield Row(f"{source.source}:{number}", fields)
 
 
 def _dataset_rows(source: ProblemSource) -> Iterator[Row]:

@@ -17,8 +17,8 @@ class ReplicaSettings:
         default=None,
         metadata={
             "help": "command line of a server, with {port} for the port to listen on and {host} for the "
-            "address, as 'prm-train serve-policy --model base --host {host} --port {port}'; null: none is "
-            "started"
+            "address, as 'prm-train serve-policy --model base --host {host} --port {port}'; the shards "
+            "draw from these and no others; null: none is started"
         },
     )
     n: Annotated[int, Ge(1)] = field(default=1, metadata={"help": "how many are started"})

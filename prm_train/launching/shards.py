@@ -4,6 +4,7 @@ It is idempotent: what the shard's folder holds is not done again, so any engine
 """
 
 import importlib
+import logging
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from data_gen.settings.parse import parse_config
 from prm_train.launching.settings import LaunchConfig
 from prm_train.launching.storage import absolute, exists, is_local, joined, read_record
 
+logger = logging.getLogger(__name__)
 REPLICAS = "replicas.txt"  # in the output: the URLs of servers that are started with the shards
 FOLDER = "{folder}"  # in arguments, where the shard's folder on the node is put
 
@@ -190,11 +192,8 @@ def _replica_words(divided: Divided, parsed: Any, output: str) -> tuple[str, str
             f"replicas.command: got one with output {output}, expected a folder that all nodes see"
         )
     section = "policy" if hasattr(parsed, "policy") else "scorer"
-    servers = getattr(parsed, section).servers
-    if servers:
-        raise InputError(
-            f"replicas.command: got one with {section}.servers {', '.join(servers)}; expected one of the two"
-        )
+    if getattr(parsed, section).servers:
+        logger.info("%s.servers of the command are replaced by those that are started", section)
     return f"--{section}.servers", f"@{output}/{REPLICAS}"
 
 

@@ -15,7 +15,7 @@ from data_gen.sample import main as sample
 from data_gen.settings.errors import InputError
 from prm_train.launch import main as launch
 from prm_train.launching.launched import LaunchSummary
-from prm_train.launching.storage import fetch
+from prm_train.launching.storage import fetch, read_record
 
 SAMPLE = ("--problems.n", "12", "--policy.model", "simulated", "--n_samples", "2")
 
@@ -83,6 +83,7 @@ def test_shards_end_in_object_storage_and_are_gathered_there(tmp_path: Path):
     output = f"memory://{tmp_path.name}/run"
     given = ("--n_shards", "2", "--output", output, "--work", str(tmp_path / "disk"), "--", "sample", *SAMPLE)
     launch(given)
+    assert LaunchSummary(**read_record(f"{output}/launch-sample.json", dict)).gathered["n_draws"] == 24
     sample((*SAMPLE, "--output", str(tmp_path / "whole")))
     fetch(f"{output}/ledger.sqlite", tmp_path / "ledger.sqlite")
     assert contents(tmp_path / "ledger.sqlite") == contents(tmp_path / "whole" / "ledger.sqlite")

@@ -131,7 +131,7 @@ def test_a_task_that_is_killed_is_started_again_and_one_replica_of_two_is_told_o
     launch = started(*given, log=tmp_path / "launch.txt")
     ledger = run / "shard-0" / "ledger.sqlite-wal"
     until(lambda: ledger.exists() and ledger.stat().st_size > 50_000, launch, 120)
-    os.kill(pid_of(str(run / "shard-0")), signal.SIGKILL)
+    os.kill(pid_of("data_gen.sample", str(run / "shard-0")), signal.SIGKILL)
     assert launch.wait(timeout=300) == 0, (tmp_path / "launch.txt").read_text()
     assert draws(run / "ledger.sqlite") == undivided
     shards = LaunchSummary.read(run / "launch-sample.json").shards
@@ -141,13 +141,54 @@ def test_a_task_that_is_killed_is_started_again_and_one_replica_of_two_is_told_o
     assert "shard-1: reached 1 of its 2 servers" in (tmp_path / "launch.txt").read_text()
 
 
-def pid_of(folder: str) -> int:
-    """Of the command that works on a shard."""
+@pytest.mark.parametrize("engine", ["local", "ray"], indirect=True)
+def test_servers_that_are_started_with_the_shards_are_started_again(
+    engine: tuple[str, ...], undivided, tmp_path: Path
+):
+    run = tmp_path / "run"
+    command = "prm-train serve-policy --model base --host {host} --port {port}"
+    replicas = ("--replicas.command", command, "--replicas.n", "2", "--replicas.cpus", "0.1")
+    # Few draws at a time, so that a server is killed before the end
+    words = (*SAMPLE, "--policy.max_concurrency", "1", "--n_open", "2")
+    given = ("--n_shards", "2", "--output", str(run), *engine, *replicas, "--", *words)
+    launch = started(*given, log=tmp_path / "launch.txt")
+    ledger, names = run / "shard-0" / "ledger.sqlite-wal", run / "replicas.txt"
+    until(lambda: ledger.exists() and len(names.read_text().split()) == 2, launch, 120)
+    killed = names.read_text().split()[0]
+    os.kill(pid_of("serve-policy", killed.rpartition(":")[2]), signal.SIGKILL)
+    until(lambda: killed not in names.read_text().split(), launch, 20)
+    assert launch.wait(timeout=300) == 0, (tmp_path / "launch.txt").read_text()
+    assert draws(run / "ledger.sqlite") == undivided
+    assert "; started again" in (tmp_path / "launch.txt").read_text()
+    assert [each.n_attempts for each in LaunchSummary.read(run / "launch-sample.json").shards] == [1, 1]
+    assert list((run / "replicas").glob("*.url")) == []
+
+
+def test_an_actor_whose_process_is_killed_is_started_again_elsewhere(undivided, base_server, tmp_path: Path):
+    pytest.importorskip("ray")
+    run = tmp_path / "run"
+    words = (*SAMPLE, "--policy.servers", base_server, "--policy.max_concurrency", "4")
+    given = ("--n_shards", "2", "--output", str(run), *ENGINES["ray"], "--", *words)
+    launch = started(*given, log=tmp_path / "launch.txt")
+    ledger = run / "shard-0" / "ledger.sqlite-wal"
+    until(lambda: ledger.exists() and ledger.stat().st_size > 50_000, launch, 120)
+    status = Path("/proc", str(pid_of("data_gen.sample", str(run / "shard-0"))), "status").read_text()
+    actor = next(line.split()[1] for line in status.splitlines() if line.startswith("PPid:"))
+    os.kill(int(actor), signal.SIGKILL)
+    assert launch.wait(timeout=300) == 0, (tmp_path / "launch.txt").read_text()
+    assert draws(run / "ledger.sqlite") == undivided
+    shards = LaunchSummary.read(run / "launch-sample.json").shards
+    assert [(each.state, each.n_attempts) for each in shards] == [("done", 2), ("done", 1)]
+    assert "Error" in shards[0].faults[0]
+
+
+def pid_of(*wanted: str) -> int:
+    """Of the process with these words in its command line."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_text().split("\0")
         except OSError:  # it has ended
             continue
-        if "data_gen.sample" in words and folder in words:
+        if all(word in words for word in wanted):
             return int(process.name)
-    raise AssertionError(f"nobody works on {folder}")
+    raise AssertionError(f"no process with {wanted}")
