@@ -14,7 +14,7 @@ from data_gen.models.tokenizer import load_tokenizer
 from data_gen.models.weights_digest import files_digest
 from data_gen.policies.servers.addresses import server_urls
 from data_gen.policies.servers.probe import ModelCard, read_card
-from data_gen.policies.servers.replicas import Replicas, present_servers
+from data_gen.policies.servers.replicas import Replicas, probe_present
 from data_gen.policies.servers.replies import WrongReplyError
 from data_gen.policies.servers.requests import RequestSettings, ServerError, ServerPool
 from data_gen.problems.tasks import DEFAULT_TASK
@@ -79,9 +79,9 @@ def connect_scorer(
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs a line a request
 
     async def probe() -> dict[str, tuple[ModelCard, float]]:
-        urls = await present_servers(server_urls(servers), asking, "/v1/models")
-        answers = await asyncio.gather(*(_probe(url, model, checkpoint, asking) for url in urls))
-        return dict(zip(urls, answers, strict=True))
+        return await probe_present(
+            server_urls(servers), asking, lambda url, few: _probe(url, model, checkpoint, few)
+        )
 
     # So that it does not matter whether an event loop runs here
     found = run_in_thread(lambda: asyncio.run(probe()))

@@ -44,7 +44,7 @@ def run_shard(spec: ShardSpec, stop: threading.Event) -> ShardEnd:
         if spec.work is not None:
             save(spec, folder)
         end = ShardEnd(
-            spec.index, fault, round(time.monotonic() - begun, 1), socket.gethostname(), spec.arguments
+            spec.index, fault, round(time.monotonic() - begun, 1), socket.gethostname(), spec.settings
         )
         local = folder / spec.end_file.rpartition("/")[2]
         end.write(local)

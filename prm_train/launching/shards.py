@@ -4,7 +4,7 @@ It is idempotent: what the shard's folder holds is not done again, so any engine
 """
 
 import importlib
-import logging
+import json
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -15,19 +15,20 @@ from typing import Any, NamedTuple
 from data_gen.files.jsonl import read_objects
 from data_gen.files.stored_record import StoredRecord
 from data_gen.problems.sources import select_problems, shard_of, stretch_of_shard
+from data_gen.records.draw_keys import content_hash
 from data_gen.settings.errors import InputError
-from data_gen.settings.parse import parse_config
+from data_gen.settings.parse import dump_config, parse_config
 from prm_train.launching.settings import LaunchConfig
 from prm_train.launching.storage import absolute, exists, is_local, joined, read_record
 
-logger = logging.getLogger(__name__)
 REPLICAS = "replicas.txt"  # in the output: the URLs of servers that are started with the shards
 FOLDER = "{folder}"  # in arguments, where the shard's folder on the node is put
 
 
 class Divided(NamedTuple):
     """How a command is divided: its config class, the setting with its folder, the file in that folder (""
-    for the folder itself), and the setting that names the shard ("": the folder is one already).
+    for the folder itself), the setting that names the shard ("": the folder is one already), and the one that
+    names the servers that do the work.
     """
 
     module: str
@@ -35,6 +36,7 @@ class Divided(NamedTuple):
     folder: str
     file: str
     shard: str
+    servers: str = "policy.servers"
 
 
 DIVIDED = {
@@ -51,6 +53,7 @@ DIVIDED = {
         "output",
         "scores.jsonl",
         "shard",
+        "scorer.servers",
     ),
 }
 REFUSED = {
@@ -65,7 +68,8 @@ REFUSED = {
 
 @dataclass(frozen=True)
 class ShardSpec(StoredRecord):
-    """One shard: `arguments` of the command `module`, with {folder} for its folder on the node. `folder` is
+    """One shard: `arguments` of the command `module`, with {folder} for its folder on the node, and the hash
+    of all `settings` that they and their YAML files make. `folder` is
     where it ends up, a path or URL; `work` the folder on a node's own disk, where one is used. `ledger`: its
     draws are in ledger.sqlite there.
     """
@@ -75,6 +79,7 @@ class ShardSpec(StoredRecord):
     command: str
     module: str
     arguments: tuple[str, ...]
+    settings: str
     index: int
     n_shards: int
     folder: str
@@ -95,7 +100,7 @@ class ShardSpec(StoredRecord):
 
 @dataclass(frozen=True)
 class ShardEnd(StoredRecord):
-    """How an attempt of a shard ended: `fault` "" where its work is done. `arguments` say of what."""
+    """How an attempt of a shard ended: `fault` "" where its work is done. `settings` as of its spec."""
 
     WRITTEN_BY = "`prm-train launch`"
 
@@ -103,13 +108,13 @@ class ShardEnd(StoredRecord):
     fault: str
     seconds: float
     host: str = ""
-    arguments: tuple[str, ...] = ()
+    settings: str = ""
 
 
 def is_done(spec: ShardSpec) -> bool:
-    """Whether an earlier launch has finished this shard, with these arguments."""
+    """Whether an earlier launch has finished this shard, with these settings."""
     end = read_record(spec.end_file, ShardEnd)
-    return end is not None and not end.fault and end.arguments == spec.arguments
+    return end is not None and not end.fault and end.settings == spec.settings
 
 
 @dataclass(frozen=True)
@@ -129,33 +134,28 @@ def plan(config: LaunchConfig) -> Job:
     refuses, and those that the shards need for themselves.
     """
     command, *words = shlex.split(config.command)
-    divided = DIVIDED.get(command)
-    if divided is None:
-        raise InputError(
-            f"command: {command} cannot be divided: "
-            f"{REFUSED.get(command, 'its work is one whole')}; expected one of {', '.join(DIVIDED)}"
-        )
-    for name in (divided.shard, "ledger"):
-        if name and any(word == f"--{name}" or word.startswith(f"--{name}=") for word in words):
-            raise InputError(f"command: holds --{name}, which each shard has for itself; expected none")
-    parsed = _parsed(divided, words, config)
+    divided = _divided(command, words)
+    has_replicas = config.replicas.command is not None
+    parsed = _parsed(divided, [*words, *((f"--{divided.servers}", f"@{REPLICAS}") * has_replicas)], config)
     output = absolute(config.output or str(getattr(parsed, divided.folder)))
     if "{" in output:
         raise InputError(f"output: got {output!r}, expected no brace in it")
-    if config.replicas.command is not None:
-        words += _replica_words(divided, parsed, output)
-        parsed = _parsed(divided, words, config)
-    counts = _items(divided, parsed, config.n_shards, output)
+    if has_replicas:
+        if not is_local(output):
+            raise InputError(f"replicas.command: got one with output {output}, expected a shared folder")
+        words += [f"--{divided.servers}", f"@{output}/{REPLICAS}"]
+    settings = content_hash(json.dumps(dump_config(parsed)))
     specs = []
-    for index, n_items in sorted(counts.items()):
-        shard = f"{index}/{config.n_shards}"
+    for index, n_items in sorted(_items(divided, parsed, config.n_shards, output).items()):
         target = f"{FOLDER}/{divided.file}" if divided.file else FOLDER
-        own = (f"--{divided.folder}", target, *((f"--{divided.shard}", shard) if divided.shard else ()))
+        shard = (f"--{divided.shard}", f"{index}/{config.n_shards}") if divided.shard else ()
+        own = (f"--{divided.folder}", target, *shard)
         specs.append(
             ShardSpec(
                 command=command,
                 module=divided.module,
                 arguments=(*words, *own),
+                settings=settings,
                 index=index,
                 n_shards=config.n_shards,
                 folder=joined(output, f"shard-{index}"),
@@ -166,6 +166,20 @@ def plan(config: LaunchConfig) -> Job:
             )
         )
     return Job(command, tuple(words), parsed, output, tuple(specs), config.n_shards - len(specs))
+
+
+def _divided(command: str, words: Sequence[str]) -> Divided:
+    """Raises InputError for a command that cannot be divided, and for words that each shard has itself."""
+    divided = DIVIDED.get(command)
+    if divided is None:
+        reason = REFUSED.get(command, "its work is one whole")
+        raise InputError(
+            f"command: {command} cannot be divided: {reason}; expected one of {', '.join(DIVIDED)}"
+        )
+    for name in (divided.shard, "ledger"):
+        if name and any(word == f"--{name}" or word.startswith(f"--{name}=") for word in words):
+            raise InputError(f"command: holds --{name}, which each shard has for itself; expected none")
+    return divided
 
 
 def _parsed(divided: Divided, words: Sequence[str], config: LaunchConfig) -> Any:
@@ -183,18 +197,6 @@ def _parsed(divided: Divided, words: Sequence[str], config: LaunchConfig) -> Any
     if source is not None and source.shard is not None:
         raise InputError(f"command: sets problems.shard to {source.shard}; expected it to be left out")
     return parsed
-
-
-def _replica_words(divided: Divided, parsed: Any, output: str) -> tuple[str, str]:
-    """The setting that sends a shard to the servers that are started with it. Raises InputError."""
-    if not is_local(output):
-        raise InputError(
-            f"replicas.command: got one with output {output}, expected a folder that all nodes see"
-        )
-    section = "policy" if hasattr(parsed, "policy") else "scorer"
-    if getattr(parsed, section).servers:
-        logger.info("%s.servers of the command are replaced by those that are started", section)
-    return f"--{section}.servers", f"@{output}/{REPLICAS}"
 
 
 def _items(divided: Divided, parsed: Any, n_shards: int, output: str) -> dict[int, int | None]:

@@ -18,7 +18,7 @@ from data_gen.policies.servers.engine_draw import EngineDraw, draw_completion
 from data_gen.policies.servers.foreign_text import shown_text
 from data_gen.policies.servers.pool_of_loop import PoolOfLoop
 from data_gen.policies.servers.probe import RuleFaults, ServedModel, as_sent, probe_server, read_draw
-from data_gen.policies.servers.replicas import Replicas, ServerCounts, present_servers
+from data_gen.policies.servers.replicas import Replicas, ServerCounts, probe_present
 from data_gen.policies.servers.replies import CompletionRequest
 from data_gen.policies.servers.requests import RequestSettings
 from data_gen.policies.servers.routing import RecentPrompts
@@ -164,9 +164,9 @@ def connect(
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs a line a request
 
     async def probe() -> dict[str, ServedModel]:
-        urls = await present_servers(server_urls(servers), settings, "/v1/models")
-        found = await asyncio.gather(*(probe_server(url, model, vocabulary, settings) for url in urls))
-        return dict(zip(urls, found, strict=True))
+        return await probe_present(
+            server_urls(servers), settings, lambda url, few: probe_server(url, model, vocabulary, few)
+        )
 
     # So that it does not matter whether an event loop runs here
     served = run_in_thread(lambda: asyncio.run(probe()))

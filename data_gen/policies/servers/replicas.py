@@ -5,7 +5,8 @@ that is not there yet, or that is written into a file of URLs later, joins when 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from data_gen.policies.servers.requests import (
     RefusedRequestError,
@@ -16,7 +17,9 @@ from data_gen.policies.servers.requests import (
 from data_gen.settings.errors import InputError
 
 logger = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
 JOIN_SECONDS = 10.0  # between two looks for servers that were not there
+PROBE_ATTEMPTS = 5
 PATIENCE_SECONDS = 10.0  # for a server at the start, once another one has answered
 
 
@@ -85,9 +88,7 @@ class Replicas:
         try:
             await self._admit(url)
         except InputError as fault:
-            server_fault = fault if isinstance(fault, ServerError) else fault.__cause__
-            # Of one that answers, but wrongly, nothing better is to be expected
-            if not isinstance(server_fault, ServerError) or isinstance(server_fault, RefusedRequestError):
+            if not _may_pass(fault):
                 logger.error("%s; it is not asked", fault)
                 self._refused.add(url)
             return False
@@ -100,6 +101,39 @@ def fixed(urls: tuple[str, ...]) -> Replicas:
     async def admit(url: str) -> None: ...
 
     return Replicas(lambda: urls, urls, admit)
+
+
+def _may_pass(fault: BaseException) -> bool:
+    """Whether a server may be there later: of one that answers, but wrongly, nothing better is expected."""
+    of_server = fault if isinstance(fault, ServerError) else fault.__cause__
+    return isinstance(of_server, ServerError) and not isinstance(of_server, RefusedRequestError)
+
+
+async def probe_present(
+    urls: tuple[str, ...],
+    settings: RequestSettings,
+    probe: Callable[[str, RequestSettings], Awaitable[Answer]],
+) -> dict[str, Answer]:
+    """What `probe` finds at each server that answers. One that goes away meanwhile is left out if there are
+    others. Raises what `probe` raises for another reason.
+    """
+    present = await present_servers(urls, settings, "/v1/models")
+    # They have just answered: to wait long for one that has died would keep the others waiting
+    few = replace(settings, n_attempts=min(settings.n_attempts, PROBE_ATTEMPTS))
+    answers = await asyncio.gather(*(probe(url, few) for url in present), return_exceptions=True)
+    found, gone = dict[str, Answer](), list[BaseException]()
+    for url, answer in zip(present, answers, strict=True):
+        if not isinstance(answer, BaseException):
+            found[url] = answer
+        elif _may_pass(answer):
+            gone.append(answer)
+        else:
+            raise answer
+    if not found:
+        raise gone[0]
+    for fault in gone:
+        logger.warning("%s; it joins when it answers", fault)
+    return found
 
 
 async def present_servers(urls: tuple[str, ...], settings: RequestSettings, path: str) -> tuple[str, ...]:

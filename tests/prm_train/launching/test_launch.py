@@ -83,7 +83,9 @@ def test_shards_end_in_object_storage_and_are_gathered_there(tmp_path: Path):
     output = f"memory://{tmp_path.name}/run"
     given = ("--n_shards", "2", "--output", output, "--work", str(tmp_path / "disk"), "--", "sample", *SAMPLE)
     launch(given)
-    assert LaunchSummary(**read_record(f"{output}/launch-sample.json", dict)).gathered["n_draws"] == 24
+    summary = read_record(f"{output}/launch-sample.json", LaunchSummary)
+    assert summary is not None
+    assert summary.gathered["n_draws"] == 24
     sample((*SAMPLE, "--output", str(tmp_path / "whole")))
     fetch(f"{output}/ledger.sqlite", tmp_path / "ledger.sqlite")
     assert contents(tmp_path / "ledger.sqlite") == contents(tmp_path / "whole" / "ledger.sqlite")

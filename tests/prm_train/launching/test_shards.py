@@ -7,8 +7,8 @@ import pytest
 
 from data_gen.settings.errors import InputError
 from prm_train.launch import as_options
-from prm_train.launching.settings import LaunchConfig
-from prm_train.launching.shards import plan
+from prm_train.launching.settings import LaunchConfig, ReplicaSettings
+from prm_train.launching.shards import ShardEnd, is_done, plan
 
 SAMPLE = "sample --problems.n 5 --policy.model simulated"
 
@@ -67,3 +67,26 @@ def test_what_cannot_be_divided_is_refused_before_anything_starts(command: str, 
 def test_object_storage_needs_a_folder_to_work_in():
     with pytest.raises(ValueError, match="work: got null with output s3://bucket/run"):
         LaunchConfig(SAMPLE, 2, "s3://bucket/run")
+
+
+def test_servers_that_are_started_with_the_shards_replace_those_of_the_command(tmp_path: Path):
+    serve = "prm-train serve-policy --model simulated --host {host} --port {port}"
+    settings = ReplicaSettings(serve, n=2)
+    job = planned(f"{SAMPLE} --policy.max_concurrency 2", 1, tmp_path, replicas=settings)
+    sent = ("--policy.servers", f"@{tmp_path}/replicas.txt", "--output", "{folder}")
+    assert job.specs[0].arguments[-6:-2] == sent
+    with pytest.raises(InputError, match="expected a shared folder"):
+        planned(SAMPLE, 1, "s3://bucket/run", work=tmp_path, replicas=settings)
+    with pytest.raises(ValueError, match=r"expected \{port\} in it"):
+        LaunchConfig(SAMPLE, 1, replicas=ReplicaSettings("vllm serve some/model"))
+
+
+def test_a_shard_is_done_for_its_settings_and_not_for_a_file_that_has_changed(tmp_path: Path):
+    config = tmp_path / "sample.yaml"
+    config.write_text("problems: {n: 3}\npolicy: {model: simulated}\nn_samples: 2\n")
+    first = planned(f"sample --config {config}", 1, tmp_path / "run").specs[0]
+    Path(first.folder).mkdir(parents=True)
+    ShardEnd(0, "", 1.0, settings=first.settings).write(Path(first.end_file))
+    assert is_done(planned(f"sample --config {config}", 1, tmp_path / "run").specs[0])
+    config.write_text(config.read_text().replace("n_samples: 2", "n_samples: 3"))
+    assert not is_done(planned(f"sample --config {config}", 1, tmp_path / "run").specs[0])

@@ -6,7 +6,7 @@ from prm_train.launching.view import ShardState, total_line
 
 
 def state(index: int, kind: str, n_items: int, progress: ProgressRecord | None) -> ShardState:
-    spec = ShardSpec("sample", "data_gen.sample", (), index, 3, f"run/shard-{index}", ".", n_items)
+    spec = ShardSpec("sample", "data_gen.sample", (), "", index, 3, f"run/shard-{index}", ".", n_items)
     return ShardState(spec, kind, 1, progress=progress)
 
 
@@ -27,7 +27,7 @@ def test_rates_and_the_cost_of_the_whole_are_those_of_the_shards_that_said_somet
 
 
 def test_a_shard_that_failed_is_named_with_its_fault():
-    spec = ShardSpec("score", "prm_train.search.score_rows", (), 1, 2, "run/shard-1", ".", 7)
+    spec = ShardSpec("score", "prm_train.search.score_rows", (), "", 1, 2, "run/shard-1", ".", 7)
     failed = ShardState(spec, "failed", 3, "exit code 2: score: error: no such file")
     assert failed.line() == "   shard-1  failed, attempt 3, 0 of 7: exit code 2: score: error: no such file"
     assert total_line("score", [failed]).endswith("; failed: shard-1")

@@ -154,6 +154,7 @@ def test_servers_that_are_started_with_the_shards_are_started_again(
     launch = started(*given, log=tmp_path / "launch.txt")
     ledger, names = run / "shard-0" / "ledger.sqlite-wal", run / "replicas.txt"
     until(lambda: ledger.exists() and len(names.read_text().split()) == 2, launch, 120)
+    until(lambda: "first prompt" in (run / "shard-1" / "log.txt").read_text(), launch, 60)
     killed = names.read_text().split()[0]
     os.kill(pid_of("serve-policy", killed.rpartition(":")[2]), signal.SIGKILL)
     until(lambda: killed not in names.read_text().split(), launch, 20)
