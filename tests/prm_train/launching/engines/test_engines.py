@@ -110,12 +110,12 @@ def test_one_replica_dies_and_one_comes_late_and_no_draw_is_lost_or_made_twice(
     given = ("--n_shards", "2", "--output", str(run), *engine, "--", *SAMPLE, *servers)
     launch = started(*given, log=tmp_path / "launch.txt")
     logs = [run / "shard-0" / "log.txt", run / "shard-1" / "log.txt"]
-    until(lambda: all(log.exists() and "first prompt" in log.read_text() for log in logs), launch, 120)
+    until(lambda: all(log.exists() and "first prompt" in log.read_text() for log in logs), launch, 300)
     late = serve()
     names.write_text(f"{first.url}\n{late.url}\n")
-    until(lambda: all(f"{late.url}: joins" in log.read_text() for log in logs), launch, 60)
+    until(lambda: all(f"{late.url}: joins" in log.read_text() for log in logs), launch, 300)
     first.kill()
-    assert launch.wait(timeout=300) == 0, (tmp_path / "launch.txt").read_text()
+    assert launch.wait(timeout=600) == 0, (tmp_path / "launch.txt").read_text()
     assert draws(run / "ledger.sqlite") == undivided
     summary = LaunchSummary.read(run / "launch-sample.json")
     assert summary.gathered == {"n_ledgers": 2, "n_draws": 400, "n_repeated_draws": 0}
@@ -130,9 +130,9 @@ def test_a_task_that_is_killed_is_started_again_and_one_replica_of_two_is_told_o
     given = ("--n_shards", "2", "--output", str(run), *engine, "--", *SAMPLE, *servers)
     launch = started(*given, log=tmp_path / "launch.txt")
     ledger = run / "shard-0" / "ledger.sqlite-wal"
-    until(lambda: ledger.exists() and ledger.stat().st_size > 50_000, launch, 120)
+    until(lambda: ledger.exists() and ledger.stat().st_size > 50_000, launch, 300)
     os.kill(pid_of("data_gen.sample", str(run / "shard-0")), signal.SIGKILL)
-    assert launch.wait(timeout=300) == 0, (tmp_path / "launch.txt").read_text()
+    assert launch.wait(timeout=600) == 0, (tmp_path / "launch.txt").read_text()
     assert draws(run / "ledger.sqlite") == undivided
     shards = LaunchSummary.read(run / "launch-sample.json").shards
     assert [(each.state, each.n_attempts) for each in shards] == [("done", 2), ("done", 1)]
@@ -153,12 +153,12 @@ def test_servers_that_are_started_with_the_shards_are_started_again(
     given = ("--n_shards", "2", "--output", str(run), *engine, *replicas, "--", *words)
     launch = started(*given, log=tmp_path / "launch.txt")
     ledger, names = run / "shard-0" / "ledger.sqlite-wal", run / "replicas.txt"
-    until(lambda: ledger.exists() and len(names.read_text().split()) == 2, launch, 120)
-    until(lambda: "first prompt" in (run / "shard-1" / "log.txt").read_text(), launch, 60)
+    until(lambda: ledger.exists() and len(names.read_text().split()) == 2, launch, 300)
+    until(lambda: "first prompt" in (run / "shard-1" / "log.txt").read_text(), launch, 300)
     killed = names.read_text().split()[0]
     os.kill(pid_of("serve-policy", killed.rpartition(":")[2]), signal.SIGKILL)
-    until(lambda: killed not in names.read_text().split(), launch, 20)
-    assert launch.wait(timeout=300) == 0, (tmp_path / "launch.txt").read_text()
+    until(lambda: killed not in names.read_text().split(), launch, 60)
+    assert launch.wait(timeout=600) == 0, (tmp_path / "launch.txt").read_text()
     assert draws(run / "ledger.sqlite") == undivided
     assert "; started again" in (tmp_path / "launch.txt").read_text()
     assert [each.n_attempts for each in LaunchSummary.read(run / "launch-sample.json").shards] == [1, 1]
@@ -172,11 +172,11 @@ def test_an_actor_whose_process_is_killed_is_started_again_elsewhere(undivided, 
     given = ("--n_shards", "2", "--output", str(run), *ENGINES["ray"], "--", *words)
     launch = started(*given, log=tmp_path / "launch.txt")
     ledger = run / "shard-0" / "ledger.sqlite-wal"
-    until(lambda: ledger.exists() and ledger.stat().st_size > 50_000, launch, 120)
+    until(lambda: ledger.exists() and ledger.stat().st_size > 50_000, launch, 300)
     status = Path("/proc", str(pid_of("data_gen.sample", str(run / "shard-0"))), "status").read_text()
     actor = next(line.split()[1] for line in status.splitlines() if line.startswith("PPid:"))
     os.kill(int(actor), signal.SIGKILL)
-    assert launch.wait(timeout=300) == 0, (tmp_path / "launch.txt").read_text()
+    assert launch.wait(timeout=600) == 0, (tmp_path / "launch.txt").read_text()
     assert draws(run / "ledger.sqlite") == undivided
     shards = LaunchSummary.read(run / "launch-sample.json").shards
     assert [(each.state, each.n_attempts) for each in shards] == [("done", 2), ("done", 1)]
