@@ -23,7 +23,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .PHONY: help setup quickstart speedrun test lint types slow bench bench-search bench-serving bench-training revisions reproduce rl thinking \
-	coverage distill self-correction faults pretrain smollm2 word-problems gsm8k vllm-cpu test-vllm clean
+	coverage distill self-correction faults pretrain smollm2 word-problems gsm8k vllm-cpu test-vllm test-launch clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
@@ -140,6 +140,10 @@ $(VLLM_VENV)/.installed: pyproject.toml
 
 test-vllm: vllm-cpu ## tests against vLLM, in process and as a server (minutes)
 	$(VLLM_VENV)/bin/python -m pytest -q -m vllm $(ARGS)
+
+test-launch: setup ## prm-train launch with real clusters of Ray and datatrove on this machine, replicas killed and late (10 minutes; 110 MB more)
+	$(BIN)/python -m pip install -c constraints.txt -e '.[launch]'
+	$(BIN)/python -m pytest -q -m "slow or not slow" tests/prm_train/launching $(ARGS)
 
 clean: ## remove .venv and caches; runs/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build *.egg-info

@@ -225,7 +225,12 @@ def label_run(
     counts = LabelCounts(config)
     with (
         records_in_order(run / "labels.jsonl", LabeledSolution) as add,
-        Progress("label", n_problems, lambda: policy.line(counts.n_labels, counts.usage)) as progress,
+        Progress(
+            "label",
+            n_problems,
+            lambda: policy.line(counts.n_labels, counts.usage),
+            counts=lambda: policy.counts(counts.usage),
+        ) as progress,
     ):
 
         def take(number: int, labeled: Labeled) -> None:

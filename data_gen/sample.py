@@ -191,7 +191,12 @@ def sample_run(
     counts = SampleCounts()
     with (
         records_in_order(run / "solutions.jsonl", GradedSolution) as add,
-        Progress("sample", n_problems, lambda: policy.line(counts.n_labels, counts.usage)) as progress,
+        Progress(
+            "sample",
+            n_problems,
+            lambda: policy.line(counts.n_labels, counts.usage),
+            counts=lambda: policy.counts(counts.usage),
+        ) as progress,
     ):
 
         def take(number: int, sampled: Sampled) -> None:

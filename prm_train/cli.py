@@ -98,6 +98,10 @@ COMMANDS = {
         "prm_train.serve",
         "serve answers by search, and scores of steps, over HTTP: what OpenAI's clients speak",
     ),
+    "launch": (
+        "prm_train.launch",
+        "run sample, label, search or score in shards: processes, Ray, datatrove, Slurm",
+    ),
     "quickstart": ("prm_train.quickstart", "run all of the above on the built-in task"),
 }
 

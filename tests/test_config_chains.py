@@ -27,6 +27,7 @@ from data_gen.settings.parse import parse_config
 from prm_train.evaluation.evaluate import EvaluateConfig
 from prm_train.examples.targets import LabelAlgebra, step_targets
 from prm_train.kinds.generative_verifier import ALGEBRA
+from prm_train.launching.settings import LaunchConfig
 from prm_train.publish import PublishConfig
 from prm_train.quickstart import QuickstartConfig, search_folders
 from prm_train.rl.settings import GrpoConfig
@@ -72,6 +73,7 @@ CLASSES: dict[str, type[Any]] = {
     "serve": ServeConfig,
     "evaluate": EvaluateConfig,
     "grpo": GrpoConfig,
+    "launch": LaunchConfig,
 }
 READS = {
     "train-policy": ("orm", "distill"),
@@ -263,6 +265,17 @@ def after_show_tree(config: ShowTreeConfig, line: Line, written: Written) -> Non
     assert config.run in written.answers, line.text
 
 
+def after_launch(config: LaunchConfig, line: Line, written: Written) -> None:
+    """As after the command that it divides; what it reads of a folder is in that folder's shards."""
+    command, *words = shlex.split(config.command)
+    inner = parse_config(CLASSES[command], words)
+    if isinstance(inner, LabelConfig):
+        assert inner.run in written.separators, line.text
+        written.labels[inner.run] = (tuple(words),)
+    else:
+        WRITERS[command](inner, line, written)
+
+
 def after_grpo(config: GrpoConfig, line: Line, written: Written) -> None:
     assert {Path(name) for name in (config.prm, config.orm) if name} <= written.models, line.text
     assert config.output not in written.models, line.text
@@ -292,6 +305,7 @@ WRITERS: dict[str, Callable[[Any, Line, Written], None]] = {
     "serve": after_serve,
     "evaluate": after_evaluate,
     "grpo": after_grpo,
+    "launch": after_launch,
 }
 
 

@@ -63,6 +63,7 @@ ORDER = (
     "prm_train.training",
     "prm_train.rl",
     "prm_train.self_correction",
+    "prm_train.launching",
     "prm_train",
 )
 # At the roots beside the commands: the old names of modules that published cards, configs or people's scripts

@@ -12,10 +12,12 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 
 from tqdm import tqdm
+
+from data_gen.files.progress_file import WRITE_SECONDS, ProgressRecord, progress_path
 
 logger = logging.getLogger(__name__)
 BAR_SECONDS = 0.2
@@ -31,7 +33,8 @@ class Progress:
     """`with Progress("label", n_items) as progress:` and `progress.update()` when another item is done;
     `words` say what came of them.
 
-    `n_items` None: nobody knows how many there are. `n_done` of them were done before.
+    `n_items` None: nobody knows how many there are. `n_done` of them were done before. `counts` are for the
+    file of `data_gen.files.progress_file`.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class Progress:
         unit: str = "problems",
         n_done: int = 0,
         is_shown: bool = True,
+        counts: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         self._what, self._n_items, self._words, self._unit = what, n_items, words, unit
         self._is_log, self._is_shown = not sys.stderr.isatty(), is_shown
@@ -59,6 +63,9 @@ class Progress:
         self._interval = LOG_SECONDS if self._is_log else BAR_SECONDS
         self._n_begun = self._n_done = n_done
         self._marks = deque([(time.monotonic(), n_done)], maxlen=N_MARKS)
+        self._counts, self._file = counts, progress_path() if is_shown else None
+        self._begun_at = time.monotonic()
+        self._write(self._begun_at)
 
     def update(self, n: int = 1) -> None:
         self._n_done += n
@@ -66,6 +73,16 @@ class Progress:
         now = time.monotonic()
         if self._is_shown and now - self._marks[-1][0] >= self._interval:
             self._show(now)
+        if now - self._written_at >= WRITE_SECONDS:
+            self._write(now)
+
+    def _write(self, now: float) -> None:
+        self._written_at = now
+        if self._file is not None:
+            seconds, counts = round(now - self._begun_at, 1), dict(self._counts())
+            ProgressRecord(self._what, self._n_done, self._n_items, self._n_begun, seconds, counts).write(
+                self._file
+            )
 
     def _show(self, now: float) -> None:
         if not self._is_log:
@@ -98,3 +115,4 @@ class Progress:
 
     def close(self) -> None:
         self._bar.close()
+        self._write(time.monotonic())

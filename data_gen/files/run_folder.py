@@ -10,7 +10,7 @@ import asyncio
 import gc
 import tempfile
 from array import array
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -148,13 +148,14 @@ async def for_each(
     what: str,
     unit: str,
     at_once: int = N_OPEN,
+    counts: Callable[[], Mapping[str, float]] = dict,
 ) -> list[Result]:
     """`work_through` for items and results that fit in memory: the results in the order of the items, with a
     line of progress.
     """
     items = list(items)
     results: dict[int, Result] = {}
-    with Progress(what, len(items), unit=unit) as progress:
+    with Progress(what, len(items), unit=unit, counts=counts) as progress:
 
         def take(number: int, result: Result) -> None:
             results[number] = result

@@ -97,8 +97,8 @@ class PolicyConfig:
     servers: tuple[str, ...] = field(
         default=(),
         metadata={
-            "help": "URLs of OpenAI-compatible servers, or @file with one URL on each line (for servers that "
-            "move between runs)",
+            "help": "URLs of OpenAI-compatible servers, or @file with one URL on each line; what is written "
+            "into it during a run joins, if it is a replica",
             "is_execution": True,
         },
     )
@@ -273,7 +273,7 @@ class PolicyConfig:
             self.api_key_env, self.max_concurrency, self.timeout_seconds, self.n_attempts, self.retry_seconds
         )
         return connect(
-            server_urls(self.servers),
+            self.servers,
             self.name,
             vocabulary,
             settings,

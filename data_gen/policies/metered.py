@@ -1,7 +1,7 @@
 """A policy that counts what it draws, for the line of a progress bar and for the facts of a run."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from data_gen.policies.protocol import Policy
 from data_gen.records.sampling import Completion, SamplingParams, Usage
@@ -22,6 +22,15 @@ class ProcessFacts:
     tokens_per_second: float = 0.0
     draws_per_second: float = 0.0
     labels_per_second: float = 0.0
+    # With servers: how many the process was given, and how many of them have ever answered it
+    n_servers: int | None = None
+    n_servers_answered: int | None = None
+
+
+def server_counts(asked: object) -> dict[str, int]:
+    """n_servers and n_servers_answered of a policy or a scorer behind servers; nothing of another one."""
+    counts = getattr(asked, "server_counts", None)
+    return {} if counts is None else asdict(counts)
 
 
 class MeteredPolicy:
@@ -72,6 +81,21 @@ class MeteredPolicy:
         }
 
     @property
+    def server_counts(self) -> dict[str, int]:
+        return server_counts(self._policy)
+
+    def counts(self, usage: Usage) -> dict[str, float]:
+        """For a progress file: draws and tokens of this process, and those of `usage`, whichever process drew
+        them.
+        """
+        return {
+            "n_draws_now": self.n_draws,
+            "n_generated_now": self.n_generated,
+            "n_generated": usage.n_generated,
+            **self.server_counts,
+        }
+
+    @property
     def n_cancelled(self) -> int:
         """Tokens generated for draws that nobody needed any more, by engines that can cancel a draw under
         way.
@@ -89,6 +113,8 @@ class MeteredPolicy:
             seconds=round(self.seconds, 2),
             cpu_seconds=round(time.process_time() - self._cpu_start, 2),
             **self.rates(n_labels),
+            n_servers=self.server_counts.get("n_servers"),
+            n_servers_answered=self.server_counts.get("n_servers_answered"),
         )
 
     def line(self, n_labels: int, usage: Usage) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from data_gen.files.jsonl import read_objects
+from data_gen.files.remote_files import local_copy
 from data_gen.files.run_folder import write_records
 from data_gen.files.stored_record import StoredRecord
 from data_gen.problems.layouts import (
@@ -48,8 +49,8 @@ class ProblemSource(ProblemLayout):
     source: str = field(
         default=DEFAULT_TASK.source,
         metadata={
-            "help": f"where the problems come from: {BUILT_IN} (built in), a .jsonl or .json file, a folder, "
-            "or a Hub dataset"
+            "help": f"where the problems come from: {BUILT_IN} (built in), a .jsonl or .json file (also in "
+            "object storage, as s3://bucket/problems.jsonl), a folder, or a Hub dataset"
         },
     )
     n: int | None = field(
@@ -133,8 +134,8 @@ def select_problems(source: ProblemSource) -> Selection:
         logger.warning("%s: left out %d rows: %s", source.source, count, reason)
     chosen = list(islice(problems, source.offset, None if source.n is None else source.offset + source.n))
     if source.shard is not None:
-        index, n_shards = map(int, source.shard.split("/"))
-        chosen = [problem for problem in chosen if derive_seed("shard", problem.question) % n_shards == index]
+        index, n_shards = shard_numbers(source.shard)
+        chosen = [problem for problem in chosen if shard_of(problem, n_shards) == index]
     if not chosen:
         reasons = "".join(f"; left out {count} rows: {reason}" for reason, count in left_out.items())
         raise InputError(
@@ -142,6 +143,24 @@ def select_problems(source: ProblemSource) -> Selection:
             f"{source.shard}){reasons}"
         )
     return Selection(chosen, dict(left_out))
+
+
+def shard_numbers(shard: str) -> tuple[int, int]:
+    """i and n of 'i/n'. Raises InputError."""
+    index, slash, n_shards = shard.partition("/")
+    if not (slash and index.isdecimal() and n_shards.isdecimal() and int(index) < int(n_shards)):
+        raise InputError(f"shard: got {shard!r}, expected 'i/n' with 0 <= i < n, for example 0/4")
+    return int(index), int(n_shards)
+
+
+def shard_of(problem: Problem, n_shards: int) -> int:
+    """Which of the shards 0 … n_shards - 1 a problem is in."""
+    return derive_seed("shard", problem.question) % n_shards
+
+
+def stretch_of_shard(n_rows: int, index: int, n_shards: int) -> range:
+    """The places of the rows of a shard of rows; the shards one after the other are all rows in order."""
+    return range(n_rows * index // n_shards, n_rows * (index + 1) // n_shards)
 
 
 def write_problems(run: Path, selection: Selection) -> None:
@@ -164,9 +183,7 @@ def _check(source: ProblemSource) -> None:
             "can be counted to"
         )
     if source.shard is not None:
-        index, slash, n_shards = source.shard.partition("/")
-        if not (slash and index.isdecimal() and n_shards.isdecimal() and int(index) < int(n_shards)):
-            raise InputError(f"shard: got {source.shard!r}, expected 'i/n' with 0 <= i < n, for example 0/4")
+        shard_numbers(source.shard)
     if task_of(source.source):
         if source.n is None:
             raise InputError("n: the built-in task has no end; say how many problems")
@@ -213,9 +230,12 @@ def _read(source: ProblemSource, left_out: Counter[str]) -> Iterator[Problem]:
 
 
 def _rows(source: ProblemSource) -> Iterator[Row]:
-    if _is_file(source):
-        return (Row(f"{source.source}:{number}", fields) for number, fields in read_objects(source.source))
-    return _dataset_rows(source)
+    if not _is_file(source):
+        yield from _dataset_rows(source)
+        return
+    with local_copy(source.source) as path:
+        for number, fields in read_objects(path):
+            yield Row(f"{source.source}:{number}", fields)
 
 
 def _dataset_rows(source: ProblemSource) -> Iterator[Row]:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from data_gen.models.tokenizer import load_tokenizer
 from data_gen.models.weights_digest import files_digest
 from data_gen.policies.servers.addresses import server_urls
 from data_gen.policies.servers.probe import ModelCard, read_card
+from data_gen.policies.servers.replicas import Replicas, probe_present
 from data_gen.policies.servers.replies import WrongReplyError
 from data_gen.policies.servers.requests import RequestSettings, ServerError, ServerPool
 from data_gen.problems.tasks import DEFAULT_TASK
@@ -73,25 +74,21 @@ def connect_scorer(
     Raises InputError for a kind of model whose scores no server pools, and where a server does not answer,
     serves something else, or gives other scores than the others.
     """
-    urls, settings = server_urls(servers), settings or RequestSettings()
+    asking = settings or RequestSettings()
     checkpoint = open_checkpoint(path, prm_format, trust_remote_code)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs a line a request
 
-    async def probe() -> list[tuple[ModelCard, float]]:
-        async with ServerPool(urls, settings) as pool:
-            await pool.require_an_answer("/v1/models")
-        return list(await asyncio.gather(*(_probe(url, model, checkpoint, settings) for url in urls)))
+    async def probe() -> dict[str, tuple[ModelCard, float]]:
+        return await probe_present(
+            server_urls(servers), asking, lambda url, few: _probe(url, model, checkpoint, few)
+        )
 
     # So that it does not matter whether an event loop runs here
     found = run_in_thread(lambda: asyncio.run(probe()))
-    first, first_score = found[0]
-    for url, (card, score) in zip(urls, found, strict=True):
-        if card.id != first.id or abs(score - first_score) > SCORE_TOLERANCES["bfloat16"]:
-            raise InputError(
-                f"{url}: {card.id} scores one path {score:.3f}, {first.id} at {urls[0]} {first_score:.3f}; "
-                "expected replicas under one name"
-            )
-    lengths = [card.max_model_len for card, _ in found if card.max_model_len is not None]
+    first_url, (first, _) = next(iter(found.items()))
+    for url, served in found.items():
+        _check_replica(url, served, first_url, found[first_url])
+    lengths = [card.max_model_len for card, _ in found.values() if card.max_model_len is not None]
     reach = min(context_length(checkpoint.config), *lengths)
     border = short_length(checkpoint.config)
     if border is not None and reach > border:
@@ -99,15 +96,34 @@ def connect_scorer(
             f"{path}: rotates positions otherwise beyond {border} tokens (LongRoPE), which servers do for "
             f"all texts alike; expected servers with a max_model_len of {border}, or no servers"
         )
-    logger.info("%s: %s behind %s", path, first.id, ", ".join(urls))
+
+    async def admit(url: str) -> None:
+        late = await _probe(url, first.id, checkpoint, replace(asking, n_attempts=1))
+        _check_replica(url, late, first_url, found[first_url])
+        if late[0].max_model_len is not None and late[0].max_model_len < reach:
+            raise InputError(f"{url}: max_model_len is {late[0].max_model_len}, expected {reach} or more")
+
+    logger.info("%s: %s behind %s", path, first.id, ", ".join(found))
     return ServedScorer(
-        Servers(urls, settings, reach),
+        Servers(Replicas(lambda: server_urls(servers), found, admit), asking, reach),
         Pooling(first.id, checkpoint.scores_steps, checkpoint.marker_id),
         checkpoint.encoding,
         scorer_id=_scorer_id(path, first.id, checkpoint),
         aggregation=checkpoint.aggregation,
         calibration=checkpoint.calibration,
     )
+
+
+def _check_replica(
+    url: str, served: tuple[ModelCard, float], first_url: str, first: tuple[ModelCard, float]
+) -> None:
+    """Raises InputError where a server has another model than the first, by its name or by what it scores."""
+    (card, score), (first_card, first_score) = served, first
+    if card.id != first_card.id or abs(score - first_score) > SCORE_TOLERANCES["bfloat16"]:
+        raise InputError(
+            f"{url}: {card.id} scores one path {score:.3f}, {first_card.id} at {first_url} "
+            f"{first_score:.3f}; expected replicas under one name"
+        )
 
 
 def open_checkpoint(

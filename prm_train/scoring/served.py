@@ -20,6 +20,7 @@ from functools import lru_cache, partial
 from itertools import accumulate
 
 from data_gen.policies.servers.pool_of_loop import PoolOfLoop
+from data_gen.policies.servers.replicas import Replicas, ServerCounts
 from data_gen.policies.servers.requests import RequestSettings
 from prm_train.checkpoints.facts import UNCALIBRATED, Calibration
 from prm_train.encoding.aggregation import Aggregation
@@ -38,7 +39,7 @@ FULL_WAVE = 256
 class Servers:
     """Where replicas of one model are. `context_length` is the longest path that they and the model read."""
 
-    urls: tuple[str, ...]
+    replicas: Replicas
     settings: RequestSettings
     context_length: int
 
@@ -69,7 +70,7 @@ class ServedScorer:
         # Samples of one problem often repeat its steps.
         self.encode_step = lru_cache(maxsize=2**14)(encoding.encode_step)
         self._pooling, self._calibration = pooling, calibration
-        self._pool = PoolOfLoop(servers.urls, servers.settings)
+        self._pool = PoolOfLoop(servers.replicas, servers.settings)
         self._waiting: dict[StepNode, list[asyncio.Future[float]]] = {}
         self._new: list[StepNode] = []  # of those, what no request under way will answer
         self._under_way: dict[StepNode, asyncio.Task[None]] = {}  # what will answer each of the others
@@ -85,6 +86,10 @@ class ServedScorer:
             yield tree
         finally:
             tree.close()
+
+    @property
+    def server_counts(self) -> ServerCounts:
+        return self._pool.counts
 
     def is_whole(self, n_path_tokens: int) -> bool:
         """Every path is computed from its head on each time."""

@@ -23,6 +23,7 @@ from data_gen.grading.graders import load_grader
 from data_gen.ledger.store import Ledger, has_draws
 from data_gen.models.names import check_inputs
 from data_gen.policies.first_prompt import say_prompt
+from data_gen.policies.metered import server_counts
 from data_gen.policies.protocol import need_chat_policy
 from data_gen.problems.sources import select_problems, write_counts
 from data_gen.records.draw_keys import content_hash
@@ -105,14 +106,25 @@ async def search_problems(
         if searcher.config.trace:
             searcher = replace(searcher, take_trace=stack.enter_context(traces_into(path.with_name(TRACES))))
 
+        n_generated = 0
+
         async def one(problem: Problem) -> None:
+            nonlocal n_generated
             result = await searcher.search(problem)
+            n_generated += result.usage.n_generated
             file.write(adapter.dump_json(result).decode() + "\n")
             file.flush()
             limit.add(result)
 
         async with clock.running():
-            await for_each(rest, one, what="search", unit="problems", at_once=64)
+            await for_each(
+                rest,
+                one,
+                what="search",
+                unit="problems",
+                at_once=64,
+                counts=lambda: {"n_generated": n_generated, **server_counts(searcher.policy)},
+            )
     limit.check_any_answered()
 
 

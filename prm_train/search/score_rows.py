@@ -16,6 +16,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -25,6 +26,8 @@ from data_gen.files.progress_bar import Progress
 from data_gen.files.result_tables import result_table
 from data_gen.models.names import check_inputs
 from data_gen.policies.config import PolicyConfig
+from data_gen.policies.metered import server_counts
+from data_gen.problems.sources import shard_numbers, stretch_of_shard
 from data_gen.process.side_by_side import side_by_side
 from data_gen.records.draw_keys import content_hash
 from data_gen.records.steps import check_separator
@@ -71,6 +74,10 @@ class ScoreConfig:
     step_separator: str = field(
         default="\n", metadata={"help": "text that ends a step where the solution is one text"}
     )
+    shard: str | None = field(
+        default=None,
+        metadata={"help": "'i/n': only the i-th (counted from 0) of n parts of the rows, each one stretch"},
+    )
     scorer: ScorerConfig = field(default_factory=ScorerConfig)
     trust_remote_code: bool = field(
         default=False, metadata={"help": "run code that comes with the model's files"}
@@ -78,6 +85,8 @@ class ScoreConfig:
 
     def __post_init__(self) -> None:
         check_separator(self.step_separator)
+        if self.shard is not None:
+            shard_numbers(self.shard)
 
 
 async def _batch(scorer: Scorer, rows: Sequence[ScoredRow]) -> list[tuple[Scores, ScorerUsage]]:
@@ -96,8 +105,11 @@ def score_rows(config: ScoreConfig, scorer: Scorer) -> dict[str, str]:
         )
         for number, fields in read_objects(config.rows)
     ]
+    if config.shard is not None:
+        rows = [rows[place] for place in stretch_of_shard(len(rows), *shard_numbers(config.shard))]
     if not rows:
-        raise InputError(f"{config.rows}: no row in it")
+        of = f" shard {config.shard} of" if config.shard else ""
+        raise InputError(f"{config.rows}: no row in{of} it")
     identity = content_hash(scorer.scorer_id, *(json.dumps([row.fields, row.steps]) for row in rows))
     part = config.output.with_name(f".{config.output.name}.part")
     part.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +118,8 @@ def score_rows(config: ScoreConfig, scorer: Scorer) -> dict[str, str]:
         if not lock(file.fileno(), part):
             raise InputError(f"{config.output}: another process is scoring into it")
         n_done = _begin(file, identity)
-        with Progress("score", len(rows), unit="rows", n_done=n_done) as progress:
+        counts = partial(server_counts, scorer)
+        with Progress("score", len(rows), unit="rows", n_done=n_done, counts=counts) as progress:
             for start in range(n_done, len(rows), N_AT_ONCE):
                 batch = rows[start : start + N_AT_ONCE]
                 for row, (scores, cost) in zip(batch, asyncio.run(_batch(scorer, batch)), strict=True):

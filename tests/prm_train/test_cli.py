@@ -51,6 +51,7 @@ def test_help_lists_the_commands_in_pipeline_order_and_loads_nothing_heavy() -> 
         "benchmark",
         "serve-policy",
         "serve",
+        "launch",
         "quickstart",
     ]
 

@@ -9,16 +9,18 @@ Cancelling a draw closes its request.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from data_gen.policies.protocol import Policy
+from data_gen.policies.servers.addresses import server_urls
 from data_gen.policies.servers.engine_draw import EngineDraw, draw_completion
 from data_gen.policies.servers.foreign_text import shown_text
 from data_gen.policies.servers.pool_of_loop import PoolOfLoop
 from data_gen.policies.servers.probe import RuleFaults, ServedModel, as_sent, probe_server, read_draw
+from data_gen.policies.servers.replicas import Replicas, ServerCounts, probe_present
 from data_gen.policies.servers.replies import CompletionRequest
-from data_gen.policies.servers.requests import RequestSettings, ServerPool
+from data_gen.policies.servers.requests import RequestSettings
 from data_gen.policies.servers.routing import RecentPrompts
 from data_gen.policies.vocabulary import Vocabulary
 from data_gen.process.daemon_threads import run_in_thread
@@ -47,7 +49,7 @@ class OpenAIServersPolicy(Policy):
 
     def __init__(
         self,
-        urls: tuple[str, ...],
+        replicas: Replicas,
         served: ServedModel,
         vocabulary: Vocabulary,
         settings: RequestSettings,
@@ -61,15 +63,15 @@ class OpenAIServersPolicy(Policy):
         context_length = served.context_length or vocabulary.context_length
         if context_length is None:
             raise InputError(
-                f"{urls[0]}: says no max_model_len for {served.name}, nor does the tokenizer's folder; "
-                "expected one of them"
+                f"{replicas.urls[0]}: says no max_model_len for {served.name}, nor does the tokenizer's "
+                "folder; expected one of them"
             )
         self.context_length = context_length
         self._model, self._vocabulary = served.name, vocabulary
         self._rule_faults, self._is_llama_cpp = served.rule_faults, served.is_llama_cpp
         self._prompts = RecentPrompts()
         self._scanner = step_scanners(vocabulary.token_bytes)
-        self._pool = PoolOfLoop(urls, settings)
+        self._pool = PoolOfLoop(replicas, settings)
 
     def encode_prompt(self, question: str) -> tuple[int, ...]:
         prompt_ids = self._vocabulary.encode_prompt(question)
@@ -81,6 +83,10 @@ class OpenAIServersPolicy(Policy):
 
     def token_bytes(self) -> list[bytes]:
         return self._vocabulary.token_bytes
+
+    @property
+    def server_counts(self) -> ServerCounts:
+        return self._pool.counts
 
     async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
         """Raises ServerError (an InputError) when a server refuses the request or every attempt fails, and
@@ -141,7 +147,7 @@ def check_prefix(prefix_ids: tuple[int, ...], vocabulary: Vocabulary, context_le
 
 
 def connect(
-    urls: tuple[str, ...],
+    servers: tuple[str, ...],
     model: str,
     vocabulary: Vocabulary,
     settings: RequestSettings,
@@ -149,34 +155,63 @@ def connect(
     base_seed: int = 0,
     revision: str = "",
 ) -> OpenAIServersPolicy:
-    """The policy behind these servers, each of which is probed.
+    """The policy behind these servers (URLs, or @file of them), each of which is probed. One that does not
+    answer now joins when it does, and so does one that is written into a file later, if it is a replica.
 
-    Raises InputError for one that cannot make step rollouts, or serves something else than the first.
+    Raises InputError where none answers, or one cannot make step rollouts or serves something else than the
+    first.
     """
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs a line a request
 
-    async def probe() -> list[ServedModel]:
-        async with ServerPool(urls, settings) as pool:
-            await pool.require_an_answer("/v1/models")
-        return list(await asyncio.gather(*(probe_server(url, model, vocabulary, settings) for url in urls)))
+    async def probe() -> dict[str, ServedModel]:
+        return await probe_present(
+            server_urls(servers), settings, lambda url, few: probe_server(url, model, vocabulary, few)
+        )
 
     # So that it does not matter whether an event loop runs here
     served = run_in_thread(lambda: asyncio.run(probe()))
-    for url, other in zip(urls, served, strict=True):
-        if other.policy_id != served[0].policy_id:
-            key = read_api_key(settings.api_key_env)
-            ids = [shown_text(str(each.policy_id), key) for each in (other, served[0])]
-            raise InputError(
-                f"{url}: serves {model} with policy_id {ids[0]}, {urls[0]} with {ids[1]}; expected replicas"
-            )
-    known = [other.context_length for other in served if other.context_length is not None]
-    biases, allowed_ids = zip(*(other.rule_faults for other in served), strict=True)
+    for url in served:
+        _check_replica(url, served, model, settings)
+    lengths = [each.context_length for each in served.values() if each.context_length is not None]
+    biases, allowed_ids = zip(*(each.rule_faults for each in served.values()), strict=True)
     faults = RuleFaults(next(filter(None, biases), None), next(filter(None, allowed_ids), None))
-    return OpenAIServersPolicy(
-        urls,
-        replace(served[0], context_length=min(known, default=None), rule_faults=faults),
-        vocabulary,
-        settings,
-        base_seed,
-        revision,
+    first = replace(
+        next(iter(served.values())), context_length=min(lengths, default=None), rule_faults=faults
     )
+
+    async def admit(url: str) -> None:
+        late = await probe_server(url, model, vocabulary, replace(settings, n_attempts=1))
+        _check_replica(url, {**served, url: late}, model, settings)
+        _check_as_able(url, late, first)
+
+    replicas = Replicas(lambda: server_urls(servers), served, admit)
+    return OpenAIServersPolicy(replicas, first, vocabulary, settings, base_seed, revision)
+
+
+def _check_replica(
+    url: str, served: Mapping[str, ServedModel], model: str, settings: RequestSettings
+) -> None:
+    """Raises InputError where the model at `url` is another than at the first of `served`."""
+    first_url, first = next(iter(served.items()))
+    if served[url].policy_id != first.policy_id:
+        key = read_api_key(settings.api_key_env)
+        ids = [shown_text(str(each.policy_id), key) for each in (served[url], first)]
+        raise InputError(
+            f"{url}: serves {model} with policy_id {ids[0]}, {first_url} with {ids[1]}; expected replicas"
+        )
+
+
+def _check_as_able(url: str, late: ServedModel, first: ServedModel) -> None:
+    """Raises InputError where a server that comes late could not make a draw that the others make."""
+    if late.is_llama_cpp != first.is_llama_cpp:
+        raise InputError(f"{url}: llama.cpp's server beside another kind; expected one kind")
+    if None not in (late.context_length, first.context_length) and (
+        (late.context_length or 0) < (first.context_length or 0)
+    ):
+        raise InputError(
+            f"{url}: has a context of {late.context_length} tokens; expected {first.context_length} or more, "
+            "as the others have"
+        )
+    for fault, known in zip(late.rule_faults, first.rule_faults, strict=True):
+        if fault is not None and known is None:
+            raise InputError(f"{fault}; expected a server that does, as the others do")

@@ -90,7 +90,10 @@ class ServerPool:
     does for a request grows with the square of its connections.
     """
 
-    def __init__(self, urls: tuple[str, ...], settings: RequestSettings) -> None:
+    def __init__(
+        self, urls: tuple[str, ...], settings: RequestSettings, answered: set[str] | None = None
+    ) -> None:
+        self.answered = set[str]() if answered is None else answered  # URLs that gave a sound reply
         self.servers = [Server(url, settings.max_concurrency, 2 * settings.retry_seconds) for url in urls]
         # For requests that any server may get: one that waits for a place takes the first that is free
         self._places = asyncio.Semaphore(len(urls) * settings.max_concurrency)
@@ -108,17 +111,14 @@ class ServerPool:
         for client in self._clients:
             await client.aclose()
 
-    async def require_an_answer(self, path: str) -> None:
-        """Raises ServerError at once where no server takes a connection: to wait for what never was there
-        helps nobody.
-        """
-        unreachable = [
-            fault
-            for fault in await asyncio.gather(*(self._unreachable(server, path) for server in self.servers))
-            if fault
-        ]
-        if len(unreachable) == len(self.servers):
-            raise ServerError(f"no server answers: {'; '.join(unreachable)}; expected one or more that run")
+    def add(self, url: str) -> None:
+        """One more server, also for the requests that wait."""
+        server = Server(url, self._settings.max_concurrency, 2 * self._settings.retry_seconds)
+        self._idle[server] = []
+        self.servers.append(server)
+        for _ in range(self._settings.max_concurrency):
+            self._places.release()
+        self._wake_all()
 
     async def get(self, path: str, read: Callable[[bytes], Read]) -> Read:
         return await self._ask(_Request("GET", path, None, REPLY_BYTES), None, 0, read)
@@ -146,7 +146,8 @@ class ServerPool:
         """What a server said, as it may be shown."""
         return shown_text(text, self._key)
 
-    async def _unreachable(self, server: Server, path: str) -> str | None:
+    async def unreachable(self, server: Server, path: str) -> str | None:
+        """Why no connection to a server comes about; None where it answers, well or badly."""
         client = self._idle_client(server)
         try:
             await self._send(client, server, _Request("GET", path, None, REPLY_BYTES))
@@ -161,9 +162,11 @@ class ServerPool:
     async def _ask(
         self, request: "_Request", affinity: bytes | None, jitter_seed: int, read: Callable[[bytes], Read]
     ) -> Read:
-        by_affinity = None if affinity is None else rank(self.servers, affinity)
+        n_ranked, by_affinity = len(self.servers), None if affinity is None else rank(self.servers, affinity)
         tried, faults, n_rounds, n_replies = set[Server](), list[str](), 0, 0
         while len(faults) < self._settings.n_attempts:
+            if affinity is not None and len(self.servers) > n_ranked:  # one has joined
+                n_ranked, by_affinity = len(self.servers), rank(self.servers, affinity)
             ranked = by_affinity or least_pending(self.servers)
             server = choose(ranked, tried)
             if server is None:
@@ -190,6 +193,7 @@ class ServerPool:
                         logger.info("%s answers again", server.url)
                         self._wake_all()
                     server.succeeded()
+                    self.answered.add(server.url)
                     return reply
                 finally:
                     self._idle[server].append(client)

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data_gen.policies.servers.pool_of_loop import PoolOfLoop
+from data_gen.policies.servers.replicas import fixed
 from data_gen.policies.servers.replies import WrongReplyError
 from data_gen.policies.servers.requests import RequestSettings
 from prm_train.rewards.completion_scores import CompletionScores
@@ -32,7 +33,7 @@ def read(body: bytes) -> Verified:
 
 class StepVerifier:
     def __init__(self, *urls: str, settings: RequestSettings | None = None) -> None:
-        self._pool = PoolOfLoop(urls, settings or RequestSettings())
+        self._pool = PoolOfLoop(fixed(urls), settings or RequestSettings())
 
     async def verify(self, body: dict[str, Any]) -> dict[str, Any]:
         """Raises ServerError where no server gave a sound reply: a fault is no reward of 0."""
