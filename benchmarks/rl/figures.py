@@ -28,15 +28,19 @@ def figures(seeds: Sequence[Measured]) -> dict[str, Any]:
     """
     _check(seeds)
     rng = np.random.default_rng(0)
+    steps = {arm: steps_figures(seeds, arm) for arm in ARMS}
+    collapses = {arm: [collapse(each.arms[arm]) for each in seeds] for arm in ARMS}
     return {
         "seeds": len(seeds),
         "seed_numbers": [each.seed for each in seeds],
         "settings": seeds[0].settings,
         "machine": sorted({each.machine for each in seeds}),
-        "steps": {arm: steps_figures(seeds, arm) for arm in ARMS},
+        "steps_ratio": {arm: figures["ratio"] for arm, figures in steps.items()},
+        "sum_collapses": sum(each["collapsed"] for each in collapses["hacked_sum"]),
+        "steps": steps,
         "accuracy": {arm: end_figures(seeds, arm) for arm in ARMS},
         "searched": {arm: searched_figures(seeds, arm, rng) for arm in SEARCHED},
-        "collapse": {arm: [collapse(each.arms[arm]) for each in seeds] for arm in ARMS},
+        "collapse": collapses,
         "curves": {arm: mean_curve([each.arms[arm].solved for each in seeds]) for arm in ARMS},
         "cost": {arm: cost_figures(seeds, arm) for arm in ARMS},
     }
