@@ -1,5 +1,6 @@
 """Models small enough to train or search with in a test."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,12 @@ def orm_rows(tmp_path: Path) -> Path:
     ]
     write_rows(tmp_path / "orm.jsonl", made)
     return tmp_path / "orm.jsonl"
+
+
+@pytest.fixture
+def unpacked_4bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU with AVX512-BF16 bitsandbytes packs weights by 32 rows when a model scores; tiny models have
+    fewer.
+    """
+    if find_spec("bitsandbytes"):
+        monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: False)

@@ -121,6 +121,7 @@ def test_training_learns_the_answer_and_the_report_says_what_becomes_of_held_out
     assert (tmp_path / "model" / "training" / "report.json").read_text() == before
 
 
+@pytest.mark.usefixtures("unpacked_4bit")
 def test_a_revision_model_runs_as_a_policy(rows, tiny_policy, tmp_path):
     quantized = ("--quantization", "nf4") if find_spec("bitsandbytes") else ()
     parity = train(

@@ -223,6 +223,7 @@ def test_the_loss_does_not_depend_on_how_a_step_is_cut(rows, tiny_policy, tmp_pa
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
+@pytest.mark.usefixtures("unpacked_4bit")
 def test_lora_updates_are_merged_into_the_unquantized_base(rows, tiny_policy, tmp_path):
     quantized = ("--quantization", "nf4") if find_spec("bitsandbytes") else ()
     parity = train(
