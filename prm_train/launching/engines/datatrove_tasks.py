@@ -6,7 +6,6 @@ its cache gives two equal requests one text. A task talks to the servers itself,
 
 import math
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -18,11 +17,13 @@ from typing import Any
 
 from datatrove.pipeline.base import PipelineStep
 
+from data_gen.files.stored_record import StoredRecord
 from prm_train.launching.engines.protocol import Ended, Task
 from prm_train.launching.engines.task_files import read_end, run_task, write_tasks
 from prm_train.launching.settings import LaunchConfig
 
 LAST_SECONDS = 40.0
+RUN = "run.json"
 MODULE = "prm_train.launching.engines.datatrove_tasks"
 
 
@@ -41,32 +42,38 @@ class TaskStep(PipelineStep):
 
 
 @dataclass(frozen=True)
-class Run:
-    """One run of an executor, as its process reads it."""
+class Run(StoredRecord):
+    """run.json: one run of an executor, as its process reads it."""
 
-    config: LaunchConfig
+    WRITTEN_BY = "`prm-train launch`"
+
     folder: str
     n_tasks: int
     cpus: float
     gpus: float
+    executor_name: str
+    time: str
+    n_parallel: int | None = None
+    address: str | None = None
+    partition: str | None = None
 
     def executor(self) -> Any:
-        step, workers = TaskStep(self.folder), self.config.n_parallel or -1
+        step, workers = TaskStep(self.folder), self.n_parallel or -1
         shared = {"tasks": self.n_tasks, "logging_dir": f"{self.folder}/datatrove", "workers": workers}
-        if self.config.executor == "local":
+        if self.executor_name == "local":
             from datatrove.executor import LocalPipelineExecutor
 
             return LocalPipelineExecutor([step], **shared)
         resources = {"cpus_per_task": max(math.ceil(self.cpus), 1), "gpus_per_task": math.ceil(self.gpus)}
-        if self.config.executor == "ray":
+        if self.executor_name == "ray":
             import ray
             from datatrove.executor import RayPipelineExecutor
 
-            ray.init(address=self.config.address, include_dashboard=False)
+            ray.init(address=self.address, include_dashboard=False)
             return RayPipelineExecutor([step], **shared, **resources, mem_per_cpu_gb=1)
         from datatrove.executor import SlurmPipelineExecutor
 
-        where = {"time": self.config.time, "partition": self.config.partition or "", "qos": ""}
+        where = {"time": self.time, "partition": self.partition or "", "qos": ""}
         activate = f"{sys.prefix}/bin/activate"
         return SlurmPipelineExecutor([step], **shared, **resources, **where, venv_path=activate)
 
@@ -83,11 +90,12 @@ class DatatroveTasks:
             return
         folder = self._folder / time.strftime(f"%Y%m%d-%H%M%S-{len(self._runs)}")
         write_tasks(folder, tasks)
-        run = Run(self._config, str(folder), len(tasks), tasks[0].cpus, tasks[0].gpus)
-        (folder / "run.pickle").write_bytes(pickle.dumps(run))
+        config = self._config
+        which = (config.executor, config.time, config.n_parallel, config.address, config.partition)
+        Run(str(folder), len(tasks), tasks[0].cpus, tasks[0].gpus, *which).write(folder / RUN)
         with (folder / "datatrove.txt").open("w") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", MODULE, str(folder / "run.pickle")],
+                [sys.executable, "-m", MODULE, str(folder / RUN)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -121,8 +129,7 @@ class DatatroveTasks:
 
 
 def main() -> None:
-    run: Run = pickle.loads(Path(sys.argv[1]).read_bytes())
-    run.executor().run()
+    Run.read(Path(sys.argv[1])).executor().run()
 
 
 if __name__ == "__main__":

@@ -2,27 +2,41 @@
 `python -m prm_train.launching.engines.task_files FOLDER NUMBER`.
 """
 
-import pickle
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from data_gen.files.stored_record import StoredRecord
 from prm_train.launching.engines.protocol import Ended, Task
+from prm_train.launching.run_shard import ShardTask
 
-TASKS = "tasks.pickle"
+TASKS = "tasks.json"
+
+
+@dataclass(frozen=True)
+class WrittenTasks(StoredRecord):
+    """JSON, since who can write into the folder must not run code of their own by it."""
+
+    WRITTEN_BY = "`prm-train launch`"
+
+    tasks: tuple[ShardTask, ...]
 
 
 def write_tasks(folder: Path, tasks: Sequence[Task]) -> None:
+    """Raises TypeError for others than shards: servers are started by engines that keep their tasks."""
+    shards = tuple(task for task in tasks if isinstance(task, ShardTask))
+    if len(shards) < len(tasks):
+        raise TypeError(f"tasks: got {len(tasks) - len(shards)} that are no shards, expected shards alone")
     folder.mkdir(parents=True)
-    (folder / TASKS).write_bytes(pickle.dumps(list(tasks)))
+    WrittenTasks(shards).write(folder / TASKS)
 
 
 def read_task(folder: Path, number: int) -> Task:
-    task: Task = pickle.loads((folder / TASKS).read_bytes())[number]
-    return task
+    return WrittenTasks.read(folder / TASKS).tasks[number]
 
 
 def run_task(folder: Path, number: int) -> Ended:
