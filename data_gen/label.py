@@ -15,17 +15,21 @@ from pathlib import Path
 
 from rich.console import Console
 
+from data_gen.files.jsonl import write_jsonl
 from data_gen.files.progress_bar import Progress
 from data_gen.files.result_tables import counted, result_table, token_words
 from data_gen.files.run_folder import count_lines, read_records, records_in_order, work_through
 from data_gen.files.run_identity import check_models
 from data_gen.grading.graders import Grader, load_grader
+from data_gen.labeling.beliefs import read_beliefs
 from data_gen.labeling.problem_tokens import tokens_per_problem
 from data_gen.labeling.problems import Labeled, UnknownCountingPolicy, label_problem
+from data_gen.labeling.rows_to_score import rows_to_score
 from data_gen.labeling.settings import LabelSettings, settings_read
 from data_gen.labeling.show import keep_by_method, show_labels
 from data_gen.labeling.summary import LabelSummary
 from data_gen.ledger.store import Ledger
+from data_gen.models.names import check_inputs
 from data_gen.policies.execution import PolicyExecution
 from data_gen.policies.first_prompt import say_prompt
 from data_gen.policies.metered import MeteredPolicy
@@ -74,8 +78,32 @@ class LabelConfig(LabelSettings):
         },
     )
 
+    scores: tuple[Path, ...] = field(
+        default=(),
+        metadata={
+            "is_input": True,
+            "help": "files of step scores of the run's wrong solutions, one file a scorer: rows of "
+            "--export_rows with `scores`, as `prm-train score` writes them; posterior begins with what "
+            "scorers believe, and min_doubt chooses by it",
+        },
+    )
+    export_rows: Path | None = field(
+        default=None,
+        metadata={
+            "help": ".jsonl file for the wrong solutions that would get labels, and nothing else is done: "
+            "any program may add `scores` to its rows, and --scores reads them"
+        },
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.scores and self.method != "posterior" and not self.min_doubt:
+            raise ValueError(
+                f"scores: method {self.method} reads them with min_doubt above 0 only; expected that, or "
+                "method posterior"
+            )
+        if self.min_doubt and not self.scores:
+            raise ValueError(f"min_doubt: got {self.min_doubt!r} without scores; expected both or neither")
         if self.n_open is not None and self.n_open < 1:
             raise ValueError(f"n_open: got {self.n_open}, expected at least 1")
         if self.show < 0:
@@ -159,11 +187,14 @@ async def label_problems(
     """Label the solutions of each problem; `take` gets its number and what became of them as soon as all are
     done.
     """
-    vocabulary = policy.token_bytes()
+    vocabulary, beliefs = policy.token_bytes(), read_beliefs(config.scores)
 
     async def one(problem: Problem) -> Labeled:
         recorded = UnknownCountingPolicy(policy, ledger, problem)
-        return await label_problem(recorded, grader, vocabulary, sampling, sampling.n_samples, config)
+        believed = beliefs.get(problem.problem_id, {})
+        return await label_problem(
+            recorded, grader, vocabulary, sampling, sampling.n_samples, config, believed
+        )
 
     n_open = config.n_open or n_open_problems(
         policy, tokens_per_problem(sampling, policy.encode_prompt, config)
@@ -174,11 +205,17 @@ async def label_problems(
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(LabelConfig, argv)
+    check_inputs(config)
     run = config.run / DRY_RUN if config.dry_run else config.run
     check_sampled(run, may_be_begun=config.forecast)
     sampling = load_yaml(SampleConfig, run / "config.json")
     # The folder may have been moved
     sampling = replace(sampling, output=run, policy=config.policy.of(sampling.policy))
+    if config.export_rows is not None:
+        rows = rows_to_score(run, sampling.step_separator, config.min_root_share)
+        n_rows = write_jsonl(config.export_rows, rows)
+        logger.info("%s: %s wrong solutions; next: prm-train score", config.export_rows, f"{n_rows:,}")
+        return
     n_problems = count_lines(run / "problems.jsonl")
     policy = load_run_policy(sampling, read_records(run / "problems.jsonl", Problem))
     if not config.dry_run:

@@ -50,12 +50,16 @@ from data_gen.sampling.solutions import Prefix
 class StepPath:
     """A solution cut into its steps: `prefixes[i]` ends with step i, token-exact. `root` is the value of the
     prompt.
+
+    `believed` says before any rollout how probable it is that a wrong solution's first error is each of its
+    steps; None: the same for all.
     """
 
     graded: GradedSolution
     steps: tuple[str, ...]
     prefixes: tuple[Prefix, ...]
     root: StepEstimate = NOT_PROBED
+    believed: tuple[float, ...] | None = None
 
     def n_tokens_left(self) -> list[int]:
         """How many tokens the solution itself took after each step but the last: a guess of what a rollout
@@ -142,7 +146,8 @@ async def locate_by_posterior(
     probability are True, others None. The new rollouts are added to the problem's `evidence`.
     """
     n_steps, prefixes = len(path.steps), path.prefixes[:-1]
-    posterior = FirstErrorPosterior(n_steps, evidence.belief({prefix.token_ids for prefix in prefixes}))
+    belief = evidence.belief({prefix.token_ids for prefix in prefixes})
+    posterior = FirstErrorPosterior(n_steps, belief, path.believed)
     tallies = [Tally() for _ in prefixes]
 
     # Another solution that begins with the same steps may have drawn rollouts after them. They are in the

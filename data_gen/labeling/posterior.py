@@ -2,7 +2,8 @@
 
 The model of a wrong solution of K steps, all of whose unknowns have a stated prior:
 
-- the first error e is any of the K steps with equal probability;
+- the first error e is any of the K steps with equal probability, or with the one that is believed already
+  (`StepPath.believed`): a PRM's, or that of a solution whose first steps are known to be right;
 - V, the value of the prompt, has the posterior Beta(1 + c, 1 + n - c) of the problem's own n samples, c of
   them right;
 - before the error the value after step i is V^(1 - d (i + 1) / K): constant (d = 0), or rising as it does for
@@ -18,6 +19,7 @@ whether any rollout succeeds. The solutions of a problem are labeled one after t
 good steps of one say what V is for the next.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -95,13 +97,16 @@ class PromptEvidence:
 
 class FirstErrorPosterior:
     """What is known of the first error of a wrong solution of `n_steps` steps. `belief`: log-weights of the
-    (V, d) grid.
+    (V, d) grid; `believed` (K,): the probability of each step to be the first error before any rollout, None:
+    the same for all.
     """
 
-    def __init__(self, n_steps: int, belief: Array) -> None:
+    def __init__(self, n_steps: int, belief: Array, believed: Sequence[float] | None = None) -> None:
         self._model = model = error_model(n_steps)
         log_weights = model.log_prior + np.repeat(belief, len(SHARES))
         self._log_weights = np.tile(log_weights, (n_steps, 1))  # (K, G)
+        if believed is not None:
+            self._log_weights += np.log(np.maximum(believed, 1e-300))[:, None]
         # (K - 1, K): step i comes before the error e
         self._is_before = np.arange(n_steps - 1)[:, None] < np.arange(n_steps)
         self._normalize()

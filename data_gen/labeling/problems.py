@@ -2,13 +2,15 @@
 one call, for notebooks and scripts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from data_gen.files.run_folder import work_through
 from data_gen.grading.graders import Grader, GraderName, load_grader
+from data_gen.labeling.beliefs import Belief
 from data_gen.labeling.settings import LabelSettings
 from data_gen.labeling.solutions import LabelingTask, label_samples
 from data_gen.ledger.policy import LedgerPolicy
@@ -63,13 +65,16 @@ async def label_problem(
     draws: DrawSettings,
     n_samples: int,
     settings: LabelSettings,
+    beliefs: Mapping[int, Belief] = MappingProxyType({}),
 ) -> Labeled:
-    """The labels of the first `n_samples` solutions of the policy's problem."""
+    """The labels of the first `n_samples` solutions of the policy's problem; `beliefs` of scorers, by sample
+    index.
+    """
     params = draws.params(draws.temperature)
     drawn = await draw_solutions(recorded, grader, params, range(n_samples))
     n_drawn, n_unknown, spent = recorded.n_draws, len(recorded.unknown), recorded.usage
     outcomes = await label_samples(
-        LabelingTask(recorded, grader, drawn, vocabulary, draws.step_separator, params, settings)
+        LabelingTask(recorded, grader, drawn, vocabulary, draws.step_separator, params, settings, beliefs)
     )
     return Labeled(
         outcomes, recorded.n_draws - n_drawn, len(recorded.unknown) - n_unknown, recorded.usage - spent

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, fields
 from typing import Literal
 
 Method = Literal["first_error", "every_step", "sequential", "posterior", "omega"]
-MAY_BE_ZERO = ("n_check", "omega_c_puct", "min_root_share")
+MAY_BE_ZERO = ("n_check", "n_branches", "omega_c_puct", "min_root_share", "min_doubt", "scorer_trust")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,20 @@ class LabelSettings:
         metadata={
             "help": "least share of a problem's samples that must be right for its wrong solutions to get "
             "labels; the rarer a rollout succeeds, the more it takes to see where none does any more"
+        },
+    )
+    min_doubt: float = field(
+        default=0.0,
+        metadata={
+            "help": "with scores: least chance, by the mean of the scorers' beliefs, that the first error is "
+            "not where they say it is for a wrong solution to get labels; 0: all get labels"
+        },
+    )
+    scorer_trust: float = field(
+        default=0.7,
+        metadata={
+            "help": "for posterior with scores: the share of wrong solutions in which the scorers are taken "
+            "to know the first error; the rollouts decide the others"
         },
     )
     n_check: int = field(
@@ -89,6 +103,13 @@ class LabelSettings:
     )
     max_solution_rollouts: int = field(
         default=400, metadata={"help": "for posterior: maximum number of rollouts on one solution"}
+    )
+    n_branches: int = field(
+        default=0,
+        metadata={
+            "help": "for posterior: of each solution at most so many of the wrong rollouts behind its last "
+            "good step are labeled, too: they begin with its good steps, so their errors cost less; 0: none"
+        },
     )
     omega_alpha: float = field(
         default=0.5,
@@ -147,6 +168,8 @@ class LabelSettings:
                 raise ValueError(f"{setting.name}: got {value!r}, expected more than 0")
         for name in (
             "min_root_share",
+            "min_doubt",
+            "scorer_trust",
             "interval_width",
             "low_share",
             "high_share",
@@ -164,11 +187,12 @@ class LabelSettings:
 
 def settings_read(settings: LabelSettings) -> set[str]:
     """The names of the settings that the chosen method reads."""
+    choice = {"min_root_share", "min_doubt"}
     names = {
-        "first_error": {"n_rollouts", "n_check", "min_root_share"},
+        "first_error": {"n_rollouts", "n_check", *choice},
         "every_step": {
             "stopping",
-            "min_root_share",
+            *choice,
             *(("n_rollouts",) if settings.stopping == "fixed" else ("interval_width", "max_rollouts")),
         },
         "sequential": {
@@ -178,9 +202,16 @@ def settings_read(settings: LabelSettings) -> set[str]:
             "false_positive_rate",
             "false_negative_rate",
             "n_check",
-            "min_root_share",
+            *choice,
         },
-        "posterior": {"error_rate", "max_solution_rollouts", "n_check", "min_root_share"},
+        "posterior": {
+            "error_rate",
+            "max_solution_rollouts",
+            "scorer_trust",
+            "n_check",
+            "n_branches",
+            *choice,
+        },
         "omega": {
             "n_rollouts",
             *(setting.name for setting in fields(LabelSettings) if setting.name.startswith("omega_")),

@@ -12,10 +12,13 @@ A right solution costs the searches no rollout: it is itself a success that runs
 """
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 
 from data_gen.grading.graders import Grader
+from data_gen.labeling.beliefs import NO_DOUBT, Belief, doubt, trusted
+from data_gen.labeling.branches import Cut, branches
 from data_gen.labeling.first_error import (
     StepPath,
     check_around_error,
@@ -43,6 +46,7 @@ from data_gen.records.sampling import SamplingParams
 from data_gen.records.solutions import GradedSolution, LabeledSolution, StepEstimate
 from data_gen.records.steps import split_steps, step_spans
 from data_gen.sampling.solutions import Prefix
+from data_gen.settings.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class LabelingTask:
 
     `samples` are the problem's graded draws with indices 0, 1, …, which also count as rollouts from the
     prompt. `vocabulary` holds the bytes of each token id. `params` are the sampling parameters of the
-    rollouts, which `policy` draws and keeps in its ledger.
+    rollouts, which `policy` draws and keeps in its ledger. `beliefs` are those of scorers, by sample index.
     """
 
     policy: LedgerPolicy
@@ -61,6 +65,7 @@ class LabelingTask:
     separator: str
     params: SamplingParams
     settings: LabelSettings
+    beliefs: Mapping[int, Belief] = field(default_factory=dict)
 
 
 async def label_samples(task: LabelingTask) -> tuple[LabeledSolution | str, ...]:
@@ -72,33 +77,45 @@ async def label_samples(task: LabelingTask) -> tuple[LabeledSolution | str, ...]
         return await omega_search(source, task.samples, task.vocabulary, task.separator, task.settings)
 
     root = estimate_root(task.samples)
-    cut = [_path(task, graded, root) for graded in task.samples]
-    labeled = iter(
-        await label_paths(source, [path for path in cut if isinstance(path, StepPath)], task.settings)
-    )
-    return tuple(next(labeled) if isinstance(path, StepPath) else path for path in cut)
+    cut = [cut_into_steps(task, graded, root) for graded in task.samples]
+    paths = [path for path in cut if isinstance(path, StepPath)]
+    labeled = await label_paths(source, paths, task.settings, partial(cut_into_steps, task))
+    outcomes = iter(labeled)
+    of_samples = [next(outcomes) if isinstance(path, StepPath) else path for path in cut]
+    return (*of_samples, *outcomes)
 
 
-def _path(task: LabelingTask, graded: GradedSolution, root: StepEstimate) -> StepPath | str:
+def cut_into_steps(task: LabelingTask, graded: GradedSolution, root: StepEstimate) -> StepPath | str:
     """The solution cut into its steps, or the reason why it gets no labels."""
     reason = unlabelable_reason(graded)
     if reason is not None:
         return reason
     if not graded.verdict.is_correct and is_too_rare(root, task.settings.min_root_share):
         return RARELY_SOLVED
+    believed = task.beliefs.get(graded.solution.index)
+    if not graded.verdict.is_correct and believed and doubt(believed) < task.settings.min_doubt:
+        return NO_DOUBT
 
     steps = split_steps(graded.solution.text, task.separator)
     prefixes = step_prefixes(task.policy, graded, task.vocabulary, task.separator)
     # They differ if a single token holds the end of a separator and the whole next step.
     if len(prefixes) != len(steps):
         return "steps_unaligned"
-    return StepPath(graded, steps, prefixes, root)
+    if believed is None:
+        return StepPath(graded, steps, prefixes, root)
+    if len(believed) != len(steps):
+        raise InputError(
+            f"sample {graded.solution.index} of {graded.solution.problem_id}: {len(believed)} scores for its "
+            f"{len(steps)} steps; expected one for each, of the rows of `prm-train label --export_rows`"
+        )
+    return StepPath(graded, steps, prefixes, root, trusted(believed, task.settings.scorer_trust))
 
 
 async def label_paths(
-    source: RolloutSource, paths: Sequence[StepPath], settings: LabelSettings
+    source: RolloutSource, paths: Sequence[StepPath], settings: LabelSettings, cut: Cut | None = None
 ) -> list[LabeledSolution]:
-    """The labels of a problem's solutions by one of the methods that label solutions by themselves.
+    """The labels of a problem's solutions by one of the methods that label solutions by themselves; behind
+    them those of their branches (`n_branches`), which `cut` cuts into steps.
 
     All are labeled at the same time. Only `posterior` takes one after the other, since each profits from the
     rollouts of those before it. Raises ValueError for a solution whose verdict is unknown.
@@ -110,7 +127,13 @@ async def label_paths(
 
     evidence = PromptEvidence(paths[0].root.n_correct, paths[0].root.n_rollouts)
     if settings.method == "posterior":
-        return [await _label_path(source, path, settings, evidence) for path in paths]
+        labeled = [await _label_path(source, path, settings, evidence) for path in paths]
+        if cut is None or not settings.n_branches:
+            return labeled
+        for path, each in list(zip(paths, labeled, strict=True)):
+            for branch in await branches(source, path, each, settings.n_branches, cut):
+                labeled.append(await _label_path(source, branch, settings, evidence))
+        return labeled
     return list(await asyncio.gather(*(_label_path(source, path, settings, evidence) for path in paths)))
 
 
