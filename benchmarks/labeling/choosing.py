@@ -8,13 +8,16 @@ of `prm-train label` choose what costs less:
 - `n_branches`: wrong rollouts behind a solution's last good step are labeled as solutions of their own.
 
 Fixed before the figures: both are chosen on 100 questions, draws of base seed 1. Of the pairs of `SHARES` and
-`BRANCHES` at which a located error takes at most 8,000 tokens and is the true one in at least 95 %, that
-which leaves out fewest solutions (then: with fewest branches) is tried once, on 150 other questions with
-draws of base seed 0, beside each setting alone and neither. Whatever was drawn is charged to the located
+`BRANCHES` at which a located error takes at most 7,500 tokens (the bar is 8,000) and is the true one in at
+least 95 %, that which leaves out fewest solutions (then: with fewest branches) is tried once, on 150 other
+questions with draws of base seed 2, beside each setting alone and neither. Whatever was drawn is charged to the located
 errors: the samples of all questions, and the rollouts on solutions that stayed open. Left out are samples;
 branches are told apart, since they begin with steps of another solution.
 
-Looked at before that: 30 questions of base seed 1 at a share of 0.1, where 0, 1, 3 and 8 branches took
+A first rule had no margin: it chose a share of 0.04 with 8 branches, which took 7,604 tokens where it was
+chosen and 8,140 (exact: 0.961) on 150 questions with draws of base seed 0. Hence the margin, and new draws.
+
+Looked at before all that: 30 questions of base seed 1 at a share of 0.1, where 0, 1, 3 and 8 branches took
 14,500, 10,000, 8,100 and 7,100 tokens. A limit on the rollouts of each solution was tried earlier: it makes a
 located error dearer, since what was drawn on open solutions is lost.
 
@@ -41,10 +44,10 @@ from data_gen.policies.exact import ExactPolicy, draw_problems, true_error
 from data_gen.problems.arithmetic.grader import ArithmeticGrader
 from data_gen.records.first_error import first_error
 from data_gen.records.solutions import LabeledSolution
-from prm_train.metrics.estimators import bootstrap_interval
 
 SHARES, BRANCHES = (0.0, 0.04, 0.07, 0.1, 0.13, 0.16), (0, 2, 4, 8)
-MOST_TOKENS, LEAST_EXACT = 8000, 0.95
+TEST_SEED = 2
+MOST_TOKENS, LEAST_EXACT = 7500, 0.95  # where they are chosen
 
 
 @dataclass(frozen=True)
@@ -94,16 +97,14 @@ def figures(found: Sequence[LabeledQuestion], share: float, n_branches: int) -> 
     n_wrong = sum(len(each.question.wrong) for each in found)
     samples = sum(len(sample.solution.token_ids) for each in found for sample in each.question.samples)
     tokens = sum(each.n_tokens for each in kept) + samples
-    interval = bootstrap_interval(
-        [float(np.mean(hit)) for hit in by_question if hit], np.random.default_rng(0)
-    )
+    low, high = interval(by_question)
     return {
         "min_root_share": share,
         "n_branches": n_branches,
         "skipped_share": round(1 - n_samples / n_wrong, 4),
         "exact": round(sum(map(sum, by_question)) / n, 4),
-        "exact_low": round(interval.low, 4),
-        "exact_high": round(interval.high, 4),
+        "exact_low": round(low, 4),
+        "exact_high": round(high, 4),
         "tokens_per_located": round(tokens / n, 1),
         "of_which_samples": round(samples / n, 1),
         "n_located": n,
@@ -111,6 +112,14 @@ def figures(found: Sequence[LabeledQuestion], share: float, n_branches: int) -> 
         "exact_of_branches": round(sum(map(sum, of_branches)) / max(1, n - n_samples), 4),
         "n_questions": sum(bool(hit) for hit in by_question),
     }
+
+
+def interval(hits: Sequence[Sequence[bool]]) -> tuple[float, float]:
+    """95 % bootstrap interval of the share of all errors; questions are drawn again, with all their errors."""
+    n_right, n = np.array([sum(each) for each in hits]), np.array([len(each) for each in hits])
+    drawn = np.random.default_rng(0).integers(len(hits), size=(10_000, len(hits)))
+    low, high = np.quantile(n_right[drawn].sum(axis=1) / n[drawn].sum(axis=1), [0.025, 0.975])
+    return float(low), float(high)
 
 
 def hits(found: Sequence[LabeledSolution]) -> list[bool]:
@@ -147,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             print("chosen on", point, flush=True)
     chosen = choose(chosen_on) or min(chosen_on, key=lambda point: float(point["tokens_per_located"]))
     share, n_branches = chosen["min_root_share"], chosen["n_branches"]
-    plain, branched = (labeled(arguments.questions, 0, n) for n in (0, n_branches))
+    plain, branched = (labeled(arguments.questions, TEST_SEED, n) for n in (0, n_branches))
     test = {
         "neither": figures(plain, 0.0, 0),
         "min_root_share": figures(plain, share, 0),

@@ -142,8 +142,8 @@ async def locate_by_posterior(
     """Rollouts one by one, each where it tells most per token, until one step is the first error with
     probability 1 - error_rate.
 
-    If max_solution_rollouts do not suffice, the error is not located: steps that precede it with that
-    probability are True, others None. The new rollouts are added to the problem's `evidence`.
+    If max_solution_rollouts do not suffice, the likeliest step is called the first error, or, with `when_open`
+    "none", none is: steps that precede it with that probability are True, others None. The new rollouts are added to the problem's `evidence`.
     """
     n_steps, prefixes = len(path.steps), path.prefixes[:-1]
     belief = evidence.belief({prefix.token_ids for prefix in prefixes})
@@ -165,7 +165,7 @@ async def locate_by_posterior(
         posterior.observe(step, is_success)
         evidence.outcomes.setdefault(prefixes[step].token_ids, []).append(is_success)
 
-    error, n_good = _decided(posterior, settings.error_rate)
+    error, n_good = _decided(posterior, settings)
 
     # Rollouts after good steps say what the value of the prompt is, which helps with the problem's next
     # solutions.
@@ -177,12 +177,12 @@ async def locate_by_posterior(
     return labeled_up_to(path, error, estimates, n_good)
 
 
-def _decided(posterior: FirstErrorPosterior, error_rate: float) -> tuple[int | None, int]:
+def _decided(posterior: FirstErrorPosterior, settings: LabelSettings) -> tuple[int | None, int]:
     """The first error, None if no step is likely enough, and how many steps before it are good."""
     error = int(posterior.probabilities.argmax())
-    if posterior.probabilities[error] >= 1 - error_rate:
+    if posterior.probabilities[error] >= 1 - settings.error_rate or settings.when_open == "likeliest":
         return error, error
-    return None, int((np.cumsum(posterior.probabilities) <= error_rate).sum())
+    return None, int((np.cumsum(posterior.probabilities) <= settings.error_rate).sum())
 
 
 def labeled_up_to(

@@ -104,6 +104,13 @@ class LabelSettings:
     max_solution_rollouts: int = field(
         default=400, metadata={"help": "for posterior: maximum number of rollouts on one solution"}
     )
+    when_open: Literal["none", "likeliest"] = field(
+        default="none",
+        metadata={
+            "help": "for posterior: what a solution gets that max_solution_rollouts leave open: no first "
+            "error, or the likeliest one (a guess, which is as good as the scores that the search began with)"
+        },
+    )
     n_branches: int = field(
         default=0,
         metadata={
@@ -208,6 +215,7 @@ def settings_read(settings: LabelSettings) -> set[str]:
             "error_rate",
             "max_solution_rollouts",
             "scorer_trust",
+            "when_open",
             "n_check",
             "n_branches",
             *choice,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.labeling.choosing import choose, figures
 from benchmarks.labeling.compare import METHODS, Bench, Located, Question
 from benchmarks.labeling.simulated import PARAMS, compare, draw_question
-from benchmarks.labeling.skipping import choose, figures
 from data_gen.labeling.rollouts import RolloutSource, estimate_value
 from data_gen.ledger.policy import LedgerPolicy
 from data_gen.ledger.store import Ledger
