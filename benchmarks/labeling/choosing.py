@@ -10,8 +10,8 @@ of `prm-train label` choose what costs less:
 Fixed before the figures: both are chosen on 100 questions, draws of base seed 1. Of the pairs of `SHARES` and
 `BRANCHES` at which a located error takes at most 7,500 tokens (the bar is 8,000) and is the true one in at
 least 95 %, that which leaves out fewest solutions (then: with fewest branches) is tried once, on 150 other
-questions with draws of base seed 2, beside each setting alone and neither. Whatever was drawn is charged to the located
-errors: the samples of all questions, and the rollouts on solutions that stayed open. Left out are samples;
+questions with draws of base seed 2, beside each setting alone and neither. Whatever was drawn is charged to
+the located errors: the samples of all questions, and the rollouts on solutions that stayed open. Left out are samples;
 branches are told apart, since they begin with steps of another solution.
 
 A first rule had no margin: it chose a share of 0.04 with 8 branches, which took 7,604 tokens where it was
@@ -115,7 +115,7 @@ def figures(found: Sequence[LabeledQuestion], share: float, n_branches: int) -> 
 
 
 def interval(hits: Sequence[Sequence[bool]]) -> tuple[float, float]:
-    """95 % bootstrap interval of the share of all errors; questions are drawn again, with all their errors."""
+    """95 % bootstrap interval of the share of all errors; questions are drawn again, with all of theirs."""
     n_right, n = np.array([sum(each) for each in hits]), np.array([len(each) for each in hits])
     drawn = np.random.default_rng(0).integers(len(hits), size=(10_000, len(hits)))
     low, high = np.quantile(n_right[drawn].sum(axis=1) / n[drawn].sum(axis=1), [0.025, 0.975])

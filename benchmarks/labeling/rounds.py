@@ -3,35 +3,35 @@
 A pool of 1,000 training problems of the built-in task with four solutions each. Arms label it in different
 ways, and a PRM is trained on each arm's rows, with the quickstart's recipe and equally many steps:
 
-- `today-250`, `today-500`, `today-1000`: `first_error` with 8 rollouts, on so many of the problems;
+- `today-500`, `today-1000`: `first_error` with 8 rollouts, on so many of the problems;
 - `root`: the same on all of them, but no wrong solutions of problems of whose samples none is right
   (`min_root_share` 0.25; SCAN, Ding et al. 2025, arXiv 2509.16548, leaves out questions that its policy is
   not confident of);
-- `denoised`: the rows of `root` without the label of the step before the first error (SCAN takes the error
-  for known up to a distance);
 - `guided`: two rounds. `root` on the first 500 problems; two PRMs learn from that and score the wrong
-  solutions of the others, which `posterior` labels beginning with what they believe;
-- `chosen`: the same, but in the second round only the half of the solutions that the PRMs doubt most get
+  solutions of the others, which `posterior` labels beginning with what they believe, with at most six
+  rollouts each; what these leave open gets the likeliest step;
+- `completed`: the same, and the second round also labels what the first one left out;
+- `chosen`: as `guided`, but in the second round only the half of the solutions that the PRMs doubt most get
   labels (ActPRM, Duan et al. 2025, arXiv 2504.10559).
 
-Fixed before the figures (settings were tried on seed 3, which is not among `SEEDS`): error_rate 0.1 and
-scorer_trust 0.5 in the second round. Measured is the AUROC within problems of the lowest step score, on 16
-samples each of 500 test problems, for every label seed (problems, samples and rollouts) two training seeds.
-Tokens are those of rollouts; samples are the same for all arms. `today` at 250, 500 and 1,000 problems gives
-a curve, AUROC over the logarithm of tokens, from which an arm's AUROC is read back as tokens; beyond the
-curve's ends, its ends count, so that an arm is never compared with more than today's 1,000 problems. The
-ratio is the arm's tokens by those. Its interval is from a bootstrap over label seeds, training seeds and
-problems.
+Fixed before the figures (settings were tried on seed 3, which is not among `SEEDS`): error_rate 0.2,
+scorer_trust 0.7 and 6 rollouts in the second round. Measured is the AUROC within problems of the lowest step
+score, on 16 samples each of 500 test problems, for every label seed (problems, samples and rollouts) and
+training seed. Tokens are those of rollouts; samples are the same for all arms. `today` at 500 and 1,000
+problems gives a curve, AUROC over the logarithm of tokens, from which an arm's AUROC is read back as tokens;
+beyond the curve's ends, its ends count, so that an arm is never compared with more than today's 1,000
+problems. The ratio is the arm's tokens by those. Its interval is from a bootstrap over label seeds, training
+seeds and problems. The arm of the issue's goal, a ratio of at most a half, is `completed`.
 
-Writes the section `rounds` of benchmarks/results/labels.json. About 35 minutes of one core a
-label seed; a stopped run goes on.
+Writes the section `rounds` of benchmarks/results/labels.json. About 25 minutes of one core a label seed and
+training seed; a stopped run goes on.
 """
 
 import argparse
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -40,23 +40,26 @@ from benchmarks.labeling.rounds_figures import RESULT, measure, write_figures
 from benchmarks.reproduce.jobs import Command, Job, JobQueue
 from data_gen.files.locks import lock
 from data_gen.labeling.beliefs import doubt, read_beliefs
-from data_gen.rows.layouts import PrmRow, read_rows, write_rows
+from data_gen.rows.layouts import PrmRow, read_rows
 from data_gen.settings.errors import InputError
 
 SEEDS, TRAINING_SEEDS = (4, 5, 6), (0, 1)
+SCORERS = (0, 1)  # training seeds of the two PRMs of the first round
 PARTS = {"p0": (0, 250), "p1": (250, 250), "p2": (500, 500)}  # offset and number of problems
-FIRST, SECOND = ("p0", "p1"), "p2"
 ROOT = ("--min_root_share", "0.25")
-ARMS = {  # the labeling of each part
-    "today-1000": {"p0": "today", "p1": "today", "p2": "today"},
-    "today-500": {"p0": "today", "p1": "today"},
-    "today-250": {"p0": "today"},
-    "root": {"p0": "root", "p1": "root", "p2": "root"},
-    "guided": {"p0": "root", "p1": "root", "p2": "guided"},
-    "chosen": {"p0": "root", "p1": "root", "p2": "chosen"},
-    "denoised": {"p0": "root", "p1": "root", "p2": "root"},
+GUIDED = (
+    *("--method", "posterior", "--error_rate", "0.2", "--scorer_trust", "0.7"),
+    *("--max_solution_rollouts", "6", "--when_open", "likeliest"),
+)
+ROUND_ONE = ("root-p0", "root-p1")
+ARMS = {  # the labeled parts; of two labels of one solution the first counts
+    "today-1000": ("today-p0", "today-p1", "today-p2"),
+    "today-500": ("today-p0", "today-p1"),
+    "root": (*ROUND_ONE, "root-p2"),
+    "guided": (*ROUND_ONE, "guided-p2"),
+    "completed": (*ROUND_ONE, "guided-p0", "guided-p1", "guided-p2"),
+    "chosen": (*ROUND_ONE, "chosen-p2"),
 }
-ROUND_ONE = {"p0": "root", "p1": "root"}
 N_EPOCHS = 6  # over the rows of today-1000; the others take as many steps
 N_TEST, N_SAMPLES = 500, 16
 TASK = ("--problems.source", "arithmetic", "--grader", "auto", "--max_new_tokens", "160")
@@ -78,28 +81,38 @@ class Rounds:
             yield Job(f"sample-{part}", self.sample(part, "train", offset, n, 4))
             yield Job(f"today-{part}", self.label("today", part, ()), (f"sample-{part}",))
             yield Job(f"root-{part}", self.label("root", part, ROOT), (f"today-{part}",))
-        yield Job("rows-today-1000", self.build("today-1000", ARMS["today-1000"]), labels(ARMS["today-1000"]))
-        yield Job("rows-round-1", self.build("round-1", ROUND_ONE), labels(ROUND_ONE))
-        export = ("data_gen.label", "--run", str(self.run("root", SECOND)), *ROOT)
-        to_score = self.folder / "to_score.jsonl"
-        yield Job("export", (*export, "--export_rows", str(to_score)), (f"root-{SECOND}",))
-        for seed in TRAINING_SEEDS:
-            yield self.train("round-1", seed)
-            score = ("--rows", str(to_score), "--checkpoint", str(self.prm("round-1", seed)))
-            yield Job(
-                f"score-{seed}",
-                ("prm_train.search.score_rows", *score, "--output", str(self.scores(seed))),
-                (f"train-round-1-{seed}", "export"),
-            )
-        scored = (f"today-{SECOND}", *(f"score-{seed}" for seed in TRAINING_SEEDS))
-        yield Job(f"guided-{SECOND}", self.label("guided", SECOND, self.guided), scored)
-        yield Job(f"chosen-{SECOND}", self.label("chosen", SECOND, self.chosen), scored)
+        yield Job("rows-today-1000", self.build("today-1000", ARMS["today-1000"]), ARMS["today-1000"])
+        yield from self.second_round()
         for arm in arms:
             if arm != "today-1000":
-                yield Job(f"rows-{arm}", self.build(arm, ARMS[arm]), labels(ARMS[arm]))
+                yield Job(f"rows-{arm}", self.build(arm, ARMS[arm]), ARMS[arm])
         for seed in training_seeds:
             for arm in arms:
                 yield self.train(arm, seed)
+
+    def second_round(self) -> Iterator[Job]:
+        yield Job("rows-round-1", self.build("round-1", ROUND_ONE), ROUND_ONE)
+        for seed in SCORERS:
+            yield self.train("round-1", seed)
+        for part in PARTS:
+            rows = self.folder / f"to_score-{part}.jsonl"
+            export = ("data_gen.label", "--run", str(self.run("today", part)), "--export_rows", str(rows))
+            yield Job(f"export-{part}", export, (f"today-{part}",))
+            for seed in SCORERS:
+                score = (
+                    "--checkpoint",
+                    str(self.prm("round-1", seed)),
+                    "--output",
+                    str(self.scores(part, seed)),
+                )
+                yield Job(
+                    f"score-{part}-{seed}",
+                    ("prm_train.search.score_rows", "--rows", str(rows), *score),
+                    (f"train-round-1-{seed}", f"export-{part}"),
+                )
+            scored = (f"today-{part}", *(f"score-{part}-{seed}" for seed in SCORERS))
+            yield Job(f"guided-{part}", self.label("guided", part, partial(self.guided, part)), scored)
+        yield Job("chosen-p2", self.label("chosen", "p2", self.chosen), scored)
 
     def run(self, labeling: str, part: str) -> Path:
         return self.folder / f"{labeling}-{part}"
@@ -107,8 +120,8 @@ class Rounds:
     def prm(self, arm: str, seed: int) -> Path:
         return self.folder / f"prm-{arm}-{seed}"
 
-    def scores(self, seed: int) -> Path:
-        return self.folder / f"scores-{seed}.jsonl"
+    def scores(self, part: str, seed: int) -> Path:
+        return self.folder / f"scores-{part}-{seed}.jsonl"
 
     def rows(self, arm: str) -> Path:
         return self.folder / f"rows-{arm}" / "prm.jsonl"
@@ -147,48 +160,27 @@ class Rounds:
 
         return command
 
-    def guided(self) -> Command:
-        scores = ",".join(str(self.scores(seed)) for seed in TRAINING_SEEDS)
-        posterior = ("--method", "posterior", "--error_rate", "0.1", "--scorer_trust", "0.5")
-        return (*posterior, *ROOT, "--scores", scores)
+    def guided(self, part: str) -> Command:
+        return (*GUIDED, "--scores", ",".join(str(self.scores(part, seed)) for seed in SCORERS))
 
     def chosen(self) -> Command:
         """With the median doubt as the least."""
-        beliefs = read_beliefs([self.scores(seed) for seed in TRAINING_SEEDS])
+        beliefs = read_beliefs([self.scores("p2", seed) for seed in SCORERS])
         doubts = [doubt(believed) for of_problem in beliefs.values() for believed in of_problem.values()]
-        return (*self.guided(), "--min_doubt", f"{np.median(doubts):.6f}")
+        return (*self.guided("p2"), "--min_doubt", f"{np.median(doubts):.6f}")
 
-    def build(self, arm: str, labelings: dict[str, str]) -> Command:
-        runs = ",".join(str(self.run(labeling, part)) for part, labeling in labelings.items())
-        output = str(self.folder / f"rows-{arm}")
-        return ("data_gen.build", "--runs", runs, "--output", output, "--kinds", "prm")
+    def build(self, arm: str, parts: Sequence[str]) -> Command:
+        output = ("--output", str(self.folder / f"rows-{arm}"), "--kinds", "prm")
+        return ("data_gen.build", "--runs", ",".join(str(self.folder / part) for part in parts), *output)
 
     def train(self, arm: str, seed: int) -> Job:
         def command() -> Command:
-            path, n_rows = self.rows(arm), len(list(read_rows(self.rows(arm), PrmRow)))
-            if arm == "denoised":
-                path = self.folder / "denoised.jsonl"
-                write_rows(path, [without_last_right(row) for row in read_rows(self.rows(arm), PrmRow)])
-            n_today = len(list(read_rows(self.rows("today-1000"), PrmRow)))
+            n_rows, n_today = (len(list(read_rows(self.rows(each), PrmRow))) for each in (arm, "today-1000"))
             epochs = ("--n_epochs", f"{N_EPOCHS * n_today / n_rows:.4f}", "--seed", str(seed))
             output = ("--output", str(self.prm(arm, seed)))
-            return ("prm_train.train_prm", "--rows", str(path), *output, *RECIPE, *epochs)
+            return ("prm_train.train_prm", "--rows", str(self.rows(arm)), *output, *RECIPE, *epochs)
 
         return Job(f"train-{arm}-{seed}", command, (f"rows-{arm}", "rows-today-1000"))
-
-
-def labels(labelings: dict[str, str]) -> tuple[str, ...]:
-    return tuple(f"{labeling}-{part}" for part, labeling in labelings.items())
-
-
-def without_last_right(row: PrmRow) -> PrmRow:
-    """Without the label of the step before the first error."""
-    if False not in row.labels or not row.labels.index(False):
-        return row
-    before = row.labels.index(False) - 1
-    return replace(
-        row, labels=tuple(None if step == before else each for step, each in enumerate(row.labels))
-    )
 
 
 def run_seed(

@@ -26,8 +26,8 @@ from prm_train.strategies.best_of_n import score_candidates
 from prm_train.strategies.candidates import Candidate
 
 RESULT = Path(__file__).parent.parent / "results" / "labels.json"
-TODAY = ("today-250", "today-500", "today-1000")
-COMPARED = ("root", "denoised", "guided", "chosen")
+TODAY = ("today-500", "today-1000")
+COMPARED = ("root", "guided", "completed", "chosen")
 N_RESAMPLES = 2000
 Floats = NDArray[np.float64]
 # arm → (label seeds, training seeds) of AUROCs by problem: the same problems in the same order for all arms
@@ -74,29 +74,26 @@ async def aurocs(test: Path, prm: Path) -> dict[str, float]:
 # --- labels
 
 
-def label_figures(folder: Path, labelings: Mapping[str, str]) -> dict[str, float]:
+def label_figures(folder: Path, parts: Sequence[str]) -> dict[str, float]:
     """Tokens of an arm's rollouts, how many wrong solutions got labels, and how many of these name the step
-    that is wrong by arithmetic.
+    that is wrong by arithmetic; of two labels of one solution the first counts.
     """
-    n_tokens = n_wrong = n_exact = n_rollouts = 0
-    for part, labeling in labelings.items():
-        run = folder / f"{labeling}-{part}"
-        summary = LabelSummary.read(run / "label.json")
-        n_tokens, n_rollouts = n_tokens + summary.n_generated, n_rollouts + summary.n_rollouts
+    n_tokens, hits = 0, dict[tuple[str, int], bool]()
+    for part in parts:
+        run = folder / part
+        n_tokens += LabelSummary.read(run / "label.json").n_generated
         problems = {each.problem_id: each for each in read_records(run / "problems.jsonl", Problem)}
         for each in read_records(run / "labels.jsonl", LabeledSolution):
-            error = first_error(each.labels)
+            error, solution = first_error(each.labels), each.graded.solution
             if each.graded.verdict.is_correct or error is None or error == NO_ERROR:
                 continue
-            solution = each.graded.solution
             truth = step_truth(problems[solution.problem_id], solution.text)
-            n_wrong += 1
-            n_exact += truth is not None and first_error(truth) == error
+            is_hit = truth is not None and first_error(truth) == error
+            hits.setdefault((solution.problem_id, solution.index), is_hit)
     return {
         "n_tokens": n_tokens,
-        "n_rollouts": n_rollouts,
-        "n_located": n_wrong,
-        "exact": round(n_exact / max(1, n_wrong), 4),
+        "n_located": len(hits),
+        "exact": round(sum(hits.values()) / max(1, len(hits)), 4),
     }
 
 
@@ -160,7 +157,7 @@ def interval(values: Sequence[float]) -> dict[str, float]:
 
 def write_figures(
     folders: Sequence[Path],
-    arms: Mapping[str, Mapping[str, str]],
+    arms: Mapping[str, Sequence[str]],
     training_seeds: Sequence[int],
     result: Path,
 ) -> dict[str, Any]:
@@ -195,7 +192,7 @@ def write_figures(
         "command": "python -m benchmarks.labeling.rounds --output runs/label-rounds",
         "machine": machine_name(),
     }
-    best = table.get("guided", {}).get("tokens_ratio_at_equal_auroc")
+    best = table.get("completed", {}).get("tokens_ratio_at_equal_auroc")
     report["tokens_ratio_at_equal_auroc"] = best
     write_text(result, json.dumps(report, indent=1) + "\n")
     return report
