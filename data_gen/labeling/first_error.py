@@ -142,8 +142,9 @@ async def locate_by_posterior(
     """Rollouts one by one, each where it tells most per token, until one step is the first error with
     probability 1 - error_rate.
 
-    If max_solution_rollouts do not suffice, the likeliest step is called the first error, or, with `when_open`
-    "none", none is: steps that precede it with that probability are True, others None. The new rollouts are added to the problem's `evidence`.
+    If max_solution_rollouts do not suffice, the error is not located (steps that precede it with that
+    probability are True, others None), or, with `when_open` "likeliest", is the likeliest step. The new
+    rollouts are added to the problem's `evidence`.
     """
     n_steps, prefixes = len(path.steps), path.prefixes[:-1]
     belief = evidence.belief({prefix.token_ids for prefix in prefixes})

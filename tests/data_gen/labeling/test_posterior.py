@@ -15,6 +15,20 @@ def test_before_any_rollout_every_step_is_as_likely() -> None:
     assert FirstErrorPosterior(1, SURE).probabilities == pytest.approx([1.0])
 
 
+def test_the_search_begins_with_what_is_believed() -> None:
+    """A prior of 0.8 and 0.2, and the likelihoods of the test below: 0.8 early against 0.2 late."""
+    believed = FirstErrorPosterior(2, SURE, (0.8, 0.2))
+    assert believed.probabilities == pytest.approx([0.8, 0.2])
+    plain = FirstErrorPosterior(2, SURE)
+    for each in (believed, plain):
+        each.observe(0, is_success=False)
+    odds = plain.probabilities[0] / plain.probabilities[1]
+    assert believed.probabilities[0] / believed.probabilities[1] == pytest.approx(4 * odds)
+    sure = FirstErrorPosterior(3, SURE, (0.0, 0.5, 0.5))
+    sure.observe(0, is_success=False)
+    assert sure.probabilities == pytest.approx([0, 0.5, 0.5])  # the first step is known to be right
+
+
 def test_a_failure_moves_the_error_towards_the_beginning_by_its_likelihood() -> None:
     """Two steps, one failed rollout after the first. If the error is the second step the rollout failed with
     probability 1 - V_0, half of the prior mass with V_0 = 0.75, half with 0.75^(1 / 2); if it is the first,

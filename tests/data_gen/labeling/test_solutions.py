@@ -2,9 +2,11 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
 
 import pytest
 
@@ -18,10 +20,14 @@ from data_gen.policies.simulated import SimulatedPolicy
 from data_gen.problems.arithmetic import rules
 from data_gen.problems.arithmetic.grader import ArithmeticGrader
 from data_gen.problems.arithmetic.rules import success_probability
+from data_gen.problems.tasks import step_truth
+from data_gen.records.first_error import first_error
 from data_gen.records.sampling import FinishReason, SamplingParams
 from data_gen.records.solutions import LabeledSolution, Problem, Solution, StepEstimate
 from data_gen.records.steps import split_steps
+from data_gen.records.verdicts import INCORRECT
 from data_gen.sampling.solutions import Prefix
+from data_gen.settings.errors import InputError
 
 PARAMS = SamplingParams(max_new_tokens=400)
 # 7 5 1 0 3
@@ -198,7 +204,9 @@ def test_rollouts_that_succeed_after_the_located_error_are_reported(tmp_path: Pa
         assert all(error <= step < 4 for step in result.non_monotone)
 
 
-def of_four_samples(folder: Path, settings: LabelSettings) -> tuple[LabeledSolution | str, ...]:
+def of_four_samples(
+    folder: Path, settings: LabelSettings, beliefs: Mapping[int, tuple[float, ...]] = MappingProxyType({})
+) -> tuple[LabeledSolution | str, ...]:
     """What becomes of a right, a wrong and a truncated solution, and of one without an answer."""
 
     async def run(ledger: Ledger) -> tuple[LabeledSolution | str, ...]:
@@ -211,7 +219,7 @@ def of_four_samples(folder: Path, settings: LabelSettings) -> tuple[LabeledSolut
         texts.append(Solution("p", 3, "3 plus 4=7", FinishReason.EOS, tuple(b"3 plus 4=7")))
         samples = tuple([await grader.grade(PROBLEM, each) for each in texts])
         return await label_samples(
-            LabelingTask(policy, grader, samples, policy.token_bytes(), "\n", PARAMS, settings)
+            LabelingTask(policy, grader, samples, policy.token_bytes(), "\n", PARAMS, settings, beliefs)
         )
 
     with Ledger(folder / "l.sqlite") as ledger:
@@ -230,6 +238,78 @@ def test_wrong_solutions_of_a_problem_that_is_rarely_solved_get_no_labels_where_
         assert right.labels == (True,) * 6
         assert (wrong if isinstance(wrong, str) else None) == reason
         assert others == ["truncated", "no_answer"]
+
+
+def test_solutions_that_scorers_do_not_doubt_get_no_labels_where_that_is_asked_for(tmp_path: Path) -> None:
+    """Of the wrong solution six steps are believed with 0.9 at most: a doubt of 0.1."""
+    believed = {1: (0.02, 0.02, 0.9, 0.02, 0.02, 0.02)}
+    for folder, least, reason in (("at", 0.0999, None), ("above", 0.1001, "scorers_agree")):
+        (tmp_path / folder).mkdir()
+        settings = LabelSettings(min_doubt=least)
+        right, wrong, *_ = of_four_samples(tmp_path / folder, settings, believed)
+        assert isinstance(right, LabeledSolution)  # labels of right solutions cost nothing
+        assert (wrong if isinstance(wrong, str) else None) == reason
+    (tmp_path / "unknown").mkdir()
+    _, wrong, *_ = of_four_samples(tmp_path / "unknown", LabelSettings(min_doubt=0.5), {})
+    assert isinstance(wrong, LabeledSolution)  # what no scorer has read is in doubt
+    with pytest.raises(InputError, match="sample 1 of p: 2 scores for its 6 steps"):
+        of_four_samples(tmp_path, LabelSettings(method="posterior"), {1: (0.5, 0.5)})
+
+
+def test_a_belief_saves_rollouts_and_a_wrong_one_is_found_out(tmp_path: Path) -> None:
+    """The third step is wrong."""
+    n_rollouts = {}
+    for name, at in (("right", 2), ("none", None), ("misled", 4)):
+        (tmp_path / name).mkdir()
+        believed = {} if at is None else {1: tuple(0.998 if step == at else 0.0004 for step in range(6))}
+        settings = LabelSettings(method="posterior", scorer_trust=0.7)
+        _, wrong, *_ = of_four_samples(tmp_path / name, settings, believed)
+        assert isinstance(wrong, LabeledSolution)
+        assert first_error(wrong.labels) == 2
+        n_rollouts[name] = sum(estimate.n_rollouts for estimate in wrong.estimates)
+    assert 0 < n_rollouts["right"] < n_rollouts["none"] < n_rollouts["misled"]
+
+
+def test_what_stays_open_gets_the_likeliest_step_where_that_is_asked_for(tmp_path: Path) -> None:
+    cases: tuple[tuple[Literal["none", "likeliest"], int | None], ...] = (("none", None), ("likeliest", 2))
+    for name, expected in cases:
+        (tmp_path / name).mkdir()
+        settings = LabelSettings(method="posterior", max_solution_rollouts=1, when_open=name)
+        believed = {1: tuple(0.5 if step == 2 else 0.1 for step in range(6))}
+        _, wrong, *_ = of_four_samples(tmp_path / name, settings, believed)
+        assert isinstance(wrong, LabeledSolution)
+        assert first_error(wrong.labels) == expected
+        assert sum(estimate.n_rollouts for estimate in wrong.estimates) == 1
+
+
+def test_wrong_rollouts_behind_the_last_good_step_are_labeled_as_solutions_too(tmp_path: Path) -> None:
+    """They begin with the two good steps of the wrong solution, and end wrong."""
+    settings = LabelSettings(method="posterior", error_rate=1e-9, n_branches=2)
+    of_samples = of_four_samples(tmp_path, settings)[:4]
+    (tmp_path / "again").mkdir()
+    found = of_four_samples(tmp_path / "again", settings)
+    assert found[:4] == of_samples
+    whole, branches = of_samples[1], found[4:]
+    assert isinstance(whole, LabeledSolution)
+    assert first_error(whole.labels) == 2
+    assert 1 <= len(branches) <= 2
+    texts = set()
+    for branch in branches:
+        assert isinstance(branch, LabeledSolution)
+        solution = branch.graded.solution
+        assert branch.steps[:2] == whole.steps[:2]
+        assert branch.graded.verdict == INCORRECT
+        assert solution.index < 0
+        assert solution.text == bytes(solution.token_ids[:-1]).decode()  # of the whole, EOS apart
+        error = first_error(branch.labels)
+        truth = step_truth(PROBLEM, solution.text)
+        assert error is not None
+        assert error >= 2
+        assert truth is not None
+        assert truth.index(False) == error
+        texts.add(solution.text)
+    assert len(texts) == len(branches)
+    assert whole.graded.solution.text not in texts
 
 
 def test_the_samples_of_a_task_are_labeled_with_the_value_of_their_prompt(tmp_path: Path):
