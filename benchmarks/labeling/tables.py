@@ -1,4 +1,4 @@
-"""Rewrites the tables of README.md from benchmarks/results/labeling.json: `python -m
+"""Rewrites the tables of README.md from benchmarks/results/labeling.json and labels.json: `python -m
 benchmarks.labeling.tables`.
 """
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.labeling.compare import RESULT
+from benchmarks.labeling.rounds_figures import RESULT as LABELS
 from data_gen.files.jsonl import write_text
 
 README = Path(__file__).parent / "README.md"
@@ -31,6 +32,9 @@ def table(columns: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     return "\n".join(lines)
 
 
+SHOWN_SHARES = (0.0, 0.07, 0.16)  # of those that were tried to choose
+
+
 def cell(figures: Mapping[str, Any]) -> str:
     text = (
         f"{figures['tokens_per_solution']:,.0f} / {figures['exact']:.3f} [{figures['exact_low']:.3f}, "
@@ -39,36 +43,70 @@ def cell(figures: Mapping[str, Any]) -> str:
     return text if figures["located"] > 0.9995 else f"{text}, located {figures['located']:.3f}"
 
 
-def skipping_table(section: Mapping[str, Any]) -> str:
+def choosing_table(section: Mapping[str, Any]) -> str:
     """What is left out, and what each located error then costs: the test, then what was tried to choose."""
     lines = [
-        "| questions | `min_root_share` | `max_solution_rollouts` | left out | tokens an error | exact |",
-        "|---|---|---|---|---|---|",
+        "| questions | `min_root_share` | `n_branches` | left out | branches | tokens an error | exact |",
+        "|---|---|---|---|---|---|---|",
     ]
-    wanted = [(0.0, 400), (0.1, 400), (0.25, 400), (0.1, 90), (0.1, 45)]
-    tried = {(each["min_root_share"], each["max_solution_rollouts"]): each for each in section["chosen_on"]}
-    rows = [("150, tested", section["test"]["neither"]), ("150, tested", section["test"]["both"])]
-    for title, point in (*rows, *(("100, to choose on", tried[pair]) for pair in wanted)):
+    rows = [("150, tested", point) for point in section["test"].values()]
+    rows += [
+        ("100, to choose on", point)
+        for point in section["chosen_on"]
+        if point["min_root_share"] in SHOWN_SHARES
+    ]
+    for title, point in rows:
         interval = f"{point['exact']:.3f} [{point['exact_low']:.3f}, {point['exact_high']:.3f}]"
         lines.append(
-            f"| {title} | {point['min_root_share']:g} | {point['max_solution_rollouts']} | "
-            f"{100 * point['skipped_share']:.0f} % | {point['tokens_per_located']:,.0f} | {interval} |"
+            f"| {title} | {point['min_root_share']:g} | {point['n_branches']} | "
+            f"{100 * point['skipped_share']:.0f} % | {100 * point['branches_share']:.0f} % | {point['tokens_per_located']:,.0f} | {interval} |"
         )
     return "\n".join(lines)
 
 
+def rounds_table(rounds: Mapping[str, Any]) -> str:
+    lines = [
+        "| arm | tokens | of today's | first errors | exact | AUROC within problems | minus today's | "
+        "tokens to those of today at equal AUROC |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, arm in rounds["arms"].items():
+        equal = arm.get("tokens_ratio_at_equal_auroc")
+        cells = (
+            f"`{name}`",
+            f"{arm['tokens']:,}",
+            f"{100 * arm['tokens_to_today']:.0f} %",
+            f"{arm['n_located']:,}",
+            f"{arm['exact']:.2f}",
+            with_interval(arm["auroc"], ".3f"),
+            with_interval(arm["auroc_minus_today"], "+.3f"),
+            with_interval(equal, ".2f") if equal else "",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def with_interval(figure: Mapping[str, float], style: str) -> str:
+    return f"{figure['mean']:{style}} [{figure['low']:{style}}, {figure['high']:{style}}]"
+
+
 def main() -> None:
     report, text = json.loads(RESULT.read_text()), README.read_text()
-    for section in ("simulated", "simulated_drift", "simulated_all_wrong", "simulated_skipping", "builtin"):
-        if section not in report:
-            continue
+    made = {
+        section: table(report[section])
+        for section in ("simulated", "simulated_drift", "simulated_all_wrong")
+        if section in report
+    }
+    if "simulated_choosing" in report:
+        made["simulated_choosing"] = choosing_table(report["simulated_choosing"])
+    if "builtin" in report:
+        made["builtin"] = table({"built-in": report["builtin"]})
+    if LABELS.exists():
+        made["rounds"] = rounds_table(json.loads(LABELS.read_text())["rounds"])
+    for section, lines in made.items():
         begin, end = f"<!-- {section} -->\n", f"<!-- /{section} -->"
-        if section == "simulated_skipping":
-            made = skipping_table(report[section])
-        else:
-            made = table({"built-in": report["builtin"]} if section == "builtin" else report[section])
         before, rest = text.split(begin)
-        text = before + begin + made + "\n" + end + rest.split(end)[1]
+        text = before + begin + lines + "\n" + end + rest.split(end, 1)[1]
     write_text(README, text)
 
 

@@ -80,7 +80,7 @@ def test_the_folder_loads_as_the_rows(rows: Path, tmp_path: Path):
         }
     configs = yaml.safe_load(card.split("---\n")[1])["configs"]
     assert [config["config_name"] for config in configs] == ["prm", "orm"]
-    assert "--method first_error --min_root_share 0.0 --n_check 0 --n_rollouts 4\n" in card
+    assert "--method first_error --min_doubt 0.0 --min_root_share 0.0 --n_check 0 --n_rollouts 4\n" in card
     assert "| policy_id | `simulated-arithmetic-1` " in card
     assert "The runs worked on 8 problems; 8 of them have rows." in card
 

@@ -20,7 +20,7 @@ from data_gen.policies.simulated import SimulatedPolicy
 from data_gen.problems.arithmetic import rules
 from data_gen.problems.arithmetic.grader import ArithmeticGrader
 from data_gen.problems.arithmetic.rules import success_probability
-from data_gen.problems.tasks import step_truth
+from data_gen.problems.tasks import DEFAULT_TASK
 from data_gen.records.first_error import first_error
 from data_gen.records.sampling import FinishReason, SamplingParams
 from data_gen.records.solutions import LabeledSolution, Problem, Solution, StepEstimate
@@ -302,7 +302,7 @@ def test_wrong_rollouts_behind_the_last_good_step_are_labeled_as_solutions_too(t
         assert solution.index < 0
         assert solution.text == bytes(solution.token_ids[:-1]).decode()  # of the whole, EOS apart
         error = first_error(branch.labels)
-        truth = step_truth(PROBLEM, solution.text)
+        truth = DEFAULT_TASK.step_truth(PROBLEM.question, solution.text)
         assert error is not None
         assert error >= 2
         assert truth is not None
