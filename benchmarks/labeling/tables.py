@@ -56,11 +56,16 @@ def choosing_table(section: Mapping[str, Any]) -> str:
         if point["min_root_share"] in SHOWN_SHARES
     ]
     for title, point in rows:
-        interval = f"{point['exact']:.3f} [{point['exact_low']:.3f}, {point['exact_high']:.3f}]"
-        lines.append(
-            f"| {title} | {point['min_root_share']:g} | {point['n_branches']} | "
-            f"{100 * point['skipped_share']:.0f} % | {100 * point['branches_share']:.0f} % | {point['tokens_per_located']:,.0f} | {interval} |"
+        cells = (
+            title,
+            f"{point['min_root_share']:g}",
+            str(point["n_branches"]),
+            f"{100 * point['skipped_share']:.0f} %",
+            f"{100 * point['branches_share']:.0f} %",
+            f"{point['tokens_per_located']:,.0f}",
+            f"{point['exact']:.3f} [{point['exact_low']:.3f}, {point['exact_high']:.3f}]",
         )
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
