@@ -21,11 +21,13 @@ Looked at before all that: 30 questions of base seed 1 at a share of 0.1, where 
 14,500, 10,000, 8,100 and 7,100 tokens. A limit on the rollouts of each solution was tried earlier: it makes a
 located error dearer, since what was drawn on open solutions is lost.
 
-Writes the section simulated_choosing into benchmarks/results/labeling.json. About 25 minutes on one core.
+Writes the section simulated_choosing into benchmarks/results/labeling.json, and `hard` into labels.json. About
+25 minutes on one core.
 """
 
 import argparse
 import asyncio
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,7 +36,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.labeling.compare import METHODS, Bench, Question, save
+from benchmarks.labeling.rounds_figures import RESULT as LABELS
 from benchmarks.labeling.simulated import N_WRONG, PARAMS, draw_question
+from data_gen.files.jsonl import write_text
 from data_gen.labeling.first_error import StepPath
 from data_gen.labeling.rollouts import RolloutSource, estimate_root, is_too_rare
 from data_gen.labeling.solutions import LabelingTask, cut_into_steps, label_paths
@@ -170,6 +174,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         {"meets_both_bars": choose(chosen_on) is not None, "chosen_on": chosen_on, "test": test},
         "python -m benchmarks.labeling.choosing",
     )
+    both = test["both"]
+    report = json.loads(LABELS.read_text()) if LABELS.exists() else {}
+    report["hard"] = {
+        "exact": both["exact"],
+        "tokens": both["tokens_per_located"],
+        "skipped_share": both["skipped_share"],
+    }
+    write_text(LABELS, json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":
