@@ -21,8 +21,8 @@ Looked at before all that: 30 questions of base seed 1 at a share of 0.1, where 
 14,500, 10,000, 8,100 and 7,100 tokens. A limit on the rollouts of each solution was tried earlier: it makes a
 located error dearer, since what was drawn on open solutions is lost.
 
-Writes the section simulated_choosing into benchmarks/results/labeling.json, and `hard` into labels.json. About
-25 minutes on one core.
+Writes the section simulated_choosing into benchmarks/results/labeling.json, and `hard` into labels.json.
+About 25 minutes on one core.
 """
 
 import argparse

@@ -26,12 +26,12 @@ from prm_train.strategies.best_of_n import score_candidates
 from prm_train.strategies.candidates import Candidate
 
 RESULT = Path(__file__).parent.parent / "results" / "labels.json"
-TODAY = ("today-500", "today-1000")
-COMPARED = ("root", "guided", "completed", "chosen")
+TODAY = ("today-1000", "today-2000")
+COMPARED = ("thin", "root", "completed", "chosen")
+GOAL = "completed"
 N_RESAMPLES = 2000
 Floats = NDArray[np.float64]
-# arm → (label seeds, training seeds) of AUROCs by problem: the same problems in the same order for all arms
-Aurocs = Mapping[str, Sequence[Sequence[Floats]]]
+Aurocs = Mapping[str, Sequence[Floats]]  # arm → seeds of (problems,), the same problems for all arms
 
 
 # --- measuring a PRM
@@ -41,7 +41,7 @@ def measure(test: Path, prm: Path) -> None:
     """The AUROC of the lowest step score inside each test problem that has both right and wrong samples,
     beside the PRM; done once.
     """
-    output = prm.with_suffix(".aurocs.json")
+    output = prm.with_name(f"{prm.name}.aurocs.json")
     if not output.exists():
         write_text(output, json.dumps(asyncio.run(aurocs(test, prm))) + "\n")
 
@@ -100,19 +100,13 @@ def label_figures(folder: Path, parts: Sequence[str]) -> dict[str, float]:
 # --- figures
 
 
-def read_aurocs(folders: Sequence[Path], arms: Sequence[str], training_seeds: Sequence[int]) -> Aurocs:
-    found = {arm: list[list[Floats]]() for arm in arms}
+def read_aurocs(folders: Sequence[Path], arms: Sequence[str]) -> Aurocs:
+    found = {arm: list[Floats]() for arm in arms}
     for folder in folders:
-        stored = {
-            (arm, seed): read_object(folder / f"prm-{arm}-{seed}.aurocs.json")
-            for arm in arms
-            for seed in training_seeds
-        }
-        names = sorted(next(iter(stored.values())))  # which problems have both kinds is the samples' alone
+        stored = {arm: read_object(folder / f"prm-{arm}.aurocs.json") for arm in arms}
+        names = sorted(stored[arms[0]])  # which problems have both kinds is the samples' alone
         for arm in arms:
-            found[arm].append(
-                [np.array([stored[arm, seed][name] for name in names]) for seed in training_seeds]
-            )
+            found[arm].append(np.array([stored[arm][name] for name in names]))
     return found
 
 
@@ -135,64 +129,52 @@ def ratio(arm: str, means: Mapping[str, float], tokens: Mapping[str, float]) -> 
 
 
 def resampled_means(found: Aurocs, rng: np.random.Generator) -> dict[str, float]:
-    """The mean AUROC of each arm over resampled label seeds, and in each resampled training seeds and
-    problems; label seeds and problems are the same for all arms.
-    """
+    """The mean AUROC of each arm over resampled seeds, and problems in each; the same for all arms."""
     some = next(iter(found.values()))
-    n_seeds, n_training = len(some), len(some[0])
     sums = dict.fromkeys(found, 0.0)
-    for seed in rng.integers(n_seeds, size=n_seeds):
-        n_problems = len(some[seed][0])
-        problems = rng.integers(n_problems, size=n_problems)
+    for seed in rng.integers(len(some), size=len(some)):
+        problems = rng.integers(len(some[seed]), size=len(some[seed]))
         for arm, of_seeds in found.items():
-            for training in rng.integers(n_training, size=n_training):
-                sums[arm] += float(of_seeds[seed][training][problems].mean())
-    return {arm: total / n_seeds / n_training for arm, total in sums.items()}
+            sums[arm] += float(of_seeds[seed][problems].mean())
+    return {arm: total / len(some) for arm, total in sums.items()}
 
 
-def interval(values: Sequence[float]) -> dict[str, float]:
-    low, high = np.quantile(values, [0.025, 0.975])
-    return {"low": round(float(low), 4), "high": round(float(high), 4)}
-
-
-def write_figures(
-    folders: Sequence[Path],
-    arms: Mapping[str, Sequence[str]],
-    training_seeds: Sequence[int],
-    result: Path,
-) -> dict[str, Any]:
-    found = read_aurocs(folders, list(arms), training_seeds)
-    by_seed = {arm: [label_figures(folder, arms[arm]) for folder in folders] for arm in arms}
+def write_figures(folders: Sequence[Path], arms: Mapping[str, Sequence[str]], result: Path) -> dict[str, Any]:
+    found = read_aurocs(folders, list(arms))
+    by_seed = {arm: [label_figures(folder, parts) for folder in folders] for arm, parts in arms.items()}
     tokens = {arm: float(np.mean([each["n_tokens"] for each in by_seed[arm]])) for arm in arms}
-    means = {arm: float(np.mean([[one.mean() for one in seed] for seed in found[arm]])) for arm in arms}
+    means = {arm: float(np.mean([seed.mean() for seed in found[arm]])) for arm in arms}
     rng = np.random.default_rng(0)
     resampled = [resampled_means(found, rng) for _ in range(N_RESAMPLES)]
-    table = {}
+    today, table = TODAY[-1], dict[str, Any]()
     for arm in arms:
-        of_runs = [[round(float(one.mean()), 4) for one in seed] for seed in found[arm]]
+        of_seeds = by_seed[arm]
         table[arm] = {
             "tokens": round(tokens[arm]),
-            "tokens_to_today": round(tokens[arm] / tokens[TODAY[-1]], 4),
-            "exact": round(float(np.mean([each["exact"] for each in by_seed[arm]])), 4),
-            "n_located": round(float(np.mean([each["n_located"] for each in by_seed[arm]]))),
-            "auroc": {"mean": round(means[arm], 4)} | interval([each[arm] for each in resampled]),
-            "auroc_minus_today": {"mean": round(means[arm] - means[TODAY[-1]], 4)}
-            | interval([each[arm] - each[TODAY[-1]] for each in resampled]),
-            "auroc_by_label_and_training_seed": of_runs,
+            "tokens_to_today": round(tokens[arm] / tokens[today], 4),
+            "n_located": round(float(np.mean([each["n_located"] for each in of_seeds]))),
+            "exact": round(float(np.mean([each["exact"] for each in of_seeds])), 4),
+            "auroc": figure(means[arm], [each[arm] for each in resampled]),
+            "auroc_minus_today": figure(
+                means[arm] - means[today], [each[arm] - each[today] for each in resampled]
+            ),
+            "auroc_by_seed": [round(float(seed.mean()), 4) for seed in found[arm]],
         }
         if arm in COMPARED:
-            table[arm]["tokens_ratio_at_equal_auroc"] = {
-                "mean": round(ratio(arm, means, tokens), 4)
-            } | interval([ratio(arm, each, tokens) for each in resampled])
+            equal = figure(ratio(arm, means, tokens), [ratio(arm, each, tokens) for each in resampled])
+            table[arm]["tokens_ratio_at_equal_auroc"] = equal
     report = json.loads(result.read_text()) if result.exists() else {}
+    report["tokens_ratio_at_equal_auroc"] = table[GOAL]["tokens_ratio_at_equal_auroc"]
     report["rounds"] = {
         "arms": table,
-        "label_seeds": [folder.name.removeprefix("seed-") for folder in folders],
-        "training_seeds": list(training_seeds),
+        "seeds": [folder.name.removeprefix("seed-") for folder in folders],
         "command": "python -m benchmarks.labeling.rounds --output runs/label-rounds",
         "machine": machine_name(),
     }
-    best = table.get("completed", {}).get("tokens_ratio_at_equal_auroc")
-    report["tokens_ratio_at_equal_auroc"] = best
     write_text(result, json.dumps(report, indent=1) + "\n")
     return report
+
+
+def figure(mean: float, resampled: Sequence[float]) -> dict[str, float]:
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return {"mean": round(mean, 4), "low": round(float(low), 4), "high": round(float(high), 4)}
