@@ -106,8 +106,9 @@ def main() -> None:
         made["simulated_choosing"] = choosing_table(report["simulated_choosing"])
     if "builtin" in report:
         made["builtin"] = table({"built-in": report["builtin"]})
-    if LABELS.exists():
-        made["rounds"] = rounds_table(json.loads(LABELS.read_text())["rounds"])
+    labels = json.loads(LABELS.read_text()) if LABELS.exists() else {}
+    if "rounds" in labels:
+        made["rounds"] = rounds_table(labels["rounds"])
     for section, lines in made.items():
         begin, end = f"<!-- {section} -->\n", f"<!-- /{section} -->"
         before, rest = text.split(begin)
