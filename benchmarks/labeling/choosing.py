@@ -101,14 +101,11 @@ def figures(found: Sequence[LabeledQuestion], share: float, n_branches: int) -> 
     n_wrong = sum(len(each.question.wrong) for each in found)
     samples = sum(len(sample.solution.token_ids) for each in found for sample in each.question.samples)
     tokens = sum(each.n_tokens for each in kept) + samples
-    low, high = interval(by_question)
     return {
         "min_root_share": share,
         "n_branches": n_branches,
         "skipped_share": round(1 - n_samples / n_wrong, 4),
         "exact": round(sum(map(sum, by_question)) / n, 4),
-        "exact_low": round(low, 4),
-        "exact_high": round(high, 4),
         "tokens_per_located": round(tokens / n, 1),
         "of_which_samples": round(samples / n, 1),
         "n_located": n,
@@ -116,6 +113,13 @@ def figures(found: Sequence[LabeledQuestion], share: float, n_branches: int) -> 
         "exact_of_branches": round(sum(map(sum, of_branches)) / max(1, n - n_samples), 4),
         "n_questions": sum(bool(hit) for hit in by_question),
     }
+
+
+def with_interval(found: Sequence[LabeledQuestion], share: float, n_branches: int) -> dict[str, Any]:
+    """The figures of the test, with the 95 % interval of the share of exact errors."""
+    kept = [each for each in found if not is_too_rare(estimate_root(each.question.samples), share)]
+    low, high = interval([hits((*each.of_samples, *each.of_branches)) for each in kept])
+    return figures(found, share, n_branches) | {"exact_low": round(low, 4), "exact_high": round(high, 4)}
 
 
 def interval(hits: Sequence[Sequence[bool]]) -> tuple[float, float]:
@@ -162,10 +166,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     share, n_branches = chosen["min_root_share"], chosen["n_branches"]
     plain, branched = (labeled(arguments.questions, TEST_SEED, n) for n in (0, n_branches))
     test = {
-        "neither": figures(plain, 0.0, 0),
-        "min_root_share": figures(plain, share, 0),
-        "n_branches": figures(branched, 0.0, n_branches),
-        "both": figures(branched, share, n_branches),
+        "neither": with_interval(plain, 0.0, 0),
+        "min_root_share": with_interval(plain, share, 0),
+        "n_branches": with_interval(branched, 0.0, n_branches),
+        "both": with_interval(branched, share, n_branches),
     }
     for name, point in test.items():
         print(name, point, flush=True)

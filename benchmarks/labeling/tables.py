@@ -63,7 +63,8 @@ def choosing_table(section: Mapping[str, Any]) -> str:
             f"{100 * point['skipped_share']:.0f} %",
             f"{100 * point['branches_share']:.0f} %",
             f"{point['tokens_per_located']:,.0f}",
-            f"{point['exact']:.3f} [{point['exact_low']:.3f}, {point['exact_high']:.3f}]",
+            f"{point['exact']:.3f}"
+            + (f" [{point['exact_low']:.3f}, {point['exact_high']:.3f}]" if "exact_low" in point else ""),
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
