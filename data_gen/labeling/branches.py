@@ -5,7 +5,7 @@ Each is a new wrong solution that begins with steps known to be good: its error 
 its rollouts have to write is shorter. OmegaPRM (Luo et al. 2024) takes its solutions from there alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from data_gen.labeling.first_error import StepPath
@@ -18,38 +18,46 @@ Cut = Callable[[GradedSolution, StepEstimate], StepPath | str]
 
 
 async def branches(
-    source: RolloutSource, path: StepPath, labeled: LabeledSolution, n: int, cut: Cut
+    source: RolloutSource, labeled: Sequence[tuple[StepPath, LabeledSolution]], n: int, cut: Cut
 ) -> list[StepPath]:
-    """At most `n` distinct wrong solutions that leave `path` behind the last good step at which rollouts were
-    drawn. Their index is negative, as no draw from the prompt has one.
+    """At most `n` wrong solutions that leave each of the labeled ones behind its last good step at which
+    rollouts were drawn; no text twice. Their indices are -1, -2, …, as no draw from the prompt has them.
     """
-    error = first_error(labeled.labels)
-    n_good = 0 if error is None else _last_drawn(labeled, error) + 1
+    seen = {path.graded.solution.token_ids for path, _ in labeled}
+    found = list[StepPath]()
+    for path, outcome in labeled:
+        n_good, n_own = _n_good(outcome), 0
+        for whole in await _wrong_rollouts(source, path, outcome, n_good):
+            if n_own < n and whole.solution.token_ids not in seen:
+                seen.add(whole.solution.token_ids)
+                numbered = replace(whole, solution=replace(whole.solution, index=-1 - len(found)))
+                branch = cut(numbered, path.root)
+                if isinstance(branch, StepPath) and len(branch.steps) > n_good:
+                    believed = tuple(float(step >= n_good) for step in range(len(branch.steps)))
+                    found.append(replace(branch, believed=believed))
+                    n_own += 1
+    return found
+
+
+async def _wrong_rollouts(
+    source: RolloutSource, path: StepPath, labeled: LabeledSolution, n_good: int
+) -> list[GradedSolution]:
+    """Those behind so many steps, as whole solutions: text and ids from the beginning on."""
     if not n_good:
         return []
-    prefix, n_drawn = path.prefixes[n_good - 1], labeled.estimates[n_good - 1].n_rollouts
-    begun = path.graded.solution.token_ids[: len(prefix.token_ids) - _prompt_size(path)]
-    found = dict[tuple[int, ...], StepPath]()
-    for index in range(n_drawn):
+    prefix, wrong = path.prefixes[n_good - 1], []
+    n_begun = len(prefix.token_ids) - len(path.prefixes[-1].token_ids) + len(path.graded.solution.token_ids)
+    begun = path.graded.solution.token_ids[:n_begun]
+    for index in range(labeled.estimates[n_good - 1].n_rollouts):
         rollout = await source.draw(prefix, index)
-        ids = begun + rollout.solution.token_ids
-        if rollout.verdict.is_correct or unlabelable_reason(rollout) is not None or ids in found:
-            continue
-        name = path.graded.solution.index
-        solution = replace(rollout.solution, index=-1 - index - n_drawn * name, token_ids=ids, logprobs=())
-        branch = cut(replace(rollout, solution=solution), path.root)
-        if isinstance(branch, StepPath) and len(branch.steps) > n_good:
-            believed = tuple(float(step >= n_good) for step in range(len(branch.steps)))
-            found[ids] = replace(branch, believed=believed)
-        if len(found) == n:
-            break
-    return list(found.values())
+        if not rollout.verdict.is_correct and unlabelable_reason(rollout) is None:
+            ids = begun + rollout.solution.token_ids
+            whole = replace(rollout.solution, token_ids=ids, logprobs=())
+            wrong.append(replace(rollout, solution=whole))
+    return wrong
 
 
-def _last_drawn(labeled: LabeledSolution, error: int) -> int:
-    """The last step before the error at which rollouts were drawn, -1 for none."""
-    return max((step for step in range(error) if labeled.estimates[step].n_rollouts), default=-1)
-
-
-def _prompt_size(path: StepPath) -> int:
-    return len(path.prefixes[-1].token_ids) - len(path.graded.solution.token_ids)
+def _n_good(labeled: LabeledSolution) -> int:
+    """How many steps come before a located error, up to the last of them at which rollouts were drawn."""
+    error = first_error(labeled.labels) or 0
+    return 1 + max((step for step in range(error) if labeled.estimates[step].n_rollouts), default=-1)

@@ -130,10 +130,9 @@ async def label_paths(
         labeled = [await _label_path(source, path, settings, evidence) for path in paths]
         if cut is None or not settings.n_branches:
             return labeled
-        for path, each in list(zip(paths, labeled, strict=True)):
-            for branch in await branches(source, path, each, settings.n_branches, cut):
-                labeled.append(await _label_path(source, branch, settings, evidence))
-        return labeled
+        begun = list(zip(paths, labeled, strict=True))
+        further = await branches(source, begun, settings.n_branches, cut)
+        return labeled + [await _label_path(source, path, settings, evidence) for path in further]
     return list(await asyncio.gather(*(_label_path(source, path, settings, evidence) for path in paths)))
 
 
