@@ -2,7 +2,7 @@
 
 One SQLite file in WAL mode on a local disk, with one writing process. A draw is stored once under its key
 (policy_id, prefix_hash, params_hash, base_seed, index) and never changed. The draws that share all of the key
-but the index are a *stream*.
+but the index are a *stream*, whose number stands for it in the file (`data_gen.ledger.file`).
 
 Draws are committed in groups, at the latest half a second after they were made. So a killed run loses at most
 one group, and since the noise of a draw is a function of its key, the next run makes the same draws again.
@@ -18,17 +18,21 @@ from array import array
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
 from data_gen.ledger.file import (
     DRAWN,
+    OF_STREAM,
     UNREADABLE,
     LedgerError,
     NoTablesError,
     checksum,
+    described,
     error_name,
+    has_streams,
     is_as_stored,
     lock_ledger,
     open_for_reading,
@@ -40,10 +44,13 @@ from data_gen.records.draw_keys import DrawKey, pack
 from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
 from data_gen.records.verdicts import Verdict, VerdictKind
 
-COMMIT_EVERY_DRAWS = 512
+COMMIT_EVERY_DRAWS = 4096
 COMMIT_EVERY_SECONDS = 0.5
 # Streams whose row ids are kept in memory; about 20 MB.
 N_STREAMS_IN_MEMORY = 16384
+OF_DRAW, SAME_STREAM = ", ".join(DRAWN), " AND ".join(f"{column} = ?" for column in OF_STREAM)
+# To call an enum takes much longer
+FINISH_REASONS, KINDS = ({each.value: each for each in kind} for kind in (FinishReason, VerdictKind))
 IN_MEMORY = Path(":memory:")  # what SQLite calls a database without a file
 
 
@@ -60,11 +67,13 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 @dataclass(slots=True)
 class _Stream:
     """What is stored of a stream: the row id of each draw by its index, and whether its prefix and params are
-    stored too.
+    stored too. `described` begins the checksum of each of its rows; `number` is None where none was read.
     """
 
     rows: dict[int, int]
     is_named: bool
+    described: bytes
+    number: int | None = None
 
 
 def has_draws(path: Path) -> bool:
@@ -73,7 +82,7 @@ def has_draws(path: Path) -> bool:
         return False
     try:
         with Ledger(path, read_only=True) as ledger:
-            return ledger.n_draws() > 0
+            return ledger.has_draws()
     except NoTablesError:
         return False
 
@@ -93,16 +102,19 @@ class Ledger(LedgerTotals):
         # Rows that this process added and that have no verdict yet, so that none is looked for. It may be
         # cleared at any time: a row that is not in it is looked up in the file.
         self._ungraded: set[int] = set()
-        # Draws that are being made now (`LedgerPolicy` sets the event when one is stored).
-        self.in_flight: dict[DrawKey, asyncio.Event] = {}
+        # Draws that are being made now (`LedgerPolicy` sets the event when one is stored;
+        # None: nobody else waits for it).
+        self.in_flight: dict[DrawKey, asyncio.Event | None] = {}
 
         self._n_pending = 0
         self._timer: asyncio.TimerHandle | None = None
         self._failure: LedgerError | None = None
         self._lock: TextIO | None = None
         self._is_written = not read_only
+        self._drawn = "drawn"  # the table
         if read_only:
             self._db = open_for_reading(path)
+            self._drawn = "drawn" if has_streams(self._db) else "draws"
             return
 
         self._lock = None if path == IN_MEMORY else lock_ledger(path)
@@ -194,14 +206,13 @@ class Ledger(LedgerTotals):
         name = key[:4]
         stream = self._streams.get(name)
         if stream is None:
-            where = "policy_id = ? AND prefix_hash = ? AND params_hash = ? AND base_seed = ?"
-            rows = dict(self._select(f"SELECT draw_index, id FROM draws WHERE {where}", name))
+            rows = dict(self._select(f"SELECT draw_index, id FROM draws WHERE {SAME_STREAM}", name))
             names = (
                 "SELECT EXISTS (SELECT 1 FROM prefixes WHERE hash = ?) AND EXISTS (SELECT 1 FROM params "
                 "WHERE hash = ?)"
             )
             is_named = bool(rows) and bool(self._select(names, (key.prefix_hash, key.params_hash))[0][0])
-            stream = self._streams[name] = _Stream(rows, is_named)
+            stream = self._streams[name] = _Stream(rows, is_named, described(*name))
             # An OrderedDict, since finding the first key of a dict takes longer the more keys were deleted
             # before it.
             if len(self._streams) > N_STREAMS_IN_MEMORY:
@@ -210,17 +221,19 @@ class Ledger(LedgerTotals):
 
     def find(self, key: DrawKey) -> Completion | None:
         """The stored draw, if there is one. Raises LedgerError for one that is damaged."""
-        row_id = self._stream(key).rows.get(key.draw_index)
+        stream = self._stream(key)
+        row_id = stream.rows.get(key.draw_index)
         if row_id is None:
             return None
-        rows = self._select(f"SELECT {', '.join(DRAWN)}, checksum FROM draws WHERE id = ?", (row_id,))
-        if not rows or not is_as_stored(rows[0][-1], *key, *rows[0][:-1]):
+        rows = self._select(f"SELECT {OF_DRAW}, checksum FROM {self._drawn} WHERE id = ?", (row_id,))
+        begun = stream.described
+        if not rows or not is_as_stored(rows[0][-1], key.draw_index, *rows[0][:-1], begun=begun):
             raise self._damaged(key)
 
         # In an old ledger without checksums damage may show only here.
         try:
             return _completion(rows[0][:-1])
-        except (TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise self._damaged(key) from error
 
     def _damaged(self, key: DrawKey) -> LedgerError:
@@ -229,6 +242,10 @@ class Ledger(LedgerTotals):
             "the file is damaged; "
             "`prm-train ledger repair` moves out what is, and the same command draws it again"
         )
+
+    def is_named(self, key: DrawKey) -> bool:
+        """Whether the prefix and the params of the key's stream are stored."""
+        return self._stream(key).is_named
 
     def name(
         self,
@@ -276,30 +293,30 @@ class Ledger(LedgerTotals):
         Raises LedgerError if its key exists, since a stored draw is never changed, and for log-probabilities
         that 4 bytes cannot hold.
         """
-        logprobs = array("f", draw.logprobs)
-        if not math.isfinite(sum(logprobs)) and (math.inf in logprobs or -math.inf in logprobs):
-            raise LedgerError(
-                f"{self.path}: a log-probability of draw {key.draw_index} for problem {problem_id} is "
-                f"{min(draw.logprobs):g}; expected "
-                "values that a float of 4 bytes holds"
-            )
-
-        self.name(key, problem_id, prefix_ids, parent, params)
-        usage = (draw.usage.n_generated, draw.usage.n_prefilled, draw.usage.n_cached)
+        logprobs = self._packed_logprobs(draw, key, problem_id)
+        stream = self._stream(key)
+        if not stream.is_named:
+            self.name(key, problem_id, prefix_ids, parent, params)
+        usage = draw.usage
         values = (
-            *key,
+            key.draw_index,
             pack("i", draw.token_ids),
             draw.text,
-            logprobs.tobytes(),
-            draw.finish_reason.value,
-            *usage,
+            logprobs,
+            # `value` of an enum takes ten times as long
+            draw.finish_reason._value_,
+            usage.n_generated,
+            usage.n_prefilled,
+            usage.n_cached,
         )
+        if stream.number is None:
+            stream.number = self._number(key)
         cursor = self._execute(
-            "INSERT INTO draws VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (*values, checksum(*values)),
+            "INSERT INTO drawn VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (stream.number, *values, checksum(*values, begun=stream.described)),
         )
         assert cursor.lastrowid is not None
-        self._stream(key).rows[key.draw_index] = cursor.lastrowid
+        stream.rows[key.draw_index] = cursor.lastrowid
 
         # Some draws are never graded, as the steps of a search: they would fill the memory.
         self._ungraded.add(cursor.lastrowid)
@@ -308,6 +325,25 @@ class Ledger(LedgerTotals):
 
         self._n_pending += 1
         self._commit_soon()
+
+    def _packed_logprobs(self, draw: Completion, key: DrawKey, problem_id: str) -> bytes:
+        with suppress(OverflowError):
+            packed, total = pack("f", draw.logprobs), sum(draw.logprobs)
+            # NaN stands for what is not known
+            if math.isfinite(total) or not (math.inf in draw.logprobs or -math.inf in draw.logprobs):
+                return packed
+        raise LedgerError(
+            f"{self.path}: a log-probability of draw {key.draw_index} for problem {problem_id} is "
+            f"{min(draw.logprobs):g}; expected values that a float of 4 bytes holds"
+        )
+
+    def _number(self, key: DrawKey) -> int:
+        """Of the key's stream in the file; a new one where it has none."""
+        added = self._execute("INSERT OR IGNORE INTO streams VALUES (NULL, ?, ?, ?, ?)", key[:4])
+        if added.rowcount:
+            assert added.lastrowid is not None
+            return added.lastrowid
+        return int(self._select(f"SELECT id FROM streams WHERE {SAME_STREAM}", key[:4])[0][0])
 
     def _commit_soon(self) -> None:
         """Commit now if many draws are pending, else after COMMIT_EVERY_SECONDS, whether or not another draw
@@ -322,7 +358,8 @@ class Ledger(LedgerTotals):
         self, key: DrawKey, gold_hash: str, grader_version: str
     ) -> tuple[str | None, Verdict] | None:
         """The stored (answer, verdict) of this grader on a draw, if there is one."""
-        row_id = self._stream(key).rows.get(key.draw_index)
+        stream = self._stream(key)
+        row_id = stream.rows.get(key.draw_index)
         if row_id in self._ungraded:
             return None
         rows = self._select(
@@ -334,11 +371,10 @@ class Ledger(LedgerTotals):
             return None
 
         answer, kind, reason, stored = rows[0]
-        if not is_as_stored(stored, *key, gold_hash, grader_version, kind, reason, answer) or kind not in set(
-            VerdictKind
-        ):
+        said = (gold_hash, grader_version, kind, reason, answer)
+        if kind not in KINDS or not is_as_stored(stored, key.draw_index, *said, begun=stream.described):
             raise self._damaged(key)
-        return answer, Verdict(VerdictKind(kind), reason)
+        return answer, Verdict(KINDS[kind], reason)
 
     def add_verdict(
         self, key: DrawKey, gold_hash: str, grader_version: str, answer: str | None, verdict: Verdict
@@ -346,20 +382,25 @@ class Ledger(LedgerTotals):
         """Store this grader's verdict on a stored draw. Raises LedgerError if the ledger has no such draw, or
         has this verdict already.
         """
-        row_id = self._stream(key).rows.get(key.draw_index)
+        stream = self._stream(key)
+        row_id = stream.rows.get(key.draw_index)
         if row_id is None:
             raise LedgerError(
                 f"{self.path}: a verdict on draw {key.draw_index} of prefix {key.prefix_hash.hex()}, which "
                 "is not stored"
             )
         self._ungraded.discard(row_id)
-        values = (gold_hash, grader_version, verdict.kind.value, verdict.reason, answer)
+        said = (gold_hash, grader_version, verdict.kind._value_, verdict.reason, answer)
+        begun = stream.described + described(key.draw_index) + _described_said(*said)
         self._execute(
-            "INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?)", (row_id, *values, checksum(*key, *values))
+            "INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?)", (row_id, *said, checksum(begun=begun))
         )
         self._commit_soon()
 
 
+_described_said = lru_cache(4096)(described)  # most draws of a problem have one of few answers
+
+
 def _completion(row: tuple[Any, ...]) -> Completion:
     token_ids, logprobs = array("i", row[0]), array("f", row[2])
-    return Completion(tuple(token_ids), row[1], tuple(logprobs), FinishReason(row[3]), Usage(*row[4:]))
+    return Completion(tuple(token_ids), row[1], tuple(logprobs), FINISH_REASONS[row[3]], Usage(*row[4:]))

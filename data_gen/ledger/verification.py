@@ -23,6 +23,7 @@ from data_gen.ledger.file import (
     LedgerError,
     any_text,
     checksum_column,
+    has_streams,
     is_as_stored,
     open_for_reading,
 )
@@ -84,7 +85,14 @@ def find_damage(database: sqlite3.Connection) -> Iterator[Fault]:
             for (line,) in database.execute("PRAGMA integrity_check")
             if line != "ok"
         )
-        for check in (_check_params, _check_blocks, _check_prefixes, _check_draws, _check_verdicts):
+        for check in (
+            _check_params,
+            _check_blocks,
+            _check_prefixes,
+            _check_streams,
+            _check_draws,
+            _check_verdicts,
+        ):
             yield from check(database)
     except UNREADABLE as error:
         yield Fault("damaged file", f"not everything could be read: {error}")
@@ -145,6 +153,15 @@ def _check_prefixes(database: sqlite3.Connection) -> Iterator[Fault]:
                 f"prefix {name.hex()} of parent {parent.hex()}",
                 *of_row,
             )
+
+
+def _check_streams(database: sqlite3.Connection) -> Iterator[Fault]:
+    """The rows of `drawn` that the view `draws` does not show."""
+    if not has_streams(database):
+        return
+    query = "SELECT drawn.id FROM drawn LEFT JOIN streams ON streams.id = stream WHERE streams.id IS NULL"
+    for (row_id,) in database.execute(query):
+        yield Fault("a draw without its stream", f"draw {row_id}", "drawn", row_id)
 
 
 def _check_draws(database: sqlite3.Connection) -> Iterator[Fault]:
@@ -223,6 +240,9 @@ def _are(values: Any, types: str) -> bool:
     may hold anything.
     """
     return all(isinstance(value, TYPES[kind]) for value, kind in zip(values, types, strict=True))
+
+
+CHECKS = (_check_params, _check_blocks, _check_prefixes, _check_streams, _check_draws, _check_verdicts)
 
 
 def _check_independence(database: sqlite3.Connection) -> Iterator[Fault]:
