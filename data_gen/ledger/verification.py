@@ -210,10 +210,13 @@ def _wrong_in_draw(
 
 
 def _check_verdicts(database: sqlite3.Connection) -> Iterator[Fault]:
+    of_draws = "drawn ON drawn.id = draw LEFT JOIN streams ON streams.id = stream"
+    if not has_streams(database):
+        of_draws = "draws AS drawn ON drawn.id = draw"
     rows = database.execute(
         "SELECT draw, gold_hash, grader_version, kind, reason, answer,"
-        f" {checksum_column(database, 'verdicts')}, draws.id, {', '.join(KEY)}"
-        " FROM verdicts LEFT JOIN draws ON draws.id = draw ORDER BY draw"
+        f" {checksum_column(database, 'verdicts')}, draw_index, {', '.join(KEY)}"
+        f" FROM verdicts LEFT JOIN {of_draws} ORDER BY draw"
     )
     for draw, *said, stored, has_draw, policy_id, prefix, params, base_seed, index in rows:
         of_row, where = ("verdicts", draw), f"verdict of {said[1]!r} on draw {draw}"

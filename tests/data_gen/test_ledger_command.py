@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 
 from data_gen.ledger.export import exported_draws
@@ -125,6 +126,17 @@ def test_export_writes_all_that_is_known_of_a_draw(run: Path):
     }
     (rollout,) = [row for row in rows if row["parent_hash"] == prefix_hash(PROMPT).hex()]
     assert (rollout["prefix_ids"], rollout["text"], rollout["verdicts"]) == ([1, 2, 3, 4, 5], "d", [])
+
+
+def test_an_export_in_parquet_holds_the_rows_of_the_one_in_lines(run: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("data_gen.ledger.parquet.ROWS_IN_GROUP", 3)
+    path = run / "draws" / "shard-0.parquet"
+    main(["export", str(run), "--output", str(path)])
+    file = pyarrow.parquet.ParquetFile(path)
+    assert [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)] == [3, 1]
+    found = [{**row, "params": json.loads(row["params"])} for row in file.read().to_pylist()]
+    assert found == list(exported_draws(run / "ledger.sqlite"))
+    assert [each.name for each in path.parent.iterdir()] == ["shard-0.parquet"]
 
 
 def test_verify_finds_nothing_in_a_sound_ledger(run: Path, capsys: pytest.CaptureFixture[str]):
