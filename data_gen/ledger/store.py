@@ -12,13 +12,10 @@ Commands commit before they write a file that names draws. After a failed write 
 
 import asyncio
 import json
-import math
 import sqlite3
-from array import array
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -39,18 +36,17 @@ from data_gen.ledger.file import (
     open_for_writing,
 )
 from data_gen.ledger.prefix_blocks import BlockWriter
+from data_gen.ledger.rows import KINDS, completion, draw_row, verdict_row
 from data_gen.ledger.totals import LedgerTotals
-from data_gen.records.draw_keys import DrawKey, pack
-from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
-from data_gen.records.verdicts import Verdict, VerdictKind
+from data_gen.records.draw_keys import DrawKey
+from data_gen.records.sampling import Completion, SamplingParams
+from data_gen.records.verdicts import Verdict
 
 COMMIT_EVERY_DRAWS = 4096
 COMMIT_EVERY_SECONDS = 0.5
 # Streams whose row ids are kept in memory; about 20 MB.
 N_STREAMS_IN_MEMORY = 16384
 OF_DRAW, SAME_STREAM = ", ".join(DRAWN), " AND ".join(f"{column} = ?" for column in OF_STREAM)
-# To call an enum takes much longer
-FINISH_REASONS, KINDS = ({each.value: each for each in kind} for kind in (FinishReason, VerdictKind))
 IN_MEMORY = Path(":memory:")  # what SQLite calls a database without a file
 
 
@@ -147,7 +143,8 @@ class Ledger(LedgerTotals):
         """Make everything added so far durable. Raises LedgerError when the disk is full, also if an earlier
         commit by the clock failed.
         """
-        self._refuse_after_failure()
+        if self._failure is not None:
+            raise self._failure
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -163,7 +160,8 @@ class Ledger(LedgerTotals):
             self.commit()
 
     def _execute(self, sql: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
-        self._refuse_after_failure()
+        if self._failure is not None:
+            raise self._failure
         try:
             return self._db.execute(sql, values)
         except sqlite3.IntegrityError as error:
@@ -196,13 +194,10 @@ class Ledger(LedgerTotals):
         )
         return self._failure
 
-    def _refuse_after_failure(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-
     def _stream(self, key: DrawKey) -> _Stream:
         """What is stored of the key's stream, with one query for the stream instead of one for each draw."""
-        self._refuse_after_failure()
+        if self._failure is not None:
+            raise self._failure
         name = key[:4]
         stream = self._streams.get(name)
         if stream is None:
@@ -232,7 +227,7 @@ class Ledger(LedgerTotals):
 
         # In an old ledger without checksums damage may show only here.
         try:
-            return _completion(rows[0][:-1])
+            return completion(rows[0][:-1])
         except (KeyError, TypeError, ValueError) as error:
             raise self._damaged(key) from error
 
@@ -293,27 +288,20 @@ class Ledger(LedgerTotals):
         Raises LedgerError if its key exists, since a stored draw is never changed, and for log-probabilities
         that 4 bytes cannot hold.
         """
-        logprobs = self._packed_logprobs(draw, key, problem_id)
         stream = self._stream(key)
+        try:
+            row = draw_row(key.draw_index, draw, stream.described)
+        except ValueError as error:
+            raise LedgerError(
+                f"{self.path}: a log-probability of draw {key.draw_index} for problem {problem_id} is "
+                f"{error}; expected values that a float of 4 bytes holds"
+            ) from error
         if not stream.is_named:
             self.name(key, problem_id, prefix_ids, parent, params)
-        usage = draw.usage
-        values = (
-            key.draw_index,
-            pack("i", draw.token_ids),
-            draw.text,
-            logprobs,
-            # `value` of an enum takes ten times as long
-            draw.finish_reason._value_,
-            usage.n_generated,
-            usage.n_prefilled,
-            usage.n_cached,
-        )
         if stream.number is None:
             stream.number = self._number(key)
         cursor = self._execute(
-            "INSERT INTO drawn VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (stream.number, *values, checksum(*values, begun=stream.described)),
+            "INSERT INTO drawn VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (stream.number, *row)
         )
         assert cursor.lastrowid is not None
         stream.rows[key.draw_index] = cursor.lastrowid
@@ -325,17 +313,6 @@ class Ledger(LedgerTotals):
 
         self._n_pending += 1
         self._commit_soon()
-
-    def _packed_logprobs(self, draw: Completion, key: DrawKey, problem_id: str) -> bytes:
-        with suppress(OverflowError):
-            packed, total = pack("f", draw.logprobs), sum(draw.logprobs)
-            # NaN stands for what is not known
-            if math.isfinite(total) or not (math.inf in draw.logprobs or -math.inf in draw.logprobs):
-                return packed
-        raise LedgerError(
-            f"{self.path}: a log-probability of draw {key.draw_index} for problem {problem_id} is "
-            f"{min(draw.logprobs):g}; expected values that a float of 4 bytes holds"
-        )
 
     def _number(self, key: DrawKey) -> int:
         """Of the key's stream in the file; a new one where it has none."""
@@ -390,17 +367,6 @@ class Ledger(LedgerTotals):
                 "is not stored"
             )
         self._ungraded.discard(row_id)
-        said = (gold_hash, grader_version, verdict.kind._value_, verdict.reason, answer)
-        begun = stream.described + described(key.draw_index) + _described_said(*said)
-        self._execute(
-            "INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?)", (row_id, *said, checksum(begun=begun))
-        )
+        row = verdict_row(key.draw_index, gold_hash, grader_version, verdict, answer, stream.described)
+        self._execute("INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?)", (row_id, *row))
         self._commit_soon()
-
-
-_described_said = lru_cache(4096)(described)  # most draws of a problem have one of few answers
-
-
-def _completion(row: tuple[Any, ...]) -> Completion:
-    token_ids, logprobs = array("i", row[0]), array("f", row[2])
-    return Completion(tuple(token_ids), row[1], tuple(logprobs), FINISH_REASONS[row[3]], Usage(*row[4:]))

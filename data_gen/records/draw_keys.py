@@ -8,9 +8,9 @@ index share their random numbers, which makes them comparable.
 import hashlib
 import json
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class DrawKey(NamedTuple):
@@ -51,9 +51,16 @@ def pack(kind: str, values: Sequence[int] | Sequence[float]) -> bytes:
     """Token ids ("i", 4 bytes each) or log-probabilities ("f", 4 bytes each) as the ledger stores them.
     Raises OverflowError for a log-probability that 4 bytes do not hold.
     """
-    return _packer(kind, len(values))(*values)
+    return _layout(kind, len(values)).pack(*values)
+
+
+def unpack(kind: str, data: bytes) -> tuple[Any, ...]:
+    """The values that `pack` stored. Raises TypeError or ValueError for what it did not."""
+    if len(data) % 4:
+        raise ValueError(f"{len(data)} bytes; expected 4 a value")
+    return _layout(kind, len(data) // 4).unpack(data)
 
 
 @lru_cache(maxsize=4096)  # it takes a third of the time of `array`
-def _packer(kind: str, n: int) -> Callable[..., bytes]:
-    return struct.Struct(f"={n}{kind}").pack
+def _layout(kind: str, n: int) -> struct.Struct:
+    return struct.Struct(f"={n}{kind}")
