@@ -136,7 +136,7 @@ def merged_rows(runs: list[Path], output: Path) -> tuple[Rows, int]:
     return rows, n_repeated + sum(shard.n_draws - shard.n_new_draws for shard in shards)
 
 
-def measure_processes(n_kills: int, seed: int, folder: Path) -> dict[str, Any]:
+def measure_processes(n_kills: int, folder: Path, seed: int = 0) -> dict[str, Any]:
     """Throughput alone and together, and the faults."""
     with ExitStack() as closing:
         urls = [start_replica(closing) for _ in range(N_SHARDS)]

@@ -93,19 +93,18 @@ def described(*values: Value) -> bytes:
     """Values with their types and lengths, one after the other."""
     parts = list[bytes]()
     for value in values:  # of each draw
-        kind = type(value)
-        if kind is bytes:
+        if type(value) is bytes:
             parts += (b"bytes %d " % len(value), value)
-        elif kind is int:
+        elif type(value) is int:
             parts.append(_described_int(value))
-        elif kind is str and len(value) <= LONG:
+        elif type(value) is str and len(value) <= LONG:
             parts.append(_described_name(value))
         else:
             parts.append(_described_any(value))
     return b"".join(parts)
 
 
-def _described_any(value: str | int | None) -> bytes:
+def _described_any(value: Value) -> bytes:
     data = str(value).encode(errors="surrogateescape")
     return b"%b %d %b" % (type(value).__name__.encode(), len(data), data)
 

@@ -12,7 +12,8 @@ from data_gen.records.draw_keys import pack, unpack
 from data_gen.records.sampling import Completion, FinishReason, Usage
 from data_gen.records.verdicts import Verdict, VerdictKind
 
-FINISH_REASONS, KINDS = ({each.value: each for each in kind} for kind in (FinishReason, VerdictKind))
+FINISH_REASONS = {each.value: each for each in FinishReason}
+KINDS = {each.value: each for each in VerdictKind}
 DrawRow = tuple[int, bytes, str, bytes, str, int, int, int, bytes]
 VerdictRow = tuple[str, str, str, str, str | None, bytes]
 
