@@ -50,16 +50,6 @@ OF_DRAW, SAME_STREAM = ", ".join(DRAWN), " AND ".join(f"{column} = ?" for column
 IN_MEMORY = Path(":memory:")  # what SQLite calls a database without a file
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    """The running event loop. Without one there is no timer that commits: whoever adds draws calls
-    `commit`.
-    """
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
-
 @dataclass(slots=True)
 class _Stream:
     """What is stored of a stream: the row id of each draw by its index, and whether its prefix and params are
@@ -328,8 +318,10 @@ class Ledger(LedgerTotals):
         """
         if self._n_pending >= COMMIT_EVERY_DRAWS:
             self.commit()
-        elif self._timer is None and (loop := _running_loop()):
-            self._timer = loop.call_later(COMMIT_EVERY_SECONDS, self._commit_by_clock)
+        elif self._timer is None:
+            with suppress(RuntimeError):  # no event loop, no clock: whoever adds draws calls `commit`
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(COMMIT_EVERY_SECONDS, self._commit_by_clock)
 
     def find_verdict(
         self, key: DrawKey, gold_hash: str, grader_version: str
