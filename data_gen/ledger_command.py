@@ -10,6 +10,7 @@ stands for its ledger.
     prm-train ledger merge shard-0 shard-1 --output all.sqlite     the shards of a job in one file, nothing
                                                                    counted twice
     prm-train ledger export runs/gsm8k --output draws.jsonl        one line a draw, with its verdicts
+    prm-train ledger export shard-0 --output draws/shard-0.parquet the same as a Parquet file
 
 Stats, verify and export read only, also while a command writes the ledger; merge writes nothing but its
 output, repair the ledger: both all or nothing.
@@ -28,6 +29,7 @@ from typing import Literal
 from data_gen.files.jsonl import write_jsonl
 from data_gen.ledger.export import exported_draws
 from data_gen.ledger.merge import merge_ledgers
+from data_gen.ledger.parquet import write_parquet
 from data_gen.ledger.repair import repair_ledger
 from data_gen.ledger.statistics import ledger_statistics
 from data_gen.ledger.verification import find_faults
@@ -49,7 +51,8 @@ class LedgerConfig:
         metadata={"help": "ledgers, or run folders that hold one; may be given as the words after the action"}
     )
     output: Path | None = field(
-        default=None, metadata={"help": "file to write: a ledger for merge, a .jsonl file for export"}
+        default=None,
+        metadata={"help": "file to write: a ledger for merge, a .jsonl or .parquet file for export"},
     )
 
     def __post_init__(self) -> None:
@@ -124,7 +127,8 @@ def _write(config: LedgerConfig, output: Path) -> None:
                 json.dumps({name: value for name, value in asdict(shard).items() if name != "path"}),
             )
     else:
-        n_rows = write_jsonl(output, (row for path in config.paths() for row in exported_draws(path)))
+        rows = (row for path in config.paths() for row in exported_draws(path))
+        n_rows = (write_parquet if output.suffix == ".parquet" else write_jsonl)(output, rows)
         logger.info("%s: %d draws", output, n_rows)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from data_gen.files.run_folder import work_through
 from data_gen.grading.graders import Grader, GraderName, load_grader
 from data_gen.labeling.beliefs import Belief
+from data_gen.labeling.rollouts import LENGTH, UNKNOWN
 from data_gen.labeling.settings import LabelSettings
 from data_gen.labeling.solutions import LabelingTask, label_samples
 from data_gen.ledger.policy import LedgerPolicy
@@ -18,8 +19,8 @@ from data_gen.ledger.store import IN_MEMORY, Ledger
 from data_gen.policies.protocol import Policy
 from data_gen.process.event_loops import run_apart
 from data_gen.records.draw_keys import DrawKey
-from data_gen.records.sampling import FinishReason, Usage
-from data_gen.records.solutions import GradedSolution, LabeledSolution, Problem, Solution
+from data_gen.records.sampling import Usage
+from data_gen.records.solutions import GradedSolution, LabeledSolution, Problem
 from data_gen.sampling.draw_settings import DrawSettings
 from data_gen.sampling.solutions import draw_solutions
 
@@ -51,11 +52,9 @@ class UnknownCountingPolicy(LedgerPolicy):
         super().__init__(policy, ledger, problem)
         self.unknown: set[DrawKey] = set()
 
-    async def grade(self, grader: Grader, key: DrawKey, solution: Solution) -> GradedSolution:
-        graded = await super().grade(grader, key, solution)
-        if graded.verdict.is_unknown or solution.finish_reason is FinishReason.LENGTH:
+    def judged(self, key: DrawKey, graded: GradedSolution) -> None:
+        if graded.verdict.kind is UNKNOWN or graded.solution.finish_reason is LENGTH:
             self.unknown.add(key)
-        return graded
 
 
 async def label_problem(

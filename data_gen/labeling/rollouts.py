@@ -2,8 +2,9 @@
 rule.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from data_gen.grading.graders import Grader
 from data_gen.labeling.sequential import SequentialTest, anytime_interval, clopper_pearson, intersect
@@ -11,8 +12,11 @@ from data_gen.ledger.policy import LedgerPolicy
 from data_gen.process.side_by_side import side_by_side
 from data_gen.records.sampling import FinishReason, SamplingParams
 from data_gen.records.solutions import GradedSolution, StepEstimate
+from data_gen.records.verdicts import VerdictKind
 from data_gen.sampling.solutions import NO_ROOM, Prefix, draw_graded
 
+# In Python 3.11 to look up a member of an enum takes as long as a call, and each draw would do it eight times
+LENGTH, CORRECT, UNKNOWN = FinishReason.LENGTH, VerdictKind.CORRECT, VerdictKind.UNKNOWN
 # Why wrong solutions of a problem that the policy hardly ever solves get no labels, where that is asked for
 RARELY_SOLVED = "rarely_solved"
 # The estimate of a step after which nothing was drawn.
@@ -37,9 +41,9 @@ class RolloutSource:
     grader: Grader
     params: SamplingParams
 
-    async def draw(self, prefix: Prefix, index: int) -> GradedSolution:
+    def draw(self, prefix: Prefix, index: int) -> Coroutine[Any, Any, GradedSolution]:
         """The `index`-th rollout from `prefix`, graded as a whole solution."""
-        return await draw_graded(self.policy, self.grader, prefix, self.params, index)
+        return draw_graded(self.policy, self.grader, prefix, self.params, index)
 
     async def draw_many(self, prefix: Prefix, n: int) -> tuple[GradedSolution, ...]:
         """The first `n` rollouts from `prefix`, drawn at once."""
@@ -58,11 +62,12 @@ class Tally:
 
     def add(self, graded: GradedSolution) -> bool:
         """Count a rollout and return whether it was right."""
+        kind = graded.verdict.kind
         self.n_rollouts += 1
-        self.n_correct += graded.verdict.is_correct
-        self.n_unknown += graded.verdict.is_unknown or graded.solution.finish_reason is FinishReason.LENGTH
+        self.n_correct += kind is CORRECT
+        self.n_unknown += kind is UNKNOWN or graded.solution.finish_reason is LENGTH
         self.interval = intersect(self.interval, anytime_interval(self.n_correct, self.n_rollouts))
-        return graded.verdict.is_correct
+        return kind is CORRECT
 
     def estimate(self, stopping: str) -> StepEstimate:
         """The counts as a record.

@@ -44,7 +44,7 @@ from data_gen.labeling.settings import LabelSettings
 from data_gen.ledger.policy import LedgerPolicy
 from data_gen.records.sampling import SamplingParams
 from data_gen.records.solutions import GradedSolution, LabeledSolution, StepEstimate
-from data_gen.records.steps import split_steps, step_spans
+from data_gen.records.steps import spans_of_steps, split_steps
 from data_gen.sampling.solutions import Prefix
 from data_gen.settings.errors import InputError
 
@@ -161,10 +161,12 @@ def step_prefixes(
     """
     ids = graded.solution.token_ids
     prompt_ids = policy.encode_prompt(policy.question.question)
+    pieces = [vocabulary[token] for token in ids]
     written, prefixes = b"", []
-    for start, end in step_spans(ids, vocabulary, separator):
-        written += b"".join([vocabulary[token] for token in ids[start:end]])
-        prefixes.append(Prefix(prompt_ids + ids[:end], written.decode(errors="replace")))
+    for start, end in spans_of_steps(pieces, separator):
+        if end > start:
+            written += b"".join(pieces[start:end])
+            prefixes.append(Prefix(prompt_ids + ids[:end], written.decode(errors="replace")))
     return tuple(prefixes)
 
 

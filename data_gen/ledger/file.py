@@ -3,13 +3,20 @@ row.
 
 Rows name each other by hashes of what they stand for, which tell a wrong prefix or wrong params; `checksum`
 tells the rest: the text, the ids and the log-probabilities of a draw, what is said of it, whose prefix it is.
-Ledgers of layout 2 have no checksums, and of layout 3 no blocks (`data_gen.ledger.prefix_blocks`): they are
-read as they are, and get what they lack when they are next written to; rows without a checksum are not
-checked.
+
+What the draws of a stream share of their key stands once in `streams`, and whoever reads finds it again in
+the view `draws`. Streams have numbers in the order in which they were begun: so the index of `drawn` grows at
+its end, and a draw costs the same in a large ledger as in a small one. Under the hashes themselves, as in
+layout 4, each draw changed a random page of the file.
+
+Ledgers of layout 2 have no checksums, of layout 3 no blocks (`data_gen.ledger.prefix_blocks`), and before
+layout 5 `draws` is a table: they are read as they are, and get what they lack when they are next written to;
+rows without a checksum are not checked.
 """
 
 import sqlite3
 from contextlib import closing
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import TextIO
@@ -21,28 +28,41 @@ from data_gen.settings.errors import InputError
 # Draws lie in the order in which they were made, so that writing touches the end of the file and not a random
 # place of it a draw.
 BLOCKS = "CREATE TABLE blocks (hash BLOB PRIMARY KEY, base_hash BLOB, token_ids BLOB NOT NULL) WITHOUT ROWID;"
+STREAMS = """
+CREATE TABLE streams (
+    id INTEGER PRIMARY KEY,
+    policy_id TEXT NOT NULL, prefix_hash BLOB NOT NULL, params_hash TEXT NOT NULL, base_seed INTEGER NOT NULL,
+    UNIQUE (prefix_hash, policy_id, params_hash, base_seed));
+CREATE TABLE drawn (
+    id INTEGER PRIMARY KEY, stream INTEGER NOT NULL REFERENCES streams, draw_index INTEGER NOT NULL,
+    token_ids BLOB NOT NULL, text TEXT NOT NULL, logprobs BLOB NOT NULL, finish_reason TEXT NOT NULL,
+    n_generated INTEGER NOT NULL, n_prefilled INTEGER NOT NULL, n_cached INTEGER NOT NULL, checksum BLOB,
+    UNIQUE (stream, draw_index));
+"""
+VIEW = """
+CREATE VIEW draws AS SELECT drawn.id AS id, policy_id, prefix_hash, params_hash, base_seed, draw_index,
+    token_ids, text, logprobs, finish_reason, n_generated, n_prefilled, n_cached, checksum
+    FROM drawn JOIN streams ON streams.id = stream;
+"""
 SCHEMA = f"""
 {BLOCKS}
 CREATE TABLE params (hash TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE prefixes (
     id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, parent_hash BLOB, problem_id TEXT NOT NULL, token_ids BLOB NOT NULL, checksum BLOB,
     base_hash BLOB);
-CREATE TABLE draws (
-    id INTEGER PRIMARY KEY,
-    policy_id TEXT NOT NULL, prefix_hash BLOB NOT NULL, params_hash TEXT NOT NULL, base_seed INTEGER NOT NULL, draw_index INTEGER NOT NULL,
-    token_ids BLOB NOT NULL, text TEXT NOT NULL, logprobs BLOB NOT NULL, finish_reason TEXT NOT NULL,
-    n_generated INTEGER NOT NULL, n_prefilled INTEGER NOT NULL, n_cached INTEGER NOT NULL, checksum BLOB,
-    UNIQUE (prefix_hash, policy_id, params_hash, base_seed, draw_index));
+{STREAMS}{VIEW}
 CREATE TABLE verdicts (
-    draw INTEGER NOT NULL REFERENCES draws, gold_hash TEXT NOT NULL, grader_version TEXT NOT NULL,
+    draw INTEGER NOT NULL REFERENCES drawn, gold_hash TEXT NOT NULL, grader_version TEXT NOT NULL,
     kind TEXT NOT NULL, reason TEXT NOT NULL, answer TEXT, checksum BLOB,
     PRIMARY KEY (draw, gold_hash, grader_version)) WITHOUT ROWID;
 """  # noqa: E501
-LAYOUT, LAYOUTS = 4, (2, 3, 4)
+LAYOUT, LAYOUTS = 5, (2, 3, 4, 5)
 WITH_CHECKSUMS = ("prefixes", "draws", "verdicts")
 # The second where SQLite's message would quote what is damaged
 UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
-KEY = ("policy_id", "prefix_hash", "params_hash", "base_seed", "draw_index")
+OF_STREAM = ("policy_id", "prefix_hash", "params_hash", "base_seed")
+KEY = (*OF_STREAM, "draw_index")
+LONG = 64  # characters of a text that hardly comes twice
 DRAWN = ("token_ids", "text", "logprobs", "finish_reason", "n_generated", "n_prefilled", "n_cached")
 
 
@@ -58,30 +78,47 @@ class NoTablesError(LedgerError):
     """
 
 
-def checksum(*values: str | bytes | int | None) -> bytes:
+Value = str | bytes | int | None
+
+
+def checksum(*values: Value, begun: bytes = b"") -> bytes:
     """8 bytes over the values of a row and their types: (hash, parent_hash, problem_id) of a prefix, whose
     hash is one of its ids already; the key and what was drawn of a draw; the key of the draw and the other
-    columns of a verdict.
+    columns of a verdict. `begun` is `described` of values that stand before these.
     """
+    return blake2b(begun + described(*values), digest_size=8).digest()
+
+
+def described(*values: Value) -> bytes:
+    """Values with their types and lengths, one after the other."""
     parts = list[bytes]()
-    for value in values:  # three times a draw: formatting bytes is twice as fast as encoding text
+    for value in values:  # of each draw
         if type(value) is bytes:
             parts += (b"bytes %d " % len(value), value)
-        elif type(value) is str:
-            data = value.encode(errors="surrogateescape")
-            parts += (b"str %d " % len(data), data)
+        elif type(value) is int:
+            parts.append(_described_int(value))
+        elif type(value) is str and len(value) <= LONG:
+            parts.append(_described_name(value))
         else:
-            data = str(value).encode()
-            parts += (f"{type(value).__name__} {len(data)} ".encode(), data)
-    return blake2b(b"".join(parts), digest_size=8).digest()
+            parts.append(_described_any(value))
+    return b"".join(parts)
 
 
-def is_as_stored(stored: bytes | None, *values: str | bytes | int | None) -> bool:
+def _described_any(value: Value) -> bytes:
+    data = str(value).encode(errors="surrogateescape")
+    return b"%b %d %b" % (type(value).__name__.encode(), len(data), data)
+
+
+# Counts and names come again and again. One cache for both would take True for 1.
+_described_int, _described_name = (lru_cache(4096)(_described_any) for _ in range(2))
+
+
+def is_as_stored(stored: bytes | None, *values: Value, begun: bytes = b"") -> bool:
     """Whether a row is what its checksum says, or, where it has none, at least holds no text that is no
     UTF-8.
     """
     if stored is not None:
-        return stored == checksum(*values)
+        return stored == checksum(*values, begun=begun)
     try:
         "".join(value for value in values if isinstance(value, str)).encode()
     except UnicodeEncodeError:
@@ -157,9 +194,10 @@ def _fault_of_opening(uri: str) -> Exception | None:
     return None
 
 
-def open_for_writing(path: Path) -> sqlite3.Connection:
+def open_for_writing(path: Path, *, with_streams: bool = True) -> sqlite3.Connection:
     """A connection to a ledger, new or old, that commits at few and known places. Raises LedgerError; the
-    caller holds the lock.
+    caller holds the lock. `with_streams` False leaves draws of before layout 5 where they are, as a repair
+    does: they may be damaged.
     """
     try:
         database = sqlite3.connect(path)
@@ -172,25 +210,37 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         # A power cut may cost the last commits, a killed process none
         database.execute("PRAGMA synchronous=NORMAL")
         database.execute("PRAGMA cache_size=-16384")  # KiB
+        # Pages of the log after which it is brought into the file: 16 MB, a few commits of a fast run
+        database.execute("PRAGMA wal_autocheckpoint=4096")
         if not has_tables:
             create_tables(database)
         else:
-            _bring_up_to_date(database)
+            _bring_up_to_date(database, with_streams)
     except UNREADABLE as error:
         database.close()
         raise LedgerError(f"{path}: {error}; nothing was changed") from error
     return database
 
 
-def _bring_up_to_date(database: sqlite3.Connection) -> None:
+def _bring_up_to_date(database: sqlite3.Connection, with_streams: bool) -> None:
     """Columns and tables that later layouts have; all or, where the process is killed, none."""
-    changes = ""
+    changes, layout = "", 4
     if not has_checksums(database):
         changes += "".join(f"ALTER TABLE {table} ADD COLUMN checksum BLOB; " for table in WITH_CHECKSUMS)
     if not has_blocks(database):
         changes += f"ALTER TABLE prefixes ADD COLUMN base_hash BLOB; {BLOCKS}"
+    if with_streams and not has_streams(database):
+        of_stream, layout = ", ".join(OF_STREAM), LAYOUT
+        drawn = ", ".join(("draw_index", *DRAWN, "checksum"))
+        changes += (
+            f"{STREAMS}"
+            f"INSERT INTO streams ({of_stream}) SELECT {of_stream} FROM draws GROUP BY {of_stream}"
+            " ORDER BY min(id);"
+            f"INSERT INTO drawn (id, stream, {drawn}) SELECT draws.id, streams.id, {drawn} FROM draws"
+            f" JOIN streams USING ({of_stream}) ORDER BY draws.id; DROP TABLE draws; {VIEW}"
+        )
     if changes:
-        database.executescript(f"BEGIN; {changes} PRAGMA user_version={LAYOUT}; COMMIT")
+        database.executescript(f"BEGIN; {changes} PRAGMA user_version={layout}; COMMIT")
 
 
 def create_tables(database: sqlite3.Connection) -> None:
@@ -206,6 +256,11 @@ def error_name(error: Exception) -> str:
 def has_checksums(database: sqlite3.Connection, schema: str = "main") -> bool:
     query = "SELECT count(*) FROM pragma_table_info('draws', ?) WHERE name = 'checksum'"
     return bool(database.execute(query, (schema,)).fetchone()[0])
+
+
+def has_streams(database: sqlite3.Connection) -> bool:
+    query = "SELECT count(*) FROM sqlite_schema WHERE name = 'streams'"
+    return bool(database.execute(query).fetchone()[0])
 
 
 def checksum_column(database: sqlite3.Connection, table: str, schema: str = "main") -> str:

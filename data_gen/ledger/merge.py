@@ -18,6 +18,7 @@ from pathlib import Path
 from data_gen.ledger.file import (
     DRAWN,
     KEY,
+    OF_STREAM,
     LedgerError,
     checksum_column,
     create_tables,
@@ -109,11 +110,21 @@ def _take(database: sqlite3.Connection, path: Path) -> MergedShard:
     if has_blocks(database, "shard"):
         of_prefixes += ", base_hash"
         database.execute("INSERT OR IGNORE INTO main.blocks SELECT * FROM shard.blocks ORDER BY hash")
-    for table, columns in (("prefixes", of_prefixes), ("draws", ", ".join((*KEY, *DRAWN)))):
-        n_new[table] = database.execute(
-            f"INSERT OR IGNORE INTO main.{table} ({columns}, checksum)"
-            f" SELECT {columns}, {checksum_column(database, table, 'shard')} FROM shard.{table} ORDER BY id"
-        ).rowcount
+    n_new["prefixes"] = database.execute(
+        f"INSERT OR IGNORE INTO main.prefixes ({of_prefixes}, checksum)"
+        f" SELECT {of_prefixes}, {checksum_column(database, 'prefixes', 'shard')} FROM shard.prefixes"
+        " ORDER BY id"
+    ).rowcount
+    of_stream, drawn = ", ".join(OF_STREAM), ", ".join(("draw_index", *DRAWN))
+    database.execute(
+        f"INSERT OR IGNORE INTO main.streams ({of_stream}) SELECT {of_stream} FROM shard.draws"
+        f" GROUP BY {of_stream} ORDER BY min(id)"
+    )
+    n_new["draws"] = database.execute(
+        f"INSERT OR IGNORE INTO main.drawn (stream, {drawn}, checksum)"
+        f" SELECT mine.id, {drawn}, {checksum_column(database, 'draws', 'shard')}"
+        f" FROM shard.draws JOIN main.streams AS mine USING ({of_stream}) ORDER BY draws.id"
+    ).rowcount
     n_new["verdicts"] = database.execute(
         "INSERT OR IGNORE INTO main.verdicts SELECT mine.id, gold_hash, grader_version, kind, reason, answer,"
         f" {checksum_column(database, 'verdicts', 'shard')}"

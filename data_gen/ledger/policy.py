@@ -34,11 +34,15 @@ class LedgerPolicy:
             policy.context_length,
         )
         self.question = question
-        self.usage = Usage()
         self.n_draws = 0
+        self._n_generated = self._n_prefilled = self._n_cached = 0
         self._charged: set[DrawKey] = set()
         self._policy, self._ledger = policy, ledger
         self._prompts = [policy.encode_prompt(question.question)]  # the question's comes first
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(self._n_generated, self._n_prefilled, self._n_cached)
 
     @cached_property
     def problem(self) -> Problem:
@@ -71,28 +75,39 @@ class LedgerPolicy:
         return self._policy.token_bytes()
 
     def key(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> DrawKey:
-        return DrawKey(self.policy_id, prefix_hash(prefix_ids), params.params_hash, self.base_seed, index)
+        return self.key_of(prefix_hash(prefix_ids), params, index)
+
+    def key_of(self, prefix_name: bytes, params: SamplingParams, index: int) -> DrawKey:
+        """`prefix_name` is the `prefix_hash` of the prefix."""
+        return DrawKey(self.policy_id, prefix_name, params.params_hash, self.base_seed, index)
 
     async def sample(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> Completion:
-        key = self.key(prefix_ids, params, index)
+        return await self.draw(self.key(prefix_ids, params, index), prefix_ids, params)
+
+    async def draw(self, key: DrawKey, prefix_ids: tuple[int, ...], params: SamplingParams) -> Completion:
+        """What `sample` gives, for whoever has the key."""
+        ledger, in_flight = self._ledger, self._ledger.in_flight
         # Another task may be making this very draw. If it is cancelled, the first of those who wait here
         # makes it.
-        while key in self._ledger.in_flight:
-            await self._ledger.in_flight[key].wait()
+        while key in in_flight:
+            made = in_flight[key] = in_flight[key] or asyncio.Event()
+            await made.wait()
 
-        parent = self._prompt_of(prefix_ids)
         if (draw := self.known(key)) is not None:
             pass
-        elif (draw := self._ledger.find(key)) is not None:
-            self._ledger.name(key, self.question.problem_id, prefix_ids, parent, params)
+        elif (draw := ledger.find(key)) is not None:
+            if not ledger.is_named(key):
+                parent = self._prompt_of(prefix_ids)
+                ledger.name(key, self.question.problem_id, prefix_ids, parent, params)
         else:
-            made = self._ledger.in_flight[key] = asyncio.Event()
+            in_flight[key] = None
             try:
                 draw = await self._policy.sample(prefix_ids, params, key.draw_index)
-                self._ledger.add(key, self.question.problem_id, prefix_ids, parent, params, draw)
+                parent = self._prompt_of(prefix_ids)
+                ledger.add(key, self.question.problem_id, prefix_ids, parent, params, draw)
             finally:
-                del self._ledger.in_flight[key]
-                made.set()
+                if (waited_for := in_flight.pop(key)) is not None:
+                    waited_for.set()
 
         if key not in self._charged:
             self._charged.add(key)
@@ -103,6 +118,8 @@ class LedgerPolicy:
         """The hash of the longest prompt that a prefix continues; None for a prompt."""
         if prefix_ids in self._prompts:
             return None
+        if len(self._prompts) == 1:
+            return self._question_hash
         begun = [prompt for prompt in self._prompts[1:] if prefix_ids[: len(prompt)] == prompt]
         return prefix_hash(max(begun, key=len)) if begun else self._question_hash
 
@@ -113,7 +130,10 @@ class LedgerPolicy:
     def charge(self, key: DrawKey, prefix_ids: tuple[int, ...], draw: Completion) -> None:
         """Count a draw; `sample` calls it once for each distinct draw that is requested."""
         self.n_draws += 1
-        self.usage += draw.usage
+        usage = draw.usage
+        self._n_generated += usage.n_generated
+        self._n_prefilled += usage.n_prefilled
+        self._n_cached += usage.n_cached
 
     async def grade(self, grader: Grader, key: DrawKey, solution: Solution) -> GradedSolution:
         """The grader's verdict on the solution that a draw completed, graded once per grader version and gold
@@ -121,15 +141,18 @@ class LedgerPolicy:
 
         A time-out is not stored, since a later run on a less busy machine may get a verdict.
         """
-        stored = self._ledger.find_verdict(key, self._gold_hash, grader.grader_version)
+        gold_hash, version = self._gold_hash, grader.grader_version
+        stored = self._ledger.find_verdict(key, gold_hash, version)
         if stored is None:
             graded = await grade_any(grader, self.problem, solution)
             # Another task may have graded the same draw meanwhile, and a verdict cannot be stored twice.
-            stored = self._ledger.find_verdict(key, self._gold_hash, grader.grader_version)
-            if stored is None:
-                if graded.verdict.reason != "timeout":
-                    self._ledger.add_verdict(
-                        key, self._gold_hash, grader.grader_version, graded.answer, graded.verdict
-                    )
-                return graded
-        return GradedSolution(solution, *stored)
+            stored = self._ledger.find_verdict(key, gold_hash, version)
+            if stored is None and graded.verdict.reason != "timeout":
+                self._ledger.add_verdict(key, gold_hash, version, graded.answer, graded.verdict)
+        if stored is not None:
+            graded = GradedSolution(solution, *stored)
+        self.judged(key, graded)
+        return graded
+
+    def judged(self, key: DrawKey, graded: GradedSolution) -> None:
+        """Count a verdict; `grade` calls it each time that one is asked for."""

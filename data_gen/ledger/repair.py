@@ -19,7 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.files.stored_record import read_object
-from data_gen.ledger.file import LedgerError, checksum, lock_ledger, open_for_reading, open_for_writing
+from data_gen.ledger.file import (
+    LedgerError,
+    checksum,
+    has_streams,
+    lock_ledger,
+    open_for_reading,
+    open_for_writing,
+)
 from data_gen.ledger.prefix_blocks import whole_ids
 from data_gen.ledger.verification import OF_OTHER_ROWS, Fault, find_damage
 from data_gen.records.sampling import SamplingParams
@@ -29,6 +36,7 @@ ROW_OF = {
     "blocks": "hash = ?",
     "prefixes": "id = ?",
     "draws": "id = ?",
+    "drawn": "id = ?",
     "verdicts": "draw = ?",
 }
 
@@ -49,7 +57,7 @@ def repair_ledger(path: Path) -> Repaired:
     of the file are damaged.
     """
     open_for_reading(path).close()
-    with lock_ledger(path), closing(open_for_writing(path)) as database:
+    with lock_ledger(path), closing(open_for_writing(path, with_streams=False)) as database:
         database.isolation_level = None
         database.execute("BEGIN IMMEDIATE")
         _mend_indices(database, path)
@@ -100,6 +108,8 @@ def _move_out(database: sqlite3.Connection, faults: Iterable[Fault], path: Path)
         for values in found.fetchall():
             shown = [value.hex() if isinstance(value, bytes) else value for value in values]
             yield {"table": table, "reason": reason, **dict(zip(names, shown, strict=True))}
+        if table == "draws" and has_streams(database):
+            table = "drawn"
         if not database.execute(f"DELETE FROM {table} WHERE {ROW_OF[table]}", (value,)).rowcount:
             raise LedgerError(
                 f"{path}: {table} row {row!r} ({reason}) cannot be moved out; take a copy of the ledger"

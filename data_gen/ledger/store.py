@@ -2,7 +2,7 @@
 
 One SQLite file in WAL mode on a local disk, with one writing process. A draw is stored once under its key
 (policy_id, prefix_hash, params_hash, base_seed, index) and never changed. The draws that share all of the key
-but the index are a *stream*.
+but the index are a *stream*, whose number stands for it in the file (`data_gen.ledger.file`).
 
 Draws are committed in groups, at the latest half a second after they were made. So a killed run loses at most
 one group, and since the noise of a draw is a function of its key, the next run makes the same draws again.
@@ -12,9 +12,7 @@ Commands commit before they write a file that names draws. After a failed write 
 
 import asyncio
 import json
-import math
 import sqlite3
-from array import array
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,47 +22,44 @@ from typing import Any, TextIO
 
 from data_gen.ledger.file import (
     DRAWN,
+    OF_STREAM,
     UNREADABLE,
     LedgerError,
     NoTablesError,
     checksum,
+    described,
     error_name,
+    has_streams,
     is_as_stored,
     lock_ledger,
     open_for_reading,
     open_for_writing,
 )
 from data_gen.ledger.prefix_blocks import BlockWriter
+from data_gen.ledger.rows import KINDS, completion, draw_row, verdict_row
 from data_gen.ledger.totals import LedgerTotals
-from data_gen.records.draw_keys import DrawKey, pack
-from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
-from data_gen.records.verdicts import Verdict, VerdictKind
+from data_gen.records.draw_keys import DrawKey
+from data_gen.records.sampling import Completion, SamplingParams
+from data_gen.records.verdicts import Verdict
 
-COMMIT_EVERY_DRAWS = 512
+COMMIT_EVERY_DRAWS = 4096
 COMMIT_EVERY_SECONDS = 0.5
 # Streams whose row ids are kept in memory; about 20 MB.
 N_STREAMS_IN_MEMORY = 16384
+OF_DRAW, SAME_STREAM = ", ".join(DRAWN), " AND ".join(f"{column} = ?" for column in OF_STREAM)
 IN_MEMORY = Path(":memory:")  # what SQLite calls a database without a file
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    """The running event loop. Without one there is no timer that commits: whoever adds draws calls
-    `commit`.
-    """
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 @dataclass(slots=True)
 class _Stream:
     """What is stored of a stream: the row id of each draw by its index, and whether its prefix and params are
-    stored too.
+    stored too. `described` begins the checksum of each of its rows; `number` is None where none was read.
     """
 
     rows: dict[int, int]
     is_named: bool
+    described: bytes
+    number: int | None = None
 
 
 def has_draws(path: Path) -> bool:
@@ -73,7 +68,7 @@ def has_draws(path: Path) -> bool:
         return False
     try:
         with Ledger(path, read_only=True) as ledger:
-            return ledger.n_draws() > 0
+            return ledger.has_draws()
     except NoTablesError:
         return False
 
@@ -93,16 +88,19 @@ class Ledger(LedgerTotals):
         # Rows that this process added and that have no verdict yet, so that none is looked for. It may be
         # cleared at any time: a row that is not in it is looked up in the file.
         self._ungraded: set[int] = set()
-        # Draws that are being made now (`LedgerPolicy` sets the event when one is stored).
-        self.in_flight: dict[DrawKey, asyncio.Event] = {}
+        # Draws that are being made now (`LedgerPolicy` sets the event when one is stored;
+        # None: nobody else waits for it).
+        self.in_flight: dict[DrawKey, asyncio.Event | None] = {}
 
         self._n_pending = 0
         self._timer: asyncio.TimerHandle | None = None
         self._failure: LedgerError | None = None
         self._lock: TextIO | None = None
         self._is_written = not read_only
+        self._drawn = "drawn"  # the table
         if read_only:
             self._db = open_for_reading(path)
+            self._drawn = "drawn" if has_streams(self._db) else "draws"
             return
 
         self._lock = None if path == IN_MEMORY else lock_ledger(path)
@@ -135,7 +133,8 @@ class Ledger(LedgerTotals):
         """Make everything added so far durable. Raises LedgerError when the disk is full, also if an earlier
         commit by the clock failed.
         """
-        self._refuse_after_failure()
+        if self._failure is not None:
+            raise self._failure
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -151,7 +150,8 @@ class Ledger(LedgerTotals):
             self.commit()
 
     def _execute(self, sql: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
-        self._refuse_after_failure()
+        if self._failure is not None:
+            raise self._failure
         try:
             return self._db.execute(sql, values)
         except sqlite3.IntegrityError as error:
@@ -184,24 +184,20 @@ class Ledger(LedgerTotals):
         )
         return self._failure
 
-    def _refuse_after_failure(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-
     def _stream(self, key: DrawKey) -> _Stream:
         """What is stored of the key's stream, with one query for the stream instead of one for each draw."""
-        self._refuse_after_failure()
+        if self._failure is not None:
+            raise self._failure
         name = key[:4]
         stream = self._streams.get(name)
         if stream is None:
-            where = "policy_id = ? AND prefix_hash = ? AND params_hash = ? AND base_seed = ?"
-            rows = dict(self._select(f"SELECT draw_index, id FROM draws WHERE {where}", name))
+            rows = dict(self._select(f"SELECT draw_index, id FROM draws WHERE {SAME_STREAM}", name))
             names = (
                 "SELECT EXISTS (SELECT 1 FROM prefixes WHERE hash = ?) AND EXISTS (SELECT 1 FROM params "
                 "WHERE hash = ?)"
             )
             is_named = bool(rows) and bool(self._select(names, (key.prefix_hash, key.params_hash))[0][0])
-            stream = self._streams[name] = _Stream(rows, is_named)
+            stream = self._streams[name] = _Stream(rows, is_named, described(*name))
             # An OrderedDict, since finding the first key of a dict takes longer the more keys were deleted
             # before it.
             if len(self._streams) > N_STREAMS_IN_MEMORY:
@@ -210,17 +206,19 @@ class Ledger(LedgerTotals):
 
     def find(self, key: DrawKey) -> Completion | None:
         """The stored draw, if there is one. Raises LedgerError for one that is damaged."""
-        row_id = self._stream(key).rows.get(key.draw_index)
+        stream = self._stream(key)
+        row_id = stream.rows.get(key.draw_index)
         if row_id is None:
             return None
-        rows = self._select(f"SELECT {', '.join(DRAWN)}, checksum FROM draws WHERE id = ?", (row_id,))
-        if not rows or not is_as_stored(rows[0][-1], *key, *rows[0][:-1]):
+        rows = self._select(f"SELECT {OF_DRAW}, checksum FROM {self._drawn} WHERE id = ?", (row_id,))
+        begun = stream.described
+        if not rows or not is_as_stored(rows[0][-1], key.draw_index, *rows[0][:-1], begun=begun):
             raise self._damaged(key)
 
         # In an old ledger without checksums damage may show only here.
         try:
-            return _completion(rows[0][:-1])
-        except (TypeError, ValueError) as error:
+            return completion(rows[0][:-1])
+        except (KeyError, TypeError, ValueError) as error:
             raise self._damaged(key) from error
 
     def _damaged(self, key: DrawKey) -> LedgerError:
@@ -229,6 +227,10 @@ class Ledger(LedgerTotals):
             "the file is damaged; "
             "`prm-train ledger repair` moves out what is, and the same command draws it again"
         )
+
+    def is_named(self, key: DrawKey) -> bool:
+        """Whether the prefix and the params of the key's stream are stored."""
+        return self._stream(key).is_named
 
     def name(
         self,
@@ -276,30 +278,23 @@ class Ledger(LedgerTotals):
         Raises LedgerError if its key exists, since a stored draw is never changed, and for log-probabilities
         that 4 bytes cannot hold.
         """
-        logprobs = array("f", draw.logprobs)
-        if not math.isfinite(sum(logprobs)) and (math.inf in logprobs or -math.inf in logprobs):
+        stream = self._stream(key)
+        try:
+            row = draw_row(key.draw_index, draw, stream.described)
+        except ValueError as error:
             raise LedgerError(
                 f"{self.path}: a log-probability of draw {key.draw_index} for problem {problem_id} is "
-                f"{min(draw.logprobs):g}; expected "
-                "values that a float of 4 bytes holds"
-            )
-
-        self.name(key, problem_id, prefix_ids, parent, params)
-        usage = (draw.usage.n_generated, draw.usage.n_prefilled, draw.usage.n_cached)
-        values = (
-            *key,
-            pack("i", draw.token_ids),
-            draw.text,
-            logprobs.tobytes(),
-            draw.finish_reason.value,
-            *usage,
-        )
+                f"{error}; expected values that a float of 4 bytes holds"
+            ) from error
+        if not stream.is_named:
+            self.name(key, problem_id, prefix_ids, parent, params)
+        if stream.number is None:
+            stream.number = self._number(key)
         cursor = self._execute(
-            "INSERT INTO draws VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (*values, checksum(*values)),
+            "INSERT INTO drawn VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (stream.number, *row)
         )
         assert cursor.lastrowid is not None
-        self._stream(key).rows[key.draw_index] = cursor.lastrowid
+        stream.rows[key.draw_index] = cursor.lastrowid
 
         # Some draws are never graded, as the steps of a search: they would fill the memory.
         self._ungraded.add(cursor.lastrowid)
@@ -309,20 +304,31 @@ class Ledger(LedgerTotals):
         self._n_pending += 1
         self._commit_soon()
 
+    def _number(self, key: DrawKey) -> int:
+        """Of the key's stream in the file; a new one where it has none."""
+        added = self._execute("INSERT OR IGNORE INTO streams VALUES (NULL, ?, ?, ?, ?)", key[:4])
+        if added.rowcount:
+            assert added.lastrowid is not None
+            return added.lastrowid
+        return int(self._select(f"SELECT id FROM streams WHERE {SAME_STREAM}", key[:4])[0][0])
+
     def _commit_soon(self) -> None:
         """Commit now if many draws are pending, else after COMMIT_EVERY_SECONDS, whether or not another draw
         comes by then.
         """
         if self._n_pending >= COMMIT_EVERY_DRAWS:
             self.commit()
-        elif self._timer is None and (loop := _running_loop()):
-            self._timer = loop.call_later(COMMIT_EVERY_SECONDS, self._commit_by_clock)
+        elif self._timer is None:
+            with suppress(RuntimeError):  # no event loop, no clock: whoever adds draws calls `commit`
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(COMMIT_EVERY_SECONDS, self._commit_by_clock)
 
     def find_verdict(
         self, key: DrawKey, gold_hash: str, grader_version: str
     ) -> tuple[str | None, Verdict] | None:
         """The stored (answer, verdict) of this grader on a draw, if there is one."""
-        row_id = self._stream(key).rows.get(key.draw_index)
+        stream = self._stream(key)
+        row_id = stream.rows.get(key.draw_index)
         if row_id in self._ungraded:
             return None
         rows = self._select(
@@ -334,11 +340,10 @@ class Ledger(LedgerTotals):
             return None
 
         answer, kind, reason, stored = rows[0]
-        if not is_as_stored(stored, *key, gold_hash, grader_version, kind, reason, answer) or kind not in set(
-            VerdictKind
-        ):
+        said = (gold_hash, grader_version, kind, reason, answer)
+        if kind not in KINDS or not is_as_stored(stored, key.draw_index, *said, begun=stream.described):
             raise self._damaged(key)
-        return answer, Verdict(VerdictKind(kind), reason)
+        return answer, Verdict(KINDS[kind], reason)
 
     def add_verdict(
         self, key: DrawKey, gold_hash: str, grader_version: str, answer: str | None, verdict: Verdict
@@ -346,20 +351,14 @@ class Ledger(LedgerTotals):
         """Store this grader's verdict on a stored draw. Raises LedgerError if the ledger has no such draw, or
         has this verdict already.
         """
-        row_id = self._stream(key).rows.get(key.draw_index)
+        stream = self._stream(key)
+        row_id = stream.rows.get(key.draw_index)
         if row_id is None:
             raise LedgerError(
                 f"{self.path}: a verdict on draw {key.draw_index} of prefix {key.prefix_hash.hex()}, which "
                 "is not stored"
             )
         self._ungraded.discard(row_id)
-        values = (gold_hash, grader_version, verdict.kind.value, verdict.reason, answer)
-        self._execute(
-            "INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?)", (row_id, *values, checksum(*key, *values))
-        )
+        row = verdict_row(key.draw_index, gold_hash, grader_version, verdict, answer, stream.described)
+        self._execute("INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?)", (row_id, *row))
         self._commit_soon()
-
-
-def _completion(row: tuple[Any, ...]) -> Completion:
-    token_ids, logprobs = array("i", row[0]), array("f", row[2])
-    return Completion(tuple(token_ids), row[1], tuple(logprobs), FinishReason(row[3]), Usage(*row[4:]))

@@ -13,6 +13,9 @@ class LedgerTotals:
 
     _db: sqlite3.Connection
 
+    def has_draws(self) -> bool:
+        return bool(self._db.execute("SELECT EXISTS (SELECT 1 FROM draws)").fetchone()[0])
+
     def n_draws(self) -> int:
         return int(self._db.execute("SELECT count(*) FROM draws").fetchone()[0])
 

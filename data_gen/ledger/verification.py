@@ -23,6 +23,7 @@ from data_gen.ledger.file import (
     LedgerError,
     any_text,
     checksum_column,
+    has_streams,
     is_as_stored,
     open_for_reading,
 )
@@ -84,7 +85,14 @@ def find_damage(database: sqlite3.Connection) -> Iterator[Fault]:
             for (line,) in database.execute("PRAGMA integrity_check")
             if line != "ok"
         )
-        for check in (_check_params, _check_blocks, _check_prefixes, _check_draws, _check_verdicts):
+        for check in (
+            _check_params,
+            _check_blocks,
+            _check_prefixes,
+            _check_streams,
+            _check_draws,
+            _check_verdicts,
+        ):
             yield from check(database)
     except UNREADABLE as error:
         yield Fault("damaged file", f"not everything could be read: {error}")
@@ -147,6 +155,15 @@ def _check_prefixes(database: sqlite3.Connection) -> Iterator[Fault]:
             )
 
 
+def _check_streams(database: sqlite3.Connection) -> Iterator[Fault]:
+    """The rows of `drawn` that the view `draws` does not show."""
+    if not has_streams(database):
+        return
+    query = "SELECT drawn.id FROM drawn LEFT JOIN streams ON streams.id = stream WHERE streams.id IS NULL"
+    for (row_id,) in database.execute(query):
+        yield Fault("a draw without its stream", f"draw {row_id}", "drawn", row_id)
+
+
 def _check_draws(database: sqlite3.Connection) -> Iterator[Fault]:
     rows = database.execute(
         f"SELECT draws.id, {', '.join(KEY)}, draws.{', '.join(DRAWN)}, {checksum_column(database, 'draws')},"
@@ -193,10 +210,13 @@ def _wrong_in_draw(
 
 
 def _check_verdicts(database: sqlite3.Connection) -> Iterator[Fault]:
+    of_draws = "drawn ON drawn.id = draw LEFT JOIN streams ON streams.id = stream"
+    if not has_streams(database):
+        of_draws = "draws AS drawn ON drawn.id = draw"
     rows = database.execute(
         "SELECT draw, gold_hash, grader_version, kind, reason, answer,"
-        f" {checksum_column(database, 'verdicts')}, draws.id, {', '.join(KEY)}"
-        " FROM verdicts LEFT JOIN draws ON draws.id = draw ORDER BY draw"
+        f" {checksum_column(database, 'verdicts')}, draw_index, {', '.join(KEY)}"
+        f" FROM verdicts LEFT JOIN {of_draws} ORDER BY draw"
     )
     for draw, *said, stored, has_draw, policy_id, prefix, params, base_seed, index in rows:
         of_row, where = ("verdicts", draw), f"verdict of {said[1]!r} on draw {draw}"
@@ -223,6 +243,9 @@ def _are(values: Any, types: str) -> bool:
     may hold anything.
     """
     return all(isinstance(value, TYPES[kind]) for value, kind in zip(values, types, strict=True))
+
+
+CHECKS = (_check_params, _check_blocks, _check_prefixes, _check_streams, _check_draws, _check_verdicts)
 
 
 def _check_independence(database: sqlite3.Connection) -> Iterator[Fault]:

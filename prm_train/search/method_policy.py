@@ -75,8 +75,8 @@ class MethodPolicy(LedgerPolicy):
         self._drawn = drawn
         self._charges = list[tuple[int, tuple[int, ...], Completion]]()  # with the index of each
 
-    def key(self, prefix_ids: tuple[int, ...], params: SamplingParams, index: int) -> DrawKey:
-        return super().key(prefix_ids, params, self._first_draw + index)
+    def key_of(self, prefix_name: bytes, params: SamplingParams, index: int) -> DrawKey:
+        return super().key_of(prefix_name, params, self._first_draw + index)
 
     def known(self, key: DrawKey) -> Completion | None:
         return self._drawn.get(key)

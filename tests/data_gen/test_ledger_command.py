@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 
 from data_gen.ledger.export import exported_draws
@@ -23,6 +24,7 @@ from data_gen.records.solutions import Problem
 from data_gen.records.verdicts import CORRECT, INCORRECT, unknown
 from data_gen.sampling.solutions import draw_solutions
 from data_gen.settings.errors import InputError
+from tests.old_ledgers import make_old
 
 PROMPT, PREFIX, PARAMS = (1, 2, 3), (1, 2, 3, 4, 5), SamplingParams(max_new_tokens=8)
 
@@ -126,6 +128,17 @@ def test_export_writes_all_that_is_known_of_a_draw(run: Path):
     assert (rollout["prefix_ids"], rollout["text"], rollout["verdicts"]) == ([1, 2, 3, 4, 5], "d", [])
 
 
+def test_an_export_in_parquet_holds_the_rows_of_the_one_in_lines(run: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("data_gen.ledger.parquet.ROWS_IN_GROUP", 3)
+    path = run / "draws" / "shard-0.parquet"
+    main(["export", str(run), "--output", str(path)])
+    file = pyarrow.parquet.ParquetFile(path)
+    assert [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)] == [3, 1]
+    found = [{**row, "params": json.loads(row["params"])} for row in file.read().to_pylist()]
+    assert found == list(exported_draws(run / "ledger.sqlite"))
+    assert [each.name for each in path.parent.iterdir()] == ["shard-0.parquet"]
+
+
 def test_verify_finds_nothing_in_a_sound_ledger(run: Path, capsys: pytest.CaptureFixture[str]):
     main(["verify", str(run)])
     assert capsys.readouterr().out == f"{run / 'ledger.sqlite'}: sound\n"
@@ -156,24 +169,24 @@ PROMPT_NAME = prefix_hash(PROMPT).hex()
         ),
         ("UPDATE params SET json = json_set(json, '$.beams', 3)", "unreadable params: 1"),
         (
-            "UPDATE draws SET n_generated = 9 WHERE id = 3",
+            "UPDATE drawn SET n_generated = 9 WHERE id = 3",
             f"number of ids: 1\n  draw 3 (index 2 of prefix {PROMPT_NAME}): 9 for 3 ids",
         ),
         (
-            "UPDATE draws SET logprobs = zeroblob(4) WHERE id = 1",
+            "UPDATE drawn SET logprobs = zeroblob(4) WHERE id = 1",
             "log-probabilities and ids differ in number: 1",
         ),
-        ("UPDATE draws SET logprobs = x'0000803f' WHERE id = 4", "a log-probability above 0: 1"),
-        ("UPDATE draws SET finish_reason = 'done' WHERE id = 4", "unknown finish reason: 1"),
-        ("UPDATE draws SET n_cached = -1 WHERE id = 4", "negative token count: 1"),
-        ("DELETE FROM draws WHERE id = 1", "a verdict without its draw: 2\n  verdict of 'g-1' on draw 1"),
+        ("UPDATE drawn SET logprobs = x'0000803f' WHERE id = 4", "a log-probability above 0: 1"),
+        ("UPDATE drawn SET finish_reason = 'done' WHERE id = 4", "unknown finish reason: 1"),
+        ("UPDATE drawn SET n_cached = -1 WHERE id = 4", "negative token count: 1"),
+        ("DELETE FROM drawn WHERE id = 1", "a verdict without its draw: 2\n  verdict of 'g-1' on draw 1"),
         ("UPDATE verdicts SET kind = 'right' WHERE draw = 2", "unknown kind of verdict: 1"),
         (
             "UPDATE verdicts SET reason = 'timeout' WHERE draw = 2",
             "a reason belongs to an unknown verdict and to no other: 1",
         ),
         (  # the first two draws were equal and likely; here they are as unlikely as copies are
-            f"UPDATE draws SET checksum = NULL, logprobs = x'{pack('f', (-20.0, -20.0)).hex()}' WHERE id < 3",
+            f"UPDATE drawn SET checksum = NULL, logprobs = x'{pack('f', (-20.0, -20.0)).hex()}' WHERE id < 3",
             "draws are not independent: 2\n  policy simulated-arithmetic-1",
         ),
     ],
@@ -218,7 +231,7 @@ def test_every_flipped_bit_of_what_was_drawn_is_seen_and_none_is_a_traceback(
 @pytest.mark.parametrize(
     ("sql", "told"),
     [
-        ("UPDATE draws SET text = 'draw 9' WHERE id = 1", "1 draws moved; 2 verdicts moved"),
+        ("UPDATE drawn SET text = 'draw 9' WHERE id = 1", "1 draws moved; 2 verdicts moved"),
         # A draw keeps all or none
         ("UPDATE verdicts SET answer = '9 2' WHERE grader_version = 'g-2'", "2 verdicts moved"),
         # From the prefix that continues it
@@ -232,10 +245,10 @@ def test_every_flipped_bit_of_what_was_drawn_is_seen_and_none_is_a_traceback(
         ("DELETE FROM prefixes", "4 draws moved; 4 verdicts moved"),
         ("UPDATE params SET json = '{}'", "1 params rebuilt; 1 params moved"),  # from config.json
         (
-            "DELETE FROM params; UPDATE draws SET params_hash = 'x' WHERE id = 4",
+            "DELETE FROM params; UPDATE streams SET params_hash = 'x' WHERE id = 2",
             "1 params rebuilt; 1 draws moved",
         ),
-        ("DELETE FROM draws WHERE id = 1", "2 verdicts moved"),
+        ("DELETE FROM drawn WHERE id = 1", "2 verdicts moved"),
     ],
 )
 def test_repair_rebuilds_what_the_run_tells_and_moves_out_the_rest(
@@ -268,12 +281,7 @@ def test_a_ledger_without_checksums_is_read_written_on_and_merged(
     run: Path, capsys: pytest.CaptureFixture[str]
 ):
     path, merged = run / "ledger.sqlite", run / "merged.sqlite"
-    with sqlite3.connect(path) as database:  # as the version before made it
-        columns = "".join(
-            f"ALTER TABLE {table} DROP COLUMN checksum; " for table in ("prefixes", "draws", "verdicts")
-        )
-        database.executescript(f"{columns} PRAGMA user_version = 2")
-    database.close()
+    make_old(path, 2)
     before = list(exported_draws(path))
     main(["verify", str(run)])
     main(["merge", str(run), "--output", str(merged)])

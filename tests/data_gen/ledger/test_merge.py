@@ -60,7 +60,7 @@ def change_logprobs(path: Path, logprob: float) -> None:
         )
     change(
         path,
-        "UPDATE draws SET checksum = NULL, n_cached = 7, logprobs = ? WHERE draw_index = 1",
+        "UPDATE drawn SET checksum = NULL, n_cached = 7, logprobs = ? WHERE draw_index = 1",
         pack("f", [logprob] * n_tokens),
     )
 
@@ -102,11 +102,11 @@ def test_a_merged_ledger_goes_on_as_any_other(tmp_path: Path):
     ("sql", "name"),
     [
         (
-            "UPDATE draws SET text = 'Answer: 1' WHERE draw_index = 2",
+            "UPDATE drawn SET text = 'Answer: 1' WHERE draw_index = 2",
             r"draw 2 \(policy simulated-arithmetic-1, prefix [0-9a-f]{32}",
         ),
-        ("UPDATE draws SET logprobs = x'0000803f' WHERE draw_index = 1", r"draw 1 \("),
-        ("UPDATE draws SET finish_reason = 'length' WHERE draw_index = 0", r"draw 0 \("),
+        ("UPDATE drawn SET logprobs = x'0000803f' WHERE draw_index = 1", r"draw 1 \("),
+        ("UPDATE drawn SET finish_reason = 'length' WHERE draw_index = 0", r"draw 0 \("),
         (
             "UPDATE verdicts SET kind = 'unknown', reason = 'no_answer'",
             r"verdict of 'arithmetic-1' on draw 0 of prefix [0-9a-f]{32}",

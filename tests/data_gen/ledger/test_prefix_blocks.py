@@ -8,12 +8,13 @@ import pytest
 
 from data_gen.ledger.export import exported_draws
 from data_gen.ledger.merge import merge_ledgers
-from data_gen.ledger.prefix_blocks import BLOCK, whole_ids
+from data_gen.ledger.prefix_blocks import BLOCK
 from data_gen.ledger.repair import repair_ledger
 from data_gen.ledger.store import Ledger
 from data_gen.ledger.verification import find_faults
 from data_gen.records.draw_keys import DrawKey, prefix_hash
 from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
+from tests.old_ledgers import make_old
 
 PARAMS = SamplingParams(8)
 PROMPT = tuple(range(BLOCK + 10))
@@ -57,24 +58,11 @@ def test_prefixes_take_their_ids_once_and_are_given_whole(tmp_path: Path) -> Non
     assert 2 * sum(4 * len(ids) for ids in prefixes) > 7 * (in_blocks + behind)  # what they took whole
 
 
-def without_blocks(path: Path) -> None:
-    """As a version without blocks made it."""
-    with closing(sqlite3.connect(path)) as database:
-        rows = database.execute(f"SELECT id, {whole_ids(database)} FROM prefixes").fetchall()
-        database.executemany(
-            "UPDATE prefixes SET token_ids = ? WHERE id = ?", [(ids, row_id) for row_id, ids in rows]
-        )
-        database.commit()
-        database.executescript(
-            "ALTER TABLE prefixes DROP COLUMN base_hash; DROP TABLE blocks; PRAGMA user_version = 3"
-        )
-
-
 def test_a_ledger_of_whole_prefixes_is_read_merged_and_gone_on_with(tmp_path: Path) -> None:
     old, new, both = (tmp_path / name for name in ("old.sqlite", "new.sqlite", "both.sqlite"))
     draw_after_every_step(old, 1, n_steps=5)
     before = exported(old)
-    without_blocks(old)
+    make_old(old, 3)
     assert list(find_faults(old)) == []
     assert exported(old) == before
     draw_after_every_step(new, 1, n_steps=8)

@@ -534,5 +534,5 @@ def test_files_that_are_no_ledger_are_refused(tmp_path: Path):
         Ledger(tmp_path / "text.sqlite", read_only=True)
     with sqlite3.connect(tmp_path / "old.sqlite") as db:
         db.execute("CREATE TABLE draws (x)")
-    with pytest.raises(LedgerError, match=r"old\.sqlite: ledger of layout 0, expected 4"):
+    with pytest.raises(LedgerError, match=r"old\.sqlite: ledger of layout 0, expected 5"):
         Ledger(tmp_path / "old.sqlite")

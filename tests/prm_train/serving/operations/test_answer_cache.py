@@ -155,12 +155,12 @@ def test_draws_are_kept_for_the_last_questions_but_not_dropped_while_they_are_us
 
 
 def test_draws_that_take_more_memory_than_they_may_are_dropped_but_not_while_they_are_used() -> None:
-    """A ledger of one question takes 64 KiB and 4/3 of its 28 KiB of empty tables: two of them 207 kB."""
-    draws = DrawCache(CacheSettings(max_questions=9, max_draw_bytes=220_000))
+    """A ledger of one question takes 64 KiB and 4/3 of its 40 KiB of empty tables: two of them 240 kB."""
+    draws = DrawCache(CacheSettings(max_questions=9, max_draw_bytes=250_000))
     for key in "ab":
         with draws.open(key) as ledger:
-            assert ledger.n_bytes == 8 * 4096
-    assert (len(draws), draws.n_bytes) == (2, 2 * (65_536 + 43_690))
+            assert ledger.n_bytes == 10 * 4096
+    assert (len(draws), draws.n_bytes) == (2, 2 * (65_536 + 54_613))
     with draws.open("a"), draws.open("c"):
         assert len(draws) == 3
     assert len(draws) == 2
@@ -173,7 +173,7 @@ def test_draws_that_take_more_memory_than_they_may_are_dropped_but_not_while_the
 def test_a_ledger_that_has_its_size_is_set_aside_once_nobody_uses_it(tmp_path: Path) -> None:
     path = tmp_path / "draws.sqlite"
     old = tmp_path / "draws.sqlite.old"
-    with LedgerFile(path, max_bytes=10 * 4096) as file:
+    with LedgerFile(path, max_bytes=12 * 4096) as file:
         with file.open() as first:
             assert not first.n_draws()
             first._execute("CREATE TABLE filled AS SELECT randomblob(20000)")
@@ -183,10 +183,10 @@ def test_a_ledger_that_has_its_size_is_set_aside_once_nobody_uses_it(tmp_path: P
             assert not old.exists()
         with file.open() as second:
             assert second is not first
-            assert second.n_bytes == 8 * 4096
+            assert second.n_bytes == 10 * 4096
         with file.open() as again:
             assert again is second
-    assert old.stat().st_size > 10 * 4096
+    assert old.stat().st_size > 12 * 4096
     with Ledger(path, read_only=True) as ledger, Ledger(old, read_only=True) as before:
         assert ledger.n_draws() == before.n_draws() == 0
 
