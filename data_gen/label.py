@@ -137,9 +137,12 @@ class LabelCounts:
         return self.labels["True"] + self.labels["False"]
 
     def summary(self, policy: MeteredPolicy, sampling: SampleConfig) -> LabelSummary:
+        settings = {name: getattr(self.config, name) for name in sorted(settings_read(self.config))}
+        if self.config.scores:
+            settings["scores"] = ",".join(path.name for path in self.config.scores)
         return LabelSummary(
             method=self.config.method,
-            settings={name: getattr(self.config, name) for name in sorted(settings_read(self.config))},
+            settings=settings,
             n_labeled_solutions=self.n_solutions,
             n_wrong_solutions=self.n_wrong,
             unlabeled=dict(sorted(self.unlabeled.items())),
