@@ -13,6 +13,7 @@ from data_gen.label import n_movable_labels
 from data_gen.ledger.store import Ledger
 from data_gen.models.tokenizer import train_tokenizer
 from data_gen.pretrain import PretrainConfig, build_model
+from data_gen.problems.tasks import step_truth
 from data_gen.records.solutions import GradedSolution, LabeledSolution, Problem, Solution, StepEstimate
 from data_gen.records.verdicts import INCORRECT
 from data_gen.sample import main as sample
@@ -71,6 +72,48 @@ def test_how_many_problems_are_under_way_changes_no_label(tmp_path: Path):
     assert (tmp_path / "one" / "labels.jsonl").read_bytes() == (
         tmp_path / "many" / "labels.jsonl"
     ).read_bytes()
+
+
+def test_scores_of_the_exported_rows_begin_the_search(tmp_path: Path):
+    """Scores that know the truth: the same first errors for fewer rollouts, and none without a doubt."""
+    folder, rows, scores = sampled(tmp_path / "run", 8), tmp_path / "rows.jsonl", tmp_path / "scores.jsonl"
+    plain = labeled(folder, "--method", "posterior")
+    label(["--run", str(folder), "--export_rows", str(rows)])
+    problems = {each.problem_id: each for each in read_records(folder / "problems.jsonl", Problem)}
+    exported = [json.loads(line) for line in rows.read_text().splitlines()]
+    assert len(exported) == plain["n_wrong_solutions"] > 5
+    for row in exported:
+        assert row["question"] == problems[row["problem_id"]].question
+        truth = step_truth(problems[row["problem_id"]], "\n".join(row["steps"]))
+        assert truth is not None
+        row["scores"] = [0.99 if is_right else 0.01 for is_right in truth]
+    scores.write_text("".join(json.dumps(row) + "\n" for row in exported))
+    known = labeled(folder, "--method", "posterior", "--scores", str(scores))
+    assert known["settings"]["scores"] == "scores.jsonl"
+    assert "scores" not in plain["settings"]
+    assert known["labels"]["False"] == len(exported)
+    assert known["n_rollouts"] < 0.7 * plain["n_rollouts"]
+    sure = labeled(folder, "--method", "posterior", "--scores", str(scores), "--min_doubt", "0.5")
+    assert sure["unlabeled"]["scorers_agree"] == len(exported)
+    assert sure["n_rollouts"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--min_doubt", "0.1"), "min_doubt: got 0.1 without scores"),
+        (("--scores", "SCORES"), "scores: method first_error reads them with min_doubt above 0 only"),
+        (("--method", "posterior", "--scores", "nowhere.jsonl"), "scores: nowhere.jsonl: no such file"),
+    ],
+)
+def test_scores_that_nothing_would_read_are_refused(
+    tmp_path: Path, arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+):
+    scores = tmp_path / "scores.jsonl"
+    scores.write_text("")
+    with pytest.raises((SystemExit, InputError)) as raised:
+        label(["--run", str(tmp_path), *(str(scores) if each == "SCORES" else each for each in arguments)])
+    assert message in f"{raised.value} {capsys.readouterr().err}"
 
 
 def test_the_forecast_draws_twenty_problems_of_the_run_and_holds_its_true_cost(tmp_path: Path):
