@@ -21,7 +21,7 @@ from data_gen.files.result_tables import counted, result_table, token_words
 from data_gen.files.run_folder import count_lines, read_records, records_in_order, work_through
 from data_gen.files.run_identity import check_models
 from data_gen.grading.graders import Grader, load_grader
-from data_gen.labeling.beliefs import read_beliefs
+from data_gen.labeling.beliefs import check_of_run, read_beliefs
 from data_gen.labeling.problem_tokens import tokens_per_problem
 from data_gen.labeling.problems import Labeled, UnknownCountingPolicy, label_problem
 from data_gen.labeling.rows_to_score import rows_to_score
@@ -191,6 +191,8 @@ async def label_problems(
     done.
     """
     vocabulary, beliefs = policy.token_bytes(), read_beliefs(config.scores)
+    all_problems = read_records(sampling.output / "problems.jsonl", Problem)
+    check_of_run(beliefs, (each.problem_id for each in all_problems), sampling.output)
 
     async def one(problem: Problem) -> Labeled:
         recorded = UnknownCountingPolicy(policy, ledger, problem)

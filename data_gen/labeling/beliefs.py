@@ -11,7 +11,7 @@ solution if each step up to the predicted error is certain to its ensemble. Here
 number: the chance, by the mean of the scorers' beliefs, that the first error is not where they say it is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,15 @@ def read_beliefs(paths: Sequence[Path]) -> Beliefs:
     for key, of_scorers in found.items():
         beliefs.setdefault(key[0], {})[key[1]] = _mean(key, of_scorers)
     return beliefs
+
+
+def check_of_run(beliefs: Beliefs, problem_ids: Iterable[str], run: Path) -> None:
+    """Raises InputError where none of the scored solutions is of this run: nothing would come of them."""
+    if beliefs and not any(problem_id in beliefs for problem_id in problem_ids):
+        raise InputError(
+            f"scores: of problem {next(iter(beliefs))} and others, none of which is in {run}; expected the "
+            "rows that `prm-train label --export_rows` wrote of this run"
+        )
 
 
 def _scored(row: Mapping[str, Any], where: str) -> tuple[tuple[str, int], list[float]]:

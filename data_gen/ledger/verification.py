@@ -245,9 +245,6 @@ def _are(values: Any, types: str) -> bool:
     return all(isinstance(value, TYPES[kind]) for value, kind in zip(values, types, strict=True))
 
 
-CHECKS = (_check_params, _check_blocks, _check_prefixes, _check_streams, _check_draws, _check_verdicts)
-
-
 def _check_independence(database: sqlite3.Connection) -> Iterator[Fault]:
     for report in examine_draws(database):
         for finding in report.findings:

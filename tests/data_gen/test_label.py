@@ -93,6 +93,9 @@ def test_scores_of_the_exported_rows_begin_the_search(tmp_path: Path):
     assert "scores" not in plain["settings"]
     assert known["labels"]["False"] == len(exported)
     assert known["n_rollouts"] < 0.7 * plain["n_rollouts"]
+    other = sampled(tmp_path / "other", 2, "--problems.seed", "5")
+    with pytest.raises(InputError, match=r"scores: of problem .* none of which is in "):
+        labeled(other, "--method", "posterior", "--scores", str(scores))
     sure = labeled(folder, "--method", "posterior", "--scores", str(scores), "--min_doubt", "0.5")
     assert sure["unlabeled"]["scorers_agree"] == len(exported)
     assert sure["n_rollouts"] == 0
