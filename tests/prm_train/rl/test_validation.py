@@ -1,10 +1,12 @@
 """Greedy answers of a policy that is being trained."""
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from transformers import AutoModelForCausalLM
 
 from data_gen.grading.graders import load_grader
@@ -14,6 +16,15 @@ from data_gen.problems.sources import ProblemSource, load_problems
 from prm_train.rl.validation import validate
 
 
+@pytest.fixture
+def own_accelerate_state() -> Iterator[None]:
+    """accelerate keeps the first precision that it was asked for for the whole process, so for other tests."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.usefixtures("own_accelerate_state")
 def test_a_policy_that_trains_under_autocast_is_drawn_from_step_by_step(
     tiny_policy: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
