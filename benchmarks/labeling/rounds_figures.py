@@ -27,7 +27,7 @@ from prm_train.strategies.candidates import Candidate
 
 RESULT = Path(__file__).parent.parent / "results" / "labels.json"
 TODAY = ("today-1000", "today-2000")
-COMPARED = ("thin", "root", "completed", "chosen")
+COMPARED = ("thin", "root", "completed", "chosen", "posterior", "coarse", "sharp-1000", "branched-1000")
 GOAL = "completed"
 N_RESAMPLES = 2000
 Floats = NDArray[np.float64]
