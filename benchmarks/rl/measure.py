@@ -13,7 +13,8 @@ from prm_train.evaluation.choosers import scorer_scores, vote_by
 from prm_train.evaluation.choosing import accuracies
 from prm_train.rewards.monitors import MonitorLimits, first_alarm
 from prm_train.rl.curve import read_curve
-from prm_train.rl.training import CURVE, REPORT, GrpoReport
+from prm_train.rl.folder import REPORT
+from prm_train.rl.training import CURVE, GrpoReport
 from prm_train.search.results import ProblemResult, read_results
 
 N_WEIGHTED = 16

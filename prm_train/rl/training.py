@@ -9,8 +9,7 @@ step), checkpoint-N (to resume from, deleted at the end) and report.json, which 
 
 import logging
 import os
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -24,7 +23,6 @@ from transformers.utils import logging as transformers_logging
 from trl import GRPOConfig as GrpoArguments
 from trl import GRPOTrainer
 
-from data_gen.files.run_identity import check_run, claim_run
 from data_gen.files.stored_record import StoredRecord
 from data_gen.grading.graders import load_grader
 from data_gen.models.eos_ids import need_eos_ids
@@ -36,7 +34,6 @@ from data_gen.problems.sources import load_problems
 from data_gen.problems.tasks import model_path
 from data_gen.process.disk_faults import writing
 from data_gen.process.library_noise import show_no_loading_bars
-from data_gen.records.draw_keys import content_hash
 from data_gen.records.grader import Grader
 from data_gen.settings.errors import InputError
 from prm_train.kinds.load import load_scorer
@@ -44,22 +41,17 @@ from prm_train.rewards import OrmReward, OutcomeReward, StepCredit
 from prm_train.rewards.adapters.trl import StepCreditTrainer
 from prm_train.rewards.monitors import ALARM, LENGTH, RewardMonitor
 from prm_train.rl.curve import Curve, read_curve
+from prm_train.rl.folder import REPORT, claimed_folder
 from prm_train.rl.format_reward import FormatReward
 from prm_train.rl.problems import check_prompts, prompt_rows
 from prm_train.rl.settings import GrpoConfig
 from prm_train.rl.validation import ValidationCallback, validate
 from prm_train.training.arguments import device_settings
 from prm_train.training.callbacks import TrainingCost, TrainingProgress, finish_tracking, tracker
-from prm_train.training.folder import (
-    base_digests,
-    check_output,
-    last_whole_checkpoint,
-    remove_resume_files,
-    training_lock,
-)
+from prm_train.training.folder import last_whole_checkpoint, remove_resume_files
 
 logger = logging.getLogger(__name__)
-CURVE, REPORT = "curve.jsonl", "report.json"
+CURVE = "curve.jsonl"
 
 
 @dataclass(frozen=True)
@@ -83,8 +75,9 @@ def train_grpo(config: GrpoConfig) -> None:
     """Train, or go on, or do nothing where `config.output` holds the finished training.
 
     Raises InputError for another training's folder or the policy's own, a base or scorer that cannot be
-    loaded or is another one than that which began the run, too few problems for a step, prompts that the
-    trainer would read otherwise than `sample` does, and validation of weights that are spread over processes.
+    loaded or is another one than that which began the run, another number of processes than began it, too few
+    problems for a step, prompts that the trainer would read otherwise than `sample` does, and validation of
+    weights that are spread over processes.
     """
     folder, arguments = config.output / "training", grpo_arguments(config)
     with writing(config.output), claimed_folder(config, arguments):
@@ -109,32 +102,6 @@ def is_over(config: GrpoConfig, step: int) -> bool:
     """Whether a training that goes on behind `step` has nothing left to do but to be saved."""
     lines = read_curve(config.output / "training" / CURVE)
     return step >= config.n_steps or (config.stop_on_alarm and any(line.get(ALARM) for line in lines))
-
-
-@contextmanager
-def claimed_folder(config: GrpoConfig, arguments: GrpoArguments) -> Iterator[None]:
-    """Hold the folder for this training; the main process claims it before the others look at it."""
-    folder = config.output / "training"
-    with ExitStack() as held:
-        with arguments.main_process_first(desc="claim the output folder"):
-            if arguments.process_index == 0:
-                held.enter_context(training_lock(config.output))
-                check_output(config.output, model_path(config.model))
-                if (folder / REPORT).exists():
-                    check_run(folder, config)
-                    remove_resume_files(folder)  # where it was killed before it had
-                else:
-                    is_begun = last_whole_checkpoint(folder) is not None
-                    claim_run(folder, config, _models(config), is_begun=is_begun)
-        yield
-
-
-def _models(config: GrpoConfig) -> dict[str, str]:
-    """What the policy at the start and the scorers are, by their files."""
-    named = {"model": config.model, "orm": config.orm, "prm": config.prm}
-    return {
-        role: content_hash(base_digests(model_path(name))) for role, name in named.items() if name is not None
-    }
 
 
 # --- what TRL is given

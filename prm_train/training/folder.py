@@ -28,7 +28,7 @@ from prm_train.checkpoints.facts import CONFIG_KEY
 from prm_train.metrics.training_report import TrainingReport, TrainingSources
 from prm_train.training.settings import TrainingConfig
 
-SOURCES, COST, LOCK = "sources.json", "cost.json", ".training.lock"
+SOURCES, COST, LAUNCH, LOCK = "sources.json", "cost.json", "launch.json", ".training.lock"
 # Files that a person puts beside a training: its logs, rows and settings
 OWN = (".log", ".out", ".jsonl", ".yaml", ".yml")
 BLOCK, N_BLOCKS = 1 << 16, 256
@@ -121,8 +121,8 @@ def begun_with(folder: Path) -> TrainingSources:
 
 def remove_resume_files(folder: Path) -> None:
     """Of a finished training: what was only there to go on with it."""
-    for path in (folder / SOURCES, folder / COST):
-        path.unlink(missing_ok=True)
+    for name in (SOURCES, COST, LAUNCH):
+        (folder / name).unlink(missing_ok=True)
     for checkpoint in folder.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
 

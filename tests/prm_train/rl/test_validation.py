@@ -18,7 +18,7 @@ from prm_train.rl.validation import validate
 
 @pytest.fixture
 def own_accelerate_state() -> Iterator[None]:
-    """accelerate keeps the first precision that it was asked for for the whole process, so for other tests."""
+    """accelerate keeps the first precision that a process asked for, so also for the tests behind this one."""
     AcceleratorState._reset_state(reset_partial_state=True)
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
