@@ -18,7 +18,7 @@ from prm_train.rl.validation import validate
 
 @pytest.fixture
 def own_accelerate_state() -> Iterator[None]:
-    """accelerate keeps the first precision that a process asked for, so also for the tests behind this one."""
+    """accelerate keeps the precision that was asked for first, for all tests of a process."""
     AcceleratorState._reset_state(reset_partial_state=True)
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
