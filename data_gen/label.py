@@ -25,7 +25,7 @@ from data_gen.labeling.beliefs import check_of_run, read_beliefs
 from data_gen.labeling.problem_tokens import tokens_per_problem
 from data_gen.labeling.problems import Labeled, UnknownCountingPolicy, label_problem
 from data_gen.labeling.rows_to_score import rows_to_score
-from data_gen.labeling.settings import LabelSettings, settings_read
+from data_gen.labeling.settings import LabelSettings, check_scored, settings_read
 from data_gen.labeling.show import keep_by_method, show_labels
 from data_gen.labeling.summary import LabelSummary
 from data_gen.ledger.store import Ledger
@@ -97,13 +97,7 @@ class LabelConfig(LabelSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.scores and self.method != "posterior" and not self.min_doubt:
-            raise ValueError(
-                f"scores: method {self.method} reads them with min_doubt above 0 only; expected that, or "
-                "method posterior"
-            )
-        if self.min_doubt and not self.scores:
-            raise ValueError(f"min_doubt: got {self.min_doubt!r} without scores; expected both or neither")
+        check_scored(self, is_scored=bool(self.scores))
         if self.n_open is not None and self.n_open < 1:
             raise ValueError(f"n_open: got {self.n_open}, expected at least 1")
         if self.show < 0:

@@ -1,6 +1,6 @@
 """How many tokens the prefixes of a problem have that labeling continues."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from statistics import fmean
 
@@ -33,3 +33,14 @@ def tokens_per_problem(
         return None
     n_texts = sampling.n_samples + (settings.omega_searches if settings.method == "omega" else 0)
     return fmean(prompts) + n_texts * fmean(lengths)
+
+
+def most_tokens_per_problem(
+    problems: Sequence[Problem],
+    encode_prompt: Callable[[str], tuple[int, ...]],
+    n_samples: int,
+    max_new_tokens: int,
+) -> float | None:
+    """The same where nothing is sampled yet, with every solution as long as it may be."""
+    prompts = [len(encode_prompt(problem.question)) for problem in problems[:N_COUNTED]]
+    return fmean(prompts) + n_samples * max_new_tokens if prompts else None

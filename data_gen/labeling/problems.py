@@ -10,12 +10,14 @@ from typing import Any
 
 from data_gen.files.run_folder import work_through
 from data_gen.grading.graders import Grader, GraderName, load_grader
-from data_gen.labeling.beliefs import Belief
+from data_gen.labeling.beliefs import Belief, belief
+from data_gen.labeling.problem_tokens import most_tokens_per_problem
 from data_gen.labeling.rollouts import LENGTH, UNKNOWN
-from data_gen.labeling.settings import LabelSettings
+from data_gen.labeling.settings import LabelSettings, check_scored
 from data_gen.labeling.solutions import LabelingTask, label_samples
 from data_gen.ledger.policy import LedgerPolicy
 from data_gen.ledger.store import IN_MEMORY, Ledger
+from data_gen.policies.open_problems import n_open_problems
 from data_gen.policies.protocol import Policy
 from data_gen.process.event_loops import run_apart
 from data_gen.records.draw_keys import DrawKey
@@ -87,32 +89,46 @@ def label(
     grader: GraderName = "math",
     n_samples: int = 4,
     ledger: Path = IN_MEMORY,
+    scores: Mapping[str, Mapping[int, Sequence[float]]] = MappingProxyType({}),
     **settings: Any,
 ) -> list[Labeled]:
     """For each problem `n_samples` solutions by `policy`, graded, and labels of their steps from rollouts.
 
     `settings` are those of `LabelSettings` (method, n_rollouts, …) and of `DrawSettings` (max_new_tokens, …).
     A `ledger` keeps the draws: calls that share the file draw nothing twice, and each is charged what it
-    would cost alone. Works in a notebook, too, whose event loop is running. Raises ValueError for settings
-    that do not go together, TypeError for one that there is not.
+    would cost alone. `scores` are those that a scorer gave the steps of wrong samples, by problem id and
+    sample index: `posterior` begins with them, and `min_doubt` chooses by them. Works in a notebook, too,
+    whose event loop is running. Raises ValueError for settings that do not go together and scores of other
+    problems, TypeError for a setting that there is not, InputError for scores that are not one for each step.
     """
     if n_samples < 1:
         raise ValueError(f"n_samples: got {n_samples}, expected at least 1")
     of_draws = {each.name for each in fields(DrawSettings)}
     draws = DrawSettings(**{name: value for name, value in settings.items() if name in of_draws})
     method = LabelSettings(**{name: value for name, value in settings.items() if name not in of_draws})
+    check_scored(method, is_scored=bool(scores))
+    beliefs = {
+        name: {index: belief(each) for index, each in of_problem.items()}
+        for name, of_problem in scores.items()
+    }
+    foreign = sorted(set(scores) - {each.problem_id for each in problems})
+    if foreign:
+        raise ValueError(f"scores: of problem {foreign[0]}, which is none of these; expected theirs alone")
     reader, labeled = load_grader(grader, "a notebook"), dict[int, Labeled]()
 
     async def run() -> None:
         vocabulary = policy.token_bytes()
+        n_tokens = most_tokens_per_problem(problems, policy.encode_prompt, n_samples, draws.max_new_tokens)
+        n_open = n_open_problems(policy, n_tokens)
         ledger.parent.mkdir(parents=True, exist_ok=True)
         with Ledger(ledger) as store:
 
             async def one(problem: Problem) -> Labeled:
                 recorded = UnknownCountingPolicy(policy, store, problem)
-                return await label_problem(recorded, reader, vocabulary, draws, n_samples, method)
+                believed = beliefs.get(problem.problem_id, {})
+                return await label_problem(recorded, reader, vocabulary, draws, n_samples, method, believed)
 
-            await work_through(problems, one, labeled.__setitem__)
+            await work_through(problems, one, labeled.__setitem__, n_open)
 
     run_apart(run())
     return [labeled[number] for number in range(len(problems))]

@@ -192,6 +192,17 @@ class LabelSettings:
             )
 
 
+def check_scored(settings: LabelSettings, *, is_scored: bool) -> None:
+    """Raises ValueError for scores of solutions that nothing reads, and for their doubt without scores."""
+    if is_scored and settings.method != "posterior" and not settings.min_doubt:
+        raise ValueError(
+            f"scores: method {settings.method} reads them with min_doubt above 0 only; expected that, or "
+            "method posterior"
+        )
+    if settings.min_doubt and not is_scored:
+        raise ValueError(f"min_doubt: got {settings.min_doubt!r} without scores; expected both or neither")
+
+
 def settings_read(settings: LabelSettings) -> set[str]:
     """The names of the settings that the chosen method reads."""
     choice = {"min_root_share", "min_doubt"}

@@ -57,9 +57,56 @@ def test_it_labels_while_the_event_loop_of_a_notebook_is_running() -> None:
     assert asyncio.run(cell()) == labeled(2)
 
 
+def test_scores_are_what_posterior_begins_with(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.sqlite"
+    search: dict[str, Any] = {"ledger": ledger, "method": "posterior"}
+    plain = labeled(12, **search)
+    wrong = [each for found in plain for each in found.solutions if False in each.labels]
+    assert wrong
+    scores: dict[str, dict[int, list[float]]] = {}
+    for each in wrong:  # a scorer that knows where the errors are
+        solution, error = each.graded.solution, each.labels.index(False)
+        sure = [float(step != error) for step in range(len(each.steps))]
+        scores.setdefault(solution.problem_id, {})[solution.index] = sure
+    guided = labeled(12, scores=scores, scorer_trust=0.9, **search)
+    assert sum(each.n_rollouts for each in guided) < sum(each.n_rollouts for each in plain)
+    found = [each.labels for of_problem in guided for each in of_problem.solutions if False in each.labels]
+    assert found == [each.labels for each in wrong]
+
+
+def test_as_many_problems_are_open_as_the_policys_cache_holds() -> None:
+    class Watched:
+        def __init__(self, n_cacheable_tokens: int | None) -> None:
+            self.n_cacheable_tokens, self.n_under_way, self.most = n_cacheable_tokens, 0, 0
+            self._policy = prm_train.load_policy("simulated")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._policy, name)
+
+        async def sample(self, *of_draw: Any) -> Any:
+            self.n_under_way += 1
+            self.most = max(self.most, self.n_under_way)
+            await asyncio.sleep(0)
+            self.n_under_way -= 1
+            return await self._policy.sample(*of_draw)
+
+    most = {}
+    for n_cacheable_tokens in (None, 1000):
+        policy: Any = Watched(n_cacheable_tokens)
+        prm_train.label(problems(40), policy, grader="arithmetic", max_new_tokens=400, n_rollouts=2)
+        most[n_cacheable_tokens] = policy.most
+    assert most[1000] <= 16 * 4 < most[None]  # 16 problems with four solutions, and all 40
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"scores": {"p": {0: [0.5]}}}, "scores: method first_error reads them with min_doubt above 0 only"),
+        ({"min_doubt": 0.5}, "min_doubt: got 0.5 without scores"),
+        (
+            {"scores": {"p": {0: [0.5]}}, "method": "posterior"},
+            "scores: of problem p, which is none of these",
+        ),
         ({"n_samples": 0}, "n_samples: got 0, expected at least 1"),
         (
             {"n_rollouts": 4, "method": "posterior"},
