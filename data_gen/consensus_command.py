@@ -18,8 +18,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-import httpx
-
 from data_gen.files.progress_bar import Progress
 from data_gen.files.run_folder import read_records, write_records
 from data_gen.judging.agreement import Agreement
@@ -69,7 +67,6 @@ class ConsensusConfig:
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = parse_config(ConsensusConfig, argv)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line a request otherwise
     problems = {
         problem.problem_id: problem for problem in read_records(config.run / "problems.jsonl", Problem)
     }
@@ -110,10 +107,8 @@ async def ask_for_missing(
 
     The first failure ends all and is raised as it is; what was answered is in the log.
     """
-    limits = httpx.Limits(max_connections=settings.at_once, max_keepalive_connections=settings.at_once)
     refused: dict[Key, str] = {}
-    async with httpx.AsyncClient(limits=limits) as client:
-        judge = ChatJudge(settings, client)
+    async with ChatJudge(settings) as judge:
         labeled = _labeled_solutions(run, problems)
         with Progress("judge", None, unit="solutions") as progress:
 

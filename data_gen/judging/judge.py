@@ -8,24 +8,23 @@ judgements; an answer that names no step is unknown with its reason, which is no
 import asyncio
 import json
 import logging
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlsplit
 
-import httpx
+import aiohttp
 from annotated_types import Ge, Gt
 
 from data_gen.answers.find import find_boxed
-from data_gen.policies.servers.bounded_reply import PLAIN, UnusableBodyError, read_body
 from data_gen.policies.servers.foreign_text import shown_text
+from data_gen.policies.servers.http_client import UnusableBodyError, new_session, proxy_for, read_body
 from data_gen.policies.servers.requests import retry_after_seconds
 from data_gen.records.draw_keys import content_hash
 from data_gen.records.first_error import NO_ERROR
 from data_gen.records.sampling import check_temperature
-from data_gen.settings.api_keys import check_api_key_env
+from data_gen.settings.api_keys import check_api_key_env, read_api_key
 from data_gen.settings.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -141,22 +140,20 @@ def read_answer(text: str, n_steps: int) -> tuple[int | None, str]:
 
 
 class ChatJudge:
-    """Asks a model. `asked` names what an answer depends on, so that a stored one is only used for the same
-    request.
+    """Asks a model: `async with ChatJudge(settings) as judge`. `asked` names what an answer depends on, so
+    that a stored one is only used for the same request.
     """
 
-    def __init__(self, settings: JudgeSettings, client: httpx.AsyncClient) -> None:
+    def __init__(self, settings: JudgeSettings) -> None:
         """Raises InputError if the environment does not hold the key."""
-        self._settings = settings
-        self._client = client
-        self._key = ""
-        if settings.api_key_env is not None:
-            self._key = os.environ.get(settings.api_key_env, "")
-            if not self._key:
-                raise InputError(
-                    f"api_key_env: the environment has no variable {settings.api_key_env}; expected the "
-                    "judge's API key in it"
-                )
+        self._settings, self._key = settings, read_api_key(settings.api_key_env)
+
+    async def __aenter__(self) -> "ChatJudge":
+        self._session = new_session(self._key, self._settings.timeout_seconds)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._session.close()
 
     def asked(self, question: str, steps: Sequence[str]) -> str:
         settings = self._settings
@@ -177,8 +174,8 @@ class ChatJudge:
         for attempt in range(1, settings.attempts + 1):
             try:
                 return await self._ask(body, len(steps))
-            except (_ServerFaultError, httpx.TransportError, TimeoutError) as error:
-                what = shown_text(str(error) or type(error).__name__, self._key or None)
+            except (_ServerFaultError, aiohttp.ClientError, TimeoutError) as error:
+                what = shown_text(str(error) or type(error).__name__, self._key)
                 asked_pause = error.pause_seconds if isinstance(error, _ServerFaultError) else None
             if attempt < settings.attempts:
                 pause = settings.pause_seconds * 2 ** (attempt - 1) if asked_pause is None else asked_pause
@@ -192,18 +189,17 @@ class ChatJudge:
         )
 
     async def _ask(self, body: dict[str, Any], n_steps: int) -> Answer:
-        headers = {**PLAIN, "Authorization": f"Bearer {self._key}"} if self._key else PLAIN
         url = f"{self._settings.base_url.rstrip('/')}/chat/completions"
         async with (
             asyncio.timeout(self._settings.timeout_seconds),
-            self._client.stream("POST", url, json=body, headers=headers, timeout=None) as response,
+            self._session.post(url, json=body, proxy=proxy_for(url), allow_redirects=False) as response,
         ):
-            status = response.status_code
+            status = response.status
             try:
                 reply = await read_body(response, _REPLY_BYTES + _TOKEN_BYTES * self._settings.max_tokens)
             except UnusableBodyError as error:
                 raise _ServerFaultError(str(error)) from None
-        said = shown_text(reply[:_ERROR_BYTES].decode(errors="replace"), self._key or None)
+        said = shown_text(reply[:_ERROR_BYTES].decode(errors="replace"), self._key)
         if status in _RETRIED:
             raise _ServerFaultError(
                 f"status {status}: {said}", retry_after_seconds(response.headers.get("Retry-After"))
@@ -221,7 +217,7 @@ class ChatJudge:
             reason = (
                 "truncated"
                 if finish_reason == "length"
-                else f"finish_reason_{shown_text(finish_reason, self._key or None, 40)}"
+                else f"finish_reason_{shown_text(finish_reason, self._key, 40)}"
             )
             return Answer(None, reason, text)
         return Answer(*read_answer(text, n_steps), text)

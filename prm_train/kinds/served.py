@@ -76,7 +76,6 @@ def connect_scorer(
     """
     asking = settings or RequestSettings()
     checkpoint = open_checkpoint(path, prm_format, trust_remote_code)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs a line a request
 
     async def probe() -> dict[str, tuple[ModelCard, float]]:
         return await probe_present(

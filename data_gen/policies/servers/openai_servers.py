@@ -8,7 +8,6 @@ Cancelling a draw closes its request.
 """
 
 import asyncio
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -161,7 +160,6 @@ def connect(
     Raises InputError where none answers, or one cannot make step rollouts or serves something else than the
     first.
     """
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs a line a request
 
     async def probe() -> dict[str, ServedModel]:
         return await probe_present(

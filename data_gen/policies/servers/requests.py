@@ -19,12 +19,20 @@ from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import TypeVar
 
-import httpx
+import aiohttp
 
-from data_gen.policies.servers.bounded_reply import PLAIN, UnusableBodyError, read_beginning, read_body
 from data_gen.policies.servers.foreign_text import shown_text
+from data_gen.policies.servers.http_client import (
+    UnusableBodyError,
+    connect_seconds,
+    new_session,
+    proxy_for,
+    read_beginning,
+    read_body,
+)
 from data_gen.policies.servers.replies import WrongReplyError
 from data_gen.policies.servers.routing import Server, choose, least_pending, rank
 from data_gen.process.open_files import raise_open_files_limit
@@ -35,7 +43,6 @@ from data_gen.settings.errors import InputError, ProblemFaultError
 logger = logging.getLogger(__name__)
 LONGEST_BACKOFF_SECONDS = 60.0
 LONGEST_RETRY_AFTER_SECONDS = 120.0
-CONNECT_SECONDS = 10.0
 LOG_SECONDS = 60.0  # between two lines about the faults of one server
 # The longest reply, and what each token of prompt and completion adds to it
 REPLY_BYTES, TOKEN_BYTES = 2**20, 2**10
@@ -85,9 +92,6 @@ class RequestSettings:
 class ServerPool:
     """Open connections to some servers, within one event loop: `async with ServerPool(urls, settings) as
     pool`.
-
-    Each request under way has an HTTP client of its own, which keeps its one connection: what httpx's pool
-    does for a request grows with the square of its connections.
     """
 
     def __init__(
@@ -98,23 +102,21 @@ class ServerPool:
         # For requests that any server may get: one that waits for a place takes the first that is free
         self._places = asyncio.Semaphore(len(urls) * settings.max_concurrency)
         self._settings, self._key = settings, read_api_key(settings.api_key_env)
+        self._proxies = {server: proxy_for(server.url) for server in self.servers}
         self._came_back = asyncio.Event()
         raise_open_files_limit()
-        self._tls = httpx.create_ssl_context()
-        self._clients: list[httpx.AsyncClient] = []
-        self._idle: dict[Server, list[httpx.AsyncClient]] = {server: [] for server in self.servers}
 
     async def __aenter__(self) -> "ServerPool":
+        self._session = new_session(self._key, self._settings.timeout_seconds)
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        for client in self._clients:
-            await client.aclose()
+        await self._session.close()
 
     def add(self, url: str) -> None:
         """One more server, also for the requests that wait."""
         server = Server(url, self._settings.max_concurrency, 2 * self._settings.retry_seconds)
-        self._idle[server] = []
+        self._proxies[server] = proxy_for(url)
         self.servers.append(server)
         for _ in range(self._settings.max_concurrency):
             self._places.release()
@@ -148,15 +150,12 @@ class ServerPool:
 
     async def unreachable(self, server: Server, path: str) -> str | None:
         """Why no connection to a server comes about; None where it answers, well or badly."""
-        client = self._idle_client(server)
         try:
-            await self._send(client, server, _Request("GET", path, None, REPLY_BYTES))
+            await self._send(server, _Request("GET", path, None, REPLY_BYTES))
         except _UnreachableError as fault:
             return f"{server.url}: {fault}"
         except (_PassingFaultError, ServerError):
             return None  # an answer, if not a good one: who asks in earnest deals with it
-        finally:
-            self._idle[server].append(client)
         return None
 
     async def _ask(
@@ -180,9 +179,9 @@ class ServerPool:
             async with server.place():
                 if not server.is_open():  # it went down while this draw waited for a place
                     continue
-                is_trial, client = server.start(), self._idle_client(server)
+                is_trial = server.start()
                 try:
-                    reply = read(await self._send(client, server, request))
+                    reply = read(await self._send(server, request))
                 except (_PassingFaultError, WrongReplyError) as fault:
                     said = self._note(server, fault, is_trial)
                     tried.add(server)
@@ -195,24 +194,9 @@ class ServerPool:
                     server.succeeded()
                     self.answered.add(server.url)
                     return reply
-                finally:
-                    self._idle[server].append(client)
         counts = "; ".join(f"{n} × {fault}" for fault, n in Counter(faults).most_common())
         kind = RefusedRequestError if n_replies == len(faults) else ServerError
         raise kind(f"{len(faults)} attempts failed: {counts}")
-
-    def _idle_client(self, server: Server) -> httpx.AsyncClient:
-        if self._idle[server]:
-            return self._idle[server].pop()
-        seconds = self._settings.timeout_seconds
-        client = httpx.AsyncClient(
-            base_url=server.url,
-            headers=PLAIN if self._key is None else {**PLAIN, "Authorization": f"Bearer {self._key}"},
-            timeout=httpx.Timeout(seconds, connect=min(CONNECT_SECONDS, seconds)),
-            verify=self._tls,
-        )
-        self._clients.append(client)
-        return client
 
     def _note(self, server: Server, fault: _PassingFaultError | WrongReplyError, is_trial: bool) -> str:
         """What is shown of the fault."""
@@ -248,53 +232,52 @@ class ServerPool:
         self._came_back.set()
         self._came_back = asyncio.Event()
 
-    async def _send(self, client: httpx.AsyncClient, server: Server, request: "_Request") -> bytes:
+    async def _send(self, server: Server, request: "_Request") -> bytes:
         seconds = self._settings.timeout_seconds
         try:
             async with (
                 asyncio.timeout(seconds),
-                client.stream(request.method, request.path, json=request.body) as response,
+                self._session.request(
+                    request.method,
+                    server.url + request.path,
+                    json=request.body,
+                    proxy=self._proxies[server],
+                    allow_redirects=False,
+                ) as response,
             ):
-                if response.status_code == httpx.codes.OK:
+                if response.status == HTTPStatus.OK:
                     return await read_body(response, request.max_reply_bytes)
                 said = await read_beginning(response, ERROR_BYTES)
-        except (httpx.ConnectTimeout, httpx.ConnectError) as error:
-            raise _UnreachableError(f"{type(error).__name__} {self._why(error)}".rstrip()) from None
-        except (TimeoutError, httpx.TimeoutException):
+        except aiohttp.ClientConnectorError as error:
+            raise _UnreachableError(f"no connection: {self._why(error.os_error)}") from None
+        except aiohttp.ConnectionTimeoutError:
+            raise _UnreachableError(f"no connection in {connect_seconds(seconds):g} s") from None
+        except TimeoutError:
             raise _PassingFaultError(f"no whole answer in {seconds:g} s") from None
-        except httpx.RequestError as error:
+        except aiohttp.ClientError as error:
             raise _PassingFaultError(f"{type(error).__name__} {error}".rstrip()) from None
         except UnusableBodyError as error:
             raise _PassingFaultError(str(error)) from None
-        said = f"HTTP {response.status_code} {said}".rstrip()
-        if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.status_code >= 500:
+        said = f"HTTP {response.status} {said}".rstrip()
+        if response.status == HTTPStatus.TOO_MANY_REQUESTS or response.status >= 500:
             raise _PassingFaultError(said, retry_after_seconds(response.headers.get("Retry-After")))
-        kind = RefusedRequestError if response.status_code in OF_CONTENT else ServerError
+        kind = RefusedRequestError if response.status in OF_CONTENT else ServerError
         raise kind(f"{server.url}{request.path}: {self.shown(said)}")
 
-    def _why(self, error: BaseException) -> str:
+    def _why(self, error: OSError) -> str:
         """What the system said. Raises ServerError where it is this process that can open no more
         connections.
         """
-        reason: BaseException | None = error
-        while reason is not None and not (isinstance(reason, OSError) and reason.errno):
-            reason = (
-                reason.exceptions[0]
-                if isinstance(reason, BaseExceptionGroup)
-                else reason.__cause__ or reason.__context__
-            )
-        if reason is None:
-            return str(error)
-        assert isinstance(reason, OSError)
-        assert reason.errno is not None
-        if reason.errno in (errno.EMFILE, errno.ENFILE):
+        if error.errno in (errno.EMFILE, errno.ENFILE):
             raise ServerError(
-                f"{os.strerror(reason.errno)} in this process, which may have {raise_open_files_limit()}; "
+                f"{os.strerror(error.errno)} in this process, which may have {raise_open_files_limit()}; "
                 "expected a lower max_concurrency "
                 f"(got {self._settings.max_concurrency} for each of {len(self.servers)} servers) or a higher "
                 "limit (ulimit -n)"
             ) from None
-        return str(reason.strerror) if isinstance(reason, socket.gaierror) else os.strerror(reason.errno)
+        if isinstance(error, socket.gaierror) or not error.errno:
+            return str(error.strerror or error)
+        return os.strerror(error.errno)
 
 
 @dataclass(frozen=True)

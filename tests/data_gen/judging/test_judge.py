@@ -2,7 +2,6 @@ import asyncio
 import logging
 from collections.abc import Iterator
 
-import httpx
 import pytest
 
 from data_gen.judging.judge import Answer, ChatJudge, JudgeSettings, judge_prompt, read_answer
@@ -21,15 +20,15 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
 
 def ask(server: ChatServer, **settings: object) -> Answer:
     async def one() -> Answer:
-        async with httpx.AsyncClient() as client:
-            chosen = {
-                "base_url": server.base_url,
-                "model": "judge",
-                "pause_seconds": 0.01,
-                "timeout_seconds": 1.0,
-                **settings,
-            }
-            return await ChatJudge(JudgeSettings(**chosen), client).judge("What is 2 + 3 * 4?", STEPS)  # type: ignore[arg-type]
+        chosen = {
+            "base_url": server.base_url,
+            "model": "judge",
+            "pause_seconds": 0.01,
+            "timeout_seconds": 1.0,
+            **settings,
+        }
+        async with ChatJudge(JudgeSettings(**chosen)) as judge:  # type: ignore[arg-type]
+            return await judge.judge("What is 2 + 3 * 4?", STEPS)
 
     return asyncio.run(one())
 
@@ -131,7 +130,7 @@ def test_an_answer_that_is_cut_or_empty_is_unknown(
 def test_a_stored_answer_counts_for_the_same_request_only() -> None:
     def asked(question: str = "Why?", steps: tuple[str, ...] = STEPS, **settings: object) -> str:
         chosen = {"base_url": "http://a/v1", "model": "m", **settings}
-        return ChatJudge(JudgeSettings(**chosen), httpx.AsyncClient()).asked(question, steps)  # type: ignore[arg-type]
+        return ChatJudge(JudgeSettings(**chosen)).asked(question, steps)  # type: ignore[arg-type]
 
     # Elsewhere, but the same question to the same model
     assert asked() == asked(base_url="http://b/v1", at_once=3)
@@ -169,7 +168,7 @@ def test_the_key_is_sent_and_never_shown(
 
 def test_a_key_that_is_not_there_is_named(server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JUDGE_KEY", raising=False)
-    with pytest.raises(InputError, match="the environment has no variable JUDGE_KEY"):
+    with pytest.raises(InputError, match="the environment variable JUDGE_KEY is not set"):
         ask(server, api_key_env="JUDGE_KEY")
 
 

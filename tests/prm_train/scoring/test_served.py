@@ -316,7 +316,7 @@ def test_a_server_that_is_not_there_is_named_at_once(prm: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(
-            InputError, match=rf"no server answers: {url}: ConnectError.*expected one or more"
+            InputError, match=rf"no server answers: {url}: no connection.*expected one or more"
         ):
             connect_scorer(str(prm), (url,), settings=RequestSettings())
 

@@ -160,7 +160,7 @@ def test_a_prompt_that_a_server_refuses_is_an_outcome_with_what_was_spent() -> N
     "error",
     [
         torch.OutOfMemoryError("CUDA out of memory"),
-        ServerError("10 attempts failed: 10 × http://a: ConnectError Connection refused"),
+        ServerError("10 attempts failed: 10 × http://a: no connection: Connection refused"),
         LedgerError("ledger.sqlite: disk I/O error"),
         OSError(28, "No space left on device"),
         InputError("rules that no server heeds"),

@@ -148,9 +148,9 @@ def test_when_no_server_answers_the_error_says_what_was_tried(serve: Serve):
     server = serve("--model", "simulated")
     policy = connected(server.url, n_attempts=3)
     server.kill()
-    with pytest.raises(InputError, match=rf"^3 attempts failed: 3 × {server.url}: ConnectError"):
+    with pytest.raises(InputError, match=rf"^3 attempts failed: 3 × {server.url}: no connection"):
         gather(policy, requests_of(policy, FREE)[:1])
-    with pytest.raises(InputError, match="ConnectError"):
+    with pytest.raises(InputError, match="no connection"):
         connected(server.url, n_attempts=1)
 
 

@@ -46,7 +46,7 @@ def test_a_replica_that_is_not_there_is_told_of_and_the_others_draw(simulated_se
     assert (facts.n_servers, facts.n_servers_answered) == (2, 1)
     said = [record.message for record in caplog.records if record.levelno == logging.WARNING]
     assert said == [
-        f"{closed_url}: ConnectError Connection refused; it joins when it answers",
+        f"{closed_url}: no connection: Connection refused; it joins when it answers",
         f"1 of 2 servers answered; none at {closed_url}",
     ]
 
