@@ -6,6 +6,7 @@
   mark before, resident memory, bytes of the ledger. The first 1.6 million draws are those of `sample`.
 - *merge*: `ledger merge` of one, two and four shards of 10,000 questions, and their export as Parquet, one
   file a shard, with what DuckDB takes to read them where it is installed.
+- *http*: a draw over HTTP, and a bare request (`benchmarks.scale_http`).
 - *processes*: three processes of `label` with simulated replicas, alone and together, and workers killed with
   `kill -9` (`benchmarks.scale_processes`).
 
@@ -24,6 +25,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from benchmarks.scale_http import over_http
 from benchmarks.scale_processes import measure_processes
 from benchmarks.throughput import (
     CheapPolicy,
@@ -209,9 +211,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--parts", nargs="+", default=["cost", "growth", "merge", "processes"])
+    parser.add_argument("--parts", nargs="+", default=["cost", "growth", "merge", "http", "processes"])
     parser.add_argument("--growth", type=int, default=400_000, help="questions")
     parser.add_argument("--shard", type=int, default=10_000, help="questions of a shard to merge")
+    parser.add_argument("--http", type=int, default=300, help="problems that are labeled over HTTP")
     parser.add_argument("--n-kills", type=int, default=12)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     arguments = parser.parse_args()
@@ -220,6 +223,7 @@ def main() -> None:
         "cost": lambda: [in_own_process(scale, size) for size in (400, 4_000, 40_000)],
         "growth": lambda: in_folder(growth, arguments.growth, folder),
         "merge": lambda: in_folder(merge, arguments.shard, folder),
+        "http": lambda: in_folder(over_http, arguments.http, folder),
         "processes": lambda: in_folder(measure_processes, n_kills, folder),
     }
     for part in arguments.parts:

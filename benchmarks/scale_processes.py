@@ -33,10 +33,10 @@ LABEL = ("--method", "every_step", "--n_rollouts", "4")
 Process = subprocess.Popen[bytes]
 
 
-def start_replica(closing: ExitStack) -> str:
+def start_replica(closing: ExitStack, *options: str) -> str:
     """The URL of a replica that ends with `closing`."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.simulated_replica"],
+        [sys.executable, "-m", "benchmarks.simulated_replica", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

@@ -7,7 +7,8 @@ when a batch of rows that goes on token by token would have written them: up to 
 each step taking BASE_SECONDS + ROW_SECONDS a row, times a lognormal factor of `SPREAD`; draws beyond wait for
 a row. The two figures are those of our engine on an H200 with a model of Qwen2.5-1.5B's shape
 (benchmarks/results/gpu.json): 4,304 tokens a second with 64 rows, 9,384 with 256, which is 14.9 and 27.3 ms a
-step. `GET /counts` says how many draws were begun, and how many were made to their end.
+step. `GET /counts` says how many draws were begun, and how many were made to their end. `--instant`: without
+latencies.
 """
 
 import argparse
@@ -81,10 +82,11 @@ class LatentPolicy(Policy):
         return JSONResponse({"n_begun": self.n_begun, "n_made": self.n_made})
 
 
-async def run(port: int) -> None:
-    policy = LatentPolicy(SimulatedPolicy())
+async def run(port: int, *, is_instant: bool = False) -> None:
+    latent = LatentPolicy(SimulatedPolicy())
+    policy = SimulatedPolicy() if is_instant else latent
     server = CompletionsServer(policy, lambda text: tuple(text.encode()), "simulated")
-    server.app.router.routes.append(Route("/counts", policy.counts))
+    server.app.router.routes.append(Route("/counts", latent.counts))
     listener = listen("127.0.0.1", port)
     print(f"serving on http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
     await serve(new_server(server.app), listener)
@@ -93,4 +95,6 @@ async def run(port: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0)
-    asyncio.run(run(parser.parse_args().port))
+    parser.add_argument("--instant", action="store_true", help="no latencies")
+    arguments = parser.parse_args()
+    asyncio.run(run(arguments.port, is_instant=arguments.instant))

@@ -13,21 +13,17 @@ Commands commit before they write a file that names draws. After a failed write 
 import asyncio
 import json
 import sqlite3
-from collections import OrderedDict
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
 from data_gen.ledger.file import (
     DRAWN,
-    OF_STREAM,
     UNREADABLE,
     LedgerError,
     NoTablesError,
     checksum,
-    described,
     error_name,
     has_streams,
     is_as_stored,
@@ -37,6 +33,7 @@ from data_gen.ledger.file import (
 )
 from data_gen.ledger.prefix_blocks import BlockWriter
 from data_gen.ledger.rows import KINDS, completion, draw_row, verdict_row
+from data_gen.ledger.streams import StoredStream, StoredStreams
 from data_gen.ledger.totals import LedgerTotals
 from data_gen.records.draw_keys import DrawKey
 from data_gen.records.sampling import Completion, SamplingParams
@@ -44,22 +41,9 @@ from data_gen.records.verdicts import Verdict
 
 COMMIT_EVERY_DRAWS = 4096
 COMMIT_EVERY_SECONDS = 0.5
-# Streams whose row ids are kept in memory; about 20 MB.
-N_STREAMS_IN_MEMORY = 16384
-OF_DRAW, SAME_STREAM = ", ".join(DRAWN), " AND ".join(f"{column} = ?" for column in OF_STREAM)
+N_UNGRADED_IN_MEMORY = 16384
+OF_DRAW = ", ".join(DRAWN)
 IN_MEMORY = Path(":memory:")  # what SQLite calls a database without a file
-
-
-@dataclass(slots=True)
-class _Stream:
-    """What is stored of a stream: the row id of each draw by its index, and whether its prefix and params are
-    stored too. `described` begins the checksum of each of its rows; `number` is None where none was read.
-    """
-
-    rows: dict[int, int]
-    is_named: bool
-    described: bytes
-    number: int | None = None
 
 
 def has_draws(path: Path) -> bool:
@@ -81,8 +65,7 @@ class Ledger(LedgerTotals):
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
-        # A cache of the streams asked for last.
-        self._streams: OrderedDict[tuple[object, ...], _Stream] = OrderedDict()
+        self._streams = StoredStreams(self._select, self._execute)
         self._known_params: set[str] = set()
         self._blocks = BlockWriter(self._execute)
         # Rows that this process added and that have no verdict yet, so that none is looked for. It may be
@@ -184,25 +167,10 @@ class Ledger(LedgerTotals):
         )
         return self._failure
 
-    def _stream(self, key: DrawKey) -> _Stream:
-        """What is stored of the key's stream, with one query for the stream instead of one for each draw."""
+    def _stream(self, key: DrawKey) -> StoredStream:
         if self._failure is not None:
             raise self._failure
-        name = key[:4]
-        stream = self._streams.get(name)
-        if stream is None:
-            rows = dict(self._select(f"SELECT draw_index, id FROM draws WHERE {SAME_STREAM}", name))
-            names = (
-                "SELECT EXISTS (SELECT 1 FROM prefixes WHERE hash = ?) AND EXISTS (SELECT 1 FROM params "
-                "WHERE hash = ?)"
-            )
-            is_named = bool(rows) and bool(self._select(names, (key.prefix_hash, key.params_hash))[0][0])
-            stream = self._streams[name] = _Stream(rows, is_named, described(*name))
-            # An OrderedDict, since finding the first key of a dict takes longer the more keys were deleted
-            # before it.
-            if len(self._streams) > N_STREAMS_IN_MEMORY:
-                self._streams.popitem(last=False)
-        return stream
+        return self._streams.of(key)
 
     def find(self, key: DrawKey) -> Completion | None:
         """The stored draw, if there is one. Raises LedgerError for one that is damaged."""
@@ -289,7 +257,7 @@ class Ledger(LedgerTotals):
         if not stream.is_named:
             self.name(key, problem_id, prefix_ids, parent, params)
         if stream.number is None:
-            stream.number = self._number(key)
+            stream.number = self._streams.number(key)
         cursor = self._execute(
             "INSERT INTO drawn VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (stream.number, *row)
         )
@@ -298,19 +266,11 @@ class Ledger(LedgerTotals):
 
         # Some draws are never graded, as the steps of a search: they would fill the memory.
         self._ungraded.add(cursor.lastrowid)
-        if len(self._ungraded) > N_STREAMS_IN_MEMORY:
+        if len(self._ungraded) > N_UNGRADED_IN_MEMORY:
             self._ungraded.clear()
 
         self._n_pending += 1
         self._commit_soon()
-
-    def _number(self, key: DrawKey) -> int:
-        """Of the key's stream in the file; a new one where it has none."""
-        added = self._execute("INSERT OR IGNORE INTO streams VALUES (NULL, ?, ?, ?, ?)", key[:4])
-        if added.rowcount:
-            assert added.lastrowid is not None
-            return added.lastrowid
-        return int(self._select(f"SELECT id FROM streams WHERE {SAME_STREAM}", key[:4])[0][0])
 
     def _commit_soon(self) -> None:
         """Commit now if many draws are pending, else after COMMIT_EVERY_SECONDS, whether or not another draw

@@ -442,7 +442,7 @@ def test_a_commit_by_the_clock_that_fails_is_said_by_the_next_call_and_at_the_en
 
 
 def test_what_the_ledger_remembers_of_streams_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("data_gen.ledger.store.N_STREAMS_IN_MEMORY", 3)
+    monkeypatch.setattr("data_gen.ledger.streams.N_STREAMS_IN_MEMORY", 3)
     policy = CountingPolicy()
     with Ledger(tmp_path / "l.sqlite") as ledger:
         for _ in range(2):  # the second time, streams that were forgotten are found on disk
