@@ -113,6 +113,7 @@ class CompletionsServer:
             "object": "text_completion",
             "created": int(time.time()),
             "model": self._model,
+            "policy_id": self._policy.policy_id,
             "choices": choices,
             "usage": _usage(sum(map(len, prompts)), completions),
         }

@@ -8,7 +8,7 @@ Cancelling a draw closes its request.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from data_gen.policies.protocol import Policy
@@ -66,7 +66,7 @@ class OpenAIServersPolicy(Policy):
                 "folder; expected one of them"
             )
         self.context_length = context_length
-        self._model, self._vocabulary = served.name, vocabulary
+        self._model, self._vocabulary, self._served_id = served.name, vocabulary, served.policy_id
         self._rule_faults, self._is_llama_cpp = served.rule_faults, served.is_llama_cpp
         self._prompts = RecentPrompts()
         self._scanner = step_scanners(vocabulary.token_bytes)
@@ -109,6 +109,7 @@ class OpenAIServersPolicy(Policy):
             stop_strings=params.stop_strings,
             truncation=params.truncation,
             rules=params.token_rules,
+            policy_id=self._served_id,
         )
         affinity, pool = self._prompts.affinity_key(prefix_ids), await self._pool.get()
 
@@ -168,8 +169,10 @@ def connect(
 
     # So that it does not matter whether an event loop runs here
     served = run_in_thread(lambda: asyncio.run(probe()))
-    for url in served:
-        _check_replica(url, served, model, settings)
+    first_url, probed = next(iter(served.items()))
+    key = read_api_key(settings.api_key_env)
+    for url, each in served.items():
+        _check_replica(url, each, first_url, probed, key)
     lengths = [each.context_length for each in served.values() if each.context_length is not None]
     biases, allowed_ids = zip(*(each.rule_faults for each in served.values()), strict=True)
     faults = RuleFaults(next(filter(None, biases), None), next(filter(None, allowed_ids), None))
@@ -179,7 +182,7 @@ def connect(
 
     async def admit(url: str) -> None:
         late = await probe_server(url, model, vocabulary, replace(settings, n_attempts=1))
-        _check_replica(url, {**served, url: late}, model, settings)
+        _check_replica(url, late, first_url, probed, key)
         _check_as_able(url, late, first)
 
     replicas = Replicas(lambda: server_urls(servers), served, admit)
@@ -187,15 +190,14 @@ def connect(
 
 
 def _check_replica(
-    url: str, served: Mapping[str, ServedModel], model: str, settings: RequestSettings
+    url: str, served: ServedModel, first_url: str, first: ServedModel, key: str | None
 ) -> None:
-    """Raises InputError where the model at `url` is another than at the first of `served`."""
-    first_url, first = next(iter(served.items()))
-    if served[url].policy_id != first.policy_id:
-        key = read_api_key(settings.api_key_env)
-        ids = [shown_text(str(each.policy_id), key) for each in (served[url], first)]
+    """Raises InputError where the model at `url` is another than the first one was."""
+    if served.policy_id != first.policy_id:
+        now, then = (shown_text(str(each.policy_id), key) for each in (served, first))
+        where = "before" if url == first_url else first_url
         raise InputError(
-            f"{url}: serves {model} with policy_id {ids[0]}, {first_url} with {ids[1]}; expected replicas"
+            f"{url}: serves {served.name} with policy_id {now}, {where} with {then}; expected replicas"
         )
 
 

@@ -22,7 +22,8 @@ class PoolOfLoop:
         """The loop closes them when it ends: it closes the async generators that it has begun."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            pool = ServerPool(self._replicas.urls, self._settings, self._replicas.answered)
+            replicas = self._replicas
+            pool = ServerPool(replicas.urls, self._settings, replicas.answered, replicas.check_again)
             self._loop, self._connected = loop, pool
             self._closing = _close_at_the_end(pool, self._replicas)
             await anext(self._closing)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from data_gen.policies.servers.requests import (
+    NotAReplicaError,
     RefusedRequestError,
     RequestSettings,
     ServerError,
@@ -65,6 +66,24 @@ class Replicas:
                     self.answered.add(url)
                     pool.add(url)
 
+    async def check_again(self, url: str) -> None:
+        """Whether the server there is still a replica. Raises ServerError where it does not answer,
+        NotAReplicaError, once it is taken out, where it is none.
+        """
+        try:
+            await self._admit(url)
+        except InputError as fault:
+            if _may_pass(fault):
+                raise ServerError(str(fault)) from None
+            self._refuse(url, fault)
+            raise NotAReplicaError(str(fault)) from None
+
+    def _refuse(self, url: str, fault: InputError) -> None:
+        if url not in self._refused:
+            logger.error("%s; it is not asked", fault)
+            self._refused.add(url)
+            self.urls = tuple(each for each in self.urls if each != url)
+
     def tell_missing(self) -> None:
         """Warn of servers that have never answered, once for each number of them."""
         missing = [url for url in self._all_named if url not in self.answered]
@@ -89,8 +108,7 @@ class Replicas:
             await self._admit(url)
         except InputError as fault:
             if not _may_pass(fault):
-                logger.error("%s; it is not asked", fault)
-                self._refused.add(url)
+                self._refuse(url, fault)
             return False
         return True
 

@@ -22,6 +22,12 @@ class WrongReplyError(ValueError):
     """A reply that cannot be an answer to its request; the request is repeated."""
 
 
+class OtherModelError(WrongReplyError):
+    """A reply of another model than the one that was asked: the server was started again, with something
+    else.
+    """
+
+
 class NoTokenIdsError(WrongReplyError):
     """A reply without token ids, its own or the prompt's: this server can continue texts, not token
     prefixes.
@@ -30,7 +36,7 @@ class NoTokenIdsError(WrongReplyError):
 
 @dataclass(frozen=True)
 class CompletionRequest:
-    """One draw asked of a server."""
+    """One draw asked of a server. `policy_id` is what its replies must say, where they say any."""
 
     model: str
     prompt_ids: tuple[int, ...]
@@ -41,6 +47,7 @@ class CompletionRequest:
     stop_strings: tuple[str, ...] = ()
     truncation: Truncation = ALL_TOKENS
     rules: TokenRules = NO_RULES
+    policy_id: str | None = None
 
     @property
     def all_stops(self) -> list[str]:
@@ -114,6 +121,7 @@ class _Usage(_Part):
 class _Reply(_Part):
     choices: list[_Choice]
     usage: _Usage
+    policy_id: str | None = None
 
 
 def read_reply(body: bytes, request: CompletionRequest, vocabulary: Vocabulary) -> EngineDraw:
@@ -125,6 +133,8 @@ def read_reply(body: bytes, request: CompletionRequest, vocabulary: Vocabulary) 
         raise WrongReplyError(
             f"{len(body)} bytes that are no completion: {'.'.join(map(str, first['loc']))} {first['msg']}"
         ) from None
+    if None not in (reply.policy_id, request.policy_id) and reply.policy_id != request.policy_id:
+        raise OtherModelError(f"a draw of policy_id {reply.policy_id}, expected {request.policy_id}")
     if len(reply.choices) != 1:
         raise WrongReplyError(f"{len(reply.choices)} choices, expected 1")
     choice, usage = reply.choices[0], reply.usage

@@ -15,7 +15,7 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -33,7 +33,7 @@ from data_gen.policies.servers.http_client import (
     read_beginning,
     read_body,
 )
-from data_gen.policies.servers.replies import WrongReplyError
+from data_gen.policies.servers.replies import OtherModelError, WrongReplyError
 from data_gen.policies.servers.routing import Server, choose, least_pending, rank
 from data_gen.process.open_files import raise_open_files_limit
 from data_gen.records.draw_keys import derive_seed
@@ -64,6 +64,10 @@ class RefusedRequestError(ServerError, ProblemFaultError):
     """
 
 
+class NotAReplicaError(InputError):
+    """A server that serves something else than the others, or than it did before."""
+
+
 class _PassingFaultError(Exception):
     """Something that another attempt may not meet; `retry_after_seconds` where the server said when to come
     back.
@@ -92,16 +96,25 @@ class RequestSettings:
 class ServerPool:
     """Open connections to some servers, within one event loop: `async with ServerPool(urls, settings) as
     pool`.
+
+    A server that took no connection for a while is looked at by `check_again` before it is asked again: what
+    is started at its address now may be another model. `check_again` raises ServerError where it does not
+    answer, NotAReplicaError where it is not to be asked any more.
     """
 
     def __init__(
-        self, urls: tuple[str, ...], settings: RequestSettings, answered: set[str] | None = None
+        self,
+        urls: tuple[str, ...],
+        settings: RequestSettings,
+        answered: set[str] | None = None,
+        check_again: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         self.answered = set[str]() if answered is None else answered  # URLs that gave a sound reply
         self.servers = [Server(url, settings.max_concurrency, 2 * settings.retry_seconds) for url in urls]
         # For requests that any server may get: one that waits for a place takes the first that is free
         self._places = asyncio.Semaphore(len(urls) * settings.max_concurrency)
         self._settings, self._key = settings, read_api_key(settings.api_key_env)
+        self._check_again = check_again
         self._proxies = {server: proxy_for(server.url) for server in self.servers}
         self._came_back = asyncio.Event()
         raise_open_files_limit()
@@ -164,7 +177,7 @@ class ServerPool:
         n_ranked, by_affinity = len(self.servers), None if affinity is None else rank(self.servers, affinity)
         tried, faults, n_rounds, n_replies = set[Server](), list[str](), 0, 0
         while len(faults) < self._settings.n_attempts:
-            if affinity is not None and len(self.servers) > n_ranked:  # one has joined
+            if affinity is not None and len(self.servers) != n_ranked:  # one has joined, or was sent away
                 n_ranked, by_affinity = len(self.servers), rank(self.servers, affinity)
             ranked = by_affinity or least_pending(self.servers)
             server = choose(ranked, tried)
@@ -181,11 +194,15 @@ class ServerPool:
                     continue
                 is_trial = server.start()
                 try:
+                    if server.must_be_checked:
+                        await self._check(server)
                     reply = read(await self._send(server, request))
                 except (_PassingFaultError, WrongReplyError) as fault:
+                    is_other = isinstance(fault, OtherModelError)
+                    server.must_be_checked |= is_other or isinstance(fault, _UnreachableError)
                     said = self._note(server, fault, is_trial)
                     tried.add(server)
-                    n_replies += isinstance(fault, WrongReplyError)
+                    n_replies += isinstance(fault, WrongReplyError) and not is_other
                     faults.append(f"{server.url}: {said}")
                 else:
                     if server.is_failing:
@@ -197,6 +214,27 @@ class ServerPool:
         counts = "; ".join(f"{n} × {fault}" for fault, n in Counter(faults).most_common())
         kind = RefusedRequestError if n_replies == len(faults) else ServerError
         raise kind(f"{len(faults)} attempts failed: {counts}")
+
+    async def _check(self, server: Server) -> None:
+        """One request looks at the server, and the others wait. Raises NotAReplicaError where no other server
+        is left.
+        """
+        async with server.checking:
+            if not server.must_be_checked:
+                return
+            await self._send(server, _Request("GET", "/v1/models", None, REPLY_BYTES))
+            try:
+                if self._check_again is not None:
+                    await self._check_again(server.url)
+            except ServerError as fault:
+                raise _PassingFaultError(str(fault)) from None
+            except NotAReplicaError as fault:
+                if self.servers == [server]:
+                    raise
+                if server in self.servers:
+                    self.servers.remove(server)
+                raise _PassingFaultError(str(fault)) from None
+            server.must_be_checked = False
 
     def _note(self, server: Server, fault: _PassingFaultError | WrongReplyError, is_trial: bool) -> str:
         """What is shown of the fault."""

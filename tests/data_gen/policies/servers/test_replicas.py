@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,17 @@ from data_gen.policies.config import PolicyConfig
 from data_gen.policies.metered import MeteredPolicy
 from data_gen.policies.protocol import Policy
 from data_gen.policies.servers import replicas
+from data_gen.policies.servers.completions_server import CompletionsServer
+from data_gen.policies.servers.http_listener import listen, new_server
 from data_gen.policies.servers.openai_servers import OpenAIServersPolicy
+from data_gen.policies.servers.requests import NotAReplicaError, RequestSettings, ServerPool
+from data_gen.policies.simulated import SimulatedPolicy
 from data_gen.records.sampling import SamplingParams
+from data_gen.settings.errors import InputError
+from tests.data_gen.policies.servers.test_server_faults import response
 
 Serve = Callable[..., Any]  # the fixture of conftest.py
-QUESTIONS = [f"Start with {i}: plus {i + 2}, times 7, mix 8, plus 6, minus 1." for i in range(1, 9)]
+QUESTIONS = [f"Start with {i}: plus {i + 2}, times 7, mix 8, plus 6, minus 1." for i in range(1, 25)]
 
 
 @pytest.fixture
@@ -79,7 +87,7 @@ def test_a_replica_that_is_written_into_the_file_later_joins(
     asyncio.run(asyncio.wait_for(draw(), 60))
     assert counts == [replicas.ServerCounts(2, 2)]
     names.write_text("")  # is being written: the servers that are known go on
-    assert len(asyncio.run(draw_all(policy))) == 8
+    assert len(asyncio.run(draw_all(policy))) == len(QUESTIONS)
 
 
 @pytest.mark.slow
@@ -101,3 +109,85 @@ def test_what_comes_late_and_serves_another_model_is_never_asked(
 
     asyncio.run(asyncio.wait_for(draw(), 60))
     assert policy.server_counts == replicas.ServerCounts(2, 1)
+
+
+@contextmanager
+def serving(port: int, policy_id: str) -> Iterator[str]:
+    """A server of the simulated policy that gives its weights this name."""
+    policy = SimulatedPolicy()
+    policy.policy_id = policy_id
+    server = new_server(CompletionsServer(policy, lambda text: tuple(text.encode()), "simulated").app)
+    listener = listen("127.0.0.1", port)
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+def test_another_model_at_the_address_of_the_only_server_ends_the_run() -> None:
+    with serving(0, "first") as url:
+        policy = connected(url)
+        assert len(asyncio.run(draw_all(policy))) == len(QUESTIONS)
+    said = f"{url}: serves simulated with policy_id second, before with first; expected replicas"
+    with serving(int(url.rpartition(":")[2]), "second"), pytest.raises(InputError) as caught:
+        asyncio.run(draw_all(policy))
+    assert str(caught.value) == said
+
+
+def test_a_replica_that_comes_back_with_another_model_is_sent_away_and_the_others_draw(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def draw_twice(policy: Policy) -> list[list[str]]:
+        """It is looked at when it is asked for the second time."""
+        return [await draw_all(policy), await draw_all(policy)]
+
+    with serving(0, "first") as url:
+        with serving(0, "first") as own_url:
+            policy = connected(url, own_url)
+            before = asyncio.run(draw_all(policy))
+        with serving(int(own_url.rpartition(":")[2]), "second"):
+            assert asyncio.run(draw_twice(policy)) == [before] * 2
+        assert policy._pool._replicas.urls == (url,)
+        said = f"{own_url}: serves simulated with policy_id second, {url} with first; expected replicas"
+        assert caplog.messages.count(f"{said}; it is not asked") == 1
+        assert asyncio.run(draw_all(policy)) == before
+
+
+def test_a_server_that_was_away_is_looked_at_before_it_is_asked_again(closed_url: str) -> None:
+    asked, connections = list[str](), list[asyncio.StreamWriter]()
+
+    async def check_again(url: str) -> None:
+        asked.append(url)
+        if len(asked) == 2:
+            raise NotAReplicaError(f"{url}: another model")
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(response(200, b"{}"))
+
+    async def ask() -> None:
+        settings = RequestSettings(retry_seconds=0.02, n_attempts=100)
+        async with ServerPool((closed_url,), settings, check_again=check_again) as pool:
+            for n_checks in (1, 2):
+                asking = [asyncio.ensure_future(pool.get("/v1/models", bytes.decode)) for _ in range(3)]
+                await asyncio.sleep(0.05)
+                assert len(asked) == n_checks - 1
+                server = await asyncio.start_server(answer, "127.0.0.1", int(closed_url.rpartition(":")[2]))
+                if n_checks == 1:
+                    assert await asyncio.gather(*asking) == ["{}"] * 3
+                else:
+                    with pytest.raises(NotAReplicaError, match="another model"):
+                        await asyncio.gather(*asking)
+                assert asked == [closed_url] * n_checks
+                server.close()
+                for connection in connections:
+                    connection.close()
+
+    asyncio.run(asyncio.wait_for(ask(), 30))
