@@ -3,6 +3,7 @@ up no member of an enum and call no enum, which takes ten times as long as an at
 """
 
 import math
+import struct
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -20,12 +21,12 @@ VerdictRow = tuple[str, str, str, str, str | None, bytes]
 
 def draw_row(index: int, draw: Completion, of_stream: bytes) -> DrawRow:
     """What stands behind the number of its stream; `of_stream` is `described` of the stream's key. Raises
-    ValueError for log-probabilities that 4 bytes cannot hold.
+    ValueError for ids and log-probabilities that 4 bytes cannot hold.
     """
     usage = draw.usage
     values = (
         index,
-        pack("i", draw.token_ids),
+        _packed_ids(draw.token_ids),
         draw.text,
         _packed(draw.logprobs),
         draw.finish_reason._value_,
@@ -36,14 +37,22 @@ def draw_row(index: int, draw: Completion, of_stream: bytes) -> DrawRow:
     return *values, checksum(*values, begun=of_stream)
 
 
+def _packed_ids(token_ids: Sequence[int]) -> bytes:
+    try:
+        return pack("i", token_ids)
+    except struct.error:
+        raise ValueError(f"a token id is {max(token_ids)}; expected ids that 4 bytes hold") from None
+
+
 def _packed(logprobs: Sequence[float]) -> bytes:
+    fault = "a log-probability is {:g}; expected values that a float of 4 bytes holds"
     try:
         packed = pack("f", logprobs)
     except OverflowError:
-        raise ValueError(f"{min(logprobs):g}") from None
+        raise ValueError(fault.format(min(logprobs))) from None
     # NaN stands for what is not known
     if not math.isfinite(sum(logprobs)) and (math.inf in logprobs or -math.inf in logprobs):
-        raise ValueError(f"{min(logprobs):g}")
+        raise ValueError(fault.format(min(logprobs)))
     return packed
 
 

@@ -243,16 +243,15 @@ class Ledger(LedgerTotals):
     ) -> None:
         """Store a new draw, and its stream's prefix and params (see `name`).
 
-        Raises LedgerError if its key exists, since a stored draw is never changed, and for log-probabilities
-        that 4 bytes cannot hold.
+        Raises LedgerError if its key exists, since a stored draw is never changed, and for ids and
+        log-probabilities that 4 bytes cannot hold.
         """
         stream = self._stream(key)
         try:
             row = draw_row(key.draw_index, draw, stream.described)
         except ValueError as error:
             raise LedgerError(
-                f"{self.path}: a log-probability of draw {key.draw_index} for problem {problem_id} is "
-                f"{error}; expected values that a float of 4 bytes holds"
+                f"{self.path}: draw {key.draw_index} for problem {problem_id}: {error}"
             ) from error
         if not stream.is_named:
             self.name(key, problem_id, prefix_ids, parent, params)

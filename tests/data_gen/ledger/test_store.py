@@ -327,19 +327,25 @@ def test_a_run_that_goes_on_stores_the_names_that_an_older_version_lost(tmp_path
     database.close()
 
 
-def test_log_probabilities_that_four_bytes_cannot_hold_are_refused(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("token_id", "logprob", "fault"),
+    [
+        (8, -1e39, r"a log-probability is -1e\+39; expected"),
+        (8, -float("inf"), "a log-probability is -inf; expected"),
+        (2**31, -0.5, "a token id is 2147483648; expected"),
+    ],
+)
+def test_what_four_bytes_cannot_hold_is_refused(tmp_path: Path, token_id: int, logprob: float, fault: str):
     with Ledger(tmp_path / "l.sqlite") as ledger:
         key = LedgerPolicy(SimulatedPolicy(), ledger, PROBLEM).key((1, 2), PARAMS, 0)
-        for value in (-1e39, -float("inf")):
-            with pytest.raises(
-                LedgerError, match=r"a log-probability of draw 0 for problem p1 is -(1e\+39|inf); expected"
-            ):
-                ledger.add(
-                    key, "p1", (1, 2), None, PARAMS, Completion((7, 8), "x", (-0.5, value), FinishReason.EOS)
-                )
-        ledger.add(
-            key, "p1", (1, 2), None, PARAMS, Completion((7, 8), "x", (-0.5, -3.4e38), FinishReason.EOS)
-        )
+
+        def add(token_id: int, logprob: float) -> None:
+            made = Completion((7, token_id), "x", (-0.5, logprob), FinishReason.EOS)
+            ledger.add(key, "p1", (1, 2), None, PARAMS, made)
+
+        with pytest.raises(LedgerError, match=rf"l\.sqlite: draw 0 for problem p1: {fault}"):
+            add(token_id, logprob)
+        add(2**31 - 1, -3.4e38)
 
 
 def test_a_verdict_is_kept_for_its_grader_and_gold_answer(tmp_path: Path):
