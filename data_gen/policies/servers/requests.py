@@ -216,25 +216,27 @@ class ServerPool:
         raise kind(f"{len(faults)} attempts failed: {counts}")
 
     async def _check(self, server: Server) -> None:
-        """One request looks at the server, and the others wait. Raises NotAReplicaError where no other server
-        is left.
+        """One look at the server for all requests that wait for it. Raises NotAReplicaError where no other
+        server is left.
         """
-        async with server.checking:
-            if not server.must_be_checked:
-                return
-            await self._send(server, _Request("GET", "/v1/models", None, REPLY_BYTES))
-            try:
-                if self._check_again is not None:
-                    await self._check_again(server.url)
-            except ServerError as fault:
-                raise _PassingFaultError(str(fault)) from None
-            except NotAReplicaError as fault:
-                if self.servers == [server]:
-                    raise
-                if server in self.servers:
-                    self.servers.remove(server)
-                raise _PassingFaultError(str(fault)) from None
-            server.must_be_checked = False
+        if server.look is None or server.look.done():
+            server.look = asyncio.ensure_future(self._look_at(server))
+            server.look.add_done_callback(lambda look: look.cancelled() or look.exception())
+        await asyncio.shield(server.look)
+
+    async def _look_at(self, server: Server) -> None:
+        await self._send(server, _Request("GET", "/v1/models", None, REPLY_BYTES))
+        try:
+            if self._check_again is not None:
+                await self._check_again(server.url)
+        except ServerError as fault:
+            raise _PassingFaultError(str(fault)) from None
+        except NotAReplicaError as fault:
+            if self.servers == [server]:
+                raise
+            self.servers = [each for each in self.servers if each is not server]
+            raise _PassingFaultError(str(fault).removeprefix(f"{server.url}: ")) from None
+        server.must_be_checked = False
 
     def _note(self, server: Server, fault: _PassingFaultError | WrongReplyError, is_trial: bool) -> str:
         """What is shown of the fault."""

@@ -34,7 +34,7 @@ class Server:
         self.closed_until = 0.0
         self.last_fault = ""
         self.must_be_checked = False  # it was away, and may be another one now
-        self.checking = asyncio.Lock()
+        self.look: asyncio.Future[None] | None = None  # at what is there, under way or over
         self._n_failures = self._n_unlogged = 0
         self._next_line_at = 0.0
         self._first_pause_seconds = self._pause_seconds = pause_seconds
