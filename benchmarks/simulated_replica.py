@@ -7,8 +7,8 @@ when a batch of rows that goes on token by token would have written them: up to 
 each step taking BASE_SECONDS + ROW_SECONDS a row, times a lognormal factor of `SPREAD`; draws beyond wait for
 a row. The two figures are those of our engine on an H200 with a model of Qwen2.5-1.5B's shape
 (benchmarks/results/gpu.json): 4,304 tokens a second with 64 rows, 9,384 with 256, which is 14.9 and 27.3 ms a
-step. `GET /counts` says how many draws were begun, and how many were made to their end. `--instant`: without
-latencies.
+step. `GET /counts` says how many draws were begun, and how many were made to their end. `--instant`: neither
+latencies nor counts.
 """
 
 import argparse
@@ -83,10 +83,10 @@ class LatentPolicy(Policy):
 
 
 async def run(port: int, *, is_instant: bool = False) -> None:
-    latent = LatentPolicy(SimulatedPolicy())
-    policy = SimulatedPolicy() if is_instant else latent
+    policy = SimulatedPolicy() if is_instant else LatentPolicy(SimulatedPolicy())
     server = CompletionsServer(policy, lambda text: tuple(text.encode()), "simulated")
-    server.app.router.routes.append(Route("/counts", latent.counts))
+    if isinstance(policy, LatentPolicy):
+        server.app.router.routes.append(Route("/counts", policy.counts))
     listener = listen("127.0.0.1", port)
     print(f"serving on http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
     await serve(new_server(server.app), listener)

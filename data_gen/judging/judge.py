@@ -19,7 +19,13 @@ from annotated_types import Ge, Gt
 
 from data_gen.answers.find import find_boxed
 from data_gen.policies.servers.foreign_text import shown_text
-from data_gen.policies.servers.http_client import UnusableBodyError, new_session, proxy_for, read_body
+from data_gen.policies.servers.http_client import (
+    UnusableBodyError,
+    fault_of,
+    new_session,
+    proxy_for,
+    read_body,
+)
 from data_gen.policies.servers.requests import retry_after_seconds
 from data_gen.records.draw_keys import content_hash
 from data_gen.records.first_error import NO_ERROR
@@ -175,7 +181,8 @@ class ChatJudge:
             try:
                 return await self._ask(body, len(steps))
             except (_ServerFaultError, aiohttp.ClientError, TimeoutError) as error:
-                what = shown_text(str(error) or type(error).__name__, self._key)
+                said = fault_of(error) if isinstance(error, aiohttp.ClientError) else str(error)
+                what = shown_text(said or type(error).__name__, self._key)
                 asked_pause = error.pause_seconds if isinstance(error, _ServerFaultError) else None
             if attempt < settings.attempts:
                 pause = settings.pause_seconds * 2 ** (attempt - 1) if asked_pause is None else asked_pause

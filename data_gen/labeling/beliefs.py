@@ -53,10 +53,11 @@ def read_beliefs(paths: Sequence[Path]) -> Beliefs:
     for path in paths:
         own = dict[tuple[str, int], Belief | None]()
         for number, row in read_objects(path):
-            key, scores = _scored(row, f"{path}:{number}")
+            where = f"{path}:{number}"
+            key, scores = _key_of(row, where), checked_scores(row.get("scores"), where)
             if key in own:
                 raise InputError(f"{path}:{number}: sample {key[1]} of {key[0]} a second time; expected once")
-            own[key] = None if None in scores else belief(scores)
+            own[key] = None if scores is None else belief(scores)
         for key, each in own.items():
             if each is not None:
                 found.setdefault(key, []).append(each)
@@ -75,21 +76,28 @@ def check_of_run(beliefs: Beliefs, problem_ids: Iterable[str], run: Path) -> Non
         )
 
 
-def _scored(row: Mapping[str, Any], where: str) -> tuple[tuple[str, int], list[float]]:
-    problem_id, index, scores = row.get("problem_id"), row.get("index"), row.get("scores")
-    if not isinstance(problem_id, str) or not isinstance(index, int):
-        raise InputError(
-            f"{where}: no problem_id and index; expected a row of `prm-train label --export_rows`"
-        )
-    of_numbers = isinstance(scores, list) and all(
+def checked_scores(scores: object, where: str) -> Sequence[float] | None:
+    """The scores of the steps of a solution; None where a scorer could not read it to its end (null among
+    them). Raises InputError, with `where` before it, for anything but numbers from 0 to 1.
+    """
+    of_numbers = isinstance(scores, list | tuple) and all(
         each is None or (isinstance(each, int | float) and 0 <= each <= 1) for each in scores
     )
     if not of_numbers or not scores:
         raise InputError(
             f"{where}: scores: got {scores!r:.60}, expected numbers from 0 to 1, one for each step"
         )
-    assert isinstance(scores, list)
-    return (problem_id, index), scores
+    assert isinstance(scores, list | tuple)
+    return None if None in scores else scores
+
+
+def _key_of(row: Mapping[str, Any], where: str) -> tuple[str, int]:
+    problem_id, index = row.get("problem_id"), row.get("index")
+    if not isinstance(problem_id, str) or not isinstance(index, int):
+        raise InputError(
+            f"{where}: no problem_id and index; expected a row of `prm-train label --export_rows`"
+        )
+    return problem_id, index
 
 
 def _mean(key: tuple[str, int], beliefs: Sequence[Belief]) -> Belief:

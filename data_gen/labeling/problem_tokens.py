@@ -31,16 +31,23 @@ def tokens_per_problem(
     ]
     if not lengths or not prompts:
         return None
-    n_texts = sampling.n_samples + (settings.omega_searches if settings.method == "omega" else 0)
+    n_texts = sampling.n_samples + n_searched(settings)
     return fmean(prompts) + n_texts * fmean(lengths)
 
 
 def most_tokens_per_problem(
     problems: Sequence[Problem],
     encode_prompt: Callable[[str], tuple[int, ...]],
-    n_samples: int,
+    n_solutions: int,
     max_new_tokens: int,
 ) -> float | None:
-    """The same where nothing is sampled yet, with every solution as long as it may be."""
+    """Their number where nothing is sampled yet: the mean prompt, and `n_solutions` as long as they may be.
+    None without problems.
+    """
     prompts = [len(encode_prompt(problem.question)) for problem in problems[:N_COUNTED]]
-    return fmean(prompts) + n_samples * max_new_tokens if prompts else None
+    return fmean(prompts) + n_solutions * max_new_tokens if prompts else None
+
+
+def n_searched(settings: LabelSettings) -> int:
+    """How many rollouts of a problem are continued as its samples are: those that OmegaPRM searches."""
+    return settings.omega_searches if settings.method == "omega" else 0

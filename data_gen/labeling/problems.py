@@ -10,8 +10,8 @@ from typing import Any
 
 from data_gen.files.run_folder import work_through
 from data_gen.grading.graders import Grader, GraderName, load_grader
-from data_gen.labeling.beliefs import Belief, belief
-from data_gen.labeling.problem_tokens import most_tokens_per_problem
+from data_gen.labeling.beliefs import Belief, Beliefs, belief, checked_scores
+from data_gen.labeling.problem_tokens import most_tokens_per_problem, n_searched
 from data_gen.labeling.rollouts import LENGTH, UNKNOWN
 from data_gen.labeling.settings import LabelSettings, check_scored
 from data_gen.labeling.solutions import LabelingTask, label_samples
@@ -89,7 +89,7 @@ def label(
     grader: GraderName = "math",
     n_samples: int = 4,
     ledger: Path = IN_MEMORY,
-    scores: Mapping[str, Mapping[int, Sequence[float]]] = MappingProxyType({}),
+    scores: Mapping[str, Mapping[int, Sequence[float | None]]] = MappingProxyType({}),
     **settings: Any,
 ) -> list[Labeled]:
     """For each problem `n_samples` solutions by `policy`, graded, and labels of their steps from rollouts.
@@ -97,7 +97,8 @@ def label(
     `settings` are those of `LabelSettings` (method, n_rollouts, …) and of `DrawSettings` (max_new_tokens, …).
     A `ledger` keeps the draws: calls that share the file draw nothing twice, and each is charged what it
     would cost alone. `scores` are those that a scorer gave the steps of wrong samples, by problem id and
-    sample index: `posterior` begins with them, and `min_doubt` chooses by them. Works in a notebook, too,
+    sample index (null among them: none for this sample): `posterior` begins with them, and `min_doubt`
+    chooses by them. Works in a notebook, too,
     whose event loop is running. Raises ValueError for settings that do not go together and scores of other
     problems, TypeError for a setting that there is not, InputError for scores that are not one for each step.
     """
@@ -107,18 +108,13 @@ def label(
     draws = DrawSettings(**{name: value for name, value in settings.items() if name in of_draws})
     method = LabelSettings(**{name: value for name, value in settings.items() if name not in of_draws})
     check_scored(method, is_scored=bool(scores))
-    beliefs = {
-        name: {index: belief(each) for index, each in of_problem.items()}
-        for name, of_problem in scores.items()
-    }
-    foreign = sorted(set(scores) - {each.problem_id for each in problems})
-    if foreign:
-        raise ValueError(f"scores: of problem {foreign[0]}, which is none of these; expected theirs alone")
+    beliefs = _beliefs(scores, {each.problem_id for each in problems}, n_samples)
     reader, labeled = load_grader(grader, "a notebook"), dict[int, Labeled]()
 
     async def run() -> None:
         vocabulary = policy.token_bytes()
-        n_tokens = most_tokens_per_problem(problems, policy.encode_prompt, n_samples, draws.max_new_tokens)
+        n_solutions = n_samples + n_searched(method)
+        n_tokens = most_tokens_per_problem(problems, policy.encode_prompt, n_solutions, draws.max_new_tokens)
         n_open = n_open_problems(policy, n_tokens)
         ledger.parent.mkdir(parents=True, exist_ok=True)
         with Ledger(ledger) as store:
@@ -132,3 +128,21 @@ def label(
 
     run_apart(run())
     return [labeled[number] for number in range(len(problems))]
+
+
+def _beliefs(
+    scores: Mapping[str, Mapping[int, Sequence[float | None]]], problem_ids: set[str], n_samples: int
+) -> Beliefs:
+    found = dict[str, dict[int, Belief]]()
+    for name, of_problem in scores.items():
+        if name not in problem_ids:
+            raise ValueError(f"scores: of problem {name}, which is none of these; expected theirs alone")
+        for index, each in of_problem.items():
+            if index not in range(n_samples):
+                raise ValueError(
+                    f"scores: of sample {index!r} of {name}; expected samples 0 to {n_samples - 1}"
+                )
+            right = checked_scores(each, f"sample {index} of {name}")
+            if right is not None:
+                found.setdefault(name, {})[index] = belief(right)
+    return found

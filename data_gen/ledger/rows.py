@@ -41,7 +41,8 @@ def _packed_ids(token_ids: Sequence[int]) -> bytes:
     try:
         return pack("i", token_ids)
     except struct.error:
-        raise ValueError(f"a token id is {max(token_ids)}; expected ids that 4 bytes hold") from None
+        strange = next(each for each in token_ids if not -(2**31) <= each < 2**31)
+        raise ValueError(f"a token id is {strange}; expected ids that 4 bytes hold") from None
 
 
 def _packed(logprobs: Sequence[float]) -> bytes:

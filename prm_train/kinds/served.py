@@ -13,10 +13,11 @@ from data_gen.models.pretrained import load_model_config
 from data_gen.models.tokenizer import load_tokenizer
 from data_gen.models.weights_digest import files_digest
 from data_gen.policies.servers.addresses import server_urls
-from data_gen.policies.servers.probe import ModelCard, read_card
+from data_gen.policies.servers.probe import ModelCard, get_card
 from data_gen.policies.servers.replicas import Replicas, probe_present
 from data_gen.policies.servers.replies import WrongReplyError
-from data_gen.policies.servers.requests import RequestSettings, ServerError, ServerPool
+from data_gen.policies.servers.requests import RequestSettings, ServerPool
+from data_gen.policies.servers.server_errors import NotAReplicaError, ServerError
 from data_gen.problems.tasks import DEFAULT_TASK
 from data_gen.process.daemon_threads import run_in_thread
 from data_gen.records.draw_keys import content_hash
@@ -96,15 +97,17 @@ def connect_scorer(
             f"all texts alike; expected servers with a max_model_len of {border}, or no servers"
         )
 
-    async def admit(url: str) -> None:
-        late = await _probe(url, first.id, checkpoint, replace(asking, n_attempts=1))
-        _check_replica(url, late, first_url, found[first_url])
-        if late[0].max_model_len is not None and late[0].max_model_len < reach:
-            raise InputError(f"{url}: max_model_len is {late[0].max_model_len}, expected {reach} or more")
+    async def check(url: str) -> None:
+        now = await _probe(url, first.id, checkpoint, replace(asking, n_attempts=1))
+        _check_replica(url, now, first_url, found[first_url])
+        if now[0].max_model_len is not None and now[0].max_model_len < reach:
+            raise NotAReplicaError(
+                f"{url}: max_model_len is {now[0].max_model_len}, expected {reach} or more"
+            )
 
     logger.info("%s: %s behind %s", path, first.id, ", ".join(found))
     return ServedScorer(
-        Servers(Replicas(lambda: server_urls(servers), found, admit), asking, reach),
+        Servers(Replicas(lambda: server_urls(servers), found, check, check), asking, reach),
         Pooling(first.id, checkpoint.scores_steps, checkpoint.marker_id),
         checkpoint.encoding,
         scorer_id=_scorer_id(path, first.id, checkpoint),
@@ -116,10 +119,12 @@ def connect_scorer(
 def _check_replica(
     url: str, served: tuple[ModelCard, float], first_url: str, first: tuple[ModelCard, float]
 ) -> None:
-    """Raises InputError where a server has another model than the first, by its name or by what it scores."""
+    """Raises NotAReplicaError where a server has another model than the first had, by its name or by what it
+    scores.
+    """
     (card, score), (first_card, first_score) = served, first
     if card.id != first_card.id or abs(score - first_score) > SCORE_TOLERANCES["bfloat16"]:
-        raise InputError(
+        raise NotAReplicaError(
             f"{url}: {card.id} scores one path {score:.3f}, {first_card.id} at {first_url} "
             f"{first_score:.3f}; expected replicas under one name"
         )
@@ -201,7 +206,7 @@ async def _probe(
     head = checkpoint.encoding.encode_head(PROBE_QUESTION)
     ids = (*head, *checkpoint.encoding.encode_step(PROBE_STEP))
     async with ServerPool((url,), settings) as pool:
-        card = await pool.get("/v1/models", lambda body: read_card(body, pool, url, model))
+        card = await get_card(pool, url, model)
         pooling = Pooling(card.id, checkpoint.scores_steps, checkpoint.marker_id)
 
         async def numbers(use_activation: bool) -> list[float]:

@@ -14,7 +14,7 @@ from data_gen.records.draw_keys import content_hash
 from data_gen.settings.errors import InputError
 from prm_train.rl.settings import GrpoConfig
 from prm_train.training.folder import (
-    LAUNCH,
+    PROCESSES,
     base_digests,
     check_output,
     last_whole_checkpoint,
@@ -26,8 +26,8 @@ REPORT = "report.json"
 
 
 @dataclass(frozen=True)
-class Launch(StoredRecord):
-    """launch.json: in how many processes a training was begun."""
+class BegunIn(StoredRecord):
+    """processes.json: in how many processes a training was begun."""
 
     WRITTEN_BY = "`prm-train grpo`"
 
@@ -48,23 +48,24 @@ def claimed_folder(config: GrpoConfig, arguments: GrpoArguments) -> Iterator[Non
                     remove_resume_files(folder)  # where it was killed before it had
                 else:
                     is_begun = last_whole_checkpoint(folder) is not None
-                    check_launch(folder / LAUNCH, arguments.world_size, is_begun=is_begun)
+                    check_processes(folder / PROCESSES, arguments.world_size, is_begun=is_begun)
                     claim_run(folder, config, _models(config), is_begun=is_begun)
-                    Launch(arguments.world_size).write(folder / LAUNCH)
+                    BegunIn(arguments.world_size).write(folder / PROCESSES)
         yield
 
 
-def check_launch(path: Path, n_processes: int, *, is_begun: bool) -> None:
+def check_processes(path: Path, n_processes: int, *, is_begun: bool) -> None:
     """Raises InputError where a training that there is something to go on from began in another number of
     processes: each draws its share of the completions with random numbers of its own.
     """
-    if not is_begun or not path.exists():  # it was begun by a version that wrote none
+    # A training of a version that wrote none goes on as it did
+    if not is_begun or not path.exists():
         return
-    before = Launch.read(path).n_processes
+    before = BegunIn.read(path).n_processes
     if before != n_processes:
         raise InputError(
             f"{path}: this training was broken off with {before} processes, got {n_processes}: completions "
-            "would be others; expected as many, or another output"
+            "would be others; expected as many, or another output to start over"
         )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from data_gen.ledger.store import IN_MEMORY, Ledger
 from data_gen.policies.protocol import Policy
 from data_gen.policies.servers.http_requests import BadRequestError
-from data_gen.policies.servers.requests import ServerError
+from data_gen.policies.servers.server_errors import ServerError
 from data_gen.process.daemon_threads import DaemonThreads
 from data_gen.records.draw_keys import content_hash, derive_seed
 from data_gen.records.grader import AnswerReader

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from data_gen.policies.servers.http_requests import BadRequestError
-from data_gen.policies.servers.requests import ServerError
+from data_gen.policies.servers.server_errors import ServerError
 from data_gen.settings.errors import InputError
 from prm_train.encoding.aggregation import Aggregation, aggregate
 from prm_train.scoring.protocol import Scorer, ScorerUsage, ScoringTree

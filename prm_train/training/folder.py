@@ -28,7 +28,7 @@ from prm_train.checkpoints.facts import CONFIG_KEY
 from prm_train.metrics.training_report import TrainingReport, TrainingSources
 from prm_train.training.settings import TrainingConfig
 
-SOURCES, COST, LAUNCH, LOCK = "sources.json", "cost.json", "launch.json", ".training.lock"
+SOURCES, COST, PROCESSES, LOCK = "sources.json", "cost.json", "processes.json", ".training.lock"
 # Files that a person puts beside a training: its logs, rows and settings
 OWN = (".log", ".out", ".jsonl", ".yaml", ".yml")
 BLOCK, N_BLOCKS = 1 << 16, 256
@@ -121,7 +121,7 @@ def begun_with(folder: Path) -> TrainingSources:
 
 def remove_resume_files(folder: Path) -> None:
     """Of a finished training: what was only there to go on with it."""
-    for name in (SOURCES, COST, LAUNCH):
+    for name in (SOURCES, COST, PROCESSES):
         (folder / name).unlink(missing_ok=True)
     for checkpoint in folder.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)

@@ -2,10 +2,16 @@
 patience.
 """
 
+import json
+import os
+import socket
+from functools import partial
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+
+from data_gen.settings.errors import InputError
 
 CONNECT_SECONDS = 10.0
 # Shorter than the 5 s after which uvicorn, vLLM's server and ours, closes a connection that nobody uses: a
@@ -30,24 +36,54 @@ def new_session(api_key: str | None, timeout_seconds: float) -> aiohttp.ClientSe
         headers=headers,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds(timeout_seconds)),
+        json_serialize=partial(json.dumps, ensure_ascii=False, separators=(",", ":"), allow_nan=False),
+        timeout=aiohttp.ClientTimeout(total=None, connect=connect_seconds(timeout_seconds)),
     )
 
 
 def proxy_for(url: str) -> str | None:
     """The proxy that the environment names for a server (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, but NO_PROXY).
-    aiohttp by itself would look for it in a thread, for every request.
+    aiohttp by itself would look for it in a thread, for every request. Raises InputError for one that does
+    not speak HTTP.
     """
     parts, proxies = urlsplit(url), getproxies()
     proxy = proxies.get(parts.scheme, proxies.get("all"))
-    if not proxy or proxy_bypass(parts.netloc):
+    if not proxy or proxy_bypass(parts.netloc) or proxy_bypass(parts.hostname or ""):
         return None
-    return proxy if "://" in proxy else f"http://{proxy}"
+    scheme, has_scheme, _ = proxy.partition("://")
+    if has_scheme and scheme not in ("http", "https"):
+        raise InputError(f"{url}: the environment names a {scheme} proxy for it; expected an http proxy")
+    return proxy if has_scheme else f"http://{proxy}"
 
 
 def connect_seconds(timeout_seconds: float) -> float:
     """How long a connection may take to come about, where a request may take so long."""
     return min(CONNECT_SECONDS, timeout_seconds)
+
+
+def fault_of(error: aiohttp.ClientError) -> str:
+    """What is said of a fault. Never the text of aiohttp's, which may hold a proxy's password."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"its certificate is not trusted: {error.certificate_error}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        whose = " to the proxy" if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
+        return f"no connection{whose}: {_reason(error.os_error)}"
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy refused: HTTP {error.status} {error.message}"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"{type(error).__name__} {error.message}"
+    return f"{type(error).__name__} {error}".rstrip()
+
+
+def _reason(error: OSError) -> str:
+    """The system's words, without the address that asyncio adds; those of TLS and of name servers are their
+    own.
+    """
+    is_of_system = type(error).__module__ == "builtins" and error.errno
+    if isinstance(error, socket.gaierror) or not is_of_system:
+        return str(error.strerror or error)
+    assert error.errno is not None
+    return os.strerror(error.errno)
 
 
 async def read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:

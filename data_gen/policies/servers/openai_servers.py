@@ -16,11 +16,19 @@ from data_gen.policies.servers.addresses import server_urls
 from data_gen.policies.servers.engine_draw import EngineDraw, draw_completion
 from data_gen.policies.servers.foreign_text import shown_text
 from data_gen.policies.servers.pool_of_loop import PoolOfLoop
-from data_gen.policies.servers.probe import RuleFaults, ServedModel, as_sent, probe_server, read_draw
+from data_gen.policies.servers.probe import (
+    RuleFaults,
+    ServedModel,
+    as_sent,
+    get_card,
+    probe_server,
+    read_draw,
+)
 from data_gen.policies.servers.replicas import Replicas, ServerCounts, probe_present
 from data_gen.policies.servers.replies import CompletionRequest
-from data_gen.policies.servers.requests import RequestSettings
+from data_gen.policies.servers.requests import RequestSettings, ServerPool
 from data_gen.policies.servers.routing import RecentPrompts
+from data_gen.policies.servers.server_errors import NotAReplicaError
 from data_gen.policies.vocabulary import Vocabulary
 from data_gen.process.daemon_threads import run_in_thread
 from data_gen.records.chats import Message
@@ -169,35 +177,37 @@ def connect(
 
     # So that it does not matter whether an event loop runs here
     served = run_in_thread(lambda: asyncio.run(probe()))
-    first_url, probed = next(iter(served.items()))
-    key = read_api_key(settings.api_key_env)
+    first_url, key = next(iter(served)), read_api_key(settings.api_key_env)
     for url, each in served.items():
-        _check_replica(url, each, first_url, probed, key)
+        _check_replica(url, each.policy_id, first_url, served[first_url], key)
     lengths = [each.context_length for each in served.values() if each.context_length is not None]
     biases, allowed_ids = zip(*(each.rule_faults for each in served.values()), strict=True)
     faults = RuleFaults(next(filter(None, biases), None), next(filter(None, allowed_ids), None))
-    first = replace(
-        next(iter(served.values())), context_length=min(lengths, default=None), rule_faults=faults
-    )
+    first = replace(served[first_url], context_length=min(lengths, default=None), rule_faults=faults)
 
     async def admit(url: str) -> None:
         late = await probe_server(url, model, vocabulary, replace(settings, n_attempts=1))
-        _check_replica(url, late, first_url, probed, key)
+        _check_replica(url, late.policy_id, first_url, first, key)
         _check_as_able(url, late, first)
 
-    replicas = Replicas(lambda: server_urls(servers), served, admit)
+    async def check(url: str) -> None:
+        async with ServerPool((url,), replace(settings, n_attempts=1)) as pool:
+            card = await get_card(pool, url, model)
+        _check_replica(url, card.policy_id, first_url, first, key)
+
+    replicas = Replicas(lambda: server_urls(servers), served, admit, check)
     return OpenAIServersPolicy(replicas, first, vocabulary, settings, base_seed, revision)
 
 
 def _check_replica(
-    url: str, served: ServedModel, first_url: str, first: ServedModel, key: str | None
+    url: str, policy_id: str | None, first_url: str, first: ServedModel, key: str | None
 ) -> None:
-    """Raises InputError where the model at `url` is another than the first one was."""
-    if served.policy_id != first.policy_id:
-        now, then = (shown_text(str(each.policy_id), key) for each in (served, first))
+    """Raises NotAReplicaError where the model at `url` is another than the first one was."""
+    if policy_id != first.policy_id:
+        now, then = (shown_text(str(each), key) for each in (policy_id, first.policy_id))
         where = "before" if url == first_url else first_url
-        raise InputError(
-            f"{url}: serves {served.name} with policy_id {now}, {where} with {then}; expected replicas"
+        raise NotAReplicaError(
+            f"{url}: serves {first.name} with policy_id {now}, {where} with {then}; expected replicas"
         )
 
 

@@ -23,7 +23,9 @@ class PoolOfLoop:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             replicas = self._replicas
-            pool = ServerPool(replicas.urls, self._settings, replicas.answered, replicas.check_again)
+            pool = ServerPool(
+                replicas.urls, self._settings, replicas.answered, replicas.check_again, replicas.doubted
+            )
             self._loop, self._connected = loop, pool
             self._closing = _close_at_the_end(pool, self._replicas)
             await anext(self._closing)

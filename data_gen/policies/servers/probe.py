@@ -11,7 +11,8 @@ from data_gen.policies.servers import llama_cpp
 from data_gen.policies.servers.engine_draw import EngineDraw
 from data_gen.policies.servers.llama_cpp import LlamaRequest
 from data_gen.policies.servers.replies import CompletionRequest, NoTokenIdsError, WrongReplyError, read_reply
-from data_gen.policies.servers.requests import RequestSettings, ServerError, ServerPool
+from data_gen.policies.servers.requests import RequestSettings, ServerPool
+from data_gen.policies.servers.server_errors import NotAReplicaError, RefusedRequestError, ServerError
 from data_gen.policies.vocabulary import Vocabulary
 from data_gen.problems.tasks import DEFAULT_TASK
 from data_gen.records.token_rules import LARGEST_BIAS, NO_RULES, TokenRules
@@ -38,9 +39,9 @@ NO_FAULTS = RuleFaults()
 
 @dataclass(frozen=True)
 class ServedModel:
-    """What `/v1/models` says. `policy_id` is the content hash that `prm-train serve-policy` adds; others do
-    not prove their weights. `rule_faults` say why draws with biases (or bans), and with allowed ids, cannot
-    be asked of it.
+    """What `/v1/models` says. `policy_id` is the content hash that `prm-train serve-policy` adds there and to
+    each draw; others do not prove their weights. `rule_faults` say why draws with biases (or bans), and with
+    allowed ids, cannot be asked of it.
     """
 
     name: str
@@ -71,10 +72,12 @@ async def probe_server(
     after temperature.
     """
     async with ServerPool((url,), settings) as pool:
-        card = await pool.get("/v1/models", lambda body: read_card(body, pool, url, model))
+        card = await get_card(pool, url, model)
         is_llama_cpp = card.owned_by == llama_cpp.OWNER
         prompt_ids = vocabulary.encode_prompt(PROBE_QUESTION)
-        request = CompletionRequest(model, prompt_ids, max_tokens=2, temperature=0.0, seed=0)
+        request = CompletionRequest(
+            model, prompt_ids, max_tokens=2, temperature=0.0, seed=0, policy_id=card.policy_id
+        )
         faults = NO_FAULTS
         try:
             likely_id = await _first_id(pool, url, request, request, vocabulary, is_llama_cpp)
@@ -92,8 +95,13 @@ async def probe_server(
     return ServedModel(card.id, card.max_model_len, card.policy_id, faults)
 
 
+async def get_card(pool: ServerPool, url: str, model: str | None) -> ModelCard:
+    """Raises NotAReplicaError where the server has no such model, ServerError where it does not answer."""
+    return await pool.get("/v1/models", lambda body: read_card(body, pool, url, model))
+
+
 def read_card(body: bytes, pool: ServerPool, url: str, model: str | None) -> ModelCard:
-    """Of the model with that name; None: of the only one. Raises InputError where it is not there."""
+    """Of the model with that name; None: of the only one. Raises NotAReplicaError where it is not there."""
     try:
         cards = _Models.model_validate_json(body).data
     except ValidationError as error:
@@ -103,7 +111,7 @@ def read_card(body: bytes, pool: ServerPool, url: str, model: str | None) -> Mod
     found = [card for card in cards if model in (None, card.id)]
     if not found or (model is None and len(found) > 1):
         names = pool.shown(", ".join(card.id for card in cards)) or "no model"
-        raise InputError(f"{url}: serves {names}; expected {model or 'one model, or its name'}")
+        raise NotAReplicaError(f"{url}: serves {names}; expected {model or 'one model, or its name'}")
     return found[0]
 
 
@@ -164,7 +172,7 @@ async def _rule_faults(
         read = replace(asked, rules=NO_RULES)
         try:
             drawn = await _first_id(pool, url, asked, read, vocabulary, is_llama_cpp)
-        except ServerError as error:
+        except RefusedRequestError as error:
             return f"refuses {name}: {error}"
         return None if drawn == other_id else f"{url}: does not heed {name}"
 

@@ -8,13 +8,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from data_gen.policies.servers.requests import (
-    NotAReplicaError,
-    RefusedRequestError,
-    RequestSettings,
-    ServerError,
-    ServerPool,
-)
+from data_gen.policies.servers.requests import RequestSettings, ServerPool
+from data_gen.policies.servers.server_errors import NotAReplicaError, RefusedRequestError, ServerError
 from data_gen.settings.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -34,7 +29,8 @@ class ServerCounts:
 
 class Replicas:
     """`named()` are the URLs that are named now; `admit(url)` raises InputError unless the server there is a
-    replica of those that are `present`.
+    replica of those that are `present`. `check(url)` looks whether one that was admitted still is: it raises
+    NotAReplicaError where it is not, another InputError where it does not say.
     """
 
     def __init__(
@@ -42,10 +38,12 @@ class Replicas:
         named: Callable[[], tuple[str, ...]],
         present: Iterable[str],
         admit: Callable[[str], Awaitable[None]],
+        check: Callable[[str], Awaitable[None]],
     ) -> None:
         self.urls = tuple(present)
         self.answered = set(self.urls)
-        self._named, self._admit = named, admit
+        self.doubted = set[str]()  # turned out to be none, and there was no other
+        self._named, self._admit, self._check = named, admit, check
         self._all_named = dict.fromkeys((*named(), *self.urls))
         self._refused: set[str] = set()
         self._told = 0
@@ -67,16 +65,18 @@ class Replicas:
                     pool.add(url)
 
     async def check_again(self, url: str) -> None:
-        """Whether the server there is still a replica. Raises ServerError where it does not answer,
-        NotAReplicaError, once it is taken out, where it is none.
+        """Raises NotAReplicaError where another model is served there: it is asked no more, or, if there is
+        no other server, not before it has been looked at again.
         """
         try:
-            await self._admit(url)
-        except InputError as fault:
-            if _may_pass(fault):
-                raise ServerError(str(fault)) from None
-            self._refuse(url, fault)
-            raise NotAReplicaError(str(fault)) from None
+            await self._check(url)
+        except NotAReplicaError as fault:
+            if self.urls == (url,):
+                self.doubted.add(url)
+            else:
+                self._refuse(url, fault)
+            raise
+        self.doubted.discard(url)
 
     def _refuse(self, url: str, fault: InputError) -> None:
         if url not in self._refused:
@@ -116,15 +116,16 @@ class Replicas:
 def fixed(urls: tuple[str, ...]) -> Replicas:
     """Servers that are asked as they are, without a look at what they serve."""
 
-    async def admit(url: str) -> None: ...
+    async def never(url: str) -> None: ...
 
-    return Replicas(lambda: urls, urls, admit)
+    return Replicas(lambda: urls, urls, never, never)
 
 
 def _may_pass(fault: BaseException) -> bool:
     """Whether a server may be there later: of one that answers, but wrongly, nothing better is expected."""
     of_server = fault if isinstance(fault, ServerError) else fault.__cause__
-    return isinstance(of_server, ServerError) and not isinstance(of_server, RefusedRequestError)
+    lasting = (RefusedRequestError, NotAReplicaError)
+    return isinstance(of_server, ServerError) and not isinstance(of_server, lasting)
 
 
 async def probe_present(
@@ -166,7 +167,9 @@ async def present_servers(urls: tuple[str, ...], settings: RequestSettings, path
         waiting, absent, patience = set(asked), dict[str, str](), None
         while waiting:
             over, waiting = await asyncio.wait(waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-            absent |= {asked[each]: fault for each in over if (fault := each.result()) is not None}
+            for each in over:
+                if (fault := each.result()) is not None:
+                    absent[asked[each]] = f"{asked[each]}: {fault}"
             if not over:
                 break
             if len(absent) + len(waiting) < len(asked):
@@ -178,6 +181,6 @@ async def present_servers(urls: tuple[str, ...], settings: RequestSettings, path
     if len(absent) == len(urls):
         faults = "; ".join(absent.values())
         raise ServerError(f"no server answers: {faults}; expected one or more that run")
-    for fault in absent.values():
-        logger.warning("%s; it joins when it answers", fault)
+    for said in absent.values():
+        logger.warning("%s; it joins when it answers", said)
     return tuple(url for url in urls if url not in absent)

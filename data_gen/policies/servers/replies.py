@@ -36,7 +36,7 @@ class NoTokenIdsError(WrongReplyError):
 
 @dataclass(frozen=True)
 class CompletionRequest:
-    """One draw asked of a server. `policy_id` is what its replies must say, where they say any."""
+    """One draw asked of a server. `policy_id` is what its reply must say of who drew it; None: anything."""
 
     model: str
     prompt_ids: tuple[int, ...]
@@ -133,7 +133,7 @@ def read_reply(body: bytes, request: CompletionRequest, vocabulary: Vocabulary) 
         raise WrongReplyError(
             f"{len(body)} bytes that are no completion: {'.'.join(map(str, first['loc']))} {first['msg']}"
         ) from None
-    if None not in (reply.policy_id, request.policy_id) and reply.policy_id != request.policy_id:
+    if request.policy_id not in (None, reply.policy_id):
         raise OtherModelError(f"a draw of policy_id {reply.policy_id}, expected {request.policy_id}")
     if len(reply.choices) != 1:
         raise WrongReplyError(f"{len(reply.choices)} choices, expected 1")

@@ -12,13 +12,13 @@ import asyncio
 import errno
 import logging
 import os
-import socket
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import partial
 from http import HTTPStatus
 from typing import TypeVar
 
@@ -28,6 +28,7 @@ from data_gen.policies.servers.foreign_text import shown_text
 from data_gen.policies.servers.http_client import (
     UnusableBodyError,
     connect_seconds,
+    fault_of,
     new_session,
     proxy_for,
     read_beginning,
@@ -35,10 +36,19 @@ from data_gen.policies.servers.http_client import (
 )
 from data_gen.policies.servers.replies import OtherModelError, WrongReplyError
 from data_gen.policies.servers.routing import Server, choose, least_pending, rank
+from data_gen.policies.servers.second_looks import SecondLooks, without_url
+from data_gen.policies.servers.server_errors import (
+    LostServerError,
+    NotAReplicaError,
+    PassingFaultError,
+    RefusedRequestError,
+    SentAwayError,
+    ServerError,
+    UnreachableError,
+)
 from data_gen.process.open_files import raise_open_files_limit
 from data_gen.records.draw_keys import derive_seed
 from data_gen.settings.api_keys import read_api_key
-from data_gen.settings.errors import InputError, ProblemFaultError
 
 logger = logging.getLogger(__name__)
 LONGEST_BACKOFF_SECONDS = 60.0
@@ -50,36 +60,6 @@ ERROR_BYTES = 2**16  # of the body of an error, of which a line is shown
 # Statuses that blame what a request says; others blame the key, the address or the server
 OF_CONTENT = {400, 413, 422}
 Read = TypeVar("Read")
-
-
-class ServerError(InputError):
-    """A server refused a request, or every attempt failed. What was drawn before is in the ledger: the same
-    command goes on.
-    """
-
-
-class RefusedRequestError(ServerError, ProblemFaultError):
-    """Servers that are up cannot do with this request: they blame what it says, or every attempt brought a
-    reply that does not fit it.
-    """
-
-
-class NotAReplicaError(InputError):
-    """A server that serves something else than the others, or than it did before."""
-
-
-class _PassingFaultError(Exception):
-    """Something that another attempt may not meet; `retry_after_seconds` where the server said when to come
-    back.
-    """
-
-    def __init__(self, reason: str, retry_after_seconds: float | None = None) -> None:
-        super().__init__(reason)
-        self.retry_after_seconds = retry_after_seconds
-
-
-class _UnreachableError(_PassingFaultError):
-    """No connection came about."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +77,10 @@ class ServerPool:
     """Open connections to some servers, within one event loop: `async with ServerPool(urls, settings) as
     pool`.
 
-    A server that took no connection for a while is looked at by `check_again` before it is asked again: what
-    is started at its address now may be another model. `check_again` raises ServerError where it does not
-    answer, NotAReplicaError where it is not to be asked any more.
+    What was started at a server's address meanwhile may be another model. So where there is `check_again`, a
+    server is looked at by it before it is asked again, once it was lost, was set aside, or gave a draw of
+    another model (`OtherModelError`); those that are `doubted`, before they are asked at all. `check_again`
+    raises NotAReplicaError for a server that is not to be asked any more.
     """
 
     def __init__(
@@ -108,13 +89,16 @@ class ServerPool:
         settings: RequestSettings,
         answered: set[str] | None = None,
         check_again: Callable[[str], Awaitable[None]] | None = None,
+        doubted: Collection[str] = (),
     ) -> None:
         self.answered = set[str]() if answered is None else answered  # URLs that gave a sound reply
         self.servers = [Server(url, settings.max_concurrency, 2 * settings.retry_seconds) for url in urls]
         # For requests that any server may get: one that waits for a place takes the first that is free
         self._places = asyncio.Semaphore(len(urls) * settings.max_concurrency)
         self._settings, self._key = settings, read_api_key(settings.api_key_env)
-        self._check_again = check_again
+        for server in self.servers:
+            server.must_be_checked = server.url in doubted
+        self._looks = SecondLooks(partial(self.unreachable, path="/v1/models"), check_again)
         self._proxies = {server: proxy_for(server.url) for server in self.servers}
         self._came_back = asyncio.Event()
         raise_open_files_limit()
@@ -124,13 +108,14 @@ class ServerPool:
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        await self._looks.end()
         await self._session.close()
 
     def add(self, url: str) -> None:
         """One more server, also for the requests that wait."""
         server = Server(url, self._settings.max_concurrency, 2 * self._settings.retry_seconds)
         self._proxies[server] = proxy_for(url)
-        self.servers.append(server)
+        self.servers = [*self.servers, server]
         for _ in range(self._settings.max_concurrency):
             self._places.release()
         self._wake_all()
@@ -165,20 +150,20 @@ class ServerPool:
         """Why no connection to a server comes about; None where it answers, well or badly."""
         try:
             await self._send(server, _Request("GET", path, None, REPLY_BYTES))
-        except _UnreachableError as fault:
-            return f"{server.url}: {fault}"
-        except (_PassingFaultError, ServerError):
+        except UnreachableError as fault:
+            return str(fault)
+        except (PassingFaultError, ServerError):
             return None  # an answer, if not a good one: who asks in earnest deals with it
         return None
 
     async def _ask(
         self, request: "_Request", affinity: bytes | None, jitter_seed: int, read: Callable[[bytes], Read]
     ) -> Read:
-        n_ranked, by_affinity = len(self.servers), None if affinity is None else rank(self.servers, affinity)
+        known, by_affinity = self.servers, None if affinity is None else rank(self.servers, affinity)
         tried, faults, n_rounds, n_replies = set[Server](), list[str](), 0, 0
         while len(faults) < self._settings.n_attempts:
-            if affinity is not None and len(self.servers) != n_ranked:  # one has joined, or was sent away
-                n_ranked, by_affinity = len(self.servers), rank(self.servers, affinity)
+            if affinity is not None and self.servers is not known:  # one has joined, or was sent away
+                known, by_affinity = self.servers, rank(self.servers, affinity)
             ranked = by_affinity or least_pending(self.servers)
             server = choose(ranked, tried)
             if server is None:
@@ -190,20 +175,19 @@ class ServerPool:
                 tried.clear()
                 continue
             async with server.place():
-                if not server.is_open():  # it went down while this draw waited for a place
+                # It went down, or was sent away, while this draw waited for a place
+                if not server.is_open() or server not in self.servers:
                     continue
                 is_trial = server.start()
                 try:
                     if server.must_be_checked:
                         await self._check(server)
                     reply = read(await self._send(server, request))
-                except (_PassingFaultError, WrongReplyError) as fault:
-                    is_other = isinstance(fault, OtherModelError)
-                    server.must_be_checked |= is_other or isinstance(fault, _UnreachableError)
-                    said = self._note(server, fault, is_trial)
+                except (PassingFaultError, WrongReplyError) as fault:
+                    faults.append(f"{server.url}: {self._note(server, fault, is_trial)}")
                     tried.add(server)
-                    n_replies += isinstance(fault, WrongReplyError) and not is_other
-                    faults.append(f"{server.url}: {said}")
+                    n_replies += isinstance(fault, WrongReplyError) and not isinstance(fault, OtherModelError)
+                    self._looks.after(fault, server)
                 else:
                     if server.is_failing:
                         logger.info("%s answers again", server.url)
@@ -216,34 +200,22 @@ class ServerPool:
         raise kind(f"{len(faults)} attempts failed: {counts}")
 
     async def _check(self, server: Server) -> None:
-        """One look at the server for all requests that wait for it. Raises NotAReplicaError where no other
-        server is left.
-        """
-        if server.look is None or server.look.done():
-            server.look = asyncio.ensure_future(self._look_at(server))
-            server.look.add_done_callback(lambda look: look.cancelled() or look.exception())
-        await asyncio.shield(server.look)
-
-    async def _look_at(self, server: Server) -> None:
-        await self._send(server, _Request("GET", "/v1/models", None, REPLY_BYTES))
+        """Raises NotAReplicaError where the server is none, and no other is left."""
         try:
-            if self._check_again is not None:
-                await self._check_again(server.url)
-        except ServerError as fault:
-            raise _PassingFaultError(str(fault)) from None
+            await self._looks.at(server)
         except NotAReplicaError as fault:
             if self.servers == [server]:
                 raise
-            self.servers = [each for each in self.servers if each is not server]
-            raise _PassingFaultError(str(fault).removeprefix(f"{server.url}: ")) from None
-        server.must_be_checked = False
+            if server in self.servers:
+                self.servers = [each for each in self.servers if each is not server]
+            raise SentAwayError(without_url(fault, server)) from None
 
-    def _note(self, server: Server, fault: _PassingFaultError | WrongReplyError, is_trial: bool) -> str:
+    def _note(self, server: Server, fault: PassingFaultError | WrongReplyError, is_trial: bool) -> str:
         """What is shown of the fault."""
-        said, retry_after = (
-            self.shown(str(fault)),
-            fault.retry_after_seconds if isinstance(fault, _PassingFaultError) else None,
-        )
+        said = self.shown(str(fault))
+        if isinstance(fault, SentAwayError):  # which was told
+            return said
+        retry_after = fault.retry_after_seconds if isinstance(fault, PassingFaultError) else None
         if retry_after is not None:
             server.ask_again_in(retry_after)
         else:
@@ -288,26 +260,29 @@ class ServerPool:
                 if response.status == HTTPStatus.OK:
                     return await read_body(response, request.max_reply_bytes)
                 said = await read_beginning(response, ERROR_BYTES)
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise ServerError(f"{server.url}: {fault_of(error)}") from None
         except aiohttp.ClientConnectorError as error:
-            raise _UnreachableError(f"no connection: {self._why(error.os_error)}") from None
+            self._check_files(error.os_error)
+            raise UnreachableError(fault_of(error)) from None
         except aiohttp.ConnectionTimeoutError:
-            raise _UnreachableError(f"no connection in {connect_seconds(seconds):g} s") from None
+            raise UnreachableError(f"no connection in {connect_seconds(seconds):g} s") from None
         except TimeoutError:
-            raise _PassingFaultError(f"no whole answer in {seconds:g} s") from None
+            raise PassingFaultError(f"no whole answer in {seconds:g} s") from None
         except aiohttp.ClientError as error:
-            raise _PassingFaultError(f"{type(error).__name__} {error}".rstrip()) from None
+            raise LostServerError(fault_of(error)) from None
         except UnusableBodyError as error:
-            raise _PassingFaultError(str(error)) from None
+            raise PassingFaultError(str(error)) from None
         said = f"HTTP {response.status} {said}".rstrip()
+        if response.status == HTTPStatus.NOT_FOUND and self._looks.are_taken:
+            raise LostServerError(said)
         if response.status == HTTPStatus.TOO_MANY_REQUESTS or response.status >= 500:
-            raise _PassingFaultError(said, retry_after_seconds(response.headers.get("Retry-After")))
+            raise PassingFaultError(said, retry_after_seconds(response.headers.get("Retry-After")))
         kind = RefusedRequestError if response.status in OF_CONTENT else ServerError
         raise kind(f"{server.url}{request.path}: {self.shown(said)}")
 
-    def _why(self, error: OSError) -> str:
-        """What the system said. Raises ServerError where it is this process that can open no more
-        connections.
-        """
+    def _check_files(self, error: OSError) -> None:
+        """Raises ServerError where it is this process that can open no more connections."""
         if error.errno in (errno.EMFILE, errno.ENFILE):
             raise ServerError(
                 f"{os.strerror(error.errno)} in this process, which may have {raise_open_files_limit()}; "
@@ -315,9 +290,6 @@ class ServerPool:
                 f"(got {self._settings.max_concurrency} for each of {len(self.servers)} servers) or a higher "
                 "limit (ulimit -n)"
             ) from None
-        if isinstance(error, socket.gaierror) or not error.errno:
-            return str(error.strerror or error)
-        return os.strerror(error.errno)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class Server:
         self.n_pending = 0  # under way, or waiting for a place
         self.closed_until = 0.0
         self.last_fault = ""
-        self.must_be_checked = False  # it was away, and may be another one now
+        self.must_be_checked = False  # something else may be served there by now
         self.look: asyncio.Future[None] | None = None  # at what is there, under way or over
         self._n_failures = self._n_unlogged = 0
         self._next_line_at = 0.0

@@ -13,6 +13,8 @@ from data_gen.ledger.store import Ledger
 from data_gen.records.solutions import LabeledSolution
 from data_gen.sample import main as sample_command
 
+FIRST = "arithmetic-train-0-00000"
+
 
 def problems(n: int) -> list[prm_train.Problem]:
     return prm_train.load_problems(prm_train.ProblemSource("arithmetic", n=n))
@@ -72,6 +74,8 @@ def test_scores_are_what_posterior_begins_with(tmp_path: Path) -> None:
     assert sum(each.n_rollouts for each in guided) < sum(each.n_rollouts for each in plain)
     found = [each.labels for of_problem in guided for each in of_problem.solutions if False in each.labels]
     assert found == [each.labels for each in wrong]
+    unread = {name: {index: [None, 0.5] for index in each} for name, each in scores.items()}
+    assert labeled(12, scores=unread, **search) == plain
 
 
 def test_as_many_problems_are_open_as_the_policys_cache_holds() -> None:
@@ -106,6 +110,22 @@ def test_as_many_problems_are_open_as_the_policys_cache_holds() -> None:
         (
             {"scores": {"p": {0: [0.5]}}, "method": "posterior"},
             "scores: of problem p, which is none of these",
+        ),
+        (
+            {"scores": {FIRST: {4: [0.5]}}, "method": "posterior"},
+            f"scores: of sample 4 of {FIRST}; expected samples 0 to 3",
+        ),
+        (
+            {"scores": {FIRST: {"0": [0.5]}}, "method": "posterior"},
+            f"scores: of sample '0' of {FIRST}; expected samples 0 to 3",
+        ),
+        (
+            {"scores": {FIRST: {0: [0.5, float("nan")]}}, "method": "posterior"},
+            f"sample 0 of {FIRST}: scores: got .*, expected numbers from 0 to 1",
+        ),
+        (
+            {"scores": {FIRST: {0: [0.5, -3.2]}}, "method": "posterior"},
+            f"sample 0 of {FIRST}: scores: got .*, expected numbers from 0 to 1",
         ),
         ({"n_samples": 0}, "n_samples: got 0, expected at least 1"),
         (

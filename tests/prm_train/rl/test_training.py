@@ -18,7 +18,7 @@ from prm_train.grpo import main
 from prm_train.rewards.monitors import MonitorLimits
 from prm_train.rl import training, validation
 from prm_train.rl.curve import Curve, read_curve
-from prm_train.rl.folder import Launch
+from prm_train.rl.folder import BegunIn
 from prm_train.rl.training import GrpoReport
 
 SMALL = (
@@ -89,12 +89,12 @@ def test_a_training_that_was_broken_off_goes_on_and_ends_as_it_would_have(
     made = read_curve(tmp_path / "run" / "training" / "curve.jsonl")
     with pytest.raises(InputError, match=r"another configuration: seed is 0, got 1"):
         train(tmp_path / "run", tiny_policy, random_scorers, "--seed", "1")
-    begun_in = tmp_path / "run" / "training" / "launch.json"
-    assert Launch.read(begun_in).n_processes == 1
-    Launch(2).write(begun_in)
-    with pytest.raises(InputError, match=r"launch\.json: .* broken off with 2 processes, got 1"):
+    begun_in = tmp_path / "run" / "training" / "processes.json"
+    assert BegunIn.read(begun_in).n_processes == 1
+    BegunIn(2).write(begun_in)
+    with pytest.raises(InputError, match=r"processes\.json: .* broken off with 2 processes, got 1"):
         train(tmp_path / "run", tiny_policy, random_scorers)
-    Launch(1).write(begun_in)
+    BegunIn(1).write(begun_in)
     lines = train(tmp_path / "run", tiny_policy, random_scorers)
     assert lines[: len(made)] == made  # steps up to the checkpoint are not made again
     wanted = read_curve(whole / "training" / "curve.jsonl")

@@ -15,7 +15,8 @@ import pytest
 import torch
 
 import prm_train
-from data_gen.policies.servers.requests import RequestSettings, ServerError
+from data_gen.policies.servers.requests import RequestSettings
+from data_gen.policies.servers.server_errors import ServerError
 from data_gen.settings.errors import InputError, ProblemFaultError
 from prm_train.checkpoints.calibration import Calibration
 from prm_train.checkpoints.facts import CheckpointFacts, Kind, store_calibration

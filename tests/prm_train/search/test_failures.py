@@ -13,7 +13,7 @@ import torch
 
 from data_gen.ledger.file import LedgerError
 from data_gen.ledger.store import IN_MEMORY, Ledger
-from data_gen.policies.servers.requests import RefusedRequestError, ServerError
+from data_gen.policies.servers.server_errors import RefusedRequestError, ServerError
 from data_gen.policies.simulated import SimulatedPolicy
 from data_gen.problems.arithmetic.grader import ArithmeticGrader
 from data_gen.records.sampling import Completion, SamplingParams, Usage

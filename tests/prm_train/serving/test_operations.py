@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from data_gen.policies.servers.requests import ServerError
+from data_gen.policies.servers.server_errors import ServerError
 from data_gen.records.sampling import Completion, SamplingParams
 from prm_train.serving.answering import Models
 from prm_train.serving.app import ServeApp

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from data_gen.policies.servers.requests import ServerError
+from data_gen.policies.servers.server_errors import ServerError
 from prm_train.kinds.load import load_scorer
 from prm_train.kinds.served import connect_scorer
 from prm_train.scoring.incremental import IncrementalScorer

@@ -16,7 +16,7 @@ from data_gen.policies.config import PolicyConfig
 from data_gen.policies.protocol import Policy
 from data_gen.policies.servers.completions_server import CompletionsServer
 from data_gen.policies.servers.openai_servers import OpenAIServersPolicy
-from data_gen.policies.servers.requests import RefusedRequestError
+from data_gen.policies.servers.server_errors import RefusedRequestError
 from data_gen.records.sampling import Completion, FinishReason, SamplingParams, Usage
 from data_gen.settings.errors import InputError
 from tests.app_in_thread import in_thread

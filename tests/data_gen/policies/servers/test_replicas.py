@@ -18,10 +18,10 @@ from data_gen.policies.servers import replicas
 from data_gen.policies.servers.completions_server import CompletionsServer
 from data_gen.policies.servers.http_listener import listen, new_server
 from data_gen.policies.servers.openai_servers import OpenAIServersPolicy
-from data_gen.policies.servers.requests import NotAReplicaError, RequestSettings, ServerPool
+from data_gen.policies.servers.requests import RequestSettings, ServerPool
+from data_gen.policies.servers.server_errors import NotAReplicaError
 from data_gen.policies.simulated import SimulatedPolicy
 from data_gen.records.sampling import SamplingParams
-from data_gen.settings.errors import InputError
 from tests.data_gen.policies.servers.test_server_faults import response
 
 Serve = Callable[..., Any]  # the fixture of conftest.py
@@ -112,11 +112,11 @@ def test_what_comes_late_and_serves_another_model_is_never_asked(
 
 
 @contextmanager
-def serving(port: int, policy_id: str) -> Iterator[str]:
-    """A server of the simulated policy that gives its weights this name."""
+def serving(port: int, policy_id: str, name: str = "simulated") -> Iterator[str]:
+    """A server of the simulated policy that gives its weights and its model these names."""
     policy = SimulatedPolicy()
     policy.policy_id = policy_id
-    server = new_server(CompletionsServer(policy, lambda text: tuple(text.encode()), "simulated").app)
+    server = new_server(CompletionsServer(policy, lambda text: tuple(text.encode()), name).app)
     listener = listen("127.0.0.1", port)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
@@ -132,10 +132,19 @@ def test_another_model_at_the_address_of_the_only_server_ends_the_run() -> None:
     with serving(0, "first") as url:
         policy = connected(url)
         assert len(asyncio.run(draw_all(policy))) == len(QUESTIONS)
+        before = asyncio.run(draw_all(policy))
+    port = int(url.rpartition(":")[2])
     said = f"{url}: serves simulated with policy_id second, before with first; expected replicas"
-    with serving(int(url.rpartition(":")[2]), "second"), pytest.raises(InputError) as caught:
+    with serving(port, "second"):
+        for _ in range(2):
+            with pytest.raises(NotAReplicaError) as caught:
+                asyncio.run(draw_all(policy))
+            assert str(caught.value) == said
+    with serving(port, "second", name="another"), pytest.raises(NotAReplicaError) as caught:
         asyncio.run(draw_all(policy))
-    assert str(caught.value) == said
+    assert str(caught.value) == f"{url}: serves another; expected simulated"
+    with serving(port, "first"):  # put back
+        assert asyncio.run(draw_all(policy)) == before
 
 
 def test_a_replica_that_comes_back_with_another_model_is_sent_away_and_the_others_draw(
@@ -155,6 +164,29 @@ def test_a_replica_that_comes_back_with_another_model_is_sent_away_and_the_other
         said = f"{own_url}: serves simulated with policy_id second, {url} with first; expected replicas"
         assert caplog.messages.count(f"{said}; it is not asked") == 1
         assert asyncio.run(draw_all(policy)) == before
+
+
+@pytest.mark.parametrize("status", [401, 404, 503])
+def test_what_is_no_policy_at_the_address_of_a_replica_leaves_the_draws_to_the_others(status: int) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(response(status, b"no", "Connection: close\r\n"))
+            writer.close()
+
+    async def draw_twice(policy: Policy, port: int) -> list[list[str]]:
+        before = [await draw_all(policy)]  # while nothing is there
+        server = await asyncio.start_server(refuse, "127.0.0.1", port)
+        found = [*before, await draw_all(policy)]
+        server.close()
+        return found
+
+    with serving(0, "first") as url:
+        with serving(0, "first") as own_url:
+            policy = connected(url, own_url)
+            before = asyncio.run(draw_all(policy))
+        port = int(own_url.rpartition(":")[2])
+        assert asyncio.run(asyncio.wait_for(draw_twice(policy, port), 60)) == [before] * 2
 
 
 def test_a_server_that_was_away_is_looked_at_before_it_is_asked_again(closed_url: str) -> None:

@@ -333,11 +333,11 @@ def test_all_draws_of_a_problem_go_to_one_replica(simulated_server, put_before: 
 
 class HostileServer:
     """A server on the loopback that answers each connection's first request by what `answer` does with the
-    socket.
+    socket; without `reads_first` the request is still to be read.
     """
 
-    def __init__(self, answer: Callable[[socket.socket], None]) -> None:
-        self._answer = answer
+    def __init__(self, answer: Callable[[socket.socket], None], *, reads_first: bool = True) -> None:
+        self._answer, self._reads_first = answer, reads_first
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._run, daemon=True).start()
@@ -349,7 +349,8 @@ class HostileServer:
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, suppress(OSError):  # the client had enough
-            connection.recv(65536)
+            if self._reads_first:
+                connection.recv(65536)
             self._answer(connection)
 
     def close(self) -> None:

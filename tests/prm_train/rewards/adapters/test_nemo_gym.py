@@ -9,7 +9,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from data_gen.policies.servers.requests import RequestSettings, ServerError
+from data_gen.policies.servers.requests import RequestSettings
+from data_gen.policies.servers.server_errors import ServerError
 from prm_train.kinds.load import load_scorer
 from prm_train.rewards.adapters.nemo_gym import StepVerifier, credited
 from prm_train.rewards.group_credit import CreditRules
