@@ -28,7 +28,7 @@ from prm_train.strategies.candidates import Candidate
 RESULT = Path(__file__).parent.parent / "results" / "labels.json"
 TODAY = ("today-1000", "today-2000")
 COMPARED = ("thin", "root", "completed", "chosen", "posterior", "coarse", "sharp-1000", "branched-1000")
-GOAL = "completed"
+GOAL = "posterior"  # an arm of the second set; that of the first was `completed`
 N_RESAMPLES = 2000
 Floats = NDArray[np.float64]
 Aurocs = Mapping[str, Sequence[Floats]]  # arm → seeds of (problems,), the same problems for all arms
