@@ -28,6 +28,7 @@ from prm_train.strategies.candidates import Candidate
 RESULT = Path(__file__).parent.parent / "results" / "labels.json"
 TODAY = ("today-1000", "today-2000")
 COMPARED = ("thin", "root", "completed", "chosen", "posterior", "coarse", "sharp-1000", "branched-1000")
+BRANCHED, UNBRANCHED = "branched-1000", "sharp-1000"
 GOAL = "posterior"  # an arm of the second set; that of the first was `completed`
 N_RESAMPLES = 2000
 Floats = NDArray[np.float64]
@@ -167,6 +168,9 @@ def write_figures(folders: Sequence[Path], arms: Mapping[str, Sequence[str]], re
     report["tokens_ratio_at_equal_auroc"] = table[GOAL]["tokens_ratio_at_equal_auroc"]
     report["rounds"] = {
         "arms": table,
+        "auroc_by_branches": figure(
+            means[BRANCHED] - means[UNBRANCHED], [each[BRANCHED] - each[UNBRANCHED] for each in resampled]
+        ),
         "seeds": [folder.name.removeprefix("seed-") for folder in folders],
         "command": "python -m benchmarks.labeling.rounds --output runs/label-rounds",
         "machine": machine_name(),
