@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 from data_gen.policies.servers.requests import RequestSettings, ServerPool
@@ -30,7 +31,7 @@ class ServerCounts:
 class Replicas:
     """`named()` are the URLs that are named now; `admit(url)` raises InputError unless the server there is a
     replica of those that are `present`. `check(url)` looks whether one that was admitted still is: it raises
-    NotAReplicaError where it is not, another InputError where it does not say.
+    NotAReplicaError where it is not, another InputError where it does not say; None: nobody looks.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class Replicas:
         named: Callable[[], tuple[str, ...]],
         present: Iterable[str],
         admit: Callable[[str], Awaitable[None]],
-        check: Callable[[str], Awaitable[None]],
+        check: Callable[[str], Awaitable[None]] | None,
     ) -> None:
         self.urls = tuple(present)
         self.answered = set(self.urls)
@@ -64,12 +65,16 @@ class Replicas:
                     self.answered.add(url)
                     pool.add(url)
 
-    async def check_again(self, url: str) -> None:
-        """Raises NotAReplicaError where another model is served there: it is asked no more, or, if there is
-        no other server, not before it has been looked at again.
+    @property
+    def check_again(self) -> Callable[[str], Awaitable[None]] | None:
+        """Raises NotAReplicaError where another model is served at a URL: it is asked no more, or, if there
+        is no other server, not before it has been looked at again.
         """
+        return None if self._check is None else partial(self._check_again, self._check)
+
+    async def _check_again(self, check: Callable[[str], Awaitable[None]], url: str) -> None:
         try:
-            await self._check(url)
+            await check(url)
         except NotAReplicaError as fault:
             if self.urls == (url,):
                 self.doubted.add(url)
@@ -118,7 +123,7 @@ def fixed(urls: tuple[str, ...]) -> Replicas:
 
     async def never(url: str) -> None: ...
 
-    return Replicas(lambda: urls, urls, never, never)
+    return Replicas(lambda: urls, urls, never, None)
 
 
 def _may_pass(fault: BaseException) -> bool:

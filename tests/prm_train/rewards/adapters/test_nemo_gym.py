@@ -79,3 +79,8 @@ def test_an_unknown_step_masks_the_sample():
 def test_what_is_no_reply_is_no_reward_of_0(reply, status):
     with pytest.raises(ServerError):
         verified(reply, status)
+
+
+def test_a_wrong_address_is_told_at_once():
+    with pytest.raises(ServerError, match=r"^http://127\.0\.0\.1:\d+/verify: HTTP 404"):
+        verified({}, 404)
