@@ -12,6 +12,7 @@ number: the chance, by the mean of the scorers' beliefs, that the first error is
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,10 @@ def checked_scores(scores: object, where: str) -> Sequence[float] | None:
     """The scores of the steps of a solution; None where a scorer could not read it to its end (null among
     them). Raises InputError, with `where` before it, for anything but numbers from 0 to 1.
     """
+    if isinstance(scores, np.ndarray):
+        scores = scores.tolist()
     of_numbers = isinstance(scores, list | tuple) and all(
-        each is None or (isinstance(each, int | float) and 0 <= each <= 1) for each in scores
+        each is None or (isinstance(each, Real) and 0 <= float(each) <= 1) for each in scores
     )
     if not of_numbers or not scores:
         raise InputError(

@@ -98,9 +98,9 @@ def label(
     A `ledger` keeps the draws: calls that share the file draw nothing twice, and each is charged what it
     would cost alone. `scores` are those that a scorer gave the steps of wrong samples, by problem id and
     sample index (null among them: none for this sample): `posterior` begins with them, and `min_doubt`
-    chooses by them. Works in a notebook, too,
-    whose event loop is running. Raises ValueError for settings that do not go together and scores of other
-    problems, TypeError for a setting that there is not, InputError for scores that are not one for each step.
+    chooses by them. Works in a notebook, too, whose event loop is running. Raises ValueError for settings
+    that do not go together and scores of other problems, TypeError for a setting that there is not,
+    InputError for scores that are not numbers from 0 to 1, one for each step.
     """
     if n_samples < 1:
         raise ValueError(f"n_samples: got {n_samples}, expected at least 1")

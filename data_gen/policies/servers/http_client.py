@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+from yarl import URL
 
 from data_gen.settings.errors import InputError
 
@@ -36,12 +37,12 @@ def new_session(api_key: str | None, timeout_seconds: float) -> aiohttp.ClientSe
         headers=headers,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
-        json_serialize=partial(json.dumps, ensure_ascii=False, separators=(",", ":"), allow_nan=False),
+        json_serialize=partial(json.dumps, separators=(",", ":"), allow_nan=False),
         timeout=aiohttp.ClientTimeout(total=None, connect=connect_seconds(timeout_seconds)),
     )
 
 
-def proxy_for(url: str) -> str | None:
+def proxy_for(url: str) -> URL | None:
     """The proxy that the environment names for a server (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, but NO_PROXY).
     aiohttp by itself would look for it in a thread, for every request. Raises InputError for one that does
     not speak HTTP.
@@ -50,10 +51,14 @@ def proxy_for(url: str) -> str | None:
     proxy = proxies.get(parts.scheme, proxies.get("all"))
     if not proxy or proxy_bypass(parts.netloc) or proxy_bypass(parts.hostname or ""):
         return None
-    scheme, has_scheme, _ = proxy.partition("://")
-    if has_scheme and scheme not in ("http", "https"):
-        raise InputError(f"{url}: the environment names a {scheme} proxy for it; expected an http proxy")
-    return proxy if has_scheme else f"http://{proxy}"
+    try:
+        found = URL(proxy if "://" in proxy else f"http://{proxy}")
+        is_http = found.scheme in ("http", "https") and found.host is not None
+    except ValueError:
+        is_http = False
+    if not is_http:  # not shown: it may hold a password
+        raise InputError(f"{url}: the environment names a proxy that is no http://host:port; expected one")
+    return found
 
 
 def connect_seconds(timeout_seconds: float) -> float:
@@ -62,7 +67,9 @@ def connect_seconds(timeout_seconds: float) -> float:
 
 
 def fault_of(error: aiohttp.ClientError) -> str:
-    """What is said of a fault. Never the text of aiohttp's, which may hold a proxy's password."""
+    """What is said of a fault, without the addresses that aiohttp puts into some: a proxy's may hold a
+    password.
+    """
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return f"its certificate is not trusted: {error.certificate_error}"
     if isinstance(error, aiohttp.ClientConnectorError):
@@ -72,6 +79,8 @@ def fault_of(error: aiohttp.ClientError) -> str:
         return f"the proxy refused: HTTP {error.status} {error.message}"
     if isinstance(error, aiohttp.ClientResponseError):
         return f"{type(error).__name__} {error.message}"
+    if isinstance(error, aiohttp.InvalidURL):
+        return "no URL that can be asked"
     return f"{type(error).__name__} {error}".rstrip()
 
 

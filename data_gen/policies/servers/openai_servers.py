@@ -26,7 +26,7 @@ from data_gen.policies.servers.probe import (
 )
 from data_gen.policies.servers.replicas import Replicas, ServerCounts, probe_present
 from data_gen.policies.servers.replies import CompletionRequest
-from data_gen.policies.servers.requests import RequestSettings, ServerPool
+from data_gen.policies.servers.requests import LOOK_SECONDS, RequestSettings, ServerPool
 from data_gen.policies.servers.routing import RecentPrompts
 from data_gen.policies.servers.server_errors import NotAReplicaError
 from data_gen.policies.vocabulary import Vocabulary
@@ -191,9 +191,13 @@ def connect(
         _check_as_able(url, late, first)
 
     async def check(url: str) -> None:
-        async with ServerPool((url,), replace(settings, n_attempts=1)) as pool:
+        seconds = min(LOOK_SECONDS, settings.timeout_seconds)
+        async with ServerPool((url,), replace(settings, n_attempts=1, timeout_seconds=seconds)) as pool:
             card = await get_card(pool, url, model)
         _check_replica(url, card.policy_id, first_url, first, key)
+        shorter = _shorter_context(url, card.max_model_len, first)
+        if shorter is not None:
+            raise NotAReplicaError(shorter)
 
     replicas = Replicas(lambda: server_urls(servers), served, admit, check)
     return OpenAIServersPolicy(replicas, first, vocabulary, settings, base_seed, revision)
@@ -215,13 +219,19 @@ def _check_as_able(url: str, late: ServedModel, first: ServedModel) -> None:
     """Raises InputError where a server that comes late could not make a draw that the others make."""
     if late.is_llama_cpp != first.is_llama_cpp:
         raise InputError(f"{url}: llama.cpp's server beside another kind; expected one kind")
-    if None not in (late.context_length, first.context_length) and (
-        (late.context_length or 0) < (first.context_length or 0)
-    ):
-        raise InputError(
-            f"{url}: has a context of {late.context_length} tokens; expected {first.context_length} or more, "
-            "as the others have"
-        )
+    shorter = _shorter_context(url, late.context_length, first)
+    if shorter is not None:
+        raise InputError(shorter)
     for fault, known in zip(late.rule_faults, first.rule_faults, strict=True):
         if fault is not None and known is None:
             raise InputError(f"{fault}; expected a server that does, as the others do")
+
+
+def _shorter_context(url: str, context_length: int | None, first: ServedModel) -> str | None:
+    """What is said of a server that has a shorter context than the others."""
+    if context_length is None or first.context_length is None or context_length >= first.context_length:
+        return None
+    return (
+        f"{url}: has a context of {context_length} tokens; expected {first.context_length} or more, as the "
+        "others have"
+    )

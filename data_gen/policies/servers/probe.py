@@ -101,16 +101,20 @@ async def get_card(pool: ServerPool, url: str, model: str | None) -> ModelCard:
 
 
 def read_card(body: bytes, pool: ServerPool, url: str, model: str | None) -> ModelCard:
-    """Of the model with that name; None: of the only one. Raises NotAReplicaError where it is not there."""
+    """Of the model with that name; None: of the only one. Raises NotAReplicaError where others are there, and
+    WrongReplyError where none is: it may be loading.
+    """
     try:
         cards = _Models.model_validate_json(body).data
     except ValidationError as error:
         raise WrongReplyError(
             f"/v1/models is no list of models: {error.errors(include_input=False)[0]['msg']}"
         ) from None
+    if not cards:
+        raise WrongReplyError(f"serves no model; expected {model or 'one'}")
     found = [card for card in cards if model in (None, card.id)]
     if not found or (model is None and len(found) > 1):
-        names = pool.shown(", ".join(card.id for card in cards)) or "no model"
+        names = pool.shown(", ".join(card.id for card in cards))
         raise NotAReplicaError(f"{url}: serves {names}; expected {model or 'one model, or its name'}")
     return found[0]
 

@@ -18,7 +18,6 @@ from collections.abc import Awaitable, Callable, Collection
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from functools import partial
 from http import HTTPStatus
 from typing import TypeVar
 
@@ -53,6 +52,7 @@ from data_gen.settings.api_keys import read_api_key
 logger = logging.getLogger(__name__)
 LONGEST_BACKOFF_SECONDS = 60.0
 LONGEST_RETRY_AFTER_SECONDS = 120.0
+LOOK_SECONDS = 20.0  # that a server may take to say what it serves, while draws wait for that
 LOG_SECONDS = 60.0  # between two lines about the faults of one server
 # The longest reply, and what each token of prompt and completion adds to it
 REPLY_BYTES, TOKEN_BYTES = 2**20, 2**10
@@ -98,7 +98,7 @@ class ServerPool:
         self._settings, self._key = settings, read_api_key(settings.api_key_env)
         for server in self.servers:
             server.must_be_checked = server.url in doubted
-        self._looks = SecondLooks(partial(self.unreachable, path="/v1/models"), check_again)
+        self._looks = SecondLooks(self._knock, check_again, self._send_away)
         self._proxies = {server: proxy_for(server.url) for server in self.servers}
         self._came_back = asyncio.Event()
         raise_open_files_limit()
@@ -108,8 +108,10 @@ class ServerPool:
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        await self._looks.end()
-        await self._session.close()
+        try:
+            await self._looks.end()
+        finally:
+            await self._session.close()
 
     def add(self, url: str) -> None:
         """One more server, also for the requests that wait."""
@@ -204,11 +206,17 @@ class ServerPool:
         try:
             await self._looks.at(server)
         except NotAReplicaError as fault:
-            if self.servers == [server]:
-                raise
             if server in self.servers:
-                self.servers = [each for each in self.servers if each is not server]
+                raise
             raise SentAwayError(without_url(fault, server)) from None
+
+    async def _knock(self, server: Server) -> None:
+        seconds = min(LOOK_SECONDS, self._settings.timeout_seconds)
+        await self._send(server, _Request("GET", "/v1/models", None, REPLY_BYTES, seconds))
+
+    def _send_away(self, server: Server) -> None:
+        """The last one stays: something may be put right there."""
+        self.servers = [each for each in self.servers if each is not server] or [server]
 
     def _note(self, server: Server, fault: PassingFaultError | WrongReplyError, is_trial: bool) -> str:
         """What is shown of the fault."""
@@ -245,7 +253,7 @@ class ServerPool:
         self._came_back = asyncio.Event()
 
     async def _send(self, server: Server, request: "_Request") -> bytes:
-        seconds = self._settings.timeout_seconds
+        seconds = request.seconds or self._settings.timeout_seconds
         try:
             async with (
                 asyncio.timeout(seconds),
@@ -298,6 +306,7 @@ class _Request:
     path: str
     body: dict[str, object] | None
     max_reply_bytes: int
+    seconds: float | None = None  # for the whole of it; None: those of the settings
 
 
 def retry_after_seconds(value: str | None) -> float | None:

@@ -11,23 +11,23 @@ from data_gen.policies.servers.server_errors import (
     LostServerError,
     NotAReplicaError,
     PassingFaultError,
-    UnreachableError,
 )
 from data_gen.settings.errors import InputError
 
 
 class SecondLooks:
-    """`away(server)` says why no connection comes about; `check_again(url)` raises NotAReplicaError where
-    another model is served, and another InputError where the server does not say. Without it nothing is
-    looked at.
+    """`knock(server)` raises where it does not answer; `check_again(url)` raises NotAReplicaError where
+    another model is served, so that the server is sent away, and another InputError where it does not say.
+    Without it nothing is looked at.
     """
 
     def __init__(
         self,
-        away: Callable[[Server], Awaitable[str | None]],
+        knock: Callable[[Server], Awaitable[object]],
         check_again: Callable[[str], Awaitable[None]] | None,
+        send_away: Callable[[Server], None],
     ) -> None:
-        self._away, self._check_again = away, check_again
+        self._knock, self._check_again, self._send_away = knock, check_again, send_away
         self._under_way = set[asyncio.Future[None]]()
 
     @property
@@ -61,12 +61,11 @@ class SecondLooks:
 
     async def _look(self, server: Server) -> None:
         assert self._check_again is not None
-        away = await self._away(server)
-        if away is not None:
-            raise UnreachableError(away)
         try:
+            await self._knock(server)
             await self._check_again(server.url)
         except NotAReplicaError:
+            self._send_away(server)
             raise
         except InputError as fault:
             raise PassingFaultError(without_url(fault, server)) from None

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import prm_train
@@ -59,6 +60,13 @@ def test_it_labels_while_the_event_loop_of_a_notebook_is_running() -> None:
     assert asyncio.run(cell()) == labeled(2)
 
 
+def scores_as_arrays(scores: dict[str, dict[int, list[float]]]) -> dict[str, dict[int, Any]]:
+    return {
+        name: {index: np.array(of_steps, np.float32) for index, of_steps in each.items()}
+        for name, each in scores.items()
+    }
+
+
 def test_scores_are_what_posterior_begins_with(tmp_path: Path) -> None:
     ledger = tmp_path / "ledger.sqlite"
     search: dict[str, Any] = {"ledger": ledger, "method": "posterior"}
@@ -74,6 +82,7 @@ def test_scores_are_what_posterior_begins_with(tmp_path: Path) -> None:
     assert sum(each.n_rollouts for each in guided) < sum(each.n_rollouts for each in plain)
     found = [each.labels for of_problem in guided for each in of_problem.solutions if False in each.labels]
     assert found == [each.labels for each in wrong]
+    assert labeled(12, scores=scores_as_arrays(scores), scorer_trust=0.9, **search) == guided
     unread = {name: {index: [None, 0.5] for index in each} for name, each in scores.items()}
     assert labeled(12, scores=unread, **search) == plain
 

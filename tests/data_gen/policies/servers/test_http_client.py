@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yarl
 
 from data_gen.policies.servers.http_client import proxy_for
 from data_gen.policies.servers.requests import RequestSettings, ServerPool
@@ -139,14 +140,18 @@ def test_the_proxy_of_a_server(
         monkeypatch.delenv(name.upper(), raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert proxy_for(URL) == proxy
+    assert proxy_for(URL) == (None if proxy is None else yarl.URL(proxy))
 
 
 def test_addresses_of_ipv6_and_proxies_of_another_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://gate:3128")
     monkeypatch.setenv("no_proxy", "localhost,::1")
     assert proxy_for("http://[::1]:8000") is None
-    assert proxy_for("http://[::2]:8000") == "http://gate:3128"
-    monkeypatch.setenv("http_proxy", "socks5://gate:1080")
-    with pytest.raises(InputError, match=r"^http://\[::2\]:8000: the environment names a socks5 proxy"):
-        proxy_for("http://[::2]:8000")
+    assert proxy_for("http://[::2]:8000") == yarl.URL("http://gate:3128")
+    for proxy in ("socks5://gate:1080", "http://me:pass/word@gate:3128", "http://gate:port", "http://"):
+        monkeypatch.setenv("http_proxy", proxy)
+        with pytest.raises(InputError) as caught:
+            proxy_for("http://[::2]:8000")
+        assert str(caught.value) == (
+            "http://[::2]:8000: the environment names a proxy that is no http://host:port; expected one"
+        )

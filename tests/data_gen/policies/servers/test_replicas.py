@@ -166,12 +166,18 @@ def test_a_replica_that_comes_back_with_another_model_is_sent_away_and_the_other
         assert asyncio.run(draw_all(policy)) == before
 
 
-@pytest.mark.parametrize("status", [401, 404, 503])
-def test_what_is_no_policy_at_the_address_of_a_replica_leaves_the_draws_to_the_others(status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "body"), [(401, b"no"), (404, b"no"), (503, b"no"), (200, b"{}"), (200, b'{"data": []}')]
+)
+def test_what_is_no_policy_at_the_address_of_a_replica_leaves_the_draws_to_the_others(
+    status: int, body: bytes
+) -> None:
+    """Nor does it dismiss the replica, which may be starting."""
+
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             await reader.readuntil(b"\r\n\r\n")
-            writer.write(response(status, b"no", "Connection: close\r\n"))
+            writer.write(response(status, body, "Connection: close\r\n"))
             writer.close()
 
     async def draw_twice(policy: Policy, port: int) -> list[list[str]]:
@@ -187,6 +193,31 @@ def test_what_is_no_policy_at_the_address_of_a_replica_leaves_the_draws_to_the_o
             before = asyncio.run(draw_all(policy))
         port = int(own_url.rpartition(":")[2])
         assert asyncio.run(asyncio.wait_for(draw_twice(policy, port), 60)) == [before] * 2
+        assert policy._pool._replicas.urls == (url, own_url)
+
+
+def test_a_server_that_hangs_when_it_is_looked_at_keeps_draws_waiting_no_longer_than_a_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("data_gen.policies.servers.requests.LOOK_SECONDS", 0.2)
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async def draw_twice(policy: Policy, port: int) -> list[list[str]]:
+        before = [await draw_all(policy)]  # while nothing is there
+        server = await asyncio.start_server(say_nothing, "127.0.0.1", port)
+        found = [*before, await draw_all(policy)]
+        server.close()
+        return found
+
+    with serving(0, "first") as url:
+        with serving(0, "first") as own_url:
+            policy = connected(url, own_url)
+            before = asyncio.run(draw_all(policy))
+        port = int(own_url.rpartition(":")[2])
+        assert asyncio.run(asyncio.wait_for(draw_twice(policy, port), 30)) == [before] * 2
 
 
 def test_a_server_that_was_away_is_looked_at_before_it_is_asked_again(closed_url: str) -> None:
