@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,14 @@ def test_a_run_goes_from_problems_to_figures_and_on_after_a_kill(tmp_path: Path)
             break
     first.terminate()
     assert first.wait() == 143
-    second = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    patience = time.monotonic() + 60
+    while True:  # its children end a moment later, and until then the folder is theirs
+        second = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+        if "a run is under way there" not in second.stderr or time.monotonic() > patience:
+            break
+        time.sleep(0.5)
     assert second.returncode == 0, second.stderr[-3000:]
     assert "sample: done before" in second.stdout
     figures = collected([output])
