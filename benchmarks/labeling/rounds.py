@@ -34,7 +34,7 @@ solutions is charged, too. `today` at 1,000 and 2,000 problems gives a curve, AU
 tokens, from which an arm's AUROC is read back as tokens; beyond the curve's ends, its ends count. The
 ratio is the arm's tokens by those; its interval is from a bootstrap over seeds and problems.
 
-Writes the section `rounds` of benchmarks/results/labels.json. About 35 minutes of one core a seed; a
+Writes the section `rounds` of benchmarks/results/labels.json. About an hour of one core a seed; a
 stopped run goes on.
 """
 
