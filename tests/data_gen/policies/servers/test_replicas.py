@@ -4,7 +4,7 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -166,23 +166,16 @@ def test_a_replica_that_comes_back_with_another_model_is_sent_away_and_the_other
         assert asyncio.run(draw_all(policy)) == before
 
 
-@pytest.mark.parametrize(
-    ("status", "body"), [(401, b"no"), (404, b"no"), (503, b"no"), (200, b"{}"), (200, b'{"data": []}')]
-)
-def test_what_is_no_policy_at_the_address_of_a_replica_leaves_the_draws_to_the_others(
-    status: int, body: bytes
+def left_to_the_others(
+    answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
 ) -> None:
-    """Nor does it dismiss the replica, which may be starting."""
-
-    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(response(status, body, "Connection: close\r\n"))
-            writer.close()
+    """Of two replicas one goes away, and `answer` is what is at its address then: all draws come,
+    and the replica is not dismissed, since it may be starting.
+    """
 
     async def draw_twice(policy: Policy, port: int) -> list[list[str]]:
         before = [await draw_all(policy)]  # while nothing is there
-        server = await asyncio.start_server(refuse, "127.0.0.1", port)
+        server = await asyncio.start_server(answer, "127.0.0.1", port)
         found = [*before, await draw_all(policy)]
         server.close()
         return found
@@ -196,6 +189,21 @@ def test_what_is_no_policy_at_the_address_of_a_replica_leaves_the_draws_to_the_o
         assert policy._pool._replicas.urls == (url, own_url)
 
 
+@pytest.mark.parametrize(
+    ("status", "body"), [(401, b"no"), (404, b"no"), (503, b"no"), (200, b"{}"), (200, b'{"data": []}')]
+)
+def test_what_is_no_policy_at_the_address_of_a_replica_leaves_the_draws_to_the_others(
+    status: int, body: bytes
+) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(response(status, body, "Connection: close\r\n"))
+            writer.close()
+
+    left_to_the_others(refuse)
+
+
 def test_a_server_that_hangs_when_it_is_looked_at_keeps_draws_waiting_no_longer_than_a_look(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -205,19 +213,7 @@ def test_a_server_that_hangs_when_it_is_looked_at_keeps_draws_waiting_no_longer_
         await reader.read()
         writer.close()
 
-    async def draw_twice(policy: Policy, port: int) -> list[list[str]]:
-        before = [await draw_all(policy)]  # while nothing is there
-        server = await asyncio.start_server(say_nothing, "127.0.0.1", port)
-        found = [*before, await draw_all(policy)]
-        server.close()
-        return found
-
-    with serving(0, "first") as url:
-        with serving(0, "first") as own_url:
-            policy = connected(url, own_url)
-            before = asyncio.run(draw_all(policy))
-        port = int(own_url.rpartition(":")[2])
-        assert asyncio.run(asyncio.wait_for(draw_twice(policy, port), 30)) == [before] * 2
+    left_to_the_others(say_nothing)
 
 
 def test_a_server_that_was_away_is_looked_at_before_it_is_asked_again(closed_url: str) -> None:
