@@ -133,12 +133,13 @@ def read_reply(body: bytes, request: CompletionRequest, vocabulary: Vocabulary) 
         raise WrongReplyError(
             f"{len(body)} bytes that are no completion: {'.'.join(map(str, first['loc']))} {first['msg']}"
         ) from None
-    if request.policy_id not in (None, reply.policy_id):
-        raise OtherModelError(f"a draw of policy_id {reply.policy_id}, expected {request.policy_id}")
     if len(reply.choices) != 1:
         raise WrongReplyError(f"{len(reply.choices)} choices, expected 1")
     choice, usage = reply.choices[0], reply.usage
     ids = _checked_ids(choice, request, vocabulary)
+    if request.policy_id not in (None, reply.policy_id):
+        drawn = "does not say which policy drew it" if reply.policy_id is None else f"is by {reply.policy_id}"
+        raise OtherModelError(f"a draw that {drawn}, expected one by policy_id {request.policy_id}")
     if (usage.prompt_tokens, usage.completion_tokens) != (len(request.prompt_ids), len(ids)):
         raise WrongReplyError(
             f"usage of {usage.prompt_tokens} + {usage.completion_tokens} tokens, expected "

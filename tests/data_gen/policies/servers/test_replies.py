@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from data_gen.policies.servers.replies import CompletionRequest, NoTokenIdsError, WrongReplyError, read_reply
+from data_gen.policies.servers.replies import (
+    CompletionRequest,
+    NoTokenIdsError,
+    OtherModelError,
+    WrongReplyError,
+    read_reply,
+)
 from data_gen.policies.servers.vllm_policy import NEVER, vllm_bias
 from data_gen.policies.vocabulary import Vocabulary
 from data_gen.records.sampling import Truncation, Usage
@@ -186,6 +192,23 @@ def test_a_reply_without_ids_is_its_own_error():
 
 
 @pytest.mark.hostile
+@pytest.mark.parametrize(
+    ("of_reply", "said"),
+    [
+        ({"policy_id": "b"}, "a draw that is by b, expected one by policy_id a"),
+        ({}, "a draw that does not say which policy drew it, expected one by policy_id a"),
+    ],
+)
+def test_a_draw_of_another_policy_is_refused_by_name(of_reply: dict[str, str], said: str):
+    asked, sound = replace(REQUEST, policy_id="a"), json.loads(reply([67, 68, 256], "CD"))
+    with pytest.raises(OtherModelError) as caught:
+        read_reply(json.dumps(sound | of_reply).encode(), asked, VOCABULARY)
+    assert str(caught.value) == said
+    assert read_reply(json.dumps(sound | {"policy_id": "a"}).encode(), asked, VOCABULARY).finish == "stop"
+    with pytest.raises(NoTokenIdsError):  # says more than the missing name
+        read_reply(reply([67], "C", token_ids=None), asked, VOCABULARY)
+
+
 def test_a_stop_that_is_not_in_the_ids_is_refused():
     with pytest.raises(WrongReplyError, match="finish_reason stop after token 68"):
         read_reply(reply([67, 68], "CD", stop_reason="\n\n"), STEP, VOCABULARY)
